@@ -1,0 +1,75 @@
+"""CLIP's image tower: patches to tokens to an embedding."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
+from cascade_core.config import ClipConfig
+
+
+def resize_position_grid(
+    positions: Float[Tensor, "slots width"], height: int, width: int
+) -> Float[Tensor, "resized_slots width"]:
+    """Resize the patch part of a position table bilinearly to `height` x `width` patches.
+
+    The first slot (CLS) stays; the rest is taken as a square grid, as CLIP stores it. Bilinear with
+    align_corners=False and no antialiasing, as the released code does it (CLIP's own tools resize
+    bicubically). The identity where the size already fits.
+
+    Raises:
+        ValueError: the table's patch part is not square.
+    """
+    side = round((positions.shape[0] - 1) ** 0.5)
+    if side * side != positions.shape[0] - 1:
+        raise ValueError(f"a position table of {positions.shape[0]} slots is not 1 + a square; is it from a ViT?")
+    if (height, width) == (side, side):
+        return positions
+    grid = positions[1:].T.reshape(1, -1, side, side)
+    grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
+    return torch.cat([positions[:1], grid.flatten(2)[0].T])
+
+
+class VisionTransformer(nn.Module):
+    """The ViT of CLIP (Radford et al. 2021), in pieces a segmentor can tap and prompt."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        side = config.image_size // config.patch_size
+        scale = config.width**-0.5
+        self.conv1 = nn.Conv2d(3, config.width, config.patch_size, config.patch_size, bias=False)
+        self.class_embedding = nn.Parameter(scale * torch.randn(config.width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(side * side + 1, config.width))
+        self.ln_pre = nn.LayerNorm(config.width)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(config.width, config.heads, config.activation) for _ in range(config.layers)
+        )
+        self.ln_post = nn.LayerNorm(config.width)
+        self.proj = nn.Parameter(scale * torch.randn(config.width, config.embed_dim))
+        initialise_blocks(self.blocks, config.width)
+
+    def embed(
+        self, images: Float[Tensor, "batch 3 height width"], *, class_embedding_count: int = 1
+    ) -> tuple[Float[Tensor, "batch tokens embed"], tuple[int, int]]:
+        """Return [CLS, patches] after `ln_pre`, and the patch grid's (height, width).
+
+        A picture that is no multiple of the patch size loses its last rows and columns. The released
+        segmentation code adds the class embedding to the CLS slot twice (`class_embedding_count=2`).
+        """
+        patches = self.conv1(images)
+        grid = (patches.shape[2], patches.shape[3])
+        positions = resize_position_grid(self.positional_embedding, *grid).to(patches.dtype)
+        cls = (class_embedding_count * self.class_embedding + self.positional_embedding[0]).to(patches.dtype)
+        tokens = torch.cat(
+            [cls.expand(len(images), 1, -1), patches.flatten(2).transpose(1, 2) + positions[1:]], dim=1
+        )
+        return self.ln_pre(tokens), grid
+
+    def encode_image(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed"]:
+        """Return CLIP's image embedding (not normalised), as in pretraining."""
+        tokens, _ = self.embed(images)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.ln_post(tokens[:, 0]) @ self.proj

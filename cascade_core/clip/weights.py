@@ -1,0 +1,112 @@
+"""CLIP weights on disk: our own folder format, and OpenAI's / open_clip's state dicts."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cascade_core.clip.model import ClipModel
+from cascade_core.clip.text import Tokenizer
+from cascade_core.config import ClipConfig
+from cascade_core.files import new_folder, read_json
+from cascade_core.mini.vocabulary import WordTokenizer
+
+CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
+
+_OPENAI_RENAMES = (
+    (r"^visual\.transformer\.resblocks\.", "visual.blocks."),
+    (r"^transformer\.resblocks\.", "text.blocks."),
+    (r"^(token_embedding\.|positional_embedding$|ln_final\.|text_projection$)", r"text.\1"),
+)
+# Scalars that OpenAI's archives carry beside the weights.
+_OPENAI_EXTRAS = {"input_resolution", "context_length", "vocab_size"}
+
+
+def save_clip(folder: Path, clip: ClipModel, *, words: list[str] | None = None) -> None:
+    """Write `clip` as config, safetensors and, for a word-level tokenizer, its vocabulary."""
+    with new_folder(folder) as working:
+        (working / CONFIG_FILE).write_text(clip.config.model_dump_json(indent=2) + "\n")
+        save_file({key: tensor.contiguous() for key, tensor in clip.state_dict().items()}, working / WEIGHTS_FILE)
+        if words is not None:
+            (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n")
+
+
+def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
+    """Read a CLIP folder: the model in float32 and eval mode, and its tokenizer.
+
+    Raises:
+        ValueError: a file is missing or does not fit; the message names it.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"CLIP weights {folder / name} are missing. For the mini benchmark run `dvc pull` or "
+                "`cascade-clip pretrain`; for a real CLIP see `cascade-clip import-clip --help`."
+            )
+    clip = ClipModel(ClipConfig.model_validate_json((folder / CONFIG_FILE).read_text()))
+    state = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS_FILE).items()}
+    _load(clip, state, source=folder / WEIGHTS_FILE)
+    return clip.eval(), load_tokenizer(folder, clip.config)
+
+
+def load_tokenizer(folder: Path, config: ClipConfig) -> Tokenizer:
+    """Return the folder's word-level tokenizer, or CLIP's byte-pair one where it brings no vocabulary."""
+    if (folder / VOCABULARY_FILE).is_file():
+        return WordTokenizer(read_json(folder / VOCABULARY_FILE), config.context_length)
+    from open_clip import SimpleTokenizer  # slow to import, needed by real CLIPs only
+
+    return SimpleTokenizer(context_length=config.context_length)
+
+
+def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> ClipModel:
+    """Return a CLIP from weights in OpenAI's key layout, which open_clip shares, strictly.
+
+    Raises:
+        ValueError: keys or shapes differ from `config`'s.
+    """
+    renamed = {}
+    for key, tensor in state_dict.items():
+        if key in _OPENAI_EXTRAS or key == "attn_mask":
+            continue
+        name = key
+        for pattern, replacement in _OPENAI_RENAMES:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor.float()
+    clip = ClipModel(config)
+    _load(clip, renamed, source="the OpenAI-layout state dict")
+    return clip.eval()
+
+
+def import_clip(weights: Path, config: ClipConfig, folder: Path) -> None:
+    """Convert a weights file (safetensors, or a plain `torch.save` state dict) into a CLIP folder.
+
+    Raises:
+        ValueError: the file is missing, is no state dict, or is not of `config`'s architecture.
+    """
+    if not weights.is_file():
+        raise ValueError(
+            f"CLIP weights {weights} do not exist. They are published as 'timm/vit_base_patch16_clip_224.openai' "
+            "(open_clip_model.safetensors) on the Hugging Face hub: download that file and give its path."
+        )
+    if weights.suffix == ".safetensors":
+        state_dict = load_file(weights)
+    else:
+        try:
+            state_dict = torch.load(weights, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ValueError(
+                f"{weights} cannot be read safely as a state dict ({type(error).__name__}); OpenAI's TorchScript "
+                "archives run code on loading: use the safetensors file of the same weights"
+            ) from error
+    save_clip(folder, clip_from_openai(state_dict, config))
+
+
+def _load(clip: ClipModel, state: Mapping[str, Tensor], *, source: Path | str) -> None:
+    try:
+        clip.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{source} does not fit CLIP {clip.config.name!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""Data sets: the checked index, samples, augmentation and the order of training."""

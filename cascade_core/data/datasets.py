@@ -1,0 +1,135 @@
+"""Samples of an indexed data set: photograph and label map, transformed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float32, Int64
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cascade_core.config import DataConfig
+from cascade_core.data.pictures import read_image, read_label_map
+from cascade_core.data.sampling import Draw
+from cascade_core.data.transforms import ImageArray, LabelArray, Transformed, eval_transform, train_transform
+from cascade_core.labelsets import LabelSet, protocol
+
+Transform = Callable[[ImageArray, LabelArray, np.random.Generator], Transformed]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture: normalised, with train ids 0..C-1 and 255 as labels, and where it is padding."""
+
+    name: str
+    image: Float32[Tensor, "3 height width"]
+    label: Int64[Tensor, "label_height label_width"]
+    padding: Bool[Tensor, "height width"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several samples of one size."""
+
+    names: tuple[str, ...]
+    images: Float32[Tensor, "batch 3 height width"]
+    labels: Int64[Tensor, "batch label_height label_width"]
+    padding: Bool[Tensor, "batch height width"]
+
+    def to(self, device: torch.device) -> Self:
+        """Give the batch on a device; from pinned memory the copies do not wait."""
+        images, labels, padding = (
+            tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels, self.padding)
+        )
+        return replace(self, images=images, labels=labels, padding=padding)
+
+    def pin_memory(self) -> Self:
+        """Give the batch in page-locked memory, as a loader with `pin_memory=True` asks for."""
+        images, labels, padding = (tensor.pin_memory() for tensor in (self.images, self.labels, self.padding))
+        return replace(self, images=images, labels=labels, padding=padding)
+
+
+class SegmentationDataset(Dataset[Sample]):
+    """Read the pictures of an index (rows as of `index_voc`, of one split) below `root`.
+
+    An item is asked for by its position, or by (position, draw): the draw's number and the seed decide the
+    augmentation, so a sample is the same whichever worker makes it.
+
+    Raises:
+        ValueError: the index has no rows or lacks columns, or a path leaves the root; on access also what
+            `read_image` and `read_label_map` raise.
+    """
+
+    def __init__(
+        self, index: pd.DataFrame, root: Path, *, label_set: LabelSet, transform: Transform, seed: int = 0
+    ) -> None:
+        missing = [column for column in ("name", "image", "label") if column not in index.columns]
+        if missing:
+            raise ValueError(f"index lacks columns {missing}; make it again with the prepare step")
+        if index.empty:
+            raise ValueError("index has no rows; check the name of the split, or prepare the data again")
+        self.names: list[str] = index["name"].tolist()
+        self.images = [inside(root, path) for path in index["image"]]
+        self.labels = [inside(root, path) for path in index["label"]]
+        self.label_set = label_set
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, key: int | Draw) -> Sample:
+        position, draw = (key, 0) if isinstance(key, int) else key
+        image = read_image(self.images[position])
+        label = read_label_map(self.labels[position], self.label_set)
+        rng = np.random.default_rng((self.seed, draw))
+        picture, labels, padding = self.transform(image, label, rng)
+        return Sample(name=self.names[position], image=picture, label=labels, padding=padding)
+
+
+def train_dataset(index: pd.DataFrame, root: Path, *, data: DataConfig, seed: int) -> SegmentationDataset:
+    """Give the rows of an index with the training augmentation of `data`."""
+    label_set = protocol(data.protocol).label_set
+    return SegmentationDataset(index, root, label_set=label_set, transform=train_transform(data), seed=seed)
+
+
+def eval_dataset(
+    index: pd.DataFrame, root: Path, *, data: DataConfig, short_side: int | None
+) -> SegmentationDataset:
+    """Give the rows of an index resized for evaluation; labels keep their own size."""
+    transform = eval_transform(data, short_side=short_side)
+    return SegmentationDataset(index, root, label_set=protocol(data.protocol).label_set, transform=transform)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of one size.
+
+    Raises:
+        ValueError: sizes differ, as they do when evaluating photographs: use batches of one there.
+    """
+    sizes = {(tuple(sample.image.shape[1:]), tuple(sample.label.shape)) for sample in samples}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{image}" for image, _ in sorted(sizes))
+        raise ValueError(f"pictures of sizes {listed} do not stack; evaluate with batch_size=1")
+    return Batch(
+        names=tuple(sample.name for sample in samples),
+        images=torch.stack([sample.image for sample in samples]),
+        labels=torch.stack([sample.label for sample in samples]),
+        padding=torch.stack([sample.padding for sample in samples]),
+    )
+
+
+def inside(root: Path, path: str) -> Path:
+    """Join a relative path to the root.
+
+    Raises:
+        ValueError: the path is empty or absolute, or climbs out of the root.
+    """
+    relative = PurePosixPath(path)
+    if not relative.parts or relative.is_absolute() or ".." in relative.parts or "\\" in path or "\0" in path:
+        raise ValueError(f"path {path!r} leaves the data root {root}; paths are relative to it, without '..'")
+    return root / relative

@@ -1,0 +1,263 @@
+"""The checked index of a data set: one row per picture with its split, size, classes and hashes.
+
+Every file is read and decoded once here, so that a broken one is named before training starts and not
+in the middle of it. All problems found are told in one error.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from cascade_core.data.pictures import decode_image, decode_label_ids, to_train_ids
+from cascade_core.labelsets import IGNORE, LabelSet
+
+COLUMNS = (
+    "name",
+    "split",
+    "image",
+    "label",
+    "width",
+    "height",
+    "classes",
+    "image_sha256",
+    "label_sha256",
+)
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+SHOWN_PROBLEMS = 10
+
+Progress = Callable[[int, int], None]
+"""Called with the number of pictures checked and their total."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photograph and its label map, as paths relative to the root."""
+
+    name: str
+    split: str
+    image: str
+    label: str
+
+
+def voc_root(folder: Path) -> Path:
+    """Find the folder that holds `JPEGImages` in `folder`, `folder/*` or `folder/VOCdevkit/*`.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    candidates = [folder, *sorted(folder.glob("*")), *sorted(folder.glob("VOCdevkit/*"))]
+    found = [candidate for candidate in candidates if (candidate / "JPEGImages").is_dir()]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ValueError(
+            f"{folder}: no folder JPEGImages in it or in VOCdevkit/VOC2012 below; "
+            "give the folder that holds JPEGImages, SegmentationClass and ImageSets"
+        )
+    raise ValueError(
+        f"{folder}: several data sets, {', '.join(str(path) for path in found)}; give one of them"
+    )
+
+
+def index_voc(
+    root: Path,
+    *,
+    label_set: LabelSet,
+    image_sets: Mapping[str, str],
+    label_dirs: tuple[str, ...] = ("SegmentationClass", "SegmentationClassAug"),
+    lists_dir: str = "ImageSets/Segmentation",
+    workers: int = 4,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Index a folder in the layout of Pascal VOC, checking every file.
+
+    `image_sets` gives for each split the list that names its pictures, or several joined by "+": the
+    published VOC training set is {"train": "train+aug", "val": "val"}. A label map is taken from the
+    first of `label_dirs` that has it. Rows come in the order of the lists; `classes` holds the train ids
+    present, `width` and `height` those of the upright picture.
+
+    Raises:
+        ValueError: naming file and field of up to ten problems: missing or empty lists, missing, broken or
+            ill-fitting pictures and label maps, ids outside the label set, a picture listed twice.
+    """
+    if not (root / "JPEGImages").is_dir():
+        raise ValueError(f"{root}: no folder JPEGImages; give the folder that holds it and {lists_dir}")
+    if not image_sets:
+        raise ValueError('image_sets is empty; name at least one split, such as {"train": "train+aug"}')
+    problems: list[str] = []
+    pairs: list[Pair] = []
+    for split, lists in image_sets.items():
+        names = [
+            name for stem in lists.split("+") for name in _listed(root, f"{lists_dir}/{stem}.txt", problems)
+        ]
+        if not names:
+            problems.append(f"{lists_dir}/{lists}.txt: split {split!r} is empty; list at least one picture")
+        for name in names:
+            pairs.extend(_voc_pair(root, name, split, label_dirs, problems))
+    problems.extend(_repeated(pairs))
+    return _index(root, pairs, problems, label_set=label_set, workers=workers, progress=progress)
+
+
+def index_folders(
+    root: Path,
+    *,
+    label_set: LabelSet,
+    folders: Mapping[str, tuple[str, str]],
+    label_suffix: str = ".png",
+    workers: int = 4,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Index parallel folders of photographs and label maps, the layout of COCO-Stuff and ADE20K.
+
+    `folders` gives (images, labels) for each split, relative to the root; the label map of `a.jpg` is `a`
+    and `label_suffix`: "_labelTrainIds.png" for converted COCO-Stuff. Rows are sorted by name. Errors as
+    of `index_voc`.
+    """
+    problems: list[str] = []
+    pairs: list[Pair] = []
+    for split, (image_dir, label_dir) in folders.items():
+        images = sorted(
+            path for path in (root / image_dir).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES
+        )
+        if not images:
+            problems.append(
+                f"{image_dir}: split {split!r} is empty; the folder needs {', '.join(IMAGE_SUFFIXES)} files"
+            )
+        for image in images:
+            label = f"{label_dir}/{image.stem}{label_suffix}"
+            if (root / label).is_file():
+                pairs.append(Pair(image.stem, split, f"{image_dir}/{image.name}", label))
+            else:
+                problems.append(
+                    f"{image_dir}/{image.name}: no label map {label}; add it, or remove the picture"
+                )
+    problems.extend(_repeated(pairs))
+    return _index(root, pairs, problems, label_set=label_set, workers=workers, progress=progress)
+
+
+def _listed(root: Path, list_path: str, problems: list[str]) -> list[str]:
+    """Read the names of an image list, noting what is wrong with it."""
+    try:
+        lines = (root / list_path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError:
+        present = sorted(path.stem for path in (root / list_path).parent.glob("*.txt"))
+        problems.append(f"{list_path}: image list is missing; lists at hand: {', '.join(present) or 'none'}")
+        return []
+    except UnicodeDecodeError:
+        problems.append(f"{list_path}: image list is no UTF-8 text; write one picture name a line")
+        return []
+    names = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if len(fields) == 1 and _is_plain(fields[0]):
+            names.append(fields[0])
+        elif fields:
+            problems.append(
+                f"{list_path} line {number}: {line.strip()!r} is no picture name; "
+                "expected one name a line, without suffix, spaces or '..'"
+            )
+    return names
+
+
+def _is_plain(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and "\0" not in name
+
+
+def _voc_pair(
+    root: Path, name: str, split: str, label_dirs: tuple[str, ...], problems: list[str]
+) -> Iterator[Pair]:
+    """Yield the pair of a listed name if both its files exist, else note which is missing."""
+    images = [f"JPEGImages/{name}{suffix}" for suffix in IMAGE_SUFFIXES]
+    labels = [f"{folder}/{name}.png" for folder in label_dirs]
+    image = next((path for path in images if (root / path).is_file()), None)
+    label = next((path for path in labels if (root / path).is_file()), None)
+    if image is None:
+        problems.append(
+            f"{images[0]}: picture of split {split!r} is missing; add it, or take {name} off the list"
+        )
+    if label is None:
+        problems.append(
+            f"{name} of split {split!r}: label map is missing, looked for {' and '.join(labels)}; "
+            f"add it, or take {name} off the list"
+        )
+    if image is not None and label is not None:
+        yield Pair(name, split, image, label)
+
+
+def _repeated(pairs: Iterable[Pair]) -> Iterator[str]:
+    """Tell of pictures that are listed twice, within a split or across splits."""
+    first_split: dict[str, str] = {}
+    for pair in pairs:
+        if pair.image in first_split:
+            both = f"{first_split[pair.image]!r} and {pair.split!r}"
+            yield f"{pair.image}: listed twice, in splits {both}; a picture belongs to one split, once"
+        first_split.setdefault(pair.image, pair.split)
+
+
+def _index(
+    root: Path,
+    pairs: list[Pair],
+    problems: list[str],
+    *,
+    label_set: LabelSet,
+    workers: int,
+    progress: Progress | None,
+) -> pd.DataFrame:
+    """Check all pairs on a pool of threads (decoding leaves the interpreter free) and gather the rows."""
+    rows: list[dict[str, object] | None] = [None] * len(pairs)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        positions = {pool.submit(_row, root, pair, label_set): i for i, pair in enumerate(pairs)}
+        found: dict[int, str] = {}
+        for done, future in enumerate(as_completed(positions), start=1):
+            match future.result():
+                case str() as problem:
+                    found[positions[future]] = problem
+                case row:
+                    rows[positions[future]] = row
+            if progress is not None:
+                progress(done, len(pairs))
+    problems = problems + [found[position] for position in sorted(found)]
+    if problems:
+        raise ValueError(_told(root, problems))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(root: Path, pair: Pair, label_set: LabelSet) -> dict[str, object] | str:
+    """Give the index row of a pair, or the sentence that says what is wrong with it."""
+    try:
+        image_content, label_content = (root / pair.image).read_bytes(), (root / pair.label).read_bytes()
+        image = decode_image(image_content, pair.image)
+        train_ids = to_train_ids(decode_label_ids(label_content, pair.label), label_set, pair.label)
+    except OSError as error:
+        return f"{pair.image} or {pair.label}: cannot be read ({error.strerror}); check its permissions"
+    except ValueError as error:
+        return str(error)
+    height, width = image.shape[:2]
+    if train_ids.shape != (height, width):
+        return (
+            f"{pair.label}: size {train_ids.shape[1]}x{train_ids.shape[0]} differs from {width}x{height} of "
+            f"{pair.image} (upright); a label map has the size of its picture"
+        )
+    present = np.unique(train_ids)
+    return {
+        **pair.__dict__,
+        "width": width,
+        "height": height,
+        "classes": present[present != IGNORE].tolist(),
+        "image_sha256": hashlib.sha256(image_content).hexdigest(),
+        "label_sha256": hashlib.sha256(label_content).hexdigest(),
+    }
+
+
+def _told(root: Path, problems: list[str]) -> str:
+    shown = "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS])
+    more = len(problems) - SHOWN_PROBLEMS
+    rest = f"\n  and {more} more" if more > 0 else ""
+    count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return f"data set {root}: {count}{shown}{rest}"

@@ -1,0 +1,98 @@
+"""Decoding of photographs and label maps, with one clear error for each way a file can be unusable."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from cascade_core.labelsets import INVALID, LabelSet
+
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""What Pillow raises for truncated, foreign or hostile files."""
+
+
+def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Decode a whole photograph to upright RGB.
+
+    The EXIF orientation is applied (as OpenCV, with which published numbers were made, does), grey and
+    CMYK pictures become RGB, transparency is dropped. `where` names the file in errors.
+
+    Raises:
+        ValueError: the picture is truncated, is no picture, or has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(BytesIO(content)) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise ValueError(
+                    f"{where}: pixels of mode {picture.mode!r} have more than 8 bits; convert it to 8-bit RGB"
+                )
+            picture.load()
+            upright = ImageOps.exif_transpose(picture)
+            return np.array(upright.convert("RGB"))
+    except _BROKEN as error:
+        if str(error).startswith(where):
+            raise
+        raise ValueError(
+            f"{where}: cannot be decoded as a picture ({error}); fetch or export the file again"
+        ) from error
+
+
+def decode_label_ids(content: bytes, where: str) -> UInt8[np.ndarray, "height width"]:
+    """Decode a label map to the raw ids written in the file: palette indices or grey values.
+
+    Raises:
+        ValueError: the file is truncated, or its pixels are not single 8-bit ids (a colour picture).
+    """
+    try:
+        with Image.open(BytesIO(content)) as picture:
+            picture.load()
+            mode, ids = picture.mode, np.array(picture)
+    except _BROKEN as error:
+        raise ValueError(
+            f"{where}: cannot be decoded as a label map ({error}); fetch or export the file again"
+        ) from error
+    if mode not in ("P", "L"):
+        raise ValueError(
+            f"{where}: a label map holds one 8-bit id a pixel (PNG mode P or L), this file is {mode!r}; "
+            "write ids instead of colours"
+        )
+    return ids
+
+
+def to_train_ids(
+    raw_ids: UInt8[np.ndarray, "height width"], label_set: LabelSet, where: str
+) -> UInt8[np.ndarray, "height width"]:
+    """Turn raw ids into train ids and `IGNORE`.
+
+    Raises:
+        ValueError: a raw id does not belong to the label set.
+    """
+    train_ids = label_set.table[raw_ids]
+    stray = np.unique(raw_ids[train_ids == INVALID])
+    if stray.size:
+        raise ValueError(
+            f"{where}: label ids {stray.tolist()} are not in label set {label_set.name!r}, whose files hold "
+            f"{label_set.describe_raw_ids()}; choose the label set of this data, or mend the map"
+        )
+    return train_ids.astype(np.uint8)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """Read a photograph from disk as upright RGB; errors as of `decode_image`."""
+    return decode_image(_content(path), str(path))
+
+
+def read_label_map(path: Path, label_set: LabelSet) -> UInt8[np.ndarray, "height width"]:
+    """Read a label map from disk as train ids and `IGNORE`; errors as of `to_train_ids`."""
+    return to_train_ids(decode_label_ids(_content(path), str(path)), label_set, str(path))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); check the path and the data root"
+        ) from error

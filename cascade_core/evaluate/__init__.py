@@ -1,0 +1,1 @@
+"""Evaluation: inference on whole pictures, counts, scores and their report."""

@@ -1,0 +1,1 @@
+"""The mini benchmark: a synthetic world, its captions, and the pretraining of its tiny CLIP."""

@@ -1,0 +1,91 @@
+"""The patterns and outlines of the mini world as functions of coordinates, many pictures at a time.
+
+Every pattern answers, per pixel, which share of the class's first colour is
+there (0 to 1). Coordinates are in pixels, already turned and scaled.
+"""
+
+import numpy as np
+from jaxtyping import Float32
+
+Field = Float32[np.ndarray, "pictures height width"]
+PerPicture = Float32[np.ndarray, "pictures 1 1"]
+
+TURN = np.float32(2 * np.pi)
+NUM_DRAWS = 4
+"""Random numbers in 0..1 that a layer's pattern, and again its outline, may use."""
+
+
+def pattern(name: str, u: Field, v: Field, draws: tuple[PerPicture, ...]) -> Field:
+    """Return the share (0..1) of the first colour at every pixel.
+
+    `draws` are `NUM_DRAWS` fields of random numbers in 0..1, one per picture: phases and
+    the like. ValueError if the pattern has no such name.
+    """
+    phase, second, third, fourth = (TURN * draw for draw in draws)
+    match name:
+        case "stripes":
+            bend = np.sin(TURN * v / 30 + second)
+            return _soft(np.sin(TURN * u / 7.5 + bend + phase), 2.5)
+        case "dots":
+            return _soft(np.cos(TURN * u / 7.5 + phase) + np.cos(TURN * v / 7.5 + second) - 0.35, 1.8)
+        case "checks":
+            return _soft(np.sin(TURN * u / 9 + phase) * np.sin(TURN * v / 9 + second), 3.5)
+        case "rings":
+            return _soft(np.sin(TURN * np.hypot(u, v) / 8 + phase), 2.5)
+        case "speckle":
+            waves = (
+                np.sin(TURN * (u + 0.4 * v) / 3.1 + phase)
+                + np.sin(TURN * (0.9 * v - 0.5 * u) / 3.7 + second)
+                + np.sin(TURN * (u - 0.8 * v) / 4.6 + third)
+            )
+            return _soft(waves * np.sin(TURN * (u + v) / 11 + fourth), 0.5)
+        case "grain":
+            bend = 1.6 * np.sin(TURN * v / 38 + second)
+            coarse = np.sin(TURN * u / 6.5 + bend + phase)
+            fine = np.sin(TURN * u / 2.9 + 1.5 * bend + third)
+            return _soft(0.8 * coarse + 0.5 * fine, 0.6)
+        case "waves":
+            crest = v + 2.2 * np.sin(TURN * u / 13 + phase) + 0.9 * np.sin(TURN * u / 7.3 + second)
+            return _soft(np.sin(TURN * crest / 6.5 + third) + 0.2, 0.9)
+        case "tiles":
+            return _tiles(u + 12 * draws[0], v + 7 * draws[1])
+        case _:
+            raise ValueError(f"there is no pattern {name!r}; see THING_PATTERNS and STUFF_PATTERNS")
+
+
+def outline(name: str, x: Field, y: Field, draws: tuple[PerPicture, ...]) -> Field:
+    """Return 1 inside an irregular blob of unit size, 0 at its rim, negative outside.
+
+    `x` and `y` are in units of the blob's radius. Two random harmonics make each blob
+    its own. ValueError if the outline has no such name.
+    """
+    match name:
+        case "round":
+            distance = np.hypot(x, y)
+        case "long":
+            distance = np.hypot(x / 1.3, y / 0.75)
+        case "square":
+            distance = 1.12 * (np.abs(x) ** 4 + np.abs(y) ** 4) ** 0.25
+        case "lobed":
+            distance = np.hypot(x, y) / (1 + 0.16 * np.cos(5 * np.arctan2(y, x)))
+        case _:
+            raise ValueError(f"there is no outline {name!r}; see OUTLINES")
+    angle = np.arctan2(y, x)
+    wobble = 0.11 * np.cos(2 * angle + TURN * draws[0]) * draws[1]
+    wobble = wobble + 0.09 * np.cos(3 * angle + TURN * draws[2]) * draws[3]
+    return 1 - distance / (1 + wobble)
+
+
+def _soft(wave: Field, slope: float) -> Field:
+    return np.clip(0.5 + slope * wave, 0, 1)
+
+
+def _tiles(u: Field, v: Field) -> Field:
+    """Bricks of 12 x 7 pixels, every second row shifted by half; the joints show the second colour."""
+    row = np.floor(v / 7)
+    along = u / 12 + 0.5 * (row % 2)
+    column = np.floor(along)
+    across_edge = 3.5 - 7 * np.abs(v / 7 - row - 0.5)
+    along_edge = 6 - 12 * np.abs(along - column - 0.5)
+    tone = 0.84 + 0.16 * np.sin(12.9 * row + 7.7 * column)
+    return tone * np.clip(1.2 * np.minimum(across_edge, along_edge) - 0.3, 0, 1)

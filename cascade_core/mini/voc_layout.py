@@ -1,0 +1,110 @@
+"""Write the mini benchmark to disk as Pascal VOC is laid out, so that the real data path reads it.
+
+`VOCdevkit/VOC2012/` holds JPEGImages, SegmentationClass (palette PNGs, label id + 1;
+0 stays for background, which no pixel has) and ImageSets/Segmentation with one list
+of names per split.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from cascade_core.mini.world import SCENE_SIZE, plan_scenes, render
+
+SPLIT_SIZES: dict[str, int] = {"train": 800, "val": 200, "test": 400}
+
+SPLIT_STREAMS: dict[str, int] = {"train": 2, "val": 3, "test": 4}
+"""First word of each split's seeds; 0 and 1 belong to pretraining and its checks (see `pretrain`)."""
+
+VOC_DIR = Path("VOCdevkit") / "VOC2012"
+FIRST_RAW_ID = 1
+JPEG_QUALITY = 95
+
+
+def scene(
+    split: str, index: int, *, seed: int
+) -> tuple[UInt8[np.ndarray, "64 64 3"], UInt8[np.ndarray, "64 64"]]:
+    """Return picture `index` of a split and its label ids; the three arguments decide every pixel.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    if split not in SPLIT_STREAMS:
+        raise ValueError(
+            f"there is no split {split!r} in the mini benchmark; it has {', '.join(SPLIT_STREAMS)}"
+        )
+    rng = np.random.default_rng([SPLIT_STREAMS[split], seed, index])
+    pictures = render(rng, plan_scenes(rng, 1), size=SCENE_SIZE)
+    return pictures.images[0], pictures.labels[0]
+
+
+def write_benchmark(
+    root: Path,
+    *,
+    seed: int = 0,
+    sizes: dict[str, int] | None = None,
+    on_picture: Callable[[str, int], None] | None = None,
+) -> Path:
+    """Write all splits under `root` and return the folder of the pictures, `root/VOCdevkit/VOC2012`.
+
+    Everything is written beside `root` first and moved there at the end, so that `root` is
+    whole or absent. `on_picture(split, index)` is called after each picture, for a progress bar.
+
+    Raises:
+        ValueError: `root` exists and is not empty; nothing is overwritten.
+    """
+    if root.exists() and any(root.iterdir()):
+        raise ValueError(f"{root} is not empty; remove it or name another folder for the mini benchmark")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        unfinished.chmod(0o755)
+        for split, size in (SPLIT_SIZES if sizes is None else sizes).items():
+            _write_split(unfinished / VOC_DIR, split, size, seed=seed, on_picture=on_picture)
+        if root.exists():
+            root.rmdir()
+        unfinished.rename(root)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return root / VOC_DIR
+
+
+def voc_palette() -> list[int]:
+    """Return Pascal VOC's 256 label colours as a flat RGB list (`VOClabelcolormap` of its kit)."""
+    flat = []
+    for label in range(256):
+        colour = [0, 0, 0]
+        for bit in range(8):
+            for channel in range(3):
+                colour[channel] |= ((label >> (3 * bit + channel)) & 1) << (7 - bit)
+        flat.extend(colour)
+    return flat
+
+
+def _write_split(
+    folder: Path, split: str, size: int, *, seed: int, on_picture: Callable[[str, int], None] | None
+) -> None:
+    images, labels, lists = (
+        folder / "JPEGImages",
+        folder / "SegmentationClass",
+        folder / "ImageSets" / "Segmentation",
+    )
+    for made in (images, labels, lists):
+        made.mkdir(parents=True, exist_ok=True)
+    palette = voc_palette()
+    names = [f"{split}_{index:04d}" for index in range(size)]
+    for index, name in enumerate(names):
+        image, label = scene(split, index, seed=seed)
+        Image.fromarray(image).save(images / f"{name}.jpg", quality=JPEG_QUALITY, subsampling=0)
+        label_map = Image.fromarray(label + np.uint8(FIRST_RAW_ID)).convert("P")
+        label_map.putpalette(palette)
+        label_map.save(labels / f"{name}.png")
+        if on_picture is not None:
+            on_picture(split, index)
+    (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))

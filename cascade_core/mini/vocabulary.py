@@ -1,0 +1,145 @@
+"""The words of the mini benchmark: its classes, what each looks like, and a word-level tokenizer.
+
+Every class is a *combination*: a thing is one of eight two-colour palettes with
+one of four patterns, a stuff one of four palettes with one of four textures.
+Each unseen class's palette, pattern and outline also occur among the seen
+classes, in other combinations, so that nothing an unseen class consists of is
+new to a segmentor trained on the seen ones. The names are single nouns that
+spell out none of these attributes.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What a class looks like: names of a palette, a pattern and (things only) an outline."""
+
+    palette: str
+    pattern: str
+    outline: str | None = None
+
+
+PALETTES: dict[str, tuple[Colour, Colour]] = {
+    "black_white": ((28, 28, 30), (235, 235, 230)),
+    "yellow_black": ((240, 208, 40), (32, 28, 24)),
+    "orange_black": ((236, 128, 28), (30, 24, 20)),
+    "red_black": ((206, 30, 34), (26, 20, 24)),
+    "red_white": ((214, 36, 44), (242, 236, 230)),
+    "purple_white": ((142, 52, 168), (240, 232, 242)),
+    "blue_white": ((40, 72, 196), (236, 240, 246)),
+    "green_yellow": ((36, 124, 48), (226, 216, 84)),
+    "tan": ((206, 176, 126), (150, 112, 70)),
+    "rust": ((176, 74, 48), (100, 46, 40)),
+    "azure": ((92, 160, 206), (50, 104, 160)),
+    "leaf": ((104, 158, 66), (58, 102, 46)),
+}
+"""Two colours (RGB, 0 to 255) under each name; the first is the figure, the second the ground."""
+
+THING_PATTERNS = ("stripes", "dots", "checks", "rings")
+STUFF_PATTERNS = ("speckle", "grain", "waves", "tiles")
+OUTLINES = ("round", "long", "square", "lobed")
+
+APPEARANCE: dict[str, Appearance] = {
+    "zebra": Appearance("black_white", "stripes", "long"),
+    "chessboard": Appearance("black_white", "checks", "square"),
+    "bee": Appearance("yellow_black", "stripes", "round"),
+    "taxi": Appearance("yellow_black", "checks", "long"),
+    "tiger": Appearance("orange_black", "stripes", "long"),
+    "leopard": Appearance("orange_black", "dots", "long"),
+    "snake": Appearance("red_black", "stripes", "lobed"),
+    "ladybug": Appearance("red_black", "dots", "round"),
+    "target": Appearance("red_white", "rings", "round"),
+    "mushroom": Appearance("red_white", "dots", "lobed"),
+    "onion": Appearance("purple_white", "rings", "round"),
+    "orchid": Appearance("purple_white", "dots", "lobed"),
+    "plate": Appearance("blue_white", "rings", "round"),
+    "quilt": Appearance("blue_white", "checks", "square"),
+    "snail": Appearance("green_yellow", "rings", "lobed"),
+    "turtle": Appearance("green_yellow", "checks", "square"),
+    "grass": Appearance("leaf", "speckle"),
+    "sand": Appearance("tan", "speckle"),
+    "wood": Appearance("tan", "grain"),
+    "bamboo": Appearance("leaf", "grain"),
+    "water": Appearance("azure", "waves"),
+    "lava": Appearance("rust", "waves"),
+    "bricks": Appearance("rust", "tiles"),
+    "pool": Appearance("azure", "tiles"),
+}
+
+CLASSES: tuple[str, ...] = tuple(APPEARANCE)
+"""Class names; the position of a name is its label id (things first, then stuffs)."""
+
+THINGS: tuple[str, ...] = tuple(name for name, look in APPEARANCE.items() if look.outline is not None)
+STUFFS: tuple[str, ...] = tuple(name for name, look in APPEARANCE.items() if look.outline is None)
+UNSEEN: tuple[str, ...] = ("tiger", "mushroom", "taxi", "onion", "sand", "lava")
+
+CAPTION_WORDS: tuple[str, ...] = (
+    "a", "an", "and", "close", "crop", "here", "image", "in", "is", "of", "on",
+    "photo", "picture", "scene", "showing", "some", "the", "there", "this", "up", "view", "with",
+)  # fmt: skip
+
+WORDS: tuple[str, ...] = CAPTION_WORDS + CLASSES
+"""Every word a caption may hold; with padding, start and end the vocabulary has 49 tokens."""
+
+CONTEXT_LENGTH = 20
+CLASS_TEMPLATES: tuple[str, ...] = ("a photo of a {}", "a picture of the {}", "a close up of a {}")
+"""Prompts whose text vectors are averaged into one class vector; each is among the caption templates."""
+
+PAD, START = 0, 1
+
+
+class WordTokenizer:
+    """Turn captions into token ids, a word a token.
+
+    Ids: 0 pads, 1 starts, then the words in the order given; the end of the text
+    has the highest id, so that the text tower finds it by argmax as CLIP does.
+    """
+
+    def __init__(self, words: Sequence[str], context_length: int) -> None:
+        repeated = sorted({word for word in words if list(words).count(word) > 1})
+        if repeated:
+            raise ValueError(f"the vocabulary repeats {', '.join(repeated)}; give every word once")
+        if context_length < 3:
+            raise ValueError(f"context_length is {context_length}; a word between start and end needs 3")
+        self.words = tuple(words)
+        self.context_length = context_length
+        self.vocab_size = len(self.words) + 3
+        self.end = self.vocab_size - 1
+        self._ids = {word: index for index, word in enumerate(self.words, start=2)}
+
+    def __call__(self, texts: Sequence[str]) -> Int[Tensor, "texts context"]:
+        """Return one row of ids per text, case and punctuation ignored; ValueError for unknown words."""
+        tokens = torch.zeros(len(texts), self.context_length, dtype=torch.int64)
+        for row, text in enumerate(texts):
+            ids = [START, *self._word_ids(text), self.end]
+            if len(ids) > self.context_length:
+                raise ValueError(
+                    f"{text!r} needs {len(ids)} tokens, start and end included; "
+                    f"the context holds {self.context_length}: shorten the text"
+                )
+            tokens[row, : len(ids)] = torch.tensor(ids)
+        return tokens
+
+    def _word_ids(self, text: str) -> list[int]:
+        words = re.findall(r"\w+", text.lower())
+        unknown = [word for word in words if word not in self._ids]
+        if unknown:
+            raise ValueError(
+                f"{text!r} holds words outside the vocabulary: {', '.join(unknown)}; "
+                f"known are {', '.join(self.words)}"
+            )
+        return [self._ids[word] for word in words]
+
+
+def mini_tokenizer() -> WordTokenizer:
+    """Return the tokenizer of the shipped tiny CLIP."""
+    return WordTokenizer(WORDS, CONTEXT_LENGTH)

@@ -1,0 +1,234 @@
+"""The synthetic world: scenes of irregular things on stuffs, every pixel labelled, many at a time.
+
+A *plan* says what stands where (ids, places, the viewed window); `render` paints
+plans. All randomness comes from the generator passed in, so that a seed decides
+every pixel.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+
+from cascade_core.mini.textures import NUM_DRAWS, Field, outline, pattern
+from cascade_core.mini.vocabulary import APPEARANCE, CLASSES, PALETTES, STUFFS, THINGS
+
+SCENE_SIZE = 64
+CROP_SIZE = 40
+MAX_STUFFS, MAX_THINGS = 2, 3
+NOTHING = -1
+
+_STUFF_IDS = np.array([CLASSES.index(name) for name in STUFFS])
+_THING_IDS = np.array([CLASSES.index(name) for name in THINGS])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a batch of pictures shows; ids are label ids, `NOTHING` where a layer is absent.
+
+    Lengths are in scene pixels. `window` is the viewed square: its left, top and side.
+    """
+
+    stuffs: Int[np.ndarray, "pictures 2"]
+    things: Int[np.ndarray, "pictures 3"]
+    centres: Float32[np.ndarray, "pictures 3 2"]
+    radii: Float32[np.ndarray, "pictures 3"]
+    window: Float32[np.ndarray, "pictures 3"]
+
+    def __len__(self) -> int:
+        return len(self.stuffs)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Painted pictures: RGB images and the label id (position in `CLASSES`) of every pixel."""
+
+    images: UInt8[np.ndarray, "pictures height width 3"]
+    labels: UInt8[np.ndarray, "pictures height width"]
+
+
+def plan_scenes(rng: np.random.Generator, count: int) -> Plan:
+    """Plan whole scenes: 1 or 2 stuffs, 1 to 3 things of different classes spread around the middle."""
+    num_things = rng.integers(1, MAX_THINGS + 1, count)
+    angle = rng.uniform(0, 2 * np.pi, (count, 1)) + np.arange(MAX_THINGS) * (2 * np.pi / num_things[:, None])
+    angle = angle + rng.uniform(-0.35, 0.35, (count, MAX_THINGS))
+    from_middle = np.where(num_things[:, None] == 1, rng.uniform(0, 12, (count, 1)), 0.0)
+    from_middle = np.where(num_things[:, None] > 1, rng.uniform(14, 21, (count, MAX_THINGS)), from_middle)
+    smallest = np.array([15.0, 13.0, 10.5])[num_things - 1][:, None]
+    return Plan(
+        stuffs=_different(rng, _STUFF_IDS, rng.integers(1, MAX_STUFFS + 1, count), MAX_STUFFS),
+        things=_different(rng, _THING_IDS, num_things, MAX_THINGS),
+        centres=_float32(
+            SCENE_SIZE / 2 + from_middle[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+        ),
+        radii=_float32(smallest * rng.uniform(1, 1.6, (count, MAX_THINGS))),
+        window=_float32(np.tile([0.0, 0.0, SCENE_SIZE], (count, 1))),
+    )
+
+
+def plan_crops(rng: np.random.Generator, count: int) -> Plan:
+    """Plan windows of 30 to 56 pixels somewhere in whole scenes: what web pictures are to photographs."""
+    plan = plan_scenes(rng, count)
+    side = rng.uniform(30, 56, count)
+    corner = rng.uniform(0, 1, (count, 2)) * (SCENE_SIZE - side)[:, None]
+    return Plan(plan.stuffs, plan.things, plan.centres, plan.radii, _float32(np.column_stack([corner, side])))
+
+
+def plan_objects(rng: np.random.Generator, count: int) -> Plan:
+    """Plan pictures of a single thing on a single stuff, the thing in the middle of a 40 pixel window."""
+    things = np.full((count, MAX_THINGS), NOTHING)
+    things[:, 0] = rng.choice(_THING_IDS, count)
+    stuffs = np.full((count, MAX_STUFFS), NOTHING)
+    stuffs[:, 0] = rng.choice(_STUFF_IDS, count)
+    side = rng.uniform(32, 50, count)
+    corner = SCENE_SIZE / 2 - side[:, None] / 2 + rng.uniform(-4, 4, (count, 2))
+    return Plan(
+        stuffs=stuffs,
+        things=things,
+        centres=_float32(np.full((count, MAX_THINGS, 2), SCENE_SIZE / 2)),
+        radii=_float32(np.repeat(rng.uniform(11, 19, (count, 1)), MAX_THINGS, 1)),
+        window=_float32(np.column_stack([corner, side])),
+    )
+
+
+def plan_close_ups(rng: np.random.Generator, count: int) -> Plan:
+    """Plan windows that one class, thing or stuff alike, fills from edge to edge."""
+    ids = rng.integers(0, len(CLASSES), count)
+    is_thing = np.isin(ids, _THING_IDS)
+    things = np.full((count, MAX_THINGS), NOTHING)
+    things[:, 0] = np.where(is_thing, ids, NOTHING)
+    stuffs = np.full((count, MAX_STUFFS), NOTHING)
+    stuffs[:, 0] = np.where(is_thing, rng.choice(_STUFF_IDS, count), ids)
+    side = rng.uniform(26, 50, count)
+    corner = SCENE_SIZE / 2 - side[:, None] / 2 + rng.uniform(-14, 14, (count, 2))
+    return Plan(
+        stuffs=stuffs,
+        things=things,
+        centres=_float32(np.full((count, MAX_THINGS, 2), SCENE_SIZE / 2)),
+        radii=_float32(np.full((count, MAX_THINGS), 4 * SCENE_SIZE)),
+        window=_float32(np.column_stack([corner, side])),
+    )
+
+
+def join(plans: list[Plan]) -> Plan:
+    """Return the plans one after the other as one."""
+    return Plan(
+        stuffs=np.concatenate([plan.stuffs for plan in plans]),
+        things=np.concatenate([plan.things for plan in plans]),
+        centres=np.concatenate([plan.centres for plan in plans]),
+        radii=np.concatenate([plan.radii for plan in plans]),
+        window=np.concatenate([plan.window for plan in plans]),
+    )
+
+
+def render(rng: np.random.Generator, plan: Plan, *, size: int) -> Pictures:
+    """Paint every plan on `size` x `size` pixels: jittered colours, scale, turn, rims, light and noise."""
+    count = len(plan)
+    step = (np.arange(size, dtype=np.float32) + 0.5) / size
+    x = plan.window[:, 0, None, None] + plan.window[:, 2, None, None] * step[None, None, :]
+    y = plan.window[:, 1, None, None] + plan.window[:, 2, None, None] * step[None, :, None]
+    x, y = np.broadcast_arrays(x, y)
+    image = np.zeros((count, size, size, 3), np.float32)
+    labels = np.zeros((count, size, size), np.uint8)
+    for layer in range(MAX_STUFFS):
+        cover = np.ones((count, size, size), np.float32) if layer == 0 else _shore(rng, x, y)
+        _paint(rng, image, labels, plan.stuffs[:, layer], x - SCENE_SIZE / 2, y - SCENE_SIZE / 2, cover)
+    for layer in range(MAX_THINGS):
+        from_x = x - plan.centres[:, layer, 0, None, None]
+        from_y = y - plan.centres[:, layer, 1, None, None]
+        turned = _turn(rng, from_x, from_y)
+        cover = _blobs(rng, plan.things[:, layer], *turned, plan.radii[:, layer, None, None])
+        _paint(rng, image, labels, plan.things[:, layer], *turned, cover)
+    return Pictures(images=_light(rng, image, x, y), labels=labels)
+
+
+def _different(rng: np.random.Generator, ids: np.ndarray, how_many: np.ndarray, most: int) -> np.ndarray:
+    """Draw `how_many` different ids a row; the rest of the `most` columns is `NOTHING`."""
+    drawn = ids[np.argsort(rng.random((len(how_many), len(ids))), axis=1)[:, :most]]
+    return np.where(np.arange(most) < how_many[:, None], drawn, NOTHING)
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32)
+
+
+def _draws(rng: np.random.Generator, count: int) -> tuple[Field, ...]:
+    return tuple(rng.random((NUM_DRAWS, count, 1, 1), dtype=np.float32))
+
+
+def _turn(rng: np.random.Generator, x: Field, y: Field) -> tuple[Field, Field]:
+    angle = (2 * np.pi * rng.random((len(x), 1, 1))).astype(np.float32)
+    return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+
+
+def _shore(rng: np.random.Generator, x: Field, y: Field) -> Field:
+    """Cover one side of a wavy line through the middle part of the scene."""
+    u, v = _turn(rng, x - SCENE_SIZE / 2, y - SCENE_SIZE / 2)
+    offset, swing, phase, wavelength = _draws(rng, len(x))
+    line = (
+        v - 24 * (offset - 0.5) - (1 + 4 * swing) * np.sin(2 * np.pi * (u / (28 + 20 * wavelength) + phase))
+    )
+    return np.clip(line + 0.5, 0, 1)
+
+
+def _blobs(rng: np.random.Generator, ids: np.ndarray, x: Field, y: Field, radii: Field) -> Field:
+    """Cover irregular blobs, each with its class's outline and a rim of about a pixel."""
+    draws = _draws(rng, len(ids))
+    cover = np.zeros_like(x)
+    for name, rows in _rows_by(ids, "outline").items():
+        inside = outline(
+            name, x[rows] / radii[rows], y[rows] / radii[rows], tuple(draw[rows] for draw in draws)
+        )
+        cover[rows] = np.clip(inside * radii[rows] + 0.5, 0, 1)
+    return cover
+
+
+def _paint(
+    rng: np.random.Generator,
+    image: Float32[np.ndarray, "pictures height width 3"],
+    labels: UInt8[np.ndarray, "pictures height width"],
+    ids: Int[np.ndarray, " pictures"],
+    x: Field,
+    y: Field,
+    cover: Field,
+) -> None:
+    """Paint one class a picture over what stands there, in place; rows whose id is `NOTHING` stay."""
+    count = len(ids)
+    u, v = _turn(rng, x, y)
+    scale = rng.uniform(0.8, 1.25, (count, 1, 1)).astype(np.float32)
+    draws = _draws(rng, count)
+    tints = _float32(rng.normal(0, 11, (count, 2, 3)))
+    for name, rows in _rows_by(ids, "pattern").items():
+        u_turned, v_turned = (x, y) if name == "rings" else (u, v)
+        share = pattern(
+            name, u_turned[rows] / scale[rows], v_turned[rows] / scale[rows], tuple(d[rows] for d in draws)
+        )
+        colours = _COLOURS[ids[rows]] + tints[rows]
+        ground, figure = colours[:, None, None, 1], colours[:, None, None, 0]
+        painted = ground + share[..., None] * (figure - ground)
+        image[rows] += cover[rows][..., None] * (painted - image[rows])
+        labels[rows] = np.where(cover[rows] >= 0.5, ids[rows][:, None, None], labels[rows])
+
+
+def _rows_by(ids: np.ndarray, attribute: str) -> dict[str, np.ndarray]:
+    """Group the rows that show something by their class's pattern or outline."""
+    groups: dict[str, list[int]] = {}
+    for row in np.flatnonzero(ids != NOTHING):
+        groups.setdefault(getattr(APPEARANCE[CLASSES[ids[row]]], attribute), []).append(int(row))
+    return {name: np.array(groups[name]) for name in sorted(groups)}
+
+
+def _light(
+    rng: np.random.Generator, image: Float32[np.ndarray, "pictures height width 3"], x: Field, y: Field
+) -> UInt8[np.ndarray, "pictures height width 3"]:
+    """Shade from one side, change brightness and tint, add noise, and round to 0..255."""
+    count, size = image.shape[:2]
+    slope_x, slope_y = _float32(rng.uniform(-0.2, 0.2, (2, count, 1, 1)))
+    shade = 1 + slope_x * (x / SCENE_SIZE - 0.5) + slope_y * (y / SCENE_SIZE - 0.5)
+    gain = _float32(rng.normal(1, 0.09, (count, 1, 1, 1)) * rng.normal(1, 0.04, (count, 1, 1, 3)))
+    noise = rng.standard_normal((count, size, size, 3), dtype=np.float32)
+    strength = _float32(rng.uniform(3, 11, (count, 1, 1, 1)))
+    return np.clip(image * shade[..., None] * gain + strength * noise, 0, 255).round().astype(np.uint8)
+
+
+_COLOURS = np.array([PALETTES[APPEARANCE[name].palette] for name in CLASSES], np.float32)

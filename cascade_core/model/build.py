@@ -1,0 +1,99 @@
+"""From a `ModelConfig` to a segmentor: the one place where parts are chosen."""
+
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from cascade_core.clip.prompts import DeepPrompts
+from cascade_core.clip.vision import VisionTransformer, resize_position_grid
+from cascade_core.config import ModelConfig
+from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
+from cascade_core.model.decoder import LinearDecoder, MaskDecoder
+from cascade_core.model.queries import ClassQuery
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.model.trunk import Trunk
+
+
+def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int) -> Segmentor:
+    """Compose a segmentor around a copy of `visual`, its new weights drawn from `seed` alone.
+
+    CLIP's position grid is resized once, here, to the configured picture size. Torch's global random state
+    is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tower = _tower_at(config, visual)
+        trunk = Trunk(
+            tower,
+            _prompts(config),
+            tapped_blocks=tuple(block for group in config.groups for block in group),
+            double_class_embedding=config.double_class_embedding,
+        )
+        match config.decoder:
+            case "linear":
+                decoder: MaskHead | LinearDecoder = LinearDecoder(config.clip.embed_dim)
+            case "masks":
+                decoder = _mask_head(config, tower)
+        return Segmentor(config, trunk, decoder)
+
+
+def _tower_at(config: ModelConfig, visual: VisionTransformer) -> VisionTransformer:
+    tower = deepcopy(visual)
+    side = config.image_size // config.clip.patch_size
+    resized = resize_position_grid(tower.positional_embedding.detach(), side, side)
+    tower.positional_embedding = nn.Parameter(resized.clone())
+    return tower
+
+
+def _prompts(config: ModelConfig) -> DeepPrompts | None:
+    match config.trunk:
+        case "frozen":
+            return None
+        case "deep_prompts":
+            return DeepPrompts(
+                num_prompts=config.num_prompts,
+                layers=config.clip.layers,
+                width=config.clip.width,
+                patch_size=config.clip.patch_size,
+                dropout=config.dropout,
+            )
+
+
+def _mask_head(config: ModelConfig, tower: VisionTransformer) -> MaskHead:
+    num_stages = 1 + len(config.groups) if config.fusion == "cascade" else 1
+    stages = [_stage(config) for _ in range(num_stages)]
+    return MaskHead(fusion=config.fusion, groups=config.groups, mid=_mid_projections(config, tower), stages=stages)
+
+
+def _mid_projections(config: ModelConfig, tower: VisionTransformer) -> MidProjections | None:
+    num_levels = sum(len(group) for group in config.groups)
+    if num_levels == 0:
+        return None
+    mid = MidProjections(num_levels, config.clip.width, config.clip.embed_dim)
+    if config.mid_projection_init == "clip":
+        with torch.no_grad():
+            mid.projections.copy_(tower.proj.expand_as(mid.projections))
+        for norm in mid.norms:
+            norm.load_state_dict(tower.ln_post.state_dict())
+    return mid.requires_grad_(config.mid_projection_trains)
+
+
+def _stage(config: ModelConfig) -> MaskStage:
+    embed_dim = config.clip.embed_dim
+    query = ClassQuery(embed_dim, config.query)
+    decoder = MaskDecoder(
+        width=embed_dim,
+        heads=config.decoder_heads,
+        layers=config.decoder_layers,
+        feedforward=config.feedforward_ratio * embed_dim,
+        dropout=config.dropout,
+    )
+    stage = MaskStage(query, decoder)
+    if config.head_init == "trunc_normal":
+        for name, parameter in stage.named_parameters():
+            if parameter.ndim == 2:
+                nn.init.trunc_normal_(parameter, std=config.head_init_std, a=-2.0, b=2.0)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+    return stage

@@ -1,0 +1,106 @@
+"""Cascade-CLIP: middle levels join the text through decoders of their own (Cascade-CLIP section 3).
+
+The same head without groups is ZegCLIP's decoder, and with all levels summed into one memory it is the
+naive fusion both papers warn of.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cascade_core.model.decoder import MaskDecoder
+from cascade_core.model.queries import ClassQuery
+from cascade_core.model.trunk import TrunkFeatures
+
+
+class MidProjections(nn.Module):
+    """One norm and one linear projection per tapped block, into CLIP's common space.
+
+    Published: the norms are plain, the projections random (std width^-0.5) and both stay frozen, so a
+    checkpoint is useless without them.
+    """
+
+    def __init__(self, num_levels: int, width: int, embed_dim: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_levels))
+        self.projections = nn.Parameter(torch.randn(num_levels, width, embed_dim) * width**-0.5)
+
+    def forward(
+        self, mid_tokens: tuple[Float[Tensor, "batch patches width"], ...]
+    ) -> list[Float[Tensor, "batch patches embed"]]:
+        """Return the unit-length maps of the levels, in their order."""
+        return [
+            F.normalize(norm(tokens) @ projection, dim=-1)
+            for norm, projection, tokens in zip(self.norms, self.projections, mid_tokens, strict=True)
+        ]
+
+
+class MaskStage(nn.Module):
+    """A query map and a decoder: all that one memory needs to give masks."""
+
+    def __init__(self, query: ClassQuery, decoder: MaskDecoder) -> None:
+        super().__init__()
+        self.query = query
+        self.decoder = decoder
+
+    def forward(
+        self,
+        global_embedding: Float[Tensor, "batch embed"],
+        class_vectors: Float[Tensor, "classes embed"],
+        memory: Float[Tensor, "batch patches embed"],
+    ) -> Float[Tensor, "batch classes patches"]:
+        return self.decoder(self.query(global_embedding, class_vectors), memory)
+
+
+def gaussian_weights(count: int) -> Float[Tensor, " count"]:
+    """Return exp(-x^2 / 2) for x = count-1 .. 0: the level nearest to the last weighs 1 (Cascade-CLIP eq. 5)."""
+    distance = torch.arange(count - 1, -1, -1, dtype=torch.float32)
+    return torch.exp(-(distance**2) / 2)
+
+
+class MaskHead(nn.Module):
+    """Memories from the trunk's levels, a stage for each, and the sum of their masks."""
+
+    def __init__(
+        self,
+        *,
+        fusion: Literal["none", "cascade", "naive"],
+        groups: tuple[tuple[int, ...], ...],
+        mid: MidProjections | None,
+        stages: list[MaskStage],
+    ) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.group_sizes = tuple(len(group) for group in groups)
+        self.mid = mid
+        # Trainable, neither normalised nor followed by a norm, as published.
+        self.group_weights = nn.ParameterList(
+            nn.Parameter(gaussian_weights(size)) for size in (self.group_sizes if fusion == "cascade" else ())
+        )
+        self.stages = nn.ModuleList(stages)
+
+    def memories(self, features: TrunkFeatures) -> list[Float[Tensor, "batch patches embed"]]:
+        """Return one memory per stage; the last stage sees the trunk's last map."""
+        if self.mid is None:
+            return [features.patches]
+        levels = self.mid(features.mid_tokens)
+        if self.fusion == "naive":
+            return [torch.stack([*levels, features.patches]).sum(dim=0)]
+        grouped, start = [], 0
+        for weights in self.group_weights:
+            group = torch.stack(levels[start : start + len(weights)])
+            grouped.append(torch.einsum("l,lbpe->bpe", weights, group))
+            start += len(weights)
+        return [*grouped, features.patches]
+
+    def forward(
+        self, features: TrunkFeatures, class_vectors: Float[Tensor, "classes embed"]
+    ) -> Float[Tensor, "batch classes patches"]:
+        maps = [
+            stage(features.global_embedding, class_vectors, memory)
+            for stage, memory in zip(self.stages, self.memories(features), strict=True)
+        ]
+        return torch.stack(maps).sum(dim=0)

@@ -1,0 +1,123 @@
+"""The transformer decoder whose query-patch attention is the mask (ZegCLIP section 3.2, after SegViT)."""
+
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class CrossAttention(nn.Module):
+    """Queries attend to patches, with separate biased projections."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.q = nn.Linear(width, width)
+        self.k = nn.Linear(width, width)
+        self.v = nn.Linear(width, width)
+        self.proj = nn.Linear(width, width)
+
+    def _heads(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch heads tokens head_width"]:
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(
+        self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
+    ) -> Float[Tensor, "batch classes width"]:
+        mixed = F.scaled_dot_product_attention(
+            self._heads(self.q(queries)),
+            self._heads(self.k(memory)),
+            self._heads(self.v(memory)),
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def mean_scores(
+        self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
+    ) -> Float[Tensor, "batch classes patches"]:
+        """Return the scaled query-patch scores before the softmax, averaged over heads.
+
+        The mean over heads of per-head products is one product over the full width, divided by
+        heads * sqrt(head width).
+        """
+        query, key = self.q(queries), self.k(memory)
+        head_width = query.shape[-1] // self.heads
+        return query @ key.mT / (self.heads * head_width**0.5)
+
+
+class DecoderLayer(nn.Module):
+    """Cross-attention and feed-forward, post-norm, without self-attention or positions.
+
+    `unused_self_attention` and `unused_norm` are dead weights of the released models: never run, yet part of
+    their checkpoints and of their published parameter counts.
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = CrossAttention(width, heads, dropout)
+        self.linear1 = nn.Linear(width, feedforward)
+        self.linear2 = nn.Linear(feedforward, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.unused_self_attention = nn.MultiheadAttention(width, heads)
+        self.unused_norm = nn.LayerNorm(width)
+
+    def forward(
+        self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
+    ) -> Float[Tensor, "batch classes width"]:
+        queries = self.norm2(queries + self.dropout(self.attention(queries, memory)))
+        hidden = self.linear2(self.dropout(F.relu(self.linear1(queries))))
+        return self.norm3(queries + self.dropout(hidden))
+
+
+class MaskDecoder(nn.Module):
+    """A stack of decoder layers of which the last gives only its attention scores: the masks.
+
+    The last layer's values, output projection and feed-forward shape nothing and get no gradient; they are
+    kept because released checkpoints hold them.
+    """
+
+    def __init__(self, *, width: int, heads: int, layers: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        first = DecoderLayer(width, heads, feedforward, dropout)
+        # Published: layers are copies of one, so they start identical.
+        self.layers = nn.ModuleList([first, *(deepcopy(first) for _ in range(layers - 1))])
+
+    def forward(
+        self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
+    ) -> Float[Tensor, "batch classes patches"]:
+        for layer in self.layers[:-1]:
+            queries = layer(queries, memory)
+        last = self.layers[-1]
+        assert isinstance(last, DecoderLayer)
+        return last.attention.mean_scores(queries, memory)
+
+
+def parameters_without_gradient(decoder: MaskDecoder) -> set[str]:
+    """Return the names, inside `decoder`, of weights that never get a gradient."""
+    last = f"layers.{len(decoder.layers) - 1}."
+    dead_in_last = ("attention.v.", "attention.proj.", "linear1.", "linear2.", "norm2.", "norm3.")
+    return {
+        name
+        for name, _ in decoder.named_parameters()
+        if "unused_" in name or (name.startswith(last) and name.removeprefix(last).startswith(dead_in_last))
+    }
+
+
+class LinearDecoder(nn.Module):
+    """A learned linear map of patch vectors, started from the identity, and scaled cosine similarity to text."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(embed_dim, embed_dim, bias=False)
+        nn.init.eye_(self.proj.weight)
+        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+
+    def forward(
+        self, patches: Float[Tensor, "batch patches embed"], class_vectors: Float[Tensor, "classes embed"]
+    ) -> Float[Tensor, "batch classes patches"]:
+        mapped = F.normalize(self.proj(patches), dim=-1)
+        return self.logit_scale.exp() * (F.normalize(class_vectors, dim=-1) @ mapped.mT)

@@ -1,0 +1,187 @@
+"""The authors' checkpoints: their state dicts in, segmentors out, strict about every key.
+
+Released files hold `{'meta', 'state_dict', 'optimizer'}`; this module takes the state dict. Everything but
+the number of attention heads is read off its shapes.
+"""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from cascade_core.clip.text import TextTransformer
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.config import ClipConfig, ModelConfig
+from cascade_core.model.build import build_segmentor
+from cascade_core.model.segmentor import Segmentor
+
+CLASS_WEIGHT_BUFFER = "decode_head.loss_decode.criterion.empty_weight"
+TEXT_PREFIX = "text_encoder."
+
+# Released name -> ours, tried in order, the first match wins. `\1` is the number it captured.
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r"backbone\.transformer\.resblocks\.", "trunk.visual.blocks."),
+    (r"backbone\.(prompt_|deep_prompt_)", r"trunk.prompts.\1"),
+    (r"backbone\.ln_layers\.", "decoder.mid.norms."),
+    (r"backbone\.proj_layers", "decoder.mid.projections"),
+    (r"backbone\.", "trunk.visual."),
+    (r"decode_head\.q_proj\.", "decoder.stages.0.query.proj."),
+    (r"decode_head\.q_projs\.(\d+)\.", r"decoder.stages.\1.query.proj."),
+    (r"decode_head\.decoder_1\.", "decoder.stages.0.decoder."),
+    (r"decode_head\.cascade_decoders\.(\d+)\.", r"decoder.stages.\1.decoder."),
+    (r"decode_head\.weights_s1", "decoder.group_weights.0"),
+    (r"decode_head\.weights_s2", "decoder.group_weights.1"),
+)
+_DEAD = {"self_attn.": "unused_self_attention.", "norm1.": "unused_norm.", "multihead_attn.": "attention."}
+_CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
+
+
+def our_name(released: str) -> str:
+    """Return our state-dict key for a released one (text encoder and class-weight buffer excepted).
+
+    Raises:
+        ValueError: the key belongs to neither method.
+    """
+    for pattern, replacement in _RENAMES:
+        name, matched = re.subn(rf"^{pattern}", replacement, released)
+        if matched:
+            for theirs, ours in _DEAD.items():
+                name = re.sub(rf"(\.layers\.\d+\.){re.escape(theirs)}", rf"\1{ours}", name)
+            return name
+    raise ValueError(
+        f"checkpoint key {released!r} belongs to neither ZegCLIP nor Cascade-CLIP; "
+        "expected keys starting with 'backbone.', 'decode_head.' or 'text_encoder.'"
+    )
+
+
+def segmentor_from_released(
+    state_dict: Mapping[str, Tensor], *, heads: int | None = None, decoder_heads: int = 8
+) -> Segmentor:
+    """Build the segmentor of a released ZegCLIP or Cascade-CLIP state dict and fill it.
+
+    Strict about every missing, unexpected or misshapen key. Two exceptions: the class-weight buffer
+    (`empty_weight`) differs in shape between settings and is dropped, and `text_encoder.*`, which no
+    inference runs, may be wholly there or wholly absent. `heads` is the image tower's; by default width / 64,
+    as in every CLIP ViT.
+
+    Raises:
+        ValueError: the keys or shapes are not those of either method; the message lists them.
+    """
+    _check_text_encoder(state_dict)
+    ours = {
+        our_name(key): tensor
+        for key, tensor in state_dict.items()
+        if not key.startswith(TEXT_PREFIX) and key != CLASS_WEIGHT_BUFFER
+    }
+    config = _infer_config(state_dict, heads=heads, decoder_heads=decoder_heads)
+    segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
+    _load_strictly(segmentor, ours)
+    return segmentor
+
+
+def _infer_config(state_dict: Mapping[str, Tensor], *, heads: int | None, decoder_heads: int) -> ModelConfig:
+    def shape(key: str) -> torch.Size:
+        if key not in state_dict:
+            raise ValueError(f"checkpoint lacks {key!r}: is it a whole ZegCLIP or Cascade-CLIP state dict?")
+        return state_dict[key].shape
+
+    width, _, patch_size, _ = shape("backbone.conv1.weight")
+    side = round((shape("backbone.positional_embedding")[0] - 1) ** 0.5)
+    cascade = "backbone.proj_layers" in state_dict
+    decoder_name = "cascade_decoders.0" if cascade else "decoder_1"
+    embed_dim = shape("backbone.proj")[1]
+    feedforward = shape(f"decode_head.{decoder_name}.layers.0.linear1.weight")[0]
+    image_size = side * patch_size
+    clip = ClipConfig(
+        name="released",
+        image_size=image_size,
+        patch_size=patch_size,
+        width=width,
+        layers=_count(state_dict, r"backbone\.transformer\.resblocks\.(\d+)\."),
+        heads=heads or max(1, width // 64),
+        embed_dim=embed_dim,
+        **_text_shapes(state_dict, embed_dim),
+    )
+    return ModelConfig(
+        clip=clip,
+        image_size=image_size,
+        num_prompts=shape("backbone.prompt_embeddings")[1],
+        fusion="cascade" if cascade else "none",
+        groups=_CASCADE_GROUPS if cascade else (),
+        decoder_layers=_count(state_dict, rf"decode_head\.{re.escape(decoder_name)}\.layers\.(\d+)\."),
+        decoder_heads=decoder_heads,
+        feedforward_ratio=feedforward // embed_dim,
+    )
+
+
+def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, int]:
+    """Read the text tower's shapes, or state OpenAI's where the checkpoint carries none."""
+    tokens = state_dict.get(f"{TEXT_PREFIX}token_embedding.weight")
+    if tokens is None:
+        return dict(text_width=embed_dim, text_layers=12, text_heads=8, context_length=77, vocab_size=49408)
+    return dict(
+        text_width=tokens.shape[1],
+        text_layers=_count(state_dict, r"text_encoder\.transformer\.resblocks\.(\d+)\."),
+        text_heads=max(1, tokens.shape[1] // 64),
+        context_length=state_dict[f"{TEXT_PREFIX}positional_embedding"].shape[0],
+        vocab_size=tokens.shape[0],
+    )
+
+
+def _count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
+    found = {int(match[1]) for key in state_dict if (match := re.match(pattern, key))}
+    if not found:
+        raise ValueError(f"checkpoint has no key matching {pattern!r}: is it a whole state dict?")
+    return max(found) + 1
+
+
+def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
+    present = {key.removeprefix(TEXT_PREFIX) for key in state_dict if key.startswith(TEXT_PREFIX)}
+    if not present:
+        return
+    needed = {"token_embedding.weight", "positional_embedding", "text_projection"}
+    if not needed <= present:
+        raise ValueError(f"checkpoint's text_encoder is partial: {_listed(needed - present)} missing; keep all of it or none")
+    shapes = _text_shapes(state_dict, embed_dim=0)
+    embed_dim = state_dict[f"{TEXT_PREFIX}text_projection"].shape[1]
+    with torch.device("meta"):
+        # Only the key names and shapes of a text tower of this size are wanted; nothing is allocated.
+        tower = TextTransformer(
+            ClipConfig(
+                name="text", image_size=1, patch_size=1, width=1, layers=1, heads=1, embed_dim=embed_dim, **shapes
+            )
+        )
+    expected = {
+        re.sub(r"^blocks\.", "transformer.resblocks.", key): tensor.shape for key, tensor in tower.state_dict().items()
+    }
+    _compare(
+        {f"{TEXT_PREFIX}{key}": shape for key, shape in expected.items()},
+        {f"{TEXT_PREFIX}{key}": state_dict[f"{TEXT_PREFIX}{key}"].shape for key in present},
+    )
+
+
+def _load_strictly(segmentor: Segmentor, ours: Mapping[str, Tensor]) -> None:
+    expected = {key: tensor.shape for key, tensor in segmentor.state_dict().items()}
+    _compare(expected, {key: tensor.shape for key, tensor in ours.items()})
+    segmentor.load_state_dict({key: tensor.float() for key, tensor in ours.items()})
+
+
+def _compare(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:
+    problems = []
+    if missing := expected.keys() - found.keys():
+        problems.append(f"missing {_listed(missing)}")
+    if unexpected := found.keys() - expected.keys():
+        problems.append(f"unexpected {_listed(unexpected)}")
+    problems += [
+        f"{key} has shape {tuple(found[key])}, expected {tuple(expected[key])}"
+        for key in sorted(expected.keys() & found.keys())
+        if expected[key] != found[key]
+    ]
+    if problems:
+        raise ValueError(f"checkpoint does not fit: {'; '.join(problems)}")
+
+
+def _listed(keys: set[str], most: int = 5) -> str:
+    shown = ", ".join(sorted(keys)[:most])
+    return shown if len(keys) <= most else f"{shown} and {len(keys) - most} more"

@@ -1,0 +1,64 @@
+"""A segmentor: trunk, decoder, and masks at picture size. Knows no class: text vectors come with the call."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cascade_core.config import ModelConfig
+from cascade_core.model.cascade import MaskHead
+from cascade_core.model.decoder import LinearDecoder
+from cascade_core.model.trunk import Trunk
+
+
+class Segmentor(nn.Module):
+    """Labels every pixel of a picture with one of the classes whose text vectors it is given."""
+
+    def __init__(self, config: ModelConfig, trunk: Trunk, decoder: MaskHead | LinearDecoder) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = trunk
+        self.decoder = decoder
+
+    def grid_logits(
+        self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
+    ) -> Float[Tensor, "batch classes grid_height grid_width"]:
+        """Return mask logits on the patch grid.
+
+        Raises:
+            ValueError: the text vectors' width is not the model's embedding width.
+        """
+        embed_dim = self.config.clip.embed_dim
+        if class_vectors.ndim != 2 or class_vectors.shape[1] != embed_dim:
+            raise ValueError(
+                f"class vectors have shape {tuple(class_vectors.shape)}, expected [classes, {embed_dim}]: "
+                "were they made with this model's CLIP?"
+            )
+        features = self.trunk(images)
+        if isinstance(self.decoder, LinearDecoder):
+            patch_logits = self.decoder(features.patches, class_vectors)
+        else:
+            patch_logits = self.decoder(features, class_vectors)
+        return patch_logits.unflatten(-1, features.grid)
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
+    ) -> Float[Tensor, "batch classes mask_height mask_width"]:
+        """Return mask logits, upsampled bilinearly.
+
+        A square grid goes to the *configured* picture size, whatever the input's (published, and
+        load-bearing for inputs of another size); a rectangular one, which the released code cannot take,
+        to the input's size.
+        """
+        logits = self.grid_logits(images, class_vectors)
+        if logits.dtype == torch.bfloat16:
+            # Under mixed precision, masks, losses and scores stay in float32.
+            logits = logits.float()
+        square = logits.shape[-1] == logits.shape[-2]
+        size = (self.config.image_size,) * 2 if square else tuple(images.shape[-2:])
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+def trainable_parameter_count(model: nn.Module) -> int:
+    """Count the weights that train, dead ones included, as the papers do."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,119 @@
+"""Checkpoints: safetensors for every tensor, and a JSON manifest that says what they are."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import AdamW
+
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.config import RunConfig
+from cascade_core.files import new_folder, read_json, write_json
+from cascade_core.model.build import build_segmentor
+from cascade_core.model.segmentor import Segmentor
+
+MODEL_FILE, OPTIMIZER_FILE, MANIFEST_FILE = "model.safetensors", "optimizer.safetensors", "manifest.json"
+
+
+class CheckpointManifest(BaseModel):
+    """What a checkpoint was made from; enough to rebuild it and to say what its numbers mean."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: RunConfig
+    setting: str
+    iteration: int
+    total_iterations: int
+    classes: tuple[str, ...]
+    unseen: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path, segmentor: Segmentor, manifest: CheckpointManifest, *, optimizer: AdamW | None = None
+) -> None:
+    """Write a checkpoint, whole or not at all; with `optimizer` it can be resumed exactly.
+
+    The frozen CLIP weights are part of it, so that it needs no other file, and so are the random
+    projections of middle levels, without which a Cascade-CLIP checkpoint is worthless.
+    """
+    with new_folder(folder) as working:
+        save_file({key: tensor.contiguous() for key, tensor in segmentor.state_dict().items()}, working / MODEL_FILE)
+        if optimizer is not None:
+            save_file(_optimizer_tensors(optimizer), working / OPTIMIZER_FILE)
+        write_json(working / MANIFEST_FILE, manifest.model_dump(mode="json"))
+
+
+def load_manifest(folder: Path) -> CheckpointManifest:
+    """Read a checkpoint's manifest.
+
+    Raises:
+        ValueError: it is missing, no JSON, or not a manifest.
+    """
+    return CheckpointManifest.model_validate(read_json(folder / MANIFEST_FILE))
+
+
+def load_segmentor(folder: Path) -> tuple[Segmentor, CheckpointManifest]:
+    """Rebuild the segmentor of a checkpoint, in eval mode.
+
+    Raises:
+        ValueError: a file is missing or the weights do not fit the manifest's configuration.
+    """
+    manifest = load_manifest(folder)
+    segmentor = build_segmentor(
+        manifest.config.model, VisionTransformer(manifest.config.model.clip), seed=manifest.config.seed
+    )
+    load_weights(segmentor, folder)
+    return segmentor.eval(), manifest
+
+
+def load_weights(segmentor: Segmentor, folder: Path) -> None:
+    """Fill `segmentor` with a checkpoint's weights, strictly.
+
+    Raises:
+        ValueError: the file is missing, damaged, or of another configuration.
+    """
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise ValueError(f"checkpoint {path} does not exist; train first, or give the folder that holds it")
+    try:
+        segmentor.load_state_dict(load_file(path))
+    except Exception as error:
+        raise ValueError(f"checkpoint {path} does not fit its manifest: {error}") from error
+
+
+def load_optimizer(optimizer: AdamW, folder: Path) -> None:
+    """Restore AdamW's moments and torch's CPU random state, so that training goes on as if never stopped.
+
+    Raises:
+        ValueError: the checkpoint was saved without them, or for other groups.
+    """
+    path = folder / OPTIMIZER_FILE
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: this checkpoint cannot be resumed, only started from")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    with safe_open(path, framework="pt") as tensors:
+        names = set(tensors.keys())
+        if len(parameters) != sum(name.startswith("exp_avg/") for name in names):
+            raise ValueError(f"{path} holds the state of another set of weights; was the configuration changed?")
+        for index, parameter in enumerate(parameters):
+            optimizer.state[parameter] = {
+                "step": tensors.get_tensor(f"step/{index}"),
+                "exp_avg": tensors.get_tensor(f"exp_avg/{index}").to(parameter.device),
+                "exp_avg_sq": tensors.get_tensor(f"exp_avg_sq/{index}").to(parameter.device),
+            }
+        torch.set_rng_state(tensors.get_tensor("random_state"))
+
+
+def _optimizer_tensors(optimizer: AdamW) -> dict[str, Tensor]:
+    tensors = {"random_state": torch.get_rng_state()}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        state = optimizer.state[parameter]
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            tensors[f"{key}/{index}"] = state[key].detach().cpu().clone()
+    return tensors

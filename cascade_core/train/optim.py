@@ -1,0 +1,66 @@
+"""AdamW in two groups and the published learning-rate schedule."""
+
+from torch import nn
+from torch.optim import AdamW
+
+from cascade_core.config import OptimConfig
+from cascade_core.model.cascade import MaskHead, MaskStage
+from cascade_core.model.decoder import parameters_without_gradient
+from cascade_core.model.segmentor import Segmentor
+
+
+def learning_rate(base: float, iteration: int, total_iterations: int, config: OptimConfig) -> float:
+    """Return the learning rate of `iteration` (from 0): polynomial decay times a linear warm-up.
+
+    The warm-up multiplies the current polynomial value, and iteration `warmup_iterations` is the first
+    unscaled one; `min_lr` is absolute, whatever the base.
+    """
+    decayed = (base - config.min_lr) * (1 - iteration / total_iterations) ** config.power + config.min_lr
+    if iteration >= config.warmup_iterations:
+        return decayed
+    return decayed * (1 - (1 - iteration / config.warmup_iterations) * (1 - config.warmup_ratio))
+
+
+def build_optimizer(segmentor: Segmentor, config: OptimConfig) -> AdamW:
+    """Return AdamW over everything that trains: prompts in one group, the decoder in another.
+
+    Published: the same weight decay for all, biases, norms and prompts included. Weights that never get a
+    gradient are in no group; AdamW would skip them, undecayed, all the same.
+    """
+    dead = names_without_gradient(segmentor)
+    groups = [
+        {"name": "prompts", "params": _trainable(segmentor, "trunk.", dead), "base_lr": config.prompt_lr},
+        {"name": "decoder", "params": _trainable(segmentor, "decoder.", dead), "base_lr": config.decoder_lr},
+    ]
+    return AdamW(
+        [{**group, "lr": group["base_lr"]} for group in groups if group["params"]],
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+    )
+
+
+def set_learning_rates(optimizer: AdamW, iteration: int, total_iterations: int, config: OptimConfig) -> None:
+    """Set every group's learning rate for `iteration`, in place."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(group["base_lr"], iteration, total_iterations, config)
+
+
+def names_without_gradient(segmentor: Segmentor) -> set[str]:
+    """Return the names of trainable weights that shape nothing (dead in the released models too)."""
+    if not isinstance(segmentor.decoder, MaskHead):
+        return set()
+    names = set()
+    for index, stage in enumerate(segmentor.decoder.stages):
+        assert isinstance(stage, MaskStage)
+        prefix = f"decoder.stages.{index}.decoder."
+        names |= {prefix + name for name in parameters_without_gradient(stage.decoder)}
+    return names
+
+
+def _trainable(segmentor: Segmentor, prefix: str, dead: set[str]) -> list[nn.Parameter]:
+    return [
+        parameter
+        for name, parameter in segmentor.named_parameters()
+        if parameter.requires_grad and name.startswith(prefix) and name not in dead
+    ]

@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_core.config import DataConfig
+from cascade_core.mini.pretrain import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    draw_pictures,
+    info_nce,
+    learning_rate_at,
+    mini_clip_config,
+    new_clip,
+    normalise,
+    patch_accuracy,
+    patch_vectors,
+    pretrain,
+    zero_shot_accuracy,
+)
+from cascade_core.mini.vocabulary import CLASSES, THINGS
+
+
+@pytest.fixture(scope="module")
+def trained():
+    clip = new_clip(mini_clip_config(), seed=0)
+    reports = list(pretrain(clip, steps=16, batch_size=32, lr=2e-3, seed=0, warmup_steps=4))
+    return clip, reports
+
+
+def test_a_few_steps_reduce_the_loss(trained):
+    _, reports = trained
+    losses = [report.loss for report in reports]
+    assert np.mean(losses[:2]) == pytest.approx(math.log(32), abs=1.5)
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.1
+    assert [report.step for report in reports] == list(range(1, 17))
+
+
+def test_the_seed_decides_the_training():
+    runs = []
+    for seed in (3, 3, 4):
+        clip = new_clip(mini_clip_config(), seed=seed)
+        runs.append([report.loss for report in pretrain(clip, steps=2, batch_size=8, lr=1e-3, seed=seed)])
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_making_a_clip_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    new_clip(mini_clip_config(), seed=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_tiny_clip_has_the_promised_size():
+    clip = new_clip(mini_clip_config(), seed=0)
+    assert sum(weight.numel() for weight in clip.parameters()) == 526_849
+
+
+def test_the_loss_is_the_mean_of_both_directions_written_out():
+    generator = torch.Generator().manual_seed(0)
+    images, texts = torch.randn(2, 5, 3, generator=generator)
+    scale = torch.tensor(7.0)
+    expected = 0.0
+    for i in range(5):
+        for of, among in ((images, texts), (texts, images)):
+            cosines = [torch.cosine_similarity(of[i], among[j], dim=0).item() for j in range(5)]
+            expected += -math.log(math.exp(7 * cosines[i]) / sum(math.exp(7 * cosine) for cosine in cosines))
+    loss, accuracy = info_nce(images, texts, scale)
+    assert loss.item() == pytest.approx(expected / 10, rel=1e-5)
+    assert 0 <= accuracy.item() <= 1
+
+
+def test_pictures_with_the_same_caption_are_not_pulled_apart():
+    images = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    texts = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    loss, _ = info_nce(images, texts, torch.tensor(100.0))
+    loss.backward()
+    assert loss.item() == pytest.approx(2 * math.log(2) / 3, abs=1e-4)
+    assert images.grad.abs().max() < 1e-5
+
+
+def test_the_rate_warms_up_and_falls_to_nothing():
+    rates = [learning_rate_at(step, steps=100, lr=1.0, warmup_steps=10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == 1.0 and rates[-1] < 1e-3
+    assert all(earlier >= later for earlier, later in zip(rates[9:], rates[10:], strict=False))
+
+
+def test_pixels_are_normalised_as_the_segmentor_has_them():
+    assert DataConfig.model_fields["mean"].default == PIXEL_MEAN
+    assert DataConfig.model_fields["std"].default == PIXEL_STD
+    pixels = normalise(np.full((1, 2, 2, 3), 200, np.uint8))
+    assert pixels.shape == (1, 3, 2, 2)
+    assert pixels[0, 2, 0, 0].item() == pytest.approx((200 - 103.53) / 57.375, rel=1e-5)
+
+
+def test_a_batch_mixes_scenes_single_things_and_close_ups():
+    labels = draw_pictures(np.random.default_rng(0), 40).labels
+    classes_per_picture = [len(np.unique(row)) for row in labels]
+    assert labels.shape == (40, 40, 40)
+    assert set(classes_per_picture[26:]) == {1} and max(classes_per_picture[:16]) >= 3
+
+
+def test_accuracies_are_reported_for_every_class(trained):
+    clip, _ = trained
+    objects = zero_shot_accuracy(clip, seed=0, num_pictures=200)
+    patches = patch_accuracy(clip, seed=0, num_pictures=60)
+    assert set(objects.per_class) == set(THINGS) and set(patches.per_class) == set(CLASSES)
+    assert all(0 <= value <= 1 for value in (objects.seen, objects.unseen, patches.seen, patches.unseen))
+    assert zero_shot_accuracy(clip, seed=0, num_pictures=200) == objects
+
+
+def test_patch_vectors_follow_the_size_of_the_picture():
+    clip = new_clip(mini_clip_config(), seed=0)
+    assert patch_vectors(clip, torch.zeros(2, 3, 64, 64)).shape == (2, 64, 64)
+
+
+def test_no_training_at_all_is_refused():
+    clip = new_clip(mini_clip_config(), seed=0)
+    with pytest.raises(ValueError, match="steps=0"):
+        next(pretrain(clip, steps=0, batch_size=8, lr=1e-3, seed=0))

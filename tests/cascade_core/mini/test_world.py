@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+
+from cascade_core.mini.captions import SMALLEST_SHARE, caption, captions, names_in_view
+from cascade_core.mini.textures import pattern
+from cascade_core.mini.vocabulary import (
+    APPEARANCE,
+    CLASS_TEMPLATES,
+    CLASSES,
+    CONTEXT_LENGTH,
+    PALETTES,
+    STUFFS,
+    THINGS,
+    UNSEEN,
+    WORDS,
+    WordTokenizer,
+    mini_tokenizer,
+)
+from cascade_core.mini.world import (
+    NOTHING,
+    SCENE_SIZE,
+    join,
+    plan_close_ups,
+    plan_crops,
+    plan_objects,
+    plan_scenes,
+    render,
+)
+
+
+def test_every_class_is_a_combination_of_its_own():
+    looks = [(look.palette, look.pattern) for look in APPEARANCE.values()]
+    assert len(set(looks)) == len(CLASSES) == len(THINGS) + len(STUFFS) == 24
+    assert {look.palette for look in APPEARANCE.values()} == set(PALETTES)
+
+
+@pytest.mark.parametrize("attribute", ["palette", "pattern", "outline"])
+def test_what_unseen_classes_consist_of_also_occurs_among_the_seen(attribute):
+    seen = {getattr(APPEARANCE[name], attribute) for name in CLASSES if name not in UNSEEN}
+    assert {getattr(APPEARANCE[name], attribute) for name in UNSEEN} <= seen
+    assert set(UNSEEN) <= set(CLASSES) and len(set(UNSEEN)) == 6
+
+
+def test_class_names_spell_out_no_attribute():
+    attributes = {word for look in APPEARANCE.values() for word in (look.pattern, *look.palette.split("_"))}
+    assert not attributes & set(CLASSES)
+
+
+def test_the_generator_alone_decides_every_pixel():
+    first, again, other = (
+        render(rng, plan_scenes(rng, 6), size=SCENE_SIZE) for rng in map(np.random.default_rng, (4, 4, 5))
+    )
+    assert np.array_equal(first.images, again.images) and np.array_equal(first.labels, again.labels)
+    assert not np.array_equal(first.images, other.images)
+
+
+def test_every_pixel_shows_a_class_that_was_planned():
+    rng = np.random.default_rng(0)
+    plan = plan_scenes(rng, 60)
+    pictures = render(rng, plan, size=SCENE_SIZE)
+    for row, labels in enumerate(pictures.labels):
+        planned = {*plan.stuffs[row], *plan.things[row]} - {NOTHING}
+        shown = set(np.unique(labels).tolist())
+        assert shown <= planned
+        assert {index for index in planned if CLASSES[index] in THINGS} <= shown
+        assert 1 <= sum(CLASSES[index] in THINGS for index in planned) <= 3
+        assert 1 <= sum(CLASSES[index] in STUFFS for index in planned) <= 2
+
+
+def test_all_classes_occur_in_a_few_hundred_scenes_with_room_to_be_segmented():
+    rng = np.random.default_rng(1)
+    labels = render(rng, plan_scenes(rng, 200), size=SCENE_SIZE).labels
+    shares = np.bincount(labels.ravel(), minlength=len(CLASSES)) / labels.size
+    assert shares.min() > 0.008 and shares.max() < 0.15
+
+
+def test_a_picture_shows_the_colours_of_its_palette():
+    rng = np.random.default_rng(2)
+    plan = plan_close_ups(rng, 240)
+    pictures = render(rng, plan, size=40)
+    for index, name in enumerate(CLASSES):
+        rows = [row for row, labels in enumerate(pictures.labels) if (labels == index).all()]
+        assert rows, f"no close-up of {name} in 240"
+        mean = pictures.images[rows].mean(axis=(0, 1, 2))
+        figure, ground = np.array(PALETTES[APPEARANCE[name].palette], float)
+        mixed = min(
+            np.abs(mean - ground - share * (figure - ground)).max() for share in np.linspace(0, 1, 21)
+        )
+        assert mixed < 30, f"{name} has mean colour {mean}"
+
+
+def test_close_ups_are_filled_by_one_class_and_single_things_stand_on_one_stuff():
+    rng = np.random.default_rng(3)
+    assert all(len(np.unique(labels)) == 1 for labels in render(rng, plan_close_ups(rng, 40), size=40).labels)
+    objects = plan_objects(rng, 40)
+    for labels, things in zip(render(rng, objects, size=40).labels, objects.things, strict=True):
+        assert things[0] in labels and len(np.unique(labels)) <= 2
+
+
+def test_joined_plans_keep_their_order():
+    rng = np.random.default_rng(0)
+    crops, objects = plan_crops(rng, 3), plan_objects(rng, 2)
+    joined = join([crops, objects])
+    assert len(joined) == 5
+    assert np.array_equal(joined.things[3:], objects.things) and np.array_equal(
+        joined.window[:3], crops.window
+    )
+
+
+def test_an_unknown_pattern_is_refused():
+    with pytest.raises(ValueError, match="no pattern 'tartan'"):
+        pattern(
+            "tartan",
+            np.zeros((1, 2, 2), np.float32),
+            np.zeros((1, 2, 2), np.float32),
+            (np.zeros((1, 1, 1)),) * 4,
+        )
+
+
+def test_captions_name_exactly_what_covers_enough_of_the_picture():
+    labels = np.zeros((2, 10, 10), np.uint8)
+    labels[0, :5] = CLASSES.index("sand")
+    labels[0, 0, : round(100 * SMALLEST_SHARE) - 1] = CLASSES.index("tiger")
+    labels[1] = CLASSES.index("lava")
+    assert names_in_view(labels) == [["zebra", "sand"], ["lava"]]
+    words = captions(np.random.default_rng(0), labels)[0].split()
+    assert {word for word in words if word in CLASSES} == {"zebra", "sand"}
+    assert words.index("zebra") < words.index("sand")
+
+
+def test_captions_stay_within_vocabulary_and_context_and_name_every_class():
+    rng = np.random.default_rng(5)
+    plan = join([plan_scenes(rng, 200), plan_close_ups(rng, 200)])
+    texts = captions(rng, render(rng, plan, size=40).labels)
+    texts += [caption(rng, ["zebra", "taxi", "onion", "sand", "lava"]) for _ in range(200)]
+    tokens = mini_tokenizer()(texts)
+    assert tokens.shape == (600, CONTEXT_LENGTH)
+    assert {word for text in texts for word in text.split()} == set(WORDS)
+    assert {text.split()[0] for text in texts} >= {"a", "an", "here", "there", "this"}
+
+
+def test_a_caption_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one class name"):
+        caption(np.random.default_rng(0), [])
+
+
+def test_the_end_token_has_the_highest_id_and_stands_after_the_last_word():
+    tokenizer = mini_tokenizer()
+    tokens = tokenizer([template.format("zebra") for template in CLASS_TEMPLATES])
+    assert tokenizer.vocab_size == 49 and int(tokens.max()) == 48
+    ends = [1 + len(template.split()) for template in CLASS_TEMPLATES]
+    assert tokens.argmax(dim=-1).tolist() == ends
+    assert all((row[end + 1 :] == 0).all() for row, end in zip(tokens, ends, strict=True))
+
+
+def test_case_and_punctuation_do_not_matter_but_words_do():
+    tokenizer = WordTokenizer(["a", "zebra"], 5)
+    assert tokenizer(["A Zebra."]).tolist() == [[1, 2, 3, 4, 0]]
+    with pytest.raises(ValueError, match="unicorn.*known are a, zebra"):
+        tokenizer(["a unicorn"])
+    with pytest.raises(ValueError, match="needs 6 tokens"):
+        tokenizer(["a zebra a zebra"])
+
+
+def test_a_repeated_word_is_refused():
+    with pytest.raises(ValueError, match="repeats a"):
+        WordTokenizer(["a", "b", "a"], 5)

@@ -1,0 +1,1 @@
+"""Parity with the authors' released code, at the tolerances that came with the golden vectors."""
