@@ -26,7 +26,7 @@ CONTEXT_59 = _names(
     wall, water, window, wood
     """
 )
-"""Pascal Context without background, alphabetical: order of mmsegmentation's converter and of released weights."""
+"""Pascal Context without background, alphabetical, the order of released weights."""
 
 CONTEXT_59_LITERATURE = _names(
     """
@@ -106,4 +106,4 @@ COCO_STUFF_UNSEEN = _names(
 )
 
 COCO_STUFF_RAW_GAPS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
-"""Ids in 0..181 of the raw COCO-Stuff label maps that no class uses; a train id is the rank among the rest."""
+"""Ids in 0..181 that no class uses in raw COCO-Stuff maps; a train id is the rank among the rest."""

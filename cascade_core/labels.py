@@ -1,4 +1,4 @@
-"""What a training sees of the labels: inductive, transductive and fully supervised views (published section: labels).
+"""What a training sees of the labels: inductive, transductive and fully supervised views.
 
 Label maps hold class ids 0..C-1 and `IGNORE`. A view is a table of 256 entries applied to a whole map.
 """
@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-IGNORE = 255
+from cascade_core.labelsets import IGNORE
+
 # In transductive tables and maps: a pixel of some unseen class, its name withheld.
 WITHHELD = -1
 

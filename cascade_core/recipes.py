@@ -19,6 +19,8 @@ from cascade_core.config import (
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.mini.pretrain import mini_clip_config
+from cascade_core.mini.vocabulary import CLASS_TEMPLATES
 from cascade_core.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
 
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
@@ -132,22 +134,6 @@ def cascade_cocostuff() -> RunConfig:
     )
 
 
-CLIP_MINI = ClipConfig(
-    name="mini",
-    image_size=40,
-    patch_size=8,
-    width=64,
-    layers=8,
-    heads=4,
-    embed_dim=64,
-    text_width=64,
-    text_layers=2,
-    text_heads=4,
-    context_length=12,
-    vocab_size=64,
-)
-
-
 def mini_zegclip() -> RunConfig:
     """ZegCLIP on the mini benchmark.
 
@@ -158,7 +144,7 @@ def mini_zegclip() -> RunConfig:
         recipe="mini_zegclip",
         method="zegclip",
         model=ModelConfig(
-            clip=CLIP_MINI,
+            clip=mini_clip_config(),
             image_size=64,
             num_prompts=8,
             decoder_heads=4,
@@ -167,7 +153,12 @@ def mini_zegclip() -> RunConfig:
         ),
         optim=OptimConfig(prompt_lr=2e-3, decoder_lr=2e-2, warmup_iterations=50),
         data=DataConfig(
-            protocol="mini-18-6", crop_size=64, resize_range=None, max_class_share=None, photometric=False
+            protocol="mini-18-6",
+            crop_size=64,
+            resize_range=None,
+            max_class_share=None,
+            photometric=False,
+            templates=CLASS_TEMPLATES,
         ),
         train=TrainConfig(iterations=600, batch_size=8, checkpoint_every=200),
         self_train=SelfTrainConfig(iterations=300, start_iteration=300, batch_size=8),

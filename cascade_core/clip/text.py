@@ -1,7 +1,7 @@
 """CLIP's text tower, and the class vectors it gives for names x templates."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
 from cascade_core.config import ClipConfig
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Turns texts into token rows whose highest id marks the end, as CLIP's do."""
 

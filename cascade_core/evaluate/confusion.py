@@ -35,8 +35,8 @@ class ConfusionMatrix:
         """
         if predicted.shape != truth.shape:
             raise ValueError(
-                f"prediction of shape {tuple(predicted.shape)} and truth of shape {tuple(truth.shape)} differ; "
-                "resize the prediction to the label map first"
+                f"prediction of shape {tuple(predicted.shape)} and truth of shape {tuple(truth.shape)} "
+                "differ; resize the prediction to the label map first"
             )
         counted = truth != IGNORE
         rows, columns = truth[counted].long(), predicted[counted].long()
@@ -61,7 +61,7 @@ class ConfusionMatrix:
             self.counts += other.counts
 
     def _check(self, ids: Int64[Tensor, " pixels"], kind: str) -> None:
-        if len(ids) and not (0 <= int(ids.min()) and int(ids.max()) < self.num_classes):
+        if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= self.num_classes):
             stray = sorted(set(ids.unique().tolist()) - set(range(self.num_classes)))
             raise ValueError(
                 f"{kind} ids {stray} lie outside 0..{self.num_classes - 1}; "

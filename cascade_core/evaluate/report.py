@@ -62,7 +62,7 @@ def plot_per_class(table: pd.DataFrame, path: Path, *, title: str) -> None:
         shown = "-" if math.isnan(mean) else f"{mean:.3f}"
         colour = COLOURS[str(group)]
         axes.bar(part.index, part["iou"].fillna(0), color=colour, label=f"{group}: mean {shown}")
-        axes.hlines(mean, part.index.min() - 0.5, part.index.max() + 0.5, colors=colour, linestyles="dashed")
+        axes.hlines(mean, part.index.min() - 0.5, part.index.max() + 0.5, colors="black", linestyles="dotted")
     axes.set_xticks(ordered.index, ordered["class"].tolist(), rotation=60, ha="right", rotation_mode="anchor")
     axes.set(ylim=(0, 1), xlim=(-0.6, len(ordered) - 0.4), ylabel="IoU", title=title)
     axes.spines[["top", "right"]].set_visible(False)

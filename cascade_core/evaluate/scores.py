@@ -24,7 +24,7 @@ class Scores:
     """
 
     protocol: str
-    pAcc: float  # noqa: N815 - the papers' name
+    pAcc: float
     miou: float
     miou_seen: float
     miou_unseen: float
@@ -52,9 +52,10 @@ def scores(confusion: ConfusionMatrix, split: ClassSplit) -> Scores:
     """
     if confusion.num_classes != split.num_classes:
         raise ValueError(
-            f"counts of {confusion.num_classes} classes do not fit split {split.name!r} of {split.num_classes}"
+            f"counts of {confusion.num_classes} classes do not fit split {split.name!r}"
+            f" of {split.num_classes}; use the split that the labels were made with"
         )
-    iou, accuracy = class_scores(confusion.counts)
+    iou, accuracy = per_class(confusion.counts)
     total = int(confusion.counts.sum())
     miou_seen, miou_unseen = _mean_over(iou, split.seen), _mean_over(iou, split.unseen)
     return Scores(
@@ -72,7 +73,7 @@ def scores(confusion: ConfusionMatrix, split: ClassSplit) -> Scores:
     )
 
 
-def class_scores(
+def per_class(
     counts: Int64[Tensor, "classes classes"],
 ) -> tuple[Float64[Tensor, " classes"], Float64[Tensor, " classes"]]:
     """Give IoU and accuracy of every class, nan for a class with an empty union, or without pixels."""

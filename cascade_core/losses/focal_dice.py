@@ -7,10 +7,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision.ops import sigmoid_focal_loss
 
 from cascade_core.config import LossConfig
-from cascade_core.labels import IGNORE
+from cascade_core.labelsets import IGNORE
 
 
 @dataclass(frozen=True)
@@ -63,30 +62,49 @@ def focal_dice_loss(
     0 for every class, so they are negatives in both terms; `ignored_as_negative=False` leaves them out of both.
     A batch without any label has n = 1, a focal term and no dice.
     """
-    num_classes = mask_logits.shape[1]
-    valid = labels != IGNORE
-    one_hot = F.one_hot(labels.masked_fill(~valid, num_classes).long(), num_classes + 1)[..., :num_classes]
-    targets = one_hot.movedim(-1, 1).to(mask_logits.dtype)
-    present = targets.flatten(2).amax(dim=2) > 0
-    n = _mean_over_processes(present.sum().to(mask_logits.dtype)).clamp(min=1)
+    logits = mask_logits.flatten(2)
+    valid = (labels != IGNORE).flatten(1)
+    own = labels.flatten(1).long().masked_fill(~valid, 0)[:, None]
+    probabilities = logits.sigmoid()
+    own_probability = probabilities.gather(1, own)[:, 0] * valid
 
-    focal = sigmoid_focal_loss(mask_logits, targets, alpha=config.focal_alpha, gamma=config.focal_gamma)
-    probabilities = mask_logits.sigmoid()
+    pixels = torch.zeros_like(logits[..., 0]).scatter_add_(1, own[:, 0], valid.to(logits.dtype))
+    overlap = torch.zeros_like(pixels).scatter_add(1, own[:, 0], own_probability)
+    present = pixels > 0
+    n = _mean_over_processes(present.sum().to(logits.dtype)).clamp(min=1)
+
+    # Every class is a negative at every pixel; then each labelled pixel's own class is put right.
+    negative = _focal_of_negatives(logits, probabilities, config)
+    own_logit = logits.gather(1, own)[:, 0]
+    correction = _focal_of_positives(own_logit, config) - negative.gather(1, own)[:, 0]
     if config.ignored_as_negative:
-        focal_per_pair = focal.flatten(2).mean(dim=2)
+        counted = torch.ones_like(own_logit)
     else:
-        mask = valid[:, None].to(mask_logits.dtype)
-        probabilities = probabilities * mask
-        focal_per_pair = (focal * mask).flatten(2).sum(dim=2) / mask.flatten(2).sum(dim=2).clamp(min=1)
-    overlap = (probabilities * targets).flatten(2).sum(dim=2)
-    sizes = probabilities.flatten(2).sum(dim=2) + targets.flatten(2).sum(dim=2)
-    dice_per_pair = 1 - (2 * overlap + 1) / (sizes + 1)
+        counted = valid.to(logits.dtype)
+        probabilities = probabilities * counted[:, None]
+        negative = negative * counted[:, None]
+    per_pixel = negative.sum(dim=1) + correction * valid
+    focal = (per_pixel.sum(dim=1) / counted.sum(dim=1).clamp(min=1)).sum()
+
+    dice_per_pair = 1 - (2 * overlap + 1) / (probabilities.sum(dim=2) + pixels + 1)
     return LossParts(
         {
-            "focal": config.focal_weight * focal_per_pair.sum() / n,
+            "focal": config.focal_weight * focal / n,
             "dice": config.dice_weight * (dice_per_pair * present).sum() / n,
         }
     )
+
+
+def _focal_of_negatives(
+    logits: Float[Tensor, "*axes"], probabilities: Float[Tensor, "*axes"], config: LossConfig
+) -> Float[Tensor, "*axes"]:
+    """Return the focal loss of targets 0 (Lin et al. 2017, equation 5): (1 - alpha) p^gamma * -log(1 - p)."""
+    return (1 - config.focal_alpha) * probabilities**config.focal_gamma * F.softplus(logits)
+
+
+def _focal_of_positives(logits: Float[Tensor, "*axes"], config: LossConfig) -> Float[Tensor, "*axes"]:
+    """Return the focal loss of targets 1: alpha (1 - p)^gamma * -log(p)."""
+    return config.focal_alpha * (-logits).sigmoid() ** config.focal_gamma * F.softplus(-logits)
 
 
 def _mean_over_processes(count: Float[Tensor, ""]) -> Float[Tensor, ""]:

@@ -141,12 +141,15 @@ def pretrain(
     seed: int,
     warmup_steps: int = 100,
     weight_decay: float = 0.05,
+    smallest_kept_share: float = 1.0,
     tokenizer: Tokenizer | None = None,
 ) -> Iterator[PretrainReport]:
     """Train `clip` in place, one optimiser step per item, and report each step.
 
     The next batch is drawn on a thread beside the step; one generator draws all batches in
-    order, so the seed decides them. AdamW; biases, gains and embeddings are not decayed.
+    order, so the seed decides them. AdamW; vectors and gains are not decayed. With
+    `smallest_kept_share` below 1 every step sees a random share of the patches, at least that
+    (Li et al. 2023, "Scaling language-image pre-training via masking", section 3).
 
     Raises:
         ValueError: steps or batch_size too small to train on.
@@ -164,13 +167,15 @@ def pretrain(
         eps=1e-6,
     )
     clip.train()
+    generator = torch.Generator().manual_seed(seed)
     for step, (pixels, tokens) in enumerate(
         _batches(tokenize, steps=steps, batch_size=batch_size, seed=seed)
     ):
         rate = learning_rate_at(step, steps=steps, lr=lr, warmup_steps=min(warmup_steps, steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        image_vectors = clip.visual.encode_image(pixels.to(device))
+        share = 1 - (1 - smallest_kept_share) * torch.rand((), generator=generator).item()
+        image_vectors = _encode_some_patches(clip, pixels.to(device), share, generator)
         text_vectors = clip.text.encode_text(tokens.to(device))
         loss, accuracy = info_nce(image_vectors, text_vectors, clip.logit_scale.exp())
         optimizer.zero_grad(set_to_none=True)
@@ -245,6 +250,21 @@ def _batches(
             if step + 1 < steps:
                 upcoming = pool.submit(draw)
             yield batch
+
+
+def _encode_some_patches(
+    clip: ClipModel, images: Float[Tensor, "batch 3 height width"], share: float, generator: torch.Generator
+) -> Float[Tensor, "batch embed"]:
+    """Return image embeddings from CLS and a random `share` of each picture's patches; from all if it is 1."""
+    tokens, (height, width) = clip.visual.embed(images)
+    num_kept = max(1, round(share * height * width))
+    if num_kept < height * width:
+        order = torch.rand(len(images), height * width, generator=generator).argsort(dim=1)
+        kept = order[:, :num_kept, None].to(tokens.device).expand(-1, -1, tokens.shape[2])
+        tokens = torch.cat([tokens[:, :1], tokens[:, 1:].gather(1, kept)], dim=1)
+    for block in clip.visual.blocks:
+        tokens = block(tokens)
+    return clip.visual.ln_post(tokens[:, 0]) @ clip.visual.proj
 
 
 @torch.no_grad()

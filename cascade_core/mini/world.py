@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from cascade_core.mini.textures import NUM_DRAWS, Field, outline, pattern
+from cascade_core.mini.textures import NUM_DRAWS, Field, PerPicture, outline, pattern
 from cascade_core.mini.vocabulary import APPEARANCE, CLASSES, PALETTES, STUFFS, THINGS
 
 SCENE_SIZE = 64
@@ -152,7 +152,7 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32)
 
 
-def _draws(rng: np.random.Generator, count: int) -> tuple[Field, ...]:
+def _draws(rng: np.random.Generator, count: int) -> tuple[PerPicture, ...]:
     return tuple(rng.random((NUM_DRAWS, count, 1, 1), dtype=np.float32))
 
 
@@ -171,7 +171,7 @@ def _shore(rng: np.random.Generator, x: Field, y: Field) -> Field:
     return np.clip(line + 0.5, 0, 1)
 
 
-def _blobs(rng: np.random.Generator, ids: np.ndarray, x: Field, y: Field, radii: Field) -> Field:
+def _blobs(rng: np.random.Generator, ids: np.ndarray, x: Field, y: Field, radii: PerPicture) -> Field:
     """Cover irregular blobs, each with its class's outline and a rim of about a pixel."""
     draws = _draws(rng, len(ids))
     cover = np.zeros_like(x)

@@ -1,7 +1,7 @@
 """The authors' checkpoints: their state dicts in, segmentors out, strict about every key.
 
 Released files hold `{'meta', 'state_dict', 'optimizer'}`; this module takes the state dict. Everything but
-the number of attention heads is read off its shapes.
+the numbers of attention heads and the tapped blocks is read off its shapes.
 """
 
 import re
@@ -56,14 +56,19 @@ def our_name(released: str) -> str:
 
 
 def segmentor_from_released(
-    state_dict: Mapping[str, Tensor], *, heads: int | None = None, decoder_heads: int = 8
+    state_dict: Mapping[str, Tensor],
+    *,
+    heads: int | None = None,
+    decoder_heads: int = 8,
+    groups: tuple[tuple[int, ...], ...] | None = None,
 ) -> Segmentor:
     """Build the segmentor of a released ZegCLIP or Cascade-CLIP state dict and fill it.
 
     Strict about every missing, unexpected or misshapen key. Two exceptions: the class-weight buffer
     (`empty_weight`) differs in shape between settings and is dropped, and `text_encoder.*`, which no
     inference runs, may be wholly there or wholly absent. `heads` is the image tower's; by default width / 64,
-    as in every CLIP ViT.
+    as in every CLIP ViT. `groups` are the blocks a Cascade-CLIP taps, which no shape tells; by default the
+    published ones.
 
     Raises:
         ValueError: the keys or shapes are not those of either method; the message lists them.
@@ -74,13 +79,19 @@ def segmentor_from_released(
         for key, tensor in state_dict.items()
         if not key.startswith(TEXT_PREFIX) and key != CLASS_WEIGHT_BUFFER
     }
-    config = _infer_config(state_dict, heads=heads, decoder_heads=decoder_heads)
+    config = _infer_config(state_dict, heads=heads, decoder_heads=decoder_heads, groups=groups)
     segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
     _load_strictly(segmentor, ours)
     return segmentor
 
 
-def _infer_config(state_dict: Mapping[str, Tensor], *, heads: int | None, decoder_heads: int) -> ModelConfig:
+def _infer_config(
+    state_dict: Mapping[str, Tensor],
+    *,
+    heads: int | None,
+    decoder_heads: int,
+    groups: tuple[tuple[int, ...], ...] | None,
+) -> ModelConfig:
     def shape(key: str) -> torch.Size:
         if key not in state_dict:
             raise ValueError(f"checkpoint lacks {key!r}: is it a whole ZegCLIP or Cascade-CLIP state dict?")
@@ -108,7 +119,7 @@ def _infer_config(state_dict: Mapping[str, Tensor], *, heads: int | None, decode
         image_size=image_size,
         num_prompts=shape("backbone.prompt_embeddings")[1],
         fusion="cascade" if cascade else "none",
-        groups=_CASCADE_GROUPS if cascade else (),
+        groups=(_CASCADE_GROUPS if groups is None else groups) if cascade else (),
         decoder_layers=_count(state_dict, rf"decode_head\.{re.escape(decoder_name)}\.layers\.(\d+)\."),
         decoder_heads=decoder_heads,
         feedforward_ratio=feedforward // embed_dim,

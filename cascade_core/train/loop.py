@@ -63,10 +63,10 @@ def train(
         terms: dict[str, float] = {}
         images = 0
         for _ in range(accumulation):
-            batch = _to_device(next(micro_batches), device)
+            batch = next(micro_batches).to(device)
             parts = _forward(segmentor, batch, vectors, config=config, supervision=supervision)
             (parts.total / accumulation).backward()
-            images += len(batch["image"])
+            images += len(batch.images)
             for name, term in parts.terms.items():
                 terms[name] = terms.get(name, 0.0) + term.item() / accumulation
         loss = sum(terms.values())
@@ -95,18 +95,7 @@ def _forward(
     supervision: Supervision,
 ) -> LossParts:
     mixed = config.train.precision == "bf16"
-    with torch.autocast(batch["image"].device.type, dtype=torch.bfloat16) if mixed else nullcontext():
-        mask_logits = segmentor(batch["image"], vectors)
+    with torch.autocast(batch.images.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
+        mask_logits = segmentor(batch.images, vectors)
     labels = supervision.view(batch, mask_logits)
     return segmentation_loss(mask_logits, labels, config.loss)
-
-
-
-
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    return Batch(
-        name=batch["name"],
-        image=batch["image"].to(device, non_blocking=True),
-        label=batch["label"].to(device, non_blocking=True),
-        padding=batch["padding"].to(device, non_blocking=True),
-    )

@@ -41,7 +41,7 @@ class Supervision:
         self, batch: Batch, mask_logits: Float[Tensor, "batch fed_classes height width"]
     ) -> Int[Tensor, "batch label_height label_width"]:
         """Return the labels that the loss sees, ids indexing the vectors fed, `IGNORE` elsewhere."""
-        split, labels = self.split, batch["label"]
+        split, labels = self.split, batch.labels
         match self.setting:
             case "supervised":
                 return labels
@@ -54,7 +54,7 @@ class Supervision:
                     labels,
                     _at_label_size(mask_logits, labels),
                     split.unseen,
-                    padding=batch["padding"],
+                    padding=batch.padding,
                     seen_penalty=self.strict_seen_penalty,
                 )
 

@@ -63,7 +63,9 @@ class GoldenSet:
     @functools.cached_property
     def tensors(self) -> dict[str, Tensor]:
         """Stored tensors; half precision is exact and becomes float32, label maps become int64."""
-        return {key: _upcast(tensor) for key, tensor in load_file(GOLDEN_DIR / f"{self.name}.safetensors").items()}
+        return {
+            key: _upcast(tensor) for key, tensor in load_file(GOLDEN_DIR / f"{self.name}.safetensors").items()
+        }
 
     @property
     def seen(self) -> list[int]:
@@ -88,12 +90,17 @@ class GoldenSet:
 
     @property
     def released_state(self) -> dict[str, Tensor]:
-        return {key.removeprefix("sd/"): self.tensors[key] for key in self.tensor_keys if key.startswith("sd/")}
+        return {
+            key.removeprefix("sd/"): self.tensors[key] for key in self.tensor_keys if key.startswith("sd/")
+        }
 
     def segmentor(self) -> Segmentor:
         """Load the released weights anew, in evaluation mode."""
         return segmentor_from_released(
-            self.released_state, heads=self.config["heads"], decoder_heads=self.config["dheads"]
+            self.released_state,
+            heads=self.config["heads"],
+            decoder_heads=self.config["dheads"],
+            groups=self.groups or None,
         ).eval()
 
     def segmentor_without_dropout(self) -> Segmentor:
@@ -111,18 +118,22 @@ def golden_set(name: str) -> GoldenSet:
     return GoldenSet(name)
 
 
-def covers(*patterns: str, sets: tuple[str, ...] = METHODS) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def covers(
+    *patterns: str, given: tuple[str, ...] = (), sets: tuple[str, ...] = METHODS
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Run a test for every stored address that matches one of `patterns`, and note that it answers for them.
 
     The test gets `golden` and `keys`. A pattern without a group makes a case of each address; with a group,
-    addresses that agree in what it captures share one case.
+    addresses that agree in what it captures share one case. `given` are the addresses it reads as settings or
+    inputs: it answers for them too, but they make no cases.
     """
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         cases: dict[tuple[str, str], list[str]] = {}
         for name in sets:
-            for pattern in patterns:
+            for pattern in (*patterns, *given):
                 COVERAGE[name, pattern] = f"{test.__module__}.{test.__qualname__}"
+            for pattern in patterns:
                 for key in golden_set(name).keys:
                     if match := re.fullmatch(pattern, key):
                         case = "-".join(match.groups()) if match.groups() else key

@@ -113,7 +113,7 @@ def test_an_unknown_pattern_is_refused():
             "tartan",
             np.zeros((1, 2, 2), np.float32),
             np.zeros((1, 2, 2), np.float32),
-            (np.zeros((1, 1, 1)),) * 4,
+            (np.zeros((1, 1, 1), np.float32),) * 4,
         )
 
 

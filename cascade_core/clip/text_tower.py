@@ -1,0 +1,62 @@
+"""The text half of a CLIP folder: all that a trained segmentor needs besides its checkpoint."""
+
+import shutil
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cascade_core.clip.text import TextTransformer, Tokenizer
+from cascade_core.clip.weights import CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE, load_tokenizer
+from cascade_core.config import ClipConfig
+from cascade_core.files import new_folder
+
+_PREFIX = "text."
+
+
+def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
+    """Read the text tower, in float32 and eval mode, and the tokenizer of a CLIP folder or of its text half.
+
+    The image tower's weights are not read.
+
+    Raises:
+        ValueError: a file is missing or does not fit; the message names it.
+    """
+    config = _config(folder)
+    text = TextTransformer(config)
+    try:
+        text.load_state_dict({key.removeprefix(_PREFIX): t.float() for key, t in _tensors(folder).items()})
+    except RuntimeError as error:
+        raise ValueError(f"{folder / WEIGHTS_FILE} does not fit CLIP {config.name!r}: {error}") from error
+    return text.eval(), load_tokenizer(folder, config)
+
+
+def copy_text_tower(folder: Path, target: Path) -> None:
+    """Write the text half of a CLIP folder: its configuration, vocabulary and text weights.
+
+    Raises:
+        ValueError: as of `load_text_tower`.
+    """
+    _config(folder)
+    with new_folder(target) as working:
+        for name in (CONFIG_FILE, VOCABULARY_FILE):
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, working / name)
+        save_file(_tensors(folder), working / WEIGHTS_FILE)
+
+
+def _config(folder: Path) -> ClipConfig:
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"CLIP file {folder / name} is missing: class names become vectors through CLIP's text tower. "
+                "For the mini benchmark run `dvc pull` or `cascade-clip pretrain`; for a real CLIP see "
+                "`cascade-clip import-clip --help`"
+            )
+    return ClipConfig.model_validate_json((folder / CONFIG_FILE).read_text())
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys() if key.startswith(_PREFIX)}  # noqa: SIM118

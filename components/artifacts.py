@@ -1,0 +1,186 @@
+"""The manifest beside each step's files: which step, from what inputs, with which parameters, code and packages.
+
+Nothing in it depends on when or where a step ran: no times, and paths relative to the folder itself, so that
+the same inputs give the same bytes and a moved tree still reads.
+"""
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cascade_core.files import read_json, sha256, write_json
+
+MANIFEST_FILE = "manifest.json"
+COMMIT_VARIABLE = "CASCADE_COMMIT"
+"""Names the commit where the code runs without its repository, as in an image."""
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "safetensors", "cascade-clip-workflow")
+
+
+class InputRecord(BaseModel):
+    """One input of a step: its path relative to the step's folder, and the hash of its content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    sha256: str
+
+
+class StepManifest(BaseModel):
+    """What a step's folder was made from; `content_sha256` covers every other file in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: str
+    content_sha256: str
+    inputs: dict[str, InputRecord]
+    parameters: dict[str, Any]
+    commit: str | None
+    python: str
+    packages: dict[str, str]
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    step: str,
+    inputs: Mapping[str, Path],
+    parameters: Mapping[str, Any],
+    hashes: Mapping[str, str] | None = None,
+) -> StepManifest:
+    """Write `manifest.json` into a step's folder, after all its other files, and return it.
+
+    `hashes` gives those of inputs that are known already, such as a data set hashed file by file.
+
+    Raises:
+        ValueError: an input does not exist.
+    """
+    known = hashes or {}
+    manifest = StepManifest(
+        step=step,
+        content_sha256=_content_hash(folder),
+        inputs={
+            name: InputRecord(
+                path=Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix(),
+                sha256=known.get(name) or input_hash(path),
+            )
+            for name, path in inputs.items()
+        },
+        parameters=dict(parameters),
+        commit=git_commit(),
+        python=platform.python_version(),
+        packages={name: version for name in PACKAGES if (version := _installed(name))},
+    )
+    write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def read_step_manifest(folder: Path) -> StepManifest:
+    """Read the manifest of a step's folder.
+
+    Raises:
+        ValueError: it is missing, no JSON, or not a step's manifest.
+    """
+    content = read_json(folder / MANIFEST_FILE)
+    try:
+        return StepManifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ValueError(
+            f"{folder / MANIFEST_FILE}: {field}: {first['msg']}; run the step that writes it again"
+        ) from error
+
+
+def input_hash(path: Path) -> str:
+    """Give the content hash of an input: as its own step recorded it, else of the file or folder read now.
+
+    A step's manifest is no part of its hash, so equal content has equal hashes whoever made it, and where.
+
+    Raises:
+        ValueError: there is no such file or folder.
+    """
+    if not path.exists():
+        raise ValueError(f"input {path} does not exist; run the step that writes it first")
+    if (path / MANIFEST_FILE).is_file():
+        recorded = read_json(path / MANIFEST_FILE).get("content_sha256")
+        if isinstance(recorded, str):
+            return recorded
+    return sha256(path)
+
+
+def data_hash(prepared: Path) -> str:
+    """Give the hash of a prepared data set: of the names, splits, pictures and label maps of its index.
+
+    Raises:
+        ValueError: the folder is not that of a prepare step.
+    """
+    return _input_of(prepared, "raw").sha256
+
+
+def data_root(prepared: Path) -> Path:
+    """Find the pictures that a prepared index points to.
+
+    Raises:
+        ValueError: the folder is not that of a prepare step, or the pictures are not where they were.
+    """
+    root = Path(os.path.normpath(prepared.resolve() / _input_of(prepared, "raw").path))
+    if not root.is_dir():
+        raise ValueError(
+            f"{prepared / MANIFEST_FILE}: inputs.raw: the data set is not at {root} (any more); "
+            "bring it back, or run the prepare step on its new place"
+        )
+    return root
+
+
+def git_commit() -> str | None:
+    """Give the commit of the code that runs, with "-dirty" for changed files, or what an image was built from.
+
+    None where neither the variable nor a repository tells.
+    """
+    if commit := os.environ.get(COMMIT_VARIABLE):
+        return commit
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def _content_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    files = (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST_FILE)
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _input_of(folder: Path, name: str) -> InputRecord:
+    manifest = read_step_manifest(folder)
+    if name not in manifest.inputs:
+        raise ValueError(
+            f"{folder / MANIFEST_FILE}: step {manifest.step!r} has no input {name!r}; "
+            "give the folder of the prepare step"
+        )
+    return manifest.inputs[name]
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

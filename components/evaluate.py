@@ -1,0 +1,199 @@
+"""Step: score a checkpoint on one split, with per-class table, confusion matrix and pictures."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cascade_core.data.datasets import Batch, collate, eval_dataset
+from cascade_core.evaluate.confusion import ConfusionMatrix
+from cascade_core.evaluate.inference import scorer
+from cascade_core.evaluate.prediction import predictions
+from cascade_core.evaluate.report import per_class_table, plot_confusion, plot_per_class
+from cascade_core.evaluate.scores import Scores, scores
+from cascade_core.files import new_folder, write_json
+from cascade_core.labelsets import ClassSplit
+from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
+from cascade_core.visualise import panel, to_picture
+from components.artifacts import data_hash, write_manifest
+from components.progress import progress
+from components.tracking import tracked_step
+from components.training import Inputs, read_inputs, rows_of
+
+SCORES_FILE = "scores.json"
+NUM_PICTURES = 8
+PENALTY_CURVE = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+
+Control = Literal["words", "random_tower"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of results: what was evaluated, how, and its scores as fractions (None: nothing to average)."""
+
+    method: str
+    setting: str
+    split: str
+    protocol: str
+    seed: int
+    pAcc: float | None  # noqa: N815 - the papers' name
+    miou_seen: float | None
+    miou_unseen: float | None
+    hiou: float | None
+    seen_penalty: float
+    num_pictures: int
+    data_hash: str
+
+
+def run(
+    *,
+    prepared: Path,
+    splits: Path,
+    text: Path,
+    checkpoint: Path,
+    split: str,
+    out: Path,
+    control: Control | None = None,
+    limit: int | None = None,
+) -> Evaluation:
+    """Evaluate a checkpoint folder on the pictures of `split` and write scores, tables and pictures to `out`.
+
+    Inductive models have the configured penalty taken off their seen scores; transductive and supervised
+    ones, as published, none. `control='words'` shifts the unseen classes' text vectors by one among
+    themselves, which must ruin the unseen scores of a model that reads them; 'random_tower' only names the
+    setting of a checkpoint trained on a random image tower. `limit` keeps the first so many pictures.
+
+    Raises:
+        ValueError: the checkpoint is missing or of another protocol, or the split is empty.
+    """
+    segmentor, manifest = load_segmentor(checkpoint)
+    config = manifest.config
+    inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
+    rows = rows_of(inputs, split).head(limit) if limit else rows_of(inputs, split)
+    vectors = _shifted(inputs) if control == "words" else inputs.class_vectors
+    penalty = config.evaluate.seen_penalty if manifest.setting == "inductive" else 0.0
+    setting = f"control_{control}" if control else manifest.setting
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    predict = scorer(
+        segmentor.to(device),
+        vectors.to(device),
+        kind=config.loss.kind,
+        seen=inputs.split.seen,
+        seen_penalty=penalty,
+    )
+    with (
+        tracked_step(
+            "evaluate",
+            method=config.method,
+            setting=setting,
+            protocol=config.data.protocol,
+            seed=config.seed,
+            parameters={"split": split, "seen_penalty": penalty, "checkpoint_iteration": manifest.iteration},
+            tags={"data_hash": data_hash(prepared), "split": split},
+        ) as tracker,
+        new_folder(out) as folder,
+    ):
+        confusion = ConfusionMatrix(inputs.split.num_classes)
+        loader = _loader(rows, inputs, manifest)
+        (folder / "pictures").mkdir()
+        shown = 0
+        with progress(f"evaluate {config.method} {setting}", len(rows)) as bar:
+            done = 0
+            for batch, predicted in predictions(
+                predict, loader, evaluate=config.evaluate, num_classes=inputs.split.num_classes, device=device
+            ):
+                confusion.update(predicted, batch.labels)
+                shown += _draw(batch, predicted, manifest, folder / "pictures", at_most=NUM_PICTURES - shown)
+                done += len(batch.names)
+                bar.advance(done)
+        found = scores(confusion, inputs.split)
+        result = Evaluation(
+            method=config.method,
+            setting=setting,
+            split=split,
+            protocol=found.protocol,
+            seed=config.seed,
+            pAcc=_number(found.pAcc),
+            miou_seen=_number(found.miou_seen),
+            miou_unseen=_number(found.miou_unseen),
+            hiou=_number(found.hiou),
+            seen_penalty=penalty,
+            num_pictures=len(rows),
+            data_hash=data_hash(prepared),
+        )
+        table = _write_tables(folder, result, found, confusion, inputs.split)
+        write_manifest(
+            folder,
+            step="evaluate",
+            inputs={"prepared": prepared, "splits": splits, "text": text, "checkpoint": checkpoint},
+            parameters={"split": split, "control": control, "limit": limit},
+        )
+        tracker.metrics({name: value for name, value in found.summary().items() if not np.isnan(value)})
+        tracker.table(table, "per_class.csv")
+        tracker.folder(folder)
+    return result
+
+
+def _shifted(inputs: Inputs) -> Float[Tensor, "classes embed"]:
+    unseen = list(inputs.split.unseen)
+    if len(unseen) < 2:
+        raise ValueError(
+            f"control 'words' needs two unseen classes to exchange; {inputs.split.name!r} has {len(unseen)}"
+        )
+    vectors = inputs.class_vectors.clone()
+    vectors[unseen] = inputs.class_vectors[unseen[1:] + unseen[:1]]
+    return vectors
+
+
+def _loader(rows: pd.DataFrame, inputs: Inputs, manifest: CheckpointManifest) -> DataLoader[Batch]:
+    config = manifest.config
+    dataset = eval_dataset(rows, inputs.root, data=config.data, short_side=config.evaluate.short_side)
+    same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
+    return DataLoader(
+        dataset,
+        batch_size=config.evaluate.batch_size if same_size else 1,
+        num_workers=config.train.workers,
+        collate_fn=collate,
+    )
+
+
+def _draw(
+    batch: Batch, predicted: Tensor, manifest: CheckpointManifest, folder: Path, *, at_most: int
+) -> int:
+    data = manifest.config.data
+    count = min(at_most, len(batch.names))
+    for index in range(count):
+        labels = batch.labels[index].numpy()
+        picture = to_picture(batch.images[index].cpu(), mean=data.mean, std=data.std)
+        if picture.shape[:2] != labels.shape:
+            picture = np.asarray(Image.fromarray(picture).resize((labels.shape[1], labels.shape[0])))
+        drawn = panel(picture, {"truth": labels, "prediction": predicted[index].numpy()}, manifest.classes)
+        drawn.save(folder / f"{batch.names[index]}.png")
+    return count
+
+
+def _write_tables(
+    folder: Path, result: Evaluation, found: Scores, confusion: ConfusionMatrix, split: ClassSplit
+) -> pd.DataFrame:
+    write_json(folder / SCORES_FILE, asdict(result))
+    table = per_class_table(found, split, confusion)
+    table.to_csv(folder / "per_class.csv", index=False)
+    pd.DataFrame(confusion.counts.numpy(), index=list(split.classes), columns=list(split.classes)).to_csv(
+        folder / "confusion.csv", index_label="truth"
+    )
+    title = f"{result.method}, {result.setting}, {result.split} ({result.protocol})"
+    plot_confusion(confusion, split, folder / "confusion.png", title=title)
+    plot_per_class(table, folder / "per_class.png", title=title)
+    return table
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+

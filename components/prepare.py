@@ -1,0 +1,148 @@
+"""Step: check every picture and label map of a raw data set once, and write the index that later steps read."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cascade_core.data.index import COLUMNS, Progress, index_folders, index_voc, voc_root
+from cascade_core.files import new_folder, write_json
+from cascade_core.labelsets import LabelSet
+from cascade_core.labelsets import protocol as named_protocol
+from components.artifacts import write_manifest
+from components.progress import progress
+
+log = logging.getLogger(__name__)
+
+INDEX_FILE, SUMMARY_FILE = "index.parquet", "summary.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where the index lies, how many pictures each split has, and the hash of their content."""
+
+    index: Path
+    pictures: dict[str, int]
+    data_hash: str
+
+
+def run(*, raw: Path, protocol: str, image_sets: Mapping[str, str], out: Path) -> Prepared:
+    """Index `raw` into `out`: `index.parquet`, `summary.json` (pictures per split and class) and a manifest.
+
+    `image_sets` names the lists of each split, {"train": "train+aug", "val": "val"}, where the data set is
+    laid out as Pascal VOC; for COCO-Stuff and ADE20K its folders of pictures and of label maps,
+    {"train": "images/train2017:annotations/train2017"}.
+
+    Raises:
+        ValueError: naming file and field of what is wrong with the data; nothing is written then.
+    """
+    label_set = named_protocol(protocol).label_set
+    with progress(f"prepare {protocol}") as bar:
+        index, root = _index(
+            raw, label_set, image_sets, progress=lambda done, total: bar.advance(done, total=total)
+        )
+    summary = _summary(index, protocol, label_set, image_sets)
+    with new_folder(out) as folder:
+        index.to_parquet(folder / INDEX_FILE, index=False)
+        write_json(folder / SUMMARY_FILE, summary)
+        write_manifest(
+            folder,
+            step="prepare",
+            inputs={"raw": root},
+            parameters={"protocol": protocol, "image_sets": dict(image_sets)},
+            hashes={"raw": summary["data_sha256"]},
+        )
+    pictures = {split: counts["pictures"] for split, counts in summary["splits"].items()}
+    log.info("prepared %s: %s", protocol, ", ".join(f"{count} {split}" for split, count in pictures.items()))
+    return Prepared(out / INDEX_FILE, pictures, summary["data_sha256"])
+
+
+def read_index(prepared: Path) -> pd.DataFrame:
+    """Read the index of a prepare step, a row per picture.
+
+    Raises:
+        ValueError: the folder has none, or one that lacks columns.
+    """
+    path = prepared / INDEX_FILE
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
+    index = pd.read_parquet(path)
+    missing = [column for column in COLUMNS if column not in index.columns]
+    if missing:
+        raise ValueError(f"{path}: columns {missing} are missing; run the prepare step again")
+    return index
+
+
+def _index(
+    raw: Path, label_set: LabelSet, image_sets: Mapping[str, str], *, progress: Progress
+) -> tuple[pd.DataFrame, Path]:
+    """Index the data set in the layout that maps of this label set are published in."""
+    if not raw.is_dir():
+        raise ValueError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
+    match label_set.name:
+        case "cocostuff171" | "cocostuff171-raw" | "ade20k150":
+            suffix = "_labelTrainIds.png" if label_set.name == "cocostuff171" else ".png"
+            folders = _folder_pairs(image_sets)
+            index = index_folders(
+                raw, label_set=label_set, folders=folders, label_suffix=suffix, progress=progress
+            )
+            return index, raw
+        case "context59" | "context59-literature":
+            root = voc_root(raw)
+            index = index_voc(
+                root,
+                label_set=label_set,
+                image_sets=image_sets,
+                label_dirs=("SegmentationClassContext",),
+                lists_dir="ImageSets/SegmentationContext",
+                progress=progress,
+            )
+            return index, root
+        case _:
+            root = voc_root(raw)
+            return index_voc(root, label_set=label_set, image_sets=image_sets, progress=progress), root
+
+
+def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    pairs = {}
+    for split, folders in image_sets.items():
+        images, colon, labels = folders.partition(":")
+        if not (images and colon and labels):
+            raise ValueError(
+                f"image set {split}={folders!r} names no folders; expected PICTURES:LABELS, "
+                "such as images/train2017:annotations/train2017"
+            )
+        pairs[split] = (images, labels)
+    return pairs
+
+
+def _summary(
+    index: pd.DataFrame, protocol: str, label_set: LabelSet, image_sets: Mapping[str, str]
+) -> dict[str, Any]:
+    """Count the pictures of each split, and those that show each class."""
+    splits = {}
+    for split in image_sets:
+        rows = index[index["split"] == split]
+        shown = rows["classes"].explode().value_counts()
+        splits[split] = {
+            "pictures": len(rows),
+            "pictures_with_class": {name: int(shown.get(i, 0)) for i, name in enumerate(label_set.classes)},
+        }
+    return {
+        "protocol": protocol,
+        "label_set": label_set.name,
+        "data_sha256": _data_hash(index),
+        "splits": splits,
+    }
+
+
+def _data_hash(index: pd.DataFrame) -> str:
+    """Hash what the data *are*: names, splits and file contents, but neither folder nor file format of the index."""
+    digest = hashlib.sha256()
+    for row in index.sort_values(["split", "name"]).itertuples():
+        digest.update(f"{row.split}\0{row.name}\0{row.image_sha256}\0{row.label_sha256}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,79 @@
+"""Step: transductive training. Unseen pixels get pseudo-labels from the model itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cascade_core.recipes import with_overrides
+from cascade_core.train.checkpoint import load_segmentor
+from cascade_core.train.supervision import Setting
+from components.artifacts import data_hash, write_manifest
+from components.tracking import tracked_step
+from components.training import Fit, fit, read_inputs, rows_of, unfinished_folder
+
+
+@dataclass(frozen=True)
+class SelfTrained:
+    """Where self-training left its checkpoint."""
+
+    final: Path
+
+
+def run(
+    *,
+    prepared: Path,
+    splits: Path,
+    text: Path,
+    trained: Path,
+    protocol: Literal["oracle", "strict"],
+    overrides: Mapping[str, Any],
+    out: Path,
+    resume: bool = True,
+) -> SelfTrained:
+    """Self-train from the half-way checkpoint of `trained` (a train step's folder) into `out/final`.
+
+    As published: fresh optimiser, fresh warm-up, full learning rates, half the inductive schedule.
+    'oracle' is the papers' protocol (the truth says where some unseen class is), 'strict' knows nothing of
+    unlabelled pixels.
+
+    Raises:
+        ValueError: the half-way checkpoint is missing or of a supervised run, an override is unknown, or the
+            earlier steps' folders do not fit together.
+    """
+    segmentor, manifest = load_segmentor(trained / "half")
+    if manifest.setting != "inductive":
+        raise ValueError(
+            f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
+        )
+    setting: Setting = "transductive_oracle" if protocol == "oracle" else "transductive_strict"
+    config = with_overrides(manifest.config, {**overrides, "self_train.protocol": protocol})
+    inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
+    rows_of(inputs, "train")
+    job = Fit(
+        config=config,
+        setting=setting,
+        segmentor=segmentor,
+        inputs=inputs,
+        batch_size=config.self_train.batch_size,
+        iterations=config.self_train.iterations,
+        provenance={**manifest.provenance, "data_hash": data_hash(prepared)},
+    )
+    with tracked_step(
+        "self_train",
+        method=config.method,
+        setting=setting,
+        protocol=config.data.protocol,
+        seed=config.seed,
+        parameters=config.model_dump(mode="json"),
+        tags={"data_hash": data_hash(prepared)},
+    ) as tracker:
+        with unfinished_folder(out, resume=resume) as working:
+            fit(job, working, tracker=tracker, resume=resume)
+            write_manifest(
+                working,
+                step="self_train",
+                inputs={"prepared": prepared, "splits": splits, "text": text, "trained": trained},
+                parameters=config.model_dump(mode="json"),
+            )
+    return SelfTrained(final=out / "final")

@@ -1,0 +1,112 @@
+"""Step: state which classes are seen and unseen, which pictures belong to which split, and what training shows."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cascade_core.data.datasets import inside
+from cascade_core.data.pictures import read_label_map
+from cascade_core.files import new_folder, read_json, write_json
+from cascade_core.labelsets import ClassSplit
+from cascade_core.labelsets import protocol as named_protocol
+from components.artifacts import data_root, write_manifest
+from components.prepare import SUMMARY_FILE, read_index
+from components.progress import progress
+
+log = logging.getLogger(__name__)
+
+SPLIT_FILE = "split.json"
+TRAINING_SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Where the split file lies, and what it says about classes."""
+
+    path: Path
+    split: ClassSplit
+
+
+def run(*, prepared: Path, protocol: str, out: Path) -> Splits:
+    """Write `out/split.json`: classes, seen, unseen, the pictures of each split, and training pixels per class.
+
+    The pixel counts tell what training *could* see of each class: those of unseen classes are in the
+    pictures, but inductive training does not get their labels.
+
+    Raises:
+        ValueError: the data were prepared for another label set than the protocol's, or moved away since.
+    """
+    split = named_protocol(protocol)
+    summary = read_json(prepared / SUMMARY_FILE)
+    if summary.get("label_set") != split.label_set.name:
+        raise ValueError(
+            f"{prepared / SUMMARY_FILE}: label_set is {summary.get('label_set')!r}, protocol {protocol!r} needs "
+            f"{split.label_set.name!r}; run the prepare step for this protocol"
+        )
+    index = read_index(prepared)
+    pixels = _training_pixels(index[index["split"] == TRAINING_SPLIT], data_root(prepared), split)
+    content = {
+        "protocol": split.name,
+        "classes": list(split.classes),
+        "seen": list(split.seen_names),
+        "unseen": list(split.unseen_names),
+        "splits": {name: index.loc[index["split"] == name, "name"].tolist() for name in summary["splits"]},
+        "training_pixels": dict(zip(split.classes, pixels, strict=True)),
+    }
+    with new_folder(out) as folder:
+        write_json(folder / SPLIT_FILE, content)
+        write_manifest(
+            folder, step="splits", inputs={"prepared": prepared}, parameters={"protocol": protocol}
+        )
+    log.info("split %s: %d seen and %d unseen classes", protocol, len(split.seen), len(split.unseen))
+    return Splits(out / SPLIT_FILE, split)
+
+
+def read_split(splits: Path) -> ClassSplit:
+    """Read the class split of a splits step, checked against the protocol it names.
+
+    Raises:
+        ValueError: the file is missing or lacks a field, an unseen name is not in the label set, or classes
+            and unseen names are not those of the protocol.
+    """
+    path = splits / SPLIT_FILE
+    content = read_json(path)
+    missing = [field for field in ("protocol", "classes", "unseen") if field not in content]
+    if missing:
+        raise ValueError(f"{path}: fields {missing} are missing; run the splits step again")
+    split = named_protocol(content["protocol"])
+    stray = [name for name in content["unseen"] if name not in split.classes]
+    if stray:
+        raise ValueError(
+            f"{path}: unseen: {stray} are not in label set {split.label_set.name!r}; "
+            f"it has {', '.join(split.classes)}"
+        )
+    for field, given, wanted in (
+        ("classes", content["classes"], split.classes),
+        ("unseen", content["unseen"], split.unseen_names),
+    ):
+        if list(given) != list(wanted):
+            raise ValueError(
+                f"{path}: {field}: {len(given)} names differ from the {len(wanted)} of protocol {split.name!r} "
+                "(names or order); run the splits step again, numbers of other splits cannot be compared"
+            )
+    return split
+
+
+def _training_pixels(rows: pd.DataFrame, root: Path, split: ClassSplit) -> list[int]:
+    """Count the pixels of every class in the label maps of `rows`; no rows give zeros."""
+
+    def counts(label: str) -> np.ndarray:
+        train_ids = read_label_map(inside(root, label), split.label_set)
+        return np.bincount(train_ids.ravel(), minlength=256)[: split.num_classes]
+
+    total = np.zeros(split.num_classes, dtype=np.int64)
+    with ThreadPoolExecutor(max_workers=4) as pool, progress("count training pixels", len(rows)) as bar:
+        for done, part in enumerate(pool.map(counts, rows["label"]), start=1):
+            total += part
+            bar.advance(done)
+    return [int(count) for count in total]

@@ -1,0 +1,98 @@
+"""Step: train a segmentor inductively (unseen pixels ignored) or with full supervision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.clip.weights import load_clip
+from cascade_core.config import RunConfig
+from cascade_core.model.build import build_segmentor
+from cascade_core.recipes import recipe as named_recipe
+from cascade_core.train.supervision import Setting
+from components.artifacts import data_hash, write_manifest
+from components.tracking import tracked_step
+from components.training import Fit, fit, read_inputs, rows_of, unfinished_folder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where a training left its checkpoints; `half` is where self-training starts."""
+
+    final: Path
+    half: Path
+
+
+def run(
+    *,
+    prepared: Path,
+    splits: Path,
+    text: Path,
+    clip: Path | None,
+    recipe: str,
+    overrides: Mapping[str, Any],
+    seed: int,
+    out: Path,
+    resume: bool = True,
+) -> Trained:
+    """Train `recipe` into `out`: checkpoints `final/` and `half/`, and the loss curve `history.csv`.
+
+    An interrupted training goes on where its last checkpoint stood, if `resume`. `clip=None` puts a randomly
+    initialised image tower in CLIP's place: for smoke runs and as a control, never for results.
+
+    Raises:
+        ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together.
+    """
+    config = named_recipe(recipe, overrides, seed=seed)
+    inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
+    rows_of(inputs, "train")
+    segmentor = build_segmentor(config.model, _image_tower(config, clip), seed=seed)
+    setting: Setting = "supervised" if config.train.supervision == "full" else "inductive"
+    folders = {"prepared": prepared, "splits": splits, "text": text, **({"clip": clip} if clip else {})}
+    job = Fit(
+        config=config,
+        setting=setting,
+        segmentor=segmentor,
+        inputs=inputs,
+        batch_size=config.train.batch_size,
+        iterations=config.train.iterations,
+        provenance={"data_hash": data_hash(prepared), "clip": "weights" if clip else "random"},
+    )
+    with tracked_step(
+        "train",
+        method=config.method,
+        setting=setting,
+        protocol=config.data.protocol,
+        seed=seed,
+        parameters=config.model_dump(mode="json"),
+        tags={"data_hash": data_hash(prepared)},
+    ) as tracker:
+        with unfinished_folder(out, resume=resume) as working:
+            fit(job, working, tracker=tracker, resume=resume, snapshot_at=config.self_train.start_iteration)
+            write_manifest(working, step="train", inputs=folders, parameters=config.model_dump(mode="json"))
+    return Trained(final=out / "final", half=out / "half")
+
+
+def _image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
+    if clip is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            return VisionTransformer(config.model.clip)
+    tower = load_clip(clip)[0].visual
+    ours, theirs = config.model.clip, tower.config
+    if (ours.width, ours.layers, ours.patch_size, ours.embed_dim) != (
+        theirs.width,
+        theirs.layers,
+        theirs.patch_size,
+        theirs.embed_dim,
+    ):
+        raise ValueError(
+            f"CLIP in {clip} is {theirs.name!r} (width {theirs.width}, {theirs.layers} blocks), recipe "
+            f"{config.recipe!r} wants {ours.name!r} (width {ours.width}, {ours.layers} blocks); "
+            "give the folder of that CLIP"
+        )
+    return tower
+

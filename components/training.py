@@ -1,0 +1,250 @@
+"""What the train and the self-train step share: data in, a resumable fit, checkpoints and curves out."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cascade_core.config import RunConfig
+from cascade_core.data.datasets import Batch, collate, train_dataset
+from cascade_core.data.sampling import IterationSampler
+from cascade_core.files import new_file
+from cascade_core.labelsets import ClassSplit
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.train.checkpoint import (
+    CheckpointManifest,
+    load_manifest,
+    load_optimizer,
+    load_weights,
+    save_checkpoint,
+)
+from cascade_core.train.loop import StepReport, train
+from cascade_core.train.optim import build_optimizer
+from cascade_core.train.supervision import Setting, Supervision
+from components.artifacts import data_root
+from components.prepare import read_index
+from components.progress import progress
+from components.splits import read_split
+from components.text_vectors import read_class_vectors
+from components.tracking import StepTracker
+
+log = logging.getLogger(__name__)
+
+RESUME_FOLDER = "resume"
+
+
+@contextmanager
+def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
+    """Give the folder a training works in, which takes `out`'s place when the block ends well.
+
+    It lies beside `out` and stays there if the block raises or the process is killed, so that the next call
+    can go on from it; until then an earlier `out` is untouched. Without `resume` what was left is dropped.
+    """
+    working = out.with_name(f".{out.name}.unfinished")
+    if working.exists() and not (resume and (working / RESUME_FOLDER).exists()):
+        shutil.rmtree(working)
+    working.mkdir(parents=True, exist_ok=True)
+    yield working
+    shutil.rmtree(working / RESUME_FOLDER, ignore_errors=True)
+    if out.exists():
+        shutil.rmtree(out)
+    working.rename(out)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What earlier steps prepared, read and checked together before any long work starts."""
+
+    split: ClassSplit
+    index: pd.DataFrame
+    root: Path
+    class_vectors: Float[Tensor, "classes embed"]
+
+
+def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str) -> Inputs:
+    """Read the training rows, the class split and the text vectors.
+
+    Raises:
+        ValueError: the steps were run for different protocols, the text vectors do not fit the classes, or
+            the training split is empty; the message names file and field.
+    """
+    split = read_split(splits)
+    if split.name != protocol_name:
+        raise ValueError(
+            f"{splits}: protocol is {split.name!r}, the recipe trains {protocol_name!r}; "
+            "run the splits step for the recipe's protocol"
+        )
+    return Inputs(
+        split=split,
+        index=read_index(prepared),
+        root=data_root(prepared),
+        class_vectors=read_class_vectors(text, split),
+    )
+
+
+def rows_of(inputs: Inputs, split: str) -> pd.DataFrame:
+    """Return the index rows of one split.
+
+    Raises:
+        ValueError: there are none; the message lists the splits there are.
+    """
+    rows = inputs.index[inputs.index["split"] == split]
+    if rows.empty:
+        known = ", ".join(sorted(set(inputs.index["split"])))
+        raise ValueError(f"split {split!r} has no pictures in the prepared index; it has {known}")
+    return rows
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One training to be run: a model, what it may see, and for how long."""
+
+    config: RunConfig
+    setting: Setting
+    segmentor: Segmentor
+    inputs: Inputs
+    batch_size: int
+    iterations: int
+    provenance: dict[str, Any]
+
+
+def fit(job: Fit, out: Path, *, tracker: StepTracker, resume: bool, snapshot_at: int | None = None) -> None:
+    """Train `job` into the folder `out`: `final/`, with `snapshot_at` also `half/`, and `history.csv`.
+
+    A resumable checkpoint is kept in `out/resume`. With `resume` a run that was
+    interrupted goes on from it as if it had never stopped; a checkpoint of another configuration is refused.
+
+    Raises:
+        ValueError: the checkpoint to resume from is of another configuration.
+        FloatingPointError: the loss is not finite.
+    """
+    torch.manual_seed(job.config.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    job.segmentor.to(device)
+    optimizer = build_optimizer(job.segmentor, job.config.optim)
+    resume_folder = out / RESUME_FOLDER
+    history: list[dict[str, float]] = []
+    start = 0
+    if resume and resume_folder.exists():
+        start = _check_resumable(job, resume_folder)
+        load_weights(job.segmentor, resume_folder)
+        load_optimizer(optimizer, resume_folder)
+        history = pd.read_csv(out / "history.csv").to_dict("records")
+        history = [row for row in history if row["iteration"] <= start]
+        log.info("resuming %s at step %d of %d", out, start, job.iterations)
+    reports = train(
+        job.segmentor,
+        optimizer,
+        _loader(job, start, device),
+        config=job.config,
+        supervision=Supervision(job.setting, job.inputs.split, job.config.self_train.strict_seen_penalty),
+        class_vectors=job.inputs.class_vectors,
+        start=start,
+        total=job.iterations,
+        device=device,
+    )
+    with progress(f"{job.config.method} {job.setting}", job.iterations, start=start) as bar:
+        for report in _tracked(reports, job, history, tracker):
+            bar.advance(report.iteration, _status(report))
+            if report.iteration == snapshot_at:
+                save_checkpoint(out / "half", job.segmentor, _manifest(job, report.iteration))
+            if report.iteration % job.config.train.checkpoint_every == 0 and report.iteration < job.iterations:
+                _write_history(history, out)
+                save_checkpoint(resume_folder, job.segmentor, _manifest(job, report.iteration), optimizer=optimizer)
+    _write_history(history, out)
+    save_checkpoint(out / "final", job.segmentor, _manifest(job, job.iterations))
+
+
+def _tracked(
+    reports: Iterator[StepReport], job: Fit, history: list[dict[str, float]], tracker: StepTracker
+) -> Iterator[StepReport]:
+    """Pass reports on, averaging every `log_every` of them into one row of history and of tracked metrics."""
+    window: list[StepReport] = []
+    for report in reports:
+        window.append(report)
+        if len(window) == job.config.train.log_every or report.iteration == job.iterations:
+            row = _averaged(window)
+            history.append({"iteration": report.iteration, **row})
+            tracker.metrics(row, step=report.iteration)
+            window = []
+        yield report
+
+
+def _averaged(window: list[StepReport]) -> dict[str, float]:
+    count = len(window)
+    return {
+        "loss": sum(report.loss for report in window) / count,
+        **{name: sum(report.terms[name] for report in window) / count for name in window[0].terms},
+        **{f"lr_{name}": rate for name, rate in window[-1].learning_rates.items()},
+    }
+
+
+def _status(report: StepReport) -> str:
+    rate = max(report.learning_rates.values())
+    return f"loss {report.loss:.3f} | lr {rate:.1e} | {report.images_per_second:.0f} img/s"
+
+
+def _loader(job: Fit, start: int, device: torch.device) -> DataLoader[Batch]:
+    accumulation = job.config.train.accumulation_steps
+    dataset = train_dataset(
+        rows_of(job.inputs, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
+    )
+    sampler = IterationSampler(
+        len(dataset),
+        job.batch_size // accumulation,
+        iterations=job.iterations * accumulation,
+        seed=job.config.seed,
+        start=start * accumulation,
+    )
+    workers = job.config.train.workers
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+        # Its own generator: creating a loader must not consume the stream that dropout draws from.
+        generator=torch.Generator().manual_seed(job.config.seed),
+    )
+
+
+def _manifest(job: Fit, iteration: int) -> CheckpointManifest:
+    split = job.inputs.split
+    return CheckpointManifest(
+        config=job.config,
+        setting=job.setting,
+        iteration=iteration,
+        total_iterations=job.iterations,
+        classes=split.classes,
+        unseen=tuple(split.unseen_names),
+        provenance=job.provenance,
+    )
+
+
+def _check_resumable(job: Fit, folder: Path) -> int:
+    found = load_manifest(folder)
+    expected = _manifest(job, found.iteration)
+    if found != expected:
+        theirs, ours = (json.loads(manifest.model_dump_json()) for manifest in (found, expected))
+        differing = ", ".join(sorted(key for key in ours if ours[key] != theirs[key]))
+        raise ValueError(
+            f"{folder} was left by a run that differs in {differing}; finish that run with its own settings, "
+            "or start anew with --no-resume"
+        )
+    return found.iteration
+
+
+def _write_history(history: list[dict[str, float]], out: Path) -> None:
+    with new_file(out / "history.csv") as path:
+        pd.DataFrame(history).to_csv(path, index=False)

@@ -1,0 +1,73 @@
+"""Overrides of a recipe as people give them: `--set key=value` on a command line, a section of params.yaml."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SECTION = "overrides"
+
+
+def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str, Any]:
+    """Give dotted keys and values: those of `file`'s section `overrides`, then `items` over them.
+
+    A value is read as YAML, so `64` is a number and `[1, 2]` a list. In the file, null leaves the recipe's
+    own value; in `items` it is a value.
+
+    Raises:
+        ValueError: an item is not KEY=VALUE, or the file is missing or not YAML.
+    """
+    overrides = _from_file(file) if file is not None else {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not (key.strip() and equals):
+            raise ValueError(f"--set {item!r} is not KEY=VALUE; an example is --set train.iterations=20")
+        try:
+            overrides[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {item!r}: {value!r} is not a YAML value: {error}") from error
+    return overrides
+
+
+def parse_image_sets(items: Iterable[str]) -> dict[str, str]:
+    """Give the lists of each split from items like `train=train+aug`.
+
+    Raises:
+        ValueError: an item is not SPLIT=LISTS, or a split comes twice.
+    """
+    sets: dict[str, str] = {}
+    for item in items:
+        split, _, lists = item.partition("=")
+        if not (split and lists):
+            raise ValueError(f"--image-set {item!r} is not SPLIT=LISTS; an example is train=train+aug")
+        if split in sets:
+            raise ValueError(f"--image-set names split {split!r} twice; join lists by '+': train=train+aug")
+        sets[split] = lists
+    return sets
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one with dotted keys, leaving out null."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= dotted(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ValueError(f"parameters {file} cannot be read ({error.strerror}); check the path") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"parameters {file} are not YAML: {error}") from error
+    section = (content or {}).get(SECTION) or {}
+    if not isinstance(section, Mapping):
+        raise ValueError(
+            f"{file}: {SECTION} is {section!r}; expected sections such as train: {{iterations: 20}}"
+        )
+    return dotted(section)

@@ -1,0 +1,81 @@
+"""The whole workflow on one workstation: DVC runs what changed, then its results are told."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cascade_core.files import read_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WORKFLOW_FILE = Path("dvc.yaml")
+BENCHMARK, REPORT = Path("reports/benchmark.json"), Path("reports/report.html")
+QUIET = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+TABLE_WIDTH = 110
+"""Columns where the output is no terminal."""
+
+
+def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False) -> None:
+    """Run `dvc repro` in the working folder, with this environment's commands first on the path.
+
+    Raises:
+        ValueError: there is no dvc.yaml here, or a stage failed (it has told why).
+    """
+    if not WORKFLOW_FILE.is_file():
+        raise ValueError(f"there is no {WORKFLOW_FILE} in {Path.cwd()}; run this in the project's folder")
+    flags = [flag for flag, wanted in (("--pull", pull), ("--force", force)) if wanted]
+    status = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", *flags, *targets], env=stage_environment(), check=False
+    ).returncode
+    if status:
+        raise ValueError(f"the workflow stopped (dvc repro: exit {status}); run it again to go on from there")
+
+
+def stage_environment() -> dict[str, str]:
+    """Give the environment for stages: this interpreter's commands on the path, and no telemetry."""
+    here = str(Path(sys.executable).parent)
+    return {**os.environ, **QUIET, "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)])}
+
+
+def tell_results() -> None:
+    """Print the table of results, where the report lies, and how to open what MLflow recorded."""
+    from rich.console import Console
+
+    console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
+    console.print(results_table(read_json(BENCHMARK)))
+    # Not through rich, which would wrap lines that are meant to be pasted.
+    print(f"report   {REPORT.resolve()}")
+    print(f"MLflow   {mlflow_command()}")
+
+
+def mlflow_command() -> str:
+    """Give the command that opens the tracking store's pages, on this machine only."""
+    program = Path(sys.executable).parent / "mlflow"
+    shown = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
+    return f"{shown} ui --backend-store-uri {uri} --host 127.0.0.1 --port 5000"
+
+
+def results_table(rows: Sequence[dict[str, object]]) -> "Table":
+    """Lay out the rows of benchmark.json, scores in percent."""
+    from rich.table import Table
+
+    first = rows[0] if rows else {}
+    table = Table(title=f"{first.get('protocol', 'no results')}, {first.get('split', '')} split")
+    for name in ("method", "setting"):
+        table.add_column(name, no_wrap=True)
+    for name in ("pAcc", "mIoU(S)", "mIoU(U)", "hIoU", "trainable", "GMACs", "images/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        scores = [_percent(row[name]) for name in ("pAcc", "miou_seen", "miou_unseen", "hiou")]
+        speed = [f"{row['trainable_params']:,}", f"{row['gmacs']:.4g}", f"{row['images_per_second']:.1f}"]
+        table.add_row(str(row["method"]), str(row["setting"]), *scores, *speed)
+    return table
+
+
+def _percent(fraction: object) -> str:
+    return f"{100 * fraction:.1f}" if isinstance(fraction, int | float) else "-"

@@ -1,0 +1,100 @@
+"""Samples and batches of an indexed data set."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from cascade_core.config import DataConfig
+from cascade_core.data.datasets import SegmentationDataset, collate, eval_dataset, train_dataset
+from cascade_core.data.index import index_voc
+from cascade_core.data.sampling import IterationSampler
+from cascade_core.data.transforms import train_transform
+from cascade_core.labelsets import LabelSet
+
+DATA = DataConfig(protocol="voc12-15-5", crop_size=24)
+
+
+@pytest.fixture
+def rows(voc: Path, animals: LabelSet) -> pd.DataFrame:
+    return index_voc(voc, label_set=animals, image_sets={"train": "train+aug"})
+
+
+def dataset(rows: pd.DataFrame, voc: Path, animals: LabelSet, seed: int = 0) -> SegmentationDataset:
+    return SegmentationDataset(rows, voc, label_set=animals, transform=train_transform(DATA), seed=seed)
+
+
+def test_a_sample_is_decided_by_picture_draw_and_seed(
+    rows: pd.DataFrame, voc: Path, animals: LabelSet
+) -> None:
+    first, again = (dataset(rows, voc, animals)[1, 7] for _ in range(2))
+    other_draw, other_seed = dataset(rows, voc, animals)[1, 8], dataset(rows, voc, animals, seed=1)[1, 7]
+    assert torch.equal(first.image, again.image) and torch.equal(first.label, again.label)
+    assert not torch.equal(first.image, other_draw.image)
+    assert not torch.equal(first.image, other_seed.image)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_do_not_depend_on_workers(
+    workers: int, rows: pd.DataFrame, voc: Path, animals: LabelSet
+) -> None:
+    samples = dataset(rows, voc, animals)
+    sampler = IterationSampler(len(samples), 2, iterations=3, seed=5)
+    loader = DataLoader(samples, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    for batch, draws in zip(loader, sampler, strict=True):
+        assert batch.names == tuple(rows["name"][index] for index, _ in draws)
+        expected = collate([samples[draw] for draw in draws])
+        assert torch.equal(batch.images, expected.images) and torch.equal(batch.labels, expected.labels)
+
+
+def test_training_batches_have_the_crops_size(rows: pd.DataFrame, voc: Path) -> None:
+    samples = train_dataset(rows, voc, data=DATA, seed=0)
+    batch = collate([samples[0], samples[1, 1]]).to(torch.device("cpu"))
+    assert batch.images.shape == (2, 3, 24, 24) and batch.images.dtype == torch.float32
+    assert batch.labels.shape == batch.padding.shape == (2, 24, 24) and batch.labels.dtype == torch.int64
+    assert set(batch.labels.unique().tolist()) <= {0, 1, 255}
+
+
+def test_evaluation_samples_keep_the_labels_size(rows: pd.DataFrame, voc: Path) -> None:
+    sample = eval_dataset(rows, voc, data=DATA, short_side=48)[0]
+    assert sample.image.shape == (3, 48, 64)
+    assert sample.label.shape == (30, 40)
+
+
+def test_pictures_of_two_sizes_do_not_stack(rows: pd.DataFrame, voc: Path) -> None:
+    Image.new("RGB", (50, 30)).save(voc / rows["image"][0])
+    samples = eval_dataset(rows, voc, data=DATA, short_side=None)
+    with pytest.raises(
+        ValueError, match=r"sizes \(30, 40\), \(30, 50\) do not stack; evaluate with batch_size=1"
+    ):
+        collate([samples[0], samples[1]])
+
+
+def test_an_index_without_rows_or_columns_is_refused(rows: pd.DataFrame, voc: Path) -> None:
+    with pytest.raises(ValueError, match="index has no rows"):
+        eval_dataset(rows[rows["split"] == "test"], voc, data=DATA, short_side=None)
+    with pytest.raises(ValueError, match=r"index lacks columns \['label'\]"):
+        eval_dataset(rows.drop(columns="label"), voc, data=DATA, short_side=None)
+
+
+@pytest.mark.parametrize("path", ["../secret.jpg", "/etc/passwd", "a/../../b", "", "a\\b"])
+def test_paths_of_an_index_cannot_leave_the_root(path: str, rows: pd.DataFrame, voc: Path) -> None:
+    rows.loc[0, "image"] = path
+    with pytest.raises(ValueError, match="leaves the data root"):
+        eval_dataset(rows, voc, data=DATA, short_side=None)
+
+
+def test_a_file_that_vanished_after_indexing_is_named(rows: pd.DataFrame, voc: Path) -> None:
+    (voc / rows["image"][0]).unlink()
+    with pytest.raises(ValueError, match=r"2007_000001.jpg: cannot be read"):
+        _ = train_dataset(rows, voc, data=DATA, seed=0)[0]
+
+
+def test_label_ids_of_another_label_set_are_refused_on_access(rows: pd.DataFrame, voc: Path) -> None:
+    other = LabelSet("one", ("cat",), (255, 0, *[-1] * 253, 255))
+    samples = SegmentationDataset(rows, voc, label_set=other, transform=train_transform(DATA))
+    with pytest.raises(ValueError, match=r"2007_000001.png: label ids \[2\] are not in label set 'one'"):
+        _ = samples[0]

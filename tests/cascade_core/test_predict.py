@@ -1,0 +1,159 @@
+"""Prediction: the same inference as evaluation, for any class names, and clear refusals."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cascade_core.clip.text import class_vectors
+from cascade_core.clip.text_tower import copy_text_tower, load_text_tower
+from cascade_core.clip.weights import load_clip
+from cascade_core.config import RunConfig
+from cascade_core.data.transforms import eval_transform
+from cascade_core.evaluate.inference import scorer
+from cascade_core.evaluate.prediction import label_maps
+from cascade_core.files import read_json
+from cascade_core.labelsets import protocol
+from cascade_core.predict import Segmenter, checked_labels, predict_files
+from cascade_core.train.checkpoint import load_segmentor
+from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+
+CPU = torch.device("cpu")
+SPLIT = protocol("mini-18-6")
+
+
+def _picture(height: int = 40, width: int = 56) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip") / "clip"
+    write_tiny_clip(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def segmenter(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+    return _segmenter(clip, tmp_path_factory.mktemp("run"), tiny_config())
+
+
+def _segmenter(clip: Path, folder: Path, config: RunConfig, *, setting: str = "inductive") -> Segmenter:
+    write_tiny_checkpoint(folder / "final", load_clip(clip)[0], config, setting=setting)
+    return Segmenter.load(folder / "final", clip, device=CPU)
+
+
+@pytest.mark.parametrize("setting", ["inductive", "transductive_oracle"])
+@pytest.mark.parametrize("mode", ["whole", "slide"])
+def test_all_classes_of_the_protocol_give_what_evaluation_gives(
+    mode: str, setting: str, clip: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(mode=mode, short_side=48)
+    segmenter = _segmenter(clip, tmp_path, config, setting=setting)
+    picture = _picture()
+
+    predicted = segmenter.segment(picture, SPLIT.classes).label_map
+
+    segmentor, _ = load_segmentor(tmp_path / "final")
+    model, tokenizer = load_clip(clip)
+    vectors = class_vectors(model.text, tokenizer, SPLIT.classes, config.data.templates)
+    penalty = 0.1 if setting == "inductive" else 0.0
+    label = np.zeros(picture.shape[:2], dtype=np.uint8)
+    image = eval_transform(config.data, short_side=48)(picture, label, np.random.default_rng())[0]
+    predict = scorer(segmentor, vectors, kind="focal_dice", seen=SPLIT.seen, seen_penalty=penalty)
+    expected = label_maps(
+        predict, image[None], evaluate=config.evaluate, num_classes=SPLIT.num_classes, size=(40, 56)
+    )
+    assert np.array_equal(predicted, expected[0].numpy())
+
+
+def test_seen_penalty_falls_on_seen_names_wherever_they_stand(clip: Path, tmp_path: Path) -> None:
+    segmenter = _segmenter(clip, tmp_path, tiny_config(seen_penalty=2.0))
+    assert set(segmenter.segment(_picture(), ["zebra", "Tiger", "grass"]).shares()) == {"Tiger"}
+
+
+def test_the_order_of_names_only_renumbers_the_map(segmenter: Segmenter) -> None:
+    names = ["zebra", "tiger", "sand", "grass"]
+    forward = segmenter.segment(_picture(), names)
+    backward = segmenter.segment(_picture(), names[::-1])
+    assert np.array_equal(forward.label_map, 3 - backward.label_map)
+
+
+def test_pillow_pictures_and_arrays_are_the_same(segmenter: Segmenter) -> None:
+    picture = _picture()
+    names = ["zebra", "tiger"]
+    from_array = segmenter.segment(picture, names)
+    assert np.array_equal(from_array.label_map, segmenter.segment(Image.fromarray(picture), names).label_map)
+    assert from_array.label_map.shape == picture.shape[:2]
+
+
+def test_shares_of_the_pixels_sum_to_one(segmenter: Segmenter) -> None:
+    shares = segmenter.segment(_picture(), SPLIT.classes).shares()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
+def test_unknown_words_are_named_with_the_known_ones(segmenter: Segmenter) -> None:
+    with pytest.raises(ValueError, match=r"unicorn.*known are.*zebra"):
+        segmenter.segment(_picture(), ["zebra", "unicorn"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([], "0 labels given"),
+        (["zebra", "  "], "label 2 of .* is empty"),
+        (["zebra", "tiger", " Zebra"], "zebra more than once"),
+        ("zebra, tiger", "split it at its commas"),
+        ([f"thing {i}" for i in range(256)], "1 to 255"),
+    ],
+)
+def test_unusable_labels_are_refused(labels: list[str], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        checked_labels(labels)
+
+
+def test_pictures_that_are_not_8_bit_rgb_are_refused(segmenter: Segmenter) -> None:
+    with pytest.raises(ValueError, match=r"shape \(40, 56\) and type uint8"):
+        segmenter.segment(_picture()[..., 0], ["zebra"])
+
+
+def test_prediction_writes_overlay_label_map_and_names(segmenter: Segmenter, tmp_path: Path) -> None:
+    Image.fromarray(_picture()).save(tmp_path / "photo.png")
+    files = predict_files(segmenter, tmp_path / "photo.png", ["zebra", "tiger", "sand"], tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "photo_labels.png",
+        "photo_names.json",
+        "photo_overlay.png",
+    ]
+    expected = segmenter.segment(_picture(), ["zebra", "tiger", "sand"]).label_map
+    assert np.array_equal(np.array(Image.open(files.label_map)), expected)
+    assert read_json(files.names)["labels"] == ["zebra", "tiger", "sand"]
+
+
+def test_a_failed_prediction_writes_nothing(segmenter: Segmenter, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8no picture")
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        predict_files(segmenter, tmp_path / "broken.jpg", ["zebra"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_text_half_of_a_clip_gives_the_same_vectors(clip: Path, tmp_path: Path) -> None:
+    copy_text_tower(clip, tmp_path / "half")
+    whole, tokenizer = load_clip(clip)
+    text, half_tokenizer = load_text_tower(tmp_path / "half")
+    names = ["zebra", "tiger"]
+    assert torch.equal(
+        class_vectors(whole.text, tokenizer, names, ("a photo of a {}",)),
+        class_vectors(text, half_tokenizer, names, ("a photo of a {}",)),
+    )
+    assert (tmp_path / "half" / "model.safetensors").stat().st_size < (
+        clip / "model.safetensors"
+    ).stat().st_size
+
+
+def test_a_missing_text_tower_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"config\.json is missing"):
+        load_text_tower(tmp_path)

@@ -1,0 +1,144 @@
+"""What the parity tests compute with our code, once per golden set and setting."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cascade_core.config import OptimConfig
+from cascade_core.evaluate.inference import scorer
+from cascade_core.evaluate.sliding import Predict
+from cascade_core.labels import IGNORE, hide_unseen, oracle_pseudo_labels
+from cascade_core.losses.focal_dice import LossParts, pixel_accuracy, segmentation_loss
+from cascade_core.model.cascade import MaskHead
+from cascade_core.model.released import our_name
+from cascade_core.model.segmentor import Segmentor
+
+from .golden import GoldenSet, golden_set
+
+PICTURES = {"backbone": "img", "backbone_rect": "rect_img", "backbone_nonmult": "nonmult_img"}
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """One training forward pass: logits, the labels the loss saw, its value, and the accuracy logged beside it."""
+
+    mask_logits: Tensor
+    labels: Tensor
+    loss: LossParts
+    accuracy: Tensor
+
+    def as_released(self) -> dict[str, float]:
+        """Name the numbers as the released code logs them."""
+        return {
+            "decode.loss_mask": self.loss.terms["focal"].item(),
+            "decode.loss_dice": self.loss.terms["dice"].item(),
+            "decode.acc_seg": 100 * self.accuracy.item(),
+            "total": self.loss.total.item(),
+        }
+
+
+def training_view(golden: GoldenSet, segmentor: Segmentor, setting: str) -> TrainingView:
+    """Run the forward pass of a setting, as named in the JSON's `losses`."""
+    dtype = segmentor.trunk.visual.proj.dtype
+    text, images = golden.tensors["text"].to(dtype), golden.tensors["img"].to(dtype)
+    match setting:
+        case "inductive" | "inductive_one_empty" | "inductive_all_empty":
+            truth = {
+                "inductive": golden.labels,
+                "inductive_one_empty": golden.tensors["gt_one_empty"][:, 0],
+                "inductive_all_empty": torch.full_like(golden.labels, IGNORE),
+            }[setting]
+            mask_logits = segmentor(images, text[golden.seen])
+            labels = hide_unseen(truth, golden.config["ncls"], golden.unseen)
+        case "transductive":
+            mask_logits = segmentor(images, text)
+            labels = oracle_pseudo_labels(golden.labels, mask_logits, golden.unseen)
+        case "supervised":
+            mask_logits, labels = segmentor(images, text), golden.labels
+        case _:
+            raise ValueError(f"no setting {setting!r}")
+    loss = segmentation_loss(mask_logits, labels, golden.loss_config)
+    return TrainingView(mask_logits, labels, loss, pixel_accuracy(mask_logits, labels))
+
+
+@dataclass(frozen=True)
+class Differentiated:
+    """A training view with the gradient of every trainable weight, by released name; None where none came."""
+
+    view: TrainingView
+    gradients: dict[str, Tensor | None]
+
+
+@functools.cache
+def differentiated(name: str, setting: str, dtype: torch.dtype = torch.float32) -> Differentiated:
+    """Run a setting forward and backward."""
+    golden = golden_set(name)
+    segmentor = golden.segmentor_without_dropout().to(dtype)
+    view = training_view(golden, segmentor, setting)
+    view.loss.total.backward()
+    parameters = dict(segmentor.named_parameters())
+    released = [key for key in golden.released_state if not key.endswith("empty_weight")]
+    gradients = {
+        key: parameters[our_name(key)].grad for key in released if parameters[our_name(key)].requires_grad
+    }
+    return Differentiated(view, gradients)
+
+
+@functools.cache
+def feature_maps(name: str, which: str, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """Return the trunk's maps as the released backbone lists them, `feat0`.. and `global`."""
+    golden = golden_set(name)
+    segmentor = golden.segmentor().to(dtype)
+    assert isinstance(segmentor.decoder, MaskHead)
+    with torch.no_grad():
+        features = segmentor.trunk(golden.tensors[PICTURES[which]].to(dtype))
+        middle = [] if segmentor.decoder.mid is None else segmentor.decoder.mid(features.mid_tokens)
+    maps = {
+        f"feat{level}": patches.mT.unflatten(-1, features.grid)
+        for level, patches in enumerate([*middle, features.patches])
+    }
+    return {**maps, "global": features.global_embedding}
+
+
+@functools.cache
+def mask_logits(name: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the logits of all classes for the batch, in evaluation mode."""
+    golden = golden_set(name)
+    with torch.no_grad():
+        return golden.segmentor().to(dtype)(golden.tensors["img"].to(dtype), golden.tensors["text"].to(dtype))
+
+
+def seen_penalty(golden: GoldenSet, kind: str) -> float:
+    """Only inductive models pay the seen penalty."""
+    return {"inductive": golden.config["seen_penalty"], "selftrain": 0.0}[kind]
+
+
+def predictor(golden: GoldenSet, kind: str, dtype: torch.dtype = torch.float32) -> Predict:
+    """Return pictures -> class scores of the inductive or the self-trained model."""
+    return scorer(
+        golden.segmentor().to(dtype),
+        golden.tensors["text"].to(dtype),
+        kind="focal_dice",
+        seen=golden.seen,
+        seen_penalty=seen_penalty(golden, kind),
+    )
+
+
+def trajectory_optim(golden: GoldenSet) -> OptimConfig:
+    """Read the optimiser's settings off the trajectory's record."""
+    trajectory = golden.record["trajectory"]
+    learning_rate = trajectory["base_lr"] * trajectory["lr_mult"]
+    return OptimConfig(
+        prompt_lr=learning_rate,
+        decoder_lr=learning_rate,
+        weight_decay=trajectory["weight_decay"],
+        beta1=trajectory["betas"][0],
+        beta2=trajectory["betas"][1],
+        eps=trajectory["eps"],
+        power=trajectory["power"],
+        min_lr=trajectory["min_lr"],
+        warmup_iterations=trajectory["warmup_iters"],
+        warmup_ratio=trajectory["warmup_ratio"],
+    )

@@ -1,0 +1,78 @@
+"""The decoder's masks and the scores made of them, in evaluation mode."""
+
+import re
+
+import torch
+
+from cascade_core.evaluate.inference import class_scores
+
+from .golden import GoldenSet, covers, largest_difference, thinned
+from .runs import mask_logits, predictor, seen_penalty
+
+
+def _head(golden: GoldenSet, key: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Compute what `out/head/*` holds under `key`."""
+    logits = mask_logits(golden.name, dtype)
+    match re.sub(r"@.*", "", key.rpartition("/")[2]).removeprefix("pred_"):
+        case "masks":
+            return logits
+        case kind:
+            return class_scores(
+                logits, kind="focal_dice", seen=golden.seen, seen_penalty=seen_penalty(golden, kind)
+            )
+
+
+@covers(r"out/head/pred_masks(?:@s\d+)?")
+def test_mask_logits_equal_the_released_ones(golden: GoldenSet, keys: list[str]) -> None:
+    (key,) = keys
+    ours = thinned(_head(golden, key), key)
+    assert largest_difference(ours, golden.tensors[key]) <= golden.tolerances["logits_atol"]
+
+
+@covers(r"out/head/pred_(?:inductive|selftrain)(?:@s\d+)?", given=(r"json/config/seen_penalty",))
+def test_only_inductive_scores_pay_the_seen_penalty(golden: GoldenSet, keys: list[str]) -> None:
+    (key,) = keys
+    ours = thinned(_head(golden, key), key)
+    assert golden.config["seen_penalty"] > 0
+    assert largest_difference(ours, golden.tensors[key]) <= golden.tolerances["scores_atol"]
+
+
+@covers(r"json/fp32_vs_fp64_maxabs/head/pred_(?:masks|inductive|selftrain)")
+def test_masks_in_double_precision_differ_by_the_reference_s_own_rounding_and_nothing_else(
+    golden: GoldenSet, keys: list[str]
+) -> None:
+    (key,) = keys
+    (stored,) = [
+        k for k in golden.tensor_keys if re.sub("@.*", "", k) == f"out/head/{key.rpartition('/')[2]}"
+    ]
+    ours = thinned(_head(golden, stored, torch.float64), stored)
+    assert largest_difference(ours, golden.tensors[stored]) <= 1.001 * golden.numbers[key] + 1e-9
+
+
+@covers(r"out/sq2/encode_decode(?:@s\d+)?")
+def test_scores_of_a_larger_square_go_through_the_configured_size_first(
+    golden: GoldenSet, keys: list[str]
+) -> None:
+    (key,) = keys
+    ours = thinned(predictor(golden, "inductive")(golden.tensors["sq2_img"]), key)
+    assert largest_difference(ours, golden.tensors[key]) <= golden.tolerances["scores_atol"]
+
+
+@covers(r"json/fp32_vs_fp64_maxabs/sq2/encode_decode")
+def test_resized_scores_in_double_precision_differ_by_the_reference_s_own_rounding_and_nothing_else(
+    golden: GoldenSet, keys: list[str]
+) -> None:
+    (stored,) = [key for key in golden.tensor_keys if key.startswith("out/sq2/encode_decode")]
+    ours = thinned(predictor(golden, "inductive", torch.float64)(golden.tensors["sq2_img"].double()), stored)
+    assert largest_difference(ours, golden.tensors[stored]) <= 1.001 * golden.numbers[keys[0]] + 1e-9
+
+
+@covers(r"json/encode_decode_shape_support/(?:rect|nonmult)")
+def test_pictures_of_any_shape_get_scores_of_their_size(golden: GoldenSet, keys: list[str]) -> None:
+    """Where the released code manages too, its output has the same shape; rectangles it cannot take or scrambles."""
+    (key,) = keys
+    kind, released = key.rpartition("/")[2], golden.numbers[key]
+    images = golden.tensors[f"{kind}_img"]
+    ours = predictor(golden, "inductive")(images)
+    assert ours.shape == (len(images), golden.config["ncls"], *images.shape[-2:])
+    assert not released.startswith("ok") or released == f"ok {tuple(ours.shape)}"

@@ -1,0 +1,104 @@
+"""Sliding-window inference, rescaling to the original size, and the predicted classes."""
+
+import functools
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cascade_core.config import EvalConfig
+from cascade_core.evaluate.prediction import label_maps
+from cascade_core.evaluate.sliding import slide
+
+from .golden import GoldenSet, covers, golden_set, largest_difference, thinned
+from .runs import predictor
+
+
+@functools.cache
+def _scores(name: str, kind: str, window_batch: int = 1, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    golden = golden_set(name)
+    return slide(
+        predictor(golden, kind, dtype),
+        golden.tensors["big_img"].to(dtype),
+        crop=golden.config["crop"],
+        stride=golden.config["stride"],
+        num_classes=golden.config["ncls"],
+        window_batch=window_batch,
+    )
+
+
+def _as_stored(
+    golden: GoldenSet, key: str, window_batch: int = 1, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Compute the scores that are stored under `out/slide/KIND[_rescaled][@sN]`."""
+    kind, rescaled = re.search(r"slide/(inductive|selftrain)(_rescaled)?", key).groups()
+    scores = _scores(golden.name, kind, window_batch, dtype)
+    if rescaled:
+        scores = F.interpolate(scores, size=tuple(golden.config["ori"]), mode="bilinear", align_corners=False)
+    return thinned(scores, key)
+
+
+@covers(r"out/slide/(?:inductive|selftrain)(?:_rescaled)?(?:@s\d+)?")
+def test_averaged_window_scores_equal_the_released_ones(golden: GoldenSet, keys: list[str]) -> None:
+    (key,) = keys
+    assert (
+        largest_difference(_as_stored(golden, key), golden.tensors[key]) <= golden.tolerances["scores_atol"]
+    )
+
+
+@covers(r"out/slide/(?:inductive|selftrain)(?:_rescaled)?(?:@s\d+)?")
+def test_windows_in_batches_give_the_released_scores_too(golden: GoldenSet, keys: list[str]) -> None:
+    (key,) = keys
+    ours = _as_stored(golden, key, window_batch=3)
+    assert largest_difference(ours, golden.tensors[key]) <= golden.tolerances["scores_atol"]
+
+
+@covers(r"json/fp32_vs_fp64_maxabs/slide/(?:inductive|selftrain)(?:_rescaled)?")
+def test_window_scores_in_double_precision_differ_by_the_reference_s_own_rounding_and_little_else(
+    golden: GoldenSet, keys: list[str]
+) -> None:
+    """Little else: sums of windows are kept in single precision."""
+    (key,) = keys
+    (stored,) = [
+        k for k in golden.tensor_keys if re.sub("@.*", "", k) == f"out/{'/'.join(key.split('/')[-2:])}"
+    ]
+    difference = largest_difference(_as_stored(golden, stored, dtype=torch.float64), golden.tensors[stored])
+    assert difference <= golden.numbers[key] + 5e-7
+
+
+@covers(
+    r"out/slide/argmax_(?:inductive|selftrain)_rescaled",
+    given=(r"json/fp32_vs_fp64_maxabs/slide/argmax_(?:inductive|selftrain)_rescaled",),
+)
+def test_predicted_classes_equal_the_released_ones_but_for_near_ties(
+    golden: GoldenSet, keys: list[str]
+) -> None:
+    config = golden.config
+    (key,) = keys
+    kind = key.split("_")[1]
+    labels = label_maps(
+        predictor(golden, kind),
+        golden.tensors["big_img"],
+        evaluate=EvalConfig(mode="slide", crop_size=config["crop"], stride=config["stride"], batch_size=2),
+        num_classes=config["ncls"],
+        size=tuple(config["ori"]),
+    )
+    assert labels.shape == golden.tensors[key].shape
+    different = (labels != golden.tensors[key]).double().mean().item()
+    assert different <= golden.tolerances["argmax_fraction_different"]
+
+
+@covers(r"json/config/()(?:crop|stride|big|ori|B|test_cfg/.*)", r"json/img_meta/()ori_shape")
+def test_the_recorded_windows_agree_with_each_other(golden: GoldenSet, keys: list[str]) -> None:
+    config = golden.config
+    assert config["test_cfg"]["mode"] == "slide"
+    assert config["test_cfg"]["crop"] == [config["crop"]] * 2
+    assert config["test_cfg"]["stride"] == [config["stride"]] * 2
+    assert golden.record["img_meta"]["ori_shape"][:2] == config["ori"]
+
+
+@pytest.mark.parametrize("name", ["zeg", "cascade"])
+def test_the_large_picture_needs_several_windows(name: str) -> None:
+    golden = golden_set(name)
+    assert max(golden.config["big"]) > golden.config["crop"]
