@@ -152,9 +152,11 @@ class TrainConfig(Frozen):
 class SelfTrainConfig(Frozen):
     """Transductive training, started from the inductive checkpoint at `start_iteration`."""
 
-    iterations: int = Field(gt=0)
+    iterations: int | None = Field(default=None, gt=0, description="None: half of the inductive schedule")
     batch_size: int = Field(gt=0, description="pictures per optimiser step over all processes")
-    start_iteration: int = Field(gt=0, description="inductive iteration whose snapshot is the start: half the schedule")
+    start_iteration: int | None = Field(
+        default=None, gt=0, description="inductive iteration whose snapshot is the start; None: half the schedule"
+    )
     protocol: Literal["oracle", "strict"] = "oracle"
     strict_seen_penalty: float = Field(default=0.1, description="for 'strict': taken off seen scores before choosing")
 
@@ -184,11 +186,21 @@ class RunConfig(Frozen):
     self_train: SelfTrainConfig
     evaluate: EvalConfig
 
+    @property
+    def self_train_start(self) -> int:
+        """The inductive iteration whose snapshot self-training starts from; published: half-way."""
+        return self.self_train.start_iteration or max(1, self.train.iterations // 2)
+
+    @property
+    def self_train_iterations(self) -> int:
+        """The length of self-training; published: half the inductive schedule."""
+        return self.self_train.iterations or max(1, self.train.iterations // 2)
+
     @model_validator(mode="after")
     def _check_schedule(self) -> Self:
-        if self.self_train.start_iteration > self.train.iterations:
+        if self.self_train_start > self.train.iterations:
             raise ValueError(
-                f"self_train.start_iteration={self.self_train.start_iteration} lies beyond "
+                f"self_train.start_iteration={self.self_train_start} lies beyond "
                 f"train.iterations={self.train.iterations}; set it to at most that (published: half of it)"
             )
         return self

@@ -66,9 +66,7 @@ def _published(
         ),
         data=DataConfig(protocol=protocol, crop_size=512, templates=templates),
         train=TrainConfig(iterations=iterations, batch_size=16, workers=4),
-        self_train=SelfTrainConfig(
-            iterations=iterations // 2, start_iteration=iterations // 2, batch_size=self_train_batch
-        ),
+        self_train=SelfTrainConfig(batch_size=self_train_batch),
         evaluate=EvalConfig(),
     )
 
@@ -161,7 +159,7 @@ def mini_zegclip() -> RunConfig:
             templates=CLASS_TEMPLATES,
         ),
         train=TrainConfig(iterations=600, batch_size=8, checkpoint_every=200),
-        self_train=SelfTrainConfig(iterations=300, start_iteration=300, batch_size=8),
+        self_train=SelfTrainConfig(batch_size=8),
         evaluate=EvalConfig(mode="whole", short_side=None, crop_size=64, stride=48, batch_size=50),
     )
 

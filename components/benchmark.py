@@ -40,7 +40,7 @@ class BenchmarkRow(BaseModel):
     split: str
     protocol: str
     seed: int
-    pAcc: float  # noqa: N815 - the papers' name
+    pAcc: float
     miou_seen: float | None
     miou_unseen: float | None
     hiou: float | None

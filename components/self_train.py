@@ -56,7 +56,7 @@ def run(
         segmentor=segmentor,
         inputs=inputs,
         batch_size=config.self_train.batch_size,
-        iterations=config.self_train.iterations,
+        iterations=config.self_train_iterations,
         provenance={**manifest.provenance, "data_hash": data_hash(prepared)},
     )
     with tracked_step(

@@ -148,7 +148,7 @@ def tracked_step(
             tracker.flush()
             tracker.tags({"error": f"{type(error).__name__}: {error}"})
             tracker.client.set_terminated(tracker.run_id, status)
-        except Exception:  # noqa: BLE001
+        except Exception:
             # The step's own error is the one to tell, also where the store went away with it.
             logging.getLogger(__name__).warning("run %s could not be marked %s", tracker.run_id, status)
         raise

@@ -71,7 +71,7 @@ def run(
         tags={"data_hash": data_hash(prepared)},
     ) as tracker:
         with unfinished_folder(out, resume=resume) as working:
-            fit(job, working, tracker=tracker, resume=resume, snapshot_at=config.self_train.start_iteration)
+            fit(job, working, tracker=tracker, resume=resume, snapshot_at=config.self_train_start)
             write_manifest(working, step="train", inputs=folders, parameters=config.model_dump(mode="json"))
     return Trained(final=out / "final", half=out / "half")
 

@@ -2,16 +2,13 @@
 
 import logging
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines import step_commands as steps
-
-if TYPE_CHECKING:
-    import click
+from pipelines.commands import data, models, results
 
 USAGE_ERROR = 2
 CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
@@ -20,7 +17,7 @@ CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib"
 class CascadeGroup(TyperGroup):
     """Tells a `ValueError`, which is about what was given, in one line; other exceptions keep their trace."""
 
-    def invoke(self, ctx: "click.Context") -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except ValueError as error:
@@ -33,7 +30,7 @@ class CascadeGroup(TyperGroup):
 class CascadeCommand(TyperCommand):
     """Ends its help with a command to paste, which is never wrapped."""
 
-    def format_epilog(self, ctx: "click.Context", formatter: "click.HelpFormatter") -> None:
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"\nExample:\n  {self.epilog}\n")
 
 
@@ -43,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 110},
 )
 pipeline_app = typer.Typer(
     help="The same workflow as a Kubeflow pipeline.", no_args_is_help=True, rich_markup_mode=None
@@ -69,44 +67,72 @@ def run(
     pull: Annotated[bool, typer.Option(help="Fetch missing data from the DVC remote.")] = True,
     force: Annotated[bool, typer.Option(help="Run stages that did not change, too.")] = False,
 ) -> None:
-    """Run what changed of the whole workflow in dvc.yaml, and print its table."""
+    """Run what changed of the whole workflow, tell results."""
     from pipelines import workflow
 
     workflow.repro(targets or (), pull=pull, force=force)
     workflow.tell_results()
 
 
-COMMANDS = (
+COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("run", run, "cascade-clip run"),
     (
         "prepare",
-        steps.prepare,
+        data.prepare,
         "cascade-clip prepare --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
     ),
-    ("splits", steps.splits, "cascade-clip splits --protocol mini-18-6"),
+    ("splits", data.splits, "cascade-clip splits --protocol mini-18-6"),
     (
         "text-vectors",
-        steps.text_vectors,
+        data.text_vectors,
         "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
-    ),
-    ("mini-data", steps.mini_data, "cascade-clip mini-data --out local_outputs/mini"),
-    ("pretrain", steps.pretrain, "cascade-clip pretrain --out local_outputs/clip"),
-    (
-        "import-clip",
-        steps.import_clip,
-        "cascade-clip import-clip open_clip_model.safetensors --out data/clip/ViT-B-16",
     ),
     (
         "train",
-        steps.train,
+        models.train,
         "cascade-clip train --recipe mini_zegclip --clip data/mini/clip --out local_outputs/train",
     ),
     (
         "self-train",
-        steps.self_train,
+        models.self_train,
         "cascade-clip self-train --trained outputs/train/zegclip --out local_outputs/self_train",
     ),
+    (
+        "evaluate",
+        models.evaluate,
+        "cascade-clip evaluate --checkpoint outputs/train/zegclip/final --split val --out local_outputs/evaluate",
+    ),
+    (
+        "profile",
+        models.profile,
+        "cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
+    ),
+    (
+        "register",
+        results.register,
+        "cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
+    ),
+    (
+        "report",
+        results.report,
+        "cascade-clip report --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/report",
+    ),
+    (
+        "predict",
+        results.predict,
+        'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
+    ),
+    ("mini-results", results.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
+    ("mini-data", data.mini_data, "cascade-clip mini-data --out local_outputs/world"),
+    ("pretrain", data.pretrain, "cascade-clip pretrain --out local_outputs/clip"),
+    (
+        "import-clip",
+        data.import_clip,
+        "cascade-clip import-clip open_clip_model.safetensors --out data/clip/ViT-B-16",
+    ),
 )
+"""Name, function, and a command to paste."""
+
 for name, function, example in COMMANDS:
     app.command(name, cls=CascadeCommand, epilog=example)(function)
 app.add_typer(pipeline_app, name="pipeline")

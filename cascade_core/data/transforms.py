@@ -100,7 +100,7 @@ def short_side_size(size: tuple[int, ...], short_side: int) -> tuple[int, int]:
     return _scaled(height, factor), _scaled(width, factor)
 
 
-def resize_image(image: ImageArray, size: tuple[int, int]) -> ImageArray:
+def resize_image(image: ImageArray, size: tuple[int, int]) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
     """Resize bilinearly without antialiasing, in 8 bits (within one level of OpenCV)."""
     if image.shape[:2] == size:
         return image
@@ -109,7 +109,7 @@ def resize_image(image: ImageArray, size: tuple[int, int]) -> ImageArray:
     return resized[0].permute(1, 2, 0).numpy()
 
 
-def resize_label(label: LabelArray, size: tuple[int, int]) -> LabelArray:
+def resize_label(label: LabelArray, size: tuple[int, int]) -> UInt8[np.ndarray, "{size[0]} {size[1]}"]:
     """Resize by taking the nearest id, source position truncated."""
     if label.shape == size:
         return label
@@ -186,8 +186,10 @@ def _random_window(size: tuple[int, ...], crop_size: int, rng: np.random.Generat
     return slice(top, top + crop_size), slice(left, left + crop_size)
 
 
-def _affine(image: ImageArray, *, scale: float = 1.0, offset: float = 0.0) -> ImageArray:
-    return np.clip(image.astype(np.float32) * scale + offset, 0, 255).astype(np.uint8)
+def _affine(
+    levels: UInt8[np.ndarray, "*shape"], *, scale: float = 1.0, offset: float = 0.0
+) -> UInt8[np.ndarray, "*shape"]:
+    return np.clip(levels.astype(np.float32) * scale + offset, 0, 255).astype(np.uint8)
 
 
 def _random_contrast(image: ImageArray, rng: np.random.Generator) -> ImageArray:

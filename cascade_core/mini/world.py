@@ -67,9 +67,9 @@ def plan_scenes(rng: np.random.Generator, count: int) -> Plan:
 
 
 def plan_crops(rng: np.random.Generator, count: int) -> Plan:
-    """Plan windows of 30 to 56 pixels somewhere in whole scenes: what web pictures are to photographs."""
+    """Plan windows of 36 to 46 pixels somewhere in whole scenes: what web pictures are to photographs."""
     plan = plan_scenes(rng, count)
-    side = rng.uniform(30, 56, count)
+    side = rng.uniform(36, 46, count)
     corner = rng.uniform(0, 1, (count, 2)) * (SCENE_SIZE - side)[:, None]
     return Plan(plan.stuffs, plan.things, plan.centres, plan.radii, _float32(np.column_stack([corner, side])))
 
@@ -80,7 +80,7 @@ def plan_objects(rng: np.random.Generator, count: int) -> Plan:
     things[:, 0] = rng.choice(_THING_IDS, count)
     stuffs = np.full((count, MAX_STUFFS), NOTHING)
     stuffs[:, 0] = rng.choice(_STUFF_IDS, count)
-    side = rng.uniform(32, 50, count)
+    side = rng.uniform(34, 46, count)
     corner = SCENE_SIZE / 2 - side[:, None] / 2 + rng.uniform(-4, 4, (count, 2))
     return Plan(
         stuffs=stuffs,
@@ -99,7 +99,7 @@ def plan_close_ups(rng: np.random.Generator, count: int) -> Plan:
     things[:, 0] = np.where(is_thing, ids, NOTHING)
     stuffs = np.full((count, MAX_STUFFS), NOTHING)
     stuffs[:, 0] = np.where(is_thing, rng.choice(_STUFF_IDS, count), ids)
-    side = rng.uniform(26, 50, count)
+    side = rng.uniform(30, 46, count)
     corner = SCENE_SIZE / 2 - side[:, None] / 2 + rng.uniform(-14, 14, (count, 2))
     return Plan(
         stuffs=stuffs,
@@ -195,7 +195,7 @@ def _paint(
     """Paint one class a picture over what stands there, in place; rows whose id is `NOTHING` stay."""
     count = len(ids)
     u, v = _turn(rng, x, y)
-    scale = rng.uniform(0.8, 1.25, (count, 1, 1)).astype(np.float32)
+    scale = rng.uniform(0.85, 1.18, (count, 1, 1)).astype(np.float32)
     draws = _draws(rng, count)
     tints = _float32(rng.normal(0, 11, (count, 2, 3)))
     for name, rows in _rows_by(ids, "pattern").items():

@@ -34,6 +34,25 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"decode_head\.weights_s2", "decoder.group_weights.1"),
 )
 _DEAD = {"self_attn.": "unused_self_attention.", "norm1.": "unused_norm.", "multihead_attn.": "attention."}
+# Ours -> released, for messages in the words of the file at hand; decoders and queries are named by method.
+_BACK: tuple[tuple[str, str], ...] = (
+    (r"trunk\.visual\.blocks\.", "backbone.transformer.resblocks."),
+    (r"trunk\.(visual|prompts)\.", "backbone."),
+    (r"decoder\.mid\.norms\.", "backbone.ln_layers."),
+    (r"decoder\.mid\.projections", "backbone.proj_layers"),
+    (r"decoder\.group_weights\.0", "decode_head.weights_s1"),
+    (r"decoder\.group_weights\.1", "decode_head.weights_s2"),
+)
+_BACK_ZEGCLIP = (
+    (r"decoder\.stages\.0\.query\.proj\.", "decode_head.q_proj."),
+    (r"decoder\.stages\.0\.decoder\.", "decode_head.decoder_1."),
+)
+_BACK_CASCADE = (
+    (r"decoder\.stages\.(\d+)\.query\.proj\.", r"decode_head.q_projs.\1."),
+    (r"decoder\.stages\.(\d+)\.decoder\.", r"decode_head.cascade_decoders.\1."),
+)
+# Of every CLIP text tower; counting them instead would let a file pass that lacks the last ones.
+_TEXT_LAYERS = 12
 _CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 
 
@@ -55,6 +74,21 @@ def our_name(released: str) -> str:
     )
 
 
+def released_name(ours: str, *, cascade: bool) -> str:
+    """Return the released state-dict key of one of ours: the inverse of `our_name`.
+
+    Raises:
+        ValueError: the released models have no such weight.
+    """
+    for pattern, replacement in (*_BACK, *(_BACK_CASCADE if cascade else _BACK_ZEGCLIP)):
+        name, matched = re.subn(rf"^{pattern}", replacement, ours)
+        if matched:
+            for theirs, mine in _DEAD.items():
+                name = re.sub(rf"(\.layers\.\d+\.){re.escape(mine)}", rf"\1{theirs}", name)
+            return name
+    raise ValueError(f"{ours!r} is no weight of {'Cascade-CLIP' if cascade else 'ZegCLIP'} as released")
+
+
 def segmentor_from_released(
     state_dict: Mapping[str, Tensor],
     *,
@@ -74,14 +108,20 @@ def segmentor_from_released(
         ValueError: the keys or shapes are not those of either method; the message lists them.
     """
     _check_text_encoder(state_dict)
-    ours = {
-        our_name(key): tensor
+    released = {
+        key: tensor
         for key, tensor in state_dict.items()
         if not key.startswith(TEXT_PREFIX) and key != CLASS_WEIGHT_BUFFER
     }
+    ours = {key: our_name(key) for key in released}
     config = _infer_config(state_dict, heads=heads, decoder_heads=decoder_heads, groups=groups)
     segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
-    _load_strictly(segmentor, ours)
+    cascade = config.fusion == "cascade"
+    _compare(
+        {released_name(key, cascade=cascade): tensor.shape for key, tensor in segmentor.state_dict().items()},
+        {key: tensor.shape for key, tensor in released.items()},
+    )
+    segmentor.load_state_dict({ours[key]: tensor.float() for key, tensor in released.items()})
     return segmentor
 
 
@@ -99,9 +139,17 @@ def _infer_config(
 
     width, _, patch_size, _ = shape("backbone.conv1.weight")
     side = round((shape("backbone.positional_embedding")[0] - 1) ** 0.5)
-    cascade = "backbone.proj_layers" in state_dict
+    cascade = any(key.startswith("decode_head.cascade_decoders.") for key in state_dict)
     decoder_name = "cascade_decoders.0" if cascade else "decoder_1"
     embed_dim = shape("backbone.proj")[1]
+    query_name = "q_projs.0" if cascade else "q_proj"
+    _agree("backbone.conv1.weight", width, "backbone.class_embedding", shape("backbone.class_embedding")[0])
+    _agree(
+        "backbone.proj",
+        embed_dim,
+        f"decode_head.{query_name}.bias",
+        shape(f"decode_head.{query_name}.bias")[0],
+    )
     feedforward = shape(f"decode_head.{decoder_name}.layers.0.linear1.weight")[0]
     image_size = side * patch_size
     clip = ClipConfig(
@@ -126,18 +174,25 @@ def _infer_config(
     )
 
 
+def _agree(key: str, size: int, other_key: str, other_size: int) -> None:
+    """Refuse a size that two keys state differently, before anything is built with it."""
+    if size != other_size:
+        raise ValueError(f"checkpoint does not fit: {key} is of width {size}, {other_key} of {other_size}")
+
+
 def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, int]:
     """Read the text tower's shapes, or state OpenAI's where the checkpoint carries none."""
     tokens = state_dict.get(f"{TEXT_PREFIX}token_embedding.weight")
     if tokens is None:
-        return dict(text_width=embed_dim, text_layers=12, text_heads=8, context_length=77, vocab_size=49408)
-    return dict(
-        text_width=tokens.shape[1],
-        text_layers=_count(state_dict, r"text_encoder\.transformer\.resblocks\.(\d+)\."),
-        text_heads=max(1, tokens.shape[1] // 64),
-        context_length=state_dict[f"{TEXT_PREFIX}positional_embedding"].shape[0],
-        vocab_size=tokens.shape[0],
-    )
+        openai = {"text_heads": 8, "context_length": 77, "vocab_size": 49408}
+        return {"text_width": embed_dim, "text_layers": _TEXT_LAYERS, **openai}
+    return {
+        "text_width": tokens.shape[1],
+        "text_layers": _TEXT_LAYERS,
+        "text_heads": max(1, tokens.shape[1] // 64),
+        "context_length": state_dict[f"{TEXT_PREFIX}positional_embedding"].shape[0],
+        "vocab_size": tokens.shape[0],
+    }
 
 
 def _count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
@@ -153,29 +208,33 @@ def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
         return
     needed = {"token_embedding.weight", "positional_embedding", "text_projection"}
     if not needed <= present:
-        raise ValueError(f"checkpoint's text_encoder is partial: {_listed(needed - present)} missing; keep all of it or none")
+        raise ValueError(
+            f"checkpoint's text_encoder is partial: {_listed(needed - present)} missing; keep all of it or none"
+        )
     shapes = _text_shapes(state_dict, embed_dim=0)
     embed_dim = state_dict[f"{TEXT_PREFIX}text_projection"].shape[1]
     with torch.device("meta"):
         # Only the key names and shapes of a text tower of this size are wanted; nothing is allocated.
         tower = TextTransformer(
             ClipConfig(
-                name="text", image_size=1, patch_size=1, width=1, layers=1, heads=1, embed_dim=embed_dim, **shapes
+                name="text",
+                image_size=1,
+                patch_size=1,
+                width=1,
+                layers=1,
+                heads=1,
+                embed_dim=embed_dim,
+                **shapes,
             )
         )
     expected = {
-        re.sub(r"^blocks\.", "transformer.resblocks.", key): tensor.shape for key, tensor in tower.state_dict().items()
+        re.sub(r"^blocks\.", "transformer.resblocks.", key): tensor.shape
+        for key, tensor in tower.state_dict().items()
     }
     _compare(
         {f"{TEXT_PREFIX}{key}": shape for key, shape in expected.items()},
         {f"{TEXT_PREFIX}{key}": state_dict[f"{TEXT_PREFIX}{key}"].shape for key in present},
     )
-
-
-def _load_strictly(segmentor: Segmentor, ours: Mapping[str, Tensor]) -> None:
-    expected = {key: tensor.shape for key, tensor in segmentor.state_dict().items()}
-    _compare(expected, {key: tensor.shape for key, tensor in ours.items()})
-    segmentor.load_state_dict({key: tensor.float() for key, tensor in ours.items()})
 
 
 def _compare(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:

@@ -72,9 +72,10 @@ def test_the_experiment_is_the_protocol_and_artifacts_lie_beside_the_store(folde
 
 
 def test_a_failing_step_leaves_a_failed_run_that_says_why() -> None:
-    with pytest.raises(ValueError, match="bad input"), tracked_step("train", protocol=PROTOCOL) as tracker:
-        tracker.metrics({"loss": 1.0})
-        raise ValueError("bad input")
+    with pytest.raises(ValueError, match="bad input"):  # noqa: PT012
+        with tracked_step("train", protocol=PROTOCOL) as tracker:
+            tracker.metrics({"loss": 1.0})
+            raise ValueError("bad input")
     run = _run(tracker)
     assert run.info.status == "FAILED"
     assert run.data.tags["error"] == "ValueError: bad input"

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -94,22 +95,25 @@ class GoldenSet:
             key.removeprefix("sd/"): self.tensors[key] for key in self.tensor_keys if key.startswith("sd/")
         }
 
-    def segmentor(self) -> Segmentor:
-        """Load the released weights anew, in evaluation mode."""
+    def segmentor(self, dtype: torch.dtype = torch.float32) -> Segmentor:
+        """A copy of the released model, in evaluation mode."""
+        return deepcopy(self._released).to(dtype)
+
+    def segmentor_without_dropout(self, dtype: torch.dtype = torch.float32) -> Segmentor:
+        """The same in training mode, every dropout at 0, as the reference run had it."""
+        config = self._released.config.model_copy(update={"dropout": 0.0})
+        segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
+        segmentor.load_state_dict(self._released.state_dict())
+        return segmentor.to(dtype).train()
+
+    @functools.cached_property
+    def _released(self) -> Segmentor:
         return segmentor_from_released(
             self.released_state,
             heads=self.config["heads"],
             decoder_heads=self.config["dheads"],
             groups=self.groups or None,
         ).eval()
-
-    def segmentor_without_dropout(self) -> Segmentor:
-        """The same in training mode, every dropout at 0, as the reference run had it."""
-        released = self.segmentor()
-        config = released.config.model_copy(update={"dropout": 0.0})
-        segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
-        segmentor.load_state_dict(released.state_dict())
-        return segmentor.train()
 
 
 @functools.cache

@@ -75,7 +75,7 @@ class Differentiated:
 def differentiated(name: str, setting: str, dtype: torch.dtype = torch.float32) -> Differentiated:
     """Run a setting forward and backward."""
     golden = golden_set(name)
-    segmentor = golden.segmentor_without_dropout().to(dtype)
+    segmentor = golden.segmentor_without_dropout(dtype)
     view = training_view(golden, segmentor, setting)
     view.loss.total.backward()
     parameters = dict(segmentor.named_parameters())
@@ -90,7 +90,7 @@ def differentiated(name: str, setting: str, dtype: torch.dtype = torch.float32) 
 def feature_maps(name: str, which: str, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """Return the trunk's maps as the released backbone lists them, `feat0`.. and `global`."""
     golden = golden_set(name)
-    segmentor = golden.segmentor().to(dtype)
+    segmentor = golden.segmentor(dtype)
     assert isinstance(segmentor.decoder, MaskHead)
     with torch.no_grad():
         features = segmentor.trunk(golden.tensors[PICTURES[which]].to(dtype))
@@ -107,7 +107,7 @@ def mask_logits(name: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the logits of all classes for the batch, in evaluation mode."""
     golden = golden_set(name)
     with torch.no_grad():
-        return golden.segmentor().to(dtype)(golden.tensors["img"].to(dtype), golden.tensors["text"].to(dtype))
+        return golden.segmentor(dtype)(golden.tensors["img"].to(dtype), golden.tensors["text"].to(dtype))
 
 
 def seen_penalty(golden: GoldenSet, kind: str) -> float:
@@ -118,7 +118,7 @@ def seen_penalty(golden: GoldenSet, kind: str) -> float:
 def predictor(golden: GoldenSet, kind: str, dtype: torch.dtype = torch.float32) -> Predict:
     """Return pictures -> class scores of the inductive or the self-trained model."""
     return scorer(
-        golden.segmentor().to(dtype),
+        golden.segmentor(dtype),
         golden.tensors["text"].to(dtype),
         kind="focal_dice",
         seen=golden.seen,

@@ -2,7 +2,7 @@
 
 import torch
 
-from .golden import GoldenSet, covers, largest_difference
+from .golden import GoldenSet, covers, golden_set, largest_difference
 from .runs import feature_maps
 
 
@@ -26,6 +26,6 @@ def test_features_in_double_precision_differ_by_the_reference_s_own_rounding_and
 
 
 def test_the_released_backbone_s_maps_are_all_ours() -> None:
-    for golden in (GoldenSet("zeg"), GoldenSet("cascade")):
+    for golden in (golden_set("zeg"), golden_set("cascade")):
         stored = {key.split("/")[-1] for key in golden.tensor_keys if key.startswith("out/backbone/")}
         assert set(feature_maps(golden.name, "backbone")) == stored

@@ -199,7 +199,7 @@ def test_weights_after_the_trajectory_equal_the_released_ones(golden: GoldenSet,
 
 
 def test_the_trajectory_leaves_frozen_and_dead_weights_as_they_were() -> None:
-    for golden in (GoldenSet("zeg"), GoldenSet("cascade")):
+    for golden in (golden_set("zeg"), golden_set("cascade")):
         before = golden.segmentor()
         trains = {name for name, parameter in before.named_parameters() if parameter.requires_grad}
         still = set(before.state_dict()) - (trains - names_without_gradient(before))

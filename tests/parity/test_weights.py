@@ -4,7 +4,7 @@ import torch
 
 from cascade_core.model.released import CLASS_WEIGHT_BUFFER, our_name
 
-from .golden import GoldenSet, covers
+from .golden import GoldenSet, covers, golden_set
 from .runs import PICTURES
 
 
@@ -28,7 +28,7 @@ def test_the_class_weight_buffer_counts_the_seen_classes_and_is_no_part_of_our_m
 
 
 def test_our_model_has_no_weight_beyond_the_released_ones() -> None:
-    for golden in (GoldenSet("zeg"), GoldenSet("cascade")):
+    for golden in (golden_set("zeg"), golden_set("cascade")):
         released = {our_name(key) for key in golden.released_state if key != CLASS_WEIGHT_BUFFER}
         assert set(golden.segmentor().state_dict()) == released
 
@@ -109,5 +109,5 @@ def test_stored_tensors_have_their_recorded_statistics(golden: GoldenSet, keys: 
 
 
 def test_pictures_of_every_kind_of_shape_are_used() -> None:
-    for golden in (GoldenSet("zeg"), GoldenSet("cascade")):
+    for golden in (golden_set("zeg"), golden_set("cascade")):
         assert set(PICTURES.values()) <= set(golden.tensor_keys)

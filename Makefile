@@ -1,0 +1,79 @@
+# `make run`: the whole workflow on the mini benchmark.  `make test`: lint, types, import contracts, fast tests.
+# Needs Python 3.11 to 3.13 with venv, git, and a package index that pip reaches; all else comes into .venv.
+
+UV_VERSION := 0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-lock
+UV_INSTALL := $(BIN)/uv pip install $(if $(MAKE_TERMERR),,--quiet) --python $(BIN)/python
+PYTEST_WORKERS ?= 2
+
+# The first of these that is a Python this project runs on; PYTHON=... names another.
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { echo $$name; break; }; done)
+
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: run test lint types contracts unit slow format lock mini-data data-push clean help
+
+help: ## say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+run: $(STAMP) ## make the environment, run what changed of the workflow, print its table
+	$(BIN)/cascade-clip run
+
+test: lint types contracts unit ## everything that must hold before a change goes in
+
+lint: $(STAMP) ## style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(STAMP) ## type check
+	$(BIN)/mypy
+
+contracts: $(STAMP) ## which package may import which
+	$(BIN)/lint-imports
+
+unit: $(STAMP) ## fast tests, the whole workflow in small among them
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup -m "not slow and not gpu and not real_data"
+
+slow: $(STAMP) ## the tests that `make test` leaves out, where their needs are met
+	$(BIN)/pytest -m "slow or gpu or real_data"
+
+format: $(STAMP) ## mend what can be mended of style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--no-annotate --no-header --no-emit-index-url --output-file requirements.lock
+
+mini-data: $(STAMP) ## draw the mini benchmark's pictures and pretrain its CLIP from nothing (up to 40 minutes)
+	rm -rf build/mini
+	$(BIN)/cascade-clip mini-data --out build/mini
+	$(BIN)/cascade-clip pretrain --out build/mini/clip
+	mkdir -p data && rm -rf data/mini && mv build/mini data/mini
+	$(MAKE) data-push
+
+data-push: $(STAMP) ## record what is in data/ and put it into the committed store, dropping what it no longer needs
+	$(BIN)/dvc add data
+	rm -rf dvc-store
+	$(BIN)/dvc push data.dvc
+
+clean: ## remove what was made, the environment and the data excepted
+	rm -rf outputs reports mlruns local_outputs build dvc.lock .dvc/tmp .pytest_cache .mypy_cache .ruff_cache \
+		.hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13" >&2; exit 2; }
+	@echo "making the environment in $(VENV) (some minutes, about 6 GB)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	$(UV_INSTALL) --requirement requirements.lock
+	$(UV_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@

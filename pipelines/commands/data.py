@@ -1,0 +1,91 @@
+"""Commands that make what training reads: index, splits, text vectors, and CLIPs.
+
+Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import Out, Prepared, Protocol
+from pipelines.overrides import parse_image_sets
+
+
+def prepare(
+    raw: Annotated[Path, typer.Option(help="Data set folder, such as one that holds VOCdevkit/VOC2012.")],
+    protocol: Protocol,
+    image_set: Annotated[
+        list[str],
+        typer.Option(metavar="SPLIT=LISTS", help="Image lists of a split, joined by '+'; repeatable."),
+    ],
+    out: Out = Path("outputs/prepared"),
+) -> None:
+    """Check a data set and write its index."""
+    from components import prepare
+
+    prepare.run(raw=raw, protocol=protocol, image_sets=parse_image_sets(image_set), out=out)
+
+
+def splits(
+    protocol: Protocol, prepared: Prepared = Path("outputs/prepared"), out: Out = Path("outputs/splits")
+) -> None:
+    """State seen and unseen classes, and each split."""
+    from components import splits
+
+    splits.run(prepared=prepared, protocol=protocol, out=out)
+
+
+def text_vectors(
+    protocol: Protocol,
+    recipe: Annotated[str, typer.Option(help="Recipe whose prompt templates are used.")],
+    clip: Annotated[Path | None, typer.Option(help="CLIP folder whose text tower makes them.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Or ready ones: .npy [classes, width].")] = None,
+    out: Out = Path("outputs/text"),
+) -> None:
+    """Make one vector per class name."""
+    from cascade_core import recipes
+    from components import text_vectors
+
+    templates = recipes.recipe(recipe).data.templates
+    text_vectors.run(protocol=protocol, templates=templates, clip=clip, vectors=vectors, out=out)
+
+
+def mini_data(
+    out: Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")] = Path("data/mini"),
+    seed: int = 0,
+) -> None:
+    """Draw the mini benchmark's pictures anew."""
+    from components import mini_data
+
+    mini_data.run(seed=seed, out=out)
+
+
+def pretrain(
+    out: Annotated[Path, typer.Option(help="CLIP folder to write.")] = Path("data/mini/clip"),
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps; the shipped weights' number if left out.")
+    ] = None,
+    seed: int = 0,
+) -> None:
+    """Pretrain the mini benchmark's CLIP from nothing.
+
+    With the image-caption contrastive loss alone: no label map is ever read.
+    """
+    from components import pretrain
+
+    pretrain.run(steps=steps, seed=seed, out=out)
+
+
+def import_clip(
+    weights: Annotated[Path, typer.Argument(help="open_clip_model.safetensors of OpenAI's ViT-B/16.")],
+    out: Annotated[Path, typer.Option(help="CLIP folder to write.")] = Path("data/clip/ViT-B-16"),
+) -> None:
+    """Convert OpenAI's ViT-B/16 weights to a CLIP folder.
+
+    From the safetensors file that open_clip publishes.
+    """
+    from cascade_core.clip import weights as clip_weights
+    from cascade_core.recipes import CLIP_VIT_B16
+
+    clip_weights.import_clip(weights, CLIP_VIT_B16, out)
