@@ -33,6 +33,8 @@ METHODS = (
 PUBLISHED = ("zegclip", "cascade_clip")
 """The methods that are also self-trained and put to the controls."""
 
+TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -69,13 +71,16 @@ def run(
     work: Path,
     markdown: Path,
     rows_json: Path,
+    readme: Path | None = None,
     workers: int | None = None,
 ) -> list[BenchmarkRow]:
-    """Run every chain, then write the table and its rows; return the rows.
+    """Run every chain, then write the table, its rows and its head into the README; return the rows.
 
     Raises:
-        ValueError: no seed is given, or a step refuses its input.
+        ValueError: no seed is given, the README lacks the markers, or a step refuses its input.
     """
+    if readme is not None:
+        _around_table(readme)
     if not seeds:
         raise ValueError("mini-results needs at least one seed, such as --seeds 0,1,2")
     work.mkdir(parents=True, exist_ok=True)
@@ -96,7 +101,20 @@ def run(
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
         path.write_text(page(rows, seeds))
+    if readme is not None:
+        before, after = _around_table(readme)
+        head = [row for row in rows if row.method in PUBLISHED and not row.setting.startswith("control")]
+        with new_file(readme) as path:
+            path.write_text(f"{before}{TABLE_BEGIN}\n{markdown_table(head)}{TABLE_END}{after}")
     return rows
+
+
+def _around_table(readme: Path) -> tuple[str, str]:
+    before, begin, rest = readme.read_text().partition(TABLE_BEGIN)
+    _, end, after = rest.partition(TABLE_END)
+    if not (begin and end):
+        raise ValueError(f"{readme}: the markers {TABLE_BEGIN} and {TABLE_END} are missing; put them around the table")
+    return before, after
 
 
 def run_chain(chain: Chain, sources: Sources, split: str, work: Path) -> list[BenchmarkRow]:

@@ -1,0 +1,73 @@
+"""What the profile counts, against sums by hand and the papers' figures."""
+
+import pytest
+import torch
+
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.config import RunConfig
+from cascade_core.model.build import build_segmentor
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.profile.cost import measure, multiply_adds
+from cascade_core.recipes import recipe
+
+
+def on_meta(config: RunConfig) -> Segmentor:
+    """A full-size model without memory: shapes alone are counted."""
+    with torch.device("meta"):
+        return build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
+
+
+def norms_and_upsampling(config: RunConfig, num_classes: int) -> float:
+    """What the authors' counter adds, in billions: 5 per normalised element, 4 per upsampled one, twice.
+
+    It also counts CLIP's projection of the prompt tokens, which is not computed here.
+    """
+    clip, prompts = config.model.clip, config.model.num_prompts
+    patches = (config.model.image_size // clip.patch_size) ** 2
+    tokens = 1 + prompts + patches
+    normalised = (1 + patches + (2 * clip.layers + 2) * tokens) * clip.width
+    normalised += 2 * (config.model.decoder_layers - 1) * num_classes * clip.embed_dim
+    upsampled = 2 * num_classes * config.model.image_size**2
+    return (5 * normalised + 4 * upsampled + prompts * clip.width * clip.embed_dim) / 1e9
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "published"), [("zegclip_voc12", 20, 110.4), ("zegclip_cocostuff", 171, 123.9)]
+)
+def test_the_published_figure_is_ours_with_norms_and_upsampling(
+    name: str, num_classes: int, published: float
+) -> None:
+    config = recipe(name)
+    ours = multiply_adds(on_meta(config), image_size=512, num_classes=num_classes)["total"]
+    assert ours < published
+    assert round(ours + norms_and_upsampling(config, num_classes), 1) == published
+
+
+def test_parts_sum_to_the_total_and_the_trunk_grows_with_prompts() -> None:
+    parts = multiply_adds(on_meta(recipe("mini_cascade_clip")), image_size=64, num_classes=24)
+    assert parts["total"] == pytest.approx(parts["trunk"] + parts["decoder"])
+    frozen = multiply_adds(on_meta(recipe("mini_zegclip_no_prompts")), image_size=64, num_classes=24)
+    prompted = multiply_adds(on_meta(recipe("mini_zegclip")), image_size=64, num_classes=24)
+    assert frozen["trunk"] < prompted["trunk"]
+    assert frozen["decoder"] == prompted["decoder"]
+
+
+def test_a_linear_map_costs_its_two_products() -> None:
+    parts = multiply_adds(on_meta(recipe("mini_linear")), image_size=64, num_classes=24)
+    assert parts["decoder"] == pytest.approx((64 * 64 * 64 + 24 * 64 * 64) / 1e9)
+
+
+def test_measuring_leaves_the_model_usable_and_reports_every_batch_size() -> None:
+    config = recipe("mini_zegclip")
+    segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
+    cost = measure(
+        segmentor,
+        torch.randn(24, 64),
+        image_size=64,
+        batch_sizes=(1, 2),
+        device=torch.device("cpu"),
+        repeats=1,
+    )
+    assert [speed.batch_size for speed in cost.speeds] == [1, 2]
+    assert cost.images_per_second == max(speed.images_per_second for speed in cost.speeds)
+    assert next(segmentor.parameters()).device.type == "cpu"
