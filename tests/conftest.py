@@ -1,7 +1,8 @@
-"""What holds in every test: tensor shapes are checked as the package runs, and one thread is used."""
+"""What holds in every test: shapes are checked as the package runs, one thread, no chance, no deadline."""
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Before any test imports them: in these, each annotated signature is checked at every call. (Left out are
@@ -23,6 +24,10 @@ CHECKED = (
     "visualise",
 )
 install_import_hook([f"cascade_core.{module}" for module in CHECKED], "beartype.beartype")
+
+# The same examples on every machine, however slow.
+settings.register_profile("reproducible", derandomize=True, deadline=None)
+settings.load_profile("reproducible")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -60,8 +60,8 @@ class SegmentationDataset(Dataset[Sample]):
     augmentation, so a sample is the same whichever worker makes it.
 
     Raises:
-        ValueError: the index has no rows or lacks columns, or a path leaves the root; on access also what
-            `read_image` and `read_label_map` raise.
+        ValueError: the index has no rows or lacks columns, or a path leaves the root; on access, sizes
+            that differ, and what `read_image` and `read_label_map` raise.
     """
 
     def __init__(
@@ -86,6 +86,11 @@ class SegmentationDataset(Dataset[Sample]):
         position, draw = (key, 0) if isinstance(key, int) else key
         image = read_image(self.images[position])
         label = read_label_map(self.labels[position], self.label_set)
+        if image.shape[:2] != label.shape:
+            raise ValueError(
+                f"{self.labels[position]}: size {label.shape} differs from {image.shape[:2]} of "
+                f"{self.images[position]}; the data changed since it was indexed, prepare it again"
+            )
         rng = np.random.default_rng((self.seed, draw))
         picture, labels, padding = self.transform(image, label, rng)
         return Sample(name=self.names[position], image=picture, label=labels, padding=padding)

@@ -20,7 +20,9 @@ from cascade_core.labelsets import IGNORE
 ImageArray = UInt8[np.ndarray, "height width 3"]
 LabelArray = UInt8[np.ndarray, "height width"]
 Transformed = tuple[
-    Float32[Tensor, "3 height width"], Int64[Tensor, "label_height label_width"], Bool[Tensor, "height width"]
+    Float32[Tensor, "3 new_height new_width"],
+    Int64[Tensor, "label_height label_width"],
+    Bool[Tensor, "new_height new_width"],
 ]
 """Normalised picture, train ids with `IGNORE`, and where the picture is padding."""
 

@@ -239,7 +239,7 @@ def test_the_text_encoder_may_be_wholly_there_and_changes_nothing(method: str) -
 def test_a_text_encoder_that_lacks_a_key_is_refused() -> None:
     state, options = _small("zeg")
     text = _small_text_encoder(golden_set("zeg").config["dim"])
-    for key in text:
+    for key in {re.sub(r"\.\d+\.", ".#.", key): key for key in text}.values():
         with pytest.raises(ValueError, match=re.escape(key.removeprefix(TEXT_PREFIX))):
             segmentor_from_released({**state, **{k: v for k, v in text.items() if k != key}}, **options)
 

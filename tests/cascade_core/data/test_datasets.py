@@ -66,11 +66,18 @@ def test_evaluation_samples_keep_the_labels_size(rows: pd.DataFrame, voc: Path) 
 
 def test_pictures_of_two_sizes_do_not_stack(rows: pd.DataFrame, voc: Path) -> None:
     Image.new("RGB", (50, 30)).save(voc / rows["image"][0])
+    Image.new("L", (50, 30)).save(voc / rows["label"][0])
     samples = eval_dataset(rows, voc, data=DATA, short_side=None)
     with pytest.raises(
         ValueError, match=r"sizes \(30, 40\), \(30, 50\) do not stack; evaluate with batch_size=1"
     ):
         collate([samples[0], samples[1]])
+
+
+def test_a_picture_resized_after_indexing_is_named(rows: pd.DataFrame, voc: Path) -> None:
+    Image.new("RGB", (50, 30)).save(voc / rows["image"][0])
+    with pytest.raises(ValueError, match=r"2007_000001.png: size \(30, 40\) differs from \(30, 50\)"):
+        _ = train_dataset(rows, voc, data=DATA, seed=0)[0]
 
 
 def test_an_index_without_rows_or_columns_is_refused(rows: pd.DataFrame, voc: Path) -> None:

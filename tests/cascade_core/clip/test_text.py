@@ -1,0 +1,83 @@
+"""Class vectors: names x templates to unit vectors."""
+
+import pytest
+import torch
+
+from cascade_core.clip.text import TextTransformer, class_vectors
+from cascade_core.config import ClipConfig
+from cascade_core.mini.vocabulary import WordTokenizer
+
+TOKENIZER = WordTokenizer(["a", "photo", "of", "some", "cat", "dog", "grass"], context_length=8)
+CONFIG = ClipConfig(
+    name="small",
+    image_size=16,
+    patch_size=8,
+    width=8,
+    layers=1,
+    heads=1,
+    embed_dim=12,
+    text_width=16,
+    text_layers=2,
+    text_heads=2,
+    context_length=8,
+    vocab_size=TOKENIZER.vocab_size,
+)
+NAMES, TEMPLATES = ["cat", "dog", "grass"], ["a photo of a {}", "some {}"]
+
+
+@pytest.fixture
+def text() -> TextTransformer:
+    torch.manual_seed(1)
+    return TextTransformer(CONFIG).eval()
+
+
+def test_class_vectors_have_unit_length(text: TextTransformer) -> None:
+    vectors = class_vectors(text, TOKENIZER, NAMES, TEMPLATES)
+    assert vectors.shape == (3, 12)
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
+
+
+def test_templates_are_normalised_each_then_averaged_then_normalised_again(text: TextTransformer) -> None:
+    rows = []
+    for name in NAMES:
+        total = torch.zeros(12)
+        for template in TEMPLATES:
+            vector = text.encode_text(TOKENIZER([template.format(name)]))[0].detach()
+            total += vector / vector.norm()
+        mean = total / len(TEMPLATES)
+        rows.append(mean / mean.norm())
+    torch.testing.assert_close(class_vectors(text, TOKENIZER, NAMES, TEMPLATES), torch.stack(rows))
+
+
+def test_class_vectors_do_not_depend_on_the_batch_size(text: TextTransformer) -> None:
+    whole = class_vectors(text, TOKENIZER, NAMES, TEMPLATES)
+    torch.testing.assert_close(class_vectors(text, TOKENIZER, NAMES, TEMPLATES, batch_size=2), whole)
+
+
+def test_class_vectors_stand_in_the_order_of_the_names(text: TextTransformer) -> None:
+    forward = class_vectors(text, TOKENIZER, NAMES, TEMPLATES)
+    torch.testing.assert_close(class_vectors(text, TOKENIZER, NAMES[::-1], TEMPLATES), forward.flip(0))
+
+
+def test_class_vectors_carry_no_gradient(text: TextTransformer) -> None:
+    assert not class_vectors(text, TOKENIZER, NAMES, TEMPLATES).requires_grad
+
+
+def test_what_follows_the_end_token_does_not_matter(text: TextTransformer) -> None:
+    tokens = TOKENIZER(["a cat"])
+    changed = tokens.clone()
+    changed[0, 5:] = 3
+    torch.testing.assert_close(text.encode_text(tokens), text.encode_text(changed))
+
+
+@pytest.mark.parametrize(("names", "templates"), [([], TEMPLATES), (NAMES, [])])
+def test_no_names_or_no_templates_are_refused(
+    text: TextTransformer, names: list[str], templates: list[str]
+) -> None:
+    with pytest.raises(ValueError, match="need names and templates"):
+        class_vectors(text, TOKENIZER, names, templates)
+
+
+def test_a_template_without_a_place_for_the_name_is_refused(text: TextTransformer) -> None:
+    with pytest.raises(ValueError, match="'a photo' has no '{}'"):
+        class_vectors(text, TOKENIZER, NAMES, ["a photo"])

@@ -1,0 +1,60 @@
+"""The attention block shared by both towers."""
+
+import pytest
+import torch
+from torch import nn
+
+from cascade_core.clip.transformer import FeedForward, FusedAttention, QuickGELU, ResidualBlock
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@torch.no_grad()
+def test_fused_attention_equals_torch_s_multi_head_attention(causal: bool) -> None:
+    torch.manual_seed(0)
+    ours, theirs = FusedAttention(24, 3), nn.MultiheadAttention(24, 3, batch_first=True)
+    nn.init.normal_(ours.in_proj_bias)
+    nn.init.normal_(ours.out_proj.bias)
+    theirs.load_state_dict(ours.state_dict())
+    tokens = torch.randn(2, 7, 24)
+    mask = nn.Transformer.generate_square_subsequent_mask(7) if causal else None
+    expected, _ = theirs(tokens, tokens, tokens, attn_mask=mask, need_weights=False)
+    torch.testing.assert_close(ours(tokens, causal=causal), expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_causal_attention_sees_no_later_token() -> None:
+    attention = FusedAttention(8, 2)
+    tokens = torch.randn(1, 5, 8)
+    changed = tokens.clone()
+    changed[:, 3:] += 1
+    before, after = attention(tokens, causal=True), attention(changed, causal=True)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 3:], after[:, 3:])
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(ValueError, match="heads=5 must divide width=24"):
+        FusedAttention(24, 5)
+
+
+def test_quick_gelu_is_x_times_sigmoid_of_1_702_x() -> None:
+    values = torch.linspace(-4, 4, 33)
+    expected = torch.stack([x / (1 + torch.exp(-1.702 * x)) for x in values])
+    torch.testing.assert_close(QuickGELU()(values), expected)
+
+
+def test_a_block_adds_attention_then_feed_forward_each_behind_its_norm() -> None:
+    block = ResidualBlock(16, 2, "gelu")
+    tokens = torch.randn(2, 4, 16)
+    middle = tokens + block.attn(block.ln_1(tokens), causal=False)
+    torch.testing.assert_close(block(tokens), middle + block.mlp(block.ln_2(middle)))
+
+
+def test_the_feed_forward_layer_is_four_times_as_wide() -> None:
+    assert FeedForward(12, "quick_gelu").c_fc.out_features == 48
+
+
+def test_a_block_acts_alike_in_training_and_evaluation() -> None:
+    """It has neither dropout nor stochastic depth."""
+    block, tokens = ResidualBlock(16, 2, "quick_gelu"), torch.randn(1, 3, 16)
+    assert torch.equal(block.train()(tokens), block.eval()(tokens))

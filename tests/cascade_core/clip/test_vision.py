@@ -1,0 +1,152 @@
+"""The image tower, beside its own description and beside open_clip's."""
+
+import pytest
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+from cascade_core.clip.model import ClipModel
+from cascade_core.clip.vision import VisionTransformer, resize_position_grid
+from cascade_core.clip.weights import clip_from_openai
+from cascade_core.config import ClipConfig
+
+CONFIG = ClipConfig(
+    name="small",
+    image_size=48,
+    patch_size=16,
+    width=32,
+    layers=3,
+    heads=4,
+    embed_dim=24,
+    text_width=16,
+    text_layers=2,
+    text_heads=2,
+    context_length=9,
+    vocab_size=30,
+)
+
+
+def _open_clip(config: ClipConfig, image_size: int | None = None) -> CLIP:
+    model = CLIP(
+        config.embed_dim,
+        CLIPVisionCfg(
+            layers=config.layers,
+            width=config.width,
+            head_width=config.width // config.heads,
+            patch_size=config.patch_size,
+            image_size=image_size or config.image_size,
+        ),
+        CLIPTextCfg(
+            context_length=config.context_length,
+            vocab_size=config.vocab_size,
+            width=config.text_width,
+            heads=config.text_heads,
+            layers=config.text_layers,
+        ),
+        quick_gelu=config.activation == "quick_gelu",
+    )
+    return model.eval()
+
+
+def _pair(config: ClipConfig) -> tuple[CLIP, ClipModel]:
+    """Give open_clip's model with random weights, norms and biases included, and ours with the same."""
+    torch.manual_seed(3)
+    theirs = _open_clip(config)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return theirs, clip_from_openai(theirs.state_dict(), config)
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@torch.no_grad()
+def test_image_embeddings_equal_open_clip_s(activation: str) -> None:
+    theirs, ours = _pair(CONFIG.model_copy(update={"activation": activation}))
+    images = torch.randn(2, 3, 48, 48)
+    torch.testing.assert_close(
+        ours.visual.encode_image(images), theirs.encode_image(images), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("side", [32, 80])
+@torch.no_grad()
+def test_at_another_picture_size_only_the_position_grid_differs_from_open_clip_s(side: int) -> None:
+    theirs, ours = _pair(CONFIG)
+    resized = _open_clip(CONFIG, image_size=side)
+    grid = side // CONFIG.patch_size
+    positions = resize_position_grid(theirs.visual.positional_embedding, grid, grid)
+    resized.load_state_dict({**theirs.state_dict(), "visual.positional_embedding": positions})
+    images = torch.randn(2, 3, side, side)
+    torch.testing.assert_close(
+        ours.visual.encode_image(images), resized.encode_image(images), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@torch.no_grad()
+def test_text_embeddings_equal_open_clip_s(activation: str) -> None:
+    theirs, ours = _pair(CONFIG.model_copy(update={"activation": activation}))
+    end = CONFIG.vocab_size - 1
+    tokens = torch.tensor([[1, 5, 7, end, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6, 7, 8, end]])
+    torch.testing.assert_close(ours.text.encode_text(tokens), theirs.encode_text(tokens), atol=1e-5, rtol=0)
+
+
+def test_the_two_activations_differ() -> None:
+    images = torch.randn(1, 3, 48, 48)
+    _, quick = _pair(CONFIG)
+    exact = ClipModel(CONFIG.model_copy(update={"activation": "gelu"}))
+    exact.load_state_dict(quick.state_dict())
+    assert not torch.allclose(quick.visual.encode_image(images), exact.visual.encode_image(images), atol=1e-4)
+
+
+def _bilinear(grid: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Bilinear interpolation of a [rows, columns, width] grid, pixel centres aligned, borders repeated."""
+    rows, columns, _ = grid.shape
+    resized = torch.empty(height, width, grid.shape[2])
+    for y in range(height):
+        for x in range(width):
+            row = min(max((y + 0.5) * rows / height - 0.5, 0.0), rows - 1)
+            column = min(max((x + 0.5) * columns / width - 0.5, 0.0), columns - 1)
+            top, left = int(row), int(column)
+            down, right = min(top + 1, rows - 1), min(left + 1, columns - 1)
+            v, h = row - top, column - left
+            resized[y, x] = (1 - v) * ((1 - h) * grid[top, left] + h * grid[top, right]) + v * (
+                (1 - h) * grid[down, left] + h * grid[down, right]
+            )
+    return resized
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (5, 5), (2, 2), (4, 7), (1, 9)])
+def test_position_grids_are_interpolated_as_in_loops(height: int, width: int) -> None:
+    positions = torch.randn(1 + 9, 4)
+    resized = resize_position_grid(positions, height, width)
+    assert torch.equal(resized[0], positions[0])
+    expected = _bilinear(positions[1:].view(3, 3, 4), height, width).view(-1, 4)
+    torch.testing.assert_close(resized[1:], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_constant_position_grid_stays_constant_at_any_size() -> None:
+    positions = torch.cat([torch.zeros(1, 4), torch.arange(4.0).expand(16, 4)])
+    assert torch.allclose(resize_position_grid(positions, 7, 11)[1:], torch.arange(4.0), atol=1e-6)
+
+
+def test_a_position_table_without_a_square_is_refused() -> None:
+    with pytest.raises(ValueError, match="11 slots is not 1 \\+ a square"):
+        resize_position_grid(torch.zeros(11, 4), 3, 3)
+
+
+def test_a_picture_that_is_no_multiple_of_the_patch_loses_its_last_rows_and_columns() -> None:
+    visual = VisionTransformer(CONFIG)
+    images = torch.randn(1, 3, 55, 63)
+    tokens, grid = visual.embed(images)
+    assert grid == (3, 3)
+    assert torch.equal(tokens, visual.embed(images[:, :, :48, :48])[0])
+
+
+def test_the_second_class_embedding_reaches_the_cls_slot_alone() -> None:
+    visual = VisionTransformer(CONFIG)
+    images = torch.randn(2, 3, 48, 48)
+    once, _ = visual.embed(images)
+    twice, _ = visual.embed(images, class_embedding_count=2)
+    assert torch.equal(once[:, 1:], twice[:, 1:])
+    cls = visual.ln_pre(2 * visual.class_embedding + visual.positional_embedding[0])
+    torch.testing.assert_close(twice[:, 0], cls.expand(2, -1))

@@ -1,0 +1,104 @@
+"""CLIP folders and OpenAI-layout weights."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cascade_core.clip.model import ClipModel
+from cascade_core.clip.weights import WEIGHTS_FILE, clip_from_openai, import_clip, load_clip, save_clip
+from cascade_core.config import ClipConfig
+from cascade_core.mini.vocabulary import WordTokenizer
+
+CONFIG = ClipConfig(
+    name="small",
+    image_size=16,
+    patch_size=8,
+    width=8,
+    layers=2,
+    heads=2,
+    embed_dim=6,
+    text_width=8,
+    text_layers=1,
+    text_heads=2,
+    context_length=5,
+    vocab_size=5,
+)
+
+
+def _openai_state() -> dict[str, Tensor]:
+    """Give random weights under the keys of OpenAI's checkpoints."""
+    renames = [
+        ("visual.blocks.", "visual.transformer.resblocks."),
+        ("text.blocks.", "transformer.resblocks."),
+        ("text.", ""),
+    ]
+    state = {}
+    for key, tensor in ClipModel(CONFIG).state_dict().items():
+        theirs = next((new + key.removeprefix(old) for old, new in renames if key.startswith(old)), key)
+        state[theirs] = torch.randn_like(tensor)
+    return state
+
+
+def test_a_clip_comes_back_from_its_folder_as_it_was(tmp_path: Path) -> None:
+    clip = ClipModel(CONFIG)
+    save_clip(tmp_path / "clip", clip, words=["cat", "dog"])
+    loaded, tokenizer = load_clip(tmp_path / "clip")
+    assert loaded.config == CONFIG
+    assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in clip.state_dict().items())
+    assert isinstance(tokenizer, WordTokenizer)
+    assert torch.equal(tokenizer(["a dog".replace("a ", "")]), torch.tensor([[1, 3, 4, 0, 0]]))
+    assert not loaded.training
+
+
+def test_an_openai_state_dict_with_its_extras_loads_in_full() -> None:
+    state = _openai_state()
+    extras = {
+        "input_resolution": torch.tensor(16),
+        "context_length": torch.tensor(5),
+        "vocab_size": torch.tensor(5),
+    }
+    clip = clip_from_openai({**state, **extras}, CONFIG)
+    assert torch.equal(
+        clip.visual.blocks[1].mlp.c_fc.weight, state["visual.transformer.resblocks.1.mlp.c_fc.weight"]
+    )
+    assert torch.equal(clip.text.positional_embedding, state["positional_embedding"])
+
+
+def test_half_precision_weights_become_single(tmp_path: Path) -> None:
+    save_file(
+        {key: tensor.half().contiguous() for key, tensor in _openai_state().items()},
+        tmp_path / "w.safetensors",
+    )
+    import_clip(tmp_path / "w.safetensors", CONFIG, tmp_path / "clip")
+    clip = ClipModel(CONFIG)
+    save_clip(tmp_path / "words", clip, words=["cat", "dog"])
+    (tmp_path / "words" / WEIGHTS_FILE).write_bytes((tmp_path / "clip" / WEIGHTS_FILE).read_bytes())
+    loaded, _ = load_clip(tmp_path / "words")
+    assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("key", ["visual.proj", "transformer.resblocks.0.ln_1.weight", "logit_scale"])
+def test_a_missing_weight_is_named(key: str) -> None:
+    state = _openai_state()
+    del state[key]
+    name = key.replace("transformer.resblocks.", "text.blocks.") if key.startswith("transformer") else key
+    with pytest.raises(ValueError, match=re.escape(name)):
+        clip_from_openai(state, CONFIG)
+
+
+def test_a_missing_weights_file_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"config\.json are missing.*dvc pull"):
+        load_clip(tmp_path)
+    with pytest.raises(ValueError, match=r"none\.safetensors do not exist.*Hugging Face"):
+        import_clip(tmp_path / "none.safetensors", CONFIG, tmp_path / "clip")
+
+
+def test_a_file_that_would_run_code_is_not_read(tmp_path: Path) -> None:
+    torch.save({"model": ClipModel(CONFIG)}, tmp_path / "pickled.pt")
+    with pytest.raises(ValueError, match="cannot be read safely"):
+        import_clip(tmp_path / "pickled.pt", CONFIG, tmp_path / "clip")
+    assert not (tmp_path / "clip").exists()

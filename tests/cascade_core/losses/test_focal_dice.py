@@ -1,0 +1,173 @@
+"""The losses, beside slow definitions in loops, and laws they obey."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cascade_core.config import LossConfig
+from cascade_core.labels import IGNORE
+from cascade_core.losses.focal_dice import focal_dice_loss, pixel_accuracy, segmentation_loss
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _slow(mask_logits: Tensor, labels: Tensor, config: LossConfig) -> tuple[float, float]:
+    """Focal and dice exactly as defined, pixel by pixel."""
+    batch, classes, height, width = mask_logits.shape
+    focal_sum, dice_sum, pairs = 0.0, 0.0, 0
+    for b in range(batch):
+        for c in range(classes):
+            focal, counted, overlap, mass, area = 0.0, 0, 0.0, 0.0, 0
+            for y in range(height):
+                for x in range(width):
+                    label = int(labels[b, y, x])
+                    if label == IGNORE and not config.ignored_as_negative:
+                        continue
+                    target = int(label == c)
+                    p = _sigmoid(float(mask_logits[b, c, y, x]))
+                    right = p if target else 1 - p
+                    alpha = config.focal_alpha if target else 1 - config.focal_alpha
+                    focal += -alpha * (1 - right) ** config.focal_gamma * math.log(right)
+                    counted += 1
+                    overlap += p * target
+                    mass += p
+                    area += target
+            focal_sum += focal / max(counted, 1)
+            if area:
+                pairs += 1
+                dice_sum += 1 - (2 * overlap + 1) / (mass + area + 1)
+    pairs = max(pairs, 1)
+    return config.focal_weight * focal_sum / pairs, config.dice_weight * dice_sum / pairs
+
+
+def _random(seed: int, *, classes: int = 3, ignored: float = 0.3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    mask_logits = 2 * torch.randn(2, classes, 4, 5, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, classes, (2, 4, 5), generator=generator)
+    labels[torch.rand(2, 4, 5, generator=generator) < ignored] = IGNORE
+    return mask_logits, labels
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LossConfig(),
+        LossConfig(ignored_as_negative=False),
+        LossConfig(focal_weight=3, dice_weight=0.5, focal_alpha=0.6, focal_gamma=1.5),
+    ],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_focal_and_dice_equal_their_definition_in_loops(config: LossConfig, seed: int) -> None:
+    mask_logits, labels = _random(seed)
+    parts = focal_dice_loss(mask_logits, labels, config)
+    assert (parts.terms["focal"].item(), parts.terms["dice"].item()) == pytest.approx(
+        _slow(mask_logits, labels, config)
+    )
+    assert parts.total.item() == pytest.approx(sum(_slow(mask_logits, labels, config)))
+
+
+@pytest.mark.parametrize("ignored_as_negative", [True, False])
+def test_a_batch_without_labels_has_a_focal_term_over_one_and_no_dice(ignored_as_negative: bool) -> None:
+    mask_logits, labels = _random(0)
+    labels.fill_(IGNORE)
+    config = LossConfig(ignored_as_negative=ignored_as_negative)
+    terms = focal_dice_loss(mask_logits, labels, config).terms
+    assert terms["dice"] == 0
+    assert terms["focal"].item() == pytest.approx(_slow(mask_logits, labels, config)[0])
+    assert (terms["focal"] > 0) == ignored_as_negative
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), negative=st.booleans())
+def test_losses_do_not_change_when_classes_are_permuted(seed: int, negative: bool) -> None:
+    mask_logits, labels = _random(seed, classes=4)
+    order = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
+    # Channel k of the permuted logits is class order[k], so labels are looked up in the inverse.
+    renumber = torch.full((256,), IGNORE)
+    renumber[order] = torch.arange(4)
+    config = LossConfig(ignored_as_negative=negative)
+    one = focal_dice_loss(mask_logits, labels, config)
+    other = focal_dice_loss(mask_logits[:, order], renumber[labels], config)
+    torch.testing.assert_close(one.total, other.total)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_logits_at_ignored_pixels_matter_exactly_when_these_are_negatives(seed: int) -> None:
+    mask_logits, labels = _random(seed, ignored=0.4)
+    labels[0, 0, 0] = IGNORE
+    changed = mask_logits + 3.0 * (labels == IGNORE)[:, None]
+    left_out = LossConfig(ignored_as_negative=False)
+    torch.testing.assert_close(
+        focal_dice_loss(mask_logits, labels, left_out).total, focal_dice_loss(changed, labels, left_out).total
+    )
+    # Raising logits where the target is 0 can only cost.
+    published = LossConfig()
+    assert (
+        focal_dice_loss(changed, labels, published).total
+        > focal_dice_loss(mask_logits, labels, published).total
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_without_ignored_pixels_both_readings_agree(seed: int) -> None:
+    mask_logits, labels = _random(seed, ignored=0.0)
+    one = focal_dice_loss(mask_logits, labels, LossConfig())
+    other = focal_dice_loss(mask_logits, labels, LossConfig(ignored_as_negative=False))
+    torch.testing.assert_close(one.total, other.total)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_the_dice_term_lies_between_zero_and_its_weight(seed: int) -> None:
+    dice = focal_dice_loss(*_random(seed), LossConfig(dice_weight=2)).terms["dice"]
+    assert 0 <= dice <= 2
+
+
+def test_sure_and_right_masks_cost_nothing() -> None:
+    labels = torch.tensor([[[0, 1], [2, 0]]])
+    mask_logits = 40.0 * (2 * torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float() - 1)
+    assert focal_dice_loss(mask_logits, labels, LossConfig()).total.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_logits_of_another_size_are_resized_to_the_labels() -> None:
+    mask_logits, labels = torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 9, 6))
+    resized = torch.nn.functional.interpolate(mask_logits, size=(9, 6), mode="bilinear", align_corners=False)
+    one, other = (segmentation_loss(logits, labels, LossConfig()).total for logits in (mask_logits, resized))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cross_entropy_is_the_mean_over_labelled_pixels_in_a_loop(seed: int) -> None:
+    mask_logits, labels = _random(seed)
+    costs = [
+        -mask_logits[b, :, y, x].log_softmax(dim=0)[labels[b, y, x]].item()
+        for b, y, x in torch.cartesian_prod(torch.arange(2), torch.arange(4), torch.arange(5)).tolist()
+        if labels[b, y, x] != IGNORE
+    ]
+    parts = segmentation_loss(mask_logits, labels, LossConfig(kind="cross_entropy"))
+    assert parts.terms.keys() == {"cross_entropy"}
+    assert parts.total.item() == pytest.approx(sum(costs) / len(costs))
+
+
+def test_cross_entropy_without_labels_is_zero_with_a_gradient() -> None:
+    mask_logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    total = segmentation_loss(
+        mask_logits, torch.full((1, 2, 2), IGNORE), LossConfig(kind="cross_entropy")
+    ).total
+    total.backward()
+    assert total == 0
+    assert not mask_logits.grad.any()
+
+
+def test_pixel_accuracy_counts_labelled_pixels_only() -> None:
+    mask_logits = torch.tensor([[[[2.0, 0.0, 5.0]], [[1.0, 3.0, 0.0]]]])
+    assert pixel_accuracy(mask_logits, torch.tensor([[[0, 0, IGNORE]]])) == 0.5
+    assert pixel_accuracy(mask_logits, torch.tensor([[[IGNORE] * 3]])) == 1

@@ -1,0 +1,103 @@
+"""Manifests: what they state, that they are reproducible, and what is said of broken ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.artifacts import (
+    COMMIT_VARIABLE,
+    data_hash,
+    data_root,
+    git_commit,
+    input_hash,
+    read_step_manifest,
+    write_manifest,
+)
+
+
+def _step(folder: Path, content: str, **inputs: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "values.txt").write_text(content)
+    write_manifest(folder, step="values", inputs=inputs, parameters={"seed": 1})
+    return folder
+
+
+def test_a_manifest_names_step_inputs_parameters_and_versions(tmp_path: Path) -> None:
+    first = _step(tmp_path / "first", "one")
+    second = _step(tmp_path / "second", "two", first=first)
+    manifest = read_step_manifest(second)
+    assert (manifest.step, manifest.parameters) == ("values", {"seed": 1})
+    assert manifest.inputs["first"].path == "../first"
+    assert manifest.inputs["first"].sha256 == read_step_manifest(first).content_sha256
+    assert {"torch", "numpy"} <= set(manifest.packages)
+
+
+def test_the_same_step_elsewhere_writes_the_same_bytes(tmp_path: Path) -> None:
+    written = []
+    for place in ("here", "there"):
+        first = _step(tmp_path / place / "first", "one")
+        written.append(
+            (_step(tmp_path / place / "second", "two", first=first) / "manifest.json").read_bytes()
+        )
+    assert written[0] == written[1]
+
+
+def test_the_hash_of_a_steps_folder_is_of_its_content_and_not_of_its_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _step(tmp_path / "first", "one")
+    monkeypatch.setenv(COMMIT_VARIABLE, "another commit")
+    same = _step(tmp_path / "same", "one")
+    other = _step(tmp_path / "other", "two")
+    assert input_hash(first) == input_hash(same) != input_hash(other)
+
+
+def test_a_file_and_a_folder_of_no_step_are_hashed_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "manifest.json").write_text('{"iteration": 3}')
+    before = input_hash(tmp_path / "plain")
+    (tmp_path / "plain" / "weights").write_text("w")
+    assert before != input_hash(tmp_path / "plain") != input_hash(tmp_path / "plain" / "weights")
+
+
+def test_an_image_without_repository_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(COMMIT_VARIABLE, "abc123")
+    assert git_commit() == "abc123"
+
+
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere does not exist; run the step"):
+        _step(tmp_path / "step", "one", nowhere=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("{", "is not JSON"),
+        (json.dumps({"step": "prepare"}), "content_sha256: Field required"),
+    ],
+)
+def test_a_broken_manifest_is_named_with_its_field(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"manifest\.json.*{message}"):
+        read_step_manifest(tmp_path)
+
+
+def test_the_data_root_moves_along_with_the_tree(prepared: Path, world: Path, tmp_path: Path) -> None:
+    assert data_root(prepared) == world.resolve()
+    moved = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-moved"))
+    assert data_root(moved / "prepared") == moved.resolve() / world.relative_to(tmp_path)
+
+
+def test_data_that_went_away_are_missed_by_name(prepared: Path, world: Path) -> None:
+    world.rename(world.with_name("elsewhere"))
+    with pytest.raises(ValueError, match=r"inputs\.raw: the data set is not at .*VOC2012"):
+        data_root(prepared)
+
+
+def test_only_a_prepare_step_has_a_data_hash(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="step 'values' has no input 'raw'"):
+        data_hash(_step(tmp_path / "step", "one"))

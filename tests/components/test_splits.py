@@ -1,0 +1,70 @@
+"""The splits step: classes, pictures and training pixels, and that a changed file is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade_core.data.pictures import read_label_map
+from cascade_core.files import read_json
+from cascade_core.labelsets import protocol
+from components import prepare, splits
+from tests.components.conftest import SIZES
+
+MINI = protocol("mini-18-6")
+
+
+@pytest.fixture
+def written(prepared: Path, tmp_path: Path) -> Path:
+    splits.run(prepared=prepared, protocol=MINI.name, out=tmp_path / "splits")
+    return tmp_path / "splits"
+
+
+def test_the_file_states_classes_and_the_pictures_of_each_split(written: Path) -> None:
+    content = read_json(written / "split.json")
+    assert content["seen"] == list(MINI.seen_names)
+    assert content["unseen"] == list(MINI.unseen_names)
+    assert {name: len(pictures) for name, pictures in content["splits"].items()} == SIZES
+    assert splits.read_split(written) == MINI
+
+
+def test_training_pixels_are_counted_over_the_training_maps_alone(written: Path, world: Path) -> None:
+    counted = read_json(written / "split.json")["training_pixels"]
+    total = np.zeros(256, dtype=np.int64)
+    for path in (world / "SegmentationClass").glob("train_*.png"):
+        for train_id in read_label_map(path, MINI.label_set).ravel():
+            total[train_id] += 1
+    assert counted == dict(zip(MINI.classes, total[:24].tolist(), strict=True))
+
+
+def test_data_of_another_label_set_are_refused(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"summary\.json: label_set is 'mini24', protocol 'voc12-15-5' needs"
+    ):
+        splits.run(prepared=prepared, protocol="voc12-15-5", out=tmp_path / "splits")
+    assert not (tmp_path / "splits").exists()
+
+
+def test_an_index_without_training_pictures_counts_nothing(world: Path, tmp_path: Path) -> None:
+    prepare.run(raw=world, protocol=MINI.name, image_sets={"val": "val"}, out=tmp_path / "prepared")
+    splits.run(prepared=tmp_path / "prepared", protocol=MINI.name, out=tmp_path / "splits")
+    assert set(read_json(tmp_path / "splits" / "split.json")["training_pixels"].values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("unseen", ["unicorn"], r"unseen: \['unicorn'\] are not in label set 'mini24'"),
+        ("unseen", ["zebra"], "unseen: 1 names differ from the 6 of protocol"),
+        ("classes", list(reversed(MINI.classes)), "classes: 24 names differ"),
+        ("protocol", "mini-17-7", "unknown protocol 'mini-17-7'"),
+        ("classes", None, r"fields \['classes'\] are missing"),
+    ],
+)
+def test_a_changed_split_file_is_refused(written: Path, field: str, value: object, message: str) -> None:
+    path = written / "split.json"
+    content = {**read_json(path), field: value}
+    path.write_text(json.dumps({name: item for name, item in content.items() if item is not None}))
+    with pytest.raises(ValueError, match=message):
+        splits.read_split(written)

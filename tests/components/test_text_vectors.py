@@ -1,0 +1,104 @@
+"""The text-vectors step: from a CLIP or from a file, and what does not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_core.clip.text import class_vectors
+from cascade_core.clip.weights import load_clip
+from cascade_core.files import write_json
+from cascade_core.labelsets import protocol
+from components import text_vectors
+from components.artifacts import read_step_manifest
+from tests.tiny import write_tiny_clip
+
+MINI = protocol("mini-18-6")
+TEMPLATES = ("a photo of a {}",)
+UNIT = np.full((23, 4), 0.5)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    write_tiny_clip(tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+def _given(folder: Path, rows: np.ndarray) -> Path:
+    np.save(folder / "vectors.npy", rows)
+    return folder / "vectors.npy"
+
+
+def test_vectors_are_those_of_the_text_tower(clip: Path, tmp_path: Path) -> None:
+    text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    model, tokenizer = load_clip(clip)
+    read = text_vectors.read_class_vectors(tmp_path / "text", MINI)
+    torch.testing.assert_close(read, class_vectors(model.text, tokenizer, MINI.classes, TEMPLATES))
+    manifest = read_step_manifest(tmp_path / "text")
+    assert manifest.parameters == {"protocol": MINI.name, "templates": list(TEMPLATES)}
+    assert set(manifest.inputs) == {"clip"}
+
+
+def test_given_vectors_become_float32_and_stay_as_they_are(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(24, 5))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    text_vectors.run(
+        protocol=MINI.name, templates=TEMPLATES, vectors=_given(tmp_path, rows), out=tmp_path / "text"
+    )
+    read = text_vectors.read_class_vectors(tmp_path / "text", MINI)
+    assert torch.equal(read, torch.from_numpy(rows.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.ones((23, 4)), r"have shape \(23, 4\); protocol 'mini-18-6' needs 24 rows"),
+        (np.ones(24), r"have shape \(24,\)"),
+        (np.vstack([UNIT, np.zeros((1, 4))]), "rows of pool are not of unit length"),
+        (np.vstack([np.full((1, 4), np.nan), UNIT]), "rows of zebra are not of unit length"),
+    ],
+)
+def test_given_vectors_that_do_not_fit_are_refused(tmp_path: Path, rows: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        text_vectors.run(
+            protocol=MINI.name, templates=TEMPLATES, vectors=_given(tmp_path, rows), out=tmp_path / "text"
+        )
+    assert not (tmp_path / "text").exists()
+
+
+def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vectors.npy").write_bytes(b"PK no array")
+    with pytest.raises(ValueError, match=r"vectors\.npy cannot be read as \.npy"):
+        text_vectors.run(
+            protocol=MINI.name, templates=(), vectors=tmp_path / "vectors.npy", out=tmp_path / "text"
+        )
+
+
+def test_missing_clip_weights_are_named_with_the_way_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"clip/config\.json are missing.*dvc pull"):
+        text_vectors.run(
+            protocol=MINI.name, templates=TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text"
+        )
+
+
+def test_one_source_is_asked_for(clip: Path, tmp_path: Path) -> None:
+    for sources in ({}, {"clip": clip, "vectors": clip}):
+        with pytest.raises(ValueError, match="give exactly one"):
+            text_vectors.run(protocol=MINI.name, templates=TEMPLATES, out=tmp_path / "text", **sources)
+
+
+def test_vectors_of_other_classes_are_refused_on_reading(clip: Path, tmp_path: Path) -> None:
+    text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    with pytest.raises(ValueError, match=r"names\.json: 24 names differ from the 20 classes of 'voc12-15-5'"):
+        text_vectors.read_class_vectors(tmp_path / "text", protocol("voc12-15-5"))
+    write_json(tmp_path / "text" / "names.json", list(reversed(MINI.classes)))
+    with pytest.raises(ValueError, match="number or order"):
+        text_vectors.read_class_vectors(tmp_path / "text", MINI)
+
+
+def test_broken_vectors_are_refused_on_reading(clip: Path, tmp_path: Path) -> None:
+    text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    (tmp_path / "text" / "class_vectors.safetensors").write_bytes(b"\0" * 9)
+    with pytest.raises(ValueError, match=r"class_vectors\.safetensors: cannot be read"):
+        text_vectors.read_class_vectors(tmp_path / "text", MINI)

@@ -1,0 +1,158 @@
+"""The command line: quick help with commands to paste, one line for what was given wrongly, overrides."""
+
+import json
+import logging
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipelines import workflow
+from pipelines.cli import COMMANDS, app
+from pipelines.overrides import parse_image_sets, parse_overrides
+
+ROWS = [
+    {
+        "method": "zegclip",
+        "setting": "inductive",
+        "split": "test",
+        "protocol": "mini-18-6",
+        "seed": 0,
+        "pAcc": 0.812,
+        "miou_seen": 0.55,
+        "miou_unseen": 0.4,
+        "hiou": None,
+        "trainable_params": 123456,
+        "gmacs": 0.0421,
+        "images_per_second": 310.25,
+    }
+]
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Put logging back as it was: commands configure it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_help_needs_none_of_the_slow_packages() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from pipelines.cli import app;"
+        "done = CliRunner().invoke(app, ['train', '--help']); assert done.exit_code == 0, done.output;"
+        "slow = {'torch', 'mlflow', 'kfp', 'dvc', 'pandas', 'matplotlib'} & set(sys.modules); assert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("name", "example"), [(name, example) for name, _, example in COMMANDS])
+def test_every_help_ends_with_a_command_that_parses(name: str, example: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"]).output
+    assert shown.rstrip().endswith(example)
+    program, *arguments = shlex.split(example)
+    assert program == "cascade-clip"
+    group = typer.main.get_command(app)
+    context = group.make_context("cascade-clip", list(arguments))
+    command = group.commands[arguments[0]]  # type: ignore[attr-defined]
+    command.make_context(arguments[0], list(arguments[1:]), parent=context)
+
+
+def test_a_wrong_value_is_told_in_one_line_without_a_trace(tmp_path: Path) -> None:
+    arguments = ["prepare", "--raw", str(tmp_path), "--protocol", "mini-18-7", "--image-set", "train=train"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: unknown protocol 'mini-18-7'; known are ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_verbose_keeps_the_trace(tmp_path: Path) -> None:
+    arguments = ["-v", "prepare", "--raw", str(tmp_path), "--protocol", "no", "--image-set", "train=train"]
+    assert isinstance(CliRunner().invoke(app, arguments).exception, ValueError)
+
+
+def test_train_wants_clip_weights_or_expressly_none() -> None:
+    for flags in ([], ["--clip", "clip", "--random-clip"]):
+        done = CliRunner().invoke(app, ["train", "--recipe", "mini_zegclip", "--out", "out", *flags])
+        assert done.exit_code == 2
+        assert "give exactly one of them" in done.stderr
+
+
+def test_run_outside_a_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["run"])
+    assert done.exit_code == 2
+    assert "there is no dvc.yaml in" in done.stderr
+
+
+def test_overrides_are_read_as_yaml_those_of_the_command_line_last(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        "seed: 3\noverrides:\n  train: {iterations: 9, batch_size: null}\n  optim: {min_lr: 0.5}\n"
+    )
+    given = parse_overrides(
+        ["train.iterations=20", "data.resize_range=null", "model.groups=[[1], [2, 3]]"], file
+    )
+    assert given == {
+        "train.iterations": 20,
+        "optim.min_lr": 0.5,
+        "data.resize_range": None,
+        "model.groups": [[1], [2, 3]],
+    }
+
+
+@pytest.mark.parametrize("item", ["train.iterations", "=3", "a=[1"])
+def test_an_override_that_is_none_is_refused(item: str) -> None:
+    with pytest.raises(ValueError, match="--set"):
+        parse_overrides([item])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("overrides: 3\n", "overrides is 3"), ("a: [", "are not YAML"), (None, "cannot be read")],
+)
+def test_a_parameter_file_that_is_none_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "params.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        parse_overrides([], file)
+
+
+def test_a_parameter_file_without_overrides_gives_none(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("seed: 1\noverrides:\n")
+    assert parse_overrides([], tmp_path / "params.yaml") == {}
+
+
+def test_image_sets_are_split_and_lists() -> None:
+    assert parse_image_sets(["train=train+aug", "val=val"]) == {"train": "train+aug", "val": "val"}
+    for wrong in (["train"], ["=train"], ["train=a", "train=b"]):
+        with pytest.raises(ValueError, match="--image-set"):
+            parse_image_sets(wrong)
+
+
+def test_results_are_told_with_table_report_and_mlflow_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "benchmark.json").write_text(json.dumps(ROWS))
+    workflow.tell_results()
+    told = capsys.readouterr().out
+    (line,) = (line for line in told.splitlines() if "zegclip" in line)
+    assert [cell.strip() for cell in line.strip("│ ").split("│")] == [
+        "zegclip", "inductive", "81.2", "55.0", "40.0", "-", "123,456", "0.0421", "310.2",
+    ]  # fmt: skip
+    assert str(tmp_path / "reports" / "report.html") in told
+    assert "--host 127.0.0.1" in told
+
+
+def test_stages_find_this_environments_commands_first() -> None:
+    assert workflow.stage_environment()["PATH"].startswith(str(Path(sys.executable).parent))
