@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cascade_core.labelsets import IGNORE
 
 Picture = UInt8[np.ndarray, "height width 3"]
-Labels = Int[np.ndarray, "height width"]
+Labels = Integer[np.ndarray, "label_height label_width"]
 
 SHOWN_SIDE = 256
 """Smaller pictures are enlarged by a whole factor to about this width, so that legends can be read."""
@@ -45,7 +45,9 @@ def _distance(colours: Float[np.ndarray, "colours 3"], colour: np.ndarray) -> Fl
     return np.sqrt(((colours - colour) ** 2 * (2, 4, 3)).sum(axis=1))
 
 
-def coloured(labels: Labels, num_classes: int) -> Picture:
+def coloured(
+    labels: Integer[np.ndarray, "height width"], num_classes: int
+) -> UInt8[np.ndarray, "height width 3"]:
     """Paint each class with its colour and every other id grey."""
     return _colour_table(num_classes)[np.asarray(labels, dtype=np.uint8)]
 

@@ -21,13 +21,14 @@ def prepare(
     prepared: Output[Dataset],
     splits: Output[Artifact],
     text: Output[Artifact],
-):
+) -> None:
     """Check and index the data, state seen and unseen classes, and make a vector per class name."""
     import json
     from pathlib import Path
 
     from cascade_core.recipes import recipe
-    from components import prepare, splits as split_step, text_vectors
+    from components import prepare, text_vectors
+    from components import splits as split_step
 
     folder = Path(prepared.path)
     done = prepare.run(raw=Path(raw.path), protocol=protocol, image_sets=json.loads(image_sets), out=folder)
@@ -48,7 +49,7 @@ def train(
     overrides: str,
     seed: int,
     trained: Output[Model],
-):
+) -> None:
     """Train a recipe inductively; the raw data come along because the index points into them."""
     import json
     from pathlib import Path
@@ -78,7 +79,7 @@ def self_train(
     protocol: str,
     overrides: str,
     self_trained: Output[Model],
-):
+) -> None:
     """Train on from the half-way checkpoint with pseudo-labels for unseen classes."""
     import json
     from pathlib import Path
@@ -108,7 +109,7 @@ def evaluate(
     limit: int,
     evaluation: Output[Artifact],
     scores: Output[Metrics],
-):
+) -> None:
     """Score a checkpoint on the pictures of a split; a limit of 0 takes them all."""
     from pathlib import Path
 
@@ -128,15 +129,15 @@ def evaluate(
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def profile(trained: Input[Model], text: Input[Artifact], cost: Output[Artifact], metrics: Output[Metrics]):
+def profile(
+    trained: Input[Model], text: Input[Artifact], cost: Output[Artifact], metrics: Output[Metrics]
+) -> None:
     """Count weights and multiply-adds; measure latency, throughput and memory."""
     from pathlib import Path
 
     from components import profile
 
-    found = profile.run(
-        checkpoint=Path(trained.path) / "final", text=Path(text.path), out=Path(cost.path)
-    )
+    found = profile.run(checkpoint=Path(trained.path) / "final", text=Path(text.path), out=Path(cost.path))
     for name in ("trainable_params", "gmacs", "images_per_second", "peak_memory_mib"):
         metrics.log_metric(name, getattr(found, name))
 
@@ -148,7 +149,7 @@ def register(
     evaluation: Input[Artifact],
     cost: Input[Artifact],
     registered: Output[Artifact],
-):
+) -> None:
     """Put a checkpoint into the model registry; champion if none scores better."""
     from pathlib import Path
 
@@ -172,18 +173,13 @@ def report(
     trained: Input[list[Model]],
     self_trained: Input[list[Model]],
     results: Output[Artifact],
-):
+) -> None:
     """Gather all runs into benchmark.json, a table and a page."""
     from pathlib import Path
 
     from components import report
 
-    def folders(*lists):
-        return [Path(artifact.path) for together in zip(*lists, strict=True) for artifact in together]
-
-    report.run(
-        evaluations=folders(inductive, transductive),
-        profiles=folders(costs),
-        trainings=folders(trained, self_trained),
-        out=Path(results.path),
-    )
+    evaluations = [Path(one.path) for both in zip(inductive, transductive, strict=True) for one in both]
+    trainings = [Path(one.path) for both in zip(trained, self_trained, strict=True) for one in both]
+    profiles = [Path(cost.path) for cost in costs]
+    report.run(evaluations=evaluations, profiles=profiles, trainings=trainings, out=Path(results.path))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines.commands import data, models, results
+from pipelines.commands import data, models, pipeline, results
 
 USAGE_ERROR = 2
 CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
@@ -133,6 +133,16 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
 )
 """Name, function, and a command to paste."""
 
-for name, function, example in COMMANDS:
-    app.command(name, cls=CascadeCommand, epilog=example)(function)
+PIPELINE_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("compile", pipeline.compile_pipeline, "cascade-clip pipeline compile --out build/zero_shot.yaml"),
+    (
+        "run-local",
+        pipeline.run_local,
+        "cascade-clip pipeline run-local --set train.iterations=20 --set self_train.start_iteration=10",
+    ),
+)
+
+for group, commands in ((app, COMMANDS), (pipeline_app, PIPELINE_COMMANDS)):
+    for name, function, example in commands:
+        group.command(name, cls=CascadeCommand, epilog=example)(function)
 app.add_typer(pipeline_app, name="pipeline")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WORKFLOW_FILE = Path("dvc.yaml")
-BENCHMARK, REPORT = Path("reports/benchmark.json"), Path("reports/report.html")
+REPORTS = Path("reports")
 QUIET = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 TABLE_WIDTH = 110
 """Columns where the output is no terminal."""
@@ -41,14 +41,14 @@ def stage_environment() -> dict[str, str]:
     return {**os.environ, **QUIET, "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)])}
 
 
-def tell_results() -> None:
-    """Print the table of results, where the report lies, and how to open what MLflow recorded."""
+def tell_results(reports: Path = REPORTS) -> None:
+    """Print the table of a report step, where its page lies, and how to open what MLflow recorded."""
     from rich.console import Console
 
     console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
-    console.print(results_table(read_json(BENCHMARK)))
+    console.print(results_table(read_json(reports / "benchmark.json")))
     # Not through rich, which would wrap lines that are meant to be pasted.
-    print(f"report   {REPORT.resolve()}")
+    print(f"report   {(reports / 'report.html').resolve()}")
     print(f"MLflow   {mlflow_command()}")
 
 

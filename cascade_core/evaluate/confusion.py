@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from cascade_core.labelsets import IGNORE
@@ -27,7 +27,7 @@ class ConfusionMatrix:
     def num_classes(self) -> int:
         return len(self.counts)
 
-    def update(self, predicted: Int[Tensor, "*pixels"], truth: Int[Tensor, "*pixels"]) -> None:
+    def update(self, predicted: Integer[Tensor, "*predicted"], truth: Integer[Tensor, "*true"]) -> None:
         """Add the pixels of one or more label maps of the same shape.
 
         Raises:

@@ -45,7 +45,9 @@ def scorer(
 
     @torch.no_grad()
     def score(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes height width"]:
-        scores = class_scores(segmentor(images, class_vectors), kind=kind, seen=seen, seen_penalty=seen_penalty)
+        scores = class_scores(
+            segmentor(images, class_vectors), kind=kind, seen=seen, seen_penalty=seen_penalty
+        )
         if scores.shape[-2:] == images.shape[-2:]:
             return scores
         return F.interpolate(scores, size=images.shape[-2:], mode="bilinear", align_corners=False)

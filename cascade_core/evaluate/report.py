@@ -55,7 +55,8 @@ def plot_per_class(table: pd.DataFrame, path: Path, *, title: str) -> None:
     ordered = pd.concat(
         [part.sort_values("iou", ascending=False) for _, part in table.groupby("group", sort=True)]
     ).reset_index(drop=True)
-    figure = _figure(width=max(6.0, 1.5 + 0.28 * len(ordered)), height=4.2)
+    # Many classes share a bounded width, with names just large enough to be read when enlarged.
+    figure = _figure(width=max(6.0, min(24.0, 1.5 + 0.28 * len(ordered))), height=4.2)
     axes = figure.subplots()
     for group, part in ordered.groupby("group"):
         mean = part["iou"].mean()
@@ -63,7 +64,8 @@ def plot_per_class(table: pd.DataFrame, path: Path, *, title: str) -> None:
         colour = COLOURS[str(group)]
         axes.bar(part.index, part["iou"].fillna(0), color=colour, label=f"{group}: mean {shown}")
         axes.hlines(mean, part.index.min() - 0.5, part.index.max() + 0.5, colors="black", linestyles="dotted")
-    axes.set_xticks(ordered.index, ordered["class"].tolist(), rotation=60, ha="right", rotation_mode="anchor")
+    names, size = ordered["class"].tolist(), 10 if len(ordered) <= LABELLED_CLASSES else 6
+    axes.set_xticks(ordered.index, names, rotation=60, ha="right", rotation_mode="anchor", fontsize=size)
     axes.set(ylim=(0, 1), xlim=(-0.6, len(ordered) - 0.4), ylabel="IoU", title=title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

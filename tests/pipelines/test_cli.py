@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines import workflow
-from pipelines.cli import COMMANDS, app
+from pipelines.cli import COMMANDS, PIPELINE_COMMANDS, app
 from pipelines.overrides import parse_image_sets, parse_overrides
 
 ROWS = [
@@ -53,16 +53,18 @@ def test_help_needs_none_of_the_slow_packages() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize(("name", "example"), [(name, example) for name, _, example in COMMANDS])
-def test_every_help_ends_with_a_command_that_parses(name: str, example: str) -> None:
-    shown = CliRunner().invoke(app, [name, "--help"]).output
-    assert shown.rstrip().endswith(example)
+EXAMPLES = [(name,) for name, _, _ in COMMANDS] + [("pipeline", name) for name, _, _ in PIPELINE_COMMANDS]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=" ".join)
+def test_every_help_ends_with_a_command_that_parses(path: tuple[str, ...]) -> None:
+    example = CliRunner().invoke(app, [*path, "--help"]).output.rstrip().splitlines()[-1]
     program, *arguments = shlex.split(example)
-    assert program == "cascade-clip"
-    group = typer.main.get_command(app)
-    context = group.make_context("cascade-clip", list(arguments))
-    command = group.commands[arguments[0]]  # type: ignore[attr-defined]
-    command.make_context(arguments[0], list(arguments[1:]), parent=context)
+    assert (program, *arguments[: len(path)]) == ("cascade-clip", *path)
+    command = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]  # type: ignore[attr-defined]
+    command.make_context(path[-1], arguments[len(path) :])
 
 
 def test_a_wrong_value_is_told_in_one_line_without_a_trace(tmp_path: Path) -> None:

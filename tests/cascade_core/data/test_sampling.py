@@ -15,7 +15,7 @@ def stream(num: int, batch: int, **options: int) -> list[list[Draw]]:
     return list(IterationSampler(num, batch, **{"iterations": 20, "seed": 3, **options}))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(sizes=SIZES, start=st.integers(0, 20))
 def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(
     sizes: tuple[int, int, int], start: int
@@ -25,7 +25,7 @@ def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(
     assert resumed == stream(num, batch, world_size=world)[start:]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(sizes=SIZES)
 def test_an_epoch_draws_no_picture_twice(sizes: tuple[int, int, int]) -> None:
     num, batch, _ = sizes
@@ -37,7 +37,7 @@ def test_an_epoch_draws_no_picture_twice(sizes: tuple[int, int, int]) -> None:
         assert set(drawn) <= set(range(num))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(sizes=SIZES)
 def test_processes_share_the_batch_of_one_process(sizes: tuple[int, int, int]) -> None:
     num, batch, world = sizes
@@ -46,7 +46,7 @@ def test_processes_share_the_batch_of_one_process(sizes: tuple[int, int, int]) -
     assert alone == [[draw for part in parts for draw in part[i]] for i in range(20)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(sizes=SIZES)
 def test_every_draw_has_a_number_of_its_own(sizes: tuple[int, int, int]) -> None:
     num, batch, _ = sizes

@@ -1,0 +1,101 @@
+"""The whole workflow through DVC in a fresh copy of the repository: all of it, once, and then only what changed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cascade_core.files import read_json
+from tests.workflow.conftest import Workflow
+
+METHODS = ("zegclip", "cascade_clip")
+SETTINGS = ("inductive", "transductive")
+FRACTIONS = ("pAcc", "miou_seen", "miou_unseen", "hiou")
+
+
+def _stages(log: str) -> set[str]:
+    return {line.split("'")[1] for line in log.splitlines() if line.startswith("Running stage")}
+
+
+def test_every_step_leaves_its_folder_with_a_manifest(workflow: Workflow) -> None:
+    outputs = workflow.root / "outputs"
+    folders = [outputs / name for name in ("prepared", "splits", "text")]
+    folders += [outputs / step / method for step in ("train", "self_train", "profile") for method in METHODS]
+    runs = [f"{method}-{setting}" for method in METHODS for setting in SETTINGS]
+    folders += [outputs / step / run for step in ("evaluate", "register") for run in runs]
+    for folder in (*folders, workflow.root / "reports"):
+        manifest = read_json(folder / "manifest.json")
+        assert manifest["inputs"], folder
+        assert str(workflow.root) not in json.dumps(manifest)
+
+
+def test_benchmark_rows_are_complete_and_fractions(workflow: Workflow) -> None:
+    rows = read_json(workflow.root / "reports" / "benchmark.json")
+    assert [(row["method"], row["setting"]) for row in rows] == [
+        (method, setting) for method in METHODS for setting in ("inductive", "transductive_oracle")
+    ]
+    for row in rows:
+        assert (row["protocol"], row["split"], row["seed"]) == ("mini-18-6", "test", 0)
+        assert all(0 <= row[name] <= 1 for name in FRACTIONS)
+        assert row["trainable_params"] > 0
+        assert row["gmacs"] > 0
+        assert row["images_per_second"] > 0
+
+
+def test_nothing_is_left_beside_what_is_tracked_or_ignored(workflow: Workflow) -> None:
+    import subprocess
+
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=workflow.root, capture_output=True, text=True, check=True
+    ).stdout
+    assert set(status.splitlines()) <= {" M params.yaml", "?? dvc.lock"}
+
+
+def test_metrics_and_plots_are_shown(workflow: Workflow) -> None:
+    metrics = json.loads(workflow.dvc("metrics", "show", "--json"))
+    (shown,) = metrics.values()
+    assert len(shown["data"]) == len(METHODS) * len(SETTINGS)
+    workflow.dvc("plots", "show", "--out", "build/plots")
+    page = (workflow.root / "build" / "plots" / "index.html").read_text()
+    assert page.count("vega-lite") >= 3
+
+
+def test_run_again_it_does_nothing(workflow: Workflow) -> None:
+    again = workflow.dvc("repro", "--pull")
+    assert _stages(again) == set()
+    assert "up to date" in again
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (
+            "evaluate: {split: test}",
+            "evaluate: {split: val}",
+            {f"{step}@{m}-{s}" for step in ("evaluate", "register") for m in METHODS for s in SETTINGS}
+            | {"report"},
+        ),
+        (
+            "cascade_clip: mini_cascade_clip",
+            "cascade_clip: mini_naive_fusion",
+            {
+                *(f"{step}@cascade_clip" for step in ("train", "self_train", "profile")),
+                *(f"{step}@cascade_clip-{s}" for step in ("evaluate", "register") for s in SETTINGS),
+                "report",
+            },
+        ),
+    ],
+    ids=["split", "recipe"],
+)
+def test_a_changed_parameter_reruns_what_depends_on_it_and_nothing_else(
+    workflow: Workflow, before: str, after: str, expected: set[str]
+) -> None:
+    path = workflow.root / "params.yaml"
+    untouched = path.read_text()
+    assert before in untouched
+    try:
+        path.write_text(untouched.replace(before, after))
+        assert _stages(workflow.dvc("repro", "--dry")) == expected
+    finally:
+        path.write_text(untouched)
+    assert Path(workflow.root / "params.yaml").read_text() == untouched

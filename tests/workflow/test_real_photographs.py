@@ -1,0 +1,64 @@
+"""The full-size path on real Pascal VOC photographs, with random CLIP weights: that it runs, not what it scores.
+
+`CASCADE_VOC_SAMPLE` names a folder with VOCdevkit/VOC2012 in the official layout, `CASCADE_VOC_VECTORS` a .npy file
+with VOC's 20 text vectors of ViT-B/16.
+"""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cascade_core.files import read_json
+from components import evaluate, prepare, splits, text_vectors, train
+
+VARIABLES = ("CASCADE_VOC_SAMPLE", "CASCADE_VOC_VECTORS")
+
+
+@pytest.fixture(scope="module")
+def sample() -> tuple[Path, Path]:
+    missing = [name for name in VARIABLES if name not in os.environ]
+    if missing:
+        pytest.skip(f"needs real photographs: set {' and '.join(missing)}")
+    folder, vectors = (Path(os.environ[name]) for name in VARIABLES)
+    return folder, vectors
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["zegclip_voc12", "cascade_voc12"])
+def test_full_size_training_and_evaluation_run_on_real_photographs(
+    sample: tuple[Path, Path], recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_TRACKING", "off")
+    folder, vectors = sample
+    steps = {name: tmp_path / name for name in ("prepared", "splits", "text")}
+    prepared = prepare.run(
+        raw=folder,
+        protocol="voc12-15-5",
+        image_sets={"train": "train+aug", "val": "val"},
+        out=steps["prepared"],
+    )
+    assert prepared is not None
+    splits.run(prepared=steps["prepared"], protocol="voc12-15-5", out=steps["splits"])
+    text_vectors.run(
+        protocol="voc12-15-5", templates=("a photo of a {}",), vectors=vectors, out=steps["text"]
+    )
+    trained = train.run(
+        **steps,
+        clip=None,
+        recipe=recipe,
+        overrides={"train.iterations": 2, "train.batch_size": 1, "train.workers": 0, "train.log_every": 1},
+        seed=0,
+        out=tmp_path / "trained",
+    )
+    losses = pd.read_csv(tmp_path / "trained/history.csv")["loss"]
+    assert len(losses) == 2 and (losses > 0).all()
+    row = evaluate.run(
+        **steps, checkpoint=trained.final, split="val", limit=4, out=tmp_path / "evaluated"
+    )
+    assert row.protocol == "voc12-15-5" and row.num_pictures == 4
+    assert 0 <= row.pAcc <= 1
+    assert len(list((tmp_path / "evaluated/pictures").glob("*.png"))) == 4
+    assert read_json(tmp_path / "trained/final/manifest.json")["provenance"]["clip"] == "random"
