@@ -91,7 +91,7 @@ def self_train(
         splits=Path(splits.path),
         text=Path(text.path),
         trained=Path(trained.path),
-        protocol=protocol,
+        protocol=protocol,  # type: ignore[arg-type]
         overrides=json.loads(overrides),
         out=Path(self_trained.path),
     )

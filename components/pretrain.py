@@ -1,11 +1,12 @@
 """Step: pretrain the mini benchmark's tiny CLIP from nothing, on pictures and captions alone."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import write_json
 from cascade_core.mini.pretrain import (
+    STAGES,
     ZeroShotAccuracy,
     mini_clip_config,
     new_clip,
@@ -16,9 +17,6 @@ from cascade_core.mini.pretrain import (
 from cascade_core.mini.vocabulary import WORDS
 from components.progress import progress
 from components.tracking import tracked_step
-
-STEPS, BATCH_SIZE, LEARNING_RATE = 1800, 96, 2e-3
-"""What the shipped weights were made with."""
 
 ACCURACY_FILE = "accuracy.json"
 
@@ -34,23 +32,24 @@ class Pretrained:
 def run(*, seed: int, out: Path, steps: int | None = None) -> Pretrained:
     """Train the tiny CLIP with the contrastive loss and write it, with its accuracies, as the CLIP folder `out`.
 
+    `steps` shortens each stage to at most that many, for trials.
+
     Raises:
         ValueError: `steps` is too small to train on.
     """
-    total = steps or STEPS
+    stages = [replace(stage, steps=min(stage.steps, steps or stage.steps)) for stage in STAGES]
     clip = new_clip(mini_clip_config(), seed=seed)
-    with tracked_step(
-        "pretrain",
-        protocol="mini-18-6",
-        seed=seed,
-        parameters={"steps": total, "batch_size": BATCH_SIZE, "lr": LEARNING_RATE},
-    ) as tracker:
-        with progress("pretrain tiny CLIP", total) as bar:
-            reports = pretrain(clip, steps=total, batch_size=BATCH_SIZE, lr=LEARNING_RATE, seed=seed)
-            for report in reports:
-                bar.advance(report.step, f"loss {report.loss:.3f} | retrieval {report.accuracy:.2f}")
-                if report.step % 50 == 0 or report.step == total:
-                    tracker.metrics({"loss": report.loss, "retrieval": report.accuracy}, step=report.step)
+    settings = {stage.name: {"steps": stage.steps, "batch_size": stage.batch_size, "lr": stage.lr} for stage in stages}
+    with tracked_step("pretrain", protocol="mini-18-6", seed=seed, parameters=settings) as tracker:
+        before = 0
+        for stage in stages:
+            with progress(f"pretrain tiny CLIP on {stage.name}", stage.steps) as bar:
+                for report in pretrain(clip, stage, seed=seed):
+                    bar.advance(report.step, f"loss {report.loss:.3f} | retrieval {report.accuracy:.2f}")
+                    if report.step % 50 == 0 or report.step == stage.steps:
+                        values = {"loss": report.loss, "retrieval": report.accuracy}
+                        tracker.metrics(values, step=before + report.step)
+            before += stage.steps
         found = Pretrained(
             pictures=zero_shot_accuracy(clip, seed=seed), patches=patch_accuracy(clip, seed=seed)
         )

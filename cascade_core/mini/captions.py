@@ -19,6 +19,9 @@ FRAMES: tuple[str, ...] = (
 ARTICLES: tuple[str, ...] = ("a", "the", "some")
 PREPOSITIONS: tuple[str, ...] = ("on", "in", "with")
 
+MENTIONED = 0.4
+"""How often a class of a whole scene is mentioned."""
+
 SMALLEST_SHARE = 0.06
 """Part of the picture that a class must cover to be mentioned."""
 
@@ -52,9 +55,19 @@ def caption(rng: np.random.Generator, names: Sequence[str]) -> str:
     return FRAMES[rng.integers(len(FRAMES))].format(things + preposition + stuffs)
 
 
-def captions(rng: np.random.Generator, labels: UInt8[np.ndarray, "pictures height width"]) -> list[str]:
-    """Return one caption per picture."""
-    return [caption(rng, names) for names in names_in_view(labels)]
+def captions(rng: np.random.Generator, names: Sequence[Sequence[str]]) -> list[str]:
+    """Return one caption for each picture's names."""
+    return [caption(rng, named) for named in names]
+
+
+def some_of(rng: np.random.Generator, names: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return a random part of each picture's names, at least one: people rarely mention all they see."""
+    parts = []
+    for named in names:
+        mentioned = rng.random(len(named)) < MENTIONED
+        mentioned[rng.integers(len(named))] |= not mentioned.any()
+        parts.append([name for name, kept in zip(named, mentioned, strict=True) if kept])
+    return parts
 
 
 def _listing(rng: np.random.Generator, names: Sequence[str]) -> str:

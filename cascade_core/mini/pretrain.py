@@ -3,11 +3,15 @@
 The only training signal is the symmetric InfoNCE loss of CLIP (Radford et al.
 2021, figure 3). Pictures are a mixture of windows into scenes, single things
 and close-ups that one material fills: the close-ups and the small windows are
-what makes patch vectors, not only whole pictures, tell patterns apart.
+what makes patch vectors, not only whole pictures, tell patterns apart. A last,
+shorter stage shows whole scenes at the size that segmentation uses, each captioned
+with some of what is in it, as CLIP's own training ended at a higher resolution: it
+teaches the global embedding which of several classes are present, on which the
+relationship descriptor relies.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,7 +25,7 @@ from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer, class_vectors
 from cascade_core.config import ClipConfig
 from cascade_core.mini import world
-from cascade_core.mini.captions import captions
+from cascade_core.mini.captions import captions, names_in_view, some_of
 from cascade_core.mini.vocabulary import (
     CLASS_TEMPLATES,
     CLASSES,
@@ -109,6 +113,40 @@ def draw_pictures(rng: np.random.Generator, count: int) -> world.Pictures:
     return world.render(rng, plan, size=world.CROP_SIZE)
 
 
+def draw_crops(rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
+    """Draw small pictures, each captioned with all that it shows."""
+    pictures = draw_pictures(rng, count)
+    return pictures, captions(rng, names_in_view(pictures.labels))
+
+
+def draw_scenes(rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
+    """Draw whole scenes, each captioned with a random part of what it shows."""
+    pictures = world.render(rng, world.plan_scenes(rng, count), size=world.SCENE_SIZE)
+    return pictures, captions(rng, some_of(rng, names_in_view(pictures.labels)))
+
+
+Draw = Callable[[np.random.Generator, int], tuple[world.Pictures, list[str]]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the pretraining: what is drawn, from which random stream, for how long, at what highest rate."""
+
+    name: str
+    stream: int
+    draw: Draw
+    steps: int
+    batch_size: int
+    lr: float
+
+
+STAGES = (
+    Stage("crops", 0, draw_crops, steps=2400, batch_size=96, lr=2e-3),
+    Stage("scenes", 1, draw_scenes, steps=500, batch_size=64, lr=1e-3),
+)
+"""What the shipped weights were made with."""
+
+
 def info_nce(
     image_vectors: Float[Tensor, "batch embed"],
     text_vectors: Float[Tensor, "batch embed"],
@@ -134,48 +172,43 @@ def learning_rate_at(step: int, *, steps: int, lr: float, warmup_steps: int) -> 
 
 def pretrain(
     clip: ClipModel,
+    stage: Stage,
     *,
-    steps: int,
-    batch_size: int,
-    lr: float,
     seed: int,
     warmup_steps: int = 100,
     weight_decay: float = 0.05,
-    smallest_kept_share: float = 1.0,
     tokenizer: Tokenizer | None = None,
 ) -> Iterator[PretrainReport]:
-    """Train `clip` in place, one optimiser step per item, and report each step.
+    """Train `clip` in place through one stage, one optimiser step per item, and report each step.
 
     The next batch is drawn on a thread beside the step; one generator draws all batches in
-    order, so the seed decides them. AdamW; vectors and gains are not decayed. With
-    `smallest_kept_share` below 1 every step sees a random share of the patches, at least that
-    (Li et al. 2023, "Scaling language-image pre-training via masking", section 3).
+    order, so the seed decides them. AdamW; vectors and gains are not decayed.
 
     Raises:
-        ValueError: steps or batch_size too small to train on.
+        ValueError: the stage's steps or batch size are too small to train on.
     """
-    if steps < 1 or batch_size < 8:
-        raise ValueError(f"steps={steps}, batch_size={batch_size}; at least 1 step of 8 pictures is needed")
+    if stage.steps < 1 or stage.batch_size < 8:
+        raise ValueError(
+            f"steps={stage.steps}, batch_size={stage.batch_size}; at least 1 step of 8 pictures is needed"
+        )
     tokenize = tokenizer or mini_tokenizer()
     device = clip.logit_scale.device
     decayed = [weight for weight in clip.parameters() if weight.ndim >= 2]
     plain = [weight for weight in clip.parameters() if weight.ndim < 2]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=lr,
+        lr=stage.lr,
         betas=(0.9, 0.98),
         eps=1e-6,
     )
     clip.train()
-    generator = torch.Generator().manual_seed(seed)
-    for step, (pixels, tokens) in enumerate(
-        _batches(tokenize, steps=steps, batch_size=batch_size, seed=seed)
-    ):
-        rate = learning_rate_at(step, steps=steps, lr=lr, warmup_steps=min(warmup_steps, steps))
+    for step, (pixels, tokens) in enumerate(_batches(tokenize, stage, seed=seed)):
+        rate = learning_rate_at(
+            step, steps=stage.steps, lr=stage.lr, warmup_steps=min(warmup_steps, stage.steps)
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        share = 1 - (1 - smallest_kept_share) * torch.rand((), generator=generator).item()
-        image_vectors = _encode_some_patches(clip, pixels.to(device), share, generator)
+        image_vectors = clip.visual.encode_image(pixels.to(device))
         text_vectors = clip.text.encode_text(tokens.to(device))
         loss, accuracy = info_nce(image_vectors, text_vectors, clip.logit_scale.exp())
         optimizer.zero_grad(set_to_none=True)
@@ -235,36 +268,21 @@ def patch_vectors(
 
 
 def _batches(
-    tokenize: Tokenizer, *, steps: int, batch_size: int, seed: int
+    tokenize: Tokenizer, stage: Stage, *, seed: int
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch context"]]]:
-    rng = np.random.default_rng([PRETRAINING_STREAM, seed])
+    rng = np.random.default_rng([PRETRAINING_STREAM, seed, stage.stream])
 
     def draw() -> tuple[Tensor, Tensor]:
-        pictures = draw_pictures(rng, batch_size)
-        return normalise(pictures.images), tokenize(captions(rng, pictures.labels))
+        pictures, texts = stage.draw(rng, stage.batch_size)
+        return normalise(pictures.images), tokenize(texts)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         upcoming = pool.submit(draw)
-        for step in range(steps):
+        for step in range(stage.steps):
             batch = upcoming.result()
-            if step + 1 < steps:
+            if step + 1 < stage.steps:
                 upcoming = pool.submit(draw)
             yield batch
-
-
-def _encode_some_patches(
-    clip: ClipModel, images: Float[Tensor, "batch 3 height width"], share: float, generator: torch.Generator
-) -> Float[Tensor, "batch embed"]:
-    """Return image embeddings from CLS and a random `share` of each picture's patches; from all if it is 1."""
-    tokens, (height, width) = clip.visual.embed(images)
-    num_kept = max(1, round(share * height * width))
-    if num_kept < height * width:
-        order = torch.rand(len(images), height * width, generator=generator).argsort(dim=1)
-        kept = order[:, :num_kept, None].to(tokens.device).expand(-1, -1, tokens.shape[2])
-        tokens = torch.cat([tokens[:, :1], tokens[:, 1:].gather(1, kept)], dim=1)
-    for block in clip.visual.blocks:
-        tokens = block(tokens)
-    return clip.visual.ln_post(tokens[:, 0]) @ clip.visual.proj
 
 
 @torch.no_grad()

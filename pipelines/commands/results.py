@@ -88,6 +88,9 @@ def mini_results(
     clip: Clip = Path("data/mini/clip"),
     work: Annotated[Path, typer.Option(help="Folder for all trainings, kept.")] = Path("local_outputs/mini"),
     results: Annotated[Path, typer.Option(help="Folder for mini.md and mini.json.")] = Path("docs/results"),
+    readme: Annotated[
+        Path | None, typer.Option(help="File that shows the table's head between its markers.")
+    ] = Path("README.md"),
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; all cores if left out.")
     ] = None,
@@ -105,6 +108,7 @@ def mini_results(
         work=work,
         markdown=results / "mini.md",
         rows_json=results / "mini.json",
+        readme=readme,
         workers=workers,
     )
     print(results / "mini.md")

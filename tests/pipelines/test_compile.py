@@ -29,7 +29,7 @@ def test_compiled_yaml_equals_the_golden_one(kind: str, tmp_path: Path) -> None:
     golden = GOLDEN / f"zero_shot_{kind}.yaml"
     expected = list(yaml.safe_load_all(golden.read_text()))
     assert _compiled(tmp_path / "pipeline.yaml", kind=kind) == expected, (
-        f"if the change is meant: cascade-clip pipeline compile --resources {kind} --out {golden}"
+        f"if the change is meant: cascade-clip pipeline compile --kind {kind} --out {golden}"
     )
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ import torch
 
 from cascade_core.config import DataConfig
 from cascade_core.mini.pretrain import (
+    STAGES,
     PIXEL_MEAN,
     PIXEL_STD,
+    Stage,
     draw_pictures,
     info_nce,
     learning_rate_at,
@@ -19,13 +22,18 @@ from cascade_core.mini.pretrain import (
     pretrain,
     zero_shot_accuracy,
 )
+from cascade_core.mini.captions import names_in_view
 from cascade_core.mini.vocabulary import CLASSES, THINGS
+
+
+def short(*, steps: int, batch_size: int, stage: int = 0) -> Stage:
+    return replace(STAGES[stage], steps=steps, batch_size=batch_size)
 
 
 @pytest.fixture(scope="module")
 def trained():
     clip = new_clip(mini_clip_config(), seed=0)
-    reports = list(pretrain(clip, steps=16, batch_size=32, lr=2e-3, seed=0, warmup_steps=4))
+    reports = list(pretrain(clip, short(steps=16, batch_size=32), seed=0, warmup_steps=4))
     return clip, reports
 
 
@@ -41,8 +49,20 @@ def test_the_seed_decides_the_training():
     runs = []
     for seed in (3, 3, 4):
         clip = new_clip(mini_clip_config(), seed=seed)
-        runs.append([report.loss for report in pretrain(clip, steps=2, batch_size=8, lr=1e-3, seed=seed)])
+        runs.append([report.loss for report in pretrain(clip, short(steps=2, batch_size=8), seed=seed)])
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_the_last_stage_sees_whole_scenes_with_part_of_their_classes_named():
+    draw = np.random.default_rng(0)
+    pictures, texts = STAGES[-1].draw(draw, 64)
+    assert pictures.images.shape[1:3] == (64, 64)
+    shown = [len(named) for named in names_in_view(pictures.labels)]
+    told = [sum(word in CLASSES for word in text.split()) for text in texts]
+    assert all(part <= whole for part, whole in zip(told, shown, strict=True))
+    assert sum(told) < 0.7 * sum(shown)
+    clip = new_clip(mini_clip_config(), seed=0)
+    assert len(list(pretrain(clip, short(steps=2, batch_size=8, stage=1), seed=0))) == 2
 
 
 def test_making_a_clip_leaves_the_global_generator_alone():
@@ -117,4 +137,4 @@ def test_patch_vectors_follow_the_size_of_the_picture():
 def test_no_training_at_all_is_refused():
     clip = new_clip(mini_clip_config(), seed=0)
     with pytest.raises(ValueError, match="steps=0"):
-        next(pretrain(clip, steps=0, batch_size=8, lr=1e-3, seed=0))
+        next(pretrain(clip, short(steps=0, batch_size=8), seed=0))
