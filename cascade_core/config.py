@@ -37,7 +37,9 @@ class ModelConfig(Frozen):
     """A segmentor: a trunk (frozen CLIP, or deep prompts in it) and a decoder."""
 
     clip: ClipConfig
-    image_size: int = Field(gt=0, description="side to which mask logits are upsampled, and of the position grid")
+    image_size: int = Field(
+        gt=0, description="side to which mask logits are upsampled, and of the position grid"
+    )
     trunk: Literal["frozen", "deep_prompts"] = "deep_prompts"
     num_prompts: int = Field(default=10, ge=0)
     double_class_embedding: bool = Field(
@@ -72,11 +74,15 @@ class ModelConfig(Frozen):
                 "'none' takes no group, 'cascade' and 'naive' need at least one"
             )
         if any(not 0 <= block < last for block in tapped):
-            raise ValueError(f"groups={self.groups} name blocks outside 0..{last - 1} of a {self.clip.layers}-block CLIP")
+            raise ValueError(
+                f"groups={self.groups} name blocks outside 0..{last - 1} of a {self.clip.layers}-block CLIP"
+            )
         if len(set(tapped)) != len(tapped):
             raise ValueError(f"groups={self.groups} name a block twice")
         if self.clip.embed_dim % self.decoder_heads:
-            raise ValueError(f"decoder_heads={self.decoder_heads} must divide embed_dim={self.clip.embed_dim}")
+            raise ValueError(
+                f"decoder_heads={self.decoder_heads} must divide embed_dim={self.clip.embed_dim}"
+            )
         if self.trunk == "deep_prompts" and self.num_prompts == 0:
             raise ValueError("trunk='deep_prompts' needs num_prompts >= 1; use trunk='frozen' for none")
         if self.decoder == "linear" and self.fusion != "none":
@@ -155,20 +161,28 @@ class SelfTrainConfig(Frozen):
     iterations: int | None = Field(default=None, gt=0, description="None: half of the inductive schedule")
     batch_size: int = Field(gt=0, description="pictures per optimiser step over all processes")
     start_iteration: int | None = Field(
-        default=None, gt=0, description="inductive iteration whose snapshot is the start; None: half the schedule"
+        default=None,
+        gt=0,
+        description="inductive iteration whose snapshot is the start; None: half the schedule",
     )
     protocol: Literal["oracle", "strict"] = "oracle"
-    strict_seen_penalty: float = Field(default=0.1, description="for 'strict': taken off seen scores before choosing")
+    strict_seen_penalty: float = Field(
+        default=0.1, description="for 'strict': taken off seen scores before choosing"
+    )
 
 
 class EvalConfig(Frozen):
     """Inference and its calibration."""
 
     mode: Literal["whole", "slide"] = "slide"
-    short_side: int | None = Field(default=512, description="pictures are resized to it; None keeps their size")
+    short_side: int | None = Field(
+        default=512, description="pictures are resized to it; None keeps their size"
+    )
     crop_size: int = 512
     stride: int = 426
-    seen_penalty: float = Field(default=0.1, ge=0, description="subtracted from seen scores of inductive models")
+    seen_penalty: float = Field(
+        default=0.1, ge=0, description="subtracted from seen scores of inductive models"
+    )
     batch_size: int = Field(default=1, gt=0)
 
 

@@ -173,9 +173,7 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(labels, str):
         # ValueError as for every other unusable input: callers tell it to their users.
-        raise ValueError(
-            f"labels are a list of class names, not the text {labels!r}; split it at its commas"
-        )
+        raise ValueError(f"labels are a list of class names, not the text {labels!r}; split it at its commas")
     names = tuple(" ".join(name.split()) for name in labels)
     if not 0 < len(names) <= MAX_LABELS:
         raise ValueError(f"{len(names)} labels given; a label map takes 1 to {MAX_LABELS} class names")

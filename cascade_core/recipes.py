@@ -268,7 +268,9 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
             model = _section_type(model, parent, key)
             section = section[parent]
         if leaf not in model.model_fields:
-            raise ValueError(f"unknown override {key!r}: {model.__name__} has {', '.join(model.model_fields)}")
+            raise ValueError(
+                f"unknown override {key!r}: {model.__name__} has {', '.join(model.model_fields)}"
+            )
         section[leaf] = value
     try:
         return RunConfig.model_validate_json(json.dumps(values))
@@ -284,11 +286,11 @@ def _section_type(model: type[BaseModel], name: str, key: str) -> type[BaseModel
     annotation = field.annotation if field else None
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         sections = [known for known, info in model.model_fields.items() if isinstance(info.annotation, type)]
-        raise ValueError(f"unknown override {key!r}: {model.__name__} has no section {name!r}; it has {', '.join(sections)}")
+        raise ValueError(
+            f"unknown override {key!r}: {model.__name__} has no section {name!r}; it has {', '.join(sections)}"
+        )
     return annotation
 
 
 def _variant(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
     return with_overrides(parent, {"recipe": f"mini_{method}", "method": method, **changes})
-
-

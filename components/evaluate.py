@@ -43,7 +43,7 @@ class Evaluation:
     split: str
     protocol: str
     seed: int
-    pAcc: float | None  # noqa: N815 - the papers' name
+    pAcc: float | None
     miou_seen: float | None
     miou_unseen: float | None
     hiou: float | None
@@ -196,4 +196,3 @@ def _write_tables(
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
-

@@ -13,7 +13,9 @@ def run(*, seed: int, out: Path) -> Path:
         ValueError: `out` holds pictures already; they are never edited in place.
     """
     if (out / "VOCdevkit").exists():
-        raise ValueError(f"{out / 'VOCdevkit'} exists; the benchmark's pictures are not edited in place: move it away")
+        raise ValueError(
+            f"{out / 'VOCdevkit'} exists; the benchmark's pictures are not edited in place: move it away"
+        )
     drawn = 0
     with progress("draw pictures", sum(SPLIT_SIZES.values())) as bar:
 

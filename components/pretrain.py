@@ -39,7 +39,9 @@ def run(*, seed: int, out: Path, steps: int | None = None) -> Pretrained:
     """
     stages = [replace(stage, steps=min(stage.steps, steps or stage.steps)) for stage in STAGES]
     clip = new_clip(mini_clip_config(), seed=seed)
-    settings = {stage.name: {"steps": stage.steps, "batch_size": stage.batch_size, "lr": stage.lr} for stage in stages}
+    settings = {
+        stage.name: {"steps": stage.steps, "batch_size": stage.batch_size, "lr": stage.lr} for stage in stages
+    }
     with tracked_step("pretrain", protocol="mini-18-6", seed=seed, parameters=settings) as tracker:
         before = 0
         for stage in stages:

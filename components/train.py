@@ -95,4 +95,3 @@ def _image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
             "give the folder of that CLIP"
         )
     return tower
-

@@ -158,9 +158,14 @@ def fit(job: Fit, out: Path, *, tracker: StepTracker, resume: bool, snapshot_at:
             bar.advance(report.iteration, _status(report))
             if report.iteration == snapshot_at:
                 save_checkpoint(out / "half", job.segmentor, _manifest(job, report.iteration))
-            if report.iteration % job.config.train.checkpoint_every == 0 and report.iteration < job.iterations:
+            if (
+                report.iteration % job.config.train.checkpoint_every == 0
+                and report.iteration < job.iterations
+            ):
                 _write_history(history, out)
-                save_checkpoint(resume_folder, job.segmentor, _manifest(job, report.iteration), optimizer=optimizer)
+                save_checkpoint(
+                    resume_folder, job.segmentor, _manifest(job, report.iteration), optimizer=optimizer
+                )
     _write_history(history, out)
     save_checkpoint(out / "final", job.segmentor, _manifest(job, job.iterations))
 

@@ -113,7 +113,9 @@ def _around_table(readme: Path) -> tuple[str, str]:
     before, begin, rest = readme.read_text().partition(TABLE_BEGIN)
     _, end, after = rest.partition(TABLE_END)
     if not (begin and end):
-        raise ValueError(f"{readme}: the markers {TABLE_BEGIN} and {TABLE_END} are missing; put them around the table")
+        raise ValueError(
+            f"{readme}: the markers {TABLE_BEGIN} and {TABLE_END} are missing; put them around the table"
+        )
     return before, after
 
 

@@ -19,7 +19,9 @@ class DeepPrompts(nn.Module):
         self.num_prompts = num_prompts
         bound = math.sqrt(6 / (3 * patch_size**2 + width))
         self.prompt_embeddings = nn.Parameter(torch.empty(1, num_prompts, width).uniform_(-bound, bound))
-        self.deep_prompt_embeddings = nn.Parameter(torch.empty(layers - 1, num_prompts, width).uniform_(-bound, bound))
+        self.deep_prompt_embeddings = nn.Parameter(
+            torch.empty(layers - 1, num_prompts, width).uniform_(-bound, bound)
+        )
         self.prompt_proj = nn.Linear(width, width)
         nn.init.kaiming_normal_(self.prompt_proj.weight, a=0, mode="fan_out")
         # eps differs from CLIP's own norms (1e-5), as published.

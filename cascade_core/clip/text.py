@@ -27,10 +27,13 @@ class TextTransformer(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.text_width)
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(config.context_length, config.text_width))
         self.blocks = nn.ModuleList(
-            ResidualBlock(config.text_width, config.text_heads, config.activation) for _ in range(config.text_layers)
+            ResidualBlock(config.text_width, config.text_heads, config.activation)
+            for _ in range(config.text_layers)
         )
         self.ln_final = nn.LayerNorm(config.text_width)
-        self.text_projection = nn.Parameter(config.text_width**-0.5 * torch.randn(config.text_width, config.embed_dim))
+        self.text_projection = nn.Parameter(
+            config.text_width**-0.5 * torch.randn(config.text_width, config.embed_dim)
+        )
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         initialise_blocks(self.blocks, config.text_width)
 
@@ -45,7 +48,12 @@ class TextTransformer(nn.Module):
 
 @torch.no_grad()
 def class_vectors(
-    text: TextTransformer, tokenizer: Tokenizer, names: Sequence[str], templates: Sequence[str], *, batch_size: int = 256
+    text: TextTransformer,
+    tokenizer: Tokenizer,
+    names: Sequence[str],
+    templates: Sequence[str],
+    *,
+    batch_size: int = 256,
 ) -> Float[Tensor, "classes embed"]:
     """Return one unit vector per class: each template's vector normalised, averaged, renormalised.
 
@@ -53,7 +61,9 @@ def class_vectors(
         ValueError: no name or template is given, or a template lacks its `{}`.
     """
     if not names or not templates:
-        raise ValueError(f"class vectors need names and templates; got {len(names)} names, {len(templates)} templates")
+        raise ValueError(
+            f"class vectors need names and templates; got {len(names)} names, {len(templates)} templates"
+        )
     for template in templates:
         if "{}" not in template:
             raise ValueError(f"template {template!r} has no '{{}}' for the class name")

@@ -29,7 +29,9 @@ class FusedAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, tokens: Float[Tensor, "batch tokens width"], *, causal: bool) -> Float[Tensor, "batch tokens width"]:
+    def forward(
+        self, tokens: Float[Tensor, "batch tokens width"], *, causal: bool
+    ) -> Float[Tensor, "batch tokens width"]:
         projected = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
         query, key, value = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)

@@ -23,7 +23,9 @@ def resize_position_grid(
     """
     side = round((positions.shape[0] - 1) ** 0.5)
     if side * side != positions.shape[0] - 1:
-        raise ValueError(f"a position table of {positions.shape[0]} slots is not 1 + a square; is it from a ViT?")
+        raise ValueError(
+            f"a position table of {positions.shape[0]} slots is not 1 + a square; is it from a ViT?"
+        )
     if (height, width) == (side, side):
         return positions
     grid = positions[1:].T.reshape(1, -1, side, side)

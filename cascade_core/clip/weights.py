@@ -30,7 +30,9 @@ def save_clip(folder: Path, clip: ClipModel, *, words: list[str] | None = None) 
     """Write `clip` as config, safetensors and, for a word-level tokenizer, its vocabulary."""
     with new_folder(folder) as working:
         (working / CONFIG_FILE).write_text(clip.config.model_dump_json(indent=2) + "\n")
-        save_file({key: tensor.contiguous() for key, tensor in clip.state_dict().items()}, working / WEIGHTS_FILE)
+        save_file(
+            {key: tensor.contiguous() for key, tensor in clip.state_dict().items()}, working / WEIGHTS_FILE
+        )
         if words is not None:
             (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n")
 

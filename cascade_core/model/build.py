@@ -63,7 +63,9 @@ def _prompts(config: ModelConfig) -> DeepPrompts | None:
 def _mask_head(config: ModelConfig, tower: VisionTransformer) -> MaskHead:
     num_stages = 1 + len(config.groups) if config.fusion == "cascade" else 1
     stages = [_stage(config) for _ in range(num_stages)]
-    return MaskHead(fusion=config.fusion, groups=config.groups, mid=_mid_projections(config, tower), stages=stages)
+    return MaskHead(
+        fusion=config.fusion, groups=config.groups, mid=_mid_projections(config, tower), stages=stages
+    )
 
 
 def _mid_projections(config: ModelConfig, tower: VisionTransformer) -> MidProjections | None:

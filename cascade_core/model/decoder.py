@@ -20,7 +20,9 @@ class CrossAttention(nn.Module):
         self.v = nn.Linear(width, width)
         self.proj = nn.Linear(width, width)
 
-    def _heads(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch heads tokens head_width"]:
+    def _heads(
+        self, tokens: Float[Tensor, "batch tokens width"]
+    ) -> Float[Tensor, "batch heads tokens head_width"]:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(

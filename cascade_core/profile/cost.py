@@ -63,7 +63,10 @@ def multiply_adds(segmentor: Segmentor, *, image_size: int, num_classes: int) ->
         for name, operations in counter.get_flop_counts().items()
         if name in ("Segmentor.trunk", "Segmentor.decoder")
     }
-    return {**{name.removeprefix("Segmentor."): count for name, count in parts.items()}, "total": sum(parts.values())}
+    return {
+        **{name.removeprefix("Segmentor."): count for name, count in parts.items()},
+        "total": sum(parts.values()),
+    }
 
 
 @torch.no_grad()

@@ -42,7 +42,9 @@ def save_checkpoint(
     projections of middle levels, without which a Cascade-CLIP checkpoint is worthless.
     """
     with new_folder(folder) as working:
-        save_file({key: tensor.contiguous() for key, tensor in segmentor.state_dict().items()}, working / MODEL_FILE)
+        save_file(
+            {key: tensor.contiguous() for key, tensor in segmentor.state_dict().items()}, working / MODEL_FILE
+        )
         if optimizer is not None:
             save_file(_optimizer_tensors(optimizer), working / OPTIMIZER_FILE)
         write_json(working / MANIFEST_FILE, manifest.model_dump(mode="json"))
@@ -99,7 +101,9 @@ def load_optimizer(optimizer: AdamW, folder: Path) -> None:
     with safe_open(path, framework="pt") as tensors:
         names = set(tensors.keys())
         if len(parameters) != sum(name.startswith("exp_avg/") for name in names):
-            raise ValueError(f"{path} holds the state of another set of weights; was the configuration changed?")
+            raise ValueError(
+                f"{path} holds the state of another set of weights; was the configuration changed?"
+            )
         for index, parameter in enumerate(parameters):
             optimizer.state[parameter] = {
                 "step": tensors.get_tensor(f"step/{index}"),

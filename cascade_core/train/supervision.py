@@ -23,7 +23,9 @@ class Supervision:
     split: ClassSplit
     strict_seen_penalty: float = 0.1
 
-    def training_vectors(self, class_vectors: Float[Tensor, "classes embed"]) -> Float[Tensor, "fed_classes embed"]:
+    def training_vectors(
+        self, class_vectors: Float[Tensor, "classes embed"]
+    ) -> Float[Tensor, "fed_classes embed"]:
         """Return the text vectors that training feeds: the seen ones inductively, else all.
 
         Raises:
@@ -60,7 +62,8 @@ class Supervision:
 
 
 def _at_label_size(
-    mask_logits: Float[Tensor, "batch classes height width"], labels: Int[Tensor, "batch label_height label_width"]
+    mask_logits: Float[Tensor, "batch classes height width"],
+    labels: Int[Tensor, "batch label_height label_width"],
 ) -> Float[Tensor, "batch classes label_height label_width"]:
     if mask_logits.shape[-2:] == labels.shape[-2:]:
         return mask_logits

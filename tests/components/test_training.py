@@ -212,7 +212,10 @@ def test_self_training_starts_from_the_half_way_checkpoint(
     result = self_train.run(
         **folders.steps, trained=inductive, protocol=protocol, overrides={"optim.decoder_lr": 1e-12}, out=out
     )
-    half, final = load_file(inductive / "half/model.safetensors"), load_file(result.final / "model.safetensors")
+    half, final = (
+        load_file(inductive / "half/model.safetensors"),
+        load_file(result.final / "model.safetensors"),
+    )
     manifest = read_json(result.final / "manifest.json")
     assert manifest["setting"] == f"transductive_{protocol}"
     assert manifest["iteration"] == SHORT["train.iterations"] // 2

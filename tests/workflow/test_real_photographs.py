@@ -55,9 +55,7 @@ def test_full_size_training_and_evaluation_run_on_real_photographs(
     )
     losses = pd.read_csv(tmp_path / "trained/history.csv")["loss"]
     assert len(losses) == 2 and (losses > 0).all()
-    row = evaluate.run(
-        **steps, checkpoint=trained.final, split="val", limit=4, out=tmp_path / "evaluated"
-    )
+    row = evaluate.run(**steps, checkpoint=trained.final, split="val", limit=4, out=tmp_path / "evaluated")
     assert row.protocol == "voc12-15-5" and row.num_pictures == 4
     assert 0 <= row.pAcc <= 1
     assert len(list((tmp_path / "evaluated/pictures").glob("*.png"))) == 4

@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -6,10 +7,11 @@ import pytest
 import torch
 
 from cascade_core.config import DataConfig
+from cascade_core.mini.captions import names_in_view
 from cascade_core.mini.pretrain import (
-    STAGES,
     PIXEL_MEAN,
     PIXEL_STD,
+    STAGES,
     Stage,
     draw_pictures,
     info_nce,
@@ -22,7 +24,6 @@ from cascade_core.mini.pretrain import (
     pretrain,
     zero_shot_accuracy,
 )
-from cascade_core.mini.captions import names_in_view
 from cascade_core.mini.vocabulary import CLASSES, THINGS
 
 
@@ -102,7 +103,7 @@ def test_pictures_with_the_same_caption_are_not_pulled_apart():
 def test_the_rate_warms_up_and_falls_to_nothing():
     rates = [learning_rate_at(step, steps=100, lr=1.0, warmup_steps=10) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == 1.0 and rates[-1] < 1e-3
-    assert all(earlier >= later for earlier, later in zip(rates[9:], rates[10:], strict=False))
+    assert all(earlier >= later for earlier, later in itertools.pairwise(rates[9:]))
 
 
 def test_pixels_are_normalised_as_the_segmentor_has_them():
