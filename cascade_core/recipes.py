@@ -155,12 +155,12 @@ def mini_zegclip() -> RunConfig:
         data=DataConfig(
             protocol="mini-18-6",
             crop_size=64,
-            resize_range=None,
+            resize_range=(1.0, 1.6),
             max_class_share=None,
             photometric=False,
             templates=CLASS_TEMPLATES,
         ),
-        train=TrainConfig(iterations=800, batch_size=8, checkpoint_every=200),
+        train=TrainConfig(iterations=900, batch_size=8, checkpoint_every=300),
         self_train=SelfTrainConfig(batch_size=8),
         evaluate=EvalConfig(mode="whole", short_side=None, crop_size=64, stride=48, batch_size=50),
     )
