@@ -263,7 +263,8 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
     values = json.loads(config.model_dump_json())
     for key, value in overrides.items():
         *parents, leaf = key.split(".")
-        section, model = values, type(config)
+        section = values
+        model: type[BaseModel] = type(config)
         for parent in parents:
             model = _section_type(model, parent, key)
             section = section[parent]

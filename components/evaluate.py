@@ -1,5 +1,6 @@
 """Step: score a checkpoint on one split, with per-class table, confusion matrix and pictures."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -152,7 +153,7 @@ def _shifted(inputs: Inputs) -> Float[Tensor, "classes embed"]:
     return vectors
 
 
-def _loader(rows: pd.DataFrame, inputs: Inputs, manifest: CheckpointManifest) -> DataLoader[Batch]:
+def _loader(rows: pd.DataFrame, inputs: Inputs, manifest: CheckpointManifest) -> Iterable[Batch]:
     config = manifest.config
     dataset = eval_dataset(rows, inputs.root, data=config.data, short_side=config.evaluate.short_side)
     same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1

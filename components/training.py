@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +139,8 @@ def fit(job: Fit, out: Path, *, tracker: StepTracker, resume: bool, snapshot_at:
         start = _check_resumable(job, resume_folder)
         load_weights(job.segmentor, resume_folder)
         load_optimizer(optimizer, resume_folder)
-        history = pd.read_csv(out / "history.csv").to_dict("records")
-        history = [row for row in history if row["iteration"] <= start]
+        kept = pd.read_csv(out / "history.csv").query("iteration <= @start")
+        history = [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
         log.info("resuming %s at step %d of %d", out, start, job.iterations)
     reports = train(
         job.segmentor,
@@ -199,7 +199,7 @@ def _status(report: StepReport) -> str:
     return f"loss {report.loss:.3f} | lr {rate:.1e} | {report.images_per_second:.0f} img/s"
 
 
-def _loader(job: Fit, start: int, device: torch.device) -> DataLoader[Batch]:
+def _loader(job: Fit, start: int, device: torch.device) -> Iterable[Batch]:
     accumulation = job.config.train.accumulation_steps
     dataset = train_dataset(
         rows_of(job.inputs, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed

@@ -6,6 +6,7 @@ the numbers of attention heads and the tapped blocks is read off its shapes.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -180,7 +181,7 @@ def _agree(key: str, size: int, other_key: str, other_size: int) -> None:
         raise ValueError(f"checkpoint does not fit: {key} is of width {size}, {other_key} of {other_size}")
 
 
-def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, int]:
+def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, Any]:
     """Read the text tower's shapes, or state OpenAI's where the checkpoint carries none."""
     tokens = state_dict.get(f"{TEXT_PREFIX}token_embedding.weight")
     if tokens is None:

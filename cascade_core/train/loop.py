@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.optim import AdamW
-from torch.utils.data import DataLoader
 
 from cascade_core.config import RunConfig
 from cascade_core.data.datasets import Batch
@@ -35,7 +34,7 @@ class StepReport:
 def train(
     segmentor: Segmentor,
     optimizer: AdamW,
-    batches: DataLoader[Batch],
+    batches: Iterable[Batch],
     *,
     config: RunConfig,
     supervision: Supervision,
