@@ -5,7 +5,7 @@ UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
-UV_INSTALL := $(BIN)/uv pip install $(if $(MAKE_TERMERR),,--quiet) --python $(BIN)/python --compile-bytecode
+UV_INSTALL := $(BIN)/uv pip install $(if $(MAKE_TERMERR),,--quiet) --python $(BIN)/python
 PYTEST_WORKERS ?= 2
 
 # The first of these that is a Python this project runs on; PYTHON=... names another.
@@ -15,6 +15,8 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# Every step is a process of its own: without cached bytecode each would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lint types contracts unit slow format lock mini-data data-push clean help
 

@@ -19,6 +19,7 @@ from cascade_core.recipes import recipe
 from components.artifacts import data_hash, input_hash
 from components.benchmark import BenchmarkRow, benchmark_row, markdown_table
 from components.progress import progress
+from pipelines.mini_page import PUBLISHED, page
 
 METHODS = (
     "zegclip",
@@ -30,9 +31,6 @@ METHODS = (
     "baseline",
     "linear",
 )
-PUBLISHED = ("zegclip", "cascade_clip")
-"""The methods that are also self-trained and put to the controls."""
-
 TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
 
 
@@ -200,37 +198,3 @@ _SETTINGS = (
 
 def _order(row: BenchmarkRow) -> tuple[int, int, int]:
     return _SETTINGS.index(row.setting), METHODS.index(row.method), row.seed
-
-
-def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int]) -> str:
-    """Lay out the table, the claims it bears on, and every self-trained seed."""
-    split, protocol = rows[0].split, rows[0].protocol
-    listed = ", ".join(str(seed) for seed in seeds)
-    single = [row for row in rows if row.setting.startswith("transductive")]
-    return "\n".join(
-        [
-            "# Mini benchmark: results",
-            "",
-            f"Made by `cascade-clip mini-results --seeds {listed.replace(' ', '')}` on the {split} pictures, protocol "
-            f"`{protocol}`. Mean ± sample standard deviation over seeds {listed}, in percent; "
-            "rows in [mini.json](mini.json).",
-            "",
-            markdown_table(rows),
-            "## Every self-trained seed",
-            "",
-            "A self-training can collapse; so each seed is shown.",
-            "",
-            "| method | setting | seed | pAcc | mIoU(S) | mIoU(U) | hIoU |",
-            "|---|---|--:|--:|--:|--:|--:|",
-            *(
-                f"| {row.method} | {row.setting} | {row.seed} | "
-                + " | ".join(
-                    "-" if value is None else f"{100 * value:.1f}"
-                    for value in (row.pAcc, row.miou_seen, row.miou_unseen, row.hiou)
-                )
-                + " |"
-                for row in single
-            ),
-            "",
-        ]
-    )
