@@ -7,14 +7,12 @@ from cascade_core.clip.weights import save_clip
 from cascade_core.files import write_json
 from cascade_core.mini.pretrain import (
     STAGES,
-    ZeroShotAccuracy,
     mini_clip_config,
     new_clip,
-    patch_accuracy,
     pretrain,
-    zero_shot_accuracy,
 )
 from cascade_core.mini.vocabulary import WORDS
+from cascade_core.mini.zero_shot import ZeroShotAccuracy, patch_accuracy, zero_shot_accuracy
 from components.progress import progress
 from components.tracking import tracked_step
 

@@ -15,6 +15,7 @@ from cascade_core.config import ClipConfig
 from cascade_core.files import new_folder, read_json
 from cascade_core.mini.vocabulary import WordTokenizer
 
+PUBLISHED_WEIGHTS = "'timm/vit_base_patch16_clip_224.openai' on the Hugging Face hub"
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 
 _OPENAI_RENAMES = (
@@ -47,7 +48,8 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
         if not (folder / name).is_file():
             raise ValueError(
                 f"CLIP weights {folder / name} are missing. For the mini benchmark run `dvc pull` or "
-                "`cascade-clip pretrain`; for a real CLIP see `cascade-clip import-clip --help`."
+                f"`cascade-clip pretrain`. For ViT-B/16 download open_clip_model.safetensors of {PUBLISHED_WEIGHTS} and run "
+                f"`cascade-clip import-clip open_clip_model.safetensors --out {folder}`."
             )
     clip = ClipModel(ClipConfig.model_validate_json((folder / CONFIG_FILE).read_text()))
     state = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS_FILE).items()}
@@ -91,8 +93,7 @@ def import_clip(weights: Path, config: ClipConfig, folder: Path) -> None:
     """
     if not weights.is_file():
         raise ValueError(
-            f"CLIP weights {weights} do not exist. They are published as 'timm/vit_base_patch16_clip_224.openai' "
-            "(open_clip_model.safetensors) on the Hugging Face hub: download that file and give its path."
+            f"CLIP weights {weights} do not exist: download open_clip_model.safetensors of {PUBLISHED_WEIGHTS} and give its path"
         )
     if weights.suffix == ".safetensors":
         state_dict = load_file(weights)

@@ -11,27 +11,23 @@ relationship descriptor relies.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
-from cascade_core.clip.text import Tokenizer, class_vectors
+from cascade_core.clip.text import Tokenizer
 from cascade_core.config import ClipConfig
 from cascade_core.mini import world
 from cascade_core.mini.captions import captions, names_in_view, some_of
 from cascade_core.mini.vocabulary import (
-    CLASS_TEMPLATES,
-    CLASSES,
     CONTEXT_LENGTH,
-    THINGS,
-    UNSEEN,
     mini_tokenizer,
 )
 
@@ -54,15 +50,6 @@ class PretrainReport:
     accuracy: float
     learning_rate: float
     logit_scale: float
-
-
-@dataclass(frozen=True)
-class ZeroShotAccuracy:
-    """Mean of the per-class accuracies (fractions) over seen and over unseen classes."""
-
-    seen: float
-    unseen: float
-    per_class: dict[str, float]
 
 
 def mini_clip_config() -> ClipConfig:
@@ -221,52 +208,6 @@ def pretrain(
     clip.eval()
 
 
-def zero_shot_accuracy(
-    clip: ClipModel, *, seed: int, num_pictures: int = 960, tokenizer: Tokenizer | None = None
-) -> ZeroShotAccuracy:
-    """Return top-1 over all thing classes on held-out pictures of single things."""
-    rng = np.random.default_rng([HELD_OUT_STREAM, seed, 0])
-    plan = world.plan_objects(rng, num_pictures)
-    pictures = world.render(rng, plan, size=clip.config.image_size)
-    vectors = class_vectors(clip.text, tokenizer or mini_tokenizer(), THINGS, CLASS_TEMPLATES)
-    scores = _in_batches(clip, pictures.images, patches=False) @ vectors.cpu().T
-    truth = np.array([THINGS.index(CLASSES[index]) for index in plan.things[:, 0]])
-    return _accuracy(scores.argmax(dim=-1).numpy(), truth, THINGS)
-
-
-def patch_accuracy(
-    clip: ClipModel,
-    *,
-    seed: int,
-    num_pictures: int = 300,
-    purity: float = 0.75,
-    tokenizer: Tokenizer | None = None,
-) -> ZeroShotAccuracy:
-    """Return how often a last-layer patch vector is nearest its class's text vector, over all classes.
-
-    A diagnostic of how ready the frozen tower is for segmentation, on held-out whole scenes; only
-    patches of which one class covers at least `purity` count. It never trains anything.
-    """
-    rng = np.random.default_rng([HELD_OUT_STREAM, seed, 1])
-    pictures = world.render(rng, world.plan_scenes(rng, num_pictures), size=world.SCENE_SIZE)
-    vectors = class_vectors(clip.text, tokenizer or mini_tokenizer(), CLASSES, CLASS_TEMPLATES)
-    scores = _in_batches(clip, pictures.images, patches=True) @ vectors.cpu().T
-    share, truth = _majority(pictures.labels, clip.config.patch_size)
-    pure = share >= purity
-    return _accuracy(scores.argmax(dim=-1).numpy()[pure], truth[pure], CLASSES)
-
-
-@torch.no_grad()
-def patch_vectors(
-    clip: ClipModel, images: Float[Tensor, "batch 3 height width"]
-) -> Float[Tensor, "batch patches embed"]:
-    """Return the last layer's patch tokens taken where CLIP takes its CLS token: `ln_post`, then `proj`."""
-    tokens, _ = clip.visual.embed(images)
-    for block in clip.visual.blocks:
-        tokens = block(tokens)
-    return clip.visual.ln_post(tokens[:, 1:]) @ clip.visual.proj
-
-
 def _batches(
     tokenize: Tokenizer, stage: Stage, *, seed: int
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch context"]]]:
@@ -283,46 +224,3 @@ def _batches(
             if step + 1 < stage.steps:
                 upcoming = pool.submit(draw)
             yield batch
-
-
-@torch.no_grad()
-def _in_batches(
-    clip: ClipModel,
-    images: UInt8[np.ndarray, "pictures height width 3"],
-    *,
-    patches: bool,
-    batch_size: int = 64,
-) -> Float[Tensor, "*rows embed"]:
-    device = clip.logit_scale.device
-    rows = []
-    for start in range(0, len(images), batch_size):
-        pixels = normalise(images[start : start + batch_size]).to(device)
-        vectors = patch_vectors(clip, pixels) if patches else clip.visual.encode_image(pixels)
-        rows.append(F.normalize(vectors, dim=-1).cpu())
-    return torch.cat(rows)
-
-
-def _majority(
-    labels: UInt8[np.ndarray, "pictures height width"], patch_size: int
-) -> tuple[Float32[np.ndarray, "pictures patches"], Int[np.ndarray, "pictures patches"]]:
-    """Return, per patch, the share of its most frequent class and that class."""
-    count, side = len(labels), labels.shape[1] // patch_size
-    cells = labels.reshape(count, side, patch_size, side, patch_size).transpose(0, 1, 3, 2, 4)
-    cells = cells.reshape(count, side * side, -1)
-    shares = np.stack(
-        [(cells == index).mean(axis=-1, dtype=np.float32) for index in range(len(CLASSES))], axis=-1
-    )
-    return shares.max(axis=-1), shares.argmax(axis=-1)
-
-
-def _accuracy(
-    predicted: Int[np.ndarray, " rows"], truth: Int[np.ndarray, " rows"], names: Sequence[str]
-) -> ZeroShotAccuracy:
-    per_class = {
-        name: float((predicted[truth == index] == index).mean())
-        for index, name in enumerate(names)
-        if (truth == index).any()
-    }
-    seen = [value for name, value in per_class.items() if name not in UNSEEN]
-    unseen = [value for name, value in per_class.items() if name in UNSEEN]
-    return ZeroShotAccuracy(float(np.mean(seen)), float(np.mean(unseen)), per_class)

@@ -19,12 +19,10 @@ from cascade_core.mini.pretrain import (
     mini_clip_config,
     new_clip,
     normalise,
-    patch_accuracy,
-    patch_vectors,
     pretrain,
-    zero_shot_accuracy,
 )
 from cascade_core.mini.vocabulary import CLASSES, THINGS
+from cascade_core.mini.zero_shot import patch_accuracy, patch_vectors, zero_shot_accuracy
 
 
 def short(*, steps: int, batch_size: int, stage: int = 0) -> Stage:
