@@ -105,8 +105,8 @@ def claims(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
         yield f"| {claim.text} | {measured} | {'yes' if better > worse else '**no**'} |"
 
 
-def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int]) -> str:
-    """Lay out the table, the claims it bears on, and every self-trained seed."""
+def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int], *, made_from: str) -> str:
+    """Lay out the table, the claims it bears on, and every self-trained seed; `made_from` names code and data."""
     split, protocol = rows[0].split, rows[0].protocol
     listed = ", ".join(str(seed) for seed in seeds)
     single = [row for row in rows if row.setting.startswith("transductive")]
@@ -116,7 +116,8 @@ def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int]) -> str:
             "",
             f"Made by `cascade-clip mini-results --seeds {listed.replace(' ', '')}` on the {split} pictures, protocol "
             f"`{protocol}`. Mean ± sample standard deviation over seeds {listed}, in percent; "
-            "rows in [mini.json](mini.json).",
+            "rows in [mini.json](mini.json). "
+            f"Made from {made_from}.",
             "",
             markdown_table(rows),
             "## What the papers claim, and what holds here",

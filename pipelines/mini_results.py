@@ -10,13 +10,14 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
 from cascade_core.files import new_file, write_json
 from cascade_core.recipes import recipe
-from components.artifacts import data_hash, input_hash
+from components.artifacts import data_hash, git_commit, input_hash
 from components.benchmark import BenchmarkRow, benchmark_row, markdown_table
 from components.progress import progress
 from pipelines.mini_page import PUBLISHED, page
@@ -98,13 +99,19 @@ def run(
     rows = sorted((row for listed in found.values() for row in listed), key=_order)
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
-        path.write_text(page(rows, seeds))
+        path.write_text(page(rows, seeds, made_from=_made_from(sources)))
     if readme is not None:
         before, after = _around_table(readme)
         head = [row for row in rows if row.method in PUBLISHED and not row.setting.startswith("control")]
         with new_file(readme) as path:
             path.write_text(f"{before}{TABLE_BEGIN}\n{markdown_table(head)}{TABLE_END}{after}")
     return rows
+
+
+def _made_from(sources: Sources) -> str:
+    """Name what decided the numbers, and where and when they were made."""
+    machine = f"{os.cpu_count()} CPU cores, {datetime.now(tz=UTC):%Y-%m-%d}"
+    return f"commit {git_commit() or 'unknown'}, data {data_hash(sources.prepared)[:12]}, on {machine}"
 
 
 def _around_table(readme: Path) -> tuple[str, str]:

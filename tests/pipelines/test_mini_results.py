@@ -52,7 +52,8 @@ def test_a_claim_holds_or_fails_by_its_sign() -> None:
 
 
 def test_the_page_shows_every_self_trained_seed() -> None:
-    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1])
+    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], made_from="commit x")
+    assert "Made from commit x." in text
     for method in PUBLISHED:
         for setting in ("transductive_oracle", "transductive_strict"):
             for seed in (0, 1):
