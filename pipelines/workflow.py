@@ -36,9 +36,14 @@ def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False
 
 
 def stage_environment() -> dict[str, str]:
-    """Give the environment for stages: this interpreter's commands on the path, and no telemetry."""
+    """Give the environment for stages: this interpreter's commands on the path, no telemetry, one thread.
+
+    The mini benchmark's tensors are too small for a second thread to pay, and two threads crawl where the
+    machine does other work; `OMP_NUM_THREADS` overrides it.
+    """
     here = str(Path(sys.executable).parent)
-    return {**os.environ, **QUIET, "PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)])}
+    path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
+    return {"OMP_NUM_THREADS": "1", **os.environ, **QUIET, "PATH": path}
 
 
 def tell_results(reports: Path = REPORTS) -> None:
