@@ -12,7 +12,7 @@ import yaml
 from pipelines.workflow import stage_environment
 
 REPOSITORY = Path(__file__).parents[2]
-GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
+LEFT_BY_A_RUN = "dvc.lock"
 
 FEW_ITERATIONS = {
     "train": {"iterations": 4, "batch_size": 4},
@@ -63,7 +63,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def copy_of_repository(target: Path) -> Workflow:
-    """Copy what a clone of the present state would hold, uncommitted files included, as a fresh repository."""
+    """Copy what a clone of the present state would hold, uncommitted files included, as a fresh repository.
+
+    What a run of the workflow left beside the sources does not come along: no clone has it. The copy has an
+    author of its own, without whom `dvc exp` makes no commit.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
@@ -73,11 +77,13 @@ def copy_of_repository(target: Path) -> Workflow:
     ).stdout
     for name in filter(None, listed.split("\0")):
         source = REPOSITORY / name
-        if source.is_file():
+        if source.is_file() and name != LEFT_BY_A_RUN:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
-    for command in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "a clone")):
-        subprocess.run([*GIT, *command], cwd=target, check=True, capture_output=True)
+    settings = {"user.name": "test", "user.email": "test@localhost", "commit.gpgsign": "false"}
+    commands: list[tuple[str, ...]] = [("init", "-q"), *(("config", *setting) for setting in settings.items())]
+    for command in (*commands, ("add", "-A"), ("commit", "-q", "-m", "a clone")):
+        subprocess.run(["git", *command], cwd=target, check=True, capture_output=True)
     return Workflow(target)
 
 
