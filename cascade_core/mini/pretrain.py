@@ -3,11 +3,12 @@
 The only training signal is the symmetric InfoNCE loss of CLIP (Radford et al.
 2021, figure 3). Pictures are a mixture of windows into scenes, single things
 and close-ups that one material fills: the close-ups and the small windows are
-what makes patch vectors, not only whole pictures, tell patterns apart. A last,
-shorter stage shows whole scenes at the size that segmentation uses, each captioned
-with some of what is in it, as CLIP's own training ended at a higher resolution: it
-teaches the global embedding which of several classes are present, on which the
-relationship descriptor relies.
+what makes patch vectors, not only whole pictures, tell patterns apart. Two later
+stages have the size that segmentation uses, as CLIP's own training ended at a higher
+resolution, and captions that name some of what is there: whole scenes first, which
+teach the global embedding which of several classes are present, on which the
+relationship descriptor relies; then scenes among single things and close-ups, which
+keep apart classes that share their colours.
 """
 
 import math
@@ -38,7 +39,9 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 PRETRAINING_STREAM, HELD_OUT_STREAM = 0, 1
 """First word of the seeds: no picture of one stream is ever drawn in another (see `voc_layout`)."""
 
-LARGEST_LOGIT_SCALE = 100.0
+LARGEST_LOGIT_SCALE = 7.0
+"""CLIP stops at 100. With 24 words that lets class vectors huddle by colour and still win every comparison;
+a soft softmax has to hold them apart, patterns too (`docs/results/choices.md` has the figures)."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,20 @@ def draw_scenes(rng: np.random.Generator, count: int) -> tuple[world.Pictures, l
     return pictures, captions(rng, some_of(rng, names_in_view(pictures.labels)))
 
 
+def draw_scenes_and_things(rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
+    """Draw half scenes, the rest single things and close-ups, each captioned with a random part of it."""
+    num_scenes, num_objects = count // 2, count // 4
+    plan = world.join(
+        [
+            world.plan_scenes(rng, num_scenes),
+            world.plan_objects(rng, num_objects),
+            world.plan_close_ups(rng, count - num_scenes - num_objects),
+        ]
+    )
+    pictures = world.render(rng, plan, size=world.SCENE_SIZE)
+    return pictures, captions(rng, some_of(rng, names_in_view(pictures.labels)))
+
+
 Draw = Callable[[np.random.Generator, int], tuple[world.Pictures, list[str]]]
 
 
@@ -129,7 +146,8 @@ class Stage:
 
 STAGES = (
     Stage("crops", 0, draw_crops, steps=2400, batch_size=96, lr=2e-3),
-    Stage("scenes", 1, draw_scenes, steps=500, batch_size=64, lr=1e-3),
+    Stage("scenes", 1, draw_scenes, steps=800, batch_size=64, lr=1e-3),
+    Stage("scenes and things", 2, draw_scenes_and_things, steps=1400, batch_size=64, lr=1e-3),
 )
 """What the shipped weights were made with."""
 

@@ -81,7 +81,10 @@ def copy_of_repository(target: Path) -> Workflow:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
     settings = {"user.name": "test", "user.email": "test@localhost", "commit.gpgsign": "false"}
-    commands: list[tuple[str, ...]] = [("init", "-q"), *(("config", *setting) for setting in settings.items())]
+    commands: list[tuple[str, ...]] = [
+        ("init", "-q"),
+        *(("config", *setting) for setting in settings.items()),
+    ]
     for command in (*commands, ("add", "-A"), ("commit", "-q", "-m", "a clone")):
         subprocess.run(["git", *command], cwd=target, check=True, capture_output=True)
     return Workflow(target)

@@ -9,6 +9,7 @@ import torch
 from cascade_core.config import DataConfig
 from cascade_core.mini.captions import names_in_view
 from cascade_core.mini.pretrain import (
+    LARGEST_LOGIT_SCALE,
     PIXEL_MEAN,
     PIXEL_STD,
     STAGES,
@@ -52,9 +53,8 @@ def test_the_seed_decides_the_training():
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_the_last_stage_sees_whole_scenes_with_part_of_their_classes_named():
-    draw = np.random.default_rng(0)
-    pictures, texts = STAGES[-1].draw(draw, 64)
+def test_the_second_stage_sees_whole_scenes_with_part_of_their_classes_named():
+    pictures, texts = STAGES[1].draw(np.random.default_rng(0), 64)
     assert pictures.images.shape[1:3] == (64, 64)
     shown = [len(named) for named in names_in_view(pictures.labels)]
     told = [sum(word in CLASSES for word in text.split()) for text in texts]
@@ -62,6 +62,21 @@ def test_the_last_stage_sees_whole_scenes_with_part_of_their_classes_named():
     assert sum(told) < 0.7 * sum(shown)
     clip = new_clip(mini_clip_config(), seed=0)
     assert len(list(pretrain(clip, short(steps=2, batch_size=8, stage=1), seed=0))) == 2
+
+
+def test_the_last_stage_sees_close_ups_and_single_things_among_scenes_of_the_same_size():
+    labels = STAGES[-1].draw(np.random.default_rng(0), 64)[0].labels
+    classes_per_picture = [len(np.unique(row)) for row in labels]
+    assert labels.shape == (64, 64, 64)
+    assert set(classes_per_picture[48:]) == {1} and set(classes_per_picture[32:48]) <= {1, 2}
+    assert max(classes_per_picture[:32]) >= 4
+
+
+def test_the_scale_of_the_logits_stays_below_its_bound():
+    clip = new_clip(mini_clip_config(), seed=0)
+    assert clip.logit_scale.exp() > LARGEST_LOGIT_SCALE
+    (report,) = pretrain(clip, short(steps=1, batch_size=8), seed=0)
+    assert report.logit_scale == pytest.approx(LARGEST_LOGIT_SCALE)
 
 
 def test_making_a_clip_leaves_the_global_generator_alone():
