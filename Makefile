@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Every step is a process of its own: without cached bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint types contracts unit slow format lock mini-data data-push clean help
+.PHONY: run test lint types contracts unit slow benchmark format lock mini-data data-push clean help
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -43,6 +43,9 @@ unit: $(STAMP) ## fast tests, the whole workflow in small among them
 
 slow: $(STAMP) ## the tests that `make test` leaves out, where their needs are met
 	$(BIN)/pytest -m "slow or gpu or real_data"
+
+benchmark: $(STAMP) ## rerun every recipe over seeds and compare with the last accepted results (half an hour)
+	$(BIN)/cascade-clip benchmark run
 
 format: $(STAMP) ## mend what can be mended of style
 	$(BIN)/ruff check --fix

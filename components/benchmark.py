@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -54,6 +55,18 @@ class BenchmarkRow(BaseModel):
         return self.protocol, self.split, self.method, self.setting
 
 
+class RerunRow(BenchmarkRow):
+    """A row that can be held against one of another day: its speed is also a multiple of a fixed network's.
+
+    None where that was not measured.
+    """
+
+    relative_speed: float | None = None
+
+
+Row = TypeVar("Row", bound=BenchmarkRow)
+
+
 class Summary(BaseModel):
     """Rows that differ in nothing but the seed: mean and sample deviation of each score over them."""
 
@@ -88,6 +101,11 @@ def benchmark_row(evaluation: Path, profile: Path) -> BenchmarkRow:
     Raises:
         ValueError: a file or field is missing, or the two are of different methods.
     """
+    return joined_row(BenchmarkRow, evaluation, profile)
+
+
+def joined_row(kind: type[Row], evaluation: Path, profile: Path) -> Row:
+    """Join an evaluate and a profile step's folders into a row of a kind, as `benchmark_row` does."""
     scores, speed = read_json(evaluation / SCORES_FILE), read_json(profile / PROFILE_FILE)
     if speed.get("method", scores.get("method")) != scores.get("method"):
         raise ValueError(
@@ -95,7 +113,7 @@ def benchmark_row(evaluation: Path, profile: Path) -> BenchmarkRow:
             f"{scores.get('method')!r}; give the profile of the evaluated method"
         )
     try:
-        return BenchmarkRow.model_validate({**speed, **scores})
+        return kind.model_validate({**speed, **scores})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from cascade_core.files import new_folder, read_json, write_json
@@ -30,10 +29,9 @@ from components.benchmark import (
     thousands,
 )
 from components.charts import Curve, line_chart
+from components.pages import COLOURS, filled
 
 BENCHMARK_FILE, PAGE_FILE, TABLE_FILE = "benchmark.json", "report.html", "table.md"
-TEMPLATES = Path(__file__).parent / "templates"
-COLOURS = ("#2563eb", "#d97706", "#0d9488", "#c026d3", "#65a30d", "#dc2626", "#64748b", "#7c3aed")
 PICTURE_QUALITY = 88
 
 
@@ -136,16 +134,10 @@ def _curve(folder: Path, colour: str) -> Curve:
 
 
 def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = [one.row for one in evaluated]
     table = summaries(rows)
-    return environment.get_template("report.html").render(
+    return filled(
+        "report.html",
         protocols=_distinct(row.protocol for row in rows),
         splits=_distinct(row.split for row in rows),
         seeds=_distinct(row.seed for row in rows),

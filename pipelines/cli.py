@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines.commands import data, models, pipeline, results
+from pipelines.commands import benchmark, data, models, pipeline, results
 
 USAGE_ERROR = 2
 CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
@@ -44,6 +44,10 @@ app = typer.Typer(
 )
 pipeline_app = typer.Typer(
     help="The same workflow as a Kubeflow pipeline.", no_args_is_help=True, rich_markup_mode=None
+)
+
+benchmark_app = typer.Typer(
+    help="Scheduled reruns: is anything worse than it was?", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -142,7 +146,18 @@ PIPELINE_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ),
 )
 
-for group, commands in ((app, COMMANDS), (pipeline_app, PIPELINE_COMMANDS)):
+BENCHMARK_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("run", benchmark.run, "cascade-clip benchmark run --recipe mini_zegclip --recipe mini_cascade_clip"),
+    ("history", benchmark.history, "cascade-clip benchmark history"),
+    ("accept", benchmark.accept, "cascade-clip benchmark accept 0123456789abcdef0123456789abcdef"),
+)
+
+for group, commands in (
+    (app, COMMANDS),
+    (pipeline_app, PIPELINE_COMMANDS),
+    (benchmark_app, BENCHMARK_COMMANDS),
+):
     for name, function, example in commands:
         group.command(name, cls=CascadeCommand, epilog=example)(function)
 app.add_typer(pipeline_app, name="pipeline")
+app.add_typer(benchmark_app, name="benchmark")

@@ -2,9 +2,10 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
+from cascade_core.profile.reference import BATCH as REFERENCE_BATCH
+from cascade_core.profile.reference import reference_network, reference_tokens
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Cost:
 
     `gmacs` are billions of multiply-adds for one picture, `gmacs_by_part` splits them into image tower,
     decoder and so on. Memory is what the process held at most beyond what it held before, in MiB.
+    `relative_speed` is `images_per_second` over the reference network's, timed in turns with the model.
     """
 
     image_size: int
@@ -40,6 +44,7 @@ class Cost:
     gmacs_by_part: dict[str, float]
     speeds: tuple[Speed, ...]
     images_per_second: float
+    relative_speed: float
     peak_memory_mib: float
     device: str
     threads: int
@@ -86,21 +91,20 @@ def measure(
     parts = multiply_adds(segmentor, image_size=image_size, num_classes=len(class_vectors))
     segmentor = segmentor.to(device).eval()
     vectors = class_vectors.to(device)
+    reference, tokens = reference_network(device), reference_tokens(device)
     baseline = _memory(device, reset=True)
     peak = baseline
-    speeds = []
+    speeds, reference_times = [], []
     for batch_size in batch_sizes:
         images = torch.zeros(batch_size, 3, image_size, image_size, device=device)
         times = []
         for _ in range(repeats + 1):
-            began = time.perf_counter()
-            segmentor(images, vectors)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - began)
+            times.append(_seconds(partial(segmentor, images, vectors), device))
             peak = max(peak, _memory(device))
+            reference_times.append(_seconds(partial(reference, tokens), device))
         median = statistics.median(times[1:])
         speeds.append(Speed(batch_size, 1e3 * median, batch_size / median))
+    images_per_second = max(speed.images_per_second for speed in speeds)
     return Cost(
         image_size=image_size,
         num_classes=len(class_vectors),
@@ -109,11 +113,20 @@ def measure(
         gmacs=parts.pop("total"),
         gmacs_by_part=parts,
         speeds=tuple(speeds),
-        images_per_second=max(speed.images_per_second for speed in speeds),
+        images_per_second=images_per_second,
+        relative_speed=images_per_second * statistics.median(reference_times[1:]) / REFERENCE_BATCH,
         peak_memory_mib=peak - baseline,
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         threads=torch.get_num_threads(),
     )
+
+
+def _seconds(call: Callable[[], object], device: torch.device) -> float:
+    began = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
 
 
 def _memory(device: torch.device, *, reset: bool = False) -> float:

@@ -97,8 +97,9 @@ def mini_results(
 ) -> None:
     """Make the mini benchmark's table over seeds."""
     from pipelines import mini_results
+    from pipelines.chains import Sources
 
-    sources = mini_results.Sources(
+    sources = Sources(
         prepared=outputs / "prepared", splits=outputs / "splits", text=outputs / "text", clip=clip
     )
     mini_results.run(

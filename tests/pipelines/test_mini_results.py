@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from components.benchmark import BenchmarkRow
+from pipelines.chains import Sources
 from pipelines.mini_page import CLAIMS, claims, page
-from pipelines.mini_results import METHODS, PUBLISHED, TABLE_BEGIN, TABLE_END, Sources, chains, run
+from pipelines.mini_results import METHODS, PUBLISHED, TABLE_BEGIN, TABLE_END, chains, run
 
 
 def row(method: str, setting: str, seed: int, unseen: float) -> BenchmarkRow:
@@ -37,11 +38,12 @@ def every_row(*, with_descriptor: float, without: float) -> list[BenchmarkRow]:
 
 
 def test_every_method_is_trained_with_every_seed_and_the_published_ones_also_on_a_random_tower() -> None:
-    wanted = chains([0, 1, 2])
+    sources = Sources(*(Path(name) for name in ("prepared", "splits", "text", "clip")))
+    wanted = chains([0, 1, 2], sources)
     assert len(set(wanted)) == len(wanted) == 3 * (len(METHODS) + len(PUBLISHED))
-    plain = {(chain.method, chain.seed) for chain in wanted if not chain.random_tower}
-    assert plain == {(method, seed) for method in METHODS for seed in (0, 1, 2)}
-    assert {chain.method for chain in wanted if chain.random_tower} == set(PUBLISHED)
+    plain = {(chain.recipe, chain.seed) for chain in wanted if not chain.random_tower}
+    assert plain == {(f"mini_{method}", seed) for method in METHODS for seed in (0, 1, 2)}
+    assert {chain.recipe for chain in wanted if chain.random_tower} == {f"mini_{m}" for m in PUBLISHED}
 
 
 def test_a_claim_holds_or_fails_by_its_sign() -> None:

@@ -1,0 +1,106 @@
+"""Benchmark results in MLflow: every rerun is a run of one experiment, the accepted ones are what counts as good."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from cascade_core.files import read_json
+from components.benchmark import RerunRow
+from components.tracking import experiment_id, open_store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT, ROWS_FILE = "benchmark", "benchmark.json"
+ACCEPTED, OUTCOME = "accepted", "outcome"
+PAGE = 1000
+_ROWS = TypeAdapter(tuple[RerunRow, ...])
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One rerun of the benchmark as MLflow keeps it."""
+
+    run_id: str
+    when: datetime
+    commit: str | None
+    outcome: str
+    accepted: bool
+    rows: tuple[RerunRow, ...]
+
+
+def history() -> list[Recorded]:
+    """Give every rerun that ended well, the oldest first.
+
+    Raises:
+        ValueError: the store cannot be opened, or a rerun's rows do not read.
+    """
+    client = open_store()
+    found: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment_id(client, EXPERIMENT)],
+            filter_string="attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time ASC"],
+            max_results=PAGE,
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token:
+            return [_recorded(client, run) for run in found]
+
+
+def last_accepted(reruns: Sequence[Recorded]) -> Recorded | None:
+    """Give the latest accepted one of `reruns`, or None before the first."""
+    return next((rerun for rerun in reversed(reruns) if rerun.accepted), None)
+
+
+def accept(run_id: str) -> Recorded:
+    """Make a recorded rerun the one that later ones are compared with; return it.
+
+    Raises:
+        ValueError: no rerun that ended well has this id.
+    """
+    known = history()
+    chosen = next((rerun for rerun in known if rerun.run_id == run_id), None)
+    if chosen is None:
+        listed = ", ".join(rerun.run_id for rerun in known[-5:]) or "none"
+        raise ValueError(f"no benchmark rerun has the id {run_id!r}; the latest are {listed}")
+    client = open_store()
+    # The newest start time wins, so acceptance is taken from those that came after.
+    for rerun in known:
+        if rerun.accepted and rerun.when > chosen.when:
+            client.set_tag(rerun.run_id, ACCEPTED, "false")
+    client.set_tag(run_id, ACCEPTED, "true")
+    return chosen
+
+
+def _recorded(client: "MlflowClient", run: "Run") -> Recorded:
+    tags = run.data.tags
+    return Recorded(
+        run_id=run.info.run_id,
+        when=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
+        commit=tags.get("git_commit"),
+        outcome=tags.get(OUTCOME, ""),
+        accepted=tags.get(ACCEPTED) == "true",
+        rows=_rows(client, run.info.run_id),
+    )
+
+
+def _rows(client: "MlflowClient", run_id: str) -> tuple[RerunRow, ...]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(client.download_artifacts(run_id, ROWS_FILE, scratch))
+        try:
+            return _ROWS.validate_python(read_json(path))
+        except ValidationError as error:
+            raise ValueError(
+                f"{ROWS_FILE} of benchmark rerun {run_id}: {error.errors()[0]['msg']}; delete that run"
+            ) from error

@@ -1,0 +1,149 @@
+"""Step: compare fresh benchmark results with the accepted ones, record them, and say what got worse."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cascade_core.files import new_folder, write_json
+from components.accepted import ACCEPTED, EXPERIMENT, OUTCOME, ROWS_FILE, Recorded, history, last_accepted
+from components.artifacts import git_commit, write_manifest
+from components.benchmark import METHOD_NAMES, SETTING_NAMES, RerunRow, joined_row
+from components.charts import Curve, line_chart
+from components.pages import COLOURS, filled
+from components.regression import METRICS, SPEED, Change, Run, Thresholds, centres, compare, outcome
+from components.tracking import tracked_step
+
+log = logging.getLogger(__name__)
+
+PAGE_FILE, CHANGES_FILE = "benchmark.html", "comparison.json"
+LATEST = 30
+"""Reruns that a trend shows at most."""
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """How a rerun came out, what changed, and where its page lies; `run_id` is its run in MLflow."""
+
+    outcome: str
+    changes: tuple[Change, ...]
+    compared_with: str | None
+    run_id: str | None
+    page: Path
+
+
+def run(
+    *,
+    evaluations: Sequence[Path],
+    profiles: Sequence[Path],
+    thresholds: Mapping[str, Any],
+    out: Path,
+    accept: bool = False,
+) -> Rerun:
+    """Compare evaluations (each with the profile at its place in `profiles`) with the last accepted results.
+
+    Only methods that were rerun are compared. The first rerun of all is accepted by itself, since there is
+    nothing to hold it against; a later one only if `accept`, so that small losses cannot add up unseen.
+    `out` gets `benchmark.json`, `comparison.json` and the page `benchmark.html`; MLflow gets the same in one
+    run of the experiment "benchmark".
+
+    Raises:
+        ValueError: a folder or threshold is wrong, nothing is given, or MLflow cannot be reached.
+    """
+    limits = Thresholds.read(thresholds, source="benchmark.thresholds")
+    if not evaluations or len(evaluations) != len(profiles):
+        raise ValueError(
+            f"{len(evaluations)} evaluations and {len(profiles)} profiles; give at least one, and as many of both"
+        )
+    rows = [joined_row(RerunRow, *folders) for folders in zip(evaluations, profiles, strict=True)]
+    earlier = history()
+    accepted = last_accepted(earlier)
+    changes = compare(rows, _of_same_methods(rows, accepted), limits)
+    verdict = outcome(changes) if accepted else "first"
+    taken = accept or accepted is None
+    with tracked_step(
+        "benchmark",
+        protocol=EXPERIMENT,
+        parameters=limits.model_dump(),
+        tags={OUTCOME: verdict, ACCEPTED: taken},
+    ) as tracker:
+        tracker.metrics(_named(rows))
+        with new_folder(out) as working:
+            write_json(working / ROWS_FILE, [row.model_dump(mode="json") for row in rows])
+            write_json(working / CHANGES_FILE, [change.model_dump(mode="json") for change in changes])
+            page = _page(rows, changes, earlier, accepted, verdict)
+            (working / PAGE_FILE).write_text(page)
+            inputs = {f"{i:03d}-{path.name}": path for i, path in enumerate((*evaluations, *profiles))}
+            write_manifest(working, step="benchmark", inputs=inputs, parameters=limits.model_dump())
+        for name in (ROWS_FILE, CHANGES_FILE, PAGE_FILE):
+            tracker.file(out / name)
+        # "true" and "false" as texts, the way `accept` writes them.
+        tracker.tags({ACCEPTED: str(taken).lower()})
+    compared_with = accepted.run_id if accepted else None
+    return Rerun(verdict, tuple(changes), compared_with, tracker.run_id, out / PAGE_FILE)
+
+
+def _of_same_methods(rows: Sequence[RerunRow], accepted: Recorded | None) -> list[RerunRow]:
+    if accepted is None:
+        return []
+    wanted = {(row.protocol, row.split, row.method) for row in rows}
+    return [row for row in accepted.rows if (row.protocol, row.split, row.method) in wanted]
+
+
+def _named(rows: Sequence[RerunRow]) -> dict[str, float]:
+    """Name every metric `protocol.method.setting.score`."""
+    return {
+        f"{protocol}.{method}.{setting}.{metric}": value
+        for (protocol, _, method, setting), values in centres(rows).items()
+        for metric, value in values.items()
+    }
+
+
+def _page(
+    rows: Sequence[RerunRow],
+    changes: Sequence[Change],
+    earlier: Sequence[Recorded],
+    accepted: Recorded | None,
+    verdict: str,
+) -> str:
+    reruns = [*(rerun.rows for rerun in earlier), tuple(rows)][-LATEST:]
+    shown = list(dict.fromkeys(row.run for row in rows))
+    return filled(
+        "benchmark.html",
+        verdict=verdict,
+        accepted=accepted,
+        commit=git_commit(),
+        changes=changes,
+        metrics=METRICS,
+        speed=SPEED,
+        title=_title,
+        num_reruns=len(reruns),
+        charts={metric: _trend(reruns, shown, metric, title) for metric, title in METRICS.items()},
+        curves=[(_title(run), COLOURS[i % len(COLOURS)]) for i, run in enumerate(shown)],
+        seeds=sorted({row.seed for row in rows}),
+    )
+
+
+def _title(run: Run) -> str:
+    protocol, split, method, setting = run
+    named = METHOD_NAMES.get(method, method), SETTING_NAMES.get(setting, setting)
+    return f"{', '.join(named)} ({protocol}, {split})"
+
+
+def _trend(reruns: Sequence[Sequence[RerunRow]], shown: Sequence[Run], metric: str, title: str) -> str:
+    """Draw a metric of every run over the reruns, one curve a run."""
+    known = [centres(rows) for rows in reruns]
+    curves = [
+        Curve(
+            _title(run),
+            tuple(
+                (float(place), values[run][metric])
+                for place, values in enumerate(known, start=1)
+                if metric in values.get(run, {})
+            ),
+            COLOURS[i % len(COLOURS)],
+        )
+        for i, run in enumerate(shown)
+    ]
+    return line_chart(curves, x_title="rerun", y_title=title)

@@ -1,0 +1,92 @@
+"""Reruns of the benchmark in MLflow: the first is accepted, later ones are held against what was accepted."""
+
+from pathlib import Path
+
+import pytest
+
+from cascade_core.files import read_json, write_json
+from components import accepted, benchmark_rerun
+from components.benchmark_rerun import Rerun
+
+THRESHOLDS = {
+    "max_drop": {"pAcc": 0.03, "miou_seen": 0.03, "miou_unseen": 0.05, "hiou": 0.04},
+    "max_slowdown": 0.3,
+    "num_deviations": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("MLFLOW_TRACKING_URI", "CASCADE_TRACKING"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def rerun(folder: Path, *, seen: float = 0.6, speed: float = 3.0, accept: bool = False) -> Rerun:
+    evaluations, profiles = [], []
+    for seed in (0, 1):
+        scores = {"method": "zegclip", "setting": "inductive", "split": "test", "protocol": "mini-18-6"}
+        # Seeds lie a hundredth apart.
+        scores |= {
+            "seed": seed,
+            "pAcc": 0.8,
+            "miou_seen": seen + seed / 100,
+            "miou_unseen": 0.4,
+            "hiou": 0.48,
+        }
+        cost = {"method": "zegclip", "trainable_params": 9, "gmacs": 0.5}
+        cost |= {"images_per_second": 30.0, "relative_speed": speed}
+        evaluations.append(folder / f"evaluate-{seed}")
+        profiles.append(folder / f"profile-{seed}")
+        write_json(evaluations[-1] / "scores.json", scores)
+        write_json(profiles[-1] / "profile.json", cost)
+    return benchmark_rerun.run(
+        evaluations=evaluations, profiles=profiles, thresholds=THRESHOLDS, out=folder / "out", accept=accept
+    )
+
+
+def test_a_loss_is_told_against_what_was_accepted_until_it_is_accepted_itself(tmp_path: Path) -> None:
+    first = rerun(tmp_path / "first")
+    again = rerun(tmp_path / "again")
+    worse = rerun(tmp_path / "worse", seen=0.0)
+    assert (first.outcome, again.outcome, worse.outcome) == ("first", "no change", "regressed")
+    assert first.compared_with is None and again.compared_with == worse.compared_with == first.run_id
+    (lost,) = [change for change in worse.changes if change.verdict != "no change"]
+    assert lost.told().startswith("mini-18-6 test zegclip inductive: mIoU(S) regressed, 0.50 against 60.50")
+
+    assert worse.run_id is not None
+    accepted.accept(worse.run_id)
+    assert rerun(tmp_path / "after", seen=0.0).outcome == "no change"
+    assert first.run_id is not None
+    accepted.accept(first.run_id)
+    assert rerun(tmp_path / "back").compared_with == first.run_id
+    assert [one.outcome for one in accepted.history()] == [
+        *("first", "no change", "regressed"),
+        *("no change", "no change"),
+    ]
+
+
+def test_its_folder_and_its_run_hold_rows_changes_and_page(tmp_path: Path) -> None:
+    rerun(tmp_path / "first")
+    found = rerun(tmp_path / "slow", speed=1.0)
+    out = tmp_path / "slow" / "out"
+    assert len(read_json(out / "benchmark.json")) == 2
+    assert {"metric": "relative_speed", "verdict": "regressed"}.items() <= read_json(out / "comparison.json")[
+        -1
+    ].items()
+    page = found.page.read_text()
+    assert 'class="text regressed">regressed' in page and page.count("<svg") == 5
+    recorded = accepted.history()[-1]
+    assert (recorded.run_id, recorded.accepted, len(recorded.rows)) == (found.run_id, False, 2)
+
+
+def test_an_unknown_rerun_cannot_be_accepted(tmp_path: Path) -> None:
+    first = rerun(tmp_path / "first")
+    with pytest.raises(ValueError, match=f"no benchmark rerun has the id 'x'; the latest are {first.run_id}"):
+        accepted.accept("x")
+
+
+def test_evaluations_without_profiles_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 evaluations and 0 profiles"):
+        benchmark_rerun.run(evaluations=[tmp_path], profiles=[], thresholds=THRESHOLDS, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
