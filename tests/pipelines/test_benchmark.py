@@ -1,0 +1,64 @@
+"""What a benchmark rerun is asked to do: a plan from a file, checked before any training."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.benchmark import BenchmarkPlan, run
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def _plan(tmp_path: Path, **changes: object) -> Path:
+    section = yaml.safe_load(PARAMS.read_text())["benchmark"] | changes
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"benchmark": section}))
+    return tmp_path / "params.yaml"
+
+
+def test_the_projects_own_plan_reads() -> None:
+    plan = BenchmarkPlan.read(PARAMS)
+    assert plan.seeds == (0, 1, 2)
+    assert plan.datasets["mini"].protocol == "mini-18-6"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seeds": []}, r"params.yaml: benchmark.seeds: .*at least 1"),
+        (
+            {"self_training": "both"},
+            r"params.yaml: benchmark.self_training: .*'oracle' or 'strict'.*got 'both'",
+        ),
+        ({"dataset": {}}, r"params.yaml: benchmark.dataset: "),
+    ],
+)
+def test_a_plan_that_cannot_be_names_file_and_field(
+    tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        BenchmarkPlan.read(_plan(tmp_path, **changes))
+
+
+def test_a_file_without_the_section_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    with pytest.raises(ValueError, match="section benchmark is missing"):
+        BenchmarkPlan.read(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "recipes", "told"),
+    [
+        ({}, ("mini_zegclp",), "unknown recipe 'mini_zegclp'"),
+        ({}, ("zegclip_voc12",), "no data set at hand for zegclip_voc12"),
+        ({"datasets": {}}, (), "no data set of benchmark.datasets is at hand"),
+        ({"thresholds": {}}, (), "benchmark.thresholds: max_drop"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before_anything_is_written(
+    tmp_path: Path, changes: dict[str, object], recipes: tuple[str, ...], told: str
+) -> None:
+    plan = BenchmarkPlan.read(_plan(tmp_path, **changes))
+    with pytest.raises(ValueError, match=told):
+        run(plan=plan, out=tmp_path / "out", recipes=recipes)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,50 @@
+"""A benchmark rerun through the command line: nothing changed, then something planted is caught."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.commands.benchmark import REGRESSED
+from tests.workflow.conftest import Workflow
+
+# At a few iterations scores are tiny, so the drop that is let pass must be, too.
+SMALL = {"pAcc": 0.001, "miou_seen": 0.001, "miou_unseen": 0.001, "hiou": 0.001}
+
+
+@pytest.fixture
+def parameters(workflow: Workflow, tmp_path: Path) -> Path:
+    parameters = yaml.safe_load((workflow.root / "params.yaml").read_text())
+    parameters["benchmark"] |= {"seeds": [0], "split": "val", "self_trained": []}
+    parameters["benchmark"]["thresholds"] |= {"max_drop": SMALL, "max_slowdown": 0.9}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(parameters))
+    return tmp_path / "params.yaml"
+
+
+def _rerun(workflow: Workflow, parameters: Path, *arguments: str) -> tuple[int, str]:
+    store = f"sqlite:///{parameters.parent / 'mlflow.db'}"
+    few = ("--set", "train.iterations=20", "--recipe", "mini_zegclip", "--params", str(parameters))
+    done = subprocess.run(
+        ["cascade-clip", "benchmark", "run", *few, *arguments],
+        cwd=workflow.root,
+        env={**workflow.environment(), "MLFLOW_TRACKING_URI": store},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_unchanged_code_changes_nothing_and_a_planted_loss_is_caught(
+    workflow: Workflow, parameters: Path, tmp_path: Path
+) -> None:
+    status, told = _rerun(workflow, parameters, "--out", str(tmp_path / "first"))
+    assert (status, "benchmark: first" in told) == (0, True), told
+    status, told = _rerun(workflow, parameters, "--out", str(tmp_path / "again"))
+    assert (status, "benchmark: no change" in told) == (0, True), told
+    planted = ("--set", "evaluate.seen_penalty=1", "--out", str(tmp_path / "planted"))
+    status, told = _rerun(workflow, parameters, *planted)
+    assert status == REGRESSED, told
+    assert "mini-18-6 val zegclip inductive: mIoU(S) regressed, 0.00 against" in told
+    assert (tmp_path / "planted" / "report" / "benchmark.html").is_file()
