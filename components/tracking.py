@@ -155,6 +155,16 @@ def tracked_step(
     tracker.client.set_terminated(tracker.run_id)
 
 
+def require_store(purpose: str) -> None:
+    """Refuse to go on where tracking is off.
+
+    Raises:
+        ValueError: it is; `purpose` says what would have needed it.
+    """
+    if os.environ.get(SWITCH_VARIABLE) == "off":
+        raise ValueError(f"{SWITCH_VARIABLE}=off leaves no registry to {purpose} in; unset it")
+
+
 def tracking_uri() -> str:
     """Give the store's address: the environment's, or a sqlite file in `mlruns` of the working folder."""
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{(STORE_FOLDER / 'mlflow.db').absolute()}"
@@ -178,7 +188,7 @@ def open_store() -> "MlflowClient":
     # Models are logged and loaded through module functions, which know no client.
     mlflow.set_tracking_uri(uri)
     try:
-        with _alone(uri):
+        with alone(uri):
             client = mlflow.MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except Exception as error:
@@ -229,8 +239,12 @@ def _open_run(protocol: str, tags: dict[str, object]) -> MlflowTracker:
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Keep other processes from opening the same sqlite file: MLflow makes its tables without a lock."""
+def alone(uri: str) -> Iterator[None]:
+    """Keep other processes from what must not be done twice at once on the same sqlite file.
+
+    MLflow makes its tables without a lock, and has no "move this alias only if it is still there". Any other
+    store is left to its own transactions.
+    """
     file = _sqlite_file(uri)
     if file is None:
         yield

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines.commands import data, models, pipeline, results
+from pipelines.commands import data, models, pipeline, registry, results
 
 USAGE_ERROR = 2
 CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
@@ -44,6 +44,10 @@ app = typer.Typer(
 )
 pipeline_app = typer.Typer(
     help="The same workflow as a Kubeflow pipeline.", no_args_is_help=True, rich_markup_mode=None
+)
+
+models_app = typer.Typer(
+    help="Registered models and their champions.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -108,6 +112,11 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
         "cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
     ),
     (
+        "gate",
+        registry.gate,
+        "cascade-clip gate --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/gate",
+    ),
+    (
         "register",
         results.register,
         "cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
@@ -142,7 +151,15 @@ PIPELINE_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ),
 )
 
-for group, commands in ((app, COMMANDS), (pipeline_app, PIPELINE_COMMANDS)):
+MODELS_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("list", registry.list_models, "cascade-clip models list"),
+    ("show", registry.show, "cascade-clip models show mini-18-6-cascade_clip"),
+    ("promote", registry.promote, "cascade-clip models promote mini-18-6-cascade_clip 2"),
+    ("rollback", registry.rollback, "cascade-clip models rollback mini-18-6-cascade_clip"),
+)
+
+for group, commands in ((app, COMMANDS), (pipeline_app, PIPELINE_COMMANDS), (models_app, MODELS_COMMANDS)):
     for name, function, example in commands:
         group.command(name, cls=CascadeCommand, epilog=example)(function)
 app.add_typer(pipeline_app, name="pipeline")
+app.add_typer(models_app, name="models")
