@@ -14,7 +14,8 @@ from cascade_core.files import new_folder, read_json, write_json
 from components import registry
 from components.artifacts import write_manifest
 from components.benchmark import SCORES_FILE
-from components.tracking import open_store, require_store, tracked_step
+from components.store import open_store, require_store
+from components.tracking import tracked_step
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +72,11 @@ def run(*, evaluation: Path, out: Path, name: str | None = None, margins: Margin
     Raises:
         ValueError: the folder is not of an evaluate step, or tracking is off.
     """
-    require_store("decide about a champion")
+    require_store("ask about champions")
     candidate, method = read_scored(evaluation), str(read_json(evaluation / SCORES_FILE).get("method"))
     name = name or f"{candidate.protocol}-{method}"
     tags = {"split": candidate.split, "data_hash": candidate.data_hash}
-    with tracked_step("gate", protocol=candidate.protocol, method=method, tags=tags) as tracker:
+    with tracked_step("gate", protocol=candidate.protocol, method=method, tags=tags, out=out) as tracker:
         champion = registry.champion(open_store(), name)
         decision = decide(name, candidate, champion, margins or Margins())
         tracker.tags({"promote": decision.promote, "reason": decision.reason})

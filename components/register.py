@@ -21,7 +21,8 @@ from cascade_core.train.checkpoint import MANIFEST_FILE, MODEL_FILE, CheckpointM
 from components import gate, model_card, registry
 from components.artifacts import git_commit, write_manifest
 from components.benchmark import BenchmarkRow, benchmark_row
-from components.tracking import MlflowTracker, require_store, tracked_step
+from components.store import require_store
+from components.tracking import MlflowTracker, tracked_step
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,7 +84,7 @@ def run(
         ValueError: a folder is not of the step it should be, the evaluation is of another run than the
             checkpoint, the decision is about another model, or tracking is off.
     """
-    require_store("register")
+    require_store("register in")
     manifest = load_manifest(checkpoint)
     row, scored = benchmark_row(evaluation, profile), gate.read_scored(evaluation)
     _check_same_run(manifest, row, evaluation)

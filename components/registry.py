@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from components.tracking import alone
+from components.store import alone
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

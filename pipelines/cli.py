@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines.commands import data, models, pipeline, registry, results
+from pipelines.commands import data, models, pipeline, registry, results, storage
 
 USAGE_ERROR = 2
 CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
@@ -121,6 +121,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
         results.register,
         "cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
     ),
+    ("fetch", storage.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
+    ("store", storage.store, "cascade-clip store reports s3://bucket/reports"),
+    ("replay", registry.replay, "cascade-clip replay outputs"),
     (
         "report",
         results.report,

@@ -56,7 +56,7 @@ def list_models(
 ) -> None:
     """List registered versions, champions marked."""
     from components import registry
-    from components.tracking import open_store
+    from components.store import open_store
 
     client = open_store()
     names = registry.model_names(client) if name is None else [name]
@@ -74,7 +74,7 @@ def show(
 ) -> None:
     """Show one version: its tags and its model card."""
     from components import registry
-    from components.tracking import open_store
+    from components.store import open_store
 
     client = open_store()
     line = registry.history(client, name)
@@ -100,7 +100,7 @@ def promote(
 ) -> None:
     """Make a version the champion, whatever the gate says."""
     from components import registry
-    from components.tracking import open_store
+    from components.store import open_store
 
     client = open_store()
     held = registry.champion(client, name)
@@ -115,13 +115,26 @@ def promote(
 def rollback(name: ModelName) -> None:
     """Return to the champion before the present one."""
     from components import registry
-    from components.tracking import open_store
+    from components.store import open_store
 
     try:
         found = registry.roll_back(open_store(), name)
     except registry.ChampionMovedError as error:
         raise ValueError(f"{error}; somebody else promotes at this moment: look, then try again") from error
     print(f"{name}: version {found.number} is champion again")
+
+
+def replay(
+    folder: Annotated[Path, typer.Argument(help="A spool, or any folder with spools below.")],
+) -> None:
+    """Tell MLflow what steps spooled while it was away.
+
+    May be called again: nothing is added twice.
+    """
+    from components import spool
+
+    done = spool.replay(folder)
+    print(f"told {done.calls} calls about {done.runs} runs; the spools may be deleted now")
 
 
 def margins(min_hiou_gain: float | None, max_seen_drop: float | None) -> "Margins":
