@@ -1,5 +1,6 @@
 """Writing so that nothing is ever half there: a temporary name beside the target, then a rename."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -15,13 +16,17 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder that becomes `target` when the block ends well, replacing what stood there.
 
     If the block raises, `target` stays as it was.
+
+    Raises:
+        ValueError: the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         # mkdtemp's folders are private; outputs are meant to be read.
         working.chmod(0o755)
-        yield working
+        with _room_for(target):
+            yield working
         old = working.with_name(f"{working.name}.old")
         if target.exists():
             target.rename(old)
@@ -33,14 +38,34 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Give a path to write to that becomes `target` when the block ends well."""
+    """Give a path to write to that becomes `target` when the block ends well.
+
+    Raises:
+        ValueError: the disk is full.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     working = target.with_name(f".{target.name}.partial")
     try:
-        yield working
+        with _room_for(target):
+            yield working
         working.replace(target)
     finally:
         working.unlink(missing_ok=True)
+
+
+@contextmanager
+def _room_for(target: Path) -> Iterator[None]:
+    """Tell a full disk in one sentence; any other error goes on as it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or target
+        raise ValueError(
+            f"{target} could not be written: no space left for {where}; what stood there is untouched. "
+            "Free some space, or write elsewhere"
+        ) from error
 
 
 def write_json(target: Path, content: Any) -> None:

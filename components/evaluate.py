@@ -98,6 +98,7 @@ def run(
             seed=config.seed,
             parameters={"split": split, "seen_penalty": penalty, "checkpoint_iteration": manifest.iteration},
             tags={"data_hash": data_hash(prepared), "split": split},
+            out=out,
         ) as tracker,
         new_folder(out) as folder,
     ):

@@ -40,7 +40,7 @@ def run(*, seed: int, out: Path, steps: int | None = None) -> Pretrained:
     settings = {
         stage.name: {"steps": stage.steps, "batch_size": stage.batch_size, "lr": stage.lr} for stage in stages
     }
-    with tracked_step("pretrain", protocol="mini-18-6", seed=seed, parameters=settings) as tracker:
+    with tracked_step("pretrain", protocol="mini-18-6", seed=seed, parameters=settings, out=out) as tracker:
         before = 0
         for stage in stages:
             with progress(f"pretrain tiny CLIP on {stage.name}", stage.steps) as bar:

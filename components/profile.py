@@ -34,6 +34,7 @@ def run(*, checkpoint: Path, text: Path, out: Path, batch_sizes: tuple[int, ...]
             protocol=config.data.protocol,
             seed=config.seed,
             parameters={"batch_sizes": list(batch_sizes), "image_size": config.model.image_size},
+            out=out,
         ) as tracker,
         new_folder(out) as folder,
     ):

@@ -1,24 +1,28 @@
-"""Step: put a trained model into MLflow's registry as a new version, and make the best one champion.
+"""Step: put a trained model into MLflow's registry as a new version; the gate says whether it becomes champion.
 
 A registered model is named `<protocol>-<method>`; its versions are the settings and seeds it was trained
 with, told apart by tags. `models:/<name>@champion` always loads the best version so far.
 """
 
 import logging
-import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from cascade_core.clip.text_tower import copy_text_tower
 from cascade_core.files import new_folder, write_json
 from cascade_core.train.checkpoint import MANIFEST_FILE, MODEL_FILE, CheckpointManifest, load_manifest
+from components import gate, model_card, registry
 from components.artifacts import git_commit, write_manifest
 from components.benchmark import BenchmarkRow, benchmark_row
-from components.tracking import SWITCH_VARIABLE, MlflowTracker, tracked_step
+from components.store import require_store
+from components.tracking import MlflowTracker, tracked_step
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,9 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHAMPION = "champion"
-COMPARABLE = ("protocol", "split")
-"""Scores of versions that differ in one of these tags say nothing about each other."""
+ATTEMPTS = 5
+"""How often a decision is taken anew because somebody else promoted in between."""
 
 REQUIREMENTS = (
     "cascade-clip-workflow",
@@ -46,11 +49,12 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True)
 class Registered:
-    """A version in the registry, and whether it is its model's champion now."""
+    """A version in the registry, whether it became its model's champion, and why (not)."""
 
     name: str
     version: int
     champion: bool
+    reason: str
 
     @property
     def uri(self) -> str:
@@ -59,26 +63,34 @@ class Registered:
 
 
 def run(
-    *, checkpoint: Path, clip: Path, evaluation: Path, profile: Path, out: Path, name: str | None = None
+    *,
+    checkpoint: Path,
+    clip: Path,
+    evaluation: Path,
+    profile: Path,
+    out: Path,
+    name: str | None = None,
+    decision: Path | None = None,
+    margins: gate.Margins | None = None,
 ) -> Registered:
     """Register a checkpoint with its scores and speed; `out` gets `model.json`, which says as what.
 
-    The version becomes champion if there is none, or if its hIoU is at least the champion's on the same
-    protocol and split. `name` defaults to `<protocol>-<method>`.
+    Every candidate becomes a version, with signature, input example and model card; the gate says whether it
+    also becomes champion. `decision` is the folder of a gate step that was asked before: a no stands, and a
+    yes holds for the champion it was given about, so that it is asked again where that has changed. Without,
+    the gate is asked now, with `margins`. `name` defaults to `<protocol>-<method>`.
 
     Raises:
         ValueError: a folder is not of the step it should be, the evaluation is of another run than the
-            checkpoint, or tracking is off.
+            checkpoint, the decision is about another model, or tracking is off.
     """
-    if os.environ.get(SWITCH_VARIABLE) == "off":
-        raise ValueError(f"{SWITCH_VARIABLE}=off leaves no registry to register in; unset it")
+    require_store("register in")
     manifest = load_manifest(checkpoint)
-    row = benchmark_row(evaluation, profile)
+    row, scored = benchmark_row(evaluation, profile), gate.read_scored(evaluation)
     _check_same_run(manifest, row, evaluation)
     name = name or f"{row.protocol}-{row.method}"
-    tags: dict[str, Any] = {"split": row.split}
-    if data_hash := manifest.provenance.get("data_hash"):
-        tags["data_hash"] = data_hash
+    asked = None if decision is None else _asked(decision, name)
+    tags = {"split": row.split, "data_hash": scored.data_hash, "num_pictures": scored.num_pictures}
     with tracked_step(
         "register",
         protocol=row.protocol,
@@ -89,19 +101,90 @@ def run(
         tags=tags,
     ) as tracker:
         assert isinstance(tracker, MlflowTracker)
-        values = row.model_dump(exclude_none=True)
+        client, values = tracker.client, row.model_dump(exclude_none=True)
         tracker.metrics({key: value for key, value in values.items() if isinstance(value, float)})
-        model = _log_model(manifest, checkpoint, clip, run_id=tracker.run_id)
-        version = _new_version(tracker.client, name, model, {**values, **tags, "git_commit": git_commit()})
-        champion = _promote(tracker.client, name, version, row)
-        registered = Registered(name, version, champion)
-        tracker.tags({"registered_model": registered.uri, "champion": champion})
+        others = _other_seeds(client, name, row, scored)
+        card = model_card.model_card(manifest, row, others=others, data_hash=scored.data_hash)
+        model = _log_model(manifest, checkpoint, clip, card, run_id=tracker.run_id)
+        facts = {
+            **values,
+            **tags,
+            "trained_on": manifest.provenance.get("data_hash"),
+            "git_commit": git_commit(),
+        }
+        version = _new_version(client, name, model, facts, card)
+        decided = _settle(client, name, version, scored, asked, margins or gate.Margins())
+        registered = Registered(name, version, decided.promote, decided.reason)
+        tracker.tags(
+            {"registered_model": registered.uri, "champion": decided.promote, "reason": decided.reason}
+        )
     with new_folder(out) as working:
-        content = {"name": name, "version": version, "champion": champion, "uri": registered.uri}
-        write_json(working / "model.json", content)
+        content = {"name": name, "version": version, "champion": decided.promote, "uri": registered.uri}
+        write_json(working / "model.json", {**content, "reason": decided.reason})
         inputs = {"checkpoint": checkpoint, "clip": clip, "evaluation": evaluation, "profile": profile}
-        write_manifest(working, step="register", inputs=inputs, parameters={"name": name})
+        parameters = {"name": name, **decided.margins.model_dump()}
+        write_manifest(working, step="register", inputs=inputs, parameters=parameters)
     return registered
+
+
+def _asked(folder: Path, name: str) -> gate.Decision:
+    found = gate.read_decision(folder)
+    if found.name != name:
+        raise ValueError(
+            f"{folder / gate.DECISION_FILE}: name is {found.name!r}, the model is registered as {name!r}; "
+            "give the gate step the same name"
+        )
+    return found
+
+
+def _settle(
+    client: "MlflowClient",
+    name: str,
+    version: int,
+    scored: gate.Scored,
+    asked: gate.Decision | None,
+    margins: gate.Margins,
+) -> gate.Decision:
+    """Promote the version if the gate says so of whoever is champion at that moment, and say what came of it."""
+    if asked is not None and not asked.promote:
+        return asked
+    for _ in range(ATTEMPTS):
+        held = registry.champion(client, name)
+        decided = gate.decide(name, scored, held, asked.margins if asked else margins)
+        log.info("%s, version %d: %s", name, version, decided.reason)
+        if not decided.promote:
+            return decided
+        try:
+            registry.promote(client, name, version, expected=decided.champion, reason=decided.reason)
+        except registry.ChampionMovedError as error:
+            log.info("%s; deciding again", error)
+            continue
+        return decided
+    reason = f"the champion changed {ATTEMPTS} times while this was decided; promote by hand after a look"
+    return decided.model_copy(update={"promote": False, "reason": reason})
+
+
+def _other_seeds(
+    client: "MlflowClient", name: str, row: BenchmarkRow, scored: gate.Scored
+) -> Sequence[BenchmarkRow]:
+    """Give the newest row of each other seed that was trained and measured in the same way."""
+    if name not in registry.model_names(client):
+        return ()
+    rows: dict[int, BenchmarkRow] = {}
+    for version in registry.versions(client, name):
+        if all(version.tags.get(key) == str(getattr(scored, key)) for key in gate.COMPARABLE):
+            other = _row(version.tags)
+            if other is not None and other.run == row.run and other.seed != row.seed:
+                rows.setdefault(other.seed, other)
+    return tuple(rows.values())
+
+
+def _row(tags: Mapping[str, str]) -> BenchmarkRow | None:
+    """Give the row a version's tags hold; None of a version that was not made by this step."""
+    try:
+        return BenchmarkRow.model_validate({"miou_seen": None, "miou_unseen": None, "hiou": None, **tags})
+    except ValidationError:
+        return None
 
 
 def _check_same_run(manifest: CheckpointManifest, row: BenchmarkRow, evaluation: Path) -> None:
@@ -117,8 +200,10 @@ def _check_same_run(manifest: CheckpointManifest, row: BenchmarkRow, evaluation:
             )
 
 
-def _log_model(manifest: CheckpointManifest, checkpoint: Path, clip: Path, *, run_id: str) -> "ModelInfo":
-    """Store code, weights, signature and an example as a model of the run."""
+def _log_model(
+    manifest: CheckpointManifest, checkpoint: Path, clip: Path, card: str, *, run_id: str
+) -> "ModelInfo":
+    """Store code, weights, signature, model card and an example as a model of the run."""
     import mlflow
 
     from components import registered_model
@@ -130,18 +215,22 @@ def _log_model(manifest: CheckpointManifest, checkpoint: Path, clip: Path, *, ru
         for file in (MODEL_FILE, MANIFEST_FILE):
             shutil.copyfile(checkpoint / file, weights / file)
         copy_text_tower(clip, text)
+        card_file = Path(scratch, model_card.FILE)
+        card_file.write_text(card)
         with mlflow.start_run(run_id=run_id):
             return mlflow.pyfunc.log_model(
                 name=config.method,
                 python_model=registered_model.__file__,
-                artifacts={path.name: str(path) for path in (weights, text)},
+                artifacts={path.name: str(path) for path in (weights, text, card_file)},
                 signature=registered_model.SIGNATURE,
                 input_example=registered_model.example(config.data.crop_size, manifest.classes[:2]),
                 pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
             )
 
 
-def _new_version(client: "MlflowClient", name: str, model: "ModelInfo", tags: dict[str, Any]) -> int:
+def _new_version(
+    client: "MlflowClient", name: str, model: "ModelInfo", tags: Mapping[str, Any], card: str
+) -> int:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
@@ -154,29 +243,11 @@ def _new_version(client: "MlflowClient", name: str, model: "ModelInfo", tags: di
             raise
     texts = {key: str(value) for key, value in tags.items() if value is not None}
     version = client.create_model_version(
-        name, model.model_uri, run_id=model.run_id, tags=texts, model_id=model.model_id
+        name,
+        model.model_uri,
+        run_id=model.run_id,
+        tags=texts,
+        model_id=model.model_id,
+        description=model_card.described(card),
     )
     return int(version.version)
-
-
-def _promote(client: "MlflowClient", name: str, version: int, row: BenchmarkRow) -> bool:
-    """Give the version the champion's alias if it earns it, and say so."""
-    alias = client.get_registered_model(name).aliases.get(CHAMPION)
-    if alias is not None:
-        tags = client.get_model_version(name, alias).tags
-        differing = [key for key in COMPARABLE if tags.get(key) != getattr(row, key)]
-        if differing:
-            log.info("%s: version %d differs from the champion in %s", name, version, ", ".join(differing))
-            return False
-        if _score(row.model_dump()) < _score(tags):
-            log.info("%s: version %d scores below the champion, version %s", name, version, alias)
-            return False
-    client.set_registered_model_alias(name, CHAMPION, str(version))
-    log.info("%s: version %d is champion", name, version)
-    return True
-
-
-def _score(values: dict[str, Any]) -> float:
-    """Give hIoU, or mIoU where no class is unseen."""
-    score = values.get("hiou")
-    return float(score if score is not None else values["miou_seen"])

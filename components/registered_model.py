@@ -3,10 +3,14 @@
 It takes pictures (base64 of any image file) with the class names to look for, and gives label maps. Weights
 come as safetensors beside it, so that loading a model unpickles nothing; the code that runs them is this
 package, which the place that loads a model must have installed.
+
+A served model takes what strangers post: size is read from a picture's header before a pixel is decoded, and
+every refusal is an answer of the 4xx kind that says which row is wrong and why.
 """
 
 import base64
 import binascii
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,20 +19,37 @@ import mlflow
 import numpy as np
 import pandas as pd
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
+from PIL import Image
 
 from cascade_core.data.pictures import decode_image
-from cascade_core.predict import Segmenter
+from cascade_core.data.transforms import short_side_size
+from cascade_core.predict import MAX_LABELS, Segmenter
 
 CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
 """Names of the two folders that go with the code."""
+
+MAX_PIXELS = 50_000_000
+"""Of a picture as posted, and as the model sees it once its short side is resized; a 50-megapixel photograph."""
+MAX_ROWS = 64
+MAX_NAME = 200
+"""Characters of a class name."""
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "image"), ColSpec(Array(DataType.string), "labels")]),
     outputs=Schema([ColSpec(AnyType(), "label_map"), ColSpec(Array(DataType.string), "labels")]),
 )
+
+
+class RefusedInputError(MlflowException, ValueError):  # type: ignore[misc, unused-ignore]
+    """What was given cannot be segmented: a `ValueError` to callers in Python, status 400 to those over HTTP."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
 
 
 class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
@@ -46,18 +67,69 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
         """Give `label_map` (uint8, height x width) and its class names `labels` for each row.
 
         Raises:
-            ValueError: naming the row: its image is no picture in base64, or its labels are unusable.
+            RefusedInputError: naming the row: its image is no picture in base64 or a too large one, or its
+                labels are unusable; or there are too many rows.
         """
+        if not 0 < len(model_input) <= MAX_ROWS:
+            raise RefusedInputError(f"{len(model_input)} rows given; a call takes 1 to {MAX_ROWS} pictures")
         rows = zip(model_input["image"], model_input["labels"], strict=True)
         return [self._row(f"row {number}", image, labels) for number, (image, labels) in enumerate(rows)]
 
     def _row(self, where: str, image: str, labels: Sequence[str]) -> dict[str, Any]:
         try:
-            content = base64.b64decode(image, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ValueError(f"{where}: image is not base64 ({error}); encode the bytes of a file") from error
-        segmentation = self.segmenter.segment(decode_image(content, f"{where}, image"), list(labels))
+            _check_labels(labels)
+            content = _decoded(image)
+            self._check_size(content)
+            picture = decode_image(content, "posted image")
+            segmentation = self.segmenter.segment(picture, list(labels))
+        except ValueError as error:
+            raise RefusedInputError(f"{where}: {error}") from error
         return {"label_map": segmentation.label_map, "labels": list(segmentation.labels)}
+
+    def _check_size(self, content: bytes) -> None:
+        """Refuse decompression bombs, and slivers that resizing would blow up."""
+        width, height = _size(content)
+        short_side = self.segmenter.manifest.config.evaluate.short_side
+        seen = (height, width) if short_side is None else short_side_size((height, width), short_side)
+        if max(width * height, seen[0] * seen[1]) > MAX_PIXELS:
+            raise ValueError(
+                f"image has {width} x {height} pixels, {seen[1]} x {seen[0]} as the model sees it; at most "
+                f"{MAX_PIXELS:,} are taken: scale it down, or cut it"
+            )
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    """Refuse what would cost work before `checked_labels` gets to see it, or would fill an answer with itself."""
+    if not 0 < len(labels) <= MAX_LABELS:
+        raise ValueError(f"{len(labels)} labels given; a label map takes 1 to {MAX_LABELS} class names")
+    longest = max(len(label) for label in labels)
+    if longest > MAX_NAME:
+        raise ValueError(f"a label has {longest} characters; a class name has at most {MAX_NAME}")
+
+
+def _decoded(image: object) -> bytes:
+    if not isinstance(image, str):  # MLflow lets any object pass for a string of the signature
+        raise ValueError(f"image is a {type(image).__name__}, not text; encode the bytes of a file as base64")
+    try:
+        return base64.b64decode(image, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"image is not base64 ({error}); encode the bytes of a file") from error
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return picture.size
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise ValueError(
+            f"image cannot be decoded as a picture ({error}); encode a whole image file"
+        ) from error
 
 
 def request(picture: bytes, labels: Sequence[str]) -> dict[str, Any]:
@@ -67,10 +139,6 @@ def request(picture: bytes, labels: Sequence[str]) -> dict[str, Any]:
 
 def example(size: int, labels: Sequence[str]) -> pd.DataFrame:
     """Give a row with a plain grey picture, as MLflow keeps one beside each model."""
-    import io
-
-    from PIL import Image
-
     content = io.BytesIO()
     Image.fromarray(np.full((size, size, 3), 128, dtype=np.uint8)).save(content, format="PNG")
     return pd.DataFrame([request(content.getvalue(), labels)])

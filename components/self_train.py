@@ -67,6 +67,7 @@ def run(
         seed=config.seed,
         parameters=config.model_dump(mode="json"),
         tags={"data_hash": data_hash(prepared)},
+        out=out,
     ) as tracker:
         with unfinished_folder(out, resume=resume) as working:
             fit(job, working, tracker=tracker, resume=resume)

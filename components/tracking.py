@@ -1,33 +1,59 @@
 """What a step tells MLflow: parameters, metrics over time, tables, pictures, data hash and commit, as one run.
 
-The store is a sqlite file below the working folder unless `MLFLOW_TRACKING_URI` names another one;
-`CASCADE_TRACKING=off` tracks nothing. MLflow is imported when a run opens: it costs seconds, and stays away
-from whatever only reads or computes.
+A store that goes away in the middle does not stop a step: what it has to tell is spooled beside its results
+(`components/spool.py`) and the step ends well, with a warning.
 """
 
-import fcntl
 import logging
-import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.artifacts import git_commit
+from components import spool
+from components.pipeline_run import PARENT_TAG, parent_run, surroundings
+from components.store import (
+    SWITCH_VARIABLE,
+    URI_VARIABLE,
+    alone,
+    experiment_id,
+    first_line,
+    open_store,
+    require_store,
+    tracking_off,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
-STORE_FOLDER = Path("mlruns")
-URI_VARIABLE, SWITCH_VARIABLE = "MLFLOW_TRACKING_URI", "CASCADE_TRACKING"
+__all__ = [
+    "SWITCH_VARIABLE",
+    "URI_VARIABLE",
+    "MlflowTracker",
+    "StepTracker",
+    "alone",
+    "experiment_id",
+    "flattened",
+    "open_store",
+    "require_store",
+    "tracked_step",
+    "tracking_uri",
+]
 
-# What one call to the store may hold (MLflow's own limits: 1000 metrics, 100 parameters, 6000 characters).
-METRIC_BATCH, PARAMETER_BATCH, VALUE_LENGTH = 500, 100, 6000
-FLUSH_SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+VALUE_LENGTH = 6000
+"""Characters of a value that MLflow keeps."""
+
+FLUSH_SECONDS, FLUSH_POINTS = 5.0, 500
 """Metrics wait this long at most, so that a running training can be watched."""
+
+MEASURED_STEPS = ("train", "self_train", "pretrain")
+"""Steps whose use of processor, memory and GPU is recorded; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL says how often."""
 
 
 class StepTracker:
@@ -58,56 +84,72 @@ class StepTracker:
 
 
 class MlflowTracker(StepTracker):
-    """A step's record in MLflow: one run, written in batches."""
+    """A step's record in MLflow: one run, written in batches; spooled into a folder once the store is lost."""
 
-    def __init__(self, client: "MlflowClient", run_id: str) -> None:
+    def __init__(self, client: "MlflowClient", run_id: str, spool_folder: Path | None = None) -> None:
         self.client = client
         self.run_id: str = run_id
-        self._waiting: list[Metric] = []
+        self.spool = None if spool_folder is None else spool.Spool(spool_folder)
+        self.lost = False
+        self._waiting: list[tuple[str, str, int, int]] = []
         self._flushed = time.monotonic()
 
     def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
-        self._waiting += [Metric(name, float(value), now, step) for name, value in values.items()]
-        if len(self._waiting) >= METRIC_BATCH or time.monotonic() - self._flushed > FLUSH_SECONDS:
+        # As text: JSON knows no NaN.
+        self._waiting += [(name, str(float(value)), now, step) for name, value in values.items()]
+        if len(self._waiting) >= FLUSH_POINTS or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
     def tags(self, values: Mapping[str, object]) -> None:
-        from mlflow.entities import RunTag
-
-        named = [RunTag(name, str(value)[:VALUE_LENGTH]) for name, value in values.items()]
-        self.client.log_batch(self.run_id, tags=named)
-
-    def table(self, table: "pd.DataFrame", name: str) -> None:
-        self.client.log_text(self.run_id, table.to_csv(index=False), name)
-
-    def file(self, path: Path, *, below: str | None = None) -> None:
-        self.client.log_artifact(self.run_id, str(path), below)
-
-    def folder(self, path: Path, *, below: str | None = None) -> None:
-        self.client.log_artifacts(self.run_id, str(path), below)
-
-    def dataset(self, name: str, data_hash: str, *, source: str) -> None:
-        from mlflow.entities import Dataset, DatasetInput
-
-        entity = Dataset(name=name, digest=data_hash[:36], source_type="local", source=source)
-        self.client.log_inputs(self.run_id, [DatasetInput(entity)])
-
-    def flush(self) -> None:
-        for first in range(0, len(self._waiting), METRIC_BATCH):
-            self.client.log_batch(self.run_id, metrics=self._waiting[first : first + METRIC_BATCH])
-        self._waiting = []
-        self._flushed = time.monotonic()
+        self._tell("tags", values=_texts(values))
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Note the parameters, nested ones under dotted names."""
-        from mlflow.entities import Param
+        self._tell("parameters", values=_texts(flattened(values)))
 
-        named = [Param(name, str(value)[:VALUE_LENGTH]) for name, value in flattened(values).items()]
-        for first in range(0, len(named), PARAMETER_BATCH):
-            self.client.log_batch(self.run_id, params=named[first : first + PARAMETER_BATCH])
+    def table(self, table: "pd.DataFrame", name: str) -> None:
+        self._tell("text", text=table.to_csv(index=False), name=name)
+
+    def file(self, path: Path, *, below: str | None = None) -> None:
+        self._tell("file", path=str(path.absolute()), below=below)
+
+    def folder(self, path: Path, *, below: str | None = None) -> None:
+        self._tell("folder", path=str(path.absolute()), below=below)
+
+    def dataset(self, name: str, data_hash: str, *, source: str) -> None:
+        self._tell("dataset", name=name, digest=data_hash[:36], source_type="local", source=source)
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._tell("metrics", points=self._waiting)
+        self._waiting = []
+        self._flushed = time.monotonic()
+
+    def end(self, status: str = "FINISHED") -> None:
+        """End the run."""
+        self.flush()
+        self._tell("end", status=status, time=int(time.time() * 1000))
+
+    def _tell(self, kind: str, **content: Any) -> None:
+        """Make a call, or spool it: from the first one lost on, so that a dead store costs its retries once."""
+        call = spool.Call(self.run_id, kind, content)
+        if not self.lost:
+            try:
+                spool.make(self.client, call, base=Path())
+                return
+            except Exception as error:
+                if self.spool is None or not spool.lost(error):
+                    raise
+                self.lost = True
+                log.warning(
+                    "the MLflow store at %s is lost (%s); the step goes on and keeps in %s what it has to tell",
+                    tracking_uri(),
+                    first_line(error),
+                    self.spool.folder,
+                )
+        assert self.spool is not None
+        self.spool.add(call)
 
 
 @contextmanager
@@ -120,91 +162,43 @@ def tracked_step(
     seed: int | None = None,
     parameters: Mapping[str, Any] | None = None,
     tags: Mapping[str, object] | None = None,
+    out: Path | None = None,
 ) -> Iterator[StepTracker]:
     """Open a run of `step` in the protocol's experiment; it ends with the block.
 
-    The git commit becomes a tag by itself; a tag `data_hash` is also noted as the data set that was read.
-    A block that raises leaves a run marked FAILED (KILLED on Ctrl-C) whose tag `error` says why; the error
-    goes on to the caller.
+    Commit, Kubeflow run and image become tags by themselves, as does the parent run there may be; a tag
+    `data_hash` is also noted as the data set that was read. A block that raises leaves a run marked FAILED
+    (KILLED on Ctrl-C) whose tag `error` says why; the error goes on to the caller.
+
+    `out` is the folder the step writes: if the store goes away after the run was opened, what is left to
+    tell is spooled beside it, told after all if the store is back at the end, else put into it with a
+    warning that names the command to tell it later. Without `out` a lost store ends the step.
 
     Raises:
-        ValueError: the store cannot be opened; the message names its address.
+        ValueError: the store cannot be opened, or is lost and there is no `out`; the message names its address.
     """
-    if os.environ.get(SWITCH_VARIABLE) == "off":
+    if tracking_off():
         yield StepTracker()
         return
     known: dict[str, object] = {"step": step, "protocol": protocol, "method": method, "setting": setting}
-    known |= {"seed": seed, "git_commit": git_commit()} | dict(tags or {})
-    tracker = _open_run(protocol, {name: value for name, value in known.items() if value is not None})
+    known |= {"seed": seed, **surroundings()} | dict(tags or {})
+    tracker = _open_run(protocol, {name: value for name, value in known.items() if value is not None}, out)
     try:
         tracker.parameters(parameters or {})
         if data_hash := known.get("data_hash"):
             tracker.dataset(protocol, str(data_hash), source=protocol)
-        yield tracker
-        tracker.flush()
+        with _system_metrics(tracker, step):
+            yield tracker
+        tracker.end()
     except BaseException as error:
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        try:
-            tracker.flush()
-            tracker.tags({"error": f"{type(error).__name__}: {error}"})
-            tracker.client.set_terminated(tracker.run_id, status)
-        except Exception:
-            # The step's own error is the one to tell, also where the store went away with it.
-            logging.getLogger(__name__).warning("run %s could not be marked %s", tracker.run_id, status)
+        _mark(tracker, error)
+        if _store_failed(error):
+            raise ValueError(
+                f"the MLflow store at {tracking_uri()} was lost in step {step} ({first_line(error)}); "
+                "see that it runs, and run the step again"
+            ) from error
         raise
-    tracker.client.set_terminated(tracker.run_id)
-
-
-def tracking_uri() -> str:
-    """Give the store's address: the environment's, or a sqlite file in `mlruns` of the working folder."""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{(STORE_FOLDER / 'mlflow.db').absolute()}"
-
-
-def open_store() -> "MlflowClient":
-    """Connect to the store, making a sqlite one that does not exist yet.
-
-    Raises:
-        ValueError: it cannot be opened.
-    """
-    uri = tracking_uri()
-    # Set before the import, which reads them: nothing is sent home, and a dead server is told in seconds.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Models are logged and loaded through module functions, which know no client.
-    mlflow.set_tracking_uri(uri)
-    try:
-        with _alone(uri):
-            client = mlflow.MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-    except Exception as error:
-        raise ValueError(
-            f"the MLflow store at {uri} cannot be opened ({_first_line(error)}); start it, set {URI_VARIABLE} "
-            f"to one that runs, or {SWITCH_VARIABLE}=off to do without"
-        ) from error
-    return client
-
-
-def experiment_id(client: "MlflowClient", name: str) -> str:
-    """Give the id of the experiment of this name, made or brought back from deletion if need be."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri))
-        except MlflowException:
-            # Another process may have made it in between.
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return found.experiment_id
+    _settle(tracker, out)
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
@@ -218,39 +212,66 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _open_run(protocol: str, tags: dict[str, object]) -> MlflowTracker:
+def _open_run(protocol: str, tags: dict[str, object], out: Path | None) -> MlflowTracker:
     client = open_store()
     named = [str(tags[key]) for key in ("step", "method", "setting") if key in tags]
     commit = {"mlflow.source.git.commit": tags["git_commit"]} if "git_commit" in tags else {}
     origin = {"mlflow.source.name": f"cascade-clip {tags['step']}", "mlflow.source.type": "JOB"}
-    texts = {name: str(value)[:VALUE_LENGTH] for name, value in {**tags, **commit, **origin}.items()}
+    parent = parent_run(client, protocol)
+    nested = {PARENT_TAG: parent} if parent else {}
+    texts = _texts({**tags, **commit, **origin, **nested})
     run = client.create_run(experiment_id(client, protocol), tags=texts, run_name=" ".join(named))
-    return MlflowTracker(client, run.info.run_id)
+    aside = None if out is None else out.with_name(f".{out.name}.spool")
+    return MlflowTracker(client, run.info.run_id, aside)
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Keep other processes from opening the same sqlite file: MLflow makes its tables without a lock."""
-    file = _sqlite_file(uri)
-    if file is None:
+def _system_metrics(tracker: MlflowTracker, step: str) -> Iterator[None]:
+    if step not in MEASURED_STEPS:
         yield
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_name(f".{file.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(tracker.run_id, tracking_uri=tracker.client.tracking_uri)
+    monitor.start()
+    try:
         yield
+    finally:
+        monitor.finish()
 
 
-def _sqlite_file(uri: str) -> Path | None:
-    scheme = "sqlite:///"
-    return Path(uri.removeprefix(scheme)).absolute() if uri.startswith(scheme) else None
+def _mark(tracker: MlflowTracker, error: BaseException) -> None:
+    status = "FAILED" if isinstance(error, Exception) else "KILLED"
+    try:
+        tracker.tags({"error": f"{type(error).__name__}: {error}"})
+        tracker.end(status)
+    except Exception:
+        # The step's own error is the one to tell, also where the store went away with it.
+        log.warning("run %s could not be marked %s", tracker.run_id, status)
 
 
-def _artifact_location(uri: str) -> str | None:
-    """Keep artifacts beside a sqlite file; any other store knows where its own belong."""
-    file = _sqlite_file(uri)
-    return (file.parent / "artifacts").as_uri() if file else None
+def _store_failed(error: BaseException) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and spool.lost(error)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _settle(tracker: MlflowTracker, out: Path | None) -> None:
+    """Tell what was spooled if the store is back, else leave it in the step's folder and say so."""
+    if not tracker.lost:
+        return
+    assert tracker.spool is not None and out is not None
+    try:
+        spool.replay(tracker.spool.folder)
+    except ValueError as error:
+        kept = out / spool.FOLDER if out.is_dir() else tracker.spool.folder
+        if kept != tracker.spool.folder:
+            shutil.move(tracker.spool.folder, kept)
+        log.warning("%s\nthe step ended well; once the store is back: cascade-clip replay %s", error, kept)
+        return
+    shutil.rmtree(tracker.spool.folder)
+    log.warning("the MLflow store is back: all that was kept for it has been told")
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value)[:VALUE_LENGTH] for name, value in values.items()}

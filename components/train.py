@@ -69,6 +69,7 @@ def run(
         seed=seed,
         parameters=config.model_dump(mode="json"),
         tags={"data_hash": data_hash(prepared)},
+        out=out,
     ) as tracker:
         with unfinished_folder(out, resume=resume) as working:
             fit(job, working, tracker=tracker, resume=resume, snapshot_at=config.self_train_start)

@@ -2,13 +2,12 @@
 
 import logging
 import sys
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines.commands import benchmark, data, models, pipeline, results
+from pipelines.commands.table import GROUPS
 
 USAGE_ERROR = 2
 CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
@@ -34,24 +33,29 @@ class CascadeCommand(TyperCommand):
         formatter.write(f"\nExample:\n  {self.epilog}\n")
 
 
-app = typer.Typer(
-    cls=CascadeGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"max_content_width": 110},
-)
-pipeline_app = typer.Typer(
-    help="The same workflow as a Kubeflow pipeline.", no_args_is_help=True, rich_markup_mode=None
-)
+def _app() -> typer.Typer:
+    """Put the groups together, each in the one that the words before its own name."""
+    apps: dict[tuple[str, ...], typer.Typer] = {}
+    for group in GROUPS:
+        if group.path:
+            app = typer.Typer(help=group.help, no_args_is_help=True, rich_markup_mode=None)
+            apps[group.path[:-1]].add_typer(app, name=group.path[-1])
+        else:
+            app = typer.Typer(
+                cls=CascadeGroup,
+                no_args_is_help=True,
+                add_completion=False,
+                pretty_exceptions_enable=False,
+                rich_markup_mode=None,
+                context_settings={"max_content_width": 110},
+            )
+            app.callback()(main)
+        apps[group.path] = app
+        for name, function, example in group.commands:
+            app.command(name, cls=CascadeCommand, epilog=example)(function)
+    return apps[()]
 
-benchmark_app = typer.Typer(
-    help="Scheduled reruns: is anything worse than it was?", no_args_is_help=True, rich_markup_mode=None
-)
 
-
-@app.callback()
 def main(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Tell details, and the trace of every error.")
@@ -64,100 +68,4 @@ def main(
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def run(
-    targets: Annotated[
-        list[str] | None, typer.Argument(help="Stages to run, with what they need; all if none.")
-    ] = None,
-    pull: Annotated[bool, typer.Option(help="Fetch missing data from the DVC remote.")] = True,
-    force: Annotated[bool, typer.Option(help="Run stages that did not change, too.")] = False,
-) -> None:
-    """Run what changed of the whole workflow, tell results."""
-    from pipelines import workflow
-
-    workflow.repro(targets or (), pull=pull, force=force)
-    workflow.tell_results()
-
-
-COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("run", run, "cascade-clip run"),
-    (
-        "prepare",
-        data.prepare,
-        "cascade-clip prepare --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
-    ),
-    ("splits", data.splits, "cascade-clip splits --protocol mini-18-6"),
-    (
-        "text-vectors",
-        data.text_vectors,
-        "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
-    ),
-    (
-        "train",
-        models.train,
-        "cascade-clip train --recipe mini_zegclip --clip data/mini/clip --out local_outputs/train",
-    ),
-    (
-        "self-train",
-        models.self_train,
-        "cascade-clip self-train --trained outputs/train/zegclip --out local_outputs/self_train",
-    ),
-    (
-        "evaluate",
-        models.evaluate,
-        "cascade-clip evaluate --checkpoint outputs/train/zegclip/final --split val --out local_outputs/evaluate",
-    ),
-    (
-        "profile",
-        models.profile,
-        "cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
-    ),
-    (
-        "register",
-        results.register,
-        "cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
-    ),
-    (
-        "report",
-        results.report,
-        "cascade-clip report --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/report",
-    ),
-    (
-        "predict",
-        results.predict,
-        'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
-    ),
-    ("mini-results", results.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
-    ("mini-data", data.mini_data, "cascade-clip mini-data --out local_outputs/world"),
-    ("pretrain", data.pretrain, "cascade-clip pretrain --out local_outputs/clip"),
-    (
-        "import-clip",
-        data.import_clip,
-        "cascade-clip import-clip open_clip_model.safetensors --out data/clip/ViT-B-16",
-    ),
-)
-"""Name, function, and a command to paste."""
-
-PIPELINE_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("compile", pipeline.compile_pipeline, "cascade-clip pipeline compile --out build/zero_shot.yaml"),
-    (
-        "run-local",
-        pipeline.run_local,
-        "cascade-clip pipeline run-local --set train.iterations=20 --set self_train.start_iteration=10",
-    ),
-)
-
-BENCHMARK_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("run", benchmark.run, "cascade-clip benchmark run --recipe mini_zegclip --recipe mini_cascade_clip"),
-    ("history", benchmark.history, "cascade-clip benchmark history"),
-    ("accept", benchmark.accept, "cascade-clip benchmark accept 0123456789abcdef0123456789abcdef"),
-)
-
-for group, commands in (
-    (app, COMMANDS),
-    (pipeline_app, PIPELINE_COMMANDS),
-    (benchmark_app, BENCHMARK_COMMANDS),
-):
-    for name, function, example in commands:
-        group.command(name, cls=CascadeCommand, epilog=example)(function)
-app.add_typer(pipeline_app, name="pipeline")
-app.add_typer(benchmark_app, name="benchmark")
+app = _app()

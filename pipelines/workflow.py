@@ -1,16 +1,21 @@
 """The whole workflow on one workstation: DVC runs what changed, then its results are told."""
 
+import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cascade_core.files import read_json
+from components.pipeline_run import FILE_VARIABLE, close_run
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+log = logging.getLogger(__name__)
 
 WORKFLOW_FILE = Path("dvc.yaml")
 REPORTS = Path("reports")
@@ -28,11 +33,27 @@ def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False
     if not WORKFLOW_FILE.is_file():
         raise ValueError(f"there is no {WORKFLOW_FILE} in {Path.cwd()}; run this in the project's folder")
     flags = [flag for flag, wanted in (("--pull", pull), ("--force", force)) if wanted]
-    status = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", *flags, *targets], env=stage_environment(), check=False
-    ).returncode
+    with tempfile.TemporaryDirectory() as scratch:
+        note = Path(scratch, "parent_run")
+        environment = {FILE_VARIABLE: str(note), **stage_environment()}
+        status = subprocess.run(
+            [sys.executable, "-m", "dvc", "repro", *flags, *targets], env=environment, check=False
+        ).returncode
+        _close(note, status)
     if status:
         raise ValueError(f"the workflow stopped (dvc repro: exit {status}); run it again to go on from there")
+
+
+def _close(note: Path, status: int) -> None:
+    """End the run that the first tracked stage opened and noted; there is none where nothing ran."""
+    if not note.exists():
+        return
+    error = f"dvc repro: exit {status}" if status else None
+    try:
+        close_run(run_id=note.read_text().strip(), succeeded=not status, error=error)
+    except ValueError as unclosed:
+        # The stages are done whatever became of the store; how the workflow went must be told all the same.
+        log.warning("the workflow's MLflow run stays open: %s", unclosed)
 
 
 def stage_environment() -> dict[str, str]:

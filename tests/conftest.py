@@ -1,5 +1,8 @@
 """What holds in every test: shapes are checked as the package runs, one thread, no chance, no deadline."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import settings
@@ -34,3 +37,27 @@ settings.load_profile("reproducible")
 def one_thread() -> None:
     """Keep numbers independent of how many cores a machine has."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make MLflow's tables once: that takes seconds, copying the file none."""
+    from components.tracking import open_store
+
+    file = tmp_path_factory.mktemp("empty_store") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+        open_store()
+    return file
+
+
+@pytest.fixture
+def store(_empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a working folder whose default store is there and empty; the test runs in it."""
+    folder = tmp_path / "work"
+    (folder / "mlruns").mkdir(parents=True)
+    shutil.copyfile(_empty_store, folder / "mlruns" / "mlflow.db")
+    monkeypatch.chdir(folder)
+    for variable in ("MLFLOW_TRACKING_URI", "CASCADE_TRACKING", "CASCADE_PARENT_RUN"):
+        monkeypatch.delenv(variable, raising=False)
+    return folder

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import Checkpoint, Out
+from pipelines.commands.registry import MaxSeenDrop, MinHiouGain, margins
 
 Evaluations = Annotated[
     list[Path], typer.Option("--evaluation", help="Folder of an evaluate step; repeatable.")
@@ -26,17 +27,29 @@ def register(
     name: Annotated[
         str | None, typer.Option(help="Registered name; <protocol>-<method> if left out.")
     ] = None,
+    decision: Annotated[
+        Path | None, typer.Option(help="Folder of a gate step that was asked about this model.")
+    ] = None,
+    min_hiou_gain: MinHiouGain = None,
+    max_seen_drop: MaxSeenDrop = None,
 ) -> None:
     """Put a model into MLflow's registry.
 
-    The best of its name becomes champion.
+    It becomes champion if the gate finds it better than the present one.
     """
     from components import register
 
     found = register.run(
-        checkpoint=checkpoint, clip=clip, evaluation=evaluation, profile=profile, out=out, name=name
+        checkpoint=checkpoint,
+        clip=clip,
+        evaluation=evaluation,
+        profile=profile,
+        out=out,
+        name=name,
+        decision=decision,
+        margins=margins(min_hiou_gain, max_seen_drop),
     )
-    print(f"registered {found.uri}{', the champion' if found.champion else ''}")
+    print(f"registered {found.uri}{', the champion' if found.champion else ''}: {found.reason}")
 
 
 def report(

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -12,12 +13,13 @@ from PIL import Image
 
 from cascade_core.files import read_json, write_json
 from cascade_core.predict import Segmenter
-from components import register, registered_model
+from components import gate, register, registered_model, registry
 from components.artifacts import read_step_manifest
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 NAME = "mini-18-6-cascade_clip"
 LABELS = ["zebra", "tiger", "sand"]
+DATA = "ab" * 32
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +53,30 @@ def _evaluation(folder: Path, **changes: object) -> Path:
         "miou_seen": 0.6,
         "miou_unseen": 0.4,
         "hiou": 0.48,
+        "data_hash": DATA,
+        "num_pictures": 3,
     }
     write_json(folder / "scores.json", scores | changes)
     return folder
 
 
-def _register(folder: Path, scratch: Path, name: str, **scores: object) -> register.Registered:
+def _register(
+    folder: Path,
+    scratch: Path,
+    name: str,
+    *,
+    checkpoint: Path | None = None,
+    decision: Path | None = None,
+    **scores: object,
+) -> register.Registered:
     return register.run(
-        checkpoint=folder / "final",
+        checkpoint=checkpoint or folder / "final",
         clip=folder / "clip",
         evaluation=_evaluation(scratch / "evaluation", **scores),
         profile=folder / "profile",
         out=scratch / "out",
         name=name,
+        decision=decision,
     )
 
 
@@ -75,7 +88,7 @@ def test_the_champion_loads_by_alias_and_segments_any_names(folder: Path, tmp_pa
         profile=folder / "profile",
         out=tmp_path / "out",
     )
-    assert registered == register.Registered(NAME, 1, champion=True)
+    assert registered == register.Registered(NAME, 1, champion=True, reason="first model")
     assert read_json(tmp_path / "out" / "model.json")["uri"] == f"models:/{NAME}/1"
     assert read_step_manifest(tmp_path / "out").step == "register"
 
@@ -97,33 +110,92 @@ def test_a_version_says_what_it_is_and_holds_no_pickle(folder: Path, tmp_path: P
     version = client.get_model_version("described", str(registered.version))
     assert version.tags["setting"] == "inductive"
     assert version.tags["hiou"] == "0.48"
-    assert version.tags["data_hash"] == "0" * 64
+    assert version.tags["data_hash"] == DATA
+    assert version.tags["trained_on"] == "0" * 64
     assert version.tags["git_commit"]
     stored = Path(mlflow.artifacts.download_artifacts(registered.uri))
     # Python leaves bytecode beside the model's own file when the model is loaded from the local store.
     files = [path for path in stored.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
     suffixes = {path.suffix for path in files}
-    assert suffixes <= {".safetensors", ".json", ".py", ".yaml", ".txt", ""}
+    assert suffixes <= {".safetensors", ".json", ".py", ".yaml", ".txt", ".md", ""}
 
 
 @pytest.mark.parametrize(
-    ("second", "becomes_champion"),
+    ("second", "reason"),
     [
-        ({"hiou": 0.5}, True),
-        ({"hiou": 0.48}, True),
-        ({"hiou": 0.4}, False),
-        ({"hiou": 0.9, "split": "val"}, False),
+        ({"hiou": 0.6}, "better: "),
+        ({"hiou": 0.48}, "a tie: "),
+        ({"hiou": 0.9, "split": "val"}, "another split"),
     ],
+    ids=["better", "tie", "split"],
 )
-def test_a_champion_is_followed_by_an_equal_or_better_one_on_the_same_split(
-    second: dict[str, object], becomes_champion: bool, folder: Path, tmp_path: Path
+def test_the_gate_says_whether_a_version_follows_the_champion(
+    second: dict[str, object], reason: str, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    name = f"gate-{'-'.join(str(value) for value in second.values())}".replace(".", "_")
+    name = request.node.callspec.id
     assert _register(folder, tmp_path, name).champion
     registered = _register(folder, tmp_path, name, **second)
-    assert registered == register.Registered(name, 2, champion=becomes_champion)
+    assert reason in registered.reason
     champion = MlflowClient().get_model_version_by_alias(name, "champion")
-    assert champion.version == (2 if becomes_champion else 1)
+    assert (champion.version == 2) == registered.champion == (name == "better")
+
+
+def test_a_no_of_the_gate_stands_and_a_yes_is_asked_again_where_the_champion_changed(
+    folder: Path, tmp_path: Path
+) -> None:
+    evaluation = _evaluation(tmp_path / "evaluation", hiou=0.5)
+    early = gate.run(evaluation=evaluation, out=tmp_path / "early", name="asked")
+    assert early.promote and early.champion is None
+    assert _register(folder, tmp_path, "asked", hiou=0.49).champion
+    late = _register(folder, tmp_path, "asked", decision=tmp_path / "early", hiou=0.5)
+    assert not late.champion and "not enough better: hIoU 50.00 against 49.00" in late.reason
+
+    refused = early.model_copy(update={"promote": False, "reason": "no"})
+    write_json(tmp_path / "early" / "decision.json", refused.model_dump(mode="json"))
+    assert _register(folder, tmp_path, "asked", decision=tmp_path / "early", hiou=0.9).reason == "no"
+    with pytest.raises(ValueError, match="the model is registered as 'other'"):
+        _register(folder, tmp_path, "other", decision=tmp_path / "early")
+
+
+def test_overtaken_by_a_better_one_it_decides_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _register(folder, tmp_path, "race")
+    promote, overtakers = registry.promote, [1]
+
+    def race(client: MlflowClient, name: str, number: int, **rest: Any) -> None:
+        if overtakers:
+            version = client.create_model_version(name, "file:///x", tags={**tags, "hiou": "0.9"})
+            client.set_registered_model_alias(name, "champion", version.version)
+            overtakers.pop()
+        promote(client, name, number, **rest)
+
+    tags = MlflowClient().get_model_version("race", "1").tags
+    monkeypatch.setattr(registry, "promote", race)
+    registered = _register(folder, tmp_path, "race", hiou=0.7)
+    assert not registered.champion and "worse: hIoU 70.00 against 90.00" in registered.reason
+    assert MlflowClient().get_model_version_by_alias("race", "champion").version == 3
+
+
+def test_the_card_says_what_it_is_and_spreads_over_seeds(folder: Path, tmp_path: Path) -> None:
+    _register(folder, tmp_path, "card", hiou=0.5)
+    config = tiny_config().model_copy(update={"seed": 1})
+    clip = write_tiny_clip(tmp_path / "clip")
+    write_tiny_checkpoint(tmp_path / "seed1", clip, config)
+    registered = _register(folder, tmp_path, "card", checkpoint=tmp_path / "seed1", seed=1, hiou=0.52)
+    described = MlflowClient().get_model_version("card", str(registered.version)).description
+    assert described == mlflow.artifacts.load_text(f"{registered.uri}/artifacts/model_card.md")
+    for fact in (
+        "# Cascade-CLIP, inductive, mini-18-6, seed 1",
+        f"data with hash `{'0' * 64}`, protocol `mini-18-6`",
+        "- seen classes: zebra, ",
+        "- unseen classes: tiger, mushroom, taxi, onion, sand, lava",
+        "| this version | 80.0 | 60.0 | 40.0 | 52.0 |",
+        "| over seeds 0, 1 | 80.0 ± 0.0 | 60.0 ± 0.0 | 40.0 ± 0.0 | 51.0 ± 1.4 |",
+        "Code: Apache-2.0.",
+        "## Limits",
+    ):
+        assert fact in described
 
 
 def test_an_evaluation_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:

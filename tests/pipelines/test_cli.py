@@ -13,7 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines import workflow
-from pipelines.cli import BENCHMARK_COMMANDS, COMMANDS, PIPELINE_COMMANDS, app
+from pipelines.cli import app
+from pipelines.commands.table import GROUPS
 from pipelines.overrides import parse_image_sets, parse_overrides
 
 ROWS = [
@@ -53,11 +54,7 @@ def test_help_needs_none_of_the_slow_packages() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-EXAMPLES = [
-    *((name,) for name, _, _ in COMMANDS),
-    *(("pipeline", name) for name, _, _ in PIPELINE_COMMANDS),
-    *(("benchmark", name) for name, _, _ in BENCHMARK_COMMANDS),
-]
+EXAMPLES = [(*group.path, name) for group in GROUPS for name, _, _ in group.commands]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=" ".join)

@@ -1,0 +1,122 @@
+"""The MLflow run of a whole pipeline, whose children are the runs of its steps.
+
+A step finds its parent in the environment: `CASCADE_PARENT_RUN` holds its id; or `CASCADE_PARENT_FILE` names a
+file that holds it, or will once the first step has opened it, so that a workflow in which nothing changed
+leaves no run.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.artifacts import git_commit
+from components.store import experiment_id, open_store, tracking_off
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PARENT_VARIABLE, FILE_VARIABLE = "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"
+KFP_VARIABLE, IMAGE_VARIABLE = "KFP_RUN_ID", "CASCADE_IMAGE"
+PARENT_TAG = "mlflow.parentRunId"
+WORKFLOW = "workflow"
+"""What the run of a workflow on one workstation is called."""
+
+GATHERED = ("data_hash", "split")
+"""Tags that the steps know and their parent takes over."""
+
+
+def open_run(*, pipeline: str, protocol: str, kfp_run: str | None = None) -> str:
+    """Open the run of a pipeline in the protocol's experiment and return its id; "" while tracking is off.
+
+    Raises:
+        ValueError: the store cannot be opened.
+    """
+    if tracking_off():
+        return ""
+    return _open(open_store(), pipeline, protocol, kfp_run)
+
+
+def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None:
+    """End the run of a pipeline as finished, or as failed with the error; nothing is done for the id "".
+
+    Steps that are still said to run, because their process was killed, end as killed. The run takes over its
+    steps' data hash and split. Closing twice leaves what was said last.
+
+    Raises:
+        ValueError: the store cannot be opened, or has no such run.
+    """
+    if tracking_off() or not run_id:
+        return
+    from mlflow.exceptions import MlflowException
+
+    client = open_store()
+    try:
+        steps = _steps(client, client.get_run(run_id))
+    except MlflowException as missing:
+        raise ValueError(f"the store has no run {run_id!r} to close ({missing.message})") from missing
+    for step in steps:
+        if step.info.status == "RUNNING":
+            client.set_terminated(step.info.run_id, "KILLED")
+    for name in GATHERED:
+        if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
+            client.set_tag(run_id, name, ", ".join(values))
+    if error is not None:
+        client.set_tag(run_id, "error", error[:6000])
+    client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
+
+
+def parent_run(client: "MlflowClient", protocol: str) -> str | None:
+    """Give the id of the run whose child a step's run becomes, opened if this is the first; None outside of one."""
+    if run_id := os.environ.get(PARENT_VARIABLE):
+        return run_id
+    file = os.environ.get(FILE_VARIABLE)
+    return _first_opens(client, Path(file), protocol) if file else None
+
+
+def surroundings() -> dict[str, str]:
+    """Give the tags that say where a run took place: commit, Kubeflow run, image; those that are known."""
+    known = {
+        "git_commit": git_commit(),
+        "kfp_run": os.environ.get(KFP_VARIABLE),
+        "image": os.environ.get(IMAGE_VARIABLE),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _first_opens(client: "MlflowClient", file: Path, protocol: str) -> str:
+    with file.open("a+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0)
+        run_id = stream.read().strip()
+        if not run_id:
+            run_id = _open(client, WORKFLOW, protocol, None)
+            stream.write(run_id)
+        return run_id
+
+
+def _open(client: "MlflowClient", pipeline: str, protocol: str, kfp_run: str | None) -> str:
+    tags = {
+        **surroundings(),
+        "pipeline": pipeline,
+        "protocol": protocol,
+        **({"kfp_run": kfp_run} if kfp_run else {}),
+    }
+    tags |= {"mlflow.source.name": f"cascade-clip {pipeline}", "mlflow.source.type": "JOB"}
+    if "git_commit" in tags:
+        tags["mlflow.source.git.commit"] = tags["git_commit"]
+    run = client.create_run(experiment_id(client, protocol), tags=tags, run_name=pipeline)
+    return str(run.info.run_id)
+
+
+def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
+    wanted = f"tags.`{PARENT_TAG}` = '{run.info.run_id}'"
+    steps: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([run.info.experiment_id], wanted, page_token=token)
+        steps += page
+        token = page.token
+        if not token:
+            return steps

@@ -1,0 +1,150 @@
+"""S3-like object stores: addresses, a client made from the environment alone, and errors said in one sentence.
+
+`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_DEFAULT_REGION` say where and who; the
+same names drive MLflow's artifacts and DVC. Transient failures are retried by botocore, with growing pauses.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+SCHEME = "s3://"
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
+RETRIES, CONNECT_SECONDS, READ_SECONDS = 5, 10, 60
+
+KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+REFUSED = (
+    "403",
+    "401",
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+)
+"""Codes by which stores say that the keys are wrong, out of date, or may not do this."""
+MISSING = ("404", "NoSuchKey", "NotFound")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A place in an object store: one object, or, as a prefix, a folder of them."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.key}"
+
+    def below(self, name: str) -> "Address":
+        """Give the address of a file of this folder."""
+        return Address(self.bucket, f"{self.key.rstrip('/')}/{name}" if self.key.strip("/") else name)
+
+
+def address(uri: str) -> Address:
+    """Read an address such as s3://bucket/data/mini.
+
+    Raises:
+        ValueError: it is none.
+    """
+    bucket, _, key = uri.removeprefix(SCHEME).partition("/")
+    if not uri.startswith(SCHEME) or not bucket:
+        raise ValueError(f"{uri!r} is no address of an object store; one looks like s3://bucket/data/mini")
+    return Address(bucket, key)
+
+
+def connect() -> Any:
+    """Give a client for the store that the environment names."""
+    import boto3
+    from botocore.config import Config
+
+    retries = {"mode": "standard", "total_max_attempts": RETRIES}
+    config = Config(retries=retries, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+    # A session of its own: the default one remembers keys that the environment no longer holds.
+    return boto3.Session().client("s3", config=config)
+
+
+def check_bucket(client: Any, place: Address) -> None:
+    """Make sure, before anything long starts, that the store answers, knows us, and has the bucket.
+
+    Raises:
+        ValueError: one of these does not hold; the message says which.
+    """
+    from botocore.exceptions import ClientError
+
+    with told(place):
+        try:
+            client.head_bucket(Bucket=place.bucket)
+        except ClientError as error:
+            if _code(error) in MISSING:
+                raise _no_bucket(place) from error
+            raise
+
+
+def found(client: Any, place: Address) -> dict[str, Any] | None:
+    """Give what the store says of one object, or None if it has none there."""
+    from botocore.exceptions import ClientError
+
+    with told(place):
+        try:
+            return dict(client.head_object(Bucket=place.bucket, Key=place.key))
+        except ClientError as error:
+            if _code(error) in MISSING:
+                return None
+            raise
+
+
+def listed(client: Any, folder: Address) -> dict[str, int]:
+    """Give the names of all objects below a folder, relative to it, with their sizes."""
+    prefix = f"{folder.key.rstrip('/')}/" if folder.key.strip("/") else ""
+    sizes: dict[str, int] = {}
+    with told(folder):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                sizes[item["Key"].removeprefix(prefix)] = item["Size"]
+    # Some tools put an empty object in a folder's place.
+    return {name: size for name, size in sizes.items() if name and not name.endswith("/")}
+
+
+@contextmanager
+def told(place: Address) -> Iterator[None]:
+    """Turn what boto3 raises into one sentence about `place`.
+
+    Raises:
+        ValueError: in place of whatever the store or the way to it brought up.
+    """
+    from botocore import exceptions
+
+    where = f"{place} at {os.environ.get(ENDPOINT_VARIABLE) or 'AWS'}"
+    try:
+        yield
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+        raise ValueError(f"{where}: no keys to go in with; set {KEYS}") from error
+    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
+        raise ValueError(
+            f"{where}: the object store does not answer ({error}); see that it runs and that {ENDPOINT_VARIABLE} is its "
+            "address"
+        ) from error
+    except exceptions.ClientError as error:
+        code = _code(error)
+        if code == "NoSuchBucket":
+            raise _no_bucket(place) from error
+        if code in REFUSED:
+            raise ValueError(
+                f"{where}: the object store refuses ({code}); check {KEYS}, and that they may use the bucket"
+            ) from error
+        raise ValueError(f"{where}: {error}") from error
+    except exceptions.BotoCoreError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _no_bucket(place: Address) -> ValueError:
+    return ValueError(
+        f"{place}: there is no bucket {place.bucket!r} in this store; make it, or mend the address"
+    )
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,129 @@
+"""The MLflow store: where it is, opening it with one clear error, its experiments, and one writer at a time.
+
+It is a sqlite file below the working folder unless `MLFLOW_TRACKING_URI` names another one;
+`CASCADE_TRACKING=off` does without. MLflow is imported when the store is opened: it costs seconds, and stays
+away from whatever only reads or computes.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+STORE_FOLDER = Path("mlruns")
+URI_VARIABLE, SWITCH_VARIABLE = "MLFLOW_TRACKING_URI", "CASCADE_TRACKING"
+
+MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # With MLflow's growing pauses (factor 2) a dead server is told after some ten seconds, a silent one after
+    # four times the time-out; MLflow's own defaults take many minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""What holds where the environment does not say otherwise."""
+
+
+def tracking_off() -> bool:
+    """Say whether the environment wants nothing tracked."""
+    return os.environ.get(SWITCH_VARIABLE) == "off"
+
+
+def require_store(purpose: str) -> None:
+    """Refuse to go on where tracking is off.
+
+    Raises:
+        ValueError: it is; `purpose` says what would have needed a store.
+    """
+    if tracking_off():
+        raise ValueError(f"{SWITCH_VARIABLE}=off leaves no MLflow store to {purpose}; unset it")
+
+
+def tracking_uri() -> str:
+    """Give the store's address: the environment's, or a sqlite file in `mlruns` of the working folder."""
+    return os.environ.get(URI_VARIABLE) or f"sqlite:///{(STORE_FOLDER / 'mlflow.db').absolute()}"
+
+
+def open_store() -> "MlflowClient":
+    """Connect to the store, making a sqlite one that does not exist yet.
+
+    Raises:
+        ValueError: it cannot be opened.
+    """
+    uri = tracking_uri()
+    # Set before the import, which reads some of them.
+    for name, value in MLFLOW_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Models are logged and loaded through module functions, which know no client.
+    mlflow.set_tracking_uri(uri)
+    try:
+        with alone(uri):
+            client = mlflow.MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
+    except Exception as error:
+        raise ValueError(
+            f"the MLflow store at {uri} cannot be opened ({first_line(error)}); start it, set {URI_VARIABLE} "
+            f"to one that runs, or {SWITCH_VARIABLE}=off to do without"
+        ) from error
+    return client
+
+
+def experiment_id(client: "MlflowClient", name: str) -> str:
+    """Give the id of the experiment of this name, made or brought back from deletion if need be."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri))
+        except MlflowException:
+            # Another process may have made it in between.
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Keep other processes from what must not be done twice at once on the same sqlite file.
+
+    MLflow makes its tables without a lock, and has no "move this alias only if it is still there". Any other
+    store is left to its own transactions.
+    """
+    file = _sqlite_file(uri)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f".{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of what an error says, or its kind."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    scheme = "sqlite:///"
+    return Path(uri.removeprefix(scheme)).absolute() if uri.startswith(scheme) else None
+
+
+def _artifact_location(uri: str) -> str | None:
+    """Keep artifacts beside a sqlite file; any other store knows where its own belong."""
+    file = _sqlite_file(uri)
+    return (file.parent / "artifacts").as_uri() if file else None

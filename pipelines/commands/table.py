@@ -1,0 +1,125 @@
+"""Every command by group: its name, its function, and a command to paste that ends its help."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipelines.commands import benchmark, data, models, pipeline, registry, results, storage, workflow
+
+Command = tuple[str, Callable[..., None], str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one word, such as `pipeline`; the words on the way to it, and what it is about."""
+
+    path: tuple[str, ...]
+    help: str
+    commands: tuple[Command, ...]
+
+
+TOP = Group(
+    (),
+    "",
+    (
+        ("run", workflow.run, "cascade-clip run"),
+        (
+            "prepare",
+            data.prepare,
+            "cascade-clip prepare --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
+        ),
+        ("splits", data.splits, "cascade-clip splits --protocol mini-18-6"),
+        (
+            "text-vectors",
+            data.text_vectors,
+            "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
+        ),
+        (
+            "train",
+            models.train,
+            "cascade-clip train --recipe mini_zegclip --clip data/mini/clip --out local_outputs/train",
+        ),
+        (
+            "self-train",
+            models.self_train,
+            "cascade-clip self-train --trained outputs/train/zegclip --out local_outputs/self_train",
+        ),
+        (
+            "evaluate",
+            models.evaluate,
+            "cascade-clip evaluate --checkpoint outputs/train/zegclip/final --split val --out local_outputs/evaluate",
+        ),
+        (
+            "profile",
+            models.profile,
+            "cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
+        ),
+        (
+            "gate",
+            registry.gate,
+            "cascade-clip gate --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/gate",
+        ),
+        (
+            "register",
+            results.register,
+            "cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
+        ),
+        ("fetch", storage.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
+        ("store", storage.store, "cascade-clip store reports s3://bucket/reports"),
+        ("replay", registry.replay, "cascade-clip replay outputs"),
+        (
+            "report",
+            results.report,
+            "cascade-clip report --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/report",
+        ),
+        (
+            "predict",
+            results.predict,
+            'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
+        ),
+        ("mini-results", results.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
+        ("mini-data", data.mini_data, "cascade-clip mini-data --out local_outputs/world"),
+        ("pretrain", data.pretrain, "cascade-clip pretrain --out local_outputs/clip"),
+        (
+            "import-clip",
+            data.import_clip,
+            "cascade-clip import-clip open_clip_model.safetensors --out data/clip/ViT-B-16",
+        ),
+    ),
+)
+
+PIPELINE = Group(
+    ("pipeline",),
+    "The same workflow as a Kubeflow pipeline.",
+    (
+        ("compile", pipeline.compile_pipeline, "cascade-clip pipeline compile --out build/zero_shot.yaml"),
+        (
+            "run-local",
+            pipeline.run_local,
+            "cascade-clip pipeline run-local --set train.iterations=20 --set self_train.start_iteration=10",
+        ),
+    ),
+)
+
+MODELS = Group(
+    ("models",),
+    "Registered models and their champions.",
+    (
+        ("list", registry.list_models, "cascade-clip models list"),
+        ("show", registry.show, "cascade-clip models show mini-18-6-cascade_clip"),
+        ("promote", registry.promote, "cascade-clip models promote mini-18-6-cascade_clip 2"),
+        ("rollback", registry.rollback, "cascade-clip models rollback mini-18-6-cascade_clip"),
+    ),
+)
+
+BENCHMARK = Group(
+    ("benchmark",),
+    "Scheduled reruns: is anything worse than it was?",
+    (
+        ("run", benchmark.run, "cascade-clip benchmark run --recipe mini_zegclip --recipe mini_cascade_clip"),
+        ("history", benchmark.history, "cascade-clip benchmark history"),
+        ("accept", benchmark.accept, "cascade-clip benchmark accept 0123456789abcdef0123456789abcdef"),
+    ),
+)
+
+GROUPS = (TOP, PIPELINE, MODELS, BENCHMARK)
+"""A group stands after the one it is in."""

@@ -1,0 +1,191 @@
+"""`mlflow models serve`, a real process: it segments posted pictures, refuses what it cannot, and lives on."""
+
+import io
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import torch
+from PIL import Image
+
+from cascade_core.files import write_json
+from cascade_core.predict import Segmenter
+from components import register, registered_model
+from components.store import open_store
+from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+
+LABELS = ["zebra", "tiger", "sand"]
+START_SECONDS = 420
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Path:
+    """A store with one registered model, the champion."""
+    folder = tmp_path_factory.mktemp("served")
+    clip = write_tiny_clip(folder / "clip")
+    write_tiny_checkpoint(folder / "final", clip, tiny_config())
+    scores = {
+        "method": "cascade_clip",
+        "setting": "inductive",
+        "split": "test",
+        "protocol": "mini-18-6",
+        "seed": 0,
+    }
+    write_json(folder / "evaluation" / "scores.json", {**scores, "pAcc": 0.8, "miou_seen": 0.6, "hiou": 0.5,
+                                                       "miou_unseen": 0.4})  # fmt: skip
+    profile = {"method": "cascade_clip", "trainable_params": 1, "gmacs": 0.5, "images_per_second": 10.0}
+    write_json(folder / "profile" / "profile.json", profile)
+    (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CASCADE_TRACKING", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        open_store()
+        register.run(
+            checkpoint=folder / "final",
+            clip=folder / "clip",
+            evaluation=folder / "evaluation",
+            profile=folder / "profile",
+            out=folder / "registered",
+            name="served",
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    """The address of the server process, once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = ["models", "serve", "--model-uri", "models:/served@champion", "--env-manager", "local"]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *command, "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait(server, f"http://127.0.0.1:{port}", folder / "server.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=60)
+
+
+def _wait(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        assert server.poll() is None, log.read_text()
+        try:
+            requests.get(f"{url}/ping", timeout=5)
+        except requests.ConnectionError:
+            time.sleep(0.2)
+            continue
+        return
+    raise AssertionError(f"no answer in {START_SECONDS} s:\n{log.read_text()}")
+
+
+def _post(url: str, payload: Any) -> requests.Response:
+    return requests.post(f"{url}/invocations", json=payload, timeout=60)
+
+
+def _png(height: int = 40, width: int = 56) -> tuple[np.ndarray, bytes]:
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    return picture, content.getvalue()
+
+
+def _bomb(side: int) -> bytes:
+    """Give a small PNG file that says it has side x side pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 100_000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def _rows(*rows: dict[str, Any]) -> dict[str, Any]:
+    return {"dataframe_records": list(rows)}
+
+
+def _request(picture: bytes | None = None, labels: Any = LABELS) -> dict[str, Any]:
+    return registered_model.request(_png()[1] if picture is None else picture, labels)
+
+
+def test_a_posted_picture_comes_back_as_a_label_map_of_the_labels_given(url: str, folder: Path) -> None:
+    picture, content = _png()
+    answer = _post(url, _rows(_request(content), _request(content, LABELS[:2])))
+    assert answer.status_code == 200, answer.text
+    first, second = answer.json()["predictions"]
+    segmenter = Segmenter.load(folder / "final", folder / "clip", device=torch.device("cpu"))
+    assert np.array_equal(first["label_map"], segmenter.segment(picture, LABELS).label_map)
+    assert second["labels"] == LABELS[:2]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (_rows({"image": "%%%", "labels": LABELS}), "row 0: image is not base64"),
+        (_rows(_request(), _request(b"no picture")), "row 1: image cannot be decoded as a picture"),
+        (_rows(_request(_png()[1][:200])), "cannot be decoded as a picture"),
+        (_rows(_request(labels=[])), "row 0: 0 labels given"),
+        (_rows(_request(labels=[f"label {i}" for i in range(10_000)])), "row 0: 10000 labels given"),
+        (_rows(_request(labels=["zebra", "Zebra"])), "labels name zebra more than once"),
+        (_rows(_request(labels=["x" * 10_000])), "a label has 10000 characters"),
+        (_rows(_request(_bomb(8_000))), "row 0: image has 8000 x 8000 pixels"),
+        (_rows(_request(_bomb(40_000))), "row 0: image cannot be decoded as a picture"),
+        (_rows({"image": "aaaa"}), "Model is missing inputs"),
+        (_rows({"image": [[1, 2], [3, 4]], "labels": LABELS}), "row 0: image is a list, not text"),
+        (_rows({"image": "aaaa", "labels": "zebra"}), "Expected data to be list or numpy array, got str"),
+        (_rows(*[_request()] * 65), "65 rows given; a call takes 1 to 64"),
+        ({"pictures": []}, "dataframe_records"),
+        ([1, 2], "Received a list"),
+    ],
+    ids=[
+        "no base64", "no picture", "cut off", "no labels", "10,000 labels", "twice", "long label", "large", "bomb",
+        "column missing", "array", "labels as text", "many rows", "other keys", "list",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_segmented_is_refused_with_a_reason(url: str, payload: Any, reason: str) -> None:
+    answer = _post(url, payload)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert reason in answer.text
+    assert "Traceback" not in answer.text
+    assert _post(url, _rows(_request())).status_code == 200
+
+
+def test_bytes_that_are_no_json_are_refused(url: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(f"{url}/invocations", data=b"\xff\xfe{", headers=headers, timeout=60)
+    assert 400 <= answer.status_code < 500, answer.text
+
+
+def test_a_sliver_that_resizing_would_blow_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = registered_model.RegisteredSegmenter()
+    config = tiny_config(short_side=512)
+    manifest = type("Manifest", (), {"config": config})
+    monkeypatch.setattr(model, "segmenter", type("Loaded", (), {"manifest": manifest}), raising=False)
+    sliver = io.BytesIO()
+    Image.new("RGB", (20_000, 4)).save(sliver, format="PNG")
+    with pytest.raises(ValueError, match="20000 x 4 pixels, 2560000 x 512 as the model sees it"):
+        model._check_size(sliver.getvalue())

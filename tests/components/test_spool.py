@@ -1,0 +1,238 @@
+"""A store that goes away: steps end well, and one command tells later what they kept, once."""
+
+import errno
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from cascade_core.clip.weights import save_clip
+from cascade_core.files import new_folder
+from cascade_core.mini.pretrain import mini_clip_config, new_clip
+from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
+from components import splits, spool, text_vectors, train
+from components.progress import Progress
+from components.tracking import MlflowTracker, StepTracker, tracked_step
+from tests.components.tracking_server import TrackingServer, started
+
+PROTOCOL = "mini-18-6"
+
+
+@pytest.fixture
+def server(store: Path) -> Iterator[TrackingServer]:
+    with pytest.MonkeyPatch.context() as patch:
+        server = started(store, store / "mlruns" / "mlflow.db", patch)
+        yield server
+        server.stop()
+
+
+def _step(out: Path, server: TrackingServer, *, back: bool = False) -> StepTracker:
+    """Do a step whose store goes away in the middle, and may be back before the end."""
+    with tracked_step("evaluate", protocol=PROTOCOL, parameters={"a": 1}, out=out) as tracker:
+        tracker.metrics({"loss": 3.0}, step=1)
+        tracker.flush()
+        with new_folder(out) as folder:
+            (folder / "scores.json").write_text("{}")
+            server.stop()
+            tracker.metrics({"loss": 2.0, "iou": math.nan}, step=2)
+            tracker.flush()
+            tracker.tags({"split": "test"})
+            tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
+            tracker.folder(folder, below="all")
+            tracker.file(folder / "scores.json")
+        if back:
+            server.start()
+    return tracker
+
+
+def _told(tracker: StepTracker) -> tuple[Run, dict[str, list[tuple[int, float]]], set[str]]:
+    assert tracker.run_id is not None
+    client = MlflowClient()
+    run = client.get_run(tracker.run_id)
+    curves = {
+        name: [(point.step, point.value) for point in client.get_metric_history(tracker.run_id, name)]
+        for name in run.data.metrics
+    }
+    return run, curves, {item.path for item in client.list_artifacts(tracker.run_id)}
+
+
+def _check_told(tracker: StepTracker) -> None:
+    run, curves, artifacts = _told(tracker)
+    assert (run.info.status, run.data.tags["split"], run.data.params) == ("FINISHED", "test", {"a": "1"})
+    assert curves["loss"] == [(1, 3.0), (2, 2.0)]
+    ((step, value),) = curves["iou"]
+    assert step == 2 and math.isnan(value)
+    assert artifacts == {"per_class.csv", "all", "scores.json"}
+
+
+def test_what_was_kept_is_told_later_and_once_however_often_it_is_replayed(
+    server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = _step(tmp_path / "out", server)
+    assert "is lost" in caplog.text
+    assert f"the step ended well; once the store is back: cascade-clip replay {tmp_path}/out" in caplog.text
+    assert {path.name for path in tmp_path.glob(".*")} == set()
+    with pytest.raises(ValueError, match="cannot be opened"):
+        spool.replay(tmp_path / "out")
+    server.start()
+    for _ in range(2):
+        assert spool.replay(tmp_path) == spool.Replayed(calls=6, runs=1)
+        _check_told(tracker)
+
+
+def test_a_store_that_is_back_at_the_end_is_told_then(
+    server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = _step(tmp_path / "out", server, back=True)
+    _check_told(tracker)
+    assert "the MLflow store is back" in caplog.text
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores.json"]
+    assert {path.name for path in tmp_path.glob(".*")} == set()
+
+
+def test_training_goes_on_without_its_store(
+    server: TrackingServer, store: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.tracking.FLUSH_SECONDS", 0.0)
+    save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
+    splits.run(prepared=prepared, protocol=PROTOCOL, out=tmp_path / "splits")
+    text_vectors.run(
+        protocol=PROTOCOL, templates=CLASS_TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text"
+    )
+    advance = Progress.advance
+
+    def stop_at_two(self: Progress, done: int, text: str = "", *, total: int | None = None) -> None:
+        advance(self, done, text, total=total)
+        if done == 2:
+            server.stop()
+
+    monkeypatch.setattr(Progress, "advance", stop_at_two)
+    overrides = {
+        "train.iterations": 4,
+        "train.batch_size": 2,
+        "train.log_every": 1,
+        "optim.warmup_iterations": 1,
+    }
+    trained = train.run(
+        prepared=prepared,
+        splits=tmp_path / "splits",
+        text=tmp_path / "text",
+        clip=tmp_path / "clip",
+        recipe="mini_zegclip",
+        overrides=overrides,
+        seed=0,
+        out=tmp_path / "trained",
+    )
+    assert (trained.final / "model.safetensors").is_file()
+    server.start()
+    assert spool.replay(tmp_path / "trained").runs == 1
+    client = MlflowClient(f"sqlite:///{store / 'mlruns' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(PROTOCOL)
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    losses = client.get_metric_history(run.info.run_id, "loss")
+    history = pd.read_csv(tmp_path / "trained" / "history.csv")
+    assert [(point.step, pytest.approx(point.value)) for point in losses] == list(
+        zip(history["iteration"], history["loss"], strict=True)
+    )
+
+
+def test_a_step_that_fails_meanwhile_fails_with_its_own_error_and_keeps_its_spool(
+    server: TrackingServer, tmp_path: Path
+) -> None:
+    with (  # noqa: PT012
+        pytest.raises(KeyError, match="own"),
+        tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out") as tracker,
+    ):
+        server.stop()
+        raise KeyError("own")
+    server.start()
+    spool.replay(tmp_path)
+    run, _, _ = _told(tracker)
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", "KeyError: 'own'")
+
+
+def test_a_host_that_does_not_answer_at_the_start_is_one_clear_error(
+    server: TrackingServer, tmp_path: Path
+) -> None:
+    server.stop()
+    with (
+        pytest.raises(
+            ValueError, match=rf"the MLflow store at {server.uri} cannot be opened .* CASCADE_TRACKING=off"
+        ),
+        tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
+    ):
+        raise AssertionError("the step ran")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_step_that_cannot_do_without_the_store_says_so(server: TrackingServer) -> None:
+    with (  # noqa: PT012
+        pytest.raises(ValueError, match="was lost in step register .* run the step again"),
+        tracked_step("register", protocol=PROTOCOL) as tracker,
+    ):
+        server.stop()
+        tracker.tags({"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (MlflowException("API request failed with exception"), True),
+        (ConnectionError("refused"), True),
+        (MlflowException.invalid_parameter_value("no such metric"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (KeyError("a mistake of ours"), False),
+    ],
+    ids=["server", "connection", "value", "disk full", "mistake"],
+)
+def test_only_a_store_out_of_reach_counts_as_lost(error: Exception, is_lost: bool) -> None:
+    assert spool.lost(error) == is_lost
+
+
+@pytest.mark.usefixtures("store")
+def test_a_full_disk_ends_the_step_and_leaves_what_stood_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "scores.json")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ValueError, match=r"out could not be written: no space left for scores\.json"):
+        with tracked_step("evaluate", protocol=PROTOCOL, out=out) as tracker, new_folder(out) as folder:
+            (folder / "scores.json").write_text("{}")
+    assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
+    assert [path.name for path in out.iterdir()] == ["old"]
+    assert isinstance(tracker, MlflowTracker)
+    assert tracker.client.get_run(tracker.run_id).info.status == "FAILED"
+
+
+def test_a_line_cut_off_is_left_out_and_a_damaged_one_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = spool.Spool(tmp_path)
+    for value in ("1", "2"):
+        kept.add(spool.Call("run", "tags", {"values": {"a": value}}))
+    file = tmp_path / spool.CALLS_FILE
+    file.write_text(file.read_text() + '{"run_id": "ru')
+    with caplog.at_level(logging.WARNING):
+        assert [call.content["values"]["a"] for _, call in spool.read(tmp_path)] == ["1", "2"]
+    assert "the last line is cut off" in caplog.text
+    file.write_text("{}\n")
+    with pytest.raises(ValueError, match=r"calls\.jsonl: line 1 is no call"):
+        list(spool.read(tmp_path))
+
+
+def test_a_folder_without_spools_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no spool"):
+        spool.replay(tmp_path)
