@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines.commands import data, models, pipeline, results
+from pipelines.commands import cluster, data, models, pipeline, results, schedule
 
 USAGE_ERROR = 2
 CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
@@ -44,6 +44,9 @@ app = typer.Typer(
 )
 pipeline_app = typer.Typer(
     help="The same workflow as a Kubeflow pipeline.", no_args_is_help=True, rich_markup_mode=None
+)
+schedule_app = typer.Typer(
+    help="Recurring runs on a Kubeflow cluster.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -140,9 +143,50 @@ PIPELINE_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
         pipeline.run_local,
         "cascade-clip pipeline run-local --set train.iterations=20 --set self_train.start_iteration=10",
     ),
+    (
+        "submit",
+        cluster.submit,
+        "cascade-clip pipeline submit --host http://localhost:8080 -p raw=/data/mini/VOCdevkit/VOC2012 -p clip=/data/mini/clip --wait",
+    ),
+    (
+        "status",
+        cluster.status,
+        "cascade-clip pipeline status --host http://localhost:8080 8a5c9d0e-1f2b-4c3d-9e8f-7a6b5c4d3e2f",
+    ),
+    ("upload", cluster.upload, "cascade-clip pipeline upload --host http://localhost:8080 --version 0.1.0"),
 )
 
-for group, commands in ((app, COMMANDS), (pipeline_app, PIPELINE_COMMANDS)):
+SCHEDULE_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    (
+        "create",
+        schedule.create,
+        'cascade-clip pipeline schedule create --host http://localhost:8080 --name nightly --cron "0 3 * * *" -p raw=/data/mini/VOCdevkit/VOC2012 -p clip=/data/mini/clip',
+    ),
+    (
+        "list",
+        schedule.list_schedules,
+        "cascade-clip pipeline schedule list --host http://localhost:8080",
+    ),
+    *(
+        (
+            name,
+            function,
+            f"cascade-clip pipeline schedule {name} --host http://localhost:8080 8a5c9d0e-1f2b-4c3d-9e8f-7a6b5c4d3e2f",
+        )
+        for name, function in (
+            ("pause", schedule.pause),
+            ("resume", schedule.resume),
+            ("delete", schedule.delete),
+        )
+    ),
+)
+
+for group, commands in (
+    (app, COMMANDS),
+    (pipeline_app, PIPELINE_COMMANDS),
+    (schedule_app, SCHEDULE_COMMANDS),
+):
     for name, function, example in commands:
         group.command(name, cls=CascadeCommand, epilog=example)(function)
+pipeline_app.add_typer(schedule_app, name="schedule")
 app.add_typer(pipeline_app, name="pipeline")

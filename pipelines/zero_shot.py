@@ -1,16 +1,16 @@
 """The whole workflow as a Kubeflow pipeline: for every recipe, train, self-train, evaluate, profile, register."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from kfp import compiler, dsl
+from kfp import dsl
 
-from cascade_core.files import new_file
 from components import ops
-from pipelines.resources import Resources, resources, with_resources
+from pipelines.checks import check_image_sets, check_recipes, check_self_training
+from pipelines.resources import Resources, with_resources
 
 NAME = "zero-shot-segmentation"
+PROTOCOL = "mini-18-6"
 RECIPES = ["mini_zegclip", "mini_cascade_clip"]
 IMAGE_SETS = '{"train": "train", "val": "val", "test": "test"}'
 
@@ -26,7 +26,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
     def zero_shot(
         raw: str,
         clip: str,
-        protocol: str = "mini-18-6",
+        protocol: str = PROTOCOL,
         image_sets: str = IMAGE_SETS,
         recipes: list = RECIPES,
         overrides: str = "{}",
@@ -98,17 +98,13 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
     return zero_shot
 
 
-def compile_pipeline(out: Path, *, kind: str = "cpu", image: str = ops.IMAGE) -> None:
-    """Write the pipeline as YAML for a cluster of a kind (`cpu`, `gpu`) that runs `image`.
+def check_parameters(values: Mapping[str, Any]) -> None:
+    """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        ValueError: the kind is unknown, or the file's name does not end in .yaml.
+        ValueError: recipe, override, protocol, split, or transductive protocol is unknown or does not fit.
     """
-    if out.suffix != ".yaml":
-        raise ValueError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
-    with new_file(out) as path:
-        # The compiler goes by the suffix, which the temporary name lacks.
-        written = path.with_name(f"{path.name}.yaml")
-        compiler.Compiler().compile(zero_shot_pipeline(resources(kind)), str(written))
-        path.write_text(written.read_text().replace(ops.IMAGE, image))
-        written.unlink()
+    recipes, overrides = values.get("recipes", RECIPES), values.get("overrides", "{}")
+    check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
+    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", "test"))
+    check_self_training(values.get("self_training", "oracle"))

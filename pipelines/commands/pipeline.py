@@ -3,34 +3,29 @@
 kfp is imported inside them, so that `--help` is at once.
 """
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipelines.commands.kubeflow_options import Image, Kind, Nodes, Pipeline, PipelineName
 from pipelines.commands.models import SelfTraining
 from pipelines.commands.options import OverridesFile, Set
 from pipelines.overrides import parse_image_sets, parse_overrides
 
 
-class Cluster(StrEnum):
-    """Kinds of clusters that resources are known for."""
-
-    cpu = "cpu"
-    gpu = "gpu"
-
-
 def compile_pipeline(
-    out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("build/zero_shot.yaml"),
-    kind: Annotated[Cluster, typer.Option(help="Kind of nodes that resources are asked for.")] = Cluster.cpu,
-    image: Annotated[str | None, typer.Option(help="Container image of every step.")] = None,
+    pipeline: Pipeline = PipelineName.zero_shot,
+    out: Annotated[Path | None, typer.Option(help="YAML file to write; build/PIPELINE.yaml if none.")] = None,
+    kind: Kind = Nodes.cpu,
+    image: Image = None,
 ) -> None:
-    """Write the pipeline as YAML for a cluster."""
+    """Write a pipeline as YAML for a cluster."""
     from components import ops
-    from pipelines import zero_shot
+    from pipelines import catalogue
 
-    zero_shot.compile_pipeline(out, kind=kind.value, image=image or ops.IMAGE)
+    out = out or Path("build") / f"{pipeline.value}.yaml"
+    catalogue.compile_pipeline(pipeline.value, out, kind=kind.value, image=image or ops.IMAGE)
     print(out)
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines import workflow
-from pipelines.cli import COMMANDS, PIPELINE_COMMANDS, app
+from pipelines.cli import COMMANDS, PIPELINE_COMMANDS, SCHEDULE_COMMANDS, app
 from pipelines.overrides import parse_image_sets, parse_overrides
 
 ROWS = [
@@ -53,7 +53,11 @@ def test_help_needs_none_of_the_slow_packages() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-EXAMPLES = [(name,) for name, _, _ in COMMANDS] + [("pipeline", name) for name, _, _ in PIPELINE_COMMANDS]
+EXAMPLES = [
+    *((name,) for name, _, _ in COMMANDS),
+    *(("pipeline", name) for name, _, _ in PIPELINE_COMMANDS),
+    *(("pipeline", "schedule", name) for name, _, _ in SCHEDULE_COMMANDS),
+]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=" ".join)

@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from components import ops
+from pipelines.catalogue import compile_pipeline
 from pipelines.resources import RESOURCES, resources
-from pipelines.zero_shot import compile_pipeline
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def _compiled(path: Path, **options: str) -> list[dict[str, Any]]:
-    compile_pipeline(path, **options)
+    compile_pipeline("zero_shot", path, **options)
     return list(yaml.safe_load_all(path.read_text()))
 
 
@@ -68,5 +68,5 @@ def test_unknown_resources_are_refused() -> None:
 
 def test_a_pipeline_is_written_as_yaml_only(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"pipeline\.txt: a compiled pipeline is YAML"):
-        compile_pipeline(tmp_path / "pipeline.txt")
+        compile_pipeline("zero_shot", tmp_path / "pipeline.txt")
     assert not list(tmp_path.iterdir())
