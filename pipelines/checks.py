@@ -10,6 +10,18 @@ from typing import Any, get_args
 from cascade_core.config import SelfTrainConfig
 from cascade_core.labelsets import protocol as named_protocol
 from cascade_core.recipes import recipe as named_recipe
+from components.places import check_place
+
+
+def check_places(values: Mapping[str, Any], *names: str) -> None:
+    """Hold the addresses of data that were given against what steps can read.
+
+    Raises:
+        ValueError: one is empty or no path.
+    """
+    for name in names:
+        if name in values:
+            check_place(name, values[name])
 
 
 def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
@@ -22,6 +34,7 @@ def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None
         raise ValueError("parameter recipes is empty; name at least one, such as mini_zegclip")
     named_protocol(protocol)
     values = as_mapping("overrides", overrides)
+    templates = set()
     for name in recipes:
         config = named_recipe(str(name), values, seed=0)
         if config.data.protocol != protocol:
@@ -29,6 +42,12 @@ def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None
                 f"recipe {name!r} trains protocol {config.data.protocol!r}, parameter protocol is {protocol!r}; "
                 "give the recipe's"
             )
+        templates.add(tuple(config.data.templates))
+    if len(templates) > 1:
+        raise ValueError(
+            f"recipes {', '.join(map(str, recipes))} use different prompt templates, a run has one set of text "
+            "vectors; run them apart"
+        )
 
 
 def check_image_sets(image_sets: str, split: str) -> None:

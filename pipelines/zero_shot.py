@@ -6,8 +6,8 @@ from typing import Any
 from kfp import dsl
 
 from components import ops
-from pipelines.checks import check_image_sets, check_recipes, check_self_training
-from pipelines.resources import Resources, with_resources
+from pipelines.checks import check_image_sets, check_places, check_recipes, check_self_training
+from pipelines.resources import Resources, give_resources
 
 NAME = "zero-shot-segmentation"
 PROTOCOL = "mini-18-6"
@@ -18,8 +18,8 @@ IMAGE_SETS = '{"train": "train", "val": "val", "test": "test"}'
 def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
     """Give the pipeline, each step with its resources of `table`.
 
-    `raw` and `clip` are addresses of folders (s3://..., or a local path where it runs locally); `image_sets`
-    and `overrides` are JSON; a `limit` of 0 evaluates all pictures of the split.
+    `raw` and `clip` are folders, as the steps see them; `image_sets` and `overrides` are JSON; a `limit` of 0
+    evaluates all pictures of the split.
     """
 
     @dsl.pipeline(name=NAME, description="Zero-shot segmentation: every recipe, inductive and transductive.")
@@ -35,22 +35,18 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         self_training: str = "oracle",
         limit: int = 0,
     ) -> dsl.Artifact:
-        pictures = dsl.importer(artifact_uri=raw, artifact_class=dsl.Dataset).set_display_name("raw data")
-        towers = dsl.importer(artifact_uri=clip, artifact_class=dsl.Model).set_display_name("CLIP")
-        prepared = ops.prepare(
-            raw=pictures.output,
-            clip=towers.output,
-            protocol=protocol,
-            image_sets=image_sets,
-            recipes=recipes,
-        )
-        data = {
-            "raw": pictures.output,
-            **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")},
-        }
+        prepared = ops.prepare(raw=raw, clip=clip, protocol=protocol, image_sets=image_sets, recipes=recipes)
+        data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
 
-        with dsl.ParallelFor(items=recipes, name="every-recipe") as recipe:
-            train = ops.train(**data, clip=towers.output, recipe=recipe, overrides=overrides, seed=seed)
+        with dsl.ParallelFor(items=prepared.outputs["Output"], name="every-recipe") as run:
+            train = ops.train(
+                **data,
+                clip=clip,
+                data_hash=run.data_hash,
+                recipe=run.recipe,
+                overrides=overrides,
+                seed=seed,
+            )
             trained = train.outputs["trained"]
             inductive = ops.evaluate(**data, trained=trained, split=split, limit=limit)
             inductive.set_display_name("evaluate inductive")
@@ -64,10 +60,10 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
             registered = [
                 ops.register(
                     trained=model,
-                    clip=towers.output,
+                    clip=clip,
                     evaluation=evaluation.outputs["evaluation"],
                     cost=cost.outputs["cost"],
-                ).set_caching_options(enable_caching=False)
+                )
                 for model, evaluation in ((trained, inductive), (self_trained, transductive))
             ]
             # One after the other: the second is measured against the champion that the first may become.
@@ -81,18 +77,18 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
             self_trained=dsl.Collected(self_trained),
         )
 
-        tasks = {
-            "prepare": [prepared],
-            "train": [train],
-            "self_train": [self_train],
-            "evaluate": [inductive, transductive],
-            "profile": [cost],
-            "register": registered,
-            "report": [report],
-        }
-        for step, same in tasks.items():
-            for task in same:
-                with_resources(task, table[step])
+        give_resources(
+            table,
+            {
+                "prepare": [prepared],
+                "train": [train],
+                "self_train": [self_train],
+                "evaluate": [inductive, transductive],
+                "profile": [cost],
+                "register": registered,
+                "report": [report],
+            },
+        )
         return report.outputs["results"]
 
     return zero_shot
@@ -102,9 +98,10 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        ValueError: recipe, override, protocol, split, or transductive protocol is unknown or does not fit.
+        ValueError: a place is no folder's, or recipe, override, protocol, split, or transductive protocol is unknown or does not fit.
     """
     recipes, overrides = values.get("recipes", RECIPES), values.get("overrides", "{}")
+    check_places(values, "raw", "clip")
     check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
     check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", "test"))
     check_self_training(values.get("self_training", "oracle"))

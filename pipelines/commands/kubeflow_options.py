@@ -1,6 +1,6 @@
 """Options of the commands about Kubeflow: which pipeline with which parameters, and which server as whom."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,8 @@ class PipelineName(StrEnum):
     """Pipelines of this project."""
 
     zero_shot = "zero_shot"
+    cross_dataset = "cross_dataset"
+    ablation = "ablation"
 
 
 class Nodes(StrEnum):
@@ -83,8 +85,11 @@ def gathered_parameters(
     pipeline: PipelineName | None,
     set_: Sequence[str] | None = None,
     overrides: Path | None = None,
+    defaults: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Give the parameters of a run, checked by the pipeline's own rules too where it is one of this project's.
+
+    `defaults` are for parameters that the pipeline has and nobody gave.
 
     Raises:
         ValueError: one is unknown, missing, of another type, or not possible.
@@ -94,7 +99,8 @@ def gathered_parameters(
     from pipelines.parameters import check_parameters, declared, parse_parameters
 
     known = declared(package)
-    values = parse_parameters(items or (), known)
+    own = {name: value for name, value in (defaults or {}).items() if name in known}
+    values = own | parse_parameters(items or (), known)
     if set_ or overrides is not None:
         if "overrides" in values:
             raise ValueError("overrides come by --set and --overrides, or as a parameter: not both")
