@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,8 +115,7 @@ def test_wrong_parameters_are_told_before_anything_is_made(
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(line)
+    assert re.search(message, line)
     assert not server.runs and not server.experiments
 
 
