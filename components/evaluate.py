@@ -1,7 +1,7 @@
 """Step: score a checkpoint on one split, with per-class table, confusion matrix and pictures."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from cascade_core.config import DataConfig
 from cascade_core.data.datasets import Batch, collate, eval_dataset
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.inference import scorer
@@ -52,6 +53,12 @@ class Evaluation:
     num_pictures: int
     data_hash: str
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """The scores that are defined, by name."""
+        named = {name: getattr(self, name) for name in ("pAcc", "miou_seen", "miou_unseen", "hiou")}
+        return {name: value for name, value in named.items() if value is not None}
+
 
 def run(
     *,
@@ -63,6 +70,7 @@ def run(
     out: Path,
     control: Control | None = None,
     limit: int | None = None,
+    target: str | None = None,
 ) -> Evaluation:
     """Evaluate a checkpoint folder on the pictures of `split` and write scores, tables and pictures to `out`.
 
@@ -71,12 +79,20 @@ def run(
     themselves, which must ruin the unseen scores of a model that reads them; 'random_tower' only names the
     setting of a checkpoint trained on a random image tower. `limit` keeps the first so many pictures.
 
+    `target` names the protocol of another data set, to which the checkpoint is carried over: all its classes
+    compete, and those count as seen, penalty included, whose names are among the checkpoint's seen classes.
+
     Raises:
-        ValueError: the checkpoint is missing or of another protocol, or the split is empty.
+        ValueError: the checkpoint is missing, of another protocol where no target is named, or shares no seen
+            class with the target; or the split is empty.
     """
     segmentor, manifest = load_segmentor(checkpoint)
     config = manifest.config
-    inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
+    inputs = read_inputs(
+        prepared=prepared, splits=splits, text=text, protocol_name=target or config.data.protocol
+    )
+    if target is not None:
+        inputs = replace(inputs, split=carried_over(inputs.split, manifest))
     rows = rows_of(inputs, split).head(limit) if limit else rows_of(inputs, split)
     vectors = _shifted(inputs) if control == "words" else inputs.class_vectors
     penalty = config.evaluate.seen_penalty if manifest.setting == "inductive" else 0.0
@@ -94,7 +110,7 @@ def run(
             "evaluate",
             method=config.method,
             setting=setting,
-            protocol=config.data.protocol,
+            protocol=target or config.data.protocol,
             seed=config.seed,
             parameters={"split": split, "seen_penalty": penalty, "checkpoint_iteration": manifest.iteration},
             tags={"data_hash": data_hash(prepared), "split": split},
@@ -112,7 +128,14 @@ def run(
                 predict, loader, evaluate=config.evaluate, num_classes=inputs.split.num_classes, device=device
             ):
                 confusion.update(predicted, batch.labels)
-                shown += _draw(batch, predicted, manifest, folder / "pictures", at_most=NUM_PICTURES - shown)
+                shown += _draw(
+                    batch,
+                    predicted,
+                    config.data,
+                    inputs.split,
+                    folder / "pictures",
+                    at_most=NUM_PICTURES - shown,
+                )
                 done += len(batch.names)
                 bar.advance(done)
         found = scores(confusion, inputs.split)
@@ -135,12 +158,30 @@ def run(
             folder,
             step="evaluate",
             inputs={"prepared": prepared, "splits": splits, "text": text, "checkpoint": checkpoint},
-            parameters={"split": split, "control": control, "limit": limit},
+            parameters={"split": split, "control": control, "limit": limit, "target": target},
         )
         tracker.metrics({name: value for name, value in found.summary().items() if not np.isnan(value)})
         tracker.table(table, "per_class.csv")
         tracker.folder(folder)
     return result
+
+
+def carried_over(target: ClassSplit, manifest: CheckpointManifest) -> ClassSplit:
+    """Give the split of a target data set as a checkpoint of another one sees it, by class names alone.
+
+    Names are compared as they stand: "tvmonitor" is not "tv", and then counts as unseen.
+
+    Raises:
+        ValueError: no class of the target was seen, so that there is nothing to tell apart.
+    """
+    seen = set(manifest.classes) - set(manifest.unseen)
+    unseen = tuple(name for name in target.classes if name not in seen)
+    if len(unseen) == target.num_classes:
+        raise ValueError(
+            f"target {target.name!r} shares no class name with the {len(seen)} seen classes of the checkpoint "
+            f"({manifest.config.data.protocol!r}); give a target with some, or a checkpoint of such a protocol"
+        )
+    return replace(target, name=f"{target.name} from {manifest.config.data.protocol}", unseen_names=unseen)
 
 
 def _shifted(inputs: Inputs) -> Float[Tensor, "classes embed"]:
@@ -167,16 +208,15 @@ def _loader(rows: pd.DataFrame, inputs: Inputs, manifest: CheckpointManifest) ->
 
 
 def _draw(
-    batch: Batch, predicted: Tensor, manifest: CheckpointManifest, folder: Path, *, at_most: int
+    batch: Batch, predicted: Tensor, data: DataConfig, split: ClassSplit, folder: Path, *, at_most: int
 ) -> int:
-    data = manifest.config.data
     count = min(at_most, len(batch.names))
     for index in range(count):
         labels = batch.labels[index].numpy()
         picture = to_picture(batch.images[index].cpu(), mean=data.mean, std=data.std)
         if picture.shape[:2] != labels.shape:
             picture = np.asarray(Image.fromarray(picture).resize((labels.shape[1], labels.shape[0])))
-        drawn = panel(picture, {"truth": labels, "prediction": predicted[index].numpy()}, manifest.classes)
+        drawn = panel(picture, {"truth": labels, "prediction": predicted[index].numpy()}, split.classes)
         drawn.save(folder / f"{batch.names[index]}.png")
     return count
 

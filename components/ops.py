@@ -1,11 +1,12 @@
 """The steps as Kubeflow components: each body only calls `components.<step>.run()`, in this package's image.
 
-Folders travel as artifacts; what has structure travels as JSON text, because numbers in lists and
-dictionaries would arrive as floats. Bodies run in an interpreter of their own, so they import what they use.
+What a step makes travels as an artifact; data sets and CLIP weights, which are large, stay where they lie, and
+steps get their addresses. What has structure travels as JSON text, because numbers in lists and dictionaries
+would arrive as floats. Bodies run in an interpreter of their own, so they import what they use.
 """
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
 IMAGE = "cascade-clip-workflow:0.1.0-python3.11"
 """Holds this package; compiling a pipeline may put another one in its place."""
@@ -13,68 +14,116 @@ IMAGE = "cascade-clip-workflow:0.1.0-python3.11"
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def prepare(
-    raw: Input[Dataset],
-    clip: Input[Model],
+    raw: str,
+    clip: str,
     protocol: str,
     image_sets: str,
     recipes: list,
     prepared: Output[Dataset],
-    splits: Output[Artifact],
-    text: Output[Artifact],
-) -> None:
-    """Check and index the data, state seen and unseen classes, and make a vector per class name."""
+    splits: Output[Dataset],
+    text: Output[Dataset],
+) -> list:
+    """Check and index the data, state seen and unseen classes, make a vector per class name; return the runs to loop over.
+
+    Each has its recipe and the hash of the data. The hash takes this way because `kfp.local` 2.17 puts the
+    loop's item in the place of any other step's result that enters a loop.
+    """
     import json
     from pathlib import Path
 
-    from cascade_core.recipes import recipe
-    from components import prepare, text_vectors
-    from components import splits as split_step
+    from cascade_core.recipes import recipe as named_recipe
+    from components import before_training, places
 
-    folder = Path(prepared.path)
-    done = prepare.run(raw=Path(raw.path), protocol=protocol, image_sets=json.loads(image_sets), out=folder)
-    split_step.run(prepared=folder, protocol=protocol, out=Path(splits.path))
-    templates = recipe(recipes[0]).data.templates
-    text_vectors.run(protocol=protocol, templates=templates, clip=Path(clip.path), out=Path(text.path))
-    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol)
+    done = before_training.run(
+        raw=places.folder("raw", raw),
+        clip=places.folder("clip", clip),
+        protocol=protocol,
+        image_sets=json.loads(image_sets),
+        templates=named_recipe(recipes[0]).data.templates,
+        prepared=Path(prepared.path),
+        split=Path(splits.path),
+        text=Path(text.path),
+    )
+    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw)
+    return [{"recipe": recipe, "data_hash": done.data_hash} for recipe in recipes]
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def prepare_target(
+    raw: str,
+    clip: str,
+    checkpoint: str,
+    protocol: str,
+    image_sets: str,
+    prepared: Output[Dataset],
+    splits: Output[Dataset],
+    text: Output[Dataset],
+) -> None:
+    """Prepare another data set for a checkpoint: its vectors come from the prompt templates that it was trained with."""
+    import json
+    from pathlib import Path
+
+    from cascade_core.train.checkpoint import load_manifest
+    from components import before_training, places
+
+    done = before_training.run(
+        raw=places.folder("raw", raw),
+        clip=places.folder("clip", clip),
+        protocol=protocol,
+        image_sets=json.loads(image_sets),
+        templates=load_manifest(places.folder("checkpoint", checkpoint)).config.data.templates,
+        prepared=Path(prepared.path),
+        split=Path(splits.path),
+        text=Path(text.path),
+    )
+    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def grid(runs: list, seeds: list) -> list:
+    """Give every run with every seed, as ParallelFor takes them."""
+    return [{**run, "seed": int(seed)} for run in runs for seed in seeds]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(
-    raw: Input[Dataset],
+    raw: str,
+    clip: str,
+    data_hash: str,
     prepared: Input[Dataset],
-    splits: Input[Artifact],
-    text: Input[Artifact],
-    clip: Input[Model],
+    splits: Input[Dataset],
+    text: Input[Dataset],
     recipe: str,
     overrides: str,
     seed: int,
     trained: Output[Model],
 ) -> None:
-    """Train a recipe inductively; the raw data come along because the index points into them."""
+    """Train a recipe inductively; `data_hash` is here so that a cached training is one on the same data."""
     import json
     from pathlib import Path
 
-    from components import train
+    from components import places, train
 
+    places.folder("raw", raw)
     train.run(
         prepared=Path(prepared.path),
         splits=Path(splits.path),
         text=Path(text.path),
-        clip=Path(clip.path),
+        clip=places.folder("clip", clip),
         recipe=recipe,
         overrides=json.loads(overrides),
         seed=seed,
         out=Path(trained.path),
     )
-    trained.metadata.update(recipe=recipe, seed=seed, setting="inductive")
+    trained.metadata.update(recipe=recipe, seed=seed, setting="inductive", data_hash=data_hash)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def self_train(
-    raw: Input[Dataset],
+    raw: str,
     prepared: Input[Dataset],
-    splits: Input[Artifact],
-    text: Input[Artifact],
+    splits: Input[Dataset],
+    text: Input[Dataset],
     trained: Input[Model],
     protocol: str,
     overrides: str,
@@ -84,8 +133,9 @@ def self_train(
     import json
     from pathlib import Path
 
-    from components import self_train
+    from components import places, self_train
 
+    places.folder("raw", raw)
     self_train.run(
         prepared=Path(prepared.path),
         splits=Path(splits.path),
@@ -100,21 +150,23 @@ def self_train(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
-    raw: Input[Dataset],
+    raw: str,
     prepared: Input[Dataset],
-    splits: Input[Artifact],
-    text: Input[Artifact],
+    splits: Input[Dataset],
+    text: Input[Dataset],
     trained: Input[Model],
     split: str,
     limit: int,
     evaluation: Output[Artifact],
     scores: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
 ) -> None:
     """Score a checkpoint on the pictures of a split; a limit of 0 takes them all."""
     from pathlib import Path
 
-    from components import evaluate
+    from components import confusion_table, evaluate, places
 
+    places.folder("raw", raw)
     result = evaluate.run(
         prepared=Path(prepared.path),
         splits=Path(splits.path),
@@ -124,13 +176,51 @@ def evaluate(
         limit=limit or None,
         out=Path(evaluation.path),
     )
-    for name in ("pAcc", "miou_seen", "miou_unseen", "hiou"):
-        scores.log_metric(name, getattr(result, name))
+    for name, value in result.scores.items():
+        scores.log_metric(name, value)
+    confusion.log_confusion_matrix(*confusion_table.confusion_at_hand(Path(evaluation.path)))
+    evaluation.metadata.update(trained.metadata, split=split)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate_target(
+    raw: str,
+    checkpoint: str,
+    prepared: Input[Dataset],
+    splits: Input[Dataset],
+    text: Input[Dataset],
+    protocol: str,
+    split: str,
+    limit: int,
+    evaluation: Output[Artifact],
+    scores: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
+) -> None:
+    """Score a checkpoint on another data set; classes count as seen whose names it saw; a limit of 0 takes all pictures."""
+    from pathlib import Path
+
+    from components import confusion_table, evaluate, places
+
+    places.folder("raw", raw)
+    result = evaluate.run(
+        prepared=Path(prepared.path),
+        splits=Path(splits.path),
+        text=Path(text.path),
+        checkpoint=places.folder("checkpoint", checkpoint),
+        split=split,
+        limit=limit or None,
+        target=protocol,
+        out=Path(evaluation.path),
+    )
+    for name, value in result.scores.items():
+        scores.log_metric(name, value)
+    confusion.log_confusion_matrix(*confusion_table.confusion_at_hand(Path(evaluation.path)))
+    evaluation.metadata.update(checkpoint=checkpoint, protocol=protocol, split=split)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def profile(
-    trained: Input[Model], text: Input[Artifact], cost: Output[Artifact], metrics: Output[Metrics]
+    trained: Input[Model], text: Input[Dataset], cost: Output[Artifact], metrics: Output[Metrics]
 ) -> None:
     """Count weights and multiply-adds; measure latency, throughput and memory."""
     from pathlib import Path
@@ -145,7 +235,7 @@ def profile(
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def register(
     trained: Input[Model],
-    clip: Input[Model],
+    clip: str,
     evaluation: Input[Artifact],
     cost: Input[Artifact],
     registered: Output[Artifact],
@@ -153,11 +243,11 @@ def register(
     """Put a checkpoint into the model registry; champion if none scores better."""
     from pathlib import Path
 
-    from components import register
+    from components import places, register
 
     result = register.run(
         checkpoint=Path(trained.path) / "final",
-        clip=Path(clip.path),
+        clip=places.folder("clip", clip),
         evaluation=Path(evaluation.path),
         profile=Path(cost.path),
         out=Path(registered.path),
@@ -173,8 +263,10 @@ def report(
     trained: Input[list[Model]],
     self_trained: Input[list[Model]],
     results: Output[Artifact],
+    page: Output[HTML],
 ) -> None:
     """Gather all runs into benchmark.json, a table and a page."""
+    import shutil
     from pathlib import Path
 
     from components import report
@@ -182,4 +274,42 @@ def report(
     evaluations = [Path(one.path) for both in zip(inductive, transductive, strict=True) for one in both]
     trainings = [Path(one.path) for both in zip(trained, self_trained, strict=True) for one in both]
     profiles = [Path(cost.path) for cost in costs]
-    report.run(evaluations=evaluations, profiles=profiles, trainings=trainings, out=Path(results.path))
+    done = report.run(evaluations=evaluations, profiles=profiles, trainings=trainings, out=Path(results.path))
+    shutil.copyfile(done.page, page.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def ablation_report(
+    evaluations: Input[list[Artifact]],
+    costs: Input[list[Artifact]],
+    trained: Input[list[Model]],
+    results: Output[Artifact],
+    page: Output[HTML],
+) -> None:
+    """Gather the runs of a grid into one table, a row per recipe with mean and deviation over its seeds."""
+    import shutil
+    from pathlib import Path
+
+    from components import report
+
+    done = report.run(
+        evaluations=[Path(one.path) for one in evaluations],
+        profiles=[Path(one.path) for one in costs],
+        trainings=[Path(one.path) for one in trained],
+        out=Path(results.path),
+    )
+    shutil.copyfile(done.page, page.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def compare_targets(
+    evaluations: Input[list[Artifact]], results: Output[Artifact], page: Output[HTML]
+) -> None:
+    """Gather the evaluations of one checkpoint on many data sets into one table."""
+    import shutil
+    from pathlib import Path
+
+    from components import cross_dataset
+
+    done = cross_dataset.run(evaluations=[Path(one.path) for one in evaluations], out=Path(results.path))
+    shutil.copyfile(done.page, page.path)

@@ -1,16 +1,16 @@
 """The whole workflow as a Kubeflow pipeline: for every recipe, train, self-train, evaluate, profile, register."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from kfp import compiler, dsl
+from kfp import dsl
 
-from cascade_core.files import new_file
 from components import ops
-from pipelines.resources import Resources, resources, with_resources
+from pipelines.checks import check_image_sets, check_places, check_recipes, check_self_training
+from pipelines.resources import Resources, give_resources
 
 NAME = "zero-shot-segmentation"
+PROTOCOL = "mini-18-6"
 RECIPES = ["mini_zegclip", "mini_cascade_clip"]
 IMAGE_SETS = '{"train": "train", "val": "val", "test": "test"}'
 
@@ -18,15 +18,15 @@ IMAGE_SETS = '{"train": "train", "val": "val", "test": "test"}'
 def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
     """Give the pipeline, each step with its resources of `table`.
 
-    `raw` and `clip` are addresses of folders (s3://..., or a local path where it runs locally); `image_sets`
-    and `overrides` are JSON; a `limit` of 0 evaluates all pictures of the split.
+    `raw` and `clip` are folders, as the steps see them; `image_sets` and `overrides` are JSON; a `limit` of 0
+    evaluates all pictures of the split.
     """
 
     @dsl.pipeline(name=NAME, description="Zero-shot segmentation: every recipe, inductive and transductive.")
     def zero_shot(
         raw: str,
         clip: str,
-        protocol: str = "mini-18-6",
+        protocol: str = PROTOCOL,
         image_sets: str = IMAGE_SETS,
         recipes: list = RECIPES,
         overrides: str = "{}",
@@ -35,22 +35,18 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         self_training: str = "oracle",
         limit: int = 0,
     ) -> dsl.Artifact:
-        pictures = dsl.importer(artifact_uri=raw, artifact_class=dsl.Dataset).set_display_name("raw data")
-        towers = dsl.importer(artifact_uri=clip, artifact_class=dsl.Model).set_display_name("CLIP")
-        prepared = ops.prepare(
-            raw=pictures.output,
-            clip=towers.output,
-            protocol=protocol,
-            image_sets=image_sets,
-            recipes=recipes,
-        )
-        data = {
-            "raw": pictures.output,
-            **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")},
-        }
+        prepared = ops.prepare(raw=raw, clip=clip, protocol=protocol, image_sets=image_sets, recipes=recipes)
+        data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
 
-        with dsl.ParallelFor(items=recipes, name="every-recipe") as recipe:
-            train = ops.train(**data, clip=towers.output, recipe=recipe, overrides=overrides, seed=seed)
+        with dsl.ParallelFor(items=prepared.outputs["Output"], name="every-recipe") as run:
+            train = ops.train(
+                **data,
+                clip=clip,
+                data_hash=run.data_hash,
+                recipe=run.recipe,
+                overrides=overrides,
+                seed=seed,
+            )
             trained = train.outputs["trained"]
             inductive = ops.evaluate(**data, trained=trained, split=split, limit=limit)
             inductive.set_display_name("evaluate inductive")
@@ -64,10 +60,10 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
             registered = [
                 ops.register(
                     trained=model,
-                    clip=towers.output,
+                    clip=clip,
                     evaluation=evaluation.outputs["evaluation"],
                     cost=cost.outputs["cost"],
-                ).set_caching_options(enable_caching=False)
+                )
                 for model, evaluation in ((trained, inductive), (self_trained, transductive))
             ]
             # One after the other: the second is measured against the champion that the first may become.
@@ -81,34 +77,31 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
             self_trained=dsl.Collected(self_trained),
         )
 
-        tasks = {
-            "prepare": [prepared],
-            "train": [train],
-            "self_train": [self_train],
-            "evaluate": [inductive, transductive],
-            "profile": [cost],
-            "register": registered,
-            "report": [report],
-        }
-        for step, same in tasks.items():
-            for task in same:
-                with_resources(task, table[step])
+        give_resources(
+            table,
+            {
+                "prepare": [prepared],
+                "train": [train],
+                "self_train": [self_train],
+                "evaluate": [inductive, transductive],
+                "profile": [cost],
+                "register": registered,
+                "report": [report],
+            },
+        )
         return report.outputs["results"]
 
     return zero_shot
 
 
-def compile_pipeline(out: Path, *, kind: str = "cpu", image: str = ops.IMAGE) -> None:
-    """Write the pipeline as YAML for a cluster of a kind (`cpu`, `gpu`) that runs `image`.
+def check_parameters(values: Mapping[str, Any]) -> None:
+    """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        ValueError: the kind is unknown, or the file's name does not end in .yaml.
+        ValueError: a place is no folder's, or recipe, override, protocol, split, or transductive protocol is unknown or does not fit.
     """
-    if out.suffix != ".yaml":
-        raise ValueError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
-    with new_file(out) as path:
-        # The compiler goes by the suffix, which the temporary name lacks.
-        written = path.with_name(f"{path.name}.yaml")
-        compiler.Compiler().compile(zero_shot_pipeline(resources(kind)), str(written))
-        path.write_text(written.read_text().replace(ops.IMAGE, image))
-        written.unlink()
+    recipes, overrides = values.get("recipes", RECIPES), values.get("overrides", "{}")
+    check_places(values, "raw", "clip")
+    check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
+    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", "test"))
+    check_self_training(values.get("self_training", "oracle"))

@@ -1,77 +1,68 @@
-"""Commands about the Kubeflow pipeline: compile it, run it on this machine.
+"""Commands about Kubeflow pipelines that need no cluster: compile one, run one on this machine.
 
 kfp is imported inside them, so that `--help` is at once.
 """
 
-from enum import StrEnum
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.commands.models import SelfTraining
+from pipelines.commands.kubeflow_options import (
+    Image,
+    Kind,
+    Nodes,
+    Parameters,
+    Pipeline,
+    PipelineName,
+    chosen_package,
+    gathered_parameters,
+)
 from pipelines.commands.options import OverridesFile, Set
-from pipelines.overrides import parse_image_sets, parse_overrides
 
-
-class Cluster(StrEnum):
-    """Kinds of clusters that resources are known for."""
-
-    cpu = "cpu"
-    gpu = "gpu"
+MINI_BENCHMARK = {"raw": "data/mini/VOCdevkit/VOC2012", "clip": "data/mini/clip"}
 
 
 def compile_pipeline(
-    out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("build/zero_shot.yaml"),
-    kind: Annotated[Cluster, typer.Option(help="Kind of nodes that resources are asked for.")] = Cluster.cpu,
-    image: Annotated[str | None, typer.Option(help="Container image of every step.")] = None,
+    pipeline: Pipeline = PipelineName.zero_shot,
+    out: Annotated[Path | None, typer.Option(help="YAML file to write; build/PIPELINE.yaml if none.")] = None,
+    kind: Kind = Nodes.cpu,
+    image: Image = None,
 ) -> None:
-    """Write the pipeline as YAML for a cluster."""
+    """Write a pipeline as YAML for a cluster."""
     from components import ops
-    from pipelines import zero_shot
+    from pipelines import catalogue
 
-    zero_shot.compile_pipeline(out, kind=kind.value, image=image or ops.IMAGE)
+    out = out or Path("build") / f"{pipeline.value}.yaml"
+    catalogue.compile_pipeline(pipeline.value, out, kind=kind.value, image=image or ops.IMAGE)
     print(out)
 
 
 def run_local(
-    raw: Annotated[Path, typer.Option(help="Data set folder.")] = Path("data/mini/VOCdevkit/VOC2012"),
-    clip: Annotated[Path, typer.Option(help="CLIP folder.")] = Path("data/mini/clip"),
-    protocol: Annotated[str, typer.Option(help="Label set and unseen classes by name.")] = "mini-18-6",
-    image_set: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SPLIT=LISTS", help="Image lists of a split, joined by '+'; repeatable."),
-    ] = None,
+    pipeline: Pipeline = PipelineName.zero_shot,
+    parameter: Parameters = None,
     recipe: Annotated[
-        list[str] | None,
-        typer.Option(help="Recipe to train; repeatable; both of the mini benchmark if none."),
+        list[str] | None, typer.Option(help="Recipe to train; repeatable; those of the pipeline if none.")
     ] = None,
     set_: Set = None,
     overrides: OverridesFile = None,
-    seed: int = 0,
-    split: Annotated[str, typer.Option(help="Split to score.")] = "test",
-    self_training: Annotated[SelfTraining, typer.Option(help="Transductive protocol.")] = SelfTraining.oracle,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for a folder per run.")] = Path("local_outputs/kfp"),
 ) -> None:
-    """Run the pipeline here, every step in a process.
+    """Run a pipeline here, every step in a process.
 
-    No container and no cluster: caching, resources and the image play no part.
+    No container and no cluster: caching, resources and the image play no part. Data and CLIP are those of the
+    mini benchmark unless parameters name others.
     """
     from pipelines import local_run, workflow
-    from pipelines.zero_shot import RECIPES
 
-    done = local_run.run_local(
-        raw=raw,
-        clip=clip,
-        out=out,
-        protocol=protocol,
-        image_sets=parse_image_sets(image_set) if image_set else None,
-        recipes=recipe or RECIPES,
-        overrides=parse_overrides(set_ or (), overrides),
-        seed=seed,
-        split=split,
-        self_training=self_training.value,
-        limit=limit,
-    )
-    workflow.tell_results(done.report)
+    given = [*(parameter or ()), *([f"recipes={json.dumps(recipe)}"] if recipe else ())]
+    with chosen_package(pipeline, None, Nodes.cpu, None) as path:
+        values = gathered_parameters(
+            path, given, pipeline=pipeline, set_=set_, overrides=overrides, defaults=MINI_BENCHMARK
+        )
+    results = local_run.run_local(pipeline.value, values, out=out)
+    if pipeline is PipelineName.zero_shot:
+        workflow.tell_results(results)
+    else:
+        print((results / "table.md").read_text(), end="")

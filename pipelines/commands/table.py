@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.commands import benchmark, data, models, pipeline, registry, results, storage, workflow
+from pipelines.commands import (
+    benchmark,
+    cluster,
+    data,
+    models,
+    pipeline,
+    registry,
+    results,
+    schedule,
+    storage,
+    workflow,
+)
 
 Command = tuple[str, Callable[..., None], str]
 
@@ -97,6 +108,50 @@ PIPELINE = Group(
             pipeline.run_local,
             "cascade-clip pipeline run-local --set train.iterations=20 --set self_train.start_iteration=10",
         ),
+        (
+            "submit",
+            cluster.submit,
+            "cascade-clip pipeline submit --host http://localhost:8080 -p raw=/data/mini/VOCdevkit/VOC2012 -p clip=/data/mini/clip --wait",
+        ),
+        (
+            "status",
+            cluster.status,
+            "cascade-clip pipeline status --host http://localhost:8080 8a5c9d0e-1f2b-4c3d-9e8f-7a6b5c4d3e2f",
+        ),
+        (
+            "upload",
+            cluster.upload,
+            "cascade-clip pipeline upload --host http://localhost:8080 --version 0.1.0",
+        ),
+    ),
+)
+
+SCHEDULE = Group(
+    ("pipeline", "schedule"),
+    "Recurring runs on a Kubeflow cluster.",
+    (
+        (
+            "create",
+            schedule.create,
+            'cascade-clip pipeline schedule create --host http://localhost:8080 --name nightly --cron "0 3 * * *" -p raw=/data/mini/VOCdevkit/VOC2012 -p clip=/data/mini/clip',
+        ),
+        (
+            "list",
+            schedule.list_schedules,
+            "cascade-clip pipeline schedule list --host http://localhost:8080",
+        ),
+        *(
+            (
+                name,
+                function,
+                f"cascade-clip pipeline schedule {name} --host http://localhost:8080 8a5c9d0e-1f2b-4c3d-9e8f-7a6b5c4d3e2f",
+            )
+            for name, function in (
+                ("pause", schedule.pause),
+                ("resume", schedule.resume),
+                ("delete", schedule.delete),
+            )
+        ),
     ),
 )
 
@@ -121,5 +176,5 @@ BENCHMARK = Group(
     ),
 )
 
-GROUPS = (TOP, PIPELINE, MODELS, BENCHMARK)
+GROUPS = (TOP, PIPELINE, SCHEDULE, MODELS, BENCHMARK)
 """A group stands after the one it is in."""

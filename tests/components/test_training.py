@@ -313,6 +313,19 @@ def test_exchanged_words_move_unseen_predictions_and_no_seen_text(
         assert (tables[1][place].to_numpy() == tables[0][word].to_numpy()).all()
 
 
+def test_a_target_named_is_scored_with_the_classes_that_the_checkpoint_saw(
+    folders: Folders, inductive: Path, evaluated: Path, tmp_path: Path
+) -> None:
+    """Carried over to its own data set, a checkpoint scores as it does there, under another name."""
+    row = evaluate.run(
+        **folders.steps, checkpoint=inductive / "final", split="val", target="mini-18-6", out=tmp_path / "on"
+    )
+    plain = read_json(evaluated / "scores.json")
+    assert row.protocol == "mini-18-6 from mini-18-6"
+    assert row.seen_penalty == plain["seen_penalty"]
+    assert row.scores == {name: plain[name] for name in ("pAcc", "miou_seen", "miou_unseen", "hiou")}
+
+
 def test_an_empty_split_is_refused(folders: Folders, inductive: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"split 'tset' has no pictures.*test, train, val"):
         evaluate.run(

@@ -8,14 +8,15 @@ import pytest
 import yaml
 
 from components import ops
-from pipelines.resources import RESOURCES, resources
-from pipelines.zero_shot import compile_pipeline
+from pipelines.catalogue import PIPELINES, compile_pipeline
+from pipelines.commands.kubeflow_options import Nodes, PipelineName
+from pipelines.resources import DATA_FOLDER, RESOURCES, local_resources, resources
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def _compiled(path: Path, **options: str) -> list[dict[str, Any]]:
-    compile_pipeline(path, **options)
+def _compiled(path: Path, pipeline: str = "zero_shot", **options: str) -> list[dict[str, Any]]:
+    compile_pipeline(pipeline, path, **options)
     return list(yaml.safe_load_all(path.read_text()))
 
 
@@ -25,12 +26,25 @@ def _executors(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", sorted(RESOURCES))
-def test_compiled_yaml_equals_the_golden_one(kind: str, tmp_path: Path) -> None:
-    golden = GOLDEN / f"zero_shot_{kind}.yaml"
+@pytest.mark.parametrize("pipeline", sorted(PIPELINES))
+def test_compiled_yaml_equals_the_golden_one(pipeline: str, kind: str, tmp_path: Path) -> None:
+    golden = GOLDEN / f"{pipeline}_{kind}.yaml"
     expected = list(yaml.safe_load_all(golden.read_text()))
-    assert _compiled(tmp_path / "pipeline.yaml", kind=kind) == expected, (
-        f"if the change is meant: cascade-clip pipeline compile --kind {kind} --out {golden}"
+    assert _compiled(tmp_path / "pipeline.yaml", pipeline, kind=kind) == expected, (
+        f"if the change is meant: cascade-clip pipeline compile --pipeline {pipeline} --kind {kind} --out {golden}"
     )
+
+
+def test_the_commands_know_every_pipeline_and_kind() -> None:
+    assert {name.value for name in PipelineName} == set(PIPELINES)
+    assert {kind.value for kind in Nodes} == set(RESOURCES)
+
+
+def test_no_large_data_enter_as_artifacts() -> None:
+    for golden in GOLDEN.glob("*.yaml"):
+        documents = list(yaml.safe_load_all(golden.read_text()))
+        executors = documents[0]["deploymentSpec"]["executors"].values()
+        assert not [one for one in executors if "importer" in one], golden
 
 
 def test_every_step_runs_in_our_image_and_installs_nothing(tmp_path: Path) -> None:
@@ -44,6 +58,37 @@ def test_every_step_has_its_resources(tmp_path: Path) -> None:
     with_gpu = {name for name, one in containers.items() if "accelerator" in one["resources"]}
     assert with_gpu == {"exec-train", "exec-self-train", "exec-evaluate", "exec-evaluate-2", "exec-profile"}
     assert all(one["resources"]["resourceMemoryLimit"] for one in containers.values())
+
+
+def test_every_row_of_the_table_is_in_the_yaml(tmp_path: Path) -> None:
+    pipeline, platform = _compiled(tmp_path / "pipeline.yaml", kind="gpu")
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    row = RESOURCES["gpu"]["train"]
+    assert settings["activeDeadlineSeconds"] == str(row.minutes * 60)
+    assert settings["emptyDirMounts"][0]["sizeLimit"] == row.shared_memory
+    assert settings["nodeSelector"]["labels"] == {"nvidia.com/gpu.present": "true"}
+    assert settings["pvcMount"][0]["mountPath"] == DATA_FOLDER
+    assert [one["optional"] for one in settings["secretAsEnv"]] == [False, True]
+    tasks = pipeline["components"]["comp-for-loop-1"]["dag"]["tasks"]
+    assert tasks["train"]["retryPolicy"]["maxRetryCount"] == row.retries
+    assert "retryPolicy" not in tasks["profile"]
+    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+    assert cached == {"train"}
+
+
+def test_no_secret_stands_in_the_yaml_but_by_name(tmp_path: Path) -> None:
+    containers = _executors(_compiled(tmp_path / "pipeline.yaml", kind="gpu"))
+    assert not [name for name, one in containers.items() if "env" in one]
+
+
+def test_a_step_that_fails_here_is_not_run_again() -> None:
+    assert {row.retries for row in local_resources().values()} == {0}
+    assert local_resources().keys() == RESOURCES["cpu"].keys()
+
+
+def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown pipeline 'none'; known are zero_shot, cross_dataset"):
+        compile_pipeline("none", tmp_path / "pipeline.yaml")
 
 
 def test_bodies_only_call_steps() -> None:
@@ -68,5 +113,5 @@ def test_unknown_resources_are_refused() -> None:
 
 def test_a_pipeline_is_written_as_yaml_only(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"pipeline\.txt: a compiled pipeline is YAML"):
-        compile_pipeline(tmp_path / "pipeline.txt")
+        compile_pipeline("zero_shot", tmp_path / "pipeline.txt")
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
-"""The whole workflow as a Kubeflow pipeline, every step for real: it scores as DVC's run of the same seed does."""
+"""The pipelines, every step for real: the whole workflow scores as DVC's run of the same seed does."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,14 @@ METHOD = "cascade_clip"
 SCORES = ("pAcc", "miou_seen", "miou_unseen", "hiou", "trainable_params", "gmacs")
 
 
-@pytest.fixture(scope="module")
-def report(workflow: Workflow) -> Path:
-    """Run the pipeline with one recipe in DVC's copy of the project, and give the report step's folder."""
-    out = workflow.root / "local_outputs" / "kfp"
-    overrides = [f"--set={key}={value}" for key, value in flattened(FEW_ITERATIONS).items()]
+OVERRIDES = [f"--set={key}={value}" for key, value in flattened(FEW_ITERATIONS).items()]
+
+
+def run_local(workflow: Workflow, *arguments: str | Path) -> None:
+    """Run a pipeline in DVC's copy of the project."""
     program = Path(sys.executable).parent / "cascade-clip"
     done = subprocess.run(
-        [program, "pipeline", "run-local", "--recipe", f"mini_{METHOD}", *overrides, "--out", out],
+        [program, "pipeline", "run-local", *arguments],
         cwd=workflow.root,
         env=workflow.environment(),
         stdout=subprocess.PIPE,
@@ -30,6 +31,13 @@ def report(workflow: Workflow) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def report(workflow: Workflow) -> Path:
+    """Run the whole workflow with one recipe, and give the report step's folder."""
+    out = workflow.root / "local_outputs" / "kfp"
+    run_local(workflow, "--recipe", f"mini_{METHOD}", *OVERRIDES, "--out", out)
     (benchmark,) = out.glob("*/report/results/benchmark.json")
     return benchmark.parent
 
@@ -41,6 +49,23 @@ def test_scores_are_those_of_the_dvc_run(workflow: Workflow, report: Path) -> No
     assert [row["setting"] for row in found] == ["inductive", "transductive_oracle"]
     for ours, theirs in zip(found, expected, strict=True):
         assert {key: ours[key] for key in SCORES} == {key: theirs[key] for key in SCORES}
+
+
+def test_results_are_artifacts_that_a_page_can_show(workflow: Workflow, report: Path) -> None:
+    by_dvc = read_json(workflow.root / "outputs" / "prepared" / "summary.json")
+    outputs = {
+        path.parent.name: read_json(path)["artifacts"]
+        for path in report.parent.parent.rglob("executor_output.json")
+    }
+    trained = outputs["train"]["trained"]["artifacts"][0]
+    assert trained["metadata"]["data_hash"] == by_dvc["data_sha256"]
+    assert trained["type"]["schemaTitle"] == "system.Model"
+    (matrix,) = (one["metadata"]["confusionMatrix"] for one in outputs["evaluate"]["confusion"]["artifacts"])
+    assert 0 < len(matrix["rows"]) <= 24
+    assert len(matrix["annotationSpecs"]) == len(matrix["rows"])
+    assert outputs["report"]["page"]["artifacts"][0]["type"]["schemaTitle"] == "system.HTML"
+    page = Path(outputs["report"]["page"]["artifacts"][0]["uri"])
+    assert page.read_bytes() == (report / "report.html").read_bytes()
 
 
 def test_every_step_left_a_manifest_that_leads_back_to_the_same_data(
@@ -61,3 +86,33 @@ def test_both_ways_lead_to_versions_in_the_registry(workflow: Workflow, report: 
     registered = [read_json(path) for path in sorted(run.rglob("model.json"))]
     assert {one["name"] for one in registered} == {f"mini-18-6-{METHOD}"}
     assert sorted(one["version"] for one in registered) == [3, 4]
+
+
+@pytest.mark.slow
+def test_one_checkpoint_is_compared_on_many_targets(workflow: Workflow, tmp_path: Path) -> None:
+    shared = {"raw": "data/mini/VOCdevkit/VOC2012", "protocol": "mini-18-6"}
+    targets = [{**shared, "split": name, "image_sets": json.dumps({name: name})} for name in ("test", "val")]
+    run_local(
+        workflow,
+        *("--pipeline", "cross_dataset", "--out", tmp_path),
+        *("-p", f"checkpoint=outputs/train/{METHOD}/final", "-p", f"targets={json.dumps(targets)}"),
+    )
+    (path,) = tmp_path.rglob("cross_dataset.json")
+    found = read_json(path)
+    assert [(row["protocol"], row["split"]) for row in found] == [
+        ("mini-18-6 from mini-18-6", "test"),
+        ("mini-18-6 from mini-18-6", "val"),
+    ]
+    by_dvc = read_json(workflow.root / "outputs" / "evaluate" / f"{METHOD}-inductive" / "scores.json")
+    assert found[0]["hiou"] == by_dvc["hiou"]
+
+
+@pytest.mark.slow
+def test_a_grid_of_recipes_and_seeds_comes_into_one_table(workflow: Workflow, tmp_path: Path) -> None:
+    recipes = ["--recipe", "mini_zegclip", "--recipe", "mini_cascade_clip"]
+    few = ["--set=train.iterations=4", "--set=train.batch_size=4", "-p", "limit=4", "-p", "seeds=[0, 1]"]
+    run_local(workflow, "--pipeline", "ablation", *recipes, *few, "--out", tmp_path)
+    (path,) = tmp_path.rglob("benchmark.json")
+    assert [(row["method"], row["seed"]) for row in read_json(path)] == [
+        ("zegclip", 0), ("zegclip", 1), ("cascade_clip", 0), ("cascade_clip", 1)
+    ]  # fmt: skip

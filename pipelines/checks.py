@@ -1,0 +1,91 @@
+"""What several pipelines ask of their parameters, checked before a run is submitted or a step starts.
+
+A wrong recipe or protocol would otherwise be told by a pod, minutes later.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from cascade_core.config import SelfTrainConfig
+from cascade_core.labelsets import protocol as named_protocol
+from cascade_core.recipes import recipe as named_recipe
+from components.places import check_place
+
+
+def check_places(values: Mapping[str, Any], *names: str) -> None:
+    """Hold the addresses of data that were given against what steps can read.
+
+    Raises:
+        ValueError: one is empty or no path.
+    """
+    for name in names:
+        if name in values:
+            check_place(name, values[name])
+
+
+def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
+    """Hold recipes and overrides (JSON) against what there is, and the recipes' protocol against `protocol`.
+
+    Raises:
+        ValueError: none or an unknown recipe, an override that does not fit, or another protocol.
+    """
+    if not recipes:
+        raise ValueError("parameter recipes is empty; name at least one, such as mini_zegclip")
+    named_protocol(protocol)
+    values = as_mapping("overrides", overrides)
+    templates = set()
+    for name in recipes:
+        config = named_recipe(str(name), values, seed=0)
+        if config.data.protocol != protocol:
+            raise ValueError(
+                f"recipe {name!r} trains protocol {config.data.protocol!r}, parameter protocol is {protocol!r}; "
+                "give the recipe's"
+            )
+        templates.add(tuple(config.data.templates))
+    if len(templates) > 1:
+        raise ValueError(
+            f"recipes {', '.join(map(str, recipes))} use different prompt templates, a run has one set of text "
+            "vectors; run them apart"
+        )
+
+
+def check_image_sets(image_sets: str, split: str) -> None:
+    """Hold the image sets (JSON) against what training and scoring need of them.
+
+    Raises:
+        ValueError: they are no mapping of text, or lack the split that is scored.
+    """
+    sets = as_mapping("image_sets", image_sets)
+    if not all(isinstance(lists, str) for lists in sets.values()):
+        raise ValueError(
+            f'parameter image_sets is {image_sets}; expected lists by split: {{"train": "train"}}'
+        )
+    if split not in sets:
+        raise ValueError(f"parameter split is {split!r}; image_sets has {', '.join(sets) or 'none'}")
+
+
+def check_self_training(protocol: str) -> None:
+    """Hold the transductive protocol against what there is.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    known = get_args(SelfTrainConfig.model_fields["protocol"].annotation)
+    if protocol not in known:
+        raise ValueError(f"parameter self_training is {protocol!r}; known are {', '.join(known)}")
+
+
+def as_mapping(name: str, text: str) -> Mapping[str, Any]:
+    """Read a parameter that holds a JSON object.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"parameter {name} is not JSON ({error}): {text!r}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"parameter {name} is {text!r}; expected a JSON object")
+    return content

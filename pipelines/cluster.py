@@ -1,0 +1,239 @@
+"""A Kubeflow Pipelines server to talk to: connected once, patient with what passes, clear about what does not.
+
+What passes is retried with growing pauses: a connection that breaks, 429, 502, 503 and 504. What does not (a
+wrong address, an expired token, an unknown id) becomes a `ValueError` of one sentence. A request that
+creates something is never sent twice blindly: the answer may have been lost after the work was done, so
+before each further try the server is asked whether the thing is there.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import kfp
+import kfp_server_api
+from google.api_core import exceptions as core_exceptions
+from google.api_core.retry import Retry
+from urllib3 import exceptions as http
+
+log = logging.getLogger(__name__)
+
+TRANSIENT_STATUS = (429, 502, 503, 504)
+FIRST_CONTACT_SECONDS = (5, 15)
+"""How long the first request waits to connect, and for the answer."""
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long transient faults are borne, in seconds: the first pause, the longest, and all in all."""
+
+    first: float = 1.0
+    longest: float = 20.0
+    total: float = 90.0
+
+
+PATIENT, BRIEF = Patience(), Patience(total=8.0)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An unmodified client and what error messages need to know; the token is in the client alone."""
+
+    client: kfp.Client
+    host: str
+    namespace: str | None
+    patience: Patience = PATIENT
+
+    def call(self, request: Callable[[], Made], *, about: str) -> Made:
+        """Give what `request` returns, tried again after transient faults; `about` is what it is for.
+
+        Only for requests that do the same when sent twice.
+
+        Raises:
+            ValueError: the server refused, or could not be reached for longer than patience lasts.
+        """
+        return _patiently(_quiet(request), self, about)
+
+    def create(self, request: Callable[[], Made], *, find: Callable[[], Made | None], about: str) -> Made:
+        """Give what `request` creates; after a transient fault take what `find` gives, if it does, instead.
+
+        Raises:
+            ValueError: the server refused, or could not be reached for longer than patience lasts.
+        """
+        tries = 0
+
+        def once() -> Made:
+            nonlocal tries
+            tries += 1
+            made = find() if tries > 1 else None
+            return request() if made is None else made
+
+        return _patiently(_quiet(once), self, about)
+
+    def link(self, place: str) -> str:
+        """Give the address of a page, such as "runs/details/ID"."""
+        return f"{self.host}/#/{place}"
+
+
+def connect(
+    host: str, *, namespace: str | None = None, token: str | None = None, patience: Patience = PATIENT
+) -> Cluster:
+    """Connect to the server at `host`, as `token` if one is given.
+
+    Raises:
+        ValueError: host or token cannot be one, nobody answers there, the answer is not that of Kubeflow
+            Pipelines, the token is refused, or the server has namespaces and none is given.
+    """
+    host, token = _checked_host(host), _checked_token(token)
+    # Its own quick tries are no news beside ours, which are told.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    health = _first_contact(host, namespace, token)
+    with warnings.catch_warnings():
+        # That it only speaks to servers of version 2 is said of every client.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")
+        client = kfp.Client(host=host, namespace=namespace or "kubeflow", existing_token=token)
+    namespace = namespace or client.get_user_namespace() or None
+    if health.multi_user and namespace is None:
+        raise ValueError(
+            f"{host} keeps its users apart by namespaces; name yours with --namespace or KFP_NAMESPACE"
+        )
+    return Cluster(client, host, namespace, patience)
+
+
+def _first_contact(host: str, namespace: str | None, token: str | None) -> Any:
+    """Ask for health before `kfp.Client` does, which would tell a refused token as five traces in 20 s."""
+    configuration = kfp_server_api.Configuration(host=host)
+    if token:
+        configuration.api_key, configuration.api_key_prefix = (
+            {"authorization": token},
+            {"authorization": "Bearer"},
+        )
+    api = kfp_server_api.HealthzServiceApi(kfp_server_api.ApiClient(configuration))
+    stranger = Cluster(None, host, namespace, BRIEF)
+    health = stranger.call(
+        lambda: api.healthz_service_get_healthz(
+            _request_timeout=FIRST_CONTACT_SECONDS, _preload_content=False
+        ),
+        about="first contact",
+    )
+    try:
+        content = json.loads(health.data)
+        return kfp_server_api.V2beta1GetHealthzResponse(multi_user=bool(content.get("multi_user")))
+    except (ValueError, AttributeError):
+        raise ValueError(
+            f"{host} answers, but not as Kubeflow Pipelines does; give the address of its API (often ending in "
+            "/pipeline), and a token if a login page stands before it"
+        ) from None
+
+
+def _patiently(request: Callable[[], Made], cluster: Cluster, about: str) -> Made:
+    patience = cluster.patience
+    retry = Retry(
+        predicate=_is_transient,
+        initial=patience.first,
+        maximum=patience.longest,
+        multiplier=2.0,
+        timeout=patience.total,
+        on_error=lambda error: log.warning("%s: %s; trying again", cluster.host, _reason(error)),
+    )
+    try:
+        return retry(request)()
+    except core_exceptions.RetryError as error:
+        raise _explained(error.cause or error, cluster, about) from error
+    except (kfp_server_api.ApiException, http.HTTPError) as error:
+        raise _explained(error, cluster, about) from error
+
+
+def _quiet(request: Callable[[], Made]) -> Callable[[], Made]:
+    """Keep the client's prints (of links) off standard output, where commands write what scripts read."""
+
+    def quietly() -> Made:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
+            return request()
+
+    return quietly
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, kfp_server_api.ApiException):
+        return error.status in TRANSIENT_STATUS
+    return isinstance(error, http.HTTPError) and not isinstance(_root(error), http.NameResolutionError)
+
+
+def _explained(error: BaseException, cluster: Cluster, about: str) -> ValueError:
+    """Say what went wrong with `about`, and the way out."""
+    host, namespace = cluster.host, cluster.namespace
+    if not isinstance(error, kfp_server_api.ApiException) or not error.status:
+        return ValueError(
+            f"{host} cannot be reached ({_reason(error)}); check --host, the port-forward and the network"
+        )
+    match error.status:
+        case 401:
+            why = "token missing, wrong or expired (401); get a new one into KFP_EXISTING_TOKEN"
+        case 403:
+            where = f"namespace {namespace!r}" if namespace else "this server without a namespace"
+            why = f"no access to {where}, or there is none of that name (403); check --namespace and your rights"
+        case 404:
+            why = "it is not known there (404); list what there is, or check --host and --namespace"
+        case 409:
+            why = (
+                f"the name is taken, maybe by something deleted or hidden ({_said(error)}); give another name"
+            )
+        case status if status in TRANSIENT_STATUS:
+            why = f"the server stays unavailable ({_reason(error)}); try again later"
+        case _:
+            why = f"the server says: {_said(error)} ({error.status})"
+    return ValueError(f"{host}: {about}: {why}")
+
+
+def _said(error: kfp_server_api.ApiException) -> str:
+    """Give the server's own words: those of its JSON, or the start of whatever it sent."""
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or "")
+    try:
+        content = json.loads(body)
+        body = content.get("message") or content.get("error") or body
+    except (ValueError, AttributeError):
+        pass
+    return " ".join(str(body).split())[:300] or str(error.reason)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, kfp_server_api.ApiException):
+        return f"{error.status or 'TLS'} {' '.join(str(error.reason).split())}"
+    # urllib3 puts the connection's representation before what happened.
+    return " ".join(str(_root(error)).rpartition("): ")[2].split())
+
+
+def _root(error: BaseException) -> BaseException:
+    reason = getattr(error, "reason", None)
+    return reason if isinstance(reason, BaseException) else error
+
+
+def _checked_host(host: str) -> str:
+    parts = urlsplit(host.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"host {host!r} is not an address that starts with http:// or https://; an example is "
+            "http://localhost:8080"
+        )
+    if parts.username or parts.password:
+        raise ValueError("the host's address holds a user name; give the token in KFP_EXISTING_TOKEN instead")
+    return host.strip().rstrip("/")
+
+
+def _checked_token(token: str | None) -> str | None:
+    """Give the token without the line end that files bring; never shown, also not in an error."""
+    cleaned = (token or "").strip()
+    if not (cleaned.isascii() and cleaned.isprintable() and " " not in cleaned):
+        raise ValueError(
+            "the token holds blanks, line ends or other characters that no token has; copy it again, whole"
+        )
+    return cleaned or None

@@ -1,0 +1,80 @@
+"""One checkpoint on many data sets: each is prepared and scored by itself, and all come into one table."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kfp import dsl
+
+from cascade_core.labelsets import protocol as named_protocol
+from components import ops
+from pipelines.checks import check_image_sets, check_place, check_places
+from pipelines.resources import Resources, give_resources
+
+NAME = "cross-dataset"
+FIELDS = ("raw", "protocol", "image_sets", "split")
+"""What a target says, all of it text: its folder, label set, image sets (JSON), and the split that is scored."""
+
+
+def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
+    """Give the pipeline, each step with its resources of `table`.
+
+    `checkpoint` (such as .../train/zegclip/final) and `clip` are folders, as the steps see them; `targets` is a
+    list of mappings of `FIELDS`; a `limit` of 0 evaluates all pictures of each split.
+    """
+
+    @dsl.pipeline(name=NAME, description="One checkpoint, many data sets.")
+    def cross_dataset(checkpoint: str, clip: str, targets: list, limit: int = 0) -> dsl.Artifact:
+        with dsl.ParallelFor(items=targets, name="every-target") as target:
+            prepared = ops.prepare_target(
+                raw=target.raw,
+                clip=clip,
+                checkpoint=checkpoint,
+                protocol=target.protocol,
+                image_sets=target.image_sets,
+            )
+            evaluated = ops.evaluate_target(
+                raw=target.raw,
+                checkpoint=checkpoint,
+                prepared=prepared.outputs["prepared"],
+                splits=prepared.outputs["splits"],
+                text=prepared.outputs["text"],
+                protocol=target.protocol,
+                split=target.split,
+                limit=limit,
+            )
+        compared = ops.compare_targets(evaluations=dsl.Collected(evaluated.outputs["evaluation"]))
+
+        give_resources(
+            table,
+            {"prepare_target": [prepared], "evaluate_target": [evaluated], "compare_targets": [compared]},
+        )
+        return compared.outputs["results"]
+
+    return cross_dataset
+
+
+def check_parameters(values: Mapping[str, Any]) -> None:
+    """Check what a cluster would find out only as it runs.
+
+    Raises:
+        ValueError: there is no target, or one lacks a field, or names an unknown protocol or split.
+    """
+    check_places(values, "checkpoint", "clip")
+    targets = values.get("targets", [])
+    if not targets:
+        raise ValueError(f"parameter targets is empty; give at least one mapping of {', '.join(FIELDS)}")
+    for position, target in enumerate(targets):
+        _check_target(f"targets[{position}]", target)
+
+
+def _check_target(where: str, target: Any) -> None:
+    if not isinstance(target, dict) or sorted(target) != sorted(FIELDS):
+        raise ValueError(
+            f"parameter {where} is {json.dumps(target)}; expected a mapping of {', '.join(FIELDS)}"
+        )
+    if stray := [name for name, value in target.items() if not isinstance(value, str)]:
+        raise ValueError(f"parameter {where}: {', '.join(stray)} must be text (image_sets as JSON in quotes)")
+    check_place(f"{where}.raw", target["raw"])
+    named_protocol(target["protocol"])
+    check_image_sets(target["image_sets"], target["split"])

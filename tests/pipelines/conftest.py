@@ -1,0 +1,38 @@
+"""A local Kubeflow Pipelines server, and compiled pipelines that it runs in seconds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.cluster import Cluster, Patience, connect
+from tests.pipelines.kfp_server import Server, serving
+from tests.pipelines.tiny_pipeline import compile_tiny
+
+QUICK, HASTY = Patience(first=0.01, longest=0.02, total=20.0), Patience(first=0.01, longest=0.05, total=0.3)
+"""Short pauses: patient enough for a busy machine, and for tests that wait for patience to end."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Give a server for one user, without a token."""
+    with serving(Server(tmp_path / "server")) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(server: Server) -> Cluster:
+    """Give a connection to it that loses patience fast."""
+    return connect(server.host, patience=QUICK)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the quick pipeline, compiled."""
+    return compile_tiny(tmp_path_factory.mktemp("tiny") / "tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def tiny_with_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the quick pipeline with a secret and a timeout, compiled."""
+    return compile_tiny(tmp_path_factory.mktemp("tiny") / "tiny_k8s.yaml", with_kubernetes=True)

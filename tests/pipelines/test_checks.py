@@ -1,0 +1,64 @@
+"""Parameters of the pipelines that compare: what would only fail on the cluster is told before."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import ablation, cross_dataset, zero_shot
+from pipelines.local_run import run_local
+
+TARGET = {"raw": "/data/voc", "protocol": "voc12-20", "image_sets": '{"val": "val"}', "split": "val"}
+
+
+def test_what_fits_is_let_through() -> None:
+    zero_shot.check_parameters({"raw": "/data", "clip": "/clip"})
+    ablation.check_parameters({"raw": "/data", "clip": "/clip"})
+    cross_dataset.check_parameters({"checkpoint": "/c", "clip": "/clip", "targets": [TARGET]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"raw": "s3://bucket/voc"}, r"targets\[0\].raw is 's3://bucket/voc'; steps read folders only"),
+        ({"raw": " "}, r"targets\[0\].raw is empty"),
+        ({"protocol": "voc"}, "unknown protocol 'voc'"),
+        ({"split": "test"}, "parameter split is 'test'; image_sets has val"),
+        ({"image_sets": "val"}, "image_sets is not JSON"),
+        ({"image_sets": "[1]"}, "expected a JSON object"),
+        ({"image_sets": {"val": "val"}}, "image_sets must be text"),
+        ({"limit": "3"}, "expected a mapping of raw, protocol, image_sets, split"),
+    ],
+)
+def test_a_wrong_target_is_told_with_its_place(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cross_dataset.check_parameters({"targets": [{**TARGET, **change}]})
+
+
+def test_no_target_is_refused() -> None:
+    with pytest.raises(ValueError, match="targets is empty"):
+        cross_dataset.check_parameters({"targets": []})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seeds": []}, "seeds is"),
+        ({"seeds": [0, "1"]}, "expected whole numbers"),
+        ({"seeds": [1, 1]}, "seeds is .* name each once"),
+        ({"recipes": ["mini_zegclip", "mini_zegclip"]}, "recipes is .* name each once"),
+        ({"recipes": ["mini"]}, "mini"),
+        ({"clip": "https://there/clip"}, "clip is 'https://there/clip'; steps read folders only"),
+    ],
+)
+def test_a_grid_that_cannot_run_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ablation.check_parameters(values)
+
+
+def test_a_local_run_wants_its_folders_before_any_step_starts(tmp_path: Path) -> None:
+    parameters = {"checkpoint": str(tmp_path), "clip": str(tmp_path), "targets": [TARGET]}
+    with pytest.raises(ValueError, match=r"targets\[0\].raw: folder /data/voc does not exist"):
+        run_local("cross_dataset", json.loads(json.dumps(parameters)), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,41 @@
+"""A real pipeline of two quick steps, with and without settings of Kubernetes, to submit where ours would take minutes."""
+
+from pathlib import Path
+
+from kfp import compiler, dsl, kubernetes
+
+IMAGE = "none-python3.11"
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def write(text: str, times: int, note: dsl.Output[dsl.Artifact]) -> None:
+    """Write a text some times."""
+    from pathlib import Path
+
+    Path(note.path).write_text(text * times)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def check(note: dsl.Input[dsl.Artifact], expected: str, written: dsl.Output[dsl.Artifact]) -> None:
+    """Fail unless the note is as expected."""
+    from pathlib import Path
+
+    text = Path(note.path).read_text()
+    if text != expected:
+        raise ValueError(f"note is {text!r}, expected {expected!r}")
+    Path(written.path).write_text(text)
+
+
+def compile_tiny(package: Path, *, with_kubernetes: bool = False) -> Path:
+    """Compile it: `text` times `times` must be `expected`."""
+
+    @dsl.pipeline(name="tiny")
+    def tiny(text: str, expected: str, times: int = 2) -> None:
+        note = write(text=text, times=times)
+        checked = check(note=note.outputs["note"], expected=expected)
+        if with_kubernetes:
+            kubernetes.use_secret_as_env(note, "keys", {"KEY": "KEY"})
+            kubernetes.set_timeout(checked, 60)
+
+    compiler.Compiler().compile(tiny, str(package))
+    return package
