@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipelines.commands import data, models, pipeline, results
+from pipelines.commands import data, models, pipeline, results, trainjob
 
 USAGE_ERROR = 2
 CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
@@ -139,6 +139,11 @@ PIPELINE_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
         "run-local",
         pipeline.run_local,
         "cascade-clip pipeline run-local --set train.iterations=20 --set self_train.start_iteration=10",
+    ),
+    (
+        "trainjob",
+        trainjob.trainjob,
+        "cascade-clip pipeline trainjob --nodes 2 --gpus 4 --volume cascade-data=/data -- train --recipe zegclip_voc12 --clip /data/clip --prepared /data/prepared --splits /data/splits --text /data/text --out /data/train",
     ),
 )
 
