@@ -8,9 +8,8 @@ from typing import Any, Literal
 from cascade_core.recipes import with_overrides
 from cascade_core.train.checkpoint import load_segmentor
 from cascade_core.train.supervision import Setting
-from components.artifacts import data_hash, write_manifest
-from components.tracking import tracked_step
-from components.training import Fit, fit, read_inputs, rows_of, unfinished_folder
+from components.artifacts import data_hash
+from components.training import Fit, read_inputs, rows_of, train_step
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def run(
 
     Raises:
         ValueError: the half-way checkpoint is missing or of a supervised run, an override is unknown, or the
-            earlier steps' folders do not fit together.
+            earlier steps' folders do not fit together, or the batch cannot be shared evenly.
     """
     segmentor, manifest = load_segmentor(trained / "half")
     if manifest.setting != "inductive":
@@ -51,6 +50,7 @@ def run(
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
     job = Fit(
+        step="self_train",
         config=config,
         setting=setting,
         segmentor=segmentor,
@@ -59,22 +59,6 @@ def run(
         iterations=config.self_train_iterations,
         provenance={**manifest.provenance, "data_hash": data_hash(prepared)},
     )
-    with tracked_step(
-        "self_train",
-        method=config.method,
-        setting=setting,
-        protocol=config.data.protocol,
-        seed=config.seed,
-        parameters=config.model_dump(mode="json"),
-        tags={"data_hash": data_hash(prepared)},
-        out=out,
-    ) as tracker:
-        with unfinished_folder(out, resume=resume) as working:
-            fit(job, working, tracker=tracker, resume=resume)
-            write_manifest(
-                working,
-                step="self_train",
-                inputs={"prepared": prepared, "splits": splits, "text": text, "trained": trained},
-                parameters=config.model_dump(mode="json"),
-            )
+    folders = {"prepared": prepared, "splits": splits, "text": text, "trained": trained}
+    train_step(job, out, folders=folders, resume=resume)
     return SelfTrained(final=out / "final")

@@ -13,9 +13,8 @@ from cascade_core.config import RunConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.recipes import recipe as named_recipe
 from cascade_core.train.supervision import Setting
-from components.artifacts import data_hash, write_manifest
-from components.tracking import tracked_step
-from components.training import Fit, fit, read_inputs, rows_of, unfinished_folder
+from components.artifacts import data_hash
+from components.training import Fit, read_inputs, rows_of, train_step
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,12 @@ def run(
     """Train `recipe` into `out`: checkpoints `final/` and `half/`, and the loss curve `history.csv`.
 
     An interrupted training goes on where its last checkpoint stood, if `resume`. `clip=None` puts a randomly
-    initialised image tower in CLIP's place: for smoke runs and as a control, never for results.
+    initialised image tower in CLIP's place: for smoke runs and as a control, never for results. Under torchrun
+    each process takes its share of every batch, and the first one writes.
 
     Raises:
-        ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together.
+        ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, or the
+            batch cannot be shared evenly among the processes.
     """
     config = named_recipe(recipe, overrides, seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
@@ -53,6 +54,7 @@ def run(
     setting: Setting = "supervised" if config.train.supervision == "full" else "inductive"
     folders = {"prepared": prepared, "splits": splits, "text": text, **({"clip": clip} if clip else {})}
     job = Fit(
+        step="train",
         config=config,
         setting=setting,
         segmentor=segmentor,
@@ -60,20 +62,9 @@ def run(
         batch_size=config.train.batch_size,
         iterations=config.train.iterations,
         provenance={"data_hash": data_hash(prepared), "clip": "weights" if clip else "random"},
+        snapshot_at=config.self_train_start,
     )
-    with tracked_step(
-        "train",
-        method=config.method,
-        setting=setting,
-        protocol=config.data.protocol,
-        seed=seed,
-        parameters=config.model_dump(mode="json"),
-        tags={"data_hash": data_hash(prepared)},
-        out=out,
-    ) as tracker:
-        with unfinished_folder(out, resume=resume) as working:
-            fit(job, working, tracker=tracker, resume=resume, snapshot_at=config.self_train_start)
-            write_manifest(working, step="train", inputs=folders, parameters=config.model_dump(mode="json"))
+    train_step(job, out, folders=folders, resume=resume)
     return Trained(final=out / "final", half=out / "half")
 
 

@@ -1,9 +1,13 @@
-"""What the train and the self-train step share: data in, a resumable fit, checkpoints and curves out."""
+"""What the train and the self-train step share: data in, a resumable fit, checkpoints and curves out.
+
+Under torchrun every process runs the same step; all but the first keep silent and write nothing.
+"""
 
 import json
 import logging
+import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +17,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.elastic.multiprocessing.errors import record
+from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from cascade_core.config import RunConfig
@@ -28,15 +34,16 @@ from cascade_core.train.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from cascade_core.train.loop import StepReport, train
+from cascade_core.train.distributed import World, device_of, joined, share_start, world_of
+from cascade_core.train.loop import StepReport, averaged, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Setting, Supervision
-from components.artifacts import data_root
+from components.artifacts import data_hash, data_root, write_manifest
 from components.prepare import read_index
 from components.progress import progress
 from components.splits import read_split
 from components.text_vectors import read_class_vectors
-from components.tracking import StepTracker
+from components.tracking import StepTracker, tracked_step
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +116,7 @@ def rows_of(inputs: Inputs, split: str) -> pd.DataFrame:
 class Fit:
     """One training to be run: a model, what it may see, and for how long."""
 
+    step: str
     config: RunConfig
     setting: Setting
     segmentor: Segmentor
@@ -116,36 +124,80 @@ class Fit:
     batch_size: int
     iterations: int
     provenance: dict[str, Any]
+    snapshot_at: int | None = None
 
 
-def fit(job: Fit, out: Path, *, tracker: StepTracker, resume: bool, snapshot_at: int | None = None) -> None:
-    """Train `job` into the folder `out`: `final/`, with `snapshot_at` also `half/`, and `history.csv`.
+@record  # Under torchrun, what fails here is told as the cause.
+def train_step(job: Fit, out: Path, *, folders: Mapping[str, Path], resume: bool) -> None:
+    """Train `job` into `out` as one tracked step made from `folders`, with all processes that torchrun started.
 
-    A resumable checkpoint is kept in `out/resume`. With `resume` a run that was
-    interrupted goes on from it as if it had never stopped; a checkpoint of another configuration is refused.
+    The batch is shared among them; the first alone reads and writes `out`, tracks and shows progress.
 
     Raises:
-        ValueError: the checkpoint to resume from is of another configuration.
+        ValueError: the batch cannot be shared evenly, a process has no GPU, or the checkpoint to resume from
+            is of another configuration.
         FloatingPointError: the loss is not finite.
     """
-    torch.manual_seed(job.config.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    job.segmentor.to(device)
-    optimizer = build_optimizer(job.segmentor, job.config.optim)
-    resume_folder = out / RESUME_FOLDER
-    history: list[dict[str, float]] = []
-    start = 0
-    if resume and resume_folder.exists():
-        start = _check_resumable(job, resume_folder)
-        load_weights(job.segmentor, resume_folder)
-        load_optimizer(optimizer, resume_folder)
-        kept = pd.read_csv(out / "history.csv").query("iteration <= @start")
-        history = [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
-        log.info("resuming %s at step %d of %d", out, start, job.iterations)
-    reports = train(
+    world = world_of(os.environ)
+    _share(job, world)
+    with joined(world, device_of(world)):
+        if not world.leads:
+            for _ in _reports(job, world, _optimizer(job, world)):
+                pass
+            return
+        parameters = job.config.model_dump(mode="json")
+        with tracked_step(
+            job.step,
+            method=job.config.method,
+            setting=job.setting,
+            protocol=job.config.data.protocol,
+            seed=job.config.seed,
+            parameters=parameters,
+            tags={"data_hash": data_hash(folders["prepared"]), "processes": world.size},
+            out=out,
+        ) as tracker:
+            with unfinished_folder(out, resume=resume) as working:
+                fit(job, working, world=world, tracker=tracker, resume=resume)
+                write_manifest(working, step=job.step, inputs=folders, parameters=parameters)
+
+
+def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool) -> None:
+    """Train `job` into the folder `out`: `final/`, with `snapshot_at` also `half/`, and `history.csv`.
+
+    A resumable checkpoint is kept in `out/resume`. With `resume` a run that was interrupted goes on from it
+    as if it had never stopped, also with another number of processes; a checkpoint of another configuration
+    is refused.
+    """
+    optimizer = _optimizer(job, world)
+    start, history = _resumed(job, optimizer, out) if resume else (0, [])
+    reports = _reports(job, world, optimizer, start=start)
+    with progress(f"{job.config.method} {job.setting}", job.iterations, start=start) as bar:
+        for report in _tracked(reports, job, history, tracker):
+            bar.advance(report.iteration, _status(report))
+            if report.iteration == job.snapshot_at:
+                save_checkpoint(out / "half", job.segmentor, _manifest(job, report.iteration))
+            due = report.iteration % job.config.train.checkpoint_every == 0
+            if due and report.iteration < job.iterations:
+                _write_history(history, out)
+                save_checkpoint(
+                    out / RESUME_FOLDER, job.segmentor, _manifest(job, report.iteration), optimizer=optimizer
+                )
+    _write_history(history, out)
+    save_checkpoint(out / "final", job.segmentor, _manifest(job, job.iterations))
+
+
+def _optimizer(job: Fit, world: World) -> AdamW:
+    return build_optimizer(job.segmentor.to(device_of(world)), job.config.optim)
+
+
+def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Iterator[StepReport]:
+    """Train this process's share of every batch; where to start and with what weights, the first one says."""
+    start = share_start(optimizer, start)
+    device = device_of(world)
+    return train(
         job.segmentor,
         optimizer,
-        _loader(job, start, device),
+        _loader(job, world, start=start, pinned=device.type == "cuda"),
         config=job.config,
         supervision=Supervision(job.setting, job.inputs.split, job.config.self_train.strict_seen_penalty),
         class_vectors=job.inputs.class_vectors,
@@ -153,21 +205,23 @@ def fit(job: Fit, out: Path, *, tracker: StepTracker, resume: bool, snapshot_at:
         total=job.iterations,
         device=device,
     )
-    with progress(f"{job.config.method} {job.setting}", job.iterations, start=start) as bar:
-        for report in _tracked(reports, job, history, tracker):
-            bar.advance(report.iteration, _status(report))
-            if report.iteration == snapshot_at:
-                save_checkpoint(out / "half", job.segmentor, _manifest(job, report.iteration))
-            if (
-                report.iteration % job.config.train.checkpoint_every == 0
-                and report.iteration < job.iterations
-            ):
-                _write_history(history, out)
-                save_checkpoint(
-                    resume_folder, job.segmentor, _manifest(job, report.iteration), optimizer=optimizer
-                )
-    _write_history(history, out)
-    save_checkpoint(out / "final", job.segmentor, _manifest(job, job.iterations))
+
+
+def _share(job: Fit, world: World) -> int:
+    return world.share(job.batch_size, job.config.train.accumulation_steps, field=f"{job.step}.batch_size")
+
+
+def _resumed(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str, float]]]:
+    """Take weights, moments, finished steps and history from an interrupted run, if one left them."""
+    folder = out / RESUME_FOLDER
+    if not folder.exists():
+        return 0, []
+    start = _check_resumable(job, folder)
+    load_weights(job.segmentor, folder)
+    load_optimizer(optimizer, folder)
+    kept = pd.read_csv(out / "history.csv").query("iteration <= @start")
+    log.info("resuming %s at step %d of %d", out, start, job.iterations)
+    return start, [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
 
 
 def _tracked(
@@ -178,20 +232,11 @@ def _tracked(
     for report in reports:
         window.append(report)
         if len(window) == job.config.train.log_every or report.iteration == job.iterations:
-            row = _averaged(window)
+            row = averaged(window)
             history.append({"iteration": report.iteration, **row})
             tracker.metrics(row, step=report.iteration)
             window = []
         yield report
-
-
-def _averaged(window: list[StepReport]) -> dict[str, float]:
-    count = len(window)
-    return {
-        "loss": sum(report.loss for report in window) / count,
-        **{name: sum(report.terms[name] for report in window) / count for name in window[0].terms},
-        **{f"lr_{name}": rate for name, rate in window[-1].learning_rates.items()},
-    }
 
 
 def _status(report: StepReport) -> str:
@@ -199,17 +244,19 @@ def _status(report: StepReport) -> str:
     return f"loss {report.loss:.3f} | lr {rate:.1e} | {report.images_per_second:.0f} img/s"
 
 
-def _loader(job: Fit, start: int, device: torch.device) -> Iterable[Batch]:
+def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Batch]:
     accumulation = job.config.train.accumulation_steps
     dataset = train_dataset(
         rows_of(job.inputs, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
     )
     sampler = IterationSampler(
         len(dataset),
-        job.batch_size // accumulation,
+        _share(job, world),
         iterations=job.iterations * accumulation,
         seed=job.config.seed,
         start=start * accumulation,
+        rank=world.rank,
+        world_size=world.size,
     )
     workers = job.config.train.workers
     return DataLoader(
@@ -217,7 +264,7 @@ def _loader(job: Fit, start: int, device: torch.device) -> Iterable[Batch]:
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=device.type == "cuda",
+        pin_memory=pinned,
         persistent_workers=workers > 0,
         # Its own generator: creating a loader must not consume the stream that dropout draws from.
         generator=torch.Generator().manual_seed(job.config.seed),

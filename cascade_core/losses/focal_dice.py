@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cascade_core.config import LossConfig
 from cascade_core.labelsets import IGNORE
+from cascade_core.train.distributed import mean_over_processes
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,13 @@ def segmentation_loss(
 def _cross_entropy(
     mask_logits: Float[Tensor, "batch classes height width"], labels: Int[Tensor, "batch height width"]
 ) -> Float[Tensor, ""]:
-    """Softmax cross-entropy over the classes fed, averaged over labelled pixels; 0 if there is none."""
+    """Softmax cross-entropy over the classes fed, averaged over labelled pixels; 0 if there is none.
+
+    The number of pixels is averaged over processes, so that each pixel weighs the same in all of them.
+    """
     summed = F.cross_entropy(mask_logits, labels, ignore_index=IGNORE, reduction="sum")
-    return summed / (labels != IGNORE).sum().clamp(min=1)
+    labelled = (labels != IGNORE).sum().to(summed.dtype)
+    return summed / mean_over_processes(labelled).clamp(min=1)
 
 
 def focal_dice_loss(
@@ -71,7 +75,7 @@ def focal_dice_loss(
     pixels = torch.zeros_like(logits[..., 0]).scatter_add_(1, own[:, 0], valid.to(logits.dtype))
     overlap = torch.zeros_like(pixels).scatter_add(1, own[:, 0], own_probability)
     present = pixels > 0
-    n = _mean_over_processes(present.sum().to(logits.dtype)).clamp(min=1)
+    n = mean_over_processes(present.sum().to(logits.dtype)).clamp(min=1)
 
     # Every class is a negative at every pixel; then each labelled pixel's own class is put right.
     negative = _focal_of_negatives(logits, probabilities, config)
@@ -105,14 +109,6 @@ def _focal_of_negatives(
 def _focal_of_positives(logits: Float[Tensor, "*axes"], config: LossConfig) -> Float[Tensor, "*axes"]:
     """Return the focal loss of targets 1: alpha (1 - p)^gamma * -log(p)."""
     return config.focal_alpha * (-logits).sigmoid() ** config.focal_gamma * F.softplus(-logits)
-
-
-def _mean_over_processes(count: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    if dist.is_available() and dist.is_initialized():
-        count = count.clone()
-        dist.all_reduce(count)
-        count = count / dist.get_world_size()
-    return count
 
 
 @torch.no_grad()

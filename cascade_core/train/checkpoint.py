@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -89,7 +88,7 @@ def load_weights(segmentor: Segmentor, folder: Path) -> None:
 
 
 def load_optimizer(optimizer: AdamW, folder: Path) -> None:
-    """Restore AdamW's moments and torch's CPU random state, so that training goes on as if never stopped.
+    """Restore AdamW's moments, so that training goes on as if never stopped.
 
     Raises:
         ValueError: the checkpoint was saved without them, or for other groups.
@@ -110,11 +109,10 @@ def load_optimizer(optimizer: AdamW, folder: Path) -> None:
                 "exp_avg": tensors.get_tensor(f"exp_avg/{index}").to(parameter.device),
                 "exp_avg_sq": tensors.get_tensor(f"exp_avg_sq/{index}").to(parameter.device),
             }
-        torch.set_rng_state(tensors.get_tensor("random_state"))
 
 
 def _optimizer_tensors(optimizer: AdamW) -> dict[str, Tensor]:
-    tensors = {"random_state": torch.get_rng_state()}
+    tensors = {}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, parameter in enumerate(parameters):
         state = optimizer.state[parameter]

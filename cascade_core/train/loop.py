@@ -2,19 +2,21 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from cascade_core.config import RunConfig
 from cascade_core.data.datasets import Batch
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.train.distributed import mean_over_processes, processes, replicated, seed_step
 from cascade_core.train.optim import set_learning_rates
 from cascade_core.train.supervision import Supervision
 
@@ -29,6 +31,16 @@ class StepReport:
     terms: dict[str, float]
     learning_rates: dict[str, float]
     images_per_second: float
+
+
+def averaged(window: Sequence[StepReport]) -> dict[str, float]:
+    """Return one row of a loss curve: means of loss and terms over steps, and the last learning rates."""
+    count = len(window)
+    return {
+        "loss": sum(report.loss for report in window) / count,
+        **{name: sum(report.terms[name] for report in window) / count for name in window[0].terms},
+        **{f"lr_{name}": rate for name, rate in window[-1].learning_rates.items()},
+    }
 
 
 def train(
@@ -46,28 +58,31 @@ def train(
     """Train from iteration `start` (finished steps) to `total`, yielding a report after every step.
 
     `batches` yields the micro-batches of the remaining steps in order. Stopping the iteration between two
-    reports leaves model and optimiser at a step's end, ready to be saved.
+    reports leaves model and optimiser at a step's end, ready to be saved. Where processes train together
+    (`distributed.joined`) each gives its own part of every micro-batch, and reports tell of the whole.
 
     Raises:
         FloatingPointError: the loss is not finite; the step is named and nothing is updated.
     """
-    segmentor.train()
+    model = replicated(segmentor.train())
     vectors = supervision.training_vectors(class_vectors).to(device)
     accumulation = config.train.accumulation_steps
     micro_batches = iter(batches)
     for iteration in range(start, total):
         began = time.perf_counter()
+        seed_step(config.seed, iteration)
         set_learning_rates(optimizer, iteration, total, config.optim)
         optimizer.zero_grad(set_to_none=True)
-        terms: dict[str, float] = {}
+        parts: list[dict[str, Tensor]] = []
         images = 0
-        for _ in range(accumulation):
+        for position in range(accumulation):
             batch = next(micro_batches).to(device)
-            parts = _forward(segmentor, batch, vectors, config=config, supervision=supervision)
-            (parts.total / accumulation).backward()
+            with _last_one_averages(model, last=position == accumulation - 1):
+                loss_parts = _forward(model, batch, vectors, config=config, supervision=supervision)
+                (loss_parts.total / accumulation).backward()
+            parts.append({name: term.detach() for name, term in loss_parts.terms.items()})
             images += len(batch.images)
-            for name, term in parts.terms.items():
-                terms[name] = terms.get(name, 0.0) + term.item() / accumulation
+        terms = _mean_terms(parts)
         loss = sum(terms.values())
         if not math.isfinite(loss):
             raise FloatingPointError(
@@ -81,12 +96,29 @@ def train(
             loss=loss,
             terms=terms,
             learning_rates={group["name"]: group["lr"] for group in optimizer.param_groups},
-            images_per_second=images / (time.perf_counter() - began),
+            images_per_second=images * processes() / (time.perf_counter() - began),
         )
 
 
+def _last_one_averages(model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+    """Let gradients add up inside a process until the step's last micro-batch; then processes average them."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        return model.no_sync()
+    return nullcontext()
+
+
+def _mean_terms(parts: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Average each term over micro-batches and processes, in double precision.
+
+    All processes get the same numbers, so all of them stop where the loss is not finite.
+    """
+    stacked = torch.stack([torch.stack(list(terms.values())).double() for terms in parts])
+    mean = mean_over_processes(stacked.mean(dim=0))
+    return dict(zip(parts[0], mean.tolist(), strict=True))
+
+
 def _forward(
-    segmentor: Segmentor,
+    model: nn.Module,
     batch: Batch,
     vectors: Float[Tensor, "classes embed"],
     *,
@@ -95,6 +127,6 @@ def _forward(
 ) -> LossParts:
     mixed = config.train.precision == "bf16"
     with torch.autocast(batch.images.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
-        mask_logits = segmentor(batch.images, vectors)
+        mask_logits = model(batch.images, vectors)
     labels = supervision.view(batch, mask_logits)
     return segmentation_loss(mask_logits, labels, config.loss)

@@ -13,6 +13,7 @@ from pipelines.commands import (
     results,
     schedule,
     storage,
+    trainjob,
     workflow,
 )
 
@@ -122,6 +123,11 @@ PIPELINE = Group(
             "upload",
             cluster.upload,
             "cascade-clip pipeline upload --host http://localhost:8080 --version 0.1.0",
+        ),
+        (
+            "trainjob",
+            trainjob.trainjob,
+            "cascade-clip pipeline trainjob --nodes 2 --gpus 4 --volume cascade-data=/data -- train --recipe zegclip_voc12 --clip /data/clip --prepared /data/prepared --splits /data/splits --text /data/text --out /data/train",
         ),
     ),
 )

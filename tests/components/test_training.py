@@ -1,7 +1,5 @@
 """The train, self-train, evaluate and profile steps on a few small pictures of the mini world."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,59 +11,11 @@ from safetensors.torch import load_file, save_file
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import read_json, write_json
 from cascade_core.mini.pretrain import mini_clip_config, new_clip
-from cascade_core.mini.voc_layout import write_benchmark
-from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
-from components import evaluate, prepare, profile, self_train, splits, text_vectors, train, training
-from components.progress import Progress
+from cascade_core.mini.vocabulary import WORDS
+from components import evaluate, profile, self_train, train, training
+from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
-SHORT = {
-    "train.iterations": 4,
-    "train.batch_size": 2,
-    "train.checkpoint_every": 2,
-    "train.log_every": 1,
-    "self_train.batch_size": 2,
-    "optim.warmup_iterations": 1,
-    "evaluate.batch_size": 2,
-}
-RECIPE = "mini_cascade_clip"
-
-
-@dataclass(frozen=True)
-class Folders:
-    """What the steps before training made."""
-
-    prepared: Path
-    splits: Path
-    text: Path
-    clip: Path
-
-    @property
-    def steps(self) -> dict[str, Path]:
-        return {"prepared": self.prepared, "splits": self.splits, "text": self.text}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def untracked() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CASCADE_TRACKING", "off")
-        yield
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, untracked: None) -> Folders:
-    root = tmp_path_factory.mktemp("steps")
-    raw = write_benchmark(root / "raw", sizes={"train": 6, "val": 3, "test": 2})
-    save_clip(root / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
-    made = Folders(root / "prepared", root / "splits", root / "text", root / "clip")
-    prepare.run(
-        raw=raw,
-        protocol="mini-18-6",
-        image_sets={"train": "train", "val": "val", "test": "test"},
-        out=made.prepared,
-    )
-    splits.run(prepared=made.prepared, protocol="mini-18-6", out=made.splits)
-    text_vectors.run(protocol="mini-18-6", templates=CLASS_TEMPLATES, clip=made.clip, out=made.text)
-    return made
+pytestmark = pytest.mark.usefixtures("untracked")
 
 
 def trained(folders: Folders, out: Path, **changes: Any) -> train.Trained:
@@ -86,17 +36,6 @@ def inductive(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("trained") / "cascade_clip"
     trained(folders, out)
     return out
-
-
-def interrupt_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    advance = Progress.advance
-
-    def stop(self: Progress, done: int, text: str = "", *, total: int | None = None) -> None:
-        advance(self, done, text, total=total)
-        if done == step:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Progress, "advance", stop)
 
 
 def test_training_changes_prompts_and_decoder_and_nothing_of_clip(folders: Folders, inductive: Path) -> None:
@@ -135,6 +74,20 @@ def test_an_interrupted_training_resumes_as_if_it_had_never_stopped(
         assert torch.equal(tensor, whole[name]), name
     assert (out / "history.csv").read_text() == (inductive / "history.csv").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cascade_clip"]
+
+
+def test_dropout_draws_the_same_in_a_resumed_training(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropping = {"overrides": {**SHORT, "model.dropout": 0.3}}
+    trained(folders, tmp_path / "whole", **dropping)
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            trained(folders, tmp_path / "resumed", **dropping)
+    torch.rand(5)
+    trained(folders, tmp_path / "resumed", **dropping)
+    assert len({(tmp_path / name / "history.csv").read_text() for name in ("whole", "resumed")}) == 1
 
 
 def test_an_interrupted_training_leaves_the_earlier_output_untouched(
