@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cascade_core.files import read_json
 from components.benchmark import RerunRow
-from components.tracking import experiment_id, open_store
+from components.store import experiment_id, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,13 +15,9 @@ from typing import TYPE_CHECKING, Any
 from components import spool
 from components.pipeline_run import PARENT_TAG, parent_run, surroundings
 from components.store import (
-    SWITCH_VARIABLE,
-    URI_VARIABLE,
-    alone,
     experiment_id,
     first_line,
     open_store,
-    require_store,
     tracking_off,
     tracking_uri,
 )
@@ -29,20 +25,6 @@ from components.store import (
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-
-__all__ = [
-    "SWITCH_VARIABLE",
-    "URI_VARIABLE",
-    "MlflowTracker",
-    "StepTracker",
-    "alone",
-    "experiment_id",
-    "flattened",
-    "open_store",
-    "require_store",
-    "tracked_step",
-    "tracking_uri",
-]
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.progress import progress
-from components.tracking import SWITCH_VARIABLE
+from components.store import SWITCH_VARIABLE
 
 Control = Literal["words", "random_tower"]
 SelfTraining = Literal["oracle", "strict"]

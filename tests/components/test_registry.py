@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components import registry
-from components.tracking import open_store
+from components.store import open_store
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components.tracking import MlflowTracker, StepTracker, flattened, open_store, tracked_step, tracking_uri
+from components.store import open_store, tracking_uri
+from components.tracking import MlflowTracker, StepTracker, flattened, tracked_step
 
 PROTOCOL = "mini-18-6"
 

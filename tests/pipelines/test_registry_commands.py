@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from components import registry
-from components.tracking import open_store
+from components.store import open_store
 from pipelines.cli import app
 
 NAME = "mini-18-6-zegclip"
