@@ -40,6 +40,20 @@ def test_the_commands_know_every_pipeline_and_kind() -> None:
     assert {kind.value for kind in Nodes} == set(RESOURCES)
 
 
+def test_small_results_are_of_kinds_that_a_page_shows(tmp_path: Path) -> None:
+    components = _compiled(tmp_path / "pipeline.yaml")[0]["components"]
+    kinds = {
+        name: entry["artifactType"]["schemaTitle"]
+        for component in components.values()
+        for name, entry in component.get("outputDefinitions", {}).get("artifacts", {}).items()
+    }
+    assert kinds["scores"] == kinds["metrics"] == "system.Metrics"
+    assert kinds["confusion"] == "system.ClassificationMetrics"
+    assert kinds["page"] == "system.HTML"
+    assert kinds["trained"] == kinds["self_trained"] == "system.Model"
+    assert kinds["prepared"] == "system.Dataset"
+
+
 def test_no_large_data_enter_as_artifacts() -> None:
     for golden in GOLDEN.glob("*.yaml"):
         documents = list(yaml.safe_load_all(golden.read_text()))
