@@ -18,6 +18,7 @@ from components.tracking import tracked_step
 log = logging.getLogger(__name__)
 
 PAGE_FILE, CHANGES_FILE = "benchmark.html", "comparison.json"
+REGRESSED = "regressed"
 LATEST = 30
 """Reruns that a trend shows at most."""
 
@@ -82,6 +83,16 @@ def run(
         tracker.tags({ACCEPTED: str(taken).lower()})
     compared_with = accepted.run_id if accepted else None
     return Rerun(verdict, tuple(changes), compared_with, tracker.run_id, out / PAGE_FILE)
+
+
+def refuse_regression(outcome: str) -> None:
+    """Raise where a rerun regressed, so that whatever runs it fails, too.
+
+    Raises:
+        RuntimeError: it did.
+    """
+    if outcome == REGRESSED:
+        raise RuntimeError("the benchmark regressed; the comparison's page says what, and by how much")
 
 
 def _of_same_methods(rows: Sequence[RerunRow], accepted: Recorded | None) -> list[RerunRow]:

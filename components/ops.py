@@ -13,7 +13,32 @@ IMAGE = "cascade-clip-workflow:0.1.0-python3.11"
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
+def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
+    """Open the pipeline's run in MLflow, whose children the steps' runs become, and return its id."""
+    from components import pipeline_run
+
+    return pipeline_run.open_run(pipeline=pipeline, protocol=protocol, kfp_run=kfp_run)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
+    """End the pipeline's run in MLflow as it ended; the exit handler, which runs whatever broke."""
+    from components import pipeline_run
+
+    pipeline_run.close_kfp_run(
+        kfp_run=kfp_run, protocol=protocol, state=status.state, error=status.error_message
+    )
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def told(mlflow_run: str, items: list) -> list:
+    """Tell every item of a loop the pipeline's run: `kfp.local` 2.17 loops over a step's list only, and lets nothing else in."""
+    return [{**item, "mlflow_run": mlflow_run} for item in items]
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def prepare(
+    mlflow_run: str,
     raw: str,
     clip: str,
     protocol: str,
@@ -32,8 +57,9 @@ def prepare(
     from pathlib import Path
 
     from cascade_core.recipes import recipe as named_recipe
-    from components import before_training, places
+    from components import before_training, pipeline_run, places
 
+    pipeline_run.join(mlflow_run)
     done = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),
@@ -44,12 +70,14 @@ def prepare(
         split=Path(splits.path),
         text=Path(text.path),
     )
-    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw)
+    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
+    text.metadata.update(mlflow_run=mlflow_run)
     return [{"recipe": recipe, "data_hash": done.data_hash} for recipe in recipes]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def prepare_target(
+    mlflow_run: str,
     raw: str,
     clip: str,
     checkpoint: str,
@@ -64,8 +92,9 @@ def prepare_target(
     from pathlib import Path
 
     from cascade_core.train.checkpoint import load_manifest
-    from components import before_training, places
+    from components import before_training, pipeline_run, places
 
+    pipeline_run.join(mlflow_run)
     done = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),
@@ -76,7 +105,7 @@ def prepare_target(
         split=Path(splits.path),
         text=Path(text.path),
     )
-    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw)
+    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -102,19 +131,21 @@ def train(
     import json
     from pathlib import Path
 
-    from components import places, train
+    from components import launch, pipeline_run, places
 
+    pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
-    train.run(
-        prepared=Path(prepared.path),
-        splits=Path(splits.path),
-        text=Path(text.path),
-        clip=places.folder("clip", clip),
-        recipe=recipe,
-        overrides=json.loads(overrides),
-        seed=seed,
-        out=Path(trained.path),
-    )
+    arguments = {
+        "prepared": Path(prepared.path),
+        "splits": Path(splits.path),
+        "text": Path(text.path),
+        "clip": places.folder("clip", clip),
+        "recipe": recipe,
+        "overrides": json.loads(overrides),
+        "seed": seed,
+        "out": Path(trained.path),
+    }
+    launch.run("train", arguments)
     trained.metadata.update(recipe=recipe, seed=seed, setting="inductive", data_hash=data_hash)
 
 
@@ -133,18 +164,20 @@ def self_train(
     import json
     from pathlib import Path
 
-    from components import places, self_train
+    from components import launch, pipeline_run, places
 
+    pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
-    self_train.run(
-        prepared=Path(prepared.path),
-        splits=Path(splits.path),
-        text=Path(text.path),
-        trained=Path(trained.path),
-        protocol=protocol,  # type: ignore[arg-type]
-        overrides=json.loads(overrides),
-        out=Path(self_trained.path),
-    )
+    arguments = {
+        "prepared": Path(prepared.path),
+        "splits": Path(splits.path),
+        "text": Path(text.path),
+        "trained": Path(trained.path),
+        "protocol": protocol,
+        "overrides": json.loads(overrides),
+        "out": Path(self_trained.path),
+    }
+    launch.run("self_train", arguments)
     self_trained.metadata.update(trained.metadata, setting=f"transductive_{protocol}")
 
 
@@ -164,8 +197,9 @@ def evaluate(
     """Score a checkpoint on the pictures of a split; a limit of 0 takes them all."""
     from pathlib import Path
 
-    from components import confusion_table, evaluate, places
+    from components import confusion_table, evaluate, pipeline_run, places
 
+    pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
     result = evaluate.run(
         prepared=Path(prepared.path),
@@ -179,7 +213,8 @@ def evaluate(
     for name, value in result.scores.items():
         scores.log_metric(name, value)
     confusion.log_confusion_matrix(*confusion_table.confusion_at_hand(Path(evaluation.path)))
-    evaluation.metadata.update(trained.metadata, split=split)
+    run = prepared.metadata.get("mlflow_run", "")
+    evaluation.metadata.update(trained.metadata, split=split, mlflow_run=run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -199,8 +234,9 @@ def evaluate_target(
     """Score a checkpoint on another data set; classes count as seen whose names it saw; a limit of 0 takes all pictures."""
     from pathlib import Path
 
-    from components import confusion_table, evaluate, places
+    from components import confusion_table, evaluate, pipeline_run, places
 
+    pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
     result = evaluate.run(
         prepared=Path(prepared.path),
@@ -225,11 +261,25 @@ def profile(
     """Count weights and multiply-adds; measure latency, throughput and memory."""
     from pathlib import Path
 
-    from components import profile
+    from components import pipeline_run, profile
 
+    pipeline_run.join(text.metadata.get("mlflow_run", ""))
     found = profile.run(checkpoint=Path(trained.path) / "final", text=Path(text.path), out=Path(cost.path))
     for name in ("trainable_params", "gmacs", "images_per_second", "peak_memory_mib"):
         metrics.log_metric(name, getattr(found, name))
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def gate(evaluation: Input[Artifact], margins: str, decision: Output[Artifact]) -> None:
+    """Hold an evaluated candidate against the champion; `margins` (JSON) say how much better it must be."""
+    from pathlib import Path
+
+    from components import gate, pipeline_run
+
+    pipeline_run.join(evaluation.metadata.get("mlflow_run", ""))
+    allowed = gate.Margins.model_validate_json(margins)
+    decided = gate.run(evaluation=Path(evaluation.path), margins=allowed, out=Path(decision.path))
+    decision.metadata.update(promote=decided.promote, reason=decided.reason)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -238,18 +288,21 @@ def register(
     clip: str,
     evaluation: Input[Artifact],
     cost: Input[Artifact],
+    decision: Input[Artifact],
     registered: Output[Artifact],
 ) -> None:
-    """Put a checkpoint into the model registry; champion if none scores better."""
+    """Put a checkpoint into the model registry; champion if the gate said so."""
     from pathlib import Path
 
-    from components import places, register
+    from components import pipeline_run, places, register
 
+    pipeline_run.join(evaluation.metadata.get("mlflow_run", ""))
     result = register.run(
         checkpoint=Path(trained.path) / "final",
         clip=places.folder("clip", clip),
         evaluation=Path(evaluation.path),
         profile=Path(cost.path),
+        decision=Path(decision.path),
         out=Path(registered.path),
     )
     registered.metadata.update(model=result.uri, champion=result.champion)
@@ -313,3 +366,39 @@ def compare_targets(
 
     done = cross_dataset.run(evaluations=[Path(one.path) for one in evaluations], out=Path(results.path))
     shutil.copyfile(done.page, page.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def compare_with_accepted(
+    inductive: Input[list[Artifact]],
+    transductive: Input[list[Artifact]],
+    costs: Input[list[Artifact]],
+    thresholds: str,
+    accept: bool,
+    results: Output[Artifact],
+    page: Output[HTML],
+) -> str:
+    """Hold a rerun of the benchmark against the accepted one, record it, and return how it came out."""
+    import json
+    import shutil
+    from pathlib import Path
+
+    from components import benchmark_rerun
+
+    done = benchmark_rerun.run(
+        evaluations=[Path(one.path) for one in [*inductive, *transductive]],
+        profiles=[Path(one.path) for one in [*costs, *costs]],
+        thresholds=json.loads(thresholds),
+        accept=accept,
+        out=Path(results.path),
+    )
+    shutil.copyfile(done.page, page.path)
+    return done.outcome
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def refuse_regression(outcome: str) -> None:
+    """Fail where a rerun regressed; a step of its own, so that the comparison before it keeps its page."""
+    from components import benchmark_rerun
+
+    benchmark_rerun.refuse_regression(outcome)

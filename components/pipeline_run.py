@@ -67,6 +67,32 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
 
 
+def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None) -> None:
+    """End the run that `open_run` opened for a Kubeflow run: what an exit handler calls, whatever broke.
+
+    A pipeline that broke before it had opened its run leaves nothing to close.
+
+    Raises:
+        ValueError: the store cannot be opened.
+    """
+    if tracking_off():
+        return
+    client = open_store()
+    opened = client.search_runs(
+        [experiment_id(client, protocol)],
+        f"tags.kfp_run = '{kfp_run}' and tags.pipeline != ''",
+        max_results=1,
+    )
+    for run in opened:
+        close_run(run_id=run.info.run_id, succeeded=state == "SUCCEEDED", error=error)
+
+
+def join(run_id: str) -> None:
+    """Make what this process tracks from now on part of a pipeline's run; nothing for the id ""."""
+    if run_id:
+        os.environ[PARENT_VARIABLE] = run_id
+
+
 def parent_run(client: "MlflowClient", protocol: str) -> str | None:
     """Give the id of the run whose child a step's run becomes, opened if this is the first; None outside of one."""
     if run_id := os.environ.get(PARENT_VARIABLE):

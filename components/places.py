@@ -1,34 +1,64 @@
-"""Where large data lie: steps are given an address and read it in place; nothing large travels between them."""
+"""Where large data lie: steps are given an address and read it in place; nothing large travels between them.
 
+A folder is read where it is, on a volume. What lies in an object store is fetched once to the node's cache,
+where the next step finds it.
+"""
+
+import fcntl
+import hashlib
+import os
 from pathlib import Path
 
-URI_MARK = "://"
+URI_MARK, S3 = "://", "s3://"
+CACHE_VARIABLE, CACHE = "CASCADE_CACHE", Path("/tmp/cascade-clip-cache")
+"""Where fetched data are kept; a folder of the node, mounted, outlives the pod."""
 
 
 def check_place(name: str, place: str) -> None:
     """Check an address without looking whether anything is there, as a machine outside the cluster must.
 
     Raises:
-        ValueError: it is empty, or no path.
+        ValueError: it is empty, or neither a path nor an s3:// address.
     """
     if not place.strip():
         raise ValueError(f"parameter {name} is empty; give the folder, such as /data/mini/{name}")
-    if URI_MARK in place:
+    if URI_MARK in place and not place.startswith(S3):
         raise ValueError(
-            f"parameter {name} is {place!r}; steps read folders only: mount the data as a volume, and give the "
-            "folder in it"
+            f"parameter {name} is {place!r}; steps read folders and s3:// addresses: mount the data as a volume, "
+            "or store it with `cascade-clip store`"
         )
 
 
 def folder(name: str, place: str) -> Path:
-    """Give the folder at an address.
+    """Give the folder at an address, fetched if it lies in an object store.
 
     Raises:
-        ValueError: the address is none, or no folder is there.
+        ValueError: the address is none, no folder is there, or it cannot be fetched.
     """
     check_place(name, place)
+    if place.startswith(S3):
+        return _cached(place)
     if not Path(place).is_dir():
         raise ValueError(
             f"parameter {name}: folder {place} does not exist where the step runs; check the volume, and what is on it"
         )
     return Path(place)
+
+
+def _cached(uri: str) -> Path:
+    """Fetch an address to the cache, unless it is there: other steps may be reading it, so it is never replaced.
+
+    Data that change get a new address, as the stored data sets of a team do.
+    """
+    from components import storage
+
+    cache = Path(os.environ.get(CACHE_VARIABLE) or CACHE)
+    uri = uri.rstrip("/")
+    target = cache / hashlib.sha256(uri.encode()).hexdigest()[:16] / uri.rpartition("/")[2]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Several steps may start on one node at a time.
+    with (target.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            storage.fetch(uri, target)
+    return target

@@ -38,42 +38,53 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
         overrides: str = "{}",
         split: str = "test",
         limit: int = 0,
-    ) -> dsl.Artifact:
-        prepared = ops.prepare(raw=raw, clip=clip, protocol=protocol, image_sets=image_sets, recipes=recipes)
-        data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
-        grid = ops.grid(runs=prepared.outputs["Output"], seeds=seeds)
-
-        with dsl.ParallelFor(items=grid.output, name="every-run") as run:
-            train = ops.train(
-                **data,
+    ) -> None:
+        closed = ops.close_run(protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        with dsl.ExitHandler(exit_task=closed, name="tracked"):
+            opened = ops.open_run(pipeline=NAME, protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+            prepared = ops.prepare(
+                mlflow_run=opened.output,
+                raw=raw,
                 clip=clip,
-                data_hash=run.data_hash,
-                recipe=run.recipe,
-                overrides=overrides,
-                seed=run.seed,
+                protocol=protocol,
+                image_sets=image_sets,
+                recipes=recipes,
             )
-            trained = train.outputs["trained"]
-            evaluated = ops.evaluate(**data, trained=trained, split=split, limit=limit)
-            cost = ops.profile(trained=trained, text=data["text"])
+            data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
+            grid = ops.grid(runs=prepared.outputs["Output"], seeds=seeds)
 
-        report = ops.ablation_report(
-            evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
-            costs=dsl.Collected(cost.outputs["cost"]),
-            trained=dsl.Collected(trained),
-        )
+            with dsl.ParallelFor(items=grid.output, name="every-run") as run:
+                train = ops.train(
+                    **data,
+                    clip=clip,
+                    data_hash=run.data_hash,
+                    recipe=run.recipe,
+                    overrides=overrides,
+                    seed=run.seed,
+                )
+                trained = train.outputs["trained"]
+                evaluated = ops.evaluate(**data, trained=trained, split=split, limit=limit)
+                cost = ops.profile(trained=trained, text=data["text"])
+
+            report = ops.ablation_report(
+                evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
+                costs=dsl.Collected(cost.outputs["cost"]),
+                trained=dsl.Collected(trained),
+            )
 
         give_resources(
             table,
             {
+                "open_run": [opened],
                 "prepare": [prepared],
                 "grid": [grid],
                 "train": [train],
                 "evaluate": [evaluated],
                 "profile": [cost],
                 "ablation_report": [report],
+                "close_run": [closed],
             },
         )
-        return report.outputs["results"]
 
     return ablation
 

@@ -1,145 +1,122 @@
-"""The benchmark rerun on one machine: train recipes over seeds on every data set at hand, then compare."""
+"""The scheduled rerun of the benchmark: every recipe over seeds, held against the last accepted results."""
 
-import hashlib
-import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from kfp import dsl
 
-from cascade_core.recipes import recipe, recipe_names
-from components import benchmark_rerun, prepare, splits, text_vectors
-from components.benchmark_rerun import Rerun
-from components.regression import Thresholds
-from pipelines.chains import Chain, SelfTraining, Sources, run_chains
+from components import ops
+from pipelines.ablation import check_parameters as check_grid
+from pipelines.checks import as_mapping, check_self_training
+from pipelines.resources import Resources, give_resources
+from pipelines.zero_shot import IMAGE_SETS, PROTOCOL
 
-log = logging.getLogger(__name__)
-
-
-class DataSet(BaseModel):
-    """A data set that recipes can be benchmarked on: where it lies, its protocol, lists and CLIP."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    raw: Path
-    clip: Path
-    protocol: str
-    image_sets: dict[str, str]
-
-    @property
-    def available(self) -> bool:
-        """Whether both the data and the CLIP weights are there."""
-        return self.raw.is_dir() and self.clip.is_dir()
+NAME = "benchmark"
+RECIPES = ["mini_zegclip", "mini_cascade_clip"]
+SEEDS = [0, 1, 2]
+THRESHOLDS = (
+    '{"max_drop": {"pAcc": 0.03, "miou_seen": 0.03, "miou_unseen": 0.05, "hiou": 0.04}, '
+    '"max_slowdown": 0.3, "num_deviations": 2}'
+)
+"""What `params.yaml` says under `benchmark.thresholds`: a pipeline that is submitted has no file beside it."""
 
 
-class BenchmarkPlan(BaseModel):
-    """The section `benchmark` of params.yaml."""
+def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
+    """Give the pipeline, each step with its resources of `table`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Parameters are those of the zero-shot pipeline, but for several seeds, `thresholds` (JSON) from which on a
+    difference counts, and `accept`, which holds later reruns against this one. The run fails if anything
+    regressed; the comparison is made before, and keeps its page.
+    """
 
-    seeds: tuple[int, ...] = Field(min_length=1)
-    split: str
-    self_training: SelfTraining
-    self_trained: tuple[str, ...]
-    datasets: dict[str, DataSet]
-    thresholds: dict[str, Any]
+    @dsl.pipeline(name=NAME, description="Every recipe over seeds, against the last accepted results.")
+    def benchmark(
+        raw: str,
+        clip: str,
+        protocol: str = PROTOCOL,
+        image_sets: str = IMAGE_SETS,
+        recipes: list = RECIPES,
+        seeds: list = SEEDS,
+        overrides: str = "{}",
+        split: str = "test",
+        limit: int = 0,
+        self_training: str = "oracle",
+        thresholds: str = THRESHOLDS,
+        accept: bool = False,
+    ) -> None:
+        closed = ops.close_run(protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        with dsl.ExitHandler(exit_task=closed, name="tracked"):
+            opened = ops.open_run(pipeline=NAME, protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+            prepared = ops.prepare(
+                mlflow_run=opened.output,
+                raw=raw,
+                clip=clip,
+                protocol=protocol,
+                image_sets=image_sets,
+                recipes=recipes,
+            )
+            data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
+            grid = ops.grid(runs=prepared.outputs["Output"], seeds=seeds)
 
-    @classmethod
-    def read(cls, path: Path) -> "BenchmarkPlan":
-        """Read it from a parameter file.
+            with dsl.ParallelFor(items=grid.output, name="every-run") as run:
+                train = ops.train(
+                    **data,
+                    clip=clip,
+                    data_hash=run.data_hash,
+                    recipe=run.recipe,
+                    overrides=overrides,
+                    seed=run.seed,
+                )
+                trained = train.outputs["trained"]
+                inductive = ops.evaluate(**data, trained=trained, split=split, limit=limit)
+                inductive.set_display_name("evaluate inductive")
+                cost = ops.profile(trained=trained, text=data["text"])
 
-        Raises:
-            ValueError: the file or its section is missing, or a field is wrong; the message names it.
-        """
-        if not path.is_file():
-            raise ValueError(f"{path} does not exist; give the file of parameters with --params")
-        values = (yaml.safe_load(path.read_text()) or {}).get("benchmark")
-        if values is None:
-            raise ValueError(f"{path}: section benchmark is missing")
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{path}: benchmark.{field}: {first['msg']} (got {first['input']!r})") from error
+                self_train = ops.self_train(
+                    **data, trained=trained, protocol=self_training, overrides=overrides
+                )
+                self_trained = self_train.outputs["self_trained"]
+                transductive = ops.evaluate(**data, trained=self_trained, split=split, limit=limit)
+                transductive.set_display_name("evaluate transductive")
+
+            compared = ops.compare_with_accepted(
+                inductive=dsl.Collected(inductive.outputs["evaluation"]),
+                transductive=dsl.Collected(transductive.outputs["evaluation"]),
+                costs=dsl.Collected(cost.outputs["cost"]),
+                thresholds=thresholds,
+                accept=accept,
+            )
+            verdict = ops.refuse_regression(outcome=compared.outputs["Output"])
+
+        give_resources(
+            table,
+            {
+                "open_run": [opened],
+                "prepare": [prepared],
+                "grid": [grid],
+                "train": [train],
+                "self_train": [self_train],
+                "evaluate": [inductive, transductive],
+                "profile": [cost],
+                "compare_with_accepted": [compared],
+                "refuse_regression": [verdict],
+                "close_run": [closed],
+            },
+        )
+
+    return benchmark
 
 
-def run(
-    *,
-    plan: BenchmarkPlan,
-    out: Path,
-    recipes: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    overrides: Mapping[str, Any] | None = None,
-    accept: bool = False,
-    workers: int | None = None,
-) -> Rerun:
-    """Train and score every recipe on every data set at hand, and compare with the accepted results.
-
-    `recipes` and `seeds` narrow the plan's. Trainings lie below `out/work` and are not repeated where they
-    stand, so that an interrupted rerun goes on; the comparison lies in `out/report`.
+def check_parameters(values: Mapping[str, Any]) -> None:
+    """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        ValueError: a recipe is unknown or of no data set at hand, a threshold is wrong, or a step refuses
-            its input.
+        ValueError: as for the ablation, or the transductive protocol or a threshold is not possible.
     """
-    Thresholds.read(plan.thresholds, source="benchmark.thresholds")
-    chains, folders = [], []
-    for name, data, wanted in _at_hand(plan, recipes):
-        folder = out / "work" / name
-        for chosen in wanted:
-            sources = _sources(data, chosen, folder)
-            for seed in seeds or plan.seeds:
-                chains.append(
-                    Chain(
-                        recipe=chosen,
-                        seed=seed,
-                        sources=sources,
-                        self_trainings=(plan.self_training,) if chosen in plan.self_trained else (),
-                        overrides=tuple(sorted((overrides or {}).items())),
-                    )
-                )
-                folders.append(folder / f"{chosen}-s{seed}")
-    done = [one for chain in run_chains(chains, folders, split=plan.split, workers=workers) for one in chain]
-    return benchmark_rerun.run(
-        evaluations=[one.evaluation for one in done],
-        profiles=[one.profile for one in done],
-        thresholds=plan.thresholds,
-        out=out / "report",
-        accept=accept,
+    from components.regression import Thresholds
+
+    check_grid({"recipes": RECIPES, **values})
+    check_self_training(values.get("self_training", "oracle"))
+    Thresholds.read(
+        as_mapping("thresholds", values.get("thresholds", THRESHOLDS)), source="parameter thresholds"
     )
-
-
-def _at_hand(plan: BenchmarkPlan, recipes: Sequence[str]) -> list[tuple[str, DataSet, list[str]]]:
-    """Give every data set that is here with its recipes: all of its protocol, or those of `recipes`."""
-    protocols = {name: recipe(name).data.protocol for name in recipes or recipe_names()}
-    found = []
-    for name, data in plan.datasets.items():
-        wanted = [chosen for chosen, protocol in protocols.items() if protocol == data.protocol]
-        if not data.available:
-            log.info("data set %s is left out: %s or %s does not exist", name, data.raw, data.clip)
-        elif wanted:
-            found.append((name, data, wanted))
-    served = {chosen for _, _, wanted in found for chosen in wanted}
-    if stray := [chosen for chosen in recipes if chosen not in served]:
-        raise ValueError(
-            f"no data set at hand for {', '.join(stray)}; benchmark.datasets of the parameters names them"
-        )
-    if not found:
-        raise ValueError("no data set of benchmark.datasets is at hand; run `dvc pull`, or mend their paths")
-    return found
-
-
-def _sources(data: DataSet, chosen: str, folder: Path) -> Sources:
-    """Prepare a data set once, and its text vectors once per list of templates."""
-    templates = recipe(chosen).data.templates
-    text = folder / f"text-{hashlib.sha256(repr(templates).encode()).hexdigest()[:8]}"
-    if not (folder / "prepared").exists():
-        prepare.run(raw=data.raw, protocol=data.protocol, image_sets=data.image_sets, out=folder / "prepared")
-    if not (folder / "splits").exists():
-        splits.run(prepared=folder / "prepared", protocol=data.protocol, out=folder / "splits")
-    if not text.exists():
-        text_vectors.run(protocol=data.protocol, templates=templates, clip=data.clip, out=text)
-    return Sources(folder / "prepared", folder / "splits", text, data.clip)

@@ -9,7 +9,7 @@ from kfp import compiler
 
 from cascade_core.files import new_file
 from components import ops
-from pipelines import ablation, cross_dataset, zero_shot
+from pipelines import ablation, benchmark, cross_dataset, zero_shot
 from pipelines.resources import Resources, resources
 
 
@@ -25,6 +25,7 @@ PIPELINES: dict[str, Entry] = {
     "zero_shot": Entry(zero_shot.zero_shot_pipeline, zero_shot.check_parameters),
     "cross_dataset": Entry(cross_dataset.cross_dataset_pipeline, cross_dataset.check_parameters),
     "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters),
+    "benchmark": Entry(benchmark.benchmark_pipeline, benchmark.check_parameters),
 }
 
 

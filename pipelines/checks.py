@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
 from cascade_core.config import SelfTrainConfig
 from cascade_core.labelsets import protocol as named_protocol
 from cascade_core.recipes import recipe as named_recipe
@@ -74,6 +76,21 @@ def check_self_training(protocol: str) -> None:
     known = get_args(SelfTrainConfig.model_fields["protocol"].annotation)
     if protocol not in known:
         raise ValueError(f"parameter self_training is {protocol!r}; known are {', '.join(known)}")
+
+
+def check_margins(margins: str) -> None:
+    """Hold the gate's margins (JSON) against what there is.
+
+    Raises:
+        ValueError: one is unknown, negative, or no number.
+    """
+    from components.gate import Margins
+
+    try:
+        Margins.model_validate(as_mapping("margins", margins))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"parameter margins: {first['loc'][0]}: {first['msg']}") from error
 
 
 def as_mapping(name: str, text: str) -> Mapping[str, Any]:

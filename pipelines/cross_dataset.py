@@ -12,6 +12,8 @@ from pipelines.checks import check_image_sets, check_place, check_places
 from pipelines.resources import Resources, give_resources
 
 NAME = "cross-dataset"
+EXPERIMENT = "cross-dataset"
+"""The MLflow experiment of such a run, which has no protocol of its own."""
 FIELDS = ("raw", "protocol", "image_sets", "split")
 """What a target says, all of it text: its folder, label set, image sets (JSON), and the split that is scored."""
 
@@ -24,32 +26,43 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
     """
 
     @dsl.pipeline(name=NAME, description="One checkpoint, many data sets.")
-    def cross_dataset(checkpoint: str, clip: str, targets: list, limit: int = 0) -> dsl.Artifact:
-        with dsl.ParallelFor(items=targets, name="every-target") as target:
-            prepared = ops.prepare_target(
-                raw=target.raw,
-                clip=clip,
-                checkpoint=checkpoint,
-                protocol=target.protocol,
-                image_sets=target.image_sets,
-            )
-            evaluated = ops.evaluate_target(
-                raw=target.raw,
-                checkpoint=checkpoint,
-                prepared=prepared.outputs["prepared"],
-                splits=prepared.outputs["splits"],
-                text=prepared.outputs["text"],
-                protocol=target.protocol,
-                split=target.split,
-                limit=limit,
-            )
-        compared = ops.compare_targets(evaluations=dsl.Collected(evaluated.outputs["evaluation"]))
+    def cross_dataset(checkpoint: str, clip: str, targets: list, limit: int = 0) -> None:
+        closed = ops.close_run(protocol=EXPERIMENT, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        with dsl.ExitHandler(exit_task=closed, name="tracked"):
+            opened = ops.open_run(pipeline=NAME, protocol=EXPERIMENT, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+            told = ops.told(mlflow_run=opened.output, items=targets)
+            with dsl.ParallelFor(items=told.output, name="every-target") as target:
+                prepared = ops.prepare_target(
+                    mlflow_run=target.mlflow_run,
+                    raw=target.raw,
+                    clip=clip,
+                    checkpoint=checkpoint,
+                    protocol=target.protocol,
+                    image_sets=target.image_sets,
+                )
+                evaluated = ops.evaluate_target(
+                    raw=target.raw,
+                    checkpoint=checkpoint,
+                    prepared=prepared.outputs["prepared"],
+                    splits=prepared.outputs["splits"],
+                    text=prepared.outputs["text"],
+                    protocol=target.protocol,
+                    split=target.split,
+                    limit=limit,
+                )
+            compared = ops.compare_targets(evaluations=dsl.Collected(evaluated.outputs["evaluation"]))
 
         give_resources(
             table,
-            {"prepare_target": [prepared], "evaluate_target": [evaluated], "compare_targets": [compared]},
+            {
+                "open_run": [opened],
+                "told": [told],
+                "prepare_target": [prepared],
+                "evaluate_target": [evaluated],
+                "compare_targets": [compared],
+                "close_run": [closed],
+            },
         )
-        return compared.outputs["results"]
 
     return cross_dataset
 

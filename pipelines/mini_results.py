@@ -65,12 +65,15 @@ def run(
     if not seeds:
         raise ValueError("mini-results needs at least one seed, such as --seeds 0,1,2")
     work.mkdir(parents=True, exist_ok=True)
+    made_from = _made_from(
+        sources
+    )  # before the files below are written, which would be changes to the commit
     wanted = chains(seeds, sources)
     done = run_chains(wanted, [work / _key(chain) for chain in wanted], split=split, workers=workers)
     rows = sorted((benchmark_row(one.evaluation, one.profile) for chain in done for one in chain), key=_order)
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
-        path.write_text(page(rows, seeds, made_from=_made_from(sources)))
+        path.write_text(page(rows, seeds, made_from=made_from))
     if readme is not None:
         before, after = _around_table(readme)
         head = [row for row in rows if row.method in PUBLISHED and not row.setting.startswith("control")]

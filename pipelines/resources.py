@@ -58,10 +58,22 @@ class Resources:
 SMALL = Resources(cpu="1", memory="2Gi", minutes=30)
 MINI = Resources(cpu="2", memory="4Gi", minutes=120, shared_memory="1Gi")
 LARGE = Resources(cpu="8", memory="32Gi", minutes=240, gpu=Gpu(1), shared_memory="8Gi")
+TALK = replace(SMALL, data=False)
 NO_DATA = replace(SMALL, data=False, secret=False)
+
+TRACKING = {
+    "open_run": replace(TALK, retries=4),
+    "close_run": replace(TALK, retries=4),
+    "gate": replace(TALK, retries=2),
+    "compare_with_accepted": replace(TALK, retries=2),
+    "refuse_regression": NO_DATA,
+    "told": NO_DATA,
+}
+"""Steps that only talk to the tracking server, or to nobody: alike in every cluster."""
 
 RESOURCES: dict[str, dict[str, Resources]] = {
     "cpu": {
+        **TRACKING,
         "prepare": replace(MINI, retries=2),
         "train": replace(MINI, retries=1, cached=True),
         "self_train": replace(MINI, retries=1),
@@ -76,6 +88,7 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "compare_targets": NO_DATA,
     },
     "gpu": {
+        **TRACKING,
         "prepare": Resources(cpu="8", memory="16Gi", minutes=360, retries=2),
         "train": replace(LARGE, minutes=2880, retries=1, cached=True),
         "self_train": replace(LARGE, minutes=1440, retries=1),

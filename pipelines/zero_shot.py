@@ -6,20 +6,28 @@ from typing import Any
 from kfp import dsl
 
 from components import ops
-from pipelines.checks import check_image_sets, check_places, check_recipes, check_self_training
+from pipelines.checks import (
+    check_image_sets,
+    check_margins,
+    check_places,
+    check_recipes,
+    check_self_training,
+)
 from pipelines.resources import Resources, give_resources
 
 NAME = "zero-shot-segmentation"
 PROTOCOL = "mini-18-6"
 RECIPES = ["mini_zegclip", "mini_cascade_clip"]
 IMAGE_SETS = '{"train": "train", "val": "val", "test": "test"}'
+MARGINS = '{"min_hiou_gain": 2.5, "max_seen_drop": 2.0}'
+"""What `params.yaml` says under `gate`: a pipeline that is submitted has no file beside it."""
 
 
 def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
     """Give the pipeline, each step with its resources of `table`.
 
-    `raw` and `clip` are folders, as the steps see them; `image_sets` and `overrides` are JSON; a `limit` of 0
-    evaluates all pictures of the split.
+    `raw` and `clip` are folders, as the steps see them, or s3:// addresses; `image_sets`, `overrides` and
+    `margins` (of the gate) are JSON; a `limit` of 0 evaluates all pictures of the split.
     """
 
     @dsl.pipeline(name=NAME, description="Zero-shot segmentation: every recipe, inductive and transductive.")
@@ -34,62 +42,82 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         split: str = "test",
         self_training: str = "oracle",
         limit: int = 0,
-    ) -> dsl.Artifact:
-        prepared = ops.prepare(raw=raw, clip=clip, protocol=protocol, image_sets=image_sets, recipes=recipes)
-        data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
-
-        with dsl.ParallelFor(items=prepared.outputs["Output"], name="every-recipe") as run:
-            train = ops.train(
-                **data,
+        margins: str = MARGINS,
+    ) -> None:
+        closed = ops.close_run(protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        with dsl.ExitHandler(exit_task=closed, name="tracked"):
+            opened = ops.open_run(pipeline=NAME, protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+            prepared = ops.prepare(
+                mlflow_run=opened.output,
+                raw=raw,
                 clip=clip,
-                data_hash=run.data_hash,
-                recipe=run.recipe,
-                overrides=overrides,
-                seed=seed,
+                protocol=protocol,
+                image_sets=image_sets,
+                recipes=recipes,
             )
-            trained = train.outputs["trained"]
-            inductive = ops.evaluate(**data, trained=trained, split=split, limit=limit)
-            inductive.set_display_name("evaluate inductive")
-            cost = ops.profile(trained=trained, text=data["text"])
+            data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
 
-            self_train = ops.self_train(**data, trained=trained, protocol=self_training, overrides=overrides)
-            self_trained = self_train.outputs["self_trained"]
-            transductive = ops.evaluate(**data, trained=self_trained, split=split, limit=limit)
-            transductive.set_display_name("evaluate transductive")
-
-            registered = [
-                ops.register(
-                    trained=model,
+            with dsl.ParallelFor(items=prepared.outputs["Output"], name="every-recipe") as run:
+                train = ops.train(
+                    **data,
                     clip=clip,
-                    evaluation=evaluation.outputs["evaluation"],
-                    cost=cost.outputs["cost"],
+                    data_hash=run.data_hash,
+                    recipe=run.recipe,
+                    overrides=overrides,
+                    seed=seed,
                 )
-                for model, evaluation in ((trained, inductive), (self_trained, transductive))
-            ]
-            # One after the other: the second is measured against the champion that the first may become.
-            registered[1].after(registered[0])
+                trained = train.outputs["trained"]
+                inductive = ops.evaluate(**data, trained=trained, split=split, limit=limit)
+                inductive.set_display_name("evaluate inductive")
+                cost = ops.profile(trained=trained, text=data["text"])
 
-        report = ops.report(
-            inductive=dsl.Collected(inductive.outputs["evaluation"]),
-            transductive=dsl.Collected(transductive.outputs["evaluation"]),
-            costs=dsl.Collected(cost.outputs["cost"]),
-            trained=dsl.Collected(trained),
-            self_trained=dsl.Collected(self_trained),
-        )
+                self_train = ops.self_train(
+                    **data, trained=trained, protocol=self_training, overrides=overrides
+                )
+                self_trained = self_train.outputs["self_trained"]
+                transductive = ops.evaluate(**data, trained=self_trained, split=split, limit=limit)
+                transductive.set_display_name("evaluate transductive")
+
+                gates: list[dsl.PipelineTask] = []
+                registered: list[dsl.PipelineTask] = []
+                for model, evaluation in ((trained, inductive), (self_trained, transductive)):
+                    gate = ops.gate(evaluation=evaluation.outputs["evaluation"], margins=margins)
+                    # One after the other: the second is held against the champion that the first may become.
+                    gate.after(*registered)
+                    gates.append(gate)
+                    registered.append(
+                        ops.register(
+                            trained=model,
+                            clip=clip,
+                            evaluation=evaluation.outputs["evaluation"],
+                            cost=cost.outputs["cost"],
+                            decision=gate.outputs["decision"],
+                        )
+                    )
+
+            report = ops.report(
+                inductive=dsl.Collected(inductive.outputs["evaluation"]),
+                transductive=dsl.Collected(transductive.outputs["evaluation"]),
+                costs=dsl.Collected(cost.outputs["cost"]),
+                trained=dsl.Collected(trained),
+                self_trained=dsl.Collected(self_trained),
+            )
 
         give_resources(
             table,
             {
+                "open_run": [opened],
                 "prepare": [prepared],
                 "train": [train],
                 "self_train": [self_train],
                 "evaluate": [inductive, transductive],
                 "profile": [cost],
+                "gate": gates,
                 "register": registered,
                 "report": [report],
+                "close_run": [closed],
             },
         )
-        return report.outputs["results"]
 
     return zero_shot
 
@@ -105,3 +133,4 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
     check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", "test"))
     check_self_training(values.get("self_training", "oracle"))
+    check_margins(values.get("margins", MARGINS))

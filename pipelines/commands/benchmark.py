@@ -34,10 +34,10 @@ def run(
 
     Exits with 3 where quality or speed regressed against the last accepted results.
     """
-    from pipelines import benchmark
+    from pipelines import benchmark_plan
 
-    plan = benchmark.BenchmarkPlan.read(params)
-    found = benchmark.run(
+    plan = benchmark_plan.BenchmarkPlan.read(params)
+    found = benchmark_plan.run(
         plan=plan,
         out=out or Path("local_outputs/benchmark") / f"{datetime.now(tz=UTC):%Y%m%d-%H%M%S}",
         recipes=recipe or (),

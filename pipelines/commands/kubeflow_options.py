@@ -20,6 +20,7 @@ class PipelineName(StrEnum):
     zero_shot = "zero_shot"
     cross_dataset = "cross_dataset"
     ablation = "ablation"
+    benchmark = "benchmark"
 
 
 class Nodes(StrEnum):

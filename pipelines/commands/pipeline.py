@@ -64,5 +64,7 @@ def run_local(
     results = local_run.run_local(pipeline.value, values, out=out)
     if pipeline is PipelineName.zero_shot:
         workflow.tell_results(results)
+    elif pipeline is PipelineName.benchmark:
+        print(results / "benchmark.html")
     else:
         print((results / "table.md").read_text(), end="")

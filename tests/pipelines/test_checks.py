@@ -21,7 +21,7 @@ def test_what_fits_is_let_through() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"raw": "s3://bucket/voc"}, r"targets\[0\].raw is 's3://bucket/voc'; steps read folders only"),
+        ({"raw": "gs://bucket/voc"}, r"targets\[0\].raw is 'gs://bucket/voc'; steps read folders and s3://"),
         ({"raw": " "}, r"targets\[0\].raw is empty"),
         ({"protocol": "voc"}, "unknown protocol 'voc'"),
         ({"split": "test"}, "parameter split is 'test'; image_sets has val"),
@@ -49,7 +49,7 @@ def test_no_target_is_refused() -> None:
         ({"seeds": [1, 1]}, "seeds is .* name each once"),
         ({"recipes": ["mini_zegclip", "mini_zegclip"]}, "recipes is .* name each once"),
         ({"recipes": ["mini"]}, "mini"),
-        ({"clip": "https://there/clip"}, "clip is 'https://there/clip'; steps read folders only"),
+        ({"clip": "https://there/clip"}, "clip is 'https://there/clip'; steps read folders and s3://"),
     ],
 )
 def test_a_grid_that_cannot_run_is_refused(values: dict[str, Any], message: str) -> None:

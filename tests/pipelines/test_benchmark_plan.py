@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.benchmark import BenchmarkPlan, run
+from pipelines.benchmark_plan import BenchmarkPlan, run
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

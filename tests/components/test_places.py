@@ -1,0 +1,54 @@
+"""Where large data lie: a folder in place, or an object store fetched once to the node's cache."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from components import places, storage
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the address of an empty bucket on a server of this machine."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    boto3.client("s3").create_bucket(Bucket="data")
+    yield "s3://data"
+    server.stop()
+
+
+def test_a_folder_is_read_in_place(tmp_path: Path) -> None:
+    assert places.folder("raw", str(tmp_path)) == tmp_path
+    with pytest.raises(
+        ValueError, match="parameter raw: folder .*nowhere does not exist where the step runs"
+    ):
+        places.folder("raw", str(tmp_path / "nowhere"))
+
+
+def test_what_lies_in_an_object_store_is_fetched_once(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "voc" / "one.txt").write_text("1")
+    storage.store(tmp_path / "voc", f"{bucket}/raw/voc")
+    monkeypatch.setenv("CASCADE_CACHE", str(tmp_path / "cache"))
+    first = places.folder("raw", f"{bucket}/raw/voc")
+    assert (first / "one.txt").read_text() == "1"
+    written = (first / "one.txt").stat().st_ino
+    assert places.folder("raw", f"{bucket}/raw/voc/") == first
+    assert (first / "one.txt").stat().st_ino == written
+    assert places.folder("raw", f"{bucket}/raw") != first
+
+
+@pytest.mark.parametrize(("place", "told"), [(" ", "raw is empty"), ("gs://bucket/voc", "s3:// addresses")])
+def test_other_addresses_are_refused(place: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        places.check_place("raw", place)
