@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Every step is a process of its own: without cached bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint types contracts unit slow benchmark format lock mini-data data-push clean help
+.PHONY: run test lint types contracts unit slow benchmark format lock images mini-data data-push clean help
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,6 +54,9 @@ format: $(STAMP) ## mend what can be mended of style
 lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-annotate --no-header --no-emit-index-url --output-file requirements.lock
+
+images: ## build the container images: gpu, and cpu for all other steps (IMAGES=gpu: that one alone)
+	sh components/images/build.sh $(IMAGES)
 
 mini-data: $(STAMP) ## draw the mini benchmark's pictures and pretrain its CLIP from nothing (up to 40 minutes)
 	rm -rf build/mini

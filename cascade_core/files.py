@@ -23,10 +23,14 @@ def new_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        # mkdtemp's folders are private; outputs are meant to be read.
+        # mkdtemp's folders are private, and so are safetensors' files; outputs are meant to be read, by steps
+        # that run as another user too.
         working.chmod(0o755)
         with _room_for(target):
             yield working
+        for file in working.rglob("*"):
+            if file.is_file():
+                file.chmod(file.stat().st_mode | 0o444)
         old = working.with_name(f"{working.name}.old")
         if target.exists():
             target.rename(old)

@@ -8,6 +8,7 @@ process at the same global batch.
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from cascade_core.train.optim import names_without_gradient
 log = logging.getLogger(__name__)
 
 PLACE_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+GRACE_SECONDS = 15.0
+"""How long a process that lost another one waits to be ended by torchrun, before it fails too."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,12 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         try:
             yield
+        except RuntimeError as error:
+            if _lost_another(error):
+                # Else torchrun might notice this one first and tell a closed connection as the cause.
+                log.warning("another process of this training is gone; waiting to be ended")
+                time.sleep(GRACE_SECONDS)
+            raise
         finally:
             dist.destroy_process_group()
 
@@ -188,6 +197,11 @@ def seed_step(seed: int, iteration: int) -> None:
     rank = dist.get_rank() if _together() else 0
     words = np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
+
+
+def _lost_another(error: RuntimeError) -> bool:
+    # gloo has no error class of its own.
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def _together() -> bool:

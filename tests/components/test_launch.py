@@ -77,6 +77,12 @@ def test_two_processes_leave_the_files_of_one(alone: Path, together: Path) -> No
     assert files[0] == files[1]
 
 
+def test_every_file_can_be_read_by_steps_of_another_user(folders: Folders, together: Path) -> None:
+    written = [path for root in (together, folders.clip, folders.text) for path in root.rglob("*")]
+    assert any(path.suffix == ".safetensors" for path in written)
+    assert [path for path in written if not path.stat().st_mode & 0o004] == []
+
+
 def test_dead_weights_are_saved_by_two_processes_as_they_were(together: Path) -> None:
     half, final = (load_file(together / name / "model.safetensors") for name in ("half", "final"))
     dead = [name for name in final if "unused_" in name]

@@ -17,6 +17,7 @@ from cascade_core.clip.vision import VisionTransformer
 from cascade_core.config import ModelConfig, OptimConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
+from cascade_core.train import distributed
 from cascade_core.train.distributed import (
     World,
     device_of,
@@ -181,17 +182,23 @@ def test_the_processes_draw_apart(monkeypatch: pytest.MonkeyPatch, group: None) 
     assert len(draws) == 3
 
 
-def test_being_told_to_stop_leaves_the_block_and_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Give the place of a process that torchrun started alone."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     for name, value in {**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
         monkeypatch.setenv(name, value)
+    return world_of(os.environ)
+
+
+def test_being_told_to_stop_leaves_the_block_and_the_group(launched: World) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def told_to_stop() -> None:
-        with joined(world_of(os.environ), torch.device("cpu")):
+        with joined(launched, torch.device("cpu")):
             assert dist.is_initialized()
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -200,3 +207,27 @@ def test_being_told_to_stop_leaves_the_block_and_the_group(monkeypatch: pytest.M
     assert raised.value.code == 143
     assert not dist.is_initialized()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (RuntimeError("[.../gloo/transport/tcp/pair.cc:553] Connection closed by peer"), True),
+        (dist.DistBackendError("NCCL error"), True),
+        (RuntimeError("the size of tensor a must match"), False),
+        (ValueError("a picture cannot be read"), False),
+    ],
+)
+def test_only_who_lost_another_process_leaves_it_the_first_word(
+    launched: World, monkeypatch: pytest.MonkeyPatch, error: Exception, waits: bool
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(distributed.time, "sleep", waited.append)
+
+    def fail() -> None:
+        with joined(launched, torch.device("cpu")):
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert waited == ([distributed.GRACE_SECONDS] if waits else [])

@@ -1,0 +1,63 @@
+"""The image recipe as far as it can be held without building it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+IMAGES = REPOSITORY / "components" / "images"
+
+
+def build(*kinds: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(IMAGES / "build.sh"), *kinds],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_image_gets_what_runs_and_no_development_tool() -> None:
+    printed = subprocess.run(
+        [sys.executable, str(IMAGES / "run_requirements.py"), str(REPOSITORY / "pyproject.toml")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert "torch==2.15.0" in printed
+    assert not any(line.startswith(("pytest", "mypy", "ruff", "moto")) for line in printed)
+
+
+def test_all_that_the_recipe_copies_is_let_in_and_nothing_else() -> None:
+    lines = (IMAGES / "Dockerfile").read_text().splitlines()
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    sources = {source.split("/")[0] for copied in copies for source in copied}
+    ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == sources
+
+
+def test_credentials_are_mounted_and_never_arguments() -> None:
+    recipe = (IMAGES / "Dockerfile").read_text()
+    arguments = {line.split()[1].split("=")[0] for line in recipe.splitlines() if line.startswith("ARG ")}
+    assert arguments == {"BASE_IMAGE", "COMMIT"}
+    assert "--mount=type=secret,id=pip_conf" in recipe
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("cpu", "needs TORCH_CPU_INDEX"), ("tpu", "no image 'tpu'; there are gpu and cpu")]
+)
+def test_what_cannot_be_built_is_told_in_one_line(kind: str, told: str) -> None:
+    done = build(kind, BUILDER="true")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_image_is_tagged_with_the_version_and_its_python() -> None:
+    done = build("gpu", BUILDER="true", IMAGE="team/cascade")
+    assert done.stdout == "built team/cascade:0.1.0-python3.11\n"
