@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cascade_core.files import new_file
+from pipelines.resources import OPTIONAL_KEYS, REQUIRED_KEYS
 
 API_VERSION, KIND = "trainer.kubeflow.org/v1alpha1", "TrainJob"
 MANAGER = "cascade-clip-workflow/manager"
@@ -18,9 +19,6 @@ NODE = "node"
 """What Trainer's torch runtime calls its replicated job and, in it, the container that trains."""
 
 GPU = "nvidia.com/gpu"
-REQUIRED_KEYS = ("MLFLOW_TRACKING_URI",)
-OPTIONAL_KEYS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
-"""Keys of the secret become variables of the same names, as in the pipelines' steps."""
 
 
 class Volume(BaseModel):
