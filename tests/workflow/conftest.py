@@ -55,10 +55,11 @@ class Workflow:
         return environment
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Send all workflow tests to one worker: the run they share is made once."""
+    """Send all tests of the run to one worker: it is made once."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if "workflow" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("workflow"))
 
 

@@ -18,8 +18,9 @@ from cascade_core.mini.voc_layout import write_benchmark
 from pipelines.workflow import stage_environment
 from tests.components.moto_server import object_store
 from tests.tiny import write_tiny_clip
-from tests.workflow.conftest import GIT, REPOSITORY
+from tests.workflow.conftest import REPOSITORY
 
+GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
 STAGES = ("prepare", "splits", "text")
 TO_S3 = ("remote", "add", "--local", "--default", "s3", "s3://bucket/dvc")
 """The one command of docs/storage.md."""
