@@ -69,6 +69,8 @@ def url(folder: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     environment = {
         **os.environ,
+        # mlflow starts uvicorn by name, which nobody but an activated environment has on the path.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "OMP_NUM_THREADS": "1",
     }

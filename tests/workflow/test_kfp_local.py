@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from cascade_core.files import read_json
 from components.tracking import flattened
@@ -85,6 +87,49 @@ def test_both_ways_lead_to_versions_in_the_registry(workflow: Workflow, report: 
     registered = [read_json(path) for path in sorted(run.rglob("model.json"))]
     assert {one["name"] for one in registered} == {f"mini-18-6-{METHOD}"}
     assert sorted(one["version"] for one in registered) == [3, 4]
+
+
+def test_the_pipeline_is_one_run_whose_children_are_its_steps(workflow: Workflow, report: Path) -> None:
+    parent, children = _pipeline_run(workflow.root / "mlruns" / "mlflow.db")
+    assert parent.info.status == "FINISHED"
+    assert {child.data.tags["step"] for child in children} == {
+        "train", "self_train", "evaluate", "profile", "gate", "register"
+    }  # fmt: skip
+    assert {child.info.status for child in children} == {"FINISHED"}
+
+
+def test_whatever_step_breaks_the_pipelines_run_is_closed_as_failed(
+    workflow: Workflow, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    store = tmp_path / "mlflow.db"
+    done = subprocess.run(
+        [
+            "cascade-clip",
+            "pipeline",
+            "run-local",
+            "-p",
+            f"raw={tmp_path / 'empty'}",
+            "--out",
+            tmp_path / "out",
+        ],
+        cwd=workflow.root,
+        env={**workflow.environment(), "MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    parent, _ = _pipeline_run(store)
+    assert parent.info.status == "FAILED"
+    assert parent.data.tags["error"]
+
+
+def _pipeline_run(store: Path) -> tuple[Run, list[Run]]:
+    client = MlflowClient(tracking_uri=f"sqlite:///{store}")
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    (parent,) = (run for run in runs if run.data.tags.get("pipeline") == "zero-shot-segmentation")
+    nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return parent, nested
 
 
 @pytest.mark.slow
