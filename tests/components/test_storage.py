@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pandas as pd
 import pytest
 import requests
 
 from components import s3, storage
 from components.storage import Moved
+from components.store import open_store
+from components.tracking import tracked_step
 from tests.components.moto_server import BUCKET, object_store
 
 
@@ -170,6 +173,13 @@ def test_an_address_that_leads_nowhere_is_told(client: Any, tmp_path: Path, uri:
     with pytest.raises(ValueError, match=message):
         storage.fetch(uri, tmp_path / "back")
     assert _visible(tmp_path) == set()
+
+
+def test_the_same_variables_lead_mlflows_artifacts_there(client: Any, store: Path) -> None:
+    open_store().create_experiment("mini-18-6", artifact_location="s3://bucket/mlflow")
+    with tracked_step("evaluate", protocol="mini-18-6") as tracker:
+        tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
+    assert _keys(client) == {f"mlflow/{tracker.run_id}/artifacts/per_class.csv"}
 
 
 def test_there_must_be_something_to_store(client: Any, tmp_path: Path) -> None:
