@@ -11,15 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from cascade_core.files import read_json
 from components.benchmark import RerunRow
-from components.store import experiment_id, open_store
+from components.store import all_runs, experiment_id, open_store
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 EXPERIMENT, ROWS_FILE = "benchmark", "benchmark.json"
 ACCEPTED, OUTCOME = "accepted", "outcome"
-PAGE = 1000
 _ROWS = TypeAdapter(tuple[RerunRow, ...])
 
 
@@ -32,30 +30,22 @@ class Recorded:
     commit: str | None
     outcome: str
     accepted: bool
-    rows: tuple[RerunRow, ...]
 
 
 def history() -> list[Recorded]:
     """Give every rerun that ended well, the oldest first.
 
     Raises:
-        ValueError: the store cannot be opened, or a rerun's rows do not read.
+        ValueError: the store cannot be opened.
     """
     client = open_store()
-    found: list[Run] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs(
-            [experiment_id(client, EXPERIMENT)],
-            filter_string="attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time ASC"],
-            max_results=PAGE,
-            page_token=token,
-        )
-        found += page
-        token = page.token
-        if not token:
-            return [_recorded(client, run) for run in found]
+    runs = all_runs(
+        client,
+        experiment_id(client, EXPERIMENT),
+        "attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time ASC"],
+    )
+    return [_recorded(run) for run in runs]
 
 
 def last_accepted(reruns: Sequence[Recorded]) -> Recorded | None:
@@ -83,7 +73,23 @@ def accept(run_id: str) -> Recorded:
     return chosen
 
 
-def _recorded(client: "MlflowClient", run: "Run") -> Recorded:
+def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
+    """Fetch a rerun's rows, which are a file in the store.
+
+    Raises:
+        ValueError: the store cannot be opened, or the rows do not read.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(open_store().download_artifacts(rerun.run_id, ROWS_FILE, scratch))
+        try:
+            return _ROWS.validate_python(read_json(path))
+        except ValidationError as error:
+            raise ValueError(
+                f"{ROWS_FILE} of benchmark rerun {rerun.run_id}: {error.errors()[0]['msg']}; delete that run"
+            ) from error
+
+
+def _recorded(run: "Run") -> Recorded:
     tags = run.data.tags
     return Recorded(
         run_id=run.info.run_id,
@@ -91,16 +97,4 @@ def _recorded(client: "MlflowClient", run: "Run") -> Recorded:
         commit=tags.get("git_commit"),
         outcome=tags.get(OUTCOME, ""),
         accepted=tags.get(ACCEPTED) == "true",
-        rows=_rows(client, run.info.run_id),
     )
-
-
-def _rows(client: "MlflowClient", run_id: str) -> tuple[RerunRow, ...]:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(client.download_artifacts(run_id, ROWS_FILE, scratch))
-        try:
-            return _ROWS.validate_python(read_json(path))
-        except ValidationError as error:
-            raise ValueError(
-                f"{ROWS_FILE} of benchmark rerun {run_id}: {error.errors()[0]['msg']}; delete that run"
-            ) from error

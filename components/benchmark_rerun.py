@@ -8,6 +8,7 @@ from typing import Any
 
 from cascade_core.files import new_folder, write_json
 from components.accepted import ACCEPTED, EXPERIMENT, OUTCOME, ROWS_FILE, Recorded, history, last_accepted
+from components.accepted import rows as rows_of
 from components.artifacts import git_commit, write_manifest
 from components.benchmark import METHOD_NAMES, SETTING_NAMES, RerunRow, joined_row
 from components.charts import Curve, line_chart
@@ -60,14 +61,15 @@ def run(
     rows = [joined_row(RerunRow, *folders) for folders in zip(evaluations, profiles, strict=True)]
     earlier = history()
     accepted = last_accepted(earlier)
-    changes = compare(rows, _of_same_methods(rows, accepted), limits)
+    changes = compare(rows, _of_same_methods(rows, rows_of(accepted) if accepted else ()), limits)
     verdict = outcome(changes) if accepted else "first"
     taken = accept or accepted is None
     with tracked_step(
         "benchmark",
         protocol=EXPERIMENT,
         parameters=limits.model_dump(),
-        tags={OUTCOME: verdict, ACCEPTED: taken},
+        # "true" and "false" as texts, the way `accept` writes them.
+        tags={OUTCOME: verdict, ACCEPTED: str(taken).lower()},
     ) as tracker:
         tracker.metrics(_named(rows))
         with new_folder(out) as working:
@@ -79,8 +81,6 @@ def run(
             write_manifest(working, step="benchmark", inputs=inputs, parameters=limits.model_dump())
         for name in (ROWS_FILE, CHANGES_FILE, PAGE_FILE):
             tracker.file(out / name)
-        # "true" and "false" as texts, the way `accept` writes them.
-        tracker.tags({ACCEPTED: str(taken).lower()})
     compared_with = accepted.run_id if accepted else None
     return Rerun(verdict, tuple(changes), compared_with, tracker.run_id, out / PAGE_FILE)
 
@@ -95,11 +95,9 @@ def refuse_regression(outcome: str) -> None:
         raise RuntimeError("the benchmark regressed; the comparison's page says what, and by how much")
 
 
-def _of_same_methods(rows: Sequence[RerunRow], accepted: Recorded | None) -> list[RerunRow]:
-    if accepted is None:
-        return []
+def _of_same_methods(rows: Sequence[RerunRow], accepted: Sequence[RerunRow]) -> list[RerunRow]:
     wanted = {(row.protocol, row.split, row.method) for row in rows}
-    return [row for row in accepted.rows if (row.protocol, row.split, row.method) in wanted]
+    return [row for row in accepted if (row.protocol, row.split, row.method) in wanted]
 
 
 def _named(rows: Sequence[RerunRow]) -> dict[str, float]:
@@ -118,7 +116,7 @@ def _page(
     accepted: Recorded | None,
     verdict: str,
 ) -> str:
-    reruns = [*(rerun.rows for rerun in earlier), tuple(rows)][-LATEST:]
+    reruns = [*(rows_of(rerun) for rerun in earlier[-(LATEST - 1) :]), tuple(rows)]
     shown = list(dict.fromkeys(row.run for row in rows))
     return filled(
         "benchmark.html",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts import git_commit
-from components.store import experiment_id, open_store, tracking_off
+from components.store import all_runs, experiment_id, open_store, tracking_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -137,12 +137,4 @@ def _open(client: "MlflowClient", pipeline: str, protocol: str, kfp_run: str | N
 
 
 def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
-    wanted = f"tags.`{PARENT_TAG}` = '{run.info.run_id}'"
-    steps: list[Run] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs([run.info.experiment_id], wanted, page_token=token)
-        steps += page
-        token = page.token
-        if not token:
-            return steps
+    return all_runs(client, run.info.experiment_id, f"tags.`{PARENT_TAG}` = '{run.info.run_id}'")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 STORE_FOLDER = Path("mlruns")
 URI_VARIABLE, SWITCH_VARIABLE = "MLFLOW_TRACKING_URI", "CASCADE_TRACKING"
@@ -76,6 +77,20 @@ def open_store() -> "MlflowClient":
             f"to one that runs, or {SWITCH_VARIABLE}=off to do without"
         ) from error
     return client
+
+
+def all_runs(
+    client: "MlflowClient", experiment: str, wanted: str, *, order_by: list[str] | None = None
+) -> list["Run"]:
+    """Give every run of an experiment (by id) that a filter wants, over all pages of the store's answer."""
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], wanted, order_by=order_by, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
