@@ -65,7 +65,7 @@ head -n 3 "$work/help.txt"
 volumes="--volume $data:/data/mini:ro --volume $work/out:/work/out"
 # shellcheck disable=SC2086  # two options
 step() { run $volumes --env CASCADE_TRACKING=off "$tag" "$@"; }
-step cascade-clip prepare --raw /data/mini/VOCdevkit/VOC2012 --protocol mini-18-6 --image-set train=train --image-set test=test --out out/prepared
+step cascade-clip prepare index --raw /data/mini/VOCdevkit/VOC2012 --protocol mini-18-6 --image-set train=train --image-set test=test --out out/prepared
 step cascade-clip splits --protocol mini-18-6 --prepared out/prepared --out out/splits
 step cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip /data/mini/clip --out out/text
 step torchrun --standalone --nproc-per-node 2 --no-python cascade-clip train --recipe mini_zegclip \

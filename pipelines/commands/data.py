@@ -12,7 +12,7 @@ from pipelines.commands.options import Out, Prepared, Protocol
 from pipelines.overrides import parse_image_sets
 
 
-def prepare(
+def index(
     raw: Annotated[Path, typer.Option(help="Data set folder, such as one that holds VOCdevkit/VOC2012.")],
     protocol: Protocol,
     image_set: Annotated[
@@ -21,7 +21,7 @@ def prepare(
     ],
     out: Out = Path("outputs/prepared"),
 ) -> None:
-    """Check a data set and write its index."""
+    """Check a data set that lies ready in a folder, and write its index."""
     from components import prepare
 
     prepare.run(raw=raw, protocol=protocol, image_sets=parse_image_sets(image_set), out=out)

@@ -34,11 +34,6 @@ TOP = Group(
     "",
     (
         ("run", workflow.run, "cascade-clip run"),
-        (
-            "prepare",
-            data.prepare,
-            "cascade-clip prepare --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
-        ),
         ("splits", data.splits, "cascade-clip splits --protocol mini-18-6"),
         (
             "text-vectors",
@@ -95,6 +90,18 @@ TOP = Group(
             "import-clip",
             data.import_clip,
             "cascade-clip import-clip open_clip_model.safetensors --out data/clip/ViT-B-16",
+        ),
+    ),
+)
+
+PREPARE = Group(
+    ("prepare",),
+    "From a raw data set to a checked index of its pictures.",
+    (
+        (
+            "index",
+            data.index,
+            "cascade-clip prepare index --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
         ),
     ),
 )
@@ -182,5 +189,5 @@ BENCHMARK = Group(
     ),
 )
 
-GROUPS = (TOP, PIPELINE, SCHEDULE, MODELS, BENCHMARK)
+GROUPS = (TOP, PREPARE, PIPELINE, SCHEDULE, MODELS, BENCHMARK)
 """A group stands after the one it is in."""

@@ -69,7 +69,8 @@ def test_every_help_ends_with_a_command_that_parses(path: tuple[str, ...]) -> No
 
 
 def test_a_wrong_value_is_told_in_one_line_without_a_trace(tmp_path: Path) -> None:
-    arguments = ["prepare", "--raw", str(tmp_path), "--protocol", "mini-18-7", "--image-set", "train=train"]
+    where = ["--raw", str(tmp_path), "--image-set", "train=train"]
+    arguments = ["prepare", "index", *where, "--protocol", "mini-18-7"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2
     assert done.stderr.startswith("error: unknown protocol 'mini-18-7'; known are ")
@@ -77,7 +78,8 @@ def test_a_wrong_value_is_told_in_one_line_without_a_trace(tmp_path: Path) -> No
 
 
 def test_verbose_keeps_the_trace(tmp_path: Path) -> None:
-    arguments = ["-v", "prepare", "--raw", str(tmp_path), "--protocol", "no", "--image-set", "train=train"]
+    where = ["--raw", str(tmp_path), "--image-set", "train=train"]
+    arguments = ["-v", "prepare", "index", *where, "--protocol", "no"]
     assert isinstance(CliRunner().invoke(app, arguments).exception, ValueError)
 
 
