@@ -147,7 +147,7 @@ class Stage:
 STAGES = (
     Stage("crops", 0, draw_crops, steps=2400, batch_size=96, lr=2e-3),
     Stage("scenes", 1, draw_scenes, steps=800, batch_size=64, lr=1e-3),
-    Stage("scenes and things", 2, draw_scenes_and_things, steps=1400, batch_size=64, lr=1e-3),
+    Stage("scenes and things", 2, draw_scenes_and_things, steps=3000, batch_size=64, lr=1e-3),
 )
 """What the shipped weights were made with."""
 
