@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cascade_core.clip.weights import save_clip
-from cascade_core.files import write_json
+from cascade_core.files import read_json, write_json
 from cascade_core.mini.pretrain import (
     STAGES,
     mini_clip_config,
@@ -57,3 +57,18 @@ def run(*, seed: int, out: Path, steps: int | None = None) -> Pretrained:
         write_json(out / ACCURACY_FILE, asdict(found))
         tracker.metrics({"top1_seen": found.pictures.seen, "top1_unseen": found.pictures.unseen})
     return found
+
+
+def read_accuracy(clip: Path) -> Pretrained:
+    """Read the accuracies that were written with a pretrained CLIP folder.
+
+    Raises:
+        ValueError: the folder holds none, or not these.
+    """
+    found = read_json(clip / ACCURACY_FILE)
+    try:
+        return Pretrained(**{name: ZeroShotAccuracy(**values) for name, values in found.items()})
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{clip / ACCURACY_FILE}: {error}; expected what `cascade-clip pretrain` writes beside its weights"
+        ) from error

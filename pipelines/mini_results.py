@@ -14,6 +14,7 @@ from cascade_core.files import new_file, write_json
 from cascade_core.recipes import recipe
 from components.artifacts import data_hash, git_commit, input_hash
 from components.benchmark import BenchmarkRow, benchmark_row, markdown_table
+from components.pretrain import read_accuracy
 from pipelines.chains import Chain, Sources, run_chains
 from pipelines.mini_page import PUBLISHED, page
 
@@ -58,12 +59,14 @@ def run(
     """Run every chain, then write the table, its rows and its head into the README; return the rows.
 
     Raises:
-        ValueError: no seed is given, the README lacks the markers, or a step refuses its input.
+        ValueError: no seed is given, the README lacks the markers, the CLIP comes without its accuracies, or
+            a step refuses its input.
     """
     if readme is not None:
         _around_table(readme)
     if not seeds:
         raise ValueError("mini-results needs at least one seed, such as --seeds 0,1,2")
+    clip = read_accuracy(sources.clip)
     work.mkdir(parents=True, exist_ok=True)
     made_from = _made_from(
         sources
@@ -73,7 +76,7 @@ def run(
     rows = sorted((benchmark_row(one.evaluation, one.profile) for chain in done for one in chain), key=_order)
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
-        path.write_text(page(rows, seeds, made_from=made_from))
+        path.write_text(page(rows, seeds, clip=clip, made_from=made_from))
     if readme is not None:
         before, after = _around_table(readme)
         head = [row for row in rows if row.method in PUBLISHED and not row.setting.startswith("control")]

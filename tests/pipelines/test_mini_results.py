@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cascade_core.mini.zero_shot import ZeroShotAccuracy
 from components.benchmark import BenchmarkRow
+from components.pretrain import Pretrained
 from pipelines.chains import Sources
 from pipelines.mini_page import CLAIMS, claims, page
 from pipelines.mini_results import METHODS, PUBLISHED, TABLE_BEGIN, TABLE_END, chains, run
@@ -54,8 +56,10 @@ def test_a_claim_holds_or_fails_by_its_sign() -> None:
 
 
 def test_the_page_shows_every_self_trained_seed() -> None:
-    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], made_from="commit x")
+    clip = Pretrained(ZeroShotAccuracy(0.912, 0.887, {}), ZeroShotAccuracy(0.1, 0.1, {}))
+    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip, made_from="commit x")
     assert "Made from commit x." in text
+    assert "seen 91.2, unseen 88.7." in text
     for method in PUBLISHED:
         for setting in ("transductive_oracle", "transductive_strict"):
             for seed in (0, 1):
@@ -70,6 +74,14 @@ def test_a_readme_without_markers_is_refused_before_any_training(tmp_path: Path)
     with pytest.raises(ValueError, match=f"{TABLE_END} are missing"):
         run(sources=nowhere, seeds=[0], split="test", work=tmp_path / "work", readme=readme, **files)
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_a_clip_without_its_accuracies_is_refused_before_any_training(tmp_path: Path) -> None:
+    nowhere = Sources(*(tmp_path / name for name in ("prepared", "splits", "text", "clip")))
+    files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
+    with pytest.raises(ValueError, match=r"clip/accuracy\.json"):
+        run(sources=nowhere, seeds=[0], split="test", work=tmp_path / "work", **files)
+    assert not any(tmp_path.iterdir())
 
 
 def test_no_seed_is_refused(tmp_path: Path) -> None:
