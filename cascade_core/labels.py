@@ -55,17 +55,20 @@ def hide_unseen(
 @torch.no_grad()
 def oracle_pseudo_labels(
     labels: Int[Tensor, "batch height width"],
-    mask_logits: Float[Tensor, "batch classes height width"],
+    unseen_logits: Float[Tensor, "batch unseen height width"],
+    num_classes: int,
     unseen: Sequence[int],
 ) -> Int[Tensor, "batch height width"]:
     """Return the transductive view as published: withheld pixels get their best unseen class.
 
     An oracle: the ground truth tells *that* a pixel is of some unseen class, the model only which. No
-    confidence threshold, no teacher; `mask_logits` come from the same forward pass (dropout included) that
-    the loss uses.
+    confidence threshold, no teacher; `unseen_logits`, of the classes `unseen` in that order, come from the
+    same forward pass (dropout included) that the loss uses.
     """
-    view = transductive_table(mask_logits.shape[1], unseen).to(labels.device)[labels.long()]
-    return torch.where(view == WITHHELD, _best_unseen(mask_logits, unseen), view)
+    view = transductive_table(num_classes, unseen).to(labels.device)[labels.long()]
+    # The sigmoid is monotone, so logits rank as scores do.
+    best = torch.tensor(list(unseen), device=labels.device)[unseen_logits.argmax(dim=1)]
+    return torch.where(view == WITHHELD, best, view)
 
 
 @torch.no_grad()
@@ -95,11 +98,3 @@ def strict_pseudo_labels(
         predicted,
         view.masked_fill(candidates | (view == WITHHELD), IGNORE),
     )
-
-
-def _best_unseen(
-    mask_logits: Float[Tensor, "batch classes height width"], unseen: Sequence[int]
-) -> Int[Tensor, "batch height width"]:
-    # The sigmoid is monotone, so logits rank as scores do.
-    ids = torch.tensor(list(unseen), device=mask_logits.device)
-    return ids[mask_logits[:, list(unseen)].argmax(dim=1)]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cascade_core.config import LossConfig
 from cascade_core.labelsets import IGNORE
+from cascade_core.losses.upsampled import upsampled_sums
 from cascade_core.train.distributed import mean_over_processes
 
 
@@ -23,19 +24,37 @@ class LossParts:
         return torch.stack(list(self.terms.values())).sum()
 
 
+SMALL = 1 << 22
+"""Upsampled logits (16 MB of them) that are simply put into memory; more are gone through in blocks."""
+
+
 def segmentation_loss(
-    mask_logits: Float[Tensor, "batch classes height width"],
-    labels: Int[Tensor, "batch label_height label_width"],
+    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
+    labels: Int[Tensor, "batch height width"],
     config: LossConfig,
+    *,
+    mask_size: tuple[int, int],
+    small: int = SMALL,
 ) -> LossParts:
-    """Return the loss the configuration names; logits are resized bilinearly to the labels' size if they differ."""
-    if mask_logits.shape[-2:] != labels.shape[-2:]:
-        mask_logits = F.interpolate(mask_logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-    match config.kind:
-        case "focal_dice":
-            return focal_dice_loss(mask_logits, labels, config)
-        case "cross_entropy":
-            return LossParts({"cross_entropy": _cross_entropy(mask_logits, labels)})
+    """Return the loss that the configuration names, over logits upsampled as by `upsampled`."""
+    size = (labels.shape[-2], labels.shape[-1])
+    if config.kind == "cross_entropy":
+        return LossParts({"cross_entropy": _cross_entropy(upsampled(grid_logits, mask_size, size), labels)})
+    if mask_size != size or grid_logits.shape[:2].numel() * labels[0].numel() <= small:
+        return focal_dice_loss(upsampled(grid_logits, mask_size, size), labels, config)
+    return blocked_focal_dice_loss(grid_logits, labels, config)
+
+
+def upsampled(
+    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
+    mask_size: tuple[int, int],
+    size: tuple[int, int],
+) -> Float[Tensor, "batch classes {size[0]} {size[1]}"]:
+    """Return logits resized bilinearly to the size of masks, and from there to `size` where that differs."""
+    for wanted in (mask_size, size):
+        if grid_logits.shape[-2:] != wanted:
+            grid_logits = F.interpolate(grid_logits, size=wanted, mode="bilinear", align_corners=False)
+    return grid_logits
 
 
 def _cross_entropy(
@@ -94,6 +113,34 @@ def focal_dice_loss(
     return LossParts(
         {
             "focal": config.focal_weight * focal / n,
+            "dice": config.dice_weight * (dice_per_pair * present).sum() / n,
+        }
+    )
+
+
+def blocked_focal_dice_loss(
+    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
+    labels: Int[Tensor, "batch height width"],
+    config: LossConfig,
+) -> LossParts:
+    """Return `focal_dice_loss` of the logits upsampled to the labels' size, without those standing in memory."""
+    sums = upsampled_sums(
+        grid_logits,
+        labels,
+        alpha=config.focal_alpha,
+        gamma=config.focal_gamma,
+        ignored_as_negative=config.ignored_as_negative,
+    )
+    present = sums.pixels > 0
+    n = mean_over_processes(present.sum().to(sums.focal.dtype)).clamp(min=1)
+    if config.ignored_as_negative:
+        counted = torch.full_like(sums.focal, labels[0].numel())
+    else:
+        counted = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
+    dice_per_pair = 1 - (2 * sums.overlap + 1) / (sums.probability + sums.pixels + 1)
+    return LossParts(
+        {
+            "focal": config.focal_weight * (sums.focal / counted).sum() / n,
             "dice": config.dice_weight * (dice_per_pair * present).sum() / n,
         }
     )

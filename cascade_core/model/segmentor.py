@@ -39,24 +39,33 @@ class Segmentor(nn.Module):
             patch_logits = self.decoder(features.patches, class_vectors)
         else:
             patch_logits = self.decoder(features, class_vectors)
+        if patch_logits.dtype == torch.bfloat16:
+            # Under mixed precision, masks, losses and scores stay in float32.
+            patch_logits = patch_logits.float()
         return patch_logits.unflatten(-1, features.grid)
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
     ) -> Float[Tensor, "batch classes mask_height mask_width"]:
-        """Return mask logits, upsampled bilinearly.
+        """Return mask logits, upsampled bilinearly to `mask_size`."""
+        logits = self.grid_logits(images, class_vectors)
+        size = self.mask_size(logits, images)
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+    def mask_size(
+        self,
+        grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
+        images: Float[Tensor, "batch 3 height width"],
+    ) -> tuple[int, int]:
+        """Return the height and width that masks are upsampled to.
 
         A square grid goes to the *configured* picture size, whatever the input's (published, and
         load-bearing for inputs of another size); a rectangular one, which the released code cannot take,
         to the input's size.
         """
-        logits = self.grid_logits(images, class_vectors)
-        if logits.dtype == torch.bfloat16:
-            # Under mixed precision, masks, losses and scores stay in float32.
-            logits = logits.float()
-        square = logits.shape[-1] == logits.shape[-2]
-        size = (self.config.image_size,) * 2 if square else tuple(images.shape[-2:])
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        if grid_logits.shape[-1] == grid_logits.shape[-2]:
+            return self.config.image_size, self.config.image_size
+        return images.shape[-2], images.shape[-1]
 
 
 def trainable_parameter_count(model: nn.Module) -> int:

@@ -9,7 +9,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -142,21 +142,38 @@ def mean_over_processes(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"
     return summed / dist.get_world_size()
 
 
-def replicated(segmentor: Segmentor) -> nn.Module:
-    """Return what to call in `segmentor`'s place, so that backward passes average gradients over processes.
+GridLogits = Callable[[Tensor, Tensor], Tensor]
+"""From pictures and class vectors to logits on the patch grid; the loss knows how to upsample in parts."""
+
+
+class _GridLogits(nn.Module):
+    """What the wrapper that averages gradients takes: a module that is called."""
+
+    def __init__(self, segmentor: Segmentor) -> None:
+        super().__init__()
+        self.segmentor = segmentor
+
+    def forward(self, images: Tensor, class_vectors: Tensor) -> Tensor:
+        return self.segmentor.grid_logits(images, class_vectors)
+
+
+def replicated(segmentor: Segmentor) -> GridLogits:
+    """Return what gives `segmentor`'s grid logits, so that backward passes average gradients over processes.
 
     All processes go on from the first one's weights. Weights that never get a gradient are kept out of what
     is averaged (nothing has to search for them at every step); they stay the segmentor's, trainable by name,
-    and are saved and counted. Alone this is the segmentor itself.
+    and are saved and counted. Alone nothing is averaged.
     """
     if not _together():
-        return segmentor
+        return segmentor.grid_logits
     dead = names_without_gradient(segmentor)
     left_out = [parameter for name, parameter in segmentor.named_parameters() if name in dead]
     # The wrapper takes up what requires a gradient at the moment it is made.
     for parameter in left_out:
         parameter.requires_grad_(False)
-    replica = DistributedDataParallel(segmentor, forward_sync_buffers=False, gradient_as_bucket_view=True)
+    replica = DistributedDataParallel(
+        _GridLogits(segmentor), forward_sync_buffers=False, gradient_as_bucket_view=True
+    )
     for parameter in left_out:
         parameter.requires_grad_(True)
     return replica

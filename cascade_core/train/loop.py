@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
@@ -16,7 +16,7 @@ from cascade_core.config import RunConfig
 from cascade_core.data.datasets import Batch
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.train.distributed import mean_over_processes, processes, replicated, seed_step
+from cascade_core.train.distributed import GridLogits, mean_over_processes, processes, replicated, seed_step
 from cascade_core.train.optim import set_learning_rates
 from cascade_core.train.supervision import Supervision
 
@@ -78,7 +78,9 @@ def train(
         for position in range(accumulation):
             batch = next(micro_batches).to(device)
             with _last_one_averages(model, last=position == accumulation - 1):
-                loss_parts = _forward(model, batch, vectors, config=config, supervision=supervision)
+                loss_parts = _forward(
+                    model, segmentor, batch, vectors, config=config, supervision=supervision
+                )
                 (loss_parts.total / accumulation).backward()
             parts.append({name: term.detach() for name, term in loss_parts.terms.items()})
             images += len(batch.images)
@@ -100,7 +102,7 @@ def train(
         )
 
 
-def _last_one_averages(model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+def _last_one_averages(model: GridLogits, *, last: bool) -> AbstractContextManager[None]:
     """Let gradients add up inside a process until the step's last micro-batch; then processes average them."""
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
@@ -118,7 +120,8 @@ def _mean_terms(parts: list[dict[str, Tensor]]) -> dict[str, float]:
 
 
 def _forward(
-    model: nn.Module,
+    model: GridLogits,
+    segmentor: Segmentor,
     batch: Batch,
     vectors: Float[Tensor, "classes embed"],
     *,
@@ -127,6 +130,7 @@ def _forward(
 ) -> LossParts:
     mixed = config.train.precision == "bf16"
     with torch.autocast(batch.images.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
-        mask_logits = model(batch.images, vectors)
-    labels = supervision.view(batch, mask_logits)
-    return segmentation_loss(mask_logits, labels, config.loss)
+        grid_logits = model(batch.images, vectors)
+    mask_size = segmentor.mask_size(grid_logits, batch.images)
+    labels = supervision.view(batch, grid_logits, mask_size=mask_size)
+    return segmentation_loss(grid_logits, labels, config.loss, mask_size=mask_size)

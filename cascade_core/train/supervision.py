@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cascade_core.data.datasets import Batch
 from cascade_core.labels import hide_unseen, oracle_pseudo_labels, strict_pseudo_labels
 from cascade_core.labelsets import ClassSplit
+from cascade_core.losses.focal_dice import upsampled
 
 Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
 
@@ -40,31 +40,31 @@ class Supervision:
 
     @torch.no_grad()
     def view(
-        self, batch: Batch, mask_logits: Float[Tensor, "batch fed_classes height width"]
+        self,
+        batch: Batch,
+        grid_logits: Float[Tensor, "batch fed_classes grid_height grid_width"],
+        *,
+        mask_size: tuple[int, int],
     ) -> Int[Tensor, "batch label_height label_width"]:
-        """Return the labels that the loss sees, ids indexing the vectors fed, `IGNORE` elsewhere."""
+        """Return the labels that the loss sees, ids indexing the vectors fed, `IGNORE` elsewhere.
+
+        Pseudo-labels go by the logits upsampled to `mask_size`, and on to the labels' size where it differs.
+        """
         split, labels = self.split, batch.labels
+        size = (labels.shape[-2], labels.shape[-1])
         match self.setting:
             case "supervised":
                 return labels
             case "inductive":
                 return hide_unseen(labels, split.num_classes, split.unseen)
             case "transductive_oracle":
-                return oracle_pseudo_labels(labels, _at_label_size(mask_logits, labels), split.unseen)
+                unseen_logits = upsampled(grid_logits[:, list(split.unseen)], mask_size, size)
+                return oracle_pseudo_labels(labels, unseen_logits, split.num_classes, split.unseen)
             case "transductive_strict":
                 return strict_pseudo_labels(
                     labels,
-                    _at_label_size(mask_logits, labels),
+                    upsampled(grid_logits, mask_size, size),
                     split.unseen,
                     padding=batch.padding,
                     seen_penalty=self.strict_seen_penalty,
                 )
-
-
-def _at_label_size(
-    mask_logits: Float[Tensor, "batch classes height width"],
-    labels: Int[Tensor, "batch label_height label_width"],
-) -> Float[Tensor, "batch classes label_height label_width"]:
-    if mask_logits.shape[-2:] == labels.shape[-2:]:
-        return mask_logits
-    return F.interpolate(mask_logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)

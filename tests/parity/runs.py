@@ -10,7 +10,7 @@ from cascade_core.config import OptimConfig
 from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.sliding import Predict
 from cascade_core.labels import IGNORE, hide_unseen, oracle_pseudo_labels
-from cascade_core.losses.focal_dice import LossParts, pixel_accuracy, segmentation_loss
+from cascade_core.losses.focal_dice import LossParts, pixel_accuracy, segmentation_loss, upsampled
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.released import our_name
 from cascade_core.model.segmentor import Segmentor
@@ -50,16 +50,20 @@ def training_view(golden: GoldenSet, segmentor: Segmentor, setting: str) -> Trai
                 "inductive_one_empty": golden.tensors["gt_one_empty"][:, 0],
                 "inductive_all_empty": torch.full_like(golden.labels, IGNORE),
             }[setting]
-            mask_logits = segmentor(images, text[golden.seen])
+            grid_logits = segmentor.grid_logits(images, text[golden.seen])
             labels = hide_unseen(truth, golden.config["ncls"], golden.unseen)
         case "transductive":
-            mask_logits = segmentor(images, text)
-            labels = oracle_pseudo_labels(golden.labels, mask_logits, golden.unseen)
+            grid_logits = segmentor.grid_logits(images, text)
+            unseen_logits = segmentor(images, text)[:, golden.unseen]
+            labels = oracle_pseudo_labels(golden.labels, unseen_logits, golden.config["ncls"], golden.unseen)
         case "supervised":
-            mask_logits, labels = segmentor(images, text), golden.labels
+            grid_logits, labels = segmentor.grid_logits(images, text), golden.labels
         case _:
             raise ValueError(f"no setting {setting!r}")
-    loss = segmentation_loss(mask_logits, labels, golden.loss_config)
+    mask_size = segmentor.mask_size(grid_logits, images)
+    # Nothing is small, so that the released numbers are met by the loss in blocks.
+    loss = segmentation_loss(grid_logits, labels, golden.loss_config, mask_size=mask_size, small=0)
+    mask_logits = upsampled(grid_logits, mask_size, mask_size)
     return TrainingView(mask_logits, labels, loss, pixel_accuracy(mask_logits, labels))
 
 

@@ -114,7 +114,7 @@ def test_gradients_of_a_replica_are_those_of_the_model(group: None) -> None:
     copied = deepcopy(plain)
     replica = replicated(copied)
     pictures, vectors = torch.randn(2, 3, 32, 32), torch.randn(3, 16)
-    for model in (plain, replica):
+    for model in (plain.grid_logits, replica):
         model(pictures, vectors).square().sum().backward()
     for (name, ours), theirs in zip(plain.named_parameters(), copied.parameters(), strict=True):
         assert (ours.grad is None) == (theirs.grad is None), name
@@ -131,7 +131,7 @@ def test_dead_weights_are_outside_the_replica_but_still_the_model_s(group: None)
     dead = names_without_gradient(segmentor)
     averaged = {name for name, parameter in segmentor.named_parameters() if parameter.requires_grad} - dead
     assert dead
-    assert {name.removeprefix("module.") for name in _averaged_names(replica)} == averaged
+    assert {name.removeprefix("module.segmentor.") for name in _averaged_names(replica)} == averaged
     assert trainable_parameter_count(segmentor) == count
     assert set(segmentor.state_dict()) == names
 
@@ -152,9 +152,9 @@ def _averaged_names(replica: DistributedDataParallel) -> set[str]:
     return reached
 
 
-def test_alone_a_model_is_its_own_replica_and_a_mean_its_value() -> None:
+def test_alone_a_model_needs_no_replica_and_a_mean_its_value() -> None:
     segmentor, value = cascade(), torch.tensor(3.0)
-    assert replicated(segmentor) is segmentor
+    assert replicated(segmentor) == segmentor.grid_logits
     assert mean_over_processes(value) is value
     assert processes() == 1
     assert share_start(build_optimizer(segmentor, OptimConfig()), 7) == 7
