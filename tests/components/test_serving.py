@@ -18,11 +18,11 @@ import requests
 import torch
 from PIL import Image
 
-from cascade_core.files import write_json
 from cascade_core.predict import Segmenter
-from components import register, registered_model
+from components import registered_model
 from components.store import open_store
-from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+from tests.components.candidates import register_candidate, write_model
+from tests.tiny import tiny_config
 
 LABELS = ["zebra", "tiger", "sand"]
 START_SECONDS = 420
@@ -31,33 +31,13 @@ START_SECONDS = 420
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Path:
     """A store with one registered model, the champion."""
-    folder = tmp_path_factory.mktemp("served")
-    clip = write_tiny_clip(folder / "clip")
-    write_tiny_checkpoint(folder / "final", clip, tiny_config())
-    scores = {
-        "method": "cascade_clip",
-        "setting": "inductive",
-        "split": "test",
-        "protocol": "mini-18-6",
-        "seed": 0,
-    }
-    write_json(folder / "evaluation" / "scores.json", {**scores, "pAcc": 0.8, "miou_seen": 0.6, "hiou": 0.5,
-                                                       "miou_unseen": 0.4})  # fmt: skip
-    profile = {"method": "cascade_clip", "trainable_params": 1, "gmacs": 0.5, "images_per_second": 10.0}
-    write_json(folder / "profile" / "profile.json", profile)
+    folder = write_model(tmp_path_factory.mktemp("served"))
     (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CASCADE_TRACKING", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         open_store()
-        register.run(
-            checkpoint=folder / "final",
-            clip=folder / "clip",
-            evaluation=folder / "evaluation",
-            profile=folder / "profile",
-            out=folder / "registered",
-            name="served",
-        )
+        register_candidate(folder, folder, "served")
     return folder
 
 
