@@ -162,6 +162,13 @@ def test_bytes_that_are_no_json_are_refused(url: str) -> None:
     assert 400 <= answer.status_code < 500, answer.text
 
 
+def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered_model, "MAX_TEXT", 100)
+    assert registered_model._decoded("aaaa" * 25) == registered_model.base64.b64decode("aaaa" * 25)
+    with pytest.raises(ValueError, match="image has 104 characters; at most 100 are taken"):
+        registered_model._decoded("%%%%" * 26)
+
+
 def test_a_sliver_that_resizing_would_blow_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = registered_model.RegisteredSegmenter()
     config = tiny_config(short_side=512)
