@@ -13,6 +13,8 @@ from typing import Any
 SCHEME = "s3://"
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 RETRIES, CONNECT_SECONDS, READ_SECONDS = 5, 10, 60
+CONNECTIONS = 16
+"""Kept open at most: four files at a time, four parts of each."""
 
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 REFUSED = (
@@ -65,7 +67,12 @@ def connect() -> Any:
     from botocore.config import Config
 
     retries = {"mode": "standard", "total_max_attempts": RETRIES}
-    config = Config(retries=retries, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+    config = Config(
+        retries=retries,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        max_pool_connections=CONNECTIONS,
+    )
     # A session of its own: the default one remembers keys that the environment no longer holds.
     return boto3.Session().client("s3", config=config)
 

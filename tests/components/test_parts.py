@@ -1,10 +1,10 @@
 """Huge files: an interrupted transfer goes on within the file, and nothing wrong comes of what it left."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
 from botocore.exceptions import IncompleteReadError
@@ -20,21 +20,22 @@ URI, KEY = "s3://bucket/huge", "huge"
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, object_store(patch) as endpoint:
+def _connected() -> Iterator[Any]:
+    """One client for all tests: making one costs more than what they do with it."""
+    with pytest.MonkeyPatch.context() as patch, object_store(patch):
         patch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
-        yield endpoint
+        yield connect()
 
 
 @pytest.fixture
-def client(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def client(_connected: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The bucket, emptied, and parts of a kilobyte that are moved one after the other."""
+    monkeypatch.setattr(storage, "connect", lambda: _connected)
     monkeypatch.setattr(storage, "PART_BYTES", PART)
     monkeypatch.setattr(storage, "THREADS", 1)
-    client = boto3.client("s3")
-    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-        client.delete_object(Bucket=BUCKET, Key=item["Key"])
-    return client
+    for item in _connected.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+        _connected.delete_object(Bucket=BUCKET, Key=item["Key"])
+    return _connected
 
 
 @pytest.fixture
@@ -44,7 +45,8 @@ def huge(tmp_path: Path) -> Path:
     return path
 
 
-def _watch(monkeypatch: pytest.MonkeyPatch, call: str, *, stop_at: int = 0) -> list[dict[str, Any]]:
+@contextmanager
+def _watched(client: Any, call: str, *, stop_at: int = 0) -> Iterator[list[dict[str, Any]]]:
     """Note the parameters of a call of S3, and stop at one of them as Ctrl-C would."""
     seen: list[dict[str, Any]] = []
 
@@ -55,27 +57,21 @@ def _watch(monkeypatch: pytest.MonkeyPatch, call: str, *, stop_at: int = 0) -> l
         if len(seen) == stop_at:
             raise KeyboardInterrupt
 
-    def watched() -> Any:
-        client = connect()
-        client.meta.events.register(f"provide-client-params.s3.{call}", note)
-        return client
-
-    monkeypatch.setattr(storage, "connect", watched)
-    return seen
+    client.meta.events.register(f"provide-client-params.s3.{call}", note)
+    try:
+        yield seen
+    finally:
+        client.meta.events.unregister(f"provide-client-params.s3.{call}", note)
 
 
-def _interrupted_store(huge: Path, *, at: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        _watch(patch, "UploadPart", stop_at=at)
-        with pytest.raises(KeyboardInterrupt):
-            storage.store(huge, URI)
+def _interrupted_store(client: Any, huge: Path, *, at: int) -> None:
+    with _watched(client, "UploadPart", stop_at=at), pytest.raises(KeyboardInterrupt):
+        storage.store(huge, URI)
 
 
-def _interrupted_fetch(to: Path, *, at: int) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        _watch(patch, "GetObject", stop_at=at)
-        with pytest.raises(KeyboardInterrupt):
-            storage.fetch(URI, to)
+def _interrupted_fetch(client: Any, to: Path, *, at: int) -> Path:
+    with _watched(client, "GetObject", stop_at=at), pytest.raises(KeyboardInterrupt):
+        storage.fetch(URI, to)
     (partial,) = to.parent.glob(f".{to.name}.*")
     return partial
 
@@ -94,14 +90,14 @@ def _missing(client: Any) -> list[int]:
 
 
 def test_an_interrupted_store_shows_nothing_and_sends_only_the_parts_that_are_missing(
-    client: Any, huge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Any, huge: Path, tmp_path: Path
 ) -> None:
-    _interrupted_store(huge, at=4)
+    _interrupted_store(client, huge, at=4)
     assert _left(client) == ([f"{KEY}.uploading"], [KEY])
     missing = _missing(client)
     assert missing[-3:] == [6, 7, 8]
-    sent = _watch(monkeypatch, "UploadPart")
-    assert storage.store(huge, URI) == Moved(1, SIZE, kept=0)
+    with _watched(client, "UploadPart") as sent:
+        assert storage.store(huge, URI) == Moved(1, SIZE, kept=0)
     assert [one["PartNumber"] for one in sent] == missing
     assert _left(client) == ([KEY], [])
     storage.fetch(URI, tmp_path / "back")
@@ -109,35 +105,31 @@ def test_an_interrupted_store_shows_nothing_and_sends_only_the_parts_that_are_mi
     assert storage.store(huge, URI).kept == 1
 
 
-def test_a_file_that_changed_since_is_sent_anew(
-    client: Any, huge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _interrupted_store(huge, at=4)
+def test_a_file_that_changed_since_is_sent_anew(client: Any, huge: Path, tmp_path: Path) -> None:
+    _interrupted_store(client, huge, at=4)
     huge.write_bytes(huge.read_bytes()[:-1] + b"x")
-    sent = _watch(monkeypatch, "UploadPart")
-    storage.store(huge, URI)
+    with _watched(client, "UploadPart") as sent:
+        storage.store(huge, URI)
     assert len(sent) == 8
     assert _left(client) == ([KEY], [])
     storage.fetch(URI, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == huge.read_bytes()
 
 
-def test_a_part_that_is_not_the_files_is_sent_again(
-    client: Any, huge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _interrupted_store(huge, at=4)
+def test_a_part_that_is_not_the_files_is_sent_again(client: Any, huge: Path, tmp_path: Path) -> None:
+    _interrupted_store(client, huge, at=4)
     (upload,) = client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
     client.upload_part(Bucket=BUCKET, Key=KEY, UploadId=upload["UploadId"], PartNumber=2, Body=b"x" * PART)
     missing = _missing(client)
-    sent = _watch(monkeypatch, "UploadPart")
-    storage.store(huge, URI)
+    with _watched(client, "UploadPart") as sent:
+        storage.store(huge, URI)
     assert [one["PartNumber"] for one in sent] == [2, *missing]
     storage.fetch(URI, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == huge.read_bytes()
 
 
 def test_an_upload_that_the_store_dropped_is_begun_anew(client: Any, huge: Path) -> None:
-    _interrupted_store(huge, at=4)
+    _interrupted_store(client, huge, at=4)
     (upload,) = client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
     client.abort_multipart_upload(Bucket=BUCKET, Key=KEY, UploadId=upload["UploadId"])
     storage.store(huge, URI)
@@ -149,7 +141,7 @@ def test_an_interrupted_fetch_shows_nothing_and_asks_only_for_what_is_missing(
 ) -> None:
     storage.store(huge, URI)
     to = tmp_path / "there" / "back"
-    partial = _interrupted_fetch(to, at=4)
+    partial = _interrupted_fetch(client, to, at=4)
     assert not to.exists()
     assert partial.read_bytes() == huge.read_bytes()[: 3 * PART]
     shown: list[int] = []
@@ -158,8 +150,8 @@ def test_an_interrupted_fetch_shows_nothing_and_asks_only_for_what_is_missing(
         Progress, "advance", lambda self, done, *rest: (shown.append(done), advance(self, done, *rest))
     )
     monkeypatch.setattr(storage, "MEBIBYTE", 1)
-    asked = _watch(monkeypatch, "GetObject")
-    assert storage.fetch(URI, to) == Moved(1, SIZE, kept=0)
+    with _watched(client, "GetObject") as asked:
+        assert storage.fetch(URI, to) == Moved(1, SIZE, kept=0)
     assert [one["Range"] for one in asked] == [
         "bytes=3000-3999", "bytes=4000-4999", "bytes=5000-5999", "bytes=6000-6999", "bytes=7000-7499"
     ]  # fmt: skip
@@ -170,7 +162,7 @@ def test_an_interrupted_fetch_shows_nothing_and_asks_only_for_what_is_missing(
 
 def test_what_was_fetched_of_another_content_is_dropped(client: Any, huge: Path, tmp_path: Path) -> None:
     storage.store(huge, URI)
-    partial = _interrupted_fetch(tmp_path / "back", at=4)
+    partial = _interrupted_fetch(client, tmp_path / "back", at=4)
     huge.write_bytes(huge.read_bytes()[::-1])
     storage.store(huge, URI)
     storage.fetch(URI, tmp_path / "back")
@@ -182,7 +174,7 @@ def test_a_damaged_beginning_is_found_out_and_not_gone_on_with(
     client: Any, huge: Path, tmp_path: Path
 ) -> None:
     storage.store(huge, URI)
-    partial = _interrupted_fetch(tmp_path / "back", at=4)
+    partial = _interrupted_fetch(client, tmp_path / "back", at=4)
     partial.write_bytes(b"x" * 3 * PART)
     with pytest.raises(ValueError, match="did not arrive as it was stored"):
         storage.fetch(URI, tmp_path / "back")
@@ -196,33 +188,27 @@ def test_parts_of_two_contents_never_meet(
 ) -> None:
     storage.store(huge, URI)
 
-    def change(params: dict[str, Any], **_: Any) -> None:
-        if params.get("Range", "").startswith("bytes=3000"):
+    body = parts._body
+
+    def changed(*arguments: Any, **request: Any) -> bytes:
+        if request["Range"].startswith("bytes=3000"):
             client.put_object(Bucket=BUCKET, Key=KEY, Body=b"y" * SIZE)
+        return body(*arguments, **request)
 
-    def changing() -> Any:
-        changed = connect()
-        changed.meta.events.register("provide-client-params.s3.GetObject", change)
-        return changed
-
-    monkeypatch.setattr(storage, "connect", changing)
+    monkeypatch.setattr(parts, "_body", changed)
     with pytest.raises(ValueError, match="it was changed while it was fetched; fetch it again"):
         storage.fetch(URI, tmp_path / "back")
     assert not (tmp_path / "back").exists()
 
 
-def test_a_large_file_of_a_folder_goes_on_where_it_stopped(
-    client: Any, huge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_of_a_folder_goes_on_where_it_stopped(client: Any, huge: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     huge = huge.rename(tmp_path / "folder" / "huge.bin")
     storage.store(tmp_path / "folder", "s3://bucket/data")
-    with pytest.MonkeyPatch.context() as patch:
-        _watch(patch, "GetObject", stop_at=4)
-        with pytest.raises(KeyboardInterrupt):
-            storage.fetch("s3://bucket/data", tmp_path / "back")
-    asked = _watch(monkeypatch, "GetObject")
-    storage.fetch("s3://bucket/data", tmp_path / "back")
+    with _watched(client, "GetObject", stop_at=4), pytest.raises(KeyboardInterrupt):
+        storage.fetch("s3://bucket/data", tmp_path / "back")
+    with _watched(client, "GetObject") as asked:
+        storage.fetch("s3://bucket/data", tmp_path / "back")
     assert len(asked) == 5
     assert [path.name for path in (tmp_path / "back").iterdir()] == ["huge.bin"]
     assert (tmp_path / "back" / "huge.bin").read_bytes() == huge.read_bytes()
