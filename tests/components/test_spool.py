@@ -102,6 +102,9 @@ def test_training_goes_on_without_its_store(
     server: TrackingServer, store: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("components.tracking.FLUSH_SECONDS", 0.0)
+    # So often that the machine's load, too, has nowhere to go.
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
     save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
     splits.run(prepared=prepared, protocol=PROTOCOL, out=tmp_path / "splits")
     text_vectors.run(
