@@ -36,6 +36,10 @@ CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
 MAX_PIXELS = 50_000_000
 """Of a picture as posted, and as the model sees it once its short side is resized; a 50-megapixel photograph."""
 MAX_ROWS = 64
+MAX_FILE_BYTES = 64 * 2**20
+"""Of an image file; more is no compressed photograph of so many pixels."""
+MAX_TEXT = -(-MAX_FILE_BYTES // 3) * 4
+"""Characters of such a file in base64."""
 MAX_NAME = 200
 """Characters of a class name."""
 
@@ -110,6 +114,10 @@ def _check_labels(labels: Sequence[str]) -> None:
 def _decoded(image: object) -> bytes:
     if not isinstance(image, str):  # MLflow lets any object pass for a string of the signature
         raise ValueError(f"image is a {type(image).__name__}, not text; encode the bytes of a file as base64")
+    if len(image) > MAX_TEXT:
+        raise ValueError(
+            f"image has {len(image):,} characters; at most {MAX_TEXT:,} are taken, a file of 64 MiB"
+        )
     try:
         return base64.b64decode(image, validate=True)
     except (binascii.Error, ValueError) as error:

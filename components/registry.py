@@ -1,8 +1,9 @@
 """The registry's versions, its one champion a model, and the history that leads back to earlier champions.
 
-The alias `champion` is the only truth about who is champion, and moves in one call. A tag of the registered
-model, `champion_history`, lists who held it before, so that a rollback also works on another machine and
-after a restart. Where the two differ, because someone moved the alias by hand, the alias is believed.
+The alias `champion` is the only truth about who is champion, and moves in one call, for one promoter at a time
+(`components/turns.py`). A tag of the registered model, `champion_history`, lists who held it before, so that a
+rollback also works on another machine and after a restart. Where the two differ, because someone moved the
+alias by hand, the alias is believed.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from components.store import alone
+from components.turns import ChampionMovedError, is_turn, turn
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,10 +22,6 @@ HISTORY_TAG, PROMOTED_TAG, REASON_TAG = "champion_history", "promoted_at", "prom
 ROLLED_BACK_TAG = "rolled_back_at"
 HISTORY_LENGTH = 200
 """Champions that are remembered; the store keeps 5000 characters of a tag."""
-
-
-class ChampionMovedError(Exception):
-    """Someone else moved the alias since it was read: what was decided must be decided anew."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def model_names(client: "MlflowClient") -> list[str]:
     found, token = [], None
     while True:
         page = client.search_registered_models(max_results=100, page_token=token)
-        found += [model.name for model in page]
+        found += [model.name for model in page if not is_turn(model.name)]
         token = page.token
         if not token:
             return sorted(found)
@@ -102,7 +99,7 @@ def promote(client: "MlflowClient", name: str, number: int, *, expected: int | N
         ValueError: there is no such model or version.
     """
     version(client, name, number)
-    with alone(client.tracking_uri):
+    with turn(client, name):
         held = _alias(client, name)
         if held != expected:
             raise ChampionMovedError(f"{name}: the champion is {held}, expected was {expected}")
@@ -116,7 +113,7 @@ def roll_back(client: "MlflowClient", name: str) -> Version:
         ValueError: no earlier champion is known, or there is no such model.
     """
     known = {one.number for one in versions(client, name)}
-    with alone(client.tracking_uri):
+    with turn(client, name):
         held = _alias(client, name)
         if held is None:
             raise ValueError(f"model {name!r} has no champion to roll back from; promote a version")

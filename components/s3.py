@@ -13,6 +13,8 @@ from typing import Any
 SCHEME = "s3://"
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 RETRIES, CONNECT_SECONDS, READ_SECONDS = 5, 10, 60
+CONNECTIONS = 16
+"""Kept open at most: four files at a time, four parts of each."""
 
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 REFUSED = (
@@ -26,6 +28,10 @@ REFUSED = (
 )
 """Codes by which stores say that the keys are wrong, out of date, or may not do this."""
 MISSING = ("404", "NoSuchKey", "NotFound")
+CHANGED = ("412", "PreconditionFailed")
+
+PENDING = ".uploading"
+"""Ends the name of an object that notes an upload which is not finished; it is none of a folder's files."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,12 @@ def connect() -> Any:
     from botocore.config import Config
 
     retries = {"mode": "standard", "total_max_attempts": RETRIES}
-    config = Config(retries=retries, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+    config = Config(
+        retries=retries,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        max_pool_connections=CONNECTIONS,
+    )
     # A session of its own: the default one remembers keys that the environment no longer holds.
     return boto3.Session().client("s3", config=config)
 
@@ -78,7 +89,7 @@ def check_bucket(client: Any, place: Address) -> None:
         try:
             client.head_bucket(Bucket=place.bucket)
         except ClientError as error:
-            if _code(error) in MISSING:
+            if error_code(error) in MISSING:
                 raise _no_bucket(place) from error
             raise
 
@@ -91,7 +102,7 @@ def found(client: Any, place: Address) -> dict[str, Any] | None:
         try:
             return dict(client.head_object(Bucket=place.bucket, Key=place.key))
         except ClientError as error:
-            if _code(error) in MISSING:
+            if error_code(error) in MISSING:
                 return None
             raise
 
@@ -105,7 +116,7 @@ def listed(client: Any, folder: Address) -> dict[str, int]:
             for item in page.get("Contents", ()):
                 sizes[item["Key"].removeprefix(prefix)] = item["Size"]
     # Some tools put an empty object in a folder's place.
-    return {name: size for name, size in sizes.items() if name and not name.endswith("/")}
+    return {name: size for name, size in sizes.items() if name and not name.endswith(("/", PENDING))}
 
 
 @contextmanager
@@ -128,13 +139,15 @@ def told(place: Address) -> Iterator[None]:
             "address"
         ) from error
     except exceptions.ClientError as error:
-        code = _code(error)
+        code = error_code(error)
         if code == "NoSuchBucket":
             raise _no_bucket(place) from error
         if code in REFUSED:
             raise ValueError(
                 f"{where}: the object store refuses ({code}); check {KEYS}, and that they may use the bucket"
             ) from error
+        if code in CHANGED:
+            raise ValueError(f"{where}: it was changed while it was fetched; fetch it again") from error
         raise ValueError(f"{where}: {error}") from error
     except exceptions.BotoCoreError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -146,5 +159,6 @@ def _no_bucket(place: Address) -> ValueError:
     )
 
 
-def _code(error: Any) -> str:
+def error_code(error: Any) -> str:
+    """Give the code by which a store says what is wrong."""
     return str(error.response.get("Error", {}).get("Code", ""))

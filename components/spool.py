@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.store import first_line, open_store, require_store, tracking_uri
+from components.store import first_line, open_store, require_store, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -161,6 +161,6 @@ def _make_or_tell(client: "MlflowClient", call: Call, spool: Path, number: int) 
         if isinstance(error, ValueError):
             raise
         raise ValueError(
-            f"{spool / CALLS_FILE}: line {number} was not taken by the MLflow store at {tracking_uri()} "
+            f"{spool / CALLS_FILE}: line {number} was not taken by the MLflow store at {shown_uri()} "
             f"({first_line(error)}); mend that and replay again, which adds nothing twice"
         ) from error

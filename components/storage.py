@@ -3,7 +3,7 @@
 A file is one object, which carries its SHA-256. A folder is a prefix; the object `_files.json` in it is
 written last and lists every file with size and hash, so that a folder that is still being stored is told from
 a whole one. A call that was interrupted is repeated: files that are there already, by their hash, are not
-moved again. boto3 moves large files in parts, several at a time.
+moved again, nor are the parts of large ones (`components/parts.py`).
 """
 
 import json
@@ -11,13 +11,13 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cascade_core.files import new_file, sha256
+from components import parts
 from components.progress import progress
 from components.s3 import Address, address, check_bucket, connect, found, listed, told
 
@@ -76,7 +76,7 @@ def store(path: Path, uri: str) -> Moved:
                 _send(client, source, target, hashed, count)
             return hashed, kept
 
-        done = _each(send, files)
+        done = parts.each(send, files, threads=THREADS)
     if path.is_dir():
         content = {"files": [vars(item) for item, _ in done]}
         with told(place):
@@ -117,7 +117,7 @@ def fetch(uri: str, to: Path) -> Moved:
             _get(client, place.below(item.name), item, working / item.name, count)
             return item, False
 
-        done = _each(get, items)
+        done = parts.each(get, items, threads=THREADS)
     _drop_strangers(working, {item.name for item in items})
     _replace(working, to)
     return _moved(done)
@@ -163,28 +163,52 @@ def _safe(name: str, folder: Address) -> str:
 
 
 def _send(client: Any, source: Path, target: Address, item: Item, count: Callable[[int], None]) -> None:
-    with told(target), source.open("rb") as stream:
-        client.upload_fileobj(
-            stream,
-            target.bucket,
-            target.key,
-            ExtraArgs={"Metadata": {HASH: item.sha256}},
-            Callback=count,
-            Config=_transfer(),
-        )
+    metadata = {HASH: str(item.sha256)}
+    with told(target):
+        if item.size > PART_BYTES:
+            parts.send(
+                client,
+                source,
+                target,
+                metadata=metadata,
+                part_bytes=PART_BYTES,
+                threads=THREADS,
+                count=count,
+            )
+        else:
+            with source.open("rb") as stream:
+                client.put_object(Bucket=target.bucket, Key=target.key, Body=stream, Metadata=metadata)
+            count(item.size)
     if not _same(client, target, item):
         raise ValueError(f"{target} is not what was sent from {source}; did the file change? Store it again")
 
 
 def _get(client: Any, place: Address, item: Item, to: Path, count: Callable[[int], None]) -> None:
-    with new_file(to) as partial:
-        with told(place), partial.open("wb") as stream:
-            client.download_fileobj(place.bucket, place.key, stream, Callback=count, Config=_transfer())
+    """Fetch a file; of a large one that its hash will prove whole, what an interrupted call got is kept."""
+    with new_file(to) as whole:
+        partial = whole
+        if item.size > PART_BYTES and item.sha256 is not None:
+            partial = parts.partial_of(to, item.sha256)
+            with told(place):
+                parts.receive(
+                    client,
+                    place,
+                    item.size,
+                    partial,
+                    part_bytes=PART_BYTES,
+                    threads=THREADS,
+                    count=count,
+                )
+        else:
+            with told(place), partial.open("wb") as stream:
+                client.download_fileobj(place.bucket, place.key, stream, Callback=count)
         if not _is(partial, item):
+            partial.unlink()
             raise ValueError(
                 f"{place} did not arrive as it was stored ({item.size} bytes, SHA-256 {item.sha256 or 'unknown'}); "
                 "fetch it again, and store it again if that does not help"
             )
+        partial.replace(whole)
 
 
 def _same(client: Any, target: Address, item: Item) -> bool:
@@ -201,26 +225,9 @@ def _is(path: Path, item: Item) -> bool:
     return item.sha256 is None or sha256(path) == item.sha256
 
 
-def _transfer() -> Any:
-    from boto3.s3.transfer import TransferConfig
-
-    return TransferConfig(
-        multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=THREADS
-    )
-
-
 def _files(folder: Path) -> list[Item]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / INDEX)
     return [Item(path.relative_to(folder).as_posix(), path.stat().st_size, None) for path in paths]
-
-
-def _each(move: Callable[[Item], tuple[Item, bool]], items: Iterable[Item]) -> list[tuple[Item, bool]]:
-    """Move several files at a time; at the first error the ones not yet begun are left out."""
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        return list(pool.map(move, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

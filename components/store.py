@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, opening it with one clear error, its experiments, and one writer at a time.
+"""The MLflow store: where it is, opening it with one clear error, and its experiments.
 
 It is a sqlite file below the working folder unless `MLFLOW_TRACKING_URI` names another one;
 `CASCADE_TRACKING=off` does without. MLflow is imported when the store is opened: it costs seconds, and stays
@@ -8,6 +8,7 @@ away from whatever only reads or computes.
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,11 @@ MLFLOW_SETTINGS = {
 }
 """What holds where the environment does not say otherwise."""
 
+CONNECT_SECONDS = 10
+"""How long a database may take to answer at the start; MLflow itself would try for a hundred seconds."""
+OPENING_LOCK = 0x636173636164
+"""The advisory lock of PostgreSQL that is held while a store is opened; any number that is nobody else's."""
+
 
 def tracking_off() -> bool:
     """Say whether the environment wants nothing tracked."""
@@ -51,8 +57,13 @@ def tracking_uri() -> str:
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{(STORE_FOLDER / 'mlflow.db').absolute()}"
 
 
+def shown_uri() -> str:
+    """Give the store's address for people and logs to read: without the password that may stand in it."""
+    return re.sub(r"(//[^/@:]*):.*@", r"\1:***@", tracking_uri())
+
+
 def open_store() -> "MlflowClient":
-    """Connect to the store, making a sqlite one that does not exist yet.
+    """Connect to the store, making a sqlite one that does not exist yet, and the tables of an empty database.
 
     Raises:
         ValueError: it cannot be opened.
@@ -71,9 +82,14 @@ def open_store() -> "MlflowClient":
         with alone(uri):
             client = mlflow.MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"the MLflow store at {shown_uri()} needs the driver {error.name}; install it, of PostgreSQL "
+            "psycopg2-binary"
+        ) from error
     except Exception as error:
         raise ValueError(
-            f"the MLflow store at {uri} cannot be opened ({first_line(error)}); start it, set {URI_VARIABLE} "
+            f"the MLflow store at {shown_uri()} cannot be opened ({first_line(error)}); start it, set {URI_VARIABLE} "
             f"to one that runs, or {SWITCH_VARIABLE}=off to do without"
         ) from error
     return client
@@ -113,18 +129,32 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
 
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """Keep other processes from what must not be done twice at once on the same sqlite file.
+    """Keep others from opening the same sqlite file or PostgreSQL database meanwhile.
 
-    MLflow makes its tables without a lock, and has no "move this alias only if it is still there". Any other
-    store is left to its own transactions.
+    MLflow makes its tables without a lock: of two that find the store empty, one would fail. A tracking server
+    opens its own.
     """
     file = _sqlite_file(uri)
-    if file is None:
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.with_name(f".{file.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    elif uri.startswith("postgresql"):
+        with _advisory_lock(uri):
+            yield
+    else:
         yield
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_name(f".{file.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+@contextmanager
+def _advisory_lock(uri: str) -> Iterator[None]:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": OPENING_LOCK})
         yield
 
 

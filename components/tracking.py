@@ -18,8 +18,8 @@ from components.store import (
     experiment_id,
     first_line,
     open_store,
+    shown_uri,
     tracking_off,
-    tracking_uri,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class MlflowTracker(StepTracker):
                 self.lost = True
                 log.warning(
                     "the MLflow store at %s is lost (%s); the step goes on and keeps in %s what it has to tell",
-                    tracking_uri(),
+                    shown_uri(),
                     first_line(error),
                     self.spool.folder,
                 )
@@ -176,7 +176,7 @@ def tracked_step(
         _mark(tracker, error)
         if _store_failed(error):
             raise ValueError(
-                f"the MLflow store at {tracking_uri()} was lost in step {step} ({first_line(error)}); "
+                f"the MLflow store at {shown_uri()} was lost in step {step} ({first_line(error)}); "
                 "see that it runs, and run the step again"
             ) from error
         raise

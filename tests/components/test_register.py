@@ -15,24 +15,17 @@ from cascade_core.files import read_json, write_json
 from cascade_core.predict import Segmenter
 from components import gate, register, registered_model, registry
 from components.artifacts import read_step_manifest
+from tests.components.candidates import DATA, register_candidate, write_evaluation, write_model
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 NAME = "mini-18-6-cascade_clip"
 LABELS = ["zebra", "tiger", "sand"]
-DATA = "ab" * 32
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the tests' own, a CLIP and a checkpoint."""
-    folder = tmp_path_factory.mktemp("registry")
-    clip = write_tiny_clip(folder / "clip")
-    write_tiny_checkpoint(folder / "final", clip, tiny_config())
-    write_json(
-        folder / "profile" / "profile.json",
-        {"method": "cascade_clip", "trainable_params": 1234, "gmacs": 0.5, "images_per_second": 10.0},
-    )
-    return folder
+    return write_model(tmp_path_factory.mktemp("registry"))
 
 
 @pytest.fixture(autouse=True)
@@ -42,49 +35,11 @@ def _store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def _evaluation(folder: Path, **changes: object) -> Path:
-    scores = {
-        "method": "cascade_clip",
-        "setting": "inductive",
-        "split": "test",
-        "protocol": "mini-18-6",
-        "seed": 0,
-        "pAcc": 0.8,
-        "miou_seen": 0.6,
-        "miou_unseen": 0.4,
-        "hiou": 0.48,
-        "data_hash": DATA,
-        "num_pictures": 3,
-    }
-    write_json(folder / "scores.json", scores | changes)
-    return folder
-
-
-def _register(
-    folder: Path,
-    scratch: Path,
-    name: str,
-    *,
-    checkpoint: Path | None = None,
-    decision: Path | None = None,
-    **scores: object,
-) -> register.Registered:
-    return register.run(
-        checkpoint=checkpoint or folder / "final",
-        clip=folder / "clip",
-        evaluation=_evaluation(scratch / "evaluation", **scores),
-        profile=folder / "profile",
-        out=scratch / "out",
-        name=name,
-        decision=decision,
-    )
-
-
 def test_the_champion_loads_by_alias_and_segments_any_names(folder: Path, tmp_path: Path) -> None:
     registered = register.run(
         checkpoint=folder / "final",
         clip=folder / "clip",
-        evaluation=_evaluation(tmp_path / "evaluation"),
+        evaluation=write_evaluation(tmp_path / "evaluation"),
         profile=folder / "profile",
         out=tmp_path / "out",
     )
@@ -105,7 +60,7 @@ def test_the_champion_loads_by_alias_and_segments_any_names(folder: Path, tmp_pa
 
 
 def test_a_version_says_what_it_is_and_holds_no_pickle(folder: Path, tmp_path: Path) -> None:
-    registered = _register(folder, tmp_path, "described")
+    registered = register_candidate(folder, tmp_path, "described")
     client = MlflowClient()
     version = client.get_model_version("described", str(registered.version))
     assert version.tags["setting"] == "inductive"
@@ -133,8 +88,8 @@ def test_the_gate_says_whether_a_version_follows_the_champion(
     second: dict[str, object], reason: str, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.callspec.id
-    assert _register(folder, tmp_path, name).champion
-    registered = _register(folder, tmp_path, name, **second)
+    assert register_candidate(folder, tmp_path, name).champion
+    registered = register_candidate(folder, tmp_path, name, **second)
     assert reason in registered.reason
     champion = MlflowClient().get_model_version_by_alias(name, "champion")
     assert (champion.version == 2) == registered.champion == (name == "better")
@@ -143,24 +98,24 @@ def test_the_gate_says_whether_a_version_follows_the_champion(
 def test_a_no_of_the_gate_stands_and_a_yes_is_asked_again_where_the_champion_changed(
     folder: Path, tmp_path: Path
 ) -> None:
-    evaluation = _evaluation(tmp_path / "evaluation", hiou=0.5)
+    evaluation = write_evaluation(tmp_path / "evaluation", hiou=0.5)
     early = gate.run(evaluation=evaluation, out=tmp_path / "early", name="asked")
     assert early.promote and early.champion is None
-    assert _register(folder, tmp_path, "asked", hiou=0.49).champion
-    late = _register(folder, tmp_path, "asked", decision=tmp_path / "early", hiou=0.5)
+    assert register_candidate(folder, tmp_path, "asked", hiou=0.49).champion
+    late = register_candidate(folder, tmp_path, "asked", decision=tmp_path / "early", hiou=0.5)
     assert not late.champion and "not enough better: hIoU 50.00 against 49.00" in late.reason
 
     refused = early.model_copy(update={"promote": False, "reason": "no"})
     write_json(tmp_path / "early" / "decision.json", refused.model_dump(mode="json"))
-    assert _register(folder, tmp_path, "asked", decision=tmp_path / "early", hiou=0.9).reason == "no"
+    assert register_candidate(folder, tmp_path, "asked", decision=tmp_path / "early", hiou=0.9).reason == "no"
     with pytest.raises(ValueError, match="the model is registered as 'other'"):
-        _register(folder, tmp_path, "other", decision=tmp_path / "early")
+        register_candidate(folder, tmp_path, "other", decision=tmp_path / "early")
 
 
 def test_overtaken_by_a_better_one_it_decides_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _register(folder, tmp_path, "race")
+    register_candidate(folder, tmp_path, "race")
     promote, overtakers = registry.promote, [1]
 
     def race(client: MlflowClient, name: str, number: int, **rest: Any) -> None:
@@ -172,17 +127,19 @@ def test_overtaken_by_a_better_one_it_decides_again(
 
     tags = MlflowClient().get_model_version("race", "1").tags
     monkeypatch.setattr(registry, "promote", race)
-    registered = _register(folder, tmp_path, "race", hiou=0.7)
+    registered = register_candidate(folder, tmp_path, "race", hiou=0.7)
     assert not registered.champion and "worse: hIoU 70.00 against 90.00" in registered.reason
     assert MlflowClient().get_model_version_by_alias("race", "champion").version == 3
 
 
 def test_the_card_says_what_it_is_and_spreads_over_seeds(folder: Path, tmp_path: Path) -> None:
-    _register(folder, tmp_path, "card", hiou=0.5)
+    register_candidate(folder, tmp_path, "card", hiou=0.5)
     config = tiny_config().model_copy(update={"seed": 1})
     clip = write_tiny_clip(tmp_path / "clip")
     write_tiny_checkpoint(tmp_path / "seed1", clip, config)
-    registered = _register(folder, tmp_path, "card", checkpoint=tmp_path / "seed1", seed=1, hiou=0.52)
+    registered = register_candidate(
+        folder, tmp_path, "card", checkpoint=tmp_path / "seed1", seed=1, hiou=0.52
+    )
     described = MlflowClient().get_model_version("card", str(registered.version)).description
     assert described == mlflow.artifacts.load_text(f"{registered.uri}/artifacts/model_card.md")
     for fact in (
@@ -200,7 +157,7 @@ def test_the_card_says_what_it_is_and_spreads_over_seeds(folder: Path, tmp_path:
 
 def test_an_evaluation_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"scores\.json: seed is 7, the checkpoint's is 0"):
-        _register(folder, tmp_path, "refused", seed=7)
+        register_candidate(folder, tmp_path, "refused", seed=7)
     assert not (tmp_path / "out").exists()
 
 
@@ -209,10 +166,10 @@ def test_registering_without_tracking_is_refused(
 ) -> None:
     monkeypatch.setenv("CASCADE_TRACKING", "off")
     with pytest.raises(ValueError, match="CASCADE_TRACKING=off"):
-        _register(folder, tmp_path, "off")
+        register_candidate(folder, tmp_path, "off")
 
 
 def test_a_request_that_is_no_picture_names_its_row(folder: Path, tmp_path: Path) -> None:
-    model = mlflow.pyfunc.load_model(_register(folder, tmp_path, "requests").uri)
+    model = mlflow.pyfunc.load_model(register_candidate(folder, tmp_path, "requests").uri)
     with pytest.raises(ValueError, match="row 0: image is not base64"):
         model.predict({"image": "%%%", "labels": LABELS})

@@ -1,12 +1,17 @@
 """Champions: the alias moves for one promoter at a time, and the way back survives."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from time import sleep
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from components import registry
+from components import registry, turns
 from components.store import open_store
+from tests.components.tracking_server import started
 
 
 @pytest.fixture
@@ -83,6 +88,70 @@ def test_who_is_overtaken_while_promoting_is_told(
     monkeypatch.setattr(client, "set_registered_model_alias", overtaken)
     with pytest.raises(registry.ChampionMovedError, match="version 4 took the alias from version 2"):
         registry.promote(client, name, 2, expected=None, reason="slow")
+
+
+def test_of_promotions_at_the_same_moment_one_wins_also_on_a_tracking_server(
+    store: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each decided that nobody is champion, and one moves the alias when the one before has looked at its own."""
+    server = started(store, store / "mlruns" / "mlflow.db", monkeypatch)
+    try:
+        client = MlflowClient(server.uri)
+        set_alias, together = client.set_registered_model_alias, Barrier(3)
+
+        def set_later(name: str, alias: str, version: str) -> None:
+            sleep(0.5 * int(version) - 0.5)
+            set_alias(name, alias, version)
+
+        def won(number: int) -> bool:
+            together.wait(timeout=60)
+            try:
+                registry.promote(client, name, number, expected=None, reason="first")
+            except registry.ChampionMovedError:
+                return False
+            return True
+
+        monkeypatch.setattr(client, "set_registered_model_alias", set_later)
+        with ThreadPoolExecutor(3) as pool:
+            winners = [number for number, one in enumerate(pool.map(won, (1, 2, 3)), 1) if one]
+        assert [registry.history(client, name)] == [winners] and len(winners) == 1
+        assert registry.model_names(client) == [name]
+    finally:
+        server.stop()
+
+
+def test_a_promoter_that_died_is_waited_for_and_then_passed(
+    client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
+    client.create_registered_model(f"{name}{turns.MARK}", tags={turns.HOLDER_TAG: "dead"})
+    assert registry.model_names(client) == [name]
+    _crown(client, name, 2)
+    assert registry.history(client, name) == [2]
+    assert "it is taken for dead" in caplog.text
+    assert [model.name for model in client.search_registered_models()] == [name]
+
+
+def test_who_was_passed_because_it_was_slow_does_not_believe_it_won(client: MlflowClient, name: str) -> None:
+    with pytest.raises(registry.ChampionMovedError, match="somebody else went on meanwhile"):  # noqa: PT012
+        with turns.turn(client, name):
+            client.delete_registered_model(f"{name}{turns.MARK}")
+            client.create_registered_model(f"{name}{turns.MARK}", tags={turns.HOLDER_TAG: "another"})
+    assert client.get_registered_model(f"{name}{turns.MARK}").tags[turns.HOLDER_TAG] == "another"
+
+
+def test_a_turn_whose_making_was_repeated_after_a_lost_answer_is_ones_own(
+    client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = client.create_registered_model
+
+    def twice(*arguments: Any, **named: Any) -> None:
+        create(*arguments, **named)
+        create(*arguments, **named)
+
+    monkeypatch.setattr(client, "create_registered_model", twice)
+    _crown(client, name, 3)
+    assert registry.history(client, name) == [3]
 
 
 def test_a_model_without_champion_cannot_be_rolled_back(client: MlflowClient, name: str) -> None:

@@ -18,11 +18,11 @@ import requests
 import torch
 from PIL import Image
 
-from cascade_core.files import write_json
 from cascade_core.predict import Segmenter
-from components import register, registered_model
+from components import registered_model
 from components.store import open_store
-from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+from tests.components.candidates import register_candidate, write_model
+from tests.tiny import tiny_config
 
 LABELS = ["zebra", "tiger", "sand"]
 START_SECONDS = 420
@@ -31,33 +31,13 @@ START_SECONDS = 420
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Path:
     """A store with one registered model, the champion."""
-    folder = tmp_path_factory.mktemp("served")
-    clip = write_tiny_clip(folder / "clip")
-    write_tiny_checkpoint(folder / "final", clip, tiny_config())
-    scores = {
-        "method": "cascade_clip",
-        "setting": "inductive",
-        "split": "test",
-        "protocol": "mini-18-6",
-        "seed": 0,
-    }
-    write_json(folder / "evaluation" / "scores.json", {**scores, "pAcc": 0.8, "miou_seen": 0.6, "hiou": 0.5,
-                                                       "miou_unseen": 0.4})  # fmt: skip
-    profile = {"method": "cascade_clip", "trainable_params": 1, "gmacs": 0.5, "images_per_second": 10.0}
-    write_json(folder / "profile" / "profile.json", profile)
+    folder = write_model(tmp_path_factory.mktemp("served"))
     (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CASCADE_TRACKING", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         open_store()
-        register.run(
-            checkpoint=folder / "final",
-            clip=folder / "clip",
-            evaluation=folder / "evaluation",
-            profile=folder / "profile",
-            out=folder / "registered",
-            name="served",
-        )
+        register_candidate(folder, folder, "served")
     return folder
 
 
@@ -180,6 +160,13 @@ def test_bytes_that_are_no_json_are_refused(url: str) -> None:
     headers = {"Content-Type": "application/json"}
     answer = requests.post(f"{url}/invocations", data=b"\xff\xfe{", headers=headers, timeout=60)
     assert 400 <= answer.status_code < 500, answer.text
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered_model, "MAX_TEXT", 100)
+    assert registered_model._decoded("aaaa" * 25) == registered_model.base64.b64decode("aaaa" * 25)
+    with pytest.raises(ValueError, match="image has 104 characters; at most 100 are taken"):
+        registered_model._decoded("%%%%" * 26)
 
 
 def test_a_sliver_that_resizing_would_blow_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

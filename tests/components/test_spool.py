@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from werkzeug.wrappers import Response
 
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import new_folder
@@ -100,6 +102,9 @@ def test_training_goes_on_without_its_store(
     server: TrackingServer, store: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("components.tracking.FLUSH_SECONDS", 0.0)
+    # So often that the machine's load, too, has nowhere to go.
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
     save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
     splits.run(prepared=prepared, protocol=PROTOCOL, out=tmp_path / "splits")
     text_vectors.run(
@@ -172,6 +177,20 @@ def test_a_host_that_does_not_answer_at_the_start_is_one_clear_error(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_token_that_expired_is_one_clear_error(
+    server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is one that answers every call as its password plugin does: 401."""
+    monkeypatch.setattr(server, "_app", Response("You are not authenticated.", status=401))
+    server.stop()
+    server.start()
+    with (
+        pytest.raises(ValueError, match=rf"the MLflow store at {server.uri} cannot be opened .*401"),
+        tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
+    ):
+        raise AssertionError("the step ran")
+
+
 def test_a_step_that_cannot_do_without_the_store_says_so(server: TrackingServer) -> None:
     with (  # noqa: PT012
         pytest.raises(ValueError, match="was lost in step register .* run the step again"),
@@ -186,11 +205,12 @@ def test_a_step_that_cannot_do_without_the_store_says_so(server: TrackingServer)
     [
         (MlflowException("API request failed with exception"), True),
         (ConnectionError("refused"), True),
+        (ClientError({"Error": {"Code": "ExpiredToken"}}, "PutObject"), True),
         (MlflowException.invalid_parameter_value("no such metric"), False),
         (OSError(errno.ENOSPC, "No space left on device"), False),
         (KeyError("a mistake of ours"), False),
     ],
-    ids=["server", "connection", "value", "disk full", "mistake"],
+    ids=["server", "connection", "token", "value", "disk full", "mistake"],
 )
 def test_only_a_store_out_of_reach_counts_as_lost(error: Exception, is_lost: bool) -> None:
     assert spool.lost(error) == is_lost

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import requests
 
-from components import s3, storage
+from components import s3, spool, storage
 from components.storage import Moved
 from components.store import open_store
 from components.tracking import tracked_step
@@ -180,6 +180,30 @@ def test_the_same_variables_lead_mlflows_artifacts_there(client: Any, store: Pat
     with tracked_step("evaluate", protocol="mini-18-6") as tracker:
         tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
     assert _keys(client) == {f"mlflow/{tracker.run_id}/artifacts/per_class.csv"}
+
+
+def test_a_wrong_bucket_for_artifacts_ends_no_step_and_they_are_told_once_it_is_right(
+    client: Any, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_store().create_experiment("mini-18-6", artifact_location="s3://later/mlflow")
+    with tracked_step("evaluate", protocol="mini-18-6", out=tmp_path / "out") as tracker:
+        (tmp_path / "out").mkdir()
+        tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
+    assert "NoSuchBucket" in caplog.text and "the step ended well" in caplog.text
+    client.create_bucket(Bucket="later")
+    spool.replay(tmp_path / "out")
+    stored = client.list_objects_v2(Bucket="later")["Contents"]
+    assert [item["Key"] for item in stored] == [f"mlflow/{tracker.run_id}/artifacts/per_class.csv"]
+    assert tracker.run_id and open_store().get_run(tracker.run_id).info.status == "FINISHED"
+
+
+def test_a_full_disk_is_told_and_leaves_what_stood_there(client: Any, folder: Path, tmp_path: Path) -> None:
+    storage.store(folder / "deep" / "b.bin", "s3://bucket/b.bin")
+    (tmp_path / "back").write_text("old")
+    (tmp_path / ".back.partial").symlink_to("/dev/full")
+    with pytest.raises(ValueError, match="back could not be written: no space left"):
+        storage.fetch("s3://bucket/b.bin", tmp_path / "back")
+    assert (tmp_path / "back").read_text() == "old"
 
 
 def test_there_must_be_something_to_store(client: Any, tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ def started(folder: Path, database: Path, patch: pytest.MonkeyPatch) -> Tracking
         patch.setenv(name, value)
     from mlflow.server import app, handlers
 
+    # What the server's first call for a model sets for the whole process, and would leave behind.
+    patch.setattr("mlflow.tracking._model_registry.utils._registry_uri", None)
+    patch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{database}")
     for store in ("_tracking_store", "_model_registry_store", "_artifact_repo"):
         patch.setattr(handlers, store, None)
     # Opened now, because opening makes the server's own store the one that this whole process talks to.
