@@ -10,7 +10,7 @@ from torch import Tensor
 from cascade_core.clip.text import TextTransformer, Tokenizer
 from cascade_core.clip.weights import CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE, load_tokenizer
 from cascade_core.config import ClipConfig
-from cascade_core.files import new_folder
+from cascade_core.files import new_folder, sha256
 
 _PREFIX = "text."
 
@@ -44,6 +44,17 @@ def copy_text_tower(folder: Path, target: Path) -> None:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, working / name)
         save_file(_tensors(folder), working / WEIGHTS_FILE)
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Give the SHA-256 of each file of a CLIP folder that decides what its text tower computes.
+
+    Raises:
+        ValueError: a file is missing; the message names it.
+    """
+    _config(folder)
+    files = (folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE))
+    return {file.name: sha256(file) for file in files if file.is_file()}
 
 
 def _config(folder: Path) -> ClipConfig:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer
+from cascade_core.clip.tokenizer import BytePairTokenizer
 from cascade_core.config import ClipConfig
 from cascade_core.files import new_folder, read_json
 from cascade_core.mini.vocabulary import WordTokenizer
@@ -59,9 +60,7 @@ def load_tokenizer(folder: Path, config: ClipConfig) -> Tokenizer:
     """Return the folder's word-level tokenizer, or CLIP's byte-pair one where it brings no vocabulary."""
     if (folder / VOCABULARY_FILE).is_file():
         return WordTokenizer(read_json(folder / VOCABULARY_FILE), config.context_length)
-    from open_clip import SimpleTokenizer  # slow to import, needed by real CLIPs only
-
-    return SimpleTokenizer(context_length=config.context_length)
+    return BytePairTokenizer(config.context_length)
 
 
 def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> ClipModel:

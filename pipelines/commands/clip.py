@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Out, Protocol
+from cascade_core.templates import TemplateSet, named_templates
+from pipelines.commands.options import Out
 
 
 class ActivationName(StrEnum):
@@ -61,15 +62,47 @@ def import_clip(
 
 
 def text_vectors(
-    protocol: Protocol,
-    recipe: Annotated[str, typer.Option(help="Recipe whose prompt templates are used.")],
+    protocol: Annotated[
+        str | None, typer.Option(help="Label set and unseen classes by name, such as voc12-15-5.")
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="Or a text file of any names, a line each; synonyms behind '|'.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe whose prompt templates are used.")] = None,
+    templates: Annotated[
+        TemplateSet | None, typer.Option(help="Or templates by name: one, the authors' 15, CLIP's 80.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option(help="Or templates of your own, {} for the name; repeatable.")
+    ] = None,
     clip: Annotated[Path | None, typer.Option(help="CLIP folder whose text tower makes them.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Or ready ones: .npy [classes, width].")] = None,
     out: Out = Path("outputs/text"),
 ) -> None:
-    """Make one vector per class name."""
-    from cascade_core import recipes
+    """Make one vector per class name.
+
+    Vectors made once are kept: the same names, templates and weights cost nothing the second time.
+    """
+    from cascade_core.recipes import recipe as named_recipe
     from components import text_vectors
 
-    templates = recipes.recipe(recipe).data.templates
-    text_vectors.run(protocol=protocol, templates=templates, clip=clip, vectors=vectors, out=out)
+    if sum(given is not None for given in (recipe, templates, template)) != 1:
+        raise ValueError(
+            "prompt templates come from --recipe, --templates or --template: give exactly one of them"
+        )
+    if recipe is not None:
+        texts = named_recipe(recipe).data.templates
+    else:
+        texts = named_templates(templates) if templates else tuple(template or ())
+    match protocol, names:
+        case str(), None:
+            text_vectors.run(protocol=protocol, templates=texts, clip=clip, vectors=vectors, out=out)
+        case None, Path() if clip is not None and vectors is None:
+            words, synonyms = text_vectors.read_names(names)
+            text_vectors.of_names(names=words, synonyms=synonyms, templates=texts, clip=clip, out=out)
+        case None, Path():
+            raise ValueError("vectors of --names are made by a CLIP: give --clip, and no --vectors")
+        case _:
+            raise ValueError(
+                "class names come from --protocol or from --names FILE: give exactly one of them"
+            )
