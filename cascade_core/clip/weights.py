@@ -63,6 +63,13 @@ def load_tokenizer(folder: Path, config: ClipConfig) -> Tokenizer:
     return BytePairTokenizer(config.context_length)
 
 
+def name_from_openai(key: str) -> str:
+    """Give our state-dict key for one of OpenAI's."""
+    for pattern, replacement in _OPENAI_RENAMES:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
 def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> ClipModel:
     """Return a CLIP from weights in OpenAI's key layout, which open_clip shares, strictly.
 
@@ -73,10 +80,7 @@ def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> Cl
     for key, tensor in state_dict.items():
         if key in _OPENAI_EXTRAS or key.rpartition(".")[2] == "attn_mask":
             continue
-        name = key
-        for pattern, replacement in _OPENAI_RENAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor.float()
+        renamed[name_from_openai(key)] = tensor.float()
     clip = ClipModel(config)
     _load(clip, renamed, source="the OpenAI-layout state dict")
     return clip.eval()

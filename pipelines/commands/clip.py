@@ -1,4 +1,4 @@
-"""Commands about CLIP: its weights, vectors of class names.
+"""Commands about what others published: CLIP's weights, vectors of class names, the authors' checkpoints.
 
 Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
 """
@@ -18,6 +18,14 @@ class ActivationName(StrEnum):
 
     quick_gelu = "quick_gelu"
     gelu = "gelu"
+
+
+class SettingName(StrEnum):
+    """How a released checkpoint was trained."""
+
+    inductive = "inductive"
+    transductive_oracle = "transductive_oracle"
+    supervised = "supervised"
 
 
 def import_clip(
@@ -106,3 +114,34 @@ def text_vectors(
             raise ValueError(
                 "class names come from --protocol or from --names FILE: give exactly one of them"
             )
+
+
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth file of the authors' ZegCLIP or Cascade-CLIP.")],
+    out: Out,
+    protocol: Annotated[
+        str | None, typer.Option(help="What it was trained on, where the file does not tell.")
+    ] = None,
+    setting: Annotated[
+        SettingName | None, typer.Option(help="How it was trained, where the file does not tell.")
+    ] = None,
+) -> None:
+    """Make a checkpoint of ours from the authors'.
+
+    Writes the folder final/, which evaluate, profile, register and predict take, and CLIP's text tower if the
+    file holds it.
+    """
+    from components import convert
+
+    done = convert.run(
+        checkpoint=checkpoint,
+        out=out,
+        protocol=protocol,
+        setting=None if setting is None else setting.value,
+    )
+    print(f"{done.run.config.method}, {done.run.split.name}, {done.run.setting}: {done.final}")
+    print(
+        f"text tower (--clip): {done.text_tower}"
+        if done.text_tower
+        else "no text tower in it: give predict and register the CLIP folder it was trained from (--clip)"
+    )

@@ -92,6 +92,11 @@ TOP = Group(
             clip.import_clip,
             "cascade-clip import-clip ViT-B-16 --tag openai --out data/clip/ViT-B-16",
         ),
+        (
+            "convert",
+            clip.convert,
+            "cascade-clip convert iter_20000.pth --out local_outputs/released",
+        ),
     ),
 )
 
