@@ -1,5 +1,6 @@
 """CLIPs that a recipe may be put on. The published runs are all on ViT-B-16; what is here for others is ours."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from cascade_core.config import ClipConfig, RunConfig
@@ -36,6 +37,32 @@ CLIPS = {clip.name: clip for clip in (CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, 
 """By open_clip's names. OpenAI's weights have the activation stated here; a CLIP folder says its own."""
 
 
+def same_tower(one: ClipConfig, other: ClipConfig) -> bool:
+    """Say whether the image towers of two CLIPs take each other's weights; activation and heads are no matter of shape."""
+    return all(
+        getattr(one, field) == getattr(other, field)
+        for field in ("width", "layers", "patch_size", "embed_dim")
+    )
+
+
+def less_backbone(overrides: Mapping[str, Any], trained: RunConfig) -> dict[str, Any]:
+    """Give overrides without the backbone's name, which what is `trained` already has.
+
+    The same overrides serve a training and the self-training after it.
+
+    Raises:
+        ValueError: they name another backbone than the trained one.
+    """
+    rest = dict(overrides)
+    name = rest.pop("clip", None)
+    if name is not None and not same_tower(_known(name), trained.model.clip):
+        raise ValueError(
+            f"override clip={name!r}: the checkpoint was trained on {trained.model.clip.name!r}; "
+            "train on the other backbone first, or leave this override out"
+        )
+    return rest
+
+
 def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
     """Give the overrides that put `config` on another CLIP; none of its values change on the one it has.
 
@@ -46,9 +73,7 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
     Raises:
         ValueError: the backbone is unknown; the message lists the known ones.
     """
-    if name not in CLIPS:
-        raise ValueError(f"unknown backbone {name!r} (override 'clip'); known: {', '.join(CLIPS)}")
-    clip, model, evaluate = CLIPS[name], config.model, config.evaluate
+    clip, model, evaluate = _known(name), config.model, config.evaluate
     depth = clip.layers / model.clip.layers
 
     def whole(size: int) -> int:
@@ -62,3 +87,9 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
         "evaluate.crop_size": whole(evaluate.crop_size),
         "evaluate.short_side": evaluate.short_side and whole(evaluate.short_side),
     }
+
+
+def _known(name: str) -> ClipConfig:
+    if name not in CLIPS:
+        raise ValueError(f"unknown backbone {name!r} (override 'clip'); known: {', '.join(CLIPS)}")
+    return CLIPS[name]

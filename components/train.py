@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from cascade_core.backbones import same_tower
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.clip.weights import load_clip
 from cascade_core.config import RunConfig
@@ -79,12 +80,7 @@ def _image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
             return VisionTransformer(config.model.clip)
     tower = load_clip(clip)[0].visual
     ours, theirs = config.model.clip, tower.config
-    if (ours.width, ours.layers, ours.patch_size, ours.embed_dim) != (
-        theirs.width,
-        theirs.layers,
-        theirs.patch_size,
-        theirs.embed_dim,
-    ):
+    if not same_tower(ours, theirs):
         raise ValueError(
             f"CLIP in {clip} is {theirs.name!r} (width {theirs.width}, {theirs.layers} blocks), recipe "
             f"{config.recipe!r} wants {ours.name!r} (width {ours.width}, {ours.layers} blocks); "

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cascade_core.backbones import CLIPS
+from cascade_core.backbones import CLIPS, less_backbone
 from cascade_core.clip.published import published_config
-from cascade_core.recipes import recipe
+from cascade_core.recipes import recipe, with_overrides
 
 PUBLISHED = ("zegclip_voc12", "cascade_voc12", "cascade_context59", "cascade_cocostuff")
 
@@ -49,3 +49,13 @@ def test_other_overrides_come_after_the_backbone() -> None:
 def test_an_unknown_backbone_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown backbone 'ViT-Z'.*known: ViT-B-16, ViT-B-32, ViT-L-14"):
         recipe("cascade_voc12", {"clip": "ViT-Z"})
+
+
+def test_what_is_trained_takes_the_overrides_of_its_training_and_no_other_backbone() -> None:
+    trained = recipe("cascade_voc12", {"clip": "ViT-L-14"})
+    overrides = {"clip": "ViT-L-14", "train.iterations": 6}
+    assert less_backbone(overrides, trained) == {"train.iterations": 6}
+    renamed = with_overrides(trained, {"model.clip.name": "of others", "model.clip.activation": "gelu"})
+    assert less_backbone(overrides, renamed) == {"train.iterations": 6}
+    with pytest.raises(ValueError, match="clip='ViT-B-32': the checkpoint was trained on 'ViT-L-14'"):
+        less_backbone({"clip": "ViT-B-32"}, trained)
