@@ -10,9 +10,12 @@ from cascade_core.clip import published
 from cascade_core.clip.archives import Archive, read_archive
 from cascade_core.clip.reference import check_against_open_clip
 from cascade_core.clip.shapes import HEAD_WIDTH, Activation, clip_config
-from cascade_core.clip.weights import CONFIG_FILE, clip_from_openai, save_clip
+from cascade_core.clip.weights import clip_from_openai, save_clip
 from cascade_core.config import ClipConfig
+from cascade_core.files import new_folder
+from components.artifacts import write_manifest
 
+OPENAI = "openai"
 _SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
 
 log = logging.getLogger(__name__)
@@ -61,13 +64,16 @@ def run(
     """
     found = _found(source, tag=tag, download=download, cache=cache)
     archive = read_archive(found.weights)
-    config = _config(found, archive, activation)
+    config = _config(found, archive, tag=tag, given=activation)
     clip = clip_from_openai(archive.weights, config)
     if check:
         check_against_open_clip(clip, archive.weights)
-    folder = out or Path("data/clip") / _folder_name(config.name, tag)
-    save_clip(folder, clip)
-    log.info("CLIP %s (%s) from %s: %s", config.name, config.activation, found.weights, folder / CONFIG_FILE)
+    folder = out or Path("data/clip") / re.sub(r"[^\w.-]", "-", config.name)
+    with new_folder(folder) as working:
+        save_clip(working, clip)
+        parameters = {"source": source, "tag": tag, "activation": config.activation}
+        write_manifest(working, step="import_clip", inputs={"weights": found.weights}, parameters=parameters)
+    log.info("CLIP %s (%s) from %s: %s", config.name, config.activation, found.weights, folder)
     return Imported(folder, config, found.weights)
 
 
@@ -99,7 +105,7 @@ def _hub_source(folder: Path, tag: str | None) -> _Source:
     return _Source(weights, stated, {published.HUB_CONFIG_FILE: stated.activation}, tag)
 
 
-def _config(found: _Source, archive: Archive, given: Activation | None) -> ClipConfig:
+def _config(found: _Source, archive: Archive, *, tag: str | None, given: Activation | None) -> ClipConfig:
     """Read the configuration off the weights; take name and heads from the model that has these shapes."""
     stated = found.stated
     head_width = stated.width // stated.heads if stated else HEAD_WIDTH
@@ -109,6 +115,9 @@ def _config(found: _Source, archive: Archive, given: Activation | None) -> ClipC
     known = stated or published.named_like(shapes)
     heads = {"heads": known.heads, "text_heads": known.text_heads} if known else {}
     name = known.name if known else found.weights.stem
+    if tag not in {None, OPENAI}:
+        # Of one model's many weights, results should say which; the recipes' plain names mean OpenAI's.
+        name = f"{name} {tag}"
     activation = _activation(found, archive, known, given)
     return shapes.model_copy(update={"name": name, "activation": activation, **heads})
 
@@ -153,7 +162,3 @@ def _of_tag(tag: str, known: ClipConfig | None, weights: Path) -> Activation:
             "give --activation instead"
         )
     return published.tag_activation(known.name, tag)
-
-
-def _folder_name(name: str, tag: str | None) -> str:
-    return re.sub(r"[^\w.-]", "_", name if tag in {None, "openai"} else f"{name}-{tag}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -61,8 +62,10 @@ def _made(
     clip: Path, names: Sequence[str], templates: Sequence[str], synonyms: Sequence[Sequence[str]]
 ) -> Float[Tensor, "classes embed"]:
     text, tokenizer = load_text_tower(clip)
+    text.to("cuda" if torch.cuda.is_available() else "cpu")
     with progress("text vectors", num_texts(names, templates, synonyms)) as bar:
-        return class_vectors(text, tokenizer, names, templates, synonyms=synonyms, on_batch=bar.advance)
+        rows = class_vectors(text, tokenizer, names, templates, synonyms=synonyms, on_batch=bar.advance)
+    return rows.cpu()
 
 
 def _file(made_from: dict[str, Any]) -> Path:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from cascade_core.clip.weights import WEIGHTS_FILE, clip_from_openai, load_clip
 from cascade_core.config import ClipConfig
+from cascade_core.files import sha256
 from components import import_clip
+from components.artifacts import read_step_manifest
 from tests.cascade_core.clip.families import VIT_B16, VIT_H14, random_weights
 from tests.cascade_core.clip.test_archives import write_scripted
 from tests.cascade_core.clip.test_published import in_hub_cache
@@ -44,8 +46,10 @@ def _same(folder: Path, weights: dict[str, Tensor], config: ClipConfig) -> bool:
 
 def test_a_safetensors_file_becomes_a_clip_folder(weights: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(weights, tmp_path / "w.safetensors")
-    done = import_clip.run(str(tmp_path / "w.safetensors"), activation="quick_gelu", out=tmp_path / "clip")
-    assert done.weights == tmp_path / "w.safetensors"
+    import_clip.run(str(tmp_path / "w.safetensors"), activation="quick_gelu", out=tmp_path / "clip")
+    manifest = read_step_manifest(tmp_path / "clip")
+    assert manifest.inputs["weights"].sha256 == sha256(tmp_path / "w.safetensors")
+    assert manifest.parameters["activation"] == "quick_gelu"
     assert _same(tmp_path / "clip", weights, VIT_B16.model_copy(update={"name": "w"}))
 
 
@@ -90,7 +94,7 @@ def test_a_model_by_name_and_tag_comes_out_of_open_clip_s_cache(
     save_file(named_weights, in_hub_cache(tmp_path / "hub", "laion/small", "open_clip_model.safetensors"))
     done = import_clip.run("ViT-Small", tag="laion", cache=tmp_path / "hub")
     assert done.folder == Path("data/clip/ViT-Small-laion")
-    assert _same(done.folder, named_weights, CONFIG.model_copy(update={"name": "ViT-Small"}))
+    assert _same(done.folder, named_weights, CONFIG.model_copy(update={"name": "ViT-Small laion"}))
     save_file(named_weights, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="add --tag, such as"):
         import_clip.run("ViT-Small")
