@@ -71,7 +71,7 @@ def run(
     folder = out or Path("data/clip") / re.sub(r"[^\w.-]", "-", config.name)
     with new_folder(folder) as working:
         save_clip(working, clip)
-        parameters = {"source": source, "tag": tag, "activation": config.activation}
+        parameters = {"source": Path(source).name, "tag": tag, "activation": config.activation}
         write_manifest(working, step="import_clip", inputs={"weights": found.weights}, parameters=parameters)
     log.info("CLIP %s (%s) from %s: %s", config.name, config.activation, found.weights, folder)
     return Imported(folder, config, found.weights)
@@ -79,13 +79,14 @@ def run(
 
 def _found(source: str, *, tag: str | None, download: bool, cache: Path | None) -> _Source:
     path = Path(source)
-    if path.is_dir():
-        if not (path / published.HUB_CONFIG_FILE).is_file():
-            raise ValueError(
-                f"{path} has no {published.HUB_CONFIG_FILE}: give a weights file in it, or a folder as open_clip "
-                "publishes them on the hub"
-            )
+    if (path / published.HUB_CONFIG_FILE).is_file():
         return _hub_source(path, tag)
+    # A model's name with a tag is one even where a folder happens to be called so.
+    if path.is_dir() and (tag is None or "/" in source):
+        raise ValueError(
+            f"{path} has no {published.HUB_CONFIG_FILE}: give a weights file in it, or a folder as open_clip "
+            "publishes them on the hub"
+        )
     if path.is_file() or path.suffix in _SUFFIXES or "/" in source:
         of_a_hub_folder = path.name in published.HUB_WEIGHT_FILES
         if of_a_hub_folder and (path.parent / published.HUB_CONFIG_FILE).is_file():

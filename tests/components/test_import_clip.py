@@ -95,9 +95,13 @@ def test_a_model_by_name_and_tag_comes_out_of_open_clip_s_cache(
     done = import_clip.run("ViT-Small", tag="laion", cache=tmp_path / "hub")
     assert done.folder == Path("data/clip/ViT-Small-laion")
     assert _same(done.folder, named_weights, CONFIG.model_copy(update={"name": "ViT-Small laion"}))
-    save_file(named_weights, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="add --tag, such as"):
         import_clip.run("ViT-Small")
+    (tmp_path / "ViT-Small").mkdir()
+    again = import_clip.run(
+        "ViT-Small", tag="laion", cache=tmp_path / "hub", out=tmp_path / "again", check=False
+    )
+    assert again.config == done.config
 
 
 @pytest.mark.usefixtures("_small_h14")
