@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from cascade_core.backbones import CLIP_VIT_B16, backbone_changes
 from cascade_core.config import (
-    ClipConfig,
     DataConfig,
     EvalConfig,
     ModelConfig,
@@ -25,21 +25,6 @@ from cascade_core.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
 
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 MINI_CASCADE_GROUPS = ((1, 2, 3), (4, 5, 6))
-
-CLIP_VIT_B16 = ClipConfig(
-    name="ViT-B-16",
-    image_size=224,
-    patch_size=16,
-    width=768,
-    layers=12,
-    heads=12,
-    embed_dim=512,
-    text_width=512,
-    text_layers=12,
-    text_heads=8,
-    context_length=77,
-    vocab_size=49408,
-)
 
 
 def _published(
@@ -245,13 +230,19 @@ def recipe_names() -> tuple[str, ...]:
 def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int = 0) -> RunConfig:
     """Return the complete run that `name` stands for, with dotted `overrides` put in.
 
+    The override `clip` is the name of another backbone, such as "ViT-L-14"; it comes before all others.
+
     Raises:
-        ValueError: the recipe or an override's key is unknown (the known ones are listed), or a value is
-            refused by the configuration.
+        ValueError: the recipe, the backbone or an override's key is unknown (the known ones are listed), or a
+            value is refused by the configuration.
     """
     if name not in _RECIPES:
         raise ValueError(f"unknown recipe {name!r}; known: {', '.join(_RECIPES)}")
-    return with_overrides(_RECIPES[name](), {**(overrides or {}), "seed": seed})
+    changes = {**(overrides or {}), "seed": seed}
+    config, backbone = _RECIPES[name](), changes.pop("clip", None)
+    if backbone is not None:
+        config = with_overrides(config, backbone_changes(config, backbone))
+    return with_overrides(config, changes)
 
 
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:

@@ -14,6 +14,11 @@ CACHE_VARIABLE, CACHE = "CASCADE_CACHE", Path("/tmp/cascade-clip-cache")
 """Where fetched data are kept; a folder of the node, mounted, outlives the pod."""
 
 
+def cache_folder() -> Path:
+    """Give the folder of the node where what is costly to get is kept."""
+    return Path(os.environ.get(CACHE_VARIABLE) or CACHE)
+
+
 def check_place(name: str, place: str) -> None:
     """Check an address without looking whether anything is there, as a machine outside the cluster must.
 
@@ -52,9 +57,8 @@ def _cached(uri: str) -> Path:
     """
     from components import storage
 
-    cache = Path(os.environ.get(CACHE_VARIABLE) or CACHE)
     uri = uri.rstrip("/")
-    target = cache / hashlib.sha256(uri.encode()).hexdigest()[:16] / uri.rpartition("/")[2]
+    target = cache_folder() / hashlib.sha256(uri.encode()).hexdigest()[:16] / uri.rpartition("/")[2]
     target.parent.mkdir(parents=True, exist_ok=True)
     # Several steps may start on one node at a time.
     with (target.parent / ".lock").open("w") as lock:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cascade_core.backbones import less_backbone
 from cascade_core.recipes import with_overrides
 from cascade_core.train.checkpoint import load_segmentor
 from cascade_core.train.supervision import Setting
@@ -46,7 +47,8 @@ def run(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
     setting: Setting = "transductive_oracle" if protocol == "oracle" else "transductive_strict"
-    config = with_overrides(manifest.config, {**overrides, "self_train.protocol": protocol})
+    changes = {**less_backbone(overrides, manifest.config), "self_train.protocol": protocol}
+    config = with_overrides(manifest.config, changes)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
     job = Fit(

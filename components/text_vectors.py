@@ -1,9 +1,10 @@
 """Step: one unit vector per class name, from CLIP's text tower or from a file of ready ones."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +12,11 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cascade_core.clip.text import class_vectors
-from cascade_core.clip.weights import load_clip
 from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.labelsets import ClassSplit
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import write_manifest
+from components.text_cache import cached_class_vectors
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,13 @@ def run(
     out: Path,
     clip: Path | None = None,
     vectors: Path | None = None,
+    synonyms: Sequence[Sequence[str]] = (),
 ) -> TextVectors:
     """Write `class_vectors.safetensors` (float32, a unit row per class) and `names.json` into `out`.
 
     They come from the text tower of the CLIP folder `clip` with the names put into `templates`, or from
     `vectors`, a .npy file of ready ones in the protocol's class order, which `templates` then only describe.
+    `synonyms` are further names of each class, in the protocol's order, which are averaged with it.
 
     Raises:
         ValueError: both or neither source is given, a file is missing or broken, or the vectors do not fit
@@ -55,23 +57,80 @@ def run(
     split = named_protocol(protocol)
     match clip, vectors:
         case Path(), None:
-            model, tokenizer = load_clip(clip)
-            rows, inputs = class_vectors(model.text, tokenizer, split.classes, templates), {"clip": clip}
+            rows, inputs = (
+                cached_class_vectors(clip, split.classes, templates, synonyms=synonyms),
+                {"clip": clip},
+            )
         case None, Path():
             rows, inputs = _given(vectors, split), {"vectors": vectors}
         case _:
             raise ValueError(
                 "text vectors come from a CLIP folder or from a .npy file: give exactly one of them"
             )
+    parameters: dict[str, Any] = {"protocol": protocol, "templates": list(templates)}
+    if any(synonyms):
+        parameters["synonyms"] = [list(others) for others in synonyms]
+    return _write(rows, split.classes, out, inputs=inputs, parameters=parameters)
+
+
+def of_names(
+    *,
+    names: Sequence[str],
+    templates: Sequence[str],
+    clip: Path,
+    out: Path,
+    synonyms: Sequence[Sequence[str]] = (),
+) -> TextVectors:
+    """Write the vectors of any names, as `run` does for a protocol's.
+
+    Raises:
+        ValueError: a name comes twice, the folder is no CLIP's, or the tokenizer refuses a name.
+    """
+    folded = [name.casefold() for name in names]
+    if repeated := sorted({name for name in folded if folded.count(name) > 1}):
+        raise ValueError(f"names {', '.join(repeated)} come more than once; give every class once")
+    rows = cached_class_vectors(clip, names, templates, synonyms=synonyms)
+    parameters = {"templates": list(templates), "synonyms": [list(others) for others in synonyms]}
+    return _write(rows, names, out, inputs={"clip": clip}, parameters=parameters)
+
+
+def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
+    """Read class names, a line each, and their synonyms, which follow on the line behind `|`.
+
+    Raises:
+        ValueError: the file cannot be read, has no name, or a line has an empty one.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"names {file} cannot be read as UTF-8 text: {error}") from error
+    classes = [
+        (number, [word.strip() for word in line.split("|")])
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    if not classes:
+        raise ValueError(f"names {file} has no class name; write one a line, synonyms behind '|'")
+    for number, words in classes:
+        if "" in words:
+            raise ValueError(
+                f"names {file}, line {number}: an empty name beside '|'; give it, or take '|' away"
+            )
+    return [words[0] for _, words in classes], [words[1:] for _, words in classes]
+
+
+def _write(
+    rows: Float[Tensor, "classes embed"],
+    names: Sequence[str],
+    out: Path,
+    *,
+    inputs: Mapping[str, Path],
+    parameters: Mapping[str, Any],
+) -> TextVectors:
     with new_folder(out) as folder:
         save_file({KEY: rows.contiguous()}, folder / VECTORS_FILE)
-        write_json(folder / NAMES_FILE, list(split.classes))
-        write_manifest(
-            folder,
-            step="text_vectors",
-            inputs=inputs,
-            parameters={"protocol": protocol, "templates": list(templates)},
-        )
+        write_json(folder / NAMES_FILE, list(names))
+        write_manifest(folder, step="text_vectors", inputs=inputs, parameters=parameters)
     log.info("text vectors of %d classes, %d wide", *rows.shape)
     return TextVectors(out / VECTORS_FILE, *rows.shape)
 

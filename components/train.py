@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
+from cascade_core.backbones import same_tower
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.clip.weights import load_clip
 from cascade_core.config import RunConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.recipes import recipe as named_recipe
+from cascade_core.recipes import with_overrides
 from cascade_core.train.supervision import Setting
 from components.artifacts import data_hash
 from components.training import Fit, read_inputs, rows_of, train_step
@@ -50,7 +52,10 @@ def run(
     config = named_recipe(recipe, overrides, seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
-    segmentor = build_segmentor(config.model, _image_tower(config, clip), seed=seed)
+    tower = _image_tower(config, clip)
+    # The folder knows its weights' activation and heads; a checkpoint rebuilt with others would compute nonsense.
+    config = with_overrides(config, {"model.clip": tower.config.model_dump()})
+    segmentor = build_segmentor(config.model, tower, seed=seed)
     setting: Setting = "supervised" if config.train.supervision == "full" else "inductive"
     folders = {"prepared": prepared, "splits": splits, "text": text, **({"clip": clip} if clip else {})}
     job = Fit(
@@ -75,15 +80,10 @@ def _image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
             return VisionTransformer(config.model.clip)
     tower = load_clip(clip)[0].visual
     ours, theirs = config.model.clip, tower.config
-    if (ours.width, ours.layers, ours.patch_size, ours.embed_dim) != (
-        theirs.width,
-        theirs.layers,
-        theirs.patch_size,
-        theirs.embed_dim,
-    ):
+    if not same_tower(ours, theirs):
         raise ValueError(
             f"CLIP in {clip} is {theirs.name!r} (width {theirs.width}, {theirs.layers} blocks), recipe "
             f"{config.recipe!r} wants {ours.name!r} (width {ours.width}, {ours.layers} blocks); "
-            "give the folder of that CLIP"
+            "give the folder of that CLIP, or put the recipe on this one, such as --set clip=ViT-L-14"
         )
     return tower

@@ -1,6 +1,7 @@
 """What holds in every test: shapes are checked as the package runs, one thread, no chance, no deadline."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ settings.load_profile("reproducible")
 def one_thread() -> None:
     """Keep numbers independent of how many cores a machine has."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is cached between steps out of the machine's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CASCADE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """CLIP's text tower, and the class vectors it gives for names x templates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -53,25 +53,79 @@ def class_vectors(
     names: Sequence[str],
     templates: Sequence[str],
     *,
+    synonyms: Sequence[Sequence[str]] = (),
     batch_size: int = 256,
+    on_batch: Callable[[int], None] = lambda texts_done: None,
 ) -> Float[Tensor, "classes embed"]:
     """Return one unit vector per class: each template's vector normalised, averaged, renormalised.
 
+    `synonyms` gives further names of each class, none or one list per name; each has its own vector made, and
+    their mean, renormalised, is the class's: every name of a class counts alike. No more than `batch_size`
+    texts, but at least one name's, are in memory at a time; `on_batch` hears how many are done, of
+    `num_texts`.
+
     Raises:
-        ValueError: no name or template is given, or a template lacks its `{}`.
+        ValueError: no name or template is given, a template lacks its `{}`, the synonyms are not as many as the
+            names, or the tokenizer refuses a text: then the message begins with the label. All before any text
+            is encoded.
     """
-    if not names or not templates:
+    words = _words(names, synonyms)
+    _check_templates(templates, num_names=len(names))
+    for word in words:
+        _tokens(tokenizer, word, templates)
+    device, rows = text.text_projection.device, []
+    words_per_batch = max(1, batch_size // len(templates))
+    for start in range(0, len(words), words_per_batch):
+        batch = words[start : start + words_per_batch]
+        tokens = torch.cat([_tokens(tokenizer, word, templates) for word in batch]).to(device)
+        vectors = F.normalize(text.encode_text(tokens), dim=-1).unflatten(0, (len(batch), len(templates)))
+        rows.append(F.normalize(vectors.mean(dim=1), dim=-1))
+        on_batch((start + len(batch)) * len(templates))
+    return _averaged(torch.cat(rows), [1 + len(others) for others in synonyms or [()] * len(names)])
+
+
+def num_texts(names: Sequence[str], templates: Sequence[str], synonyms: Sequence[Sequence[str]] = ()) -> int:
+    """Give the number of texts that class vectors are made of."""
+    return (len(names) + sum(len(others) for others in synonyms)) * len(templates)
+
+
+def _words(names: Sequence[str], synonyms: Sequence[Sequence[str]]) -> list[str]:
+    """Give every name followed by its synonyms."""
+    if synonyms and len(synonyms) != len(names):
         raise ValueError(
-            f"class vectors need names and templates; got {len(names)} names, {len(templates)} templates"
+            f"{len(synonyms)} lists of synonyms for {len(names)} names; give one for each, empty ones too"
+        )
+    return [
+        word
+        for name, others in zip(names, synonyms or [()] * len(names), strict=True)
+        for word in (name, *others)
+    ]
+
+
+def _check_templates(templates: Sequence[str], *, num_names: int) -> None:
+    if not num_names or not templates:
+        raise ValueError(
+            f"class vectors need names and templates; got {num_names} names, {len(templates)} templates"
         )
     for template in templates:
         if "{}" not in template:
             raise ValueError(f"template {template!r} has no '{{}}' for the class name")
-    texts = [template.format(name) for name in names for template in templates]
-    device = text.text_projection.device
-    rows = [
-        F.normalize(text.encode_text(tokenizer(texts[start : start + batch_size]).to(device)), dim=-1)
-        for start in range(0, len(texts), batch_size)
+
+
+def _tokens(tokenizer: Tokenizer, word: str, templates: Sequence[str]) -> Int[Tensor, "templates context"]:
+    try:
+        # Not str.format: a template may hold other braces.
+        return tokenizer([template.replace("{}", word) for template in templates])
+    except ValueError as error:
+        raise ValueError(f"label {word!r}: {error}") from error
+
+
+def _averaged(words: Float[Tensor, "words embed"], counts: Sequence[int]) -> Float[Tensor, "classes embed"]:
+    """Average the vectors of each class's names; a class of one name keeps its vector to the bit."""
+    if len(words) == len(counts):
+        return words
+    classes = [
+        group[0] if len(group) == 1 else F.normalize(group.mean(dim=0), dim=-1)
+        for group in words.split(list(counts))
     ]
-    per_template = torch.cat(rows).unflatten(0, (len(names), len(templates)))
-    return F.normalize(per_template.mean(dim=1), dim=-1)
+    return torch.stack(classes)

@@ -1,6 +1,7 @@
 """The text half of a CLIP folder: all that a trained segmentor needs besides its checkpoint."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import safe_open
@@ -8,9 +9,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade_core.clip.text import TextTransformer, Tokenizer
-from cascade_core.clip.weights import CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE, load_tokenizer
+from cascade_core.clip.weights import (
+    CONFIG_FILE,
+    VOCABULARY_FILE,
+    WEIGHTS_FILE,
+    load_tokenizer,
+    name_from_openai,
+)
 from cascade_core.config import ClipConfig
-from cascade_core.files import new_folder
+from cascade_core.files import new_folder, sha256
 
 _PREFIX = "text."
 
@@ -44,6 +51,36 @@ def copy_text_tower(folder: Path, target: Path) -> None:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, working / name)
         save_file(_tensors(folder), working / WEIGHTS_FILE)
+
+
+def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tensor]) -> None:
+    """Write the text half of a CLIP from weights in OpenAI's layout, strictly.
+
+    Raises:
+        ValueError: keys or shapes are not those of `config`'s text tower.
+    """
+    text = TextTransformer(config)
+    try:
+        text.load_state_dict({name_from_openai(key).removeprefix(_PREFIX): w for key, w in weights.items()})
+    except RuntimeError as error:
+        raise ValueError(f"the text tower does not fit CLIP {config.name!r}: {error}") from error
+    with new_folder(folder) as working:
+        (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+        save_file(
+            {f"{_PREFIX}{key}": w.contiguous() for key, w in text.state_dict().items()},
+            working / WEIGHTS_FILE,
+        )
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Give the SHA-256 of each file of a CLIP folder that decides what its text tower computes.
+
+    Raises:
+        ValueError: a file is missing; the message names it.
+    """
+    _config(folder)
+    files = (folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE))
+    return {file.name: sha256(file) for file in files if file.is_file()}
 
 
 def _config(folder: Path) -> ClipConfig:

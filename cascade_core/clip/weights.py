@@ -1,21 +1,20 @@
-"""CLIP weights on disk: our own folder format, and OpenAI's / open_clip's state dicts."""
+"""CLIP weights on disk: our own folder format, and state dicts in the layout that OpenAI and open_clip share."""
 
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer
+from cascade_core.clip.tokenizer import BytePairTokenizer
 from cascade_core.config import ClipConfig
 from cascade_core.files import new_folder, read_json
 from cascade_core.mini.vocabulary import WordTokenizer
 
-PUBLISHED_WEIGHTS = "'timm/vit_base_patch16_clip_224.openai' on the Hugging Face hub"
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 
 _OPENAI_RENAMES = (
@@ -48,8 +47,8 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
         if not (folder / name).is_file():
             raise ValueError(
                 f"CLIP weights {folder / name} are missing. For the mini benchmark run `dvc pull` or "
-                f"`cascade-clip pretrain`. For ViT-B/16 download open_clip_model.safetensors of {PUBLISHED_WEIGHTS} and run "
-                f"`cascade-clip import-clip open_clip_model.safetensors --out {folder}`."
+                f"`cascade-clip pretrain`; for a real CLIP `cascade-clip import-clip ViT-B-16 --tag openai --out {folder}`, "
+                "which says where it looks for the weights"
             )
     clip = ClipModel(ClipConfig.model_validate_json((folder / CONFIG_FILE).read_text()))
     state = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS_FILE).items()}
@@ -61,9 +60,14 @@ def load_tokenizer(folder: Path, config: ClipConfig) -> Tokenizer:
     """Return the folder's word-level tokenizer, or CLIP's byte-pair one where it brings no vocabulary."""
     if (folder / VOCABULARY_FILE).is_file():
         return WordTokenizer(read_json(folder / VOCABULARY_FILE), config.context_length)
-    from open_clip import SimpleTokenizer  # slow to import, needed by real CLIPs only
+    return BytePairTokenizer(config.context_length)
 
-    return SimpleTokenizer(context_length=config.context_length)
+
+def name_from_openai(key: str) -> str:
+    """Give our state-dict key for one of OpenAI's."""
+    for pattern, replacement in _OPENAI_RENAMES:
+        key = re.sub(pattern, replacement, key)
+    return key
 
 
 def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> ClipModel:
@@ -74,38 +78,12 @@ def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> Cl
     """
     renamed = {}
     for key, tensor in state_dict.items():
-        if key in _OPENAI_EXTRAS or key == "attn_mask":
+        if key in _OPENAI_EXTRAS or key.rpartition(".")[2] == "attn_mask":
             continue
-        name = key
-        for pattern, replacement in _OPENAI_RENAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor.float()
+        renamed[name_from_openai(key)] = tensor.float()
     clip = ClipModel(config)
     _load(clip, renamed, source="the OpenAI-layout state dict")
     return clip.eval()
-
-
-def import_clip(weights: Path, config: ClipConfig, folder: Path) -> None:
-    """Convert a weights file (safetensors, or a plain `torch.save` state dict) into a CLIP folder.
-
-    Raises:
-        ValueError: the file is missing, is no state dict, or is not of `config`'s architecture.
-    """
-    if not weights.is_file():
-        raise ValueError(
-            f"CLIP weights {weights} do not exist: download open_clip_model.safetensors of {PUBLISHED_WEIGHTS} and give its path"
-        )
-    if weights.suffix == ".safetensors":
-        state_dict = load_file(weights)
-    else:
-        try:
-            state_dict = torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(
-                f"{weights} cannot be read safely as a state dict ({type(error).__name__}); OpenAI's TorchScript "
-                "archives run code on loading: use the safetensors file of the same weights"
-            ) from error
-    save_clip(folder, clip_from_openai(state_dict, config))
 
 
 def _load(clip: ClipModel, state: Mapping[str, Tensor], *, source: Path | str) -> None:

@@ -115,7 +115,7 @@ def segmentor_from_released(
         if not key.startswith(TEXT_PREFIX) and key != CLASS_WEIGHT_BUFFER
     }
     ours = {key: our_name(key) for key in released}
-    config = _infer_config(state_dict, heads=heads, decoder_heads=decoder_heads, groups=groups)
+    config = released_config(state_dict, heads=heads, decoder_heads=decoder_heads, groups=groups)
     segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
     cascade = config.fusion == "cascade"
     _compare(
@@ -126,13 +126,19 @@ def segmentor_from_released(
     return segmentor
 
 
-def _infer_config(
+def released_config(
     state_dict: Mapping[str, Tensor],
     *,
-    heads: int | None,
-    decoder_heads: int,
-    groups: tuple[tuple[int, ...], ...] | None,
+    heads: int | None = None,
+    decoder_heads: int = 8,
+    groups: tuple[tuple[int, ...], ...] | None = None,
 ) -> ModelConfig:
+    """Read the configuration of a released state dict off its shapes; what they do not tell is as published.
+
+    Raises:
+        ValueError: a key that every such state dict has is missing, or two contradict each other.
+    """
+
     def shape(key: str) -> torch.Size:
         if key not in state_dict:
             raise ValueError(f"checkpoint lacks {key!r}: is it a whole ZegCLIP or Cascade-CLIP state dict?")

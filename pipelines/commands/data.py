@@ -1,4 +1,4 @@
-"""Commands that make what training reads: index, splits, text vectors, and CLIPs.
+"""Commands that make what training reads: index, splits, and the mini benchmark's pictures and CLIP.
 
 Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
 """
@@ -36,21 +36,6 @@ def splits(
     splits.run(prepared=prepared, protocol=protocol, out=out)
 
 
-def text_vectors(
-    protocol: Protocol,
-    recipe: Annotated[str, typer.Option(help="Recipe whose prompt templates are used.")],
-    clip: Annotated[Path | None, typer.Option(help="CLIP folder whose text tower makes them.")] = None,
-    vectors: Annotated[Path | None, typer.Option(help="Or ready ones: .npy [classes, width].")] = None,
-    out: Out = Path("outputs/text"),
-) -> None:
-    """Make one vector per class name."""
-    from cascade_core import recipes
-    from components import text_vectors
-
-    templates = recipes.recipe(recipe).data.templates
-    text_vectors.run(protocol=protocol, templates=templates, clip=clip, vectors=vectors, out=out)
-
-
 def mini_data(
     out: Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")] = Path("data/mini"),
     seed: int = 0,
@@ -75,17 +60,3 @@ def pretrain(
     from components import pretrain
 
     pretrain.run(steps=steps, seed=seed, out=out)
-
-
-def import_clip(
-    weights: Annotated[Path, typer.Argument(help="open_clip_model.safetensors of OpenAI's ViT-B/16.")],
-    out: Annotated[Path, typer.Option(help="CLIP folder to write.")] = Path("data/clip/ViT-B-16"),
-) -> None:
-    """Convert OpenAI's ViT-B/16 weights to a CLIP folder.
-
-    From the safetensors file that open_clip publishes.
-    """
-    from cascade_core.clip import weights as clip_weights
-    from cascade_core.recipes import CLIP_VIT_B16
-
-    clip_weights.import_clip(weights, CLIP_VIT_B16, out)

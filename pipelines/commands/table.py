@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipelines.commands import (
     benchmark,
+    clip,
     cluster,
     data,
     models,
@@ -37,7 +38,7 @@ TOP = Group(
         ("splits", data.splits, "cascade-clip splits --protocol mini-18-6"),
         (
             "text-vectors",
-            data.text_vectors,
+            clip.text_vectors,
             "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
         ),
         (
@@ -88,8 +89,13 @@ TOP = Group(
         ("pretrain", data.pretrain, "cascade-clip pretrain --out local_outputs/clip"),
         (
             "import-clip",
-            data.import_clip,
-            "cascade-clip import-clip open_clip_model.safetensors --out data/clip/ViT-B-16",
+            clip.import_clip,
+            "cascade-clip import-clip ViT-B-16 --tag openai --out data/clip/ViT-B-16",
+        ),
+        (
+            "convert",
+            clip.convert,
+            "cascade-clip convert iter_20000.pth --out local_outputs/released",
         ),
     ),
 )

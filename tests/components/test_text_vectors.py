@@ -8,10 +8,12 @@ import torch
 
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.weights import load_clip
-from cascade_core.files import write_json
+from cascade_core.files import read_json, write_json
 from cascade_core.labelsets import protocol
+from cascade_core.templates import TemplateSet
 from components import text_vectors
 from components.artifacts import read_step_manifest
+from pipelines.commands import clip as commands
 from tests.tiny import write_tiny_clip
 
 MINI = protocol("mini-18-6")
@@ -76,7 +78,7 @@ def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_clip_weights_are_named_with_the_way_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"clip/config\.json are missing.*dvc pull"):
+    with pytest.raises(ValueError, match=r"clip/config\.json is missing.*dvc pull"):
         text_vectors.run(
             protocol=MINI.name, templates=TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text"
         )
@@ -102,3 +104,66 @@ def test_broken_vectors_are_refused_on_reading(clip: Path, tmp_path: Path) -> No
     (tmp_path / "text" / "class_vectors.safetensors").write_bytes(b"\0" * 9)
     with pytest.raises(ValueError, match=r"class_vectors\.safetensors: cannot be read"):
         text_vectors.read_class_vectors(tmp_path / "text", MINI)
+
+
+def test_synonyms_are_averaged_and_recorded(clip: Path, tmp_path: Path) -> None:
+    synonyms = [["tiger"], *[[]] * 23]
+    text_vectors.run(
+        protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text", synonyms=synonyms
+    )
+    model, tokenizer = load_clip(clip)
+    expected = class_vectors(model.text, tokenizer, MINI.classes, TEMPLATES, synonyms=synonyms)
+    assert torch.equal(text_vectors.read_class_vectors(tmp_path / "text", MINI), expected)
+    assert read_step_manifest(tmp_path / "text").parameters["synonyms"] == synonyms
+
+
+def test_vectors_of_any_names_are_written_with_them(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("grass\n\n zebra | tiger |taxi\nsand, lava\n")
+    names, synonyms = text_vectors.read_names(tmp_path / "names.txt")
+    assert (names, synonyms) == (["grass", "zebra", "sand, lava"], [[], ["tiger", "taxi"], []])
+    made = text_vectors.of_names(
+        names=names, synonyms=synonyms, templates=TEMPLATES, clip=clip, out=tmp_path / "text"
+    )
+    assert (made.num_classes, made.embed_dim) == (3, 16)
+    assert read_json(tmp_path / "text" / "names.json") == names
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n \n", "has no class name"),
+        (b"cat\ndog |\n", "line 2: an empty name"),
+        (b"\xff\xfe", "cannot be read as UTF-8"),
+        (None, "cannot be read as UTF-8 text: .*No such file"),
+    ],
+)
+def test_a_file_of_names_that_is_none_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        text_vectors.read_names(tmp_path / "names.txt")
+
+
+def test_names_that_come_twice_are_refused(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="names zebra come more than once"):
+        text_vectors.of_names(names=["zebra", "Zebra"], templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+
+
+def test_the_command_takes_one_source_of_names_and_one_of_templates(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("zebra | tiger\ngrass\n")
+    names = {"names": tmp_path / "names.txt", "clip": clip, "out": tmp_path / "text"}
+    commands.text_vectors(**names, template=["a photo of a {}", "the {}"])
+    assert read_step_manifest(tmp_path / "text").parameters == {
+        "templates": ["a photo of a {}", "the {}"],
+        "synonyms": [["tiger"], []],
+    }
+    single = {"templates": TemplateSet.single}
+    for arguments, message in (
+        (names, "prompt templates come from"),
+        ({**names, **single, "recipe": "mini_zegclip"}, "prompt templates come from"),
+        (single, "class names come from"),
+        ({**names, **single, "protocol": "mini-18-6"}, "class names come from"),
+        ({**names, **single, "vectors": tmp_path / "x.npy"}, "are made by a CLIP"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            commands.text_vectors(**arguments)

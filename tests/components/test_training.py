@@ -12,6 +12,7 @@ from cascade_core.clip.weights import save_clip
 from cascade_core.files import read_json, write_json
 from cascade_core.mini.pretrain import mini_clip_config, new_clip
 from cascade_core.mini.vocabulary import WORDS
+from cascade_core.train.checkpoint import load_segmentor
 from components import evaluate, profile, self_train, train, training
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
@@ -203,6 +204,16 @@ def test_a_clip_of_another_architecture_is_refused(folders: Folders, tmp_path: P
     save_clip(tmp_path / "clip", new_clip(config, seed=0), words=list(WORDS))
     with pytest.raises(ValueError, match=r"'narrow' \(width 32.*wants 'mini' \(width 64"):
         trained(folders, tmp_path / "out", clip=tmp_path / "clip")
+
+
+def test_a_checkpoint_has_the_activation_of_the_clip_it_was_trained_on(
+    folders: Folders, tmp_path: Path
+) -> None:
+    gelu = mini_clip_config().model_copy(update={"activation": "gelu", "name": "mini of others"})
+    save_clip(tmp_path / "clip", new_clip(gelu, seed=0), words=list(WORDS))
+    once = {**SHORT, "train.iterations": 1}
+    done = trained(folders, tmp_path / "out", clip=tmp_path / "clip", overrides=once)
+    assert load_segmentor(done.final)[1].config.model.clip == gelu
 
 
 def test_text_vectors_whose_count_does_not_fit_are_refused(folders: Folders, tmp_path: Path) -> None:

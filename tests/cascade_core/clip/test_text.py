@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cascade_core.clip.text import TextTransformer, class_vectors
+from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
 from cascade_core.config import ClipConfig
 from cascade_core.mini.vocabulary import WordTokenizer
 
@@ -81,3 +81,52 @@ def test_no_names_or_no_templates_are_refused(
 def test_a_template_without_a_place_for_the_name_is_refused(text: TextTransformer) -> None:
     with pytest.raises(ValueError, match="'a photo' has no '{}'"):
         class_vectors(text, TOKENIZER, NAMES, ["a photo"])
+
+
+def test_synonyms_are_averaged_each_name_counting_alike(text: TextTransformer) -> None:
+    vectors = class_vectors(text, TOKENIZER, ["cat", "grass"], TEMPLATES, synonyms=[["dog", "photo"], []])
+    cat, dog, photo, grass = class_vectors(text, TOKENIZER, ["cat", "dog", "photo", "grass"], TEMPLATES)
+    mean = (cat + dog + photo) / 3
+    torch.testing.assert_close(vectors, torch.stack([mean / mean.norm(), grass]))
+
+
+def test_no_synonyms_change_nothing(text: TextTransformer) -> None:
+    assert torch.equal(
+        class_vectors(text, TOKENIZER, NAMES, TEMPLATES, synonyms=[[], [], []]),
+        class_vectors(text, TOKENIZER, NAMES, TEMPLATES),
+    )
+
+
+def test_synonyms_stay_with_their_class_whatever_the_batch_size(text: TextTransformer) -> None:
+    synonyms = [["dog"], [], ["photo", "some"]]
+    done: list[int] = []
+    one_by_one = class_vectors(
+        text, TOKENIZER, NAMES, TEMPLATES, synonyms=synonyms, batch_size=1, on_batch=done.append
+    )
+    torch.testing.assert_close(
+        one_by_one, class_vectors(text, TOKENIZER, NAMES, TEMPLATES, synonyms=synonyms)
+    )
+    assert done == [2, 4, 6, 8, 10, 12]
+    assert done[-1] == num_texts(NAMES, TEMPLATES, synonyms)
+
+
+def test_synonyms_of_other_classes_are_refused(text: TextTransformer) -> None:
+    with pytest.raises(ValueError, match="2 lists of synonyms for 3 names"):
+        class_vectors(text, TOKENIZER, NAMES, TEMPLATES, synonyms=[[], []])
+
+
+def test_a_label_that_cannot_be_read_is_named_before_anything_is_encoded(text: TextTransformer) -> None:
+    done: list[int] = []
+    for names, synonyms in ((["cat", "unicorn"], []), (["cat", "dog"], [[], ["unicorn"]])):
+        with pytest.raises(ValueError, match=r"^label 'unicorn': .*outside the vocabulary"):
+            class_vectors(
+                text, TOKENIZER, names, TEMPLATES, synonyms=synonyms, batch_size=1, on_batch=done.append
+            )
+    with pytest.raises(ValueError, match=r"^label 'cat cat cat cat': .*needs 10 tokens"):
+        class_vectors(text, TOKENIZER, ["cat cat cat cat"], TEMPLATES)
+    assert done == []
+
+
+def test_braces_in_a_name_or_a_template_stand_for_themselves(text: TextTransformer) -> None:
+    plain = class_vectors(text, TOKENIZER, ["cat"], ["a photo of a {}"])
+    assert torch.equal(class_vectors(text, TOKENIZER, ["{cat}"], ["a {photo of a {}"]), plain)

@@ -1,0 +1,85 @@
+"""Our towers beside open_clip's own, with the same weights: the check that an imported CLIP computes what it should."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cascade_core.clip.model import ClipModel
+from cascade_core.clip.vision import resize_position_grid
+from cascade_core.config import ClipConfig
+
+TOLERANCE = 1e-4
+"""Between unit vectors in float32; another activation or number of heads is off by more than a hundred times that."""
+
+
+def open_clip_model(config: ClipConfig, *, image_size: int | None = None) -> Any:
+    """Build open_clip's model of a configuration, its weights random; `image_size` defaults to the configuration's."""
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    vision = CLIPVisionCfg(
+        layers=config.layers,
+        width=config.width,
+        head_width=config.width // config.heads,
+        patch_size=config.patch_size,
+        image_size=image_size or config.image_size,
+    )
+    text = CLIPTextCfg(
+        context_length=config.context_length,
+        vocab_size=config.vocab_size,
+        width=config.text_width,
+        heads=config.text_heads,
+        layers=config.text_layers,
+    )
+    return CLIP(config.embed_dim, vision, text, quick_gelu=config.activation == "quick_gelu").eval()
+
+
+@torch.no_grad()
+def differences(
+    clip: ClipModel, weights: Mapping[str, Tensor], *, image_sizes: tuple[int, ...] = ()
+) -> dict[str, float]:
+    """Give the largest differences from open_clip's unit vectors, of pictures of each size and of texts.
+
+    `weights` are those `clip` was made from, in OpenAI's layout. Sizes default to the one of pretraining; at
+    any other both get the position grid as `resize_position_grid` makes it. Inputs are noise from a fixed seed.
+    """
+    config, generator = clip.config, torch.Generator().manual_seed(0)
+    found = {}
+    for size in image_sizes or (config.image_size,):
+        theirs = _loaded(config, weights, size)
+        images = torch.randn(1, 3, size, size, generator=generator)
+        found[f"pictures of {size}"] = _largest(clip.visual.encode_image(images), theirs.encode_image(images))
+    tokens = torch.randint(1, config.vocab_size - 1, (2, config.context_length), generator=generator)
+    tokens[:, -1] = config.vocab_size - 1
+    found["texts"] = _largest(clip.text.encode_text(tokens), theirs.encode_text(tokens))
+    return found
+
+
+def check_against_open_clip(clip: ClipModel, weights: Mapping[str, Tensor]) -> None:
+    """Compare a CLIP with open_clip's model of the same configuration and weights.
+
+    Raises:
+        ValueError: they differ; the message says in what.
+    """
+    wrong = {what: size for what, size in differences(clip, weights).items() if not size < TOLERANCE}
+    if wrong:
+        told = ", ".join(f"{what} by {size:.1e}" for what, size in wrong.items())
+        raise ValueError(
+            f"CLIP {clip.config.name!r} does not compute what open_clip does with these weights ({told}); "
+            "is the version of open_clip_torch the one that is locked?"
+        )
+
+
+def _loaded(config: ClipConfig, weights: Mapping[str, Tensor], size: int) -> Any:
+    theirs = open_clip_model(config, image_size=size)
+    side = size // config.patch_size
+    positions = resize_position_grid(weights["visual.positional_embedding"].float(), side, side)
+    state = {key: weights[key].float() for key in theirs.state_dict() if key in weights}
+    theirs.load_state_dict({**state, "visual.positional_embedding": positions}, strict=True)
+    return theirs
+
+
+def _largest(ours: Tensor, theirs: Tensor) -> float:
+    return (F.normalize(ours, dim=-1) - F.normalize(theirs, dim=-1)).abs().max().item()

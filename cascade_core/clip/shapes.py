@@ -1,0 +1,88 @@
+"""A CLIP's configuration, read off the shapes of its weights in OpenAI's layout, which open_clip shares."""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cascade_core.config import ClipConfig
+
+HEAD_WIDTH = 64
+"""Width of an attention head of every CLIP of OpenAI's; a few of others' have wider ones, which no shape tells."""
+
+Activation = Literal["quick_gelu", "gelu"]
+
+
+def clip_config(
+    weights: Mapping[str, Tensor], *, name: str, activation: Activation, head_width: int = HEAD_WIDTH
+) -> ClipConfig:
+    """Read the configuration of a CLIP with a ViT as image tower.
+
+    Two things no shape tells are given: the activation, and the width of a head where it is not 64 (the text
+    tower's always is).
+
+    Raises:
+        ValueError: weights that every such CLIP has are missing or contradict each other; the message names one.
+    """
+
+    def shape(key: str, ndim: int) -> torch.Size:
+        if key not in weights:
+            raise ValueError(
+                f"weights lack {key!r}: they are no CLIP in OpenAI's layout with a ViT as image tower "
+                f"({_guess(weights)})"
+            )
+        if weights[key].ndim != ndim:
+            raise ValueError(f"weights do not fit: {key} has shape {tuple(weights[key].shape)}")
+        return weights[key].shape
+
+    width, _, patch_size, _ = shape("visual.conv1.weight", 4)
+    slots = shape("visual.positional_embedding", 2)[0]
+    side = round((slots - 1) ** 0.5)
+    if side * side != slots - 1:
+        raise ValueError(f"weights do not fit: a position table of {slots} slots is not 1 + a square")
+    vocab_size, text_width = shape("token_embedding.weight", 2)
+    return ClipConfig(
+        name=name,
+        image_size=side * patch_size,
+        patch_size=patch_size,
+        width=width,
+        layers=_blocks(weights, "visual.transformer"),
+        heads=_heads(width, head_width, "image"),
+        embed_dim=shape("visual.proj", 2)[1],
+        text_width=text_width,
+        text_layers=_blocks(weights, "transformer"),
+        text_heads=_heads(text_width, HEAD_WIDTH, "text"),
+        context_length=shape("positional_embedding", 2)[0],
+        vocab_size=vocab_size,
+        activation=activation,
+    )
+
+
+def _blocks(weights: Mapping[str, Tensor], tower: str) -> int:
+    pattern = rf"{re.escape(tower)}\.resblocks\.(\d+)\."
+    found = {int(match[1]) for key in weights if (match := re.match(pattern, key))}
+    if not found:
+        raise ValueError(f"weights lack '{tower}.resblocks.0.*': they are no CLIP in OpenAI's layout")
+    return max(found) + 1
+
+
+def _heads(width: int, head_width: int, tower: str) -> int:
+    if width % head_width:
+        raise ValueError(
+            f"the {tower} tower's width {width} is no multiple of {head_width}, the width of a head; "
+            "the weights do not tell it: give the CLIP by open_clip's name, or a folder with open_clip_config.json"
+        )
+    return width // head_width
+
+
+def _guess(weights: Mapping[str, Tensor]) -> str:
+    """Say what weights of another kind are likely to be, for the message that refuses them."""
+    if any(key.startswith(("vision_model.", "text_model.")) for key in weights):
+        return "they are in the layout of Hugging Face transformers; take the file that open_clip publishes"
+    if any(key.startswith("visual.layer1.") for key in weights):
+        return "their image tower is a ResNet"
+    if any(key.startswith("visual.trunk.") for key in weights):
+        return "their image tower is of the timm package"
+    return f"they have {', '.join(sorted(weights)[:3])}"

@@ -1,0 +1,169 @@
+"""Weights come out of every usual file, and no code comes out of any."""
+
+import io
+import os
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cascade_core.clip.archives import read_archive
+from tests.cascade_core.clip.families import VIT_B16, random_weights
+
+
+class _Node(nn.Module):
+    """A module whose attributes are the parts of dotted weight names, as in OpenAI's archives."""
+
+
+def write_scripted(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights as OpenAI's archives have them: a traced module tree, with scalars and flags among them."""
+    root = _Node()
+    for key, tensor in weights.items():
+        *parents, leaf = key.split(".")
+        node = root
+        for parent in parents:
+            if not hasattr(node, parent):
+                node.add_module(parent, _Node())
+            node = getattr(node, parent)
+        node.register_buffer(leaf, tensor)
+    root.register_buffer("input_resolution", torch.tensor(64))
+    root.forward = lambda x: x * 1.702
+    with io.BytesIO() as content, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is on its way out; OpenAI's files stay
+        torch.jit.save(torch.jit.trace(root, torch.zeros(1), check_trace=False), content)
+        path.write_bytes(content.getvalue())
+
+
+def _equal(read: dict[str, Tensor], written: dict[str, Tensor]) -> bool:
+    return read.keys() == written.keys() and all(torch.equal(read[key], written[key]) for key in written)
+
+
+@pytest.fixture
+def weights() -> dict[str, Tensor]:
+    return {
+        key: tensor.half() if tensor.is_floating_point() else tensor
+        for key, tensor in random_weights(VIT_B16).items()
+    }
+
+
+def test_a_torchscript_archive_gives_its_weights_without_being_run(
+    weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    write_scripted(tmp_path / "ViT.pt", weights)
+    read = read_archive(tmp_path / "ViT.pt")
+    assert read.scripted
+    assert read.weights.pop("input_resolution") == 64
+    assert _equal(read.weights, weights)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load`:FutureWarning")
+def test_it_gives_what_torch_itself_would_read(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    # A transposed view and shared storage, as tensors may lie in a file.
+    shared = {"a.weight": weights["visual.proj"].T, "b.weight": weights["visual.proj"][1:3]}
+    write_scripted(tmp_path / "ViT.pt", shared)
+    assert _equal(
+        read_archive(tmp_path / "ViT.pt").weights,
+        dict(torch.jit.load(tmp_path / "ViT.pt").state_dict()),
+    )
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_state_dict_is_unwrapped(
+    wrapper: str | None, prefix: str, old_format: bool, tmp_path: Path
+) -> None:
+    weights = {"a.weight": torch.ones(2), "b": torch.zeros(1)}
+    content = {prefix + key: tensor for key, tensor in weights.items()}
+    whole = {wrapper: content, "meta": {"iter": 7}, "optimizer": {"state": {0: torch.ones(1)}}}
+    torch.save(
+        whole if wrapper else content, tmp_path / "w.pth", _use_new_zipfile_serialization=not old_format
+    )
+    read = read_archive(tmp_path / "w.pth")
+    assert _equal(read.weights, weights)
+    assert read.meta == ({"iter": 7} if wrapper else {})
+    assert not read.scripted
+
+
+def test_a_safetensors_file_is_read(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    save_file(weights, tmp_path / "w.safetensors")
+    assert _equal(read_archive(tmp_path / "w.safetensors").weights, weights)
+
+
+class _Exploit:
+    """Unpickled in the usual way, this makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(1)}, "meta": _Exploit(tmp_path / "ran")}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w\.pth cannot be read safely as weights: .*mkdir"):
+        read_archive(tmp_path / "w.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def _replaced(path: Path, name: str, content: bytes, *, compressed: bool = False) -> Path:
+    """Write a copy of an archive with one of its files replaced."""
+    target = path.with_name("changed.pt")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        for entry in old.namelist():
+            replaced = entry.partition("/")[2] == name
+            how = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+            new.writestr(entry, content if replaced else old.read(entry), compress_type=how)
+    return target
+
+
+def test_a_torchscript_archive_whose_pickle_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    write_scripted(tmp_path / "ViT.pt", {"a": torch.ones(2)})
+    bad = _replaced(tmp_path / "ViT.pt", "data.pkl", pickle.dumps(_Exploit(tmp_path / "ran"), protocol=2))
+    with pytest.raises(ValueError, match=r"changed\.pt cannot be read safely: it names posix\.mkdir"):
+        read_archive(bad)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_torchscript_archive_with_a_storage_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    write_scripted(tmp_path / "ViT.pt", {"a": torch.ones(20)})
+    with pytest.raises(ValueError, match=r"changed\.pt cannot be read safely"):
+        read_archive(_replaced(tmp_path / "ViT.pt", "data/0", b"\0" * 8))
+
+
+def test_a_torchscript_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    write_scripted(tmp_path / "ViT.pt", {"a": torch.ones(20)})
+    bomb = _replaced(tmp_path / "ViT.pt", "data/0", b"\0" * 1_000_000, compressed=True)
+    with pytest.raises(ValueError, match="its tensors are compressed"):
+        read_archive(bomb)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("w.safetensors", b"\0" * 30, "cannot be read as safetensors"),
+        ("w.pt", b"no weights", "cannot be read safely as weights"),
+        ("w.pt", b"PK\x03\x04 cut off", "cannot be read safely as weights"),
+    ],
+)
+def test_a_broken_file_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} {message}"):
+        read_archive(tmp_path / name)
+
+
+def test_what_holds_no_weights_is_told(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="holds no weights: .*found epoch, lr"):
+        read_archive(tmp_path / "w.pt")
+    torch.save([torch.ones(1)], tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="holds a list, not weights"):
+        read_archive(tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"none\.pt do not exist"):
+        read_archive(tmp_path / "none.pt")

@@ -1,0 +1,120 @@
+"""What open_clip publishes: configurations, activations by tag, and files where its cache has them."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from cascade_core.clip import published
+
+
+def in_hub_cache(cache: Path, repository: str, name: str, content: bytes = b"weights") -> Path:
+    """Put a file where the hub's client looks for it."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    file = folder / "snapshots" / "0123abc" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0123abc")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "activation"),
+    [
+        ("ViT-B-16", "openai", "quick_gelu"),
+        ("ViT-B-16", "laion2b_s34b_b88k", "gelu"),
+        ("ViT-B-32", "openai", "quick_gelu"),
+        ("ViT-B-32", "laion400m_e32", "quick_gelu"),
+        ("ViT-B-32", "laion2b_s34b_b79k", "gelu"),
+        ("ViT-L-14", "openai", "quick_gelu"),
+        ("ViT-L-14", "laion2b_s32b_b82k", "gelu"),
+    ],
+)
+def test_the_activation_is_that_of_the_tag_not_of_the_model_s_name(
+    model: str, tag: str, activation: str
+) -> None:
+    assert published.published_config(model, tag).activation == activation
+    assert published.tag_activation(model, tag) == activation
+
+
+def test_a_tag_of_the_quickgelu_twin_counts_for_the_model() -> None:
+    assert published.tag_activation("ViT-H-14", "dfn5b") == "quick_gelu"
+
+
+def test_heads_of_an_unusual_width_are_known_by_name() -> None:
+    assert published.published_config("ViT-H-14", "laion2b_s32b_b79k").heads == 16
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "message"),
+    [
+        ("ViT-Q", "openai", "has no model 'ViT-Q'; of OpenAI's ViT layout are ViT-B-16"),
+        ("ViT-B-16", "mine", "no weights 'mine' of model 'ViT-B-16'; its tags are openai, "),
+        ("ViT-L-16", "openai", "has no weights of model 'ViT-L-16'; give a file"),
+        ("RN50", "openai", "'RN50' is not of OpenAI's ViT layout .*ResNet"),
+        ("ViT-bigG-14", "laion2b_s39b_b160k", "not of OpenAI's ViT layout .mlp_ratio"),
+        ("ViT-B-16-SigLIP", "webli", "not of OpenAI's ViT layout .*another tokenizer"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_with_what_can(model: str, tag: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        published.published_config(model, tag)
+
+
+def test_weights_in_the_hub_s_cache_are_found_the_safer_file_first(tmp_path: Path) -> None:
+    where = (tmp_path, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
+    pickled = in_hub_cache(*where, "open_clip_pytorch_model.bin")
+    assert published.cached_file("ViT-B-32", "laion2b_s34b_b79k", cache=tmp_path) == pickled
+    safe = pickled.with_name("open_clip_model.safetensors")
+    safe.write_bytes(b"weights")
+    assert published.cached_file("ViT-B-32", "laion2b_s34b_b79k", cache=tmp_path) == safe
+
+
+def test_an_archive_fetched_by_address_is_found_and_its_checksum_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from open_clip.pretrained import _PRETRAINED
+
+    right = hashlib.sha256(b"weights").hexdigest()
+    address = f"https://openaipublic.invalid/clip/models/{right}/ViT-B-16.pt"
+    entry = {"url": address, "hf_hub": "x/y/", "quick_gelu": True}
+    monkeypatch.setitem(_PRETRAINED["ViT-B-16"], "openai", entry)
+    (tmp_path / "ViT-B-16.pt").write_bytes(b"weights")
+    assert published.cached_file("ViT-B-16", "openai", cache=tmp_path) == tmp_path / "ViT-B-16.pt"
+    (tmp_path / "ViT-B-16.pt").write_bytes(b"weigh")
+    with pytest.raises(ValueError, match=rf"ViT-B-16\.pt is damaged: its sha256 does not start with {right}"):
+        published.cached_file("ViT-B-16", "openai", cache=tmp_path)
+
+
+def test_missing_weights_are_named_with_the_places_and_the_way_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"open_clip_model\.safetensors of 'timm/vit_base_patch16_clip_224\.openai' .*ViT-B-16\.pt in .*--download",
+    ):
+        published.cached_file("ViT-B-16", "openai", cache=tmp_path)
+
+
+def test_a_failed_download_says_what_would_do_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> str:
+        raise FileNotFoundError("no network")
+
+    monkeypatch.setattr("open_clip.pretrained.download_pretrained", offline)
+    with pytest.raises(ValueError, match=r"cannot be fetched \(no network\): looked for .*give its path"):
+        published.download("ViT-B-16", "openai", cache=tmp_path)
+
+
+def test_a_hub_folder_gives_file_and_configuration(tmp_path: Path) -> None:
+    from open_clip import get_model_config
+
+    model_cfg = {**get_model_config("ViT-L-14"), "quick_gelu": True}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg}))
+    with pytest.raises(ValueError, match="neither open_clip_model.safetensors nor"):
+        published.hub_folder(tmp_path)
+    (tmp_path / "open_clip_pytorch_model.bin").write_bytes(b"weights")
+    weights, config = published.hub_folder(tmp_path)
+    assert weights == tmp_path / "open_clip_pytorch_model.bin"
+    assert config == published.published_config("ViT-L-14", "openai")
