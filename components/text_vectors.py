@@ -52,7 +52,7 @@ def run(
         ValueError: both or neither source is given, a file is missing or broken, or the vectors do not fit
             the classes.
     """
-    split = named_protocol(protocol)
+    split = named_protocol(protocol).foreground()
     match clip, vectors:
         case Path(), None:
             model, tokenizer = load_clip(clip)
@@ -70,7 +70,7 @@ def run(
             folder,
             step="text_vectors",
             inputs=inputs,
-            parameters={"protocol": protocol, "templates": list(templates)},
+            parameters={"protocol": split.name, "templates": list(templates)},
         )
     log.info("text vectors of %d classes, %d wide", *rows.shape)
     return TextVectors(out / VECTORS_FILE, *rows.shape)
