@@ -139,12 +139,12 @@ def _summary(
     return {
         "protocol": protocol,
         "label_set": label_set.name,
-        "data_sha256": _data_hash(index),
+        "data_sha256": data_sha256(index),
         "splits": splits,
     }
 
 
-def _data_hash(index: pd.DataFrame) -> str:
+def data_sha256(index: pd.DataFrame) -> str:
     """Hash what the data *are*: names, splits and file contents, but neither folder nor file format of the index."""
     digest = hashlib.sha256()
     for row in index.sort_values(["split", "name"]).itertuples():
