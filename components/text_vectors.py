@@ -17,6 +17,7 @@ from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.labelsets import ClassSplit
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import write_manifest
+from components.background_vectors import write_background_vectors
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +43,24 @@ def run(
     out: Path,
     clip: Path | None = None,
     vectors: Path | None = None,
+    background: Sequence[str] = (),
 ) -> TextVectors:
     """Write `class_vectors.safetensors` (float32, a unit row per class) and `names.json` into `out`.
 
     They come from the text tower of the CLIP folder `clip` with the names put into `templates`, or from
     `vectors`, a .npy file of ready ones in the protocol's class order, which `templates` then only describe.
+    Names for `background`, or those that a label file gives for it, get vectors beside them.
 
     Raises:
         ValueError: both or neither source is given, a file is missing or broken, or the vectors do not fit
             the classes.
     """
     split = named_protocol(protocol).foreground()
+    background = background or (split.own.background_setting.names if split.own else ())
+    if background and clip is None:
+        raise ValueError(
+            "vectors of background names come from a CLIP folder alone; give it instead of a .npy file"
+        )
     match clip, vectors:
         case Path(), None:
             model, tokenizer = load_clip(clip)
@@ -66,6 +74,8 @@ def run(
     with new_folder(out) as folder:
         save_file({KEY: rows.contiguous()}, folder / VECTORS_FILE)
         write_json(folder / NAMES_FILE, list(split.classes))
+        if clip is not None:
+            write_background_vectors(folder, model.text, tokenizer, background, templates)
         write_manifest(
             folder,
             step="text_vectors",

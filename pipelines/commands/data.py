@@ -41,6 +41,9 @@ def text_vectors(
     recipe: Annotated[str, typer.Option(help="Recipe whose prompt templates are used.")],
     clip: Annotated[Path | None, typer.Option(help="CLIP folder whose text tower makes them.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Or ready ones: .npy [classes, width].")] = None,
+    background_names: Annotated[
+        str, typer.Option(help="What stands for background, by commas; a label file's own if left out.")
+    ] = "",
     out: Out = Path("outputs/text"),
 ) -> None:
     """Make one vector per class name."""
@@ -48,7 +51,10 @@ def text_vectors(
     from components import text_vectors
 
     templates = recipes.recipe(recipe).data.templates
-    text_vectors.run(protocol=protocol, templates=templates, clip=clip, vectors=vectors, out=out)
+    names = [name.strip() for name in background_names.split(",") if name.strip()]
+    text_vectors.run(
+        protocol=protocol, templates=templates, clip=clip, vectors=vectors, background=names, out=out
+    )
 
 
 def mini_data(

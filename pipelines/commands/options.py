@@ -21,4 +21,11 @@ OverridesFile = Annotated[
     Path | None, typer.Option("--overrides", help="YAML file whose section `overrides` is put in first.")
 ]
 Resume = Annotated[bool, typer.Option(help="Go on from an interrupted run's last checkpoint.")]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="Pixels of no class: dropped, threshold=0.3, or prompts=sky,wall; as trained if left out.",
+    ),
+]
 Checkpoint = Annotated[Path, typer.Option(help="Checkpoint folder, such as outputs/train/zegclip/final.")]

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
-from cascade_core.files import read_json
+from cascade_core.background import Background
+from cascade_core.files import read_json, write_json
 from cascade_core.labelsets import protocol
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES
@@ -83,6 +85,44 @@ def test_a_trained_model_is_scored_under_its_own_protocol(own: Own, tmp_path: Pa
     assert read_json(tmp_path / "scored" / "scores.json")["protocol"] == own.protocol
 
 
+def test_background_by_threshold_is_scored_and_shown(own: Own, tmp_path: Path) -> None:
+    everything = Background(policy="threshold", threshold=1)
+    found = evaluate.run(
+        **own.folders,
+        checkpoint=own.trained / "final",
+        split="val",
+        limit=1,
+        background=everything,
+        out=tmp_path / "scored",
+    )
+    assert (found.background, found.pAcc) == ("threshold 1", 0)
+    table = pd.read_csv(tmp_path / "scored" / "per_class.csv").set_index("class")
+    assert len(table) == 25 and table.loc["background", "group"] == "seen"
+    assert table.loc["background", "predicted"] == table["pixels"].sum() == 64 * 64
+
+
+def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, tmp_path: Path) -> None:
+    prompts = Background(policy="prompts", names=("grass zebra", "picture"))
+    arguments = {**own.folders, "checkpoint": own.trained / "final", "split": "val", "limit": 1}
+    with pytest.raises(ValueError, match='text-vectors step with --background-names "grass zebra, picture"'):
+        evaluate.run(**arguments, background=prompts, out=tmp_path / "scored")
+    labels = tmp_path / "labels.yaml"
+    own_file = load_manifest(own.trained / "final").config.data.own
+    assert own_file is not None
+    content = own_file.model_dump(mode="json") | {
+        "background": {"id": 0, "policy": "prompts", "names": list(prompts.names)}
+    }
+    labels.write_text(yaml.safe_dump(content))
+    text_vectors.run(protocol=str(labels), templates=CLASS_TEMPLATES, clip=own.clip, out=tmp_path / "text")
+    found = evaluate.run(
+        **arguments | {"text": tmp_path / "text"}, background=prompts, out=tmp_path / "scored"
+    )
+    assert found.background == "prompts grass zebra, picture"
+    other = Background(policy="prompts", names=("grass",))
+    with pytest.raises(ValueError, match=r"names \['grass zebra', 'picture'\] differ from those"):
+        evaluate.run(**arguments | {"text": tmp_path / "text"}, background=other, out=tmp_path / "scored")
+
+
 def test_it_is_self_trained_and_profiled_without_the_label_file(own: Own, tmp_path: Path) -> None:
     self_train.run(
         **own.folders,
@@ -105,6 +145,23 @@ def test_an_override_that_names_another_protocol_is_refused(own: Own, tmp_path: 
             clip=own.clip,
             recipe="mini_cascade_clip",
             overrides={"data.protocol": "mini-18-6"},
+            seed=0,
+            out=tmp_path / "trained",
+        )
+
+
+def test_background_has_no_name_to_train_with(own: Own, tmp_path: Path) -> None:
+    sixty = protocol("context60")
+    content = {"protocol": sixty.name, "classes": list(sixty.classes), "unseen": []}
+    write_json(tmp_path / "splits" / "split.json", content)
+    with pytest.raises(
+        ValueError, match="'context60' counts background as a class, which has no name to train"
+    ):
+        train.run(
+            **own.folders | {"splits": tmp_path / "splits"},
+            clip=own.clip,
+            recipe="cascade_context59",
+            overrides={},
             seed=0,
             out=tmp_path / "trained",
         )
