@@ -3,7 +3,7 @@
 Whatever is slow to import (torch, mlflow) is imported inside, so that `--help` is at once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,14 +78,16 @@ def summary_table(summary: Mapping[str, Any]) -> "Table":
     from rich.table import Table
 
     table = Table(title=str(summary["protocol"]))
-    table.add_column("class")
-    for split, counts in summary["splits"].items():
-        table.add_column(f"{split}: of {counts['pictures']} pictures", justify="right")
-        table.add_column(f"{split}: pixels", justify="right")
+    table.add_column("class", no_wrap=True)
+    for split in summary["splits"]:
+        table.add_column(f"{split} pictures", justify="right")
+        table.add_column(f"{split} pixels", justify="right")
     first = next(iter(summary["splits"].values()))
     for name in [*first["pixels"], *first["other_pixels"]]:
-        cells = (_cells(name, counts) for counts in summary["splits"].values())
-        table.add_row(name, *(cell for pair in cells for cell in pair))
+        table.add_row(name, *_cells(name, summary["splits"].values()))
+    table.add_section()
+    totals = [str(counts["pictures"]) for counts in summary["splits"].values()]
+    table.add_row("all", *(cell for total in totals for cell in (total, "")))
     return table
 
 
@@ -104,11 +106,13 @@ def remarks(summary: Mapping[str, Any]) -> list[str]:
     return empty + copies
 
 
-def _cells(name: str, counts: Mapping[str, Any]) -> tuple[str, str]:
-    pixels = {**counts["pixels"], **counts["other_pixels"]}
-    pictures = counts["pictures_with_class"].get(name)
-    share = 100 * pixels[name] / sum(pixels.values())
-    return "" if pictures is None else str(pictures), f"{pixels[name]:,} ({share:.1f} %)"
+def _cells(name: str, splits: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Give the pictures of a class, and its share of the pixels, in each split."""
+    for counts in splits:
+        pixels = {**counts["pixels"], **counts["other_pixels"]}
+        pictures = counts["pictures_with_class"].get(name)
+        yield "" if pictures is None else str(pictures)
+        yield f"{100 * pixels[name] / sum(pixels.values()):.2f} %"
 
 
 def _by_split(option: str, items: Iterable[str]) -> dict[str, str]:
