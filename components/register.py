@@ -191,7 +191,7 @@ def _row(tags: Mapping[str, str]) -> BenchmarkRow | None:
 def _check_same_run(manifest: CheckpointManifest, row: BenchmarkRow, evaluation: Path) -> None:
     config = manifest.config
     trained = {"method": config.method, "setting": manifest.setting, "seed": config.seed}
-    trained["protocol"] = config.data.protocol
+    trained |= {"protocol": config.data.protocol, "background": str(config.evaluate.background)}
     for field, value in trained.items():
         evaluated = getattr(row, field)
         if evaluated != value:

@@ -17,7 +17,7 @@ from components import evaluate, prepare_custom, profile, self_train, splits, te
 from tests.components.conftest import SHORT
 from tests.tiny import write_tiny_clip
 
-pytestmark = pytest.mark.usefixtures("untracked")
+pytestmark = [pytest.mark.usefixtures("untracked"), pytest.mark.xdist_group("own classes")]
 
 TINY = SHORT | {
     "model.clip": None,
@@ -35,6 +35,7 @@ TINY = SHORT | {
 class Own:
     """A data set of one's own, prepared, and a training on it; the label file is gone."""
 
+    source: prepare_custom.Source
     folders: dict[str, Path]
     clip: Path
     trained: Path
@@ -67,7 +68,7 @@ def own(tmp_path_factory: pytest.TempPathFactory, untracked: None) -> Own:
         seed=0,
         out=root / "trained",
     )
-    return Own(folders, root / "clip", root / "trained", name)
+    return Own(source, folders, root / "clip", root / "trained", name)
 
 
 def test_a_recipe_trains_on_the_label_set_that_the_splits_hold(own: Own) -> None:
@@ -77,12 +78,17 @@ def test_a_recipe_trains_on_the_label_set_that_the_splits_hold(own: Own) -> None
     assert manifest.unseen == ("taxi", "lava") and manifest.classes == tuple(CLASSES)
 
 
-def test_a_trained_model_is_scored_under_its_own_protocol(own: Own, tmp_path: Path) -> None:
-    found = evaluate.run(
-        **own.folders, checkpoint=own.trained / "final", split="val", out=tmp_path / "scored"
-    )
-    assert (found.protocol, found.num_pictures) == (own.protocol, 2)
-    assert read_json(tmp_path / "scored" / "scores.json")["protocol"] == own.protocol
+@pytest.fixture(scope="module")
+def scored(own: Own) -> Path:
+    """Give the folder of an evaluation under the own protocol."""
+    out = own.trained.with_name("scored")
+    evaluate.run(**own.folders, checkpoint=own.trained / "final", split="val", out=out)
+    return out
+
+
+def test_a_trained_model_is_scored_under_its_own_protocol(own: Own, scored: Path) -> None:
+    found = read_json(scored / "scores.json")
+    assert (found["protocol"], found["num_pictures"], found["background"]) == (own.protocol, 2, "dropped")
 
 
 def test_background_by_threshold_is_scored_and_shown(own: Own, tmp_path: Path) -> None:
@@ -121,6 +127,24 @@ def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, 
     other = Background(policy="prompts", names=("grass",))
     with pytest.raises(ValueError, match=r"names \['grass zebra', 'picture'\] differ from those"):
         evaluate.run(**arguments | {"text": tmp_path / "text"}, background=other, out=tmp_path / "scored")
+
+
+def test_a_target_in_another_order_is_read_by_its_own_ids(own: Own, scored: Path, tmp_path: Path) -> None:
+    classes = [{"name": name, "id": i + 1} for i, name in reversed(list(enumerate(CLASSES)))]
+    labels = tmp_path / "turned.yaml"
+    labels.write_text(yaml.safe_dump({"name": "turned", "classes": classes}))
+    folders = {name: tmp_path / name for name in ("prepared", "splits", "text")}
+    prepare_custom.run(labels=labels, source=own.source, out=folders["prepared"])
+    splits.run(prepared=folders["prepared"], protocol=str(labels), out=folders["splits"])
+    text_vectors.run(protocol=str(labels), templates=CLASS_TEMPLATES, clip=own.clip, out=folders["text"])
+    target = tmp_path / "target"
+    found = evaluate.run(
+        **folders, checkpoint=own.trained / "final", split="val", target=str(labels), out=target
+    )
+    assert found.protocol == f"{protocol(str(labels)).name} from {own.protocol}"
+    ious = [pd.read_csv(out / "per_class.csv").set_index("class")["iou"] for out in (scored, target)]
+    assert ious[0].notna().any()
+    pd.testing.assert_series_equal(ious[1].reindex(ious[0].index), ious[0])
 
 
 def test_it_is_self_trained_and_profiled_without_the_label_file(own: Own, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -30,12 +30,14 @@ def predicted(pixels: list[list[float]], background: Background) -> list[int]:
     return maps.flatten().tolist()
 
 
+@settings(max_examples=30)
 @given(SCORES, st.sampled_from([0.0, 0.25, 0.3, 1.0]))
 def test_below_the_threshold_is_background(pixels: list[list[float]], threshold: float) -> None:
     slowly = [5 if all(score < threshold for score in one) else one.index(max(one)) for one in pixels]
     assert predicted(pixels, Background(policy="threshold", threshold=threshold)) == slowly
 
 
+@settings(max_examples=30)
 @given(SCORES, st.integers(1, 4))
 def test_the_best_prompt_beats_the_best_class_or_leaves_the_pixel(
     pixels: list[list[float]], count: int
@@ -48,6 +50,7 @@ def test_the_best_prompt_beats_the_best_class_or_leaves_the_pixel(
     assert predicted(pixels, Background(policy="prompts", names=names)) == slowly
 
 
+@settings(max_examples=30)
 @given(SCORES)
 def test_dropped_background_is_never_predicted(pixels: list[list[float]]) -> None:
     assert predicted(pixels, Background()) == [one.index(max(one)) for one in pixels]
