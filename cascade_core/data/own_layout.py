@@ -133,7 +133,7 @@ def _held_out(pool: Sequence[str], shares: Mapping[str, float], seed: int) -> di
                 f"holding out {split}={share:g} of {len(pool)} pictures leaves a split empty; "
                 "give a share such as 0.2 of enough pictures"
             )
-    # By a hash of each name, so that a picture stays where it is when others come or go.
+    # By a hash of each name, so that nearly all stay where they are when others come or go.
     shuffled = sorted(pool, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).hexdigest())
     splits: dict[str, list[str]] = {}
     for split, share in shares.items():
