@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 
 from cascade_core.data.index import Progress
 from cascade_core.data.own_layout import Candidate
@@ -75,6 +75,7 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
             f"{label_set.describe_raw_ids()}; mend the map, or give the id a class, background or ignore_id"
         )
         return Problem(candidate.name, candidate.split, "ids", text)
+    counts = _counts(pixels, label_set)
     row = {
         "name": candidate.name,
         "split": candidate.split,
@@ -82,7 +83,8 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
         "label": candidate.label,
         "width": width,
         "height": height,
-        "classes": _classes(raw_ids, label_set),
+        "classes": list(counts),
+        "pixels": list(counts.values()),
         "image_sha256": hashlib.sha256(image_content).hexdigest(),
         "label_sha256": hashlib.sha256(label_content).hexdigest(),
     }
@@ -111,6 +113,7 @@ def _strays(pixels: Int64[np.ndarray, "256"], label_set: LabelSet) -> str:
     return ", ".join(f"{raw} ({pixels[raw]} pixels)" for raw in ids.tolist())
 
 
-def _classes(raw_ids: UInt8[np.ndarray, "height width"], label_set: LabelSet) -> list[int]:
-    present = np.unique(label_set.table[np.unique(raw_ids)])
-    return [int(train) for train in present if train != IGNORE]
+def _counts(pixels: Int64[np.ndarray, "256"], label_set: LabelSet) -> dict[int, int]:
+    """Give the pixels of every class present, by train id."""
+    raw = np.flatnonzero((pixels > 0) & (label_set.table != IGNORE))
+    return {int(label_set.table[i]): int(pixels[i]) for i in sorted(raw, key=lambda i: label_set.table[i])}
