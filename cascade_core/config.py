@@ -8,6 +8,11 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cascade_core.background import DROPPED, Background
+from cascade_core.label_file import LabelFile
+from cascade_core.labelsets import ClassSplit
+from cascade_core.labelsets import protocol as named_protocol
+
 
 class Frozen(BaseModel):
     """Base of all configuration: immutable, and an unknown key is an error."""
@@ -121,7 +126,10 @@ class OptimConfig(Frozen):
 class DataConfig(Frozen):
     """Label set, protocol and augmentation."""
 
-    protocol: str = Field(description="named class split, such as voc12-15-5")
+    protocol: str = Field(description="named class split, such as voc12-15-5, or a label file's")
+    own: LabelFile | None = Field(
+        default=None, description="the label file's content, so that a checkpoint needs no file beside it"
+    )
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     crop_size: int = Field(gt=0)
@@ -130,6 +138,20 @@ class DataConfig(Frozen):
     photometric: bool = True
     flip: bool = True
     templates: tuple[str, ...] = ("a photo of a {}",)
+
+    @property
+    def split(self) -> ClassSplit:
+        """The class split that `protocol` names; ValueError if none is."""
+        return named_protocol(self.protocol) if self.own is None else self.own.split()
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Self:
+        if self.own is not None and self.own.protocol != self.protocol:
+            raise ValueError(
+                f"protocol={self.protocol!r} is not that of the label set beside it, {self.own.protocol!r}; "
+                "give data.protocol=FILE.yaml to change both"
+            )
+        return self
 
 
 class TrainConfig(Frozen):
@@ -184,6 +206,7 @@ class EvalConfig(Frozen):
         default=0.1, ge=0, description="subtracted from seen scores of inductive models"
     )
     batch_size: int = Field(default=1, gt=0)
+    background: Background = DROPPED
 
 
 class RunConfig(Frozen):

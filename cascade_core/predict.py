@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from cascade_core.background import Background
 from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.data.pictures import read_image
@@ -17,7 +18,7 @@ from cascade_core.data.transforms import normalise, resize_image, short_side_siz
 from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.prediction import label_maps
 from cascade_core.files import new_file, write_json
-from cascade_core.labelsets import IGNORE
+from cascade_core.labelsets import BACKGROUND, IGNORE
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.visualise import label_png, overlay
@@ -56,7 +57,8 @@ class Segmenter:
 
     A class vector is made from a name and the templates of the training recipe. Of inductive models, the
     classes that were seen in training pay the seen penalty where they are asked for; every other name
-    counts as unseen.
+    counts as unseen. Where `background` is not dropped (left out: as trained), pixels of no class get the
+    label "background", after those asked for.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Segmenter:
         tokenizer: Tokenizer,
         *,
         device: torch.device,
+        background: Background | None = None,
     ) -> None:
         self.manifest = manifest
+        self.background = manifest.config.evaluate.background if background is None else background
         self.device = device
         self._segmentor = segmentor.to(device).eval()
         self._text = text.to(device).eval()
@@ -76,7 +80,9 @@ class Segmenter:
         self._vectors: tuple[tuple[str, ...], Float[Tensor, "classes embed"]] | None = None
 
     @classmethod
-    def load(cls, checkpoint: Path, clip: Path, *, device: torch.device) -> "Segmenter":
+    def load(
+        cls, checkpoint: Path, clip: Path, *, device: torch.device, background: Background | None = None
+    ) -> "Segmenter":
         """Read a checkpoint folder, and the text tower of a CLIP folder (or of the text half of one).
 
         Raises:
@@ -90,7 +96,7 @@ class Segmenter:
                 f"{clip}: text vectors of width {theirs} do not fit checkpoint {checkpoint} of width {ours}; "
                 "give the CLIP that it was trained with"
             )
-        return cls(segmentor, manifest, text, tokenizer, device=device)
+        return cls(segmentor, manifest, text, tokenizer, device=device, background=background)
 
     def class_vectors(self, labels: Sequence[str]) -> Float[Tensor, "classes embed"]:
         """Give the text vectors of class names; those of the last call are kept.
@@ -108,12 +114,29 @@ class Segmenter:
         """Label every pixel of `image` with the best of `labels`, at the picture's own size.
 
         Raises:
-            ValueError: the picture is not 8-bit RGB, or as of `class_vectors`.
+            ValueError: the picture is not 8-bit RGB, a label is what stands for background, or as of
+                `class_vectors`.
         """
         names = checked_labels(labels)
+        self._check_background(names)
         picture = _as_rgb(image)
-        best = self._label_map(picture, self.class_vectors(names), seen=self._seen(names))
-        return Segmentation(best.numpy().astype(np.uint8), names)
+        vectors = self.class_vectors((*names, *self.background.names))
+        best = self._label_map(picture, vectors, seen=self._seen(names))
+        told = names if self.background.policy == "dropped" else (*names, BACKGROUND)
+        return Segmentation(best.numpy().astype(np.uint8), told)
+
+    def _check_background(self, names: tuple[str, ...]) -> None:
+        policy = self.background.policy
+        if policy == "dropped":
+            return
+        given = {BACKGROUND, *(name.casefold() for name in self.background.names)}
+        if both := [name for name in names if name.casefold() in given]:
+            raise ValueError(
+                f"background policy {policy!r} gives label {both[0]!r}; leave it out of the labels, or predict with "
+                "background dropped"
+            )
+        if len(names) >= MAX_LABELS:
+            raise ValueError(f"{len(names)} labels and background do not fit; a label map takes {MAX_LABELS}")
 
     def _seen(self, names: tuple[str, ...]) -> list[int]:
         """Give the positions of the names that were labelled in training."""
@@ -136,7 +159,8 @@ class Segmenter:
             seen_penalty=config.evaluate.seen_penalty if self.manifest.setting == "inductive" else 0.0,
         )
         images = normalise(picture, config.data.mean, config.data.std)[None].to(self.device)
-        maps = label_maps(predict, images, evaluate=config.evaluate, num_classes=len(vectors), size=size)
+        evaluate = config.evaluate.model_copy(update={"background": self.background})
+        maps = label_maps(predict, images, evaluate=evaluate, num_classes=len(vectors), size=size)
         return maps[0].cpu()
 
 
@@ -161,7 +185,12 @@ def predict_files(segmenter: Segmenter, image: Path, labels: Sequence[str], out:
         overlay(picture, segmentation.label_map.astype(np.int64), names).save(path, format="PNG")
     with new_file(files.label_map) as path:
         label_png(segmentation.label_map.astype(np.int64), len(names)).save(path, format="PNG")
-    write_json(files.names, {"labels": list(names), "shares": segmentation.shares()})
+    content = {
+        "labels": list(names),
+        "shares": segmentation.shares(),
+        "background": str(segmenter.background),
+    }
+    write_json(files.names, content)
     return files
 
 

@@ -19,6 +19,7 @@ from cascade_core.config import (
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.label_file import with_label_file
 from cascade_core.mini.pretrain import mini_clip_config
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES
 from cascade_core.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
@@ -248,11 +249,13 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int =
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
     """Return `config` with values put in at dotted keys, such as `{"train.iterations": 20}`, checked anew.
 
+    A label file for `data.protocol` puts in its whole content.
+
     Raises:
         ValueError: a key is unknown; the message lists the keys known at that place. Or a value is refused.
     """
     values = json.loads(config.model_dump_json())
-    for key, value in overrides.items():
+    for key, value in with_label_file(overrides).items():
         *parents, leaf = key.split(".")
         section = values
         model: type[BaseModel] = type(config)

@@ -11,6 +11,9 @@ from cascade_core.files import read_json
 
 SCORES_FILE, PROFILE_FILE = "scores.json", "profile.json"
 
+DROPPED = "dropped"
+"""The background policy of published numbers, which is said nothing of."""
+
 METHOD_NAMES = {
     "zegclip": "ZegCLIP",
     "cascade_clip": "Cascade-CLIP",
@@ -40,6 +43,7 @@ class BenchmarkRow(BaseModel):
     setting: str
     split: str
     protocol: str
+    background: str = DROPPED
     seed: int
     pAcc: float
     miou_seen: float | None
@@ -52,7 +56,16 @@ class BenchmarkRow(BaseModel):
     @property
     def run(self) -> tuple[str, str, str, str]:
         """What the row is about, seed aside."""
-        return self.protocol, self.split, self.method, self.setting
+        return self.measured_by, self.split, self.method, self.setting
+
+    @property
+    def measured_by(self) -> str:
+        """The protocol, and how background is told where it counts as a class."""
+        return (
+            self.protocol
+            if self.background == DROPPED
+            else f"{self.protocol}, background by {self.background}"
+        )
 
 
 class RerunRow(BenchmarkRow):
@@ -76,6 +89,7 @@ class Summary(BaseModel):
     split: str
     method: str
     setting: str
+    background: str = DROPPED
     seeds: tuple[int, ...]
     mean: dict[str, float | None]
     spread: dict[str, float | None]
@@ -159,7 +173,8 @@ def thousands(count: int) -> str:
 def _cells(summary: Summary, *, with_seeds: bool) -> list[str]:
     return [
         METHOD_NAMES.get(summary.method, summary.method),
-        SETTING_NAMES.get(summary.setting, summary.setting),
+        SETTING_NAMES.get(summary.setting, summary.setting)
+        + ("" if summary.background == DROPPED else f", background by {summary.background}"),
         *([str(len(summary.seeds))] if with_seeds else []),
         *[summary.shown(score) for score in SCORES],
         thousands(summary.trainable_params),
@@ -173,7 +188,8 @@ def _summary(members: Sequence[BenchmarkRow]) -> Summary:
     values = {score: [getattr(row, score) for row in members] for score in SCORES}
     known = {score: [v for v in listed if v is not None] for score, listed in values.items()}
     return Summary(
-        protocol=first.protocol,
+        protocol=first.measured_by,
+        background=first.background,
         split=first.split,
         method=first.method,
         setting=first.setting,

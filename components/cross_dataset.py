@@ -9,11 +9,12 @@ import pandas as pd
 
 from cascade_core.files import new_folder, read_json, write_json
 from components.artifacts import write_manifest
-from components.benchmark import SCORES, SCORES_FILE
+from components.benchmark import DROPPED, SCORES, SCORES_FILE
 
 ROWS_FILE, TABLE_FILE, PAGE_FILE = "cross_dataset.json", "table.md", "table.html"
 COLUMNS = {
     "protocol": "target",
+    "background": "background",
     "method": "method",
     "setting": "setting",
     "split": "split",
@@ -68,6 +69,7 @@ def _row(evaluation: Path) -> dict[str, Any]:
         "num_classes": len(classes),
         "num_seen": int((classes["group"] == "seen").sum()),
         "miou": None if classes["iou"].isna().all() else float(classes["iou"].mean()),
+        "background": DROPPED,
         **scores,
     }
     missing = [name for name in COLUMNS if name not in found]

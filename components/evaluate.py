@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from cascade_core.background import Background
 from cascade_core.config import DataConfig
 from cascade_core.data.datasets import Batch, collate, eval_dataset
+from cascade_core.evaluate.background import scored_split
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.prediction import predictions
@@ -22,9 +24,11 @@ from cascade_core.evaluate.report import per_class_table, plot_confusion, plot_p
 from cascade_core.evaluate.scores import Scores, scores
 from cascade_core.files import new_folder, write_json
 from cascade_core.labelsets import ClassSplit
+from cascade_core.labelsets import protocol as named_protocol
 from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.visualise import panel, to_picture
 from components.artifacts import data_hash, write_manifest
+from components.background_vectors import read_background_vectors
 from components.progress import progress
 from components.tracking import tracked_step
 from components.training import Inputs, read_inputs, rows_of
@@ -38,7 +42,10 @@ Control = Literal["words", "random_tower"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One row of results: what was evaluated, how, and its scores as fractions (None: nothing to average)."""
+    """One row of results: what was evaluated, how, and its scores as fractions (None: nothing to average).
+
+    Unless `background` is "dropped", background is a class like any other, which counts as seen.
+    """
 
     method: str
     setting: str
@@ -50,6 +57,7 @@ class Evaluation:
     miou_unseen: float | None
     hiou: float | None
     seen_penalty: float
+    background: str
     num_pictures: int
     data_hash: str
 
@@ -71,6 +79,7 @@ def run(
     control: Control | None = None,
     limit: int | None = None,
     target: str | None = None,
+    background: Background | None = None,
 ) -> Evaluation:
     """Evaluate a checkpoint folder on the pictures of `split` and write scores, tables and pictures to `out`.
 
@@ -82,19 +91,29 @@ def run(
     `target` names the protocol of another data set, to which the checkpoint is carried over: all its classes
     compete, and those count as seen, penalty included, whose names are among the checkpoint's seen classes.
 
+    `background` says which pixels are background, in place of the checkpoint's own setting; unless it is
+    dropped, background is scored as one more class, which counts as seen.
+
     Raises:
         ValueError: the checkpoint is missing, of another protocol where no target is named, or shares no seen
-            class with the target; or the split is empty.
+            class with the target; the split is empty; or the background policy does not go with the label
+            maps or the text vectors.
     """
     segmentor, manifest = load_segmentor(checkpoint)
     config = manifest.config
-    inputs = read_inputs(
-        prepared=prepared, splits=splits, text=text, protocol_name=target or config.data.protocol
-    )
+    protocol = config.data.protocol if target is None else named_protocol(target).name
+    inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=protocol)
+    chosen = config.evaluate.background if background is None else background
+    scored = scored_split(inputs.split, chosen)
+    inputs = replace(inputs, split=inputs.split.foreground())
     if target is not None:
         inputs = replace(inputs, split=carried_over(inputs.split, manifest))
+        scored = replace(scored, name=inputs.split.name, unseen_names=inputs.split.unseen_names)
+    inference = config.evaluate.model_copy(update={"background": chosen})
     rows = rows_of(inputs, split).head(limit) if limit else rows_of(inputs, split)
     vectors = _shifted(inputs) if control == "words" else inputs.class_vectors
+    if chosen.names:
+        vectors = torch.cat([vectors, read_background_vectors(text, chosen.names)])
     penalty = config.evaluate.seen_penalty if manifest.setting == "inductive" else 0.0
     setting = f"control_{control}" if control else manifest.setting
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -110,35 +129,40 @@ def run(
             "evaluate",
             method=config.method,
             setting=setting,
-            protocol=target or config.data.protocol,
+            protocol=protocol,
             seed=config.seed,
-            parameters={"split": split, "seen_penalty": penalty, "checkpoint_iteration": manifest.iteration},
+            parameters={
+                "split": split,
+                "seen_penalty": penalty,
+                "background": str(chosen),
+                "checkpoint_iteration": manifest.iteration,
+            },
             tags={"data_hash": data_hash(prepared), "split": split},
             out=out,
         ) as tracker,
         new_folder(out) as folder,
     ):
-        confusion = ConfusionMatrix(inputs.split.num_classes)
-        loader = _loader(rows, inputs, manifest)
+        confusion = ConfusionMatrix(scored.num_classes)
+        loader = _loader(rows, inputs.root, scored, manifest)
         (folder / "pictures").mkdir()
         shown = 0
         with progress(f"evaluate {config.method} {setting}", len(rows)) as bar:
             done = 0
             for batch, predicted in predictions(
-                predict, loader, evaluate=config.evaluate, num_classes=inputs.split.num_classes, device=device
+                predict, loader, evaluate=inference, num_classes=len(vectors), device=device
             ):
                 confusion.update(predicted, batch.labels)
                 shown += _draw(
                     batch,
                     predicted,
                     config.data,
-                    inputs.split,
+                    scored,
                     folder / "pictures",
                     at_most=NUM_PICTURES - shown,
                 )
                 done += len(batch.names)
                 bar.advance(done)
-        found = scores(confusion, inputs.split)
+        found = scores(confusion, scored)
         result = Evaluation(
             method=config.method,
             setting=setting,
@@ -150,15 +174,22 @@ def run(
             miou_unseen=_number(found.miou_unseen),
             hiou=_number(found.hiou),
             seen_penalty=penalty,
+            background=str(chosen),
             num_pictures=len(rows),
             data_hash=data_hash(prepared),
         )
-        table = _write_tables(folder, result, found, confusion, inputs.split)
+        table = _write_tables(folder, result, found, confusion, scored)
         write_manifest(
             folder,
             step="evaluate",
             inputs={"prepared": prepared, "splits": splits, "text": text, "checkpoint": checkpoint},
-            parameters={"split": split, "control": control, "limit": limit, "target": target},
+            parameters={
+                "split": split,
+                "control": control,
+                "limit": limit,
+                "target": None if target is None else protocol,
+                "background": str(chosen),
+            },
         )
         tracker.metrics({name: value for name, value in found.summary().items() if not np.isnan(value)})
         tracker.table(table, "per_class.csv")
@@ -195,9 +226,13 @@ def _shifted(inputs: Inputs) -> Float[Tensor, "classes embed"]:
     return vectors
 
 
-def _loader(rows: pd.DataFrame, inputs: Inputs, manifest: CheckpointManifest) -> Iterable[Batch]:
+def _loader(
+    rows: pd.DataFrame, root: Path, scored: ClassSplit, manifest: CheckpointManifest
+) -> Iterable[Batch]:
     config = manifest.config
-    dataset = eval_dataset(rows, inputs.root, data=config.data, short_side=config.evaluate.short_side)
+    dataset = eval_dataset(
+        rows, root, data=config.data, label_set=scored.label_set, short_side=config.evaluate.short_side
+    )
     same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
     return DataLoader(
         dataset,

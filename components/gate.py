@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cascade_core.files import new_folder, read_json, write_json
 from components import registry
 from components.artifacts import write_manifest
-from components.benchmark import SCORES_FILE
+from components.benchmark import DROPPED, SCORES_FILE
 from components.store import open_store, require_store
 from components.tracking import tracked_step
 
@@ -25,6 +25,7 @@ COMPARABLE = {
     "split": "split",
     "data_hash": "data hash",
     "num_pictures": "number of pictures",
+    "background": "background policy",
 }
 """Fields, and what people call them: scores of models that differ in one say nothing about each other."""
 
@@ -47,6 +48,7 @@ class Scored(BaseModel):
     split: str
     data_hash: str | None = None
     num_pictures: int | None = None
+    background: str = DROPPED
     hiou: float | None = None
     miou_seen: float | None = None
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from cascade_core.train.checkpoint import CheckpointManifest
-from components.benchmark import METHOD_NAMES, SCORES, SETTING_NAMES, BenchmarkRow, summaries
+from components.benchmark import DROPPED, METHOD_NAMES, SCORES, SETTING_NAMES, BenchmarkRow, summaries
 
 DESCRIPTION_LENGTH = 5000
 """Characters that the registry keeps of a version's description."""
@@ -49,7 +49,7 @@ def model_card(
             "",
             "## Scores",
             "",
-            f"On the {row.split} pictures of data `{data_hash or 'unknown'}`, in percent.",
+            f"On the {row.split} pictures of data `{data_hash or 'unknown'}`, in percent; background: {row.background}.",
             "",
             *_score_table(row, others),
             "",
@@ -61,7 +61,7 @@ def model_card(
             "## Limits",
             "",
             "- Scores are of one data set's pictures; other kinds of pictures were not measured.",
-            '- The best of the names given is chosen for every pixel: there is no class "none of these".',
+            f"- {_none_of_these(row)}",
             "- A name the text tower does not know is refused, or, by a tokenizer of word pieces, guessed at.",
             f"- {_seed_limit(row, others)}",
             "- Not meant for decisions about people or where a wrong pixel does harm.",
@@ -104,6 +104,12 @@ def _seed_limit(row: BenchmarkRow, others: Sequence[BenchmarkRow]) -> str:
     if others:
         return "The deviation over seeds says how far a single score can be trusted."
     return f"One seed ({row.seed}): how far its scores vary from run to run is not known from this registry."
+
+
+def _none_of_these(row: BenchmarkRow) -> str:
+    if row.background == DROPPED:
+        return 'The best of the names given is chosen for every pixel: there is no class "none of these".'
+    return f"Pixels of none of the names given are told by a background policy: {row.background}."
 
 
 def _licence() -> str:

@@ -15,18 +15,18 @@ IMAGE = "cascade-clip-workflow:0.1.0-python3.11"
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
     """Open the pipeline's run in MLflow, whose children the steps' runs become, and return its id."""
-    from components import pipeline_run
+    from components import pipeline_run, places
 
-    return pipeline_run.open_run(pipeline=pipeline, protocol=protocol, kfp_run=kfp_run)
+    return pipeline_run.open_run(pipeline=pipeline, protocol=places.experiment(protocol), kfp_run=kfp_run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """End the pipeline's run in MLflow as it ended; the exit handler, which runs whatever broke."""
-    from components import pipeline_run
+    from components import pipeline_run, places
 
     pipeline_run.close_kfp_run(
-        kfp_run=kfp_run, protocol=protocol, state=status.state, error=status.error_message
+        kfp_run=kfp_run, protocol=places.experiment(protocol), state=status.state, error=status.error_message
     )
 
 
@@ -63,7 +63,7 @@ def prepare(
     done = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),
-        protocol=protocol,
+        protocol=places.protocol(protocol),
         image_sets=json.loads(image_sets),
         templates=named_recipe(recipes[0]).data.templates,
         prepared=Path(prepared.path),
@@ -98,7 +98,7 @@ def prepare_target(
     done = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),
-        protocol=protocol,
+        protocol=places.protocol(protocol),
         image_sets=json.loads(image_sets),
         templates=load_manifest(places.folder("checkpoint", checkpoint)).config.data.templates,
         prepared=Path(prepared.path),
@@ -245,7 +245,7 @@ def evaluate_target(
         checkpoint=places.folder("checkpoint", checkpoint),
         split=split,
         limit=limit or None,
-        target=protocol,
+        target=places.protocol(protocol),
         out=Path(evaluation.path),
     )
     for name, value in result.scores.items():

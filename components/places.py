@@ -7,7 +7,9 @@ where the next step finds it.
 import fcntl
 import hashlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from cascade_core.labelsets import is_label_file
 
 URI_MARK, S3 = "://", "s3://"
 CACHE_VARIABLE, CACHE = "CASCADE_CACHE", Path("/tmp/cascade-clip-cache")
@@ -48,6 +50,31 @@ def folder(name: str, place: str) -> Path:
             f"parameter {name}: folder {place} does not exist where the step runs; check the volume, and what is on it"
         )
     return Path(place)
+
+
+def protocol(name_or_place: str) -> str:
+    """Give a protocol as steps take it: a name as it is, a label file as a path, fetched from an object store.
+
+    Raises:
+        ValueError: the label file is not there, or cannot be fetched.
+    """
+    if not is_label_file(name_or_place):
+        return name_or_place
+    check_place("protocol", name_or_place)
+    path = _cached(name_or_place) if name_or_place.startswith(S3) else Path(name_or_place)
+    if not path.is_file():
+        raise ValueError(
+            f"parameter protocol: label file {path} does not exist where the step runs; check the volume, and what is on it"
+        )
+    return str(path)
+
+
+def experiment(name_or_place: str) -> str:
+    """Name the experiment of a pipeline's run: the protocol, or the label file without its folder and suffix.
+
+    Read from the address alone, because the first and the last step of a pipeline see no data.
+    """
+    return PurePosixPath(name_or_place).stem if is_label_file(name_or_place) else name_or_place
 
 
 def _cached(uri: str) -> Path:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cascade_core.data.index import COLUMNS, Progress, index_folders, index_voc, voc_root
 from cascade_core.files import new_folder, write_json
-from cascade_core.labelsets import LabelSet
+from cascade_core.labelsets import LABEL_SETS, LabelSet
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import write_manifest
 from components.progress import progress
@@ -35,12 +35,13 @@ def run(*, raw: Path, protocol: str, image_sets: Mapping[str, str], out: Path) -
 
     `image_sets` names the lists of each split, {"train": "train+aug", "val": "val"}, where the data set is
     laid out as Pascal VOC; for COCO-Stuff and ADE20K its folders of pictures and of label maps,
-    {"train": "images/train2017:annotations/train2017"}.
+    {"train": "images/train2017:annotations/train2017"}. A data set of a label file may be laid out in both ways.
 
     Raises:
         ValueError: naming file and field of what is wrong with the data; nothing is written then.
     """
-    label_set = named_protocol(protocol).label_set
+    split = named_protocol(protocol)
+    protocol, label_set = split.name, split.label_set
     with progress(f"prepare {protocol}") as bar:
         index, root = _index(
             raw, label_set, image_sets, progress=lambda done, total: bar.advance(done, total=total)
@@ -91,7 +92,7 @@ def _index(
                 raw, label_set=label_set, folders=folders, label_suffix=suffix, progress=progress
             )
             return index, raw
-        case "context59" | "context59-literature":
+        case "context59" | "context59-literature" | "context60":
             root = voc_root(raw)
             index = index_voc(
                 root,
@@ -102,6 +103,9 @@ def _index(
                 progress=progress,
             )
             return index, root
+        case name if name not in LABEL_SETS and any(":" in folders for folders in image_sets.values()):
+            folders = _folder_pairs(image_sets)
+            return index_folders(raw, label_set=label_set, folders=folders, progress=progress), raw
         case _:
             root = voc_root(raw)
             return index_voc(root, label_set=label_set, image_sets=image_sets, progress=progress), root
@@ -135,12 +139,12 @@ def _summary(
     return {
         "protocol": protocol,
         "label_set": label_set.name,
-        "data_sha256": _data_hash(index),
+        "data_sha256": data_sha256(index),
         "splits": splits,
     }
 
 
-def _data_hash(index: pd.DataFrame) -> str:
+def data_sha256(index: pd.DataFrame) -> str:
     """Hash what the data *are*: names, splits and file contents, but neither folder nor file format of the index."""
     digest = hashlib.sha256()
     for row in index.sort_values(["split", "name"]).itertuples():

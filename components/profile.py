@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from cascade_core.files import new_folder, write_json
-from cascade_core.labelsets import protocol
 from cascade_core.profile.cost import Cost, measure
 from cascade_core.train.checkpoint import load_segmentor
 from components.artifacts import write_manifest
@@ -24,7 +23,7 @@ def run(*, checkpoint: Path, text: Path, out: Path, batch_sizes: tuple[int, ...]
     """
     segmentor, manifest = load_segmentor(checkpoint)
     config = manifest.config
-    vectors = read_class_vectors(text, protocol(config.data.protocol))
+    vectors = read_class_vectors(text, config.data.split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with (
         tracked_step(

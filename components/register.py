@@ -20,7 +20,7 @@ from cascade_core.files import new_folder, write_json
 from cascade_core.train.checkpoint import MANIFEST_FILE, MODEL_FILE, CheckpointManifest, load_manifest
 from components import gate, model_card, registry
 from components.artifacts import git_commit, write_manifest
-from components.benchmark import BenchmarkRow, benchmark_row
+from components.benchmark import DROPPED, BenchmarkRow, benchmark_row
 from components.store import require_store
 from components.tracking import MlflowTracker, tracked_step
 
@@ -172,7 +172,8 @@ def _other_seeds(
         return ()
     rows: dict[int, BenchmarkRow] = {}
     for version in registry.versions(client, name):
-        if all(version.tags.get(key) == str(getattr(scored, key)) for key in gate.COMPARABLE):
+        tags = {"background": DROPPED, **version.tags}
+        if all(tags.get(key) == str(getattr(scored, key)) for key in gate.COMPARABLE):
             other = _row(version.tags)
             if other is not None and other.run == row.run and other.seed != row.seed:
                 rows.setdefault(other.seed, other)
@@ -190,7 +191,7 @@ def _row(tags: Mapping[str, str]) -> BenchmarkRow | None:
 def _check_same_run(manifest: CheckpointManifest, row: BenchmarkRow, evaluation: Path) -> None:
     config = manifest.config
     trained = {"method": config.method, "setting": manifest.setting, "seed": config.seed}
-    trained["protocol"] = config.data.protocol
+    trained |= {"protocol": config.data.protocol, "background": str(config.evaluate.background)}
     for field, value in trained.items():
         evaluated = getattr(row, field)
         if evaluated != value:

@@ -138,7 +138,7 @@ def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
     table = summaries(rows)
     return filled(
         "report.html",
-        protocols=_distinct(row.protocol for row in rows),
+        protocols=_distinct(row.measured_by for row in rows),
         splits=_distinct(row.split for row in rows),
         seeds=_distinct(row.seed for row in rows),
         num_pictures=_distinct(one.num_pictures for one in evaluated),

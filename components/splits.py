@@ -4,13 +4,16 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from cascade_core.data.datasets import inside
 from cascade_core.data.pictures import read_label_map
 from cascade_core.files import new_folder, read_json, write_json
+from cascade_core.label_file import LabelFile
 from cascade_core.labelsets import ClassSplit
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import data_root, write_manifest
@@ -34,6 +37,7 @@ class Splits:
 def run(*, prepared: Path, protocol: str, out: Path) -> Splits:
     """Write `out/split.json`: classes, seen, unseen, the pictures of each split, and training pixels per class.
 
+    `protocol` is a name or the path of a label file, whose content then goes into `split.json`.
     The pixel counts tell what training *could* see of each class: those of unseen classes are in the
     pictures, but inductive training does not get their labels.
 
@@ -44,7 +48,7 @@ def run(*, prepared: Path, protocol: str, out: Path) -> Splits:
     summary = read_json(prepared / SUMMARY_FILE)
     if summary.get("label_set") != split.label_set.name:
         raise ValueError(
-            f"{prepared / SUMMARY_FILE}: label_set is {summary.get('label_set')!r}, protocol {protocol!r} needs "
+            f"{prepared / SUMMARY_FILE}: label_set is {summary.get('label_set')!r}, protocol {split.name!r} needs "
             f"{split.label_set.name!r}; run the prepare step for this protocol"
         )
     index = read_index(prepared)
@@ -57,17 +61,19 @@ def run(*, prepared: Path, protocol: str, out: Path) -> Splits:
         "splits": {name: index.loc[index["split"] == name, "name"].tolist() for name in summary["splits"]},
         "training_pixels": dict(zip(split.classes, pixels, strict=True)),
     }
+    if split.own is not None:
+        content["own"] = split.own.model_dump(mode="json")
     with new_folder(out) as folder:
         write_json(folder / SPLIT_FILE, content)
         write_manifest(
-            folder, step="splits", inputs={"prepared": prepared}, parameters={"protocol": protocol}
+            folder, step="splits", inputs={"prepared": prepared}, parameters={"protocol": split.name}
         )
-    log.info("split %s: %d seen and %d unseen classes", protocol, len(split.seen), len(split.unseen))
+    log.info("split %s: %d seen and %d unseen classes", split.name, len(split.seen), len(split.unseen))
     return Splits(out / SPLIT_FILE, split)
 
 
 def read_split(splits: Path) -> ClassSplit:
-    """Read the class split of a splits step, checked against the protocol it names.
+    """Read the class split of a splits step, checked against the protocol it names or the label file it holds.
 
     Raises:
         ValueError: the file is missing or lacks a field, an unseen name is not in the label set, or classes
@@ -78,7 +84,7 @@ def read_split(splits: Path) -> ClassSplit:
     missing = [field for field in ("protocol", "classes", "unseen") if field not in content]
     if missing:
         raise ValueError(f"{path}: fields {missing} are missing; run the splits step again")
-    split = named_protocol(content["protocol"])
+    split = named_protocol(content["protocol"]) if "own" not in content else _own(content, path)
     stray = [name for name in content["unseen"] if name not in split.classes]
     if stray:
         raise ValueError(
@@ -94,6 +100,22 @@ def read_split(splits: Path) -> ClassSplit:
                 f"{path}: {field}: {len(given)} names differ from the {len(wanted)} of protocol {split.name!r} "
                 "(names or order); run the splits step again, numbers of other splits cannot be compared"
             )
+    return split
+
+
+def _own(content: dict[str, Any], path: Path) -> ClassSplit:
+    """Give the split of a label file as `split.json` holds it."""
+    try:
+        split = LabelFile.model_validate(content["own"]).split()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in ("own", *first["loc"]))
+        raise ValueError(f"{path}: {field}: {first['msg']}; run the splits step again") from error
+    if split.name != content["protocol"]:
+        raise ValueError(
+            f"{path}: protocol is {content['protocol']!r}, the label set in it is {split.name!r}; "
+            "run the splits step again"
+        )
     return split
 
 

@@ -16,6 +16,7 @@ from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.labelsets import ClassSplit
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import write_manifest
+from components.background_vectors import write_background_vectors
 from components.text_cache import cached_class_vectors
 
 log = logging.getLogger(__name__)
@@ -42,35 +43,44 @@ def run(
     out: Path,
     clip: Path | None = None,
     vectors: Path | None = None,
-    synonyms: Sequence[Sequence[str]] = (),
+    background: Sequence[str] = (),
 ) -> TextVectors:
     """Write `class_vectors.safetensors` (float32, a unit row per class) and `names.json` into `out`.
 
     They come from the text tower of the CLIP folder `clip` with the names put into `templates`, or from
     `vectors`, a .npy file of ready ones in the protocol's class order, which `templates` then only describe.
-    `synonyms` are further names of each class, in the protocol's order, which are averaged with it.
+    Names for `background`, or those that a label file gives for it, get vectors beside them.
 
     Raises:
         ValueError: both or neither source is given, a file is missing or broken, or the vectors do not fit
             the classes.
     """
-    split = named_protocol(protocol)
+    split = named_protocol(protocol).foreground()
+    synonyms = split.label_set.synonyms
+    background = background or (split.own.background_setting.names if split.own else ())
+    if background and clip is None:
+        raise ValueError(
+            "vectors of background names come from a CLIP folder alone; give it instead of a .npy file"
+        )
     match clip, vectors:
         case Path(), None:
-            rows, inputs = (
-                cached_class_vectors(clip, split.classes, templates, synonyms=synonyms),
-                {"clip": clip},
-            )
+            rows = cached_class_vectors(clip, split.classes, templates, synonyms=synonyms)
+            inputs = {"clip": clip}
         case None, Path():
             rows, inputs = _given(vectors, split), {"vectors": vectors}
         case _:
             raise ValueError(
                 "text vectors come from a CLIP folder or from a .npy file: give exactly one of them"
             )
-    parameters: dict[str, Any] = {"protocol": protocol, "templates": list(templates)}
+    parameters: dict[str, Any] = {"protocol": split.name, "templates": list(templates)}
     if any(synonyms):
         parameters["synonyms"] = [list(others) for others in synonyms]
-    return _write(rows, split.classes, out, inputs=inputs, parameters=parameters)
+    behind = cached_class_vectors(clip, background, templates) if clip is not None and background else None
+    with new_folder(out) as folder:
+        _write(folder, rows, split.classes, inputs=inputs, parameters=parameters)
+        if behind is not None:
+            write_background_vectors(folder, background, behind)
+    return TextVectors(out / VECTORS_FILE, *rows.shape)
 
 
 def of_names(
@@ -91,7 +101,9 @@ def of_names(
         raise ValueError(f"names {', '.join(repeated)} come more than once; give every class once")
     rows = cached_class_vectors(clip, names, templates, synonyms=synonyms)
     parameters = {"templates": list(templates), "synonyms": [list(others) for others in synonyms]}
-    return _write(rows, names, out, inputs={"clip": clip}, parameters=parameters)
+    with new_folder(out) as folder:
+        _write(folder, rows, names, inputs={"clip": clip}, parameters=parameters)
+    return TextVectors(out / VECTORS_FILE, *rows.shape)
 
 
 def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
@@ -120,19 +132,17 @@ def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _write(
+    folder: Path,
     rows: Float[Tensor, "classes embed"],
     names: Sequence[str],
-    out: Path,
     *,
     inputs: Mapping[str, Path],
     parameters: Mapping[str, Any],
-) -> TextVectors:
-    with new_folder(out) as folder:
-        save_file({KEY: rows.contiguous()}, folder / VECTORS_FILE)
-        write_json(folder / NAMES_FILE, list(names))
-        write_manifest(folder, step="text_vectors", inputs=inputs, parameters=parameters)
+) -> None:
+    save_file({KEY: rows.contiguous()}, folder / VECTORS_FILE)
+    write_json(folder / NAMES_FILE, list(names))
+    write_manifest(folder, step="text_vectors", inputs=inputs, parameters=parameters)
     log.info("text vectors of %d classes, %d wide", *rows.shape)
-    return TextVectors(out / VECTORS_FILE, *rows.shape)
 
 
 def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes embed"]:

@@ -16,6 +16,7 @@ from cascade_core.recipes import recipe as named_recipe
 from cascade_core.recipes import with_overrides
 from cascade_core.train.supervision import Setting
 from components.artifacts import data_hash
+from components.splits import read_split
 from components.training import Fit, read_inputs, rows_of, train_step
 
 
@@ -41,6 +42,9 @@ def run(
 ) -> Trained:
     """Train `recipe` into `out`: checkpoints `final/` and `half/`, and the loss curve `history.csv`.
 
+    Splits made from a label file put its protocol in the place of the recipe's, which is about another data set;
+    an override of `data.protocol` must name the same.
+
     An interrupted training goes on where its last checkpoint stood, if `resume`. `clip=None` puts a randomly
     initialised image tower in CLIP's place: for smoke runs and as a control, never for results. Under torchrun
     each process takes its share of every batch, and the first one writes.
@@ -49,7 +53,7 @@ def run(
         ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, or the
             batch cannot be shared evenly among the processes.
     """
-    config = named_recipe(recipe, overrides, seed=seed)
+    config = named_recipe(recipe, _on_own_classes(overrides, splits), seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
     tower = _image_tower(config, clip)
@@ -71,6 +75,17 @@ def run(
     )
     train_step(job, out, folders=folders, resume=resume)
     return Trained(final=out / "final", half=out / "half")
+
+
+def _on_own_classes(overrides: Mapping[str, Any], splits: Path) -> Mapping[str, Any]:
+    """Put in the label file that the splits were made from, if one was and the overrides name no protocol."""
+    split = read_split(splits)
+    if split.label_set.has_background:
+        raise ValueError(
+            f"{splits}: protocol {split.name!r} counts background as a class, which has no name to train with; "
+            "train on a protocol without, and evaluate with a background policy"
+        )
+    return overrides if split.own is None else {"data.protocol": split.own, **overrides}
 
 
 def _image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:

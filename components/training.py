@@ -95,7 +95,7 @@ def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str)
         split=split,
         index=read_index(prepared),
         root=data_root(prepared),
-        class_vectors=read_class_vectors(text, split),
+        class_vectors=read_class_vectors(text, split.foreground()),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from cascade_core.config import SelfTrainConfig
+from cascade_core.labelsets import is_label_file
 from cascade_core.labelsets import protocol as named_protocol
 from cascade_core.recipes import recipe as named_recipe
 from components.places import check_place
@@ -29,17 +30,19 @@ def check_places(values: Mapping[str, Any], *names: str) -> None:
 def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
     """Hold recipes and overrides (JSON) against what there is, and the recipes' protocol against `protocol`.
 
+    Any recipe trains on the label set of a label file, which is looked at only where the steps run.
+
     Raises:
         ValueError: none or an unknown recipe, an override that does not fit, or another protocol.
     """
     if not recipes:
         raise ValueError("parameter recipes is empty; name at least one, such as mini_zegclip")
-    named_protocol(protocol)
+    check_protocol("protocol", protocol)
     values = as_mapping("overrides", overrides)
     templates = set()
     for name in recipes:
         config = named_recipe(str(name), values, seed=0)
-        if config.data.protocol != protocol:
+        if config.data.protocol != protocol and not is_label_file(protocol):
             raise ValueError(
                 f"recipe {name!r} trains protocol {config.data.protocol!r}, parameter protocol is {protocol!r}; "
                 "give the recipe's"
@@ -50,6 +53,18 @@ def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None
             f"recipes {', '.join(map(str, recipes))} use different prompt templates, a run has one set of text "
             "vectors; run them apart"
         )
+
+
+def check_protocol(name: str, protocol: str) -> None:
+    """Hold a protocol against what there is; of a label file only the address, which this machine may not see.
+
+    Raises:
+        ValueError: it is unknown, or no address that steps can read.
+    """
+    if is_label_file(protocol):
+        check_place(name, protocol)
+    else:
+        named_protocol(protocol)
 
 
 def check_image_sets(image_sets: str, split: str) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 from kfp import dsl
 
-from cascade_core.labelsets import protocol as named_protocol
 from components import ops
-from pipelines.checks import check_image_sets, check_place, check_places
+from pipelines.checks import check_image_sets, check_place, check_places, check_protocol
 from pipelines.resources import Resources, give_resources
 
 NAME = "cross-dataset"
@@ -89,5 +88,5 @@ def _check_target(where: str, target: Any) -> None:
     if stray := [name for name, value in target.items() if not isinstance(value, str)]:
         raise ValueError(f"parameter {where}: {', '.join(stray)} must be text (image_sets as JSON in quotes)")
     check_place(f"{where}.raw", target["raw"])
-    named_protocol(target["protocol"])
+    check_protocol(f"{where}.protocol", target["protocol"])
     check_image_sets(target["image_sets"], target["split"])

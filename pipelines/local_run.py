@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import local
 
+from cascade_core.labelsets import is_label_file
 from components.places import S3
 from pipelines.catalogue import entry
 from pipelines.resources import local_resources
@@ -50,6 +51,10 @@ def _found(name: str, value: Any) -> Any:
             {key: _found(f"targets[{i}].{key}", item) for key, item in target.items()}
             for i, target in enumerate(value)
         ]
+    if name.rpartition(".")[2] == "protocol" and is_label_file(value) and not value.startswith(S3):
+        if not Path(value).is_file():
+            raise ValueError(f"{name}: label file {value} does not exist; check the path")
+        return str(Path(value).resolve())
     if name.rpartition(".")[2] not in PLACES or value.startswith(S3):
         return value
     if not Path(value).is_dir():

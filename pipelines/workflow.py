@@ -99,7 +99,9 @@ def results_table(rows: Sequence[dict[str, object]]) -> "Table":
     for row in rows:
         scores = [_percent(row[name]) for name in ("pAcc", "miou_seen", "miou_unseen", "hiou")]
         speed = [f"{row['trainable_params']:,}", f"{row['gmacs']:.4g}", f"{row['images_per_second']:.1f}"]
-        table.add_row(str(row["method"]), str(row["setting"]), *scores, *speed)
+        policy = row.get("background", "dropped")
+        setting = f"{row['setting']}" + ("" if policy == "dropped" else f", background by {policy}")
+        table.add_row(str(row["method"]), setting, *scores, *speed)
     return table
 
 

@@ -15,6 +15,7 @@ CHECKED = (
     "clip",
     "data.index",
     "data.pictures",
+    "data.polygons",
     "data.sampling",
     "data.transforms",
     "evaluate",

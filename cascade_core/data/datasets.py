@@ -16,7 +16,7 @@ from cascade_core.config import DataConfig
 from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.data.sampling import Draw
 from cascade_core.data.transforms import ImageArray, LabelArray, Transformed, eval_transform, train_transform
-from cascade_core.labelsets import LabelSet, protocol
+from cascade_core.labelsets import LabelSet
 
 Transform = Callable[[ImageArray, LabelArray, np.random.Generator], Transformed]
 
@@ -98,16 +98,25 @@ class SegmentationDataset(Dataset[Sample]):
 
 def train_dataset(index: pd.DataFrame, root: Path, *, data: DataConfig, seed: int) -> SegmentationDataset:
     """Give the rows of an index with the training augmentation of `data`."""
-    label_set = protocol(data.protocol).label_set
+    label_set = data.split.label_set
     return SegmentationDataset(index, root, label_set=label_set, transform=train_transform(data), seed=seed)
 
 
 def eval_dataset(
-    index: pd.DataFrame, root: Path, *, data: DataConfig, short_side: int | None
+    index: pd.DataFrame,
+    root: Path,
+    *,
+    data: DataConfig,
+    short_side: int | None,
+    label_set: LabelSet | None = None,
 ) -> SegmentationDataset:
-    """Give the rows of an index resized for evaluation; labels keep their own size."""
+    """Give the rows of an index resized for evaluation; labels keep their own size.
+
+    `label_set` is that of the label maps where they are not of the data set that was trained on.
+    """
     transform = eval_transform(data, short_side=short_side)
-    return SegmentationDataset(index, root, label_set=protocol(data.protocol).label_set, transform=transform)
+    labels = data.split.label_set if label_set is None else label_set
+    return SegmentationDataset(index, root, label_set=labels, transform=transform)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

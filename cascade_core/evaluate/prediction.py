@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cascade_core.config import EvalConfig
 from cascade_core.data.datasets import Batch
+from cascade_core.evaluate.background import with_background
 from cascade_core.evaluate.sliding import Predict, slide
 
 
@@ -46,6 +47,7 @@ def label_maps(
 ) -> Int64[Tensor, "batch {size[0]} {size[1]}"]:
     """Predict the class of every pixel of pictures of one size, at the original `size`.
 
+    `num_classes` counts the text vectors; background, by the policy of `evaluate`, has the id after the classes.
     The windows of `slide` go through the model `evaluate.batch_size` at a time.
     """
     match evaluate.mode:
@@ -65,7 +67,8 @@ def label_maps(
                     for image in images
                 ]
             )
-    return resized_argmax(scores, size)
+    best_scores, best = resized_best(scores, size)
+    return with_background(best_scores, best, background=evaluate.background, num_vectors=num_classes)
 
 
 def resized_argmax(
@@ -74,13 +77,27 @@ def resized_argmax(
     *,
     classes_at_once: int = 32,
 ) -> Int64[Tensor, "batch {size[0]} {size[1]}"]:
-    """Resize scores bilinearly and give the best class, the first among equals.
+    """Resize scores bilinearly and give the best class, the first among equals, as of `resized_best`."""
+    return resized_best(scores, size, classes_at_once=classes_at_once)[1]
+
+
+def resized_best(
+    scores: Float[Tensor, "batch classes height width"],
+    size: tuple[int, int],
+    *,
+    classes_at_once: int = 32,
+) -> tuple[
+    Float[Tensor, "batch {size[0]} {size[1]}"],
+    Int64[Tensor, "batch {size[0]} {size[1]}"],
+]:
+    """Resize scores bilinearly and give the best one with its class, the first among equals.
 
     Works through the classes in parts, so that maps of all classes at the size of a large photograph never
     stand in memory together.
     """
     if tuple(scores.shape[-2:]) == size:
-        return scores.argmax(dim=1)
+        values, ids = scores.max(dim=1)
+        return values, ids
     best_scores, best = None, None
     for first in range(0, scores.shape[1], classes_at_once):
         part = scores[:, first : first + classes_at_once]
@@ -91,5 +108,5 @@ def resized_argmax(
             better = values > best_scores
             best = torch.where(better, ids + first, best)
             best_scores = torch.where(better, values, best_scores)
-    assert best is not None
-    return best
+    assert best_scores is not None and best is not None
+    return best_scores, best

@@ -85,6 +85,9 @@ def text_vectors(
     ] = None,
     clip: Annotated[Path | None, typer.Option(help="CLIP folder whose text tower makes them.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Or ready ones: .npy [classes, width].")] = None,
+    background_names: Annotated[
+        str, typer.Option(help="What stands for background, by commas; a label file's own if left out.")
+    ] = "",
     out: Out = Path("outputs/text"),
 ) -> None:
     """Make one vector per class name.
@@ -104,7 +107,15 @@ def text_vectors(
         texts = named_templates(templates) if templates else tuple(template or ())
     match protocol, names:
         case str(), None:
-            text_vectors.run(protocol=protocol, templates=texts, clip=clip, vectors=vectors, out=out)
+            background = [name.strip() for name in background_names.split(",") if name.strip()]
+            text_vectors.run(
+                protocol=protocol,
+                templates=texts,
+                clip=clip,
+                vectors=vectors,
+                background=background,
+                out=out,
+            )
         case None, Path() if clip is not None and vectors is None:
             words, synonyms = text_vectors.read_names(names)
             text_vectors.of_names(names=words, synonyms=synonyms, templates=texts, clip=clip, out=out)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import (
+    Background,
     Checkpoint,
     Out,
     OverridesFile,
@@ -115,8 +116,10 @@ def evaluate(
         typer.Option(help="words: unseen text vectors exchanged; random_tower: names the row."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
+    background: Background = None,
 ) -> None:
     """Score a checkpoint: table, confusion, pictures."""
+    from cascade_core.background import parse_background
     from components import evaluate
 
     found = evaluate.run(
@@ -128,6 +131,7 @@ def evaluate(
         out=out,
         control=None if control is None else control.value,
         limit=limit,
+        background=None if background is None else parse_background(background),
     )
     scores = {
         "pAcc": found.pAcc,
@@ -137,7 +141,8 @@ def evaluate(
     }
     shown = ("-" if value is None else f"{100 * value:.1f}" for value in scores.values())
     told = " | ".join(f"{name} {value}" for name, value in zip(scores, shown, strict=True))
-    print(f"{found.method} {found.setting} on {found.split}: {told}")
+    policy = "" if found.background == "dropped" else f", background by {found.background}"
+    print(f"{found.method} {found.setting} on {found.split}{policy}: {told}")
 
 
 def profile(checkpoint: Checkpoint, out: Out, text: Text = Path("outputs/text")) -> None:

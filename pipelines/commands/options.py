@@ -9,7 +9,10 @@ Prepared = Annotated[Path, typer.Option(help="Folder of the prepare step.")]
 SplitsFolder = Annotated[Path, typer.Option("--splits", help="Folder of the splits step.")]
 Text = Annotated[Path, typer.Option(help="Folder of the text-vectors step.")]
 Out = Annotated[Path, typer.Option(help="Folder to write; replaced whole, or left as it was on an error.")]
-Protocol = Annotated[str, typer.Option(help="Label set and unseen classes by name, such as voc12-15-5.")]
+Protocol = Annotated[
+    str,
+    typer.Option(help="Label set and unseen classes: a name such as voc12-15-5, or your label file (.yaml)."),
+]
 Recipe = Annotated[str, typer.Option(help="Complete configuration by name, such as mini_zegclip.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override of the recipe; repeatable.")
@@ -18,4 +21,11 @@ OverridesFile = Annotated[
     Path | None, typer.Option("--overrides", help="YAML file whose section `overrides` is put in first.")
 ]
 Resume = Annotated[bool, typer.Option(help="Go on from an interrupted run's last checkpoint.")]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="Pixels of no class: dropped, threshold=0.3, or prompts=sky,wall; as trained if left out.",
+    ),
+]
 Checkpoint = Annotated[Path, typer.Option(help="Checkpoint folder, such as outputs/train/zegclip/final.")]

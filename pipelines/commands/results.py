@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Checkpoint, Out
+from pipelines.commands.options import Background, Checkpoint, Out
 from pipelines.commands.registry import MaxSeenDrop, MinHiouGain, margins
 
 Evaluations = Annotated[
@@ -76,6 +76,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the three files.")] = Path(
         "local_outputs/predictions"
     ),
+    background: Background = None,
 ) -> None:
     """Segment a picture into any classes.
 
@@ -83,10 +84,12 @@ def predict(
     """
     import torch
 
+    from cascade_core.background import parse_background
     from cascade_core.predict import Segmenter, predict_files
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    segmenter = Segmenter.load(checkpoint, clip, device=device)
+    policy = None if background is None else parse_background(background)
+    segmenter = Segmenter.load(checkpoint, clip, device=device, background=policy)
     files = predict_files(segmenter, image, [label.strip() for label in labels.split(",")], out)
     for path in (files.overlay, files.label_map, files.names):
         print(path)

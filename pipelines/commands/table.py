@@ -10,6 +10,7 @@ from pipelines.commands import (
     data,
     models,
     pipeline,
+    prepare_custom,
     registry,
     results,
     schedule,
@@ -108,6 +109,11 @@ PREPARE = Group(
             "index",
             data.index,
             "cascade-clip prepare index --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
+        ),
+        (
+            "custom",
+            prepare_custom.custom,
+            "cascade-clip prepare custom --labels pets.yaml --images pets/images --maps pets/maps --hold-out val=0.2",
         ),
     ),
 )

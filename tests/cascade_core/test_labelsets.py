@@ -24,6 +24,7 @@ PUBLISHED = {
     "cocostuff-156-15": (171, (19, 23, 28, 29, 36, 51, 76, 88, 94, 112, 133, 136, 137, 157, 160), "cow"),
     "voc12-20": (20, (), None),
     "context59": (59, (), None),
+    "context60": (60, (), None),
     "ade20k-150": (150, (), None),
 }
 
@@ -86,6 +87,22 @@ def test_background_is_ignored_and_other_ids_are_reduced_by_one(name: str) -> No
 def test_converted_cocostuff_maps_are_read_as_they_are() -> None:
     table = label_set("cocostuff171").raw_to_train
     assert table == (*range(171), *[INVALID] * 84, IGNORE)
+
+
+def test_context60_is_context59_with_background_as_its_last_class() -> None:
+    sixty, fifty_nine = label_set("context60"), label_set("context59")
+    assert sixty.classes == (*fifty_nine.classes, "background")
+    assert sixty.raw_to_train == (59, *fifty_nine.raw_to_train[1:])
+    assert sixty.foreground().raw_to_train == fifty_nine.raw_to_train
+    with pytest.raises(ValueError, match="label set 'context60' counts background already"):
+        sixty.with_background()
+
+
+def test_label_maps_without_background_cannot_count_it() -> None:
+    with pytest.raises(
+        ValueError, match="'mini24' has no raw id for background; use background policy 'dropped'"
+    ):
+        protocol("mini-18-6").with_background()
 
 
 def test_raw_cocostuff_ids_are_ranked_over_the_gaps() -> None:
@@ -154,3 +171,13 @@ def test_impossible_label_sets_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=told):
         LabelSet("bad", classes, table)
+
+
+def test_synonyms_are_of_all_classes_or_of_none() -> None:
+    with pytest.raises(ValueError, match="has synonyms of 1 classes and 2 class names"):
+        LabelSet("bad", ("cat", "dog"), train_id_table(2), synonyms=(("kitten",),))
+
+
+def test_background_ids_are_ignored_where_background_is_no_class() -> None:
+    with pytest.raises(ValueError, match=r"does not give train id 255 to all background ids \[0\]"):
+        LabelSet("bad", ("cat", "dog"), train_id_table(2), background_ids=(0,))

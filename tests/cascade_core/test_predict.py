@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cascade_core.background import Background
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import copy_text_tower, load_text_tower
 from cascade_core.clip.weights import load_clip
@@ -79,6 +80,36 @@ def test_the_order_of_names_only_renumbers_the_map(segmenter: Segmenter) -> None
     forward = segmenter.segment(_picture(), names)
     backward = segmenter.segment(_picture(), names[::-1])
     assert np.array_equal(forward.label_map, 3 - backward.label_map)
+
+
+@pytest.mark.parametrize(
+    ("background", "found"),
+    [
+        (Background(policy="threshold", threshold=1), {"background"}),
+        (Background(policy="threshold", threshold=0), {"zebra", "tiger"}),
+        (Background(policy="prompts", names=("sand", "grass")), {"zebra", "tiger", "background"}),
+    ],
+)
+def test_pixels_of_no_label_become_background_by_its_policy(
+    clip: Path, tmp_path: Path, background: Background, found: set[str]
+) -> None:
+    write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config(seen_penalty=0.0))
+    segmenter = Segmenter.load(tmp_path, clip, device=CPU, background=background)
+    segmentation = segmenter.segment(_picture(), ["zebra", "tiger"])
+    assert segmentation.labels == ("zebra", "tiger", "background")
+    assert set(segmentation.shares()) <= found
+    if background.policy == "prompts":
+        every = Segmenter.load(tmp_path, clip, device=CPU)
+        best = every.segment(_picture(), ["zebra", "tiger", "sand", "grass"]).label_map
+        assert np.array_equal(segmentation.label_map, np.minimum(best, 2))
+
+
+def test_a_label_named_background_is_refused_where_a_policy_gives_it(clip: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config())
+    policy = Background(policy="threshold", threshold=0.5)
+    segmenter = Segmenter.load(tmp_path, clip, device=CPU, background=policy)
+    with pytest.raises(ValueError, match="policy 'threshold' gives label 'Background'"):
+        segmenter.segment(_picture(), ["zebra", "Background"])
 
 
 def test_pillow_pictures_and_arrays_are_the_same(segmenter: Segmenter) -> None:

@@ -33,7 +33,7 @@ def _folders(tmp_path: Path, scores: dict[str, object], speed: dict[str, object]
 
 def test_a_row_has_exactly_the_fields_that_were_agreed(tmp_path: Path) -> None:
     row = benchmark_row(*_folders(tmp_path, {**SCORES, "num_pictures": 4}, {**SPEED, "total_params": 9}))
-    assert row.model_dump() == {**SPEED, **SCORES}
+    assert row.model_dump() == {**SPEED, **SCORES, "background": "dropped"}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,14 @@ def test_seeds_are_summed_up_with_their_sample_deviation() -> None:
 
 def test_scores_that_do_not_exist_are_dashes() -> None:
     assert summaries([_row(miou_unseen=None, hiou=None)])[0].shown("hiou") == "-"
+
+
+def test_rows_with_another_background_policy_are_another_run() -> None:
+    rows = [_row(), _row(background="threshold 0.3", seed=1)]
+    assert [summary.seeds for summary in summaries(rows)] == [(0,), (1,)]
+    assert rows[1].run[0] == f"{rows[0].protocol}, background by threshold 0.3"
+    lines = markdown_table(rows).splitlines()
+    assert "background" not in lines[2] and "inductive, background by threshold 0.3" in lines[3]
 
 
 def test_the_table_is_markdown_with_columns_of_one_width() -> None:

@@ -75,7 +75,7 @@ def test_the_table_holds_a_row_per_target_in_their_order(tmp_path: Path) -> None
     assert read_json(tmp_path / "out" / "cross_dataset.json") == list(done.rows)
     lines = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert [cell.strip() for cell in lines[3].strip("|").split("|")] == [
-        "other", "zegclip", "inductive", "val", "3", "3", "2", "37.5", "25.0", "40.0", "-", "-",
+        "other", "dropped", "zegclip", "inductive", "val", "3", "3", "2", "37.5", "25.0", "40.0", "-", "-",
     ]  # fmt: skip
     assert "<td>37.5</td>" in done.page.read_text()
 

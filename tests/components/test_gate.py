@@ -57,6 +57,7 @@ def test_a_first_model_without_scores_is_not() -> None:
         ({"hiou": 0.9, "data_hash": None}, {"data_hash": None}, False, "another data hash: unknown"),
         ({"hiou": 0.9}, {"split": "val"}, False, "another split: val, the candidate's is test"),
         ({"hiou": 0.9}, {"protocol": "voc12-15-5"}, False, "another protocol: voc12-15-5"),
+        ({"hiou": 0.9}, {"background": "threshold 0.3"}, False, "another background policy: threshold 0."),
         ({"hiou": 0.9}, {"num_pictures": 4}, False, "another number of pictures: 4, .* 200"),
         ({"hiou": 0.9}, {"hiou": None, "miou_seen": None}, False, "has no scores to compare with"),
         ({"hiou": 0.9}, {"protocol": None}, False, "cannot be compared with: .*protocol: Field required"),

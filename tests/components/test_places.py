@@ -38,6 +38,7 @@ def test_what_lies_in_an_object_store_is_fetched_once(
 ) -> None:
     (tmp_path / "voc").mkdir()
     (tmp_path / "voc" / "one.txt").write_text("1")
+    (tmp_path / "voc" / "pets.yaml").write_text("name: pets")
     storage.store(tmp_path / "voc", f"{bucket}/raw/voc")
     monkeypatch.setenv("CASCADE_CACHE", str(tmp_path / "cache"))
     first = places.folder("raw", f"{bucket}/raw/voc")
@@ -46,9 +47,23 @@ def test_what_lies_in_an_object_store_is_fetched_once(
     assert places.folder("raw", f"{bucket}/raw/voc/") == first
     assert (first / "one.txt").stat().st_ino == written
     assert places.folder("raw", f"{bucket}/raw") != first
+    assert Path(places.protocol(f"{bucket}/raw/voc/pets.yaml")).read_text() == "name: pets"
 
 
 @pytest.mark.parametrize(("place", "told"), [(" ", "raw is empty"), ("gs://bucket/voc", "s3:// addresses")])
 def test_other_addresses_are_refused(place: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         places.check_place("raw", place)
+
+
+def test_a_label_file_stands_for_a_protocol_by_its_path(tmp_path: Path) -> None:
+    assert places.protocol("mini-18-6") == "mini-18-6"
+    (tmp_path / "pets.yaml").write_text("name: pets")
+    assert places.protocol(str(tmp_path / "pets.yaml")) == str(tmp_path / "pets.yaml")
+    with pytest.raises(ValueError, match=r"label file .*dogs\.yaml does not exist where the step runs"):
+        places.protocol(str(tmp_path / "dogs.yaml"))
+
+
+def test_an_experiment_is_named_without_looking_at_the_label_file() -> None:
+    named = [places.experiment(protocol) for protocol in ("mini-18-6", "s3://b/pets.yaml", "/data/pets.yml")]
+    assert named == ["mini-18-6", "pets", "pets"]

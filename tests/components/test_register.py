@@ -158,6 +158,8 @@ def test_the_card_says_what_it_is_and_spreads_over_seeds(folder: Path, tmp_path:
 def test_an_evaluation_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"scores\.json: seed is 7, the checkpoint's is 0"):
         register_candidate(folder, tmp_path, "refused", seed=7)
+    with pytest.raises(ValueError, match="background is 'threshold 0.3', the checkpoint's is 'dropped'"):
+        register_candidate(folder, tmp_path, "refused", background="threshold 0.3")
     assert not (tmp_path / "out").exists()
 
 

@@ -19,6 +19,7 @@ ROW_FIELDS = {
     "setting",
     "split",
     "protocol",
+    "background",
     "seed",
     "pAcc",
     "miou_seen",

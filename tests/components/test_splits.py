@@ -68,3 +68,38 @@ def test_a_changed_split_file_is_refused(written: Path, field: str, value: objec
     path.write_text(json.dumps({name: item for name, item in content.items() if item is not None}))
     with pytest.raises(ValueError, match=message):
         splits.read_split(written)
+
+
+def own_split(world: Path, folder: Path) -> Path:
+    """Make the splits of the mini world as a label set of one's own, whose file is gone then."""
+    labels = folder / "own.yaml"
+    content = {"name": "own", "classes": list(MINI.classes), "unseen": ["taxi"], "background": {"id": 0}}
+    labels.write_text(json.dumps(content))
+    prepare.run(
+        raw=world, protocol=str(labels), image_sets={"train": "train", "val": "val"}, out=folder / "prepared"
+    )
+    splits.run(prepared=folder / "prepared", protocol=str(labels), out=folder / "splits")
+    labels.unlink()
+    return folder / "splits"
+
+
+def test_splits_of_a_label_file_need_the_file_no_more(world: Path, tmp_path: Path) -> None:
+    split = splits.read_split(own_split(world, tmp_path))
+    assert split.own is not None and split.name == split.own.protocol
+    assert split.classes == MINI.classes and split.unseen_names == ("taxi",)
+    summary = read_json(tmp_path / "prepared" / "summary.json")
+    assert (summary["protocol"], summary["label_set"]) == (split.name, split.label_set.name)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [("unseen", r"protocol is 'own-\w+', the label set in it is 'own-"), ("clases", r"own\.clases: Extra")],
+)
+def test_a_changed_label_file_in_the_splits_is_refused(
+    world: Path, tmp_path: Path, field: str, message: str
+) -> None:
+    path = own_split(world, tmp_path) / "split.json"
+    content = read_json(path)
+    path.write_text(json.dumps({**content, "own": {**content["own"], field: ["zebra"]}}))
+    with pytest.raises(ValueError, match=message):
+        splits.read_split(path.parent)

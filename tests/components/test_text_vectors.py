@@ -107,13 +107,14 @@ def test_broken_vectors_are_refused_on_reading(clip: Path, tmp_path: Path) -> No
 
 
 def test_synonyms_are_averaged_and_recorded(clip: Path, tmp_path: Path) -> None:
-    synonyms = [["tiger"], *[[]] * 23]
-    text_vectors.run(
-        protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text", synonyms=synonyms
-    )
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("name: cats\nclasses: [{name: zebra, synonyms: [tiger]}, grass]\nunseen: [grass]\n")
+    text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=clip, out=tmp_path / "text")
     model, tokenizer = load_clip(clip)
-    expected = class_vectors(model.text, tokenizer, MINI.classes, TEMPLATES, synonyms=synonyms)
-    assert torch.equal(text_vectors.read_class_vectors(tmp_path / "text", MINI), expected)
+    synonyms: list[list[str]] = [["tiger"], []]
+    expected = class_vectors(model.text, tokenizer, ["zebra", "grass"], TEMPLATES, synonyms=synonyms)
+    read = text_vectors.read_class_vectors(tmp_path / "text", protocol(str(labels)))
+    assert torch.equal(read, expected)
     assert read_step_manifest(tmp_path / "text").parameters["synonyms"] == synonyms
 
 

@@ -62,3 +62,20 @@ def test_a_local_run_wants_its_folders_before_any_step_starts(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"targets\[0\].raw: folder /data/voc does not exist"):
         run_local("cross_dataset", json.loads(json.dumps(parameters)), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_any_recipe_trains_on_a_label_file_that_only_the_steps_see() -> None:
+    own = {"raw": "/data", "clip": "/clip", "protocol": "s3://bucket/pets.yaml"}
+    zero_shot.check_parameters(own)
+    ablation.check_parameters(own)
+    target = {**TARGET, "protocol": "/data/pets.yaml"}
+    cross_dataset.check_parameters({"checkpoint": "/c", "clip": "/clip", "targets": [target]})
+    with pytest.raises(ValueError, match="parameter protocol is 'gs://bucket/pets.yaml'; steps read folders"):
+        zero_shot.check_parameters({**own, "protocol": "gs://bucket/pets.yaml"})
+
+
+def test_a_local_run_wants_its_label_file_before_any_step_starts(tmp_path: Path) -> None:
+    parameters = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": f"{tmp_path}/pets.yaml"}
+    with pytest.raises(ValueError, match=r"protocol: label file .*pets\.yaml does not exist"):
+        run_local("zero_shot", parameters, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -64,6 +64,14 @@ def test_evaluation_samples_keep_the_labels_size(rows: pd.DataFrame, voc: Path) 
     assert sample.label.shape == (30, 40)
 
 
+def test_label_maps_of_another_data_set_are_read_by_its_own_ids(rows: pd.DataFrame, voc: Path) -> None:
+    swapped = LabelSet("swapped", ("dog", "cat"), (255, 1, 0, *[-1] * 252, 255))
+    own = eval_dataset(rows, voc, data=DATA, short_side=None)[0].label
+    theirs = eval_dataset(rows, voc, data=DATA, short_side=None, label_set=swapped)[0].label
+    assert torch.equal(theirs, torch.where(own == 255, own, 1 - own))
+    assert 255 in own and {0, 1} & set(own.unique().tolist())
+
+
 def test_pictures_of_two_sizes_do_not_stack(rows: pd.DataFrame, voc: Path) -> None:
     Image.new("RGB", (50, 30)).save(voc / rows["image"][0])
     Image.new("L", (50, 30)).save(voc / rows["label"][0])

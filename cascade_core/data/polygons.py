@@ -1,0 +1,179 @@
+"""Object annotations in COCO's JSON format, polygons and run-length masks, drawn into label maps."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from pycocotools import mask as masks
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SHOWN_ERRORS = 10
+
+
+class CocoRle(BaseModel):
+    """A mask as run lengths, down the columns: numbers, or COCO's text of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    size: tuple[int, int]
+    counts: list[int] | str
+
+
+class CocoImage(BaseModel):
+    """A picture that annotations are of; `file_name` is relative to the folder of pictures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    file_name: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+
+
+class CocoAnnotation(BaseModel):
+    """One object: its picture, category and outline."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    image_id: int
+    category_id: int
+    segmentation: list[list[float]] | CocoRle
+
+
+class CocoCategory(BaseModel):
+    """The name of a category."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    name: str
+
+
+class CocoFile(BaseModel):
+    """What is read of a file of instances; its other keys are left alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: tuple[CocoImage, ...]
+    annotations: tuple[CocoAnnotation, ...]
+    categories: tuple[CocoCategory, ...]
+
+    def by_image(self) -> dict[int, list[CocoAnnotation]]:
+        """Give the annotations of every picture, none for one without."""
+        found: dict[int, list[CocoAnnotation]] = {image.id: [] for image in self.images}
+        for annotation in self.annotations:
+            found.setdefault(annotation.image_id, []).append(annotation)
+        return found
+
+
+def read_coco(path: Path) -> CocoFile:
+    """Read a file of instances.
+
+    Raises:
+        ValueError: it is missing, or not of COCO's format; the message names up to ten fields.
+    """
+    try:
+        return CocoFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        more = f" and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
+        raise ValueError(
+            f"{path} is no file of COCO instances: {'; '.join(problems[:SHOWN_ERRORS])}{more}; export it anew"
+        ) from error
+
+
+def raw_ids(
+    categories: Iterable[CocoCategory], names: Mapping[str, int]
+) -> tuple[dict[int, int], dict[int, str]]:
+    """Give the label map id of each category whose name, or a synonym of it, is known, case ignored; and all others by name."""
+    folded = {name.casefold(): raw for name, raw in names.items()}
+    known: dict[int, int] = {}
+    others: dict[int, str] = {}
+    for category in categories:
+        raw = folded.get(" ".join(category.name.split()).casefold())
+        if raw is None:
+            others[category.id] = category.name
+        else:
+            known[category.id] = raw
+    return known, others
+
+
+def draw(
+    image: CocoImage, annotations: Sequence[CocoAnnotation], ids: Mapping[int, int], *, elsewhere: int
+) -> UInt8[np.ndarray, "height width"]:
+    """Draw objects into a label map that holds `elsewhere` where there is none, the larger first.
+
+    So the smaller of two that overlap stays whole, as a cup on a table. Pixels are those that COCO's own
+    tools give an outline.
+
+    Raises:
+        ValueError: an outline is empty, broken or of another size; the message names the annotation.
+    """
+    label_map = np.full((image.height, image.width), elsewhere, dtype=np.uint8)
+    drawn = [(_mask(image, annotation), ids[annotation.category_id]) for annotation in annotations]
+    for mask, raw in sorted(drawn, key=lambda one: -int(one[0].sum())):
+        label_map[mask] = raw
+    return label_map
+
+
+def _mask(image: CocoImage, annotation: CocoAnnotation) -> Bool[np.ndarray, "height width"]:
+    outline, where = annotation.segmentation, f"{image.file_name}: annotation {annotation.id}"
+    if isinstance(outline, CocoRle):
+        return _decoded(outline, image, where)
+    if not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
+        raise ValueError(f"{where} has no polygon of at least three points (x, y); draw it anew, or remove it")
+    corners = np.concatenate(outline)
+    # Memory for an outline grows with its length: one of another scale is told before it is drawn.
+    if not (np.isfinite(corners) & (np.abs(corners) <= 2 * max(image.width, image.height))).all():
+        raise ValueError(
+            f"{where} has corners far outside the picture of {image.width}x{image.height}; polygons are in its pixels"
+        )
+    parts = masks.frPyObjects(outline, image.height, image.width)
+    return _filled(run_lengths(masks.merge(parts)["counts"].decode()), image, where)
+
+
+def _decoded(rle: CocoRle, image: CocoImage, where: str) -> Bool[np.ndarray, "height width"]:
+    if rle.size != (image.height, image.width):
+        raise ValueError(
+            f"{where} has a mask of {rle.size[1]}x{rle.size[0]}, the picture is {image.width}x{image.height}; "
+            "export it anew"
+        )
+    return _filled(run_lengths(rle.counts) if isinstance(rle.counts, str) else rle.counts, image, where)
+
+
+def _filled(lengths: list[int], image: CocoImage, where: str) -> Bool[np.ndarray, "height width"]:
+    """Turn run lengths into a mask; not by pycocotools' decoder, which leaves what too few runs do not reach to chance."""
+    runs = np.array(lengths, dtype=np.int64)
+    if (runs < 0).any() or runs.sum() != image.height * image.width:
+        raise ValueError(
+            f"{where} has runs over {runs.sum()} pixels, the picture has {image.height * image.width}; export it anew"
+        )
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return inside.reshape(image.width, image.height).T
+
+
+def run_lengths(text: str) -> list[int]:
+    """Read COCO's text of run lengths: five bits a character, low ones first, each run less the one two before.
+
+    Raises:
+        ValueError: it has other characters, or ends within a number.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"run lengths {text[:40]!r} hold {character!r}, which COCO's format does not")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            negative = -1 << shift if bits & 16 else 0
+            runs.append((value | negative) + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError(f"run lengths {text[:40]!r} end within a number; export the mask anew")
+    return runs

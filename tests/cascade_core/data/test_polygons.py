@@ -1,0 +1,98 @@
+"""COCO annotations drawn into label maps: the pixels of COCO's own tools, and what broken ones are told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as masks
+
+from cascade_core.data.polygons import CocoAnnotation, CocoCategory, CocoImage, draw, raw_ids, read_coco, run_lengths
+
+IMAGE = CocoImage(id=1, file_name="a.jpg", width=6, height=4)
+
+
+def annotation(segmentation: Any, *, category: int = 1, number: int = 1) -> CocoAnnotation:
+    return CocoAnnotation.model_validate(
+        {"id": number, "image_id": 1, "category_id": category, "segmentation": segmentation}
+    )
+
+
+def rectangle(left: int, top: int, right: int, bottom: int) -> list[float]:
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def test_a_polygon_covers_the_pixels_between_its_corners() -> None:
+    drawn = draw(IMAGE, [annotation([rectangle(1, 1, 3, 4), rectangle(5, 0, 6, 1)])], {1: 7}, elsewhere=0)
+    assert drawn.tolist() == [[0, 0, 0, 0, 0, 7], [0, 7, 7, 0, 0, 0], [0, 7, 7, 0, 0, 0], [0, 7, 7, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_smaller_of_two_that_overlap_stays_whole(swapped: bool) -> None:
+    objects = [annotation([rectangle(0, 0, 6, 4)]), annotation([rectangle(2, 1, 4, 3)], category=2)]
+    drawn = draw(IMAGE, objects[::-1] if swapped else objects, {1: 3, 2: 4}, elsewhere=0)
+    assert (drawn == 4).sum() == 4 and (drawn == 3).sum() == 20
+
+
+@given(st.lists(st.booleans(), min_size=24, max_size=24))
+def test_run_lengths_give_the_mask_back(pixels: list[bool]) -> None:
+    mask = np.array(pixels).reshape(4, 6)
+    packed = masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+    text = packed["counts"].decode()
+    for counts in (text, run_lengths(text)):
+        drawn = draw(IMAGE, [annotation({"size": [4, 6], "counts": counts})], {1: 1}, elsewhere=0)
+        assert (drawn == mask).all()
+
+
+def test_long_runs_take_several_characters() -> None:
+    mask = np.zeros((300, 500), np.uint8)
+    mask[100:200, 33:400] = 1
+    packed = masks.encode(np.asfortranarray(mask))
+    image = CocoImage(id=1, file_name="a.jpg", width=500, height=300)
+    rle = {"size": [300, 500], "counts": packed["counts"].decode()}
+    assert (draw(image, [annotation(rle)], {1: 1}, elsewhere=0) == mask).all()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "told"),
+    [
+        ([], "annotation 1 has no polygon of at least three points"),
+        ([[1, 1, 2, 2]], "no polygon of at least three points"),
+        ([[1, 1, 2, 2, 3, 3, 4]], "no polygon of at least three points"),
+        ([[1, 1, 1e12, 2, 3, 3]], "has corners far outside the picture of 6x4"),
+        ([[1, 1, float("nan"), 2, 3, 3]], "has corners far outside"),
+        ({"size": [6, 4], "counts": [24]}, "has a mask of 4x6, the picture is 6x4"),
+        ({"size": [4, 6], "counts": [4, 3]}, "has runs over 7 pixels, the picture has 24"),
+        ({"size": [4, 6], "counts": [30, -6]}, "has runs over 24 pixels"),
+        ({"size": [4, 6], "counts": "P"}, "end within a number"),
+        ({"size": [4, 6], "counts": "~"}, "hold '~'"),
+        ({"size": [4, 6], "counts": ""}, "has runs over 0 pixels"),
+    ],
+)
+def test_a_broken_outline_is_told(segmentation: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        draw(IMAGE, [annotation(segmentation)], {1: 1}, elsewhere=0)
+
+
+def test_categories_are_found_by_name_or_synonym() -> None:
+    categories = [CocoCategory(id=i, name=name) for i, name in ((3, "Cat"), (9, "traffic  light"), (4, "cow"))]
+    assert raw_ids(categories, {"cat": 1, "kitten": 1, "traffic light": 2}) == ({3: 1, 9: 2}, {4: "cow"})
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read"),
+        ({"images": [], "categories": []}, "annotations: Field required"),
+        ({"images": [{"id": 1, "file_name": "a.jpg", "width": 0, "height": 4}]}, r"images\.0\.width"),
+    ],
+)
+def test_a_file_that_is_none_of_instances_is_named(tmp_path: Path, content: Any, told: str) -> None:
+    path = tmp_path / "instances.json"
+    if content is not None:
+        path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"instances.json .*{told}"):
+        read_coco(path)

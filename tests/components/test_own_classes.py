@@ -1,0 +1,191 @@
+"""From a folder of pictures and label maps of one's own to a trained and scored model, step by step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from cascade_core.background import Background
+from cascade_core.files import read_json, write_json
+from cascade_core.labelsets import protocol
+from cascade_core.mini.voc_layout import write_benchmark
+from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES
+from cascade_core.train.checkpoint import load_manifest
+from components import evaluate, prepare_custom, profile, self_train, splits, text_vectors, train
+from tests.components.conftest import SHORT
+from tests.tiny import write_tiny_clip
+
+pytestmark = [pytest.mark.usefixtures("untracked"), pytest.mark.xdist_group("own classes")]
+
+TINY = SHORT | {
+    "model.clip": None,
+    "model.image_size": 32,
+    "model.groups": [[0, 1]],
+    "model.decoder_heads": 2,
+    "model.num_prompts": 2,
+    "train.iterations": 2,
+    "train.checkpoint_every": 1,
+    "data.crop_size": 32,
+}
+
+
+@dataclass(frozen=True)
+class Own:
+    """A data set of one's own, prepared, and a training on it; the label file is gone."""
+
+    source: prepare_custom.Source
+    folders: dict[str, Path]
+    clip: Path
+    trained: Path
+    protocol: str
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, untracked: None) -> Own:
+    """Take the mini world's pictures under other ids and another name, hold some out, and train for two steps."""
+    root = tmp_path_factory.mktemp("own")
+    world = write_benchmark(root / "raw", sizes={"train": 6, "val": 1, "test": 1})
+    labels = root / "labels.yaml"
+    content = {"name": "own", "classes": list(CLASSES), "unseen": ["taxi", "lava"], "background": {"id": 0}}
+    labels.write_text(yaml.safe_dump(content))
+    clip = write_tiny_clip(root / "clip")
+    source = prepare_custom.Source(
+        images=world / "JPEGImages", maps=world / "SegmentationClass", held_out={"val": 0.25}
+    )
+    folders = {name: root / name for name in ("prepared", "splits", "text")}
+    prepare_custom.run(labels=labels, source=source, out=folders["prepared"])
+    splits.run(prepared=folders["prepared"], protocol=str(labels), out=folders["splits"])
+    text_vectors.run(protocol=str(labels), templates=CLASS_TEMPLATES, clip=root / "clip", out=folders["text"])
+    name = protocol(str(labels)).name
+    labels.unlink()
+    train.run(
+        **folders,
+        clip=root / "clip",
+        recipe="mini_cascade_clip",
+        overrides=TINY | {"model.clip": clip.config.model_dump()},
+        seed=0,
+        out=root / "trained",
+    )
+    return Own(source, folders, root / "clip", root / "trained", name)
+
+
+def test_a_recipe_trains_on_the_label_set_that_the_splits_hold(own: Own) -> None:
+    manifest = load_manifest(own.trained / "final")
+    assert manifest.config.recipe == "mini_cascade_clip"
+    assert manifest.config.data.protocol == own.protocol and manifest.config.data.own is not None
+    assert manifest.unseen == ("taxi", "lava") and manifest.classes == tuple(CLASSES)
+
+
+@pytest.fixture(scope="module")
+def scored(own: Own) -> Path:
+    """Give the folder of an evaluation under the own protocol."""
+    out = own.trained.with_name("scored")
+    evaluate.run(**own.folders, checkpoint=own.trained / "final", split="val", out=out)
+    return out
+
+
+def test_a_trained_model_is_scored_under_its_own_protocol(own: Own, scored: Path) -> None:
+    found = read_json(scored / "scores.json")
+    assert (found["protocol"], found["num_pictures"], found["background"]) == (own.protocol, 2, "dropped")
+
+
+def test_background_by_threshold_is_scored_and_shown(own: Own, tmp_path: Path) -> None:
+    everything = Background(policy="threshold", threshold=1)
+    found = evaluate.run(
+        **own.folders,
+        checkpoint=own.trained / "final",
+        split="val",
+        limit=1,
+        background=everything,
+        out=tmp_path / "scored",
+    )
+    assert (found.background, found.pAcc) == ("threshold 1", 0)
+    table = pd.read_csv(tmp_path / "scored" / "per_class.csv").set_index("class")
+    assert len(table) == 25 and table.loc["background", "group"] == "seen"
+    assert table.loc["background", "predicted"] == table["pixels"].sum() == 64 * 64
+
+
+def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, tmp_path: Path) -> None:
+    prompts = Background(policy="prompts", names=("grass zebra", "picture"))
+    arguments = {**own.folders, "checkpoint": own.trained / "final", "split": "val", "limit": 1}
+    with pytest.raises(ValueError, match='text-vectors step with --background-names "grass zebra, picture"'):
+        evaluate.run(**arguments, background=prompts, out=tmp_path / "scored")
+    labels = tmp_path / "labels.yaml"
+    own_file = load_manifest(own.trained / "final").config.data.own
+    assert own_file is not None
+    content = own_file.model_dump(mode="json") | {
+        "background": {"id": 0, "policy": "prompts", "names": list(prompts.names)}
+    }
+    labels.write_text(yaml.safe_dump(content))
+    text_vectors.run(protocol=str(labels), templates=CLASS_TEMPLATES, clip=own.clip, out=tmp_path / "text")
+    found = evaluate.run(
+        **arguments | {"text": tmp_path / "text"}, background=prompts, out=tmp_path / "scored"
+    )
+    assert found.background == "prompts grass zebra, picture"
+    other = Background(policy="prompts", names=("grass",))
+    with pytest.raises(ValueError, match=r"names \['grass zebra', 'picture'\] differ from those"):
+        evaluate.run(**arguments | {"text": tmp_path / "text"}, background=other, out=tmp_path / "scored")
+
+
+def test_a_target_in_another_order_is_read_by_its_own_ids(own: Own, scored: Path, tmp_path: Path) -> None:
+    classes = [{"name": name, "id": i + 1} for i, name in reversed(list(enumerate(CLASSES)))]
+    labels = tmp_path / "turned.yaml"
+    labels.write_text(yaml.safe_dump({"name": "turned", "classes": classes}))
+    folders = {name: tmp_path / name for name in ("prepared", "splits", "text")}
+    prepare_custom.run(labels=labels, source=own.source, out=folders["prepared"])
+    splits.run(prepared=folders["prepared"], protocol=str(labels), out=folders["splits"])
+    text_vectors.run(protocol=str(labels), templates=CLASS_TEMPLATES, clip=own.clip, out=folders["text"])
+    target = tmp_path / "target"
+    found = evaluate.run(
+        **folders, checkpoint=own.trained / "final", split="val", target=str(labels), out=target
+    )
+    assert found.protocol == f"{protocol(str(labels)).name} from {own.protocol}"
+    ious = [pd.read_csv(out / "per_class.csv").set_index("class")["iou"] for out in (scored, target)]
+    assert ious[0].notna().any()
+    pd.testing.assert_series_equal(ious[1].reindex(ious[0].index), ious[0])
+
+
+def test_it_is_self_trained_and_profiled_without_the_label_file(own: Own, tmp_path: Path) -> None:
+    self_train.run(
+        **own.folders,
+        trained=own.trained,
+        protocol="oracle",
+        overrides={"self_train.iterations": 1},
+        out=tmp_path / "self_trained",
+    )
+    assert load_manifest(tmp_path / "self_trained/final").config.data.protocol == own.protocol
+    profile.run(
+        checkpoint=own.trained / "final", text=own.folders["text"], out=tmp_path / "cost", batch_sizes=(1,)
+    )
+    assert read_json(tmp_path / "cost" / "profile.json")["method"] == "cascade_clip"
+
+
+def test_an_override_that_names_another_protocol_is_refused(own: Own, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"protocol is '{own.protocol}', the recipe trains 'mini-18-6'"):
+        train.run(
+            **own.folders,
+            clip=own.clip,
+            recipe="mini_cascade_clip",
+            overrides={"data.protocol": "mini-18-6"},
+            seed=0,
+            out=tmp_path / "trained",
+        )
+
+
+def test_background_has_no_name_to_train_with(own: Own, tmp_path: Path) -> None:
+    sixty = protocol("context60")
+    content = {"protocol": sixty.name, "classes": list(sixty.classes), "unseen": []}
+    write_json(tmp_path / "splits" / "split.json", content)
+    with pytest.raises(
+        ValueError, match="'context60' counts background as a class, which has no name to train"
+    ):
+        train.run(
+            **own.folders | {"splits": tmp_path / "splits"},
+            clip=own.clip,
+            recipe="cascade_context59",
+            overrides={},
+            seed=0,
+            out=tmp_path / "trained",
+        )
