@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cascade_core.config import ModelConfig
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.decoder import LinearDecoder
-from cascade_core.model.trunk import Trunk
+from cascade_core.model.trunk import Trunk, TrunkFeatures
 
 
 class Segmentor(nn.Module):
@@ -28,18 +28,29 @@ class Segmentor(nn.Module):
         Raises:
             ValueError: the text vectors' width is not the model's embedding width.
         """
+        self._check(class_vectors)
+        return self.decode(self.trunk(images), class_vectors)
+
+    def decode(
+        self, features: TrunkFeatures, class_vectors: Float[Tensor, "classes embed"]
+    ) -> Float[Tensor, "batch classes grid_height grid_width"]:
+        """Return mask logits on the patch grid of pictures that the trunk has seen.
+
+        A class's logits do not depend on the others', so classes may come in parts.
+        """
+        if isinstance(self.decoder, LinearDecoder):
+            patch_logits = self.decoder(features.patches, class_vectors)
+        else:
+            patch_logits = self.decoder(features, class_vectors)
+        return patch_logits.unflatten(-1, features.grid)
+
+    def _check(self, class_vectors: Tensor) -> None:
         embed_dim = self.config.clip.embed_dim
         if class_vectors.ndim != 2 or class_vectors.shape[1] != embed_dim:
             raise ValueError(
                 f"class vectors have shape {tuple(class_vectors.shape)}, expected [classes, {embed_dim}]: "
                 "were they made with this model's CLIP?"
             )
-        features = self.trunk(images)
-        if isinstance(self.decoder, LinearDecoder):
-            patch_logits = self.decoder(features.patches, class_vectors)
-        else:
-            patch_logits = self.decoder(features, class_vectors)
-        return patch_logits.unflatten(-1, features.grid)
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
@@ -50,12 +61,18 @@ class Segmentor(nn.Module):
         load-bearing for inputs of another size); a rectangular one, which the released code cannot take,
         to the input's size.
         """
-        logits = self.grid_logits(images, class_vectors)
+        height, width = images.shape[-2:]
+        return self.upsampled(self.grid_logits(images, class_vectors), (height, width))
+
+    def upsampled(
+        self, logits: Float[Tensor, "batch classes grid_height grid_width"], image_size: tuple[int, int]
+    ) -> Float[Tensor, "batch classes mask_height mask_width"]:
+        """Give the logits of the patch grid at the size that `forward` tells of."""
         if logits.dtype == torch.bfloat16:
             # Under mixed precision, masks, losses and scores stay in float32.
             logits = logits.float()
         square = logits.shape[-1] == logits.shape[-2]
-        size = (self.config.image_size,) * 2 if square else tuple(images.shape[-2:])
+        size = (self.config.image_size,) * 2 if square else image_size
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 

@@ -9,6 +9,7 @@ from pipelines.commands import (
     data,
     models,
     pipeline,
+    predict,
     registry,
     results,
     schedule,
@@ -80,7 +81,7 @@ TOP = Group(
         ),
         (
             "predict",
-            results.predict,
+            predict.predict,
             'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
         ),
         ("mini-results", results.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
