@@ -1,5 +1,6 @@
 """From photographs and any class names to label maps, with exactly the inference that evaluation uses."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
 from cascade_core.clip.text_tower import load_text_tower
-from cascade_core.clip.weights import WEIGHTS_FILE
 from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image
 from cascade_core.evaluate.bounded import best_classes
@@ -78,9 +78,7 @@ class Segmenter:
                 f"{text_folder}: text vectors of width {theirs} do not fit checkpoint {checkpoint} of width {ours}; "
                 "give the CLIP that it was trained with"
             )
-        identity = "-".join(
-            sha256(file)[:16] for file in (checkpoint / MODEL_FILE, text_folder / WEIGHTS_FILE)
-        )
+        identity = f"{sha256(checkpoint / MODEL_FILE)[:16]}-{_weights_hash(text)[:16]}"
         return cls(segmentor, manifest, text, tokenizer, device=chosen, identity=identity)
 
     def class_vectors(self, labels: Sequence[str]) -> Float[Tensor, "classes embed"]:
@@ -132,7 +130,7 @@ class Segmenter:
             raise ValueError(f"pictures of one size are needed, got {', '.join(shapes) or 'none'}")
         names, config = checked_labels(labels), self.manifest.config
         found = best_classes(
-            self._vocabulary(names),
+            self.vocabulary(names),
             pictures,
             views=views(scales, flip=flip),
             evaluate=self.evaluate,
@@ -144,14 +142,24 @@ class Segmenter:
             for classes, confidence in zip(found.classes, found.confidence, strict=True)
         ]
 
-    def _vocabulary(self, names: tuple[str, ...]) -> Vocabulary:
-        penalty = self.evaluate.seen_penalty if self.manifest.setting == "inductive" else 0.0
+    @property
+    def seen_penalty(self) -> float:
+        """What is taken off the seen classes' probabilities: inductive models' setting, else nothing."""
+        return self.evaluate.seen_penalty if self.manifest.setting == "inductive" else 0.0
+
+    def vocabulary(self, labels: Sequence[str]) -> Vocabulary:
+        """Give the model with the text vectors and penalties of class names.
+
+        Raises:
+            ValueError: as of `class_vectors`.
+        """
+        names = checked_labels(labels)
         return Vocabulary(
             self.segmentor,
             self.class_vectors(names),
             self.manifest.config.loss.kind,
             seen=self._seen(names),
-            seen_penalty=penalty,
+            seen_penalty=self.seen_penalty,
         )
 
     def _seen(self, names: tuple[str, ...]) -> list[int]:
@@ -159,6 +167,15 @@ class Segmenter:
         known = {name.casefold() for name in self.manifest.classes}
         known -= {name.casefold() for name in self.manifest.unseen}
         return [i for i, name in enumerate(names) if name.casefold() in known]
+
+
+def _weights_hash(module: torch.nn.Module) -> str:
+    """Hash weights rather than their file, which may hold others besides."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}\0{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def inference(base: EvalConfig, **changes: Any) -> EvalConfig:

@@ -7,12 +7,14 @@ found = segmenter.segment("photo.jpg", ["zebra", "grass"])
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from cascade_core import predict
-from cascade_core.model_folder import brings_text_tower
+from cascade_core.model_folder import brings_text_tower, locate
 from components.store import first_line, open_store
 
 REGISTRY = ("models:/", "runs:/")
@@ -33,10 +35,23 @@ class Segmenter(predict.Segmenter):
         Raises:
             ValueError: the store or the model in it cannot be reached, or as of `cascade_core.predict`.
         """
-        if not str(model).startswith(REGISTRY):
-            return super().load(model, clip, device=device)
-        with tempfile.TemporaryDirectory(prefix="cascade-model-") as scratch:
-            return super().load(fetched(str(model), Path(scratch)), clip, device=device)
+        with resolved(model, clip) as (checkpoint, text_tower):
+            return super().load(checkpoint, text_tower, device=device)
+
+
+@contextmanager
+def resolved(model: str | Path, clip: str | Path | None = None) -> Iterator[tuple[Path, Path]]:
+    """Give the checkpoint and the CLIP folder of a model, which are there as long as the block lasts.
+
+    Raises:
+        ValueError: as of `Segmenter.load`.
+    """
+    given = None if clip is None else Path(clip)
+    if not str(model).startswith(REGISTRY):
+        yield locate(Path(model), given)
+        return
+    with tempfile.TemporaryDirectory(prefix="cascade-model-") as scratch:
+        yield locate(fetched(str(model), Path(scratch)), given)
 
 
 def fetched(address: str, target: Path) -> Path:
