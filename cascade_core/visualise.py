@@ -95,8 +95,8 @@ def overlay(picture: Picture, labels: Labels, names: Sequence[str], *, alpha: fl
     """
     _check(picture, labels, names)
     picture, labels = _shrunk(picture, labels)
-    tinted = _enlarged(_tinted(picture, labels, len(names), alpha))
-    return _beside([tinted, _legend([labels], names, height=tinted.height)])
+    shown = _enlarged(tinted(picture, labels, len(names), alpha))
+    return _beside([shown, _legend([labels], names, height=shown.height)])
 
 
 def panel(
@@ -112,7 +112,7 @@ def panel(
     for labels in label_maps.values():
         _check(picture, labels, names)
     tiles = {"image": _enlarged(picture)} | {
-        title: _enlarged(_tinted(picture, labels, len(names), alpha)) for title, labels in label_maps.items()
+        title: _enlarged(tinted(picture, labels, len(names), alpha)) for title, labels in label_maps.items()
     }
     titled = [_titled(tile, title) for title, tile in tiles.items()]
     return _beside([*titled, _legend(list(label_maps.values()), names, height=titled[0].height)])
@@ -185,7 +185,8 @@ def _shrunk(
     return np.asarray(small), labels[np.ix_(rows, columns)]
 
 
-def _tinted(picture: Picture, labels: Labels, num_classes: int, alpha: float) -> Picture:
+def tinted(picture: Picture, labels: Labels, num_classes: int, alpha: float) -> Picture:
+    """Mix a picture with the colours of its labels, which count for the share `alpha`; ignored pixels stay."""
     plain = Image.fromarray(picture)
     mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes)), alpha)
     mixed.paste(plain, mask=Image.fromarray(labels == ignored_id(num_classes)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipelines.commands import (
     benchmark,
     cluster,
+    compare,
     data,
     export,
     models,
@@ -79,6 +80,11 @@ TOP = Group(
             "report",
             results.report,
             "cascade-clip report --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/report",
+        ),
+        (
+            "compare",
+            compare.compare,
+            "cascade-clip compare --checkpoint outputs/train/zegclip/final --checkpoint outputs/train/cascade_clip/final --out local_outputs/compare",
         ),
         (
             "predict",
