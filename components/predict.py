@@ -5,7 +5,7 @@ that a picture whose JSON is there is done, and it says what it was made with, s
 """
 
 import hashlib
-import logging
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,8 +21,6 @@ from cascade_core.predict import Segmentation, Segmenter, checked_labels
 from cascade_core.visualise import label_png, overlay
 from components.picture_files import PictureFile
 from components.progress import progress
-
-log = logging.getLogger(__name__)
 
 BATCH_PIXELS = 2**22
 """Pictures go together only as long as all have no more pixels than this."""
@@ -115,7 +113,7 @@ def _batches(pictures: Sequence[PictureFile], batch: int, result: Predicted) -> 
     for file in pictures:
         try:
             by_size.setdefault(_upright_size(file.path), []).append(file)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
             result.failed[file.path] = f"{file.path}: cannot be opened as a picture ({error})"
     for (width, height), files in by_size.items():
         together = max(1, min(batch, BATCH_PIXELS // (width * height)))

@@ -97,6 +97,17 @@ def test_bad_pictures_are_told_and_do_not_stop_the_others(segmenter: Segmenter, 
     assert sorted(path.name.split("_")[0] for path in (tmp_path / "out").iterdir()) == ["a"] * 3 + ["z"] * 3
 
 
+def test_a_picture_whose_exif_is_broken_is_told_like_any_other(segmenter: Segmenter, tmp_path: Path) -> None:
+    exif = rotated()
+    exif[0x010E] = "a description"
+    file = save(tmp_path / "a.jpg", exif=exif)
+    # A text where a tag of numbers stands: Pillow fails when it writes the turned picture's tags.
+    damaged = file.path.read_bytes().replace(b"\x01\x0e\x00\x02", b"\x01\x56\x00\x02", 1)
+    file.path.write_bytes(damaged)
+    result = predict.run(segmenter=segmenter, pictures=[file], labels=LABELS, out=tmp_path / "out")
+    assert "a.jpg: cannot be decoded as a picture" in result.failed[file.path]
+
+
 def test_json_tells_areas_and_confidence_of_the_label_map_beside_it(
     segmenter: Segmenter, tmp_path: Path
 ) -> None:
