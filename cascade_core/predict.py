@@ -1,55 +1,39 @@
-"""From a photograph and any class names to a label map, with exactly the inference that evaluation uses."""
+"""From photographs and any class names to label maps, with exactly the inference that evaluation uses."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from cascade_core.background import Background
 from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
 from cascade_core.clip.text_tower import load_text_tower
+from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image
-from cascade_core.data.transforms import normalise, resize_image, short_side_size
-from cascade_core.evaluate.inference import scorer
-from cascade_core.evaluate.prediction import label_maps
-from cascade_core.files import new_file, write_json
-from cascade_core.labelsets import BACKGROUND, IGNORE
+from cascade_core.evaluate.bounded import best_classes
+from cascade_core.evaluate.views import views
+from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.files import sha256
+from cascade_core.labelsets import BACKGROUND
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
-from cascade_core.visualise import label_png, overlay
+from cascade_core.model_folder import locate
+from cascade_core.segmentation import (
+    MAX_LABELS,
+    MAX_WIDE_LABELS,
+    Segmentation,
+    as_label_map,
+    checked_labels,
+)
+from cascade_core.train.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
+
+__all__ = ["MAX_LABELS", "Segmentation", "Segmenter", "checked_labels"]
 
 Picture = UInt8[np.ndarray, "height width 3"]
-
-MAX_LABELS = IGNORE
-"""Ids of an 8-bit label map, less the one that stands for pixels of no class."""
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """A label map, and the class name that each of its ids stands for."""
-
-    label_map: UInt8[np.ndarray, "height width"]
-    labels: tuple[str, ...]
-
-    def shares(self) -> dict[str, float]:
-        """Give the share of the pixels of every class found, largest first."""
-        counts = np.bincount(self.label_map.ravel(), minlength=len(self.labels))
-        order = np.argsort(-counts, kind="stable")
-        return {self.labels[i]: float(counts[i] / self.label_map.size) for i in order if counts[i]}
-
-
-@dataclass(frozen=True)
-class PredictedFiles:
-    """Where a prediction was written: the tinted picture, the label map, and the names of its ids."""
-
-    overlay: Path
-    label_map: Path
-    names: Path
 
 
 class Segmenter:
@@ -57,8 +41,9 @@ class Segmenter:
 
     A class vector is made from a name and the templates of the training recipe. Of inductive models, the
     classes that were seen in training pay the seen penalty where they are asked for; every other name
-    counts as unseen. Where `background` is not dropped (left out: as trained), pixels of no class get the
-    label "background", after those asked for.
+    counts as unseen. `evaluate` is the inference (sliding windows or whole, short side, windows at once):
+    the recipe's, until another is put there. Where its background is not dropped, pixels of no class get the
+    label "background", after those asked for. `identity` tells weights apart, by their hashes.
     """
 
     def __init__(
@@ -69,34 +54,40 @@ class Segmenter:
         tokenizer: Tokenizer,
         *,
         device: torch.device,
-        background: Background | None = None,
+        identity: str = "unknown",
     ) -> None:
         self.manifest = manifest
-        self.background = manifest.config.evaluate.background if background is None else background
+        self.identity = identity
         self.device = device
-        self._segmentor = segmentor.to(device).eval()
+        self.evaluate: EvalConfig = manifest.config.evaluate
+        self.segmentor = segmentor.to(device).eval()
         self._text = text.to(device).eval()
         self._tokenizer = tokenizer
         self._vectors: tuple[tuple[str, ...], Float[Tensor, "classes embed"]] | None = None
 
     @classmethod
     def load(
-        cls, checkpoint: Path, clip: Path, *, device: torch.device, background: Background | None = None
+        cls, model: str | Path, clip: str | Path | None = None, *, device: str | torch.device | None = None
     ) -> "Segmenter":
-        """Read a checkpoint folder, and the text tower of a CLIP folder (or of the text half of one).
+        """Read a model folder, or a checkpoint folder with its CLIP folder (or the text half of one).
+
+        The device is a GPU where there is one, unless it is named.
 
         Raises:
-            ValueError: a file is missing or does not fit; the message names it.
+            ValueError: a file is missing or does not fit; the message names it. Or there is no such device.
         """
+        checkpoint, text_folder = locate(Path(model), None if clip is None else Path(clip))
+        chosen = device_named(device)
         segmentor, manifest = load_segmentor(checkpoint)
-        text, tokenizer = load_text_tower(clip)
+        text, tokenizer = load_text_tower(text_folder)
         ours, theirs = manifest.config.model.clip.embed_dim, text.text_projection.shape[1]
         if ours != theirs:
             raise ValueError(
-                f"{clip}: text vectors of width {theirs} do not fit checkpoint {checkpoint} of width {ours}; "
+                f"{text_folder}: text vectors of width {theirs} do not fit checkpoint {checkpoint} of width {ours}; "
                 "give the CLIP that it was trained with"
             )
-        return cls(segmentor, manifest, text, tokenizer, device=device, background=background)
+        identity = f"{sha256(checkpoint / MODEL_FILE)[:16]}-{_weights_hash(text)[:16]}"
+        return cls(segmentor, manifest, text, tokenizer, device=chosen, identity=identity)
 
     def class_vectors(self, labels: Sequence[str]) -> Float[Tensor, "classes embed"]:
         """Give the text vectors of class names; those of the last call are kept.
@@ -110,33 +101,91 @@ class Segmenter:
             self._vectors = (names, vectors)
         return self._vectors[1]
 
-    def segment(self, image: np.ndarray | Image.Image, labels: Sequence[str]) -> Segmentation:
-        """Label every pixel of `image` with the best of `labels`, at the picture's own size.
+    def segment(
+        self,
+        image: str | Path | np.ndarray | Image.Image,
+        labels: Sequence[str],
+        *,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+    ) -> Segmentation:
+        """Label every pixel of a picture (or of its file) with the best of `labels`, at the picture's own size.
+
+        Scores are averaged over `scales` of the size that evaluation would use, and over the mirror image of
+        each with `flip`.
 
         Raises:
-            ValueError: the picture is not 8-bit RGB, a label is what stands for background, or as of
-                `class_vectors`.
+            ValueError: the picture cannot be read or is not 8-bit RGB, it is too large for the inference
+                chosen, or as of `class_vectors` and `views`.
+        """
+        return self.segment_equal([as_picture(image)], labels, scales=scales, flip=flip)[0]
+
+    def segment_equal(
+        self,
+        pictures: Sequence[Picture],
+        labels: Sequence[str],
+        *,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+    ) -> list[Segmentation]:
+        """Segment several pictures of one size, which go through the model together.
+
+        Raises:
+            ValueError: there is none, or their sizes differ, or as of `segment`.
+        """
+        if len({picture.shape for picture in pictures}) != 1:
+            shapes = sorted({f"{picture.shape[1]} x {picture.shape[0]}" for picture in pictures})
+            raise ValueError(f"pictures of one size are needed, got {', '.join(shapes) or 'none'}")
+        names, config = checked_labels(labels), self.manifest.config
+        told = names if self.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
+        found = best_classes(
+            self.vocabulary(names),
+            pictures,
+            views=views(scales, flip=flip),
+            evaluate=self.evaluate,
+            mean=config.data.mean,
+            std=config.data.std,
+        )
+        return [
+            Segmentation(as_label_map(classes, len(told)), told, confidence)
+            for classes, confidence in zip(found.classes, found.confidence, strict=True)
+        ]
+
+    @property
+    def seen_penalty(self) -> float:
+        """What is taken off the seen classes' probabilities: inductive models' setting, else nothing."""
+        return self.evaluate.seen_penalty if self.manifest.setting == "inductive" else 0.0
+
+    def vocabulary(self, labels: Sequence[str]) -> Vocabulary:
+        """Give the model with the text vectors and penalties of class names, those for background after them.
+
+        Raises:
+            ValueError: a label is what stands for background, or as of `class_vectors`.
         """
         names = checked_labels(labels)
         self._check_background(names)
-        picture = _as_rgb(image)
-        vectors = self.class_vectors((*names, *self.background.names))
-        best = self._label_map(picture, vectors, seen=self._seen(names))
-        told = names if self.background.policy == "dropped" else (*names, BACKGROUND)
-        return Segmentation(best.numpy().astype(np.uint8), told)
+        return Vocabulary(
+            self.segmentor,
+            self.class_vectors((*names, *self.evaluate.background.names)),
+            self.manifest.config.loss.kind,
+            seen=self._seen(names),
+            seen_penalty=self.seen_penalty,
+        )
 
     def _check_background(self, names: tuple[str, ...]) -> None:
-        policy = self.background.policy
-        if policy == "dropped":
+        background = self.evaluate.background
+        if background.policy == "dropped":
             return
-        given = {BACKGROUND, *(name.casefold() for name in self.background.names)}
+        given = {BACKGROUND, *(name.casefold() for name in background.names)}
         if both := [name for name in names if name.casefold() in given]:
             raise ValueError(
-                f"background policy {policy!r} gives label {both[0]!r}; leave it out of the labels, or predict with "
-                "background dropped"
+                f"background policy {background.policy!r} gives label {both[0]!r}; leave it out of the labels, or "
+                "predict with background dropped"
             )
-        if len(names) >= MAX_LABELS:
-            raise ValueError(f"{len(names)} labels and background do not fit; a label map takes {MAX_LABELS}")
+        if len(names) >= MAX_WIDE_LABELS:
+            raise ValueError(
+                f"{len(names)} labels and background do not fit; a label map takes {MAX_WIDE_LABELS} in all"
+            )
 
     def _seen(self, names: tuple[str, ...]) -> list[int]:
         """Give the positions of the names that were labelled in training."""
@@ -144,79 +193,56 @@ class Segmenter:
         known -= {name.casefold() for name in self.manifest.unseen}
         return [i for i, name in enumerate(names) if name.casefold() in known]
 
-    def _label_map(
-        self, picture: Picture, vectors: Float[Tensor, "classes embed"], *, seen: Sequence[int]
-    ) -> Int64[Tensor, "height width"]:
-        config = self.manifest.config
-        size = (picture.shape[0], picture.shape[1])
-        if config.evaluate.short_side is not None:
-            picture = resize_image(picture, short_side_size(size, config.evaluate.short_side))
-        predict = scorer(
-            self._segmentor,
-            vectors,
-            kind=config.loss.kind,
-            seen=seen,
-            seen_penalty=config.evaluate.seen_penalty if self.manifest.setting == "inductive" else 0.0,
+
+def _weights_hash(module: torch.nn.Module) -> str:
+    """Hash weights rather than their file, which may hold others besides."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}\0{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def inference(base: EvalConfig, **changes: Any) -> EvalConfig:
+    """Give an inference with some settings changed; those that are None stay.
+
+    Raises:
+        ValueError: a setting is unknown or has no such value.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    return EvalConfig.model_validate({**base.model_dump(), **given})
+
+
+def device_named(device: str | torch.device | None) -> torch.device:
+    """Give the device of a name such as `cpu` or `cuda`; None: a GPU where there is one.
+
+    Raises:
+        ValueError: the name is none, or there is no such device here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is not known; give cpu or cuda") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device {str(device)!r} was asked for, but torch finds no CUDA device here; give cpu"
         )
-        images = normalise(picture, config.data.mean, config.data.std)[None].to(self.device)
-        evaluate = config.evaluate.model_copy(update={"background": self.background})
-        maps = label_maps(predict, images, evaluate=evaluate, num_classes=len(vectors), size=size)
-        return maps[0].cpu()
+    return chosen
 
 
-def predict_files(segmenter: Segmenter, image: Path, labels: Sequence[str], out: Path) -> PredictedFiles:
-    """Segment the picture `image` and write three files into the folder `out`, named after it.
-
-    `*_overlay.png` is the tinted picture with a legend, `*_labels.png` the palette label map whose ids
-    follow the order of `labels`, `*_names.json` those names and their shares of the pixels.
+def as_picture(image: str | Path | np.ndarray | Image.Image) -> Picture:
+    """Give a picture, or the picture in a file, as upright 8-bit RGB.
 
     Raises:
-        ValueError: the picture cannot be read, or as of `Segmenter.segment`; nothing is written then.
+        ValueError: the file cannot be read as a picture, or the array is not height x width x 3 of uint8.
     """
-    picture = read_image(image)
-    segmentation = segmenter.segment(picture, labels)
-    names = segmentation.labels
-    files = PredictedFiles(
-        overlay=out / f"{image.stem}_overlay.png",
-        label_map=out / f"{image.stem}_labels.png",
-        names=out / f"{image.stem}_names.json",
-    )
-    with new_file(files.overlay) as path:
-        overlay(picture, segmentation.label_map.astype(np.int64), names).save(path, format="PNG")
-    with new_file(files.label_map) as path:
-        label_png(segmentation.label_map.astype(np.int64), len(names)).save(path, format="PNG")
-    content = {
-        "labels": list(names),
-        "shares": segmentation.shares(),
-        "background": str(segmenter.background),
-    }
-    write_json(files.names, content)
-    return files
-
-
-def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Give class names without surrounding blanks.
-
-    Raises:
-        ValueError: there are none or too many, one is empty, or one comes twice (case ignored).
-    """
-    if isinstance(labels, str):
-        # ValueError as for every other unusable input: callers tell it to their users.
-        raise ValueError(f"labels are a list of class names, not the text {labels!r}; split it at its commas")
-    names = tuple(" ".join(name.split()) for name in labels)
-    if not 0 < len(names) <= MAX_LABELS:
-        raise ValueError(f"{len(names)} labels given; a label map takes 1 to {MAX_LABELS} class names")
-    if "" in names:
-        raise ValueError(f"label {names.index('') + 1} of {list(labels)} is empty; give every class a name")
-    folded = [name.casefold() for name in names]
-    repeated = sorted({name for name in folded if folded.count(name) > 1})
-    if repeated:
-        raise ValueError(f"labels name {', '.join(repeated)} more than once; give every class once")
-    return names
-
-
-def _as_rgb(image: np.ndarray | Image.Image) -> Picture:
+    if isinstance(image, (str, Path)):
+        return read_image(Path(image))
     if isinstance(image, Image.Image):
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"image of mode {image.mode!r} has more than 8 bits; convert it to 8-bit RGB")
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(

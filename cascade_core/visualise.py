@@ -1,13 +1,15 @@
 """Pictures of label maps: coloured overlays with a legend, palette PNGs, and panels beside the truth."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from jaxtyping import Float, Integer, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from cascade_core.fonts import drawable
 from cascade_core.labelsets import IGNORE
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -15,26 +17,41 @@ Labels = Integer[np.ndarray, "label_height label_width"]
 
 SHOWN_SIDE = 256
 """Smaller pictures are enlarged by a whole factor to about this width, so that legends can be read."""
+LARGEST_SIDE = 4096
+"""Overlays of longer pictures are shrunk to it."""
 MARGIN = 8
 FONT_SIZE = 14
 LINE = 20
 IGNORED_COLOUR = (128, 128, 128)
 LEGEND_SHARE = 0.0005
 """Classes on a smaller share of the pixels get no line in the legend."""
+LEGEND_LINES, MOST_LINES = 12, 60
+"""A legend has room for so many lines beside however flat a picture, and names no more classes than these."""
+NUM_COLOURS = 1024
+"""Distinct colours; classes beyond take them again from the first."""
+WIDE_IGNORE = 2**16 - 1
+"""`IGNORE` of label maps with more classes than 8 bits hold."""
 
 
 def palette(num_classes: int) -> UInt8[np.ndarray, "{num_classes} 3"]:
     """Give colours as far from one another as can be, the same for a class whatever their number.
 
     Each colour is the one farthest from all before it, and from black, white and the grey of ignored
-    pixels, by weighted RGB distance, in which the eye's red, green and blue count 2 : 4 : 3.
+    pixels, by weighted RGB distance, in which the eye's red, green and blue count 2 : 4 : 3. After 1,024
+    colours they come again.
     """
+    distinct = _distinct_colours()
+    return distinct[np.arange(num_classes) % len(distinct)]
+
+
+@lru_cache(maxsize=1)
+def _distinct_colours() -> UInt8[np.ndarray, "colours 3"]:
     levels = np.linspace(0, 255, 11)
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     taken = np.array([(0, 0, 0), (255, 255, 255), IGNORED_COLOUR])
     distances = np.min([_distance(candidates, colour) for colour in taken], axis=0)
-    colours = np.zeros((num_classes, 3), dtype=np.uint8)
-    for i in range(num_classes):
+    colours = np.zeros((NUM_COLOURS, 3), dtype=np.uint8)
+    for i in range(NUM_COLOURS):
         farthest = candidates[distances.argmax()]
         distances = np.minimum(distances, _distance(candidates, farthest))
         colours[i] = farthest.round()
@@ -49,33 +66,37 @@ def coloured(
     labels: Integer[np.ndarray, "height width"], num_classes: int
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Paint each class with its colour and every other id grey."""
-    return _colour_table(num_classes)[np.asarray(labels, dtype=np.uint8)]
+    return _colour_table(num_classes)[labels]
 
 
 def label_png(labels: Labels, num_classes: int) -> Image.Image:
     """Give the label map as a palette picture: ids 0..C-1 and `IGNORE` as they are, in their colours.
 
+    More than 255 classes make it a 16-bit grey picture, in which ignored pixels are 65535.
+
     Raises:
-        ValueError: an id is neither a class nor `IGNORE`, or there are more classes than ids.
+        ValueError: an id is neither a class nor the ignored one, or there are more classes than ids.
     """
-    colours = _colour_table(num_classes)
     _check_ids(labels, num_classes)
+    if num_classes > IGNORE:
+        return Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
     image = Image.fromarray(np.asarray(labels, dtype=np.uint8))
-    image.putpalette(colours.flatten().tolist())
+    image.putpalette(_colour_table(num_classes).flatten().tolist())
     return image
 
 
 def overlay(picture: Picture, labels: Labels, names: Sequence[str], *, alpha: float = 0.55) -> Image.Image:
     """Give the picture tinted by its labels, with a legend of the classes on it, largest first, at the right.
 
-    Ignored pixels are not tinted.
+    Ignored pixels are not tinted, and pictures of more than 4,096 pixels a side are shrunk.
 
     Raises:
         ValueError: sizes differ, or an id is neither a class nor `IGNORE`.
     """
     _check(picture, labels, names)
-    tinted = _enlarged(_tinted(picture, labels, len(names), alpha))
-    return _beside([tinted, _legend([labels], names, height=tinted.height)])
+    picture, labels = _shrunk(picture, labels)
+    shown = _enlarged(tinted(picture, labels, len(names), alpha))
+    return _beside([shown, _legend([labels], names, height=shown.height)])
 
 
 def panel(
@@ -91,7 +112,7 @@ def panel(
     for labels in label_maps.values():
         _check(picture, labels, names)
     tiles = {"image": _enlarged(picture)} | {
-        title: _enlarged(_tinted(picture, labels, len(names), alpha)) for title, labels in label_maps.items()
+        title: _enlarged(tinted(picture, labels, len(names), alpha)) for title, labels in label_maps.items()
     }
     titled = [_titled(tile, title) for title, tile in tiles.items()]
     return _beside([*titled, _legend(list(label_maps.values()), names, height=titled[0].height)])
@@ -125,27 +146,51 @@ def _check(picture: Picture, labels: Labels, names: Sequence[str]) -> None:
     _check_ids(labels, len(names))
 
 
+def ignored_id(num_classes: int) -> int:
+    """Give the id of pixels that belong to no class: 255, or 65535 where 255 is a class.
+
+    Raises:
+        ValueError: there are more classes than a label map holds.
+    """
+    if num_classes > WIDE_IGNORE:
+        raise ValueError(f"{num_classes} classes do not fit in 16-bit label maps; at most {WIDE_IGNORE} do")
+    return IGNORE if num_classes <= IGNORE else WIDE_IGNORE
+
+
 def _check_ids(labels: Labels, num_classes: int) -> None:
-    ids = np.unique(labels)
-    stray = ids[((ids < 0) | (ids >= num_classes)) & (ids != IGNORE)]
+    ids, ignored = np.unique(labels), ignored_id(num_classes)
+    stray = ids[((ids < 0) | (ids >= num_classes)) & (ids != ignored)]
     if stray.size:
         raise ValueError(
-            f"label ids {stray.tolist()} are neither 0..{num_classes - 1} nor {IGNORE} (ignored)"
+            f"label ids {stray.tolist()} are neither 0..{num_classes - 1} nor {ignored} (ignored)"
         )
 
 
-def _colour_table(num_classes: int) -> UInt8[np.ndarray, "256 3"]:
-    """Give a colour for each of the 256 ids, grey where no class is."""
-    if num_classes > IGNORE:
-        raise ValueError(f"{num_classes} classes do not fit in 8-bit label maps; at most {IGNORE} do")
-    table = np.tile(np.array(IGNORED_COLOUR, dtype=np.uint8), (IGNORE + 1, 1))
+def _colour_table(num_classes: int) -> UInt8[np.ndarray, "ids 3"]:
+    """Give a colour for each of the 256 (or 65,536) ids, grey where no class is."""
+    table = np.tile(np.array(IGNORED_COLOUR, dtype=np.uint8), (ignored_id(num_classes) + 1, 1))
     table[:num_classes] = palette(num_classes)
     return table
 
 
-def _tinted(picture: Picture, labels: Labels, num_classes: int, alpha: float) -> Picture:
-    mixed = picture * (1 - alpha) + coloured(labels, num_classes) * alpha
-    return np.where((labels == IGNORE)[..., None], picture, mixed.round()).astype(np.uint8)
+def _shrunk(
+    picture: Picture, labels: Labels
+) -> tuple[UInt8[np.ndarray, "rows columns 3"], Integer[np.ndarray, "rows columns"]]:
+    factor = LARGEST_SIDE / max(labels.shape)
+    if factor >= 1:
+        return picture, labels
+    height, width = (max(1, round(side * factor)) for side in labels.shape)
+    rows, columns = (np.arange(n) * side // n for n, side in zip((height, width), labels.shape, strict=True))
+    small = Image.fromarray(picture).resize((width, height), Image.Resampling.BOX)
+    return np.asarray(small), labels[np.ix_(rows, columns)]
+
+
+def tinted(picture: Picture, labels: Labels, num_classes: int, alpha: float) -> Picture:
+    """Mix a picture with the colours of its labels, which count for the share `alpha`; ignored pixels stay."""
+    plain = Image.fromarray(picture)
+    mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes)), alpha)
+    mixed.paste(plain, mask=Image.fromarray(labels == ignored_id(num_classes)))
+    return np.asarray(mixed)
 
 
 def _enlarged(picture: Picture) -> Image.Image:
@@ -156,30 +201,43 @@ def _enlarged(picture: Picture) -> Image.Image:
 
 def _legend(label_maps: Sequence[Labels], names: Sequence[str], *, height: int) -> Image.Image:
     """Draw a swatch and name for each class present, in as many columns as the height asks for."""
-    ids = np.concatenate([labels.ravel() for labels in label_maps])
-    counts = np.bincount(ids, minlength=IGNORE + 1)[: len(names)]
-    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > LEGEND_SHARE * ids.size]
-    font = ImageFont.load_default(FONT_SIZE)
-    lines = max(1, (height - MARGIN) // LINE)
-    widths = [LINE + MARGIN + int(font.getlength(names[i])) for i in present]
-    column_width = max(widths, default=0) + MARGIN
-    columns = -(-len(present) // lines)
-    legend = Image.new("RGB", (MARGIN + columns * column_width, height), "white")
-    draw = ImageDraw.Draw(legend)
+    present, others = _present(label_maps, len(names))
     colours = palette(len(names))
-    for place, i in enumerate(present):
+    entries = [(*drawable(names[i], FONT_SIZE), tuple(int(level) for level in colours[i])) for i in present]
+    if others:
+        entries.append((*drawable(f"and {others} more", FONT_SIZE), (255, 255, 255)))
+    lines = max((height - MARGIN) // LINE, min(LEGEND_LINES, len(entries)), 1)
+    column_width = max(
+        (LINE + 2 * MARGIN + int(font.getlength(text)) for text, font, _ in entries), default=0
+    )
+    size = (MARGIN + -(-len(entries) // lines) * column_width, max(height, MARGIN + lines * LINE))
+    legend = Image.new("RGB", size if len(entries) else (MARGIN, height), "white")
+    draw = ImageDraw.Draw(legend)
+    for place, (text, font, colour) in enumerate(entries):
         left, top = MARGIN + place // lines * column_width, MARGIN // 2 + place % lines * LINE
-        fill = (int(colours[i, 0]), int(colours[i, 1]), int(colours[i, 2]))
-        draw.rectangle((left, top + 3, left + LINE - 6, top + LINE - 3), fill=fill, outline="black")
-        draw.text((left + LINE, top + LINE // 2), names[i], fill="black", font=font, anchor="lm")
+        outline = None if colour == (255, 255, 255) else "black"
+        draw.rectangle((left, top + 3, left + LINE - 6, top + LINE - 3), fill=colour, outline=outline)
+        draw.text((left + LINE, top + LINE // 2), text, fill="black", font=font, anchor="lm")
     return legend
+
+
+def _present(label_maps: Sequence[Labels], num_classes: int) -> tuple[list[int], int]:
+    """Give the classes that a legend names, largest first, and how many more there are."""
+    counts = sum(
+        np.bincount(labels.ravel(), minlength=num_classes)[:num_classes].astype(np.int64)
+        for labels in label_maps
+    )
+    assert isinstance(counts, np.ndarray)
+    least = LEGEND_SHARE * sum(labels.size for labels in label_maps)
+    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > least]
+    return present[:MOST_LINES], len(present[MOST_LINES:])
 
 
 def _titled(tile: Image.Image, title: str) -> Image.Image:
     sheet = Image.new("RGB", (tile.width, tile.height + LINE), "white")
     sheet.paste(tile, (0, LINE))
-    font = ImageFont.load_default(FONT_SIZE)
-    ImageDraw.Draw(sheet).text((tile.width // 2, LINE // 2), title, fill="black", font=font, anchor="mm")
+    text, font = drawable(title, FONT_SIZE)
+    ImageDraw.Draw(sheet).text((tile.width // 2, LINE // 2), text, fill="black", font=font, anchor="mm")
     return sheet
 
 

@@ -10,7 +10,18 @@ from typer.core import TyperCommand, TyperGroup
 from pipelines.commands.table import GROUPS
 
 USAGE_ERROR = 2
-CHATTY = ("PIL", "alembic", "asyncio", "botocore", "fsspec", "git", "matplotlib", "urllib3")
+CHATTY = (
+    "PIL",
+    "alembic",
+    "asyncio",
+    "botocore",
+    "fsspec",
+    "git",
+    "matplotlib",
+    "onnx_ir",
+    "onnxscript",
+    "urllib3",
+)
 
 
 class CascadeGroup(TyperGroup):

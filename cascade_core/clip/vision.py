@@ -26,7 +26,8 @@ def resize_position_grid(
         raise ValueError(
             f"a position table of {positions.shape[0]} slots is not 1 + a square; is it from a ViT?"
         )
-    if (height, width) == (side, side):
+    # An exported graph takes any size, so it resizes always; to the same size that changes nothing.
+    if not torch.compiler.is_exporting() and (height, width) == (side, side):
         return positions
     grid = positions[1:].T.reshape(1, -1, side, side)
     grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
@@ -65,7 +66,7 @@ class VisionTransformer(nn.Module):
         positions = resize_position_grid(self.positional_embedding, *grid).to(patches.dtype)
         cls = (class_embedding_count * self.class_embedding + self.positional_embedding[0]).to(patches.dtype)
         tokens = torch.cat(
-            [cls.expand(len(images), 1, -1), patches.flatten(2).transpose(1, 2) + positions[1:]], dim=1
+            [cls.expand(images.shape[0], 1, -1), patches.flatten(2).transpose(1, 2) + positions[1:]], dim=1
         )
         return self.ln_pre(tokens), grid
 

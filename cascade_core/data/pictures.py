@@ -1,5 +1,6 @@
 """Decoding of photographs and label maps, with one clear error for each way a file can be unusable."""
 
+import struct
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image, ImageOps
 
 from cascade_core.labelsets import INVALID, LabelSet
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for truncated, foreign or hostile files."""
 
 

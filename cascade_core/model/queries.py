@@ -24,7 +24,7 @@ class ClassQuery(nn.Module):
     def forward(
         self, global_embedding: Float[Tensor, "batch embed"], class_vectors: Float[Tensor, "classes embed"]
     ) -> Float[Tensor, "batch classes embed"]:
-        batch = len(global_embedding)
+        batch = global_embedding.shape[0]
         if self.kind == "text":
             return self.proj(class_vectors).expand(batch, -1, -1)
         related = global_embedding[:, None] * class_vectors

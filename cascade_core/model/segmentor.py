@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cascade_core.config import ModelConfig
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.decoder import LinearDecoder
-from cascade_core.model.trunk import Trunk
+from cascade_core.model.trunk import Trunk, TrunkFeatures
 
 
 class Segmentor(nn.Module):
@@ -28,13 +28,16 @@ class Segmentor(nn.Module):
         Raises:
             ValueError: the text vectors' width is not the model's embedding width.
         """
-        embed_dim = self.config.clip.embed_dim
-        if class_vectors.ndim != 2 or class_vectors.shape[1] != embed_dim:
-            raise ValueError(
-                f"class vectors have shape {tuple(class_vectors.shape)}, expected [classes, {embed_dim}]: "
-                "were they made with this model's CLIP?"
-            )
-        features = self.trunk(images)
+        self._check(class_vectors)
+        return self.decode(self.trunk(images), class_vectors)
+
+    def decode(
+        self, features: TrunkFeatures, class_vectors: Float[Tensor, "classes embed"]
+    ) -> Float[Tensor, "batch classes grid_height grid_width"]:
+        """Return mask logits on the patch grid of pictures that the trunk has seen.
+
+        A class's logits do not depend on the others', so classes may come in parts.
+        """
         if isinstance(self.decoder, LinearDecoder):
             patch_logits = self.decoder(features.patches, class_vectors)
         else:
@@ -44,28 +47,43 @@ class Segmentor(nn.Module):
             patch_logits = patch_logits.float()
         return patch_logits.unflatten(-1, features.grid)
 
+    def _check(self, class_vectors: Tensor) -> None:
+        embed_dim = self.config.clip.embed_dim
+        if class_vectors.ndim != 2 or class_vectors.shape[1] != embed_dim:
+            raise ValueError(
+                f"class vectors have shape {tuple(class_vectors.shape)}, expected [classes, {embed_dim}]: "
+                "were they made with this model's CLIP?"
+            )
+
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
     ) -> Float[Tensor, "batch classes mask_height mask_width"]:
         """Return mask logits, upsampled bilinearly to `mask_size`."""
-        logits = self.grid_logits(images, class_vectors)
-        size = self.mask_size(logits, images)
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        height, width = images.shape[-2:]
+        return self.upsampled(self.grid_logits(images, class_vectors), (height, width))
+
+    def upsampled(
+        self,
+        grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
+        image_size: tuple[int, int],
+    ) -> Float[Tensor, "batch classes mask_height mask_width"]:
+        """Return logits of the patch grid at `mask_size`."""
+        size = self.mask_size(grid_logits, image_size)
+        return F.interpolate(grid_logits, size=size, mode="bilinear", align_corners=False)
 
     def mask_size(
         self,
         grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
-        images: Float[Tensor, "batch 3 height width"],
+        image_size: tuple[int, int],
     ) -> tuple[int, int]:
-        """Return the height and width that masks are upsampled to.
+        """Return the height and width that masks of pictures of `image_size` are upsampled to.
 
         A square grid goes to the *configured* picture size, whatever the input's (published, and
         load-bearing for inputs of another size); a rectangular one, which the released code cannot take,
         to the input's size.
         """
-        if grid_logits.shape[-1] == grid_logits.shape[-2]:
-            return self.config.image_size, self.config.image_size
-        return images.shape[-2], images.shape[-1]
+        square = grid_logits.shape[-1] == grid_logits.shape[-2]
+        return (self.config.image_size, self.config.image_size) if square else image_size
 
 
 def trainable_parameter_count(model: nn.Module) -> int:

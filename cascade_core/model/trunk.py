@@ -46,7 +46,7 @@ class Trunk(nn.Module):
         self.double_class_embedding = double_class_embedding
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkFeatures:
-        visual, batch = self.visual, len(images)
+        visual, batch = self.visual, images.shape[0]
         tokens, grid = visual.embed(images, class_embedding_count=2 if self.double_class_embedding else 1)
         num_patches = grid[0] * grid[1]
         cls, patches = tokens[:, :1], tokens[:, 1:]

@@ -131,6 +131,7 @@ def _forward(
     mixed = config.train.precision == "bf16"
     with torch.autocast(batch.images.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
         grid_logits = model(batch.images, vectors)
-    mask_size = segmentor.mask_size(grid_logits, batch.images)
+    height, width = batch.images.shape[-2:]
+    mask_size = segmentor.mask_size(grid_logits, (height, width))
     labels = supervision.view(batch, grid_logits, mask_size=mask_size)
     return segmentation_loss(grid_logits, labels, config.loss, mask_size=mask_size)

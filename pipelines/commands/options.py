@@ -29,3 +29,15 @@ Background = Annotated[
     ),
 ]
 Checkpoint = Annotated[Path, typer.Option(help="Checkpoint folder, such as outputs/train/zegclip/final.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "--checkpoint",
+        help="Model folder, checkpoint folder, or an address such as models:/mini-18-6-cascade_clip@champion.",
+    ),
+]
+Clip = Annotated[
+    Path | None, typer.Option(help="CLIP folder of a bare checkpoint; data/mini/clip if left out.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one if left out.")]

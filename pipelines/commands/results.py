@@ -1,4 +1,4 @@
-"""Commands that use what was trained: registry, report, prediction, and the table over seeds.
+"""Commands that use what was trained: registry, report, and the table over seeds.
 
 Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
 """
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Background, Checkpoint, Out
+from pipelines.commands.options import Checkpoint, Out
 from pipelines.commands.registry import MaxSeenDrop, MinHiouGain, margins
 
 Evaluations = Annotated[
@@ -64,35 +64,6 @@ def report(
     from components import report
 
     report.run(evaluations=evaluation, profiles=profile, trainings=training or (), out=out)
-
-
-def predict(
-    image: Annotated[Path, typer.Argument(help="Picture to segment.")],
-    labels: Annotated[
-        str, typer.Option(help="Class names, any at all that the CLIP's words allow, by commas.")
-    ],
-    checkpoint: Checkpoint = Path("outputs/self_train/cascade_clip/final"),
-    clip: Clip = Path("data/mini/clip"),
-    out: Annotated[Path, typer.Option(help="Folder for the three files.")] = Path(
-        "local_outputs/predictions"
-    ),
-    background: Background = None,
-) -> None:
-    """Segment a picture into any classes.
-
-    Writes a tinted overlay with a legend, the label map, and the names of its ids.
-    """
-    import torch
-
-    from cascade_core.background import parse_background
-    from cascade_core.predict import Segmenter, predict_files
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    policy = None if background is None else parse_background(background)
-    segmenter = Segmenter.load(checkpoint, clip, device=device, background=policy)
-    files = predict_files(segmenter, image, [label.strip() for label in labels.split(",")], out)
-    for path in (files.overlay, files.label_map, files.names):
-        print(path)
 
 
 def mini_results(

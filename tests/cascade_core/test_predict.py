@@ -15,9 +15,9 @@ from cascade_core.config import RunConfig
 from cascade_core.data.transforms import eval_transform
 from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.prediction import label_maps
-from cascade_core.files import read_json
 from cascade_core.labelsets import protocol
-from cascade_core.predict import Segmenter, checked_labels, predict_files
+from cascade_core.model_folder import write_model_folder
+from cascade_core.predict import Segmenter, checked_labels, device_named, inference
 from cascade_core.train.checkpoint import load_segmentor
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -94,7 +94,8 @@ def test_pixels_of_no_label_become_background_by_its_policy(
     clip: Path, tmp_path: Path, background: Background, found: set[str]
 ) -> None:
     write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config(seen_penalty=0.0))
-    segmenter = Segmenter.load(tmp_path, clip, device=CPU, background=background)
+    segmenter = Segmenter.load(tmp_path, clip, device=CPU)
+    segmenter.evaluate = inference(segmenter.evaluate, background=background)
     segmentation = segmenter.segment(_picture(), ["zebra", "tiger"])
     assert segmentation.labels == ("zebra", "tiger", "background")
     assert set(segmentation.shares()) <= found
@@ -106,8 +107,9 @@ def test_pixels_of_no_label_become_background_by_its_policy(
 
 def test_a_label_named_background_is_refused_where_a_policy_gives_it(clip: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config())
+    segmenter = Segmenter.load(tmp_path, clip, device=CPU)
     policy = Background(policy="threshold", threshold=0.5)
-    segmenter = Segmenter.load(tmp_path, clip, device=CPU, background=policy)
+    segmenter.evaluate = inference(segmenter.evaluate, background=policy)
     with pytest.raises(ValueError, match="policy 'threshold' gives label 'Background'"):
         segmenter.segment(_picture(), ["zebra", "Background"])
 
@@ -135,10 +137,10 @@ def test_unknown_words_are_named_with_the_known_ones(segmenter: Segmenter) -> No
     ("labels", "told"),
     [
         ([], "0 labels given"),
-        (["zebra", "  "], "label 2 of .* is empty"),
+        (["zebra", "  "], "label 2 of 2 is empty"),
         (["zebra", "tiger", " Zebra"], "zebra more than once"),
         ("zebra, tiger", "split it at its commas"),
-        ([f"thing {i}" for i in range(256)], "1 to 255"),
+        ([f"thing {i}" for i in range(2**16)], "1 to 65535"),
     ],
 )
 def test_unusable_labels_are_refused(labels: list[str], told: str) -> None:
@@ -151,24 +153,58 @@ def test_pictures_that_are_not_8_bit_rgb_are_refused(segmenter: Segmenter) -> No
         segmenter.segment(_picture()[..., 0], ["zebra"])
 
 
-def test_prediction_writes_overlay_label_map_and_names(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_a_picture_may_be_named_by_its_file(segmenter: Segmenter, tmp_path: Path) -> None:
     Image.fromarray(_picture()).save(tmp_path / "photo.png")
-    files = predict_files(segmenter, tmp_path / "photo.png", ["zebra", "tiger", "sand"], tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "photo_labels.png",
-        "photo_names.json",
-        "photo_overlay.png",
-    ]
-    expected = segmenter.segment(_picture(), ["zebra", "tiger", "sand"]).label_map
-    assert np.array_equal(np.array(Image.open(files.label_map)), expected)
-    assert read_json(files.names)["labels"] == ["zebra", "tiger", "sand"]
+    names = ["zebra", "tiger"]
+    from_file = segmenter.segment(tmp_path / "photo.png", names)
+    assert np.array_equal(from_file.label_map, segmenter.segment(_picture(), names).label_map)
 
 
-def test_a_failed_prediction_writes_nothing(segmenter: Segmenter, tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8no picture")
-    with pytest.raises(ValueError, match=r"broken\.jpg"):
-        predict_files(segmenter, tmp_path / "broken.jpg", ["zebra"], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_pictures_of_one_size_go_together_and_others_do_not(segmenter: Segmenter) -> None:
+    pictures = [_picture(), _picture()[::-1].copy()]
+    together = segmenter.segment_equal(pictures, ["zebra", "tiger", "sand"])
+    for picture, found in zip(pictures, together, strict=True):
+        alone = segmenter.segment(picture, ["zebra", "tiger", "sand"])
+        assert np.array_equal(found.label_map, alone.label_map)
+        assert np.allclose(found.confidence, alone.confidence, atol=1e-6)
+    with pytest.raises(ValueError, match="of one size are needed, got 40 x 56, 56 x 40"):
+        segmenter.segment_equal([_picture(), _picture(56, 40)], ["zebra"])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 3)])
+def test_the_smallest_pictures_are_labelled_too(size: tuple[int, int], segmenter: Segmenter) -> None:
+    assert segmenter.segment(_picture(*size), ["zebra", "tiger"]).label_map.shape == size
+
+
+def test_a_picture_too_large_to_be_seen_whole_is_refused_with_the_way_out(segmenter: Segmenter) -> None:
+    with pytest.raises(ValueError, match="use sliding windows, or a shorter short side"):
+        segmenter.segment(np.zeros((8, 300_000, 3), dtype=np.uint8), ["zebra"])
+
+
+def test_settings_of_the_inference_are_checked(segmenter: Segmenter) -> None:
+    assert inference(segmenter.evaluate, mode="slide", short_side=None).mode == "slide"
+    with pytest.raises(ValueError, match="mode"):
+        inference(segmenter.evaluate, mode="windows")
+    with pytest.raises(ValueError, match="'tpux' is not known; give cpu or cuda"):
+        device_named("tpux")
+
+
+def test_a_checkpoint_without_its_clip_says_where_to_put_both(clip: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
+    with pytest.raises(ValueError, match="no text tower beside it.*--format folder"):
+        Segmenter.load(tmp_path / "final")
+    with pytest.raises(ValueError, match="is no folder"):
+        Segmenter.load(tmp_path / "elsewhere")
+
+
+def test_a_model_folder_needs_nothing_else(segmenter: Segmenter, clip: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
+    write_model_folder(tmp_path / "final", clip, tmp_path / "model")
+    loaded = Segmenter.load(tmp_path / "model", device="cpu")
+    names = ["zebra", "tiger", "sand"]
+    assert np.array_equal(
+        loaded.segment(_picture(), names).label_map, segmenter.segment(_picture(), names).label_map
+    )
 
 
 def test_the_text_half_of_a_clip_gives_the_same_vectors(clip: Path, tmp_path: Path) -> None:

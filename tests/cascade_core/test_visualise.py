@@ -13,6 +13,9 @@ from cascade_core.visualise import (
     IGNORED_COLOUR,
     LINE,
     MARGIN,
+    MOST_LINES,
+    NUM_COLOURS,
+    _present,
     coloured,
     label_png,
     overlay,
@@ -126,5 +129,35 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         overlay(picture, labels, NAMES[:2])
     with pytest.raises(ValueError, match=r"label ids \[2\] are neither 0..1 nor 255"):
         label_png(labels, 2)
-    with pytest.raises(ValueError, match="256 classes do not fit in 8-bit label maps"):
-        label_png(labels, 256)
+    with pytest.raises(ValueError, match="65536 classes do not fit in 16-bit label maps"):
+        label_png(labels, 2**16)
+
+
+def test_more_than_255_classes_make_a_16_bit_png_in_which_255_is_a_class() -> None:
+    labels = np.array([[255, 4000], [0, 65535]], dtype=np.uint16)
+    content = BytesIO()
+    label_png(labels, 4001).save(content, "PNG")
+    with Image.open(content) as stored:
+        assert np.array_equal(np.asarray(stored), labels)
+    shown = coloured(labels, 4001)
+    assert np.array_equal(shown[0, 0], palette(256)[255])
+    assert shown[1, 1].tolist() == list(IGNORED_COLOUR)
+
+
+def test_colours_come_again_after_1024() -> None:
+    assert np.array_equal(palette(3000)[NUM_COLOURS : NUM_COLOURS + 5], palette(5))
+    assert len(np.unique(palette(NUM_COLOURS), axis=0)) == NUM_COLOURS
+
+
+def test_a_long_picture_is_shrunk_and_a_flat_one_has_a_readable_legend() -> None:
+    labels = (np.arange(20_000) // 2_000)[None].repeat(10, axis=0)
+    shown = overlay(np.zeros((10, 20_000, 3), dtype=np.uint8), labels, [f"class {i}" for i in range(10)])
+    assert 4096 < shown.width < 4500
+    assert shown.height >= 10 * LINE
+
+
+def test_a_legend_names_the_largest_classes_and_counts_the_rest() -> None:
+    labels = np.arange(400).repeat(400).reshape(400, 400)
+    names = [f"class {i}" for i in range(400)]
+    assert _present([labels], 400) == (list(range(MOST_LINES)), 400 - MOST_LINES)
+    assert overlay(np.zeros((400, 400, 3), dtype=np.uint8), labels, names).width < 1200
