@@ -58,10 +58,12 @@ class BenchmarkRow(BaseModel):
 class RerunRow(BenchmarkRow):
     """A row that can be held against one of another day: its speed is also a multiple of a fixed network's.
 
-    None where that was not measured.
+    None where that was not measured. `checkpoint` is the hash of the weights that were scored, None where that
+    is not known: two rows of one checkpoint differ by the code around it alone.
     """
 
     relative_speed: float | None = None
+    checkpoint: str | None = None
 
 
 Row = TypeVar("Row", bound=BenchmarkRow)

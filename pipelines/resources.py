@@ -4,7 +4,6 @@ The cluster brings three things of agreed names: a volume claim with the data, a
 keys of the object store and the tracking server, and, for kind `gpu`, nodes labelled by NVIDIA's operator.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kfp import dsl, kubernetes
@@ -66,6 +65,9 @@ TRACKING = {
     "close_run": replace(TALK, retries=4),
     "gate": replace(TALK, retries=2),
     "compare_with_accepted": replace(TALK, retries=2),
+    "compare_champions_with_accepted": replace(TALK, retries=2),
+    "find_champions": replace(TALK, retries=2),
+    "take_champion": replace(TALK, retries=2),
     "refuse_regression": NO_DATA,
     "told": NO_DATA,
 }
@@ -120,13 +122,6 @@ def resources(kind: str) -> dict[str, Resources]:
 def local_resources() -> dict[str, Resources]:
     """Give the table for this machine, where a step that fails is not run again: nothing passes here."""
     return {step: replace(wanted, retries=0) for step, wanted in RESOURCES["cpu"].items()}
-
-
-def give_resources(table: Mapping[str, Resources], tasks: Mapping[str, Sequence[dsl.PipelineTask]]) -> None:
-    """Give the tasks of every step their row of the table."""
-    for step, same in tasks.items():
-        for task in same:
-            with_resources(task, table[step])
 
 
 def with_resources(task: dsl.PipelineTask, wanted: Resources) -> dsl.PipelineTask:

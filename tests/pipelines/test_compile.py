@@ -1,7 +1,9 @@
 """Compiling the pipeline: the YAML is a contract, compared with one that was looked at."""
 
 import ast
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,12 +15,17 @@ from pipelines.catalogue import PIPELINES, compile_pipeline
 from pipelines.commands.kubeflow_options import Nodes, PipelineName
 from pipelines.resources import DATA_FOLDER, RESOURCES, local_resources, resources
 
+FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def _compiled(path: Path, pipeline: str = "zero_shot", **options: str) -> list[dict[str, Any]]:
-    compile_pipeline(pipeline, path, **options)
-    return list(yaml.safe_load_all(path.read_text()))
+@cache
+def _compiled(pipeline: str = "zero_shot", **options: str) -> list[dict[str, Any]]:
+    """Compile once what several tests look at; none changes it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "pipeline.yaml")
+        compile_pipeline(pipeline, path, **options)
+        return list(yaml.load_all(path.read_text(), FastLoader))
 
 
 def _executors(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -28,10 +35,10 @@ def _executors(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", sorted(RESOURCES))
 @pytest.mark.parametrize("pipeline", sorted(PIPELINES))
-def test_compiled_yaml_equals_the_golden_one(pipeline: str, kind: str, tmp_path: Path) -> None:
+def test_compiled_yaml_equals_the_golden_one(pipeline: str, kind: str) -> None:
     golden = GOLDEN / f"{pipeline}_{kind}.yaml"
-    expected = list(yaml.safe_load_all(golden.read_text()))
-    assert _compiled(tmp_path / "pipeline.yaml", pipeline, kind=kind) == expected, (
+    expected = list(yaml.load_all(golden.read_text(), FastLoader))
+    assert _compiled(pipeline, kind=kind) == expected, (
         f"if the change is meant: cascade-clip pipeline compile --pipeline {pipeline} --kind {kind} --out {golden}"
     )
 
@@ -41,8 +48,8 @@ def test_the_commands_know_every_pipeline_and_kind() -> None:
     assert {kind.value for kind in Nodes} == set(RESOURCES)
 
 
-def test_small_results_are_of_kinds_that_a_page_shows(tmp_path: Path) -> None:
-    components = _compiled(tmp_path / "pipeline.yaml")[0]["components"]
+def test_small_results_are_of_kinds_that_a_page_shows() -> None:
+    components = _compiled()[0]["components"]
     kinds = {
         name: entry["artifactType"]["schemaTitle"]
         for component in components.values()
@@ -57,26 +64,26 @@ def test_small_results_are_of_kinds_that_a_page_shows(tmp_path: Path) -> None:
 
 def test_no_large_data_enter_as_artifacts() -> None:
     for golden in (GOLDEN / f"{pipeline}_{kind}.yaml" for pipeline in PIPELINES for kind in RESOURCES):
-        documents = list(yaml.safe_load_all(golden.read_text()))
+        documents = list(yaml.load_all(golden.read_text(), FastLoader))
         executors = documents[0]["deploymentSpec"]["executors"].values()
         assert not [one for one in executors if "importer" in one], golden
 
 
-def test_every_step_runs_in_our_image_and_installs_nothing(tmp_path: Path) -> None:
-    containers = _executors(_compiled(tmp_path / "pipeline.yaml", image="registry.example/ours:1-python3.11"))
+def test_every_step_runs_in_our_image_and_installs_nothing() -> None:
+    containers = _executors(_compiled(image="registry.example/ours:1-python3.11"))
     assert {container["image"] for container in containers.values()} == {"registry.example/ours:1-python3.11"}
     assert not [name for name, container in containers.items() if "pip install" in str(container["command"])]
 
 
-def test_every_step_has_its_resources(tmp_path: Path) -> None:
-    containers = _executors(_compiled(tmp_path / "pipeline.yaml", kind="gpu"))
+def test_every_step_has_its_resources() -> None:
+    containers = _executors(_compiled(kind="gpu"))
     with_gpu = {name for name, one in containers.items() if "accelerator" in one["resources"]}
     assert with_gpu == {"exec-train", "exec-self-train", "exec-evaluate", "exec-evaluate-2", "exec-profile"}
     assert all(one["resources"]["resourceMemoryLimit"] for one in containers.values())
 
 
-def test_every_row_of_the_table_is_in_the_yaml(tmp_path: Path) -> None:
-    pipeline, platform = _compiled(tmp_path / "pipeline.yaml", kind="gpu")
+def test_every_row_of_the_table_is_in_the_yaml() -> None:
+    pipeline, platform = _compiled(kind="gpu")
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     row = RESOURCES["gpu"]["train"]
     assert settings["activeDeadlineSeconds"] == str(row.minutes * 60)
@@ -92,8 +99,8 @@ def test_every_row_of_the_table_is_in_the_yaml(tmp_path: Path) -> None:
     assert cached == {"train"}
 
 
-def test_no_secret_stands_in_the_yaml_but_by_name(tmp_path: Path) -> None:
-    containers = _executors(_compiled(tmp_path / "pipeline.yaml", kind="gpu"))
+def test_no_secret_stands_in_the_yaml_but_by_name() -> None:
+    containers = _executors(_compiled(kind="gpu"))
     assert not [name for name, one in containers.items() if "env" in one]
 
 
@@ -108,8 +115,8 @@ def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
 
 
 def test_bodies_only_call_steps() -> None:
-    tree = ast.parse(Path(ops.__file__).read_text())
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    trees = [ast.parse(path.read_text()) for path in Path(ops.__file__).parent.glob("*.py")]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert {function.name for function in functions} == set(RESOURCES["cpu"])
     statements = {
         function.name: [node for node in function.body if not isinstance(node, ast.Import | ast.ImportFrom)]
@@ -140,9 +147,9 @@ def test_defaults_of_a_submitted_pipeline_are_those_of_the_parameter_file() -> N
     assert tuple(benchmark.SEEDS) == tuple(parameters["benchmark"]["seeds"])
 
 
-def test_whatever_breaks_the_exit_handler_closes_the_run(tmp_path: Path) -> None:
+def test_whatever_breaks_the_exit_handler_closes_the_run() -> None:
     for pipeline in PIPELINES:
-        tasks = _compiled(tmp_path / f"{pipeline}.yaml", pipeline)[0]["root"]["dag"]["tasks"]
+        tasks = _compiled(pipeline, kind="cpu")[0]["root"]["dag"]["tasks"]
         handler, closing = sorted(tasks, key=lambda name: not name.startswith("exit-handler"))
         assert tasks[closing]["componentRef"]["name"] == "comp-close-run"
         assert tasks[closing]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
