@@ -8,7 +8,7 @@ from typing import Any
 from kfp import dsl
 
 from components import ops
-from pipelines.resources import Resources, with_resources
+from pipelines.resources import Resources, nodes_of, waiting, with_resources
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,10 @@ class Steps:
     def __call__(self, component: Any, **arguments: Any) -> dsl.PipelineTask:
         """Give a step that runs one of `components.ops`, where the pipeline that is being built stands now."""
         row = self.table[component.name.replace("-", "_")]
-        return with_resources(component(**arguments), row)
+        if row.nodes == 1:
+            return with_resources(component(**arguments), row)
+        nodes = nodes_of(row).model_dump_json()
+        return with_resources(component(**arguments, nodes=nodes), waiting(row))
 
     @contextmanager
     def tracked(self, pipeline: str, experiment: str) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Components that train, in as many processes as their pod has GPUs."""
+"""Components that train: in as many processes as their pod has GPUs, or on the `nodes` (JSON) of a TrainJob."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model, Output
@@ -18,6 +18,7 @@ def train(
     overrides: str,
     seed: int,
     trained: Output[Model],
+    nodes: str = "",
 ) -> None:
     """Train a recipe inductively; `data_hash` is here so that a cached training is one on the same data."""
     import json
@@ -37,7 +38,7 @@ def train(
         "seed": seed,
         "out": Path(trained.path),
     }
-    launch.run("train", arguments)
+    launch.run_where("train", arguments, nodes)
     trained.metadata.update(recipe=recipe, seed=seed, setting="inductive", data_hash=data_hash)
 
 
@@ -51,6 +52,7 @@ def self_train(
     protocol: str,
     overrides: str,
     self_trained: Output[Model],
+    nodes: str = "",
 ) -> None:
     """Train on from the half-way checkpoint with pseudo-labels for unseen classes."""
     import json
@@ -69,5 +71,5 @@ def self_train(
         "overrides": json.loads(overrides),
         "out": Path(self_trained.path),
     }
-    launch.run("self_train", arguments)
+    launch.run_where("self_train", arguments, nodes)
     self_trained.metadata.update(trained.metadata, setting=f"transductive_{protocol}")

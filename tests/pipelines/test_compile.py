@@ -1,6 +1,7 @@
 """Compiling the pipeline: the YAML is a contract, compared with one that was looked at."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,18 +10,20 @@ from typing import Any
 import pytest
 import yaml
 
-from components import ops
+from components import ops, trainjob
+from components.cluster_names import DATA_FOLDER, SECRET
 from pipelines import benchmark, zero_shot
 from pipelines.catalogue import PIPELINES, compile_pipeline
 from pipelines.commands.kubeflow_options import Nodes, PipelineName
-from pipelines.resources import DATA_FOLDER, RESOURCES, local_resources, resources
+from pipelines.resource_options import changed, images
+from pipelines.resources import RESOURCES, WAITING_MINUTES, local_resources, resources
 
 FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 GOLDEN = Path(__file__).parent / "golden"
 
 
 @cache
-def _compiled(pipeline: str = "zero_shot", **options: str) -> list[dict[str, Any]]:
+def _compiled(pipeline: str = "zero_shot", **options: Any) -> list[dict[str, Any]]:
     """Compile once what several tests look at; none changes it."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
@@ -69,9 +72,14 @@ def test_no_large_data_enter_as_artifacts() -> None:
         assert not [one for one in executors if "importer" in one], golden
 
 
-def test_every_step_runs_in_our_image_and_installs_nothing() -> None:
-    containers = _executors(_compiled(image="registry.example/ours:1-python3.11"))
-    assert {container["image"] for container in containers.values()} == {"registry.example/ours:1-python3.11"}
+def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
+    ours = "registry.example/ours:1-python3.11"
+    containers = _executors(_compiled(kind="gpu", image=ours))
+    in_image = {name: one["image"] for name, one in containers.items()}
+    gpu = {name for name, one in containers.items() if "accelerator" in one["resources"]}
+    assert in_image == {name: ours if name in gpu else f"{ours}-cpu" for name in containers}
+    light = _executors(_compiled(kind="cpu", image=ours, cpu_image="ours@sha256:12"))
+    assert {one["image"] for one in light.values()} == {"ours@sha256:12"}
     assert not [name for name, container in containers.items() if "pip install" in str(container["command"])]
 
 
@@ -154,3 +162,78 @@ def test_whatever_breaks_the_exit_handler_closes_the_run() -> None:
         assert tasks[closing]["componentRef"]["name"] == "comp-close-run"
         assert tasks[closing]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
         assert tasks[closing]["dependentTasks"] == [handler]
+
+
+def _settings(documents: list[dict[str, Any]], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what a step's container asks for, and its settings of Kubernetes."""
+    platform = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return _executors(documents)[name]["resources"], platform[name]
+
+
+def test_what_is_said_of_a_step_or_of_all_gpus_changes_the_yaml() -> None:
+    changes = (
+        "train.gpu.count=4",
+        "train.memory=64Gi",
+        "all.gpu.resource=amd.com/gpu",
+        "all.gpu.labels={zone: a}",
+    )
+    compiled = _compiled(kind="gpu", changes=changes)
+    train, where = _settings(compiled, "exec-train")
+    assert train["accelerator"]["resourceCount"] == "4" and train["resourceMemoryLimit"] == "64Gi"
+    assert train["accelerator"]["resourceType"] == "amd.com/gpu"
+    assert where["nodeSelector"]["labels"] == {"zone": "a"}
+    assert [one["key"] for one in where["tolerations"]] == ["amd.com/gpu"]
+    evaluate, _ = _settings(compiled, "exec-evaluate")
+    assert evaluate["accelerator"] == {
+        "count": "1", "resourceCount": "1", "type": "amd.com/gpu", "resourceType": "amd.com/gpu",
+    }  # fmt: skip
+    assert "nvidia" not in yaml.safe_dump_all(compiled)
+
+
+def test_a_training_on_several_nodes_waits_in_a_light_pod_for_a_job_that_has_its_resources() -> None:
+    compiled = _compiled(kind="gpu", image="ours:1", changes=("train.nodes=2", "train.gpu.count=8"))
+    pod, where = _settings(compiled, "exec-train")
+    assert "accelerator" not in pod and "nodeSelector" not in where
+    assert _executors(compiled)["exec-train"]["image"] == "ours:1-cpu"
+    row = RESOURCES["gpu"]["train"]
+    assert where["activeDeadlineSeconds"] == str((row.minutes + WAITING_MINUTES) * 60)
+    graphs = [one["dag"]["tasks"] for one in compiled[0]["components"].values() if "dag" in one]
+    (tasks,) = (tasks for tasks in graphs if "train" in tasks)
+    given = tasks["train"]["inputs"]["parameters"]["nodes"]["runtimeValue"]["constant"]
+    nodes = trainjob.Nodes.model_validate_json(given)
+    assert (nodes.nodes, nodes.gpus, nodes.memory, nodes.image) == (2, 8, row.memory, "ours:1")
+    assert (str(nodes.volumes[0].folder), nodes.secret) == (DATA_FOLDER, SECRET)
+    assert "nodes" not in tasks["self-train"]["inputs"]["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("train", "is not STEP.FIELD=VALUE; an example is"),
+        ("train=4", "is not STEP.FIELD=VALUE"),
+        ("trian.cpu=4", "no step 'trian'; there are all, open_run"),
+        ("train.cores=4", "no field 'cores'; there are cpu, memory, minutes"),
+        ("train.gpu.model=H100", "no field 'gpu.model'; there are count, resource, labels"),
+        ("train.gpu.count=0", "greater than 0.*got 0"),
+        ("train.memory=lots", "should match pattern.*got 'lots'"),
+        ("train.cpu=[", "is not a YAML value"),
+        ("register.gpu.count=2", "register has no GPU; take --kind gpu, or another step"),
+        ("evaluate.nodes=2", "several nodes are for the steps train and self_train only"),
+    ],
+)
+def test_a_change_of_resources_that_cannot_be_is_refused(item: str, told: str) -> None:
+    with pytest.raises(ValueError, match=f"--resource {re.escape(repr(item))}.*{told}"):
+        changed(resources("gpu"), [item])
+
+
+def test_a_number_where_text_is_meant_is_taken_for_it() -> None:
+    assert changed(resources("cpu"), ["train.cpu=4"])["train"].cpu == "4"
+
+
+def test_images_come_in_pairs() -> None:
+    assert images(None, None) == (ops.IMAGE, ops.CPU_IMAGE)
+    assert images("host:5000/ours:1", None) == ("host:5000/ours:1", "host:5000/ours:1-cpu")
+    for untagged in ("ours@sha256:12", "host:5000/ours"):
+        with pytest.raises(ValueError, match=f"image '{untagged}' has no tag"):
+            images(untagged, None)
+        assert images(untagged, "other") == (untagged, "other")
