@@ -57,9 +57,9 @@ def run(
 ) -> Rerun:
     """Compare evaluations (each with the profile at its place in `profiles`) with the last accepted results.
 
-    Only methods that were rerun are compared, with reruns of the same kind of `models`. The first rerun of a
-    kind is accepted by itself, since there is nothing to hold it against; a later one only if `accept`, so
-    that small losses cannot add up unseen.
+    Only methods that were rerun are compared, with reruns of the same kind of `models` on the same pictures:
+    what was scored on others is new. The first rerun of a kind is accepted by itself, since there is nothing
+    to hold it against; a later one only if `accept`, so that small losses cannot add up unseen.
     `out` gets `benchmark.json`, `comparison.json` and the page `benchmark.html`; MLflow gets the same in one
     run of the experiment "benchmark".
 
@@ -118,16 +118,18 @@ def _row(evaluation: Path, profile: Path) -> RerunRow:
 
 
 def _like(rows: Sequence[RerunRow], earlier: Sequence[RerunRow], models: Models) -> list[RerunRow]:
-    """Give the earlier rows of methods that were rerun.
+    """Give the earlier rows of methods that were rerun, those left out that were scored on other pictures.
 
     A champion stands for its model whatever it was trained with, so a new one of another setting is held
     against the old one, and not told as a run that is missing.
     """
-    settings = {(row.protocol, row.split, row.method): row.setting for row in rows}
-    kept = [row for row in earlier if (row.protocol, row.split, row.method) in settings]
-    if models == "train":
-        return kept
-    return [row.model_copy(update={"setting": settings[row.protocol, row.split, row.method]}) for row in kept]
+    now = {(row.protocol, row.split, row.method): row for row in rows}
+    kept = []
+    for row in earlier:
+        like = now.get((row.protocol, row.split, row.method))
+        if like is not None and row.on_data_of(like):
+            kept.append(row.model_copy(update={"setting": like.setting}) if models == "champions" else row)
+    return kept
 
 
 def _named(rows: Sequence[RerunRow]) -> dict[str, float]:

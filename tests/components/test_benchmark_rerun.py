@@ -31,6 +31,7 @@ def rerun(
     seeds: tuple[int, ...] = (0, 1),
     weights: bytes | None = None,
     setting: str = "inductive",
+    **data: object,
 ) -> Rerun:
     evaluations, profiles = [], []
     for seed in seeds:
@@ -42,6 +43,7 @@ def rerun(
             "miou_seen": seen + seed / 100,
             "miou_unseen": 0.4,
             "hiou": 0.48,
+            **data,
         }
         cost = {"method": "zegclip", "trainable_params": 9, "gmacs": 0.5}
         cost |= {"images_per_second": 30.0, "relative_speed": speed}
@@ -110,6 +112,16 @@ def test_champions_are_held_against_champions_and_never_against_trainings(tmp_pa
         "train": trained.run_id,
         "champions": worse.run_id,
     }
+
+
+@pytest.mark.parametrize("data", [{"data_hash": "b"}, {"num_pictures": 4}])
+def test_scores_on_other_pictures_are_new_and_not_worse(tmp_path: Path, data: dict[str, object]) -> None:
+    here = {"data_hash": "a", "num_pictures": 9}
+    rerun(tmp_path / "first", **here)
+    other = rerun(tmp_path / "other", seen=0.1, **(here | data))
+    assert other.outcome == "changed"
+    assert {change.verdict for change in other.changes} == {"new"}
+    assert rerun(tmp_path / "same", seen=0.1, **here).outcome == "regressed"
 
 
 def test_its_folder_and_its_run_hold_rows_changes_and_page(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A benchmark rerun through the command line: nothing changed, then something planted is caught."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -60,10 +61,12 @@ def test_unchanged_code_changes_nothing_and_a_planted_loss_is_caught(
 @pytest.mark.slow
 def test_champions_that_did_not_change_say_so(workflow: Workflow, parameters: Path, tmp_path: Path) -> None:
     champions = ("--models", "champions", "--out")
-    status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "first"))
+    store = shutil.copyfile(workflow.root / "mlruns" / "mlflow.db", tmp_path / "mlflow.db")
+    uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "first"), **uri)
     assert (status, "benchmark: first" in told) == (0, True), told
     assert "left out, as nothing is registered for them: mini_naive_fusion" in told
-    status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "again"))
+    status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "again"), **uri)
     assert (status, "benchmark: no change" in told) == (0, True), told
     rows = read_json(tmp_path / "again" / "report" / "benchmark.json")
     assert {row["method"] for row in rows} == {"zegclip", "cascade_clip"}
