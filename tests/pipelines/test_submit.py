@@ -142,25 +142,6 @@ def test_our_pipelines_check_their_parameters_without_any_contact(
     assert not server.requests
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("-p", "models=both"), "parameter models is 'both'; known are train, champions"),
-        (("-p", "models=champions", "-p", "seeds=[1]"), "as they were trained; leave out seeds"),
-        (("-p", 'thresholds={"max_drop": {}}'), "parameter thresholds: max_slowdown"),
-    ],
-)
-def test_a_benchmark_that_cannot_be_is_told_without_any_contact(
-    server: Server, arguments: tuple[str, ...], message: str
-) -> None:
-    done = command(
-        server, "submit", "--pipeline", "benchmark", "-p", "raw=/data", "-p", "clip=/clip", *arguments
-    )
-    assert done.exit_code == 2, done.output
-    assert message in done.stderr
-    assert not server.requests
-
-
 @pytest.mark.parametrize("content", [None, "a: [", "a: 1", "- 1", ""])
 def test_a_package_that_is_no_pipeline_is_refused(
     server: Server, tmp_path: Path, content: str | None
