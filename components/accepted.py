@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT, ROWS_FILE = "benchmark", "benchmark.json"
-ACCEPTED, OUTCOME = "accepted", "outcome"
+ACCEPTED, OUTCOME, MODELS = "accepted", "outcome", "models"
+
+Models = Literal["train", "champions"]
+"""What a rerun measures: recipes trained anew, or the champions of the registry. Either is held against its like."""
+
 _ROWS = TypeAdapter(tuple[RerunRow, ...])
 
 
@@ -30,6 +34,7 @@ class Recorded:
     commit: str | None
     outcome: str
     accepted: bool
+    models: Models = "train"
 
 
 def history() -> list[Recorded]:
@@ -48,13 +53,18 @@ def history() -> list[Recorded]:
     return [_recorded(run) for run in runs]
 
 
+def of_kind(reruns: Sequence[Recorded], models: Models) -> list[Recorded]:
+    """Give those of `reruns` that measured the same kind of models, in their order."""
+    return [rerun for rerun in reruns if rerun.models == models]
+
+
 def last_accepted(reruns: Sequence[Recorded]) -> Recorded | None:
-    """Give the latest accepted one of `reruns`, or None before the first."""
+    """Give the latest accepted one of `reruns`, or None before the first; they should be of one kind."""
     return next((rerun for rerun in reversed(reruns) if rerun.accepted), None)
 
 
 def accept(run_id: str) -> Recorded:
-    """Make a recorded rerun the one that later ones are compared with; return it.
+    """Make a recorded rerun the one that later ones of its kind are compared with; return it.
 
     Raises:
         ValueError: no rerun that ended well has this id.
@@ -66,7 +76,7 @@ def accept(run_id: str) -> Recorded:
         raise ValueError(f"no benchmark rerun has the id {run_id!r}; the latest are {listed}")
     client = open_store()
     # The newest start time wins, so acceptance is taken from those that came after.
-    for rerun in known:
+    for rerun in of_kind(known, chosen.models):
         if rerun.accepted and rerun.when > chosen.when:
             client.set_tag(rerun.run_id, ACCEPTED, "false")
     client.set_tag(run_id, ACCEPTED, "true")
@@ -91,10 +101,13 @@ def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
 
 def _recorded(run: "Run") -> Recorded:
     tags = run.data.tags
+    # Reruns from before there was a choice carry no tag, and trained.
+    models: Models = "champions" if tags.get(MODELS) == "champions" else "train"
     return Recorded(
         run_id=run.info.run_id,
         when=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
         commit=tags.get("git_commit"),
         outcome=tags.get(OUTCOME, ""),
         accepted=tags.get(ACCEPTED) == "true",
+        models=models,
     )

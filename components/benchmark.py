@@ -71,10 +71,20 @@ class BenchmarkRow(BaseModel):
 class RerunRow(BenchmarkRow):
     """A row that can be held against one of another day: its speed is also a multiple of a fixed network's.
 
-    None where that was not measured.
+    None where that was not measured. `checkpoint` is the hash of the weights that were scored: two rows of one
+    checkpoint differ by the code around it alone. Rows on other data, or on another number of its pictures, say
+    nothing about each other. All of these are None where they are not known.
     """
 
     relative_speed: float | None = None
+    checkpoint: str | None = None
+    data_hash: str | None = None
+    num_pictures: int | None = None
+
+    def on_data_of(self, other: "RerunRow") -> bool:
+        """Say whether both were scored on the same pictures, as far as that is known."""
+        pairs = ((self.data_hash, other.data_hash), (self.num_pictures, other.num_pictures))
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 Row = TypeVar("Row", bound=BenchmarkRow)

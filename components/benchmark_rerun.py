@@ -7,9 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.files import new_folder, write_json
-from components.accepted import ACCEPTED, EXPERIMENT, OUTCOME, ROWS_FILE, Recorded, history, last_accepted
+from components.accepted import (
+    ACCEPTED,
+    EXPERIMENT,
+    MODELS,
+    OUTCOME,
+    ROWS_FILE,
+    Models,
+    Recorded,
+    history,
+    last_accepted,
+    of_kind,
+)
 from components.accepted import rows as rows_of
-from components.artifacts import git_commit, write_manifest
+from components.artifacts import MANIFEST_FILE, git_commit, read_step_manifest, write_manifest
 from components.benchmark import METHOD_NAMES, SETTING_NAMES, RerunRow, joined_row
 from components.charts import Curve, line_chart
 from components.pages import COLOURS, filled
@@ -42,11 +53,13 @@ def run(
     thresholds: Mapping[str, Any],
     out: Path,
     accept: bool = False,
+    models: Models = "train",
 ) -> Rerun:
     """Compare evaluations (each with the profile at its place in `profiles`) with the last accepted results.
 
-    Only methods that were rerun are compared. The first rerun of all is accepted by itself, since there is
-    nothing to hold it against; a later one only if `accept`, so that small losses cannot add up unseen.
+    Only methods that were rerun are compared, with reruns of the same kind of `models` on the same pictures:
+    what was scored on others is new. The first rerun of a kind is accepted by itself, since there is nothing
+    to hold it against; a later one only if `accept`, so that small losses cannot add up unseen.
     `out` gets `benchmark.json`, `comparison.json` and the page `benchmark.html`; MLflow gets the same in one
     run of the experiment "benchmark".
 
@@ -58,10 +71,10 @@ def run(
         raise ValueError(
             f"{len(evaluations)} evaluations and {len(profiles)} profiles; give at least one, and as many of both"
         )
-    rows = [joined_row(RerunRow, *folders) for folders in zip(evaluations, profiles, strict=True)]
-    earlier = history()
+    rows = [_row(*folders) for folders in zip(evaluations, profiles, strict=True)]
+    earlier = of_kind(history(), models)
     accepted = last_accepted(earlier)
-    changes = compare(rows, _of_same_methods(rows, rows_of(accepted) if accepted else ()), limits)
+    changes = compare(rows, _like(rows, rows_of(accepted) if accepted else (), models), limits)
     verdict = outcome(changes) if accepted else "first"
     taken = accept or accepted is None
     with tracked_step(
@@ -69,13 +82,13 @@ def run(
         protocol=EXPERIMENT,
         parameters=limits.model_dump(),
         # "true" and "false" as texts, the way `accept` writes them.
-        tags={OUTCOME: verdict, ACCEPTED: str(taken).lower()},
+        tags={OUTCOME: verdict, ACCEPTED: str(taken).lower(), MODELS: models},
     ) as tracker:
         tracker.metrics(_named(rows))
         with new_folder(out) as working:
             write_json(working / ROWS_FILE, [row.model_dump(mode="json") for row in rows])
             write_json(working / CHANGES_FILE, [change.model_dump(mode="json") for change in changes])
-            page = _page(rows, changes, earlier, accepted, verdict)
+            page = _page(rows, changes, earlier, accepted, verdict, models)
             (working / PAGE_FILE).write_text(page)
             inputs = {f"{i:03d}-{path.name}": path for i, path in enumerate((*evaluations, *profiles))}
             write_manifest(working, step="benchmark", inputs=inputs, parameters=limits.model_dump())
@@ -95,9 +108,28 @@ def refuse_regression(outcome: str) -> None:
         raise RuntimeError("the benchmark regressed; the comparison's page says what, and by how much")
 
 
-def _of_same_methods(rows: Sequence[RerunRow], accepted: Sequence[RerunRow]) -> list[RerunRow]:
-    wanted = {(row.protocol, row.split, row.method) for row in rows}
-    return [row for row in accepted if (row.protocol, row.split, row.method) in wanted]
+def _row(evaluation: Path, profile: Path) -> RerunRow:
+    """Join two folders into a row, with the hash of the checkpoint where the evaluation recorded it."""
+    row = joined_row(RerunRow, evaluation, profile)
+    if not (evaluation / MANIFEST_FILE).is_file():
+        return row
+    scored = read_step_manifest(evaluation).inputs.get("checkpoint")
+    return row.model_copy(update={"checkpoint": scored and scored.sha256})
+
+
+def _like(rows: Sequence[RerunRow], earlier: Sequence[RerunRow], models: Models) -> list[RerunRow]:
+    """Give the earlier rows of methods that were rerun, those left out that were scored on other pictures.
+
+    A champion stands for its model whatever it was trained with, so a new one of another setting is held
+    against the old one, and not told as a run that is missing.
+    """
+    now = {(row.protocol, row.split, row.method): row for row in rows}
+    kept = []
+    for row in earlier:
+        like = now.get((row.protocol, row.split, row.method))
+        if like is not None and row.on_data_of(like):
+            kept.append(row.model_copy(update={"setting": like.setting}) if models == "champions" else row)
+    return kept
 
 
 def _named(rows: Sequence[RerunRow]) -> dict[str, float]:
@@ -115,12 +147,14 @@ def _page(
     earlier: Sequence[Recorded],
     accepted: Recorded | None,
     verdict: str,
+    models: Models,
 ) -> str:
-    reruns = [*(rows_of(rerun) for rerun in earlier[-(LATEST - 1) :]), tuple(rows)]
+    reruns = [*(_like(rows, rows_of(rerun), models) for rerun in earlier[-(LATEST - 1) :]), list(rows)]
     shown = list(dict.fromkeys(row.run for row in rows))
     return filled(
         "benchmark.html",
         verdict=verdict,
+        models=models,
         accepted=accepted,
         commit=git_commit(),
         changes=changes,

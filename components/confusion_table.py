@@ -1,8 +1,12 @@
-"""The confusion matrix of an evaluation, small enough for a page: only of the classes at hand."""
+"""An evaluation as Kubeflow's pages show it: its scores, and the confusion matrix of the classes at hand."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from components.evaluate import Evaluation
 
 CONFUSION_FILE = "confusion.csv"
 
@@ -19,3 +23,14 @@ def confusion_at_hand(evaluation: Path) -> tuple[list[str], list[list[int]]]:
     counts = pd.read_csv(path, index_col="truth")
     at_hand = [name for name in counts.columns if counts[name].any() or counts.loc[name].any()]
     return at_hand, counts.loc[at_hand, at_hand].to_numpy().tolist()
+
+
+def show(found: "Evaluation", folder: Path, *, scores: Any, confusion: Any) -> None:
+    """Put an evaluation, whose step wrote `folder`, into a Metrics and a ClassificationMetrics artifact.
+
+    Raises:
+        ValueError: the folder is not that of an evaluate step.
+    """
+    for name, value in found.scores.items():
+        scores.log_metric(name, value)
+    confusion.log_confusion_matrix(*confusion_at_hand(folder))

@@ -1,7 +1,7 @@
 """A training step in as many processes as its pod has GPUs: the same step, started under torchrun's agent.
 
-One GPU, or none, means no launching at all. Steps on several nodes are started by torchrun itself, on each
-node, from the command line (`pipelines/trainjob.py`).
+One GPU, or none, means no launching at all. A step on several nodes is the same command, started by torchrun on
+each node of a TrainJob (`components/launch_nodes.py`).
 """
 
 import logging
@@ -15,6 +15,22 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 Step = Literal["train", "self_train"]
+
+
+def run_where(step: Step, arguments: Mapping[str, Any], nodes: str) -> None:
+    """Run a step where a pipeline says: in this pod if `nodes` is empty, else on the nodes that it describes (JSON).
+
+    Raises:
+        ValueError: `nodes` describes none, or as `run` and `components.launch_nodes.run` do.
+        RuntimeError: as these do.
+    """
+    if not nodes:
+        run(step, arguments)
+        return
+    from components import launch_nodes
+    from components.trainjob import Nodes
+
+    launch_nodes.run(step, arguments, Nodes.model_validate_json(nodes))
 
 
 def run(step: Step, arguments: Mapping[str, Any], *, processes: int | None = None) -> Any:

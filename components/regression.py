@@ -14,6 +14,9 @@ SPEED = "relative_speed"
 
 METRICS = {**SCORES, SPEED: "speed"}
 
+ROUNDING = 0.001
+"""How far (as a fraction) a score of one and the same checkpoint may move: sums in another order turn a few pixels."""
+
 Verdict = Literal["no change", "better", "worse", "regressed", "new", "missing"]
 Run = tuple[str, str, str, str]
 
@@ -23,8 +26,9 @@ class Thresholds(BaseModel):
 
     A score differs if its means lie further apart than `num_deviations` standard errors of their difference,
     taken from the spread over seeds; it has regressed if it differs and fell by more than `max_drop`
-    (a fraction, as scores are). Speed has regressed if it fell by more than the part `max_slowdown`, and
-    differs if it moved by more than that.
+    (a fraction, as scores are). Without a spread, as between two champions, it differs if it moved by more
+    than `max_drop`; scores of one and the same checkpoint differ if they moved by more than `ROUNDING`. Speed
+    has regressed if it fell by more than the part `max_slowdown`, and differs if it moved by more than that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,10 +104,11 @@ def compare(rows: Sequence[RerunRow], accepted: Sequence[RerunRow], thresholds: 
     now, before = _by_run(rows), _by_run(accepted)
     changes = []
     for run in [*now, *(run for run in before if run not in now)]:
+        same = _one_checkpoint(now.get(run, []), before.get(run, []))
         for metric in METRICS:
             values, old = _known(now.get(run, []), metric), _known(before.get(run, []), metric)
             if values or old:
-                changes.append(_change(run, metric, values, old, thresholds))
+                changes.append(_change(run, metric, values, old, thresholds, same=same))
     return changes
 
 
@@ -137,13 +142,25 @@ def _known(rows: Sequence[RerunRow], metric: str) -> list[float]:
     return [value for row in rows if (value := getattr(row, metric)) is not None]
 
 
+def _one_checkpoint(now: Sequence[RerunRow], before: Sequence[RerunRow]) -> bool:
+    """Say whether both sides are one row of the same weights, which no spread over seeds is about."""
+    known = {row.checkpoint for row in (*now, *before)}
+    return len(now) == len(before) == len(known) == 1 and None not in known
+
+
 def _change(
-    run: Run, metric: str, values: Sequence[float], old: Sequence[float], thresholds: Thresholds
+    run: Run,
+    metric: str,
+    values: Sequence[float],
+    old: Sequence[float],
+    thresholds: Thresholds,
+    *,
+    same: bool,
 ) -> Change:
     protocol, split, method, setting = run
     now = _centre(metric, values) if values else None
     before = _centre(metric, old) if old else None
-    noise = _noise(metric, values, old, thresholds) if values and old else None
+    noise = _noise(metric, values, old, thresholds, same=same) if values and old else None
     return Change(
         protocol=protocol,
         split=split,
@@ -161,9 +178,13 @@ def _centre(metric: str, values: Sequence[float]) -> float:
     return statistics.median(values) if metric == SPEED else statistics.fmean(values)
 
 
-def _noise(metric: str, values: Sequence[float], old: Sequence[float], thresholds: Thresholds) -> float:
+def _noise(
+    metric: str, values: Sequence[float], old: Sequence[float], thresholds: Thresholds, *, same: bool
+) -> float:
     if metric == SPEED:
         return thresholds.max_slowdown
+    if same:
+        return ROUNDING
     # A side with one seed has no spread of its own and borrows the other's; two such sides have only the
     # drop that is let pass.
     spreads = [statistics.stdev(side) for side in (values, old) if len(side) > 1]

@@ -7,7 +7,8 @@ from kfp import dsl
 
 from components import ops
 from pipelines.checks import check_image_sets, check_places, check_recipes
-from pipelines.resources import Resources, give_resources
+from pipelines.resources import Resources
+from pipelines.steps import Steps
 from pipelines.zero_shot import IMAGE_SETS, PROTOCOL
 
 NAME = "ablation"
@@ -26,6 +27,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
 
     Parameters are those of the zero-shot pipeline, but for several seeds; training is inductive.
     """
+    step = Steps(table)
 
     @dsl.pipeline(name=NAME, description="Recipes times seeds, in one table.")
     def ablation(
@@ -39,22 +41,20 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
         split: str = "test",
         limit: int = 0,
     ) -> None:
-        closed = ops.close_run(protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-        with dsl.ExitHandler(exit_task=closed, name="tracked"):
-            opened = ops.open_run(pipeline=NAME, protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-            prepared = ops.prepare(
-                mlflow_run=opened.output,
+        with step.tracked(NAME, protocol) as mlflow_run:
+            data, runs = step.prepared(
+                mlflow_run=mlflow_run,
                 raw=raw,
                 clip=clip,
                 protocol=protocol,
                 image_sets=image_sets,
                 recipes=recipes,
             )
-            data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
-            grid = ops.grid(runs=prepared.outputs["Output"], seeds=seeds)
+            grid = step(ops.grid, runs=runs, seeds=seeds)
 
             with dsl.ParallelFor(items=grid.output, name="every-run") as run:
-                train = ops.train(
+                train = step(
+                    ops.train,
                     **data,
                     clip=clip,
                     data_hash=run.data_hash,
@@ -63,28 +63,15 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
                     seed=run.seed,
                 )
                 trained = train.outputs["trained"]
-                evaluated = ops.evaluate(**data, trained=trained, split=split, limit=limit)
-                cost = ops.profile(trained=trained, text=data["text"])
+                evaluated = step(ops.evaluate, **data, trained=trained, split=split, limit=limit)
+                cost = step(ops.profile, trained=trained, text=data["text"])
 
-            report = ops.ablation_report(
+            step(
+                ops.ablation_report,
                 evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
                 costs=dsl.Collected(cost.outputs["cost"]),
                 trained=dsl.Collected(trained),
             )
-
-        give_resources(
-            table,
-            {
-                "open_run": [opened],
-                "prepare": [prepared],
-                "grid": [grid],
-                "train": [train],
-                "evaluate": [evaluated],
-                "profile": [cost],
-                "ablation_report": [report],
-                "close_run": [closed],
-            },
-        )
 
     return ablation
 

@@ -1,4 +1,6 @@
-"""The benchmark rerun on one machine: train recipes over seeds on every data set at hand, then compare."""
+"""The benchmark rerun on one machine: train recipes over seeds, or take their champions, on every data set at hand, then
+compare.
+"""
 
 import hashlib
 import logging
@@ -10,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cascade_core.recipes import recipe, recipe_names
-from components import benchmark_rerun, prepare, splits, text_vectors
+from components import benchmark_rerun, champions, prepare, splits, text_vectors
+from components.accepted import Models
 from components.benchmark_rerun import Rerun
 from components.regression import Thresholds
 from pipelines.chains import Chain, SelfTraining, Sources, run_chains
@@ -39,6 +42,7 @@ class BenchmarkPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    models: Models = "train"
     seeds: tuple[int, ...] = Field(min_length=1)
     split: str
     self_training: SelfTraining
@@ -75,33 +79,27 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     accept: bool = False,
     workers: int | None = None,
+    models: Models | None = None,
 ) -> Rerun:
-    """Train and score every recipe on every data set at hand, and compare with the accepted results.
+    """Train every recipe, or take its champion, score it on every data set at hand, and compare with accepted results.
 
-    `recipes` and `seeds` narrow the plan's. Trainings lie below `out/work` and are not repeated where they
-    stand, so that an interrupted rerun goes on; the comparison lies in `out/report`.
+    `recipes` and `seeds` narrow the plan's, `models` takes the place of the plan's. Trainings lie below
+    `out/work` and are not repeated where they stand, so that an interrupted rerun goes on; the comparison lies
+    in `out/report`. Of champions, those of `recipes` are taken, or of all recipes that have one.
 
     Raises:
-        ValueError: a recipe is unknown or of no data set at hand, a threshold is wrong, or a step refuses
-            its input.
+        ValueError: a recipe is unknown, of no data set at hand or without a champion, a threshold is wrong,
+            seeds or overrides are given for champions, or a step refuses its input.
     """
     Thresholds.read(plan.thresholds, source="benchmark.thresholds")
-    chains, folders = [], []
-    for name, data, wanted in _at_hand(plan, recipes):
-        folder = out / "work" / name
-        for chosen in wanted:
-            sources = _sources(data, chosen, folder)
-            for seed in seeds or plan.seeds:
-                chains.append(
-                    Chain(
-                        recipe=chosen,
-                        seed=seed,
-                        sources=sources,
-                        self_trainings=(plan.self_training,) if chosen in plan.self_trained else (),
-                        overrides=tuple(sorted((overrides or {}).items())),
-                    )
-                )
-                folders.append(folder / f"{chosen}-s{seed}")
+    models = models or plan.models
+    found = _at_hand(plan, recipes)
+    if models == "champions":
+        _check_untouched(seeds, overrides)
+        planned = _champions(found, out / "work", named=bool(recipes))
+    else:
+        planned = _trainings(found, out / "work", plan, seeds or plan.seeds, overrides or {})
+    chains, folders = [chain for chain, _ in planned], [folder for _, folder in planned]
     done = [one for chain in run_chains(chains, folders, split=plan.split, workers=workers) for one in chain]
     return benchmark_rerun.run(
         evaluations=[one.evaluation for one in done],
@@ -109,10 +107,75 @@ def run(
         thresholds=plan.thresholds,
         out=out / "report",
         accept=accept,
+        models=models,
     )
 
 
-def _at_hand(plan: BenchmarkPlan, recipes: Sequence[str]) -> list[tuple[str, DataSet, list[str]]]:
+def _trainings(
+    found: Sequence["Served"],
+    work: Path,
+    plan: BenchmarkPlan,
+    seeds: Sequence[int],
+    overrides: Mapping[str, Any],
+) -> list[tuple[Chain, Path]]:
+    """Plan a training of every recipe with every seed, and the folder of each."""
+    return [
+        (
+            Chain(
+                recipe=chosen,
+                seed=seed,
+                sources=sources,
+                self_trainings=(plan.self_training,) if chosen in plan.self_trained else (),
+                overrides=tuple(sorted(overrides.items())),
+            ),
+            work / name / f"{chosen}-s{seed}",
+        )
+        for name, data, wanted in found
+        for chosen in wanted
+        for sources in [_sources(data, chosen, work / name)]
+        for seed in seeds
+    ]
+
+
+def _champions(found: Sequence["Served"], work: Path, *, named: bool) -> list[tuple[Chain, Path]]:
+    """Plan the champion of every recipe, all of which must have one if they were `named`, and the folder of each."""
+    recipes = list(dict.fromkeys(chosen for _, _, wanted in found for chosen in wanted))
+    held = champions.every_champion(recipes) if named else champions.known_champions(recipes)
+    if not held:
+        champions.every_champion(recipes)
+    if others := [chosen for chosen in recipes if chosen not in held]:
+        log.info("left out, as nothing is registered for them: %s", ", ".join(others))
+    return [
+        (
+            Chain(
+                recipe=chosen,
+                # Only a label here: the model brings the seed it was trained with.
+                seed=int(held[chosen].tags.get("seed", 0)),
+                sources=_sources(data, chosen, work / name),
+                model=held[chosen].uri,
+            ),
+            # By version: a champion that came since an interrupted rerun is another model.
+            work / name / f"{chosen}-v{held[chosen].number}",
+        )
+        for name, data, wanted in found
+        for chosen in wanted
+        if chosen in held
+    ]
+
+
+def _check_untouched(seeds: Sequence[int], overrides: Mapping[str, Any] | None) -> None:
+    if seeds or overrides:
+        given = "seeds" if seeds else f"overrides ({', '.join(overrides or ())})"
+        raise ValueError(
+            f"champions are measured as they were trained, {given} were given; leave them out, or train"
+        )
+
+
+Served = tuple[str, DataSet, list[str]]
+"""A data set by name, and the recipes that are measured on it."""
+
+
+def _at_hand(plan: BenchmarkPlan, recipes: Sequence[str]) -> list[Served]:
     """Give every data set that is here with its recipes: all of its protocol, or those of `recipes`."""
     protocols = {name: recipe(name).data.protocol for name in recipes or recipe_names()}
     found = []

@@ -1,6 +1,6 @@
 """The pipelines by name: what builds each, what checks its parameters, and how it becomes a file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,11 @@ from kfp import compiler
 from cascade_core.files import new_file
 from components import ops
 from pipelines import ablation, benchmark, cross_dataset, zero_shot
+from pipelines.resource_options import changed, images
 from pipelines.resources import Resources, resources
+
+LIGHT = "<light image>"
+"""Stands for the light image until the other's name is in place, which may be a part of it."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,33 @@ def entry(name: str) -> Entry:
     return PIPELINES[name]
 
 
-def compile_pipeline(name: str, out: Path, *, kind: str = "cpu", image: str = ops.IMAGE) -> None:
-    """Write a pipeline as YAML for a cluster of a kind (`cpu`, `gpu`) that runs `image`.
+def compile_pipeline(
+    name: str,
+    out: Path,
+    *,
+    kind: str = "cpu",
+    image: str | None = None,
+    cpu_image: str | None = None,
+    changes: Iterable[str] = (),
+) -> None:
+    """Write a pipeline as YAML for a cluster of a kind (`cpu`, `gpu`), with `changes` put into that kind's table.
+
+    Steps with a GPU run in `image`, all others in `cpu_image`; `pipelines/resource_options.py` says what either
+    is if left out, and what changes look like.
 
     Raises:
-        ValueError: pipeline or kind is unknown, or the file's name does not end in .yaml.
+        ValueError: pipeline or kind is unknown, the file's name does not end in .yaml, or an image or a change
+            is not possible.
     """
-    built = entry(name).build(resources(kind))
+    with_gpu, light = images(image, cpu_image)
+    built = entry(name).build(changed(resources(kind), changes))
     if out.suffix != ".yaml":
         raise ValueError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
     with new_file(out) as path:
         # The compiler goes by the suffix, which the temporary name lacks.
         written = path.with_name(f"{path.name}.yaml")
         compiler.Compiler().compile(built, str(written))
-        path.write_text(written.read_text().replace(ops.IMAGE, image))
+        # The longer name first: the other one begins it.
+        text = written.read_text().replace(ops.CPU_IMAGE, LIGHT).replace(ops.IMAGE, with_gpu)
+        path.write_text(text.replace(LIGHT, light))
         written.unlink()

@@ -29,7 +29,8 @@ class Sources:
 class Chain:
     """One training of a recipe, and what is evaluated of it beside the training itself.
 
-    A random tower stands in CLIP's place as a control; nothing else is evaluated of such a training.
+    A random tower stands in CLIP's place as a control; nothing else is evaluated of such a training. `model` is
+    a registered version ("models:/NAME/3") that is fetched in place of a training, and evaluated as it is.
     `overrides` are pairs of a dotted name and a value.
     """
 
@@ -39,6 +40,7 @@ class Chain:
     self_trainings: tuple[SelfTraining, ...] = ()
     control_words: bool = False
     random_tower: bool = False
+    model: str | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
 
 
@@ -77,12 +79,14 @@ def run_chains(
 
 
 def run_chain(chain: Chain, folder: Path, split: str) -> list[Evaluated]:
-    """Train, profile, self-train and evaluate one chain, skipping what its folder holds already."""
-    from components import evaluate, profile, self_train, train
+    """Train (or fetch), profile, self-train and evaluate one chain, skipping what its folder holds already."""
+    from components import champions, evaluate, profile, self_train, train
 
     sources = chain.sources
     prepared, splits, text = sources.prepared, sources.splits, sources.text
     trained, profiled = folder / "train", folder / "profile"
+    if chain.model is not None and not trained.exists():
+        champions.fetch(chain.model, trained)
     if not trained.exists():
         train.run(
             prepared=prepared,
@@ -129,6 +133,9 @@ def _evaluations(chain: Chain, folder: Path) -> Iterator[tuple[str, Path, Contro
     trained = folder / "train" / "final"
     if chain.random_tower:
         yield "control_random_tower", trained, "random_tower"
+        return
+    if chain.model is not None:
+        yield "champion", trained, None
         return
     yield "inductive", trained, None
     for protocol in chain.self_trainings:

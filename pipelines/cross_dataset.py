@@ -8,7 +8,8 @@ from kfp import dsl
 
 from components import ops
 from pipelines.checks import check_image_sets, check_place, check_places, check_protocol
-from pipelines.resources import Resources, give_resources
+from pipelines.resources import Resources
+from pipelines.steps import Steps
 
 NAME = "cross-dataset"
 EXPERIMENT = "cross-dataset"
@@ -23,15 +24,15 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
     `checkpoint` (such as .../train/zegclip/final) and `clip` are folders, as the steps see them; `targets` is a
     list of mappings of `FIELDS`; a `limit` of 0 evaluates all pictures of each split.
     """
+    step = Steps(table)
 
     @dsl.pipeline(name=NAME, description="One checkpoint, many data sets.")
     def cross_dataset(checkpoint: str, clip: str, targets: list, limit: int = 0) -> None:
-        closed = ops.close_run(protocol=EXPERIMENT, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-        with dsl.ExitHandler(exit_task=closed, name="tracked"):
-            opened = ops.open_run(pipeline=NAME, protocol=EXPERIMENT, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-            told = ops.told(mlflow_run=opened.output, items=targets)
+        with step.tracked(NAME, EXPERIMENT) as mlflow_run:
+            told = step(ops.told, mlflow_run=mlflow_run, items=targets)
             with dsl.ParallelFor(items=told.output, name="every-target") as target:
-                prepared = ops.prepare_target(
+                prepared = step(
+                    ops.prepare_target,
                     mlflow_run=target.mlflow_run,
                     raw=target.raw,
                     clip=clip,
@@ -39,7 +40,8 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     protocol=target.protocol,
                     image_sets=target.image_sets,
                 )
-                evaluated = ops.evaluate_target(
+                evaluated = step(
+                    ops.evaluate_target,
                     raw=target.raw,
                     checkpoint=checkpoint,
                     prepared=prepared.outputs["prepared"],
@@ -49,19 +51,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     split=target.split,
                     limit=limit,
                 )
-            compared = ops.compare_targets(evaluations=dsl.Collected(evaluated.outputs["evaluation"]))
-
-        give_resources(
-            table,
-            {
-                "open_run": [opened],
-                "told": [told],
-                "prepare_target": [prepared],
-                "evaluate_target": [evaluated],
-                "compare_targets": [compared],
-                "close_run": [closed],
-            },
-        )
+            step(ops.compare_targets, evaluations=dsl.Collected(evaluated.outputs["evaluation"]))
 
     return cross_dataset
 

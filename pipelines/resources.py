@@ -4,55 +4,60 @@ The cluster brings three things of agreed names: a volume claim with the data, a
 keys of the object store and the tracking server, and, for kind `gpu`, nodes labelled by NVIDIA's operator.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import field, replace
+from typing import Annotated
 
 from kfp import dsl, kubernetes
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
-DATA_CLAIM, DATA_FOLDER = "cascade-data", "/data"
-"""Volume claim that holds data sets and CLIP weights, and where steps find it."""
-
-SECRET = "cascade-clip"
-REQUIRED_KEYS = ("MLFLOW_TRACKING_URI",)
-OPTIONAL_KEYS = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_DEFAULT_REGION",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
+from components.cluster_names import (
+    DATA_CLAIM,
+    DATA_FOLDER,
+    GPU,
+    GPU_LABELS,
+    OPTIONAL_KEYS,
+    REQUIRED_KEYS,
+    SECRET,
 )
-"""Keys of the secret become variables of the same names. Without a tracking server runs would be lost with the pod."""
+from components.ops import CPU_IMAGE, IMAGE
+from components.trainjob import Cores, Memory, Nodes, Volume
 
 BACKOFF, LONGEST_BACKOFF = "30s", "600s"
 
+Count = Annotated[int, Field(gt=0)]
+CHECKED = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=CHECKED)
 class Gpu:
     """GPUs of one step: how many of which resource, on nodes with which labels."""
 
-    count: int
-    resource: str = "nvidia.com/gpu"
-    labels: tuple[tuple[str, str], ...] = (("nvidia.com/gpu.present", "true"),)
+    count: Count
+    resource: Annotated[str, Field(min_length=1)] = GPU
+    labels: dict[str, str] = field(default_factory=lambda: dict(GPU_LABELS))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class Resources:
     """One step's pod: cores and memory as Kubernetes writes them, time limit, and what it has mounted.
 
     `retries` is for steps that a passing fault can break: a node that goes away, a store that does. `cached`
-    is for steps whose parameters name all that decides their outcome.
+    is for steps whose parameters name all that decides their outcome. A step with a GPU runs in the image that
+    has CUDA, every other in the light one. With several `nodes`, all of this is what each node of the step's
+    TrainJob gets, and the step's own pod only waits for it.
     """
 
-    cpu: str
-    memory: str
-    minutes: int
+    cpu: Cores
+    memory: Memory
+    minutes: Count
     gpu: Gpu | None = None
-    shared_memory: str | None = None
-    retries: int = 0
+    shared_memory: Memory | None = None
+    retries: Annotated[int, Field(ge=0)] = 0
     cached: bool = False
     data: bool = True
     secret: bool = True
+    nodes: Count = 1
 
 
 SMALL = Resources(cpu="1", memory="2Gi", minutes=30)
@@ -66,6 +71,9 @@ TRACKING = {
     "close_run": replace(TALK, retries=4),
     "gate": replace(TALK, retries=2),
     "compare_with_accepted": replace(TALK, retries=2),
+    "compare_champions_with_accepted": replace(TALK, retries=2),
+    "find_champions": replace(TALK, retries=2),
+    "take_champion": replace(TALK, retries=2),
     "refuse_regression": NO_DATA,
     "told": NO_DATA,
 }
@@ -122,11 +130,34 @@ def local_resources() -> dict[str, Resources]:
     return {step: replace(wanted, retries=0) for step, wanted in RESOURCES["cpu"].items()}
 
 
-def give_resources(table: Mapping[str, Resources], tasks: Mapping[str, Sequence[dsl.PipelineTask]]) -> None:
-    """Give the tasks of every step their row of the table."""
-    for step, same in tasks.items():
-        for task in same:
-            with_resources(task, table[step])
+WAITING_MINUTES = 45
+"""What a pod that waits for a TrainJob gets beyond the job's own limit: nodes to come free, folders to be copied."""
+TRAINING_STEPS = ("train", "self_train")
+"""Steps that can outgrow a node: they take the parameter `nodes`."""
+
+
+def waiting(wanted: Resources) -> Resources:
+    """Give the row of a pod that only waits for the TrainJob that has these resources."""
+    minutes = wanted.minutes + WAITING_MINUTES
+    return replace(wanted, cpu="1", memory="2Gi", minutes=minutes, gpu=None, shared_memory=None, nodes=1)
+
+
+def nodes_of(wanted: Resources) -> Nodes:
+    """Give the nodes of the TrainJob that a row with several of them asks for."""
+    gpu = wanted.gpu
+    return Nodes(
+        image=IMAGE if gpu else CPU_IMAGE,
+        nodes=wanted.nodes,
+        gpus=gpu.count if gpu else 0,
+        gpu_resource=gpu.resource if gpu else GPU,
+        node_labels=dict(gpu.labels) if gpu else {},
+        cpu=wanted.cpu,
+        memory=wanted.memory,
+        shared_memory=wanted.shared_memory or "64Mi",
+        volumes=(Volume.parse(f"{DATA_CLAIM}={DATA_FOLDER}"),),
+        secret=SECRET,
+        minutes=wanted.minutes,
+    )
 
 
 def with_resources(task: dsl.PipelineTask, wanted: Resources) -> dsl.PipelineTask:
@@ -144,6 +175,8 @@ def with_resources(task: dsl.PipelineTask, wanted: Resources) -> dsl.PipelineTas
         )
     if wanted.gpu:
         _with_gpu(task, wanted.gpu)
+    else:
+        task.set_container_image(CPU_IMAGE)
     if wanted.shared_memory:
         # Loaders pass pictures through /dev/shm, of which a pod has 64 MiB unless told otherwise.
         kubernetes.empty_dir_mount(
@@ -159,7 +192,7 @@ def with_resources(task: dsl.PipelineTask, wanted: Resources) -> dsl.PipelineTas
 
 def _with_gpu(task: dsl.PipelineTask, gpu: Gpu) -> None:
     task.set_accelerator_type(gpu.resource).set_accelerator_limit(gpu.count)
-    for label, value in gpu.labels:
+    for label, value in gpu.labels.items():
         kubernetes.add_node_selector(task, label, value)
     # Nodes with GPUs are often tainted, to keep other pods off.
     kubernetes.add_toleration(task, key=gpu.resource, operator="Exists", effect="NoSchedule")

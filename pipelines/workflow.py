@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WORKFLOW_FILE = Path("dvc.yaml")
-REPORTS = Path("reports")
+REPORTS, ROWS_FILE = Path("reports"), "benchmark.json"
 QUIET = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 TABLE_WIDTH = 110
 """Columns where the output is no terminal."""
@@ -67,12 +67,21 @@ def stage_environment() -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1", **os.environ, **QUIET, "PATH": path}
 
 
+def tell_outcome(targets: Sequence[str] = (), reports: Path = REPORTS) -> None:
+    """Tell the results, or where only some stages were asked for and no report was ever made, that these are done."""
+    if not targets or (reports / ROWS_FILE).is_file():
+        tell_results(reports)
+        return
+    print(f"done     {', '.join(targets)}; there is no report yet: `cascade-clip run` makes it")
+    print(f"MLflow   {mlflow_command()}")
+
+
 def tell_results(reports: Path = REPORTS) -> None:
     """Print the table of a report step, where its page lies, and how to open what MLflow recorded."""
     from rich.console import Console
 
     console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
-    console.print(results_table(read_json(reports / "benchmark.json")))
+    console.print(results_table(read_json(reports / ROWS_FILE)))
     # Not through rich, which would wrap lines that are meant to be pasted.
     print(f"report   {(reports / 'report.html').resolve()}")
     print(f"MLflow   {mlflow_command()}")

@@ -13,7 +13,8 @@ from pipelines.checks import (
     check_recipes,
     check_self_training,
 )
-from pipelines.resources import Resources, give_resources
+from pipelines.resources import Resources
+from pipelines.steps import Steps
 
 NAME = "zero-shot-segmentation"
 PROTOCOL = "mini-18-6"
@@ -29,6 +30,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
     `raw` and `clip` are folders, as the steps see them, or s3:// addresses; `image_sets`, `overrides` and
     `margins` (of the gate) are JSON; a `limit` of 0 evaluates all pictures of the split.
     """
+    step = Steps(table)
 
     @dsl.pipeline(name=NAME, description="Zero-shot segmentation: every recipe, inductive and transductive.")
     def zero_shot(
@@ -44,21 +46,18 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         limit: int = 0,
         margins: str = MARGINS,
     ) -> None:
-        closed = ops.close_run(protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-        with dsl.ExitHandler(exit_task=closed, name="tracked"):
-            opened = ops.open_run(pipeline=NAME, protocol=protocol, kfp_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-            prepared = ops.prepare(
-                mlflow_run=opened.output,
+        with step.tracked(NAME, protocol) as mlflow_run:
+            data, runs = step.prepared(
+                mlflow_run=mlflow_run,
                 raw=raw,
                 clip=clip,
                 protocol=protocol,
                 image_sets=image_sets,
                 recipes=recipes,
             )
-            data = {"raw": raw, **{name: prepared.outputs[name] for name in ("prepared", "splits", "text")}}
-
-            with dsl.ParallelFor(items=prepared.outputs["Output"], name="every-recipe") as run:
-                train = ops.train(
+            with dsl.ParallelFor(items=runs, name="every-recipe") as run:
+                train = step(
+                    ops.train,
                     **data,
                     clip=clip,
                     data_hash=run.data_hash,
@@ -67,26 +66,25 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                     seed=seed,
                 )
                 trained = train.outputs["trained"]
-                inductive = ops.evaluate(**data, trained=trained, split=split, limit=limit)
+                inductive = step(ops.evaluate, **data, trained=trained, split=split, limit=limit)
                 inductive.set_display_name("evaluate inductive")
-                cost = ops.profile(trained=trained, text=data["text"])
+                cost = step(ops.profile, trained=trained, text=data["text"])
 
-                self_train = ops.self_train(
-                    **data, trained=trained, protocol=self_training, overrides=overrides
+                self_train = step(
+                    ops.self_train, **data, trained=trained, protocol=self_training, overrides=overrides
                 )
                 self_trained = self_train.outputs["self_trained"]
-                transductive = ops.evaluate(**data, trained=self_trained, split=split, limit=limit)
+                transductive = step(ops.evaluate, **data, trained=self_trained, split=split, limit=limit)
                 transductive.set_display_name("evaluate transductive")
 
-                gates: list[dsl.PipelineTask] = []
                 registered: list[dsl.PipelineTask] = []
                 for model, evaluation in ((trained, inductive), (self_trained, transductive)):
-                    gate = ops.gate(evaluation=evaluation.outputs["evaluation"], margins=margins)
+                    gate = step(ops.gate, evaluation=evaluation.outputs["evaluation"], margins=margins)
                     # One after the other: the second is held against the champion that the first may become.
                     gate.after(*registered)
-                    gates.append(gate)
                     registered.append(
-                        ops.register(
+                        step(
+                            ops.register,
                             trained=model,
                             clip=clip,
                             evaluation=evaluation.outputs["evaluation"],
@@ -95,29 +93,14 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                         )
                     )
 
-            report = ops.report(
+            step(
+                ops.report,
                 inductive=dsl.Collected(inductive.outputs["evaluation"]),
                 transductive=dsl.Collected(transductive.outputs["evaluation"]),
                 costs=dsl.Collected(cost.outputs["cost"]),
                 trained=dsl.Collected(trained),
                 self_trained=dsl.Collected(self_trained),
             )
-
-        give_resources(
-            table,
-            {
-                "open_run": [opened],
-                "prepare": [prepared],
-                "train": [train],
-                "self_train": [self_train],
-                "evaluate": [inductive, transductive],
-                "profile": [cost],
-                "gate": gates,
-                "register": registered,
-                "report": [report],
-                "close_run": [closed],
-            },
-        )
 
     return zero_shot
 

@@ -1,8 +1,9 @@
 """Commands about benchmark reruns: run one, list them, accept one."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -13,10 +14,20 @@ REGRESSED = 3
 """Exit status of a rerun that found something worse: neither success nor a mistake in the call."""
 
 
+class Models(StrEnum):
+    """What a rerun measures."""
+
+    train = "train"
+    champions = "champions"
+
+
 def run(
     params: Annotated[Path, typer.Option(help="File with the section benchmark.")] = Path("params.yaml"),
     recipe: Annotated[
         list[str] | None, typer.Option(help="Recipe to rerun; repeatable; all of the data sets if none.")
+    ] = None,
+    models: Annotated[
+        Models | None, typer.Option(help="Train recipes, or take registered champions; the file's if none.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; repeatable; the file's if none.")] = None,
     set_: Set = None,
@@ -30,7 +41,7 @@ def run(
         typer.Option(help="Folder; one that holds an interrupted rerun goes on. A new one if left out."),
     ] = None,
 ) -> None:
-    """Train, score and time every recipe, and compare.
+    """Train recipes or take champions, score and time them, and compare.
 
     Exits with 3 where quality or speed regressed against the last accepted results.
     """
@@ -45,6 +56,7 @@ def run(
         overrides=parse_overrides(set_ or (), overrides),
         accept=accept,
         workers=workers,
+        models=models.value if models else None,
     )
     for change in found.changes:
         if change.verdict != "no change":
@@ -57,19 +69,23 @@ def run(
 
 
 def history() -> None:
-    """List reruns, the latest last; a star marks the accepted one."""
+    """List reruns, the latest last; a star marks the accepted one of each kind of models."""
     from rich.console import Console
     from rich.table import Table
 
     from components import accepted
 
     reruns = accepted.history()
-    current = accepted.last_accepted(reruns)
-    table = Table("", "when", "code", "outcome", "rerun", box=None)
+    current = [accepted.last_accepted(accepted.of_kind(reruns, kind)) for kind in get_args(accepted.Models)]
+    table = Table("", "when", "code", "models", "outcome", "rerun", box=None)
     for rerun in reruns:
-        star = "*" if current and rerun.run_id == current.run_id else ""
         table.add_row(
-            star, f"{rerun.when:%Y-%m-%d %H:%M}", (rerun.commit or "-")[:12], rerun.outcome, rerun.run_id
+            "*" if rerun in current else "",
+            f"{rerun.when:%Y-%m-%d %H:%M}",
+            (rerun.commit or "-")[:12],
+            rerun.models,
+            rerun.outcome,
+            rerun.run_id,
         )
     Console().print(table)
 

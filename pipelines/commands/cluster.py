@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.kubeflow_options import (
+    CpuImage,
     Experiment,
     Host,
     Image,
@@ -20,6 +21,7 @@ from pipelines.commands.kubeflow_options import (
     Parameters,
     Pipeline,
     PipelineName,
+    Resource,
     Token,
     chosen_package,
     connected,
@@ -46,6 +48,8 @@ def submit(
     overrides: OverridesFile = None,
     kind: Kind = Nodes.cpu,
     image: Image = None,
+    cpu_image: CpuImage = None,
+    resource: Resource = None,
     experiment: Experiment = "cascade-clip",
     name: Annotated[str | None, typer.Option(help="Name of the run; pipeline and time if none.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow it to its end; exit 1 unless it succeeds.")] = False,
@@ -58,7 +62,7 @@ def submit(
     """
     from pipelines import submit
 
-    with chosen_package(pipeline, package, kind, image) as path:
+    with chosen_package(pipeline, package, kind, image, cpu_image, resource) as path:
         values = gathered_parameters(
             path,
             parameter,
@@ -104,6 +108,8 @@ def upload(
     version: Annotated[str | None, typer.Option(help="Name of the version; the time if none.")] = None,
     kind: Kind = Nodes.cpu,
     image: Image = None,
+    cpu_image: CpuImage = None,
+    resource: Resource = None,
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
@@ -113,7 +119,7 @@ def upload(
     """
     from pipelines import submit
 
-    with chosen_package(pipeline, package, kind, image) as path:
+    with chosen_package(pipeline, package, kind, image, cpu_image, resource) as path:
         cluster = connected(host, namespace, token)
         done = submit.upload(cluster, path, name=name or path.stem, version=version)
     print(f"{done.pipeline_id} {done.version_id}")

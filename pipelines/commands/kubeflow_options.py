@@ -32,7 +32,20 @@ class Nodes(StrEnum):
 
 Pipeline = Annotated[PipelineName, typer.Option(help="Which pipeline.")]
 Kind = Annotated[Nodes, typer.Option(help="Kind of nodes that resources are asked for.")]
-Image = Annotated[str | None, typer.Option(help="Container image of every step.")]
+Image = Annotated[
+    str | None, typer.Option(help="Container image of steps with a GPU; the project's if left out.")
+]
+CpuImage = Annotated[
+    str | None, typer.Option(help="Image of all other steps; --image with -cpu after its tag if left out.")
+]
+Resource = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STEP.FIELD=VALUE",
+        help="Change of a step's resources, such as train.gpu.count=4, train.nodes=2, all.gpu.resource=amd.com/gpu or "
+        "'all.gpu.labels={nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}'; repeatable.",
+    ),
+]
 Package = Annotated[Path | None, typer.Option(help="A compiled pipeline instead of --pipeline.")]
 Parameters = Annotated[
     list[str] | None,
@@ -62,20 +75,34 @@ Token = Annotated[
 
 @contextmanager
 def chosen_package(
-    pipeline: PipelineName, package: Path | None, kind: Nodes, image: str | None
+    pipeline: PipelineName,
+    package: Path | None,
+    kind: Nodes,
+    image: str | None = None,
+    cpu_image: str | None = None,
+    resource: Sequence[str] | None = None,
 ) -> Iterator[Path]:
-    """Give the compiled pipeline that was asked for; one of this project's is there until the block ends."""
+    """Give the compiled pipeline that was asked for; one of this project's is there until the block ends.
+
+    Raises:
+        ValueError: an image or a resource is not possible, or comes with a package, which has its own.
+    """
     if package is not None:
+        if image or cpu_image or resource:
+            raise ValueError(
+                f"{package} is compiled: it has its images and resources; give them when you compile"
+            )
         yield package
         return
     from tempfile import TemporaryDirectory
 
-    from components import ops
     from pipelines.catalogue import compile_pipeline
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{pipeline.value}.yaml"
-        compile_pipeline(pipeline.value, path, kind=kind.value, image=image or ops.IMAGE)
+        compile_pipeline(
+            pipeline.value, path, kind=kind.value, image=image, cpu_image=cpu_image, changes=resource or ()
+        )
         yield path
 
 

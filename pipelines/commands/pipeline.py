@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.kubeflow_options import (
+    CpuImage,
     Image,
     Kind,
     Nodes,
     Parameters,
     Pipeline,
     PipelineName,
+    Resource,
     chosen_package,
     gathered_parameters,
 )
@@ -29,13 +31,16 @@ def compile_pipeline(
     out: Annotated[Path | None, typer.Option(help="YAML file to write; build/PIPELINE.yaml if none.")] = None,
     kind: Kind = Nodes.cpu,
     image: Image = None,
+    cpu_image: CpuImage = None,
+    resource: Resource = None,
 ) -> None:
     """Write a pipeline as YAML for a cluster."""
-    from components import ops
     from pipelines import catalogue
 
     out = out or Path("build") / f"{pipeline.value}.yaml"
-    catalogue.compile_pipeline(pipeline.value, out, kind=kind.value, image=image or ops.IMAGE)
+    catalogue.compile_pipeline(
+        pipeline.value, out, kind=kind.value, image=image, cpu_image=cpu_image, changes=resource or ()
+    )
     print(out)
 
 
@@ -57,7 +62,7 @@ def run_local(
     from pipelines import local_run, workflow
 
     given = [*(parameter or ()), *([f"recipes={json.dumps(recipe)}"] if recipe else ())]
-    with chosen_package(pipeline, None, Nodes.cpu, None) as path:
+    with chosen_package(pipeline, None, Nodes.cpu) as path:
         values = gathered_parameters(
             path, given, pipeline=pipeline, set_=set_, overrides=overrides, defaults=MINI_BENCHMARK
         )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.kubeflow_options import (
+    CpuImage,
     Experiment,
     Host,
     Image,
@@ -19,6 +20,7 @@ from pipelines.commands.kubeflow_options import (
     Parameters,
     Pipeline,
     PipelineName,
+    Resource,
     Token,
     chosen_package,
     connected,
@@ -46,6 +48,8 @@ def create(
     overrides: OverridesFile = None,
     kind: Kind = Nodes.cpu,
     image: Image = None,
+    cpu_image: CpuImage = None,
+    resource: Resource = None,
     experiment: Experiment = "cascade-clip",
     catch_up: Annotated[bool, typer.Option(help="Make up for starts missed while paused.")] = False,
     namespace: Namespace = None,
@@ -59,7 +63,7 @@ def create(
     from pipelines.cron import checked_cron, next_times
 
     cron = checked_cron(cron)
-    with chosen_package(pipeline, package, kind, image) as path:
+    with chosen_package(pipeline, package, kind, image, cpu_image, resource) as path:
         values = gathered_parameters(
             path,
             parameter,

@@ -1,16 +1,23 @@
-"""The command that writes a training on several nodes as a Kubeflow TrainJob.
+"""The command that writes a training on several nodes as a Kubeflow TrainJob, and starts it if asked to.
 
 Whatever is slow to import (torch, kfp) is imported inside it, so that `--help` is at once.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from pydantic import ValidationError
 
+if TYPE_CHECKING:
+    from components.trainjob import TrainJob
+
 Training = Literal["train", "self-train"]
+FAILED = 1
+WAITING_MINUTES = 24 * 60
+"""How long --wait bears that a job has not found its nodes, beyond the time it may run."""
 
 
 def trainjob(
@@ -32,25 +39,38 @@ def trainjob(
         str | None, typer.Option(help="Secret with the addresses and keys of store and tracking server.")
     ] = "cascade-clip",
     runtime: Annotated[str, typer.Option(help="ClusterTrainingRuntime to run on.")] = "torch-distributed",
+    gpu_resource: Annotated[
+        str, typer.Option(help="What a GPU is asked for as.", show_default=True)
+    ] = "nvidia.com/gpu",
+    node_label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label that nodes must have; repeatable.")
+    ] = None,
+    start: Annotated[bool, typer.Option(help="Start it, too, as KUBECONFIG or the pod says where.")] = False,
+    wait: Annotated[bool, typer.Option(help="With --start: follow it; exit 1 unless it completes.")] = False,
 ) -> None:
     """Write a training on several nodes as a TrainJob.
 
-    For Kubeflow Trainer 2; start it by: kubectl apply --filename FILE
+    For Kubeflow Trainer 2; --start starts it, as does: kubectl apply --filename FILE
     """
-    from components.ops import IMAGE
-    from pipelines.trainjob import TrainJob, Volume, write_trainjob
+    from components.ops.image import CPU_IMAGE, IMAGE
+    from components.trainjob import TrainJob, Volume, write_trainjob
+
+    if wait and not start:
+        raise ValueError("--wait follows what --start has started; give both")
 
     training, options = _parsed(command)
     try:
         job = TrainJob(
             name=name,
             namespace=namespace,
-            image=image or IMAGE,
+            image=image or (IMAGE if gpus else CPU_IMAGE),
             command=training,
             arguments=tuple(command[1:]),
             out=PurePosixPath(options["out"]),
             nodes=nodes,
             gpus=gpus,
+            gpu_resource=gpu_resource,
+            node_labels=_labels(node_label or ()),
             cpu=cpu,
             memory=memory,
             volumes=tuple(Volume.parse(text) for text in volume),
@@ -65,6 +85,34 @@ def trainjob(
     _check_batch(job.command, options, job.processes)
     write_trainjob(job, out)
     print(out)
+    if start:
+        _start(job, wait=wait)
+
+
+def _start(job: "TrainJob", *, wait: bool) -> None:
+    from components import trainjob_run
+
+    jobs = trainjob_run.connect(job.namespace)
+    trainjob_run.start(jobs, job)
+    if not wait:
+        return
+    try:
+        trainjob_run.follow(jobs, job.name, minutes=job.minutes + WAITING_MINUTES)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(FAILED) from error
+
+
+def _labels(items: Sequence[str]) -> dict[str, str]:
+    labels = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise ValueError(
+                f"--node-label {item!r} is not KEY=VALUE; an example is nvidia.com/gpu.present=true"
+            )
+        labels[key] = value
+    return labels
 
 
 def _parsed(command: Sequence[str]) -> tuple[Training, dict[str, Any]]:

@@ -16,4 +16,4 @@ def run(
     from pipelines import workflow
 
     workflow.repro(targets or (), pull=pull, force=force)
-    workflow.tell_results()
+    workflow.tell_outcome(targets or ())

@@ -1,11 +1,14 @@
 """Reruns of the benchmark in MLflow: the first is accepted, later ones are held against what was accepted."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from cascade_core.files import read_json, write_json
 from components import accepted, benchmark_rerun
+from components.accepted import Models
+from components.artifacts import write_manifest
 from components.benchmark_rerun import Rerun
 
 THRESHOLDS = {
@@ -15,17 +18,24 @@ THRESHOLDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for variable in ("MLFLOW_TRACKING_URI", "CASCADE_TRACKING"):
-        monkeypatch.delenv(variable, raising=False)
+pytestmark = pytest.mark.usefixtures("store")
 
 
-def rerun(folder: Path, *, seen: float = 0.6, speed: float = 3.0, accept: bool = False) -> Rerun:
+def rerun(
+    folder: Path,
+    *,
+    seen: float = 0.6,
+    speed: float = 3.0,
+    accept: bool = False,
+    models: Models = "train",
+    seeds: tuple[int, ...] = (0, 1),
+    weights: bytes | None = None,
+    setting: str = "inductive",
+    **data: object,
+) -> Rerun:
     evaluations, profiles = [], []
-    for seed in (0, 1):
-        scores = {"method": "zegclip", "setting": "inductive", "split": "test", "protocol": "mini-18-6"}
+    for seed in seeds:
+        scores = {"method": "zegclip", "setting": setting, "split": "test", "protocol": "mini-18-6"}
         # Seeds lie a hundredth apart.
         scores |= {
             "seed": seed,
@@ -33,6 +43,7 @@ def rerun(folder: Path, *, seen: float = 0.6, speed: float = 3.0, accept: bool =
             "miou_seen": seen + seed / 100,
             "miou_unseen": 0.4,
             "hiou": 0.48,
+            **data,
         }
         cost = {"method": "zegclip", "trainable_params": 9, "gmacs": 0.5}
         cost |= {"images_per_second": 30.0, "relative_speed": speed}
@@ -40,8 +51,18 @@ def rerun(folder: Path, *, seen: float = 0.6, speed: float = 3.0, accept: bool =
         profiles.append(folder / f"profile-{seed}")
         write_json(evaluations[-1] / "scores.json", scores)
         write_json(profiles[-1] / "profile.json", cost)
+        if weights is not None:
+            (folder / "final").write_bytes(weights)
+            write_manifest(
+                evaluations[-1], step="evaluate", inputs={"checkpoint": folder / "final"}, parameters={}
+            )
     return benchmark_rerun.run(
-        evaluations=evaluations, profiles=profiles, thresholds=THRESHOLDS, out=folder / "out", accept=accept
+        evaluations=evaluations,
+        profiles=profiles,
+        thresholds=THRESHOLDS,
+        out=folder / "out",
+        accept=accept,
+        models=models,
     )
 
 
@@ -64,6 +85,43 @@ def test_a_loss_is_told_against_what_was_accepted_until_it_is_accepted_itself(tm
         *("first", "no change", "regressed"),
         *("no change", "no change"),
     ]
+
+
+def test_champions_are_held_against_champions_and_never_against_trainings(tmp_path: Path) -> None:
+    trained = rerun(tmp_path / "trained")
+    champion = {"models": "champions", "seeds": (0,), "weights": b"v1"}
+    first = rerun(tmp_path / "first", seen=0.5, **champion)
+    worse = rerun(tmp_path / "worse", seen=0.49, **champion)
+    assert (first.outcome, first.compared_with) == ("first", None)
+    assert (worse.outcome, worse.compared_with) == ("changed", first.run_id)
+    assert [change.told() for change in worse.changes if change.verdict == "worse"] == [
+        "mini-18-6 test zegclip inductive: mIoU(S) worse, 49.00 against 50.00 (noise 0.1)"
+    ]
+    assert "Benchmark rerun of champions" in worse.page.read_text()
+    successor = champion | {"weights": b"v2", "setting": "transductive_oracle"}
+    assert rerun(tmp_path / "other", seen=0.49, **successor).outcome == "no change"
+    assert rerun(tmp_path / "lost", seen=0.4, **successor).outcome == "regressed"
+    assert worse.run_id is not None
+    accepted.accept(worse.run_id)
+    known = accepted.history()
+    assert [one.models for one in known] == ["train", *["champions"] * 4]
+    latest = {
+        kind: accepted.last_accepted(accepted.of_kind(known, kind)) for kind in get_args(accepted.Models)
+    }
+    assert {kind: one and one.run_id for kind, one in latest.items()} == {
+        "train": trained.run_id,
+        "champions": worse.run_id,
+    }
+
+
+@pytest.mark.parametrize("data", [{"data_hash": "b"}, {"num_pictures": 4}])
+def test_scores_on_other_pictures_are_new_and_not_worse(tmp_path: Path, data: dict[str, object]) -> None:
+    here = {"data_hash": "a", "num_pictures": 9}
+    rerun(tmp_path / "first", **here)
+    other = rerun(tmp_path / "other", seen=0.1, **(here | data))
+    assert other.outcome == "changed"
+    assert {change.verdict for change in other.changes} == {"new"}
+    assert rerun(tmp_path / "same", seen=0.1, **here).outcome == "regressed"
 
 
 def test_its_folder_and_its_run_hold_rows_changes_and_page(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.benchmark import RerunRow
-from components.regression import SPEED, Change, Thresholds, compare, outcome
+from components.regression import ROUNDING, SPEED, Change, Thresholds, compare, outcome
 
 LIMITS = Thresholds(
     max_drop={"pAcc": 0.03, "miou_seen": 0.03, "miou_unseen": 0.05, "hiou": 0.04},
@@ -104,3 +104,22 @@ def test_a_new_run_is_a_change_and_a_missing_one_a_regression() -> None:
 def test_thresholds_that_cannot_be_are_refused_by_name(changes: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Thresholds.read(LIMITS.model_dump() | changes, source="params.yaml")
+
+
+def test_two_champions_have_no_spread_and_one_and_the_same_is_held_to_rounding() -> None:
+    def champion(hiou: float, weights: str | None) -> list[RerunRow]:
+        return [row.model_copy(update={"checkpoint": weights}) for row in rows(hiou)]
+
+    other = of(compare(champion(0.47, "b"), champion(0.5, "a"), LIMITS))
+    assert (other.noise, other.verdict) == (0.04, "no change")
+    same = [of(compare(champion(hiou, "a"), champion(0.5, "a"), LIMITS)) for hiou in (0.4995, 0.47, 0.45)]
+    assert {change.noise for change in same} == {ROUNDING}
+    assert [change.verdict for change in same] == ["no change", "worse", "regressed"]
+    assert of(compare(champion(0.47, None), champion(0.5, None), LIMITS)).verdict == "no change"
+
+
+def test_weights_that_are_the_same_take_no_spread_away() -> None:
+    def trained(*hious: float) -> list[RerunRow]:
+        return [row.model_copy(update={"checkpoint": "a"}) for row in rows(*hious)]
+
+    assert of(compare(trained(0.45, 0.55), trained(0.4, 0.5), LIMITS)).verdict == "no change"

@@ -1,6 +1,7 @@
 """What a benchmark rerun is asked to do: a plan from a file, checked before any training."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -31,6 +32,7 @@ def test_the_projects_own_plan_reads() -> None:
             r"params.yaml: benchmark.self_training: .*'oracle' or 'strict'.*got 'both'",
         ),
         ({"dataset": {}}, r"params.yaml: benchmark.dataset: "),
+        ({"models": "both"}, r"params.yaml: benchmark.models: .*'train' or 'champions'.*got 'both'"),
     ],
 )
 def test_a_plan_that_cannot_be_names_file_and_field(
@@ -61,4 +63,26 @@ def test_what_cannot_be_run_is_told_before_anything_is_written(
     plan = BenchmarkPlan.read(_plan(tmp_path, **changes))
     with pytest.raises(ValueError, match=told):
         run(plan=plan, out=tmp_path / "out", recipes=recipes)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"seeds": (1,)}, "as they were trained, seeds were given"),
+        ({"overrides": {"train.iterations": 3}}, r"overrides \(train.iterations\) were given"),
+        (
+            {"recipes": ("mini_zegclip", "mini_linear")},
+            r"for mini_zegclip \(mini-18-6-zegclip\), mini_linear",
+        ),
+        ({}, "no champion is registered for mini_zegclip"),
+    ],
+)
+def test_champions_are_taken_as_they_are_or_not_at_all(
+    store: Path, tmp_path: Path, given: dict[str, Any], told: str
+) -> None:
+    here = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": "mini-18-6", "image_sets": {}}
+    plan = BenchmarkPlan.read(_plan(tmp_path, models="champions", datasets={"mini": here}))
+    with pytest.raises(ValueError, match=told):
+        run(plan=plan, out=tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()

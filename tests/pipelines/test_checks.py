@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import ablation, cross_dataset, zero_shot
+from pipelines import ablation, benchmark, cross_dataset, zero_shot
 from pipelines.local_run import run_local
 
 TARGET = {"raw": "/data/voc", "protocol": "voc12-20", "image_sets": '{"val": "val"}', "split": "val"}
@@ -79,3 +79,20 @@ def test_a_local_run_wants_its_label_file_before_any_step_starts(tmp_path: Path)
     with pytest.raises(ValueError, match=r"protocol: label file .*pets\.yaml does not exist"):
         run_local("zero_shot", parameters, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"models": "both"}, "parameter models is 'both'; known are train, champions"),
+        ({"models": "champions", "seeds": [1]}, "as they were trained; leave out seeds"),
+        ({"thresholds": '{"max_drop": {}}'}, "parameter thresholds: max_slowdown"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_is_refused(values: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        benchmark.check_parameters(values)
+
+
+def test_a_benchmark_of_champions_needs_no_seeds() -> None:
+    benchmark.check_parameters({"models": "champions", "recipes": ["mini_zegclip"]})

@@ -1,24 +1,34 @@
 """Compiling the pipeline: the YAML is a contract, compared with one that was looked at."""
 
 import ast
+import re
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
 
-from components import ops
+from components import ops, trainjob
+from components.cluster_names import DATA_FOLDER, SECRET
 from pipelines import benchmark, zero_shot
 from pipelines.catalogue import PIPELINES, compile_pipeline
 from pipelines.commands.kubeflow_options import Nodes, PipelineName
-from pipelines.resources import DATA_FOLDER, RESOURCES, local_resources, resources
+from pipelines.resource_options import changed, images
+from pipelines.resources import RESOURCES, WAITING_MINUTES, local_resources, resources
 
+FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def _compiled(path: Path, pipeline: str = "zero_shot", **options: str) -> list[dict[str, Any]]:
-    compile_pipeline(pipeline, path, **options)
-    return list(yaml.safe_load_all(path.read_text()))
+@cache
+def _compiled(pipeline: str = "zero_shot", **options: Any) -> list[dict[str, Any]]:
+    """Compile once what several tests look at; none changes it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "pipeline.yaml")
+        compile_pipeline(pipeline, path, **options)
+        return list(yaml.load_all(path.read_text(), FastLoader))
 
 
 def _executors(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -28,10 +38,10 @@ def _executors(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", sorted(RESOURCES))
 @pytest.mark.parametrize("pipeline", sorted(PIPELINES))
-def test_compiled_yaml_equals_the_golden_one(pipeline: str, kind: str, tmp_path: Path) -> None:
+def test_compiled_yaml_equals_the_golden_one(pipeline: str, kind: str) -> None:
     golden = GOLDEN / f"{pipeline}_{kind}.yaml"
-    expected = list(yaml.safe_load_all(golden.read_text()))
-    assert _compiled(tmp_path / "pipeline.yaml", pipeline, kind=kind) == expected, (
+    expected = list(yaml.load_all(golden.read_text(), FastLoader))
+    assert _compiled(pipeline, kind=kind) == expected, (
         f"if the change is meant: cascade-clip pipeline compile --pipeline {pipeline} --kind {kind} --out {golden}"
     )
 
@@ -41,8 +51,8 @@ def test_the_commands_know_every_pipeline_and_kind() -> None:
     assert {kind.value for kind in Nodes} == set(RESOURCES)
 
 
-def test_small_results_are_of_kinds_that_a_page_shows(tmp_path: Path) -> None:
-    components = _compiled(tmp_path / "pipeline.yaml")[0]["components"]
+def test_small_results_are_of_kinds_that_a_page_shows() -> None:
+    components = _compiled()[0]["components"]
     kinds = {
         name: entry["artifactType"]["schemaTitle"]
         for component in components.values()
@@ -57,26 +67,31 @@ def test_small_results_are_of_kinds_that_a_page_shows(tmp_path: Path) -> None:
 
 def test_no_large_data_enter_as_artifacts() -> None:
     for golden in (GOLDEN / f"{pipeline}_{kind}.yaml" for pipeline in PIPELINES for kind in RESOURCES):
-        documents = list(yaml.safe_load_all(golden.read_text()))
+        documents = list(yaml.load_all(golden.read_text(), FastLoader))
         executors = documents[0]["deploymentSpec"]["executors"].values()
         assert not [one for one in executors if "importer" in one], golden
 
 
-def test_every_step_runs_in_our_image_and_installs_nothing(tmp_path: Path) -> None:
-    containers = _executors(_compiled(tmp_path / "pipeline.yaml", image="registry.example/ours:1-python3.11"))
-    assert {container["image"] for container in containers.values()} == {"registry.example/ours:1-python3.11"}
+def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
+    ours = "registry.example/ours:1-python3.11"
+    containers = _executors(_compiled(kind="gpu", image=ours))
+    in_image = {name: one["image"] for name, one in containers.items()}
+    gpu = {name for name, one in containers.items() if "accelerator" in one["resources"]}
+    assert in_image == {name: ours if name in gpu else f"{ours}-cpu" for name in containers}
+    light = _executors(_compiled(kind="cpu", image=ours, cpu_image="ours@sha256:12"))
+    assert {one["image"] for one in light.values()} == {"ours@sha256:12"}
     assert not [name for name, container in containers.items() if "pip install" in str(container["command"])]
 
 
-def test_every_step_has_its_resources(tmp_path: Path) -> None:
-    containers = _executors(_compiled(tmp_path / "pipeline.yaml", kind="gpu"))
+def test_every_step_has_its_resources() -> None:
+    containers = _executors(_compiled(kind="gpu"))
     with_gpu = {name for name, one in containers.items() if "accelerator" in one["resources"]}
     assert with_gpu == {"exec-train", "exec-self-train", "exec-evaluate", "exec-evaluate-2", "exec-profile"}
     assert all(one["resources"]["resourceMemoryLimit"] for one in containers.values())
 
 
-def test_every_row_of_the_table_is_in_the_yaml(tmp_path: Path) -> None:
-    pipeline, platform = _compiled(tmp_path / "pipeline.yaml", kind="gpu")
+def test_every_row_of_the_table_is_in_the_yaml() -> None:
+    pipeline, platform = _compiled(kind="gpu")
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     row = RESOURCES["gpu"]["train"]
     assert settings["activeDeadlineSeconds"] == str(row.minutes * 60)
@@ -92,8 +107,8 @@ def test_every_row_of_the_table_is_in_the_yaml(tmp_path: Path) -> None:
     assert cached == {"train"}
 
 
-def test_no_secret_stands_in_the_yaml_but_by_name(tmp_path: Path) -> None:
-    containers = _executors(_compiled(tmp_path / "pipeline.yaml", kind="gpu"))
+def test_no_secret_stands_in_the_yaml_but_by_name() -> None:
+    containers = _executors(_compiled(kind="gpu"))
     assert not [name for name, one in containers.items() if "env" in one]
 
 
@@ -108,8 +123,8 @@ def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
 
 
 def test_bodies_only_call_steps() -> None:
-    tree = ast.parse(Path(ops.__file__).read_text())
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    trees = [ast.parse(path.read_text()) for path in Path(ops.__file__).parent.glob("*.py")]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert {function.name for function in functions} == set(RESOURCES["cpu"])
     statements = {
         function.name: [node for node in function.body if not isinstance(node, ast.Import | ast.ImportFrom)]
@@ -140,10 +155,85 @@ def test_defaults_of_a_submitted_pipeline_are_those_of_the_parameter_file() -> N
     assert tuple(benchmark.SEEDS) == tuple(parameters["benchmark"]["seeds"])
 
 
-def test_whatever_breaks_the_exit_handler_closes_the_run(tmp_path: Path) -> None:
+def test_whatever_breaks_the_exit_handler_closes_the_run() -> None:
     for pipeline in PIPELINES:
-        tasks = _compiled(tmp_path / f"{pipeline}.yaml", pipeline)[0]["root"]["dag"]["tasks"]
+        tasks = _compiled(pipeline, kind="cpu")[0]["root"]["dag"]["tasks"]
         handler, closing = sorted(tasks, key=lambda name: not name.startswith("exit-handler"))
         assert tasks[closing]["componentRef"]["name"] == "comp-close-run"
         assert tasks[closing]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
         assert tasks[closing]["dependentTasks"] == [handler]
+
+
+def _settings(documents: list[dict[str, Any]], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what a step's container asks for, and its settings of Kubernetes."""
+    platform = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return _executors(documents)[name]["resources"], platform[name]
+
+
+def test_what_is_said_of_a_step_or_of_all_gpus_changes_the_yaml() -> None:
+    changes = (
+        "train.gpu.count=4",
+        "train.memory=64Gi",
+        "all.gpu.resource=amd.com/gpu",
+        "all.gpu.labels={zone: a}",
+    )
+    compiled = _compiled(kind="gpu", changes=changes)
+    train, where = _settings(compiled, "exec-train")
+    assert train["accelerator"]["resourceCount"] == "4" and train["resourceMemoryLimit"] == "64Gi"
+    assert train["accelerator"]["resourceType"] == "amd.com/gpu"
+    assert where["nodeSelector"]["labels"] == {"zone": "a"}
+    assert [one["key"] for one in where["tolerations"]] == ["amd.com/gpu"]
+    evaluate, _ = _settings(compiled, "exec-evaluate")
+    assert evaluate["accelerator"] == {
+        "count": "1", "resourceCount": "1", "type": "amd.com/gpu", "resourceType": "amd.com/gpu",
+    }  # fmt: skip
+    assert "nvidia" not in yaml.safe_dump_all(compiled)
+
+
+def test_a_training_on_several_nodes_waits_in_a_light_pod_for_a_job_that_has_its_resources() -> None:
+    compiled = _compiled(kind="gpu", image="ours:1", changes=("train.nodes=2", "train.gpu.count=8"))
+    pod, where = _settings(compiled, "exec-train")
+    assert "accelerator" not in pod and "nodeSelector" not in where
+    assert _executors(compiled)["exec-train"]["image"] == "ours:1-cpu"
+    row = RESOURCES["gpu"]["train"]
+    assert where["activeDeadlineSeconds"] == str((row.minutes + WAITING_MINUTES) * 60)
+    graphs = [one["dag"]["tasks"] for one in compiled[0]["components"].values() if "dag" in one]
+    (tasks,) = (tasks for tasks in graphs if "train" in tasks)
+    given = tasks["train"]["inputs"]["parameters"]["nodes"]["runtimeValue"]["constant"]
+    nodes = trainjob.Nodes.model_validate_json(given)
+    assert (nodes.nodes, nodes.gpus, nodes.memory, nodes.image) == (2, 8, row.memory, "ours:1")
+    assert (str(nodes.volumes[0].folder), nodes.secret) == (DATA_FOLDER, SECRET)
+    assert "nodes" not in tasks["self-train"]["inputs"]["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("train", "is not STEP.FIELD=VALUE; an example is"),
+        ("train=4", "is not STEP.FIELD=VALUE"),
+        ("trian.cpu=4", "no step 'trian'; there are all, open_run"),
+        ("train.cores=4", "no field 'cores'; there are cpu, memory, minutes"),
+        ("train.gpu.model=H100", "no field 'gpu.model'; there are count, resource, labels"),
+        ("train.gpu.count=0", "greater than 0.*got 0"),
+        ("train.memory=lots", "should match pattern.*got 'lots'"),
+        ("train.cpu=[", "is not a YAML value"),
+        ("register.gpu.count=2", "register has no GPU; take --kind gpu, or another step"),
+        ("evaluate.nodes=2", "several nodes are for the steps train and self_train only"),
+    ],
+)
+def test_a_change_of_resources_that_cannot_be_is_refused(item: str, told: str) -> None:
+    with pytest.raises(ValueError, match=f"--resource {re.escape(repr(item))}.*{told}"):
+        changed(resources("gpu"), [item])
+
+
+def test_a_number_where_text_is_meant_is_taken_for_it() -> None:
+    assert changed(resources("cpu"), ["train.cpu=4"])["train"].cpu == "4"
+
+
+def test_images_come_in_pairs() -> None:
+    assert images(None, None) == (ops.IMAGE, ops.CPU_IMAGE)
+    assert images("host:5000/ours:1", None) == ("host:5000/ours:1", "host:5000/ours:1-cpu")
+    for untagged in ("ours@sha256:12", "host:5000/ours"):
+        with pytest.raises(ValueError, match=f"image '{untagged}' has no tag"):
+            images(untagged, None)
+        assert images(untagged, "other") == (untagged, "other")

@@ -11,6 +11,7 @@ from mlflow.entities import Run
 from components.store import open_store
 from components.tracking import tracked_step
 from pipelines import workflow
+from pipelines.commands import workflow as commands
 
 PROTOCOL = "mini-18-6"
 
@@ -59,6 +60,18 @@ def test_a_stage_that_fails_fails_the_parent(monkeypatch: pytest.MonkeyPatch) ->
         workflow.repro()
     (parent,) = (run for run in _runs() if run.info.run_name == "workflow")
     assert (parent.info.status, parent.data.tags["error"]) == ("FAILED", "dvc repro: exit 255")
+
+
+def test_one_stage_alone_ends_well_where_there_is_no_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _dvc(monkeypatch, stages=0, status=0)
+    commands.run(["prepare", "splits"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("done     prepare, splits; there is no report yet")
+    assert second.startswith("MLflow ")
+    with pytest.raises(ValueError, match=r"reports/benchmark\.json"):
+        commands.run()
 
 
 def test_where_nothing_ran_there_is_no_run(monkeypatch: pytest.MonkeyPatch) -> None:

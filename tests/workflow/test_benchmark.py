@@ -1,11 +1,13 @@
 """A benchmark rerun through the command line: nothing changed, then something planted is caught."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cascade_core.files import read_json
 from pipelines.commands.benchmark import REGRESSED
 from tests.workflow.conftest import Workflow
 
@@ -24,11 +26,15 @@ def parameters(workflow: Workflow, tmp_path: Path) -> Path:
 
 def _rerun(workflow: Workflow, parameters: Path, *arguments: str) -> tuple[int, str]:
     store = f"sqlite:///{parameters.parent / 'mlflow.db'}"
-    few = ("--set", "train.iterations=20", "--recipe", "mini_zegclip", "--params", str(parameters))
+    few = ("--set", "train.iterations=20", "--recipe", "mini_zegclip")
+    return _benchmark(workflow, parameters, *few, *arguments, MLFLOW_TRACKING_URI=store)
+
+
+def _benchmark(workflow: Workflow, parameters: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     done = subprocess.run(
-        ["cascade-clip", "benchmark", "run", *few, *arguments],
+        ["cascade-clip", "benchmark", "run", "--params", str(parameters), *arguments],
         cwd=workflow.root,
-        env={**workflow.environment(), "MLFLOW_TRACKING_URI": store},
+        env={**workflow.environment(), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -50,3 +56,18 @@ def test_unchanged_code_changes_nothing_and_a_planted_loss_is_caught(
     assert status == REGRESSED, told
     assert "mini-18-6 val zegclip inductive: mIoU(S) regressed, 0.00 against" in told
     assert (tmp_path / "planted" / "report" / "benchmark.html").is_file()
+
+
+@pytest.mark.slow
+def test_champions_that_did_not_change_say_so(workflow: Workflow, parameters: Path, tmp_path: Path) -> None:
+    champions = ("--models", "champions", "--out")
+    store = shutil.copyfile(workflow.root / "mlruns" / "mlflow.db", tmp_path / "mlflow.db")
+    uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "first"), **uri)
+    assert (status, "benchmark: first" in told) == (0, True), told
+    assert "left out, as nothing is registered for them: mini_naive_fusion" in told
+    status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "again"), **uri)
+    assert (status, "benchmark: no change" in told) == (0, True), told
+    rows = read_json(tmp_path / "again" / "report" / "benchmark.json")
+    assert {row["method"] for row in rows} == {"zegclip", "cascade_clip"}
+    assert all(row["checkpoint"] for row in rows)

@@ -1,6 +1,7 @@
 """The pipelines, every step for real: the whole workflow scores as DVC's run of the same seed does."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,19 +21,20 @@ SCORES = ("pAcc", "miou_seen", "miou_unseen", "hiou", "trainable_params", "gmacs
 OVERRIDES = [f"--set={key}={value}" for key, value in flattened(FEW_ITERATIONS).items()]
 
 
-def run_local(workflow: Workflow, *arguments: str | Path) -> None:
-    """Run a pipeline in DVC's copy of the project."""
+def run_local(workflow: Workflow, *arguments: str | Path, succeeds: bool = True, **environment: str) -> str:
+    """Run a pipeline in DVC's copy of the project, and give what it printed."""
     program = Path(sys.executable).parent / "cascade-clip"
     done = subprocess.run(
         [program, "pipeline", "run-local", *arguments],
         cwd=workflow.root,
-        env=workflow.environment(),
+        env={**workflow.environment(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
+    assert (done.returncode == 0) == succeeds, done.stdout
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +162,74 @@ def test_a_grid_of_recipes_and_seeds_comes_into_one_table(workflow: Workflow, tm
     assert [(row["method"], row["seed"]) for row in read_json(path)] == [
         ("zegclip", 0), ("zegclip", 1), ("cascade_clip", 0), ("cascade_clip", 1)
     ]  # fmt: skip
+
+
+# At a few iterations scores and speeds are those of chance, so the drop that is let pass is tiny, the slowdown not.
+SHARP = {
+    "max_drop": dict.fromkeys(("pAcc", "miou_seen", "miou_unseen", "hiou"), 0.001),
+    "max_slowdown": 0.9,
+    "num_deviations": 2,
+}
+
+
+@pytest.mark.slow
+def test_a_benchmark_run_fails_where_something_regressed_and_only_there(
+    workflow: Workflow, tmp_path: Path
+) -> None:
+    def rerun(name: str, penalty: int, *, succeeds: bool = True) -> str:
+        few = ["--set=train.iterations=20", "--set=train.batch_size=4", "--set=self_train.iterations=2"]
+        few += ["--set=self_train.batch_size=4", "--set=self_train.start_iteration=2"]
+        return run_local(
+            workflow,
+            *("--pipeline", "benchmark", "--recipe", "mini_zegclip", *few, "--out", tmp_path / name),
+            *(f"--set=evaluate.seen_penalty={penalty}", "-p", "split=val", "-p", "seeds=[0]"),
+            *("-p", f"thresholds={json.dumps(SHARP)}"),
+            succeeds=succeeds,
+            MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path / 'mlflow.db'}",
+        )
+
+    assert "Benchmark rerun: first" in _page(rerun("first", 0))
+    assert "Benchmark rerun: no change" in _page(rerun("again", 0))
+    told = rerun("planted", 1, succeeds=False)
+    assert "the benchmark regressed" in told
+    (page,) = (tmp_path / "planted").rglob("benchmark.html")
+    assert "Benchmark rerun: regressed" in page.read_text()
+    outcomes = _outcomes(tmp_path / "mlflow.db")
+    assert outcomes == ["FINISHED", "FINISHED", "FAILED"]
+
+
+@pytest.mark.slow
+def test_a_benchmark_of_champions_trains_nothing(workflow: Workflow, tmp_path: Path) -> None:
+    champions = ["--pipeline", "benchmark", "-p", "models=champions", "-p", "split=val", "-p", "limit=4"]
+    # Its own reruns beside the champions there are: what the store holds points to artifacts by whole paths.
+    store = shutil.copyfile(workflow.root / "mlruns" / "mlflow.db", tmp_path / "mlflow.db")
+    for outcome in ("first", "no change"):
+        out = tmp_path / outcome
+        printed = run_local(workflow, *champions, "--out", out, MLFLOW_TRACKING_URI=f"sqlite:///{store}")
+        assert f"Benchmark rerun of champions: {outcome}" in _page(printed)
+        steps = {path.parent.name for path in out.rglob("executor_output.json")}
+        assert {"take-champion", "evaluate", "profile"} <= steps
+        assert not steps & {"train", "self-train", "grid"}
+
+
+@pytest.mark.slow
+def test_a_benchmark_of_champions_that_are_not_there_fails(workflow: Workflow, tmp_path: Path) -> None:
+    told = run_local(
+        workflow,
+        *("--pipeline", "benchmark", "-p", "models=champions", "--recipe", "mini_linear", "--out", tmp_path),
+        succeeds=False,
+    )
+    assert "no champion is registered for mini_linear (mini-18-6-linear)" in told
+
+
+def _page(printed: str) -> str:
+    """Read the page whose place a run ends by telling."""
+    return Path(printed.splitlines()[-1].strip()).read_text()
+
+
+def _outcomes(store: Path) -> list[str]:
+    """Give how the pipeline's runs ended, the oldest first."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{store}")
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    ours = [run for run in runs if run.data.tags.get("pipeline") == "benchmark"]
+    return [run.info.status for run in sorted(ours, key=lambda run: run.info.start_time)]

@@ -4,21 +4,26 @@ Trainer's torch runtime starts a pod per node and tells torchrun its place (PET_
 in each pod torchrun starts `cascade-clip train` or `self-train` once per GPU, as on one machine.
 """
 
+import hashlib
+import json
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cascade_core.files import new_file
-from pipelines.resources import OPTIONAL_KEYS, REQUIRED_KEYS
+from components.cluster_names import GPU, OPTIONAL_KEYS, REQUIRED_KEYS
 
-API_VERSION, KIND = "trainer.kubeflow.org/v1alpha1", "TrainJob"
+GROUP, VERSION, KIND, PLURAL = "trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"
 MANAGER = "cascade-clip-workflow/manager"
+CONTENT = "cascade-clip-workflow/content"
+"""Annotation with the hash of the specification: whether a job that is there already is the one that is wanted."""
 NODE = "node"
 """What Trainer's torch runtime calls its replicated job and, in it, the container that trains."""
 
-GPU = "nvidia.com/gpu"
+Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
+Memory = Annotated[str, Field(pattern=r"^\d+([KMGT]i?)?$")]
 
 
 class Volume(BaseModel):
@@ -42,24 +47,19 @@ class Volume(BaseModel):
         return cls(claim=claim, folder=PurePosixPath(folder))
 
 
-class TrainJob(BaseModel):
-    """One training on `nodes` nodes with `gpus` processes each (one on processors, if 0)."""
+class Nodes(BaseModel):
+    """The nodes of a training: `nodes` of them with `gpus` processes each (one on processors, if 0), and what they mount."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(
-        pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", description="a DNS label, as pods need it"
-    )
-    namespace: str | None = None
     image: str = Field(min_length=1)
-    command: Literal["train", "self-train"]
-    arguments: tuple[str, ...]
-    out: PurePosixPath
     nodes: int = Field(gt=0)
     gpus: int = Field(ge=0)
-    cpu: str = Field(default="8", pattern=r"^\d+(\.\d+)?m?$", description="cores per node")
-    memory: str = Field(default="32Gi", pattern=r"^\d+([KMGT]i?)?$", description="per node")
-    shared_memory: str = Field(default="8Gi", pattern=r"^\d+([KMGT]i?)?$", description="for loader workers")
+    gpu_resource: str = GPU
+    node_labels: dict[str, str] = {}
+    cpu: Cores = Field(default="8", description="cores per node")
+    memory: Memory = Field(default="32Gi", description="per node")
+    shared_memory: Memory = Field(default="8Gi", description="for loader workers")
     volumes: tuple[Volume, ...]
     secret: str | None = None
     runtime: str = "torch-distributed"
@@ -73,59 +73,81 @@ class TrainJob(BaseModel):
             raise ValueError(f"two volumes at one folder: {', '.join(map(str, folders))}")
         return volumes
 
-    @model_validator(mode="after")
-    def _check_out(self) -> Self:
-        if not any(self.out.is_relative_to(volume.folder) for volume in self.volumes):
-            known = ", ".join(str(volume.folder) for volume in self.volumes) or "none"
-            raise ValueError(
-                f"--out {self.out} lies on no volume (there is {known}) and would be lost with its pod; give an "
-                "absolute path on one, or mount another volume there"
-            )
-        return self
-
     @property
     def processes(self) -> int:
         """All processes together, each of which takes its share of a batch."""
         return self.nodes * max(1, self.gpus)
 
+    def shares(self, path: PurePosixPath) -> bool:
+        """Say whether all nodes see this path, which then lies on a volume."""
+        return any(path.is_relative_to(volume.folder) for volume in self.volumes)
+
+    def shared(self) -> str:
+        """Name the folders that all nodes see."""
+        return ", ".join(str(volume.folder) for volume in self.volumes) or "none"
+
+
+class TrainJob(Nodes):
+    """One training on such nodes; `variables` join those that come from the secret."""
+
+    name: str = Field(
+        pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", description="a DNS label, as pods need it"
+    )
+    namespace: str | None = None
+    command: Literal["train", "self-train"]
+    arguments: tuple[str, ...]
+    out: PurePosixPath
+    variables: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_out(self) -> Self:
+        if not self.shares(self.out):
+            raise ValueError(
+                f"--out {self.out} lies on no volume (there is {self.shared()}) and would be lost with its pod; "
+                "give an absolute path on one, or mount another volume there"
+            )
+        return self
+
     def manifest(self) -> dict[str, Any]:
         """Return the object that Kubernetes gets; quantities are strings."""
-        metadata = {"name": self.name, **({"namespace": self.namespace} if self.namespace else {})}
+        spec = self._spec()
+        content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+        metadata: dict[str, Any] = {"name": self.name, "annotations": {CONTENT: content}}
+        if self.namespace:
+            metadata["namespace"] = self.namespace
+        return {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": spec}
+
+    def _spec(self) -> dict[str, Any]:
         return {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": metadata,
-            "spec": {
-                "runtimeRef": {
-                    "apiGroup": API_VERSION.partition("/")[0],
-                    "kind": "ClusterTrainingRuntime",
-                    "name": self.runtime,
-                },
-                "activeDeadlineSeconds": 60 * self.minutes,
-                "trainer": self._trainer(),
-                "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": self._patch()}],
-            },
+            "runtimeRef": {"apiGroup": GROUP, "kind": "ClusterTrainingRuntime", "name": self.runtime},
+            "activeDeadlineSeconds": 60 * self.minutes,
+            "trainer": self._trainer(),
+            "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": self._patch()}],
         }
 
     def _trainer(self) -> dict[str, Any]:
-        amounts = {"cpu": self.cpu, "memory": self.memory, **({GPU: str(self.gpus)} if self.gpus else {})}
+        amounts = {"cpu": self.cpu, "memory": self.memory}
+        if self.gpus:
+            amounts[self.gpu_resource] = str(self.gpus)
+        own = [{"name": name, "value": value} for name, value in self.variables.items()]
         return {
             "image": self.image,
             # torchrun reads from the environment what it is not told here.
             "command": ["torchrun", "--no-python", "cascade-clip"],
             "args": [self.command, *self.arguments],
-            "env": [] if self.secret is None else _variables(self.secret),
+            "env": [*([] if self.secret is None else _variables(self.secret)), *own],
             "numNodes": self.nodes,
             "numProcPerNode": max(1, self.gpus),
             "resourcesPerNode": {"requests": amounts, "limits": dict(amounts)},
         }
 
     def _patch(self) -> dict[str, Any]:
-        """Mount the volumes and shared memory into the runtime's pods, and refuse to run as root."""
+        """Mount the volumes and shared memory into the runtime's pods, place them, and refuse to run as root."""
         claims = {f"volume-{index}": volume for index, volume in enumerate(self.volumes)}
         memory = {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": self.shared_memory}}
         pod = {
             "securityContext": {"runAsNonRoot": True},
+            **self._placed(),
             "volumes": [
                 *(
                     {"name": name, "persistentVolumeClaim": {"claimName": volume.claim}}
@@ -145,6 +167,14 @@ class TrainJob(BaseModel):
         }
         job = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}
         return {"template": {"spec": {"replicatedJobs": [job]}}}
+
+    def _placed(self) -> dict[str, Any]:
+        """Choose nodes by their labels; those with GPUs are often tainted, to keep other pods off."""
+        taint = {"key": self.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
+        return {
+            **({"nodeSelector": self.node_labels} if self.node_labels else {}),
+            **({"tolerations": [taint]} if self.gpus else {}),
+        }
 
 
 def write_trainjob(job: TrainJob, out: Path) -> None:

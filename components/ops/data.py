@@ -1,0 +1,78 @@
+"""Components before training: data checked and indexed, classes stated, a vector per class name."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Output
+
+from components.ops.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def prepare(
+    mlflow_run: str,
+    raw: str,
+    clip: str,
+    protocol: str,
+    image_sets: str,
+    recipes: list,
+    prepared: Output[Dataset],
+    splits: Output[Dataset],
+    text: Output[Dataset],
+) -> list:
+    """Check and index the data, state seen and unseen classes, make a vector per class name; return the runs to loop over.
+
+    Each has its recipe and the hash of the data. The hash takes this way because `kfp.local` 2.17 puts the
+    loop's item in the place of any other step's result that enters a loop.
+    """
+    import json
+    from pathlib import Path
+
+    from cascade_core.recipes import recipe as named_recipe
+    from components import before_training, pipeline_run, places
+
+    pipeline_run.join(mlflow_run)
+    done = before_training.run(
+        raw=places.folder("raw", raw),
+        clip=places.folder("clip", clip),
+        protocol=places.protocol(protocol),
+        image_sets=json.loads(image_sets),
+        templates=named_recipe(recipes[0]).data.templates,
+        prepared=Path(prepared.path),
+        split=Path(splits.path),
+        text=Path(text.path),
+    )
+    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
+    text.metadata.update(mlflow_run=mlflow_run)
+    return [{"recipe": recipe, "data_hash": done.data_hash} for recipe in recipes]
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def prepare_target(
+    mlflow_run: str,
+    raw: str,
+    clip: str,
+    checkpoint: str,
+    protocol: str,
+    image_sets: str,
+    prepared: Output[Dataset],
+    splits: Output[Dataset],
+    text: Output[Dataset],
+) -> None:
+    """Prepare another data set for a checkpoint: its vectors come from the prompt templates that it was trained with."""
+    import json
+    from pathlib import Path
+
+    from cascade_core.train.checkpoint import load_manifest
+    from components import before_training, pipeline_run, places
+
+    pipeline_run.join(mlflow_run)
+    done = before_training.run(
+        raw=places.folder("raw", raw),
+        clip=places.folder("clip", clip),
+        protocol=places.protocol(protocol),
+        image_sets=json.loads(image_sets),
+        templates=load_manifest(places.folder("checkpoint", checkpoint)).config.data.templates,
+        prepared=Path(prepared.path),
+        split=Path(splits.path),
+        text=Path(text.path),
+    )
+    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
