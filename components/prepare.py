@@ -30,12 +30,20 @@ class Prepared:
     data_hash: str
 
 
-def run(*, raw: Path, protocol: str, image_sets: Mapping[str, str], out: Path) -> Prepared:
-    """Index `raw` into `out`: `index.parquet`, `summary.json` (pictures per split and class) and a manifest.
+def run(
+    *,
+    raw: Path,
+    protocol: str,
+    image_sets: Mapping[str, str],
+    out: Path,
+    source: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Index `raw` into `out`: `index.parquet`, `summary.json` (pictures and pixels per class) and a manifest.
 
     `image_sets` names the lists of each split, {"train": "train+aug", "val": "val"}, where the data set is
     laid out as Pascal VOC; for COCO-Stuff and ADE20K its folders of pictures and of label maps,
-    {"train": "images/train2017:annotations/train2017"}.
+    {"train": "images/train2017:annotations/train2017"}. `source` goes into the summary as it is: what a
+    step that made `raw` has to say about it.
 
     Raises:
         ValueError: naming file and field of what is wrong with the data; nothing is written then.
@@ -46,6 +54,8 @@ def run(*, raw: Path, protocol: str, image_sets: Mapping[str, str], out: Path) -
             raw, label_set, image_sets, progress=lambda done, total: bar.advance(done, total=total)
         )
     summary = _summary(index, protocol, label_set, image_sets)
+    if source is not None:
+        summary["source"] = dict(source)
     with new_folder(out) as folder:
         index.to_parquet(folder / INDEX_FILE, index=False)
         write_json(folder / SUMMARY_FILE, summary)
@@ -91,7 +101,7 @@ def _index(
                 raw, label_set=label_set, folders=folders, label_suffix=suffix, progress=progress
             )
             return index, raw
-        case "context59" | "context59-literature":
+        case "context59" | "context59-literature" | "context60":
             root = voc_root(raw)
             index = index_voc(
                 root,
@@ -123,14 +133,19 @@ def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 def _summary(
     index: pd.DataFrame, protocol: str, label_set: LabelSet, image_sets: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Count the pictures of each split, and those that show each class."""
+    """Count the pictures of each split, and for each class those that show it and the pixels it has."""
     splits = {}
     for split in image_sets:
         rows = index[index["split"] == split]
-        shown = rows["classes"].explode().value_counts()
+        shown = rows[["classes", "pixels"]].explode(["classes", "pixels"])
+        of_class = shown.groupby("classes")["pixels"].agg(["size", "sum"])
+        pictures, pixels = (
+            of_class[column].reindex(range(label_set.num_classes), fill_value=0) for column in ("size", "sum")
+        )
         splits[split] = {
             "pictures": len(rows),
-            "pictures_with_class": {name: int(shown.get(i, 0)) for i, name in enumerate(label_set.classes)},
+            "pictures_with_class": dict(zip(label_set.classes, pictures.astype(int).tolist(), strict=True)),
+            "pixels": dict(zip(label_set.classes, pixels.astype(int).tolist(), strict=True)),
         }
     return {
         "protocol": protocol,

@@ -15,6 +15,7 @@ CHECKED = (
     "data.index",
     "data.pictures",
     "data.sampling",
+    "data.sources",
     "data.transforms",
     "evaluate",
     "labels",

@@ -24,6 +24,7 @@ COLUMNS = (
     "width",
     "height",
     "classes",
+    "pixels",
     "image_sha256",
     "label_sha256",
 )
@@ -79,7 +80,7 @@ def index_voc(
     `image_sets` gives for each split the list that names its pictures, or several joined by "+": the
     published VOC training set is {"train": "train+aug", "val": "val"}. A label map is taken from the
     first of `label_dirs` that has it. Rows come in the order of the lists; `classes` holds the train ids
-    present, `width` and `height` those of the upright picture.
+    present, `pixels` how many each of them has, `width` and `height` those of the upright picture.
 
     Raises:
         ValueError: naming file and field of up to ten problems: missing or empty lists, missing, broken or
@@ -244,12 +245,13 @@ def _row(root: Path, pair: Pair, label_set: LabelSet) -> dict[str, object] | str
             f"{pair.label}: size {train_ids.shape[1]}x{train_ids.shape[0]} differs from {width}x{height} of "
             f"{pair.image} (upright); a label map has the size of its picture"
         )
-    present = np.unique(train_ids)
+    present, pixels = np.unique(train_ids, return_counts=True)
     return {
         **pair.__dict__,
         "width": width,
         "height": height,
         "classes": present[present != IGNORE].tolist(),
+        "pixels": pixels[present != IGNORE].tolist(),
         "image_sha256": hashlib.sha256(image_content).hexdigest(),
         "label_sha256": hashlib.sha256(label_content).hexdigest(),
     }

@@ -84,9 +84,14 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     return decode_image(_content(path), str(path))
 
 
+def read_label_ids(path: Path) -> UInt8[np.ndarray, "height width"]:
+    """Read the raw ids of a label map from disk; errors as of `decode_label_ids`."""
+    return decode_label_ids(_content(path), str(path))
+
+
 def read_label_map(path: Path, label_set: LabelSet) -> UInt8[np.ndarray, "height width"]:
     """Read a label map from disk as train ids and `IGNORE`; errors as of `to_train_ids`."""
-    return to_train_ids(decode_label_ids(_content(path), str(path)), label_set, str(path))
+    return to_train_ids(read_label_ids(path), label_set, str(path))
 
 
 def _content(path: Path) -> bytes:

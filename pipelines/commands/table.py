@@ -9,6 +9,7 @@ from pipelines.commands import (
     data,
     models,
     pipeline,
+    prepare,
     registry,
     results,
     schedule,
@@ -102,6 +103,26 @@ PREPARE = Group(
             "index",
             data.index,
             "cascade-clip prepare index --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
+        ),
+        (
+            "voc12",
+            prepare.voc12,
+            "cascade-clip prepare voc12 --from VOCtrainval_11-May-2012.tar --from benchmark.tgz --out local_outputs/prepared",
+        ),
+        (
+            "context",
+            prepare.context,
+            "cascade-clip prepare context --from VOCtrainval_03-May-2010.tar --from trainval_merged.json --out local_outputs/prepared",
+        ),
+        (
+            "cocostuff",
+            prepare.cocostuff,
+            "cascade-clip prepare cocostuff --from DOWNLOADS --out local_outputs/prepared",
+        ),
+        (
+            "ade20k",
+            prepare.ade20k,
+            "cascade-clip prepare ade20k --from ADEChallengeData2016.zip --split val --out local_outputs/prepared",
         ),
     ),
 )
