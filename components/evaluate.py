@@ -34,6 +34,7 @@ NUM_PICTURES = 8
 PENALTY_CURVE = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 Control = Literal["words", "random_tower"]
+TargetSeen = Literal["all", "names"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def run(
     control: Control | None = None,
     limit: int | None = None,
     target: str | None = None,
+    target_seen: TargetSeen = "all",
 ) -> Evaluation:
     """Evaluate a checkpoint folder on the pictures of `split` and write scores, tables and pictures to `out`.
 
@@ -80,11 +82,12 @@ def run(
     setting of a checkpoint trained on a random image tower. `limit` keeps the first so many pictures.
 
     `target` names the protocol of another data set, to which the checkpoint is carried over: all its classes
-    compete, and those count as seen, penalty included, whose names are among the checkpoint's seen classes.
+    compete. As published they all count as seen, so that the penalty changes nothing and the score is one mIoU;
+    with `target_seen='names'` only those do, penalty included, whose names the checkpoint saw.
 
     Raises:
         ValueError: the checkpoint is missing, of another protocol where no target is named, or shares no seen
-            class with the target; or the split is empty.
+            class name with the target where names decide; or the split is empty.
     """
     segmentor, manifest = load_segmentor(checkpoint)
     config = manifest.config
@@ -92,7 +95,7 @@ def run(
         prepared=prepared, splits=splits, text=text, protocol_name=target or config.data.protocol
     )
     if target is not None:
-        inputs = replace(inputs, split=carried_over(inputs.split, manifest))
+        inputs = replace(inputs, split=carried_over(inputs.split, manifest, seen=target_seen))
     rows = rows_of(inputs, split).head(limit) if limit else rows_of(inputs, split)
     vectors = _shifted(inputs) if control == "words" else inputs.class_vectors
     penalty = config.evaluate.seen_penalty if manifest.setting == "inductive" else 0.0
@@ -158,7 +161,13 @@ def run(
             folder,
             step="evaluate",
             inputs={"prepared": prepared, "splits": splits, "text": text, "checkpoint": checkpoint},
-            parameters={"split": split, "control": control, "limit": limit, "target": target},
+            parameters={
+                "split": split,
+                "control": control,
+                "limit": limit,
+                "target": target,
+                "target_seen": target_seen,
+            },
         )
         tracker.metrics({name: value for name, value in found.summary().items() if not np.isnan(value)})
         tracker.table(table, "per_class.csv")
@@ -166,22 +175,27 @@ def run(
     return result
 
 
-def carried_over(target: ClassSplit, manifest: CheckpointManifest) -> ClassSplit:
-    """Give the split of a target data set as a checkpoint of another one sees it, by class names alone.
+def carried_over(target: ClassSplit, manifest: CheckpointManifest, *, seen: TargetSeen) -> ClassSplit:
+    """Give the split of a target data set as a checkpoint of another one is scored on it.
 
-    Names are compared as they stand: "tvmonitor" is not "tv", and then counts as unseen.
+    "all": every class is seen, as published. "names": those whose names the checkpoint saw, as they stand:
+    "tvmonitor" is not "tv", and then counts as unseen.
 
     Raises:
-        ValueError: no class of the target was seen, so that there is nothing to tell apart.
+        ValueError: by names no class of the target was seen, so that there is nothing to tell apart.
     """
-    seen = set(manifest.classes) - set(manifest.unseen)
-    unseen = tuple(name for name in target.classes if name not in seen)
+    name = f"{target.name} from {manifest.config.data.protocol}"
+    if seen == "all":
+        return replace(target, name=name, unseen_names=())
+    known = set(manifest.classes) - set(manifest.unseen)
+    unseen = tuple(one for one in target.classes if one not in known)
     if len(unseen) == target.num_classes:
         raise ValueError(
-            f"target {target.name!r} shares no class name with the {len(seen)} seen classes of the checkpoint "
-            f"({manifest.config.data.protocol!r}); give a target with some, or a checkpoint of such a protocol"
+            f"target {target.name!r} shares no class name with the {len(known)} seen classes of the checkpoint "
+            f"({manifest.config.data.protocol!r}); count all its classes as seen, give a target that has some, or "
+            "a checkpoint of such a protocol"
         )
-    return replace(target, name=f"{target.name} from {manifest.config.data.protocol}", unseen_names=unseen)
+    return replace(target, name=name, unseen_names=unseen)
 
 
 def _shifted(inputs: Inputs) -> Float[Tensor, "classes embed"]:
@@ -197,7 +211,13 @@ def _shifted(inputs: Inputs) -> Float[Tensor, "classes embed"]:
 
 def _loader(rows: pd.DataFrame, inputs: Inputs, manifest: CheckpointManifest) -> Iterable[Batch]:
     config = manifest.config
-    dataset = eval_dataset(rows, inputs.root, data=config.data, short_side=config.evaluate.short_side)
+    dataset = eval_dataset(
+        rows,
+        inputs.root,
+        data=config.data,
+        short_side=config.evaluate.short_side,
+        label_set=inputs.split.label_set,
+    )
     same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
     return DataLoader(
         dataset,

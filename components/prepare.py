@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cascade_core.data.index import COLUMNS, Progress, index_folders, index_voc, voc_root
-from cascade_core.files import new_folder, write_json
+from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.labelsets import LabelSet
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import write_manifest
@@ -85,6 +85,20 @@ def read_index(prepared: Path) -> pd.DataFrame:
     if missing:
         raise ValueError(f"{path}: columns {missing} are missing; run the prepare step again")
     return index
+
+
+def check_label_set(prepared: Path, label_set: LabelSet) -> None:
+    """See that the data were prepared for a label set: the same maps may be read in two orders of classes.
+
+    Raises:
+        ValueError: they were prepared for another one.
+    """
+    found = read_json(prepared / SUMMARY_FILE).get("label_set")
+    if found != label_set.name:
+        raise ValueError(
+            f"{prepared / SUMMARY_FILE}: label_set is {found!r}, the protocol needs {label_set.name!r}; "
+            "run the prepare step for this protocol, or give the folder that it wrote"
+        )
 
 
 def _index(

@@ -103,11 +103,20 @@ def train_dataset(index: pd.DataFrame, root: Path, *, data: DataConfig, seed: in
 
 
 def eval_dataset(
-    index: pd.DataFrame, root: Path, *, data: DataConfig, short_side: int | None
+    index: pd.DataFrame,
+    root: Path,
+    *,
+    data: DataConfig,
+    short_side: int | None,
+    label_set: LabelSet | None = None,
 ) -> SegmentationDataset:
-    """Give the rows of an index resized for evaluation; labels keep their own size."""
+    """Give the rows of an index resized for evaluation; labels keep their own size.
+
+    `label_set` is that of the label maps where they are not of the data set that was trained on.
+    """
     transform = eval_transform(data, short_side=short_side)
-    return SegmentationDataset(index, root, label_set=protocol(data.protocol).label_set, transform=transform)
+    labels = protocol(data.protocol).label_set if label_set is None else label_set
+    return SegmentationDataset(index, root, label_set=labels, transform=transform)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -30,6 +30,13 @@ class SelfTraining(StrEnum):
     strict = "strict"
 
 
+class TargetSeen(StrEnum):
+    """Which classes of another data set count as seen."""
+
+    all = "all"
+    names = "names"
+
+
 class Control(StrEnum):
     """Negative controls of an evaluation."""
 
@@ -115,8 +122,18 @@ def evaluate(
         typer.Option(help="words: unseen text vectors exchanged; random_tower: names the row."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Protocol of another data set, such as ade20k-150; the three folders are of it."),
+    ] = None,
+    target_seen: Annotated[
+        TargetSeen, typer.Option(help="all as published, or names: those the checkpoint saw by name.")
+    ] = TargetSeen.all,
 ) -> None:
-    """Score a checkpoint: table, confusion, pictures."""
+    """Score a checkpoint: table, confusion, pictures.
+
+    With --target on another data set than it was trained on.
+    """
     from components import evaluate
 
     found = evaluate.run(
@@ -128,6 +145,8 @@ def evaluate(
         out=out,
         control=None if control is None else control.value,
         limit=limit,
+        target=target,
+        target_seen=target_seen.value,
     )
     scores = {
         "pAcc": found.pAcc,
@@ -137,7 +156,7 @@ def evaluate(
     }
     shown = ("-" if value is None else f"{100 * value:.1f}" for value in scores.values())
     told = " | ".join(f"{name} {value}" for name, value in zip(scores, shown, strict=True))
-    print(f"{found.method} {found.setting} on {found.split}: {told}")
+    print(f"{found.method} {found.setting} on {found.split} of {found.protocol}: {told}")
 
 
 def profile(checkpoint: Checkpoint, out: Out, text: Text = Path("outputs/text")) -> None:

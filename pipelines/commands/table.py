@@ -41,6 +41,7 @@ TOP = Group(
             data.text_vectors,
             "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
         ),
+        ("preflight", data.preflight, "cascade-clip preflight --clip data/mini/clip"),
         (
             "train",
             models.train,
