@@ -104,6 +104,21 @@ def preflight(
     return Preflight(protocol, tuple(passed), tuple(notes))
 
 
+def check_ready_vectors(text: Path, clip: Path | None, vectors: Float[Tensor, "classes embed"]) -> None:
+    """Check vectors that were given ready, in a file, by the CLIP that is to be trained with, before it is.
+
+    Vectors that the text-vectors step made itself are in the order of their names; without CLIP weights there
+    is nothing to compare with.
+
+    Raises:
+        ValueError: they are of another CLIP, or belong to other names.
+    """
+    if clip is None or "vectors" not in read_step_manifest(text).inputs:
+        return
+    names = read_json(text / text_vectors.NAMES_FILE)
+    check_order(vectors, _from_clip(clip, names, text), names, str(text))
+
+
 def _from_clip(clip: Path, names: Sequence[str], text: Path) -> Float[Tensor, "classes embed"]:
     """Make the vectors anew, with the templates that the text-vectors step was given."""
     tower, tokenizer = load_text_tower(clip)

@@ -14,6 +14,7 @@ from cascade_core.model.build import build_segmentor
 from cascade_core.recipes import recipe as named_recipe
 from cascade_core.train.supervision import Setting
 from components.artifacts import data_hash
+from components.before_training import check_ready_vectors
 from components.training import Fit, read_inputs, rows_of, train_step
 
 
@@ -44,12 +45,13 @@ def run(
     each process takes its share of every batch, and the first one writes.
 
     Raises:
-        ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, or the
-            batch cannot be shared evenly among the processes.
+        ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, text vectors
+            given ready belong to other names, or the batch cannot be shared evenly among the processes.
     """
     config = named_recipe(recipe, overrides, seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
+    check_ready_vectors(text, clip, inputs.class_vectors)
     segmentor = build_segmentor(config.model, _image_tower(config, clip), seed=seed)
     setting: Setting = "supervised" if config.train.supervision == "full" else "inductive"
     folders = {"prepared": prepared, "splits": splits, "text": text, **({"clip": clip} if clip else {})}

@@ -243,7 +243,7 @@ def _row(root: Path, pair: Pair, label_set: LabelSet) -> dict[str, object] | str
     if train_ids.shape != (height, width):
         return (
             f"{pair.label}: size {train_ids.shape[1]}x{train_ids.shape[0]} differs from {width}x{height} of "
-            f"{pair.image} (upright); a label map has the size of its picture"
+            f"{pair.image} (upright); {_remedy(train_ids.shape, (height, width))}"
         )
     present, pixels = np.unique(train_ids, return_counts=True)
     return {
@@ -255,6 +255,12 @@ def _row(root: Path, pair: Pair, label_set: LabelSet) -> dict[str, object] | str
         "image_sha256": hashlib.sha256(image_content).hexdigest(),
         "label_sha256": hashlib.sha256(label_content).hexdigest(),
     }
+
+
+def _remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str:
+    if label_size == image_size[::-1]:
+        return "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
+    return "a label map has the size of its picture"
 
 
 def _told(root: Path, problems: list[str]) -> str:

@@ -12,7 +12,7 @@ from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import read_json, write_json
-from components import before_training, prepare_dataset, splits, text_vectors
+from components import before_training, prepare_dataset, splits, text_vectors, train
 from components.before_training import preflight
 from tests import official_files as files
 from tests.tiny import TINY_CLIP
@@ -102,6 +102,23 @@ def test_released_vectors_under_the_literatures_names_are_found_out_by_stored_on
     text_vectors.run(protocol="context59-literature", templates=TEMPLATES, vectors=released_vectors, out=text)
     with pytest.raises(ValueError, match="of 59 vectors belong to other names"):
         preflight(**steps(data, "literature", text), stored=released_vectors, stored_order="context59")
+
+
+def test_training_refuses_released_vectors_under_the_literatures_names(
+    data: dict[str, Path], clip: Path, released_vectors: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text"
+    text_vectors.run(protocol="context59-literature", templates=TEMPLATES, vectors=released_vectors, out=text)
+    with pytest.raises(ValueError, match="of 59 vectors belong to other names"):
+        train.run(
+            **steps(data, "literature", text),
+            clip=clip,
+            recipe="cascade_context59",
+            overrides={"data.protocol": "context59-literature"},
+            seed=0,
+            out=tmp_path / "train",
+        )
+    assert not (tmp_path / "train").exists()
 
 
 def test_label_maps_prepared_for_the_other_order_are_found_out(

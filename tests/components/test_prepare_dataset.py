@@ -97,6 +97,18 @@ def test_unpacked_folders_give_the_same_index_as_archives(voc: Path, tmp_path: P
     assert sha256(unpacked) == untouched
 
 
+def test_of_two_years_of_voc_side_by_side_the_right_one_is_taken(voc: Path, tmp_path: Path) -> None:
+    before = sha256(prepared("voc12", voc) / "index.parquet")
+    years = tmp_path / "years"
+    shutil.unpack_archive(voc / "VOCtrainval_11-May-2012.tar", years, filter="data")
+    shutil.copytree(years / "VOCdevkit" / "VOC2012", years / "VOCdevkit" / "VOC2010")
+    lists = years / "VOCdevkit" / "VOC2010" / "ImageSets" / "Segmentation"
+    (lists / "train.txt").write_bytes(files.lines(TRAIN[:1]))
+    sources = [years, voc / "benchmark.tgz"]
+    out = prepared("voc12", voc, sources=sources, raw=tmp_path / "raw2", out=tmp_path / "prepared2")
+    assert sha256(out / "index.parquet") == before
+
+
 def test_another_call_goes_on_without_the_archives_from_what_lies_there(voc: Path) -> None:
     before = sha256(prepared("voc12", voc) / "index.parquet")
     root = voc.parent / "raw" / "VOCdevkit" / "VOC2012"

@@ -67,11 +67,15 @@ class Found:
 
 
 def find(part: Part, sources: Sequence[Path]) -> Found | None:
-    """Look for a part in folders and files that were given; an unpacked folder goes before an archive."""
+    """Look for a part in folders and files that were given; an unpacked folder goes before an archive.
+
+    Of several folders that hold it the one named as in the archive is taken: VOC2010 and VOC2012 look alike.
+    """
     if part.take:
-        for folder in _folders(sources):
-            if _holds(folder, part):
-                return Found(part, folder)
+        fitting = [folder for folder in _folders(sources) if _holds(folder, part)]
+        fitting.sort(key=lambda folder: not folder.resolve().as_posix().endswith(f"/{part.root}"))
+        if fitting:
+            return Found(part, fitting[0])
     for file in _files(sources, part.file.name):
         return Found(part, file)
     return None
