@@ -212,9 +212,10 @@ def _index(
 ) -> pd.DataFrame:
     """Check all pairs on a pool of threads (decoding leaves the interpreter free) and gather the rows."""
     rows: list[dict[str, object] | None] = [None] * len(pairs)
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    found: dict[int, str] = {}
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
         positions = {pool.submit(_row, root, pair, label_set): i for i, pair in enumerate(pairs)}
-        found: dict[int, str] = {}
         for done, future in enumerate(as_completed(positions), start=1):
             match future.result():
                 case str() as problem:
@@ -223,6 +224,8 @@ def _index(
                     rows[positions[future]] = row
             if progress is not None:
                 progress(done, len(pairs))
+    finally:
+        pool.shutdown(cancel_futures=True)  # one who interrupts does not wait for all pictures
     problems = problems + [found[position] for position in sorted(found)]
     if problems:
         raise ValueError(_told(root, problems))

@@ -282,6 +282,10 @@ def without_images(content: dict[str, Any]) -> None:
     del content["images"]
 
 
+def numbers_for_images(content: dict[str, Any]) -> None:
+    content["images"] = [1, 2, 3]
+
+
 def without_phase(content: dict[str, Any]) -> None:
     del content["images"][1]["phase"]
 
@@ -301,7 +305,8 @@ def other_categories(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (without_images, r"trainval_merged\.json has no list 'images'"),
+        (without_images, r"trainval_merged\.json has no list of mappings 'images'"),
+        (numbers_for_images, r"has no list of mappings 'images'"),
         (without_phase, r"images\[1\] lacks phase"),
         (damaged_mask, r"annotation 0 of 2008_000002\.jpg: runs of a mask add up to"),
         (unknown_category, r"annotation 0 of 2008_000002\.jpg: category 7 is none of the 59"),
@@ -319,9 +324,10 @@ def test_annotations_of_another_kind_are_named(
         prepared("context", downloads)
 
 
-def test_annotations_that_do_not_parse_are_named(downloads: Path) -> None:
+@pytest.mark.parametrize("content", [b'{"images": [', b"", b"\x89PNG\xff\xfe"])
+def test_annotations_that_do_not_parse_are_named(downloads: Path, content: bytes) -> None:
     files.context(downloads, CONTEXT_MAPS, VOC_MAPS)
-    (downloads / "trainval_merged.json").write_text('{"images": [')
+    (downloads / "trainval_merged.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"trainval_merged\.json is not JSON"):
         prepared("context", downloads)
 

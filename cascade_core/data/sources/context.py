@@ -197,8 +197,8 @@ def _shapes(content: Mapping[str, Any], path: Path) -> dict[Any, list[Mapping[st
 
 def _list(content: Any, name: str, path: Path) -> list[Any]:
     items = content.get(name) if isinstance(content, dict) else None
-    if not isinstance(items, list):
-        raise ValueError(f"{path} has no list {name!r}; {_EXPECTED}")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValueError(f"{path} has no list of mappings {name!r}; {_EXPECTED}")
     return items
 
 

@@ -35,13 +35,16 @@ def convert(jobs: Sequence[Job], *, workers: int, progress: Progress | None = No
     """
     missing = [job for job in jobs if not job.target.exists()]
     problems: dict[Path, str] = {}
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
         running = {pool.submit(_run, job): job for job in missing}
         for done, future in enumerate(as_completed(running), start=len(jobs) - len(missing) + 1):
             if (problem := future.result()) is not None:
                 problems[running[future].target] = problem
             if progress is not None:
                 progress(done, len(jobs))
+    finally:
+        pool.shutdown(cancel_futures=True)  # one who interrupts does not wait for a hundred thousand maps
     if problems:
         raise ValueError(_told([problems[target] for target in sorted(problems)], len(missing)))
     return len(missing)

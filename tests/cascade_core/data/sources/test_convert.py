@@ -1,7 +1,9 @@
 """Converting label maps: every one, or only those still missing, and every problem at once."""
 
+import time
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -46,3 +48,24 @@ def test_every_broken_map_is_named_and_the_others_are_made(tmp_path: Path) -> No
     with pytest.raises(ValueError, match=r"(?s)2 of 4 label maps.*map -1 is broken.*map -2 is broken"):
         convert(jobs(tmp_path, [-1, 5, -2, 6]), workers=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["5.png", "6.png"]
+
+
+def test_who_interrupts_does_not_wait_for_the_rest(tmp_path: Path) -> None:
+    interrupted = Event()
+
+    def interrupt(done: int, total: int) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def slow(value: int) -> np.ndarray:
+        if value:
+            interrupted.wait(10)
+            time.sleep(0.02)
+        return ids(value)
+
+    many = [Job(tmp_path / f"{value}.png", partial(slow, value)) for value in range(200)]
+    with pytest.raises(KeyboardInterrupt):
+        convert(many, workers=1, progress=interrupt)
+    written = len(list(tmp_path.glob("*.png")))
+    assert 0 < written < 200
+    assert convert(jobs(tmp_path, list(range(200))), workers=1) == 200 - written
