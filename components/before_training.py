@@ -149,11 +149,11 @@ def _order_told(order: Order, source: str, count: int) -> str:
 def _occurrence(prepared: Path, split: ClassSplit) -> Iterator[str]:
     """Tell which classes no pixel of a split of the data has; seen ones are not learned, others not scored."""
     summary = read_json(prepared / prepare.SUMMARY_FILE)
+    if any("pixels" not in counts for counts in summary["splits"].values()):
+        yield f"label maps: {prepared} was prepared without counting pixels; run the prepare step again"
+        return
     for name, counts in summary["splits"].items():
-        pixels = counts.get("pixels")
-        if pixels is None:
-            yield f"label maps: {prepared} was prepared without counting pixels; run the prepare step again"
-            continue
+        pixels = counts["pixels"]
         for group, classes in (("seen", split.seen_names), ("unseen", split.unseen_names)):
             if absent := [one for one in classes if pixels.get(one) == 0]:
                 yield f"label maps: no pixel in split {name!r} of {len(absent)} {group} classes: {', '.join(absent)}"

@@ -81,7 +81,8 @@ def read_index(prepared: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
     index = pd.read_parquet(path)
-    missing = [column for column in COLUMNS if column not in index.columns]
+    # Indexes of earlier versions do not count pixels; no later step reads that.
+    missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
     if missing:
         raise ValueError(f"{path}: columns {missing} are missing; run the prepare step again")
     return index

@@ -1,5 +1,6 @@
 """The preflight: what it lets through, and the mix-up of Context's two orders in each form that it can take."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import read_json, write_json
-from components import before_training, prepare_dataset, splits, text_vectors, train
+from components import before_training, prepare, prepare_dataset, splits, text_vectors, train
 from components.before_training import preflight
 from tests import official_files as files
 from tests.tiny import TINY_CLIP
@@ -157,6 +158,25 @@ def test_absent_classes_and_a_partial_data_set_are_noted(
     assert notes[0].startswith("order of text vectors: not compared")
     assert any("no pixel in split 'val' of 9 unseen classes: bed, bedclothes" in note for note in notes)
     assert notes[-1].startswith("data: a part of context only, {'train': 1, 'val': 1}")
+
+
+def test_data_prepared_by_an_earlier_version_pass_with_a_note(
+    data: dict[str, Path], clip: Path, tmp_path: Path
+) -> None:
+    text_vectors.run(protocol="context59-released", templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    given = steps(data, "released", tmp_path / "text")
+    older = given["prepared"].with_name("older")  # beside it, for it points to its pictures relatively
+    shutil.copytree(given["prepared"], older)
+    summary = read_json(older / "summary.json")
+    for counts in summary["splits"].values():
+        del counts["pixels"]
+    write_json(older / "summary.json", summary)
+    index = prepare.read_index(older).drop(columns="pixels")
+    index.to_parquet(older / "index.parquet", index=False)
+    notes = preflight(**(given | {"prepared": older})).notes
+    assert [note for note in notes if note.startswith("label maps")] == [
+        f"label maps: {older} was prepared without counting pixels; run the prepare step again"
+    ]
 
 
 def test_stored_vectors_of_other_classes_are_refused(
