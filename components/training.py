@@ -88,8 +88,8 @@ def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str)
     split = read_split(splits)
     if split.name != protocol_name:
         raise ValueError(
-            f"{splits}: protocol is {split.name!r}, the recipe trains {protocol_name!r}; "
-            "run the splits step for the recipe's protocol"
+            f"{splits}: protocol is {split.name!r}, the recipe or target is {protocol_name!r}; "
+            "run the splits step for that protocol"
         )
     check_label_set(prepared, split.label_set)
     return Inputs(
