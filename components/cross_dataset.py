@@ -40,8 +40,8 @@ class Comparison:
 def run(*, evaluations: Sequence[Path], out: Path) -> Comparison:
     """Write a row per evaluation, in their order: scores over all, the seen, and the unseen classes.
 
-    Seen are the classes of the target that the checkpoint saw under the same name; mIoU over all classes is
-    what papers give for other data sets.
+    mIoU over all classes is what papers give for other data sets; the parts differ from it only where seen
+    classes were told by their names (see `components/evaluate.py`).
 
     Raises:
         ValueError: there is no evaluation, or a folder is not that of an evaluate step.

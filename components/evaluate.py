@@ -38,6 +38,7 @@ NUM_PICTURES = 8
 PENALTY_CURVE = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 Control = Literal["words", "random_tower"]
+TargetSeen = Literal["all", "names"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def run(
     limit: int | None = None,
     target: str | None = None,
     background: Background | None = None,
+    target_seen: TargetSeen = "all",
 ) -> Evaluation:
     """Evaluate a checkpoint folder on the pictures of `split` and write scores, tables and pictures to `out`.
 
@@ -89,15 +91,16 @@ def run(
     setting of a checkpoint trained on a random image tower. `limit` keeps the first so many pictures.
 
     `target` names the protocol of another data set, to which the checkpoint is carried over: all its classes
-    compete, and those count as seen, penalty included, whose names are among the checkpoint's seen classes.
+    compete. As published they all count as seen, so that the penalty changes nothing and the score is one mIoU;
+    with `target_seen='names'` only those do, penalty included, whose names the checkpoint saw.
 
     `background` says which pixels are background, in place of the checkpoint's own setting; unless it is
     dropped, background is scored as one more class, which counts as seen.
 
     Raises:
         ValueError: the checkpoint is missing, of another protocol where no target is named, or shares no seen
-            class with the target; the split is empty; or the background policy does not go with the label
-            maps or the text vectors.
+            class name with the target where names decide; the split is empty; or the background policy does
+            not go with the label maps or the text vectors.
     """
     segmentor, manifest = load_segmentor(checkpoint)
     config = manifest.config
@@ -107,7 +110,7 @@ def run(
     scored = scored_split(inputs.split, chosen)
     inputs = replace(inputs, split=inputs.split.foreground())
     if target is not None:
-        inputs = replace(inputs, split=carried_over(inputs.split, manifest))
+        inputs = replace(inputs, split=carried_over(inputs.split, manifest, seen=target_seen))
         scored = replace(scored, name=inputs.split.name, unseen_names=inputs.split.unseen_names)
     inference = config.evaluate.model_copy(update={"background": chosen})
     rows = rows_of(inputs, split).head(limit) if limit else rows_of(inputs, split)
@@ -188,6 +191,7 @@ def run(
                 "control": control,
                 "limit": limit,
                 "target": None if target is None else protocol,
+                "target_seen": target_seen,
                 "background": str(chosen),
             },
         )
@@ -197,22 +201,27 @@ def run(
     return result
 
 
-def carried_over(target: ClassSplit, manifest: CheckpointManifest) -> ClassSplit:
-    """Give the split of a target data set as a checkpoint of another one sees it, by class names alone.
+def carried_over(target: ClassSplit, manifest: CheckpointManifest, *, seen: TargetSeen) -> ClassSplit:
+    """Give the split of a target data set as a checkpoint of another one is scored on it.
 
-    Names are compared as they stand: "tvmonitor" is not "tv", and then counts as unseen.
+    "all": every class is seen, as published. "names": those whose names the checkpoint saw, as they stand:
+    "tvmonitor" is not "tv", and then counts as unseen.
 
     Raises:
-        ValueError: no class of the target was seen, so that there is nothing to tell apart.
+        ValueError: by names no class of the target was seen, so that there is nothing to tell apart.
     """
-    seen = set(manifest.classes) - set(manifest.unseen)
-    unseen = tuple(name for name in target.classes if name not in seen)
+    name = f"{target.name} from {manifest.config.data.protocol}"
+    if seen == "all":
+        return replace(target, name=name, unseen_names=())
+    known = set(manifest.classes) - set(manifest.unseen)
+    unseen = tuple(one for one in target.classes if one not in known)
     if len(unseen) == target.num_classes:
         raise ValueError(
-            f"target {target.name!r} shares no class name with the {len(seen)} seen classes of the checkpoint "
-            f"({manifest.config.data.protocol!r}); give a target with some, or a checkpoint of such a protocol"
+            f"target {target.name!r} shares no class name with the {len(known)} seen classes of the checkpoint "
+            f"({manifest.config.data.protocol!r}); count all its classes as seen, give a target that has some, or "
+            "a checkpoint of such a protocol"
         )
-    return replace(target, name=f"{target.name} from {manifest.config.data.protocol}", unseen_names=unseen)
+    return replace(target, name=name, unseen_names=unseen)
 
 
 def _shifted(inputs: Inputs) -> Float[Tensor, "classes embed"]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cascade_core.data.index import COLUMNS, Progress, index_folders, index_voc, voc_root
-from cascade_core.files import new_folder, write_json
+from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.labelsets import LABEL_SETS, LabelSet
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import write_manifest
@@ -30,12 +30,20 @@ class Prepared:
     data_hash: str
 
 
-def run(*, raw: Path, protocol: str, image_sets: Mapping[str, str], out: Path) -> Prepared:
-    """Index `raw` into `out`: `index.parquet`, `summary.json` (pictures per split and class) and a manifest.
+def run(
+    *,
+    raw: Path,
+    protocol: str,
+    image_sets: Mapping[str, str],
+    out: Path,
+    source: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Index `raw` into `out`: `index.parquet`, `summary.json` (pictures and pixels per class) and a manifest.
 
     `image_sets` names the lists of each split, {"train": "train+aug", "val": "val"}, where the data set is
     laid out as Pascal VOC; for COCO-Stuff and ADE20K its folders of pictures and of label maps,
     {"train": "images/train2017:annotations/train2017"}. A data set of a label file may be laid out in both ways.
+    `source` goes into the summary as it is: what a step that made `raw` has to say about it.
 
     Raises:
         ValueError: naming file and field of what is wrong with the data; nothing is written then.
@@ -47,6 +55,8 @@ def run(*, raw: Path, protocol: str, image_sets: Mapping[str, str], out: Path) -
             raw, label_set, image_sets, progress=lambda done, total: bar.advance(done, total=total)
         )
     summary = _summary(index, protocol, label_set, image_sets)
+    if source is not None:
+        summary["source"] = dict(source)
     with new_folder(out) as folder:
         index.to_parquet(folder / INDEX_FILE, index=False)
         write_json(folder / SUMMARY_FILE, summary)
@@ -72,10 +82,25 @@ def read_index(prepared: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
     index = pd.read_parquet(path)
-    missing = [column for column in COLUMNS if column not in index.columns]
+    # Indexes of earlier versions do not count pixels; no later step reads that.
+    missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
     if missing:
         raise ValueError(f"{path}: columns {missing} are missing; run the prepare step again")
     return index
+
+
+def check_label_set(prepared: Path, label_set: LabelSet) -> None:
+    """See that the data were prepared for a label set: the same maps may be read in two orders of classes.
+
+    Raises:
+        ValueError: they were prepared for another one.
+    """
+    found = read_json(prepared / SUMMARY_FILE).get("label_set")
+    if found != label_set.name:
+        raise ValueError(
+            f"{prepared / SUMMARY_FILE}: label_set is {found!r}, the protocol needs {label_set.name!r}; "
+            "run the prepare step for this protocol, or give the folder that it wrote"
+        )
 
 
 def _index(
@@ -127,14 +152,19 @@ def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 def _summary(
     index: pd.DataFrame, protocol: str, label_set: LabelSet, image_sets: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Count the pictures of each split, and those that show each class."""
+    """Count the pictures of each split, and for each class those that show it and the pixels it has."""
     splits = {}
     for split in image_sets:
         rows = index[index["split"] == split]
-        shown = rows["classes"].explode().value_counts()
+        shown = rows[["classes", "pixels"]].explode(["classes", "pixels"])
+        of_class = shown.groupby("classes")["pixels"].agg(["size", "sum"])
+        pictures, pixels = (
+            of_class[column].reindex(range(label_set.num_classes), fill_value=0) for column in ("size", "sum")
+        )
         splits[split] = {
             "pictures": len(rows),
-            "pictures_with_class": {name: int(shown.get(i, 0)) for i, name in enumerate(label_set.classes)},
+            "pictures_with_class": dict(zip(label_set.classes, pictures.astype(int).tolist(), strict=True)),
+            "pixels": dict(zip(label_set.classes, pixels.astype(int).tolist(), strict=True)),
         }
     return {
         "protocol": protocol,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cascade_core.clip.order import check_shape
 from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.labelsets import ClassSplit
 from cascade_core.labelsets import protocol as named_protocol
@@ -22,9 +23,6 @@ from components.text_cache import cached_class_vectors
 log = logging.getLogger(__name__)
 
 VECTORS_FILE, NAMES_FILE, KEY = "class_vectors.safetensors", "names.json", "class_vectors"
-
-LENGTH_TOLERANCE = 1e-2
-"""How far from unit length a ready vector may be: float16 files are, a little."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def run(
             rows = cached_class_vectors(clip, split.classes, templates, synonyms=synonyms)
             inputs = {"clip": clip}
         case None, Path():
-            rows, inputs = _given(vectors, split), {"vectors": vectors}
+            rows, inputs = read_vectors(vectors, split.classes), {"vectors": vectors}
         case _:
             raise ValueError(
                 "text vectors come from a CLIP folder or from a .npy file: give exactly one of them"
@@ -167,13 +165,17 @@ def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes 
             f"{path}: shape {tuple(rows.shape)}, expected a row for each of the {split.num_classes} classes of "
             f"{split.name!r}; run the text-vectors step again"
         )
+    check_shape(rows, split.classes, str(path))
     return rows
 
 
-def _given(path: Path, split: ClassSplit) -> Float[Tensor, "classes embed"]:
-    """Read ready vectors as they are, in float32.
+def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes embed"]:
+    """Read ready vectors (.npy, a row for each of `classes`) as they are, in float32.
 
     The authors' float16 files are of unit length only to about 5e-4 and are not normalised again, as published.
+
+    Raises:
+        ValueError: the file is missing or no .npy, or does not hold a unit vector for each class.
     """
     if not path.is_file():
         raise ValueError(f"text vectors {path} do not exist; give a .npy file, or a CLIP folder to make them")
@@ -181,20 +183,10 @@ def _given(path: Path, split: ClassSplit) -> Float[Tensor, "classes embed"]:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError) as error:
         raise ValueError(f"text vectors {path} cannot be read as .npy: {error}") from error
-    if array.ndim != 2 or len(array) != split.num_classes:
+    if array.ndim != 2 or len(array) != len(classes):
         raise ValueError(
-            f"text vectors {path} have shape {array.shape}; protocol {split.name!r} needs {split.num_classes} "
-            "rows, one for each class in its order"
+            f"text vectors {path} have shape {array.shape}; {len(classes)} rows are needed, one for each class in its order"
         )
     rows = torch.from_numpy(array.astype(np.float32))
-    lengths = rows.norm(dim=1)
-    broken = [
-        split.classes[i]
-        for i, length in enumerate(lengths.tolist())
-        if not abs(length - 1) < LENGTH_TOLERANCE
-    ]
-    if broken:
-        raise ValueError(
-            f"text vectors {path}: rows of {', '.join(broken)} are not of unit length; normalise them, or make them anew"
-        )
+    check_shape(rows, classes, f"text vectors {path}")
     return rows

@@ -16,6 +16,7 @@ from cascade_core.recipes import recipe as named_recipe
 from cascade_core.recipes import with_overrides
 from cascade_core.train.supervision import Setting
 from components.artifacts import data_hash
+from components.before_training import check_ready_vectors
 from components.splits import read_split
 from components.training import Fit, read_inputs, rows_of, train_step
 
@@ -50,12 +51,13 @@ def run(
     each process takes its share of every batch, and the first one writes.
 
     Raises:
-        ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, or the
-            batch cannot be shared evenly among the processes.
+        ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, text vectors
+            given ready belong to other names, or the batch cannot be shared evenly among the processes.
     """
     config = named_recipe(recipe, _on_own_classes(overrides, splits), seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
+    check_ready_vectors(text, clip, inputs.class_vectors)
     tower = _image_tower(config, clip)
     # The folder knows its weights' activation and heads; a checkpoint rebuilt with others would compute nonsense.
     config = with_overrides(config, {"model.clip": tower.config.model_dump()})

@@ -39,7 +39,7 @@ from cascade_core.train.loop import StepReport, averaged, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Setting, Supervision
 from components.artifacts import data_hash, data_root, write_manifest
-from components.prepare import read_index
+from components.prepare import check_label_set, read_index
 from components.progress import progress
 from components.splits import read_split
 from components.text_vectors import read_class_vectors
@@ -82,15 +82,16 @@ def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str)
     """Read the training rows, the class split and the text vectors.
 
     Raises:
-        ValueError: the steps were run for different protocols, the text vectors do not fit the classes, or
+        ValueError: the steps were run for different protocols or label sets, the text vectors do not fit the classes, or
             the training split is empty; the message names file and field.
     """
     split = read_split(splits)
     if split.name != protocol_name:
         raise ValueError(
-            f"{splits}: protocol is {split.name!r}, the recipe trains {protocol_name!r}; "
-            "run the splits step for the recipe's protocol"
+            f"{splits}: protocol is {split.name!r}, the recipe or target is {protocol_name!r}; "
+            "run the splits step for that protocol"
         )
+    check_label_set(prepared, split.label_set)
     return Inputs(
         split=split,
         index=read_index(prepared),

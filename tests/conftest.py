@@ -17,6 +17,7 @@ CHECKED = (
     "data.pictures",
     "data.polygons",
     "data.sampling",
+    "data.sources",
     "data.transforms",
     "evaluate",
     "labels",

@@ -24,6 +24,7 @@ COLUMNS = (
     "width",
     "height",
     "classes",
+    "pixels",
     "image_sha256",
     "label_sha256",
 )
@@ -79,7 +80,7 @@ def index_voc(
     `image_sets` gives for each split the list that names its pictures, or several joined by "+": the
     published VOC training set is {"train": "train+aug", "val": "val"}. A label map is taken from the
     first of `label_dirs` that has it. Rows come in the order of the lists; `classes` holds the train ids
-    present, `width` and `height` those of the upright picture.
+    present, `pixels` how many each of them has, `width` and `height` those of the upright picture.
 
     Raises:
         ValueError: naming file and field of up to ten problems: missing or empty lists, missing, broken or
@@ -211,9 +212,10 @@ def _index(
 ) -> pd.DataFrame:
     """Check all pairs on a pool of threads (decoding leaves the interpreter free) and gather the rows."""
     rows: list[dict[str, object] | None] = [None] * len(pairs)
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    found: dict[int, str] = {}
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
         positions = {pool.submit(_row, root, pair, label_set): i for i, pair in enumerate(pairs)}
-        found: dict[int, str] = {}
         for done, future in enumerate(as_completed(positions), start=1):
             match future.result():
                 case str() as problem:
@@ -222,6 +224,8 @@ def _index(
                     rows[positions[future]] = row
             if progress is not None:
                 progress(done, len(pairs))
+    finally:
+        pool.shutdown(cancel_futures=True)  # one who interrupts does not wait for all pictures
     problems = problems + [found[position] for position in sorted(found)]
     if problems:
         raise ValueError(_told(root, problems))
@@ -242,17 +246,24 @@ def _row(root: Path, pair: Pair, label_set: LabelSet) -> dict[str, object] | str
     if train_ids.shape != (height, width):
         return (
             f"{pair.label}: size {train_ids.shape[1]}x{train_ids.shape[0]} differs from {width}x{height} of "
-            f"{pair.image} (upright); a label map has the size of its picture"
+            f"{pair.image} (upright); {_remedy(train_ids.shape, (height, width))}"
         )
-    present = np.unique(train_ids)
+    present, pixels = np.unique(train_ids, return_counts=True)
     return {
         **pair.__dict__,
         "width": width,
         "height": height,
         "classes": present[present != IGNORE].tolist(),
+        "pixels": pixels[present != IGNORE].tolist(),
         "image_sha256": hashlib.sha256(image_content).hexdigest(),
         "label_sha256": hashlib.sha256(label_content).hexdigest(),
     }
+
+
+def _remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str:
+    if label_size == image_size[::-1]:
+        return "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
+    return "a label map has the size of its picture"
 
 
 def _told(root: Path, problems: list[str]) -> str:

@@ -10,6 +10,9 @@ from PIL import Image, ImageOps
 
 from cascade_core.labelsets import INVALID, LabelSet
 
+MOST_PIXELS = 178_956_970
+"""More are refused, as Pillow does: such a file is a mistake or made to fill the memory."""
+
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for truncated, foreign or hostile files."""
 
@@ -21,10 +24,10 @@ def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "height width 
     CMYK pictures become RGB, transparency is dropped. `where` names the file in errors.
 
     Raises:
-        ValueError: the picture is truncated, is no picture, or has more than 8 bits a channel.
+        ValueError: the picture is truncated, is no picture, has more than 8 bits a channel, or is huge.
     """
     try:
-        with Image.open(BytesIO(content)) as picture:
+        with _opened(content, where) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise ValueError(
                     f"{where}: pixels of mode {picture.mode!r} have more than 8 bits; convert it to 8-bit RGB"
@@ -47,10 +50,12 @@ def decode_label_ids(content: bytes, where: str) -> UInt8[np.ndarray, "height wi
         ValueError: the file is truncated, or its pixels are not single 8-bit ids (a colour picture).
     """
     try:
-        with Image.open(BytesIO(content)) as picture:
+        with _opened(content, where) as picture:
             picture.load()
             mode, ids = picture.mode, np.array(picture)
     except _BROKEN as error:
+        if str(error).startswith(where):
+            raise
         raise ValueError(
             f"{where}: cannot be decoded as a label map ({error}); fetch or export the file again"
         ) from error
@@ -85,9 +90,24 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     return decode_image(_content(path), str(path))
 
 
+def read_label_ids(path: Path) -> UInt8[np.ndarray, "height width"]:
+    """Read the raw ids of a label map from disk; errors as of `decode_label_ids`."""
+    return decode_label_ids(_content(path), str(path))
+
+
 def read_label_map(path: Path, label_set: LabelSet) -> UInt8[np.ndarray, "height width"]:
     """Read a label map from disk as train ids and `IGNORE`; errors as of `to_train_ids`."""
-    return to_train_ids(decode_label_ids(_content(path), str(path)), label_set, str(path))
+    return to_train_ids(read_label_ids(path), label_set, str(path))
+
+
+def _opened(content: bytes, where: str) -> Image.Image:
+    """Open a picture, not yet decoded, whose size is one that can be worked with."""
+    try:
+        return Image.open(BytesIO(content))
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{where}: has more than {MOST_PIXELS:,} pixels ({error}); cut or scale it down, with its label map"
+        ) from error
 
 
 def _content(path: Path) -> bytes:

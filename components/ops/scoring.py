@@ -54,7 +54,7 @@ def evaluate_target(
     scores: Output[Metrics],
     confusion: Output[ClassificationMetrics],
 ) -> None:
-    """Score a checkpoint on another data set; classes count as seen whose names it saw; a limit of 0 takes all pictures."""
+    """Score a checkpoint on another data set, all of whose classes count as seen; a limit of 0 takes all pictures."""
     from pathlib import Path
 
     from components import confusion_table, evaluate, pipeline_run, places

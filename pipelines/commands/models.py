@@ -31,6 +31,13 @@ class SelfTraining(StrEnum):
     strict = "strict"
 
 
+class TargetSeen(StrEnum):
+    """Which classes of another data set count as seen."""
+
+    all = "all"
+    names = "names"
+
+
 class Control(StrEnum):
     """Negative controls of an evaluation."""
 
@@ -116,9 +123,19 @@ def evaluate(
         typer.Option(help="words: unseen text vectors exchanged; random_tower: names the row."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Protocol of another data set, such as ade20k-150; the three folders are of it."),
+    ] = None,
+    target_seen: Annotated[
+        TargetSeen, typer.Option(help="all as published, or names: those the checkpoint saw by name.")
+    ] = TargetSeen.all,
     background: Background = None,
 ) -> None:
-    """Score a checkpoint: table, confusion, pictures."""
+    """Score a checkpoint: table, confusion, pictures.
+
+    With --target on another data set than it was trained on.
+    """
     from cascade_core.background import parse_background
     from components import evaluate
 
@@ -132,6 +149,8 @@ def evaluate(
         control=None if control is None else control.value,
         limit=limit,
         background=None if background is None else parse_background(background),
+        target=target,
+        target_seen=target_seen.value,
     )
     scores = {
         "pAcc": found.pAcc,
@@ -142,7 +161,7 @@ def evaluate(
     shown = ("-" if value is None else f"{100 * value:.1f}" for value in scores.values())
     told = " | ".join(f"{name} {value}" for name, value in zip(scores, shown, strict=True))
     policy = "" if found.background == "dropped" else f", background by {found.background}"
-    print(f"{found.method} {found.setting} on {found.split}{policy}: {told}")
+    print(f"{found.method} {found.setting} on {found.split} of {found.protocol}{policy}: {told}")
 
 
 def profile(checkpoint: Checkpoint, out: Out, text: Text = Path("outputs/text")) -> None:

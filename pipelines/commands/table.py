@@ -13,6 +13,7 @@ from pipelines.commands import (
     models,
     pipeline,
     predict,
+    prepare,
     prepare_custom,
     registry,
     results,
@@ -45,6 +46,7 @@ TOP = Group(
             clip.text_vectors,
             "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
         ),
+        ("preflight", data.preflight, "cascade-clip preflight --clip data/mini/clip"),
         (
             "train",
             models.train,
@@ -127,6 +129,26 @@ PREPARE = Group(
             "custom",
             prepare_custom.custom,
             "cascade-clip prepare custom --labels pets.yaml --images pets/images --maps pets/maps --hold-out val=0.2",
+        ),
+        (
+            "voc12",
+            prepare.voc12,
+            "cascade-clip prepare voc12 --from VOCtrainval_11-May-2012.tar --from benchmark.tgz --out local_outputs/prepared",
+        ),
+        (
+            "context",
+            prepare.context,
+            "cascade-clip prepare context --from VOCtrainval_03-May-2010.tar --from trainval_merged.json --out local_outputs/prepared",
+        ),
+        (
+            "cocostuff",
+            prepare.cocostuff,
+            "cascade-clip prepare cocostuff --from DOWNLOADS --out local_outputs/prepared",
+        ),
+        (
+            "ade20k",
+            prepare.ade20k,
+            "cascade-clip prepare ade20k --from ADEChallengeData2016.zip --split val --out local_outputs/prepared",
         ),
     ),
 )

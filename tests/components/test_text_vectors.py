@@ -55,10 +55,10 @@ def test_given_vectors_become_float32_and_stay_as_they_are(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (np.ones((23, 4)), r"have shape \(23, 4\); protocol 'mini-18-6' needs 24 rows"),
+        (np.ones((23, 4)), r"have shape \(23, 4\); 24 rows are needed"),
         (np.ones(24), r"have shape \(24,\)"),
-        (np.vstack([UNIT, np.zeros((1, 4))]), "rows of pool are not of unit length"),
-        (np.vstack([np.full((1, 4), np.nan), UNIT]), "rows of zebra are not of unit length"),
+        (np.vstack([UNIT, np.zeros((1, 4))]), "vectors of pool are not finite and of unit length"),
+        (np.vstack([np.full((1, 4), np.nan), UNIT]), "vectors of zebra are not finite and of unit length"),
     ],
 )
 def test_given_vectors_that_do_not_fit_are_refused(tmp_path: Path, rows: np.ndarray, message: str) -> None:

@@ -282,7 +282,12 @@ def test_a_target_named_is_scored_with_the_classes_that_the_checkpoint_saw(
 ) -> None:
     """Carried over to its own data set, a checkpoint scores as it does there, under another name."""
     row = evaluate.run(
-        **folders.steps, checkpoint=inductive / "final", split="val", target="mini-18-6", out=tmp_path / "on"
+        **folders.steps,
+        checkpoint=inductive / "final",
+        split="val",
+        target="mini-18-6",
+        target_seen="names",
+        out=tmp_path / "on",
     )
     plain = read_json(evaluated / "scores.json")
     assert row.protocol == "mini-18-6 from mini-18-6"

@@ -12,10 +12,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from cascade_core.files import read_json
 from pipelines import workflow
 from pipelines.cli import app
 from pipelines.commands.table import GROUPS
 from pipelines.overrides import parse_image_sets, parse_overrides
+from tests import official_files
 
 ROWS = [
     {
@@ -161,3 +163,19 @@ def test_results_are_told_with_table_report_and_mlflow_command(
 
 def test_stages_find_this_environments_commands_first() -> None:
     assert workflow.stage_environment()["PATH"].startswith(str(Path(sys.executable).parent))
+
+
+def test_a_public_data_set_is_prepared_by_a_command(tmp_path: Path) -> None:
+    maps = {
+        "training": {"a": official_files.halves(1, 2)},
+        "validation": {"b": official_files.halves(0, 150)},
+    }
+    official_files.ade20k(tmp_path, maps)
+    folders = ["--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out")]
+    given = ["prepare", "ade20k", "--from", str(tmp_path), "--split", "val", *folders]
+    refused = CliRunner().invoke(app, given)
+    assert refused.exit_code == 2
+    assert "error: " in refused.stderr and "ADEChallengeData2016.zip has the sha1" in refused.stderr
+    assert CliRunner().invoke(app, [*given, "--allow-subset"]).exit_code == 0
+    summary = read_json(tmp_path / "out" / "summary.json")
+    assert (summary["source"]["complete"], summary["splits"]["val"]["pixels"]["flag"]) == (False, 48)

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from cascade_core.files import read_json
-from components import evaluate, prepare, splits, text_vectors, train
+from components import evaluate, prepare, prepare_dataset, splits, text_vectors, train
+from components.before_training import preflight
 
 VARIABLES = ("CASCADE_VOC_SAMPLE", "CASCADE_VOC_VECTORS")
 
@@ -60,3 +61,30 @@ def test_full_size_training_and_evaluation_run_on_real_photographs(
     assert 0 <= row.pAcc <= 1
     assert len(list((tmp_path / "evaluated/pictures").glob("*.png"))) == 4
     assert read_json(tmp_path / "trained/final/manifest.json")["provenance"]["clip"] == "random"
+
+
+@pytest.mark.real_data
+def test_real_photographs_are_prepared_as_a_part_of_voc_2012(
+    sample: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """From the unpacked official layout, without SBD's archive: its maps lie ready in SegmentationClassAug."""
+    folder, vectors = sample
+    given = {"name": "voc12", "sources": [folder], "raw": tmp_path / "raw"}
+    with pytest.raises(ValueError, match="officially 10,582"):
+        prepare_dataset.run(**given, out=tmp_path / "prepared")
+    done = prepare_dataset.run(**given, out=tmp_path / "prepared", allow_subset=True)
+    indexed = prepare.run(
+        raw=folder,
+        protocol="voc12-15-5",
+        image_sets={"train": "train+aug", "val": "val"},
+        out=tmp_path / "indexed",
+    )
+    assert done.data_hash == indexed.data_hash
+    splits.run(prepared=tmp_path / "prepared", protocol="voc12-15-5", out=tmp_path / "splits")
+    text_vectors.run(
+        protocol="voc12-15-5", templates=("a photo of a {}",), vectors=vectors, out=tmp_path / "text"
+    )
+    steps = {name: tmp_path / name for name in ("prepared", "splits", "text")}
+    found = preflight(**steps, stored=vectors)
+    assert any("each of 20 is nearest to its own name" in sentence for sentence in found.passed)
+    assert found.notes[-1].startswith("data: a part of voc12 only")

@@ -76,6 +76,18 @@ def test_a_rotated_photograph_is_measured_upright(voc: Path, animals: LabelSet) 
     assert index(voc, animals).iloc[0][["width", "height"]].tolist() == [40, 30]
 
 
+def test_a_map_drawn_on_a_photograph_that_was_not_turned_is_told_how_to_mend(
+    voc: Path, animals: LabelSet
+) -> None:
+    path = voc / "JPEGImages" / f"{FIRST}.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as picture:
+        picture.save(path, exif=exif)
+    with pytest.raises(ValueError, match=r"40x30 differs from 30x40 .*EXIF orientation .* turn the map"):
+        index(voc, animals)
+
+
 def without_label(voc: Path) -> None:
     (voc / "SegmentationClass" / f"{FIRST}.png").unlink()
 

@@ -1,5 +1,7 @@
 """Decoding: every kind of photograph becomes upright RGB, every label map train ids."""
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade_core.data.pictures import decode_image, read_image, read_label_map
+from cascade_core.data.pictures import decode_image, decode_label_ids, read_image, read_label_map
 from cascade_core.labelsets import LabelSet
 
 RAMP = np.tile(np.linspace(0, 255, 32, dtype=np.uint8)[None, :, None], (16, 1, 3))
@@ -82,3 +84,52 @@ def test_a_missing_file_is_named(tmp_path: Path, animals: LabelSet) -> None:
         read_image(tmp_path / "absent.jpg")
     with pytest.raises(ValueError, match=r"absent.png: cannot be read"):
         read_label_map(tmp_path / "absent.png", animals)
+
+
+def png(picture: Image.Image) -> bytes:
+    content = BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20_000, 3), (3, 20_000)])
+def test_tiny_and_very_long_pictures_keep_their_size(size: tuple[int, int], animals: LabelSet) -> None:
+    assert decode_image(jpeg(Image.new("RGB", size)), "a.jpg").shape == (size[1], size[0], 3)
+    assert decode_label_ids(png(Image.new("L", size)), "a.png").shape == (size[1], size[0])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_a_photograph_of_any_common_mode_becomes_rgb(mode: str) -> None:
+    image = decode_image(png(Image.new("RGB", (4, 3), "white").convert(mode)), "a.png")
+    assert image.shape == (3, 4, 3) and (image == 255).all()
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size, and that holds no pixel."""
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT": b"", b"IEND": b""}
+    packed = (
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() -> None:
+    for decode in (decode_image, decode_label_ids):
+        with pytest.raises(ValueError, match=r"a\.png: has more than 178,956,970 pixels .* scale it down"):
+            decode(png_claiming(20_000, 20_000), "a.png")
+
+
+@pytest.mark.parametrize(
+    ("picture", "mode"),
+    [
+        (Image.fromarray(np.full((2, 2), 300, dtype=np.uint16)), "I;16"),
+        (Image.new("RGB", (2, 2)), "RGB"),
+        (Image.new("RGBA", (2, 2)), "RGBA"),
+        (Image.new("LA", (2, 2)), "LA"),
+        (Image.new("1", (2, 2)), "1"),
+    ],
+)
+def test_a_label_map_that_holds_no_8_bit_ids_is_refused(picture: Image.Image, mode: str) -> None:
+    with pytest.raises(ValueError, match=f"a.png: a label map holds one 8-bit id a pixel .* this file is '{mode}'"):
+        decode_label_ids(png(picture), "a.png")
