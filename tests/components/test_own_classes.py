@@ -169,7 +169,9 @@ def test_it_is_self_trained_and_profiled_without_the_label_file(own: Own, tmp_pa
 
 
 def test_an_override_that_names_another_protocol_is_refused(own: Own, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"protocol is '{own.protocol}', the recipe or target is 'mini-18-6'"):
+    with pytest.raises(
+        ValueError, match=f"protocol is '{own.protocol}', the recipe or target is 'mini-18-6'"
+    ):
         train.run(
             **own.folders,
             clip=own.clip,
