@@ -57,9 +57,10 @@ def tracking_uri() -> str:
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{(STORE_FOLDER / 'mlflow.db').absolute()}"
 
 
-def shown_uri() -> str:
-    """Give the store's address for people and logs to read: without the password that may stand in it."""
-    return re.sub(r"(//[^/@:]*):.*@", r"\1:***@", tracking_uri())
+def shown_uri(uri: str | None = None) -> str:
+    """Give an address (the store's if None) for people and logs to read: without the password that may stand in it."""
+    masked = re.sub(r"(//[^/@:]*):.*@", r"\1:***@", uri or tracking_uri())
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", masked)
 
 
 def open_store() -> "MlflowClient":
