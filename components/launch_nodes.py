@@ -67,7 +67,7 @@ def _check_shared(arguments: Mapping[str, Any], nodes: Nodes) -> None:
         if not nodes.shares(PurePosixPath(place.resolve())):
             raise ValueError(
                 f"{name} lies in {place}, which not all nodes see ({nodes.shared()}); a training on several nodes "
-                "takes folders of the shared volume, no s3:// addresses"
+                "takes folders of the shared volume, and s3:// addresses only where CASCADE_CACHE is on it"
             )
 
 

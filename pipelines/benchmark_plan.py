@@ -132,7 +132,7 @@ def _trainings(
         )
         for name, data, wanted in found
         for chosen in wanted
-        for sources in [_sources(data, chosen, work / name)]
+        for sources in [_sources(data, chosen, work / name, overrides)]
         for seed in seeds
     ]
 
@@ -195,14 +195,18 @@ def _at_hand(plan: BenchmarkPlan, recipes: Sequence[str]) -> list[Served]:
     return found
 
 
-def _sources(data: DataSet, chosen: str, folder: Path) -> Sources:
-    """Prepare a data set once, and its text vectors once per list of templates."""
-    templates = recipe(chosen).data.templates
-    text = folder / f"text-{hashlib.sha256(repr(templates).encode()).hexdigest()[:8]}"
+def _sources(data: DataSet, chosen: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Sources:
+    """Prepare a data set once, and its text vectors once per list of templates and names for background."""
+    config = recipe(chosen, overrides or {})
+    templates, background = config.data.templates, config.evaluate.background.names
+    made_of = repr((templates, background) if background else templates)
+    text = folder / f"text-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
     if not (folder / "prepared").exists():
         prepare.run(raw=data.raw, protocol=data.protocol, image_sets=data.image_sets, out=folder / "prepared")
     if not (folder / "splits").exists():
         splits.run(prepared=folder / "prepared", protocol=data.protocol, out=folder / "splits")
     if not text.exists():
-        text_vectors.run(protocol=data.protocol, templates=templates, clip=data.clip, out=text)
+        text_vectors.run(
+            protocol=data.protocol, templates=templates, clip=data.clip, background=background, out=text
+        )
     return Sources(folder / "prepared", folder / "splits", text, data.clip)
