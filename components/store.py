@@ -97,13 +97,13 @@ def open_store() -> "MlflowClient":
 
 
 def all_runs(
-    client: "MlflowClient", experiment: str, wanted: str, *, order_by: list[str] | None = None
+    client: "MlflowClient", experiments: list[str], wanted: str, *, order_by: list[str] | None = None
 ) -> list["Run"]:
-    """Give every run of an experiment (by id) that a filter wants, over all pages of the store's answer."""
+    """Give every run of the experiments (by id) that a filter wants, over all pages of the store's answer."""
     runs: list[Run] = []
     token: str | None = None
     while True:
-        page = client.search_runs([experiment], wanted, order_by=order_by, page_token=token)
+        page = client.search_runs(experiments, wanted, order_by=order_by, page_token=token)
         runs += page
         token = page.token
         if not token:
