@@ -102,8 +102,18 @@ def parent_run(client: "MlflowClient", protocol: str) -> str | None:
 
 
 def kfp_run_of(client: "MlflowClient", parent: str) -> dict[str, str]:
-    """Give the tag of the Kubeflow run that a parent notes: its steps are told its id, and no more."""
-    known = client.get_run(parent).data.tags.get("kfp_run")
+    """Give the tag of the Kubeflow run that a parent notes: its steps are told the parent's id, and no more.
+
+    A parent that somebody deleted for good, or of another store, costs the tag and not the step.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        known = client.get_run(parent).data.tags.get("kfp_run")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
     return {"kfp_run": known} if known else {}
 
 

@@ -62,6 +62,13 @@ def test_steps_in_other_experiments_are_their_pipelines_too_and_know_its_kubeflo
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
 
 
+def test_a_parent_that_is_gone_does_not_fail_a_step(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_PARENT_RUN", "0" * 32)
+    assert client.get_run(_step()).info.status == "FINISHED"
+
+
 def test_a_failed_pipeline_says_why_and_ends_the_steps_that_were_killed(client: MlflowClient) -> None:
     parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run=None)
     experiment = client.get_run(parent).info.experiment_id
