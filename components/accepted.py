@@ -46,7 +46,7 @@ def history() -> list[Recorded]:
     client = open_store()
     runs = all_runs(
         client,
-        experiment_id(client, EXPERIMENT),
+        [experiment_id(client, EXPERIMENT)],
         "attributes.status = 'FINISHED'",
         order_by=["attributes.start_time ASC"],
     )

@@ -21,30 +21,31 @@ WEIGHTS = "artifacts/checkpoint"
 """Where a registered model keeps its checkpoint (`components/registered_model.py` names it)."""
 
 
-def known_champions(recipes: Sequence[str]) -> dict[str, registry.Version]:
+def known_champions(recipes: Sequence[str], *, protocol: str | None = None) -> dict[str, registry.Version]:
     """Give the champion of every recipe that has one, in the order of `recipes`.
 
-    A recipe's model is the one that `register` names by itself, `<protocol>-<method>`.
+    A recipe's model is the one that `register` names by itself, `<protocol>-<method>`; on other data than the
+    recipe's own, such as a label file's, `protocol` names those.
 
     Raises:
         ValueError: a recipe is unknown, tracking is off, or the store cannot be opened.
     """
-    names = {recipe: _model_name(recipe) for recipe in recipes}
+    names = {recipe: _model_name(recipe, protocol) for recipe in recipes}
     require_store("take champions from")
     client = open_store()
     held = {recipe: registry.champion(client, name) for recipe, name in names.items()}
     return {recipe: version for recipe, version in held.items() if version is not None}
 
 
-def every_champion(recipes: Sequence[str]) -> dict[str, registry.Version]:
-    """Give the champion of every recipe.
+def every_champion(recipes: Sequence[str], *, protocol: str | None = None) -> dict[str, registry.Version]:
+    """Give the champion of every recipe, on its own protocol or the one that is named.
 
     Raises:
         ValueError: some recipe has none; the message names all of those, and what they are looked for as.
     """
-    found = known_champions(recipes)
+    found = known_champions(recipes, protocol=protocol)
     if missing := [recipe for recipe in recipes if recipe not in found]:
-        listed = ", ".join(f"{recipe} ({_model_name(recipe)})" for recipe in missing)
+        listed = ", ".join(f"{recipe} ({_model_name(recipe, protocol)})" for recipe in missing)
         raise ValueError(
             f"no champion is registered for {listed}; leave them out, train them instead, or register and "
             "promote one (`cascade-clip models list` shows what there is)"
@@ -79,6 +80,6 @@ def fetch(model: str, out: Path) -> CheckpointManifest:
     return manifest
 
 
-def _model_name(recipe: str) -> str:
+def _model_name(recipe: str, protocol: str | None) -> str:
     config = named_recipe(recipe)
-    return f"{config.data.protocol}-{config.method}"
+    return f"{protocol or config.data.protocol}-{config.method}"

@@ -12,6 +12,7 @@ OPTIONAL_KEYS = (
     "AWS_DEFAULT_REGION",
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
+    "CASCADE_CACHE",
 )
 """Keys of the secret become variables of the same names. Without a tracking server runs would be lost with the pod."""
 

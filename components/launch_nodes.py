@@ -16,7 +16,7 @@ from typing import Any, Literal
 from cascade_core.files import new_folder, read_json, write_json
 from components import trainjob_run
 from components.artifacts import MANIFEST_FILE, data_root, input_hash
-from components.pipeline_run import KFP_VARIABLE, PARENT_VARIABLE
+from components.pipeline_run import IMAGE_VARIABLE, KFP_VARIABLE, PARENT_VARIABLE
 from components.trainjob import Nodes, TrainJob
 
 Step = Literal["train", "self_train"]
@@ -67,7 +67,7 @@ def _check_shared(arguments: Mapping[str, Any], nodes: Nodes) -> None:
         if not nodes.shares(PurePosixPath(place.resolve())):
             raise ValueError(
                 f"{name} lies in {place}, which not all nodes see ({nodes.shared()}); a training on several nodes "
-                "takes folders of the shared volume, no s3:// addresses"
+                "takes folders of the shared volume, and s3:// addresses only where CASCADE_CACHE is on it"
             )
 
 
@@ -101,7 +101,7 @@ def _job(
         command="train" if step == "train" else "self-train",
         arguments=tuple(_options(given)),
         out=PurePosixPath(out),
-        variables={name: value for name, value in known.items() if value},
+        variables={name: value for name, value in known.items() if value} | {IMAGE_VARIABLE: nodes.image},
     )
 
 

@@ -101,6 +101,22 @@ def parent_run(client: "MlflowClient", protocol: str) -> str | None:
     return _first_opens(client, Path(file), protocol) if file else None
 
 
+def kfp_run_of(client: "MlflowClient", parent: str) -> dict[str, str]:
+    """Give the tag of the Kubeflow run that a parent notes: its steps are told the parent's id, and no more.
+
+    A parent that somebody deleted for good, or of another store, costs the tag and not the step.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        known = client.get_run(parent).data.tags.get("kfp_run")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    return {"kfp_run": known} if known else {}
+
+
 def surroundings() -> dict[str, str]:
     """Give the tags that say where a run took place: commit, Kubeflow run, image; those that are known."""
     known = {
@@ -137,4 +153,6 @@ def _open(client: "MlflowClient", pipeline: str, protocol: str, kfp_run: str | N
 
 
 def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
-    return all_runs(client, run.info.experiment_id, f"tags.`{PARENT_TAG}` = '{run.info.run_id}'")
+    """Give the runs of a pipeline's steps, wherever they lie: targets, label files and comparisons have experiments of their own."""
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    return all_runs(client, experiments, f"tags.`{PARENT_TAG}` = '{run.info.run_id}'")

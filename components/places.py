@@ -4,21 +4,51 @@ A folder is read where it is, on a volume. What lies in an object store is fetch
 where the next step finds it.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import stat
+import tempfile
 from pathlib import Path, PurePosixPath
 
 from cascade_core.labelsets import is_label_file
 
 URI_MARK, S3 = "://", "s3://"
-CACHE_VARIABLE, CACHE = "CASCADE_CACHE", Path("/tmp/cascade-clip-cache")
-"""Where fetched data are kept; a folder of the node, mounted, outlives the pod."""
+CACHE_VARIABLE, CACHE = "CASCADE_CACHE", "cascade-clip"
+"""Which folder keeps what was fetched, and its name among other programs' caches; one on a volume outlives the pod."""
 
 
 def cache_folder() -> Path:
-    """Give the folder of the node where what is costly to get is kept."""
-    return Path(os.environ.get(CACHE_VARIABLE) or CACHE)
+    """Give the folder where what is costly to get is kept: the environment's, else one of the user's alone.
+
+    That is `~/.cache/cascade-clip` (or in `XDG_CACHE_HOME`), and where there is no home to write to, as in a pod
+    whose root is read-only, a folder among temporary files that nobody else may write to: what lies in a cache
+    is believed.
+
+    Raises:
+        ValueError: there is no home, and that folder is somebody else's or open to others.
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named)
+    try:
+        own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / CACHE
+        own.mkdir(parents=True, exist_ok=True)
+    except (RuntimeError, OSError):  # No home is known, or it cannot be written to.
+        return _private()
+    return own if os.access(own, os.W_OK) else _private()
+
+
+def _private() -> Path:
+    folder = Path(tempfile.gettempdir(), f"{CACHE}-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ValueError(
+            f"{folder} is no folder that you alone can write to; remove it, or set {CACHE_VARIABLE} to one that is"
+        )
+    return folder
 
 
 def check_place(name: str, place: str) -> None:

@@ -57,9 +57,10 @@ def tracking_uri() -> str:
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{(STORE_FOLDER / 'mlflow.db').absolute()}"
 
 
-def shown_uri() -> str:
-    """Give the store's address for people and logs to read: without the password that may stand in it."""
-    return re.sub(r"(//[^/@:]*):.*@", r"\1:***@", tracking_uri())
+def shown_uri(uri: str | None = None) -> str:
+    """Give an address (the store's if None) for people and logs to read: without the password that may stand in it."""
+    masked = re.sub(r"(//[^/@:]*):.*@", r"\1:***@", uri or tracking_uri())
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", masked)
 
 
 def open_store() -> "MlflowClient":
@@ -96,13 +97,13 @@ def open_store() -> "MlflowClient":
 
 
 def all_runs(
-    client: "MlflowClient", experiment: str, wanted: str, *, order_by: list[str] | None = None
+    client: "MlflowClient", experiments: list[str], wanted: str, *, order_by: list[str] | None = None
 ) -> list["Run"]:
-    """Give every run of an experiment (by id) that a filter wants, over all pages of the store's answer."""
+    """Give every run of the experiments (by id) that a filter wants, over all pages of the store's answer."""
     runs: list[Run] = []
     token: str | None = None
     while True:
-        page = client.search_runs([experiment], wanted, order_by=order_by, page_token=token)
+        page = client.search_runs(experiments, wanted, order_by=order_by, page_token=token)
         runs += page
         token = page.token
         if not token:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import spool
-from components.pipeline_run import PARENT_TAG, parent_run, surroundings
+from components.pipeline_run import PARENT_TAG, kfp_run_of, parent_run, surroundings
 from components.store import (
     experiment_id,
     first_line,
@@ -200,8 +200,8 @@ def _open_run(protocol: str, tags: dict[str, object], out: Path | None) -> Mlflo
     commit = {"mlflow.source.git.commit": tags["git_commit"]} if "git_commit" in tags else {}
     origin = {"mlflow.source.name": f"cascade-clip {tags['step']}", "mlflow.source.type": "JOB"}
     parent = parent_run(client, protocol)
-    nested = {PARENT_TAG: parent} if parent else {}
-    texts = _texts({**tags, **commit, **origin, **nested})
+    nested = {PARENT_TAG: parent, **kfp_run_of(client, parent)} if parent else {}
+    texts = _texts({**nested, **tags, **commit, **origin})
     run = client.create_run(experiment_id(client, protocol), tags=texts, run_name=" ".join(named))
     aside = None if out is None else out.with_name(f".{out.name}.spool")
     return MlflowTracker(client, run.info.run_id, aside)

@@ -49,6 +49,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
                 protocol=protocol,
                 image_sets=image_sets,
                 recipes=recipes,
+                overrides=overrides,
             )
             grid = step(ops.grid, runs=runs, seeds=seeds)
 

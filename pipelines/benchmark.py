@@ -57,6 +57,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                 protocol=protocol,
                 image_sets=image_sets,
                 recipes=recipes,
+                overrides=overrides,
             )
             with dsl.If(models == "champions", name="champions-taken"):
                 held = step(ops.find_champions, runs=runs)

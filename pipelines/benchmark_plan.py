@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cascade_core.labelsets import is_label_file
+from cascade_core.labelsets import protocol as named_protocol
 from cascade_core.recipes import recipe, recipe_names
 from components import benchmark_rerun, champions, prepare, splits, text_vectors
 from components.accepted import Models
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class DataSet(BaseModel):
-    """A data set that recipes can be benchmarked on: where it lies, its protocol, lists and CLIP."""
+    """A data set that recipes can be benchmarked on: where it lies, its protocol (or label file), lists and CLIP."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +37,10 @@ class DataSet(BaseModel):
     def available(self) -> bool:
         """Whether both the data and the CLIP weights are there."""
         return self.raw.is_dir() and self.clip.is_dir()
+
+    def serves(self, protocol: str, *, named: bool) -> bool:
+        """Say whether a recipe of this protocol runs on it: on a label file any does that was asked for by name."""
+        return named if is_label_file(self.protocol) else protocol == self.protocol
 
 
 class BenchmarkPlan(BaseModel):
@@ -132,34 +138,35 @@ def _trainings(
         )
         for name, data, wanted in found
         for chosen in wanted
-        for sources in [_sources(data, chosen, work / name)]
+        for sources in [_sources(data, chosen, work / name, overrides)]
         for seed in seeds
     ]
 
 
 def _champions(found: Sequence["Served"], work: Path, *, named: bool) -> list[tuple[Chain, Path]]:
     """Plan the champion of every recipe, all of which must have one if they were `named`, and the folder of each."""
-    recipes = list(dict.fromkeys(chosen for _, _, wanted in found for chosen in wanted))
-    held = champions.every_champion(recipes) if named else champions.known_champions(recipes)
-    if not held:
-        champions.every_champion(recipes)
-    if others := [chosen for chosen in recipes if chosen not in held]:
-        log.info("left out, as nothing is registered for them: %s", ", ".join(others))
+    taking = champions.every_champion if named else champions.known_champions
+    held = {name: taking(wanted, protocol=named_protocol(data.protocol).name) for name, data, wanted in found}
+    if not any(held.values()):
+        _, data, wanted = found[0]
+        champions.every_champion(wanted, protocol=named_protocol(data.protocol).name)
+    for name, _, wanted in found:
+        if others := [chosen for chosen in wanted if chosen not in held[name]]:
+            log.info("%s: left out, as nothing is registered for them: %s", name, ", ".join(others))
     return [
         (
             Chain(
                 recipe=chosen,
                 # Only a label here: the model brings the seed it was trained with.
-                seed=int(held[chosen].tags.get("seed", 0)),
+                seed=int(version.tags.get("seed", 0)),
                 sources=_sources(data, chosen, work / name),
-                model=held[chosen].uri,
+                model=version.uri,
             ),
             # By version: a champion that came since an interrupted rerun is another model.
-            work / name / f"{chosen}-v{held[chosen].number}",
+            work / name / f"{chosen}-v{version.number}",
         )
-        for name, data, wanted in found
-        for chosen in wanted
-        if chosen in held
+        for name, data, _ in found
+        for chosen, version in held[name].items()
     ]
 
 
@@ -176,14 +183,18 @@ Served = tuple[str, DataSet, list[str]]
 
 
 def _at_hand(plan: BenchmarkPlan, recipes: Sequence[str]) -> list[Served]:
-    """Give every data set that is here with its recipes: all of its protocol, or those of `recipes`."""
+    """Give every data set that is here with its recipes: all of its protocol, or those of `recipes`.
+
+    A label file is read here, so that one that is wrong is told before any training.
+    """
     protocols = {name: recipe(name).data.protocol for name in recipes or recipe_names()}
     found = []
     for name, data in plan.datasets.items():
-        wanted = [chosen for chosen, protocol in protocols.items() if protocol == data.protocol]
+        wanted = [one for one, protocol in protocols.items() if data.serves(protocol, named=bool(recipes))]
         if not data.available:
             log.info("data set %s is left out: %s or %s does not exist", name, data.raw, data.clip)
         elif wanted:
+            named_protocol(data.protocol)
             found.append((name, data, wanted))
     served = {chosen for _, _, wanted in found for chosen in wanted}
     if stray := [chosen for chosen in recipes if chosen not in served]:
@@ -195,14 +206,18 @@ def _at_hand(plan: BenchmarkPlan, recipes: Sequence[str]) -> list[Served]:
     return found
 
 
-def _sources(data: DataSet, chosen: str, folder: Path) -> Sources:
-    """Prepare a data set once, and its text vectors once per list of templates."""
-    templates = recipe(chosen).data.templates
-    text = folder / f"text-{hashlib.sha256(repr(templates).encode()).hexdigest()[:8]}"
+def _sources(data: DataSet, chosen: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Sources:
+    """Prepare a data set once, and its text vectors once per list of templates and names for background."""
+    config = recipe(chosen, overrides or {})
+    templates, background = config.data.templates, config.evaluate.background.names
+    made_of = repr((templates, background) if background else templates)
+    text = folder / f"text-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
     if not (folder / "prepared").exists():
         prepare.run(raw=data.raw, protocol=data.protocol, image_sets=data.image_sets, out=folder / "prepared")
     if not (folder / "splits").exists():
         splits.run(prepared=folder / "prepared", protocol=data.protocol, out=folder / "splits")
     if not text.exists():
-        text_vectors.run(protocol=data.protocol, templates=templates, clip=data.clip, out=text)
+        text_vectors.run(
+            protocol=data.protocol, templates=templates, clip=data.clip, background=background, out=text
+        )
     return Sources(folder / "prepared", folder / "splits", text, data.clip)

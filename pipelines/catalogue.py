@@ -1,6 +1,6 @@
 """The pipelines by name: what builds each, what checks its parameters, and how it becomes a file."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from kfp import compiler
 from cascade_core.files import new_file
 from components import ops
 from pipelines import ablation, benchmark, cross_dataset, zero_shot
+from pipelines.batches import check_batches
+from pipelines.checks import as_mapping
 from pipelines.resource_options import changed, images
-from pipelines.resources import Resources, resources
+from pipelines.resources import TRAINING_STEPS, Resources, resources
 
 LIGHT = "<light image>"
 """Stands for the light image until the other's name is in place, which may be a part of it."""
@@ -19,17 +21,26 @@ LIGHT = "<light image>"
 
 @dataclass(frozen=True)
 class Entry:
-    """One pipeline: `build` takes the resources of each step, `check` the parameters that were given."""
+    """One pipeline: `build` takes the resources of each step, `check` the parameters that were given.
+
+    `trains` are its steps that train, `recipes` what they train unless a parameter says otherwise.
+    """
 
     build: Callable[[Mapping[str, Resources]], Any]
     check: Callable[[Mapping[str, Any]], None]
+    trains: Sequence[str] = ()
+    recipes: Sequence[str] = ()
 
 
 PIPELINES: dict[str, Entry] = {
-    "zero_shot": Entry(zero_shot.zero_shot_pipeline, zero_shot.check_parameters),
+    "zero_shot": Entry(
+        zero_shot.zero_shot_pipeline, zero_shot.check_parameters, TRAINING_STEPS, zero_shot.RECIPES
+    ),
     "cross_dataset": Entry(cross_dataset.cross_dataset_pipeline, cross_dataset.check_parameters),
-    "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters),
-    "benchmark": Entry(benchmark.benchmark_pipeline, benchmark.check_parameters),
+    "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters, ("train",), ablation.RECIPES),
+    "benchmark": Entry(
+        benchmark.benchmark_pipeline, benchmark.check_parameters, TRAINING_STEPS, benchmark.RECIPES
+    ),
 }
 
 
@@ -42,6 +53,25 @@ def entry(name: str) -> Entry:
     if name not in PIPELINES:
         raise ValueError(f"unknown pipeline {name!r}; known are {', '.join(PIPELINES)}")
     return PIPELINES[name]
+
+
+def check_submission(
+    name: str, values: Mapping[str, Any], *, kind: str = "cpu", changes: Iterable[str] = ()
+) -> None:
+    """Hold parameters against the pipeline's own rules, and batches against the table that trainings get.
+
+    Raises:
+        ValueError: pipeline or kind is unknown, or a parameter, a change or a batch is not possible.
+    """
+    chosen = entry(name)
+    chosen.check(values)
+    if values.get("models") != "champions":
+        check_batches(
+            values.get("recipes", chosen.recipes),
+            as_mapping("overrides", values.get("overrides", "{}")),
+            steps=chosen.trains,
+            table=changed(resources(kind), changes),
+        )
 
 
 def compile_pipeline(

@@ -21,6 +21,7 @@ from components.cluster_names import (
     SECRET,
 )
 from components.ops import CPU_IMAGE, IMAGE
+from components.pipeline_run import IMAGE_VARIABLE
 from components.trainjob import Cores, Memory, Nodes, Volume
 
 BACKOFF, LONGEST_BACKOFF = "30s", "600s"
@@ -45,7 +46,8 @@ class Resources:
     `retries` is for steps that a passing fault can break: a node that goes away, a store that does. `cached`
     is for steps whose parameters name all that decides their outcome. A step with a GPU runs in the image that
     has CUDA, every other in the light one. With several `nodes`, all of this is what each node of the step's
-    TrainJob gets, and the step's own pod only waits for it.
+    TrainJob gets, and the step's own pod only waits for it. Runs in MLflow are tagged with the image
+    that the step is told it runs in (`told_image`).
     """
 
     cpu: Cores
@@ -58,6 +60,7 @@ class Resources:
     data: bool = True
     secret: bool = True
     nodes: Count = 1
+    told_image: bool = True
 
 
 SMALL = Resources(cpu="1", memory="2Gi", minutes=30)
@@ -126,8 +129,8 @@ def resources(kind: str) -> dict[str, Resources]:
 
 
 def local_resources() -> dict[str, Resources]:
-    """Give the table for this machine, where a step that fails is not run again: nothing passes here."""
-    return {step: replace(wanted, retries=0) for step, wanted in RESOURCES["cpu"].items()}
+    """Give the table for this machine, which has no images, and where a step that fails is not run again: nothing passes here."""
+    return {step: replace(wanted, retries=0, told_image=False) for step, wanted in RESOURCES["cpu"].items()}
 
 
 WAITING_MINUTES = 45
@@ -177,6 +180,8 @@ def with_resources(task: dsl.PipelineTask, wanted: Resources) -> dsl.PipelineTas
         _with_gpu(task, wanted.gpu)
     else:
         task.set_container_image(CPU_IMAGE)
+    if wanted.told_image:
+        task.set_env_variable(IMAGE_VARIABLE, IMAGE if wanted.gpu else CPU_IMAGE)
     if wanted.shared_memory:
         # Loaders pass pictures through /dev/shm, of which a pod has 64 MiB unless told otherwise.
         kubernetes.empty_dir_mount(

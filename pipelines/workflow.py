@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cascade_core.files import read_json
 from components.pipeline_run import FILE_VARIABLE, close_run
+from components.store import URI_VARIABLE, shown_uri
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,7 +75,7 @@ def tell_outcome(targets: Sequence[str] = (), reports: Path = REPORTS) -> None:
         tell_results(reports)
         return
     print(f"done     {', '.join(targets)}; there is no report yet: `cascade-clip run` makes it")
-    print(f"MLflow   {mlflow_command()}")
+    print(f"MLflow   {mlflow_pages()}")
 
 
 def tell_results(reports: Path = REPORTS) -> None:
@@ -84,15 +86,21 @@ def tell_results(reports: Path = REPORTS) -> None:
     console.print(results_table(read_json(reports / ROWS_FILE)))
     # Not through rich, which would wrap lines that are meant to be pasted.
     print(f"report   {(reports / 'report.html').resolve()}")
-    print(f"MLflow   {mlflow_command()}")
+    print(f"MLflow   {mlflow_pages()}")
 
 
-def mlflow_command() -> str:
-    """Give the command that opens the tracking store's pages, on this machine only."""
+def mlflow_pages() -> str:
+    """Say how to open the tracking store's pages: a server's address, else the command that serves them here alone.
+
+    A password is shown in neither: the command takes an address that holds one from the variable.
+    """
+    uri = os.environ.get(URI_VARIABLE) or "sqlite:///mlruns/mlflow.db"
+    if uri.startswith(("http://", "https://")):
+        return shown_uri(uri)
     program = Path(sys.executable).parent / "mlflow"
     shown = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
-    return f"{shown} ui --backend-store-uri {uri} --host 127.0.0.1 --port 5000"
+    store = shlex.quote(uri) if shown_uri(uri) == uri else f'"${URI_VARIABLE}"'
+    return f"{shown} ui --backend-store-uri {store} --host 127.0.0.1 --port 5000"
 
 
 def results_table(rows: Sequence[dict[str, object]]) -> "Table":

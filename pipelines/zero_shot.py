@@ -54,6 +54,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 protocol=protocol,
                 image_sets=image_sets,
                 recipes=recipes,
+                overrides=overrides,
             )
             with dsl.ParallelFor(items=runs, name="every-recipe") as run:
                 train = step(

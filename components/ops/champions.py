@@ -50,7 +50,7 @@ def find_champions(runs: list) -> list:
     """Give every run the version that is its recipe's champion now, as ParallelFor takes them; each must have one."""
     from components import champions
 
-    held = champions.every_champion([run["recipe"] for run in runs])
+    held = champions.every_champion([run["recipe"] for run in runs], protocol=runs[0]["protocol"])
     return [{**run, "model": held[run["recipe"]].uri} for run in runs]
 
 

@@ -14,13 +14,14 @@ def prepare(
     protocol: str,
     image_sets: str,
     recipes: list,
+    overrides: str,
     prepared: Output[Dataset],
     splits: Output[Dataset],
     text: Output[Dataset],
 ) -> list:
     """Check and index the data, state seen and unseen classes, make a vector per class name; return the runs to loop over.
 
-    Each has its recipe and the hash of the data. The hash takes this way because `kfp.local` 2.17 puts the
+    Each has its recipe, the protocol's name and the hash of the data. These take this way because `kfp.local` 2.17 puts the
     loop's item in the place of any other step's result that enters a loop.
     """
     import json
@@ -28,21 +29,25 @@ def prepare(
 
     from cascade_core.recipes import recipe as named_recipe
     from components import before_training, pipeline_run, places
+    from components.splits import read_split
 
     pipeline_run.join(mlflow_run)
+    config = named_recipe(recipes[0], json.loads(overrides))
     done = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),
         protocol=places.protocol(protocol),
         image_sets=json.loads(image_sets),
-        templates=named_recipe(recipes[0]).data.templates,
+        templates=config.data.templates,
+        background=config.evaluate.background.names,
         prepared=Path(prepared.path),
         split=Path(splits.path),
         text=Path(text.path),
     )
     prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
     text.metadata.update(mlflow_run=mlflow_run)
-    return [{"recipe": recipe, "data_hash": done.data_hash} for recipe in recipes]
+    run = {"protocol": read_split(Path(splits.path)).name, "data_hash": done.data_hash}
+    return [{"recipe": recipe, **run} for recipe in recipes]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -57,7 +62,10 @@ def prepare_target(
     splits: Output[Dataset],
     text: Output[Dataset],
 ) -> None:
-    """Prepare another data set for a checkpoint: its vectors come from the prompt templates that it was trained with."""
+    """Prepare another data set for a checkpoint: its vectors come from the prompt templates that it was trained with.
+
+    Names for background, where the checkpoint's policy has some, get theirs too.
+    """
     import json
     from pathlib import Path
 
@@ -65,12 +73,14 @@ def prepare_target(
     from components import before_training, pipeline_run, places
 
     pipeline_run.join(mlflow_run)
+    config = load_manifest(places.folder("checkpoint", checkpoint)).config
     done = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),
         protocol=places.protocol(protocol),
         image_sets=json.loads(image_sets),
-        templates=load_manifest(places.folder("checkpoint", checkpoint)).config.data.templates,
+        templates=config.data.templates,
+        background=config.evaluate.background.names,
         prepared=Path(prepared.path),
         split=Path(splits.path),
         text=Path(text.path),

@@ -3,6 +3,7 @@
 Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,8 @@ from typing import Annotated
 import typer
 
 from cascade_core.templates import TemplateSet, named_templates
-from pipelines.commands.options import Out
+from pipelines.commands.options import Out, OverridesFile, Set
+from pipelines.overrides import parse_overrides
 
 
 class ActivationName(StrEnum):
@@ -86,8 +88,10 @@ def text_vectors(
     clip: Annotated[Path | None, typer.Option(help="CLIP folder whose text tower makes them.")] = None,
     vectors: Annotated[Path | None, typer.Option(help="Or ready ones: .npy [classes, width].")] = None,
     background_names: Annotated[
-        str, typer.Option(help="What stands for background, by commas; a label file's own if left out.")
+        str, typer.Option(help="What stands for background, by commas; the recipe's or label file's if none.")
     ] = "",
+    set_: Set = None,
+    overrides: OverridesFile = None,
     out: Out = Path("outputs/text"),
 ) -> None:
     """Make one vector per class name.
@@ -101,13 +105,16 @@ def text_vectors(
         raise ValueError(
             "prompt templates come from --recipe, --templates or --template: give exactly one of them"
         )
+    background: Sequence[str] = [name.strip() for name in background_names.split(",") if name.strip()]
     if recipe is not None:
-        texts = named_recipe(recipe).data.templates
+        config = named_recipe(recipe, parse_overrides(set_ or (), overrides))
+        texts, background = config.data.templates, background or config.evaluate.background.names
+    elif set_ or overrides:
+        raise ValueError("--set and --overrides change what a recipe says; give it with --recipe")
     else:
         texts = named_templates(templates) if templates else tuple(template or ())
     match protocol, names:
         case str(), None:
-            background = [name.strip() for name in background_names.split(",") if name.strip()]
             text_vectors.run(
                 protocol=protocol,
                 templates=texts,

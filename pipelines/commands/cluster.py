@@ -69,6 +69,8 @@ def submit(
             pipeline=None if package else pipeline,
             set_=set_,
             overrides=overrides,
+            kind=kind,
+            resource=resource,
         )
         cluster = connected(host, namespace, token)
         run = submit.submit(cluster, path, parameters=values, experiment=experiment, name=name)

@@ -113,14 +113,17 @@ def gathered_parameters(
     pipeline: PipelineName | None,
     set_: Sequence[str] | None = None,
     overrides: Path | None = None,
+    kind: Nodes = Nodes.cpu,
+    resource: Sequence[str] | None = None,
     defaults: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Give the parameters of a run, checked by the pipeline's own rules too where it is one of this project's.
 
-    `defaults` are for parameters that the pipeline has and nobody gave.
+    Its batches are then held against the table of `kind` with the changes of `resource`. `defaults` are for
+    parameters that the pipeline has and nobody gave.
 
     Raises:
-        ValueError: one is unknown, missing, of another type, or not possible.
+        ValueError: one is unknown, missing, of another type, or not possible, or a batch cannot be shared.
     """
     import json
 
@@ -135,9 +138,9 @@ def gathered_parameters(
         values["overrides"] = json.dumps(parse_overrides(set_ or (), overrides))
     check_parameters(values, known)
     if pipeline is not None:
-        from pipelines.catalogue import entry
+        from pipelines.catalogue import check_submission
 
-        entry(pipeline.value).check(values)
+        check_submission(pipeline.value, values, kind=kind.value, changes=resource or ())
     return values
 
 

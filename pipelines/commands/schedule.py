@@ -70,6 +70,8 @@ def create(
             pipeline=None if package else pipeline,
             set_=set_,
             overrides=overrides,
+            kind=kind,
+            resource=resource,
         )
         made = schedules.create(
             connected(host, namespace, token),

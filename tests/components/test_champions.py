@@ -56,6 +56,12 @@ def test_recipes_without_a_champion_are_all_named_with_their_models(store: Path)
         champions.every_champion(RECIPES)
 
 
+def test_on_other_data_a_recipes_champion_is_that_of_the_datas_protocol(registered: Path) -> None:
+    assert list(champions.every_champion(RECIPES[1:], protocol="mini-18-6")) == RECIPES[1:]
+    with pytest.raises(ValueError, match=r"for mini_cascade_clip \(own-1a2b-cascade_clip\)"):
+        champions.every_champion(RECIPES[1:], protocol="own-1a2b")
+
+
 def test_a_version_without_the_alias_is_no_champion(registered: Path) -> None:
     open_store().delete_registered_model_alias("mini-18-6-cascade_clip", registry.CHAMPION)
     assert champions.known_champions(RECIPES) == {}

@@ -49,6 +49,26 @@ def test_steps_become_children_and_their_data_is_the_pipelines(
     assert run.data.tags["git_commit"] and run.data.tags["image"] == "registry/image@sha256:12"
 
 
+def test_steps_in_other_experiments_are_their_pipelines_too_and_know_its_kubeflow_run(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = pipeline_run.open_run(pipeline="cross-dataset", protocol="cross-dataset", kfp_run="kfp-2")
+    monkeypatch.setenv("CASCADE_PARENT_RUN", parent)
+    child = client.get_run(_step(data_hash="cd"))
+    killed = client.create_run(child.info.experiment_id, tags={"mlflow.parentRunId": parent})
+    assert child.data.tags["kfp_run"] == "kfp-2"
+    pipeline_run.close_run(run_id=parent, succeeded=True)
+    assert client.get_run(parent).data.tags["data_hash"] == "cd"
+    assert client.get_run(killed.info.run_id).info.status == "KILLED"
+
+
+def test_a_parent_that_is_gone_does_not_fail_a_step(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_PARENT_RUN", "0" * 32)
+    assert client.get_run(_step()).info.status == "FINISHED"
+
+
 def test_a_failed_pipeline_says_why_and_ends_the_steps_that_were_killed(client: MlflowClient) -> None:
     parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run=None)
     experiment = client.get_run(parent).info.experiment_id

@@ -1,5 +1,6 @@
 """Where large data lie: a folder in place, or an object store fetched once to the node's cache."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,45 @@ def test_a_label_file_stands_for_a_protocol_by_its_path(tmp_path: Path) -> None:
 def test_an_experiment_is_named_without_looking_at_the_label_file() -> None:
     named = [places.experiment(protocol) for protocol in ("mini-18-6", "s3://b/pets.yaml", "/data/pets.yml")]
     assert named == ["mini-18-6", "pets", "pets"]
+
+
+@pytest.fixture
+def _no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a file where the home would be, and temporary files below the test's folder."""
+    (tmp_path / "home").touch()
+    monkeypatch.delenv("CASCADE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def test_the_cache_is_the_users_own_unless_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_CACHE", "/data/cache")
+    assert places.cache_folder() == Path("/data/cache")
+    monkeypatch.delenv("CASCADE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert places.cache_folder() == tmp_path / "xdg" / "cascade-clip"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert places.cache_folder() == tmp_path / ".cache" / "cascade-clip"
+
+
+@pytest.mark.usefixtures("_no_home")
+def test_without_a_home_the_cache_is_a_temporary_folder_that_no_one_else_may_enter(tmp_path: Path) -> None:
+    found = places.cache_folder()
+    assert (found.parent, found.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    assert places.cache_folder() == found
+
+
+@pytest.mark.usefixtures("_no_home")
+def test_a_cache_that_others_may_have_filled_is_refused(tmp_path: Path) -> None:
+    found = places.cache_folder()
+    found.chmod(0o777)
+    with pytest.raises(ValueError, match="no folder that you alone can write to; .*CASCADE_CACHE"):
+        places.cache_folder()
+    found.rmdir()
+    found.symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="no folder that you alone can write to"):
+        places.cache_folder()

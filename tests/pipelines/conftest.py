@@ -1,5 +1,6 @@
 """A local Kubeflow Pipelines server, and compiled pipelines that it runs in seconds."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from tests.pipelines.tiny_pipeline import compile_tiny
 
 QUICK, HASTY = Patience(first=0.01, longest=0.02, total=20.0), Patience(first=0.01, longest=0.05, total=0.3)
 """Short pauses: patient enough for a busy machine, and for tests that wait for patience to end."""
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Put logging back as it was: commands configure it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture

@@ -86,3 +86,15 @@ def test_champions_are_taken_as_they_are_or_not_at_all(
     with pytest.raises(ValueError, match=told):
         run(plan=plan, out=tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
+
+
+def test_on_a_label_file_any_recipe_is_measured_that_was_named_and_its_champion_is_that_of_the_file(
+    store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.yaml").write_text("name: own\nclasses: [cat, dog]\n")
+    here = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": f"{tmp_path}/own.yaml", "image_sets": {}}
+    plan = BenchmarkPlan.read(_plan(tmp_path, models="champions", datasets={"own": here}))
+    with pytest.raises(ValueError, match=r"no champion is registered for mini_zegclip \(own-\w+-zegclip\)"):
+        run(plan=plan, out=tmp_path / "out", recipes=["mini_zegclip"])
+    with pytest.raises(ValueError, match=r"no data set of benchmark.datasets is at hand"):
+        run(plan=plan, out=tmp_path / "out")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import ablation, benchmark, cross_dataset, zero_shot
+from pipelines import ablation, benchmark, catalogue, cross_dataset, zero_shot
 from pipelines.local_run import run_local
 
 TARGET = {"raw": "/data/voc", "protocol": "voc12-20", "image_sets": '{"val": "val"}', "split": "val"}
@@ -96,3 +96,32 @@ def test_a_benchmark_that_cannot_be_is_refused(values: dict[str, object], told: 
 
 def test_a_benchmark_of_champions_needs_no_seeds() -> None:
     benchmark.check_parameters({"models": "champions", "recipes": ["mini_zegclip"]})
+
+
+PLACES = {"raw": "/data", "clip": "/clip"}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "changes", "values", "message"),
+    [
+        ("zero_shot", ["train.gpu.count=3"], {}, "recipe 'mini_zegclip', step train .*: train.batch_size=8, .* 3 "),
+        ("zero_shot", ["train.nodes=3"], {"overrides": '{"train.batch_size": 6}'}, None),
+        ("zero_shot", ["train.nodes=2", "train.gpu.count=2"], {"overrides": '{"train.batch_size": 6}'}, " 4 "),
+        ("zero_shot", ["self_train.nodes=3"], {}, "step self_train .*: self_train.batch_size=8"),
+        ("ablation", ["all.gpu.count=3"], {"overrides": '{"train.batch_size": 6}'}, None),
+        ("benchmark", ["train.gpu.count=3"], {}, "step train"),
+        ("benchmark", ["train.gpu.count=3"], {"models": "champions"}, None),
+        ("cross_dataset", ["all.gpu.count=3"], {"targets": [TARGET]}, None),
+    ],
+)  # fmt: skip
+def test_a_batch_that_nodes_and_gpus_cannot_share_is_told_before_submission(
+    pipeline: str, changes: list[str], values: dict[str, Any], message: str | None
+) -> None:
+    def check() -> None:
+        catalogue.check_submission(pipeline, {**PLACES, **values}, kind="gpu", changes=changes)
+
+    if message is None:
+        check()
+        return
+    with pytest.raises(ValueError, match=message):
+        check()

@@ -1,11 +1,9 @@
 """The command line: quick help with commands to paste, one line for what was given wrongly, overrides."""
 
 import json
-import logging
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +11,13 @@ import typer
 from typer.testing import CliRunner
 
 from cascade_core.files import read_json
+from components.artifacts import read_step_manifest
 from pipelines import workflow
 from pipelines.cli import app
 from pipelines.commands.table import GROUPS
 from pipelines.overrides import parse_image_sets, parse_overrides
 from tests import official_files
+from tests.tiny import write_tiny_clip
 
 ROWS = [
     {
@@ -35,16 +35,6 @@ ROWS = [
         "images_per_second": 310.25,
     }
 ]
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    """Put logging back as it was: commands configure it."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_help_needs_none_of_the_slow_packages() -> None:
@@ -90,6 +80,30 @@ def test_train_wants_clip_weights_or_expressly_none() -> None:
         done = CliRunner().invoke(app, ["train", "--recipe", "mini_zegclip", "--out", "out", *flags])
         assert done.exit_code == 2
         assert "give exactly one of them" in done.stderr
+
+
+def test_text_vectors_are_made_as_the_overridden_recipe_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_clip(tmp_path / "clip")
+    monkeypatch.setenv("CASCADE_CACHE", str(tmp_path / "cache"))
+    given = [
+        "text-vectors",
+        "--protocol",
+        "mini-18-6",
+        "--clip",
+        f"{tmp_path}/clip",
+        "--out",
+        f"{tmp_path}/text",
+    ]
+    policy = "evaluate.background={policy: prompts, names: [grass]}"
+    changes = ["--set", "data.templates=['{}']", "--set", policy]
+    done = CliRunner().invoke(app, [*given, "--recipe", "mini_zegclip", *changes])
+    assert done.exit_code == 0, done.output
+    assert read_step_manifest(tmp_path / "text").parameters["templates"] == ["{}"]
+    assert read_json(tmp_path / "text" / "background_names.json") == ["grass"]
+    refused = CliRunner().invoke(app, [*given, "--templates", "single", *changes])
+    assert refused.exit_code == 2 and "give it with --recipe" in refused.stderr
 
 
 def test_run_outside_a_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

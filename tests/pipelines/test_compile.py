@@ -107,13 +107,13 @@ def test_every_row_of_the_table_is_in_the_yaml() -> None:
     assert cached == {"train"}
 
 
-def test_no_secret_stands_in_the_yaml_but_by_name() -> None:
-    containers = _executors(_compiled(kind="gpu"))
-    assert not [name for name, one in containers.items() if "env" in one]
+def test_a_step_is_told_its_image_and_no_secret_but_by_name() -> None:
+    for one in _executors(_compiled(kind="gpu")).values():
+        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}]
 
 
-def test_a_step_that_fails_here_is_not_run_again() -> None:
-    assert {row.retries for row in local_resources().values()} == {0}
+def test_a_step_that_fails_here_is_not_run_again_and_is_in_no_image() -> None:
+    assert {(row.retries, row.told_image) for row in local_resources().values()} == {(0, False)}
     assert local_resources().keys() == RESOURCES["cpu"].keys()
 
 

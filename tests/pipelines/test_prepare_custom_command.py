@@ -1,8 +1,6 @@
 """`prepare custom` on the command line: its table, its exit status, and options that make no sense."""
 
-import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +12,6 @@ from cascade_core.label_file import LabelFile
 from pipelines.cli import app
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "custom_data.md"
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    """Put logging back as it was: commands configure it."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """`cascade-clip models ...` on a sqlite store: what is shown, and who is champion afterwards."""
 
 import json
-import logging
-from collections.abc import Iterator
 
 import pytest
 from click.testing import Result
@@ -22,15 +20,6 @@ TAGS = {
     "miou_seen": "0.5",
     "hiou": "0.4321",
 }
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

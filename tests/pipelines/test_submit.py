@@ -131,6 +131,7 @@ def test_wrong_parameters_are_told_before_anything_is_made(
         (("-p", "image_sets=train"), "image_sets is not JSON"),
         (("-p", "split=valid"), "parameter split is 'valid'; image_sets has train, val, test"),
         (("-p", "self_training=oracel"), "self_training is 'oracel'; known are oracle, strict"),
+        (("--kind", "gpu", "--resource", "train.gpu.count=3"), "train.batch_size=8, the batch over all"),
     ],
 )
 def test_our_pipelines_check_their_parameters_without_any_contact(

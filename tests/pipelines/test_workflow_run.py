@@ -91,3 +91,25 @@ def test_a_store_that_went_away_does_not_fail_the_workflow(
     workflow.repro()
     assert "the workflow's MLflow run stays open: the MLflow store cannot be opened" in caplog.text
     assert "CASCADE_PARENT_FILE" not in os.environ
+
+
+SERVED = "mlflow ui --backend-store-uri {} --host 127.0.0.1 --port 5000"
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("", SERVED.format("sqlite:///mlruns/mlflow.db")),
+        ("postgresql+psycopg2://db/runs", SERVED.format("postgresql+psycopg2://db/runs")),
+        ("postgresql+psycopg2://me:s3cret@db/runs", SERVED.format('"$MLFLOW_TRACKING_URI"')),
+        ("postgresql+psycopg2:///runs?user=me&password=s3cret", SERVED.format('"$MLFLOW_TRACKING_URI"')),
+        ("https://me:s3cret@mlflow.example.org/runs", "https://me:***@mlflow.example.org/runs"),
+        ("http://localhost:5000", "http://localhost:5000"),
+    ],
+)
+def test_how_to_open_mlflows_pages_fits_the_store_and_shows_no_password(
+    uri: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    pages = workflow.mlflow_pages()
+    assert pages == told or pages.endswith(f"/{told}")

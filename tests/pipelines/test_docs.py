@@ -1,0 +1,49 @@
+"""The commands in README and docs: each is one that there is, with options that there are."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from pipelines.cli import app
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"(?:^|(?<=--no-python ))cascade-clip (?:[^'\n]|'[^']*')*", re.MULTILINE)
+COMMENT = re.compile(r"\s+# .*$", re.MULTILINE)
+
+
+def commands(document: Path) -> list[str]:
+    """Give the commands of the blocks of a document, each on one line, without comments."""
+    blocks = (COMMENT.sub("", block).replace("\\\n", " ") for block in BLOCK.findall(document.read_text()))
+    return [found for block in blocks for found in COMMAND.findall(block)]
+
+
+DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if commands(path)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_in_the_docs_parse(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KFP_ENDPOINT", "http://localhost:8080")
+    for told in commands(document):
+        left_out = told.rstrip().endswith("...")
+        words = shlex.split(told.rstrip().removesuffix("..."))[1:]
+        if "--help" in words:
+            continue
+        command = typer.main.get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            name, *words = words
+            command = command.commands[name]  # type: ignore[attr-defined]
+        assert not hasattr(command, "commands"), f"{told}: {words[:1]} is no command"
+        try:
+            command.make_context(name, words)
+        except Exception as error:
+            # What is left out may be something that must be given.
+            if not (left_out and type(error).__name__ == "MissingParameter"):
+                raise AssertionError(f"{told}: {error!r}") from error
+
+
+def test_the_docs_name_commands_at_all() -> None:
+    assert sum(len(commands(path)) for path in DOCUMENTS) > 40
