@@ -193,8 +193,7 @@ def _write(
         label_png(segmentation.label_map, len(names)).save(path, format="PNG")
     if written.confidence is not None:
         with new_file(written.confidence) as path:
-            levels = (segmentation.confidence * 255).round().clip(0, 255).astype(np.uint8)
-            Image.fromarray(levels).save(path, format="PNG")
+            Image.fromarray(segmentation.confidence_levels).save(path, format="PNG")
     write_json(written.classes, {**found(segmentation), "picture": one.file.path.name,
                                  "picture_sha256": one.sha256, "request": _as_json(request)})  # fmt: skip
     return written
