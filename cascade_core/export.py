@@ -40,7 +40,8 @@ class Exportable(nn.Module):
 
     def __init__(self, segmentor: Segmentor, config: RunConfig) -> None:
         super().__init__()
-        self.segmentor = segmentor.eval()
+        # A graph that tracks gradients would keep all its layers' activations, and its output is no array.
+        self.segmentor = segmentor.eval().requires_grad_(False)
         self.kind: Literal["focal_dice", "cross_entropy"] = config.loss.kind
         self.register_buffer("mean", torch.tensor(config.data.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(config.data.std).view(1, 3, 1, 1))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
+from pydantic import ValidationError
 from torch import Tensor
 
 from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
@@ -210,7 +211,12 @@ def inference(base: EvalConfig, **changes: Any) -> EvalConfig:
         ValueError: a setting is unknown or has no such value.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    return EvalConfig.model_validate({**base.model_dump(), **given})
+    try:
+        return EvalConfig.model_validate({**base.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join(map(str, first["loc"]))
+        raise ValueError(f"inference setting {setting}={first['input']!r}: {first['msg']}") from error
 
 
 def device_named(device: str | torch.device | None) -> torch.device:

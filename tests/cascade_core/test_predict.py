@@ -183,7 +183,9 @@ def test_a_picture_too_large_to_be_seen_whole_is_refused_with_the_way_out(segmen
 
 def test_settings_of_the_inference_are_checked(segmenter: Segmenter) -> None:
     assert inference(segmenter.evaluate, mode="slide", short_side=None).mode == "slide"
-    with pytest.raises(ValueError, match="mode"):
+    with pytest.raises(
+        ValueError, match="^inference setting mode='windows': Input should be 'whole' or 'slide'$"
+    ):
         inference(segmenter.evaluate, mode="windows")
     with pytest.raises(ValueError, match="'tpux' is not known; give cpu or cuda"):
         device_named("tpux")
@@ -193,6 +195,13 @@ def test_a_checkpoint_without_its_clip_says_where_to_put_both(clip: Path, tmp_pa
     write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
     with pytest.raises(ValueError, match="no text tower beside it.*--format folder"):
         Segmenter.load(tmp_path / "final")
+
+
+def test_the_folder_around_a_checkpoint_says_where_the_checkpoint_is(clip: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
+    (tmp_path / "manifest.json").write_text('{"step": "train"}')
+    with pytest.raises(ValueError, match=r"manifest\.json is no checkpoint's \(config: .*; give \S+/final$"):
+        Segmenter.load(tmp_path, clip)
     with pytest.raises(ValueError, match="is no folder"):
         Segmenter.load(tmp_path / "elsewhere")
 
