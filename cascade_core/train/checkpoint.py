@@ -60,7 +60,11 @@ def load_manifest(folder: Path) -> CheckpointManifest:
         return CheckpointManifest.model_validate(read_json(file))
     except ValidationError as error:
         wrong = error.errors()[0]
-        below = sorted(str(found.parent) for found in folder.glob(f"*/{MODEL_FILE}"))
+        below = sorted(
+            str(found.parent)
+            for found in folder.glob(f"*/{MODEL_FILE}")
+            if found.with_name(MANIFEST_FILE).is_file()  # a text tower has none
+        )
         raise ValueError(
             f"{file} is no checkpoint's ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']}); give "
             f"{' or '.join(below) or 'a checkpoint folder, such as outputs/train/zegclip/final'}"

@@ -217,6 +217,7 @@ def test_a_checkpoint_without_its_clip_says_where_to_put_both(clip: Path, tmp_pa
 
 def test_the_folder_around_a_checkpoint_says_where_the_checkpoint_is(clip: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
+    copy_text_tower(clip, tmp_path / "text_tower")
     (tmp_path / "manifest.json").write_text('{"step": "train"}')
     with pytest.raises(ValueError, match=r"manifest\.json is no checkpoint's \(config: .*; give \S+/final$"):
         Segmenter.load(tmp_path, clip)
