@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.config import RunConfig
+from cascade_core.evaluate.inference import Kind, probabilities
 from cascade_core.model.segmentor import Segmentor
 
 INPUTS, OUTPUT = ("images", "class_vectors"), "probabilities"
@@ -40,28 +40,19 @@ class Exportable(nn.Module):
 
     def __init__(self, segmentor: Segmentor, config: RunConfig) -> None:
         super().__init__()
-        self.segmentor = segmentor.eval()
-        self.kind: Literal["focal_dice", "cross_entropy"] = config.loss.kind
+        # A graph that tracks gradients would keep all its layers' activations, and its output is no array.
+        self.segmentor = segmentor.eval().requires_grad_(False)
+        self.kind: Kind = config.loss.kind
         self.register_buffer("mean", torch.tensor(config.data.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(config.data.std).view(1, 3, 1, 1))
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
     ) -> Float[Tensor, "batch classes height width"]:
-        height, width = images.shape[-2:]
-        logits = self.segmentor.grid_logits((images - self.mean) / self.std, class_vectors)
-        masks = F.interpolate(
-            logits, size=self._mask_size(logits, height, width), mode="bilinear", align_corners=False
+        masks = self.segmentor((images - self.mean) / self.std, class_vectors)
+        return F.interpolate(
+            probabilities(masks, self.kind), size=images.shape[-2:], mode="bilinear", align_corners=False
         )
-        probabilities = masks.sigmoid() if self.kind == "focal_dice" else masks.softmax(dim=1)
-        return F.interpolate(probabilities, size=(height, width), mode="bilinear", align_corners=False)
-
-    def _mask_size(self, logits: Tensor, height: int, width: int) -> tuple[int, int]:
-        """Give the size that `Segmentor.upsampled` chooses, without a branch, which no graph could hold."""
-        across = logits.shape[-1] - logits.shape[-2]
-        square = 1 // (1 + across * across)
-        side = self.segmentor.config.image_size
-        return square * side + (1 - square) * height, square * side + (1 - square) * width
 
 
 def exported_program(module: Exportable) -> torch.export.ExportedProgram:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
+from pydantic import ValidationError
 from torch import Tensor
 
 from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
@@ -41,7 +42,8 @@ class Segmenter:
 
     A class vector is made from a name and the templates of the training recipe. Of inductive models, the
     classes that were seen in training pay the seen penalty where they are asked for; every other name
-    counts as unseen. `evaluate` is the inference (sliding windows or whole, short side, windows at once):
+    counts as unseen. A class of one's own label set has its synonyms averaged in, as in training and evaluation,
+    but for those that are asked for themselves. `evaluate` is the inference (sliding windows or whole, short side, windows at once):
     the recipe's, until another is put there. Where its background is not dropped, pixels of no class get the
     label "background", after those asked for. `identity` tells weights apart, by their hashes.
     """
@@ -97,7 +99,8 @@ class Segmenter:
         """
         names = checked_labels(labels)
         if self._vectors is None or self._vectors[0] != names:
-            vectors = class_vectors(self._text, self._tokenizer, names, self.manifest.config.data.templates)
+            templates, synonyms = self.manifest.config.data.templates, self._synonyms(names)
+            vectors = class_vectors(self._text, self._tokenizer, names, templates, synonyms=synonyms)
             self._vectors = (names, vectors)
         return self._vectors[1]
 
@@ -187,6 +190,15 @@ class Segmenter:
                 f"{len(names)} labels and background do not fit; a label map takes {MAX_WIDE_LABELS} in all"
             )
 
+    def _synonyms(self, names: tuple[str, ...]) -> list[list[str]]:
+        """Give further names of the classes that have some in the label set of one's own, if it was one."""
+        own, asked = self.manifest.config.data.own, {name.casefold() for name in names}
+        known = {} if own is None else {owned.name.casefold(): owned.synonyms for owned in own.classes}
+        return [
+            [word for word in known.get(name.casefold(), ()) if word.casefold() not in asked]
+            for name in names
+        ]
+
     def _seen(self, names: tuple[str, ...]) -> list[int]:
         """Give the positions of the names that were labelled in training."""
         known = {name.casefold() for name in self.manifest.classes}
@@ -210,7 +222,12 @@ def inference(base: EvalConfig, **changes: Any) -> EvalConfig:
         ValueError: a setting is unknown or has no such value.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    return EvalConfig.model_validate({**base.model_dump(), **given})
+    try:
+        return EvalConfig.model_validate({**base.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join(map(str, first["loc"]))
+        raise ValueError(f"inference setting {setting}={first['input']!r}: {first['msg']}") from error
 
 
 def device_named(device: str | torch.device | None) -> torch.device:

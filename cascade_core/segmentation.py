@@ -45,6 +45,11 @@ class Segmentation:
     def mean_confidence(self) -> float:
         return float(self.confidence.mean(dtype=np.float64))
 
+    @property
+    def confidence_levels(self) -> UInt8[np.ndarray, "height width"]:
+        """The confidence in 256 levels, for a picture of it."""
+        return (self.confidence * 255).round().clip(0, 255).astype(np.uint8)
+
     @cached_property
     def areas(self) -> tuple[ClassArea, ...]:
         """The classes found, largest first."""

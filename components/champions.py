@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cascade_core.files import new_folder
+from cascade_core.model_folder import CHECKPOINT
 from cascade_core.recipes import recipe as named_recipe
 from cascade_core.train.checkpoint import CheckpointManifest, load_manifest
 from components import registry
@@ -17,8 +18,8 @@ log = logging.getLogger(__name__)
 FINAL = "final"
 """Where the steps that measure a training look for its checkpoint."""
 
-WEIGHTS = "artifacts/checkpoint"
-"""Where a registered model keeps its checkpoint (`components/registered_model.py` names it)."""
+WEIGHTS = f"artifacts/{CHECKPOINT}"
+"""Where a registered model keeps its checkpoint."""
 
 
 def known_champions(recipes: Sequence[str], *, protocol: str | None = None) -> dict[str, registry.Version]:

@@ -7,14 +7,18 @@ into sight. Scores of single pictures tell where to look, not which model is bet
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
+from cascade_core.background import DROPPED, Background
+from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image, read_label_map
+from cascade_core.evaluate.background import scored_split
 from cascade_core.evaluate.bounded import best_classes
 from cascade_core.evaluate.views import views
 from cascade_core.evaluate.vocabulary import Vocabulary
@@ -24,6 +28,7 @@ from cascade_core.predict import device_named
 from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.visualise import LEGEND_SHARE, palette, tinted
 from components.artifacts import data_hash, git_commit, write_manifest
+from components.background_vectors import read_background_vectors
 from components.pages import filled
 from components.picture_scores import PictureScores, picture_scores
 from components.progress import progress
@@ -38,11 +43,12 @@ MOST_PICTURES = 2000
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint to look at, ready to run, and what the page calls it."""
+    """A checkpoint to look at, ready to run as `evaluate` says, and what the page calls it."""
 
     title: str
     manifest: CheckpointManifest
     vocabulary: Vocabulary
+    evaluate: EvalConfig
 
 
 @dataclass(frozen=True)
@@ -63,18 +69,22 @@ def run(
     out: Path,
     limit: int | None = None,
     device: str | None = None,
+    background: Background | None = None,
 ) -> Compared:
     """Write `compare.html`, and its scores as `pictures.json`, from two checkpoints or more of one protocol.
 
     Predictions are those of evaluation. `limit` takes so many pictures, evenly spread over the split.
+    `background` goes before the checkpoints' own settings; unless all of them drop it, background is one more
+    class of the truth.
 
     Raises:
-        ValueError: there are fewer than two checkpoints, they are of different protocols, or there are more
-            than 2,000 pictures.
+        ValueError: there are fewer than two checkpoints, they are of different protocols, there are more
+            than 2,000 pictures, or the background policy does not go with the label maps or the text vectors.
     """
     if len(checkpoints) < 2:
         raise ValueError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
-    models, inputs = _models(checkpoints, device, prepared=prepared, splits=splits, text=text)
+    folders = {"prepared": prepared, "splits": splits, "text": text}
+    models, inputs = _models(checkpoints, device, background, folders)
     rows = rows_of(inputs, split)
     if limit is not None and limit < len(rows):
         rows = rows.iloc[np.linspace(0, len(rows) - 1, max(1, limit)).round().astype(int)]
@@ -92,14 +102,19 @@ def run(
         titles = [model.title for model in models]
         write_json(working / SCORES_FILE, {"models": titles, "pictures": [_told(line) for line in lines]})
         named = {f"checkpoint_{i}": folder for i, folder in enumerate(checkpoints)}
-        inputs_made_from = {"prepared": prepared, "splits": splits, "text": text, **named}
-        write_manifest(
-            working, step="compare", inputs=inputs_made_from, parameters={"split": split, "limit": limit}
-        )
+        policies = [str(model.evaluate.background) for model in models]
+        parameters = {"split": split, "limit": limit, "background": policies}
+        write_manifest(working, step="compare", inputs=folders | named, parameters=parameters)
     return Compared(out / PAGE_FILE, len(lines))
 
 
-def _models(checkpoints: Sequence[Path], device: str | None, **folders: Path) -> tuple[list[Model], Inputs]:
+def _models(
+    checkpoints: Sequence[Path],
+    device: str | None,
+    background: Background | None,
+    folders: Mapping[str, Path],
+) -> tuple[list[Model], Inputs]:
+    """Load the models, and give them with inputs whose split is what the page shows: maybe with background."""
     chosen = device_named(device)
     loaded = [load_segmentor(folder) for folder in checkpoints]
     manifests = [manifest for _, manifest in loaded]
@@ -112,16 +127,21 @@ def _models(checkpoints: Sequence[Path], device: str | None, **folders: Path) ->
     models = []
     for title, (segmentor, manifest) in zip(_titles(manifests), loaded, strict=True):
         config = manifest.config
-        penalty = config.evaluate.seen_penalty if manifest.setting == "inductive" else 0.0
+        evaluate = config.evaluate.model_copy(update={} if background is None else {"background": background})
+        vectors = inputs.class_vectors
+        if names := evaluate.background.names:
+            vectors = torch.cat([vectors, read_background_vectors(folders["text"], names)])
         vocabulary = Vocabulary(
             segmentor.to(chosen).eval(),
-            inputs.class_vectors.to(chosen),
+            vectors.to(chosen),
             config.loss.kind,
-            seen=inputs.split.seen,
-            seen_penalty=penalty,
+            seen=inputs.split.foreground().seen,
+            seen_penalty=evaluate.seen_penalty if manifest.setting == "inductive" else 0.0,
         )
-        models.append(Model(title, manifest, vocabulary))
-    return models, inputs
+        models.append(Model(title, manifest, vocabulary, evaluate))
+    policies = [model.evaluate.background for model in models]
+    telling = next((policy for policy in policies if policy != DROPPED), DROPPED)
+    return models, replace(inputs, split=scored_split(inputs.split, telling))
 
 
 def _titles(manifests: Sequence[CheckpointManifest]) -> list[str]:
@@ -156,7 +176,7 @@ def _predicted(model: Model, picture: np.ndarray) -> np.ndarray:
         model.vocabulary,
         [picture],
         views=views(),
-        evaluate=config.evaluate,
+        evaluate=model.evaluate,
         mean=config.data.mean,
         std=config.data.std,
     )
@@ -202,6 +222,7 @@ def _page(
         data_hash=data,
         commit=git_commit(),
         seeds=sorted({model.manifest.config.seed for model in models}),
+        backgrounds=list(dict.fromkeys(str(model.evaluate.background) for model in models)),
         lines=lines,
         classes=[
             {

@@ -16,6 +16,7 @@ from cascade_core import export
 from cascade_core.files import new_folder, write_json
 from cascade_core.model_folder import write_model_folder
 from cascade_core.predict import Segmenter as PlainSegmenter
+from cascade_core.predict import checked_labels
 from components.artifacts import write_manifest
 from components.segmenter import Segmenter, resolved
 
@@ -68,7 +69,7 @@ def run(
             torch.export.save(program, file)
             difference = export.check(export.torch_run(file), module)
         if labels is not None:
-            np.save(working / VECTORS_FILE, segmenter.class_vectors(labels).numpy())
+            np.save(working / VECTORS_FILE, segmenter.vocabulary(labels).class_vectors.numpy())
         write_json(working / FACTS_FILE, {**facts, "largest_difference_to_torch": difference})
         parameters = {"format": kind, "weights": segmenter.identity}
         write_manifest(working, step="export", inputs={}, parameters=parameters)
@@ -94,5 +95,7 @@ def _facts(segmenter: PlainSegmenter, labels: Sequence[str] | None) -> dict[str,
     }
     if labels is not None:
         vocabulary = segmenter.vocabulary(labels)
-        facts |= {"labels": list(labels), "penalties": vocabulary.penalties.tolist()}
+        # Under the policy "prompts" the vectors of background's names come after the labels'.
+        names = [*checked_labels(labels), *segmenter.evaluate.background.names]
+        facts |= {"labels": names, "penalties": vocabulary.penalties.tolist()}
     return facts

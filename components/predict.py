@@ -28,7 +28,10 @@ BATCH_PIXELS = 2**22
 
 @dataclass(frozen=True)
 class Request:
-    """What every picture is segmented with, which makes a result comparable: another request, another result."""
+    """What every picture is segmented with, which makes a result comparable: another request, another result.
+
+    How many windows go through the model together is no part of it.
+    """
 
     labels: tuple[str, ...]
     model: str
@@ -88,16 +91,17 @@ def run(
     request. One that cannot be read or is too large is noted, and the others go on.
 
     Raises:
-        ValueError: labels, scales or batch are unusable: before any picture is read.
+        ValueError: labels, background, scales or batch are unusable: before any picture is read.
     """
     if batch < 1:
         raise ValueError(f"batch of {batch} pictures; give 1 or more")
     names = checked_labels(labels)
     views(scales, flip=flip)
-    segmenter.class_vectors(names)  # an unknown word is told before the first picture
-    request = Request(
-        names, segmenter.identity, segmenter.evaluate.model_dump(mode="json"), tuple(scales), flip
-    )
+    segmenter.vocabulary(
+        names
+    )  # an unknown word, of background's names too, is told before the first picture
+    inference = segmenter.evaluate.model_dump(mode="json", exclude={"batch_size"})
+    request = Request(names, segmenter.identity, inference, tuple(scales), flip)
     result = Predicted()
     with progress("predict", len(pictures)) as bar:
         for together in _batches(pictures, batch, result):
@@ -193,8 +197,7 @@ def _write(
         label_png(segmentation.label_map, len(names)).save(path, format="PNG")
     if written.confidence is not None:
         with new_file(written.confidence) as path:
-            levels = (segmentation.confidence * 255).round().clip(0, 255).astype(np.uint8)
-            Image.fromarray(levels).save(path, format="PNG")
+            Image.fromarray(segmentation.confidence_levels).save(path, format="PNG")
     write_json(written.classes, {**found(segmentation), "picture": one.file.path.name,
                                  "picture_sha256": one.sha256, "request": _as_json(request)})  # fmt: skip
     return written

@@ -5,7 +5,6 @@ with, told apart by tags. `models:/<name>@champion` always loads the best versio
 """
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cascade_core.clip.text_tower import copy_text_tower
 from cascade_core.files import new_folder, write_json
-from cascade_core.train.checkpoint import MANIFEST_FILE, MODEL_FILE, CheckpointManifest, load_manifest
+from cascade_core.model_folder import CHECKPOINT, TEXT_TOWER, write_model_folder
+from cascade_core.train.checkpoint import CheckpointManifest, load_manifest
 from components import gate, model_card, registry
 from components.artifacts import git_commit, write_manifest
 from components.benchmark import DROPPED, BenchmarkRow, benchmark_row
@@ -211,11 +210,9 @@ def _log_model(
 
     config = manifest.config
     with tempfile.TemporaryDirectory() as scratch:
-        weights, text = Path(scratch, registered_model.CHECKPOINT), Path(scratch, registered_model.TEXT_TOWER)
-        weights.mkdir()
-        for file in (MODEL_FILE, MANIFEST_FILE):
-            shutil.copyfile(checkpoint / file, weights / file)
-        copy_text_tower(clip, text)
+        folder = Path(scratch, "model")
+        write_model_folder(checkpoint, clip, folder)
+        weights, text = folder / CHECKPOINT, folder / TEXT_TOWER
         card_file = Path(scratch, model_card.FILE)
         card_file.write_text(card)
         with mlflow.start_run(run_id=run_id):

@@ -1,8 +1,8 @@
 """The registered model: MLflow runs this file where a version is loaded or served ("models from code").
 
-It takes pictures (base64 of any image file) with the class names to look for, and gives label maps. Weights
-come as safetensors beside it, so that loading a model unpickles nothing; the code that runs them is this
-package, which the place that loads a model must have installed.
+It takes pictures (base64 of any image file) with the class names to look for, and gives label maps with how
+sure the model is of them. Weights come as safetensors beside it, so that loading a model unpickles nothing; the
+code that runs them is this package, which the place that loads a model must have installed.
 
 A served model takes what strangers post: size is read from a picture's header before a pixel is decoded, and
 every refusal is an answer of the 4xx kind that says which row is wrong and why.
@@ -12,6 +12,7 @@ import base64
 import binascii
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,24 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
+from mlflow.types.schema import (
+    AnyType,
+    Array,
+    ColSpec,
+    DataType,
+    Object,
+    ParamSchema,
+    ParamSpec,
+    Property,
+    Schema,
+)
 from PIL import Image
 
 from cascade_core.data.pictures import decode_image
 from cascade_core.data.transforms import short_side_size
+from cascade_core.model_folder import CHECKPOINT, TEXT_TOWER
 from cascade_core.predict import MAX_LABELS, Segmenter
-
-CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
-"""Names of the two folders that go with the code."""
+from cascade_core.segmentation import Segmentation
 
 MAX_PIXELS = 50_000_000
 """Of a picture as posted, and as the model sees it once its short side is resized; a 50-megapixel photograph."""
@@ -43,9 +53,30 @@ MAX_TEXT = -(-MAX_FILE_BYTES // 3) * 4
 MAX_NAME = 200
 """Characters of a class name."""
 
+CONFIDENCE_MAP = "confidence_map"
+"""A parameter of the call, and the column that it adds."""
+
+AREA = Object(
+    [
+        Property("id", DataType.long),
+        Property("label", DataType.string),
+        Property("pixels", DataType.long),
+        Property("share", DataType.double),
+        Property("confidence", DataType.double),
+    ]
+)
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "image"), ColSpec(Array(DataType.string), "labels")]),
-    outputs=Schema([ColSpec(AnyType(), "label_map"), ColSpec(Array(DataType.string), "labels")]),
+    outputs=Schema(
+        [
+            ColSpec(AnyType(), "label_map"),
+            ColSpec(Array(DataType.string), "labels"),
+            ColSpec(DataType.double, "mean_confidence"),
+            ColSpec(Array(AREA), "classes"),
+            ColSpec(AnyType(), CONFIDENCE_MAP, required=False),
+        ]
+    ),
+    params=ParamSchema([ParamSpec(CONFIDENCE_MAP, DataType.boolean, default=False)]),
 )
 
 
@@ -68,7 +99,11 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Give `label_map` (uint8, height x width) and its class names `labels` for each row.
+        """Give for each row the `label_map` (height x width) and the names of its ids, `labels`.
+
+        Beside them stand the picture's `mean_confidence`, and `classes`: id, label, pixels, share and mean
+        confidence of each class found, largest first, as `cascade-clip predict` writes them. With the parameter
+        `confidence_map` the confidence of every pixel comes too, 0..255; it makes an answer twice as long.
 
         Raises:
             RefusedInputError: naming the row: its image is no picture in base64 or a too large one, or its
@@ -77,18 +112,19 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
         if not 0 < len(model_input) <= MAX_ROWS:
             raise RefusedInputError(f"{len(model_input)} rows given; a call takes 1 to {MAX_ROWS} pictures")
         rows = zip(model_input["image"], model_input["labels"], strict=True)
-        return [self._row(f"row {number}", image, labels) for number, (image, labels) in enumerate(rows)]
+        with_map = bool((params or {}).get(CONFIDENCE_MAP))
+        found = (self._segmented(f"row {number}", *row) for number, row in enumerate(rows))
+        return [_answer(segmentation, with_map=with_map) for segmentation in found]
 
-    def _row(self, where: str, image: str, labels: Sequence[str]) -> dict[str, Any]:
+    def _segmented(self, where: str, image: str, labels: Sequence[str]) -> Segmentation:
         try:
             _check_labels(labels)
             content = _decoded(image)
             self._check_size(content)
             picture = decode_image(content, "posted image")
-            segmentation = self.segmenter.segment(picture, list(labels))
+            return self.segmenter.segment(picture, list(labels))
         except ValueError as error:
             raise RefusedInputError(f"{where}: {error}") from error
-        return {"label_map": segmentation.label_map, "labels": list(segmentation.labels)}
 
     def _check_size(self, content: bytes) -> None:
         """Refuse decompression bombs, and slivers that resizing would blow up."""
@@ -100,6 +136,16 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
                 f"image has {width} x {height} pixels, {seen[1]} x {seen[0]} as the model sees it; at most "
                 f"{MAX_PIXELS:,} are taken: scale it down, or cut it"
             )
+
+
+def _answer(segmentation: Segmentation, *, with_map: bool) -> dict[str, Any]:
+    answer = {
+        "label_map": segmentation.label_map,
+        "labels": list(segmentation.labels),
+        "mean_confidence": segmentation.mean_confidence,
+        "classes": [asdict(area) for area in segmentation.areas],
+    }
+    return {**answer, CONFIDENCE_MAP: segmentation.confidence_levels} if with_map else answer
 
 
 def _check_labels(labels: Sequence[str]) -> None:

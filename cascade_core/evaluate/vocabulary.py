@@ -6,13 +6,13 @@ goes through the classes in chunks. The scores are those that `inference.py` def
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from cascade_core.evaluate.inference import Kind, probabilities, seen_penalties
 from cascade_core.evaluate.strips import Box
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import TrunkFeatures
@@ -24,7 +24,7 @@ class Vocabulary:
 
     segmentor: Segmentor
     class_vectors: Float[Tensor, "classes embed"]
-    kind: Literal["focal_dice", "cross_entropy"]
+    kind: Kind
     seen: Sequence[int] = ()
     seen_penalty: float = 0.0
 
@@ -34,9 +34,9 @@ class Vocabulary:
     @property
     def penalties(self) -> Float[Tensor, " classes"]:
         """What is taken off each class's probability before they are compared."""
-        taken = self.class_vectors.new_zeros(len(self))
-        taken[list(self.seen)] = self.seen_penalty
-        return taken
+        return seen_penalties(
+            len(self), seen=self.seen, seen_penalty=self.seen_penalty, device=self.class_vectors.device
+        )
 
     def logits(self, window: "Window", classes: slice) -> Float[Tensor, "batch chunk mask_height mask_width"]:
         """Give a chunk of the mask logits at the size where they become probabilities."""
@@ -57,14 +57,10 @@ class Vocabulary:
 
     def scores(self, window: "Window", classes: slice) -> Float[Tensor, "batch chunk height width"]:
         """Give a chunk of the calibrated scores of a window, at the window's size."""
-        logits = self.logits(window, classes)
-        if self.kind == "focal_dice":
-            scores = logits.sigmoid()
-        else:
-            assert window.normaliser is not None
-            scores = (logits - window.normaliser).exp()
+        assert self.kind == "focal_dice" or window.normaliser is not None
+        scores = probabilities(self.logits(window, classes), self.kind, normaliser=window.normaliser)
         if self.seen_penalty:
-            scores = scores - self.penalties[classes, None, None]
+            scores -= self.penalties[classes, None, None]
         if scores.shape[-2:] == window.size:
             return scores
         return F.interpolate(scores, size=window.size, mode="bilinear", align_corners=False)

@@ -82,8 +82,11 @@ class Segmentor(nn.Module):
         load-bearing for inputs of another size); a rectangular one, which the released code cannot take,
         to the input's size.
         """
-        square = grid_logits.shape[-1] == grid_logits.shape[-2]
-        return (self.config.image_size, self.config.image_size) if square else image_size
+        # By arithmetic: where a graph is traced, sides are symbols, and it could hold no branch on them.
+        across = grid_logits.shape[-1] - grid_logits.shape[-2]
+        square = 1 // (1 + across * across)
+        height, width = (square * self.config.image_size + (1 - square) * side for side in image_size)
+        return height, width
 
 
 def trainable_parameter_count(model: nn.Module) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -53,9 +53,22 @@ def load_manifest(folder: Path) -> CheckpointManifest:
     """Read a checkpoint's manifest.
 
     Raises:
-        ValueError: it is missing, no JSON, or not a manifest.
+        ValueError: it is missing, no JSON, or not a checkpoint's; the message says where one lies, if below.
     """
-    return CheckpointManifest.model_validate(read_json(folder / MANIFEST_FILE))
+    file = folder / MANIFEST_FILE
+    try:
+        return CheckpointManifest.model_validate(read_json(file))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        below = sorted(
+            str(found.parent)
+            for found in folder.glob(f"*/{MODEL_FILE}")
+            if found.with_name(MANIFEST_FILE).is_file()  # a text tower has none
+        )
+        raise ValueError(
+            f"{file} is no checkpoint's ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']}); give "
+            f"{' or '.join(below) or 'a checkpoint folder, such as outputs/train/zegclip/final'}"
+        ) from error
 
 
 def load_segmentor(folder: Path) -> tuple[Segmentor, CheckpointManifest]:

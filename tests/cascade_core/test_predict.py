@@ -15,6 +15,7 @@ from cascade_core.config import RunConfig
 from cascade_core.data.transforms import eval_transform
 from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.prediction import label_maps
+from cascade_core.label_file import LabelFile
 from cascade_core.labelsets import protocol
 from cascade_core.model_folder import write_model_folder
 from cascade_core.predict import Segmenter, checked_labels, device_named, inference
@@ -73,6 +74,23 @@ def test_all_classes_of_the_protocol_give_what_evaluation_gives(
 def test_seen_penalty_falls_on_seen_names_wherever_they_stand(clip: Path, tmp_path: Path) -> None:
     segmenter = _segmenter(clip, tmp_path, tiny_config(seen_penalty=2.0))
     assert set(segmenter.segment(_picture(), ["zebra", "Tiger", "grass"]).shares()) == {"Tiger"}
+
+
+def test_a_class_of_ones_own_has_its_synonyms_as_in_training(clip: Path, tmp_path: Path) -> None:
+    segmenter, templates = _segmenter(clip, tmp_path, tiny_config()), tiny_config().data.templates
+    own = LabelFile.model_validate(
+        {"name": "own", "classes": [{"name": "zebra", "synonyms": ["tiger"]}, "sand"]}
+    )
+    data = tiny_config().data.model_copy(update={"own": own, "protocol": own.protocol})
+    config = segmenter.manifest.config.model_copy(update={"data": data})
+    segmenter.manifest = segmenter.manifest.model_copy(update={"config": config})
+    text, tokenizer = load_text_tower(clip)
+
+    averaged = class_vectors(text, tokenizer, ["Zebra", "sand"], templates, synonyms=[["tiger"], []])
+    assert torch.equal(segmenter.class_vectors(["Zebra", "sand"]), averaged)
+    # One that is asked for by itself is no other class's.
+    apart = class_vectors(text, tokenizer, ["zebra", "tiger"], templates)
+    assert torch.equal(segmenter.class_vectors(["zebra", "tiger"]), apart)
 
 
 def test_the_order_of_names_only_renumbers_the_map(segmenter: Segmenter) -> None:
@@ -183,7 +201,9 @@ def test_a_picture_too_large_to_be_seen_whole_is_refused_with_the_way_out(segmen
 
 def test_settings_of_the_inference_are_checked(segmenter: Segmenter) -> None:
     assert inference(segmenter.evaluate, mode="slide", short_side=None).mode == "slide"
-    with pytest.raises(ValueError, match="mode"):
+    with pytest.raises(
+        ValueError, match="^inference setting mode='windows': Input should be 'whole' or 'slide'$"
+    ):
         inference(segmenter.evaluate, mode="windows")
     with pytest.raises(ValueError, match="'tpux' is not known; give cpu or cuda"):
         device_named("tpux")
@@ -193,6 +213,14 @@ def test_a_checkpoint_without_its_clip_says_where_to_put_both(clip: Path, tmp_pa
     write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
     with pytest.raises(ValueError, match="no text tower beside it.*--format folder"):
         Segmenter.load(tmp_path / "final")
+
+
+def test_the_folder_around_a_checkpoint_says_where_the_checkpoint_is(clip: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
+    copy_text_tower(clip, tmp_path / "text_tower")
+    (tmp_path / "manifest.json").write_text('{"step": "train"}')
+    with pytest.raises(ValueError, match=r"manifest\.json is no checkpoint's \(config: .*; give \S+/final$"):
+        Segmenter.load(tmp_path, clip)
     with pytest.raises(ValueError, match="is no folder"):
         Segmenter.load(tmp_path / "elsewhere")
 

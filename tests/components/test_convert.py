@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cascade_core import export as core
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.files import read_json
 from cascade_core.model.released import CLASS_WEIGHT_BUFFER, TEXT_PREFIX, our_name
 from cascade_core.predict import Segmenter
 from cascade_core.train.checkpoint import load_segmentor
-from components import convert, evaluate, profile, register
+from components import convert, evaluate, export, profile, register
 from components.artifacts import read_step_manifest
 from tests.components.conftest import Folders
 from tests.released import released_shapes, small_released, write_released
@@ -98,6 +100,27 @@ def test_a_converted_model_is_evaluated_profiled_registered_and_predicts_like_ou
     ours = Segmenter.load(done.final, done.text_tower, device=torch.device("cpu")).segment(picture, labels)
     loaded = mlflow.pyfunc.load_model(f"models:/{registered.name}@champion").unwrap_python_model().segmenter
     assert np.array_equal(loaded.segment(picture, labels).label_map, ours.label_map)
+    exported = export.run(
+        model=str(done.final), clip=done.text_tower, out=tmp_path / "exported", kind="folder"
+    )
+    alone = Segmenter.load(exported.file, device="cpu")
+    assert np.array_equal(alone.segment(picture, labels).label_map, ours.label_map)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_converted_model_exports_as_a_graph(
+    kind: str, states: dict[str, dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        jaxtyping.config, "jaxtyping_disable", True
+    )  # traced, a height is a symbol and no int
+    file = write_released(tmp_path / "iter.pth", states[CASCADE])
+    done = convert.run(checkpoint=file, out=tmp_path / "out", **STATED)
+    exported = export.run(
+        model=str(done.final), clip=done.text_tower, out=tmp_path / "graph", kind=kind, labels=["dog", "sofa"]
+    )
+    assert exported.difference is not None and exported.difference <= core.TOLERANCE
 
 
 def test_what_cannot_be_converted_names_the_file_and_leaves_the_old_folder(

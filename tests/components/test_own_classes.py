@@ -13,7 +13,7 @@ from cascade_core.labelsets import protocol
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES
 from cascade_core.train.checkpoint import load_manifest
-from components import evaluate, prepare_custom, profile, self_train, splits, text_vectors, train
+from components import compare, evaluate, prepare_custom, profile, self_train, splits, text_vectors, train
 from tests.components.conftest import SHORT
 from tests.tiny import write_tiny_clip
 
@@ -124,6 +124,17 @@ def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, 
         **arguments | {"text": tmp_path / "text"}, background=prompts, out=tmp_path / "scored"
     )
     assert found.background == "prompts grass zebra, picture"
+    compared = compare.run(
+        **{**own.folders, "text": tmp_path / "text"},
+        checkpoints=[own.trained / "final", own.trained / "half"],
+        split="val",
+        background=prompts,
+        out=tmp_path / "compared",
+        device="cpu",
+    )
+    shown = read_json(compared.page.parent / compare.SCORES_FILE)["pictures"]
+    assert shown[0]["scores"][0]["pixels"] == pytest.approx(found.pAcc, abs=1e-4)
+    assert "<b>prompts grass zebra, picture</b>" in compared.page.read_text()
     other = Background(policy="prompts", names=("grass",))
     with pytest.raises(ValueError, match=r"names \['grass zebra', 'picture'\] differ from those"):
         evaluate.run(**arguments | {"text": tmp_path / "text"}, background=other, out=tmp_path / "scored")

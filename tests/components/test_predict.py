@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from cascade_core.background import Background
 from cascade_core.files import read_json
 from cascade_core.model_folder import write_model_folder
+from cascade_core.predict import inference
 from components import predict
 from components.labels_given import labels_given
 from components.picture_files import PictureFile, picture_files
@@ -161,6 +163,29 @@ def test_resuming_skips_what_was_made_of_the_same_picture_with_the_same_request(
     (out / "b_overlay.png").unlink()
     assert again(LABELS[:2]) == (2, 0)
     assert again(LABELS[:2]) == (0, 2)
+
+
+def test_resuming_with_other_batches_makes_nothing_anew(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = {"pictures": [save(tmp_path / "a.png")], "labels": LABELS, "out": tmp_path / "out"}
+    predict.run(segmenter=segmenter, **request)
+    monkeypatch.setattr(segmenter, "evaluate", inference(segmenter.evaluate, batch_size=7))
+    again = predict.run(segmenter=segmenter, **request, batch=7, resume=True)
+    assert [path.name for path in again.skipped] == ["a.png"]
+
+
+def test_a_name_for_background_that_is_unknown_is_refused_before_a_picture_is_read(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        segmenter,
+        "evaluate",
+        inference(segmenter.evaluate, background=Background(policy="prompts", names=("unicorn",))),
+    )
+    nothing = [PictureFile(tmp_path / "gone.png", "gone")]
+    with pytest.raises(ValueError, match="unicorn"):
+        predict.run(segmenter=segmenter, pictures=nothing, labels=LABELS, out=tmp_path / "out")
 
 
 def test_unusable_requests_are_refused_before_a_picture_is_read(segmenter: Segmenter, tmp_path: Path) -> None:

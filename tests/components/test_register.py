@@ -1,6 +1,7 @@
 """Registering: versions, the champion's alias, and a model that loads and predicts without pickle."""
 
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def test_the_champion_loads_by_alias_and_segments_any_names(folder: Path, tmp_pa
     segmenter = Segmenter.load(folder / "final", folder / "clip", device=torch.device("cpu"))
     assert np.array_equal(predicted[0]["label_map"], segmenter.segment(picture, LABELS).label_map)
     assert [row["labels"] for row in predicted] == [LABELS, LABELS[:2]]
+
+    # How sure the model is comes with the map, and pixel by pixel where that is asked for.
+    expected = segmenter.segment(picture, LABELS)
+    assert predicted[0]["mean_confidence"] == expected.mean_confidence
+    assert predicted[0]["classes"] == [asdict(area) for area in expected.areas]
+    assert "confidence_map" not in predicted[0]
+    (detailed,) = model.predict([request], params={"confidence_map": True})
+    assert np.abs(detailed["confidence_map"] / 255 - expected.confidence).max() <= 0.5 / 255 + 1e-6
 
 
 def test_a_version_says_what_it_is_and_holds_no_pickle(folder: Path, tmp_path: Path) -> None:

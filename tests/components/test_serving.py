@@ -116,11 +116,16 @@ def _request(picture: bytes | None = None, labels: Any = LABELS) -> dict[str, An
 
 def test_a_posted_picture_comes_back_as_a_label_map_of_the_labels_given(url: str, folder: Path) -> None:
     picture, content = _png()
-    answer = _post(url, _rows(_request(content), _request(content, LABELS[:2])))
+    rows = _rows(_request(content), _request(content, LABELS[:2]))
+    answer = _post(url, {**rows, "params": {"confidence_map": True}})
     assert answer.status_code == 200, answer.text
     first, second = answer.json()["predictions"]
     segmenter = Segmenter.load(folder / "final", folder / "clip", device=torch.device("cpu"))
-    assert np.array_equal(first["label_map"], segmenter.segment(picture, LABELS).label_map)
+    expected = segmenter.segment(picture, LABELS)
+    assert np.array_equal(first["label_map"], expected.label_map)
+    assert np.array_equal(first["confidence_map"], expected.confidence_levels)
+    assert first["mean_confidence"] == pytest.approx(expected.mean_confidence)
+    assert [area["label"] for area in first["classes"]] == list(expected.shares())
     assert second["labels"] == LABELS[:2]
 
 
