@@ -43,7 +43,8 @@ class Gpu:
 class Resources:
     """One step's pod: cores and memory as Kubernetes writes them, time limit, and what it has mounted.
 
-    `retries` is for steps that a passing fault can break: a node that goes away, a store that does. `cached`
+    `retries` is for faults that pass, such as a node that goes away, and for steps whose input was checked before
+    them: the ones that check it (`prepare`) are run once, since wrong input stays wrong. `cached`
     is for steps whose parameters name all that decides their outcome. A step with a GPU runs in the image that
     has CUDA, every other in the light one. With several `nodes`, all of this is what each node of the step's
     TrainJob gets, and the step's own pod only waits for it. Runs in MLflow are tagged with the image
@@ -85,7 +86,7 @@ TRACKING = {
 RESOURCES: dict[str, dict[str, Resources]] = {
     "cpu": {
         **TRACKING,
-        "prepare": replace(MINI, retries=2),
+        "prepare": MINI,
         "train": replace(MINI, retries=1, cached=True),
         "self_train": replace(MINI, retries=1),
         "evaluate": replace(MINI, retries=1),
@@ -94,13 +95,13 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "report": NO_DATA,
         "grid": NO_DATA,
         "ablation_report": NO_DATA,
-        "prepare_target": replace(MINI, retries=2),
+        "prepare_target": MINI,
         "evaluate_target": replace(MINI, retries=1),
         "compare_targets": NO_DATA,
     },
     "gpu": {
         **TRACKING,
-        "prepare": Resources(cpu="8", memory="16Gi", minutes=360, retries=2),
+        "prepare": Resources(cpu="8", memory="16Gi", minutes=360),
         "train": replace(LARGE, minutes=2880, retries=1, cached=True),
         "self_train": replace(LARGE, minutes=1440, retries=1),
         "evaluate": replace(LARGE, retries=1),
@@ -109,7 +110,7 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "report": NO_DATA,
         "grid": NO_DATA,
         "ablation_report": NO_DATA,
-        "prepare_target": Resources(cpu="8", memory="16Gi", minutes=360, retries=2),
+        "prepare_target": Resources(cpu="8", memory="16Gi", minutes=360),
         "evaluate_target": replace(LARGE, retries=1),
         "compare_targets": NO_DATA,
     },
