@@ -308,7 +308,7 @@ def other_categories(content: dict[str, Any]) -> None:
         (without_images, r"trainval_merged\.json has no list of mappings 'images'"),
         (numbers_for_images, r"has no list of mappings 'images'"),
         (without_phase, r"images\[1\] lacks phase"),
-        (damaged_mask, r"annotation 0 of 2008_000002\.jpg: runs of a mask add up to"),
+        (damaged_mask, r"annotation 0 of 2008_000002\.jpg: runs of its mask add up to"),
         (unknown_category, r"annotation 0 of 2008_000002\.jpg: category 7 is none of the 59"),
         (other_categories, r"categories give \{'aeroplane': 3\}, expected \{'aeroplane': 2\}"),
     ],

@@ -18,7 +18,7 @@ from cascade_core.data.sources.convert import Job
 from cascade_core.data.sources.official import CONTEXT_JSON, VOC_2010, OfficialFile
 from cascade_core.data.sources.parts import Part
 from cascade_core.data.sources.plan import DataSet, Plan, Splits, read_names
-from cascade_core.data.sources.rle import decode_mask
+from cascade_core.data.run_lengths import decode_mask
 from cascade_core.files import read_json
 
 ROOT = "VOCdevkit/VOC2010"
@@ -127,11 +127,9 @@ def draw(
         if shape["category_id"] not in table:
             raise ValueError(f"{where}: category {shape['category_id']} is none of the {len(table) - 1} classes")
         try:
-            mask = decode_mask(shape["segmentation"])
+            mask = decode_mask(shape["segmentation"], ids.shape)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-        if mask.shape != ids.shape:
-            raise ValueError(f"{where}: its mask is {mask.shape}, the picture {ids.shape} (height, width)")
         ids[mask] = table[shape["category_id"]]
     return ids
 
