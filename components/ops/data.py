@@ -53,14 +53,19 @@ def prepare_target(
     checkpoint: str,
     protocol: str,
     image_sets: str,
+    background: str,
     prepared: Output[Dataset],
     splits: Output[Dataset],
     text: Output[Dataset],
 ) -> None:
-    """Prepare another data set for a checkpoint: its vectors come from the prompt templates that it was trained with."""
+    """Prepare another data set for a checkpoint: its vectors come from the prompt templates that it was trained with.
+
+    Names that stand for `background` get vectors too.
+    """
     import json
     from pathlib import Path
 
+    from cascade_core.background import parse_background
     from cascade_core.train.checkpoint import load_manifest
     from components import before_training, pipeline_run, places
 
@@ -74,5 +79,6 @@ def prepare_target(
         prepared=Path(prepared.path),
         split=Path(splits.path),
         text=Path(text.path),
+        background=parse_background(background).names,
     )
     prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
