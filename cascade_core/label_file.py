@@ -6,7 +6,7 @@ a file are never taken for one. The whole content travels with splits and checkp
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -152,6 +152,11 @@ class LabelFile(BaseModel):
     def background_setting(self) -> Background:
         """How background is predicted; "dropped" where the file says nothing."""
         return self.background.setting if self.background else Background()
+
+    def colours_of(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Give the colour of each class name, "" where the file has none for it, or no such class."""
+        colours = {owned.name.casefold(): owned.colour for owned in self.classes}
+        return tuple(colours.get(name.casefold(), "") for name in names)
 
     def label_set(self) -> LabelSet:
         """Give names and ids; background is ignored here, as in training under every policy."""

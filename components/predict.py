@@ -98,12 +98,14 @@ def run(
     request = Request(
         names, segmenter.identity, segmenter.evaluate.model_dump(mode="json"), tuple(scales), flip
     )
+    own = segmenter.manifest.config.data.own
+    colours = own.colours_of(names) if own else ()
     result = Predicted()
     with progress("predict", len(pictures)) as bar:
         for together in _batches(pictures, batch, result):
             read = list(_read(together, request, out, result, resume, confidence_map))
             for one, segmentation in _segmented(segmenter, read, request, result):
-                result.written.append(_write(one, segmentation, request, out, confidence_map))
+                result.written.append(_write(one, segmentation, request, out, confidence_map, colours))
             done = len(result.written) + len(result.skipped) + len(result.failed)
             bar.advance(done, f"{len(result.failed)} failed" if result.failed else "")
     return result
@@ -183,14 +185,19 @@ def places(out: Path, name: str, confidence_map: bool = False) -> Written:
 
 
 def _write(
-    one: _Read, segmentation: Segmentation, request: Request, out: Path, confidence_map: bool
+    one: _Read,
+    segmentation: Segmentation,
+    request: Request,
+    out: Path,
+    confidence_map: bool,
+    colours: Sequence[str],
 ) -> Written:
     written, names = places(out, one.file.name, confidence_map), segmentation.labels
     written.classes.unlink(missing_ok=True)
     with new_file(written.overlay) as path:
-        overlay(one.picture, segmentation.label_map, names).save(path, format="PNG")
+        overlay(one.picture, segmentation.label_map, names, chosen=colours).save(path, format="PNG")
     with new_file(written.label_map) as path:
-        label_png(segmentation.label_map, len(names)).save(path, format="PNG")
+        label_png(segmentation.label_map, len(names), colours).save(path, format="PNG")
     if written.confidence is not None:
         with new_file(written.confidence) as path:
             levels = (segmentation.confidence * 255).round().clip(0, 255).astype(np.uint8)

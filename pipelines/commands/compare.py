@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Device, Out, Prepared, SplitsFolder, Text
+from pipelines.commands.options import Background, Device, Out, Prepared, SplitsFolder, Text
 
 
 def compare(
@@ -24,12 +24,14 @@ def compare(
         int | None, typer.Option(min=1, help="So many pictures, evenly spread; all if left out.")
     ] = None,
     device: Device = None,
+    background: Background = None,
 ) -> None:
     """Put picture, truth and the predictions of several models on one page.
 
     The page needs nothing else, sorts by the difference between the first and the last model, and filters by
     class.
     """
+    from cascade_core.background import parse_background
     from components import compare
 
     done = compare.run(
@@ -41,5 +43,6 @@ def compare(
         out=out,
         limit=limit,
         device=device,
+        background=None if background is None else parse_background(background),
     )
     print(f"{done.page}: {done.num_pictures} pictures")

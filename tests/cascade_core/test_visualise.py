@@ -51,6 +51,24 @@ def test_a_class_keeps_its_colour_whatever_their_number() -> None:
     assert palette(0).shape == (0, 3)
 
 
+def test_chosen_colours_go_before_and_no_other_class_has_one_that_is_close() -> None:
+    usual = palette(6)
+    chosen = ["", "#{:02x}{:02x}{:02x}".format(*usual[0]), "", "gold", "", ""]
+    colours = palette(6, chosen)
+    assert colours[1].tolist() == usual[0].tolist() and colours[3].tolist() == [255, 215, 0]
+    assert np.array_equal(colours[[2, 4]], usual[[2, 4]])
+    assert len(np.unique(colours, axis=0)) == 6
+    shades = np.abs(colours[:, None].astype(int) - colours[[1, 3]]).sum(axis=-1)
+    assert (shades[[0, 2, 4, 5]] > 70).all()
+    assert np.array_equal(palette(2, ("", "", "red")), palette(2))
+
+
+def test_chosen_colours_stand_in_the_legend() -> None:
+    shown = overlay(*scene(), NAMES, chosen=("#123456", "", ""))
+    cat, _, cow = (tuple(map(int, colour)) for colour in palette(3))
+    assert {(0x12, 0x34, 0x56), cow} <= colours_of(shown) and cat not in colours_of(shown)
+
+
 def test_ignored_pixels_are_grey_and_classes_have_their_colour() -> None:
     picture = coloured(np.array([[0, 2, 255]]), 3)
     assert picture[0].tolist() == [palette(3)[0].tolist(), palette(3)[2].tolist(), list(IGNORED_COLOUR)]
