@@ -102,7 +102,10 @@ def run(
     with new_folder(out) as working:
         (working / PAGE_FILE).write_text(_page(lines, models, scored, chosen, split, data_hash(prepared)))
         titles = [model.title for model in models]
-        write_json(working / SCORES_FILE, {"models": titles, "pictures": [_told(line) for line in lines]})
+        under = {"protocol": scored.name, "split": split, "background": str(chosen)}
+        write_json(
+            working / SCORES_FILE, {**under, "models": titles, "pictures": [_told(line) for line in lines]}
+        )
         named = {f"checkpoint_{i}": folder for i, folder in enumerate(checkpoints)}
         inputs_made_from = {"prepared": prepared, "splits": splits, "text": text, **named}
         write_manifest(

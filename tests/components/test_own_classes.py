@@ -147,7 +147,9 @@ def test_models_are_compared_with_background_as_a_class(own: Own, tmp_path: Path
         out=tmp_path / "compared",
     )
     assert "background <b>threshold 1</b>" in done.page.read_text()
-    found = read_json(tmp_path / "compared" / "pictures.json")["pictures"]
+    told = read_json(tmp_path / "compared" / "pictures.json")
+    assert (told["protocol"], told["background"]) == (own.protocol, "threshold 1")
+    found = told["pictures"]
     assert [scores["pixels"] for one in found for scores in one["scores"]] == [0, 0] * len(found)
 
 
