@@ -45,6 +45,7 @@ def palette(num_classes: int, chosen: Sequence[str] = ()) -> UInt8[np.ndarray, "
     """
     distinct = _distinct_colours()
     colours = distinct[np.arange(num_classes) % len(distinct)]
+    # More are chosen than there are classes where background, the last, is none.
     fixed = {i: ImageColor.getrgb(colour)[:3] for i, colour in enumerate(chosen[:num_classes]) if colour}
     if not fixed:
         return colours

@@ -17,6 +17,7 @@ from PIL import Image
 from cascade_core.data.pictures import decode_image
 from cascade_core.evaluate.views import views
 from cascade_core.files import new_file, read_json, write_json
+from cascade_core.labelsets import BACKGROUND_COLOUR
 from cascade_core.predict import Segmentation, Segmenter, checked_labels
 from cascade_core.visualise import label_png, overlay
 from components.picture_files import PictureFile
@@ -98,8 +99,7 @@ def run(
     request = Request(
         names, segmenter.identity, segmenter.evaluate.model_dump(mode="json"), tuple(scales), flip
     )
-    own = segmenter.manifest.config.data.own
-    colours = own.colours_of(names) if own else ()
+    colours = _colours(segmenter, names)
     result = Predicted()
     with progress("predict", len(pictures)) as bar:
         for together in _batches(pictures, batch, result):
@@ -109,6 +109,12 @@ def run(
             done = len(result.written) + len(result.skipped) + len(result.failed)
             bar.advance(done, f"{len(result.failed)} failed" if result.failed else "")
     return result
+
+
+def _colours(segmenter: Segmenter, names: Sequence[str]) -> tuple[str, ...]:
+    """Give the colours of a label file that the model was trained with, and background's after them."""
+    own = segmenter.manifest.config.data.own
+    return (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
 
 
 def _batches(pictures: Sequence[PictureFile], batch: int, result: Predicted) -> Iterator[list[PictureFile]]:

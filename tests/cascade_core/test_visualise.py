@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from cascade_core.data.transforms import normalise
+from cascade_core.labelsets import protocol
 from cascade_core.visualise import (
     FONT_SIZE,
     IGNORED_COLOUR,
@@ -61,6 +62,12 @@ def test_chosen_colours_go_before_and_no_other_class_has_one_that_is_close() -> 
     shades = np.abs(colours[:, None].astype(int) - colours[[1, 3]]).sum(axis=-1)
     assert (shades[[0, 2, 4, 5]] > 70).all()
     assert np.array_equal(palette(2, ("", "", "red")), palette(2))
+
+
+def test_background_is_black_beside_classes_in_their_usual_colours() -> None:
+    chosen = protocol("context60").label_set.colours
+    assert palette(60, chosen)[59].tolist() == [0, 0, 0]
+    assert np.array_equal(palette(60, chosen)[:6], palette(59)[:6])
 
 
 def test_chosen_colours_stand_in_the_legend() -> None:

@@ -14,6 +14,7 @@ from cascade_core.files import read_json, write_json
 from cascade_core.labelsets import protocol
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES
+from cascade_core.predict import inference
 from cascade_core.train.checkpoint import MANIFEST_FILE, load_manifest
 from cascade_core.visualise import palette
 from components import (
@@ -135,6 +136,15 @@ def test_predictions_show_classes_in_the_label_files_colours(own: Own, tmp_path:
     grass, scene, zebra = (tuple(levels[first : first + 3]) for first in (0, 3, 6))
     assert (grass, zebra) == (ImageColor.getrgb(COLOURS["grass"]), ImageColor.getrgb(COLOURS["zebra"]))
     assert scene == tuple(palette(3)[1])
+
+
+def test_background_is_black_in_predictions(own: Own, tmp_path: Path) -> None:
+    segmenter = Segmenter.load(own.trained / "final", own.clip)
+    segmenter.evaluate = inference(segmenter.evaluate, background=Background(policy="threshold", threshold=1))
+    picture = next(own.source.images.iterdir())
+    predict.run(segmenter=segmenter, pictures=[PictureFile(picture, "a")], labels=["grass"], out=tmp_path)
+    with Image.open(tmp_path / "a_labels.png") as label_map:
+        assert label_map.convert("RGB").getcolors() == [(64 * 64, (0, 0, 0))]
 
 
 def test_models_are_compared_with_background_as_a_class(own: Own, tmp_path: Path) -> None:
