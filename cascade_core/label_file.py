@@ -6,7 +6,7 @@ a file are never taken for one. The whole content travels with splits and checkp
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -34,14 +34,28 @@ def _hex_colour(value: Any) -> Any:
     return value
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice: PyYAML lets the last one win, and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if repeated := _repeated(keys):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {repeated[0]!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 def _one_line(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("a name is text; put quotes around it, YAML takes it for something else")
     if isinstance(value, str) and not value.strip():
         raise ValueError("a name is empty; give it a word or two")
-    return " ".join(value.split()) if isinstance(value, str) else value
+    return " ".join(value.split())
 
 
 def _as_class(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+    return value if isinstance(value, dict | OwnClass) else {"name": value}
 
 
 Name = Annotated[str, BeforeValidator(_one_line)]
@@ -153,6 +167,11 @@ class LabelFile(BaseModel):
         """How background is predicted; "dropped" where the file says nothing."""
         return self.background.setting if self.background else Background()
 
+    def colours_of(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Give the colour of each class name, "" where the file has none for it, or no such class."""
+        colours = {owned.name.casefold(): owned.colour for owned in self.classes}
+        return tuple(colours.get(name.casefold(), "") for name in names)
+
     def label_set(self) -> LabelSet:
         """Give names and ids; background is ignored here, as in training under every policy."""
         table = [INVALID] * 256
@@ -198,7 +217,7 @@ def read_label_file(path: Path) -> LabelFile:
         ValueError: it is missing, no YAML, or wrong; the message names the file and up to ten fields.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise ValueError(f"label file {path} cannot be read ({reason}); check the path") from error

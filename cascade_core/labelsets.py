@@ -28,6 +28,9 @@ INVALID = -1
 BACKGROUND = "background"
 """Name of the class that stands for pixels of no other class, where it counts as one."""
 
+BACKGROUND_COLOUR = "black"
+"""What pictures show it in, as Pascal VOC's maps do: it is often most of a picture, and no find."""
+
 LABEL_FILE_SUFFIXES = (".yaml", ".yml")
 
 LABEL_SETS = (
@@ -148,7 +151,7 @@ class LabelSet:
             classes=(*self.classes, BACKGROUND),
             raw_to_train=tuple(table),
             synonyms=(*self.synonyms, ()) if self.synonyms else (),
-            colours=(*self.colours, "") if self.colours else (),
+            colours=(*(self.colours or ("",) * self.num_classes), BACKGROUND_COLOUR),
             has_background=True,
         )
 

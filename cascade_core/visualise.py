@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from jaxtyping import Float, Integer, UInt8
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from cascade_core.fonts import drawable
@@ -27,21 +27,36 @@ LEGEND_SHARE = 0.0005
 """Classes on a smaller share of the pixels get no line in the legend."""
 LEGEND_LINES, MOST_LINES = 12, 60
 """A legend has room for so many lines beside however flat a picture, and names no more classes than these."""
+CLOSE = 150.0
+"""Nearer than this no two of the first 24 colours are."""
 NUM_COLOURS = 1024
 """Distinct colours; classes beyond take them again from the first."""
 WIDE_IGNORE = 2**16 - 1
 """`IGNORE` of label maps with more classes than 8 bits hold."""
 
 
-def palette(num_classes: int) -> UInt8[np.ndarray, "{num_classes} 3"]:
+def palette(num_classes: int, chosen: Sequence[str] = ()) -> UInt8[np.ndarray, "{num_classes} 3"]:
     """Give colours as far from one another as can be, the same for a class whatever their number.
 
     Each colour is the one farthest from all before it, and from black, white and the grey of ignored
     pixels, by weighted RGB distance, in which the eye's red, green and blue count 2 : 4 : 3. After 1,024
-    colours they come again.
+    colours they come again. `chosen`, as `LabelSet.colours`, goes before ("" leaves a class its own); a class
+    whose colour is close to a chosen one takes one of those that no class has.
     """
     distinct = _distinct_colours()
-    return distinct[np.arange(num_classes) % len(distinct)]
+    colours = distinct[np.arange(num_classes) % len(distinct)]
+    # More are chosen than there are classes where background, the last, is none.
+    fixed = {i: ImageColor.getrgb(colour)[:3] for i, colour in enumerate(chosen[:num_classes]) if colour}
+    if not fixed:
+        return colours
+    taken = np.array(list(fixed.values()), dtype=float)
+    spare = (colour for colour in distinct[num_classes:] if _distance(taken, colour).min() >= CLOSE)
+    for i in range(num_classes):
+        if i in fixed:
+            colours[i] = fixed[i]
+        elif _distance(taken, colours[i]).min() < CLOSE:
+            colours[i] = next(spare, colours[i])
+    return colours
 
 
 @lru_cache(maxsize=1)
@@ -59,17 +74,17 @@ def _distinct_colours() -> UInt8[np.ndarray, "colours 3"]:
 
 
 def _distance(colours: Float[np.ndarray, "colours 3"], colour: np.ndarray) -> Float[np.ndarray, " colours"]:
-    return np.sqrt(((colours - colour) ** 2 * (2, 4, 3)).sum(axis=1))
+    return np.sqrt(((colours - colour.astype(float)) ** 2 * (2, 4, 3)).sum(axis=1))
 
 
 def coloured(
-    labels: Integer[np.ndarray, "height width"], num_classes: int
+    labels: Integer[np.ndarray, "height width"], num_classes: int, chosen: Sequence[str] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Paint each class with its colour and every other id grey."""
-    return _colour_table(num_classes)[labels]
+    """Paint each class with its colour of `palette` and every other id grey."""
+    return _colour_table(num_classes, chosen)[labels]
 
 
-def label_png(labels: Labels, num_classes: int) -> Image.Image:
+def label_png(labels: Labels, num_classes: int, chosen: Sequence[str] = ()) -> Image.Image:
     """Give the label map as a palette picture: ids 0..C-1 and `IGNORE` as they are, in their colours.
 
     More than 255 classes make it a 16-bit grey picture, in which ignored pixels are 65535.
@@ -81,30 +96,37 @@ def label_png(labels: Labels, num_classes: int) -> Image.Image:
     if num_classes > IGNORE:
         return Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
     image = Image.fromarray(np.asarray(labels, dtype=np.uint8))
-    image.putpalette(_colour_table(num_classes).flatten().tolist())
+    image.putpalette(_colour_table(num_classes, chosen).flatten().tolist())
     return image
 
 
-def overlay(picture: Picture, labels: Labels, names: Sequence[str], *, alpha: float = 0.55) -> Image.Image:
+def overlay(
+    picture: Picture, labels: Labels, names: Sequence[str], *, chosen: Sequence[str] = (), alpha: float = 0.55
+) -> Image.Image:
     """Give the picture tinted by its labels, with a legend of the classes on it, largest first, at the right.
 
-    Ignored pixels are not tinted, and pictures of more than 4,096 pixels a side are shrunk.
+    `chosen` colours are as of `palette`. Ignored pixels are not tinted, and pictures of more than 4,096 pixels a side are shrunk.
 
     Raises:
         ValueError: sizes differ, or an id is neither a class nor `IGNORE`.
     """
     _check(picture, labels, names)
     picture, labels = _shrunk(picture, labels)
-    shown = _enlarged(tinted(picture, labels, len(names), alpha))
-    return _beside([shown, _legend([labels], names, height=shown.height)])
+    shown = _enlarged(tinted(picture, labels, len(names), alpha, chosen))
+    return _beside([shown, _legend([labels], names, chosen, height=shown.height)])
 
 
 def panel(
-    picture: Picture, label_maps: Mapping[str, Labels], names: Sequence[str], *, alpha: float = 0.75
+    picture: Picture,
+    label_maps: Mapping[str, Labels],
+    names: Sequence[str],
+    *,
+    chosen: Sequence[str] = (),
+    alpha: float = 0.75,
 ) -> Image.Image:
     """Give picture, truth and predictions side by side, each titled, with one legend.
 
-    `label_maps` holds them by title, from left to right.
+    `label_maps` holds them by title, from left to right; `chosen` colours are as of `palette`.
 
     Raises:
         ValueError: as of `overlay`.
@@ -112,10 +134,11 @@ def panel(
     for labels in label_maps.values():
         _check(picture, labels, names)
     tiles = {"image": _enlarged(picture)} | {
-        title: _enlarged(tinted(picture, labels, len(names), alpha)) for title, labels in label_maps.items()
+        title: _enlarged(tinted(picture, labels, len(names), alpha, chosen))
+        for title, labels in label_maps.items()
     }
     titled = [_titled(tile, title) for title, tile in tiles.items()]
-    return _beside([*titled, _legend(list(label_maps.values()), names, height=titled[0].height)])
+    return _beside([*titled, _legend(list(label_maps.values()), names, chosen, height=titled[0].height)])
 
 
 def stack(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -166,10 +189,10 @@ def _check_ids(labels: Labels, num_classes: int) -> None:
         )
 
 
-def _colour_table(num_classes: int) -> UInt8[np.ndarray, "ids 3"]:
+def _colour_table(num_classes: int, chosen: Sequence[str]) -> UInt8[np.ndarray, "ids 3"]:
     """Give a colour for each of the 256 (or 65,536) ids, grey where no class is."""
     table = np.tile(np.array(IGNORED_COLOUR, dtype=np.uint8), (ignored_id(num_classes) + 1, 1))
-    table[:num_classes] = palette(num_classes)
+    table[:num_classes] = palette(num_classes, chosen)
     return table
 
 
@@ -185,10 +208,12 @@ def _shrunk(
     return np.asarray(small), labels[np.ix_(rows, columns)]
 
 
-def tinted(picture: Picture, labels: Labels, num_classes: int, alpha: float) -> Picture:
+def tinted(
+    picture: Picture, labels: Labels, num_classes: int, alpha: float, chosen: Sequence[str] = ()
+) -> Picture:
     """Mix a picture with the colours of its labels, which count for the share `alpha`; ignored pixels stay."""
     plain = Image.fromarray(picture)
-    mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes)), alpha)
+    mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes, chosen)), alpha)
     mixed.paste(plain, mask=Image.fromarray(labels == ignored_id(num_classes)))
     return np.asarray(mixed)
 
@@ -199,10 +224,12 @@ def _enlarged(picture: Picture) -> Image.Image:
     return Image.fromarray(picture).resize((width * factor, height * factor), Image.Resampling.NEAREST)
 
 
-def _legend(label_maps: Sequence[Labels], names: Sequence[str], *, height: int) -> Image.Image:
+def _legend(
+    label_maps: Sequence[Labels], names: Sequence[str], chosen: Sequence[str], *, height: int
+) -> Image.Image:
     """Draw a swatch and name for each class present, in as many columns as the height asks for."""
     present, others = _present(label_maps, len(names))
-    colours = palette(len(names))
+    colours = palette(len(names), chosen)
     entries = [(*drawable(names[i], FONT_SIZE), tuple(int(level) for level in colours[i])) for i in present]
     if others:
         entries.append((*drawable(f"and {others} more", FONT_SIZE), (255, 255, 255)))

@@ -28,6 +28,11 @@ def write_background_vectors(
     log.info("text vectors of %d names for background", len(names))
 
 
+def background_names(text: Path) -> tuple[str, ...]:
+    """Give the names for background that a text-vectors folder has vectors of; none where it has none."""
+    return tuple(read_json(text / NAMES_FILE)) if (text / NAMES_FILE).is_file() else ()
+
+
 def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "names embed"]:
     """Read the vectors of `names`.
 

@@ -15,10 +15,11 @@ from cascade_core.clip.order import Order, check_order, check_shape
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.files import read_json
-from cascade_core.labelsets import ClassSplit, label_set
+from cascade_core.labelsets import ClassSplit, LabelSet, label_set
 from components import prepare, text_vectors
 from components import splits as splits_step
 from components.artifacts import read_step_manifest
+from components.background_vectors import background_names, read_background_vectors
 from components.training import read_inputs
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ def preflight(
 
     That vectors are in the order of their names is seen only by comparing them with others: those that the
     text tower of `clip` makes of the names now, or `stored` ones (.npy), whose rows are the classes of the
-    label set `stored_order` (the protocol's own if None); names that those lack are left out.
+    label set `stored_order` (the protocol's own if None); names that those lack are left out. Vectors of names
+    for background are looked at where there are some, or the label file asks for them.
 
     Raises:
         ValueError: the folders are of different label sets, protocols or classes; vectors are not unit vectors
@@ -95,11 +97,17 @@ def preflight(
         found = check_order(vectors, _from_clip(clip, names, text), names, str(text))
         passed.append(_order_told(found, f"the text tower of {clip}", len(names)))
     if stored is not None:
-        rows, reference = _from_stored(stored, stored_order or inputs.split.label_set.name, names)
+        own_order = inputs.split.label_set if stored_order is None else label_set(stored_order)
+        rows, reference = _from_stored(stored, own_order.foreground(), names)
         shared = [names[row] for row in rows]
         found = check_order(vectors[rows], reference, shared, str(text))
         passed.append(_order_told(found, str(stored), len(shared)))
+    passed.extend(_background(text, inputs.split, clip))
     notes = list(_occurrence(prepared, inputs.split))
+    if inputs.split.label_set.has_background:
+        notes.append(
+            f"background: a class of protocol {protocol!r}; evaluate it with --background threshold=... or prompts=..."
+        )
     if clip is None and stored is None:
         notes.insert(
             0, "order of text vectors: not compared, neither CLIP weights nor stored vectors were given"
@@ -123,28 +131,46 @@ def check_ready_vectors(text: Path, clip: Path | None, vectors: Float[Tensor, "c
 
 
 def _from_clip(clip: Path, names: Sequence[str], text: Path) -> Float[Tensor, "classes embed"]:
-    """Make the vectors anew, with the templates that the text-vectors step was given."""
+    """Make the vectors anew, with the templates and synonyms that the text-vectors step was given."""
     tower, tokenizer = load_text_tower(clip)
-    return class_vectors(tower, tokenizer, names, read_step_manifest(text).parameters["templates"])
+    given = read_step_manifest(text).parameters
+    synonyms = given.get("synonyms", ())
+    return class_vectors(tower, tokenizer, names, given["templates"], synonyms=synonyms)
+
+
+def _background(text: Path, split: ClassSplit, clip: Path | None) -> Iterator[str]:
+    """Check the vectors of names for background: those the label file asks for, else those that are there."""
+    asked = split.own.background_setting.names if split.own else ()
+    names = asked or background_names(text)
+    if not names:
+        return
+    vectors = read_background_vectors(text, names)
+    check_shape(vectors, names, f"background vectors of {text}")
+    yield f"background vectors: {len(names)} different unit vectors, of {', '.join(names)}"
+    if clip is not None:
+        tower, tokenizer = load_text_tower(clip)
+        made = class_vectors(tower, tokenizer, names, read_step_manifest(text).parameters["templates"])
+        found = check_order(vectors, made, names, f"background vectors of {text}")
+        yield _order_told(found, f"the text tower of {clip}", len(names), what="background vectors")
 
 
 def _from_stored(
-    stored: Path, order: str, names: Sequence[str]
+    stored: Path, order: LabelSet, names: Sequence[str]
 ) -> tuple[list[int], Float[Tensor, "classes embed"]]:
     """Give the places of the names that the stored vectors have too, and their vectors."""
-    classes = label_set(order).classes
+    classes = order.classes
     reference = text_vectors.read_vectors(stored, classes)
     rows = [row for row, name in enumerate(names) if name in classes]
     if not rows:
         raise ValueError(
-            f"{stored} in the order of {order!r} has no class in common with the protocol's names"
+            f"{stored} in the order of {order.name!r} has no class in common with the protocol's names"
         )
     return rows, reference[[classes.index(names[row]) for row in rows]]
 
 
-def _order_told(order: Order, source: str, count: int) -> str:
+def _order_told(order: Order, source: str, count: int, *, what: str = "text vectors") -> str:
     return (
-        f"order of text vectors: each of {count} is nearest to its own name by {source} "
+        f"order of {what}: each of {count} is nearest to its own name by {source} "
         f"(cosine at least {order.least_cosine:.3f}, least lead {order.least_lead:.3f})"
     )
 
@@ -162,4 +188,8 @@ def _occurrence(prepared: Path, split: ClassSplit) -> Iterator[str]:
                 yield f"label maps: no pixel in split {name!r} of {len(absent)} {group} classes: {', '.join(absent)}"
     source = summary.get("source", {})
     if source.get("complete") is False:
-        yield f"data: a part of {source['data_set']} only, {source['pictures']} of {source['official_pictures']}"
+        counts = (
+            f"{found:,} of {source['official_pictures'][name]:,} {name}"
+            for name, found in source["pictures"].items()
+        )
+        yield f"data: a part of {source['data_set']} only, {', '.join(counts)}"

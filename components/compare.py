@@ -7,7 +7,7 @@ into sight. Scores of single pictures tell where to look, not which model is bet
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cascade_core.background import DROPPED, Background
+from cascade_core.background import Background
 from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.evaluate.background import scored_split
@@ -23,7 +23,7 @@ from cascade_core.evaluate.bounded import best_classes
 from cascade_core.evaluate.views import views
 from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.files import new_folder, write_json
-from cascade_core.labelsets import IGNORE
+from cascade_core.labelsets import IGNORE, ClassSplit
 from cascade_core.predict import device_named
 from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.visualise import LEGEND_SHARE, palette, tinted
@@ -43,7 +43,7 @@ MOST_PICTURES = 2000
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint to look at, ready to run as `evaluate` says, and what the page calls it."""
+    """A checkpoint to look at, ready to run, and what the page calls it."""
 
     title: str
     manifest: CheckpointManifest
@@ -74,17 +74,19 @@ def run(
     """Write `compare.html`, and its scores as `pictures.json`, from two checkpoints or more of one protocol.
 
     Predictions are those of evaluation. `limit` takes so many pictures, evenly spread over the split.
-    `background` goes before the checkpoints' own settings; unless all of them drop it, background is one more
-    class of the truth.
+    `background` says which pixels are background, in place of the checkpoints' own setting; unless it is
+    dropped, background is one more class.
 
     Raises:
-        ValueError: there are fewer than two checkpoints, they are of different protocols, there are more
-            than 2,000 pictures, or the background policy does not go with the label maps or the text vectors.
+        ValueError: there are fewer than two checkpoints, they are of different protocols or background
+            policies, the policy does not go with label maps or text vectors, or there are more than 2,000 pictures.
     """
     if len(checkpoints) < 2:
         raise ValueError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
-    folders = {"prepared": prepared, "splits": splits, "text": text}
-    models, inputs = _models(checkpoints, device, background, folders)
+    models, inputs, chosen = _models(
+        checkpoints, device, background, prepared=prepared, splits=splits, text=text
+    )
+    scored = scored_split(inputs.split, chosen)
     rows = rows_of(inputs, split)
     if limit is not None and limit < len(rows):
         rows = rows.iloc[np.linspace(0, len(rows) - 1, max(1, limit)).round().astype(int)]
@@ -95,26 +97,30 @@ def run(
     lines = []
     with progress("compare", len(rows)) as bar:
         for name, image, label in rows[["name", "image", "label"]].astype(str).to_numpy():
-            lines.append(_line(name, inputs.root / image, inputs.root / label, models, inputs))
+            lines.append(_line(name, inputs.root / image, inputs.root / label, models, scored))
             bar.advance(len(lines))
     with new_folder(out) as working:
-        (working / PAGE_FILE).write_text(_page(lines, models, inputs, split, data_hash(prepared)))
+        (working / PAGE_FILE).write_text(_page(lines, models, scored, chosen, split, data_hash(prepared)))
         titles = [model.title for model in models]
-        write_json(working / SCORES_FILE, {"models": titles, "pictures": [_told(line) for line in lines]})
+        under = {"protocol": scored.name, "split": split, "background": str(chosen)}
+        write_json(
+            working / SCORES_FILE, {**under, "models": titles, "pictures": [_told(line) for line in lines]}
+        )
         named = {f"checkpoint_{i}": folder for i, folder in enumerate(checkpoints)}
-        policies = [str(model.evaluate.background) for model in models]
-        parameters = {"split": split, "limit": limit, "background": policies}
-        write_manifest(working, step="compare", inputs=folders | named, parameters=parameters)
+        inputs_made_from = {"prepared": prepared, "splits": splits, "text": text, **named}
+        write_manifest(
+            working,
+            step="compare",
+            inputs=inputs_made_from,
+            parameters={"split": split, "limit": limit, "background": str(chosen)},
+        )
     return Compared(out / PAGE_FILE, len(lines))
 
 
 def _models(
-    checkpoints: Sequence[Path],
-    device: str | None,
-    background: Background | None,
-    folders: Mapping[str, Path],
-) -> tuple[list[Model], Inputs]:
-    """Load the models, and give them with inputs whose split is what the page shows: maybe with background."""
+    checkpoints: Sequence[Path], device: str | None, background: Background | None, **folders: Path
+) -> tuple[list[Model], Inputs, Background]:
+    """Load what is compared; give the background policy that all are compared under."""
     chosen = device_named(device)
     loaded = [load_segmentor(folder) for folder in checkpoints]
     manifests = [manifest for _, manifest in loaded]
@@ -123,25 +129,31 @@ def _models(
         raise ValueError(
             f"checkpoints are of protocols {', '.join(sorted(protocols))}; give some of the same one"
         )
+    policies = {manifest.config.evaluate.background for manifest in manifests}
+    if background is None and len(policies) > 1:
+        raise ValueError(
+            f"checkpoints are of background policies {'; '.join(sorted(map(str, policies)))}; "
+            "choose one for all: --background dropped"
+        )
+    policy = policies.pop() if background is None else background
     inputs = read_inputs(protocol_name=protocols.pop(), **folders)
+    vectors = inputs.class_vectors
+    if policy.names:
+        vectors = torch.cat([vectors, read_background_vectors(folders["text"], policy.names)])
     models = []
     for title, (segmentor, manifest) in zip(_titles(manifests), loaded, strict=True):
         config = manifest.config
-        evaluate = config.evaluate.model_copy(update={} if background is None else {"background": background})
-        vectors = inputs.class_vectors
-        if names := evaluate.background.names:
-            vectors = torch.cat([vectors, read_background_vectors(folders["text"], names)])
+        penalty = config.evaluate.seen_penalty if manifest.setting == "inductive" else 0.0
         vocabulary = Vocabulary(
             segmentor.to(chosen).eval(),
             vectors.to(chosen),
             config.loss.kind,
             seen=inputs.split.foreground().seen,
-            seen_penalty=evaluate.seen_penalty if manifest.setting == "inductive" else 0.0,
+            seen_penalty=penalty,
         )
-        models.append(Model(title, manifest, vocabulary, evaluate))
-    policies = [model.evaluate.background for model in models]
-    telling = next((policy for policy in policies if policy != DROPPED), DROPPED)
-    return models, replace(inputs, split=scored_split(inputs.split, telling))
+        inference = config.evaluate.model_copy(update={"background": policy})
+        models.append(Model(title, manifest, vocabulary, inference))
+    return models, inputs, policy
 
 
 def _titles(manifests: Sequence[CheckpointManifest]) -> list[str]:
@@ -152,14 +164,15 @@ def _titles(manifests: Sequence[CheckpointManifest]) -> list[str]:
     ]
 
 
-def _line(name: str, image: Path, label: Path, models: Sequence[Model], inputs: Inputs) -> dict[str, Any]:
+def _line(name: str, image: Path, label: Path, models: Sequence[Model], scored: ClassSplit) -> dict[str, Any]:
     """Give what the page shows of one picture."""
     picture = read_image(image)
-    truth = read_label_map(label, inputs.split.label_set)
+    truth = read_label_map(label, scored.label_set)
     predicted = [_predicted(model, picture) for model in models]
-    scores = [picture_scores(truth, labels, inputs.split.unseen) for labels in predicted]
-    classes, num_classes = _present(truth, predicted), inputs.split.num_classes
-    tiles = [picture, *(tinted(picture, labels, num_classes, 0.75) for labels in (truth, *predicted))]
+    scores = [picture_scores(truth, labels, scored.unseen) for labels in predicted]
+    classes, num_classes = _present(truth, predicted), scored.num_classes
+    chosen = scored.label_set.colours
+    tiles = [picture, *(tinted(picture, labels, num_classes, 0.75, chosen) for labels in (truth, *predicted))]
     return {
         "name": name,
         "width": picture.shape[1],
@@ -210,19 +223,24 @@ def _told(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _page(
-    lines: Sequence[Mapping[str, Any]], models: Sequence[Model], inputs: Inputs, split: str, data: str
+    lines: Sequence[Mapping[str, Any]],
+    models: Sequence[Model],
+    scored: ClassSplit,
+    background: Background,
+    split: str,
+    data: str,
 ) -> str:
-    colours = palette(inputs.split.num_classes)
-    unseen = set(inputs.split.unseen)
+    colours = palette(scored.num_classes, scored.label_set.colours)
+    unseen = set(scored.unseen)
     return filled(
         "compare.html",
         models=[model.title for model in models],
-        protocol=inputs.split.name,
+        protocol=scored.name,
+        background=str(background),
         split=split,
         data_hash=data,
         commit=git_commit(),
         seeds=sorted({model.manifest.config.seed for model in models}),
-        backgrounds=list(dict.fromkeys(str(model.evaluate.background) for model in models)),
         lines=lines,
         classes=[
             {
@@ -230,7 +248,7 @@ def _page(
                 "colour": "#{:02x}{:02x}{:02x}".format(*colours[i]),
                 "unseen": i in unseen,
             }
-            for i, name in enumerate(inputs.split.classes)
+            for i, name in enumerate(scored.classes)
         ],
         tiles={str(place): line["tiles"] for place, line in enumerate(lines)},
         difference=_difference,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from PIL import Image, ImageColor
+from PIL import Image
 
 from cascade_core.data.datasets import inside
 from cascade_core.data.examine import Problem
@@ -13,7 +13,7 @@ from cascade_core.data.own_layout import Candidate, assigned
 from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids, read_coco
 from cascade_core.files import new_file
 from cascade_core.label_file import LabelFile
-from cascade_core.visualise import palette
+from cascade_core.visualise import IGNORED_COLOUR, palette
 from components.progress import progress
 
 MAPS = "label_maps"
@@ -153,10 +153,10 @@ def _bare(image: CocoImage) -> str:
 
 def _save(drawn: Image.Image, target: Path, own: LabelFile) -> None:
     """Write a label map whose palette shows the label file's colours, and other ones where it names none."""
-    colours = palette(len(own.classes)).tolist()
-    table = [(128, 128, 128)] * 256
-    for i, (raw, owned) in enumerate(zip(own.ids, own.classes, strict=True)):
-        table[raw] = ImageColor.getrgb(owned.colour)[:3] if owned.colour else tuple(colours[i])
+    colours = palette(len(own.classes), [owned.colour for owned in own.classes])
+    table = [IGNORED_COLOUR] * 256
+    for raw, colour in zip(own.ids, colours.tolist(), strict=True):
+        table[raw] = tuple(colour)
     if own.background is not None:
         table[own.background.id] = (0, 0, 0)
     drawn.putpalette([level for colour in table for level in colour])

@@ -260,7 +260,8 @@ def _draw(
         picture = to_picture(batch.images[index].cpu(), mean=data.mean, std=data.std)
         if picture.shape[:2] != labels.shape:
             picture = np.asarray(Image.fromarray(picture).resize((labels.shape[1], labels.shape[0])))
-        drawn = panel(picture, {"truth": labels, "prediction": predicted[index].numpy()}, split.classes)
+        maps = {"truth": labels, "prediction": predicted[index].numpy()}
+        drawn = panel(picture, maps, split.classes, chosen=split.label_set.colours)
         drawn.save(folder / f"{batch.names[index]}.png")
     return count
 

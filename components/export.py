@@ -82,6 +82,7 @@ def _facts(segmenter: PlainSegmenter, labels: Sequence[str] | None) -> dict[str,
     facts: dict[str, Any] = {
         "method": manifest.config.method,
         "setting": manifest.setting,
+        "protocol": manifest.config.data.protocol,
         "inputs": {
             "images": "float32 [batch, 3, height, width], RGB levels 0..255",
             "class_vectors": f"float32 [classes, {manifest.config.model.clip.embed_dim}], unit length",

@@ -17,6 +17,7 @@ from PIL import Image
 from cascade_core.data.pictures import decode_image
 from cascade_core.evaluate.views import views
 from cascade_core.files import new_file, read_json, write_json
+from cascade_core.labelsets import BACKGROUND_COLOUR
 from cascade_core.predict import Segmentation, Segmenter, checked_labels
 from cascade_core.visualise import label_png, overlay
 from components.picture_files import PictureFile
@@ -97,20 +98,26 @@ def run(
         raise ValueError(f"batch of {batch} pictures; give 1 or more")
     names = checked_labels(labels)
     views(scales, flip=flip)
-    segmenter.vocabulary(
-        names
-    )  # an unknown word, of background's names too, is told before the first picture
+    # An unknown word, of background's names too, is told before the first picture.
+    segmenter.vocabulary(names)
     inference = segmenter.evaluate.model_dump(mode="json", exclude={"batch_size"})
     request = Request(names, segmenter.identity, inference, tuple(scales), flip)
+    colours = _colours(segmenter, names)
     result = Predicted()
     with progress("predict", len(pictures)) as bar:
         for together in _batches(pictures, batch, result):
             read = list(_read(together, request, out, result, resume, confidence_map))
             for one, segmentation in _segmented(segmenter, read, request, result):
-                result.written.append(_write(one, segmentation, request, out, confidence_map))
+                result.written.append(_write(one, segmentation, request, out, confidence_map, colours))
             done = len(result.written) + len(result.skipped) + len(result.failed)
             bar.advance(done, f"{len(result.failed)} failed" if result.failed else "")
     return result
+
+
+def _colours(segmenter: Segmenter, names: Sequence[str]) -> tuple[str, ...]:
+    """Give the colours of a label file that the model was trained with, and background's after them."""
+    own = segmenter.manifest.config.data.own
+    return (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
 
 
 def _batches(pictures: Sequence[PictureFile], batch: int, result: Predicted) -> Iterator[list[PictureFile]]:
@@ -187,14 +194,19 @@ def places(out: Path, name: str, confidence_map: bool = False) -> Written:
 
 
 def _write(
-    one: _Read, segmentation: Segmentation, request: Request, out: Path, confidence_map: bool
+    one: _Read,
+    segmentation: Segmentation,
+    request: Request,
+    out: Path,
+    confidence_map: bool,
+    colours: Sequence[str],
 ) -> Written:
     written, names = places(out, one.file.name, confidence_map), segmentation.labels
     written.classes.unlink(missing_ok=True)
     with new_file(written.overlay) as path:
-        overlay(one.picture, segmentation.label_map, names).save(path, format="PNG")
+        overlay(one.picture, segmentation.label_map, names, chosen=colours).save(path, format="PNG")
     with new_file(written.label_map) as path:
-        label_png(segmentation.label_map, len(names)).save(path, format="PNG")
+        label_png(segmentation.label_map, len(names), colours).save(path, format="PNG")
     if written.confidence is not None:
         with new_file(written.confidence) as path:
             Image.fromarray(segmentation.confidence_levels).save(path, format="PNG")

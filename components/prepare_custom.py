@@ -96,13 +96,18 @@ def run(*, labels: Path, source: Source, out: Path, leave_out: bool = False) -> 
     return CustomPrepared(out / INDEX_FILE, summary, tuple(problems))
 
 
-def told(images: Path, problems: Sequence[Problem]) -> str:
-    """Say how many problems of which kind there are, and the first of them."""
+def told(
+    images: Path,
+    problems: Sequence[Problem],
+    *,
+    then: str = "mend them, or leave those pictures out: --leave-out",
+) -> str:
+    """Say how many problems of which kind there are, what is to be done, and the first of them."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in problems).items())
     shown = "".join(f"\n  - {problem.text}" for problem in problems[:SHOWN_PROBLEMS])
     rest = len(problems) - SHOWN_PROBLEMS
     more = f"\n  and {rest} more" if rest > 0 else ""
-    return f"data set {images}: {kinds}; mend them, or leave those pictures out: --leave-out{shown}{more}"
+    return f"data set {images}: {kinds}; {then}{shown}{more}"
 
 
 def _placed(source: Source) -> Source:

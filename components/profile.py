@@ -40,7 +40,9 @@ def run(*, checkpoint: Path, text: Path, out: Path, batch_sizes: tuple[int, ...]
         cost = measure(
             segmentor, vectors, image_size=config.model.image_size, batch_sizes=batch_sizes, device=device
         )
-        write_json(folder / PROFILE_FILE, {"method": config.method, **asdict(cost)})
+        write_json(
+            folder / PROFILE_FILE, {"method": config.method, "protocol": config.data.protocol, **asdict(cost)}
+        )
         write_manifest(
             folder,
             step="profile",

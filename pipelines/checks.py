@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from cascade_core.background import parse_background
 from cascade_core.config import SelfTrainConfig
 from cascade_core.labelsets import is_label_file
 from cascade_core.labelsets import protocol as named_protocol
@@ -65,6 +66,22 @@ def check_protocol(name: str, protocol: str) -> None:
         check_place(name, protocol)
     else:
         named_protocol(protocol)
+
+
+def check_background(name: str, background: str, protocol: str) -> None:
+    """Hold a background policy against what there is, and against the label maps of a named protocol.
+
+    Raises:
+        ValueError: it is none, or those maps have no background, or count it as a class that "dropped" never predicts.
+    """
+    from cascade_core.evaluate.background import scored_split
+
+    try:
+        policy = parse_background(background)
+        if not is_label_file(protocol):
+            scored_split(named_protocol(protocol), policy)
+    except ValueError as error:
+        raise ValueError(f"parameter {name}: {error}") from error
 
 
 def check_image_sets(image_sets: str, split: str) -> None:

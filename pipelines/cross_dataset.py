@@ -7,7 +7,7 @@ from typing import Any
 from kfp import dsl
 
 from components import ops
-from pipelines.checks import check_image_sets, check_place, check_places, check_protocol
+from pipelines.checks import check_background, check_image_sets, check_place, check_places, check_protocol
 from pipelines.resources import Resources
 from pipelines.steps import Steps
 
@@ -16,20 +16,26 @@ EXPERIMENT = "cross-dataset"
 """The MLflow experiment of such a run, which has no protocol of its own."""
 FIELDS = ("raw", "protocol", "image_sets", "split")
 """What a target says, all of it text: its folder, label set, image sets (JSON), and the split that is scored."""
+OWN = ("background",)
+"""What it may say, in place of the parameter of that name."""
 
 
 def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
     """Give the pipeline, each step with its resources of `table`.
 
     `checkpoint` (such as .../train/zegclip/final) and `clip` are folders, as the steps see them; `targets` is a
-    list of mappings of `FIELDS`; a `limit` of 0 evaluates all pictures of each split.
+    list of mappings of `FIELDS`; a `limit` of 0 evaluates all pictures of each split. `background` says which
+    pixels are background (`dropped`, `threshold=0.3`, `prompts=sky, wall`), of every target that does not say so
+    itself: Context's 60 classes want a policy, ADE20K's maps have no background.
     """
     step = Steps(table)
 
     @dsl.pipeline(name=NAME, description="One checkpoint, many data sets.")
-    def cross_dataset(checkpoint: str, clip: str, targets: list, limit: int = 0) -> None:
+    def cross_dataset(
+        checkpoint: str, clip: str, targets: list, limit: int = 0, background: str = "dropped"
+    ) -> None:
         with step.tracked(NAME, EXPERIMENT) as mlflow_run:
-            told = step(ops.told, mlflow_run=mlflow_run, items=targets)
+            told = step(ops.told, mlflow_run=mlflow_run, items=targets, background=background)
             with dsl.ParallelFor(items=told.output, name="every-target") as target:
                 prepared = step(
                     ops.prepare_target,
@@ -39,6 +45,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     checkpoint=checkpoint,
                     protocol=target.protocol,
                     image_sets=target.image_sets,
+                    background=target.background,
                 )
                 evaluated = step(
                     ops.evaluate_target,
@@ -50,6 +57,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     protocol=target.protocol,
                     split=target.split,
                     limit=limit,
+                    background=target.background,
                 )
             step(ops.compare_targets, evaluations=dsl.Collected(evaluated.outputs["evaluation"]))
 
@@ -60,23 +68,26 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check what a cluster would find out only as it runs.
 
     Raises:
-        ValueError: there is no target, or one lacks a field, or names an unknown protocol or split.
+        ValueError: there is no target, or one lacks a field, or names an unknown protocol or split, or one with which
+            the background policy does not go.
     """
     check_places(values, "checkpoint", "clip")
     targets = values.get("targets", [])
     if not targets:
         raise ValueError(f"parameter targets is empty; give at least one mapping of {', '.join(FIELDS)}")
     for position, target in enumerate(targets):
-        _check_target(f"targets[{position}]", target)
+        _check_target(f"targets[{position}]", target, values.get("background", "dropped"))
 
 
-def _check_target(where: str, target: Any) -> None:
-    if not isinstance(target, dict) or sorted(target) != sorted(FIELDS):
+def _check_target(where: str, target: Any, background: str) -> None:
+    if not isinstance(target, dict) or set(target) - set(OWN) != set(FIELDS):
         raise ValueError(
-            f"parameter {where} is {json.dumps(target)}; expected a mapping of {', '.join(FIELDS)}"
+            f"parameter {where} is {json.dumps(target)}; expected a mapping of {', '.join(FIELDS)}, "
+            f"and {', '.join(OWN)} if it differs"
         )
     if stray := [name for name, value in target.items() if not isinstance(value, str)]:
         raise ValueError(f"parameter {where}: {', '.join(stray)} must be text (image_sets as JSON in quotes)")
     check_place(f"{where}.raw", target["raw"])
     check_protocol(f"{where}.protocol", target["protocol"])
     check_image_sets(target["image_sets"], target["split"])
+    check_background(f"{where}.background", target.get("background", background), target["protocol"])

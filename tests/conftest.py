@@ -16,6 +16,7 @@ CHECKED = (
     "data.index",
     "data.pictures",
     "data.polygons",
+    "data.run_lengths",
     "data.sampling",
     "data.sources",
     "data.transforms",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int64
 
-from cascade_core.data.index import Progress
+from cascade_core.data.index import Progress, size_remedy
 from cascade_core.data.own_layout import Candidate
 from cascade_core.data.pictures import decode_image, decode_label_ids
 from cascade_core.labelsets import IGNORE, INVALID, LabelSet
@@ -65,7 +65,7 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
     if raw_ids.shape != (height, width):
         text = (
             f"{candidate.label}: size {raw_ids.shape[1]}x{raw_ids.shape[0]} differs from {width}x{height} of "
-            f"{candidate.image} (upright); a label map has the size of its picture"
+            f"{candidate.image} (upright); {size_remedy(raw_ids.shape, (height, width))}"
         )
         return Problem(candidate.name, candidate.split, "size", text)
     pixels = np.bincount(raw_ids.ravel(), minlength=256).astype(np.int64)

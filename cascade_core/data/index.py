@@ -246,7 +246,7 @@ def _row(root: Path, pair: Pair, label_set: LabelSet) -> dict[str, object] | str
     if train_ids.shape != (height, width):
         return (
             f"{pair.label}: size {train_ids.shape[1]}x{train_ids.shape[0]} differs from {width}x{height} of "
-            f"{pair.image} (upright); {_remedy(train_ids.shape, (height, width))}"
+            f"{pair.image} (upright); {size_remedy(train_ids.shape, (height, width))}"
         )
     present, pixels = np.unique(train_ids, return_counts=True)
     return {
@@ -260,7 +260,8 @@ def _row(root: Path, pair: Pair, label_set: LabelSet) -> dict[str, object] | str
     }
 
 
-def _remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str:
+def size_remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str:
+    """Say what to do about a label map of another size than its upright picture, both as height and width."""
     if label_size == image_size[::-1]:
         return "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
     return "a label map has the size of its picture"

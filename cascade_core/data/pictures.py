@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cascade_core.labelsets import INVALID, LabelSet
 
 MOST_PIXELS = 178_956_970
 """More are refused, as Pillow does: such a file is a mistake or made to fill the memory."""
 
+_FOREIGN = "it is of no known format"
+"""In place of Pillow's words for that, which tell an address in memory."""
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for truncated, foreign or hostile files."""
 
@@ -104,6 +106,8 @@ def _opened(content: bytes, where: str) -> Image.Image:
     """Open a picture, not yet decoded, whose size is one that can be worked with."""
     try:
         return Image.open(BytesIO(content))
+    except UnidentifiedImageError as error:
+        raise UnidentifiedImageError(_FOREIGN if content else "it is empty") from error
     except Image.DecompressionBombError as error:
         raise ValueError(
             f"{where}: has more than {MOST_PIXELS:,} pixels ({error}); cut or scale it down, with its label map"

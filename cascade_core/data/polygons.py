@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from pycocotools import mask as masks
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cascade_core.data.run_lengths import decode_mask
 
 SHOWN_ERRORS = 10
 
@@ -122,58 +125,25 @@ def draw(
 
 def _mask(image: CocoImage, annotation: CocoAnnotation) -> Bool[np.ndarray, "height width"]:
     outline, where = annotation.segmentation, f"{image.file_name}: annotation {annotation.id}"
-    if isinstance(outline, CocoRle):
-        return _decoded(outline, image, where)
+    shape = (image.height, image.width)
+    try:
+        if isinstance(outline, CocoRle):
+            return decode_mask(outline.model_dump(), shape)
+        return decode_mask(_packed(outline, image), shape)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _packed(outline: list[list[float]], image: CocoImage) -> dict[str, Any]:
+    """Draw polygons with COCO's own tools, into run lengths."""
     if not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
-        raise ValueError(f"{where} has no polygon of at least three points (x, y); draw it anew, or remove it")
+        raise ValueError("it has no polygon of at least three points (x, y); draw it anew, or remove it")
     corners = np.concatenate(outline)
     # Memory for an outline grows with its length: one of another scale is told before it is drawn.
     if not (np.isfinite(corners) & (np.abs(corners) <= 2 * max(image.width, image.height))).all():
         raise ValueError(
-            f"{where} has corners far outside the picture of {image.width}x{image.height}; polygons are in its pixels"
+            f"it has corners far outside the picture of {image.width}x{image.height}; polygons are in its pixels"
         )
     parts = masks.frPyObjects(outline, image.height, image.width)
-    return _filled(run_lengths(masks.merge(parts)["counts"].decode()), image, where)
-
-
-def _decoded(rle: CocoRle, image: CocoImage, where: str) -> Bool[np.ndarray, "height width"]:
-    if rle.size != (image.height, image.width):
-        raise ValueError(
-            f"{where} has a mask of {rle.size[1]}x{rle.size[0]}, the picture is {image.width}x{image.height}; "
-            "export it anew"
-        )
-    return _filled(run_lengths(rle.counts) if isinstance(rle.counts, str) else rle.counts, image, where)
-
-
-def _filled(lengths: list[int], image: CocoImage, where: str) -> Bool[np.ndarray, "height width"]:
-    """Turn run lengths into a mask; not by pycocotools' decoder, which leaves what too few runs do not reach to chance."""
-    runs = np.array(lengths, dtype=np.int64)
-    if (runs < 0).any() or runs.sum() != image.height * image.width:
-        raise ValueError(
-            f"{where} has runs over {runs.sum()} pixels, the picture has {image.height * image.width}; export it anew"
-        )
-    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return inside.reshape(image.width, image.height).T
-
-
-def run_lengths(text: str) -> list[int]:
-    """Read COCO's text of run lengths: five bits a character, low ones first, each run less the one two before.
-
-    Raises:
-        ValueError: it has other characters, or ends within a number.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"run lengths {text[:40]!r} hold {character!r}, which COCO's format does not")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            negative = -1 << shift if bits & 16 else 0
-            runs.append((value | negative) + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError(f"run lengths {text[:40]!r} end within a number; export the mask anew")
-    return runs
+    merged = masks.merge(parts)
+    return {"size": merged["size"], "counts": merged["counts"].decode()}

@@ -58,17 +58,19 @@ def prepare_target(
     checkpoint: str,
     protocol: str,
     image_sets: str,
+    background: str,
     prepared: Output[Dataset],
     splits: Output[Dataset],
     text: Output[Dataset],
 ) -> None:
     """Prepare another data set for a checkpoint: its vectors come from the prompt templates that it was trained with.
 
-    Names for background, where the checkpoint's policy has some, get theirs too.
+    Names that stand for `background` get vectors too.
     """
     import json
     from pathlib import Path
 
+    from cascade_core.background import parse_background
     from cascade_core.train.checkpoint import load_manifest
     from components import before_training, pipeline_run, places
 
@@ -80,9 +82,9 @@ def prepare_target(
         protocol=places.protocol(protocol),
         image_sets=json.loads(image_sets),
         templates=config.data.templates,
-        background=config.evaluate.background.names,
         prepared=Path(prepared.path),
         split=Path(splits.path),
         text=Path(text.path),
+        background=parse_background(background).names,
     )
     prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)

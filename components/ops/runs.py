@@ -24,9 +24,12 @@ def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) 
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def told(mlflow_run: str, items: list) -> list:
-    """Tell every item of a loop the pipeline's run: `kfp.local` 2.17 loops over a step's list only, and lets nothing else in."""
-    return [{**item, "mlflow_run": mlflow_run} for item in items]
+def told(mlflow_run: str, items: list, background: str) -> list:
+    """Tell every item of a loop the pipeline's run, and how background is told where it does not say itself.
+
+    A step does, because `kfp.local` 2.17 loops over a step's list only, and lets nothing else in.
+    """
+    return [{"background": background, **item, "mlflow_run": mlflow_run} for item in items]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -50,6 +50,7 @@ def evaluate_target(
     protocol: str,
     split: str,
     limit: int,
+    background: str,
     evaluation: Output[Artifact],
     scores: Output[Metrics],
     confusion: Output[ClassificationMetrics],
@@ -57,6 +58,7 @@ def evaluate_target(
     """Score a checkpoint on another data set, all of whose classes count as seen; a limit of 0 takes all pictures."""
     from pathlib import Path
 
+    from cascade_core.background import parse_background
     from components import confusion_table, evaluate, pipeline_run, places
 
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
@@ -69,6 +71,7 @@ def evaluate_target(
         split=split,
         limit=limit or None,
         target=places.protocol(protocol),
+        background=parse_background(background),
         out=Path(evaluation.path),
     )
     confusion_table.show(result, Path(evaluation.path), scores=scores, confusion=confusion)

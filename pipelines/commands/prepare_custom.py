@@ -70,7 +70,7 @@ def custom(
     for line in remarks(done.summary):
         print(line)
     if done.left_out:
-        print(prepare_custom.told(images, done.left_out))
+        print(prepare_custom.told(images, done.left_out, then="these pictures were left out"))
 
 
 def summary_table(summary: Mapping[str, Any]) -> "Table":

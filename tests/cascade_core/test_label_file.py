@@ -111,6 +111,8 @@ def test_other_unseen_classes_leave_the_label_maps_as_they_are(tmp_path: Path) -
         ({"classes": ["Puppy", *PETS["classes"]]}, "puppy stands for two things"),
         ({"classes": ["dog", "background"]}, "no class can be named 'background'"),
         ({"classes": ["dog", " "]}, r"classes\.1\.name: a name is empty"),
+        ({"classes": [{"name": "dog", "synonyms": [False]}]}, r"classes\.0\.synonyms\.0: a name is text.*given False"),
+        ({"classes": ["cat", 1]}, r"classes\.1\.name: a name is text; put quotes around it.*given 1"),
         ({"classes": [], "unseen": []}, "classes has 0 entries; 8-bit label maps have room for 1 to 253"),
         ({"classes": None}, "classes: is missing; expected such as"),
         ({"unseen": ["cow"]}, "unseen names cow, which no class is; there are cat, dog, gold fish"),
@@ -170,3 +172,16 @@ def test_a_protocol_that_is_not_the_files_is_refused() -> None:
         ValueError, match=r"protocol='mini-18-6' is not that of the label set beside it, 'pets-"
     ):
         with_overrides(recipe("mini_zegclip"), {"data.own": own})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("classes: [cat]\nname: a\nclasses: [dog]\n", "pets.yaml is not YAML: key 'classes' stands twice"),
+        ("name: a\nclasses: [{name: cat, name: dog}]\n", "key 'name' stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "pets.yaml").write_text(text)
+    with pytest.raises(ValueError, match=told):
+        read_label_file(tmp_path / "pets.yaml")

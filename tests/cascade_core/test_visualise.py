@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from cascade_core.data.transforms import normalise
+from cascade_core.labelsets import protocol
 from cascade_core.visualise import (
     FONT_SIZE,
     IGNORED_COLOUR,
@@ -49,6 +50,30 @@ def test_colours_of_many_classes_are_distinct_and_not_grey() -> None:
 def test_a_class_keeps_its_colour_whatever_their_number() -> None:
     assert np.array_equal(palette(24), palette(171)[:24])
     assert palette(0).shape == (0, 3)
+
+
+def test_chosen_colours_go_before_and_no_other_class_has_one_that_is_close() -> None:
+    usual = palette(6)
+    chosen = ["", "#{:02x}{:02x}{:02x}".format(*usual[0]), "", "gold", "", ""]
+    colours = palette(6, chosen)
+    assert colours[1].tolist() == usual[0].tolist() and colours[3].tolist() == [255, 215, 0]
+    assert np.array_equal(colours[[2, 4]], usual[[2, 4]])
+    assert len(np.unique(colours, axis=0)) == 6
+    shades = np.abs(colours[:, None].astype(int) - colours[[1, 3]]).sum(axis=-1)
+    assert (shades[[0, 2, 4, 5]] > 70).all()
+    assert np.array_equal(palette(2, ("", "", "red")), palette(2))
+
+
+def test_background_is_black_beside_classes_in_their_usual_colours() -> None:
+    chosen = protocol("context60").label_set.colours
+    assert palette(60, chosen)[59].tolist() == [0, 0, 0]
+    assert np.array_equal(palette(60, chosen)[:6], palette(59)[:6])
+
+
+def test_chosen_colours_stand_in_the_legend() -> None:
+    shown = overlay(*scene(), NAMES, chosen=("#123456", "", ""))
+    cat, _, cow = (tuple(map(int, colour)) for colour in palette(3))
+    assert {(0x12, 0x34, 0x56), cow} <= colours_of(shown) and cat not in colours_of(shown)
 
 
 def test_ignored_pixels_are_grey_and_classes_have_their_colour() -> None:

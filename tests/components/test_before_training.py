@@ -13,7 +13,7 @@ from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import read_json, write_json
-from components import before_training, prepare, prepare_dataset, splits, text_vectors, train
+from components import before_training, prepare, prepare_custom, prepare_dataset, splits, text_vectors, train
 from components.before_training import preflight
 from tests import official_files as files
 from tests.tiny import TINY_CLIP
@@ -157,7 +157,7 @@ def test_absent_classes_and_a_partial_data_set_are_noted(
     notes = preflight(**steps(data, "released", tmp_path / "text")).notes
     assert notes[0].startswith("order of text vectors: not compared")
     assert any("no pixel in split 'val' of 9 unseen classes: bed, bedclothes" in note for note in notes)
-    assert notes[-1].startswith("data: a part of context only, {'train': 1, 'val': 1}")
+    assert notes[-1].startswith("data: a part of context only, 1 of 4,996 train, 1 of 5,104 val")
 
 
 def test_data_prepared_by_an_earlier_version_pass_with_a_note(
@@ -205,3 +205,81 @@ def test_the_steps_before_training_are_checked_together(
         text=tmp_path / "text",
     )
     assert "preflight: text vectors: 59 different unit vectors, 16 wide" in caplog.messages
+
+
+@pytest.fixture
+def own(tmp_path: Path, clip: Path) -> dict[str, Path]:
+    """The steps of a label file with a synonym and names for background, on one picture."""
+    for name, content in (
+        ("images/a.jpg", files.photograph()),
+        ("maps/a.png", files.label_map(files.halves(1, 0))),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    labels = tmp_path / "pets.yaml"
+    labels.write_text(
+        "name: pets\nclasses: [{name: cat, synonyms: [sheep]}, dog]\n"
+        "background: {id: 0, policy: prompts, names: [sky, wall]}\n"
+    )
+    source = prepare_custom.Source(
+        tmp_path / "images", tmp_path / "maps", splits={"train": _listed(tmp_path, "a")}
+    )
+    prepare_custom.run(labels=labels, source=source, out=tmp_path / "prepared")
+    splits.run(prepared=tmp_path / "prepared", protocol=str(labels), out=tmp_path / "splits")
+    text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    return {name: tmp_path / name for name in ("prepared", "splits", "text")}
+
+
+def _listed(folder: Path, *names: str) -> str:
+    (folder / "list.txt").write_bytes(files.lines(names))
+    return str(folder / "list.txt")
+
+
+def test_a_label_files_vectors_are_compared_with_its_synonyms_and_names_for_background(
+    own: dict[str, Path], clip: Path
+) -> None:
+    passed = preflight(**own, clip=clip).passed
+    assert (
+        f"order of text vectors: each of 2 is nearest to its own name by the text tower of {clip} (cosine at least 1.000"
+        in "".join(passed)
+    )
+    assert "background vectors: 2 different unit vectors, of sky, wall" in passed
+    assert passed[-1].startswith("order of background vectors: each of 2")
+
+
+def test_stored_vectors_of_a_label_file_are_in_its_own_order(own: dict[str, Path], tmp_path: Path) -> None:
+    vectors = text_vectors.load_file(own["text"] / "class_vectors.safetensors")["class_vectors"]
+    np.save(tmp_path / "stored.npy", vectors.numpy())
+    assert "each of 2 is nearest to its own name" in "".join(
+        preflight(**own, stored=tmp_path / "stored.npy").passed
+    )
+    np.save(tmp_path / "stored.npy", vectors.numpy()[::-1])
+    with pytest.raises(ValueError, match="2 of 2 vectors belong to other names"):
+        preflight(**own, stored=tmp_path / "stored.npy")
+
+
+def test_vectors_for_background_that_a_label_file_asks_for_are_missed(own: dict[str, Path]) -> None:
+    (own["text"] / "background_names.json").unlink()
+    with pytest.raises(ValueError, match="holds no text vectors for background"):
+        preflight(**own)
+
+
+def test_context_with_background_passes_by_the_vectors_of_its_59_names(
+    data: dict[str, Path], released_vectors: Path, tmp_path: Path
+) -> None:
+    given = {name: tmp_path / name for name in ("prepared", "splits", "text")}
+    prepare_dataset.run(
+        name="context",
+        sources=[],
+        raw=data["raw"],
+        protocol="context60",
+        allow_subset=True,
+        out=given["prepared"],
+    )
+    splits.run(prepared=given["prepared"], protocol="context60", out=given["splits"])
+    text_vectors.run(protocol="context60", templates=TEMPLATES, vectors=released_vectors, out=given["text"])
+    found = preflight(**given, stored=released_vectors)
+    assert "each of 59 is nearest to its own name" in "".join(found.passed)
+    assert found.notes[-1].startswith(
+        "background: a class of protocol 'context60'; evaluate it with --background"
+    )

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cascade_core.background import parse_background
 from cascade_core.class_lists import CONTEXT_59
 from cascade_core.config import RunConfig
 from cascade_core.data.datasets import eval_dataset
@@ -158,6 +159,7 @@ def context_data(folder: Path) -> None:
         "train": {"2008_000002": official_files.halves(1, 2)},
         "val": {"2008_000009": official_files.halves(cat, wood)},
     }
+    maps["val"]["2008_000009"][0, -4:] = 0
     official_files.context(folder, maps, {})
 
 
@@ -173,8 +175,8 @@ def ade_data(folder: Path) -> None:
     ("data_set", "target", "write", "truth"),
     [
         ("voc12", "voc12-20", voc_data, {"aeroplane": 48, "tvmonitor": 40}),
-        ("context", "context59", context_data, {"cat": 48, "wood": 48}),
-        ("context", "context59-literature", context_data, {"cat": 48, "wood": 48}),
+        ("context", "context59", context_data, {"cat": 48, "wood": 44}),
+        ("context", "context59-literature", context_data, {"cat": 48, "wood": 44}),
         ("ade20k", "ade20k-150", ade_data, {"flag": 48}),
     ],
 )
@@ -195,11 +197,17 @@ def test_a_targets_label_maps_are_read_by_its_own_ids(
     assert {name: count for name, count in named if count} == truth
 
 
-def test_a_checkpoint_of_coco_stuff_is_scored_on_context_in_the_literatures_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("target", "background", "truth"),
+    [
+        ("context59-literature", "dropped", {"cat": 48, "wood": 44}),
+        ("context60", "threshold=0.3", {"cat": 48, "wood": 44, "background": 4}),
+    ],
+)
+def test_a_checkpoint_of_coco_stuff_is_scored_on_context_in_the_literatures_order_and_with_background(
+    target: str, background: str, truth: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CASCADE_TRACKING", "off")
-    target = "context59-literature"
     prepared = prepared_target("context", target, context_data, tmp_path)
     splits.run(prepared=prepared, protocol=target, out=tmp_path / "splits")
     vectors = np.random.default_rng(0).normal(size=(59, 16)).astype(np.float32)
@@ -216,13 +224,17 @@ def test_a_checkpoint_of_coco_stuff_is_scored_on_context_in_the_literatures_orde
         checkpoint=tmp_path / "checkpoint",
         split="val",
         target=target,
+        background=parse_background(background),
         out=tmp_path / "evaluated",
     )
 
-    assert row.protocol == "context59-literature from cocostuff-156-15"
+    assert (row.protocol, row.background) == (
+        f"{target} from cocostuff-156-15",
+        str(parse_background(background)),
+    )
     assert (row.miou_unseen, row.hiou) == (None, None) and row.miou_seen is not None
     confusion = pd.read_csv(tmp_path / "evaluated" / "confusion.csv", index_col="truth")
-    assert confusion.sum(axis=1)[lambda pixels: pixels > 0].to_dict() == {"cat": 48, "wood": 48}
+    assert confusion.sum(axis=1)[lambda pixels: pixels > 0].to_dict() == truth
     (line,) = cross_dataset.run(evaluations=[tmp_path / "evaluated"], out=tmp_path / "out").rows
-    assert (line["num_classes"], line["num_seen"]) == (59, 59)
+    assert line["num_classes"] == line["num_seen"] == (60 if "background" in truth else 59)
     assert line["miou"] == pytest.approx(row.miou_seen)

@@ -1,19 +1,35 @@
 """From a folder of pictures and label maps of one's own to a trained and scored model, step by step."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image, ImageColor
 
 from cascade_core.background import Background
 from cascade_core.files import read_json, write_json
 from cascade_core.labelsets import protocol
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES
-from cascade_core.train.checkpoint import load_manifest
-from components import compare, evaluate, prepare_custom, profile, self_train, splits, text_vectors, train
+from cascade_core.predict import inference
+from cascade_core.train.checkpoint import MANIFEST_FILE, load_manifest
+from cascade_core.visualise import palette
+from components import (
+    compare,
+    evaluate,
+    predict,
+    prepare_custom,
+    profile,
+    self_train,
+    splits,
+    text_vectors,
+    train,
+)
+from components.picture_files import PictureFile
+from components.segmenter import Segmenter
 from tests.components.conftest import SHORT
 from tests.tiny import write_tiny_clip
 
@@ -29,6 +45,10 @@ TINY = SHORT | {
     "train.checkpoint_every": 1,
     "data.crop_size": 32,
 }
+
+
+COLOURS = {name: f"#00{10 * i:02x}05" for i, name in enumerate(CLASSES)}
+"""The label file's, none of which is anyone's choice."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,8 @@ def own(tmp_path_factory: pytest.TempPathFactory, untracked: None) -> Own:
     root = tmp_path_factory.mktemp("own")
     world = write_benchmark(root / "raw", sizes={"train": 6, "val": 1, "test": 1})
     labels = root / "labels.yaml"
-    content = {"name": "own", "classes": list(CLASSES), "unseen": ["taxi", "lava"], "background": {"id": 0}}
+    classes = [{"name": name, "colour": colour} for name, colour in COLOURS.items()]
+    content = {"name": "own", "classes": classes, "unseen": ["taxi", "lava"], "background": {"id": 0}}
     labels.write_text(yaml.safe_dump(content))
     clip = write_tiny_clip(root / "clip")
     source = prepare_custom.Source(
@@ -89,6 +110,69 @@ def scored(own: Own) -> Path:
 def test_a_trained_model_is_scored_under_its_own_protocol(own: Own, scored: Path) -> None:
     found = read_json(scored / "scores.json")
     assert (found["protocol"], found["num_pictures"], found["background"]) == (own.protocol, 2, "dropped")
+
+
+def test_panels_show_classes_in_the_label_files_colours(scored: Path) -> None:
+    shown: set[tuple[int, ...]] = set()
+    for path in (scored / "pictures").iterdir():
+        with Image.open(path) as panel:
+            shown |= {colour for _, colour in panel.getcolors(panel.width * panel.height)}
+    own_colours = {ImageColor.getrgb(colour) for colour in COLOURS.values()}
+    assert len(own_colours & shown) >= 3
+    assert not shown & {tuple(colour) for colour in palette(len(CLASSES)).tolist()}
+
+
+def test_predictions_show_classes_in_the_label_files_colours(own: Own, tmp_path: Path) -> None:
+    picture = next(own.source.images.iterdir())
+    predict.run(
+        segmenter=Segmenter.load(own.trained / "final", own.clip),
+        pictures=[PictureFile(picture, "a")],
+        labels=["grass", "scene", "Zebra"],
+        out=tmp_path,
+    )
+    with Image.open(tmp_path / "a_labels.png") as label_map:
+        levels = label_map.getpalette()
+    assert levels is not None
+    grass, scene, zebra = (tuple(levels[first : first + 3]) for first in (0, 3, 6))
+    assert (grass, zebra) == (ImageColor.getrgb(COLOURS["grass"]), ImageColor.getrgb(COLOURS["zebra"]))
+    assert scene == tuple(palette(3)[1])
+
+
+def test_background_is_black_in_predictions(own: Own, tmp_path: Path) -> None:
+    segmenter = Segmenter.load(own.trained / "final", own.clip)
+    segmenter.evaluate = inference(segmenter.evaluate, background=Background(policy="threshold", threshold=1))
+    picture = next(own.source.images.iterdir())
+    predict.run(segmenter=segmenter, pictures=[PictureFile(picture, "a")], labels=["grass"], out=tmp_path)
+    with Image.open(tmp_path / "a_labels.png") as label_map:
+        assert label_map.convert("RGB").getcolors() == [(64 * 64, (0, 0, 0))]
+
+
+def test_models_are_compared_with_background_as_a_class(own: Own, tmp_path: Path) -> None:
+    final = own.trained / "final"
+    done = compare.run(
+        checkpoints=[final, final],
+        **own.folders,
+        split="val",
+        background=Background(policy="threshold", threshold=1),
+        out=tmp_path / "compared",
+    )
+    assert "background <b>threshold 1</b>" in done.page.read_text()
+    told = read_json(tmp_path / "compared" / "pictures.json")
+    assert (told["protocol"], told["background"]) == (own.protocol, "threshold 1")
+    found = told["pictures"]
+    assert [scores["pixels"] for one in found for scores in one["scores"]] == [0, 0] * len(found)
+
+
+def test_models_of_different_background_policies_are_not_compared(own: Own, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(own.trained / "final", other)
+    manifest = read_json(other / MANIFEST_FILE)
+    manifest["config"]["evaluate"]["background"] = {"policy": "threshold", "threshold": 0.3}
+    write_json(other / MANIFEST_FILE, manifest)
+    with pytest.raises(ValueError, match="background policies dropped; threshold 0.3; choose one for all"):
+        compare.run(
+            checkpoints=[own.trained / "final", other], **own.folders, split="val", out=tmp_path / "compared"
+        )
 
 
 def test_background_by_threshold_is_scored_and_shown(own: Own, tmp_path: Path) -> None:

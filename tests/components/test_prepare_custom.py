@@ -224,7 +224,7 @@ def test_a_coco_file_may_be_of_one_split(pets: Path) -> None:
         ({"images": [{"id": i, "file_name": "a.png", "width": 3, "height": 2} for i in range(4)]}, "picture a twice"),
         (
             {"annotations": [{"id": 4, "image_id": 1, "category_id": 5, "segmentation": []}]},
-            r"1 polygons.*\n.*train/b\.png: annotation 4 has no polygon",
+            r"1 polygons.*\n.*train/b\.png: annotation 4: it has no polygon",
         ),
     ],
 )  # fmt: skip

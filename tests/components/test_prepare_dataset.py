@@ -298,6 +298,18 @@ def unknown_category(content: dict[str, Any]) -> None:
     content["annos_segmentation"][0]["category_id"] = 7
 
 
+def height_of_none(content: dict[str, Any]) -> None:
+    content["images"][0]["height"] = None
+
+
+def list_for_category(content: dict[str, Any]) -> None:
+    content["annos_segmentation"][0]["category_id"] = [1]
+
+
+def numbers_for_categories(content: dict[str, Any]) -> None:
+    content["categories"] = [1]
+
+
 def other_categories(content: dict[str, Any]) -> None:
     content["categories"] = [{"category_id": 3, "name": "aeroplane"}]
 
@@ -308,8 +320,11 @@ def other_categories(content: dict[str, Any]) -> None:
         (without_images, r"trainval_merged\.json has no list of mappings 'images'"),
         (numbers_for_images, r"has no list of mappings 'images'"),
         (without_phase, r"images\[1\] lacks phase"),
-        (damaged_mask, r"annotation 0 of 2008_000002\.jpg: runs of a mask add up to"),
+        (damaged_mask, r"annotation 0 of 2008_000002\.jpg: runs of its mask add up to"),
         (unknown_category, r"annotation 0 of 2008_000002\.jpg: category 7 is none of the 59"),
+        (height_of_none, r"images\[0\]\.height is None, no int; expected the annotations of the Detail API"),
+        (list_for_category, r"annos_segmentation\[0\]\.category_id is \[1\], no int"),
+        (numbers_for_categories, "has no list of mappings 'categories'"),
         (other_categories, r"categories give \{'aeroplane': 3\}, expected \{'aeroplane': 2\}"),
     ],
 )

@@ -28,12 +28,36 @@ def test_what_fits_is_let_through() -> None:
         ({"image_sets": "val"}, "image_sets is not JSON"),
         ({"image_sets": "[1]"}, "expected a JSON object"),
         ({"image_sets": {"val": "val"}}, "image_sets must be text"),
-        ({"limit": "3"}, "expected a mapping of raw, protocol, image_sets, split"),
+        (
+            {"limit": "3"},
+            "expected a mapping of raw, protocol, image_sets, split, and background if it differs",
+        ),
+        (
+            {"background": "sky"},
+            r"targets\[0\].background: background 'sky': .* allowed are dropped, threshold=0.3",
+        ),
+        ({"background": 0.3}, "background must be text"),
+        (
+            {"protocol": "context60"},
+            r"targets\[0\].background: protocol 'context60' counts background as a class",
+        ),
+        (
+            {"protocol": "ade20k-150", "background": "threshold=0.3"},
+            r"targets\[0\].background: label set 'ade20k150' has no raw id for background; use .* 'dropped'",
+        ),
     ],
 )
 def test_a_wrong_target_is_told_with_its_place(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cross_dataset.check_parameters({"targets": [{**TARGET, **change}]})
+
+
+def test_a_targets_own_background_goes_before_that_of_all() -> None:
+    context, ade = {**TARGET, "protocol": "context60"}, {**TARGET, "protocol": "ade20k-150"}
+    everyone = {"targets": [context, {**ade, "background": "dropped"}], "background": "prompts=sky, wall"}
+    cross_dataset.check_parameters(everyone)
+    with pytest.raises(ValueError, match=r"targets\[1\].background: label set 'ade20k150'"):
+        cross_dataset.check_parameters({**everyone, "targets": [context, ade]})
 
 
 def test_no_target_is_refused() -> None:

@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from cascade_core.files import read_json
+from cascade_core.label_file import read_label_file
+from cascade_core.mini.vocabulary import CLASSES
 from components.tracking import flattened
 from tests.workflow.conftest import FEW_ITERATIONS, Workflow
 
@@ -136,20 +138,28 @@ def _pipeline_run(store: Path) -> tuple[Run, list[Run]]:
 
 @pytest.mark.slow
 def test_one_checkpoint_is_compared_on_many_targets(workflow: Workflow, tmp_path: Path) -> None:
-    shared = {"raw": "data/mini/VOCdevkit/VOC2012", "protocol": "mini-18-6"}
-    targets = [{**shared, "split": name, "image_sets": json.dumps({name: name})} for name in ("test", "val")]
+    labels = tmp_path / "own.yaml"
+    labels.write_text(f"name: own\nclasses: {json.dumps(list(CLASSES))}\nbackground: {{id: 0}}\n")
+    shared = {"raw": "data/mini/VOCdevkit/VOC2012", "image_sets": '{"test": "test"}', "split": "test"}
+    # The second is told by the parameter which pixels are background, and needs vectors for that.
+    targets = [
+        {**shared, "protocol": "mini-18-6", "background": "dropped"},
+        {**shared, "protocol": str(labels)},
+    ]
     run_local(
         workflow,
         *("--pipeline", "cross_dataset", "--out", tmp_path),
+        *("-p", "background=prompts=picture, scene", "-p", "limit=4"),
         *("-p", f"checkpoint=outputs/train/{METHOD}/final", "-p", f"targets={json.dumps(targets)}"),
     )
     (path,) = tmp_path.rglob("cross_dataset.json")
     found = read_json(path)
-    assert [(row["protocol"], row["split"]) for row in found] == [
-        ("mini-18-6 from mini-18-6", "test"),
-        ("mini-18-6 from mini-18-6", "val"),
+    own = read_label_file(labels).protocol
+    assert [(row["protocol"], row["background"]) for row in found] == [
+        ("mini-18-6 from mini-18-6", "dropped"),
+        (f"{own} from mini-18-6", "prompts picture, scene"),
     ]
-    assert [(row["num_seen"], row["hiou"]) for row in found] == [(24, None)] * 2
+    assert [(row["num_seen"], row["hiou"]) for row in found] == [(24, None), (25, None)]
     assert all(row["miou"] == pytest.approx(row["miou_seen"]) and row["miou"] > 0 for row in found)
 
 

@@ -18,7 +18,7 @@ from cascade_core.data.sources.convert import Job
 from cascade_core.data.sources.official import CONTEXT_JSON, VOC_2010, OfficialFile
 from cascade_core.data.sources.parts import Part
 from cascade_core.data.sources.plan import DataSet, Plan, Splits, read_names
-from cascade_core.data.sources.rle import decode_mask
+from cascade_core.data.run_lengths import decode_mask
 from cascade_core.files import read_json
 
 ROOT = "VOCdevkit/VOC2010"
@@ -71,9 +71,9 @@ def plan(raw: Path, splits: Splits) -> Plan:
     if not annotations.is_file():
         lists = {split: read_names(raw / ROOT / LISTS / f"{split}.txt") for split in splits}
         return Plan(counts={split: len(names) for split, names in lists.items()}, image_sets=image_sets)
-    content = read_json(annotations)
-    table, stated_by = category_table(content, annotations)
+    content = _read(annotations)
     images = {split: list(_images(content, split, annotations)) for split in splits}
+    table, stated_by = category_table(content, annotations)
     shapes = _shapes(content, annotations)
     return Plan(
         counts={split: len(found) for split, found in images.items()},
@@ -101,10 +101,11 @@ def category_table(content: Mapping[str, Any], path: Path) -> tuple[dict[int, in
         ValueError: the file names some of the classes only, and gives one another id than mmsegmentation does.
     """
     known = dict(zip(CONTEXT_59, RAW_IDS, strict=True))
-    named = {str(item.get("name")): item.get("category_id") for item in content.get("categories", [])}
+    listed = _items(content, "categories", path, {"name": str, "category_id": int}) if "categories" in content else ()
+    named = {item["name"]: item["category_id"] for item in listed}
     own = {name: named[name] for name in CONTEXT_59 if name in named}
     if len(own) == len(CONTEXT_59):
-        return {0: 0} | {int(own[name]): i for i, name in enumerate(CONTEXT_59, 1)}, f"categories of {path.name}"
+        return {0: 0} | {own[name]: i for i, name in enumerate(CONTEXT_59, 1)}, f"categories of {path.name}"
     if strange := {name: raw for name, raw in own.items() if raw != known[name]}:
         raise ValueError(
             f"{path}: categories give {strange}, expected {({name: known[name] for name in strange})}; these are "
@@ -121,17 +122,15 @@ def draw(
     Raises:
         ValueError: a mask is damaged or of another size, or a category is none of the 59.
     """
-    ids = np.zeros((int(image["height"]), int(image["width"])), dtype=np.uint8)
+    ids = np.zeros((image["height"], image["width"]), dtype=np.uint8)
     for shape in shapes:
         where = f"{path}: annotation {shape.get('id')} of {image['file_name']}"
         if shape["category_id"] not in table:
             raise ValueError(f"{where}: category {shape['category_id']} is none of the {len(table) - 1} classes")
         try:
-            mask = decode_mask(shape["segmentation"])
+            mask = decode_mask(shape["segmentation"], ids.shape)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-        if mask.shape != ids.shape:
-            raise ValueError(f"{where}: its mask is {mask.shape}, the picture {ids.shape} (height, width)")
         ids[mask] = table[shape["category_id"]]
     return ids
 
@@ -178,28 +177,40 @@ def _agreement(counts: Int64[np.ndarray, "21 61"], order: Sequence[str]) -> floa
     return float(counts[np.arange(1, 21), ids].sum() / counts.sum())
 
 
-def _images(content: Mapping[str, Any], split: str, path: Path) -> Iterator[Mapping[str, Any]]:
-    for number, image in enumerate(_list(content, "images", path)):
-        if missing := [name for name in ("image_id", "file_name", "phase", "height", "width") if name not in image]:
-            raise ValueError(f"{path}: images[{number}] lacks {', '.join(missing)}; {_EXPECTED}")
-        if image["phase"] == split:
-            yield image
+def _read(annotations: Path) -> Any:
+    try:
+        return read_json(annotations)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; fetch it again from {CONTEXT_JSON.page}, and give it with an empty --raw"
+        ) from error
 
 
-def _shapes(content: Mapping[str, Any], path: Path) -> dict[Any, list[Mapping[str, Any]]]:
+def _images(content: Any, split: str, path: Path) -> Iterator[Mapping[str, Any]]:
+    fields = {"image_id": int, "file_name": str, "phase": str, "height": int, "width": int}
+    yield from (image for image in _items(content, "images", path, fields) if image["phase"] == split)
+
+
+def _shapes(content: Any, path: Path) -> dict[Any, list[Mapping[str, Any]]]:
     found: dict[Any, list[Mapping[str, Any]]] = {}
-    for number, shape in enumerate(_list(content, "annos_segmentation", path)):
-        if missing := [name for name in ("image_id", "category_id", "segmentation") if name not in shape]:
-            raise ValueError(f"{path}: annos_segmentation[{number}] lacks {', '.join(missing)}; {_EXPECTED}")
+    fields = {"image_id": int, "category_id": int, "segmentation": dict}
+    for shape in _items(content, "annos_segmentation", path, fields):
         found.setdefault(shape["image_id"], []).append(shape)
     return found
 
 
-def _list(content: Any, name: str, path: Path) -> list[Any]:
+def _items(content: Any, name: str, path: Path, fields: Mapping[str, type]) -> Iterator[Mapping[str, Any]]:
+    """Give the mappings of a list in the file, each of which has `fields` of these types."""
     items = content.get(name) if isinstance(content, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise ValueError(f"{path} has no list of mappings {name!r}; {_EXPECTED}")
-    return items
+    for number, item in enumerate(items):
+        if missing := [field for field in fields if field not in item]:
+            raise ValueError(f"{path}: {name}[{number}] lacks {', '.join(missing)}; {_EXPECTED}")
+        for field, kind in fields.items():
+            if not isinstance(item[field], kind):
+                raise ValueError(f"{path}: {name}[{number}].{field} is {item[field]!r}, no {kind.__name__}; {_EXPECTED}")
+        yield item
 
 
 _EXPECTED = f"expected the annotations of the Detail API, {CONTEXT_JSON.name}"

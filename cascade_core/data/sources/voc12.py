@@ -82,7 +82,7 @@ def read_mat(path: Path) -> UInt8[np.ndarray, "height width"]:
     except Exception as error:  # loadmat raises whatever its parser trips over
         raise ValueError(
             f"{path}: no annotation of SBD ({type(error).__name__}: {error}), expected a MATLAB file with "
-            "GTcls.Segmentation; unpack it again"
+            "GTcls.Segmentation; fetch SBD again, and give it with an empty --raw"
         ) from error
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{path}: GTcls.Segmentation is {ids.dtype} of shape {ids.shape}, expected a map of ids")

@@ -6,19 +6,27 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 
-def decode_mask(segmentation: Any) -> Bool[np.ndarray, "height width"]:
+def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
     """Turn `{"size": [height, width], "counts": ...}` into a mask; counts are run lengths, or text that packs them.
 
+    Not by pycocotools, whose decoder leaves what too few runs do not reach to chance. `shape` is that of the
+    picture: a mask of another size is refused before memory is taken for it.
+
     Raises:
-        ValueError: fields are missing, or the runs do not fill the size.
+        ValueError: fields are missing, the size is another one, or the runs do not fill it.
     """
     try:
-        (height, width), counts = segmentation["size"], segmentation["counts"]
+        size, counts = tuple(segmentation["size"]), segmentation["counts"]
         runs = unpack_runs(counts) if isinstance(counts, str) else np.array(counts, dtype=np.int64)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"no run-length mask ({error!r}); expected size and counts") from error
+    height, width = shape
+    if size != shape:
+        raise ValueError(f"its mask has the size {size}, its picture {shape} (height, width); export it anew")
     if (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"runs of a mask add up to {runs.sum()} pixels, not to {height} x {width}")
+        raise ValueError(
+            f"runs of its mask add up to {runs.sum()} pixels, not to {height} x {width}; export it anew"
+        )
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
