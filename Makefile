@@ -39,7 +39,7 @@ contracts: $(STAMP) ## which package may import which
 	$(BIN)/lint-imports
 
 unit: $(STAMP) ## fast tests, the whole workflow in small among them
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup -m "not slow and not gpu and not real_data and not postgres and not swift"
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow and not gpu and not real_data and not postgres and not swift"
 
 slow: $(STAMP) ## the tests that `make test` leaves out, where their needs are met
 	$(BIN)/pytest -m "slow or gpu or real_data or postgres or swift"

@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 # Before any test imports them: in these, each annotated signature is checked at every call. (Left out are
 # modules whose methods return `Self`, which the checker cannot follow from outside a class.)
@@ -35,6 +37,20 @@ install_import_hook([f"cascade_core.{module}" for module in CHECKED], "beartype.
 # The same examples on every machine, however slow.
 settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
+
+
+class SharedSetUp(LoadScopeScheduling):
+    """Give one worker all tests of a file, and one all of the workflow's run: what they set up is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "workflow" if file.startswith("tests/workflow/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedSetUp:
+    """Group tests by what they share (xdist's own groups are not kept by every version of pytest)."""
+    return SharedSetUp(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

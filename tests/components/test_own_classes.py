@@ -33,7 +33,7 @@ from components.segmenter import Segmenter
 from tests.components.conftest import SHORT
 from tests.tiny import write_tiny_clip
 
-pytestmark = [pytest.mark.usefixtures("untracked"), pytest.mark.xdist_group("own classes")]
+pytestmark = pytest.mark.usefixtures("untracked")
 
 TINY = SHORT | {
     "model.clip": None,

@@ -55,13 +55,9 @@ class Workflow:
         return environment
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Send all tests of the run to one worker, since it is made once, and begin with them: they take longest."""
-    of_the_run = [item for item in items if "workflow" in getattr(item, "fixturenames", ())]
-    for item in of_the_run:
-        item.add_marker(pytest.mark.xdist_group("workflow"))
-    items.sort(key=lambda item: item not in of_the_run)
+    """Begin with the tests of the run: they take longest."""
+    items.sort(key=lambda item: "workflow" not in getattr(item, "fixturenames", ()))
 
 
 def copy_of_repository(target: Path) -> Workflow:
