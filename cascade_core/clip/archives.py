@@ -81,7 +81,8 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
         told = str(error).strip().splitlines() or [type(error).__name__]
-        named = next((line.strip() for line in told if "GLOBAL" in line), told[0])
+        # Of torch's advice, what was refused; else its first sentence: the next ones say how to load it unsafely.
+        named = next((line.strip() for line in told if "GLOBAL" in line), f"{told[0].split('. ')[0]}.")
         raise ValueError(
             f"{path} cannot be read safely as weights: {named} Files that would run code on loading are refused, "
             "broken ones too: fetch it again, or ask for a safetensors file"

@@ -154,8 +154,9 @@ def test_a_torchscript_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_pa
 )
 def test_a_broken_file_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name} {message}"):
+    with pytest.raises(ValueError, match=rf"{name} {message}") as told:
         read_archive(tmp_path / name)
+    assert "weights_only" not in str(told.value), "torch's advice how to load it unsafely"
 
 
 def test_what_holds_no_weights_is_told(tmp_path: Path) -> None:
