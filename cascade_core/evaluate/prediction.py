@@ -71,16 +71,6 @@ def label_maps(
     return with_background(best_scores, best, background=evaluate.background, num_vectors=num_classes)
 
 
-def resized_argmax(
-    scores: Float[Tensor, "batch classes height width"],
-    size: tuple[int, int],
-    *,
-    classes_at_once: int = 32,
-) -> Int64[Tensor, "batch {size[0]} {size[1]}"]:
-    """Resize scores bilinearly and give the best class, the first among equals, as of `resized_best`."""
-    return resized_best(scores, size, classes_at_once=classes_at_once)[1]
-
-
 def resized_best(
     scores: Float[Tensor, "batch classes height width"],
     size: tuple[int, int],

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cascade_core.config import EvalConfig
 from cascade_core.data.datasets import Batch
-from cascade_core.evaluate.prediction import label_maps, predictions, resized_argmax
+from cascade_core.evaluate.prediction import label_maps, predictions, resized_best
 from cascade_core.evaluate.sliding import slide
 
 WHOLE = EvalConfig(mode="whole", short_side=None)
@@ -28,12 +28,12 @@ def images(height: int, width: int, count: int = 2) -> Tensor:
 def test_resizing_in_parts_equals_resizing_at_once(classes: int) -> None:
     scores = torch.randn(2, classes, 9, 12, generator=torch.Generator().manual_seed(classes))
     at_once = F.interpolate(scores, size=(21, 17), mode="bilinear", align_corners=False).argmax(dim=1)
-    assert torch.equal(resized_argmax(scores, (21, 17)), at_once)
+    assert torch.equal(resized_best(scores, (21, 17))[1], at_once)
 
 
 def test_the_first_of_equal_classes_wins_across_parts() -> None:
     scores = torch.ones(1, 40, 4, 4)
-    assert int(resized_argmax(scores, (8, 8), classes_at_once=7).max()) == 0
+    assert int(resized_best(scores, (8, 8), classes_at_once=7)[1].max()) == 0
 
 
 def test_whole_pictures_are_predicted_in_one_go() -> None:
@@ -46,7 +46,7 @@ def test_sliding_predicts_each_picture_by_its_windows() -> None:
     predicted = label_maps(predict, pictures, evaluate=SLIDE, num_classes=3, size=(20, 28))
     for picture, labels in zip(pictures, predicted, strict=True):
         scores = slide(predict, picture[None], crop=8, stride=6, num_classes=3)
-        assert torch.equal(labels, resized_argmax(scores, (20, 28))[0])
+        assert torch.equal(labels, resized_best(scores, (20, 28))[1][0])
 
 
 def test_predictions_come_at_the_size_of_the_labels() -> None:
