@@ -35,7 +35,6 @@ from components.training import Inputs, read_inputs, rows_of
 
 SCORES_FILE = "scores.json"
 NUM_PICTURES = 8
-PENALTY_CURVE = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 Control = Literal["words", "random_tower"]
 TargetSeen = Literal["all", "names"]
