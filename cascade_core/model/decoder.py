@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.model.recompute import recomputed
+
 
 class CrossAttention(nn.Module):
     """Queries attend to patches, with separate biased projections."""
@@ -79,7 +81,9 @@ class MaskDecoder(nn.Module):
     """A stack of decoder layers of which the last gives only its attention scores: the masks.
 
     The last layer's values, output projection and feed-forward shape nothing and get no gradient; they are
-    kept because released checkpoints hold them.
+    kept because released checkpoints hold them. Of the other layers a backward pass keeps queries and memory: their
+    scores, of every class with every patch in every head, are most of what a decoder would hold, and a small part
+    of what it computes.
     """
 
     def __init__(self, *, width: int, heads: int, layers: int, feedforward: int, dropout: float) -> None:
@@ -92,7 +96,7 @@ class MaskDecoder(nn.Module):
         self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
     ) -> Float[Tensor, "batch classes patches"]:
         for layer in self.layers[:-1]:
-            queries = layer(queries, memory)
+            queries = recomputed(layer, queries, memory)
         last = self.layers[-1]
         assert isinstance(last, DecoderLayer)
         return last.attention.mean_scores(queries, memory)
