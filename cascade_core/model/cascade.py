@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.model.decoder import MaskDecoder
-from cascade_core.model.queries import ClassQuery
+from cascade_core.model.queries import ClassQuery, PreparedClasses
 from cascade_core.model.recompute import recomputed
 from cascade_core.model.trunk import TrunkFeatures
 
@@ -55,9 +55,10 @@ class MaskStage(nn.Module):
         self,
         global_embedding: Float[Tensor, "batch embed"],
         class_vectors: Float[Tensor, "classes embed"],
+        text_terms: Float[Tensor, "classes embed"],
         memory: Float[Tensor, "batch patches embed"],
     ) -> Float[Tensor, "batch classes patches"]:
-        return self.decoder(self.query(global_embedding, class_vectors), memory)
+        return self.decoder(self.query(global_embedding, class_vectors, text_terms), memory)
 
 
 def gaussian_weights(count: int) -> Float[Tensor, " count"]:
@@ -108,11 +109,20 @@ class MaskHead(nn.Module):
         levels = torch.stack([self.mid.level(start + i, level) for i, level in enumerate(tokens)])
         return torch.einsum("l,lbpe->bpe", weights, levels)
 
+    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+        """Return each stage's text half of the queries, beside the vectors."""
+        terms = []
+        for stage in self.stages:
+            assert isinstance(stage, MaskStage)
+            terms.append(stage.query.text_terms(class_vectors))
+        return PreparedClasses(class_vectors, tuple(terms))
+
     def forward(
-        self, features: TrunkFeatures, class_vectors: Float[Tensor, "classes embed"]
+        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
     ) -> Float[Tensor, "batch classes patches"]:
+        prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
         maps = [
-            stage(features.global_embedding, class_vectors, memory)
-            for stage, memory in zip(self.stages, self.memories(features), strict=True)
+            stage(features.global_embedding, prepared.vectors, terms, memory)
+            for stage, terms, memory in zip(self.stages, prepared.terms, self.memories(features), strict=True)
         ]
         return torch.stack(maps).sum(dim=0)

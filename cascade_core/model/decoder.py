@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.recompute import recomputed
 
 
@@ -122,8 +123,15 @@ class LinearDecoder(nn.Module):
         nn.init.eye_(self.proj.weight)
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
+    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+        """Return the vectors at unit length."""
+        return PreparedClasses(F.normalize(class_vectors, dim=-1), ())
+
     def forward(
-        self, patches: Float[Tensor, "batch patches embed"], class_vectors: Float[Tensor, "classes embed"]
+        self,
+        patches: Float[Tensor, "batch patches embed"],
+        classes: Float[Tensor, "classes embed"] | PreparedClasses,
     ) -> Float[Tensor, "batch classes patches"]:
+        prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
         mapped = F.normalize(self.proj(patches), dim=-1)
-        return self.logit_scale.exp() * (F.normalize(class_vectors, dim=-1) @ mapped.mT)
+        return self.logit_scale.exp() * (prepared.vectors @ mapped.mT)
