@@ -46,12 +46,11 @@ class FusedAttention(nn.Module):
             query, key, value = self._heads(projected, 3)
         else:
             width = tokens.shape[-1]
-            weights, biases = (
-                (whole[:width], whole[width:]) for whole in (self.in_proj_weight, self.in_proj_bias)
-            )
-            (query,) = self._heads(F.linear(tokens, weights[0], biases[0]), 1)
+            query_weight, rest_weight = self.in_proj_weight.split([width, 2 * width])
+            query_bias, rest_bias = self.in_proj_bias.split([width, 2 * width])
             attended = torch.cat([tokens, prompts], dim=1)
-            key, value = self._heads(F.linear(attended, weights[1], biases[1]), 2)
+            (query,) = self._heads(F.linear(tokens, query_weight, query_bias), 1)
+            key, value = self._heads(F.linear(attended, rest_weight, rest_bias), 2)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
