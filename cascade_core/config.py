@@ -154,6 +154,10 @@ class DataConfig(Frozen):
         return self
 
 
+Compile = Literal["auto", "always", "never"]
+"""Whether the model is compiled for training; 'auto': on a GPU. (Words that YAML reads as no boolean.)"""
+
+
 class TrainConfig(Frozen):
     """How long, with what batches, and how it is saved and resumed."""
 
@@ -161,6 +165,7 @@ class TrainConfig(Frozen):
     batch_size: int = Field(gt=0, description="pictures per optimiser step over all processes")
     accumulation_steps: int = Field(default=1, gt=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: Compile = "auto"
     workers: int = Field(default=0, ge=0)
     log_every: int = Field(default=50, gt=0)
     checkpoint_every: int = Field(default=1000, gt=0)

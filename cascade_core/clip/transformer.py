@@ -9,10 +9,14 @@ from torch import Tensor, nn
 
 
 class QuickGELU(nn.Module):
-    """OpenAI CLIP's approximation of GELU: x * sigmoid(1.702 x)."""
+    """OpenAI CLIP's approximation of GELU: x * sigmoid(1.702 x).
+
+    Written as silu(1.702 x) / 1.702, which is the same: torch has a kernel for it, forward and backward, and a
+    backward pass needs one tensor, where the product of two would keep both.
+    """
 
     def forward(self, inputs: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-        return inputs * torch.sigmoid(1.702 * inputs)
+        return F.silu(1.702 * inputs).div_(1.702)
 
 
 class FusedAttention(nn.Module):
@@ -30,12 +34,30 @@ class FusedAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(
-        self, tokens: Float[Tensor, "batch tokens width"], *, causal: bool
+        self,
+        tokens: Float[Tensor, "batch tokens width"],
+        prompts: Float[Tensor, "batch prompts width"] | None = None,
+        *,
+        causal: bool = False,
     ) -> Float[Tensor, "batch tokens width"]:
-        projected = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
-        query, key, value = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        """Return what each of `tokens` gathers from all of them and from `prompts`, which gather nothing."""
+        if prompts is None:
+            projected = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
+            query, key, value = self._heads(projected, 3)
+        else:
+            width = tokens.shape[-1]
+            query_weight, rest_weight = self.in_proj_weight.split([width, 2 * width])
+            query_bias, rest_bias = self.in_proj_bias.split([width, 2 * width])
+            attended = torch.cat([tokens, prompts], dim=1)
+            (query,) = self._heads(F.linear(tokens, query_weight, query_bias), 1)
+            key, value = self._heads(F.linear(attended, rest_weight, rest_bias), 2)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(
+        self, projected: Float[Tensor, "batch tokens widths"], parts: int
+    ) -> Float[Tensor, "parts batch heads tokens head_width"]:
+        return projected.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
 
 class FeedForward(nn.Module):
@@ -65,9 +87,19 @@ class ResidualBlock(nn.Module):
         self.mlp = FeedForward(width, activation)
 
     def forward(
-        self, tokens: Float[Tensor, "batch tokens width"], *, causal: bool = False
+        self,
+        tokens: Float[Tensor, "batch tokens width"],
+        prompts: Float[Tensor, "batch prompts width"] | None = None,
+        *,
+        causal: bool = False,
     ) -> Float[Tensor, "batch tokens width"]:
-        tokens = tokens + self.attn(self.ln_1(tokens), causal=causal)
+        """Return `tokens` after the block.
+
+        `prompts` are attended to like tokens; what the block would make of them is not computed, since the next
+        block has prompts of its own.
+        """
+        attended = None if prompts is None else self.ln_1(prompts)
+        tokens = tokens + self.attn(self.ln_1(tokens), attended, causal=causal)
         return tokens + self.mlp(self.ln_2(tokens))
 
 

@@ -4,6 +4,7 @@ The same head without groups is ZegCLIP's decoder, and with all levels summed in
 naive fusion both papers warn of.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.model.decoder import MaskDecoder
-from cascade_core.model.queries import ClassQuery
+from cascade_core.model.queries import ClassQuery, PreparedClasses
+from cascade_core.model.recompute import recomputed
 from cascade_core.model.trunk import TrunkFeatures
 
 
@@ -32,10 +34,13 @@ class MidProjections(nn.Module):
         self, mid_tokens: tuple[Float[Tensor, "batch patches width"], ...]
     ) -> list[Float[Tensor, "batch patches embed"]]:
         """Return the unit-length maps of the levels, in their order."""
-        return [
-            F.normalize(norm(tokens) @ projection, dim=-1)
-            for norm, projection, tokens in zip(self.norms, self.projections, mid_tokens, strict=True)
-        ]
+        return [self.level(index, tokens) for index, tokens in enumerate(mid_tokens)]
+
+    def level(
+        self, index: int, tokens: Float[Tensor, "batch patches width"]
+    ) -> Float[Tensor, "batch patches embed"]:
+        """Return one level's unit-length map."""
+        return F.normalize(self.norms[index](tokens) @ self.projections[index], dim=-1)
 
 
 class MaskStage(nn.Module):
@@ -50,9 +55,10 @@ class MaskStage(nn.Module):
         self,
         global_embedding: Float[Tensor, "batch embed"],
         class_vectors: Float[Tensor, "classes embed"],
+        text_terms: Float[Tensor, "classes embed"],
         memory: Float[Tensor, "batch patches embed"],
     ) -> Float[Tensor, "batch classes patches"]:
-        return self.decoder(self.query(global_embedding, class_vectors), memory)
+        return self.decoder(self.query(global_embedding, class_vectors, text_terms), memory)
 
 
 def gaussian_weights(count: int) -> Float[Tensor, " count"]:
@@ -86,21 +92,37 @@ class MaskHead(nn.Module):
         """Return one memory per stage; the last stage sees the trunk's last map."""
         if self.mid is None:
             return [features.patches]
-        levels = self.mid(features.mid_tokens)
         if self.fusion == "naive":
-            return [torch.stack([*levels, features.patches]).sum(dim=0)]
+            return [torch.stack([*self.mid(features.mid_tokens), features.patches]).sum(dim=0)]
         grouped, start = [], 0
         for weights in self.group_weights:
-            group = torch.stack(levels[start : start + len(weights)])
-            grouped.append(torch.einsum("l,lbpe->bpe", weights, group))
+            tokens = features.mid_tokens[start : start + len(weights)]
+            grouped.append(recomputed(partial(self._weighted, start), weights, *tokens))
             start += len(weights)
         return [*grouped, features.patches]
 
+    def _weighted(
+        self, start: int, weights: Float[Tensor, " levels"], *tokens: Float[Tensor, "batch patches width"]
+    ) -> Float[Tensor, "batch patches embed"]:
+        """Return the weighted sum of the maps of successive levels, of which the first is `start`."""
+        assert self.mid is not None
+        levels = torch.stack([self.mid.level(start + i, level) for i, level in enumerate(tokens)])
+        return torch.einsum("l,lbpe->bpe", weights, levels)
+
+    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+        """Return each stage's text half of the queries, beside the vectors."""
+        terms = []
+        for stage in self.stages:
+            assert isinstance(stage, MaskStage)
+            terms.append(stage.query.text_terms(class_vectors))
+        return PreparedClasses(class_vectors, tuple(terms))
+
     def forward(
-        self, features: TrunkFeatures, class_vectors: Float[Tensor, "classes embed"]
+        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
     ) -> Float[Tensor, "batch classes patches"]:
+        prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
         maps = [
-            stage(features.global_embedding, class_vectors, memory)
-            for stage, memory in zip(self.stages, self.memories(features), strict=True)
+            stage(features.global_embedding, prepared.vectors, terms, memory)
+            for stage, terms, memory in zip(self.stages, prepared.terms, self.memories(features), strict=True)
         ]
         return torch.stack(maps).sum(dim=0)

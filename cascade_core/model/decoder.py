@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.model.queries import PreparedClasses
+from cascade_core.model.recompute import recomputed
+
 
 class CrossAttention(nn.Module):
     """Queries attend to patches, with separate biased projections."""
@@ -79,7 +82,9 @@ class MaskDecoder(nn.Module):
     """A stack of decoder layers of which the last gives only its attention scores: the masks.
 
     The last layer's values, output projection and feed-forward shape nothing and get no gradient; they are
-    kept because released checkpoints hold them.
+    kept because released checkpoints hold them. Of the other layers a backward pass keeps queries and memory: their
+    scores, of every class with every patch in every head, are most of what a decoder would hold, and a small part
+    of what it computes.
     """
 
     def __init__(self, *, width: int, heads: int, layers: int, feedforward: int, dropout: float) -> None:
@@ -92,7 +97,7 @@ class MaskDecoder(nn.Module):
         self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
     ) -> Float[Tensor, "batch classes patches"]:
         for layer in self.layers[:-1]:
-            queries = layer(queries, memory)
+            queries = recomputed(layer, queries, memory)
         last = self.layers[-1]
         assert isinstance(last, DecoderLayer)
         return last.attention.mean_scores(queries, memory)
@@ -118,8 +123,15 @@ class LinearDecoder(nn.Module):
         nn.init.eye_(self.proj.weight)
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
+    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+        """Return the vectors at unit length."""
+        return PreparedClasses(F.normalize(class_vectors, dim=-1), ())
+
     def forward(
-        self, patches: Float[Tensor, "batch patches embed"], class_vectors: Float[Tensor, "classes embed"]
+        self,
+        patches: Float[Tensor, "batch patches embed"],
+        classes: Float[Tensor, "classes embed"] | PreparedClasses,
     ) -> Float[Tensor, "batch classes patches"]:
+        prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
         mapped = F.normalize(self.proj(patches), dim=-1)
-        return self.logit_scale.exp() * (F.normalize(class_vectors, dim=-1) @ mapped.mT)
+        return self.logit_scale.exp() * (prepared.vectors @ mapped.mT)

@@ -8,7 +8,11 @@ from torch import Tensor, nn
 from cascade_core.config import ModelConfig
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.decoder import LinearDecoder
+from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.trunk import Trunk, TrunkFeatures
+
+Classes = Float[Tensor, "classes embed"] | PreparedClasses
+"""Text vectors, or what `Segmentor.prepare` made of them."""
 
 
 class Segmentor(nn.Module):
@@ -21,46 +25,58 @@ class Segmentor(nn.Module):
         self.decoder = decoder
 
     def grid_logits(
-        self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
+        self, images: Float[Tensor, "batch 3 height width"], classes: Classes
     ) -> Float[Tensor, "batch classes grid_height grid_width"]:
         """Return mask logits on the patch grid.
 
         Raises:
             ValueError: the text vectors' width is not the model's embedding width.
         """
+        self._check(classes)
+        return self.decode(self.trunk(images), classes)
+
+    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+        """Return what the decoder computes of `class_vectors` alone, for many calls with the same classes.
+
+        It holds until the weights change, and carries gradients to them unless made under `torch.no_grad`.
+
+        Raises:
+            ValueError: the text vectors' width is not the model's embedding width.
+        """
         self._check(class_vectors)
-        return self.decode(self.trunk(images), class_vectors)
+        return self.decoder.prepare(class_vectors)
 
     def decode(
-        self, features: TrunkFeatures, class_vectors: Float[Tensor, "classes embed"]
+        self, features: TrunkFeatures, classes: Classes
     ) -> Float[Tensor, "batch classes grid_height grid_width"]:
         """Return mask logits on the patch grid of pictures that the trunk has seen.
 
         A class's logits do not depend on the others', so classes may come in parts.
         """
         if isinstance(self.decoder, LinearDecoder):
-            patch_logits = self.decoder(features.patches, class_vectors)
+            patch_logits = self.decoder(features.patches, classes)
         else:
-            patch_logits = self.decoder(features, class_vectors)
+            patch_logits = self.decoder(features, classes)
         if patch_logits.dtype == torch.bfloat16:
             # Under mixed precision, masks, losses and scores stay in float32.
             patch_logits = patch_logits.float()
         return patch_logits.unflatten(-1, features.grid)
 
-    def _check(self, class_vectors: Tensor) -> None:
+    def _check(self, classes: Classes) -> None:
+        vectors = classes.vectors if isinstance(classes, PreparedClasses) else classes
         embed_dim = self.config.clip.embed_dim
-        if class_vectors.ndim != 2 or class_vectors.shape[1] != embed_dim:
+        if vectors.ndim != 2 or vectors.shape[1] != embed_dim:
             raise ValueError(
-                f"class vectors have shape {tuple(class_vectors.shape)}, expected [classes, {embed_dim}]: "
+                f"class vectors have shape {tuple(vectors.shape)}, expected [classes, {embed_dim}]: "
                 "were they made with this model's CLIP?"
             )
 
     def forward(
-        self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
+        self, images: Float[Tensor, "batch 3 height width"], classes: Classes
     ) -> Float[Tensor, "batch classes mask_height mask_width"]:
         """Return mask logits, upsampled bilinearly to `mask_size`."""
         height, width = images.shape[-2:]
-        return self.upsampled(self.grid_logits(images, class_vectors), (height, width))
+        return self.upsampled(self.grid_logits(images, classes), (height, width))
 
     def upsampled(
         self,

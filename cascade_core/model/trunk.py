@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -46,22 +45,23 @@ class Trunk(nn.Module):
         self.double_class_embedding = double_class_embedding
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkFeatures:
-        visual, batch = self.visual, images.shape[0]
+        visual = self.visual
         tokens, grid = visual.embed(images, class_embedding_count=2 if self.double_class_embedding else 1)
-        num_patches = grid[0] * grid[1]
-        cls, patches = tokens[:, :1], tokens[:, 1:]
         mid_tokens = []
         for index, block in enumerate(visual.blocks):
-            # Prompts enter behind ln_pre, without position or norm, and are replaced before every block.
-            prompts = [] if self.prompts is None else [self.prompts.tokens(index, batch).to(patches.dtype)]
-            tokens = block(torch.cat([cls, *prompts, patches], dim=1))
-            cls, patches = tokens[:, :1], tokens[:, -num_patches:]
+            tokens = block(tokens, self._prompts(index, tokens))
             if index in self.tapped_blocks:
-                mid_tokens.append(self._normalise(patches))
+                mid_tokens.append(self._normalise(tokens[:, 1:]))
         # Published: the prompts' norm and CLIP's ln_post follow each other.
-        final = torch.cat([cls, patches], dim=1)
-        final = F.normalize(visual.ln_post(self._normalise(final)) @ visual.proj, dim=-1)
-        return TrunkFeatures(final[:, 0], final[:, 1:], tuple(mid_tokens), grid)
+        final = F.normalize(visual.ln_post(self._normalise(tokens)) @ visual.proj, dim=-1)
+        # In one piece, as every decoder layer's products need it: else each would make a copy of its own.
+        return TrunkFeatures(final[:, 0], final[:, 1:].contiguous(), tuple(mid_tokens), grid)
+
+    def _prompts(
+        self, block: int, tokens: Float[Tensor, "batch tokens width"]
+    ) -> Float[Tensor, "batch prompts width"] | None:
+        """Give the prompts of a block: behind ln_pre, without position or norm, new before every block."""
+        return None if self.prompts is None else self.prompts.tokens(block, tokens.shape[0]).to(tokens.dtype)
 
     def _normalise(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         return tokens if self.prompts is None else self.prompts.prompt_norm(tokens)

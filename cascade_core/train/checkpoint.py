@@ -118,7 +118,7 @@ def load_optimizer(optimizer: AdamW, folder: Path) -> None:
             )
         for index, parameter in enumerate(parameters):
             optimizer.state[parameter] = {
-                "step": tensors.get_tensor(f"step/{index}"),
+                "step": tensors.get_tensor(f"step/{index}").to(parameter.device),
                 "exp_avg": tensors.get_tensor(f"exp_avg/{index}").to(parameter.device),
                 "exp_avg_sq": tensors.get_tensor(f"exp_avg_sq/{index}").to(parameter.device),
             }

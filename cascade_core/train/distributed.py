@@ -9,7 +9,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.train.compiled import GridLogits
 from cascade_core.train.optim import names_without_gradient
 
 log = logging.getLogger(__name__)
@@ -142,37 +143,34 @@ def mean_over_processes(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"
     return summed / dist.get_world_size()
 
 
-GridLogits = Callable[[Tensor, Tensor], Tensor]
-"""From pictures and class vectors to logits on the patch grid; the loss knows how to upsample in parts."""
-
-
 class _GridLogits(nn.Module):
     """What the wrapper that averages gradients takes: a module that is called."""
 
-    def __init__(self, segmentor: Segmentor) -> None:
+    def __init__(self, segmentor: Segmentor, grid_logits: GridLogits) -> None:
         super().__init__()
         self.segmentor = segmentor
+        self.grid_logits = grid_logits
 
     def forward(self, images: Tensor, class_vectors: Tensor) -> Tensor:
-        return self.segmentor.grid_logits(images, class_vectors)
+        return self.grid_logits(images, class_vectors)
 
 
-def replicated(segmentor: Segmentor) -> GridLogits:
-    """Return what gives `segmentor`'s grid logits, so that backward passes average gradients over processes.
+def replicated(segmentor: Segmentor, grid_logits: GridLogits) -> GridLogits:
+    """Return `grid_logits`, which are `segmentor`'s, so that backward passes average gradients over processes.
 
     All processes go on from the first one's weights. Weights that never get a gradient are kept out of what
     is averaged (nothing has to search for them at every step); they stay the segmentor's, trainable by name,
     and are saved and counted. Alone nothing is averaged.
     """
     if not _together():
-        return segmentor.grid_logits
+        return grid_logits
     dead = names_without_gradient(segmentor)
     left_out = [parameter for name, parameter in segmentor.named_parameters() if name in dead]
     # The wrapper takes up what requires a gradient at the moment it is made.
     for parameter in left_out:
         parameter.requires_grad_(False)
     replica = DistributedDataParallel(
-        _GridLogits(segmentor), forward_sync_buffers=False, gradient_as_bucket_view=True
+        _GridLogits(segmentor, grid_logits), forward_sync_buffers=False, gradient_as_bucket_view=True
     )
     for parameter in left_out:
         parameter.requires_grad_(True)
@@ -195,8 +193,7 @@ def share_start(optimizer: AdamW, start: int) -> int:
     for parameter in parameters:
         if dist.get_rank() != 0:
             optimizer.state[parameter] = {
-                # Where AdamW keeps it by default, whatever the device.
-                "step": torch.tensor(float(steps.item())),
+                "step": steps.to(torch.float32),
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }

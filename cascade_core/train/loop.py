@@ -16,7 +16,8 @@ from cascade_core.config import RunConfig
 from cascade_core.data.datasets import Batch
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.train.distributed import GridLogits, mean_over_processes, processes, replicated, seed_step
+from cascade_core.train.compiled import GridLogits, grid_logits_of
+from cascade_core.train.distributed import mean_over_processes, processes, replicated, seed_step
 from cascade_core.train.optim import set_learning_rates
 from cascade_core.train.supervision import Supervision
 
@@ -64,7 +65,7 @@ def train(
     Raises:
         FloatingPointError: the loss is not finite; the step is named and nothing is updated.
     """
-    model = replicated(segmentor.train())
+    model = replicated(segmentor.train(), grid_logits_of(segmentor, config.train.compile, device))
     vectors = supervision.training_vectors(class_vectors).to(device)
     accumulation = config.train.accumulation_steps
     micro_batches = iter(batches)

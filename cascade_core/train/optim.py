@@ -37,6 +37,8 @@ def build_optimizer(segmentor: Segmentor, config: OptimConfig) -> AdamW:
         betas=(config.beta1, config.beta2),
         eps=config.eps,
         weight_decay=config.weight_decay,
+        # One pass over each weight and its moments, in place of a dozen.
+        fused=True,
     )
 
 

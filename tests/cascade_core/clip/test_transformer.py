@@ -43,6 +43,34 @@ def test_quick_gelu_is_x_times_sigmoid_of_1_702_x() -> None:
     torch.testing.assert_close(QuickGELU()(values), expected)
 
 
+def test_quick_gelu_has_the_gradient_of_its_formula_and_leaves_its_input_as_it_was() -> None:
+    values = torch.linspace(-9, 9, 37, dtype=torch.float64, requires_grad=True)
+    before = values.detach().clone()
+    ours, formula = QuickGELU()(values), values * torch.sigmoid(1.702 * values)
+    gradients = [torch.autograd.grad(of.sum(), values)[0] for of in (ours, formula)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-14)
+    assert torch.equal(values.detach(), before)
+
+
+def test_quick_gelu_keeps_one_tensor_for_the_backward_pass() -> None:
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        QuickGELU()(torch.randn(3, 5, requires_grad=True))
+    assert [tensor.shape for tensor in kept] == [(3, 5)]
+
+
+def test_prompts_are_attended_to_like_tokens_and_come_out_of_no_block() -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(16, 2, "quick_gelu").requires_grad_(False)
+    tokens, prompts = (torch.randn(2, count, 16, requires_grad=True) for count in (5, 3))
+    ours, joined = block(tokens, prompts), block(torch.cat([tokens, prompts], dim=1))[:, :5]
+    torch.testing.assert_close(ours, joined)
+    for mine, theirs in zip(
+        *(torch.autograd.grad(out.square().sum(), (tokens, prompts)) for out in (ours, joined)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+
+
 def test_a_block_adds_attention_then_feed_forward_each_behind_its_norm() -> None:
     block = ResidualBlock(16, 2, "gelu")
     tokens = torch.randn(2, 4, 16)

@@ -68,7 +68,7 @@ def test_masks_of_the_stages_are_summed_not_averaged() -> None:
     model, vectors = segmentor(**CASCADE), torch.randn(4, 12)
     features = model.trunk(torch.randn(1, 3, 32, 32))
     parts = [
-        stage(features.global_embedding, vectors, memory)
+        stage(features.global_embedding, vectors, stage.query.text_terms(vectors), memory)
         for stage, memory in zip(model.decoder.stages, model.decoder.memories(features), strict=True)
     ]
     assert len(parts) == 3

@@ -8,7 +8,7 @@ from cascade_core.model.queries import ClassQuery
 def test_the_relationship_descriptor_joins_product_and_text_in_this_order() -> None:
     query = ClassQuery(6, "relationship_descriptor")
     pictures, classes = torch.randn(2, 6), torch.randn(4, 6)
-    queries = query(pictures, classes)
+    queries = query(pictures, classes, query.text_terms(classes))
     for b in range(2):
         for c in range(4):
             joined = torch.cat([pictures[b] * classes[c], classes[c]])
@@ -16,8 +16,9 @@ def test_the_relationship_descriptor_joins_product_and_text_in_this_order() -> N
 
 
 def test_the_picture_gets_a_gradient_through_the_descriptor() -> None:
-    pictures = torch.randn(2, 6, requires_grad=True)
-    ClassQuery(6, "relationship_descriptor")(pictures, torch.randn(4, 6)).sum().backward()
+    pictures, classes = torch.randn(2, 6, requires_grad=True), torch.randn(4, 6)
+    query = ClassQuery(6, "relationship_descriptor")
+    query(pictures, classes, query.text_terms(classes)).sum().backward()
     assert pictures.grad is not None
     assert pictures.grad.abs().sum() > 0
 
@@ -25,6 +26,6 @@ def test_the_picture_gets_a_gradient_through_the_descriptor() -> None:
 def test_a_text_query_is_the_same_for_every_picture() -> None:
     query = ClassQuery(6, "text")
     classes = torch.randn(4, 6)
-    queries = query(torch.randn(3, 6), classes)
+    queries = query(torch.randn(3, 6), classes, query.text_terms(classes))
     assert queries.shape == (3, 4, 6)
     torch.testing.assert_close(queries, query.proj(classes).expand(3, 4, 6))

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cascade_core.model.queries import ClassQuery
 from cascade_core.model.segmentor import trainable_parameter_count
 
 from .small import CASCADE, NAIVE, segmentor
@@ -40,6 +41,32 @@ def test_classes_may_be_permuted_or_left_out_at_call_time(changes: dict) -> None
     model, images, vectors = segmentor(**changes), torch.randn(1, 3, 32, 32), torch.randn(6, 12)
     all_masks = model(images, vectors)
     torch.testing.assert_close(model(images, vectors[[3, 0]]), all_masks[:, [3, 0]], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [*KINDS, {"query": "text"}])
+@torch.no_grad()
+def test_classes_prepared_once_give_the_masks_of_their_vectors_whole_and_in_parts(changes: dict) -> None:
+    model, images, vectors = segmentor(**changes), torch.randn(2, 3, 32, 32), torch.randn(5, 12)
+    prepared, expected = model.prepare(vectors), model.grid_logits(images, vectors)
+    assert len(prepared) == 5
+    assert torch.equal(model.grid_logits(images, prepared), expected)
+    assert torch.equal(model(images, prepared), model(images, vectors))
+    features = model.trunk(images)
+    parts = [model.decode(features, prepared[first : first + 2]) for first in (0, 2, 4)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_with_prepared_classes_nothing_is_computed_of_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = segmentor(**CASCADE)
+    prepared = model.prepare(torch.randn(5, 12))
+    monkeypatch.delattr(ClassQuery, "text_terms")
+    assert model.grid_logits(torch.randn(1, 3, 32, 32), prepared).shape == (1, 5, 4, 4)
+
+
+def test_vectors_of_another_width_are_not_prepared() -> None:
+    with pytest.raises(ValueError, match=r"\(5, 11\), expected \[classes, 12\]"):
+        segmentor().prepare(torch.randn(5, 11))
 
 
 @pytest.mark.parametrize("shape", [(5, 11), (12,), (1, 5, 12)])

@@ -20,7 +20,8 @@ def on_meta(config: RunConfig) -> Segmentor:
 def norms_and_upsampling(config: RunConfig, num_classes: int) -> float:
     """What the authors' counter adds, in billions: 5 per normalised element, 4 per upsampled one, twice.
 
-    It also counts CLIP's projection of the prompt tokens, which is not computed here.
+    It also counts what is not computed here: what becomes of prompt tokens in a block (queries, attention,
+    output and perceptron), and CLIP's projection of them.
     """
     clip, prompts = config.model.clip, config.model.num_prompts
     patches = (config.model.image_size // clip.patch_size) ** 2
@@ -28,7 +29,8 @@ def norms_and_upsampling(config: RunConfig, num_classes: int) -> float:
     normalised = (1 + patches + (2 * clip.layers + 2) * tokens) * clip.width
     normalised += 2 * (config.model.decoder_layers - 1) * num_classes * clip.embed_dim
     upsampled = 2 * num_classes * config.model.image_size**2
-    return (5 * normalised + 4 * upsampled + prompts * clip.width * clip.embed_dim) / 1e9
+    of_prompts = clip.layers * (10 * clip.width**2 + 2 * tokens * clip.width) + clip.width * clip.embed_dim
+    return (5 * normalised + 4 * upsampled + prompts * of_prompts) / 1e9
 
 
 @pytest.mark.parametrize(

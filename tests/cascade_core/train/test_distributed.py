@@ -112,7 +112,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_gradients_of_a_replica_are_those_of_the_model(group: None) -> None:
     plain = cascade()
     copied = deepcopy(plain)
-    replica = replicated(copied)
+    replica = replicated(copied, copied.grid_logits)
     pictures, vectors = torch.randn(2, 3, 32, 32), torch.randn(3, 16)
     for model in (plain.grid_logits, replica):
         model(pictures, vectors).square().sum().backward()
@@ -125,7 +125,7 @@ def test_gradients_of_a_replica_are_those_of_the_model(group: None) -> None:
 def test_dead_weights_are_outside_the_replica_but_still_the_model_s(group: None) -> None:
     segmentor = cascade()
     count, names = trainable_parameter_count(segmentor), set(segmentor.state_dict())
-    replica = replicated(segmentor)
+    replica = replicated(segmentor, segmentor.grid_logits)
     assert isinstance(replica, DistributedDataParallel)
     assert not replica.find_unused_parameters
     dead = names_without_gradient(segmentor)
@@ -154,7 +154,7 @@ def _averaged_names(replica: DistributedDataParallel) -> set[str]:
 
 def test_alone_a_model_needs_no_replica_and_a_mean_its_value() -> None:
     segmentor, value = cascade(), torch.tensor(3.0)
-    assert replicated(segmentor) == segmentor.grid_logits
+    assert replicated(segmentor, segmentor.grid_logits) == segmentor.grid_logits
     assert mean_over_processes(value) is value
     assert processes() == 1
     assert share_start(build_optimizer(segmentor, OptimConfig()), 7) == 7

@@ -1,0 +1,45 @@
+"""What training runs of a segmentor: as it is written, or compiled into kernels for the device at hand."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cascade_core.config import Compile
+from cascade_core.model.segmentor import Segmentor
+
+log = logging.getLogger(__name__)
+
+GridLogits = Callable[[Tensor, Tensor], Tensor]
+"""From pictures and class vectors to logits on the patch grid; the loss knows how to upsample in parts."""
+
+
+def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) -> GridLogits:
+    """Return what gives `segmentor`'s grid logits on `device`, compiled if `choice` says so.
+
+    'auto' compiles on a GPU where Triton finds the C compiler that it needs; on a processor compiling takes longer
+    than it saves. The method is compiled, not the module: names of weights, and so checkpoints, stay what they
+    are. In one graph or not at all: a break would cost unseen what compiling is for.
+    """
+    match choice:
+        case "never":
+            wanted = False
+        case "always":
+            wanted = True
+        case "auto":
+            wanted = device.type == "cuda" and _has_c_compiler()
+    if not wanted:
+        return segmentor.grid_logits
+    # Of the trainings of one process, each has the compiler's whole number of variants for itself.
+    torch.compiler.reset()
+    return torch.compile(segmentor.grid_logits, fullgraph=True, dynamic=False)
+
+
+def _has_c_compiler() -> bool:
+    found = os.environ.get("CC") or shutil.which("clang") or shutil.which("gcc")
+    if not found:
+        log.warning("the model is not compiled: there is no C compiler (gcc, clang, or one named by CC)")
+    return bool(found)

@@ -1,0 +1,58 @@
+"""What a recomputed part keeps, and that it gives what it would give."""
+
+import torch
+from torch import Tensor, nn
+
+from cascade_core.model.recompute import recomputed
+
+from .small import CASCADE, segmentor
+
+
+def _kept(function, *inputs: Tensor) -> list[Tensor]:
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        function(*inputs)
+    return kept
+
+
+def test_a_recomputed_part_draws_the_same_dropout_in_its_backward_pass() -> None:
+    torch.manual_seed(0)
+    part = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 4))
+    inputs = torch.randn(5, 6, requires_grad=True)
+    found = []
+    for call in (part, lambda x: recomputed(part, x)):
+        torch.manual_seed(7)
+        outputs = call(inputs)
+        torch.rand(3)  # another stage draws in between
+        found.append((outputs, *torch.autograd.grad(outputs.square().sum(), [inputs, *part.parameters()])))
+    for plainly, again in zip(*found, strict=True):
+        assert torch.equal(plainly, again)
+
+
+def test_a_recomputed_part_keeps_its_inputs_alone() -> None:
+    part, inputs = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(5, 6)
+    inputs.requires_grad_()
+    weights = {weight.data_ptr() for weight in part.parameters()}
+    inner = [kept for kept in _kept(part, inputs) if kept.data_ptr() not in weights | {inputs.data_ptr()}]
+    assert inner
+    outer: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: outer.append(x) or x, lambda x: x):
+        outputs = recomputed(part, inputs)
+    assert all(kept.data_ptr() in weights | {inputs.data_ptr()} for kept in outer)
+    outputs.sum().backward()
+
+
+def test_without_gradients_nothing_is_kept() -> None:
+    part, inputs = nn.Linear(6, 8), torch.randn(5, 6)
+    with torch.no_grad():
+        assert not _kept(lambda x: recomputed(part, x), inputs)
+        assert torch.equal(recomputed(part, inputs), part(inputs))
+
+
+def test_a_segmentor_keeps_no_scores_of_classes_with_patches_in_heads() -> None:
+    """They are the largest thing a decoder computes: classes x patches x heads x layers x stages."""
+    model, classes = segmentor(**CASCADE, dropout=0.1).train(), 7
+    vectors = nn.functional.normalize(torch.randn(classes, 12), dim=-1)
+    kept = _kept(lambda images: model.grid_logits(images, vectors), torch.randn(2, 3, 32, 32))
+    assert kept
+    assert not [tensor.shape for tensor in kept if tensor.shape[-2:] == (classes, 16)]

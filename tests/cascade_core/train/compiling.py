@@ -1,0 +1,92 @@
+"""Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or `three_steps`).
+
+In a process of its own: what checks shapes while tests run is nothing that torch can compile. Prints JSON.
+"""
+
+import json
+import sys
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch._dynamo.utils import counters
+
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.config import Compile, OptimConfig
+from cascade_core.data.datasets import Batch
+from cascade_core.model.build import build_segmentor
+from cascade_core.train.distributed import replicated
+from cascade_core.train.loop import train
+from cascade_core.train.optim import build_optimizer
+from cascade_core.train.supervision import Supervision
+from tests.cascade_core.model.small import CASCADE, segmentor
+from tests.tiny import TINY_CLIP, tiny_config
+
+STEPS = 3
+
+
+def one_graph() -> dict[str, float]:
+    """Trace Cascade-CLIP, which holds all of ZegCLIP, dropout included; tell how far it is from what was traced.
+
+    In training as processes that train together run it, in a group of this one alone.
+    """
+    vectors, images = nn.functional.normalize(torch.randn(5, 12), dim=-1), torch.randn(2, 3, 32, 32)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    found = {}
+    for training in (True, False):
+        model = segmentor(**CASCADE, dropout=0.5).train(training)
+        traced = torch.compile(model.grid_logits, fullgraph=True, dynamic=False, backend="eager")
+        logits = []
+        for call in (model.grid_logits, replicated(model, traced) if training else traced):
+            torch.manual_seed(3)
+            with torch.set_grad_enabled(training):
+                logits.append(call(images, vectors).detach())
+        found["training" if training else "inference"] = float((logits[0] - logits[1]).abs().max())
+    dist.destroy_process_group()
+    return {**found, "graphs": counters["stats"]["unique_graphs"]}
+
+
+def three_steps() -> dict[str, Any]:
+    """Train Cascade-CLIP as written and compiled; tell losses, and how many graphs were compiled by then.
+
+    Without dropout, which kernels draw otherwise.
+    """
+    return {choice: [_losses(choice), counters["stats"]["unique_graphs"]] for choice in ("never", "always")}
+
+
+def _losses(choice: Compile) -> list[float]:
+    config = tiny_config()
+    config = config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"dropout": 0.0}),
+            "optim": OptimConfig(warmup_iterations=0),
+            "train": config.train.model_copy(update={"compile": choice}),
+        }
+    )
+    torch.manual_seed(0)
+    network = build_segmentor(config.model, VisionTransformer(TINY_CLIP), seed=0)
+    split = config.data.split
+    reports = train(
+        network,
+        build_optimizer(network, config.optim),
+        [_batch(split.num_classes) for _ in range(STEPS)],
+        config=config,
+        supervision=Supervision("inductive", split),
+        class_vectors=nn.functional.normalize(torch.randn(split.num_classes, TINY_CLIP.embed_dim), dim=-1),
+        start=0,
+        total=STEPS,
+        device=torch.device("cpu"),
+    )
+    return [report.loss for report in reports]
+
+
+def _batch(classes: int) -> Batch:
+    labels = torch.randint(0, classes, (2, 32, 32))
+    return Batch(("one", "two"), torch.randn(2, 3, 32, 32), labels, torch.zeros(2, 32, 32, dtype=torch.bool))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    print(json.dumps({"one_graph": one_graph, "three_steps": three_steps}[sys.argv[1]]()))

@@ -1,0 +1,74 @@
+"""Compiled training: one graph, the same numbers, the same names."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cascade_core.train import compiled as module
+from cascade_core.train.compiled import grid_logits_of
+from tests.cascade_core.model.small import CASCADE, segmentor
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def _told(what: str) -> dict[str, Any]:
+    """Run `compiling.py`, which says why it is a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.cascade_core.train.compiling", what],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def test_trunk_and_decoder_are_one_graph_in_training_and_in_inference() -> None:
+    found = _told("one_graph")
+    assert found.pop("graphs") == 2
+    assert found.keys() == {"training", "inference"}
+    assert max(found.values()) < 1e-5, found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the compiler for processors needs a C++ compiler")
+def test_three_steps_of_compiled_training_have_the_losses_of_plain_training() -> None:
+    told = _told("three_steps")
+    (plain, none), (compiled, one) = told["never"], told["always"]
+    assert (none, one) == (0, 1)
+    assert len(set(plain)) == 3
+    assert compiled == pytest.approx(plain, rel=1e-4)
+
+
+def test_what_is_compiled_is_called_and_leaves_the_weights_their_names() -> None:
+    model = segmentor(**CASCADE)
+    names = list(model.state_dict())
+    assert grid_logits_of(model, "always", CPU) != model.grid_logits
+    assert list(model.state_dict()) == names
+
+
+def test_a_model_is_compiled_on_a_gpu_only_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = segmentor()
+    monkeypatch.setattr(module, "_has_c_compiler", lambda: True)
+    assert grid_logits_of(model, "auto", CPU) == model.grid_logits
+    assert grid_logits_of(model, "auto", GPU) != model.grid_logits
+    assert grid_logits_of(model, "never", GPU) == model.grid_logits
+
+
+def test_without_a_c_compiler_a_gpu_runs_the_model_as_it_is_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    model = segmentor()
+    assert grid_logits_of(model, "auto", GPU) == model.grid_logits
+    assert "no C compiler" in caplog.text
