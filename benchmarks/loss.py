@@ -10,7 +10,7 @@ import torch
 from benchmarks import plain
 from benchmarks.compare import compare, surroundings
 from cascade_core.config import LossConfig
-from cascade_core.losses.focal_dice import blocked_focal_dice_loss
+from cascade_core.losses.focal_dice import segmentation_loss
 
 BATCH, CLASSES, GRID, SIDE = 4, 156, 32, 512
 
@@ -25,7 +25,8 @@ def make() -> tuple[Callable[[], object], Callable[[], object]]:
     config = LossConfig()
 
     def ours() -> object:
-        return torch.autograd.grad(blocked_focal_dice_loss(logits, labels, config).total, logits)
+        loss = segmentation_loss(logits, labels, config, mask_size=(SIDE, SIDE))
+        return torch.autograd.grad(loss.total, logits)
 
     def published() -> object:
         terms = plain.loss(logits, labels, config)
