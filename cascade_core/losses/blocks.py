@@ -103,7 +103,7 @@ class _Blocks:
 
     def _add(self, pairs: Tensor, per_pixel: PerPixel, *, to: tuple[int, int]) -> None:
         """Add what `per_pixel` gives to the sums `to`, and its slopes, brought back to the grid, to their maps."""
-        down, across, _ = self.resize
+        down, across = self.resize
         wide = self.logits[pairs] @ across.mT
         slopes_of = [torch.zeros_like(wide) for _ in to] if self.with_maps else []
         for first in range(0, len(down), self.rows_at_once):

@@ -10,14 +10,10 @@ from torch import Tensor
 
 
 class Resize(NamedTuple):
-    """What takes maps on a grid to their size on pixels: `down @ maps @ across.mT`.
-
-    `in_one_step` says that no other size lies between, so that a pixel's value is made of two neighbours per axis.
-    """
+    """What takes maps on a grid to their size on pixels: `down @ maps @ across.mT`."""
 
     down: Float[Tensor, "height grid_height"]
     across: Float[Tensor, "width grid_width"]
-    in_one_step: bool
 
 
 # Every training step asks for the same: on a GPU, copying it there anew would wait for what runs.
@@ -32,12 +28,15 @@ def resize_to(
 ) -> Resize:
     """Return the resizing from `grid` to `mask_size`, and from there to `size` where that differs (published)."""
     down, across = (
-        _matrix(through, end) @ _matrix(start, through) if through != end else _matrix(start, end)
+        resize_matrix(through, end) @ resize_matrix(start, through)
+        if through != end
+        else resize_matrix(start, end)
         for start, through, end in zip(grid, mask_size, size, strict=True)
     )
-    return Resize(down.to(device, dtype), across.to(device, dtype), in_one_step=mask_size == size)
+    return Resize(down.to(device, dtype), across.to(device, dtype))
 
 
-def _matrix(length: int, size: int) -> Float[Tensor, "{size} {length}"]:
+def resize_matrix(length: int, size: int) -> Float[Tensor, "{size} {length}"]:
+    """Return the weights that take an axis of `length` cells to `size` pixels."""
     unit = torch.eye(length, dtype=torch.float64)[None]
     return F.interpolate(unit, size=size, mode="linear", align_corners=False)[0].mT.contiguous()

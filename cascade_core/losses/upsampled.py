@@ -3,9 +3,10 @@
 Logits live on a patch grid, labels on pixels. At 512 x 512 pixels the upsampled logits of a batch of 4 with 156
 classes take 650 MB, and each step of the published loss as much again. Upsampling is linear, so the gradient of
 any weighting of three sums is the same weighting of three maps on the grid: one pass over the pixels makes sums
-and maps, in blocks (`blocks.py`).
+and maps, in blocks on any device (`blocks.py`) or by a kernel on GPUs (`triton_kernels.py`).
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -61,12 +62,25 @@ class _UpsampledSums(torch.autograd.Function):
 def _summed(
     logits: Tensor, labels: Tensor, constants: FocalConstants, *, mask_size: tuple[int, int], with_maps: bool
 ) -> Summed:
-    exact = torch.promote_types(logits.dtype, torch.float32)
+    size = (labels.shape[-2], labels.shape[-1])
+    if _kernel_takes(logits, in_one_step=mask_size == size):
+        # Imported here: Triton is there for GPUs alone.
+        from cascade_core.losses.triton_kernels import kernel_sums
+
+        return kernel_sums(logits, labels, constants, with_maps=with_maps)
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
     resize = resize_to(
-        (labels.shape[-2], labels.shape[-1]),
+        size,
         grid=(logits.shape[-2], logits.shape[-1]),
         mask_size=mask_size,
-        dtype=exact,
-        device=logits.device,
+        dtype=exact.dtype,
+        device=exact.device,
     )
-    return blocked_sums(logits.to(exact), labels, resize, constants, with_maps=with_maps)
+    return blocked_sums(exact, labels, resize, constants, with_maps=with_maps)
+
+
+def _kernel_takes(logits: Tensor, *, in_one_step: bool) -> bool:
+    """Say whether the kernel can be used; it sums in single precision and knows two neighbours per axis."""
+    return (
+        logits.is_cuda and in_one_step and logits.dtype != torch.float64 and find_spec("triton") is not None
+    )

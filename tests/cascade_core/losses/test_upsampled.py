@@ -1,5 +1,7 @@
 """The loss, which never upsamples whole, against the published one, which does: values and gradients."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -83,3 +85,10 @@ def test_without_a_gradient_to_give_no_maps_are_kept() -> None:
         without = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
     assert without.grad_fn is None
     assert torch.equal(without, with_gradient)
+
+
+def test_on_a_cpu_no_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "cascade_core.losses.triton_kernels", raising=False)
+    logits, labels = case((2, 2), (4, 4), classes=2, seed=4)
+    assert segmentation_loss(logits.float(), labels, LossConfig(), mask_size=(4, 4)).total.isfinite()
