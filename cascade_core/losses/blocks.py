@@ -60,9 +60,14 @@ class _Blocks:
         self.pairs_at_once = max(1, BLOCK_ELEMENTS // (self.rows_at_once * width))
 
     def add_negatives(self) -> None:
-        """Take every class for a negative at every pixel: (1 - alpha) p^gamma * -log(1 - p)."""
+        """Take every class for a negative at every pixel: (1 - alpha) p^gamma * -log(1 - p).
+
+        This comes first, so that alpha is brought in once for all.
+        """
         for pairs in self.pairs.split(self.pairs_at_once):
             self._add(pairs, self._as_negatives, to=(FOCAL, PROBABILITY))
+        for focal in (self.sums[FOCAL], *self.maps[:1]):
+            focal *= 1 - self.constants.alpha
 
     def add_own(self, present: Int[Tensor, " present"]) -> None:
         """Put the present pairs right at their own pixels: alpha (1 - p)^gamma * -log(p) instead."""
@@ -72,13 +77,13 @@ class _Blocks:
     def _as_negatives(
         self, logits: Tensor, pairs: Tensor, rows: slice
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        alpha, gamma, ignored_as_negative = self.constants
-        if not ignored_as_negative:
+        gamma = self.constants.gamma
+        if not self.constants.ignored_as_negative:
             ignored = self.labels[self.picture[pairs], rows] == IGNORE
             logits.masked_fill_(ignored, float("-inf"))
         p = logits.sigmoid()
-        power = p**gamma * (1 - alpha)
-        focal = power * F.softplus(logits)
+        power = p**gamma
+        focal = F.softplus(logits).mul_(power)
         if not self.with_maps:
             return (focal, p), ()
         rest = 1 - p
