@@ -6,32 +6,42 @@ Forward and backward, batch 4, 156 classes, 512 x 512 pixels, float32 on a CPU.
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from benchmarks import plain
 from benchmarks.compare import compare, surroundings
 from cascade_core.config import LossConfig
-from cascade_core.losses.focal_dice import blocked_focal_dice_loss
+from cascade_core.labelsets import IGNORE
+from cascade_core.losses.focal_dice import segmentation_loss
 
 BATCH, CLASSES, GRID, SIDE = 4, 156, 32, 512
 
 
-def make() -> tuple[Callable[[], object], Callable[[], object]]:
+def make(device: str = "cpu") -> tuple[Callable[[], object], Callable[[], object]]:
     """Draw logits, and label maps with a dozen classes in regions and a part ignored."""
     generator = torch.Generator().manual_seed(0)
-    logits = (3 * torch.randn(BATCH, CLASSES, GRID, GRID, generator=generator) - 3).requires_grad_()
-    regions = torch.randint(0, 13, (BATCH, 8, 8), generator=generator).float()
-    labels = torch.nn.functional.interpolate(regions[:, None], size=(SIDE, SIDE))[:, 0].long()
-    labels[labels == 12] = 255
+    logits = 3 * torch.randn(BATCH, CLASSES, GRID, GRID, generator=generator) - 3
+    logits = logits.to(device).requires_grad_()
+    labels = region_labels(BATCH, SIDE, generator=generator).to(device)
     config = LossConfig()
 
     def ours() -> object:
-        return torch.autograd.grad(blocked_focal_dice_loss(logits, labels, config).total, logits)
+        loss = segmentation_loss(logits, labels, config, mask_size=(SIDE, SIDE))
+        return torch.autograd.grad(loss.total, logits)
 
     def published() -> object:
         terms = plain.loss(logits, labels, config)
         return torch.autograd.grad(terms["focal"] + terms["dice"], logits)
 
     return ours, published
+
+
+def region_labels(batch: int, side: int, *, generator: torch.Generator) -> Int64[Tensor, "batch side side"]:
+    """Draw label maps with ids 0..11 in square regions, a thirteenth of which are ignored."""
+    regions = torch.randint(0, 13, (batch, 8, 8), generator=generator).float()
+    labels = torch.nn.functional.interpolate(regions[:, None], size=(side, side))[:, 0].long()
+    return labels.masked_fill(labels == 12, IGNORE)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cascade_core.config import LossConfig
 from cascade_core.labelsets import IGNORE
+from cascade_core.losses.sums import FocalConstants
 from cascade_core.losses.upsampled import upsampled_sums
 from cascade_core.train.distributed import mean_over_processes
 
@@ -24,25 +25,18 @@ class LossParts:
         return torch.stack(list(self.terms.values())).sum()
 
 
-SMALL = 1 << 22
-"""Upsampled logits (16 MB of them) that are simply put into memory; more are gone through in blocks."""
-
-
 def segmentation_loss(
     grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
     labels: Int[Tensor, "batch height width"],
     config: LossConfig,
     *,
     mask_size: tuple[int, int],
-    small: int = SMALL,
 ) -> LossParts:
     """Return the loss that the configuration names, over logits upsampled as by `upsampled`."""
-    size = (labels.shape[-2], labels.shape[-1])
     if config.kind == "cross_entropy":
+        size = (labels.shape[-2], labels.shape[-1])
         return LossParts({"cross_entropy": _cross_entropy(upsampled(grid_logits, mask_size, size), labels)})
-    if mask_size != size or grid_logits.shape[:2].numel() * labels[0].numel() <= small:
-        return focal_dice_loss(upsampled(grid_logits, mask_size, size), labels, config)
-    return blocked_focal_dice_loss(grid_logits, labels, config)
+    return _focal_dice(grid_logits, labels, config, mask_size=mask_size)
 
 
 def upsampled(
@@ -69,10 +63,12 @@ def _cross_entropy(
     return summed / mean_over_processes(labelled).clamp(min=1)
 
 
-def focal_dice_loss(
-    mask_logits: Float[Tensor, "batch classes height width"],
+def _focal_dice(
+    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
     labels: Int[Tensor, "batch height width"],
     config: LossConfig,
+    *,
+    mask_size: tuple[int, int],
 ) -> LossParts:
     """Return the weighted focal and dice terms.
 
@@ -85,52 +81,8 @@ def focal_dice_loss(
     0 for every class, so they are negatives in both terms; `ignored_as_negative=False` leaves them out of both.
     A batch without any label has n = 1, a focal term and no dice.
     """
-    logits = mask_logits.flatten(2)
-    valid = (labels != IGNORE).flatten(1)
-    own = labels.flatten(1).long().masked_fill(~valid, 0)[:, None]
-    probabilities = logits.sigmoid()
-    own_probability = probabilities.gather(1, own)[:, 0] * valid
-
-    pixels = torch.zeros_like(logits[..., 0]).scatter_add_(1, own[:, 0], valid.to(logits.dtype))
-    overlap = torch.zeros_like(pixels).scatter_add(1, own[:, 0], own_probability)
-    present = pixels > 0
-    n = mean_over_processes(present.sum().to(logits.dtype)).clamp(min=1)
-
-    # Every class is a negative at every pixel; then each labelled pixel's own class is put right.
-    negative = _focal_of_negatives(logits, probabilities, config)
-    own_logit = logits.gather(1, own)[:, 0]
-    correction = _focal_of_positives(own_logit, config) - negative.gather(1, own)[:, 0]
-    if config.ignored_as_negative:
-        counted = torch.ones_like(own_logit)
-    else:
-        counted = valid.to(logits.dtype)
-        probabilities = probabilities * counted[:, None]
-        negative = negative * counted[:, None]
-    per_pixel = negative.sum(dim=1) + correction * valid
-    focal = (per_pixel.sum(dim=1) / counted.sum(dim=1).clamp(min=1)).sum()
-
-    dice_per_pair = 1 - (2 * overlap + 1) / (probabilities.sum(dim=2) + pixels + 1)
-    return LossParts(
-        {
-            "focal": config.focal_weight * focal / n,
-            "dice": config.dice_weight * (dice_per_pair * present).sum() / n,
-        }
-    )
-
-
-def blocked_focal_dice_loss(
-    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
-    labels: Int[Tensor, "batch height width"],
-    config: LossConfig,
-) -> LossParts:
-    """Return `focal_dice_loss` of the logits upsampled to the labels' size, without those standing in memory."""
-    sums = upsampled_sums(
-        grid_logits,
-        labels,
-        alpha=config.focal_alpha,
-        gamma=config.focal_gamma,
-        ignored_as_negative=config.ignored_as_negative,
-    )
+    constants = FocalConstants(config.focal_alpha, config.focal_gamma, config.ignored_as_negative)
+    sums = upsampled_sums(grid_logits, labels, constants, mask_size=mask_size)
     present = sums.pixels > 0
     n = mean_over_processes(present.sum().to(sums.focal.dtype)).clamp(min=1)
     if config.ignored_as_negative:
@@ -144,18 +96,6 @@ def blocked_focal_dice_loss(
             "dice": config.dice_weight * (dice_per_pair * present).sum() / n,
         }
     )
-
-
-def _focal_of_negatives(
-    logits: Float[Tensor, "*axes"], probabilities: Float[Tensor, "*axes"], config: LossConfig
-) -> Float[Tensor, "*axes"]:
-    """Return the focal loss of targets 0 (Lin et al. 2017, equation 5): (1 - alpha) p^gamma * -log(1 - p)."""
-    return (1 - config.focal_alpha) * probabilities**config.focal_gamma * F.softplus(logits)
-
-
-def _focal_of_positives(logits: Float[Tensor, "*axes"], config: LossConfig) -> Float[Tensor, "*axes"]:
-    """Return the focal loss of targets 1: alpha (1 - p)^gamma * -log(p)."""
-    return config.focal_alpha * (-logits).sigmoid() ** config.focal_gamma * F.softplus(-logits)
 
 
 @torch.no_grad()

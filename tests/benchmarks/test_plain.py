@@ -36,7 +36,7 @@ def test_a_training_step_has_the_same_loss_and_gradients(model: Segmentor) -> No
     pictures, labels = torch.randn(2, 3, 32, 32), torch.randint(0, 5, (2, 32, 32))
     labels[0, :9] = 255
     logits = model.grid_logits(pictures, _vectors())
-    ours = segmentation_loss(logits, labels, CASCADE.loss, mask_size=(32, 32), small=0).total
+    ours = segmentation_loss(logits, labels, CASCADE.loss, mask_size=(32, 32)).total
     published_logits = plain.grid_logits(model, pictures, _vectors())
     torch.testing.assert_close(logits, published_logits)
     terms = plain.loss(published_logits, labels, CASCADE.loss)

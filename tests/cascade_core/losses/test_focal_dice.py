@@ -10,7 +10,11 @@ from torch import Tensor
 
 from cascade_core.config import LossConfig
 from cascade_core.labels import IGNORE
-from cascade_core.losses.focal_dice import focal_dice_loss, pixel_accuracy, segmentation_loss
+from cascade_core.losses.focal_dice import LossParts, pixel_accuracy, segmentation_loss
+
+
+def _loss(mask_logits: Tensor, labels: Tensor, config: LossConfig) -> LossParts:
+    return segmentation_loss(mask_logits, labels, config, mask_size=(labels.shape[-2], labels.shape[-1]))
 
 
 def _sigmoid(x: float) -> float:
@@ -65,7 +69,7 @@ def _random(seed: int, *, classes: int = 3, ignored: float = 0.3) -> tuple[Tenso
 @pytest.mark.parametrize("seed", range(4))
 def test_focal_and_dice_equal_their_definition_in_loops(config: LossConfig, seed: int) -> None:
     mask_logits, labels = _random(seed)
-    parts = focal_dice_loss(mask_logits, labels, config)
+    parts = _loss(mask_logits, labels, config)
     assert (parts.terms["focal"].item(), parts.terms["dice"].item()) == pytest.approx(
         _slow(mask_logits, labels, config)
     )
@@ -77,7 +81,7 @@ def test_a_batch_without_labels_has_a_focal_term_over_one_and_no_dice(ignored_as
     mask_logits, labels = _random(0)
     labels.fill_(IGNORE)
     config = LossConfig(ignored_as_negative=ignored_as_negative)
-    terms = focal_dice_loss(mask_logits, labels, config).terms
+    terms = _loss(mask_logits, labels, config).terms
     assert terms["dice"] == 0
     assert terms["focal"].item() == pytest.approx(_slow(mask_logits, labels, config)[0])
     assert (terms["focal"] > 0) == ignored_as_negative
@@ -92,8 +96,8 @@ def test_losses_do_not_change_when_classes_are_permuted(seed: int, negative: boo
     renumber = torch.full((256,), IGNORE)
     renumber[order] = torch.arange(4)
     config = LossConfig(ignored_as_negative=negative)
-    one = focal_dice_loss(mask_logits, labels, config)
-    other = focal_dice_loss(mask_logits[:, order], renumber[labels], config)
+    one = _loss(mask_logits, labels, config)
+    other = _loss(mask_logits[:, order], renumber[labels], config)
     torch.testing.assert_close(one.total, other.total)
 
 
@@ -105,36 +109,33 @@ def test_logits_at_ignored_pixels_matter_exactly_when_these_are_negatives(seed: 
     changed = mask_logits + 3.0 * (labels == IGNORE)[:, None]
     left_out = LossConfig(ignored_as_negative=False)
     torch.testing.assert_close(
-        focal_dice_loss(mask_logits, labels, left_out).total, focal_dice_loss(changed, labels, left_out).total
+        _loss(mask_logits, labels, left_out).total, _loss(changed, labels, left_out).total
     )
     # Raising logits where the target is 0 can only cost.
     published = LossConfig()
-    assert (
-        focal_dice_loss(changed, labels, published).total
-        > focal_dice_loss(mask_logits, labels, published).total
-    )
+    assert _loss(changed, labels, published).total > _loss(mask_logits, labels, published).total
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_without_ignored_pixels_both_readings_agree(seed: int) -> None:
     mask_logits, labels = _random(seed, ignored=0.0)
-    one = focal_dice_loss(mask_logits, labels, LossConfig())
-    other = focal_dice_loss(mask_logits, labels, LossConfig(ignored_as_negative=False))
+    one = _loss(mask_logits, labels, LossConfig())
+    other = _loss(mask_logits, labels, LossConfig(ignored_as_negative=False))
     torch.testing.assert_close(one.total, other.total)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_the_dice_term_lies_between_zero_and_its_weight(seed: int) -> None:
-    dice = focal_dice_loss(*_random(seed), LossConfig(dice_weight=2)).terms["dice"]
+    dice = _loss(*_random(seed), LossConfig(dice_weight=2)).terms["dice"]
     assert 0 <= dice <= 2
 
 
 def test_sure_and_right_masks_cost_nothing() -> None:
     labels = torch.tensor([[[0, 1], [2, 0]]])
     mask_logits = 40.0 * (2 * torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float() - 1)
-    assert focal_dice_loss(mask_logits, labels, LossConfig()).total.item() == pytest.approx(0, abs=1e-6)
+    assert _loss(mask_logits, labels, LossConfig()).total.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_logits_of_another_size_are_resized_to_the_labels() -> None:
@@ -144,7 +145,7 @@ def test_logits_of_another_size_are_resized_to_the_labels() -> None:
         segmentation_loss(logits, labels, LossConfig(), mask_size=logits.shape[-2:]).total
         for logits in (mask_logits, resized)
     )
-    assert torch.equal(one, other)
+    torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("seed", range(3))

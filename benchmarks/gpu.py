@@ -1,0 +1,255 @@
+"""Training and inference on a GPU against what it could do: `python -m benchmarks.gpu`.
+
+Cascade-CLIP and ZegCLIP on a ViT-B/16 with random weights, COCO-Stuff's 171 classes (156 seen), pictures of 512 x 512
+pixels that are on the device already, 16 at a time, in bfloat16: the training loop and the labelling that users run.
+Beside them the published computation written plainly, in float32: training with 4 pictures at a time, as published for
+one GPU, inference with one. Medians of interleaved runs; the share is of the peak of bfloat16 matrix products, measured.
+"""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks import loss, plain
+from benchmarks.compare import ROUNDS
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.config import RunConfig
+from cascade_core.data.datasets import Batch
+from cascade_core.evaluate.inference import scorer
+from cascade_core.evaluate.prediction import label_maps
+from cascade_core.labels import hide_unseen
+from cascade_core.labelsets import ClassSplit, protocol
+from cascade_core.model.build import build_segmentor
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.profile.cost import multiply_adds
+from cascade_core.recipes import recipe
+from cascade_core.train.loop import train
+from cascade_core.train.optim import build_optimizer
+from cascade_core.train.supervision import Supervision
+
+RECIPES = ("cascade_cocostuff", "zegclip_cocostuff")
+BATCH, PLAIN_BATCH = 16, 4
+MATRIX_SIDE = 8192
+GB = 10**9
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A measured number, and the one that it has to reach, or with `at_most` to keep below."""
+
+    name: str
+    measured: float
+    wanted: float
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.measured <= self.wanted if self.at_most else self.measured >= self.wanted
+
+    def row(self) -> tuple[str, str, str, str]:
+        sign = "<=" if self.at_most else ">="
+        return self.name, f"{self.measured:.3g}", f"{sign} {self.wanted:g}", "met" if self.met else "missed"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method with random weights on a device, and what it is fed."""
+
+    config: RunConfig
+    segmentor: Segmentor
+    split: ClassSplit
+    vectors: Tensor
+    images: Tensor
+    labels: Tensor
+
+    def training(self) -> Call:
+        """Give what takes one step of the training loop, in bfloat16."""
+        padding = torch.zeros_like(self.labels, dtype=torch.bool)
+        batch = Batch(("",) * len(self.images), self.images, self.labels, padding)
+        in_half = self.config.train.model_copy(update={"precision": "bf16"})
+        steps = train(
+            self.segmentor,
+            build_optimizer(self.segmentor, self.config.optim),
+            itertools.repeat(batch),
+            config=self.config.model_copy(update={"train": in_half}),
+            supervision=Supervision("inductive", self.split),
+            class_vectors=self.vectors,
+            start=0,
+            total=self.config.train.iterations,
+            device=self.images.device,
+        )
+        return partial(next, steps)
+
+    def plain_training(self) -> Call:
+        """Give what takes one step of the published computation, with the first pictures."""
+        optimizer = build_optimizer(self.segmentor, self.config.optim)
+        images = self.images[:PLAIN_BATCH]
+        labels = hide_unseen(self.labels[:PLAIN_BATCH], self.split.num_classes, self.split.unseen)
+        vectors = self.vectors[list(self.split.seen)]
+
+        def step() -> None:
+            self.segmentor.train()
+            optimizer.zero_grad(set_to_none=True)
+            terms = plain.loss(plain.grid_logits(self.segmentor, images, vectors), labels, self.config.loss)
+            (terms["focal"] + terms["dice"]).backward()
+            optimizer.step()
+
+        return step
+
+    def inference(self) -> Call:
+        """Give what labels every pixel of the pictures, the model in bfloat16 and the scores not."""
+        half = deepcopy(self.segmentor).bfloat16().eval()
+        predict = scorer(
+            half,
+            self.vectors.bfloat16(),
+            kind="focal_dice",
+            seen=self.split.seen,
+            seen_penalty=self.config.evaluate.seen_penalty,
+        )
+        return partial(
+            label_maps,
+            predict,
+            self.images.bfloat16(),
+            evaluate=self.config.evaluate,
+            num_classes=len(self.vectors),
+            size=(self.images.shape[-2], self.images.shape[-1]),
+        )
+
+    def plain_inference(self) -> Call:
+        """Give what labels the first picture as published."""
+        return partial(
+            plain.label_map,
+            deepcopy(self.segmentor).eval(),
+            self.images[:1],
+            self.vectors,
+            seen=list(self.split.seen),
+            seen_penalty=self.config.evaluate.seen_penalty,
+            size=(self.images.shape[-2], self.images.shape[-1]),
+            crop=self.config.evaluate.crop_size,
+            stride=self.config.evaluate.stride,
+        )
+
+
+def make_case(config: RunConfig, device: torch.device, *, batch: int) -> Case:
+    """Build the model of a run, and draw text vectors, pictures and label maps for it."""
+    torch.manual_seed(0)
+    split, side = protocol(config.data.protocol), config.model.image_size
+    vectors = torch.nn.functional.normalize(
+        torch.randn(split.num_classes, config.model.clip.embed_dim), dim=-1
+    )
+    segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
+    labels = loss.region_labels(batch, side, generator=torch.Generator().manual_seed(0))
+    return Case(
+        config,
+        segmentor.to(device),
+        split,
+        vectors.to(device),
+        torch.randn(batch, 3, side, side, device=device),
+        labels.to(device),
+    )
+
+
+def multiply_adds_of_a_step(parts: Mapping[str, float]) -> float:
+    """Count a training step's multiply-adds from those of a forward pass, by part.
+
+    The trunk's weights are frozen: going back through it takes as much again, for the gradient of what came in. The
+    decoder's are trained: theirs as much once more.
+    """
+    return 2 * parts["trunk"] + 3 * parts["decoder"]
+
+
+def share_of_peak(images_per_second: float, billions_of_multiply_adds: float, peak: float) -> float:
+    """Return which share of `peak`, in operations a second, is done; a multiply-add is two operations."""
+    return images_per_second * 2e9 * billions_of_multiply_adds / peak
+
+
+def seconds(calls: Sequence[Call], device: torch.device) -> list[float]:
+    """Return medians of `ROUNDS` interleaved runs after two of each, which compile."""
+    times: list[list[float]] = [[] for _ in calls]
+    for round_ in range(-2, ROUNDS):
+        for call, of_call in zip(calls, times, strict=True):
+            torch.cuda.synchronize(device)
+            began = time.perf_counter()
+            call()
+            torch.cuda.synchronize(device)
+            if round_ >= 0:
+                of_call.append(time.perf_counter() - began)
+    return [statistics.median(of_call) for of_call in times]
+
+
+def matrix_peak(device: torch.device) -> float:
+    """Measure how many operations a second a large product of bfloat16 matrices does."""
+    one, other = (
+        torch.randn(MATRIX_SIDE, MATRIX_SIDE, device=device, dtype=torch.bfloat16) for _ in range(2)
+    )
+    (took,) = seconds([lambda: [torch.matmul(one, other) for _ in range(20)]], device)
+    return 20 * 2 * MATRIX_SIDE**3 / took
+
+
+def bars_of(name: str, device: torch.device, peak: float) -> list[Bar]:
+    """Measure a method, training before inference: of the peak of memory, each is to have its own."""
+    case = make_case(recipe(name), device, batch=BATCH)
+    parts = {
+        number: multiply_adds(case.segmentor, image_size=case.config.model.image_size, num_classes=number)
+        for number in (len(case.split.seen), case.split.num_classes)
+    }
+    training = case.training()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    for _ in range(3):
+        training()
+    memory = torch.cuda.max_memory_reserved(device)
+    trained, plainly = seconds([training, case.plain_training()], device)
+    labelled, labelled_plainly = seconds([case.inference(), case.plain_inference()], device)
+    steps, pictures = BATCH / trained, BATCH / labelled
+    print(f"{name}: training {steps:.1f} images/s, inference {pictures:.1f} images/s", flush=True)
+    of_a_step = multiply_adds_of_a_step(parts[len(case.split.seen)])
+    return [
+        Bar(
+            f"{name}: inference, share of the peak",
+            share_of_peak(pictures, parts[case.split.num_classes]["total"], peak),
+            0.4,
+        ),
+        Bar(f"{name}: training, share of the peak", share_of_peak(steps, of_a_step, peak), 0.35),
+        Bar(f"{name}: inference, images/s over plain", pictures * labelled_plainly, 4),
+        Bar(f"{name}: training, images/s over plain", steps * plainly / PLAIN_BATCH, 4),
+        Bar(f"{name}: training, peak memory in GB", memory / GB, 24, at_most=True),
+    ]
+
+
+def main() -> None:
+    if not torch.cuda.is_available():
+        raise SystemExit(
+            "benchmarks.gpu needs a CUDA device, and torch finds none: run it on a machine with one"
+        )
+    device = torch.device("cuda")
+    peak = matrix_peak(device)
+    print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {datetime.now(tz=UTC):%Y-%m-%d}")
+    print(f"products of bfloat16 matrices: {peak / 1e12:.0f} TFLOP/s", flush=True)
+    ours, plainly = seconds(loss.make("cuda"), device)
+    print(
+        f"focal and dice loss, forward and backward, batch {loss.BATCH}: {1e3 * ours:.2f} / {1e3 * plainly:.2f} ms"
+    )
+    bars = [Bar("focal and dice loss: time over plain", ours / plainly, 0.25, at_most=True)]
+    for name in RECIPES:
+        bars += bars_of(name, device, peak)
+    table = Table("what", "measured", "bar", "")
+    for bar in bars:
+        table.add_row(*bar.row())
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()

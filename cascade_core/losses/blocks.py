@@ -1,0 +1,129 @@
+"""The sums of `upsampled.py` on any device: some maps and rows are upsampled at a time, and summed at once."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cascade_core.labelsets import IGNORE
+from cascade_core.losses.resize import Resize
+from cascade_core.losses.sums import FocalConstants, GradientMaps, Summed, UpsampledSums
+
+BLOCK_ELEMENTS = 1 << 18
+"""Upsampled logits looked at together: small enough that the five buffers of a block stay in a CPU's cache."""
+
+
+def blocked_sums(
+    logits: Float[Tensor, "batch classes grid_height grid_width"],
+    labels: Int[Tensor, "batch height width"],
+    resize: Resize,
+    constants: FocalConstants,
+    *,
+    with_maps: bool,
+) -> Summed:
+    """Return the sums, and the maps of their gradients if these are asked for.
+
+    Every class is taken for a negative at every pixel; then the classes that are there are put right at their
+    own pixels.
+    """
+    pixels = _pixels_per_class(labels, logits)
+    blocks = _Blocks(logits, labels, resize, constants, with_maps=with_maps)
+    blocks.add_negatives()
+    blocks.add_own(pixels.flatten().nonzero()[:, 0])
+    focal, probability, overlap = (sums.view_as(pixels) for sums in blocks.sums)
+    maps = GradientMaps(*(each.view_as(logits) for each in blocks.maps)) if with_maps else None
+    return UpsampledSums(focal.sum(dim=1), probability, overlap, pixels), maps
+
+
+PerPixel = Callable[[Tensor, Tensor, slice], tuple[Iterable[Tensor], Iterable[Tensor]]]
+"""From upsampled logits of some pairs and rows to what is summed, and the slopes of that."""
+
+FOCAL, PROBABILITY, OVERLAP = range(3)
+
+
+class _Blocks:
+    """The sums of each pair of picture and class, and their gradients on the grid, as blocks are added."""
+
+    def __init__(
+        self, logits: Tensor, labels: Tensor, resize: Resize, constants: FocalConstants, *, with_maps: bool
+    ) -> None:
+        self.logits, self.labels = logits.flatten(0, 1), labels
+        self.resize, self.constants, self.with_maps = resize, constants, with_maps
+        self.sums = [self.logits.new_zeros(len(self.logits)) for _ in range(3)]
+        self.maps = [torch.zeros_like(self.logits) for _ in range(3 if with_maps else 0)]
+        self.pairs = torch.arange(len(self.logits), device=logits.device)
+        self.picture, self.own_class = self.pairs // logits.shape[1], self.pairs % logits.shape[1]
+        width = len(resize.across)
+        self.rows_at_once = max(1, min(len(resize.down), BLOCK_ELEMENTS // (4 * width)))
+        self.pairs_at_once = max(1, BLOCK_ELEMENTS // (self.rows_at_once * width))
+
+    def add_negatives(self) -> None:
+        """Take every class for a negative at every pixel: (1 - alpha) p^gamma * -log(1 - p).
+
+        This comes first, so that alpha is brought in once for all.
+        """
+        for pairs in self.pairs.split(self.pairs_at_once):
+            self._add(pairs, self._as_negatives, to=(FOCAL, PROBABILITY))
+        for focal in (self.sums[FOCAL], *self.maps[:1]):
+            focal *= 1 - self.constants.alpha
+
+    def add_own(self, present: Int[Tensor, " present"]) -> None:
+        """Put the present pairs right at their own pixels: alpha (1 - p)^gamma * -log(p) instead."""
+        for pairs in present.split(self.pairs_at_once):
+            self._add(pairs, self._as_positives, to=(FOCAL, OVERLAP))
+
+    def _as_negatives(
+        self, logits: Tensor, pairs: Tensor, rows: slice
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        gamma = self.constants.gamma
+        if not self.constants.ignored_as_negative:
+            ignored = self.labels[self.picture[pairs], rows] == IGNORE
+            logits.masked_fill_(ignored, float("-inf"))
+        p = logits.sigmoid()
+        power = p**gamma
+        focal = F.softplus(logits).mul_(power)
+        if not self.with_maps:
+            return (focal, p), ()
+        rest = 1 - p
+        slope = (focal * rest).mul_(gamma).addcmul_(power, p)
+        return (focal, p), (slope, rest.mul_(p))
+
+    def _as_positives(
+        self, logits: Tensor, pairs: Tensor, rows: slice
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        alpha, gamma, _ = self.constants
+        mine = self.labels[self.picture[pairs], rows] == self.own_class[pairs, None, None]
+        p = logits.sigmoid()
+        rest = 1 - p
+        positive = alpha * rest**gamma * F.softplus(-logits)
+        negative = (1 - alpha) * p**gamma * F.softplus(logits)
+        sums = ((positive - negative).mul_(mine), p * mine)
+        if not self.with_maps:
+            return sums, ()
+        slope = -gamma * p * positive - alpha * rest ** (gamma + 1)
+        slope -= gamma * rest * negative + (1 - alpha) * p ** (gamma + 1)
+        return sums, (slope.mul_(mine), sums[1] * rest)
+
+    def _add(self, pairs: Tensor, per_pixel: PerPixel, *, to: tuple[int, int]) -> None:
+        """Add what `per_pixel` gives to the sums `to`, and its slopes, brought back to the grid, to their maps."""
+        down, across = self.resize
+        wide = self.logits[pairs] @ across.mT
+        slopes_of = [torch.zeros_like(wide) for _ in to] if self.with_maps else []
+        for first in range(0, len(down), self.rows_at_once):
+            rows = slice(first, first + self.rows_at_once)
+            values, slopes = per_pixel(down[rows] @ wide, pairs, rows)
+            for which, value in zip(to, values, strict=True):
+                self.sums[which][pairs] += value.sum(dim=(1, 2))
+            for summed, slope in zip(slopes_of, slopes, strict=True):
+                summed.baddbmm_(down[rows].mT.expand(len(pairs), -1, -1), slope)
+        for which, summed in zip(to, slopes_of, strict=False):
+            self.maps[which][pairs] += summed @ across
+
+
+def _pixels_per_class(labels: Tensor, logits: Tensor) -> Float[Tensor, "batch classes"]:
+    valid = (labels != IGNORE).flatten(1)
+    own = labels.flatten(1).long().masked_fill(~valid, 0)
+    counts = torch.zeros(logits.shape[:2], dtype=torch.float32, device=logits.device)
+    return counts.scatter_add_(1, own, valid.float())

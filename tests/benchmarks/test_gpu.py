@@ -1,0 +1,58 @@
+"""The GPU's benchmark where there is none: its arithmetic, and that it calls what is there."""
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from cascade_core.train.loop import StepReport
+from tests.tiny import tiny_config
+
+
+@pytest.fixture(scope="module")
+def case() -> gpu.Case:
+    return gpu.make_case(tiny_config(), torch.device("cpu"), batch=2)
+
+
+def test_without_a_gpu_it_says_so_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="^benchmarks.gpu needs a CUDA device") as stopped:
+        gpu.main()
+    assert stopped.value.code
+
+
+def test_the_share_counts_two_operations_for_a_multiply_add() -> None:
+    # 100 images a second of 50 billion multiply-adds are 10 TFLOP/s.
+    assert gpu.share_of_peak(100, 50, peak=40e12) == pytest.approx(0.25)
+
+
+def test_a_step_goes_back_through_frozen_weights_once_and_through_trained_ones_twice() -> None:
+    assert gpu.multiply_adds_of_a_step({"trunk": 10, "decoder": 1, "total": 11}) == 10 + 1 + 10 + 2
+
+
+@pytest.mark.parametrize(
+    ("measured", "at_most", "word"), [(0.5, False, "met"), (0.5, True, "missed"), (0.4, True, "met")]
+)
+def test_a_bar_says_whether_it_is_met(measured: float, at_most: bool, word: str) -> None:
+    assert gpu.Bar("share", measured, 0.4, at_most=at_most).row()[-1] == word
+
+
+def test_training_is_the_loop_s_in_bfloat16(case: gpu.Case) -> None:
+    report = case.training()()
+    assert isinstance(report, StepReport)
+    assert report.terms.keys() == {"focal", "dice"}
+
+
+def test_plain_training_changes_what_it_trains(case: gpu.Case) -> None:
+    before = {name: weight.clone() for name, weight in case.segmentor.named_parameters()}
+    case.plain_training()()
+    changed = {
+        name for name, weight in case.segmentor.named_parameters() if not torch.equal(weight, before[name])
+    }
+    assert any(name.startswith("decoder") for name in changed)
+    assert any("prompt" in name for name in changed)
+
+
+def test_both_ways_of_inference_label_every_pixel_alike_up_to_rounding(case: gpu.Case) -> None:
+    ours, published = case.inference()(), case.plain_inference()()
+    assert ours.shape == (2, 32, 32)
+    assert (ours[:1] == published).float().mean() > 0.9

@@ -1,0 +1,40 @@
+"""Takes the loss of cases in a file by the GPU's kernel, run by Triton's interpreter on a CPU.
+
+`TRITON_INTERPRET=1 python -m tests.cascade_core.losses.interpreted CASES RESULTS`: a process of its own, since
+Triton decides at import whether it compiles or interprets.
+"""
+
+import sys
+from typing import Any
+
+import torch
+
+from cascade_core.config import LossConfig
+from cascade_core.losses import upsampled
+from cascade_core.losses.focal_dice import segmentation_loss
+
+
+def main(cases_path: str, results_path: str) -> None:
+    # All that is changed: tensors on a CPU go to the kernel too.
+    upsampled._kernel_takes = lambda logits, *, in_one_step: in_one_step
+    cases = torch.load(cases_path)
+    torch.save([_loss_and_gradient(**case) for case in cases], results_path)
+
+
+def _loss_and_gradient(
+    logits: torch.Tensor, labels: torch.Tensor, config: dict[str, Any], size: tuple[int, int]
+) -> dict[str, torch.Tensor]:
+    logits.requires_grad_()
+    loss = segmentation_loss(logits, labels, LossConfig(**config), mask_size=size)
+    loss.total.backward()
+    with torch.no_grad():
+        without = segmentation_loss(logits, labels, LossConfig(**config), mask_size=size).total
+    return {
+        **{name: term.detach() for name, term in loss.terms.items()},
+        "gradient": logits.grad,
+        "without_gradient": without,
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
