@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from cascade_core.config import RunConfig
-from cascade_core.data.datasets import Batch, collate, train_dataset
+from cascade_core.data.datasets import PackedBatch, pack, train_dataset
 from cascade_core.data.sampling import IterationSampler
 from cascade_core.files import new_file
 from cascade_core.labelsets import ClassSplit
@@ -48,6 +49,8 @@ from components.tracking import StepTracker, tracked_step
 log = logging.getLogger(__name__)
 
 RESUME_FOLDER = "resume"
+BATCHES_AHEAD = 4
+"""That each loader worker may be ahead of the training."""
 
 
 @contextmanager
@@ -245,7 +248,7 @@ def _status(report: StepReport) -> str:
     return f"loss {report.loss:.3f} | lr {rate:.1e} | {report.images_per_second:.0f} img/s"
 
 
-def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Batch]:
+def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[PackedBatch]:
     accumulation = job.config.train.accumulation_steps
     dataset = train_dataset(
         rows_of(job.inputs, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
@@ -264,9 +267,11 @@ def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Bat
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=partial(pack, mean=job.config.data.mean, std=job.config.data.std),
         pin_memory=pinned,
         persistent_workers=workers > 0,
+        # Pictures take unlike times to decode; two batches ahead, the default, do not even that out.
+        prefetch_factor=BATCHES_AHEAD if workers else None,
         # Its own generator: creating a loader must not consume the stream that dropout draws from.
         generator=torch.Generator().manual_seed(job.config.seed),
     )

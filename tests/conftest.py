@@ -16,8 +16,10 @@ from xdist.scheduler import LoadScopeScheduling
 CHECKED = (
     "clip",
     "data.index",
+    "data.photometric",
     "data.pictures",
     "data.polygons",
+    "data.resizing",
     "data.run_lengths",
     "data.sampling",
     "data.sources",

@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cascade_core.labelsets import INVALID, LabelSet
+from cascade_core.labelsets import IGNORE, INVALID, LabelSet
 
 MOST_PIXELS = 178_956_970
 """More are refused, as Pillow does: such a file is a mistake or made to fill the memory."""
 
+_STRAY = IGNORE - 1
+"""Stands for raw ids that may not be: a label set has 254 classes at most, so no train id is as high."""
 _FOREIGN = "it is of no known format"
 """In place of Pillow's words for that, which tell an address in memory."""
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -35,8 +37,9 @@ def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "height width 
                     f"{where}: pixels of mode {picture.mode!r} have more than 8 bits; convert it to 8-bit RGB"
                 )
             picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            return np.array(upright.convert("RGB"))
+            # In place, and converted only where it is needed, for each would copy the picture.
+            ImageOps.exif_transpose(picture, in_place=True)
+            return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
     except _BROKEN as error:
         if str(error).startswith(where):
             raise
@@ -77,14 +80,16 @@ def to_train_ids(
     Raises:
         ValueError: a raw id does not belong to the label set.
     """
-    train_ids = label_set.table[raw_ids]
-    stray = np.unique(raw_ids[train_ids == INVALID])
-    if stray.size:
+    table = np.where(label_set.table == INVALID, _STRAY, label_set.table).astype(np.uint8)
+    # Bytes are looked up, and looked through, in a fraction of the time that numpy's indexing takes.
+    train_ids = bytearray(raw_ids).translate(table.tobytes())
+    if _STRAY in train_ids:
+        stray = np.unique(raw_ids[label_set.table[raw_ids] == INVALID])
         raise ValueError(
             f"{where}: label ids {stray.tolist()} are not in label set {label_set.name!r}, whose files hold "
             f"{label_set.describe_raw_ids()}; choose the label set of this data, or mend the map"
         )
-    return train_ids.astype(np.uint8)
+    return np.frombuffer(train_ids, dtype=np.uint8).reshape(raw_ids.shape)
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:

@@ -1,8 +1,8 @@
 """Augmentation for training and resizing for evaluation, in the published distribution.
 
 The training chain is that of mmsegmentation's configurations used by both papers: random resize, random
-crop, flip, photometric distortion on 8-bit values, normalisation, padding. Interpolation follows OpenCV:
-bilinear without antialiasing, nearest by truncation. All randomness comes from the generator passed in.
+crop, flip, photometric distortion on 8-bit values, padding, normalisation. All is drawn in that order, from the
+generator passed in; what is computed is the crop alone. Samples stay in 8 bits: the device normalises them.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from cascade_core.config import DataConfig
+from cascade_core.data.photometric import photometric_distortion
+from cascade_core.data.resizing import (
+    ImageArray,
+    LabelArray,
+    Window,
+    image_window,
+    label_window,
+    resize_image,
+    resize_label,
+)
 from cascade_core.labelsets import IGNORE
 
-ImageArray = UInt8[np.ndarray, "height width 3"]
-LabelArray = UInt8[np.ndarray, "height width"]
+Packed = tuple[UInt8[Tensor, "3 side side"], UInt8[Tensor, "side side"], Bool[Tensor, "side side"]]
+"""A training sample: levels, train ids with `IGNORE`, and where the picture is padding."""
 Transformed = tuple[
     Float32[Tensor, "3 new_height new_width"],
     Int64[Tensor, "label_height label_width"],
@@ -29,6 +38,8 @@ Transformed = tuple[
 LONG_SIDE_CAP = 4
 """Long sides beyond this many short-side targets shrink the resize factor (published: 2048 / 512)."""
 CROP_RETRIES = 10
+SAMPLED = 16
+"""Every so many rows and columns are looked at to guess the commonest class of a crop."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +48,32 @@ class TrainTransform:
 
     data: DataConfig
 
-    def __call__(self, image: ImageArray, label: LabelArray, rng: np.random.Generator) -> Transformed:
+    def __call__(self, image: ImageArray, label: LabelArray, rng: np.random.Generator) -> Packed:
+        size, window, label = self._drawn(label, rng)
+        levels = image_window(image, size, window)
+        mirrored = self.data.flip and rng.random() < 0.5
+        if self.data.photometric:
+            levels = torch.from_numpy(photometric_distortion(levels.contiguous().numpy(), rng))
+        labels = torch.from_numpy(label)
+        if mirrored:
+            levels, labels = levels.flip(-1), labels.flip(-1)
+        return pad(levels, labels, self.data.crop_size)
+
+    def _drawn(
+        self, label: LabelArray, rng: np.random.Generator
+    ) -> tuple[tuple[int, int], Window, UInt8[np.ndarray, "window_height window_width"]]:
+        """Draw the size of the whole and a window of it, and give its labels."""
         data = self.data
+        height, width = label.shape
+        size = height, width
         if data.resize_range is not None:
-            size = random_size(image.shape[:2], data.crop_size, data.resize_range, rng=rng)
-            image, label = resize_image(image, size), resize_label(label, size)
-        if max(label.shape) > data.crop_size:
-            rows, columns = random_crop(label, data.crop_size, max_class_share=data.max_class_share, rng=rng)
-            image, label = image[rows, columns], label[rows, columns]
-        if data.flip and rng.random() < 0.5:
-            image, label = image[:, ::-1], label[:, ::-1]
-        if data.photometric:
-            image = photometric_distortion(image, rng)
-        return pad(normalise(image, data.mean, data.std), _label_tensor(label), data.crop_size)
+            size = random_size(size, data.crop_size, data.resize_range, rng=rng)
+        if max(size) > data.crop_size:
+            return size, *random_crop(
+                label, size, data.crop_size, max_class_share=data.max_class_share, rng=rng
+            )
+        whole = slice(0, size[0]), slice(0, size[1])
+        return size, whole, label_window(label, size, whole)
 
 
 @dataclass(frozen=True)
@@ -102,77 +126,61 @@ def short_side_size(size: tuple[int, ...], short_side: int) -> tuple[int, int]:
     return _scaled(height, factor), _scaled(width, factor)
 
 
-def resize_image(image: ImageArray, size: tuple[int, int]) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
-    """Resize bilinearly without antialiasing, in 8 bits (within one level of OpenCV)."""
-    if image.shape[:2] == size:
-        return image
-    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    resized = functional.interpolate(planes, size=size, mode="bilinear", align_corners=False, antialias=False)
-    return resized[0].permute(1, 2, 0).numpy()
-
-
-def resize_label(label: LabelArray, size: tuple[int, int]) -> UInt8[np.ndarray, "{size[0]} {size[1]}"]:
-    """Resize by taking the nearest id, source position truncated."""
-    if label.shape == size:
-        return label
-    plane = torch.from_numpy(np.ascontiguousarray(label))[None, None]
-    return functional.interpolate(plane, size=size, mode="nearest")[0, 0].numpy()
-
-
 def random_crop(
-    label: LabelArray, crop_size: int, *, max_class_share: float | None, rng: np.random.Generator
-) -> tuple[slice, slice]:
-    """Draw a window in which no class fills `max_class_share` or more of the labelled pixels.
+    label: LabelArray,
+    size: tuple[int, int],
+    crop_size: int,
+    *,
+    max_class_share: float | None,
+    rng: np.random.Generator,
+) -> tuple[Window, UInt8[np.ndarray, "window_height window_width"]]:
+    """Draw a window of a label map resized to `size` in which no class fills `max_class_share` or more of the
+    labelled pixels, and give it with its labels.
 
     A window that also lacks a second class is drawn anew, up to ten times; the last one stands unchecked.
     None takes the first window. Sides shorter than the crop are taken whole.
     """
-    window = _random_window(label.shape, crop_size, rng)
-    if max_class_share is None:
-        return window
+    window = _random_window(size, crop_size, rng)
+    labels = label_window(label, size, window)
+    if max_class_share is None or _is_mixed(labels, max_class_share):
+        return window, labels
+    # Many pictures are of a single class: no window of theirs need be looked at.
+    hopeless = np.count_nonzero(_pixels(label)) <= 1
+    # From the second one on, windows are cheaper cut out of the whole.
+    resized = resize_label(label, size)
     for _ in range(CROP_RETRIES):
-        counts = np.bincount(label[window].ravel(), minlength=IGNORE + 1)[:IGNORE]
-        if np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < max_class_share:
-            return window
-        window = _random_window(label.shape, crop_size, rng)
-    return window
-
-
-def photometric_distortion(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    """Distort brightness, contrast, saturation and hue, each with probability one half.
-
-    Contrast comes before or after saturation and hue, by a coin. Values are cut to 8 bits after each step.
-    Hue moves by whole steps of two degrees, -18 to 17.
-    """
-    if rng.random() < 0.5:
-        image = _affine(image, offset=rng.uniform(-32, 32))
-    contrast_first = rng.random() < 0.5
-    if contrast_first:
-        image = _random_contrast(image, rng)
-    if rng.random() < 0.5:
-        image = _change_saturation(image, rng.uniform(0.5, 1.5))
-    if rng.random() < 0.5:
-        image = _turn_hue(image, 2 * int(rng.integers(-18, 18)))
-    return image if contrast_first else _random_contrast(image, rng)
+        window = _random_window(size, crop_size, rng)
+        if not hopeless and _is_mixed(resized[window], max_class_share):
+            break
+    return window, resized[window]
 
 
 def normalise(
     image: ImageArray, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Float32[Tensor, "3 height width"]:
     """Subtract the mean and divide by the deviation of each channel, both on the scale 0..255."""
-    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
-    return planes.sub_(torch.tensor(mean).view(3, 1, 1)).div_(torch.tensor(std).view(3, 1, 1))
+    return normalise_levels(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), mean, std)
 
 
-def pad(
-    image: Float32[Tensor, "3 height width"], label: Int64[Tensor, "height width"], side: int
-) -> tuple[Float32[Tensor, "3 {side} {side}"], Int64[Tensor, "{side} {side}"], Bool[Tensor, "{side} {side}"]]:
-    """Pad right and bottom to a square: the normalised picture with 0 (the mean), the label with `IGNORE`."""
-    height, width = label.shape
+def normalise_levels(
+    levels: UInt8[Tensor, "*batch 3 height width"],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> Float32[Tensor, "*batch 3 height width"]:
+    """Normalise planes, where they are."""
+    centre, deviation = (torch.tensor(values, device=levels.device).view(3, 1, 1) for values in (mean, std))
+    return levels.float().sub_(centre).div_(deviation)
+
+
+def pad(levels: UInt8[Tensor, "3 height width"], labels: UInt8[Tensor, "height width"], side: int) -> Packed:
+    """Pad right and bottom to a square: the levels with 0, the labels with `IGNORE`."""
+    height, width = labels.shape
     margins = (0, side - width, 0, side - height)
     padding = torch.ones(side, side, dtype=torch.bool)
     padding[:height, :width] = False
-    return functional.pad(image, margins), functional.pad(label, margins, value=IGNORE), padding
+    if not any(margins):
+        return levels, labels, padding
+    return functional.pad(levels, margins), functional.pad(labels, margins, value=IGNORE), padding
 
 
 def _label_tensor(label: LabelArray) -> Int64[Tensor, "height width"]:
@@ -188,33 +196,20 @@ def _random_window(size: tuple[int, ...], crop_size: int, rng: np.random.Generat
     return slice(top, top + crop_size), slice(left, left + crop_size)
 
 
-def _affine(
-    levels: UInt8[np.ndarray, "*shape"], *, scale: float = 1.0, offset: float = 0.0
-) -> UInt8[np.ndarray, "*shape"]:
-    return np.clip(levels.astype(np.float32) * scale + offset, 0, 255).astype(np.uint8)
+def _is_mixed(labels: UInt8[np.ndarray, "height width"], max_class_share: float) -> bool:
+    """Tell whether there are several classes, of which none fills `max_class_share` of the labelled pixels.
+
+    Nearly always the commonest class of a sample settles it: all others together have less than that share.
+    """
+    labelled = np.count_nonzero(labels != IGNORE)
+    likely = np.bincount(labels[::SAMPLED, ::SAMPLED].ravel(), minlength=IGNORE + 1)[:IGNORE].argmax()
+    most = np.count_nonzero(labels == np.uint8(likely))
+    if most and (labelled - most) / labelled < max_class_share:
+        return bool(most < labelled and most / labelled < max_class_share)
+    counts = _pixels(labels)
+    return bool(np.count_nonzero(counts) > 1 and counts.max() / labelled < max_class_share)
 
 
-def _random_contrast(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    return _affine(image, scale=rng.uniform(0.5, 1.5)) if rng.random() < 0.5 else image
-
-
-def _change_saturation(image: ImageArray, scale: float) -> ImageArray:
-    hsv = _to_hsv(image)
-    hsv[..., 1] = _affine(hsv[..., 1], scale=scale)
-    return _to_rgb(hsv)
-
-
-def _turn_hue(image: ImageArray, degrees: int) -> ImageArray:
-    hsv = _to_hsv(image)
-    # Pillow spreads the circle over 0..255, where 255 is 0 again.
-    shifted = hsv[..., 0].astype(np.int16) + round(degrees * 255 / 360)
-    hsv[..., 0] = (shifted % 255).astype(np.uint8)
-    return _to_rgb(hsv)
-
-
-def _to_hsv(image: ImageArray) -> ImageArray:
-    return np.array(Image.fromarray(np.ascontiguousarray(image)).convert("HSV"))
-
-
-def _to_rgb(hsv: ImageArray) -> ImageArray:
-    return np.array(Image.fromarray(hsv, mode="HSV").convert("RGB"))
+def _pixels(labels: UInt8[np.ndarray, "height width"]) -> Int64[np.ndarray, "classes"]:
+    """Count the labelled pixels of each class, with torch, which is twice as fast at bytes as numpy."""
+    return torch.bincount(torch.from_numpy(labels).flatten(), minlength=IGNORE + 1)[:IGNORE].numpy()

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from cascade_core.config import RunConfig
-from cascade_core.data.datasets import Batch
+from cascade_core.data.datasets import Batch, PackedBatch
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.compiled import GridLogits, grid_logits_of
@@ -47,7 +47,7 @@ def averaged(window: Sequence[StepReport]) -> dict[str, float]:
 def train(
     segmentor: Segmentor,
     optimizer: AdamW,
-    batches: Iterable[Batch],
+    batches: Iterable[Batch | PackedBatch],
     *,
     config: RunConfig,
     supervision: Supervision,

@@ -1,5 +1,6 @@
 """Samples and batches of an indexed data set."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from cascade_core.config import DataConfig
-from cascade_core.data.datasets import SegmentationDataset, collate, eval_dataset, train_dataset
+from cascade_core.data.datasets import Sample, SegmentationDataset, collate, eval_dataset, pack, train_dataset
 from cascade_core.data.index import index_voc
 from cascade_core.data.sampling import IterationSampler
 from cascade_core.data.transforms import train_transform
@@ -43,19 +44,33 @@ def test_batches_do_not_depend_on_workers(
 ) -> None:
     samples = dataset(rows, voc, animals)
     sampler = IterationSampler(len(samples), 2, iterations=3, seed=5)
-    loader = DataLoader(samples, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    stack = partial(pack, mean=DATA.mean, std=DATA.std)
+    loader = DataLoader(samples, batch_sampler=sampler, collate_fn=stack, num_workers=workers)
     for batch, draws in zip(loader, sampler, strict=True):
         assert batch.names == tuple(rows["name"][index] for index, _ in draws)
-        expected = collate([samples[draw] for draw in draws])
-        assert torch.equal(batch.images, expected.images) and torch.equal(batch.labels, expected.labels)
+        expected = stack([samples[draw] for draw in draws])
+        assert torch.equal(batch.levels, expected.levels) and torch.equal(batch.labels, expected.labels)
 
 
 def test_training_batches_have_the_crops_size(rows: pd.DataFrame, voc: Path) -> None:
     samples = train_dataset(rows, voc, data=DATA, seed=0)
-    batch = collate([samples[0], samples[1, 1]]).to(torch.device("cpu"))
+    batch = pack([samples[0], samples[1, 1]], mean=DATA.mean, std=DATA.std).to(torch.device("cpu"))
     assert batch.images.shape == (2, 3, 24, 24) and batch.images.dtype == torch.float32
     assert batch.labels.shape == batch.padding.shape == (2, 24, 24) and batch.labels.dtype == torch.int64
     assert set(batch.labels.unique().tolist()) <= {0, 1, 255}
+
+
+def test_a_batch_is_normalised_where_it_goes_and_padded_with_the_mean() -> None:
+    levels = torch.randint(0, 256, (3, 3, 4, 4), dtype=torch.uint8)
+    padding = torch.zeros(3, 4, 4, dtype=torch.bool)
+    padding[1, 3:], padding[2, :, 1:] = True, True
+    samples = [
+        Sample(name=str(i), image=levels[i], label=levels[i, 0], padding=padding[i]) for i in range(3)
+    ]
+    batch = pack(samples, mean=DATA.mean, std=DATA.std).to(torch.device("cpu"))
+    expected = (levels - torch.tensor(DATA.mean)[:, None, None]) / torch.tensor(DATA.std)[:, None, None]
+    torch.testing.assert_close(batch.images, torch.where(padding[:, None], 0.0, expected))
+    assert torch.equal(batch.labels, levels[:, 0].long()) and torch.equal(batch.padding, padding)
 
 
 def test_evaluation_samples_keep_the_labels_size(rows: pd.DataFrame, voc: Path) -> None:
