@@ -10,9 +10,8 @@ Without the seen penalty, few classes can be ruled out anywhere: untrained, all 
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks import plain
 from benchmarks.compare import ROUNDS, Comparison, peak_memory, surroundings
+from benchmarks.stopwatch import Stopwatch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.config import RunConfig
 from cascade_core.data.transforms import normalise, resize_image, short_side_size
@@ -33,30 +33,6 @@ from cascade_core.recipes import recipe
 CLASSES, SEEN = 171, range(156)
 PHOTOGRAPHS = ((375, 500), (480, 640))
 """Heights and widths."""
-
-
-@dataclass
-class Stopwatch:
-    """Sums up the time of some calls."""
-
-    seconds: float = 0.0
-    _began: list[float] = field(default_factory=list)
-
-    def start(self, *_: object) -> None:
-        self._began.append(time.perf_counter())
-
-    def stop(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._began.pop()
-
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def measured(*given: Any) -> Any:
-            self.start()
-            try:
-                return function(*given)
-            finally:
-                self.stop()
-
-        return measured
 
 
 @dataclass(frozen=True)
@@ -109,13 +85,10 @@ def both(size: tuple[int, int]) -> tuple[Callable[[], object], Callable[[], obje
 def timed(call: Callable[[], object], trunk: nn.Module) -> tuple[float, float]:
     """Give the seconds of a call, whole and outside the backbone."""
     watch = Stopwatch()
-    hooks = [trunk.register_forward_pre_hook(watch.start), trunk.register_forward_hook(watch.stop)]
-    with mock.patch.object(plain, "backbone", watch.around(plain.backbone)):
+    with watch.over(trunk), mock.patch.object(plain, "backbone", watch.around(plain.backbone)):
         began = time.perf_counter()
         call()
         whole = time.perf_counter() - began
-    for hook in hooks:
-        hook.remove()
     return whole, whole - watch.seconds
 
 

@@ -11,12 +11,11 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cascade_core.background import Background
 from cascade_core.config import DataConfig
-from cascade_core.data.datasets import Batch, collate, eval_dataset
-from cascade_core.evaluate.ahead import ahead
+from cascade_core.data.datasets import Batch, eval_dataset
+from cascade_core.evaluate.ahead import batches
 from cascade_core.evaluate.background import scored_split
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.prediction import predictions
@@ -241,14 +240,11 @@ def _loader(
         rows, root, data=config.data, label_set=scored.label_set, short_side=config.evaluate.short_side
     )
     same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
-    loader = DataLoader(
+    return batches(
         dataset,
         batch_size=config.evaluate.batch_size if same_size else 1,
-        num_workers=config.train.workers,
-        collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        workers=config.train.workers,
     )
-    return loader if config.train.workers else ahead(loader)
 
 
 def _draw(

@@ -5,7 +5,24 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+from torch.utils.data import DataLoader
+
+from cascade_core.data.datasets import Batch, SegmentationDataset, collate
+
 T = TypeVar("T")
+
+
+def batches(dataset: SegmentationDataset, *, batch_size: int = 1, workers: int = 0) -> Iterable[Batch]:
+    """Give the samples in their order, read ahead by so many processes, or by a thread where there are none."""
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return loader if workers else ahead(loader)
 
 
 def ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
