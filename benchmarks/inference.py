@@ -114,4 +114,4 @@ if __name__ == "__main__":
     print(surroundings())
     for size in PHOTOGRAPHS:
         for line in lines(size):
-            print(line)
+            print(line, flush=True)

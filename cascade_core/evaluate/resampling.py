@@ -37,6 +37,11 @@ class Side:
     origins: tuple[int, ...]
     mirrored: bool = False
 
+    @property
+    def resized(self) -> bool:
+        """Whether scores are resized, or averaged over windows, after they were probabilities."""
+        return not self.target == self.seen == self.window == self.mask
+
     def part(self, window: int) -> slice:
         """Give where a window lies on the seen side."""
         return slice(self.origins[window], self.origins[window] + self.window)

@@ -8,6 +8,7 @@ Logits are held as [rows, classes, columns], so that each matrix is applied to a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isqrt
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -97,11 +98,20 @@ class Tiles:
         self.views = views
         self.tiling = tiling
         self.penalties = penalties
-        self.rows, self.columns = _cut(rows, tiling.height), _cut(columns, tiling.width)
+        height, width = self._shape()
+        self.rows, self.columns = _cut(rows, height), _cut(columns, width)
         some = next(iter(views[0].windows.values())).logits
         kind = {"dtype": some.dtype, "device": some.device}
         self._down = [[readings(view.height, *span, **kind) for span in self.rows] for view in views]
         self._across = [[readings(view.width, *span, **kind) for span in self.columns] for view in views]
+
+    def _shape(self) -> tuple[int, int]:
+        """Give height and width of a tile: as large as its maps may be where no product grows with it."""
+        least = self.tiling.height, self.tiling.width
+        if any(side.resized for view in self.views for side in (view.height, view.width)):
+            return least
+        fitting = isqrt(self.tiling.numbers // len(self.penalties))
+        return max(least[0], fitting), max(least[1], fitting)
 
     def scores(
         self, row: int, column: int, classes: Int64[Tensor, " chosen"] | slice
@@ -160,7 +170,8 @@ class Tiles:
         softmax = any(
             window.normaliser is not None for view in self.views for window in view.windows.values()
         )
-        if softmax or not self.tiling.bounded:
+        alone = len(self.rows) == len(self.columns) == 1
+        if softmax or alone or not self.tiling.bounded:
             return [[None] * len(self.columns) for _ in self.rows]
         # From [rows, classes, columns] to classes last, which makes those of a tile one stretch of memory.
         possible = self._possible().permute(0, 2, 1).contiguous()
