@@ -63,8 +63,8 @@ def compare(name: str, make: Make) -> Comparison:
         name,
         ours_s=statistics.median(times["ours"]),
         plain_s=statistics.median(times["plain"]),
-        ours_bytes=_in_a_process(make, 0),
-        plain_bytes=_in_a_process(make, 1),
+        ours_bytes=peak_memory(make, 0),
+        plain_bytes=peak_memory(make, 1),
     )
 
 
@@ -76,7 +76,7 @@ def surroundings() -> str:
     )
 
 
-def _in_a_process(make: Make, which: int) -> int:
+def peak_memory(make: Make, which: int) -> int:
     """Measure the peak of resident memory above what stood before the call, where no earlier run left any."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:

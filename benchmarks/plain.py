@@ -54,7 +54,26 @@ def label_map(
     crop: int = CROP,
     stride: int = STRIDE,
 ) -> Int64[Tensor, "1 {size[0]} {size[1]}"]:
-    """Label a picture at its own `size`: one window at a time, maps of all classes, softmax, argmax."""
+    """Label a picture at its own `size`: scores of all classes, softmax, argmax."""
+    scores = score_maps(
+        model, image, class_vectors, seen=seen, seen_penalty=seen_penalty, size=size, crop=crop, stride=stride
+    )
+    return scores.softmax(dim=1).argmax(dim=1)
+
+
+@torch.no_grad()
+def score_maps(
+    model: Segmentor,
+    image: Float[Tensor, "1 3 height width"],
+    class_vectors: Float[Tensor, "classes embed"],
+    *,
+    seen: list[int],
+    seen_penalty: float,
+    size: tuple[int, int],
+    crop: int = CROP,
+    stride: int = STRIDE,
+) -> Float[Tensor, "1 classes {size[0]} {size[1]}"]:
+    """Score every class at every pixel of a picture: one window at a time, maps of all classes."""
     height, width = image.shape[-2:]
     total = image.new_zeros((1, len(class_vectors), height, width))
     visits = image.new_zeros((1, 1, height, width))
@@ -68,7 +87,7 @@ def label_map(
             scores = _resized(scores, (window.shape[-2], window.shape[-1]))
             total[:, :, top : top + crop, left : left + crop] += scores
             visits[:, :, top : top + crop, left : left + crop] += 1
-    return _resized(total / visits, size).softmax(dim=1).argmax(dim=1)
+    return _resized(total / visits, size)
 
 
 def backbone(

@@ -32,7 +32,7 @@ class Exportable(nn.Module):
     """From pictures (RGB levels 0..255) and text vectors to the probability of every class at every pixel.
 
     Normalisation is inside. The probabilities are those that evaluation compares once the seen penalty is
-    taken off: `inference.scorer` without a penalty, at the pictures' size.
+    taken off, of whole pictures at their own size.
     """
 
     mean: Tensor

@@ -16,7 +16,7 @@ from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image
-from cascade_core.evaluate.bounded import best_classes
+from cascade_core.evaluate.prediction import labelled
 from cascade_core.evaluate.views import views
 from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.files import sha256
@@ -141,7 +141,7 @@ class Segmenter:
             raise ValueError(f"pictures of one size are needed, got {', '.join(shapes) or 'none'}")
         names, config = checked_labels(labels), self.manifest.config
         told = names if self.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
-        found = best_classes(
+        found = labelled(
             self.vocabulary(names),
             pictures,
             views=views(scales, flip=flip),

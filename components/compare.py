@@ -19,7 +19,7 @@ from cascade_core.background import Background
 from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.evaluate.background import scored_split
-from cascade_core.evaluate.bounded import best_classes
+from cascade_core.evaluate.prediction import labelled
 from cascade_core.evaluate.views import views
 from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.files import new_folder, write_json
@@ -185,7 +185,7 @@ def _line(name: str, image: Path, label: Path, models: Sequence[Model], scored: 
 
 def _predicted(model: Model, picture: np.ndarray) -> np.ndarray:
     config = model.manifest.config
-    found = best_classes(
+    found = labelled(
         model.vocabulary,
         [picture],
         views=views(),

@@ -11,17 +11,17 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cascade_core.background import Background
 from cascade_core.config import DataConfig
-from cascade_core.data.datasets import Batch, collate, eval_dataset
+from cascade_core.data.datasets import Batch, eval_dataset
+from cascade_core.evaluate.ahead import batches
 from cascade_core.evaluate.background import scored_split
 from cascade_core.evaluate.confusion import ConfusionMatrix
-from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.prediction import predictions
 from cascade_core.evaluate.report import per_class_table, plot_confusion, plot_per_class
 from cascade_core.evaluate.scores import Scores, scores
+from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.files import new_folder, write_json
 from cascade_core.labelsets import ClassSplit
 from cascade_core.labelsets import protocol as named_protocol
@@ -119,7 +119,7 @@ def run(
     penalty = config.evaluate.seen_penalty if manifest.setting == "inductive" else 0.0
     setting = f"control_{control}" if control else manifest.setting
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    predict = scorer(
+    vocabulary = Vocabulary(
         segmentor.to(device),
         vectors.to(device),
         kind=config.loss.kind,
@@ -144,15 +144,13 @@ def run(
         ) as tracker,
         new_folder(out) as folder,
     ):
-        confusion = ConfusionMatrix(scored.num_classes)
+        confusion = ConfusionMatrix(scored.num_classes, device=device)
         loader = _loader(rows, inputs.root, scored, manifest)
         (folder / "pictures").mkdir()
         shown = 0
         with progress(f"evaluate {config.method} {setting}", len(rows)) as bar:
             done = 0
-            for batch, predicted in predictions(
-                predict, loader, evaluate=inference, num_classes=len(vectors), device=device
-            ):
+            for batch, predicted in predictions(vocabulary, loader, evaluate=inference):
                 confusion.update(predicted, batch.labels)
                 shown += _draw(
                     batch,
@@ -242,11 +240,10 @@ def _loader(
         rows, root, data=config.data, label_set=scored.label_set, short_side=config.evaluate.short_side
     )
     same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
-    return DataLoader(
+    return batches(
         dataset,
         batch_size=config.evaluate.batch_size if same_size else 1,
-        num_workers=config.train.workers,
-        collate_fn=collate,
+        workers=config.train.workers,
     )
 
 
@@ -255,11 +252,11 @@ def _draw(
 ) -> int:
     count = min(at_most, len(batch.names))
     for index in range(count):
-        labels = batch.labels[index].numpy()
+        labels = batch.labels[index].cpu().numpy()
         picture = to_picture(batch.images[index].cpu(), mean=data.mean, std=data.std)
         if picture.shape[:2] != labels.shape:
             picture = np.asarray(Image.fromarray(picture).resize((labels.shape[1], labels.shape[0])))
-        maps = {"truth": labels, "prediction": predicted[index].numpy()}
+        maps = {"truth": labels, "prediction": predicted[index].cpu().numpy()}
         drawn = panel(picture, maps, split.classes, chosen=split.label_set.colours)
         drawn.save(folder / f"{batch.names[index]}.png")
     return count

@@ -12,38 +12,69 @@ from cascade_core.labelsets import IGNORE
 class ConfusionMatrix:
     """Pixel counts by true class (rows) and predicted class (columns), exact in 64-bit integers.
 
-    Pixels whose truth is `IGNORE` count nowhere, whatever is predicted there. Counts live on the CPU; labels
-    may be on any device.
+    Pixels whose truth is `IGNORE` count nowhere, whatever is predicted there. Counts live on `device`, which is
+    not waited for before they are read.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, *, device: torch.device | str = "cpu") -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes={num_classes} must be at least 1")
-        self.counts: Int64[Tensor, "classes classes"] = torch.zeros(
-            num_classes, num_classes, dtype=torch.int64
-        )
+        self.num_classes = num_classes
+        # The last bin is for pixels that do not count.
+        self._bins = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
+        self._lowest = torch.zeros(2, dtype=torch.int64, device=device)
+        self._highest = torch.zeros(2, dtype=torch.int64, device=device)
+
+    @classmethod
+    def of(cls, counts: Int64[Tensor, "classes classes"]) -> "ConfusionMatrix":
+        """Give a matrix with these counts."""
+        confusion = cls(len(counts))
+        confusion._bins[:-1] = counts.flatten()
+        return confusion
 
     @property
-    def num_classes(self) -> int:
-        return len(self.counts)
+    def counts(self) -> Int64[Tensor, "classes classes"]:
+        """The counts so far, on the CPU.
+
+        Raises:
+            ValueError: an id was neither a class nor (in the truth) `IGNORE`.
+        """
+        for kind, low, high in zip(
+            ("true", "predicted"), self._lowest.tolist(), self._highest.tolist(), strict=True
+        ):
+            if low < 0 or high >= self.num_classes:
+                raise ValueError(
+                    f"{kind} ids from {low} to {high} were counted, and some lie outside 0..{self.num_classes - 1}; "
+                    "check that labels and class list are of the same label set"
+                )
+        return self._bins[:-1].view(self.num_classes, self.num_classes).to("cpu", copy=True)
 
     def update(self, predicted: Integer[Tensor, "*predicted"], truth: Integer[Tensor, "*true"]) -> None:
         """Add the pixels of one or more label maps of the same shape.
 
+        An id that does not fit is found when the counts are read, since looking here would wait for the device.
+
         Raises:
-            ValueError: shapes differ, or an id is neither a class nor (in the truth) `IGNORE`.
+            ValueError: shapes differ.
         """
         if predicted.shape != truth.shape:
             raise ValueError(
                 f"prediction of shape {tuple(predicted.shape)} and truth of shape {tuple(truth.shape)} "
                 "differ; resize the prediction to the label map first"
             )
-        counted = truth != IGNORE
-        rows, columns = truth[counted].long(), predicted[counted].long()
-        self._check(rows, "true")
-        self._check(columns, "predicted")
-        flat = torch.bincount(rows * self.num_classes + columns, minlength=self.num_classes**2)
-        self.counts += flat.view(self.num_classes, self.num_classes).cpu()
+        if not truth.numel():
+            return
+        rows, columns = (ids.flatten().to(self._bins.device, torch.int64) for ids in (truth, predicted))
+        ignored = rows == IGNORE
+        rows, columns = rows.masked_fill(ignored, 0), columns.masked_fill(ignored, 0)
+        for index, ids in enumerate((rows, columns)):
+            lowest, highest = ids.aminmax()
+            self._lowest[index] = torch.minimum(self._lowest[index], lowest)
+            self._highest[index] = torch.maximum(self._highest[index], highest)
+        # An id that does not fit lands anywhere: the counts are never given then.
+        bins = (rows * self.num_classes + columns).clamp(0, self.num_classes**2 - 1)
+        bins = bins.masked_fill(ignored, self.num_classes**2)
+        self._bins.scatter_add_(0, bins, torch.ones_like(bins))
 
     def merge(self, others: Iterable["ConfusionMatrix"]) -> None:
         """Add the counts of other matrices, as of other processes or shards.
@@ -57,13 +88,5 @@ class ConfusionMatrix:
                 raise ValueError(
                     f"cannot merge counts of {other.num_classes} classes into {self.num_classes}"
                 )
-        for other in matrices:
-            self.counts += other.counts
-
-    def _check(self, ids: Int64[Tensor, " pixels"], kind: str) -> None:
-        if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= self.num_classes):
-            stray = sorted(set(ids.unique().tolist()) - set(range(self.num_classes)))
-            raise ValueError(
-                f"{kind} ids {stray} lie outside 0..{self.num_classes - 1}; "
-                "check that labels and class list are of the same label set"
-            )
+        for counts in [other.counts for other in matrices]:
+            self._bins[:-1] += counts.flatten().to(self._bins.device)

@@ -1,102 +1,103 @@
-"""From pictures to label maps: whole or sliding-window scores, resized to the label's size, best class."""
+"""Label maps of evaluation's batches and of photographs as they are: two ways to show pictures to one inference."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from cascade_core.config import EvalConfig
 from cascade_core.data.datasets import Batch
-from cascade_core.evaluate.background import with_background
-from cascade_core.evaluate.sliding import Predict, slide
+from cascade_core.data.transforms import normalise
+from cascade_core.evaluate.labelling import Limits, Shown, best_classes, check_sizes
+from cascade_core.evaluate.views import View
+from cascade_core.evaluate.vocabulary import Vocabulary
+
+Picture = UInt8[np.ndarray, "height width 3"]
 
 
 def predictions(
-    predict: Predict,
-    batches: Iterable[Batch],
-    *,
-    evaluate: EvalConfig,
-    num_classes: int,
-    device: torch.device,
+    vocabulary: Vocabulary, batches: Iterable[Batch], *, evaluate: EvalConfig
 ) -> Iterator[tuple[Batch, Int64[Tensor, "batch label_height label_width"]]]:
-    """Yield each batch with its predicted label maps, at the size of its labels and on the CPU."""
+    """Yield each batch with its predicted label maps at the size of its labels, both on the model's device."""
     for batch in batches:
-        height, width = batch.labels.shape[-2:]
-        yield (
-            batch,
-            label_maps(
-                predict,
-                batch.images.to(device),
-                evaluate=evaluate,
-                num_classes=num_classes,
-                size=(height, width),
-            ).cpu(),
-        )
+        here = batch.to(vocabulary.device)
+        height, width = here.labels.shape[-2:]
+        yield here, label_maps(vocabulary, here.images, evaluate=evaluate, size=(height, width))
 
 
-@torch.no_grad()
 def label_maps(
-    predict: Predict,
+    vocabulary: Vocabulary,
     images: Float[Tensor, "batch 3 height width"],
     *,
     evaluate: EvalConfig,
-    num_classes: int,
     size: tuple[int, int],
+    limits: Limits | None = None,
 ) -> Int64[Tensor, "batch {size[0]} {size[1]}"]:
-    """Predict the class of every pixel of pictures of one size, at the original `size`.
+    """Predict the class of every pixel of normalised pictures of one size, at the original `size`.
 
-    `num_classes` counts the text vectors; background, by the policy of `evaluate`, has the id after the classes.
-    The windows of `slide` go through the model `evaluate.batch_size` at a time.
+    Background, by the policy of `evaluate`, has the id after the text vectors of classes.
     """
-    match evaluate.mode:
-        case "whole":
-            scores = predict(images)
-        case "slide":
-            scores = torch.cat(
-                [
-                    slide(
-                        predict,
-                        image[None],
-                        crop=evaluate.crop_size,
-                        stride=evaluate.stride,
-                        num_classes=num_classes,
-                        window_batch=evaluate.batch_size,
-                    )
-                    for image in images
-                ]
-            )
-    best_scores, best = resized_best(scores, size)
-    return with_background(best_scores, best, background=evaluate.background, num_vectors=num_classes)
+    return best_classes(vocabulary, [shown(images)], size=size, evaluate=evaluate, limits=limits).classes
 
 
-def resized_best(
-    scores: Float[Tensor, "batch classes height width"],
-    size: tuple[int, int],
+def shown(images: Float[Tensor, "batch 3 height width"]) -> Shown:
+    """Show normalised pictures as they are."""
+    height, width = images.shape[-2:]
+    return Shown((height, width), len(images), lambda rows, columns: images[..., rows, columns])
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """For each photograph the best class of every pixel, and the probability the model gives it."""
+
+    classes: Int32[np.ndarray, "batch height width"]
+    confidence: Float32[np.ndarray, "batch height width"]
+
+
+def labelled(
+    vocabulary: Vocabulary,
+    pictures: Sequence[Picture],
     *,
-    classes_at_once: int = 32,
-) -> tuple[
-    Float[Tensor, "batch {size[0]} {size[1]}"],
-    Int64[Tensor, "batch {size[0]} {size[1]}"],
-]:
-    """Resize scores bilinearly and give the best one with its class, the first among equals.
+    views: Sequence[View],
+    evaluate: EvalConfig,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    limits: Limits | None = None,
+) -> Labelled:
+    """Label photographs of one size, at that size, by the average over views of what evaluation would score.
 
-    Works through the classes in parts, so that maps of all classes at the size of a large photograph never
-    stand in memory together.
+    What a view shows is mirrored back and resized bilinearly to the photographs' own size; the rest is as in
+    `best_classes`.
+
+    Raises:
+        ValueError: as of `best_classes`.
     """
-    if tuple(scores.shape[-2:]) == size:
-        values, ids = scores.max(dim=1)
-        return values, ids
-    best_scores, best = None, None
-    for first in range(0, scores.shape[1], classes_at_once):
-        part = scores[:, first : first + classes_at_once]
-        values, ids = F.interpolate(part, size=size, mode="bilinear", align_corners=False).max(dim=1)
-        if best_scores is None or best is None:
-            best_scores, best = values, ids
-        else:
-            better = values > best_scores
-            best = torch.where(better, ids + first, best)
-            best_scores = torch.where(better, values, best_scores)
-    assert best_scores is not None and best is not None
-    return best_scores, best
+    size = pictures[0].shape[0], pictures[0].shape[1]
+    patch_size = vocabulary.segmentor.config.clip.patch_size
+    sizes = [view.size(size, short_side=evaluate.short_side, patch_size=patch_size) for view in views]
+    check_sizes(sizes, evaluate, patch_size, limits or Limits())
+    seen = [
+        _as_shown([view.of(picture, seen) for picture in pictures], mean, std, mirrored=view.mirrored)
+        for view, seen in zip(views, sizes, strict=True)
+    ]
+    best = best_classes(vocabulary, seen, size=size, evaluate=evaluate, limits=limits)
+    return Labelled(best.classes.int().cpu().numpy(), best.confidence.float().cpu().numpy())
+
+
+def _as_shown(
+    pictures: Sequence[Picture],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    *,
+    mirrored: bool,
+) -> Shown:
+    """Show pictures that are held with 8 bits a channel, and normalised where the model looks."""
+
+    def crop(rows: slice, columns: slice) -> Tensor:
+        return torch.stack([normalise(picture[rows, columns], mean, std) for picture in pictures])
+
+    height, width = pictures[0].shape[:2]
+    return Shown((height, width), len(pictures), crop, mirrored)

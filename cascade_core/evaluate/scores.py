@@ -55,12 +55,13 @@ def scores(confusion: ConfusionMatrix, split: ClassSplit) -> Scores:
             f"counts of {confusion.num_classes} classes do not fit split {split.name!r}"
             f" of {split.num_classes}; use the split that the labels were made with"
         )
-    iou, accuracy = per_class(confusion.counts)
-    total = int(confusion.counts.sum())
+    counts = confusion.counts
+    iou, accuracy = per_class(counts)
+    total = int(counts.sum())
     miou_seen, miou_unseen = _mean_over(iou, split.seen), _mean_over(iou, split.unseen)
     return Scores(
         protocol=split.name,
-        pAcc=int(confusion.counts.trace()) / total if total else math.nan,
+        pAcc=int(counts.trace()) / total if total else math.nan,
         miou=iou.nanmean().item(),
         miou_seen=miou_seen,
         miou_unseen=miou_unseen,

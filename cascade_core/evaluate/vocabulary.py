@@ -1,19 +1,16 @@
-"""A segmentor asked for many classes: calibrated scores of a window, a chunk of the classes at a time.
-
-A class's logits do not depend on which others are asked for, so the trunk sees a window once and the decoder
-goes through the classes in chunks. The scores are those that `inference.py` defines.
-"""
+"""The classes that a segmentor is asked for, and what it says of them where its trunk has looked."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from cascade_core.evaluate.inference import Kind, probabilities, seen_penalties
-from cascade_core.evaluate.strips import Box
+from cascade_core.evaluate.inference import Kind, seen_penalties
+from cascade_core.evaluate.resampling import bilinear
+from cascade_core.evaluate.tiles import upsampled
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import TrunkFeatures
 
@@ -28,55 +25,56 @@ class Vocabulary:
     seen: Sequence[int] = ()
     seen_penalty: float = 0.0
 
+    def __post_init__(self) -> None:
+        shape, width = tuple(self.class_vectors.shape), self.segmentor.config.clip.embed_dim
+        if len(shape) != 2 or shape[1] != width:
+            raise ValueError(
+                f"class vectors have shape {shape}, expected [classes, {width}]: were they made with this model's CLIP?"
+            )
+
     def __len__(self) -> int:
         return len(self.class_vectors)
 
     @property
-    def penalties(self) -> Float[Tensor, " classes"]:
-        """What is taken off each class's probability before they are compared."""
-        return seen_penalties(
-            len(self), seen=self.seen, seen_penalty=self.seen_penalty, device=self.class_vectors.device
-        )
-
-    def logits(self, window: "Window", classes: slice) -> Float[Tensor, "batch chunk mask_height mask_width"]:
-        """Give a chunk of the mask logits at the size where they become probabilities."""
-        grid = self.segmentor.decode(window.features, self.class_vectors[classes])
-        return self.segmentor.upsampled(grid, window.size)
-
-    def normaliser(
-        self, window: "Window", at_once: int
-    ) -> Float[Tensor, "batch 1 mask_height mask_width"] | None:
-        """Give the logarithm of the softmax's denominator over all classes; independent ones need none."""
-        if self.kind == "focal_dice":
-            return None
-        total: Tensor | None = None
-        for chunk in chunks(0, len(self), at_once):
-            part = self.logits(window, chunk).logsumexp(dim=1, keepdim=True)
-            total = part if total is None else torch.logaddexp(total, part)
-        return total
-
-    def scores(self, window: "Window", classes: slice) -> Float[Tensor, "batch chunk height width"]:
-        """Give a chunk of the calibrated scores of a window, at the window's size."""
-        assert self.kind == "focal_dice" or window.normaliser is not None
-        scores = probabilities(self.logits(window, classes), self.kind, normaliser=window.normaliser)
-        if self.seen_penalty:
-            scores -= self.penalties[classes, None, None]
-        if scores.shape[-2:] == window.size:
-            return scores
-        return F.interpolate(scores, size=window.size, mode="bilinear", align_corners=False)
-
-
-@dataclass(frozen=True)
-class Window:
-    """What the trunk saw of one window of every picture of a batch."""
-
-    box: Box
-    features: TrunkFeatures
-    normaliser: Float[Tensor, "batch 1 mask_height mask_width"] | None
+    def device(self) -> torch.device:
+        return self.class_vectors.device
 
     @property
-    def size(self) -> tuple[int, int]:
-        return self.box.height, self.box.width
+    def dtype(self) -> torch.dtype:
+        """Of scores, which are never kept in half precision."""
+        return torch.promote_types(self.class_vectors.dtype, torch.float32)
+
+    @cached_property
+    def penalties(self) -> Float[Tensor, " classes"]:
+        """What is taken off each class's probability before they are compared."""
+        return seen_penalties(len(self), seen=self.seen, seen_penalty=self.seen_penalty, device=self.device)
+
+    def logits(
+        self, features: TrunkFeatures, classes: slice
+    ) -> Float[Tensor, "batch chunk grid_height grid_width"]:
+        """Give the logits of a chunk of the classes on the patch grid."""
+        every = (classes.start, classes.stop) == (0, len(self))
+        return self.segmentor.decode(features, self.class_vectors if every else self.class_vectors[classes])
+
+
+def log_normaliser(
+    logits: Float[Tensor, "classes grid_height grid_width"],
+    mask_size: tuple[int, int],
+    *,
+    numbers: int,
+) -> Float[Tensor, "mask_height mask_width"]:
+    """Give the logarithm of the softmax's denominator at the size of the mask, over the classes given.
+
+    No map of logits holds more than `numbers` of them.
+    """
+    (height, width), (grid_height, grid_width) = mask_size, logits.shape[1:]
+    _, across = bilinear(0, width, target=width, source=grid_width)
+    total = logits.new_empty(mask_size)
+    for rows in chunks(0, height, numbers // (len(logits) * width)):
+        cells, down = bilinear(rows.start, rows.stop, target=height, source=grid_height)
+        masks = upsampled(logits[:, cells].transpose(0, 1), down.to(logits), across.to(logits))
+        total[rows] = masks.logsumexp(dim=1)
+    return total
 
 
 def chunks(first: int, last: int, at_once: int) -> Iterator[slice]:

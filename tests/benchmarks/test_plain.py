@@ -6,8 +6,8 @@ from torch import Tensor
 
 from benchmarks import plain
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.prediction import label_maps
+from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.losses.focal_dice import segmentation_loss
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
@@ -53,14 +53,23 @@ def test_a_training_step_has_the_same_loss_and_gradients(model: Segmentor) -> No
             torch.testing.assert_close(mine, published, msg=name)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("shown", "size"), [((40, 56), (50, 70)), ((32, 91), (24, 68)), ((32, 32), (7, 1)), ((32, 50), (32, 50))]
+)
 @torch.no_grad()
-def test_label_maps_are_the_same(model: Segmentor) -> None:
-    model.eval()
-    picture = torch.randn(1, 3, 40, 56)
-    predict = scorer(model, _vectors(), kind="focal_dice", seen=SEEN, seen_penalty=0.1)
-    ours = label_maps(predict, picture, evaluate=CASCADE.evaluate, num_classes=5, size=(50, 70))
-    published = plain.label_map(
-        model, picture, _vectors(), seen=SEEN, seen_penalty=0.1, size=(50, 70), crop=32, stride=24
+def test_label_maps_are_the_same(
+    model: Segmentor, shown: tuple[int, int], size: tuple[int, int], dtype: torch.dtype
+) -> None:
+    model, vectors = model.eval().to(dtype), _vectors().to(dtype)
+    picture = torch.randn(1, 3, *shown).to(dtype)
+    asked = Vocabulary(model, vectors, "focal_dice", seen=SEEN, seen_penalty=0.1)
+    ours = label_maps(asked, picture, evaluate=CASCADE.evaluate, size=size)
+    sizes = {"size": size, "crop": 32, "stride": 24}
+    published = plain.score_maps(
+        model.float(), picture.float(), vectors.float(), seen=SEEN, seen_penalty=0.1, **sizes
     )
     # Where two classes are equal up to rounding, either may win.
-    assert (ours != published).float().mean() < 0.001
+    rounding = 1e-5 if dtype == torch.float32 else 0.02
+    chosen = published.gather(1, ours[:, None])[:, 0]
+    torch.testing.assert_close(chosen, published.amax(dim=1), atol=rounding, rtol=0)

@@ -13,8 +13,8 @@ from cascade_core.clip.text_tower import copy_text_tower, load_text_tower
 from cascade_core.clip.weights import load_clip
 from cascade_core.config import RunConfig
 from cascade_core.data.transforms import eval_transform
-from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.prediction import label_maps
+from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.label_file import LabelFile
 from cascade_core.labelsets import protocol
 from cascade_core.model_folder import write_model_folder
@@ -64,10 +64,8 @@ def test_all_classes_of_the_protocol_give_what_evaluation_gives(
     penalty = 0.1 if setting == "inductive" else 0.0
     label = np.zeros(picture.shape[:2], dtype=np.uint8)
     image = eval_transform(config.data, short_side=48)(picture, label, np.random.default_rng())[0]
-    predict = scorer(segmentor, vectors, kind="focal_dice", seen=SPLIT.seen, seen_penalty=penalty)
-    expected = label_maps(
-        predict, image[None], evaluate=config.evaluate, num_classes=SPLIT.num_classes, size=(40, 56)
-    )
+    vocabulary = Vocabulary(segmentor, vectors, "focal_dice", seen=SPLIT.seen, seen_penalty=penalty)
+    expected = label_maps(vocabulary, image[None], evaluate=config.evaluate, size=(40, 56))
     assert np.array_equal(predicted, expected[0].numpy())
 
 

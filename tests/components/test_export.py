@@ -13,13 +13,14 @@ from cascade_core import export as core
 from cascade_core.background import Background
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.weights import save_clip
-from cascade_core.config import RunConfig
-from cascade_core.evaluate.inference import scorer
+from cascade_core.config import EvalConfig, RunConfig
+from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.files import read_json
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.model.build import build_segmentor
 from cascade_core.predict import Segmenter, inference
 from components import export
+from tests.score_maps import score_maps
 from tests.tiny import TINY_CLIP, tiny_config, write_tiny_checkpoint
 
 LABELS = ["zebra", "tiger", "sand"]
@@ -73,8 +74,8 @@ def test_one_onnx_file_serves_any_batch_vocabulary_and_size(
     for batch, height, width, classes in ((1, 32, 32, 5), (2, 32, 32, 1), (3, 64, 64, 40), (1, 40, 71, 3)):
         levels = torch.rand(batch, 3, height, width, generator=generator) * 255
         vectors = F.normalize(torch.randn(classes, 16, generator=generator), dim=-1)
-        score = scorer(segmenter.segmentor, vectors, kind="focal_dice", seen=(), seen_penalty=0.0)
-        expected = score((levels - mean) / std).numpy()
+        asked = Vocabulary(segmenter.segmentor, vectors, "focal_dice")
+        expected = score_maps(asked, (levels - mean) / std, evaluate=EvalConfig(mode="whole")).numpy()
         assert np.abs(run(levels.numpy(), vectors.numpy()) - expected).max() <= 1e-4
 
     # What lies beside the graph suffices to label a picture as this code does.

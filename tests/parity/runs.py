@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cascade_core.config import OptimConfig
-from cascade_core.evaluate.inference import scorer
-from cascade_core.evaluate.sliding import Predict
+from cascade_core.config import EvalConfig, OptimConfig
+from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.labels import IGNORE, hide_unseen, oracle_pseudo_labels
 from cascade_core.losses.focal_dice import LossParts, pixel_accuracy, segmentation_loss, upsampled
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.released import our_name
 from cascade_core.model.segmentor import Segmentor
+from tests.score_maps import score_maps
 
 from .golden import GoldenSet, golden_set
 
@@ -118,15 +118,20 @@ def seen_penalty(golden: GoldenSet, kind: str) -> float:
     return {"inductive": golden.config["seen_penalty"], "selftrain": 0.0}[kind]
 
 
-def predictor(golden: GoldenSet, kind: str, dtype: torch.dtype = torch.float32) -> Predict:
-    """Return pictures -> class scores of the inductive or the self-trained model."""
-    return scorer(
+def vocabulary(golden: GoldenSet, kind: str, dtype: torch.dtype = torch.float32) -> Vocabulary:
+    """Return the inductive or the self-trained model with its classes."""
+    return Vocabulary(
         golden.segmentor(dtype),
         golden.tensors["text"].to(dtype),
         kind="focal_dice",
         seen=golden.seen,
         seen_penalty=seen_penalty(golden, kind),
     )
+
+
+def whole_scores(golden: GoldenSet, images: Tensor, kind: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the class scores of whole pictures, at their size."""
+    return score_maps(vocabulary(golden, kind, dtype), images.to(dtype), evaluate=EvalConfig(mode="whole"))
 
 
 def trajectory_optim(golden: GoldenSet) -> OptimConfig:

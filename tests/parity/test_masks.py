@@ -4,22 +4,17 @@ import re
 
 import torch
 
-from cascade_core.evaluate.inference import class_scores
-
 from .golden import GoldenSet, covers, largest_difference, thinned
-from .runs import mask_logits, predictor, seen_penalty
+from .runs import mask_logits, whole_scores
 
 
 def _head(golden: GoldenSet, key: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Compute what `out/head/*` holds under `key`."""
-    logits = mask_logits(golden.name, dtype)
     match re.sub(r"@.*", "", key.rpartition("/")[2]).removeprefix("pred_"):
         case "masks":
-            return logits
+            return mask_logits(golden.name, dtype)
         case kind:
-            return class_scores(
-                logits, kind="focal_dice", seen=golden.seen, seen_penalty=seen_penalty(golden, kind)
-            )
+            return whole_scores(golden, golden.tensors["img"], kind, dtype)
 
 
 @covers(r"out/head/pred_masks(?:@s\d+)?")
@@ -54,7 +49,7 @@ def test_scores_of_a_larger_square_go_through_the_configured_size_first(
     golden: GoldenSet, keys: list[str]
 ) -> None:
     (key,) = keys
-    ours = thinned(predictor(golden, "inductive")(golden.tensors["sq2_img"]), key)
+    ours = thinned(whole_scores(golden, golden.tensors["sq2_img"], "inductive"), key)
     assert largest_difference(ours, golden.tensors[key]) <= golden.tolerances["scores_atol"]
 
 
@@ -63,7 +58,7 @@ def test_resized_scores_in_double_precision_differ_by_the_reference_s_own_roundi
     golden: GoldenSet, keys: list[str]
 ) -> None:
     (stored,) = [key for key in golden.tensor_keys if key.startswith("out/sq2/encode_decode")]
-    ours = thinned(predictor(golden, "inductive", torch.float64)(golden.tensors["sq2_img"].double()), stored)
+    ours = thinned(whole_scores(golden, golden.tensors["sq2_img"], "inductive", torch.float64), stored)
     assert largest_difference(ours, golden.tensors[stored]) <= 1.001 * golden.numbers[keys[0]] + 1e-9
 
 
@@ -73,6 +68,6 @@ def test_pictures_of_any_shape_get_scores_of_their_size(golden: GoldenSet, keys:
     (key,) = keys
     kind, released = key.rpartition("/")[2], golden.numbers[key]
     images = golden.tensors[f"{kind}_img"]
-    ours = predictor(golden, "inductive")(images)
+    ours = whole_scores(golden, images, "inductive")
     assert ours.shape == (len(images), golden.config["ncls"], *images.shape[-2:])
     assert not released.startswith("ok") or released == f"ok {tuple(ours.shape)}"

@@ -5,27 +5,13 @@ import re
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from cascade_core.config import EvalConfig
 from cascade_core.evaluate.prediction import label_maps
-from cascade_core.evaluate.sliding import slide
+from tests.score_maps import score_maps
 
 from .golden import GoldenSet, covers, golden_set, largest_difference, thinned
-from .runs import predictor
-
-
-@functools.cache
-def _scores(name: str, kind: str, window_batch: int = 1, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    golden = golden_set(name)
-    return slide(
-        predictor(golden, kind, dtype),
-        golden.tensors["big_img"].to(dtype),
-        crop=golden.config["crop"],
-        stride=golden.config["stride"],
-        num_classes=golden.config["ncls"],
-        window_batch=window_batch,
-    )
+from .runs import vocabulary
 
 
 def _as_stored(
@@ -33,10 +19,28 @@ def _as_stored(
 ) -> torch.Tensor:
     """Compute the scores that are stored under `out/slide/KIND[_rescaled][@sN]`."""
     kind, rescaled = re.search(r"slide/(inductive|selftrain)(_rescaled)?", key).groups()
-    scores = _scores(golden.name, kind, window_batch, dtype)
-    if rescaled:
-        scores = F.interpolate(scores, size=tuple(golden.config["ori"]), mode="bilinear", align_corners=False)
+    scores = _scores(golden.name, kind, bool(rescaled), window_batch, dtype)
     return thinned(scores, key)
+
+
+@functools.cache
+def _scores(
+    name: str, kind: str, rescaled: bool, window_batch: int = 1, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    golden = golden_set(name)
+    return score_maps(
+        vocabulary(golden, kind, dtype),
+        golden.tensors["big_img"].to(dtype),
+        evaluate=_evaluate(golden, window_batch),
+        size=tuple(golden.config["ori"]) if rescaled else None,
+    )
+
+
+def _evaluate(golden: GoldenSet, window_batch: int) -> EvalConfig:
+    config = golden.config
+    return EvalConfig(
+        mode="slide", crop_size=config["crop"], stride=config["stride"], batch_size=window_batch
+    )
 
 
 @covers(r"out/slide/(?:inductive|selftrain)(?:_rescaled)?(?:@s\d+)?")
@@ -78,10 +82,9 @@ def test_predicted_classes_equal_the_released_ones_but_for_near_ties(
     (key,) = keys
     kind = key.split("_")[1]
     labels = label_maps(
-        predictor(golden, kind),
+        vocabulary(golden, kind),
         golden.tensors["big_img"],
-        evaluate=EvalConfig(mode="slide", crop_size=config["crop"], stride=config["stride"], batch_size=2),
-        num_classes=config["ncls"],
+        evaluate=_evaluate(golden, 2),
         size=tuple(config["ori"]),
     )
     assert labels.shape == golden.tensors[key].shape

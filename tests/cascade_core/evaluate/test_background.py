@@ -8,26 +8,27 @@ from torch import Tensor
 
 from cascade_core.background import Background
 from cascade_core.config import EvalConfig
-from cascade_core.evaluate.background import scored_split
+from cascade_core.evaluate.background import scored_split, with_background
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.prediction import label_maps
 from cascade_core.evaluate.scores import scores
 from cascade_core.labelsets import protocol
+from cascade_core.model.trunk import TrunkFeatures
+from tests.pixel_segmentor import PixelSegmentor, pixels
 
 # Few levels, so that equal scores, and scores at the threshold, come up.
 LEVELS = st.sampled_from([-0.1, 0.0, 0.25, 0.5, 0.75])
 SCORES = st.lists(st.lists(LEVELS, min_size=5, max_size=5), min_size=6, max_size=6)
 
 
-def predicted(pixels: list[list[float]], background: Background) -> list[int]:
+def predicted(rows: list[list[float]], background: Background) -> list[int]:
     """Decide a picture of one row with these scores."""
-    given_scores = torch.tensor(pixels).T.reshape(1, 5, 1, len(pixels))
-    settings = EvalConfig(mode="whole", short_side=None, background=background)
-    pictures = torch.zeros(1, 3, 1, len(pixels))
-    maps = label_maps(
-        lambda _: given_scores, pictures, evaluate=settings, num_classes=5, size=(1, len(pixels))
+    best_scores, best = torch.tensor(rows).max(dim=1)
+    return (
+        with_background(best_scores[None, None], best[None, None], background=background, num_vectors=5)
+        .flatten()
+        .tolist()
     )
-    return maps.flatten().tolist()
 
 
 @settings(max_examples=30)
@@ -57,22 +58,24 @@ def test_dropped_background_is_never_predicted(pixels: list[list[float]]) -> Non
 
 
 def test_scores_are_resized_before_they_are_held_against_the_threshold() -> None:
-    low_high = torch.tensor([[[[0.2, 0.6]]]])
+    low_high = torch.tensor([0.2, 0.6]).logit().expand(1, 3, 1, 2)
     settings = EvalConfig(
         mode="whole", short_side=None, background=Background(policy="threshold", threshold=0.4)
     )
-    resized = label_maps(
-        lambda _: low_high, torch.zeros(1, 3, 1, 2), evaluate=settings, num_classes=1, size=(1, 4)
-    )
+    resized = label_maps(pixels(1), low_high, evaluate=settings, size=(1, 4))
     # Bilinear: 0.2, 0.3, 0.5, 0.6.
     assert resized.flatten().tolist() == [1, 1, 0, 0]
 
 
-def test_sliding_windows_are_averaged_before_the_threshold() -> None:
-    def growing(images: Tensor) -> Tensor:
-        ramp = torch.linspace(0, 1, images.shape[-1])
-        return ramp.expand(len(images), 1, *images.shape[-2:])
+class Growing(PixelSegmentor):
+    """Scores one class 0 to 1 from the left to the right of a window, whatever the picture."""
 
+    def decode(self, features: TrunkFeatures, class_vectors: Tensor) -> Tensor:
+        ramp = torch.linspace(0, 1, features.grid[1]).logit().clamp(-50, 50)
+        return ramp.expand(len(features.patches), 1, *features.grid)
+
+
+def test_sliding_windows_are_averaged_before_the_threshold() -> None:
     settings = EvalConfig(
         mode="slide",
         short_side=None,
@@ -80,7 +83,7 @@ def test_sliding_windows_are_averaged_before_the_threshold() -> None:
         stride=2,
         background=Background(policy="threshold", threshold=0.5),
     )
-    maps = label_maps(growing, torch.zeros(1, 3, 4, 6), evaluate=settings, num_classes=1, size=(4, 6))
+    maps = label_maps(pixels(1, Growing()), torch.zeros(1, 3, 4, 6), evaluate=settings, size=(4, 6))
     # Of windows 0..3 and 2..5, columns 2 and 3 average 2/3 with 0, and 1 with 1/3.
     assert maps[0, 0].tolist() == [1, 1, 1, 0, 0, 0]
 

@@ -16,9 +16,7 @@ SPLIT = ClassSplit("2-1", LabelSet("three", ("cat", "dog", "cow"), train_id_tabl
 
 @pytest.fixture
 def confusion() -> ConfusionMatrix:
-    counted = ConfusionMatrix(3)
-    counted.counts += torch.tensor([[8, 1, 1], [3, 5, 2], [0, 0, 0]])
-    return counted
+    return ConfusionMatrix.of(torch.tensor([[8, 1, 1], [3, 5, 2], [0, 0, 0]]))
 
 
 def test_the_table_lists_seen_classes_then_unseen_ones(confusion: ConfusionMatrix) -> None:
@@ -59,9 +57,9 @@ SPLITS = [SPLIT, SPLIT.supervised(), protocol("cocostuff-156-15")]
 def test_plots_are_written_for_few_and_many_classes_with_and_without_unseen(
     split: ClassSplit, tmp_path: Path
 ) -> None:
-    counted = ConfusionMatrix(split.num_classes)
-    counted.update(torch.arange(split.num_classes), torch.arange(split.num_classes).flip(0))
-    counted.counts[0] = 0  # a class without pixels
+    counts = torch.eye(split.num_classes, dtype=torch.int64).flip(0)
+    counts[0] = 0  # a class without pixels
+    counted = ConfusionMatrix.of(counts)
     table = per_class_table(scores(counted, split), split, counted)
     plot_confusion(counted, split, tmp_path / "confusion.png", title=split.name)
     plot_per_class(table, tmp_path / "classes.png", title=split.name)

@@ -18,9 +18,7 @@ COUNTS = st.lists(st.lists(st.integers(0, 3), min_size=5, max_size=5), min_size=
 
 
 def of_counts(counts: list[list[int]]) -> ConfusionMatrix:
-    confusion = ConfusionMatrix(len(counts))
-    confusion.counts += torch.tensor(counts)
-    return confusion
+    return ConfusionMatrix.of(torch.tensor(counts))
 
 
 def mean(values: list[float]) -> float:

@@ -1,0 +1,92 @@
+"""What evaluation does besides the model: `python -m benchmarks.evaluation`.
+
+Cascade-CLIP on a ViT-B/16 with random weights and the 171 classes of COCO-Stuff goes through photographs and label
+maps in files (JPEG, PNG, sizes as of COCO): decoding, resizing, labelling at the label maps' sizes, counting. Time in
+the model is that of the calls of `Segmentor.trunk` and `Segmentor.decode`; all other time of the loop is outside of
+it, and so is waiting for the thread that decodes ahead.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from benchmarks.compare import surroundings
+from benchmarks.stopwatch import Stopwatch
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.config import RunConfig
+from cascade_core.data.datasets import eval_dataset
+from cascade_core.data.transforms import resize_image, resize_label
+from cascade_core.evaluate.ahead import batches
+from cascade_core.evaluate.confusion import ConfusionMatrix
+from cascade_core.evaluate.prediction import predictions
+from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.labelsets import ClassSplit
+from cascade_core.model.build import build_segmentor
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.recipes import recipe
+
+PHOTOGRAPHS = 24
+SIZES = ((480, 640), (427, 640), (640, 480), (375, 500))
+
+
+def write_photographs(root: Path, split: ClassSplit) -> pd.DataFrame:
+    """Write photographs and label maps of random regions, and give their index."""
+    rng = np.random.default_rng(0)
+    table = np.array(split.label_set.raw_to_train)
+    known = np.flatnonzero((table >= 0) & (table < split.num_classes)).astype(np.uint8)
+    rows = []
+    for number in range(PHOTOGRAPHS):
+        size = SIZES[number % len(SIZES)]
+        grain = rng.integers(0, 40, (*size, 3), dtype=np.uint8)
+        picture = resize_image(rng.integers(0, 216, (12, 16, 3), dtype=np.uint8), size) + grain
+        labels = resize_label(rng.choice(known, (6, 8)), size)
+        names = {"image": f"{number}.jpg", "label": f"{number}.png"}
+        Image.fromarray(picture).save(root / names["image"], quality=90)
+        Image.fromarray(labels).save(root / names["label"])
+        rows.append({"name": str(number), **names, "height": size[0], "width": size[1]})
+    return pd.DataFrame(rows)
+
+
+def vocabulary(config: RunConfig) -> Vocabulary:
+    torch.manual_seed(0)
+    split = config.data.split
+    segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0).eval()
+    vectors = torch.randn(split.num_classes, config.model.clip.embed_dim)
+    vectors = torch.nn.functional.normalize(vectors, dim=-1)
+    penalty = config.evaluate.seen_penalty
+    return Vocabulary(segmentor, vectors, "focal_dice", seen=split.seen, seen_penalty=penalty)
+
+
+def share_outside(
+    asked: Vocabulary, config: RunConfig, root: Path, rows: pd.DataFrame
+) -> tuple[float, float]:
+    """Give the seconds of going through the photographs, and the share of them outside the model."""
+    dataset = eval_dataset(rows, root, data=config.data, short_side=config.evaluate.short_side)
+    confusion, watch = ConfusionMatrix(len(asked)), Stopwatch()
+    timed = mock.patch.object(Segmentor, "decode", watch.around(Segmentor.decode))
+    with watch.over(asked.segmentor.trunk), timed:
+        began = time.perf_counter()
+        for batch, predicted in predictions(asked, batches(dataset), evaluate=config.evaluate):
+            confusion.update(predicted, batch.labels)
+        assert int(confusion.counts.sum()) == sum(rows["height"] * rows["width"])
+        whole = time.perf_counter() - began
+    return whole, 1 - watch.seconds / whole
+
+
+if __name__ == "__main__":
+    config = recipe("cascade_cocostuff", {}, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        rows, asked = write_photographs(Path(folder), config.data.split), vocabulary(config)
+        share_outside(asked, config, Path(folder), rows.head(1))
+        seconds, share = share_outside(asked, config, Path(folder), rows)
+    print(surroundings())
+    print(
+        f"evaluation of {PHOTOGRAPHS} photographs, {len(asked)} classes: {seconds:.1f} s, "
+        f"{100 * share:.1f} % of it outside the model"
+    )

@@ -1,0 +1,117 @@
+"""Inference on photographs against the published computation: `python -m benchmarks.inference`.
+
+Cascade-CLIP on a ViT-B/16 with random weights, 171 classes, 156 of them seen: from a photograph in 8 bits to the best
+class of every pixel at its own size (short side to 512, windows of 512, stride 426), float32 on a CPU. What lies
+outside the backbone is the time of a run less that of the image tower in the same run: in ours the calls of the
+trunk, in the plain computation those of `plain.backbone`, which holds the projections of middle levels besides.
+Without the seen penalty, few classes can be ruled out anywhere: untrained, all score about the same.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks import plain
+from benchmarks.compare import ROUNDS, Comparison, peak_memory, surroundings
+from benchmarks.stopwatch import Stopwatch
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.config import RunConfig
+from cascade_core.data.transforms import normalise, resize_image, short_side_size
+from cascade_core.evaluate.prediction import labelled
+from cascade_core.evaluate.views import views
+from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.model.build import build_segmentor
+from cascade_core.recipes import recipe
+
+CLASSES, SEEN = 171, range(156)
+PHOTOGRAPHS = ((375, 500), (480, 640))
+"""Heights and widths."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A photograph and a model to label it with."""
+
+    picture: np.ndarray
+    vocabulary: Vocabulary
+    config: RunConfig
+
+    def ours(self) -> object:
+        return labelled(
+            self.vocabulary,
+            [self.picture],
+            views=views(),
+            evaluate=self.config.evaluate,
+            mean=self.config.data.mean,
+            std=self.config.data.std,
+        )
+
+    def published(self) -> Tensor:
+        data, size = self.config.data, self.picture.shape[:2]
+        seen = resize_image(self.picture, short_side_size(size, plain.CROP))
+        return plain.label_map(
+            self.vocabulary.segmentor,
+            normalise(seen, data.mean, data.std)[None],
+            self.vocabulary.class_vectors,
+            seen=list(SEEN),
+            seen_penalty=self.vocabulary.seen_penalty,
+            size=(size[0], size[1]),
+        )
+
+
+def case(size: tuple[int, int], seen_penalty: float = 0.1) -> Case:
+    """Build a random model and photograph."""
+    config = recipe("cascade_cocostuff", {}, seed=0)
+    torch.manual_seed(0)
+    segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0).eval()
+    vectors = torch.nn.functional.normalize(torch.randn(CLASSES, config.model.clip.embed_dim), dim=-1)
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    asked = Vocabulary(segmentor, vectors, "focal_dice", seen=list(SEEN), seen_penalty=seen_penalty)
+    return Case(resize_image(coarse, size), asked, config)
+
+
+def both(size: tuple[int, int]) -> tuple[Callable[[], object], Callable[[], object]]:
+    made = case(size)
+    return made.ours, made.published
+
+
+def timed(call: Callable[[], object], trunk: nn.Module) -> tuple[float, float]:
+    """Give the seconds of a call, whole and outside the backbone."""
+    watch = Stopwatch()
+    with watch.over(trunk), mock.patch.object(plain, "backbone", watch.around(plain.backbone)):
+        began = time.perf_counter()
+        call()
+        whole = time.perf_counter() - began
+    return whole, whole - watch.seconds
+
+
+def lines(size: tuple[int, int]) -> Iterator[str]:
+    """Compare ours, with and without the seen penalty, with the plain computation, by turns."""
+    made, unpunished = case(size), case(size, seen_penalty=0.0)
+    calls = (made.ours, unpunished.ours, made.published)
+    trunks = [one.vocabulary.segmentor.trunk for one in (made, unpunished, made)]
+    rounds = [[timed(*pair) for pair in zip(calls, trunks, strict=True)] for _ in range(ROUNDS + 1)][1:]
+    ours, without, published = (
+        [statistics.median(values) for values in zip(*runs, strict=True)]
+        for runs in zip(*rounds, strict=True)
+    )
+    memory = [peak_memory(partial(both, size), which) for which in (0, 1)]
+    name = f"photograph of {size[1]} x {size[0]}"
+    yield Comparison(f"{name}, whole", ours[0], published[0], *memory).line()
+    for told, mine in (("", ours[1]), (" without seen penalty", without[1])):
+        ratio = f"{mine:.3f} s / {published[1]:.3f} s = {mine / published[1]:.3f}"
+        yield f"{name}, outside the backbone{told}: time {ratio}"
+
+
+if __name__ == "__main__":
+    print(surroundings())
+    for size in PHOTOGRAPHS:
+        for line in lines(size):
+            print(line, flush=True)

@@ -1,0 +1,38 @@
+"""A segmentor whose logits are the picture itself, for tests of what is made of logits."""
+
+import torch
+from torch import Tensor, nn
+
+from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.model.trunk import TrunkFeatures
+from tests.tiny import TINY_CLIP, tiny_config
+
+
+class PixelTrunk(nn.Module):
+    """Pixels are patches, and channels what is seen of them."""
+
+    def forward(self, images: Tensor) -> TrunkFeatures:
+        patches = images.flatten(2).mT
+        return TrunkFeatures(patches.mean(dim=1), patches, (), tuple(images.shape[-2:]))
+
+
+class PixelSegmentor(Segmentor):
+    """Gives each class the logit of the channel that its vector names, on masks of the window's size."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        clip = TINY_CLIP.model_copy(update={"patch_size": 1, "embed_dim": 3})
+        self.config = tiny_config().model.model_copy(update={"clip": clip})
+        self.trunk = PixelTrunk()
+
+    def decode(self, features: TrunkFeatures, class_vectors: Tensor) -> Tensor:
+        return (class_vectors @ features.patches.mT).unflatten(-1, features.grid)
+
+    def mask_size(self, grid_logits: Tensor, image_size: tuple[int, int]) -> tuple[int, int]:
+        return image_size
+
+
+def pixels(num_classes: int = 3, segmentor: PixelSegmentor | None = None) -> Vocabulary:
+    """Ask for the first classes of pictures that hold logits in their three channels."""
+    return Vocabulary(segmentor or PixelSegmentor(), torch.eye(3)[:num_classes], "focal_dice")

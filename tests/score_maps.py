@@ -1,0 +1,30 @@
+"""Maps of all classes at once, put together from the tiles that label maps are made of."""
+
+import torch
+from torch import Tensor
+
+from cascade_core.config import EvalConfig
+from cascade_core.evaluate.labelling import Limits, all_tiles
+from cascade_core.evaluate.prediction import shown
+from cascade_core.evaluate.vocabulary import Vocabulary
+
+
+@torch.no_grad()
+def score_maps(
+    vocabulary: Vocabulary,
+    images: Tensor,
+    *,
+    evaluate: EvalConfig,
+    size: tuple[int, int] | None = None,
+    limits: Limits | None = None,
+) -> Tensor:
+    """Give the scores that classes compete with, at `size` (None: the pictures' own): [batch, classes, height, width]."""
+    height, width = images.shape[-2:] if size is None else size
+    maps = torch.full((len(images), len(vocabulary), height, width), torch.nan, dtype=vocabulary.dtype)
+    parts = all_tiles(vocabulary, [shown(images)], size=(height, width), evaluate=evaluate, limits=limits)
+    for picture, chunk, tiles in parts:
+        for row, (top, bottom) in enumerate(tiles.rows):
+            for column, (left, right) in enumerate(tiles.columns):
+                scores = tiles.scores(row, column, slice(0, chunk.stop - chunk.start))
+                maps[picture, chunk, top:bottom, left:right] = scores.transpose(0, 1)
+    return maps
