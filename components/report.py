@@ -30,6 +30,7 @@ from components.benchmark import (
 )
 from components.charts import Curve, line_chart
 from components.pages import COLOURS, filled
+from components.profile_section import cost_section
 
 BENCHMARK_FILE, PAGE_FILE, TABLE_FILE = "benchmark.json", "report.html", "table.md"
 PICTURE_QUALITY = 88
@@ -79,7 +80,7 @@ def run(
     with new_folder(out) as working:
         write_json(working / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
         (working / TABLE_FILE).write_text(markdown_table(rows))
-        (working / PAGE_FILE).write_text(_page(evaluated, curves))
+        (working / PAGE_FILE).write_text(_page(evaluated, curves, cost_section(by_method.values())))
         inputs = {"/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings)}
         write_manifest(working, step="report", inputs=inputs, parameters={})
     return Report(out / PAGE_FILE, rows)
@@ -133,7 +134,7 @@ def _curve(folder: Path, colour: str) -> Curve:
     )
 
 
-def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
+def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve], costs: Mapping[str, Any]) -> str:
     rows = [one.row for one in evaluated]
     table = summaries(rows)
     return filled(
@@ -155,6 +156,7 @@ def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
         class_groups=_class_groups(evaluated),
         loss_chart=line_chart(curves, x_title="iteration", y_title="training loss") if curves else "",
         curves=curves,
+        costs=costs,
         pictures=_distinct(name for one in evaluated for name in one.pictures),
     )
 
