@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cascade_core.model.decoder import MaskDecoder, parameters_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
-from cascade_core.profile.parts import PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
+from cascade_core.profile.parts import METHODS, PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
 
 COUNTER = (
     "torch FlopCounterMode: convolutions and matrix products; norms, activations, upsampling not counted"
@@ -46,7 +46,7 @@ def multiply_adds(segmentor: Segmentor, *, image_size: int, num_classes: int) ->
     """
     images = torch.empty(1, 3, image_size, image_size, device="meta")
     vectors = torch.empty(num_classes, segmentor.config.clip.embed_dim, device="meta")
-    parts = multiply_adds_by_part(segmentor, images, vectors, patterns=TRUNK_AND_DECODER)
+    parts = multiply_adds_by_part(segmentor, images, vectors, patterns=TRUNK_AND_DECODER, methods=())
     return {"trunk": parts["trunk"], "decoder": parts["decoder"], "total": sum(parts.values())}
 
 
@@ -57,6 +57,7 @@ def multiply_adds_by_part(
     class_vectors: Float[Tensor, "classes embed"],
     *,
     patterns: Patterns = PARTS,
+    methods: Patterns = METHODS,
 ) -> dict[str, float]:
     """Count the multiply-adds, in billions, of a model's forward pass by part; they sum to the whole.
 
@@ -66,6 +67,6 @@ def multiply_adds_by_part(
     with FlopCounterMode(display=False) as counter:
         # The counter counts a multiply-add as two operations.
         clock: Clock = (counter.get_total_flops, lambda begun, ended: (ended - begun) / 2e9)
-        with metered(model, clock, patterns) as meter:
+        with metered(model, clock, patterns, methods) as meter:
             functional_call(model, weights, (images, class_vectors))
     return meter.spent()

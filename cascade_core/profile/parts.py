@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -22,7 +22,6 @@ PARTS: Patterns = (
     ("trunk.prompts.prompt_norm", "norms"),
     ("trunk.prompts.prompt_proj", "prompts"),
     ("trunk", "rest of the trunk"),
-    ("decoder.mid", "mid projections"),
     ("decoder.stages.*.query", "query map"),
     ("decoder.stages.*.decoder", "decoders"),
     ("decoder.proj", "decoders"),
@@ -34,6 +33,12 @@ PARTS: Patterns = (
     ("joined", "masks joined"),
 )
 """Patterns of modules' names, and the part that a module's work counts to; of several that fit, the first."""
+METHODS: Patterns = (
+    # Work that a head does between the calls of its modules.
+    ("decoder.memories", "mid projections"),
+    ("decoder.prepare", "query map"),
+)
+"""Methods of modules, where there are such, and the part that their work counts to."""
 TRUNK_AND_DECODER: Patterns = (("trunk", "trunk"), ("decoder", "decoder"))
 
 Clock = tuple[Callable[[], Any], Callable[[Any, Any], float]]
@@ -79,32 +84,49 @@ class Meter:
 
 
 @contextmanager
-def metered(model: nn.Module, clock: Clock, patterns: Patterns = PARTS) -> Iterator[Meter]:
-    """Watch the modules of `model` that `patterns` name while the block runs; what no part does is 'other'.
+def metered(
+    model: nn.Module, clock: Clock, patterns: Patterns = PARTS, methods: Patterns = METHODS
+) -> Iterator[Meter]:
+    """Watch the modules and methods of `model` that are named while the block runs; the rest of it is 'other'.
 
     Work inside a watched module that an inner watched one does counts to the inner one alone.
     """
-    meter, handles = Meter(clock), []
-    try:
-        for name, module in model.named_modules():
+    meter, modules = Meter(clock), dict(model.named_modules())
+    with ExitStack() as watches:
+        for name, module in modules.items():
             part = _part_of(name, patterns)
-            if part is None:
-                continue
-
-            def begin(module: nn.Module, inputs: object, part: str = part) -> None:
-                meter.enter(part)
-
-            def end(module: nn.Module, inputs: object, outputs: object) -> None:
-                meter.leave()
-
-            handles.append(module.register_forward_pre_hook(begin))
-            handles.append(module.register_forward_hook(end))
+            if part is not None:
+                _watch_module(module, meter, part, watches)
+        for path, part in methods:
+            owner, _, method = path.rpartition(".")
+            if hasattr(modules.get(owner), method):
+                _watch_method(modules[owner], method, meter, part, watches)
         meter.note()
         yield meter
         meter.note()
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def _watch_module(module: nn.Module, meter: Meter, part: str, watches: ExitStack) -> None:
+    def begin(module: nn.Module, inputs: object) -> None:
+        meter.enter(part)
+
+    def end(module: nn.Module, inputs: object, outputs: object) -> None:
+        meter.leave()
+
+    watches.callback(module.register_forward_pre_hook(begin).remove)
+    watches.callback(module.register_forward_hook(end).remove)
+
+
+def _watch_method(owner: nn.Module, method: str, meter: Meter, part: str, watches: ExitStack) -> None:
+    """Put a watched method before the class's own, which comes to light again at the end."""
+    original = getattr(owner, method)
+
+    def watched(*args: Any) -> Any:
+        with meter.part(part):
+            return original(*args)
+
+    setattr(owner, method, watched)
+    watches.callback(delattr, owner, method)
 
 
 def _part_of(name: str, patterns: Patterns) -> str | None:

@@ -65,7 +65,7 @@ def test_parts_sum_to_the_multiply_adds_of_the_whole() -> None:
     whole = multiply_adds(model, image_size=512, num_classes=20)["total"]
     assert sum(parts.values()) == pytest.approx(whole)
     assert parts["patch embedding"] == pytest.approx(1024 * 768 * 3 * 16**2 / 1e9)
-    assert parts["mid projections"] == pytest.approx(6 * 1024 * 768 * 512 / 1e9)
+    assert parts["mid projections"] == pytest.approx(6 * 1024 * (768 + 1) * 512 / 1e9)
     assert parts["feed-forward"] > parts["decoders"] > parts["norms"] == 0
 
 

@@ -22,7 +22,10 @@ class Outer(nn.Module):
         self.unwatched = nn.Identity()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.unwatched(self.inner(inputs))
+        return self.between(self.inner(inputs))
+
+    def between(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.unwatched(inputs)
 
 
 class Whole(nn.Module):
@@ -43,6 +46,15 @@ def test_inner_work_counts_to_the_inner_part_alone() -> None:
         model(torch.zeros(1))
     # Looks at the clock: begin, twice (in, in, out, out), end.
     assert meter.spent() == {"around": 4.0, "inside": 2.0, OTHER: 3.0}
+
+
+def test_a_method_may_be_a_part_and_is_itself_again_afterwards() -> None:
+    model = Whole()
+    methods = (("outer.between", "between"), ("outer.absent", "nothing"), ("absent.method", "nothing"))
+    with metered(model, ticking(), PATTERNS, methods) as meter:
+        model(torch.zeros(1))
+    assert meter.spent() == {"around": 6.0, "inside": 2.0, "between": 2.0, OTHER: 3.0}
+    assert "between" not in vars(model.outer)
 
 
 def test_a_part_need_not_be_a_module() -> None:
