@@ -77,7 +77,7 @@ def side_by_side(
     adds the baseline that shows so many regions of a picture to the first model's CLIP. `num_classes` random
     text vectors stand for a label set; without it checkpoints take those in `text`, recipes as many as their
     label set has classes. `profile.json` is that of the first model, the others' lie in its field `others`. A
-    checkpoint alone is a step of its run, and tracked.
+    checkpoint alone, on its own classes, is a step of its run, and tracked.
 
     Raises:
         ValueError: no model is given, a checkpoint is missing, a recipe is unknown, the text vectors are of
@@ -85,6 +85,37 @@ def side_by_side(
     """
     settings, chosen = settings or Settings(), device_named(device)
     _check_counts(classes=num_classes, regions=two_stage, threads=threads)
+    models = _models(checkpoints, recipes, overrides or {}, two_stage, num_classes, text)
+    check([model.subject for model in models], settings)
+    inputs = {f"checkpoint-{place}": path for place, path in enumerate(checkpoints)}
+    if checkpoints and text is not None and num_classes is None:
+        inputs["text"] = text
+    given = {"recipes": list(recipes), "overrides": dict(overrides or {}), "two_stage": two_stage}
+    is_step = len(models) == len(checkpoints) == 1 and num_classes is None
+    tracked = _tracked(models[0], settings, out) if is_step else nullcontext(StepTracker())
+    with tracked as tracker, new_folder(out) as folder:
+        profiles = _measured(models, settings, chosen, threads)
+        _write(folder, profiles)
+        parameters = given | {"num_classes": num_classes} | asdict(settings)
+        write_manifest(folder, step="profile", inputs=inputs, parameters=parameters)
+        tracker.metrics({name: float(getattr(profiles[0].cost, name)) for name in TRACKED})
+        tracker.file(folder / PLOT_FILE)
+    return profiles
+
+
+def _models(
+    checkpoints: Sequence[Path],
+    recipes: Sequence[str],
+    overrides: Mapping[str, Any],
+    two_stage: int | None,
+    num_classes: int | None,
+    text: Path | None,
+) -> list[_Model]:
+    """Load or build what is to be measured, in that order, the two-stage baseline last."""
+    if overrides and not recipes:
+        raise ValueError(
+            f"overrides {', '.join(overrides)} go into recipes, and none is given; a checkpoint is what it is"
+        )
     configs = [recipe(name, overrides) for name in recipes]
     models = [
         *(_of_checkpoint(folder, text, num_classes) for folder in checkpoints),
@@ -92,31 +123,15 @@ def side_by_side(
     ]
     if models and two_stage is not None:
         models.append(_baseline(models[0], two_stage))
-    models = _named_apart(models)
-    check([model.subject for model in models], settings)
-    given = {"recipes": list(recipes), "two_stage": two_stage, "num_classes": num_classes, **asdict(settings)}
-    inputs = {f"checkpoint-{place}": path for place, path in enumerate(checkpoints)}
-    if checkpoints and text is not None and num_classes is None:
-        inputs["text"] = text
-    with _tracked(models, settings, out) as tracker, new_folder(out) as folder:
-        profiles = _measured(models, settings, chosen, threads)
-        _write(folder, profiles)
-        write_manifest(folder, step="profile", inputs=inputs, parameters=given)
-        tracker.metrics({name: float(getattr(profiles[0].cost, name)) for name in TRACKED})
-        tracker.file(folder / PLOT_FILE)
-    return profiles
+    return _named_apart(models)
 
 
-def _tracked(models: Sequence[_Model], settings: Settings, out: Path) -> AbstractContextManager[StepTracker]:
-    """Track a lone checkpoint's measuring; a comparison is a look, and belongs to no run."""
-    first, *others = models
-    if others or not first.setting:
-        return nullcontext(StepTracker())
-    config = first.config
+def _tracked(model: _Model, settings: Settings, out: Path) -> AbstractContextManager[StepTracker]:
+    config = model.config
     return tracked_step(
         "profile",
         method=config.method,
-        setting=first.setting,
+        setting=model.setting,
         protocol=config.data.protocol,
         seed=config.seed,
         parameters=asdict(settings) | {"image_size": config.model.image_size},
