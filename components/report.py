@@ -53,6 +53,7 @@ class Evaluated:
     data_hash: str
     classes: pd.DataFrame
     confusion: str | None
+    profile: Path
     pictures: Mapping[str, str]
 
     @property
@@ -80,7 +81,7 @@ def run(
     with new_folder(out) as working:
         write_json(working / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
         (working / TABLE_FILE).write_text(markdown_table(rows))
-        (working / PAGE_FILE).write_text(_page(evaluated, curves, cost_section(by_method.values())))
+        (working / PAGE_FILE).write_text(_page(evaluated, curves))
         inputs = {"/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings)}
         write_manifest(working, step="report", inputs=inputs, parameters={})
     return Report(out / PAGE_FILE, rows)
@@ -116,6 +117,7 @@ def _evaluated(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
         data_hash=scores["data_hash"],
         classes=pd.read_csv(folder / "per_class.csv", keep_default_na=False, na_values=[""]),
         confusion=_inlined(confusion.read_bytes(), "png") if confusion.is_file() else None,
+        profile=profiles[method],
         pictures={path.stem: _as_webp(path) for path in sorted((folder / "pictures").glob("*.png"))},
     )
 
@@ -134,7 +136,7 @@ def _curve(folder: Path, colour: str) -> Curve:
     )
 
 
-def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve], costs: Mapping[str, Any]) -> str:
+def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
     rows = [one.row for one in evaluated]
     table = summaries(rows)
     return filled(
@@ -156,7 +158,7 @@ def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve], costs: Mappin
         class_groups=_class_groups(evaluated),
         loss_chart=line_chart(curves, x_title="iteration", y_title="training loss") if curves else "",
         curves=curves,
-        costs=costs,
+        costs=cost_section(dict.fromkeys(one.profile for one in evaluated)),
         pictures=_distinct(name for one in evaluated for name in one.pictures),
     )
 
