@@ -30,6 +30,7 @@ from components.benchmark import (
 )
 from components.charts import Curve, line_chart
 from components.pages import COLOURS, filled
+from components.profile_section import cost_section
 
 BENCHMARK_FILE, PAGE_FILE, TABLE_FILE = "benchmark.json", "report.html", "table.md"
 PICTURE_QUALITY = 88
@@ -52,6 +53,7 @@ class Evaluated:
     data_hash: str
     classes: pd.DataFrame
     confusion: str | None
+    profile: Path
     pictures: Mapping[str, str]
 
     @property
@@ -115,6 +117,7 @@ def _evaluated(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
         data_hash=scores["data_hash"],
         classes=pd.read_csv(folder / "per_class.csv", keep_default_na=False, na_values=[""]),
         confusion=_inlined(confusion.read_bytes(), "png") if confusion.is_file() else None,
+        profile=profiles[method],
         pictures={path.stem: _as_webp(path) for path in sorted((folder / "pictures").glob("*.png"))},
     )
 
@@ -155,6 +158,7 @@ def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
         class_groups=_class_groups(evaluated),
         loss_chart=line_chart(curves, x_title="iteration", y_title="training loss") if curves else "",
         curves=curves,
+        costs=cost_section(dict.fromkeys(one.profile for one in evaluated)),
         pictures=_distinct(name for one in evaluated for name in one.pictures),
     )
 

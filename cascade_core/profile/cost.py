@@ -1,53 +1,40 @@
-"""What a segmentor costs: parameters, multiply-adds, latency, throughput and memory."""
+"""What can be told of a segmentor without running it: its weights, and its multiply-adds."""
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 
-import psutil
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from cascade_core.model.decoder import MaskDecoder, parameters_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
-from cascade_core.profile.reference import BATCH as REFERENCE_BATCH
-from cascade_core.profile.reference import reference_network, reference_tokens
+from cascade_core.profile.parts import METHODS, PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
+
+COUNTER = (
+    "torch FlopCounterMode: convolutions and matrix products; norms, activations, upsampling not counted"
+)
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Time of the forward pass at one batch size."""
+class Parameters:
+    """Numbers of weights. Trainable ones are counted as in the papers: `dead` ones, which never get a gradient, too."""
 
-    batch_size: int
-    milliseconds_per_batch: float
-    images_per_second: float
+    total: int
+    trainable: int
+    dead: int
 
 
-@dataclass(frozen=True)
-class Cost:
-    """The cost of one segmentor for pictures of one size and a given number of classes.
-
-    `gmacs` are billions of multiply-adds for one picture, `gmacs_by_part` splits them into image tower,
-    decoder and so on. Memory is what the process held at most beyond what it held before, in MiB.
-    `relative_speed` is `images_per_second` over the reference network's, timed in turns with the model.
-    """
-
-    image_size: int
-    num_classes: int
-    trainable_params: int
-    total_params: int
-    gmacs: float
-    gmacs_by_part: dict[str, float]
-    speeds: tuple[Speed, ...]
-    images_per_second: float
-    relative_speed: float
-    peak_memory_mib: float
-    device: str
-    threads: int
+def parameters(model: nn.Module) -> Parameters:
+    """Count the weights of a model."""
+    dead = 0
+    for decoder in model.modules():
+        if isinstance(decoder, MaskDecoder):
+            named = dict(decoder.named_parameters())
+            dead += sum(named[name].numel() for name in parameters_without_gradient(decoder))
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return Parameters(total, trainable_parameter_count(model), dead)
 
 
 def multiply_adds(segmentor: Segmentor, *, image_size: int, num_classes: int) -> dict[str, float]:
@@ -57,82 +44,29 @@ def multiply_adds(segmentor: Segmentor, *, image_size: int, num_classes: int) ->
     upsampling do not. What the released code computes and throws away (values and feed-forward of the last
     decoder layer) is not computed here, so not counted. Nothing is run: shapes alone decide.
     """
-    counted = deepcopy(segmentor).to("meta").requires_grad_(False).eval()
     images = torch.empty(1, 3, image_size, image_size, device="meta")
     vectors = torch.empty(num_classes, segmentor.config.clip.embed_dim, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False, depth=3) as counter:
-        counted(images, vectors)
-    # The counter counts a multiply-add as two operations.
-    parts = {
-        name: sum(operations.values()) / 2e9
-        for name, operations in counter.get_flop_counts().items()
-        if name in ("Segmentor.trunk", "Segmentor.decoder")
-    }
-    return {
-        **{name.removeprefix("Segmentor."): count for name, count in parts.items()},
-        "total": sum(parts.values()),
-    }
+    parts = multiply_adds_by_part(segmentor, images, vectors, patterns=TRUNK_AND_DECODER, methods=())
+    return {"trunk": parts["trunk"], "decoder": parts["decoder"], "total": sum(parts.values())}
 
 
 @torch.no_grad()
-def measure(
-    segmentor: Segmentor,
+def multiply_adds_by_part(
+    model: nn.Module,
+    images: Float[Tensor, "batch 3 height width"],
     class_vectors: Float[Tensor, "classes embed"],
     *,
-    image_size: int,
-    batch_sizes: Sequence[int],
-    device: torch.device,
-    repeats: int = 5,
-) -> Cost:
-    """Measure the forward pass, mask logits at full size included, as medians of `repeats` after one warm-up.
+    patterns: Patterns = PARTS,
+    methods: Patterns = METHODS,
+) -> dict[str, float]:
+    """Count the multiply-adds, in billions, of a model's forward pass by part; they sum to the whole.
 
-    `images_per_second` is the best over the batch sizes.
+    Inputs on the meta device are enough where shapes do not depend on what is in a picture.
     """
-    parts = multiply_adds(segmentor, image_size=image_size, num_classes=len(class_vectors))
-    segmentor = segmentor.to(device).eval()
-    vectors = class_vectors.to(device)
-    reference, tokens = reference_network(device), reference_tokens(device)
-    baseline = _memory(device, reset=True)
-    peak = baseline
-    speeds, reference_times = [], []
-    for batch_size in batch_sizes:
-        images = torch.zeros(batch_size, 3, image_size, image_size, device=device)
-        times = []
-        for _ in range(repeats + 1):
-            times.append(_seconds(partial(segmentor, images, vectors), device))
-            peak = max(peak, _memory(device))
-            reference_times.append(_seconds(partial(reference, tokens), device))
-        median = statistics.median(times[1:])
-        speeds.append(Speed(batch_size, 1e3 * median, batch_size / median))
-    images_per_second = max(speed.images_per_second for speed in speeds)
-    return Cost(
-        image_size=image_size,
-        num_classes=len(class_vectors),
-        trainable_params=trainable_parameter_count(segmentor),
-        total_params=sum(parameter.numel() for parameter in segmentor.parameters()),
-        gmacs=parts.pop("total"),
-        gmacs_by_part=parts,
-        speeds=tuple(speeds),
-        images_per_second=images_per_second,
-        relative_speed=images_per_second * statistics.median(reference_times[1:]) / REFERENCE_BATCH,
-        peak_memory_mib=peak - baseline,
-        device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-        threads=torch.get_num_threads(),
-    )
-
-
-def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    began = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
-
-
-def _memory(device: torch.device, *, reset: bool = False) -> float:
-    """Return MiB: the allocator's peak on a GPU, the process's resident set on a CPU."""
-    if device.type == "cuda":
-        if reset:
-            torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return psutil.Process().memory_info().rss / 2**20
+    weights = {name: tensor.to(images.device) for name, tensor in model.state_dict().items()}
+    with FlopCounterMode(display=False) as counter:
+        # The counter counts a multiply-add as two operations.
+        clock: Clock = (counter.get_total_flops, lambda begun, ended: (ended - begun) / 2e9)
+        with metered(model, clock, patterns, methods) as meter:
+            functional_call(model, weights, (images, class_vectors))
+    return meter.spent()

@@ -162,10 +162,3 @@ def evaluate(
     told = " | ".join(f"{name} {value}" for name, value in zip(scores, shown, strict=True))
     policy = "" if found.background == "dropped" else f", background by {found.background}"
     print(f"{found.method} {found.setting} on {found.split} of {found.protocol}{policy}: {told}")
-
-
-def profile(checkpoint: Checkpoint, out: Out, text: Text = Path("outputs/text")) -> None:
-    """Measure parameters, multiply-adds, speed, memory."""
-    from components import profile
-
-    profile.run(checkpoint=checkpoint, text=text, out=out)

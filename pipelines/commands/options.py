@@ -41,3 +41,15 @@ Clip = Annotated[
     Path | None, typer.Option(help="CLIP folder of a bare checkpoint; data/mini/clip if left out.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one if left out.")]
+
+
+def whole_numbers(option: str, listed: str) -> tuple[int, ...]:
+    """Read an option's whole numbers by commas.
+
+    Raises:
+        ValueError: there is something else among them.
+    """
+    try:
+        return tuple(int(part) for part in listed.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"{option} {listed!r} are not whole numbers by commas, such as 0,1,2") from None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Checkpoint, Out
+from pipelines.commands.options import Checkpoint, Out, whole_numbers
 from pipelines.commands.registry import MaxSeenDrop, MinHiouGain, margins
 
 Evaluations = Annotated[
@@ -91,7 +91,7 @@ def mini_results(
     )
     mini_results.run(
         sources=sources,
-        seeds=_whole_numbers(seeds),
+        seeds=whole_numbers("--seeds", seeds),
         split=split,
         work=work,
         markdown=results / "mini.md",
@@ -100,10 +100,3 @@ def mini_results(
         workers=workers,
     )
     print(results / "mini.md")
-
-
-def _whole_numbers(listed: str) -> list[int]:
-    try:
-        return [int(part) for part in listed.split(",") if part.strip()]
-    except ValueError:
-        raise ValueError(f"--seeds {listed!r} are not whole numbers by commas, such as 0,1,2") from None

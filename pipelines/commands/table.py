@@ -15,6 +15,7 @@ from pipelines.commands import (
     predict,
     prepare,
     prepare_custom,
+    profile,
     registry,
     results,
     schedule,
@@ -64,7 +65,7 @@ TOP = Group(
         ),
         (
             "profile",
-            models.profile,
+            profile.profile,
             "cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
         ),
         (

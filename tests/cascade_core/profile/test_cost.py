@@ -7,7 +7,7 @@ from cascade_core.clip.vision import VisionTransformer
 from cascade_core.config import RunConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.profile.cost import measure, multiply_adds
+from cascade_core.profile.cost import multiply_adds, multiply_adds_by_part, parameters
 from cascade_core.recipes import recipe
 
 
@@ -59,17 +59,30 @@ def test_a_linear_map_costs_its_two_products() -> None:
     assert parts["decoder"] == pytest.approx((64 * 64 * 64 + 24 * 64 * 64) / 1e9)
 
 
-def test_measuring_leaves_the_model_usable_and_reports_every_batch_size() -> None:
+def test_parts_sum_to_the_multiply_adds_of_the_whole() -> None:
+    model, images, vectors = on_meta(recipe("cascade_voc12")), (1, 3, 512, 512), (20, 512)
+    parts = multiply_adds_by_part(
+        model, torch.empty(images, device="meta"), torch.empty(vectors, device="meta")
+    )
+    whole = multiply_adds(model, image_size=512, num_classes=20)["total"]
+    assert sum(parts.values()) == pytest.approx(whole)
+    assert parts["patch embedding"] == pytest.approx(1024 * 768 * 3 * 16**2 / 1e9)
+    assert parts["mid projections"] == pytest.approx(6 * 1024 * (768 + 1) * 512 / 1e9)
+    assert parts["feed-forward"] > parts["decoders"] > parts["norms"] == 0
+
+
+def test_counting_needs_no_memory_and_leaves_the_weights_where_they_are() -> None:
     config = recipe("mini_zegclip")
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
-    cost = measure(
-        segmentor,
-        torch.randn(24, 64),
-        image_size=64,
-        batch_sizes=(1, 2),
-        device=torch.device("cpu"),
-        repeats=1,
-    )
-    assert [speed.batch_size for speed in cost.speeds] == [1, 2]
-    assert cost.images_per_second == max(speed.images_per_second for speed in cost.speeds)
-    assert next(segmentor.parameters()).device.type == "cpu"
+    multiply_adds(segmentor, image_size=64, num_classes=24)
+    assert {parameter.device.type for parameter in segmentor.parameters()} == {"cpu"}
+
+
+def test_dead_weights_are_those_that_no_gradient_reaches() -> None:
+    config = recipe("mini_cascade_clip")
+    segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
+    segmentor(torch.randn(1, 3, 64, 64), torch.randn(24, 64)).sum().backward()
+    trained = [parameter for parameter in segmentor.parameters() if parameter.requires_grad]
+    counted = parameters(segmentor)
+    assert counted.dead == sum(parameter.numel() for parameter in trained if parameter.grad is None) > 0
+    assert counted.trainable == sum(parameter.numel() for parameter in trained) < counted.total

@@ -1,0 +1,131 @@
+"""One model at one batch and picture size: what is run, how long that takes, and how much memory."""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.profile.memory import peak_memory
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to measure: from normalised pictures and class vectors to a map of every class at picture size.
+
+    `image_size` is the side of the pictures it is made for; sides must be multiples of `patch_size`.
+    """
+
+    name: str
+    model: nn.Module
+    class_vectors: Float[Tensor, "classes embed"]
+    image_size: int
+    patch_size: int
+
+    def at(self, image_size: int) -> nn.Module:
+        """Return the model for pictures of another size, sharing its weights.
+
+        A segmentor's position grid is resized at every call then, as it is in prediction.
+        """
+        if not isinstance(self.model, Segmentor):
+            return self.model
+        sized = copy.copy(self.model)
+        sized.config = sized.config.model_copy(update={"image_size": image_size})
+        return sized
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The forward pass at one batch and picture size: median and quartiles over its runs, and peak memory.
+
+    All None where a GPU's memory ran out.
+    """
+
+    batch_size: int
+    image_size: int
+    milliseconds_per_batch: float | None = None
+    milliseconds_quartiles: tuple[float, float] | None = None
+    images_per_second: float | None = None
+    peak_memory_mib: float | None = None
+
+
+@dataclass
+class Case:
+    """A subject at one batch and picture size, and what its runs gave so far."""
+
+    subject: Subject
+    batch_size: int
+    image_size: int
+    device: torch.device
+    seconds: list[float] = field(default_factory=list)
+    peak_memory_mib: float = 0.0
+    measured_by: str = ""
+    out_of_memory: bool = False
+
+    def __post_init__(self) -> None:
+        self.model = self.subject.at(self.image_size)
+        self.class_vectors = self.subject.class_vectors.to(self.device)
+
+    def images(self) -> Float[Tensor, "batch 3 height width"]:
+        """Draw smooth pictures, always the same: a two-stage model's work depends on what is in them."""
+        generator = torch.Generator().manual_seed(0)
+        coarse = torch.randn(self.batch_size, 3, 16, 16, generator=generator).to(self.device)
+        return F.interpolate(coarse, size=(self.image_size, self.image_size), mode="bilinear")
+
+    def attempt(self, work: Callable[[Tensor], None]) -> None:
+        """Do `work` on the pictures, unless a GPU's memory has run out before; note it if it does now."""
+        if self.out_of_memory:
+            return
+        try:
+            work(self.images())
+        except torch.OutOfMemoryError:
+            self.out_of_memory = True
+            torch.cuda.empty_cache()
+
+    def weigh(self, images: Float[Tensor, "batch 3 height width"]) -> None:
+        """Warm up (libraries are loaded, kernels chosen), then note the peak memory of a forward pass."""
+        self.model(images, self.class_vectors)
+        peak = peak_memory(lambda: self.model(images, self.class_vectors), self.device)
+        self.peak_memory_mib, self.measured_by = peak.mebibytes, peak.measured_by
+
+    def time(self, images: Float[Tensor, "batch 3 height width"]) -> None:
+        """Note the seconds of a forward pass."""
+        self.seconds.append(seconds_of(lambda: self.model(images, self.class_vectors), self.device))
+
+    def speed(self) -> Speed:
+        if self.out_of_memory:
+            return Speed(self.batch_size, self.image_size)
+        median = statistics.median(self.seconds)
+        low, high = _quartiles(self.seconds)
+        return Speed(
+            self.batch_size,
+            self.image_size,
+            milliseconds_per_batch=1e3 * median,
+            milliseconds_quartiles=(1e3 * low, 1e3 * high),
+            images_per_second=self.batch_size / median,
+            peak_memory_mib=self.peak_memory_mib,
+        )
+
+
+def seconds_of(call: Callable[[], object], device: torch.device) -> float:
+    """Time a call, to the end of what it set going on a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) == 1:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
