@@ -25,8 +25,8 @@ from benchmarks.compare import ROUNDS
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.config import RunConfig
 from cascade_core.data.datasets import Batch
-from cascade_core.evaluate.inference import scorer
 from cascade_core.evaluate.prediction import label_maps
+from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.labels import hide_unseen
 from cascade_core.labelsets import ClassSplit, protocol
 from cascade_core.model.build import build_segmentor
@@ -111,19 +111,18 @@ class Case:
     def inference(self) -> Call:
         """Give what labels every pixel of the pictures, the model in bfloat16 and the scores not."""
         half = deepcopy(self.segmentor).bfloat16().eval()
-        predict = scorer(
+        vocabulary = Vocabulary(
             half,
             self.vectors.bfloat16(),
-            kind="focal_dice",
+            "focal_dice",
             seen=self.split.seen,
             seen_penalty=self.config.evaluate.seen_penalty,
         )
         return partial(
             label_maps,
-            predict,
+            vocabulary,
             self.images.bfloat16(),
             evaluate=self.config.evaluate,
-            num_classes=len(self.vectors),
             size=(self.images.shape[-2], self.images.shape[-1]),
         )
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from cascade_core.evaluate.vocabulary import Vocabulary
-from cascade_core.model.segmentor import Segmentor
+from cascade_core.model.queries import PreparedClasses
+from cascade_core.model.segmentor import Classes, Segmentor
 from cascade_core.model.trunk import TrunkFeatures
 from tests.tiny import TINY_CLIP, tiny_config
 
@@ -26,8 +27,12 @@ class PixelSegmentor(Segmentor):
         self.config = tiny_config().model.model_copy(update={"clip": clip})
         self.trunk = PixelTrunk()
 
-    def decode(self, features: TrunkFeatures, class_vectors: Tensor) -> Tensor:
-        return (class_vectors @ features.patches.mT).unflatten(-1, features.grid)
+    def prepare(self, class_vectors: Tensor) -> PreparedClasses:
+        return PreparedClasses(class_vectors, ())
+
+    def decode(self, features: TrunkFeatures, classes: Classes) -> Tensor:
+        assert isinstance(classes, PreparedClasses)
+        return (classes.vectors @ features.patches.mT).unflatten(-1, features.grid)
 
     def mask_size(self, grid_logits: Tensor, image_size: tuple[int, int]) -> tuple[int, int]:
         return image_size

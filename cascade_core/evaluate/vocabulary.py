@@ -11,6 +11,7 @@ from torch import Tensor
 from cascade_core.evaluate.inference import Kind, seen_penalties
 from cascade_core.evaluate.resampling import bilinear
 from cascade_core.evaluate.tiles import upsampled
+from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import TrunkFeatures
 
@@ -49,12 +50,17 @@ class Vocabulary:
         """What is taken off each class's probability before they are compared."""
         return seen_penalties(len(self), seen=self.seen, seen_penalty=self.seen_penalty, device=self.device)
 
+    @cached_property
+    def prepared(self) -> PreparedClasses:
+        """What the decoder makes of the class vectors, whatever the picture."""
+        with torch.no_grad():
+            return self.segmentor.prepare(self.class_vectors)
+
     def logits(
         self, features: TrunkFeatures, classes: slice
     ) -> Float[Tensor, "batch chunk grid_height grid_width"]:
         """Give the logits of a chunk of the classes on the patch grid."""
-        every = (classes.start, classes.stop) == (0, len(self))
-        return self.segmentor.decode(features, self.class_vectors if every else self.class_vectors[classes])
+        return self.segmentor.decode(features, self.prepared[classes])
 
 
 def log_normaliser(

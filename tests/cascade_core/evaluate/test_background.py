@@ -13,6 +13,7 @@ from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.prediction import label_maps
 from cascade_core.evaluate.scores import scores
 from cascade_core.labelsets import protocol
+from cascade_core.model.segmentor import Classes
 from cascade_core.model.trunk import TrunkFeatures
 from tests.pixel_segmentor import PixelSegmentor, pixels
 
@@ -70,7 +71,7 @@ def test_scores_are_resized_before_they_are_held_against_the_threshold() -> None
 class Growing(PixelSegmentor):
     """Scores one class 0 to 1 from the left to the right of a window, whatever the picture."""
 
-    def decode(self, features: TrunkFeatures, class_vectors: Tensor) -> Tensor:
+    def decode(self, features: TrunkFeatures, classes: Classes) -> Tensor:
         ramp = torch.linspace(0, 1, features.grid[1]).logit().clamp(-50, 50)
         return ramp.expand(len(features.patches), 1, *features.grid)
 
