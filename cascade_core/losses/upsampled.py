@@ -6,6 +6,10 @@ any weighting of three sums is the same weighting of three maps on the grid: one
 and maps, in blocks on any device (`blocks.py`) or by a kernel on GPUs (`triton_kernels.py`).
 """
 
+import logging
+import os
+import shutil
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,6 +21,8 @@ from torch.autograd.function import once_differentiable
 from cascade_core.losses.blocks import blocked_sums
 from cascade_core.losses.resize import resize_to
 from cascade_core.losses.sums import FocalConstants, Summed, UpsampledSums
+
+log = logging.getLogger(__name__)
 
 
 def upsampled_sums(
@@ -81,6 +87,20 @@ def _summed(
 
 def _kernel_takes(logits: Tensor, *, in_one_step: bool) -> bool:
     """Say whether the kernel can be used; it sums in single precision and knows two neighbours per axis."""
-    return (
-        logits.is_cuda and in_one_step and logits.dtype != torch.float64 and find_spec("triton") is not None
+    return logits.is_cuda and in_one_step and logits.dtype != torch.float64 and _triton_works()
+
+
+@cache
+def _triton_works() -> bool:
+    """Say, and where not, tell once, whether Triton is there with the C compiler that it starts kernels by."""
+    if find_spec("triton") is None:
+        missing = "Triton, which torch brings on Linux alone"
+    elif not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        missing = "a C compiler for Triton (gcc, clang, or one named by CC)"
+    else:
+        return True
+    log.warning(
+        "the loss is summed in blocks, not by its kernel for GPUs, which needs %s",
+        missing,
     )
+    return False
