@@ -87,7 +87,7 @@ def _turn(levels: Levels, saturation: float, turn: float, *, out: Levels) -> Non
     # 255 * ONE and the half that rounds stay below 2 ** 16.
     below += ONE // 2
     below >>= BITS
-    np.subtract(high, below, out=out, casting="unsafe")
+    np.subtract(high, below.astype(np.uint8), out=out)
 
 
 def _saturated(
