@@ -84,10 +84,10 @@ def _turn(levels: Levels, saturation: float, turn: float, *, out: Levels) -> Non
     else:
         below = _shares(_hue(levels, high, divisor) + np.int16(round(turn * ONE)))
         below *= chroma if saturation == 1 else _saturated(chroma, saturation, high)
-    # 255 * ONE and the half that rounds stay below 2 ** 16.
+    # 255 * ONE, what rounding added to the factor (127 at most) and the half that rounds stay below 2 ** 16.
     below += ONE // 2
     below >>= BITS
-    np.subtract(high, below, out=out, casting="unsafe")
+    np.subtract(high, below.astype(np.uint8), out=out)
 
 
 def _saturated(

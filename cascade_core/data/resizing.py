@@ -65,6 +65,10 @@ def label_window(
         _nearest_positions(source, length)[part]
         for source, length, part in zip(label.shape, size, window, strict=True)
     )
+    source = label[rows[0] : rows[-1] + 1]
+    if len(source) < len(rows):
+        # Whole rows are copied fast: columns are picked of as few as there are.
+        return source.take(columns, axis=1)[rows - rows[0]]
     return label[rows].take(columns, axis=1)
 
 
