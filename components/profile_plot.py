@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.profile_table import Profiled, latency_frame, parts_frame
+from components.profile_table import Profiled, latency_frame, parts_frame, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def _bars(axes: Any, parts: "pd.DataFrame", models: Sequence[str]) -> None:
     ).loc[list(models)]
     totals = drawn.groupby("model")["ms"].sum()
     left = shares.iloc[:, 0] * 0
-    labels = [f"{model}\n{totals[model]:,.4g} ms" for model in models]
+    labels = [f"{model}\n{shown(totals[model])} ms" for model in models]
     # Twice the ten usual colours: no two parts look alike.
     colours = colormaps["tab20"]
     for place, part in enumerate(shares.columns):

@@ -174,6 +174,11 @@ def _cell(name: str, value: Any) -> str:
         return f"{100 * value:.1f} %"
     if isinstance(value, int):
         return f"{value:,}"
+    return shown(value)
+
+
+def shown(value: float) -> str:
+    """Say a number as people read it: three digits, or all that stand before the point."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
