@@ -224,10 +224,10 @@ def test_a_picture_20000_pixels_wide_is_cut_into_strips() -> None:
 
 
 def test_the_first_of_equal_classes_wins_also_across_chunks() -> None:
-    asked = vocabulary(num_classes=2)
-    twins = Vocabulary(asked.segmentor, asked.class_vectors[[1] * 7], "focal_dice")
+    # Zeros, since products of matrices may round equal rows differently.
     for limits in (Limits(logits=1), None):
-        assert not label_maps(twins, noise(1, 36, 70), evaluate=WHOLE, size=(50, 60), limits=limits).any()
+        found = label_maps(pixels(3), torch.zeros(1, 3, 36, 70), evaluate=WHOLE, size=(50, 60), limits=limits)
+        assert not found.any()
 
 
 def test_labelling_records_no_gradients() -> None:
