@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from cascade_core.files import new_folder, read_json, write_json
-from cascade_core.train.checkpoint import load_manifest
+from cascade_core.train.manifest import load_manifest
 from components.artifacts import git_commit, write_manifest
 from components.benchmark import (
     METHOD_NAMES,

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from cascade_core.data.datasets import inside
 from cascade_core.data.pictures import read_label_map
-from cascade_core.files import new_folder, read_json, write_json
+from cascade_core.files import inside, new_folder, read_json, write_json
 from cascade_core.label_file import LabelFile
 from cascade_core.labelsets import ClassSplit
 from cascade_core.labelsets import protocol as named_protocol

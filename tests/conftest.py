@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 # modules whose methods return `Self`, which the checker cannot follow from outside a class.)
 CHECKED = (
     "clip",
+    "colours",
     "data.index",
     "data.pictures",
     "data.polygons",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from cascade_core.config import DataConfig
 from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.data.sampling import Draw
 from cascade_core.data.transforms import ImageArray, LabelArray, Transformed, eval_transform, train_transform
+from cascade_core.files import inside
 from cascade_core.labelsets import LabelSet
 
 Transform = Callable[[ImageArray, LabelArray, np.random.Generator], Transformed]
@@ -135,15 +136,3 @@ def collate(samples: Sequence[Sample]) -> Batch:
         labels=torch.stack([sample.label for sample in samples]),
         padding=torch.stack([sample.padding for sample in samples]),
     )
-
-
-def inside(root: Path, path: str) -> Path:
-    """Join a relative path to the root.
-
-    Raises:
-        ValueError: the path is empty or absolute, or climbs out of the root.
-    """
-    relative = PurePosixPath(path)
-    if not relative.parts or relative.is_absolute() or ".." in relative.parts or "\\" in path or "\0" in path:
-        raise ValueError(f"path {path!r} leaves the data root {root}; paths are relative to it, without '..'")
-    return root / relative

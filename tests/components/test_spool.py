@@ -16,7 +16,8 @@ from werkzeug.wrappers import Response
 
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import new_folder
-from cascade_core.mini.pretrain import mini_clip_config, new_clip
+from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
 from components import splits, spool, text_vectors, train
 from components.progress import Progress

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from cascade_core.clip.weights import save_clip
-from cascade_core.mini.pretrain import mini_clip_config, new_clip
+from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
 from components import prepare, splits, text_vectors
