@@ -68,6 +68,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def untracked() -> Iterator[None]:
+    """Record no runs but those of tests that take a store, which unset this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CASCADE_TRACKING", "off")
+        yield
+
+
 @pytest.fixture(scope="session")
 def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make MLflow's tables once: that takes seconds, copying the file none."""

@@ -1,7 +1,6 @@
 """A dozen pictures of the mini benchmark, written once, for tests of steps."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,15 +79,7 @@ def interrupt_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def untracked() -> Iterator[None]:
-    """Record no runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CASCADE_TRACKING", "off")
-        yield
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, untracked: None) -> Folders:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Give what the steps before training make of six training pictures and a random CLIP."""
     root = tmp_path_factory.mktemp("steps")
     from components import prepare, splits, text_vectors

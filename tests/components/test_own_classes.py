@@ -33,8 +33,6 @@ from components.segmenter import Segmenter
 from tests.components.conftest import SHORT
 from tests.tiny import write_tiny_clip
 
-pytestmark = pytest.mark.usefixtures("untracked")
-
 TINY = SHORT | {
     "model.clip": None,
     "model.image_size": 32,
@@ -63,7 +61,7 @@ class Own:
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, untracked: None) -> Own:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
     """Take the mini world's pictures under other ids and another name, hold some out, and train for two steps."""
     root = tmp_path_factory.mktemp("own")
     world = write_benchmark(root / "raw", sizes={"train": 6, "val": 1, "test": 1})

@@ -140,7 +140,7 @@ def test_training_goes_on_without_its_store(
     assert spool.replay(tmp_path / "trained").runs == 1
     client = MlflowClient(f"sqlite:///{store / 'mlruns' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(PROTOCOL)
-    (run,) = client.search_runs([experiment.experiment_id])
+    (run,) = client.search_runs([experiment.experiment_id], "tags.step = 'train'")
     assert run.info.status == "FINISHED"
     losses = client.get_metric_history(run.info.run_id, "loss")
     history = pd.read_csv(tmp_path / "trained" / "history.csv")

@@ -17,8 +17,6 @@ from cascade_core.train.checkpoint import load_segmentor
 from components import evaluate, profile, self_train, train, training
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
-pytestmark = pytest.mark.usefixtures("untracked")
-
 
 def trained(folders: Folders, out: Path, **changes: Any) -> train.Trained:
     arguments = {

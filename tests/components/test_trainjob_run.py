@@ -158,7 +158,7 @@ def as_typed(manifest: dict[str, Any]) -> None:
 
 @pytest.fixture
 def step(
-    folders: Folders, jobs: Jobs, tmp_path: Path, untracked: None, monkeypatch: pytest.MonkeyPatch
+    folders: Folders, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, Any], Nodes, Path]:
     """Give the arguments of a training, the nodes it wants, and the folder that stands for their volume.
 

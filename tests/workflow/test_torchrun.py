@@ -55,7 +55,12 @@ def train_command(world: Path, out: Path) -> list[str]:
 
 
 def environment(store: Path) -> dict[str, str]:
-    return {**stage_environment(), "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    return {
+        **stage_environment(),
+        "OMP_NUM_THREADS": "1",
+        "CASCADE_TRACKING": "on",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store}",
+    }
 
 
 def agent(command: list[str], store: Path, *, port: int) -> subprocess.Popen[bytes]:
