@@ -52,9 +52,8 @@ def run(
     split = named_protocol(protocol)
     _check_folder(raw)
     given = {"protocol": split.name, "image_sets": dict(image_sets)}
-    with tracked_step(
-        "prepare", protocol=split.name, parameters={**given, "raw": str(raw)}, out=out
-    ) as tracker:
+    parameters = {**given, "raw": str(raw)}
+    with tracked_step("prepare", protocol=split.name, parameters=parameters, out=out) as tracker:
         with progress(f"prepare {split.name}") as bar:
             index, root = _index(
                 raw,
@@ -65,20 +64,31 @@ def run(
         summary = _summary(index, split.name, split.label_set, image_sets)
         if source is not None:
             summary["source"] = dict(source)
-        data_hash = summary["data_sha256"]
-        with new_folder(out) as folder:
-            index.to_parquet(folder / INDEX_FILE, index=False)
-            write_json(folder / SUMMARY_FILE, summary)
-            write_manifest(
-                folder, step="prepare", inputs={"raw": root}, parameters=given, hashes={"raw": data_hash}
-            )
-        pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
-        tracker.tags({"data_hash": data_hash, "label_set": split.label_set.name})
-        tracker.dataset(split.name, data_hash, source=str(root))
-        tracker.metrics(
-            {"classes": split.num_classes} | {f"pictures.{name}": n for name, n in pictures.items()}
+        prepared = _written(out, index, summary, root=root, parameters=given)
+        tracker.tags({"data_hash": prepared.data_hash, "label_set": split.label_set.name})
+        tracker.dataset(split.name, prepared.data_hash, source=str(root))
+        counts = {f"pictures.{name}": count for name, count in prepared.pictures.items()}
+        tracker.metrics({"classes": split.num_classes, **counts})
+    told = ", ".join(f"{count} {name}" for name, count in prepared.pictures.items())
+    log.info("prepared %s: %s", split.name, told)
+    return prepared
+
+
+def _written(
+    out: Path, index: pd.DataFrame, summary: Mapping[str, Any], *, root: Path, parameters: Mapping[str, Any]
+) -> Prepared:
+    data_hash = summary["data_sha256"]
+    with new_folder(out) as folder:
+        index.to_parquet(folder / INDEX_FILE, index=False)
+        write_json(folder / SUMMARY_FILE, summary)
+        write_manifest(
+            folder,
+            step="prepare",
+            inputs={"raw": root},
+            parameters=parameters,
+            hashes={"raw": data_hash},
         )
-    log.info("prepared %s: %s", split.name, ", ".join(f"{count} {name}" for name, count in pictures.items()))
+    pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
     return Prepared(out / INDEX_FILE, pictures, data_hash)
 
 

@@ -1,5 +1,6 @@
 """The steps before training, and the report, leave runs that say what they found, as children of the pipeline's."""
 
+import socket
 from pathlib import Path
 
 import pandas as pd
@@ -96,6 +97,20 @@ def test_a_wrong_folder_is_told_before_a_run_is_opened(
     with pytest.raises(ValueError, match="is not a folder"):
         _before_training(tmp_path, tmp_path / "nowhere")
     assert _children(client, parent) == {}
+
+
+def test_a_server_that_is_not_there_is_told_before_anything_is_read_or_written(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    raw = write_benchmark(tmp_path / "raw", sizes={"train": 1, "val": 1, "test": 1})
+    with pytest.raises(ValueError, match=f"the MLflow store at {uri} cannot be opened"):
+        _before_training(tmp_path, raw)
+    assert not (tmp_path / "prepared").exists()
 
 
 def test_a_report_keeps_its_page_and_the_best_scores_and_says_only_what_all_its_rows_share(
