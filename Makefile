@@ -55,7 +55,7 @@ lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-annotate --no-header --no-emit-index-url --output-file requirements.lock
 
-images: ## build the container images: gpu, and cpu for all other steps (IMAGES=gpu: that one alone)
+images: ## build the container images: torch, and light for steps without a model (IMAGES=light: that one alone)
 	sh components/images/build.sh $(IMAGES)
 
 mini-data: $(STAMP) ## draw the mini benchmark's pictures and pretrain its CLIP from nothing (up to 40 minutes)

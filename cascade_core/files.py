@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half there: a temporary name beside the target, then a rename."""
+"""Writing so that nothing is ever half there, a temporary name beside the target and then a rename; and reading."""
 
 import errno
 import hashlib
@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 
@@ -101,3 +101,15 @@ def sha256(path: Path) -> str:
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
     return digest.hexdigest()
+
+
+def inside(root: Path, path: str) -> Path:
+    """Join a relative path to the root.
+
+    Raises:
+        ValueError: the path is empty or absolute, or climbs out of the root.
+    """
+    relative = PurePosixPath(path)
+    if not relative.parts or relative.is_absolute() or ".." in relative.parts or "\\" in path or "\0" in path:
+        raise ValueError(f"path {path!r} leaves the data root {root}; paths are relative to it, without '..'")
+    return root / relative

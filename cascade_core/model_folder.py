@@ -7,9 +7,8 @@ alone has no text tower, and needs the CLIP folder it was trained with.
 import shutil
 from pathlib import Path
 
-from cascade_core.clip.text_tower import copy_text_tower
 from cascade_core.files import new_folder
-from cascade_core.train.checkpoint import MANIFEST_FILE, MODEL_FILE, load_manifest
+from cascade_core.train.manifest import MANIFEST_FILE, MODEL_FILE, load_manifest
 
 CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
 
@@ -50,6 +49,10 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
     Raises:
         ValueError: a file is missing; the message names it.
     """
+    from cascade_core.clip.text_tower import (
+        copy_text_tower,  # brings torch, which finding a folder does without
+    )
+
     load_manifest(checkpoint)
     if not (checkpoint / MODEL_FILE).is_file():
         raise ValueError(

@@ -20,7 +20,7 @@ from cascade_core.config import (
     TrainConfig,
 )
 from cascade_core.label_file import with_label_file
-from cascade_core.mini.pretrain import mini_clip_config
+from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES
 from cascade_core.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cascade_core.files import new_folder
 from cascade_core.model_folder import CHECKPOINT
 from cascade_core.recipes import recipe as named_recipe
-from cascade_core.train.checkpoint import CheckpointManifest, load_manifest
+from cascade_core.train.manifest import CheckpointManifest, load_manifest
 from components import registry
 from components.artifacts import write_manifest
 from components.store import first_line, open_store, require_store

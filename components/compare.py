@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from cascade_core.background import Background
+from cascade_core.colours import palette
 from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.evaluate.background import scored_split
@@ -26,7 +27,7 @@ from cascade_core.files import new_folder, write_json
 from cascade_core.labelsets import IGNORE, ClassSplit
 from cascade_core.predict import device_named
 from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
-from cascade_core.visualise import LEGEND_SHARE, palette, tinted
+from cascade_core.visualise import LEGEND_SHARE, tinted
 from components.artifacts import data_hash, git_commit, write_manifest
 from components.background_vectors import read_background_vectors
 from components.pages import filled

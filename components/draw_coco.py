@@ -7,13 +7,12 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from cascade_core.data.datasets import inside
+from cascade_core.colours import IGNORED_COLOUR, palette
 from cascade_core.data.examine import Problem
 from cascade_core.data.own_layout import Candidate, assigned
 from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids, read_coco
-from cascade_core.files import new_file
+from cascade_core.files import inside, new_file
 from cascade_core.label_file import LabelFile
-from cascade_core.visualise import IGNORED_COLOUR, palette
 from components.progress import progress
 
 MAPS = "label_maps"

@@ -17,22 +17,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 Step = Literal["train", "self_train"]
 
 
-def run_where(step: Step, arguments: Mapping[str, Any], nodes: str) -> None:
-    """Run a step where a pipeline says: in this pod if `nodes` is empty, else on the nodes that it describes (JSON).
-
-    Raises:
-        ValueError: `nodes` describes none, or as `run` and `components.launch_nodes.run` do.
-        RuntimeError: as these do.
-    """
-    if not nodes:
-        run(step, arguments)
-        return
-    from components import launch_nodes
-    from components.trainjob import Nodes
-
-    launch_nodes.run(step, arguments, Nodes.model_validate_json(nodes))
-
-
 def run(step: Step, arguments: Mapping[str, Any], *, processes: int | None = None) -> Any:
     """Call `components.<step>.run(**arguments)` in `processes` processes; return what the first one returns.
 

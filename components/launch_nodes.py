@@ -28,6 +28,21 @@ GRACE_MINUTES = 30
 """What a job may wait for nodes, beyond the time it may run."""
 
 
+def run_where(step: Step, arguments: Mapping[str, Any], nodes: str) -> None:
+    """Run a step where a pipeline says: in this pod if `nodes` is empty, else on the nodes that it describes (JSON).
+
+    Raises:
+        ValueError: `nodes` describes none, or as `run` and `components.launch.run` do.
+        RuntimeError: as these do.
+    """
+    if nodes:
+        run(step, arguments, Nodes.model_validate_json(nodes))
+        return
+    from components import launch  # brings torch, which a pod that only waits does without
+
+    launch.run(step, arguments)
+
+
 def run(
     step: Step, arguments: Mapping[str, Any], nodes: Nodes, *, jobs: trainjob_run.Jobs | None = None
 ) -> None:

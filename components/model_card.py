@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib import metadata
 
-from cascade_core.train.checkpoint import CheckpointManifest
+from cascade_core.train.manifest import CheckpointManifest
 from components.benchmark import DROPPED, METHOD_NAMES, SCORES, SETTING_NAMES, BenchmarkRow, summaries
 
 DESCRIPTION_LENGTH = 5000

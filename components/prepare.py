@@ -15,6 +15,7 @@ from cascade_core.labelsets import LABEL_SETS, LabelSet
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import write_manifest
 from components.progress import progress
+from components.tracking import tracked_step
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +50,34 @@ def run(
         ValueError: naming file and field of what is wrong with the data; nothing is written then.
     """
     split = named_protocol(protocol)
-    protocol, label_set = split.name, split.label_set
-    with progress(f"prepare {protocol}") as bar:
-        index, root = _index(
-            raw, label_set, image_sets, progress=lambda done, total: bar.advance(done, total=total)
-        )
-    summary = _summary(index, protocol, label_set, image_sets)
-    if source is not None:
-        summary["source"] = dict(source)
+    _check_folder(raw)
+    given = {"protocol": split.name, "image_sets": dict(image_sets)}
+    parameters = {**given, "raw": str(raw)}
+    with tracked_step("prepare", protocol=split.name, parameters=parameters, out=out) as tracker:
+        with progress(f"prepare {split.name}") as bar:
+            index, root = _index(
+                raw,
+                split.label_set,
+                image_sets,
+                progress=lambda done, total: bar.advance(done, total=total),
+            )
+        summary = _summary(index, split.name, split.label_set, image_sets)
+        if source is not None:
+            summary["source"] = dict(source)
+        prepared = _written(out, index, summary, root=root, parameters=given)
+        tracker.tags({"data_hash": prepared.data_hash, "label_set": split.label_set.name})
+        tracker.dataset(split.name, prepared.data_hash, source=str(root))
+        counts = {f"pictures.{name}": count for name, count in prepared.pictures.items()}
+        tracker.metrics({"classes": split.num_classes, **counts})
+    told = ", ".join(f"{count} {name}" for name, count in prepared.pictures.items())
+    log.info("prepared %s: %s", split.name, told)
+    return prepared
+
+
+def _written(
+    out: Path, index: pd.DataFrame, summary: Mapping[str, Any], *, root: Path, parameters: Mapping[str, Any]
+) -> Prepared:
+    data_hash = summary["data_sha256"]
     with new_folder(out) as folder:
         index.to_parquet(folder / INDEX_FILE, index=False)
         write_json(folder / SUMMARY_FILE, summary)
@@ -64,12 +85,11 @@ def run(
             folder,
             step="prepare",
             inputs={"raw": root},
-            parameters={"protocol": protocol, "image_sets": dict(image_sets)},
-            hashes={"raw": summary["data_sha256"]},
+            parameters=parameters,
+            hashes={"raw": data_hash},
         )
-    pictures = {split: counts["pictures"] for split, counts in summary["splits"].items()}
-    log.info("prepared %s: %s", protocol, ", ".join(f"{count} {split}" for split, count in pictures.items()))
-    return Prepared(out / INDEX_FILE, pictures, summary["data_sha256"])
+    pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
+    return Prepared(out / INDEX_FILE, pictures, data_hash)
 
 
 def read_index(prepared: Path) -> pd.DataFrame:
@@ -103,12 +123,15 @@ def check_label_set(prepared: Path, label_set: LabelSet) -> None:
         )
 
 
+def _check_folder(raw: Path) -> None:
+    if not raw.is_dir():
+        raise ValueError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
+
+
 def _index(
     raw: Path, label_set: LabelSet, image_sets: Mapping[str, str], *, progress: Progress
 ) -> tuple[pd.DataFrame, Path]:
     """Index the data set in the layout that maps of this label set are published in."""
-    if not raw.is_dir():
-        raise ValueError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
     match label_set.name:
         case "cocostuff171" | "cocostuff171-raw" | "ade20k150":
             suffix = "_labelTrainIds.png" if label_set.name == "cocostuff171" else ".png"

@@ -5,12 +5,8 @@ from pathlib import Path
 
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import read_json, write_json
-from cascade_core.mini.pretrain import (
-    STAGES,
-    mini_clip_config,
-    new_clip,
-    pretrain,
-)
+from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.mini.zero_shot import ZeroShotAccuracy, patch_accuracy, zero_shot_accuracy
 from components.progress import progress

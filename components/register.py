@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from cascade_core.files import new_folder, write_json
 from cascade_core.model_folder import CHECKPOINT, TEXT_TOWER, write_model_folder
-from cascade_core.train.checkpoint import CheckpointManifest, load_manifest
+from cascade_core.train.manifest import CheckpointManifest, load_manifest
 from components import gate, model_card, registry
 from components.artifacts import git_commit, write_manifest
 from components.benchmark import DROPPED, BenchmarkRow, benchmark_row

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from cascade_core.files import new_folder, read_json, write_json
-from cascade_core.train.checkpoint import load_manifest
+from cascade_core.train.manifest import load_manifest
 from components.artifacts import git_commit, write_manifest
 from components.benchmark import (
     METHOD_NAMES,
@@ -31,6 +31,7 @@ from components.benchmark import (
 from components.charts import Curve, line_chart
 from components.pages import COLOURS, filled
 from components.profile_section import cost_section
+from components.tracking import tracked_step
 
 BENCHMARK_FILE, PAGE_FILE, TABLE_FILE = "benchmark.json", "report.html", "table.md"
 PICTURE_QUALITY = 88
@@ -67,7 +68,8 @@ def run(
     """Write `benchmark.json`, `table.md` and `report.html` into `out`.
 
     An evaluation goes with the profile of its method; `trainings` (folders of train and self-train steps)
-    add loss curves. Rows come in the order of `evaluations`.
+    add loss curves. Rows come in the order of `evaluations`. The run in MLflow lies in the experiment of the first
+    one's protocol and holds the same files.
 
     Raises:
         ValueError: there is no evaluation, or one without a profile, or a file is missing or broken.
@@ -78,13 +80,27 @@ def run(
     evaluated = [_evaluated(folder, by_method) for folder in evaluations]
     rows = tuple(one.row for one in evaluated)
     curves = [_curve(folder, COLOURS[i % len(COLOURS)]) for i, folder in enumerate(trainings)]
-    with new_folder(out) as working:
-        write_json(working / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
-        (working / TABLE_FILE).write_text(markdown_table(rows))
-        (working / PAGE_FILE).write_text(_page(evaluated, curves))
-        inputs = {"/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings)}
-        write_manifest(working, step="report", inputs=inputs, parameters={})
+    with tracked_step("report", protocol=rows[0].protocol, tags=_facts(evaluated), out=out) as tracker:
+        with new_folder(out) as working:
+            write_json(working / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
+            (working / TABLE_FILE).write_text(markdown_table(rows))
+            (working / PAGE_FILE).write_text(_page(evaluated, curves))
+            inputs = {"/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings)}
+            write_manifest(working, step="report", inputs=inputs, parameters={})
+        best = _best(summaries(rows))
+        tracker.metrics({"rows": len(rows)} | {f"best.{score}": mean for score, mean in best.items()})
+        for name in (BENCHMARK_FILE, TABLE_FILE, PAGE_FILE):
+            tracker.file(out / name)
     return Report(out / PAGE_FILE, rows)
+
+
+def _facts(evaluated: Sequence[Evaluated]) -> dict[str, str]:
+    """Give what all evaluations have in common of split and data, and nothing of what they have not."""
+    known = {
+        "split": _distinct(one.row.split for one in evaluated),
+        "data_hash": _distinct(one.data_hash for one in evaluated),
+    }
+    return {name: values[0] for name, values in known.items() if len(values) == 1}
 
 
 def run_title(method: str, setting: str) -> str:

@@ -1,6 +1,7 @@
 """Step: state which classes are seen and unseen, which pictures belong to which split, and what training shows."""
 
 import logging
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,15 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from cascade_core.data.datasets import inside
 from cascade_core.data.pictures import read_label_map
-from cascade_core.files import new_folder, read_json, write_json
+from cascade_core.files import inside, new_folder, read_json, write_json
 from cascade_core.label_file import LabelFile
 from cascade_core.labelsets import ClassSplit
 from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import data_root, write_manifest
 from components.prepare import SUMMARY_FILE, read_index
 from components.progress import progress
+from components.tracking import tracked_step
 
 log = logging.getLogger(__name__)
 
@@ -52,24 +53,46 @@ def run(*, prepared: Path, protocol: str, out: Path) -> Splits:
             f"{split.label_set.name!r}; run the prepare step for this protocol"
         )
     index = read_index(prepared)
-    pixels = _training_pixels(index[index["split"] == TRAINING_SPLIT], data_root(prepared), split)
-    content = {
+    tags = {"data_hash": summary.get("data_sha256"), "label_set": split.label_set.name}
+    with tracked_step(
+        "splits", protocol=split.name, parameters={"protocol": split.name}, tags=tags, out=out
+    ) as tracker:
+        pixels = _training_pixels(index[index["split"] == TRAINING_SPLIT], data_root(prepared), split)
+        with new_folder(out) as folder:
+            write_json(folder / SPLIT_FILE, _content(split, index, summary["splits"], pixels))
+            write_manifest(
+                folder, step="splits", inputs={"prepared": prepared}, parameters={"protocol": split.name}
+            )
+        tracker.metrics(_counts(split, pixels))
+    log.info("split %s: %d seen and %d unseen classes", split.name, len(split.seen), len(split.unseen))
+    return Splits(out / SPLIT_FILE, split)
+
+
+def _content(
+    split: ClassSplit, index: pd.DataFrame, splits: Iterable[str], pixels: Sequence[int]
+) -> dict[str, Any]:
+    content: dict[str, Any] = {
         "protocol": split.name,
         "classes": list(split.classes),
         "seen": list(split.seen_names),
         "unseen": list(split.unseen_names),
-        "splits": {name: index.loc[index["split"] == name, "name"].tolist() for name in summary["splits"]},
+        "splits": {name: index.loc[index["split"] == name, "name"].tolist() for name in splits},
         "training_pixels": dict(zip(split.classes, pixels, strict=True)),
     }
     if split.own is not None:
         content["own"] = split.own.model_dump(mode="json")
-    with new_folder(out) as folder:
-        write_json(folder / SPLIT_FILE, content)
-        write_manifest(
-            folder, step="splits", inputs={"prepared": prepared}, parameters={"protocol": split.name}
-        )
-    log.info("split %s: %d seen and %d unseen classes", split.name, len(split.seen), len(split.unseen))
-    return Splits(out / SPLIT_FILE, split)
+    return content
+
+
+def _counts(split: ClassSplit, pixels: Sequence[int]) -> dict[str, float]:
+    """Give how many classes of each kind there are, and the training pixels of each kind."""
+    of_class = dict(zip(split.classes, pixels, strict=True))
+    return {
+        "classes.seen": len(split.seen),
+        "classes.unseen": len(split.unseen),
+        "training_pixels.seen": sum(of_class[name] for name in split.seen_names),
+        "training_pixels.unseen": sum(of_class[name] for name in split.unseen_names),
+    }
 
 
 def read_split(splits: Path) -> ClassSplit:

@@ -19,6 +19,7 @@ from cascade_core.labelsets import protocol as named_protocol
 from components.artifacts import write_manifest
 from components.background_vectors import write_background_vectors
 from components.text_cache import cached_class_vectors
+from components.tracking import tracked_step
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,9 @@ def run(
         )
     match clip, vectors:
         case Path(), None:
-            rows = cached_class_vectors(clip, split.classes, templates, synonyms=synonyms)
             inputs = {"clip": clip}
         case None, Path():
-            rows, inputs = read_vectors(vectors, split.classes), {"vectors": vectors}
+            inputs = {"vectors": vectors}
         case _:
             raise ValueError(
                 "text vectors come from a CLIP folder or from a .npy file: give exactly one of them"
@@ -73,11 +73,22 @@ def run(
     parameters: dict[str, Any] = {"protocol": split.name, "templates": list(templates)}
     if any(synonyms):
         parameters["synonyms"] = [list(others) for others in synonyms]
-    behind = cached_class_vectors(clip, background, templates) if clip is not None and background else None
-    with new_folder(out) as folder:
-        _write(folder, rows, split.classes, inputs=inputs, parameters=parameters)
-        if behind is not None:
-            write_background_vectors(folder, background, behind)
+    with tracked_step(
+        "text_vectors", protocol=split.name, parameters={**parameters, **inputs}, out=out
+    ) as tracker:
+        if clip is not None:
+            rows = cached_class_vectors(clip, split.classes, templates, synonyms=synonyms)
+        else:
+            rows = read_vectors(inputs["vectors"], split.classes)
+        behind = (
+            cached_class_vectors(clip, background, templates) if clip is not None and background else None
+        )
+        with new_folder(out) as folder:
+            _write(folder, rows, split.classes, inputs=inputs, parameters=parameters)
+            if behind is not None:
+                write_background_vectors(folder, background, behind)
+        counts = {"classes": rows.shape[0], "width": rows.shape[1], "background_names": len(background)}
+        tracker.metrics(counts)
     return TextVectors(out / VECTORS_FILE, *rows.shape)
 
 

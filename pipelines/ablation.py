@@ -69,6 +69,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
 
             step(
                 ops.ablation_report,
+                mlflow_run=mlflow_run,
                 evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
                 costs=dsl.Collected(cost.outputs["cost"]),
                 trained=dsl.Collected(trained),

@@ -80,19 +80,19 @@ def compile_pipeline(
     *,
     kind: str = "cpu",
     image: str | None = None,
-    cpu_image: str | None = None,
+    light_image: str | None = None,
     changes: Iterable[str] = (),
 ) -> None:
     """Write a pipeline as YAML for a cluster of a kind (`cpu`, `gpu`), with `changes` put into that kind's table.
 
-    Steps with a GPU run in `image`, all others in `cpu_image`; `pipelines/resource_options.py` says what either
-    is if left out, and what changes look like.
+    Steps that compute with a model run in `image`, all others in `light_image`; `pipelines/resource_options.py` says
+    what either is if left out, and what changes look like.
 
     Raises:
         ValueError: pipeline or kind is unknown, the file's name does not end in .yaml, or an image or a change
             is not possible.
     """
-    with_gpu, light = images(image, cpu_image)
+    with_torch, light = images(image, light_image)
     built = entry(name).build(changed(resources(kind), changes))
     if out.suffix != ".yaml":
         raise ValueError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
@@ -101,6 +101,6 @@ def compile_pipeline(
         written = path.with_name(f"{path.name}.yaml")
         compiler.Compiler().compile(built, str(written))
         # The longer name first: the other one begins it.
-        text = written.read_text().replace(ops.CPU_IMAGE, LIGHT).replace(ops.IMAGE, with_gpu)
+        text = written.read_text().replace(ops.LIGHT_IMAGE, LIGHT).replace(ops.IMAGE, with_torch)
         path.write_text(text.replace(LIGHT, light))
         written.unlink()

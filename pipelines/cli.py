@@ -22,19 +22,33 @@ CHATTY = (
     "onnxscript",
     "urllib3",
 )
+NOT_IN_THE_LIGHT_IMAGE = ("open_clip", "torch", "torchmetrics", "torchvision")
 
 
 class CascadeGroup(TyperGroup):
-    """Tells a `ValueError`, which is about what was given, in one line; other exceptions keep their trace."""
+    """Tells in one line what is wrong with what was given or installed; other exceptions keep their trace."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except ValueError as error:
-            if logging.getLogger().isEnabledFor(logging.DEBUG):
+        except (ValueError, ModuleNotFoundError) as error:
+            sentence = _sentence(error)
+            if sentence is None or logging.getLogger().isEnabledFor(logging.DEBUG):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {sentence}", file=sys.stderr)
             raise typer.Exit(USAGE_ERROR) from error
+
+
+def _sentence(error: ValueError | ModuleNotFoundError) -> str | None:
+    """Give what people are told of an error; None of one that is a fault of the program."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if error.name not in NOT_IN_THE_LIGHT_IMAGE:
+        return None
+    return (
+        f"this command computes with a model and needs the package {error.name}, which is not installed here; run it "
+        "in the image with torch, or install the project whole"
+    )
 
 
 class CascadeCommand(TyperCommand):

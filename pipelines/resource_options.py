@@ -7,9 +7,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from components.ops import CPU_IMAGE, IMAGE
+from components.ops import IMAGE, LIGHT_IMAGE
 from pipelines.resources import TRAINING_STEPS, Gpu, Resources
 
+FIXED = ("image",)
+"""What a step runs in follows from what it imports; where the images lie is said by --image and --light-image."""
 EVERY = "all"
 EXAMPLE = "--resource train.gpu.count=4"
 _ROW = TypeAdapter(Resources)
@@ -32,23 +34,23 @@ def changed(table: Mapping[str, Resources], items: Iterable[str]) -> dict[str, R
     return rows
 
 
-def images(image: str | None, cpu_image: str | None) -> tuple[str, str]:
-    """Give the images of steps with a GPU and of all others: the project's own where none is named.
+def images(image: str | None, light_image: str | None) -> tuple[str, str]:
+    """Give the images of steps that compute with a model and of all others: the project's own where none is named.
 
-    Of one image that is named by a tag the other's name follows, as `make images` gives it: "-cpu" after the tag.
+    Of one image that is named by a tag the other's name follows, as `make images` gives it: "-light" after the tag.
 
     Raises:
         ValueError: the other's name does not follow, as from a digest.
     """
     if image is None:
-        return IMAGE, cpu_image or CPU_IMAGE
+        return IMAGE, light_image or LIGHT_IMAGE
     tagged = ":" in image.rpartition("/")[2] and "@" not in image
-    if cpu_image is None and not tagged:
+    if light_image is None and not tagged:
         raise ValueError(
             f"image {image!r} has no tag that the light steps' image could be named after; give that with "
-            "--cpu-image (the same one serves both)"
+            "--light-image (the same one serves both)"
         )
-    return image, cpu_image or f"{image}-cpu"
+    return image, light_image or f"{image}-light"
 
 
 def _parsed(item: str, rows: Mapping[str, Resources]) -> tuple[list[str], list[str], Any]:
@@ -78,7 +80,7 @@ def _with(row: Resources, path: list[str], value: Any, item: str) -> Resources:
         case ["gpu", *names] if names:
             known, place = [one.name for one in fields(Gpu)], values["gpu"]
         case names:
-            known, place = [one.name for one in fields(Resources)], values
+            known, place = [one.name for one in fields(Resources) if one.name not in FIXED], values
     if len(names) != 1 or names[0] not in known:
         raise ValueError(f"--resource {item!r}: no field {'.'.join(path)!r}; there are {', '.join(known)}")
     place[names[0]] = value

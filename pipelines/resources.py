@@ -5,7 +5,7 @@ keys of the object store and the tracking server, and, for kind `gpu`, nodes lab
 """
 
 from dataclasses import field, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from kfp import dsl, kubernetes
 from pydantic import ConfigDict, Field
@@ -20,7 +20,7 @@ from components.cluster_names import (
     REQUIRED_KEYS,
     SECRET,
 )
-from components.ops import CPU_IMAGE, IMAGE
+from components.ops import IMAGE, LIGHT_IMAGE
 from components.pipeline_run import IMAGE_VARIABLE
 from components.trainjob import Cores, Memory, Nodes, Volume
 
@@ -45,10 +45,10 @@ class Resources:
 
     `retries` is for faults that pass, such as a node that goes away, and for steps whose input was checked before
     them: the ones that check it (`prepare`) are run once, since wrong input stays wrong. `cached`
-    is for steps whose parameters name all that decides their outcome. A step with a GPU runs in the image that
-    has CUDA, every other in the light one. With several `nodes`, all of this is what each node of the step's
-    TrainJob gets, and the step's own pod only waits for it. Runs in MLflow are tagged with the image
-    that the step is told it runs in (`told_image`).
+    is for steps whose parameters name all that decides their outcome. Steps that compute with a model need the
+    image with torch, on processors and GPUs alike; for all others the `light` one is pulled sooner. With several
+    `nodes`, all of this is what each node of the step's TrainJob gets, and the step's own pod only waits for it.
+    Runs in MLflow are tagged with the image that the step is told it runs in (`told_image`).
     """
 
     cpu: Cores
@@ -62,13 +62,15 @@ class Resources:
     secret: bool = True
     nodes: Count = 1
     told_image: bool = True
+    image: Literal["torch", "light"] = "torch"
 
 
+IMAGES = {"torch": IMAGE, "light": LIGHT_IMAGE}
 SMALL = Resources(cpu="1", memory="2Gi", minutes=30)
 MINI = Resources(cpu="2", memory="4Gi", minutes=120, shared_memory="1Gi")
 LARGE = Resources(cpu="8", memory="32Gi", minutes=240, gpu=Gpu(1), shared_memory="8Gi")
-TALK = replace(SMALL, data=False)
-NO_DATA = replace(SMALL, data=False, secret=False)
+TALK = replace(SMALL, data=False, image="light")
+NO_DATA = replace(TALK, secret=False)
 
 TRACKING = {
     "open_run": replace(TALK, retries=4),
@@ -78,6 +80,8 @@ TRACKING = {
     "compare_champions_with_accepted": replace(TALK, retries=2),
     "find_champions": replace(TALK, retries=2),
     "take_champion": replace(TALK, retries=2),
+    "report": replace(TALK, retries=2),
+    "ablation_report": replace(TALK, retries=2),
     "refuse_regression": NO_DATA,
     "told": NO_DATA,
 }
@@ -92,9 +96,7 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "evaluate": replace(MINI, retries=1),
         "profile": MINI,
         "register": replace(SMALL, retries=2),
-        "report": NO_DATA,
         "grid": NO_DATA,
-        "ablation_report": NO_DATA,
         "prepare_target": MINI,
         "evaluate_target": replace(MINI, retries=1),
         "compare_targets": NO_DATA,
@@ -107,9 +109,7 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "evaluate": replace(LARGE, retries=1),
         "profile": LARGE,
         "register": Resources(cpu="1", memory="8Gi", minutes=30, retries=2),
-        "report": NO_DATA,
         "grid": NO_DATA,
-        "ablation_report": NO_DATA,
         "prepare_target": Resources(cpu="8", memory="16Gi", minutes=360),
         "evaluate_target": replace(LARGE, retries=1),
         "compare_targets": NO_DATA,
@@ -143,14 +143,16 @@ TRAINING_STEPS = ("train", "self_train")
 def waiting(wanted: Resources) -> Resources:
     """Give the row of a pod that only waits for the TrainJob that has these resources."""
     minutes = wanted.minutes + WAITING_MINUTES
-    return replace(wanted, cpu="1", memory="2Gi", minutes=minutes, gpu=None, shared_memory=None, nodes=1)
+    return replace(
+        wanted, cpu="1", memory="2Gi", minutes=minutes, gpu=None, shared_memory=None, nodes=1, image="light"
+    )
 
 
 def nodes_of(wanted: Resources) -> Nodes:
     """Give the nodes of the TrainJob that a row with several of them asks for."""
     gpu = wanted.gpu
     return Nodes(
-        image=IMAGE if gpu else CPU_IMAGE,
+        image=IMAGES[wanted.image],
         nodes=wanted.nodes,
         gpus=gpu.count if gpu else 0,
         gpu_resource=gpu.resource if gpu else GPU,
@@ -179,10 +181,9 @@ def with_resources(task: dsl.PipelineTask, wanted: Resources) -> dsl.PipelineTas
         )
     if wanted.gpu:
         _with_gpu(task, wanted.gpu)
-    else:
-        task.set_container_image(CPU_IMAGE)
+    task.set_container_image(IMAGES[wanted.image])
     if wanted.told_image:
-        task.set_env_variable(IMAGE_VARIABLE, IMAGE if wanted.gpu else CPU_IMAGE)
+        task.set_env_variable(IMAGE_VARIABLE, IMAGES[wanted.image])
     if wanted.shared_memory:
         # Loaders pass pictures through /dev/shm, of which a pod has 64 MiB unless told otherwise.
         kubernetes.empty_dir_mount(

@@ -96,6 +96,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
 
             step(
                 ops.report,
+                mlflow_run=mlflow_run,
                 inductive=dsl.Collected(inductive.outputs["evaluation"]),
                 transductive=dsl.Collected(transductive.outputs["evaluation"]),
                 costs=dsl.Collected(cost.outputs["cost"]),

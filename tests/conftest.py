@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 # modules whose methods return `Self`, which the checker cannot follow from outside a class.)
 CHECKED = (
     "clip",
+    "colours",
     "data.index",
     "data.photometric",
     "data.pictures",
@@ -66,6 +67,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what is cached between steps out of the machine's own cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CASCADE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def untracked() -> Iterator[None]:
+    """Record no runs but those of tests that take a store, which unset this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CASCADE_TRACKING", "off")
         yield
 
 

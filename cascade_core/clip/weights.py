@@ -13,7 +13,7 @@ from cascade_core.clip.text import Tokenizer
 from cascade_core.clip.tokenizer import BytePairTokenizer
 from cascade_core.config import ClipConfig
 from cascade_core.files import new_folder, read_json
-from cascade_core.mini.vocabulary import WordTokenizer
+from cascade_core.mini.tokenizer import WordTokenizer
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -23,6 +23,7 @@ from cascade_core.data.transforms import (
     normalise_levels,
     train_transform,
 )
+from cascade_core.files import inside
 from cascade_core.labelsets import LabelSet
 
 Transform = Callable[[ImageArray, LabelArray, np.random.Generator], Transformed | Packed]
@@ -187,15 +188,3 @@ def pack(
         mean=mean,
         std=std,
     )
-
-
-def inside(root: Path, path: str) -> Path:
-    """Join a relative path to the root.
-
-    Raises:
-        ValueError: the path is empty or absolute, or climbs out of the root.
-    """
-    relative = PurePosixPath(path)
-    if not relative.parts or relative.is_absolute() or ".." in relative.parts or "\\" in path or "\0" in path:
-        raise ValueError(f"path {path!r} leaves the data root {root}; paths are relative to it, without '..'")
-    return root / relative

@@ -27,10 +27,7 @@ from cascade_core.clip.text import Tokenizer
 from cascade_core.config import ClipConfig
 from cascade_core.mini import world
 from cascade_core.mini.captions import captions, names_in_view, some_of
-from cascade_core.mini.vocabulary import (
-    CONTEXT_LENGTH,
-    mini_tokenizer,
-)
+from cascade_core.mini.tokenizer import mini_tokenizer
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -53,25 +50,6 @@ class PretrainReport:
     accuracy: float
     learning_rate: float
     logit_scale: float
-
-
-def mini_clip_config() -> ClipConfig:
-    """Return the shapes of the tiny CLIP: OpenAI's layout with patches of 8 on pictures of 40 pixels."""
-    return ClipConfig(
-        name="mini",
-        image_size=world.CROP_SIZE,
-        patch_size=8,
-        width=64,
-        layers=8,
-        heads=4,
-        embed_dim=64,
-        text_width=64,
-        text_layers=2,
-        text_heads=4,
-        context_length=CONTEXT_LENGTH,
-        vocab_size=mini_tokenizer().vocab_size,
-        activation="quick_gelu",
-    )
 
 
 def new_clip(config: ClipConfig, *, seed: int) -> ClipModel:

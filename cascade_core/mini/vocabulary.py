@@ -1,4 +1,4 @@
-"""The words of the mini benchmark: its classes, what each looks like, and a word-level tokenizer.
+"""The words of the mini benchmark: its classes, what each looks like, and what captions say.
 
 Every class is a *combination*: a thing is one of eight two-colour palettes with
 one of four patterns, a stuff one of four palettes with one of four textures.
@@ -8,13 +8,7 @@ new to a segmentor trained on the seen ones. The names are single nouns that
 spell out none of these attributes.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from jaxtyping import Int
-from torch import Tensor
 
 Colour = tuple[int, int, int]
 
@@ -93,53 +87,3 @@ WORDS: tuple[str, ...] = CAPTION_WORDS + CLASSES
 CONTEXT_LENGTH = 20
 CLASS_TEMPLATES: tuple[str, ...] = ("a photo of a {}", "a picture of the {}", "a close up of a {}")
 """Prompts whose text vectors are averaged into one class vector; each is among the caption templates."""
-
-PAD, START = 0, 1
-
-
-class WordTokenizer:
-    """Turn captions into token ids, a word a token.
-
-    Ids: 0 pads, 1 starts, then the words in the order given; the end of the text
-    has the highest id, so that the text tower finds it by argmax as CLIP does.
-    """
-
-    def __init__(self, words: Sequence[str], context_length: int) -> None:
-        repeated = sorted({word for word in words if list(words).count(word) > 1})
-        if repeated:
-            raise ValueError(f"the vocabulary repeats {', '.join(repeated)}; give every word once")
-        if context_length < 3:
-            raise ValueError(f"context_length is {context_length}; a word between start and end needs 3")
-        self.words = tuple(words)
-        self.context_length = context_length
-        self.vocab_size = len(self.words) + 3
-        self.end = self.vocab_size - 1
-        self._ids = {word: index for index, word in enumerate(self.words, start=2)}
-
-    def __call__(self, texts: Sequence[str]) -> Int[Tensor, "texts context"]:
-        """Return one row of ids per text, case and punctuation ignored; ValueError for unknown words."""
-        tokens = torch.zeros(len(texts), self.context_length, dtype=torch.int64)
-        for row, text in enumerate(texts):
-            ids = [START, *self._word_ids(text), self.end]
-            if len(ids) > self.context_length:
-                raise ValueError(
-                    f"{text!r} needs {len(ids)} tokens, start and end included; "
-                    f"the context holds {self.context_length}: shorten the text"
-                )
-            tokens[row, : len(ids)] = torch.tensor(ids)
-        return tokens
-
-    def _word_ids(self, text: str) -> list[int]:
-        words = re.findall(r"\w+", text.lower())
-        unknown = [word for word in words if word not in self._ids]
-        if unknown:
-            raise ValueError(
-                f"{text!r} holds words outside the vocabulary: {', '.join(unknown)}; "
-                f"known are {', '.join(self.words)}"
-            )
-        return [self._ids[word] for word in words]
-
-
-def mini_tokenizer() -> WordTokenizer:
-    """Return the tokenizer of the shipped tiny CLIP."""
-    return WordTokenizer(WORDS, CONTEXT_LENGTH)

@@ -13,7 +13,8 @@ from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer, class_vectors
 from cascade_core.mini import world
 from cascade_core.mini.pretrain import HELD_OUT_STREAM, normalise
-from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES, THINGS, UNSEEN, mini_tokenizer
+from cascade_core.mini.tokenizer import mini_tokenizer
+from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES, THINGS, UNSEEN
 
 
 @dataclass(frozen=True)

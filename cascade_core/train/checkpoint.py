@@ -1,35 +1,19 @@
 """Checkpoints: safetensors for every tensor, and a JSON manifest that says what they are."""
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import AdamW
 
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import RunConfig
-from cascade_core.files import new_folder, read_json, write_json
+from cascade_core.files import new_folder, write_json
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.train.manifest import MANIFEST_FILE, MODEL_FILE, CheckpointManifest, load_manifest
 
-MODEL_FILE, OPTIMIZER_FILE, MANIFEST_FILE = "model.safetensors", "optimizer.safetensors", "manifest.json"
-
-
-class CheckpointManifest(BaseModel):
-    """What a checkpoint was made from; enough to rebuild it and to say what its numbers mean."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    config: RunConfig
-    setting: str
-    iteration: int
-    total_iterations: int
-    classes: tuple[str, ...]
-    unseen: tuple[str, ...]
-    provenance: dict[str, Any]
+OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 def save_checkpoint(
@@ -47,28 +31,6 @@ def save_checkpoint(
         if optimizer is not None:
             save_file(_optimizer_tensors(optimizer), working / OPTIMIZER_FILE)
         write_json(working / MANIFEST_FILE, manifest.model_dump(mode="json"))
-
-
-def load_manifest(folder: Path) -> CheckpointManifest:
-    """Read a checkpoint's manifest.
-
-    Raises:
-        ValueError: it is missing, no JSON, or not a checkpoint's; the message says where one lies, if below.
-    """
-    file = folder / MANIFEST_FILE
-    try:
-        return CheckpointManifest.model_validate(read_json(file))
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        below = sorted(
-            str(found.parent)
-            for found in folder.glob(f"*/{MODEL_FILE}")
-            if found.with_name(MANIFEST_FILE).is_file()  # a text tower has none
-        )
-        raise ValueError(
-            f"{file} is no checkpoint's ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']}); give "
-            f"{' or '.join(below) or 'a checkpoint folder, such as outputs/train/zegclip/final'}"
-        ) from error
 
 
 def load_segmentor(folder: Path) -> tuple[Segmentor, CheckpointManifest]:

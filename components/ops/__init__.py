@@ -7,7 +7,7 @@ would arrive as floats. Bodies run in an interpreter of their own, so they impor
 
 from components.ops.champions import find_champions, gate, register, take_champion
 from components.ops.data import prepare, prepare_target
-from components.ops.image import CPU_IMAGE, IMAGE
+from components.ops.image import IMAGE, LIGHT_IMAGE
 from components.ops.results import (
     ablation_report,
     compare_champions_with_accepted,
@@ -21,8 +21,8 @@ from components.ops.scoring import evaluate, evaluate_target, profile
 from components.ops.training import self_train, train
 
 __all__ = [
-    "CPU_IMAGE",
     "IMAGE",
+    "LIGHT_IMAGE",
     "ablation_report",
     "close_run",
     "compare_champions_with_accepted",

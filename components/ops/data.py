@@ -71,7 +71,7 @@ def prepare_target(
     from pathlib import Path
 
     from cascade_core.background import parse_background
-    from cascade_core.train.checkpoint import load_manifest
+    from cascade_core.train.manifest import load_manifest
     from components import before_training, pipeline_run, places
 
     pipeline_run.join(mlflow_run)

@@ -8,6 +8,7 @@ from components.ops.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def report(
+    mlflow_run: str,
     inductive: Input[list[Artifact]],
     transductive: Input[list[Artifact]],
     costs: Input[list[Artifact]],
@@ -20,8 +21,9 @@ def report(
     import shutil
     from pathlib import Path
 
-    from components import report
+    from components import pipeline_run, report
 
+    pipeline_run.join(mlflow_run)
     evaluations = [Path(one.path) for both in zip(inductive, transductive, strict=True) for one in both]
     trainings = [Path(one.path) for both in zip(trained, self_trained, strict=True) for one in both]
     profiles = [Path(cost.path) for cost in costs]
@@ -31,6 +33,7 @@ def report(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def ablation_report(
+    mlflow_run: str,
     evaluations: Input[list[Artifact]],
     costs: Input[list[Artifact]],
     trained: Input[list[Model]],
@@ -41,8 +44,9 @@ def ablation_report(
     import shutil
     from pathlib import Path
 
-    from components import report
+    from components import pipeline_run, report
 
+    pipeline_run.join(mlflow_run)
     done = report.run(
         evaluations=[Path(one.path) for one in evaluations],
         profiles=[Path(one.path) for one in costs],

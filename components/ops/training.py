@@ -24,7 +24,7 @@ def train(
     import json
     from pathlib import Path
 
-    from components import launch, pipeline_run, places
+    from components import launch_nodes, pipeline_run, places
 
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
@@ -38,7 +38,7 @@ def train(
         "seed": seed,
         "out": Path(trained.path),
     }
-    launch.run_where("train", arguments, nodes)
+    launch_nodes.run_where("train", arguments, nodes)
     trained.metadata.update(recipe=recipe, seed=seed, setting="inductive", data_hash=data_hash)
 
 
@@ -58,7 +58,7 @@ def self_train(
     import json
     from pathlib import Path
 
-    from components import launch, pipeline_run, places
+    from components import launch_nodes, pipeline_run, places
 
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
@@ -71,5 +71,5 @@ def self_train(
         "overrides": json.loads(overrides),
         "out": Path(self_trained.path),
     }
-    launch.run_where("self_train", arguments, nodes)
+    launch_nodes.run_where("self_train", arguments, nodes)
     self_trained.metadata.update(trained.metadata, setting=f"transductive_{protocol}")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.kubeflow_options import (
-    CpuImage,
     Experiment,
     Host,
     Image,
     Kind,
+    LightImage,
     Namespace,
     Nodes,
     Package,
@@ -48,7 +48,7 @@ def submit(
     overrides: OverridesFile = None,
     kind: Kind = Nodes.cpu,
     image: Image = None,
-    cpu_image: CpuImage = None,
+    light_image: LightImage = None,
     resource: Resource = None,
     experiment: Experiment = "cascade-clip",
     name: Annotated[str | None, typer.Option(help="Name of the run; pipeline and time if none.")] = None,
@@ -62,7 +62,7 @@ def submit(
     """
     from pipelines import submit
 
-    with chosen_package(pipeline, package, kind, image, cpu_image, resource) as path:
+    with chosen_package(pipeline, package, kind, image, light_image, resource) as path:
         values = gathered_parameters(
             path,
             parameter,
@@ -110,7 +110,7 @@ def upload(
     version: Annotated[str | None, typer.Option(help="Name of the version; the time if none.")] = None,
     kind: Kind = Nodes.cpu,
     image: Image = None,
-    cpu_image: CpuImage = None,
+    light_image: LightImage = None,
     resource: Resource = None,
     namespace: Namespace = None,
     token: Token = None,
@@ -121,7 +121,7 @@ def upload(
     """
     from pipelines import submit
 
-    with chosen_package(pipeline, package, kind, image, cpu_image, resource) as path:
+    with chosen_package(pipeline, package, kind, image, light_image, resource) as path:
         cluster = connected(host, namespace, token)
         done = submit.upload(cluster, path, name=name or path.stem, version=version)
     print(f"{done.pipeline_id} {done.version_id}")

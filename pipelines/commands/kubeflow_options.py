@@ -33,10 +33,10 @@ class Nodes(StrEnum):
 Pipeline = Annotated[PipelineName, typer.Option(help="Which pipeline.")]
 Kind = Annotated[Nodes, typer.Option(help="Kind of nodes that resources are asked for.")]
 Image = Annotated[
-    str | None, typer.Option(help="Container image of steps with a GPU; the project's if left out.")
+    str | None, typer.Option(help="Container image of steps that need torch; the project's if left out.")
 ]
-CpuImage = Annotated[
-    str | None, typer.Option(help="Image of all other steps; --image with -cpu after its tag if left out.")
+LightImage = Annotated[
+    str | None, typer.Option(help="Image of all other steps; --image with -light after its tag if left out.")
 ]
 Resource = Annotated[
     list[str] | None,
@@ -79,7 +79,7 @@ def chosen_package(
     package: Path | None,
     kind: Nodes,
     image: str | None = None,
-    cpu_image: str | None = None,
+    light_image: str | None = None,
     resource: Sequence[str] | None = None,
 ) -> Iterator[Path]:
     """Give the compiled pipeline that was asked for; one of this project's is there until the block ends.
@@ -88,7 +88,7 @@ def chosen_package(
         ValueError: an image or a resource is not possible, or comes with a package, which has its own.
     """
     if package is not None:
-        if image or cpu_image or resource:
+        if image or light_image or resource:
             raise ValueError(
                 f"{package} is compiled: it has its images and resources; give them when you compile"
             )
@@ -101,7 +101,12 @@ def chosen_package(
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{pipeline.value}.yaml"
         compile_pipeline(
-            pipeline.value, path, kind=kind.value, image=image, cpu_image=cpu_image, changes=resource or ()
+            pipeline.value,
+            path,
+            kind=kind.value,
+            image=image,
+            light_image=light_image,
+            changes=resource or (),
         )
         yield path
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.kubeflow_options import (
-    CpuImage,
     Image,
     Kind,
+    LightImage,
     Nodes,
     Parameters,
     Pipeline,
@@ -31,7 +31,7 @@ def compile_pipeline(
     out: Annotated[Path | None, typer.Option(help="YAML file to write; build/PIPELINE.yaml if none.")] = None,
     kind: Kind = Nodes.cpu,
     image: Image = None,
-    cpu_image: CpuImage = None,
+    light_image: LightImage = None,
     resource: Resource = None,
 ) -> None:
     """Write a pipeline as YAML for a cluster."""
@@ -39,7 +39,7 @@ def compile_pipeline(
 
     out = out or Path("build") / f"{pipeline.value}.yaml"
     catalogue.compile_pipeline(
-        pipeline.value, out, kind=kind.value, image=image, cpu_image=cpu_image, changes=resource or ()
+        pipeline.value, out, kind=kind.value, image=image, light_image=light_image, changes=resource or ()
     )
     print(out)
 

@@ -1,4 +1,4 @@
-"""Commands about registered models: ask the gate, list, show, promote, roll back.
+"""Commands about registered models: ask the gate, list, show, serve, promote, roll back.
 
 Whatever is slow to import (mlflow, pydantic's models of it) is imported inside them, so that `--help` is at once.
 """
@@ -91,6 +91,23 @@ def show(
     print(
         f"  {'champions so far':<18} {', '.join(str(one) for one in line) or 'none'}\n\n{found.description}"
     )
+
+
+def serve(
+    name: ModelName,
+    version: Annotated[int | None, typer.Argument(help="Version; the champion if left out.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; there is no password.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 5001,
+    max_mib: Annotated[float, typer.Option(help="Size of a request, above which it is answered 413.")] = 100,
+    max_seconds: Annotated[float, typer.Option(help="Time to send it, after which it is answered 408.")] = 60,
+    max_requests: Annotated[int, typer.Option(help="Requests at once; one more is answered 503.")] = 8,
+) -> None:
+    """Serve a version over HTTP as `mlflow models serve` does, with limits on requests."""
+    from components import serving
+    from components.request_limits import Limits
+
+    limits = Limits(mib=max_mib, seconds=max_seconds, requests=max_requests)
+    serving.serve(name, version=version, host=host, port=port, limits=limits)
 
 
 def promote(

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.kubeflow_options import (
-    CpuImage,
     Experiment,
     Host,
     Image,
     Kind,
+    LightImage,
     Namespace,
     Nodes,
     Package,
@@ -48,7 +48,7 @@ def create(
     overrides: OverridesFile = None,
     kind: Kind = Nodes.cpu,
     image: Image = None,
-    cpu_image: CpuImage = None,
+    light_image: LightImage = None,
     resource: Resource = None,
     experiment: Experiment = "cascade-clip",
     catch_up: Annotated[bool, typer.Option(help="Make up for starts missed while paused.")] = False,
@@ -63,7 +63,7 @@ def create(
     from pipelines.cron import checked_cron, next_times
 
     cron = checked_cron(cron)
-    with chosen_package(pipeline, package, kind, image, cpu_image, resource) as path:
+    with chosen_package(pipeline, package, kind, image, light_image, resource) as path:
         values = gathered_parameters(
             path,
             parameter,

@@ -52,7 +52,7 @@ def trainjob(
 
     For Kubeflow Trainer 2; --start starts it, as does: kubectl apply --filename FILE
     """
-    from components.ops.image import CPU_IMAGE, IMAGE
+    from components.ops.image import IMAGE
     from components.trainjob import TrainJob, Volume, write_trainjob
 
     if wait and not start:
@@ -63,7 +63,7 @@ def trainjob(
         job = TrainJob(
             name=name,
             namespace=namespace,
-            image=image or (IMAGE if gpus else CPU_IMAGE),
+            image=image or IMAGE,
             command=training,
             arguments=tuple(command[1:]),
             out=PurePosixPath(options["out"]),

@@ -7,20 +7,18 @@ import pytest
 import torch
 from PIL import Image
 
+from cascade_core.colours import IGNORED_COLOUR, NUM_COLOURS, palette
 from cascade_core.data.transforms import normalise
 from cascade_core.labelsets import protocol
 from cascade_core.visualise import (
     FONT_SIZE,
-    IGNORED_COLOUR,
     LINE,
     MARGIN,
     MOST_LINES,
-    NUM_COLOURS,
     _present,
     coloured,
     label_png,
     overlay,
-    palette,
     panel,
     stack,
     to_picture,

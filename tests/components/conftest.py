@@ -1,14 +1,14 @@
 """A dozen pictures of the mini benchmark, written once, for tests of steps."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from cascade_core.clip.weights import save_clip
-from cascade_core.mini.pretrain import mini_clip_config, new_clip
+from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
 from components.progress import Progress
@@ -79,15 +79,7 @@ def interrupt_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def untracked() -> Iterator[None]:
-    """Record no runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CASCADE_TRACKING", "off")
-        yield
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, untracked: None) -> Folders:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Give what the steps before training make of six training pictures and a random CLIP."""
     root = tmp_path_factory.mktemp("steps")
     from components import prepare, splits, text_vectors

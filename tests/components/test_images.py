@@ -21,14 +21,16 @@ def build(*kinds: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_image_gets_what_runs_and_no_development_tool() -> None:
+@pytest.mark.parametrize(("image", "torch"), [("torch", ["torch==2.15.0"]), ("light", [])])
+def test_an_image_gets_what_runs_in_it_and_no_development_tool(image: str, torch: list[str]) -> None:
     printed = subprocess.run(
-        [sys.executable, str(IMAGES / "run_requirements.py"), str(REPOSITORY / "pyproject.toml")],
+        [sys.executable, str(IMAGES / "run_requirements.py"), str(REPOSITORY / "pyproject.toml"), image],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert "torch==2.15.0" in printed
+    assert [line for line in printed if line.startswith("torch==")] == torch
+    assert "mlflow>=3.17" in printed
     assert not any(line.startswith(("pytest", "mypy", "ruff", "moto")) for line in printed)
 
 
@@ -44,20 +46,22 @@ def test_all_that_the_recipe_copies_is_let_in_and_nothing_else() -> None:
 def test_credentials_are_mounted_and_never_arguments() -> None:
     recipe = (IMAGES / "Dockerfile").read_text()
     arguments = {line.split()[1].split("=")[0] for line in recipe.splitlines() if line.startswith("ARG ")}
-    assert arguments == {"BASE_IMAGE", "COMMIT"}
+    assert arguments == {"BASE_IMAGE", "KIND", "COMMIT"}
     assert "--mount=type=secret,id=pip_conf" in recipe
 
 
+def test_what_cannot_be_built_is_told_in_one_line_before_anything_is() -> None:
+    done = build("light", "tpu", BUILDER="true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: no image 'tpu'; there are torch and light\n"
+
+
 @pytest.mark.parametrize(
-    ("kind", "told"), [("cpu", "needs TORCH_CPU_INDEX"), ("tpu", "no image 'tpu'; there are gpu and cpu")]
+    ("kinds", "tags"),
+    [((), ("", "-light")), (("torch",), ("",)), (("light",), ("-light",))],
 )
-def test_what_cannot_be_built_is_told_in_one_line(kind: str, told: str) -> None:
-    done = build(kind, BUILDER="true")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and told in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_an_image_is_tagged_with_the_version_and_its_python() -> None:
-    done = build("gpu", BUILDER="true", IMAGE="team/cascade")
-    assert done.stdout == "built team/cascade:0.1.0-python3.11\n"
+def test_images_are_tagged_with_the_version_their_python_and_their_kind(
+    kinds: tuple[str, ...], tags: tuple[str, ...]
+) -> None:
+    done = build(*kinds, BUILDER="true", IMAGE="team/cascade")
+    assert done.stdout.splitlines() == [f"built team/cascade:0.1.0-python3.11{tag}" for tag in tags]

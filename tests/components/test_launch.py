@@ -16,8 +16,6 @@ from components.prepare import read_index
 from components.training import RESUME_FOLDER
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
-pytestmark = pytest.mark.usefixtures("untracked")
-
 SEED = 0
 FOUR = {**SHORT, "train.batch_size": 4, "train.checkpoint_every": 1}
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 import yaml
 
 from cascade_core.files import read_json
@@ -16,7 +15,6 @@ from components.artifacts import read_step_manifest
 from tests.tiny import write_tiny_clip
 
 
-@pytest.mark.usefixtures("untracked")
 def test_data_are_prepared_as_recipe_and_overrides_say_and_every_run_names_the_data_sets_protocol(
     tmp_path: Path,
 ) -> None:

@@ -10,13 +10,13 @@ import yaml
 from PIL import Image, ImageColor
 
 from cascade_core.background import Background
+from cascade_core.colours import palette
 from cascade_core.files import read_json, write_json
 from cascade_core.labelsets import protocol
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES
 from cascade_core.predict import inference
 from cascade_core.train.checkpoint import MANIFEST_FILE, load_manifest
-from cascade_core.visualise import palette
 from components import (
     compare,
     evaluate,
@@ -32,8 +32,6 @@ from components.picture_files import PictureFile
 from components.segmenter import Segmenter
 from tests.components.conftest import SHORT
 from tests.tiny import write_tiny_clip
-
-pytestmark = pytest.mark.usefixtures("untracked")
 
 TINY = SHORT | {
     "model.clip": None,
@@ -63,7 +61,7 @@ class Own:
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, untracked: None) -> Own:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
     """Take the mini world's pictures under other ids and another name, hold some out, and train for two steps."""
     root = tmp_path_factory.mktemp("own")
     world = write_benchmark(root / "raw", sizes={"train": 6, "val": 1, "test": 1})

@@ -1,4 +1,4 @@
-"""`mlflow models serve`, a real process: it segments posted pictures, refuses what it cannot, and lives on."""
+"""A served model, a real process: it segments posted pictures, refuses what it cannot, and lives on."""
 
 import io
 import os
@@ -9,6 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Path
     return folder
 
 
-@pytest.fixture(scope="module")
-def url(folder: Path) -> Iterator[str]:
-    """The address of the server process, once it answers."""
+@contextmanager
+def _serving(folder: Path, *command: str) -> Iterator[str]:
+    """Start a server process, give its address once it answers, and end it with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -54,21 +55,49 @@ def url(folder: Path) -> Iterator[str]:
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "OMP_NUM_THREADS": "1",
     }
-    command = ["models", "serve", "--model-uri", "models:/served@champion", "--env-manager", "local"]
-    with (folder / "server.log").open("w") as log:
+    environment.pop("CASCADE_TRACKING", None)
+    log = folder / f"{port}.log"
+    with log.open("w") as stream:
         server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *command, "--host", "127.0.0.1", "--port", str(port)],
+            [*command, "--port", str(port)],
             env=environment,
-            stdout=log,
+            stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        _wait(server, f"http://127.0.0.1:{port}", folder / "server.log")
+        _wait(server, f"http://127.0.0.1:{port}", log)
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    """The address of `mlflow models serve`."""
+    command = (
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--model-uri",
+        "models:/served@champion",
+        "--env-manager",
+        "local",
+    )
+    with _serving(folder, *command, "--host", "127.0.0.1") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def limited(folder: Path) -> Iterator[str]:
+    """The address of `cascade-clip models serve` that takes requests of 64 KiB within two seconds."""
+    program = str(Path(sys.executable).parent / "cascade-clip")
+    command = (program, "models", "serve", "served", "--max-mib", "0.0625", "--max-seconds", "2")
+    with _serving(folder, *command) as address:
+        yield address
 
 
 def _wait(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
@@ -165,6 +194,32 @@ def test_bytes_that_are_no_json_are_refused(url: str) -> None:
     headers = {"Content-Type": "application/json"}
     answer = requests.post(f"{url}/invocations", data=b"\xff\xfe{", headers=headers, timeout=60)
     assert 400 <= answer.status_code < 500, answer.text
+
+
+def test_with_limits_a_picture_is_segmented_and_a_wrong_one_refused_as_without(limited: str) -> None:
+    picture, content = _png()
+    answer = _post(limited, _rows(_request(content)))
+    assert answer.status_code == 200, answer.text
+    assert np.shape(answer.json()["predictions"][0]["label_map"]) == picture.shape[:2]
+    assert _post(limited, _rows(_request(labels=[]))).status_code == 400
+    assert requests.get(f"{limited}/ping", timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize("pieces", [0, 64], ids=["as it says itself", "in pieces"])
+def test_a_request_above_the_limit_is_answered_413_and_the_server_lives_on(limited: str, pieces: int) -> None:
+    huge = (b"x" * 2**20 for _ in range(pieces)) if pieces else b"x" * 2**26
+    answer = requests.post(f"{limited}/invocations", data=huge, timeout=60)
+    assert answer.status_code == 413
+    assert answer.text == "the request has more than the 0.0625 MiB that are allowed\n"
+    assert _post(limited, _rows(_request())).status_code == 200
+
+
+def test_a_sender_who_stops_half_way_is_answered_408(limited: str) -> None:
+    address = limited.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=60) as sender:
+        sender.sendall(b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
+        answer = b"".join(iter(lambda: sender.recv(1024), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

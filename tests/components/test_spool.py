@@ -16,7 +16,8 @@ from werkzeug.wrappers import Response
 
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import new_folder
-from cascade_core.mini.pretrain import mini_clip_config, new_clip
+from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
 from components import splits, spool, text_vectors, train
 from components.progress import Progress
@@ -139,7 +140,7 @@ def test_training_goes_on_without_its_store(
     assert spool.replay(tmp_path / "trained").runs == 1
     client = MlflowClient(f"sqlite:///{store / 'mlruns' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(PROTOCOL)
-    (run,) = client.search_runs([experiment.experiment_id])
+    (run,) = client.search_runs([experiment.experiment_id], "tags.step = 'train'")
     assert run.info.status == "FINISHED"
     losses = client.get_metric_history(run.info.run_id, "loss")
     history = pd.read_csv(tmp_path / "trained" / "history.csv")

@@ -10,13 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import read_json, write_json
-from cascade_core.mini.pretrain import mini_clip_config, new_clip
+from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.train.checkpoint import load_segmentor
 from components import evaluate, profile, self_train, train, training
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
-
-pytestmark = pytest.mark.usefixtures("untracked")
 
 
 def trained(folders: Folders, out: Path, **changes: Any) -> train.Trained:

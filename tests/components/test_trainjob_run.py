@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import typer
 
-from components import launch, launch_nodes, train, trainjob_run
+from components import launch_nodes, train, trainjob_run
 from components.trainjob import Nodes, TrainJob, Volume
 from components.trainjob_run import Jobs
 from tests.components.conftest import RECIPE, SHORT, Folders
@@ -158,7 +158,7 @@ def as_typed(manifest: dict[str, Any]) -> None:
 
 @pytest.fixture
 def step(
-    folders: Folders, jobs: Jobs, tmp_path: Path, untracked: None, monkeypatch: pytest.MonkeyPatch
+    folders: Folders, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, Any], Nodes, Path]:
     """Give the arguments of a training, the nodes it wants, and the folder that stands for their volume.
 
@@ -183,7 +183,7 @@ def test_a_step_that_outgrows_its_node_trains_to_what_one_process_does(
 ) -> None:
     arguments, nodes, volume = step
     trainer.work = as_typed
-    launch.run_where("train", arguments, nodes.model_dump_json())
+    launch_nodes.run_where("train", arguments, nodes.model_dump_json())
     train.run(**{**arguments, "out": tmp_path / "alone"})
     curves = [pd.read_csv(folder / "history.csv") for folder in (arguments["out"], tmp_path / "alone")]
     pd.testing.assert_frame_equal(*curves)
@@ -206,7 +206,7 @@ def test_a_step_tried_again_goes_on_with_the_job_it_had(
     trainer.work = broken
     for _ in range(2):
         with pytest.raises(RuntimeError, match="failed: JobsEnded: a node went away"):
-            launch.run_where("train", arguments, nodes.model_dump_json())
+            launch_nodes.run_where("train", arguments, nodes.model_dump_json())
     assert len(set(names)) == 1 and len(names) == 2
     assert names[0].startswith("train-mini-cascade-clip-")
     assert not arguments["out"].exists()
@@ -223,5 +223,5 @@ def test_what_not_all_nodes_see_is_refused_before_anything_starts(
     arguments, nodes, _ = step
     elsewhere = nodes.model_copy(update={"volumes": (Volume.parse("cascade-data=/data"),)})
     with pytest.raises(ValueError, match=r"data lies in .*, which not all nodes see \(/data\)"):
-        launch.run_where("train", arguments, elsewhere.model_dump_json())
+        launch_nodes.run_where("train", arguments, elsewhere.model_dump_json())
     assert trainer.requests == []

@@ -56,4 +56,5 @@ def started(folder: Path, database: Path, patch: pytest.MonkeyPatch) -> Tracking
     server = TrackingServer(app)
     server.start()
     patch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    patch.delenv("CASCADE_TRACKING", raising=False)
     return server

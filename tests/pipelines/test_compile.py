@@ -76,10 +76,10 @@ def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
     ours = "registry.example/ours:1-python3.11"
     containers = _executors(_compiled(kind="gpu", image=ours))
     in_image = {name: one["image"] for name, one in containers.items()}
-    gpu = {name for name, one in containers.items() if "accelerator" in one["resources"]}
-    assert in_image == {name: ours if name in gpu else f"{ours}-cpu" for name in containers}
-    light = _executors(_compiled(kind="cpu", image=ours, cpu_image="ours@sha256:12"))
-    assert {one["image"] for one in light.values()} == {"ours@sha256:12"}
+    light = {"exec-open-run", "exec-close-run", "exec-told", "exec-gate", "exec-gate-2", "exec-report"}
+    assert in_image == {name: f"{ours}-light" if name in light else ours for name in containers}
+    on_processors = _executors(_compiled(kind="cpu", image=ours, light_image="ours@sha256:12"))
+    assert {one["image"] for one in on_processors.values()} == {ours, "ours@sha256:12"}
     assert not [name for name, container in containers.items() if "pip install" in str(container["command"])]
 
 
@@ -194,7 +194,7 @@ def test_a_training_on_several_nodes_waits_in_a_light_pod_for_a_job_that_has_its
     compiled = _compiled(kind="gpu", image="ours:1", changes=("train.nodes=2", "train.gpu.count=8"))
     pod, where = _settings(compiled, "exec-train")
     assert "accelerator" not in pod and "nodeSelector" not in where
-    assert _executors(compiled)["exec-train"]["image"] == "ours:1-cpu"
+    assert _executors(compiled)["exec-train"]["image"] == "ours:1-light"
     row = RESOURCES["gpu"]["train"]
     assert where["activeDeadlineSeconds"] == str((row.minutes + WAITING_MINUTES) * 60)
     graphs = [one["dag"]["tasks"] for one in compiled[0]["components"].values() if "dag" in one]
@@ -218,6 +218,7 @@ def test_a_training_on_several_nodes_waits_in_a_light_pod_for_a_job_that_has_its
         ("train.memory=lots", "should match pattern.*got 'lots'"),
         ("train.cpu=[", "is not a YAML value"),
         ("register.gpu.count=2", "register has no GPU; take --kind gpu, or another step"),
+        ("train.image=light", "no field 'image'; there are cpu, memory, minutes"),
         ("evaluate.nodes=2", "several nodes are for the steps train and self_train only"),
     ],
 )
@@ -231,8 +232,8 @@ def test_a_number_where_text_is_meant_is_taken_for_it() -> None:
 
 
 def test_images_come_in_pairs() -> None:
-    assert images(None, None) == (ops.IMAGE, ops.CPU_IMAGE)
-    assert images("host:5000/ours:1", None) == ("host:5000/ours:1", "host:5000/ours:1-cpu")
+    assert images(None, None) == (ops.IMAGE, ops.LIGHT_IMAGE)
+    assert images("host:5000/ours:1", None) == ("host:5000/ours:1", "host:5000/ours:1-light")
     for untagged in ("ours@sha256:12", "host:5000/ours"):
         with pytest.raises(ValueError, match=f"image '{untagged}' has no tag"):
             images(untagged, None)

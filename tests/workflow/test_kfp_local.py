@@ -97,7 +97,7 @@ def test_the_pipeline_is_one_run_whose_children_are_its_steps(workflow: Workflow
     parent, children = _pipeline_run(workflow.root / "mlruns" / "mlflow.db")
     assert parent.info.status == "FINISHED"
     assert {child.data.tags["step"] for child in children} == {
-        "train", "self_train", "evaluate", "profile", "gate", "register"
+        "prepare", "splits", "text_vectors", "train", "self_train", "evaluate", "profile", "gate", "register", "report"
     }  # fmt: skip
     assert {child.info.status for child in children} == {"FINISHED"}
 

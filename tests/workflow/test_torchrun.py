@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from cascade_core.clip.weights import save_clip
-from cascade_core.mini.pretrain import mini_clip_config, new_clip
+from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
 from components import prepare, splits, text_vectors
@@ -54,7 +55,12 @@ def train_command(world: Path, out: Path) -> list[str]:
 
 
 def environment(store: Path) -> dict[str, str]:
-    return {**stage_environment(), "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    return {
+        **stage_environment(),
+        "OMP_NUM_THREADS": "1",
+        "CASCADE_TRACKING": "on",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store}",
+    }
 
 
 def agent(command: list[str], store: Path, *, port: int) -> subprocess.Popen[bytes]:

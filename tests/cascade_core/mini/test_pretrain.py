@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cascade_core.config import DataConfig
+from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.captions import names_in_view
 from cascade_core.mini.pretrain import (
     LARGEST_LOGIT_SCALE,
@@ -17,7 +18,6 @@ from cascade_core.mini.pretrain import (
     draw_pictures,
     info_nce,
     learning_rate_at,
-    mini_clip_config,
     new_clip,
     normalise,
     pretrain,

@@ -3,6 +3,7 @@ import pytest
 
 from cascade_core.mini.captions import SMALLEST_SHARE, caption, captions, names_in_view
 from cascade_core.mini.textures import pattern
+from cascade_core.mini.tokenizer import WordTokenizer, mini_tokenizer
 from cascade_core.mini.vocabulary import (
     APPEARANCE,
     CLASS_TEMPLATES,
@@ -13,8 +14,6 @@ from cascade_core.mini.vocabulary import (
     THINGS,
     UNSEEN,
     WORDS,
-    WordTokenizer,
-    mini_tokenizer,
 )
 from cascade_core.mini.world import (
     NOTHING,

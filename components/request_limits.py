@@ -1,0 +1,139 @@
+"""Limits on what a web application is asked at once: the size of a request, the time it may take to arrive, their number.
+
+Application servers read a whole request into memory before a model sees it, and have no setting for its size.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may have, in MiB and seconds until all of it is there, and how many are answered at once."""
+
+    mib: float = 100
+    seconds: float = 60
+    requests: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("mib", "seconds", "requests"):
+            # Written so that a value that is no number is refused, too.
+            if not getattr(self, name) > 0:
+                raise ValueError(f"limit {name}={getattr(self, name)}; it must be more than 0")
+
+
+class TooLargeError(Exception):
+    """A request said that it has more bytes than allowed, or went on after that many."""
+
+
+class Limited:
+    """An ASGI application in front of another one, which gets only whole requests within the limits.
+
+    Others are answered without it: 413 if too large, 408 if not there in time, 503 if too many are at work. So
+    memory for requests stays below `requests` times `mib`. One whose sender goes away is dropped.
+    """
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self.app = app
+        self.limits = limits
+        self._running = 0
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif self._running >= self.limits.requests:
+            told = f"{self._running} requests are being answered, and no more at once; try again"
+            await self._refuse(503, told, scope, receive, send)
+        else:
+            self._running += 1
+            try:
+                await self._answer(scope, receive, send)
+            finally:
+                self._running -= 1
+
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                body = await self._body(scope, receive)
+        except TooLargeError:
+            told = f"the request has more than the {self.limits.mib:g} MiB that are allowed"
+            await self._refuse(413, told, scope, receive, send)
+        except TimeoutError:
+            told = f"the request was not there within {self.limits.seconds:g} s"
+            await self._refuse(408, told, scope, receive, send, drain=False)
+        else:
+            if body is not None:
+                await self.app(scope, _replayed(body, receive), send)
+
+    async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes | None:
+        """Read the whole request; None if its sender has gone."""
+        most = int(self.limits.mib * MIB)
+        # The server below has seen that it is a number.
+        if int(_header(scope, b"content-length") or 0) > most:
+            raise TooLargeError
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if len(body) > most:
+                raise TooLargeError
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    async def _refuse(
+        self,
+        status: int,
+        told: str,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
+        *,
+        drain: bool = True,
+    ) -> None:
+        """Answer with a reason and close the connection.
+
+        What is still coming is read and thrown away for a while, since many clients look for an answer only when all
+        is sent; one that asks before it sends (`Expect: 100-continue`) is told at once.
+        """
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": f"{told}\n".encode(), "more_body": True})
+        if drain and _header(scope, b"expect") is None:
+            await self._drained(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _drained(self, receive: Receive) -> None:
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                more = True
+                while more:
+                    more = (await receive()).get("more_body", False)
+        except TimeoutError:
+            return  # whoever still sends has had the answer for that long
+
+
+def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes | None:
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Give the whole request as one message, and after it what else the connection says: that its end is reached."""
+    waiting = [body]
+
+    async def replayed() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return replayed

@@ -1,0 +1,71 @@
+"""Serve a registered model over HTTP: MLflow's own scoring application, behind limits on what it is asked."""
+
+import logging
+from ipaddress import ip_address
+from typing import Any
+
+from components import registry
+from components.request_limits import Limited, Limits
+from components.store import first_line, open_store, require_store
+
+log = logging.getLogger(__name__)
+
+
+def serve(name: str, *, version: int | None, host: str, port: int, limits: Limits) -> None:
+    """Answer `/invocations`, `/ping` and `/version` as `mlflow models serve` does, until the process is ended.
+
+    `version` left out, the model's champion is served.
+
+    Raises:
+        ValueError: tracking is off, there is no such model or version, or it cannot be loaded.
+    """
+    # mlflow's own scoring server runs on it.
+    import uvicorn
+
+    uri = _address(name, version)
+    app = Limited(_scoring(uri), limits)
+    if not _is_local(host):
+        log.warning("%s can be reached from other machines, and there is no password: put one in front", host)
+    log.info(
+        "%s on http://%s:%d: requests of at most %g MiB, sent within %g s, %d at once",
+        uri,
+        host,
+        port,
+        limits.mib,
+        limits.seconds,
+        limits.requests,
+    )
+    uvicorn.run(app, host=host, port=port, log_level="warning")
+
+
+def _address(name: str, version: int | None) -> str:
+    require_store("serve from")
+    client = open_store()
+    if version is not None:
+        return registry.version(client, name, version).uri
+    held = registry.champion(client, name)
+    if held is None:
+        raise ValueError(f"model {name!r} has no champion; give a version, or promote one")
+    return held.uri
+
+
+def _scoring(uri: str) -> Any:
+    """Load a model and give MLflow's application around it."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc import scoring_server
+
+    try:
+        model = mlflow.pyfunc.load_model(uri)
+    except (MlflowException, OSError) as error:
+        raise ValueError(
+            f"{uri} cannot be loaded ({first_line(error)}); see that the store of artifacts is there"
+        ) from error
+    return scoring_server.init(model)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
