@@ -7,8 +7,6 @@ and maps, in blocks on any device (`blocks.py`) or by a kernel on GPUs (`triton_
 """
 
 import logging
-import os
-import shutil
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from cascade_core.compiler import c_compiler
 from cascade_core.losses.blocks import blocked_sums
 from cascade_core.losses.resize import resize_to
 from cascade_core.losses.sums import FocalConstants, Summed, UpsampledSums
@@ -95,7 +94,7 @@ def _triton_works() -> bool:
     """Say, and where not, tell once, whether Triton is there with the C compiler that it starts kernels by."""
     if find_spec("triton") is None:
         missing = "Triton, which torch brings on Linux alone"
-    elif not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+    elif c_compiler() is None:
         missing = "a C compiler for Triton (gcc, clang, or one named by CC)"
     else:
         return True

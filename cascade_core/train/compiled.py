@@ -1,13 +1,12 @@
 """What training runs of a segmentor: as it is written, or compiled into kernels for the device at hand."""
 
 import logging
-import os
-import shutil
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from cascade_core.compiler import c_compiler
 from cascade_core.config import Compile
 from cascade_core.model.segmentor import Segmentor
 
@@ -39,7 +38,7 @@ def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) 
 
 
 def _has_c_compiler() -> bool:
-    found = os.environ.get("CC") or shutil.which("clang") or shutil.which("gcc")
+    found = c_compiler() is not None
     if not found:
         log.warning("the model is not compiled: there is no C compiler (gcc, clang, or one named by CC)")
-    return bool(found)
+    return found
