@@ -45,11 +45,13 @@ class CrossAttention(nn.Module):
         """Return the scaled query-patch scores before the softmax, averaged over heads.
 
         The mean over heads of per-head products is one product over the full width, divided by
-        heads * sqrt(head width).
+        heads * sqrt(head width). It need not see keys: q (W m + b) = (q W) m + q b, and there are fewer queries
+        than patches to be mapped.
         """
-        query, key = self.q(queries), self.k(memory)
-        head_width = query.shape[-1] // self.heads
-        return query @ key.mT / (self.heads * head_width**0.5)
+        head_width = queries.shape[-1] // self.heads
+        query = self.q(queries) / (self.heads * head_width**0.5)
+        of_bias = (query @ self.k.bias)[..., None]
+        return torch.baddbmm(of_bias, query @ self.k.weight, memory.mT)
 
 
 class DecoderLayer(nn.Module):

@@ -21,7 +21,8 @@ def norms_and_upsampling(config: RunConfig, num_classes: int) -> float:
     """What the authors' counter adds, in billions: 5 per normalised element, 4 per upsampled one, twice.
 
     It also counts what is not computed here: what becomes of prompt tokens in a block (queries, attention,
-    output and perceptron), and CLIP's projection of them.
+    output and perceptron), and CLIP's projection of them; and the last decoder layer maps all patches to keys
+    there, instead of the classes' queries (and their product with the bias) here.
     """
     clip, prompts = config.model.clip, config.model.num_prompts
     patches = (config.model.image_size // clip.patch_size) ** 2
@@ -30,7 +31,8 @@ def norms_and_upsampling(config: RunConfig, num_classes: int) -> float:
     normalised += 2 * (config.model.decoder_layers - 1) * num_classes * clip.embed_dim
     upsampled = 2 * num_classes * config.model.image_size**2
     of_prompts = clip.layers * (10 * clip.width**2 + 2 * tokens * clip.width) + clip.width * clip.embed_dim
-    return (5 * normalised + 4 * upsampled + prompts * of_prompts) / 1e9
+    of_keys = (patches - num_classes) * clip.embed_dim**2 - num_classes * clip.embed_dim
+    return (5 * normalised + 4 * upsampled + prompts * of_prompts + of_keys) / 1e9
 
 
 @pytest.mark.parametrize(
