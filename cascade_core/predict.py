@@ -98,11 +98,14 @@ class Segmenter:
             ValueError: as of `checked_labels`, or the tokenizer does not know a word.
         """
         names = checked_labels(labels)
-        if self._vectors is None or self._vectors[0] != names:
-            templates, synonyms = self.manifest.config.data.templates, self._synonyms(names)
-            vectors = class_vectors(self._text, self._tokenizer, names, templates, synonyms=synonyms)
-            self._vectors = (names, vectors)
-        return self._vectors[1]
+        # Read once: another thread's call may put other names there meanwhile.
+        kept = self._vectors
+        if kept is not None and kept[0] == names:
+            return kept[1]
+        templates, synonyms = self.manifest.config.data.templates, self._synonyms(names)
+        vectors = class_vectors(self._text, self._tokenizer, names, templates, synonyms=synonyms)
+        self._vectors = (names, vectors)
+        return vectors
 
     def segment(
         self,

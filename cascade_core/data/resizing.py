@@ -19,9 +19,9 @@ def resize_image(image: ImageArray, size: tuple[int, int]) -> UInt8[np.ndarray, 
     """Resize bilinearly without antialiasing, in 8 bits (within one level of OpenCV)."""
     if image.shape[:2] == size:
         return image
-    resized = functional.interpolate(
-        _planes(image), size=size, mode="bilinear", align_corners=False, antialias=False
-    )
+    # A caller's own array may be a mirrored view or not writable, neither of which torch takes.
+    whole = _planes(np.require(image, requirements=("C", "W")))
+    resized = functional.interpolate(whole, size=size, mode="bilinear", align_corners=False, antialias=False)
     return resized[0].permute(1, 2, 0).numpy()
 
 

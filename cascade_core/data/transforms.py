@@ -168,7 +168,10 @@ def normalise_levels(
     std: tuple[float, float, float],
 ) -> Float32[Tensor, "*batch 3 height width"]:
     """Normalise planes, where they are."""
-    centre, deviation = (torch.tensor(values, device=levels.device).view(3, 1, 1) for values in (mean, std))
+    # Made here and sent without waiting: a tensor made on a GPU waits for all that was set going before it.
+    centre, deviation = (
+        torch.tensor(values).view(3, 1, 1).to(levels.device, non_blocking=True) for values in (mean, std)
+    )
     return levels.float().sub_(centre).div_(deviation)
 
 

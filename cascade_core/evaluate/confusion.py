@@ -37,11 +37,17 @@ class ConfusionMatrix:
         """The counts so far, on the CPU.
 
         Raises:
-            ValueError: an id was neither a class nor (in the truth) `IGNORE`.
+            ValueError: an id was neither a class nor (in the truth) `IGNORE`; a predicted -1 stands for scores that
+                are not numbers.
         """
         for kind, low, high in zip(
             ("true", "predicted"), self._lowest.tolist(), self._highest.tolist(), strict=True
         ):
+            if kind == "predicted" and low == -1:
+                raise ValueError(
+                    "no class was predicted for some pixels, since the model's scores were not numbers there; its "
+                    "weights or text vectors hold some that are not: train or convert it anew"
+                )
             if low < 0 or high >= self.num_classes:
                 raise ValueError(
                     f"{kind} ids from {low} to {high} were counted, and some lie outside 0..{self.num_classes - 1}; "

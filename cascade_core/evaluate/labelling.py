@@ -85,14 +85,15 @@ def best_classes(
     A view's scores are those of `inference.py`, whole or averaged over sliding windows as `evaluate` says. Of
     equal scores the first class wins; background, by the policy of `evaluate`, has the id after the classes.
     Confidence is the winner's averaged probability, with the seen penalty not taken off, also where it lost to
-    background's threshold.
+    background's threshold. Where scores are not numbers the class is -1, and the confidence -inf.
     """
     shape = (views[0].number, *size)
     values = torch.full(shape, -torch.inf, dtype=vocabulary.dtype, device=vocabulary.device)
-    ids = torch.zeros(shape, dtype=torch.int64, device=vocabulary.device)
+    ids = torch.full(shape, -1, dtype=torch.int64, device=vocabulary.device)
     for picture, chunk, tiles in all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits):
         tiles.improve(values[picture], ids[picture], first=chunk.start)
     told = with_background(values, ids, background=evaluate.background, num_vectors=len(vocabulary))
+    told = told.masked_fill(ids < 0, -1)
     return Best(told, values.add_(vocabulary.penalties[ids]))
 
 
@@ -248,7 +249,7 @@ class _Strip:
                 view.crop(*(side.part(i) for side, i in zip(sides, window, strict=True)))
                 for window in windows[few]
             ]
-            features = trunk(torch.cat(crops).to(self.vocabulary.device))
+            features = trunk(torch.cat(crops).to(self.vocabulary.device, non_blocking=True))
             logits = self._logits(features, classes)
             yield _Look(
                 windows[few], logits, self._normalisers(logits, classes, (sides[0].mask, sides[1].mask))

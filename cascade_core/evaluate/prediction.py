@@ -73,7 +73,7 @@ def labelled(
     `best_classes`.
 
     Raises:
-        ValueError: as of `best_classes`.
+        ValueError: a view is too large, or the model's scores are not numbers.
     """
     size = pictures[0].shape[0], pictures[0].shape[1]
     patch_size = vocabulary.segmentor.config.clip.patch_size
@@ -84,7 +84,13 @@ def labelled(
         for view, seen in zip(views, sizes, strict=True)
     ]
     best = best_classes(vocabulary, seen, size=size, evaluate=evaluate, limits=limits)
-    return Labelled(best.classes.int().cpu().numpy(), best.confidence.float().cpu().numpy())
+    classes, confidence = best.classes.int().cpu().numpy(), best.confidence.float().cpu().numpy()
+    if broken := np.count_nonzero(classes < 0):
+        raise ValueError(
+            f"the model's scores are not numbers at {broken:,} of {classes.size:,} pixels; its weights or text vectors "
+            "hold some that are not: train or convert it anew"
+        )
+    return Labelled(classes, confidence)
 
 
 def _as_shown(

@@ -85,8 +85,9 @@ def readings(
         cells, up = bilinear(places.start, places.stop, target=side.mask, source=side.grid)
         down = to_target[:, begin - seen.start : end - seen.start] @ to_window
         same = down.shape[0] == down.shape[1] and bool((down == torch.eye(len(down))).all())
-        matrix = None if same else down.to(device, dtype)
-        found.append(Reading(index, cells, places, up.to(device, dtype), matrix))
+        # Without waiting for the device, which may still be at work on earlier pictures.
+        matrix = None if same else down.to(device, dtype, non_blocking=True)
+        found.append(Reading(index, cells, places, up.to(device, dtype, non_blocking=True), matrix))
     return tuple(found)
 
 

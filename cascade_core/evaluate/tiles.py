@@ -189,7 +189,8 @@ class Tiles:
             for part in zip(*map(self._bounds, range(len(self.views))), strict=True)
         )
         lowest, highest = (bound - self.penalties[:, None] for bound in (lowest, highest))
-        return highest >= lowest.amax(dim=1, keepdim=True) - ROUNDING
+        # Not below, rather than above: scores that are not numbers rule nothing out.
+        return ~(highest < lowest.amax(dim=1, keepdim=True) - ROUNDING)
 
     def _bounds(self, view: int) -> tuple[Tensor, Tensor]:
         """Give the lowest and the highest probability that a view has for a class in a tile."""

@@ -86,6 +86,8 @@ class Case:
             work(self.images())
         except torch.OutOfMemoryError:
             self.out_of_memory = True
+        if self.out_of_memory:
+            # Only now: as long as the error is handled, its traceback holds what was computed so far.
             torch.cuda.empty_cache()
 
     def weigh(self, images: Float[Tensor, "batch 3 height width"]) -> None:

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torchvision.ops import masks_to_boxes
 
 from cascade_core.clip.vision import VisionTransformer
 
@@ -79,14 +78,24 @@ class RegionCrops(nn.Module):
     ) -> Float[Tensor, "regions 3 {self.size} {self.size}"]:
         """Return one crop a mask, none of which may be empty; in a normalised picture the mean is zero."""
         crops = []
-        for mask, (left, top, right, bottom) in zip(
-            masks, masks_to_boxes(masks).long().tolist(), strict=True
-        ):
-            box = (..., slice(top, bottom + 1), slice(left, right + 1))
-            crop = (image[box] * mask[box])[None]
+        for mask, box in zip(masks, boxes(masks), strict=True):
+            crop = (image[:, *box] * mask[box])[None]
             size = (self.size, self.size)
             crops.append(F.interpolate(crop, size=size, mode="bilinear", align_corners=False, antialias=True))
         return torch.cat(crops)
+
+
+def boxes(masks: Bool[Tensor, "regions height width"]) -> list[tuple[slice, slice]]:
+    """Give the rows and columns from the first to the last that each mask has pixels in; none may be empty."""
+    bounds = []
+    for held in (masks.any(dim=2).byte(), masks.any(dim=1).byte()):
+        # The first of equal values is found, and from behind the last.
+        first, behind = held.argmax(dim=1), held.flip(1).argmax(dim=1)
+        bounds += [first, held.shape[1] - behind]
+    return [
+        (slice(top, bottom), slice(left, right))
+        for top, bottom, left, right in torch.stack(bounds, dim=1).tolist()
+    ]
 
 
 class CropClassifier(nn.Module):

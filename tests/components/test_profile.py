@@ -75,15 +75,15 @@ def test_the_plot_is_a_picture_with_something_on_it(compared: Path) -> None:
         assert plot.width > 3 * plot.height / 2 and len(plot.convert("RGB").getcolors(1 << 24)) > 20
 
 
-def test_models_of_one_name_are_told_apart(checkpoint: Path, tmp_path: Path) -> None:
-    done = profile.side_by_side(
-        checkpoints=[checkpoint, checkpoint],
-        num_classes=2,
-        settings=Settings(batch_sizes=(1,), repeats=1),
-        out=tmp_path / "out",
-    )
-    assert [one.name for one in done] == ["cascade_clip (1)", "cascade_clip (2)"]
-    assert read_step_manifest(tmp_path / "out").parameters["num_classes"] == 2
+def test_the_manifest_tells_what_was_asked_for(compared: Path) -> None:
+    parameters = read_step_manifest(compared).parameters
+    assert parameters["num_classes"] == 5 and parameters["two_stage"] == 4
+    assert parameters["recipes"] == ["mini_zegclip"] and list(parameters["batch_sizes"]) == [1, 2]
+
+
+def test_models_of_one_name_are_told_apart(checkpoint: Path) -> None:
+    models = profile._models([checkpoint, checkpoint], (), {}, None, 2, None)
+    assert [model.subject.name for model in models] == ["cascade_clip (1)", "cascade_clip (2)"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,13 @@ def test_pictures_are_resized_bilinearly_without_antialiasing() -> None:
             assert np.abs(resized[y, x] - value).max() <= 1.0
 
 
+def test_views_of_a_callers_array_are_resized_like_copies() -> None:
+    image = rng().integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    image.setflags(write=False)
+    for view in (image, image[..., ::-1], image[:, ::-1], image[2:9, 3:11], image.transpose(1, 0, 2)):
+        assert np.array_equal(resize_image(view, (5, 9)), resize_image(view.copy(), (5, 9)))
+
+
 LENGTHS = st.integers(1, 90)
 
 

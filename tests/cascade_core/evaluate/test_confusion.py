@@ -70,7 +70,12 @@ def test_no_classes_are_refused() -> None:
     ("predicted", "truth", "told"),
     [
         ([0, 0, 0], [3, 0, 9], r"true ids from 0 to 9 were counted, and some lie outside 0..2; check that"),
-        ([0, -1], [0, 1], r"predicted ids from -1 to 1 were counted, and some lie outside 0..2"),
+        ([0, -2], [0, 1], r"predicted ids from -2 to 1 were counted, and some lie outside 0..2"),
+        (
+            [0, -1],
+            [0, 1],
+            "no class was predicted for some pixels, since the model's scores were not numbers",
+        ),
         ([2, 3], [2, 2], r"predicted ids from 0 to 3 were counted"),
     ],
 )

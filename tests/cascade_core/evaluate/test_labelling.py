@@ -230,6 +230,18 @@ def test_the_first_of_equal_classes_wins_also_across_chunks() -> None:
         assert not found.any()
 
 
+@pytest.mark.parametrize("background", [Background(), Background(policy="threshold", threshold=0.4)])
+@pytest.mark.parametrize("limits", [None, TIGHT, AT_ONCE], ids=["roomy", "tight", "at once"])
+def test_scores_that_are_not_numbers_become_no_class(background: Background, limits: Limits | None) -> None:
+    asked = vocabulary()
+    broken = Vocabulary(asked.segmentor, asked.class_vectors * torch.nan, "focal_dice")
+    evaluate = WHOLE.model_copy(update={"background": background})
+    labels = label_maps(broken, noise(1, 36, 70), evaluate=evaluate, size=(50, 60), limits=limits)
+    assert (labels == -1).all()
+    with pytest.raises(ValueError, match="scores are not numbers at 2,520 of 2,520 pixels"):
+        labelled(broken, [photo()], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits)
+
+
 def test_labelling_records_no_gradients() -> None:
     asked = vocabulary()
     assert any(weight.requires_grad for weight in asked.segmentor.parameters())
