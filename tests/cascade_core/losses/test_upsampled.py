@@ -116,6 +116,14 @@ def test_under_autocast_the_sums_stay_in_single_precision() -> None:
         assert torch.equal(mixed, plainly)
 
 
+@pytest.mark.parametrize("stray", [-1, 2, 200])
+def test_ids_beyond_the_classes_are_refused(stray: int) -> None:
+    logits, labels = case((2, 2), (4, 4), classes=2, seed=4)
+    labels[1, 2, 3] = stray
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        segmentation_loss(logits, labels, LossConfig(), mask_size=(4, 4))
+
+
 def test_on_a_cpu_no_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "cascade_core.losses.triton_kernels", raising=False)
