@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks import plain
+from benchmarks import loss, plain
 from benchmarks.compare import compare, surroundings
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.losses.focal_dice import segmentation_loss
@@ -31,13 +31,11 @@ def make(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
     optimizer = build_optimizer(segmentor, config.optim)
     images = torch.randn(BATCH, 3, SIDE, SIDE)
     vectors = torch.nn.functional.normalize(torch.randn(CLASSES, config.model.clip.embed_dim), dim=-1)
-    regions = torch.randint(0, 13, (BATCH, 1, 8, 8)).float()
-    labels = torch.nn.functional.interpolate(regions, size=(SIDE, SIDE))[:, 0].long()
-    labels[labels == 12] = 255
+    labels = loss.region_labels(BATCH, SIDE, generator=torch.Generator().manual_seed(0))
 
-    def step(loss: Tensor) -> None:
+    def step(total: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         optimizer.step()
 
     def ours() -> None:

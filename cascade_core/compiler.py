@@ -1,9 +1,14 @@
-"""The C compiler that Triton needs wherever it starts a kernel; images for GPUs have one."""
+"""What Triton needs to make kernels for a GPU: the loss's own one, and those of `torch.compile`."""
 
 import os
 import shutil
+from importlib.util import find_spec
 
 
-def c_compiler() -> str | None:
-    """Return the compiler that Triton finds: the one that CC names, gcc or clang; None where there is none."""
-    return os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+def missing_for_triton() -> str | None:
+    """Name what is missing here, for a message; None where Triton can start kernels. Images for GPUs have all."""
+    if find_spec("triton") is None:
+        return "Triton, which torch brings on Linux alone"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "a C compiler for Triton (gcc, clang, or one named by CC)"
+    return None

@@ -47,9 +47,10 @@ def kernel_sums(
     sums = logits.new_empty((4, tiles, batch, classes), dtype=torch.float32)
     # Zeros: a program writes to the columns of the grid that it touches, and to the overlap of what is there.
     maps = logits.new_zeros((3, tiles, *logits.shape) if with_maps else (1,), dtype=torch.float32)
-    # One more than the classes, for what is ignored.
+    # One more than the classes, for what is ignored; any other id is out of bounds, as it is in `blocks.py`.
     present = logits.new_zeros((batch, classes + 1), dtype=torch.int8)
-    present.scatter_(1, labels.long().clamp(max=classes).flatten(1), 1)
+    own = (labels.long() + (labels >= classes)).masked_fill(labels == IGNORE, classes)
+    present.scatter_(1, own.flatten(1), 1)
     # Triton starts on the current device, which need not be where the tensors are.
     with torch.cuda.device_of(logits):
         _sum_up[(batch * classes, tiles)](

@@ -8,7 +8,6 @@ and maps, in blocks on any device (`blocks.py`) or by a kernel on GPUs (`triton_
 
 import logging
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cascade_core.compiler import c_compiler
+from cascade_core.compiler import missing_for_triton
 from cascade_core.losses.blocks import blocked_sums
 from cascade_core.losses.resize import resize_to
 from cascade_core.losses.sums import FocalConstants, Summed, UpsampledSums
@@ -34,19 +33,30 @@ def upsampled_sums(
     """Return the sums over `grid_logits` resized bilinearly to `mask_size`, and from there to the labels' size.
 
     Gradients flow to `grid_logits` through all sums, once: there are no second derivatives. `labels` hold ids
-    0..classes-1 and `IGNORE`. Logits in half precision are summed in single, in which the sums come.
+    0..classes-1 and `IGNORE`. Logits in half precision are summed in single, in which the sums come, under
+    autocast too.
     """
-    focal, probability, overlap, pixels = _UpsampledSums.apply(grid_logits, labels, constants, mask_size)
+    # Asked here: inside, gradients are off, and a leaf says that it needs one under `torch.no_grad` too.
+    with_maps = grid_logits.requires_grad and torch.is_grad_enabled()
+    with torch.autocast(grid_logits.device.type, enabled=False):
+        focal, probability, overlap, pixels = _UpsampledSums.apply(
+            grid_logits, labels, constants, mask_size, with_maps
+        )
     return UpsampledSums(focal, probability, overlap, pixels)
 
 
 class _UpsampledSums(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, grid_logits: Tensor, labels: Tensor, constants: FocalConstants, mask_size: tuple[int, int]
+        ctx: Any,
+        grid_logits: Tensor,
+        labels: Tensor,
+        constants: FocalConstants,
+        mask_size: tuple[int, int],
+        with_maps: bool,
     ) -> UpsampledSums:
         sums, maps = _summed(
-            grid_logits.detach(), labels, constants, mask_size=mask_size, with_maps=ctx.needs_input_grad[0]
+            grid_logits.detach(), labels, constants, mask_size=mask_size, with_maps=with_maps
         )
         ctx.mark_non_differentiable(sums.pixels)
         ctx.save_for_backward(*(maps or ()))
@@ -61,7 +71,7 @@ class _UpsampledSums(torch.autograd.Function):
         gradient = focal * of_focal[:, None, None, None]
         gradient += probability * of_probability[..., None, None]
         gradient += overlap * of_overlap[..., None, None]
-        return gradient.to(ctx.dtype), None, None, None
+        return gradient.to(ctx.dtype), None, None, None, None
 
 
 def _summed(
@@ -91,15 +101,8 @@ def _kernel_takes(logits: Tensor, *, in_one_step: bool) -> bool:
 
 @cache
 def _triton_works() -> bool:
-    """Say, and where not, tell once, whether Triton is there with the C compiler that it starts kernels by."""
-    if find_spec("triton") is None:
-        missing = "Triton, which torch brings on Linux alone"
-    elif c_compiler() is None:
-        missing = "a C compiler for Triton (gcc, clang, or one named by CC)"
-    else:
-        return True
-    log.warning(
-        "the loss is summed in blocks, not by its kernel for GPUs, which needs %s",
-        missing,
-    )
-    return False
+    """Say whether the kernel can be started; where it cannot, tell why, once."""
+    missing = missing_for_triton()
+    if missing is not None:
+        log.warning("the loss is summed in blocks, not by its kernel for GPUs, which needs %s", missing)
+    return missing is None

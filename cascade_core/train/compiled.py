@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cascade_core.compiler import c_compiler
+from cascade_core.compiler import missing_for_triton
 from cascade_core.config import Compile
 from cascade_core.model.segmentor import Segmentor
 
@@ -19,8 +19,8 @@ GridLogits = Callable[[Tensor, Tensor], Tensor]
 def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) -> GridLogits:
     """Return what gives `segmentor`'s grid logits on `device`, compiled if `choice` says so.
 
-    'auto' compiles on a GPU where Triton finds the C compiler that it needs; on a processor compiling takes longer
-    than it saves. The method is compiled, not the module: names of weights, and so checkpoints, stay what they
+    'auto' compiles on a GPU where Triton has all that it needs; on a processor compiling takes longer than it
+    saves. The method is compiled, not the module: names of weights, and so checkpoints, stay what they
     are. In one graph or not at all: a break would cost unseen what compiling is for.
     """
     match choice:
@@ -29,7 +29,7 @@ def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) 
         case "always":
             wanted = True
         case "auto":
-            wanted = device.type == "cuda" and _has_c_compiler()
+            wanted = device.type == "cuda" and _triton_works()
     if not wanted:
         return segmentor.grid_logits
     # Of the trainings of one process, each has the compiler's whole number of variants for itself.
@@ -37,8 +37,8 @@ def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) 
     return torch.compile(segmentor.grid_logits, fullgraph=True, dynamic=False)
 
 
-def _has_c_compiler() -> bool:
-    found = c_compiler() is not None
-    if not found:
-        log.warning("the model is not compiled: there is no C compiler (gcc, clang, or one named by CC)")
-    return found
+def _triton_works() -> bool:
+    missing = missing_for_triton()
+    if missing is not None:
+        log.warning("the model is not compiled, which needs %s", missing)
+    return missing is None

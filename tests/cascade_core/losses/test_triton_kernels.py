@@ -86,9 +86,12 @@ def test_the_kernel_in_the_interpreter_gives_the_published_loss_and_gradient(
     _assert_published(interpreted[name], name)
 
 
-@pytest.mark.parametrize(("config", "capability"), [(PUBLISHED, 90), (LEFT_OUT, 80), (OTHER, 80)])
+@pytest.mark.parametrize(
+    ("config", "capability", "with_maps"),
+    [(PUBLISHED, 90, True), (PUBLISHED, 90, False), (LEFT_OUT, 80, True), (OTHER, 80, True)],
+)
 def test_the_kernel_compiles_for_a_gpu(
-    config: LossConfig, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: LossConfig, capability: int, with_maps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import triton
     from triton.backends.compiler import GPUTarget
@@ -101,7 +104,7 @@ def test_the_kernel_compiles_for_a_gpu(
         "gamma": config.focal_gamma,
         "ignored": 255,
         "leave_out": not config.ignored_as_negative,
-        "with_maps": True,
+        "with_maps": with_maps,
         "block": 256,
         "chunk": 4,
     }

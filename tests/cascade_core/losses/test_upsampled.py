@@ -1,6 +1,7 @@
 """The loss, which never upsamples whole, against the published one, which does: values and gradients."""
 
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from cascade_core.config import LossConfig
 from cascade_core.losses import blocks
 from cascade_core.losses import upsampled as chooser
 from cascade_core.losses.focal_dice import segmentation_loss
-from cascade_core.losses.sums import FocalConstants
+from cascade_core.losses.sums import FocalConstants, Summed
 from cascade_core.losses.upsampled import upsampled_sums
 
 from .upsampled_whole import CONFIGS, case, upsampled_whole
@@ -83,13 +84,44 @@ def test_the_gradient_is_that_of_finite_differences(ignored_as_negative: bool) -
     assert torch.autograd.gradcheck(sums, (logits,))
 
 
-def test_without_a_gradient_to_give_no_maps_are_kept() -> None:
+def test_maps_are_made_only_where_a_gradient_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def watched(*given: Any, with_maps: bool) -> Summed:
+        made.append(with_maps)
+        return blocks.blocked_sums(*given, with_maps=with_maps)
+
+    monkeypatch.setattr(chooser, "blocked_sums", watched)
     logits, labels = case((3, 3), (9, 9), classes=4, seed=2)
-    with_gradient = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
+    assert logits.requires_grad
+    of_gradient = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
+    of_constant = segmentation_loss(logits.detach(), labels, LossConfig(), mask_size=(9, 9)).total
     with torch.no_grad():
-        without = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
-    assert without.grad_fn is None
-    assert torch.equal(without, with_gradient)
+        of_leaf = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
+    assert made == [True, False, False]
+    assert of_constant.grad_fn is None and of_leaf.grad_fn is None
+    assert torch.equal(of_constant, of_gradient) and torch.equal(of_leaf, of_gradient)
+
+
+def test_under_autocast_the_sums_stay_in_single_precision() -> None:
+    drawn, labels = case((3, 3), (9, 9), classes=4, seed=2)
+    logits = drawn.detach().float().requires_grad_()
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            total = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
+        found.append((total, *torch.autograd.grad(total, logits)))
+    for plainly, mixed in zip(*found, strict=True):
+        assert mixed.dtype == torch.float32
+        assert torch.equal(mixed, plainly)
+
+
+@pytest.mark.parametrize("stray", [-1, 2, 200])
+def test_ids_beyond_the_classes_are_refused(stray: int) -> None:
+    logits, labels = case((2, 2), (4, 4), classes=2, seed=4)
+    labels[1, 2, 3] = stray
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        segmentation_loss(logits, labels, LossConfig(), mask_size=(4, 4))
 
 
 def test_on_a_cpu_no_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,14 +149,12 @@ def test_on_a_gpu_the_kernel_takes_what_it_can(monkeypatch: pytest.MonkeyPatch) 
     assert not chooser._kernel_takes(torch.zeros(1), in_one_step=True)
 
 
-def test_on_a_gpu_without_a_c_compiler_there_are_blocks_and_a_warning(
+def test_on_a_gpu_without_what_triton_needs_there_are_blocks_and_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(chooser, "find_spec", lambda name: name)
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(chooser, "_triton_works", chooser._triton_works.__wrapped__)
+    monkeypatch.setattr(chooser, "missing_for_triton", lambda: "a C compiler")
     assert not _kernel_takes(torch.float32)
     assert "needs a C compiler" in caplog.text
-    monkeypatch.setenv("CC", "tcc")
+    monkeypatch.setattr(chooser, "missing_for_triton", lambda: None)
     assert _kernel_takes(torch.float32)

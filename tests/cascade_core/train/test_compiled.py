@@ -58,17 +58,16 @@ def test_what_is_compiled_is_called_and_leaves_the_weights_their_names() -> None
 
 def test_a_model_is_compiled_on_a_gpu_only_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     model = segmentor()
-    monkeypatch.setattr(module, "_has_c_compiler", lambda: True)
+    monkeypatch.setattr(module, "missing_for_triton", lambda: None)
     assert grid_logits_of(model, "auto", CPU) == model.grid_logits
     assert grid_logits_of(model, "auto", GPU) != model.grid_logits
     assert grid_logits_of(model, "never", GPU) == model.grid_logits
 
 
-def test_without_a_c_compiler_a_gpu_runs_the_model_as_it_is_and_says_so(
+def test_without_what_triton_needs_a_gpu_runs_the_model_as_it_is_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(module, "missing_for_triton", lambda: "a C compiler")
     model = segmentor()
     assert grid_logits_of(model, "auto", GPU) == model.grid_logits
-    assert "no C compiler" in caplog.text
+    assert "the model is not compiled, which needs a C compiler" in caplog.text
