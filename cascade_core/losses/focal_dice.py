@@ -96,13 +96,3 @@ def _focal_dice(
             "dice": config.dice_weight * (dice_per_pair * present).sum() / n,
         }
     )
-
-
-@torch.no_grad()
-def pixel_accuracy(
-    mask_logits: Float[Tensor, "batch classes height width"], labels: Int[Tensor, "batch height width"]
-) -> Float[Tensor, ""]:
-    """Return the share of labelled pixels whose highest logit is right; 1 if no pixel is labelled."""
-    valid = labels != IGNORE
-    correct = (mask_logits.argmax(dim=1) == labels) & valid
-    return torch.where(valid.any(), correct.sum() / valid.sum().clamp(min=1), torch.ones(()).to(mask_logits))

@@ -77,25 +77,16 @@ class RegionCrops(nn.Module):
         self, image: Float[Tensor, "3 height width"], masks: Bool[Tensor, "regions height width"]
     ) -> Float[Tensor, "regions 3 {self.size} {self.size}"]:
         """Return one crop a mask, none of which may be empty; in a normalised picture the mean is zero."""
+        # Here, since importing it takes seconds, and few profiles have two stages.
+        from torchvision.ops import masks_to_boxes
+
         crops = []
-        for mask, box in zip(masks, boxes(masks), strict=True):
-            crop = (image[:, *box] * mask[box])[None]
+        for mask, (left, top, right, bottom) in zip(masks, masks_to_boxes(masks).int().tolist(), strict=True):
+            box = (..., slice(top, bottom + 1), slice(left, right + 1))
+            crop = (image[box] * mask[box])[None]
             size = (self.size, self.size)
             crops.append(F.interpolate(crop, size=size, mode="bilinear", align_corners=False, antialias=True))
         return torch.cat(crops)
-
-
-def boxes(masks: Bool[Tensor, "regions height width"]) -> list[tuple[slice, slice]]:
-    """Give the rows and columns from the first to the last that each mask has pixels in; none may be empty."""
-    bounds = []
-    for held in (masks.any(dim=2).byte(), masks.any(dim=1).byte()):
-        # The first of equal values is found, and from behind the last.
-        first, behind = held.argmax(dim=1), held.flip(1).argmax(dim=1)
-        bounds += [first, held.shape[1] - behind]
-    return [
-        (slice(top, bottom), slice(left, right))
-        for top, bottom, left, right in torch.stack(bounds, dim=1).tolist()
-    ]
 
 
 class CropClassifier(nn.Module):

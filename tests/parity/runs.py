@@ -9,7 +9,7 @@ from torch import Tensor
 from cascade_core.config import EvalConfig, OptimConfig
 from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.labels import IGNORE, hide_unseen, oracle_pseudo_labels
-from cascade_core.losses.focal_dice import LossParts, pixel_accuracy, segmentation_loss, upsampled
+from cascade_core.losses.focal_dice import LossParts, segmentation_loss, upsampled
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.released import our_name
 from cascade_core.model.segmentor import Segmentor
@@ -63,7 +63,14 @@ def training_view(golden: GoldenSet, segmentor: Segmentor, setting: str) -> Trai
     mask_size = segmentor.mask_size(grid_logits, (images.shape[-2], images.shape[-1]))
     loss = segmentation_loss(grid_logits, labels, golden.loss_config, mask_size=mask_size)
     mask_logits = upsampled(grid_logits, mask_size, mask_size)
-    return TrainingView(mask_logits, labels, loss, pixel_accuracy(mask_logits, labels))
+    return TrainingView(mask_logits, labels, loss, _pixel_accuracy(mask_logits, labels))
+
+
+def _pixel_accuracy(mask_logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of labelled pixels whose highest logit is right, 1 if no pixel is labelled, as is logged there."""
+    labelled = labels != IGNORE
+    right = (mask_logits.argmax(dim=1) == labels)[labelled]
+    return right.double().mean() if labelled.any() else torch.ones(())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cascade_core.config import LossConfig
 from cascade_core.labels import IGNORE
-from cascade_core.losses.focal_dice import LossParts, pixel_accuracy, segmentation_loss
+from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 
 
 def _loss(mask_logits: Tensor, labels: Tensor, config: LossConfig) -> LossParts:
@@ -168,9 +168,3 @@ def test_cross_entropy_without_labels_is_zero_with_a_gradient() -> None:
     total.backward()
     assert total == 0
     assert not mask_logits.grad.any()
-
-
-def test_pixel_accuracy_counts_labelled_pixels_only() -> None:
-    mask_logits = torch.tensor([[[[2.0, 0.0, 5.0]], [[1.0, 3.0, 0.0]]]])
-    assert pixel_accuracy(mask_logits, torch.tensor([[[0, 0, IGNORE]]])) == 0.5
-    assert pixel_accuracy(mask_logits, torch.tensor([[[IGNORE] * 3]])) == 1

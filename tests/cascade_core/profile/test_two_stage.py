@@ -15,7 +15,6 @@ from cascade_core.profile.two_stage import (
     RegionCrops,
     Regions,
     TwoStage,
-    boxes,
 )
 from tests.tiny import TINY_CLIP
 
@@ -80,17 +79,6 @@ def test_a_crop_is_its_region_alone_at_clips_size() -> None:
     expected = image[:, 1:3, 2:4].clone()
     expected[:, 0, 0] = 0
     assert torch.equal(crop, expected)
-
-
-@given(height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 99))
-def test_a_box_holds_all_of_its_mask_and_touches_it_on_each_side(height: int, width: int, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    masks = torch.rand(4, height, width, generator=generator) < 0.15
-    masks = masks[masks.flatten(1).any(dim=1)]
-    for mask, (rows, columns) in zip(masks, boxes(masks), strict=True):
-        places = mask.nonzero()
-        assert (rows.start, columns.start) == tuple(places.amin(dim=0).tolist())
-        assert (rows.stop - 1, columns.stop - 1) == tuple(places.amax(dim=0).tolist())
 
 
 def test_crops_are_classified_as_clip_classifies_pictures(visual: VisionTransformer) -> None:
