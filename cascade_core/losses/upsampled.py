@@ -95,7 +95,7 @@ def _triton_works() -> bool:
     if find_spec("triton") is None:
         missing = "Triton, which torch brings on Linux alone"
     elif c_compiler() is None:
-        missing = "a C compiler for Triton (gcc, clang, or one named by CC)"
+        missing = "a C compiler for Triton (gcc, clang, or one named by CC) and Python's headers"
     else:
         return True
     log.warning(

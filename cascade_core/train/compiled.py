@@ -40,5 +40,7 @@ def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) 
 def _has_c_compiler() -> bool:
     found = c_compiler() is not None
     if not found:
-        log.warning("the model is not compiled: there is no C compiler (gcc, clang, or one named by CC)")
+        log.warning(
+            "the model is not compiled: there is no C compiler (gcc, clang, or one named by CC) with Python's headers"
+        )
     return found

@@ -121,10 +121,9 @@ def test_on_a_gpu_without_a_c_compiler_there_are_blocks_and_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(chooser, "find_spec", lambda name: name)
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(chooser, "c_compiler", lambda: None)
     monkeypatch.setattr(chooser, "_triton_works", chooser._triton_works.__wrapped__)
     assert not _kernel_takes(torch.float32)
     assert "needs a C compiler" in caplog.text
-    monkeypatch.setenv("CC", "tcc")
+    monkeypatch.setattr(chooser, "c_compiler", lambda: "gcc")
     assert _kernel_takes(torch.float32)
