@@ -76,7 +76,7 @@ class Limited:
 
     async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes | None:
         """Read the whole request; None if its sender has gone."""
-        most = int(self.limits.mib * MIB)
+        most = self.limits.mib * MIB
         # The server below has seen that it is a number.
         if int(_header(scope, b"content-length") or 0) > most:
             raise TooLargeError

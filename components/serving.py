@@ -35,7 +35,8 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
         limits.seconds,
         limits.requests,
     )
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    # h11 refuses a head above 64 KiB; the other parser that uvicorn takes where it is installed has no limit.
+    uvicorn.run(app, host=host, port=port, http="h11", log_level="warning")
 
 
 def _address(name: str, version: int | None) -> str:

@@ -3,7 +3,7 @@
 #
 #   BUILDER      docker or podman; the one that is installed
 #   IMAGE        name before the colon; cascade-clip-workflow
-#   BASE_IMAGE   what they stand on: a Debian with Python 3.11 and its venv module
+#   BASE_IMAGE   what they stand on: a Debian with Python 3.11 and its venv module, whose apt-get reaches packages
 #   PIP_CONF     a pip.conf with indexes and credentials; the user's own where there is one
 #   BUILD_FLAGS  more for the builder, such as --network=host
 set -eu

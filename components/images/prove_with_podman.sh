@@ -53,7 +53,8 @@ light="$torch-light"
 
 rm -rf "$work/out" && mkdir -m 777 "$work/out"
 run() {
-    "$work/podman" run --rm --network=none --read-only --tmpfs /tmp --cap-drop=all \
+    # Said, not left to the engine: from a tmpfs mounted noexec what Triton compiles there cannot be loaded.
+    "$work/podman" run --rm --network=none --read-only --tmpfs /tmp:exec --cap-drop=all \
         --volume "$data:/data/mini:ro" --volume "$work/out:/work/out" "$@"
 }
 
@@ -74,6 +75,14 @@ if run "$light" python3 -m pip --no-cache-dir check | grep -v '^cascade-clip-wor
     exit 1
 fi
 run "$light" python3 -c 'import importlib.util as found; assert not found.find_spec("torch"); print("no torch")'
+run "$light" sh -c 'if command -v gcc; then exit 1; else echo "no compiler"; fi'
+# As Triton makes what starts a kernel, but for CUDA's part; without a GPU it makes none.
+run "$torch" python3 -c '
+from triton.runtime.build import compile_module_from_src
+source = """#include <Python.h>
+static struct PyModuleDef proof = {PyModuleDef_HEAD_INIT, "proof", 0, -1, 0};
+PyMODINIT_FUNC PyInit_proof(void) { return PyModule_Create(&proof); }"""
+print("compiled by Triton:", compile_module_from_src(source, "proof").__file__)'
 
 # Every step in the image that pipelines/resources.py gives it; those that speak to MLflow use one database.
 step() { # IMAGE, TRACKING ON OR OFF, COMMAND...

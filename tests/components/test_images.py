@@ -50,6 +50,14 @@ def test_credentials_are_mounted_and_never_arguments() -> None:
     assert "--mount=type=secret,id=pip_conf" in recipe
 
 
+def test_a_c_compiler_lies_below_the_packages_and_in_the_torch_image_alone() -> None:
+    below, packages, _ = (IMAGES / "Dockerfile").read_text().partition("COPY --from=packages")
+    guard, installing, _ = below.partition(" apt-get install ")
+    assert packages and installing
+    assert guard.rpartition("RUN ")[2].startswith('if [ "$KIND" = torch ]; then')
+    assert "gcc libc6-dev" in below
+
+
 def test_what_cannot_be_built_is_told_in_one_line_before_anything_is() -> None:
     done = build("light", "tpu", BUILDER="true")
     assert (done.returncode, done.stdout) == (2, "")

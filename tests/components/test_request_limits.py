@@ -154,6 +154,11 @@ def test_a_limit_that_lets_nothing_in_is_refused(wrong: dict[str, Any]) -> None:
         Limits(**wrong)
 
 
+def test_a_limit_may_be_infinite() -> None:
+    client = _Client(_part(2000), content_length="2000")
+    assert len(_asked(client, Limits(mib=float("inf"), seconds=float("inf")))) == 1
+
+
 def test_a_limit_is_in_mebibytes() -> None:
     client = _Client(_part(3 * MIB // 2))
     assert len(_asked(client, Limits(mib=1.5, seconds=10))) == 1

@@ -93,9 +93,9 @@ def url(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def limited(folder: Path) -> Iterator[str]:
-    """The address of `cascade-clip models serve` that takes requests of 64 KiB within two seconds."""
+    """The address of `cascade-clip models serve` that takes requests of 64 KiB within three seconds."""
     program = str(Path(sys.executable).parent / "cascade-clip")
-    command = (program, "models", "serve", "served", "--max-mib", "0.0625", "--max-seconds", "2")
+    command = (program, "models", "serve", "served", "--max-mib", "0.0625", "--max-seconds", "3")
     with _serving(folder, *command) as address:
         yield address
 
@@ -205,9 +205,10 @@ def test_with_limits_a_picture_is_segmented_and_a_wrong_one_refused_as_without(l
     assert requests.get(f"{limited}/ping", timeout=60).status_code == 200
 
 
-@pytest.mark.parametrize("pieces", [0, 64], ids=["as it says itself", "in pieces"])
+@pytest.mark.parametrize("pieces", [0, 16], ids=["as it says itself", "in pieces"])
 def test_a_request_above_the_limit_is_answered_413_and_the_server_lives_on(limited: str, pieces: int) -> None:
-    huge = (b"x" * 2**20 for _ in range(pieces)) if pieces else b"x" * 2**26
+    # More than sockets hold, and little enough to be drained in time on a busy machine.
+    huge = (b"x" * 2**20 for _ in range(pieces)) if pieces else b"x" * 2**24
     answer = requests.post(f"{limited}/invocations", data=huge, timeout=60)
     assert answer.status_code == 413
     assert answer.text == "the request has more than the 0.0625 MiB that are allowed\n"
