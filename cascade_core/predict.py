@@ -65,7 +65,7 @@ class Segmenter:
         self.segmentor = segmentor.to(device).eval()
         self._text = text.to(device).eval()
         self._tokenizer = tokenizer
-        self._vectors: tuple[tuple[str, ...], Float[Tensor, "classes embed"]] | None = None
+        self._asked: tuple[tuple[tuple[str, ...], EvalConfig], Vocabulary] | None = None
 
     @classmethod
     def load(
@@ -92,20 +92,14 @@ class Segmenter:
         return cls(segmentor, manifest, text, tokenizer, device=chosen, identity=identity)
 
     def class_vectors(self, labels: Sequence[str]) -> Float[Tensor, "classes embed"]:
-        """Give the text vectors of class names; those of the last call are kept.
+        """Give the text vectors of class names.
 
         Raises:
             ValueError: as of `checked_labels`, or the tokenizer does not know a word.
         """
         names = checked_labels(labels)
-        # Read once: another thread's call may put other names there meanwhile.
-        kept = self._vectors
-        if kept is not None and kept[0] == names:
-            return kept[1]
         templates, synonyms = self.manifest.config.data.templates, self._synonyms(names)
-        vectors = class_vectors(self._text, self._tokenizer, names, templates, synonyms=synonyms)
-        self._vectors = (names, vectors)
-        return vectors
+        return class_vectors(self._text, self._tokenizer, names, templates, synonyms=synonyms)
 
     def segment(
         self,
@@ -165,18 +159,26 @@ class Segmenter:
     def vocabulary(self, labels: Sequence[str]) -> Vocabulary:
         """Give the model with the text vectors and penalties of class names, those for background after them.
 
+        That of the last call is kept, and with it all that the model makes of text alone.
+
         Raises:
             ValueError: a label is what stands for background, or as of `class_vectors`.
         """
         names = checked_labels(labels)
         self._check_background(names)
-        return Vocabulary(
+        # Read once: another thread's call may put other names there meanwhile.
+        wanted, kept = (names, self.evaluate), self._asked
+        if kept is not None and kept[0] == wanted:
+            return kept[1]
+        asked = Vocabulary(
             self.segmentor,
             self.class_vectors((*names, *self.evaluate.background.names)),
             self.manifest.config.loss.kind,
             seen=self._seen(names),
             seen_penalty=self.seen_penalty,
         )
+        self._asked = (wanted, asked)
+        return asked
 
     def _check_background(self, names: tuple[str, ...]) -> None:
         background = self.evaluate.background

@@ -91,6 +91,18 @@ def test_a_class_of_ones_own_has_its_synonyms_as_in_training(clip: Path, tmp_pat
     assert torch.equal(segmenter.class_vectors(["zebra", "tiger"]), apart)
 
 
+def test_what_is_made_of_names_is_made_anew_when_they_or_the_inference_change(
+    clip: Path, tmp_path: Path
+) -> None:
+    segmenter = _segmenter(clip, tmp_path, tiny_config())
+    asked = segmenter.vocabulary(["zebra", "sand"])
+    assert segmenter.vocabulary([" zebra", "sand"]) is asked
+    assert segmenter.vocabulary(["sand", "zebra"]) is not asked
+    segmenter.evaluate = segmenter.evaluate.model_copy(update={"seen_penalty": 0.3})
+    changed = segmenter.vocabulary(["zebra", "sand"])
+    assert changed.seen_penalty == 0.3 and torch.equal(changed.class_vectors, asked.class_vectors)
+
+
 def test_the_order_of_names_only_renumbers_the_map(segmenter: Segmenter) -> None:
     names = ["zebra", "tiger", "sand", "grass"]
     forward = segmenter.segment(_picture(), names)
