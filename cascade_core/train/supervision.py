@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cascade_core.data.datasets import Batch
@@ -48,23 +48,34 @@ class Supervision:
     ) -> Int[Tensor, "batch label_height label_width"]:
         """Return the labels that the loss sees, ids indexing the vectors fed, `IGNORE` elsewhere.
 
-        Pseudo-labels go by the logits upsampled to `mask_size`, and on to the labels' size where it differs.
+        Pseudo-labels go by the logits upsampled to `mask_size`, and on to the labels' size where it differs; one
+        picture at a time, so that the maps of all classes stand in memory for one alone.
         """
         split, labels = self.split, batch.labels
-        size = (labels.shape[-2], labels.shape[-1])
         match self.setting:
             case "supervised":
                 return labels
             case "inductive":
                 return hide_unseen(labels, split.num_classes, split.unseen)
-            case "transductive_oracle":
-                unseen_logits = upsampled(grid_logits[:, list(split.unseen)], mask_size, size)
-                return oracle_pseudo_labels(labels, unseen_logits, split.num_classes, split.unseen)
-            case "transductive_strict":
-                return strict_pseudo_labels(
-                    labels,
-                    upsampled(grid_logits, mask_size, size),
-                    split.unseen,
-                    padding=batch.padding,
-                    seen_penalty=self.strict_seen_penalty,
-                )
+            case "transductive_oracle" | "transductive_strict":
+                parts = zip(labels.split(1), grid_logits.split(1), batch.padding.split(1), strict=True)
+                return torch.cat([self._pseudo_labels(*part, mask_size) for part in parts])
+
+    def _pseudo_labels(
+        self,
+        labels: Int[Tensor, "1 label_height label_width"],
+        grid_logits: Float[Tensor, "1 classes grid_height grid_width"],
+        padding: Bool[Tensor, "1 label_height label_width"],
+        mask_size: tuple[int, int],
+    ) -> Int[Tensor, "1 label_height label_width"]:
+        split, size = self.split, (labels.shape[-2], labels.shape[-1])
+        if self.setting == "transductive_oracle":
+            unseen_logits = upsampled(grid_logits[:, list(split.unseen)], mask_size, size)
+            return oracle_pseudo_labels(labels, unseen_logits, split.num_classes, split.unseen)
+        return strict_pseudo_labels(
+            labels,
+            upsampled(grid_logits, mask_size, size),
+            split.unseen,
+            padding=padding,
+            seen_penalty=self.strict_seen_penalty,
+        )

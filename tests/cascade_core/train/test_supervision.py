@@ -1,0 +1,45 @@
+"""What the loss sees of labels, though the maps it goes by are made for one picture at a time."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from cascade_core.data.datasets import Batch
+from cascade_core.labels import oracle_pseudo_labels, strict_pseudo_labels
+from cascade_core.labelsets import IGNORE, protocol
+from cascade_core.losses.focal_dice import upsampled
+from cascade_core.train.supervision import Supervision
+
+SPLIT = protocol("mini-18-6")
+SIDE = (16, 16)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    torch.manual_seed(0)
+    labels = torch.randint(0, SPLIT.num_classes + 1, (3, *SIDE))
+    labels[labels == SPLIT.num_classes] = IGNORE
+    return Batch(("a", "b", "c"), torch.randn(3, 3, *SIDE), labels, torch.rand(3, *SIDE) < 0.1)
+
+
+def _of_the_whole(batch: Batch, maps: Tensor, setting: str) -> Tensor:
+    if setting == "transductive_oracle":
+        unseen = maps[:, list(SPLIT.unseen)]
+        return oracle_pseudo_labels(batch.labels, unseen, SPLIT.num_classes, SPLIT.unseen)
+    return strict_pseudo_labels(batch.labels, maps, SPLIT.unseen, padding=batch.padding, seen_penalty=0.1)
+
+
+@pytest.mark.parametrize("setting", ["transductive_oracle", "transductive_strict"])
+def test_pseudo_labels_of_a_batch_are_those_of_its_maps_upsampled_together(
+    batch: Batch, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid_logits = 3 * torch.randn(3, SPLIT.num_classes, 4, 4)
+    expected = _of_the_whole(batch, upsampled(grid_logits, (24, 24), SIDE), setting)
+    together = []
+    monkeypatch.setattr(
+        "cascade_core.train.supervision.upsampled",
+        lambda logits, *sizes: together.append(len(logits)) or upsampled(logits, *sizes),
+    )
+    found = Supervision(setting, SPLIT).view(batch, grid_logits, mask_size=(24, 24))
+    assert torch.equal(found, expected)
+    assert together == [1, 1, 1]
