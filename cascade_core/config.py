@@ -101,8 +101,8 @@ class LossConfig(Frozen):
     kind: Literal["focal_dice", "cross_entropy"] = "focal_dice"
     focal_weight: float = 100.0
     dice_weight: float = 1.0
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
+    focal_alpha: float = Field(default=0.25, ge=0, le=1)
+    focal_gamma: float = Field(default=2.0, ge=0)
     ignored_as_negative: bool = Field(
         default=True, description="published quirk: 255 pixels are negatives of every class in focal and dice"
     )
