@@ -1,10 +1,13 @@
 """What Triton needs wherever it starts a kernel; images for GPUs have it."""
 
+import logging
 import os
 import shutil
 import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 def missing_for_triton() -> str | None:
@@ -20,3 +23,11 @@ def missing_for_triton() -> str | None:
     if not Path(sysconfig.get_path("include", "posix_prefix"), "Python.h").is_file():
         return "Python's headers for Triton (Debian: python3-dev)"
     return None
+
+
+def triton_works(otherwise: str) -> bool:
+    """Say whether Triton can start kernels; where it cannot, warn what happens `otherwise`, and why."""
+    missing = missing_for_triton()
+    if missing is not None:
+        log.warning("%s, which needs %s", otherwise, missing)
+    return missing is None

@@ -6,7 +6,6 @@ any weighting of three sums is the same weighting of three maps on the grid: one
 and maps, in blocks on any device (`blocks.py`) or by a kernel on GPUs (`triton_kernels.py`).
 """
 
-import logging
 from functools import cache
 from typing import Any
 
@@ -15,12 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cascade_core.compiler import missing_for_triton
+from cascade_core.compiler import triton_works
 from cascade_core.losses.blocks import blocked_sums
 from cascade_core.losses.resize import resize_to
 from cascade_core.losses.sums import FocalConstants, Summed, UpsampledSums
-
-log = logging.getLogger(__name__)
 
 
 def upsampled_sums(
@@ -102,7 +99,4 @@ def _kernel_takes(logits: Tensor, *, in_one_step: bool) -> bool:
 @cache
 def _triton_works() -> bool:
     """Say whether the kernel can be started; where it cannot, tell why, once."""
-    missing = missing_for_triton()
-    if missing is not None:
-        log.warning("the loss is summed in blocks, not by its kernel for GPUs, which needs %s", missing)
-    return missing is None
+    return triton_works("the loss is summed in blocks, not by its kernel for GPUs")

@@ -1,16 +1,13 @@
 """What training runs of a segmentor: as it is written, or compiled into kernels for the device at hand."""
 
-import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from cascade_core.compiler import missing_for_triton
+from cascade_core.compiler import triton_works
 from cascade_core.config import Compile
 from cascade_core.model.segmentor import Segmentor
-
-log = logging.getLogger(__name__)
 
 GridLogits = Callable[[Tensor, Tensor], Tensor]
 """From pictures and class vectors to logits on the patch grid; the loss knows how to upsample in parts."""
@@ -29,16 +26,9 @@ def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) 
         case "always":
             wanted = True
         case "auto":
-            wanted = device.type == "cuda" and _triton_works()
+            wanted = device.type == "cuda" and triton_works("the model is not compiled")
     if not wanted:
         return segmentor.grid_logits
     # Of the trainings of one process, each has the compiler's whole number of variants for itself.
     torch.compiler.reset()
     return torch.compile(segmentor.grid_logits, fullgraph=True, dynamic=False)
-
-
-def _triton_works() -> bool:
-    missing = missing_for_triton()
-    if missing is not None:
-        log.warning("the model is not compiled, which needs %s", missing)
-    return missing is None

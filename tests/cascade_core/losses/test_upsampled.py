@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cascade_core import compiler
 from cascade_core.config import LossConfig
 from cascade_core.losses import blocks
 from cascade_core.losses import upsampled as chooser
@@ -153,8 +154,8 @@ def test_on_a_gpu_without_what_triton_needs_there_are_blocks_and_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(chooser, "_triton_works", chooser._triton_works.__wrapped__)
-    monkeypatch.setattr(chooser, "missing_for_triton", lambda: "a C compiler")
+    monkeypatch.setattr(compiler, "missing_for_triton", lambda: "a C compiler")
     assert not _kernel_takes(torch.float32)
     assert "needs a C compiler" in caplog.text
-    monkeypatch.setattr(chooser, "missing_for_triton", lambda: None)
+    monkeypatch.setattr(compiler, "missing_for_triton", lambda: None)
     assert _kernel_takes(torch.float32)

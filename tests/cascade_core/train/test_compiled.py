@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from cascade_core.train import compiled as module
+from cascade_core import compiler
 from cascade_core.train.compiled import grid_logits_of
 from tests.cascade_core.model.small import CASCADE, segmentor
 
@@ -58,7 +58,7 @@ def test_what_is_compiled_is_called_and_leaves_the_weights_their_names() -> None
 
 def test_a_model_is_compiled_on_a_gpu_only_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     model = segmentor()
-    monkeypatch.setattr(module, "missing_for_triton", lambda: None)
+    monkeypatch.setattr(compiler, "missing_for_triton", lambda: None)
     assert grid_logits_of(model, "auto", CPU) == model.grid_logits
     assert grid_logits_of(model, "auto", GPU) != model.grid_logits
     assert grid_logits_of(model, "never", GPU) == model.grid_logits
@@ -67,7 +67,7 @@ def test_a_model_is_compiled_on_a_gpu_only_unless_asked(monkeypatch: pytest.Monk
 def test_without_what_triton_needs_a_gpu_runs_the_model_as_it_is_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "missing_for_triton", lambda: "a C compiler")
+    monkeypatch.setattr(compiler, "missing_for_triton", lambda: "a C compiler")
     model = segmentor()
     assert grid_logits_of(model, "auto", GPU) == model.grid_logits
     assert "the model is not compiled, which needs a C compiler" in caplog.text
