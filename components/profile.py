@@ -1,7 +1,7 @@
 """Step: measure what models cost: a checkpoint's at its own picture size and label set, or several side by side."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cascade_core.profile.case import Subject
 from cascade_core.profile.measure import Cost, Settings, check, measure
 from cascade_core.profile.two_stage import Regions, TwoStage
 from cascade_core.recipes import recipe
+from cascade_core.threads import threads_used
 from cascade_core.train.checkpoint import load_segmentor
 from components.artifacts import write_manifest
 from components.profile_plot import save_plot
@@ -195,21 +196,11 @@ def _measured(
     models: Sequence[_Model], settings: Settings, device: torch.device, threads: int | None
 ) -> tuple[Profiled, ...]:
     subjects = [model.subject for model in models]
-    with progress("profile") as shown, _threads(threads):
+    with progress("profile") as shown, threads_used(threads or torch.get_num_threads()):
         costs = measure(
             subjects, settings, device, told=lambda done, total, text: shown.advance(done, text, total=total)
         )
     return tuple(model.profiled(cost) for model, cost in zip(models, costs, strict=True))
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _write(folder: Path, profiles: Sequence[Profiled]) -> None:

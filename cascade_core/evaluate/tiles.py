@@ -7,7 +7,7 @@ Logits are held as [rows, classes, columns], so that each matrix is applied to a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from math import isqrt
 
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from cascade_core.evaluate.resampling import Reading, Side, readings
+from cascade_core.threads import threads_used
 
 ROUNDING = 1e-4
 """By how much bounds of scores may be off; a class that is as close as this to the best is not ruled out."""
@@ -140,10 +141,11 @@ class Tiles:
         `first` is the number of the first class here; of equal classes the one with the lowest number wins, as
         long as parts of the classes come in their order.
         """
-        chosen = self.chosen()
-        for row, (top, bottom) in enumerate(self.rows):
-            for column, (left, right) in enumerate(self.columns):
-                area = (slice(top, bottom), slice(left, right))
+        # What a tile needs is so little that threads would wait for each other longer than they work.
+        with threads_used(1):
+            chosen = self.chosen()
+            for row, column in product(range(len(self.rows)), range(len(self.columns))):
+                area = (slice(*self.rows[row]), slice(*self.columns[column]))
                 for few in self._few(chosen[row][column], row, column):
                     found, best = self.scores(row, column, few).max(dim=1)
                     best = best + few.start if isinstance(few, slice) else few[best]

@@ -114,9 +114,11 @@ def test_a_graph_that_differs_is_refused() -> None:
 
     def off(images: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return module(torch.from_numpy(images), torch.from_numpy(vectors)).numpy() + 2e-4
+            return (
+                module(torch.from_numpy(images), torch.from_numpy(vectors)).numpy() + 0.25
+            )  # far from float32's rounding of it
 
-    with pytest.raises(ValueError, match="differs from torch by 0.0002"):
+    with pytest.raises(ValueError, match=r"differs from torch by 0\.25 on"):
         core.check(off, module)
 
 
