@@ -74,13 +74,18 @@ def log_normaliser(
     No map of logits holds more than `numbers` of them.
     """
     (height, width), (grid_height, grid_width) = mask_size, logits.shape[1:]
-    _, across = bilinear(0, width, target=width, source=grid_width)
+    across = _sent(bilinear(0, width, target=width, source=grid_width)[1], logits)
     total = logits.new_empty(mask_size)
     for rows in chunks(0, height, numbers // (len(logits) * width)):
         cells, down = bilinear(rows.start, rows.stop, target=height, source=grid_height)
-        masks = upsampled(logits[:, cells].transpose(0, 1), down.to(logits), across.to(logits))
+        masks = upsampled(logits[:, cells].transpose(0, 1), _sent(down, logits), across)
         total[rows] = masks.logsumexp(dim=1)
     return total
+
+
+def _sent(matrix: Float[Tensor, "places cells"], logits: Tensor) -> Float[Tensor, "places cells"]:
+    """Give a matrix in the logits' type on their device, which is not waited for."""
+    return matrix.to(logits.device, logits.dtype, non_blocking=True)
 
 
 def chunks(first: int, last: int, at_once: int) -> Iterator[slice]:
