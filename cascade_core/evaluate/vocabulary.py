@@ -1,4 +1,4 @@
-"""The classes that a segmentor is asked for, and what it says of them where its trunk has looked."""
+"""The classes that a segmentor is asked for, and what its decoder makes of them whatever the picture."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from cascade_core.evaluate.resampling import bilinear
 from cascade_core.evaluate.tiles import upsampled
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.model.trunk import TrunkFeatures
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,6 @@ class Vocabulary:
         """What the decoder makes of the class vectors, whatever the picture."""
         with torch.no_grad():
             return self.segmentor.prepare(self.class_vectors)
-
-    def logits(
-        self, features: TrunkFeatures, classes: slice
-    ) -> Float[Tensor, "batch chunk grid_height grid_width"]:
-        """Give the logits of a chunk of the classes on the patch grid."""
-        return self.segmentor.decode(features, self.prepared[classes])
 
 
 def log_normaliser(
