@@ -7,6 +7,7 @@ Logits are held as [rows, classes, columns], so that each matrix is applied to a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, product
 from math import isqrt
 
@@ -102,9 +103,9 @@ class Tiles:
         height, width = self._shape()
         self.rows, self.columns = _cut(rows, height), _cut(columns, width)
         some = next(iter(views[0].windows.values())).logits
-        kind = {"dtype": some.dtype, "device": some.device}
-        self._down = [[readings(view.height, *span, **kind) for span in self.rows] for view in views]
-        self._across = [[readings(view.width, *span, **kind) for span in self.columns] for view in views]
+        read = partial(readings, dtype=some.dtype, device=some.device)
+        self._down = [[read(view.height, *span) for span in self.rows] for view in views]
+        self._across = [[read(view.width, *span) for span in self.columns] for view in views]
 
     def _shape(self) -> tuple[int, int]:
         """Give height and width of a tile: as large as its maps may be where no product grows with it."""
