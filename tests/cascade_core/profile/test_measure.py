@@ -101,6 +101,23 @@ def test_where_memory_runs_out_the_row_says_so_and_the_rest_goes_on() -> None:
     assert cost.breakdown.batch_size == 1
 
 
+class Growing(Forgetful):
+    """Has room for so many calls of its larger batch, as where a label map is what is too much."""
+
+    def forward(self, images: Tensor, class_vectors: Tensor) -> Tensor:
+        self.most -= len(images) > 1
+        if len(images) > 1 and self.most < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.new_zeros(len(images), len(class_vectors), *images.shape[-2:])
+
+
+def test_where_memory_runs_out_for_the_parts_alone_they_are_those_of_the_next_case() -> None:
+    # Two calls for memory, two for time.
+    (cost,) = quick(Subject("growing", Growing(4), VECTORS, 16, 1), batch_sizes=(2, 1))
+    assert all(speed.images_per_second for speed in cost.speeds)
+    assert cost.breakdown.batch_size == 1
+
+
 def test_a_model_for_which_memory_never_sufficed_is_an_error() -> None:
     with pytest.raises(ValueError, match="hungry ran out of memory at every batch size with pictures of 16"):
         quick(Subject("hungry", Forgetful(0), VECTORS, 16, 1))
