@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from cascade_core.clip.vision import VisionTransformer
@@ -44,7 +44,26 @@ def one_graph() -> dict[str, float]:
                 logits.append(call(images, vectors).detach())
         found["training" if training else "inference"] = float((logits[0] - logits[1]).abs().max())
     dist.destroy_process_group()
+    found["gradients in bf16"] = _gradients_in_half_precision(images, vectors)
     return {**found, "graphs": counters["stats"]["unique_graphs"]}
+
+
+def _gradients_in_half_precision(images: Tensor, vectors: Tensor) -> float:
+    """Go forward and back under autocast, traced to single operations; tell how far gradients are from what was traced.
+
+    Without dropout, as a backward pass that is traced may draw it otherwise.
+    """
+    model = segmentor(**CASCADE, dropout=0.0).train()
+    traced = torch.compile(model.grid_logits, fullgraph=True, dynamic=False, backend="aot_eager")
+    gradients = []
+    for call in (model.grid_logits, traced):
+        model.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = call(images, vectors)
+        logits.square().sum().backward()
+        found = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
+        gradients.append(torch.cat(found))
+    return float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
 
 
 def three_steps() -> dict[str, Any]:
