@@ -6,6 +6,7 @@ Logits are held as [rows, classes, columns], so that each matrix is applied to a
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
@@ -142,8 +143,8 @@ class Tiles:
         `first` is the number of the first class here; of equal classes the one with the lowest number wins, as
         long as parts of the classes come in their order.
         """
-        # What a tile needs is so little that threads would wait for each other longer than they work.
-        with threads_used(1):
+        # On a CPU a tile needs so little that threads would wait for each other longer than they work.
+        with threads_used(1) if values.device.type == "cpu" else nullcontext():
             chosen = self.chosen()
             for row, column in product(range(len(self.rows)), range(len(self.columns))):
                 area = (slice(*self.rows[row]), slice(*self.columns[column]))
