@@ -18,6 +18,7 @@ from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.labelsets import IGNORE
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
+from tests.devices import ON_EACH_DEVICE
 from tests.tiny import TINY_CLIP, tiny_config
 
 CASCADE = tiny_config(mode="slide")
@@ -30,10 +31,11 @@ METHODS = {"zegclip": ZEGCLIP, "cascade_clip": CASCADE}
 
 
 @cache
-def _model(method: str) -> Segmentor:
+def _model(method: str, device: torch.device) -> Segmentor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build_segmentor(METHODS[method].model, VisionTransformer(TINY_CLIP), seed=0).eval()
+        segmentor = build_segmentor(METHODS[method].model, VisionTransformer(TINY_CLIP), seed=0)
+    return segmentor.to(device).eval()
 
 
 def _batch(draw: torch.Generator, shown: tuple[int, int], labels: Tensor) -> Batch:
@@ -60,6 +62,7 @@ sides, sizes = st.integers(CROP, 91), st.integers(1, 70)
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("precision", ROUNDING)
+@ON_EACH_DEVICE
 @settings(max_examples=12)
 @given(
     shown=st.tuples(sides, sides),
@@ -73,23 +76,24 @@ sides, sizes = st.integers(CROP, 91), st.integers(1, 70)
 def test_evaluation_predicts_the_published_label_maps_and_counts_them(
     method: str,
     precision: Precision,
+    device: torch.device,
     shown: tuple[int, int],
     size: tuple[int, int],
     at_once: int,
     seed: int,
 ) -> None:
-    model, draw = _model(method), torch.Generator().manual_seed(seed)
-    vectors = torch.nn.functional.normalize(torch.randn(CLASSES, 16, generator=draw), dim=-1)
+    model, draw = _model(method, device), torch.Generator().manual_seed(seed)
+    vectors = torch.nn.functional.normalize(torch.randn(CLASSES, 16, generator=draw), dim=-1).to(device)
     batch = _batch(draw, shown, _labels(draw, size))
     asked = Vocabulary(model, vectors, "focal_dice", seen=SEEN, seen_penalty=0.1)
     evaluate = CASCADE.evaluate.model_copy(update={"precision": precision, "batch_size": at_once})
-    ((_, predicted),) = predictions(asked, [batch], evaluate=evaluate)
+    ((here, predicted),) = predictions(asked, [batch], evaluate=evaluate)
     windows = {"seen": SEEN, "seen_penalty": 0.1, "size": size, "crop": CROP, "stride": 24}
-    for image, labels in zip(batch.images.split(1), predicted.split(1), strict=True):
+    for image, labels in zip(here.images.split(1), predicted.split(1), strict=True):
         published = plain.score_maps(model, image, vectors, **windows)
         chosen = published.gather(1, labels[:, None])[:, 0]
         # Where two classes are equal up to rounding, either may win.
         torch.testing.assert_close(chosen, published.amax(dim=1), atol=ROUNDING[precision], rtol=0)
-    confusion = ConfusionMatrix(CLASSES)
-    confusion.update(predicted, batch.labels)
+    confusion = ConfusionMatrix(CLASSES, device=device)
+    confusion.update(predicted, here.labels)
     assert torch.equal(confusion.counts, _counted(predicted, batch.labels))
