@@ -1,10 +1,11 @@
-"""Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or `three_steps`).
+"""Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or `three_steps`, or `on_a_gpu`).
 
 In a process of its own: what checks shapes while tests run is nothing that torch can compile. Prints JSON.
 """
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,15 +67,18 @@ def _gradients_in_half_precision(images: Tensor, vectors: Tensor) -> float:
     return float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
 
 
-def three_steps() -> dict[str, Any]:
+def three_steps(device: str = "cpu") -> dict[str, Any]:
     """Train Cascade-CLIP as written and compiled; tell losses, and how many graphs were compiled by then.
 
     Without dropout, which kernels draw otherwise.
     """
-    return {choice: [_losses(choice), counters["stats"]["unique_graphs"]] for choice in ("never", "always")}
+    found = {}
+    for choice in ("never", "always"):
+        found[choice] = [_losses(choice, torch.device(device)), counters["stats"]["unique_graphs"]]
+    return found
 
 
-def _losses(choice: Compile) -> list[float]:
+def _losses(choice: Compile, device: torch.device) -> list[float]:
     config = tiny_config()
     config = config.model_copy(
         update={
@@ -84,7 +88,7 @@ def _losses(choice: Compile) -> list[float]:
         }
     )
     torch.manual_seed(0)
-    network = build_segmentor(config.model, VisionTransformer(TINY_CLIP), seed=0)
+    network = build_segmentor(config.model, VisionTransformer(TINY_CLIP), seed=0).to(device)
     split = config.data.split
     reports = train(
         network,
@@ -95,7 +99,7 @@ def _losses(choice: Compile) -> list[float]:
         class_vectors=nn.functional.normalize(torch.randn(split.num_classes, TINY_CLIP.embed_dim), dim=-1),
         start=0,
         total=STEPS,
-        device=torch.device("cpu"),
+        device=device,
     )
     return [report.loss for report in reports]
 
@@ -108,4 +112,5 @@ def _batch(classes: int) -> Batch:
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    print(json.dumps({"one_graph": one_graph, "three_steps": three_steps}[sys.argv[1]]()))
+    asked = {"one_graph": one_graph, "three_steps": three_steps, "on_a_gpu": partial(three_steps, "cuda")}
+    print(json.dumps(asked[sys.argv[1]]()))
