@@ -110,10 +110,9 @@ class Case:
 
     def inference(self) -> Call:
         """Give what labels every pixel of the pictures, the model in bfloat16 and the scores not."""
-        half = deepcopy(self.segmentor).bfloat16().eval()
         vocabulary = Vocabulary(
-            half,
-            self.vectors.bfloat16(),
+            deepcopy(self.segmentor).eval(),
+            self.vectors,
             "focal_dice",
             seen=self.split.seen,
             seen_penalty=self.config.evaluate.seen_penalty,
@@ -121,8 +120,8 @@ class Case:
         return partial(
             label_maps,
             vocabulary,
-            self.images.bfloat16(),
-            evaluate=self.config.evaluate,
+            self.images,
+            evaluate=self.config.evaluate.model_copy(update={"precision": "bf16"}),
             size=(self.images.shape[-2], self.images.shape[-1]),
         )
 

@@ -154,6 +154,8 @@ class DataConfig(Frozen):
         return self
 
 
+Precision = Literal["fp32", "bf16"]
+"""Of what the model computes; 'bf16' is autocast. Losses and scores are always in single precision."""
 Compile = Literal["auto", "always", "never"]
 """Whether the model is compiled for training; 'auto': on a GPU. (Words that YAML reads as no boolean.)"""
 
@@ -164,7 +166,7 @@ class TrainConfig(Frozen):
     iterations: int = Field(gt=0)
     batch_size: int = Field(gt=0, description="pictures per optimiser step over all processes")
     accumulation_steps: int = Field(default=1, gt=0)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     compile: Compile = "auto"
     workers: int = Field(default=0, ge=0)
     log_every: int = Field(default=50, gt=0)
@@ -211,6 +213,7 @@ class EvalConfig(Frozen):
         default=0.1, ge=0, description="subtracted from seen scores of inductive models"
     )
     batch_size: int = Field(default=1, gt=0)
+    precision: Precision = "fp32"
     background: Background = DROPPED
 
 

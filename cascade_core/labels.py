@@ -3,7 +3,8 @@
 Label maps hold class ids 0..C-1 and `IGNORE`. A view is a table of 256 entries applied to a whole map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -40,6 +41,33 @@ def transductive_table(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, "
     return table
 
 
+# Every training step asks for the same: on a GPU, copying it there anew would wait for the forward pass.
+@lru_cache(maxsize=64)
+def _on(
+    device: torch.device,
+    make: Callable[[int, Sequence[int]], Int[Tensor, "*axes"]],
+    num_classes: int,
+    unseen: tuple[int, ...],
+) -> Int[Tensor, "*axes"]:
+    """Return on a device what `make` makes of a number of classes and the unseen ones among them."""
+    return make(num_classes, unseen).to(device)
+
+
+def _unseen_ids(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, " unseen"]:
+    return torch.tensor(list(unseen), dtype=torch.long)
+
+
+def _ones_of_seen(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, " classes"]:
+    return torch.ones(num_classes, dtype=torch.long).index_fill(0, _unseen_ids(num_classes, unseen), 0)
+
+
+def unseen_only(
+    logits: Float[Tensor, "batch classes height width"], unseen: Sequence[int]
+) -> Float[Tensor, "batch unseen height width"]:
+    """Return the maps of the unseen classes, in the order of `unseen`."""
+    return logits.index_select(1, _on(logits.device, _unseen_ids, logits.shape[1], tuple(unseen)))
+
+
 def hide_unseen(
     labels: Int[Tensor, "batch height width"], num_classes: int, unseen: Sequence[int]
 ) -> Int[Tensor, "batch height width"]:
@@ -48,7 +76,7 @@ def hide_unseen(
     Inductive training may not know that an unseen class exists, so its pixels look exactly like
     unannotated ones.
     """
-    view = inductive_table(num_classes, unseen).to(labels.device)[labels.long()]
+    view = _on(labels.device, inductive_table, num_classes, tuple(unseen))[labels.long()]
     return view.masked_fill(view == WITHHELD, IGNORE)
 
 
@@ -65,9 +93,10 @@ def oracle_pseudo_labels(
     confidence threshold, no teacher; `unseen_logits`, of the classes `unseen` in that order, come from the
     same forward pass (dropout included) that the loss uses.
     """
-    view = transductive_table(num_classes, unseen).to(labels.device)[labels.long()]
+    asked = (num_classes, tuple(unseen))
+    view = _on(labels.device, transductive_table, *asked)[labels.long()]
     # The sigmoid is monotone, so logits rank as scores do.
-    best = torch.tensor(list(unseen), device=labels.device)[unseen_logits.argmax(dim=1)]
+    best = _on(labels.device, _unseen_ids, *asked)[unseen_logits.argmax(dim=1)]
     return torch.where(view == WITHHELD, best, view)
 
 
@@ -86,15 +115,14 @@ def strict_pseudo_labels(
     becomes the unseen class the model itself would predict there under the inference rule (sigmoid scores,
     `seen_penalty` off the seen ones); where the model predicts a seen class it stays `IGNORE`.
     """
-    view = transductive_table(mask_logits.shape[1], unseen).to(labels.device)[labels.long()]
+    asked = (mask_logits.shape[1], tuple(unseen))
+    view = _on(labels.device, transductive_table, *asked)[labels.long()]
     candidates = ((view == WITHHELD) | (view == IGNORE)) & ~padding
+    is_seen = _on(labels.device, _ones_of_seen, *asked)
     scores = mask_logits.sigmoid()
-    seen = [index for index in range(mask_logits.shape[1]) if index not in set(unseen)]
-    scores[:, seen] -= seen_penalty
-    predicted = scores.argmax(dim=1)
-    predicted_unseen = torch.isin(predicted, torch.tensor(list(unseen), device=labels.device))
+    predicted = scores.sub_(seen_penalty * is_seen[:, None, None].to(scores.dtype)).argmax(dim=1)
     return torch.where(
-        candidates & predicted_unseen,
+        candidates & (is_seen[predicted] == 0),
         predicted,
         view.masked_fill(candidates | (view == WITHHELD), IGNORE),
     )

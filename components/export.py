@@ -90,7 +90,7 @@ def _facts(segmenter: PlainSegmenter, labels: Sequence[str] | None) -> dict[str,
         "output": "float32 [batch, classes, height, width], probabilities",
         "smallest_side": 2 * manifest.config.model.clip.patch_size,
         "templates": list(manifest.config.data.templates),
-        "inference": segmenter.evaluate.model_dump(exclude={"batch_size", "seen_penalty"}),
+        "inference": segmenter.evaluate.model_dump(exclude={"batch_size", "precision", "seen_penalty"}),
         "seen_penalty": segmenter.seen_penalty,
         "seen_classes": [name for name in manifest.classes if name not in manifest.unseen],
     }

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -159,7 +159,9 @@ def _table(frame: pd.DataFrame, title: str, caption: str) -> "Table":
     table = Table(title=title, caption=caption)
     for name in frame.columns:
         is_text = name in ("model", "part")
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
+        # On a narrow terminal long headings are folded, before names are cut.
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        table.add_column(name, justify=justify, no_wrap=is_text, overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(*(_cell(name, value) for name, value in zip(frame.columns, row, strict=True)))
     return table

@@ -1,9 +1,9 @@
 """Samples of an indexed data set: photograph and label map, transformed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,26 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Batch:
+class _Tensors:
+    """What is moved and pinned as one, whatever tensors it holds."""
+
+    def pin_memory(self) -> Self:
+        """Give it in page-locked memory, as a loader with `pin_memory=True` asks for."""
+        return self._each(Tensor.pin_memory)
+
+    def _moved(self, device: torch.device) -> Self:
+        """Give it on a device; from pinned memory the copies do not wait."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        )
+
+
+@dataclass(frozen=True)
+class Batch(_Tensors):
     """Several samples of one size."""
 
     names: tuple[str, ...]
@@ -53,19 +72,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """Give the batch on a device; from pinned memory the copies do not wait."""
-        images, labels, padding = (
-            tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels, self.padding)
-        )
-        return replace(self, images=images, labels=labels, padding=padding)
-
-    def pin_memory(self) -> Self:
-        """Give the batch in page-locked memory, as a loader with `pin_memory=True` asks for."""
-        images, labels, padding = (tensor.pin_memory() for tensor in (self.images, self.labels, self.padding))
-        return replace(self, images=images, labels=labels, padding=padding)
+        return self._moved(device)
 
 
 @dataclass(frozen=True)
-class PackedBatch:
+class PackedBatch(_Tensors):
     """Training samples in 8 bits, as loaders hand them over: a quarter of what has to be copied otherwise."""
 
     names: tuple[str, ...]
@@ -77,19 +88,12 @@ class PackedBatch:
 
     def to(self, device: torch.device) -> Batch:
         """Give the batch on a device, normalised there, with 0 (the mean) as padding."""
-        levels, labels, padding = (
-            tensor.to(device, non_blocking=True) for tensor in (self.levels, self.labels, self.padding)
-        )
-        images = normalise_levels(levels, self.mean, self.std)
+        here = self._moved(device)
+        images = normalise_levels(here.levels, self.mean, self.std)
         # Whose corner is picture has no padding; asked before the copy, so that nothing waits for the device.
         for index in self.padding[:, -1, -1].nonzero().flatten().tolist():
-            images[index].masked_fill_(padding[index], 0)
-        return Batch(names=self.names, images=images, labels=labels.long(), padding=padding)
-
-    def pin_memory(self) -> Self:
-        """Give the batch in page-locked memory, as a loader with `pin_memory=True` asks for."""
-        levels, labels, padding = (tensor.pin_memory() for tensor in (self.levels, self.labels, self.padding))
-        return replace(self, levels=levels, labels=labels, padding=padding)
+            images[index].masked_fill_(here.padding[index], 0)
+        return Batch(names=self.names, images=images, labels=here.labels.long(), padding=here.padding)
 
 
 class SegmentationDataset(Dataset[Sample]):

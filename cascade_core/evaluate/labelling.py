@@ -6,6 +6,7 @@ and a very long list of classes into chunks, with a running maximum, so that mem
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import ceil
@@ -249,7 +250,8 @@ class _Strip:
                 view.crop(*(side.part(i) for side, i in zip(sides, window, strict=True)))
                 for window in windows[few]
             ]
-            features = trunk(torch.cat(crops).to(self.vocabulary.device, non_blocking=True))
+            with self._precision():
+                features = trunk(torch.cat(crops).to(self.vocabulary.device, non_blocking=True))
             logits = self._logits(features, classes)
             yield _Look(
                 windows[few], logits, self._normalisers(logits, classes, (sides[0].mask, sides[1].mask))
@@ -257,10 +259,21 @@ class _Strip:
 
     def _logits(self, features: TrunkFeatures, classes: Sequence[slice]) -> Callable[[slice], Tensor]:
         if len(classes) > 1:
-            return lambda chunk: self.vocabulary.logits(features, chunk)
+            return lambda chunk: self._decoded(features, chunk)
         # Far smaller than the features, which can go.
-        every = self.vocabulary.logits(features, classes[0])
+        every = self._decoded(features, classes[0])
         return lambda _: every
+
+    def _decoded(self, features: TrunkFeatures, chunk: slice) -> Tensor:
+        # What is made of text once, and for all pictures, is made in single precision.
+        prepared = self.vocabulary.prepared[chunk]
+        with self._precision():
+            return self.vocabulary.segmentor.decode(features, prepared)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        if self.evaluate.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.vocabulary.device.type, torch.bfloat16)
 
     def _normalisers(
         self, logits: Callable[[slice], Tensor], classes: Sequence[slice], mask: tuple[int, int]

@@ -67,11 +67,20 @@ class Reading:
     down: Float[Tensor, "stretch places"] | None
 
 
-@lru_cache(maxsize=1024)
 def readings(
     side: Side, first: int, last: int, *, dtype: torch.dtype, device: torch.device
 ) -> tuple[Reading, ...]:
-    """Give what positions first..last-1 of the target read of every window that matters to them."""
+    """Give what positions first..last-1 of the target read of every window that matters to them.
+
+    Those asked for last are kept, for the next picture of this size.
+    """
+    kept = _small if device.type == "cpu" else _large
+    return kept(side, first, last, dtype, device)
+
+
+def _readings(
+    side: Side, first: int, last: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Reading, ...]:
     stretch = _stretch(side, first, last)
     seen, to_target = bilinear(*stretch, target=side.target, source=side.seen)
     if side.mirrored:
@@ -89,6 +98,10 @@ def readings(
         matrix = None if same else down.to(device, dtype, non_blocking=True)
         found.append(Reading(index, cells, places, up.to(device, dtype, non_blocking=True), matrix))
     return tuple(found)
+
+
+# Tiles on a GPU are larger: there a reading takes a third of a megabyte, on a CPU some kilobytes.
+_small, _large = (lru_cache(maxsize=most)(_readings) for most in (1024, 256))
 
 
 def windows_read(side: Side, first: int, last: int) -> range:

@@ -6,7 +6,9 @@ Logits are held as [rows, classes, columns], so that each matrix is applied to a
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, product
 from math import isqrt
 
@@ -102,9 +104,9 @@ class Tiles:
         height, width = self._shape()
         self.rows, self.columns = _cut(rows, height), _cut(columns, width)
         some = next(iter(views[0].windows.values())).logits
-        kind = {"dtype": some.dtype, "device": some.device}
-        self._down = [[readings(view.height, *span, **kind) for span in self.rows] for view in views]
-        self._across = [[readings(view.width, *span, **kind) for span in self.columns] for view in views]
+        read = partial(readings, dtype=some.dtype, device=some.device)
+        self._down = [[read(view.height, *span) for span in self.rows] for view in views]
+        self._across = [[read(view.width, *span) for span in self.columns] for view in views]
 
     def _shape(self) -> tuple[int, int]:
         """Give height and width of a tile: as large as its maps may be where no product grows with it."""
@@ -141,8 +143,8 @@ class Tiles:
         `first` is the number of the first class here; of equal classes the one with the lowest number wins, as
         long as parts of the classes come in their order.
         """
-        # What a tile needs is so little that threads would wait for each other longer than they work.
-        with threads_used(1):
+        # On a CPU a tile needs so little that threads would wait for each other longer than they work.
+        with threads_used(1) if values.device.type == "cpu" else nullcontext():
             chosen = self.chosen()
             for row, column in product(range(len(self.rows)), range(len(self.columns))):
                 area = (slice(*self.rows[row]), slice(*self.columns[column]))

@@ -1,4 +1,4 @@
-"""The classes that a segmentor is asked for, and what it says of them where its trunk has looked."""
+"""The classes that a segmentor is asked for, and what its decoder makes of them whatever the picture."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from cascade_core.evaluate.resampling import bilinear
 from cascade_core.evaluate.tiles import upsampled
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.model.trunk import TrunkFeatures
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,6 @@ class Vocabulary:
         with torch.no_grad():
             return self.segmentor.prepare(self.class_vectors)
 
-    def logits(
-        self, features: TrunkFeatures, classes: slice
-    ) -> Float[Tensor, "batch chunk grid_height grid_width"]:
-        """Give the logits of a chunk of the classes on the patch grid."""
-        return self.segmentor.decode(features, self.prepared[classes])
-
 
 def log_normaliser(
     logits: Float[Tensor, "classes grid_height grid_width"],
@@ -74,13 +67,18 @@ def log_normaliser(
     No map of logits holds more than `numbers` of them.
     """
     (height, width), (grid_height, grid_width) = mask_size, logits.shape[1:]
-    _, across = bilinear(0, width, target=width, source=grid_width)
+    across = _sent(bilinear(0, width, target=width, source=grid_width)[1], logits)
     total = logits.new_empty(mask_size)
     for rows in chunks(0, height, numbers // (len(logits) * width)):
         cells, down = bilinear(rows.start, rows.stop, target=height, source=grid_height)
-        masks = upsampled(logits[:, cells].transpose(0, 1), down.to(logits), across.to(logits))
+        masks = upsampled(logits[:, cells].transpose(0, 1), _sent(down, logits), across)
         total[rows] = masks.logsumexp(dim=1)
     return total
+
+
+def _sent(matrix: Float[Tensor, "places cells"], logits: Tensor) -> Float[Tensor, "places cells"]:
+    """Give a matrix in the logits' type on their device, which is not waited for."""
+    return matrix.to(logits.device, logits.dtype, non_blocking=True)
 
 
 def chunks(first: int, last: int, at_once: int) -> Iterator[slice]:

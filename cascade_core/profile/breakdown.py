@@ -31,12 +31,12 @@ class Breakdown:
     parts: tuple[PartCost, ...]
 
 
-def breakdown(case: Case, *, repeats: int) -> Breakdown:
+def breakdown(case: Case, images: Float[Tensor, "batch 3 height width"], *, repeats: int) -> Breakdown:
     """Time the parts and count their multiply-adds.
 
     The times are those of one run, the one that took the median of `repeats`, so that they add up.
     """
-    images, runs = case.images(), []
+    runs = []
     for _ in range(repeats):
         with metered(case.model, wall_clock(case.device)) as meter:
             _label(case, images, meter)
@@ -65,7 +65,7 @@ def _label(
     with meter.part(UPSAMPLING):
         logits = case.model.upsampled(grid_logits, (images.shape[-2], images.shape[-1]))
     with meter.part(SCORING):
-        return logits.sigmoid().argmax(dim=1)
+        return logits.sigmoid_().argmax(dim=1)
 
 
 def _multiply_adds(case: Case, images: Float[Tensor, "batch 3 height width"]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import gc
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -64,8 +64,8 @@ def measure(
     """Measure the forward pass of each subject, maps of all classes at picture size included.
 
     Runs of the subjects and of the reference network take turns, so that a busy hour of the machine falls on
-    all of them. The breakdown goes on to the label map, at the first batch and picture size. Where a GPU's
-    memory runs out the rest goes on.
+    all of them. The breakdown goes on to the label map, at the first batch and picture size that memory has room for.
+    Where a GPU's memory runs out the rest goes on.
 
     Raises:
         ValueError: a setting is refused, or memory ran out in every case of a subject's first picture size.
@@ -139,13 +139,14 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
     subject, device = cases[0].subject, cases[0].device
     size = settings.sizes(subject)[0]
     ran = [case for case in cases if case.image_size == size and not case.out_of_memory]
-    if not ran:
+    parts = _parts(ran, settings.repeats)
+    if parts is None:
         raise ValueError(
             f"{subject.name} ran out of memory at every batch size with pictures of {size} x {size}; "
             "give smaller ones"
         )
     images_per_second = max(case.batch_size / statistics.median(case.seconds) for case in ran)
-    counted, parts = parameters(subject.model), breakdown(ran[0], repeats=settings.repeats)
+    counted = parameters(subject.model)
     return Cost(
         image_size=size,
         num_classes=len(subject.class_vectors),
@@ -163,3 +164,16 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         threads=torch.get_num_threads(),
     )
+
+
+def _parts(cases: Sequence[Case], repeats: int) -> Breakdown | None:
+    """Break down the first case whose label maps memory has room for too; None if there is none."""
+    tried = (_tried(case, repeats) for case in cases)
+    return next((found for found in tried if found is not None), None)
+
+
+def _tried(case: Case, repeats: int) -> Breakdown | None:
+    found: list[Breakdown] = []
+    # On a copy, so that a case which ran keeps its times.
+    replace(case).attempt(lambda images: found.append(breakdown(case, images, repeats=repeats)))
+    return found[0] if found else None

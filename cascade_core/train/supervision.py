@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cascade_core.data.datasets import Batch
-from cascade_core.labels import hide_unseen, oracle_pseudo_labels, strict_pseudo_labels
+from cascade_core.labels import hide_unseen, oracle_pseudo_labels, strict_pseudo_labels, unseen_only
 from cascade_core.labelsets import ClassSplit
 from cascade_core.losses.focal_dice import upsampled
 
@@ -70,7 +70,7 @@ class Supervision:
     ) -> Int[Tensor, "1 label_height label_width"]:
         split, size = self.split, (labels.shape[-2], labels.shape[-1])
         if self.setting == "transductive_oracle":
-            unseen_logits = upsampled(grid_logits[:, list(split.unseen)], mask_size, size)
+            unseen_logits = upsampled(unseen_only(grid_logits, split.unseen), mask_size, size)
             return oracle_pseudo_labels(labels, unseen_logits, split.num_classes, split.unseen)
         return strict_pseudo_labels(
             labels,

@@ -41,6 +41,10 @@ def predict(
     short_side: Annotated[
         int | None, typer.Option(min=1, help="Side to which pictures are resized; the recipe's if left out.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32 or bf16 (faster on a GPU, slower on a CPU); the recipe's if left out."),
+    ] = None,
     scales: Annotated[str, typer.Option(help="Sizes to average over, such as 0.75,1,1.25.")] = "1",
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image too.")] = False,
     resume: Annotated[
@@ -72,6 +76,7 @@ def predict(
         mode=mode,
         short_side=short_side,
         batch_size=batch if batch > 1 else None,
+        precision=precision,
         background=None if background is None else parse_background(background),
     )
     result = predict.run(

@@ -12,8 +12,6 @@ import typer
 from pipelines.commands.options import Device, Out, Set, Text, whole_numbers
 from pipelines.overrides import parse_overrides
 
-TABLE_WIDTH = 160
-
 
 def profile(
     out: Out,
@@ -57,7 +55,7 @@ def profile(
 
     from cascade_core.profile.measure import Settings
     from components import profile
-    from components.profile_table import tables
+    from components.profile_table import WIDE, tables
 
     profiles = profile.side_by_side(
         checkpoints=checkpoint or (),
@@ -76,7 +74,7 @@ def profile(
         out=out,
     )
     # A file, or DVC's log, has no width: nothing is to be cut there.
-    console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     for table in tables(profiles):
         console.print(table)
     print(f"plot and tables: {out.resolve()}")

@@ -1,52 +1,99 @@
-"""What users run against the published computation written plainly: the same numbers."""
+"""What users run against the published computation written plainly: the same label maps, and the same counts of them."""
+
+from functools import cache
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmarks import plain
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.evaluate.prediction import label_maps
+from cascade_core.config import Precision
+from cascade_core.data.datasets import Batch
+from cascade_core.evaluate.confusion import ConfusionMatrix
+from cascade_core.evaluate.prediction import predictions
 from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.labelsets import IGNORE
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
+from tests.devices import ON_EACH_DEVICE
 from tests.tiny import TINY_CLIP, tiny_config
 
 CASCADE = tiny_config(mode="slide")
 ZEGCLIP = CASCADE.model_copy(
     update={"model": CASCADE.model.model_copy(update={"fusion": "none", "groups": ()})}
 )
-SEEN = [0, 2, 3]
+SEEN, CLASSES, CROP = [0, 2, 3], 5, 32
+ROUNDING: dict[Precision, float] = {"fp32": 1e-5, "bf16": 0.02}
+METHODS = {"zegclip": ZEGCLIP, "cascade_clip": CASCADE}
 
 
-@pytest.fixture(params=[ZEGCLIP, CASCADE], ids=["zegclip", "cascade_clip"])
-def model(request: pytest.FixtureRequest) -> Segmentor:
-    torch.manual_seed(0)
-    return build_segmentor(request.param.model, VisionTransformer(TINY_CLIP), seed=0)
+@cache
+def _model(method: str, device: torch.device) -> Segmentor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        segmentor = build_segmentor(METHODS[method].model, VisionTransformer(TINY_CLIP), seed=0)
+    return segmentor.to(device).eval()
 
 
-def _vectors() -> Tensor:
-    vectors = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
-    return torch.nn.functional.normalize(vectors, dim=-1)
+def _batch(draw: torch.Generator, shown: tuple[int, int], labels: Tensor) -> Batch:
+    images = torch.randn(len(labels), 3, *shown, generator=draw)
+    return Batch(("",) * len(labels), images, labels, torch.zeros(len(labels), *shown, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize(
-    ("shown", "size"), [((40, 56), (50, 70)), ((32, 91), (24, 68)), ((32, 32), (7, 1)), ((32, 50), (32, 50))]
+def _labels(draw: torch.Generator, size: tuple[int, int]) -> Tensor:
+    """Draw label maps of two pictures: some pixels ignored, a class absent from one, the other empty."""
+    some = torch.randint(1, CLASSES + 1, size, generator=draw)
+    return torch.stack([some.masked_fill(some == CLASSES, IGNORE), torch.full(size, IGNORE)])
+
+
+def _counted(predicted: Tensor, truth: Tensor) -> Tensor:
+    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    for row, column in zip(truth.flatten().tolist(), predicted.flatten().tolist(), strict=True):
+        if row != IGNORE:
+            counts[row, column] += 1
+    return counts
+
+
+sides, sizes = st.integers(CROP, 91), st.integers(1, 70)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("precision", ROUNDING)
+@ON_EACH_DEVICE
+@settings(max_examples=12)
+@given(
+    shown=st.tuples(sides, sides),
+    size=st.tuples(sizes, sizes),
+    at_once=st.integers(1, 5),
+    seed=st.integers(0, 10**6),
 )
+@example(shown=(32, 32), size=(7, 1), at_once=1, seed=0)
+@example(shown=(32, 50), size=(32, 50), at_once=2, seed=0)
 @torch.no_grad()
-def test_label_maps_are_the_same(
-    model: Segmentor, shown: tuple[int, int], size: tuple[int, int], dtype: torch.dtype
+def test_evaluation_predicts_the_published_label_maps_and_counts_them(
+    method: str,
+    precision: Precision,
+    device: torch.device,
+    shown: tuple[int, int],
+    size: tuple[int, int],
+    at_once: int,
+    seed: int,
 ) -> None:
-    model, vectors = model.eval().to(dtype), _vectors().to(dtype)
-    picture = torch.randn(1, 3, *shown).to(dtype)
+    model, draw = _model(method, device), torch.Generator().manual_seed(seed)
+    vectors = torch.nn.functional.normalize(torch.randn(CLASSES, 16, generator=draw), dim=-1).to(device)
+    batch = _batch(draw, shown, _labels(draw, size))
     asked = Vocabulary(model, vectors, "focal_dice", seen=SEEN, seen_penalty=0.1)
-    ours = label_maps(asked, picture, evaluate=CASCADE.evaluate, size=size)
-    sizes = {"size": size, "crop": 32, "stride": 24}
-    published = plain.score_maps(
-        model.float(), picture.float(), vectors.float(), seen=SEEN, seen_penalty=0.1, **sizes
-    )
-    # Where two classes are equal up to rounding, either may win.
-    rounding = 1e-5 if dtype == torch.float32 else 0.02
-    chosen = published.gather(1, ours[:, None])[:, 0]
-    torch.testing.assert_close(chosen, published.amax(dim=1), atol=rounding, rtol=0)
+    evaluate = CASCADE.evaluate.model_copy(update={"precision": precision, "batch_size": at_once})
+    ((here, predicted),) = predictions(asked, [batch], evaluate=evaluate)
+    windows = {"seen": SEEN, "seen_penalty": 0.1, "size": size, "crop": CROP, "stride": 24}
+    for image, labels in zip(here.images.split(1), predicted.split(1), strict=True):
+        published = plain.score_maps(model, image, vectors, **windows)
+        chosen = published.gather(1, labels[:, None])[:, 0]
+        # Where two classes are equal up to rounding, either may win.
+        torch.testing.assert_close(chosen, published.amax(dim=1), atol=ROUNDING[precision], rtol=0)
+    confusion = ConfusionMatrix(CLASSES, device=device)
+    confusion.update(predicted, here.labels)
+    assert torch.equal(confusion.counts, _counted(predicted, batch.labels))

@@ -211,6 +211,7 @@ def test_a_picture_too_large_to_be_seen_whole_is_refused_with_the_way_out(segmen
 
 def test_settings_of_the_inference_are_checked(segmenter: Segmenter) -> None:
     assert inference(segmenter.evaluate, mode="slide", short_side=None).mode == "slide"
+    assert inference(segmenter.evaluate, precision="bf16").precision == "bf16"
     with pytest.raises(
         ValueError, match="^inference setting mode='windows': Input should be 'whole' or 'slide'$"
     ):

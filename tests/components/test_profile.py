@@ -1,16 +1,19 @@
 """The profile step: what it writes of one model and of several, and what it refuses before anything runs."""
 
+import io
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cascade_core.files import read_json
 from cascade_core.profile.measure import Settings
 from components import profile
 from components.artifacts import read_step_manifest
+from components.profile_table import _table
 from pipelines.cli import app
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -47,6 +50,15 @@ def test_the_first_model_is_the_profile_and_the_others_lie_in_it(compared: Path)
     assert all(one.keys() == first.keys() and one["num_classes"] == 5 for one in others)
     assert "FlopCounterMode" in first["gmacs_counted_by"] and first["peak_memory_measured_by"] == "VmHWM"
     assert others[0]["trainable_params"] == 216_896 and others[0]["dead_params"] == 91_968
+
+
+def test_on_a_narrow_terminal_parts_keep_their_names_and_headings_are_folded() -> None:
+    names = ["rest of the trunk", "rest of the head", "rest of the classifier"]
+    frame = pd.DataFrame({"part": names} | {f"mini_cascade_clip ({i}), ms": [0.1] * 3 for i in range(6)})
+    written = io.StringIO()
+    Console(width=80, file=written).print(_table(frame, "parts", "of a batch"))
+    assert all(name in written.getvalue() for name in names)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in written.getvalue()
 
 
 def test_tables_hold_ratios_to_the_first_and_every_case(compared: Path) -> None:

@@ -1,5 +1,6 @@
 """Samples and batches of an indexed data set."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def test_a_batch_is_normalised_where_it_goes_and_padded_with_the_mean() -> None:
     expected = (levels - torch.tensor(DATA.mean)[:, None, None]) / torch.tensor(DATA.std)[:, None, None]
     torch.testing.assert_close(batch.images, torch.where(padding[:, None], 0.0, expected))
     assert torch.equal(batch.labels, levels[:, 0].long()) and torch.equal(batch.padding, padding)
+
+
+@pytest.mark.parametrize("stack", [collate, partial(pack, mean=(0, 0, 0), std=(1, 1, 1))])
+def test_a_loader_pins_every_tensor_of_a_batch(stack: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    planes, ids = torch.zeros(3, 2, 2, dtype=torch.uint8), torch.zeros(2, 2, dtype=torch.uint8)
+    if stack is collate:
+        planes, ids = planes.float(), ids.long()
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or torch.ones_like(tensor))
+    batch = stack([Sample("a", planes, ids, torch.zeros(2, 2, dtype=torch.bool))]).pin_memory()
+    assert len(pinned) == 3
+    assert all(tensor.all() for tensor in vars(batch).values() if isinstance(tensor, torch.Tensor))
 
 
 def test_evaluation_samples_keep_the_labels_size(rows: pd.DataFrame, voc: Path) -> None:

@@ -182,6 +182,15 @@ def test_a_model_in_half_precision_is_scored_in_single_precision() -> None:
     torch.testing.assert_close(scores, expected, atol=2e-5, rtol=0)
 
 
+def test_in_bf16_pictures_are_seen_in_half_precision_and_text_and_scores_are_not() -> None:
+    asked, seen = vocabulary(), []
+    asked.segmentor.trunk.register_forward_hook(lambda _, __, features: seen.append(features.patches.dtype))
+    evaluate = SLIDE.model_copy(update={"precision": "bf16"})
+    best = best_classes(asked, [shown(noise(1, 32, 32))], size=(9, 9), evaluate=evaluate)
+    assert seen == [torch.bfloat16]
+    assert asked.prepared.terms[0].dtype == best.confidence.dtype == torch.float32
+
+
 def test_the_trunk_sees_windows_in_batches() -> None:
     asked, seen = vocabulary(), []
     asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))

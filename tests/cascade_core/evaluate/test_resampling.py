@@ -79,3 +79,12 @@ def test_up_matrices_are_torchs_upsampling_of_the_grid(drawn: Drawn, stride: int
     expected = F.interpolate(logits[None, None], size=side.mask, mode="linear", align_corners=False)[0, 0]
     for one in readings(side, 0, side.target, dtype=torch.float64, device=torch.device("cpu")):
         torch.testing.assert_close(one.up @ logits[one.cells], expected[one.places])
+
+
+def test_on_a_gpu_fewer_readings_are_kept_since_they_are_larger() -> None:
+    side, kind = Side(600, 600, 600, 600, 40, (0,)), {"dtype": torch.float32, "device": torch.device("meta")}
+    first = readings(side, 0, 1, **kind)
+    assert readings(side, 0, 1, **kind) is first
+    for position in range(1, 300):
+        readings(side, position, position + 1, **kind)
+    assert readings(side, 0, 1, **kind) is not first

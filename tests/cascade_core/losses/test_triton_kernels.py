@@ -1,8 +1,10 @@
 """The GPU's kernel against the published loss: by Triton's interpreter here, and as it is where there is a GPU."""
 
 import os
+import random
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,15 @@ CASES = {
     "as large as the grid": ((4, 3), (4, 3), 2, SINGLE, PUBLISHED),
     "wider than a program": ((2, 9), (4, 260), 1, SINGLE, PUBLISHED),
 }
+
+
+def _at_random(seed: int) -> tuple[tuple[int, int], tuple[int, int], int, torch.dtype, LossConfig]:
+    draw = random.Random(seed)
+    grid, size = ((draw.randint(1, most), draw.randint(1, most)) for most in (4, 8))
+    return grid, size, draw.randint(1, 2), (SINGLE, HALF)[seed % 2], CONFIGS[seed % 3]
+
+
+CASES |= {f"at random, {seed}": _at_random(seed) for seed in range(1, 5)}
 
 
 def _drawn(name: str) -> tuple[Tensor, Tensor, LossConfig, tuple[int, int]]:
@@ -123,6 +134,48 @@ def test_the_kernel_compiles_for_a_gpu(
         options={"enable_fp_fusion": True},
     )
     assert compiled.asm["cubin"]
+
+
+class _Hopper:
+    """What Triton asks of a machine before it compiles a kernel for it."""
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> object:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", 90, 32)
+
+
+@pytest.mark.parametrize("name", ["no multiple of the grid", "one cell and class", "in half precision"])
+def test_the_kernel_takes_what_it_is_started_with(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton makes constants of ones, and reads options among the arguments: all but the start itself is done."""
+    from triton.runtime import driver
+
+    from cascade_core.losses import upsampled
+    from cascade_core.losses.triton_kernels import _sum_up
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(driver, "_active", _Hopper())
+    # Of a GPU that is there, if one is, nothing is to be remembered by what is compiled here.
+    monkeypatch.setattr(_sum_up, "device_caches", defaultdict(_sum_up.create_binder))
+    run, compiled = _sum_up.run, []
+
+    def not_started(*given: object, grid: tuple[int, int], warmup: bool, **named: object) -> None:
+        compiled.append(run(*given, grid=grid, warmup=True, **named))
+
+    monkeypatch.setattr(_sum_up, "run", not_started)
+    monkeypatch.setattr(upsampled, "_kernel_takes", lambda logits, *, in_one_step: in_one_step)
+    logits, labels, config, size = _drawn(name)
+    segmentation_loss(logits.requires_grad_(), labels, config, mask_size=size).total.backward()
+    assert compiled[0].asm["cubin"]
+    assert compiled[0].metadata.enable_fp_fusion
 
 
 @pytest.mark.gpu

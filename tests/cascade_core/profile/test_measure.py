@@ -12,6 +12,7 @@ from cascade_core.profile.case import Case, Speed, Subject
 from cascade_core.profile.measure import Cost, Settings, check, measure
 from cascade_core.profile.two_stage import Regions, TwoStage
 from cascade_core.recipes import recipe
+from tests.devices import ON_EACH_DEVICE
 from tests.tiny import TINY_CLIP, tiny_config
 
 CPU = torch.device("cpu")
@@ -23,9 +24,9 @@ def tiny() -> Subject:
     return Subject("tiny", segmentor, VECTORS, image_size=32, patch_size=8)
 
 
-def quick(*subjects: Subject, **settings: object) -> tuple[Cost, ...]:
+def quick(*subjects: Subject, device: torch.device = CPU, **settings: object) -> tuple[Cost, ...]:
     chosen = Settings(**{"batch_sizes": (1,), "repeats": 2, **settings})  # type: ignore[arg-type]
-    return measure(subjects, chosen, CPU, told=lambda done, total, text: None)
+    return measure(subjects, chosen, device, told=lambda done, total, text: None)
 
 
 class Forgetful(nn.Module):
@@ -66,14 +67,16 @@ def test_median_and_quartiles_are_those_of_the_runs() -> None:
     assert speed.images_per_second == pytest.approx(2 / 0.3)
 
 
-def test_the_breakdown_adds_up_and_leaves_little_unexplained() -> None:
+@ON_EACH_DEVICE
+def test_the_breakdown_adds_up_and_leaves_little_unexplained(device: torch.device) -> None:
     config = recipe("mini_cascade_clip")
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
-    (cost,) = quick(Subject("mini", segmentor, torch.randn(24, 64), 64, 8), batch_sizes=(2,))
+    (cost,) = quick(Subject("mini", segmentor, torch.randn(24, 64), 64, 8), device=device, batch_sizes=(2,))
     parts = {part.name: part for part in cost.breakdown.parts}
     assert cost.breakdown.milliseconds == pytest.approx(sum(part.milliseconds for part in parts.values()))
     assert sum(part.gmacs for part in parts.values()) == pytest.approx(2 * cost.gmacs)
     assert parts["other"].gmacs == 0
+    assert cost.peak_memory_mib > 0 or device == CPU
     named = {"attention", "feed-forward", "norms", "mid projections", "query map", "decoders", "upsampling"}
     assert all(parts[name].milliseconds > 0 for name in named)
 
@@ -98,6 +101,23 @@ def test_where_memory_runs_out_the_row_says_so_and_the_rest_goes_on() -> None:
     (cost,) = quick(Subject("hungry", Forgetful(1), VECTORS, 16, 1), batch_sizes=(2, 1))
     assert cost.speeds[0] == Speed(2, 16)
     assert cost.speeds[1].images_per_second == cost.images_per_second > 0
+    assert cost.breakdown.batch_size == 1
+
+
+class Growing(Forgetful):
+    """Has room for so many calls of its larger batch, as where a label map is what is too much."""
+
+    def forward(self, images: Tensor, class_vectors: Tensor) -> Tensor:
+        self.most -= len(images) > 1
+        if len(images) > 1 and self.most < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.new_zeros(len(images), len(class_vectors), *images.shape[-2:])
+
+
+def test_where_memory_runs_out_for_the_parts_alone_they_are_those_of_the_next_case() -> None:
+    # Two calls for memory, two for time.
+    (cost,) = quick(Subject("growing", Growing(4), VECTORS, 16, 1), batch_sizes=(2, 1))
+    assert all(speed.images_per_second for speed in cost.speeds)
     assert cost.breakdown.batch_size == 1
 
 

@@ -1,15 +1,16 @@
-"""Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or `three_steps`).
+"""Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or `three_steps`, or `on_a_gpu`).
 
 In a process of its own: what checks shapes while tests run is nothing that torch can compile. Prints JSON.
 """
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from cascade_core.clip.vision import VisionTransformer
@@ -44,18 +45,40 @@ def one_graph() -> dict[str, float]:
                 logits.append(call(images, vectors).detach())
         found["training" if training else "inference"] = float((logits[0] - logits[1]).abs().max())
     dist.destroy_process_group()
+    found["gradients in bf16"] = _gradients_in_half_precision(images, vectors)
     return {**found, "graphs": counters["stats"]["unique_graphs"]}
 
 
-def three_steps() -> dict[str, Any]:
+def _gradients_in_half_precision(images: Tensor, vectors: Tensor) -> float:
+    """Go forward and back under autocast, traced to single operations; tell how far gradients are from what was traced.
+
+    Without dropout, as a backward pass that is traced may draw it otherwise.
+    """
+    model = segmentor(**CASCADE, dropout=0.0).train()
+    traced = torch.compile(model.grid_logits, fullgraph=True, dynamic=False, backend="aot_eager")
+    gradients = []
+    for call in (model.grid_logits, traced):
+        model.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = call(images, vectors)
+        logits.square().sum().backward()
+        found = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
+        gradients.append(torch.cat(found))
+    return float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
+
+
+def three_steps(device: str = "cpu") -> dict[str, Any]:
     """Train Cascade-CLIP as written and compiled; tell losses, and how many graphs were compiled by then.
 
     Without dropout, which kernels draw otherwise.
     """
-    return {choice: [_losses(choice), counters["stats"]["unique_graphs"]] for choice in ("never", "always")}
+    found = {}
+    for choice in ("never", "always"):
+        found[choice] = [_losses(choice, torch.device(device)), counters["stats"]["unique_graphs"]]
+    return found
 
 
-def _losses(choice: Compile) -> list[float]:
+def _losses(choice: Compile, device: torch.device) -> list[float]:
     config = tiny_config()
     config = config.model_copy(
         update={
@@ -65,7 +88,7 @@ def _losses(choice: Compile) -> list[float]:
         }
     )
     torch.manual_seed(0)
-    network = build_segmentor(config.model, VisionTransformer(TINY_CLIP), seed=0)
+    network = build_segmentor(config.model, VisionTransformer(TINY_CLIP), seed=0).to(device)
     split = config.data.split
     reports = train(
         network,
@@ -76,7 +99,7 @@ def _losses(choice: Compile) -> list[float]:
         class_vectors=nn.functional.normalize(torch.randn(split.num_classes, TINY_CLIP.embed_dim), dim=-1),
         start=0,
         total=STEPS,
-        device=torch.device("cpu"),
+        device=device,
     )
     return [report.loss for report in reports]
 
@@ -89,4 +112,5 @@ def _batch(classes: int) -> Batch:
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    print(json.dumps({"one_graph": one_graph, "three_steps": three_steps}[sys.argv[1]]()))
+    asked = {"one_graph": one_graph, "three_steps": three_steps, "on_a_gpu": partial(three_steps, "cuda")}
+    print(json.dumps(asked[sys.argv[1]]()))

@@ -34,19 +34,29 @@ def _told(what: str) -> dict[str, Any]:
 
 def test_trunk_and_decoder_are_one_graph_in_training_and_in_inference() -> None:
     found = _told("one_graph")
-    assert found.pop("graphs") == 2
+    assert found.pop("graphs") == 3
+    assert found.pop("gradients in bf16") < 0.01
     assert found.keys() == {"training", "inference"}
     assert max(found.values()) < 1e-5, found
+
+
+def _assert_three_steps_alike(told: dict[str, Any]) -> None:
+    (plain, none), (compiled, one) = told["never"], told["always"]
+    assert (none, one) == (0, 1)
+    assert len(set(plain)) == 3
+    assert compiled == pytest.approx(plain, rel=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the compiler for processors needs a C++ compiler")
 def test_three_steps_of_compiled_training_have_the_losses_of_plain_training() -> None:
-    told = _told("three_steps")
-    (plain, none), (compiled, one) = told["never"], told["always"]
-    assert (none, one) == (0, 1)
-    assert len(set(plain)) == 3
-    assert compiled == pytest.approx(plain, rel=1e-4)
+    _assert_three_steps_alike(_told("three_steps"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_so_have_they_on_a_gpu() -> None:
+    _assert_three_steps_alike(_told("on_a_gpu"))
 
 
 def test_what_is_compiled_is_called_and_leaves_the_weights_their_names() -> None:
