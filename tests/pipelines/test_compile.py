@@ -107,13 +107,17 @@ def test_every_row_of_the_table_is_in_the_yaml() -> None:
     assert cached == {"train"}
 
 
-def test_a_step_is_told_its_image_and_no_secret_but_by_name() -> None:
-    for one in _executors(_compiled(kind="gpu")).values():
-        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}]
+def test_a_step_is_told_its_image_and_its_patience_and_no_secret_but_by_name() -> None:
+    impatient = ("exec-open-run", "exec-told", "exec-grid")
+    for name, one in _executors(_compiled("ablation", kind="gpu", changes=("train.patience=9",))).items():
+        seconds = 540 if name == "exec-train" else 300
+        patience = [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in impatient else []
+        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, *patience]
 
 
-def test_a_step_that_fails_here_is_not_run_again_and_is_in_no_image() -> None:
-    assert {(row.retries, row.told_image) for row in local_resources().values()} == {(0, False)}
+def test_a_step_that_fails_here_is_not_run_again_and_waits_for_nothing_and_is_in_no_image() -> None:
+    rows = local_resources().values()
+    assert {(row.retries, row.patience, row.told_image) for row in rows} == {(0, 0, False)}
     assert local_resources().keys() == RESOURCES["cpu"].keys()
 
 
