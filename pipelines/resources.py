@@ -45,7 +45,7 @@ class Resources:
     """One step's pod: cores and memory as Kubernetes writes them, time limit, and what it has mounted.
 
     `retries` is for faults that pass, such as a node that goes away, and for steps whose input was checked before
-    them: the ones that check it (`prepare`) are run once, since wrong input stays wrong. `patience` is how many
+    them: the ones that check it (`prepare`, `find_champions`) are run once, since wrong input stays wrong. `patience` is how many
     minutes the step itself waits for a tracking server or an object store that is away. `cached`
     is for steps whose parameters name all that decides their outcome. Steps that compute with a model need the
     image with torch, on processors and GPUs alike; for all others the `light` one is pulled sooner. With several
@@ -82,7 +82,7 @@ TRACKING = {
     "gate": replace(TALK, retries=2),
     "compare_with_accepted": replace(TALK, retries=2),
     "compare_champions_with_accepted": replace(TALK, retries=2),
-    "find_champions": replace(TALK, retries=2),
+    "find_champions": TALK,
     "take_champion": replace(TALK, retries=2),
     "report": replace(TALK, retries=2),
     "ablation_report": replace(TALK, retries=2),
@@ -98,12 +98,12 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "train": replace(MINI, retries=1, cached=True),
         "self_train": replace(MINI, retries=1),
         "evaluate": replace(MINI, retries=1),
-        "profile": MINI,
+        "profile": replace(MINI, retries=1),
         "register": replace(SMALL, retries=2),
         "grid": NO_DATA,
         "prepare_target": MINI,
         "evaluate_target": replace(MINI, retries=1),
-        "compare_targets": NO_DATA,
+        "compare_targets": replace(NO_DATA, retries=2),
     },
     "gpu": {
         **TRACKING,
@@ -111,12 +111,12 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "train": replace(LARGE, minutes=2880, retries=1, cached=True),
         "self_train": replace(LARGE, minutes=1440, retries=1),
         "evaluate": replace(LARGE, retries=1),
-        "profile": LARGE,
+        "profile": replace(LARGE, retries=1),
         "register": Resources(cpu="1", memory="8Gi", minutes=30, retries=2),
         "grid": NO_DATA,
         "prepare_target": Resources(cpu="8", memory="16Gi", minutes=360),
         "evaluate_target": replace(LARGE, retries=1),
-        "compare_targets": NO_DATA,
+        "compare_targets": replace(NO_DATA, retries=2),
     },
 }
 """By kind of cluster and step: "cpu" is enough for the mini benchmark, "gpu" is for ViT-B/16."""
