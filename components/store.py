@@ -185,8 +185,9 @@ def _advisory_lock(uri: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Give the first line of what an error says, or its kind."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """Give the first line of what an error says, or its kind; without a password in an address that MLflow repeats."""
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", line)
 
 
 def _sqlite_file(uri: str) -> Path | None:

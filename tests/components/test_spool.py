@@ -23,7 +23,7 @@ from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
-from components import before_training, pipeline_run, prepare, splits, spool, text_vectors, train
+from components import before_training, pipeline_run, prepare, segmenter, splits, spool, text_vectors, train
 from components.progress import Progress
 from components.tracking import MlflowTracker, StepTracker, tracked_step
 from tests.components.tracking_server import TrackingServer, started
@@ -307,6 +307,20 @@ def test_a_server_that_is_restarted_is_waited_for(
     waking.join()
     run, _, _ = _told(tracker)
     assert run.info.status == "FINISHED"
+
+
+def test_no_error_tells_the_password_of_the_stores_address(
+    server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//me:s3cret@"))
+    with pytest.raises(ValueError, match=r"//me:\*\*\*@127") as told, tracked_step("a", protocol=PROTOCOL):
+        raise AssertionError("the step ran")
+    assert "s3cret" not in str(told.value)
+    monkeypatch.setattr(segmenter, "open_store", lambda: None)
+    with pytest.raises(ValueError, match="cannot be had from the store") as told:
+        segmenter.fetched("models:/zegclip@champion", tmp_path)
+    assert "s3cret" not in str(told.value)
 
 
 def test_a_token_that_expired_is_one_clear_error(
