@@ -228,7 +228,6 @@ def _open_run(protocol: str, tags: dict[str, object], out: Path | None) -> Mlflo
 
 def _spooled_run(aside: Path, **opening: Any) -> MlflowTracker:
     """Give the record of a run that is to be opened once the store is back."""
-    shutil.rmtree(aside, ignore_errors=True)
     tracker = MlflowTracker(None, f"spooled-{uuid4().hex}", aside)
     tracker._tell("open", **opening, started=int(time.time() * 1000))
     return tracker
