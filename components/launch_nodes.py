@@ -16,6 +16,7 @@ from typing import Any, Literal
 from cascade_core.files import new_folder, read_json, write_json
 from components import trainjob_run
 from components.artifacts import MANIFEST_FILE, data_root, input_hash
+from components.patience import PATIENCE_VARIABLE
 from components.pipeline_run import IMAGE_VARIABLE, KFP_VARIABLE, PARENT_VARIABLE
 from components.trainjob import Nodes, TrainJob
 
@@ -109,7 +110,7 @@ def _job(
     for folder in COPIED:
         if folder in given:
             given[folder] = _copied(given[folder], work / folder)
-    known = {name: os.environ.get(name) for name in (PARENT_VARIABLE, KFP_VARIABLE)}
+    known = {name: os.environ.get(name) for name in (PARENT_VARIABLE, KFP_VARIABLE, PATIENCE_VARIABLE)}
     return TrainJob(
         **nodes.model_dump(),
         name=name,

@@ -26,6 +26,12 @@ WORKFLOW = "workflow"
 GATHERED = ("data_hash", "split")
 """Tags that the steps know and their parent takes over."""
 
+SUCCEEDED = ("SUCCEEDED", "COMPLETE", "CACHED", "SKIPPED")
+FAILED = ("FAILED", "CANCELED", "CANCELLED")
+"""How Kubeflow names ends: in the pipeline format's words, or, from servers that keep states in ML Metadata, in its words."""
+SAME_WORK = ("step", "protocol", "method", "setting", "seed", "split")
+"""Tags that a step's run has in common with the one of its next try."""
+
 
 def open_run(*, pipeline: str, protocol: str, kfp_run: str | None = None) -> str:
     """Open the run of a pipeline in the protocol's experiment and return its id; "" while tracking is off.
@@ -42,7 +48,7 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     """End the run of a pipeline as finished, or as failed with the error; nothing is done for the id "".
 
     Steps that are still said to run, because their process was killed, end as killed. The run takes over its
-    steps' data hash and split. Closing twice leaves what was said last.
+    steps' data hash and split, and what those that failed said. Closing twice leaves what was said last.
 
     Raises:
         ValueError: the store cannot be opened, or has no such run.
@@ -62,15 +68,17 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     for name in GATHERED:
         if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
             client.set_tag(run_id, name, ", ".join(values))
-    if error is not None:
-        client.set_tag(run_id, "error", error[:6000])
+    said = [] if succeeded else [*_errors(steps), *([error] if error else [])]
+    if said:
+        client.set_tag(run_id, "error", "\n".join(said)[:6000])
     client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
 
 
 def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None) -> None:
     """End the run that `open_run` opened for a Kubeflow run: what an exit handler calls, whatever broke.
 
-    A pipeline that broke before it had opened its run leaves nothing to close.
+    A pipeline that broke before it had opened its run leaves nothing to close. Some servers still say `RUNNING` of
+    what holds a loop: then a run failed if a step's last try did, and its tag `kfp_state` tells what was said.
 
     Raises:
         ValueError: the store cannot be opened.
@@ -84,7 +92,11 @@ def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None)
         max_results=1,
     )
     for run in opened:
-        close_run(run_id=run.info.run_id, succeeded=state == "SUCCEEDED", error=error)
+        succeeded = state in SUCCEEDED
+        if state not in (*SUCCEEDED, *FAILED):
+            client.set_tag(run.info.run_id, "kfp_state", state)
+            succeeded = all(step.info.status == "FINISHED" for step in _last_tries(_steps(client, run)))
+        close_run(run_id=run.info.run_id, succeeded=succeeded, error=error)
 
 
 def join(run_id: str) -> None:
@@ -156,3 +168,18 @@ def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
     """Give the runs of a pipeline's steps, wherever they lie: targets, label files and comparisons have experiments of their own."""
     experiments = [one.experiment_id for one in client.search_experiments()]
     return all_runs(client, experiments, f"tags.`{PARENT_TAG}` = '{run.info.run_id}'")
+
+
+def _last_tries(steps: list["Run"]) -> list["Run"]:
+    """Leave out runs of steps that were tried again."""
+    in_time = sorted(steps, key=lambda step: step.info.start_time)
+    return list({tuple(map(step.data.tags.get, SAME_WORK)): step for step in in_time}.values())
+
+
+def _errors(steps: list["Run"]) -> list[str]:
+    """Give what steps that failed said of it."""
+    return [
+        f"{step.data.tags.get('step', step.info.run_name)}: {step.data.tags['error']}"
+        for step in _last_tries(steps)
+        if step.info.status == "FAILED" and "error" in step.data.tags
+    ]

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from cascade_core.labelsets import is_label_file
+from components.patience import patiently
 
 URI_MARK, S3 = "://", "s3://"
 CACHE_VARIABLE, CACHE = "CASCADE_CACHE", "cascade-clip"
@@ -110,7 +111,8 @@ def experiment(name_or_place: str) -> str:
 def _cached(uri: str) -> Path:
     """Fetch an address to the cache, unless it is there: other steps may be reading it, so it is never replaced.
 
-    Data that change get a new address, as the stored data sets of a team do.
+    Data that change get a new address, as the stored data sets of a team do. A store that is away is waited for
+    as patience says; what was fetched before it went is kept.
     """
     from components import storage
 
@@ -121,5 +123,5 @@ def _cached(uri: str) -> Path:
     with (target.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            storage.fetch(uri, target)
+            patiently(lambda: storage.fetch(uri, target))
     return target

@@ -99,7 +99,7 @@ def run(
         parameters=manifest.config.model_dump(mode="json"),
         tags=tags,
     ) as tracker:
-        assert isinstance(tracker, MlflowTracker)
+        assert isinstance(tracker, MlflowTracker) and tracker.client is not None
         client, values = tracker.client, row.model_dump(exclude_none=True)
         tracker.metrics({key: value for key, value in values.items() if isinstance(value, float)})
         others = _other_seeds(client, name, row, scored)

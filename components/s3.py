@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from components.patience import AwayError
+
 SCHEME = "s3://"
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 RETRIES, CONNECT_SECONDS, READ_SECONDS = 5, 10, 60
@@ -29,6 +31,8 @@ REFUSED = (
 """Codes by which stores say that the keys are wrong, out of date, or may not do this."""
 MISSING = ("404", "NoSuchKey", "NotFound")
 CHANGED = ("412", "PreconditionFailed")
+BUSY = ("500", "502", "503", "504", "InternalError", "ServiceUnavailable", "SlowDown")
+"""Codes of what may pass, though not within the tries of the client."""
 
 PENDING = ".uploading"
 """Ends the name of an object that notes an upload which is not finished; it is none of a folder's files."""
@@ -124,7 +128,8 @@ def told(place: Address) -> Iterator[None]:
     """Turn what boto3 raises into one sentence about `place`.
 
     Raises:
-        ValueError: in place of whatever the store or the way to it brought up.
+        AwayError: the store does not answer, or is too busy to.
+        ValueError: in place of whatever else the store or the way to it brought up.
     """
     from botocore import exceptions
 
@@ -134,7 +139,8 @@ def told(place: Address) -> Iterator[None]:
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise ValueError(f"{where}: no keys to go in with; set {KEYS}") from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        raise ValueError(
+        kind = ValueError if isinstance(error, exceptions.SSLError) else AwayError
+        raise kind(
             f"{where}: the object store does not answer ({error}); see that it runs and that {ENDPOINT_VARIABLE} is its "
             "address"
         ) from error
@@ -148,6 +154,8 @@ def told(place: Address) -> Iterator[None]:
             ) from error
         if code in CHANGED:
             raise ValueError(f"{where}: it was changed while it was fetched; fetch it again") from error
+        if code in BUSY:
+            raise AwayError(f"{where}: the object store is busy ({error})") from error
         raise ValueError(f"{where}: {error}") from error
     except exceptions.BotoCoreError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -15,7 +15,7 @@ import torch
 
 from cascade_core import predict
 from cascade_core.model_folder import brings_text_tower, locate
-from components.store import first_line, open_store
+from components.store import first_line, open_store, shown_uri
 
 REGISTRY = ("models:/", "runs:/")
 """Beginnings of addresses in MLflow; everything else is a folder."""
@@ -68,7 +68,7 @@ def fetched(address: str, target: Path) -> Path:
         return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(target)))
     except (MlflowException, OSError) as error:
         raise ValueError(
-            f"model {address!r} cannot be had from the store at {mlflow.get_tracking_uri()} ({first_line(error)}); "
+            f"model {address!r} cannot be had from the store at {shown_uri()} ({first_line(error)}); "
             "`cascade-clip models list` shows those there are"
         ) from error
 

@@ -2,7 +2,8 @@
 
 A spool is `calls.jsonl`, a call a line in the order they were made, and `files/`, copies of what was to be
 uploaded. Replaying it twice adds nothing twice: MLflow keeps one of equal metric points (same run, name, step,
-time and value), and tags, parameters, files and ends take the place of themselves.
+time and value), and tags, parameters, files and ends take the place of themselves; a run that a spool opens is
+found again by its tag.
 """
 
 import errno
@@ -10,10 +11,11 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.step_run import open_spooled_run
 from components.store import first_line, open_store, require_store, shown_uri
 
 if TYPE_CHECKING:
@@ -29,7 +31,10 @@ METRIC_BATCH, PARAMETER_BATCH = 500, 100
 
 @dataclass(frozen=True)
 class Call:
-    """Something to tell MLflow about a run; `path` (of a file or folder) is relative to the spool, or absolute."""
+    """Something to tell MLflow about a run; `path` (of a file or folder) is relative to the spool, or absolute.
+
+    Of kind "open" it opens the run, whose id is then a name of the spool's own.
+    """
 
     run_id: str
     kind: str
@@ -71,12 +76,14 @@ class Spool:
         return target.relative_to(self.folder).as_posix()
 
 
-def make(client: "MlflowClient", call: Call, *, base: Path) -> None:
-    """Make a call; relative paths start at `base`."""
+def make(client: "MlflowClient", call: Call, *, base: Path) -> str:
+    """Make a call and return the id of the run that was told; relative paths start at `base`."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
     content, run_id = call.content, call.run_id
     match call.kind:
+        case "open":
+            return open_spooled_run(client, spooled_as=run_id, **content)
         case "metrics":
             points = [Metric(name, float(value), time, step) for name, value, time, step in content["points"]]
             for first in range(0, len(points), METRIC_BATCH):
@@ -100,6 +107,7 @@ def make(client: "MlflowClient", call: Call, *, base: Path) -> None:
             client.set_terminated(run_id, content["status"], content["time"])
         case unknown:
             raise ValueError(f"{base / CALLS_FILE}: {unknown!r} is no kind of call; was it edited?")
+    return run_id
 
 
 def lost(error: BaseException) -> bool:
@@ -129,13 +137,14 @@ def replay(folder: Path) -> Replayed:
     if not spools:
         raise ValueError(f"{folder} holds no spool ({FOLDER}/{CALLS_FILE}); give the folder a warning named")
     require_store("replay into")
-    client, runs, calls = open_store(), set(), 0
+    client, calls = open_store(), 0
+    told: dict[str, str] = {}
     for spool in spools:
         for number, call in read(spool):
-            _make_or_tell(client, call, spool, number)
-            runs.add(call.run_id)
+            opened = replace(call, run_id=told.get(call.run_id, call.run_id))
+            told[call.run_id] = _make_or_tell(client, opened, spool, number)
             calls += 1
-    return Replayed(calls, len(runs))
+    return Replayed(calls, len(told))
 
 
 def read(spool: Path) -> Iterator[tuple[int, Call]]:
@@ -154,9 +163,9 @@ def read(spool: Path) -> Iterator[tuple[int, Call]]:
             raise ValueError(f"{spool / CALLS_FILE}: line {number} is no call ({error})") from error
 
 
-def _make_or_tell(client: "MlflowClient", call: Call, spool: Path, number: int) -> None:
+def _make_or_tell(client: "MlflowClient", call: Call, spool: Path, number: int) -> str:
     try:
-        make(client, call, base=spool)
+        return make(client, call, base=spool)
     except Exception as error:
         if isinstance(error, ValueError):
             raise

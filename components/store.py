@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.patience import AwayError, patiently
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -66,10 +68,16 @@ def shown_uri(uri: str | None = None) -> str:
 def open_store() -> "MlflowClient":
     """Connect to the store, making a sqlite one that does not exist yet, and the tables of an empty database.
 
+    One that is away is waited for as long as patience says.
+
     Raises:
+        AwayError: it does not answer.
         ValueError: it cannot be opened.
     """
-    uri = tracking_uri()
+    return patiently(lambda: _opened(tracking_uri()))
+
+
+def _opened(uri: str) -> "MlflowClient":
     # Set before the import, which reads some of them.
     for name, value in MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -89,11 +97,28 @@ def open_store() -> "MlflowClient":
             "psycopg2-binary"
         ) from error
     except Exception as error:
-        raise ValueError(
+        kind = AwayError if away(error) else ValueError
+        raise kind(
             f"the MLflow store at {shown_uri()} cannot be opened ({first_line(error)}); start it, set {URI_VARIABLE} "
             f"to one that runs, or {SWITCH_VARIABLE}=off to do without"
         ) from error
     return client
+
+
+def away(error: BaseException) -> bool:
+    """Say whether an error of a call means that nobody answers there now, or is too busy to: what may pass.
+
+    A refused token does not, nor does a certificate that is not believed.
+    """
+    from requests import exceptions as http
+    from sqlalchemy.exc import OperationalError
+
+    if getattr(error, "error_code", None) == "TEMPORARILY_UNAVAILABLE" or isinstance(error, OperationalError):
+        return True
+    # MLflow tells what befell a request in words; the error itself stands behind its own.
+    behind = error.__cause__ or error.__context__
+    passing = http.ConnectionError | http.ChunkedEncodingError | http.Timeout | http.RetryError
+    return isinstance(behind, passing) and not isinstance(behind, http.SSLError)
 
 
 def all_runs(
@@ -160,8 +185,9 @@ def _advisory_lock(uri: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Give the first line of what an error says, or its kind."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """Give the first line of what an error says, or its kind; without a password in an address that MLflow repeats."""
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", line)
 
 
 def _sqlite_file(uri: str) -> Path | None:

@@ -1,21 +1,25 @@
 """What a step tells MLflow: parameters, metrics over time, tables, pictures, data hash and commit, as one run.
 
 A store that goes away in the middle does not stop a step: what it has to tell is spooled beside its results
-(`components/spool.py`) and the step ends well, with a warning.
+(`components/spool.py`) and the step ends well, with a warning. So does a step of a pipeline whose store goes away before it.
 """
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from components import spool
-from components.pipeline_run import PARENT_TAG, kfp_run_of, parent_run, surroundings
+from components.patience import AwayError
+from components.pipeline_run import PARENT_TAG, PARENT_VARIABLE, parent_run, surroundings
+from components.step_run import open_step_run
 from components.store import (
-    experiment_id,
+    away,
     first_line,
     open_store,
     shown_uri,
@@ -66,15 +70,22 @@ class StepTracker:
 
 
 class MlflowTracker(StepTracker):
-    """A step's record in MLflow: one run, written in batches; spooled into a folder once the store is lost."""
+    """A step's record in MLflow: one run, written in batches; spooled into a folder once the store is lost.
 
-    def __init__(self, client: "MlflowClient", run_id: str, spool_folder: Path | None = None) -> None:
+    Without a client it is lost from the start.
+    """
+
+    def __init__(self, client: "MlflowClient | None", run_id: str, spool_folder: Path | None = None) -> None:
         self.client = client
         self.run_id: str = run_id
         self.spool = None if spool_folder is None else spool.Spool(spool_folder)
-        self.lost = False
         self._waiting: list[tuple[str, str, int, int]] = []
         self._flushed = time.monotonic()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the store is out of reach, and all is spooled."""
+        return self.client is None
 
     def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
         now = int(time.time() * 1000)
@@ -116,14 +127,14 @@ class MlflowTracker(StepTracker):
     def _tell(self, kind: str, **content: Any) -> None:
         """Make a call, or spool it: from the first one lost on, so that a dead store costs its retries once."""
         call = spool.Call(self.run_id, kind, content)
-        if not self.lost:
+        if self.client is not None:
             try:
                 spool.make(self.client, call, base=Path())
                 return
             except Exception as error:
                 if self.spool is None or not spool.lost(error):
                     raise
-                self.lost = True
+                self.client = None
                 log.warning(
                     "the MLflow store at %s is lost (%s); the step goes on and keeps in %s what it has to tell",
                     shown_uri(),
@@ -154,7 +165,9 @@ def tracked_step(
 
     `out` is the folder the step writes: if the store goes away after the run was opened, what is left to
     tell is spooled beside it, told after all if the store is back at the end, else put into it with a
-    warning that names the command to tell it later. Without `out` a lost store ends the step.
+    warning that names the command to tell it later. So it is from the start where the store is away, and was
+    there for an earlier step, which opened the run of the pipeline: its work shall not be lost with a later
+    step's record. Without `out` a lost store ends the step.
 
     Raises:
         ValueError: the store cannot be opened, or is lost and there is no `out`; the message names its address.
@@ -175,10 +188,7 @@ def tracked_step(
     except BaseException as error:
         _mark(tracker, error)
         if _store_failed(error):
-            raise ValueError(
-                f"the MLflow store at {shown_uri()} was lost in step {step} ({first_line(error)}); "
-                "see that it runs, and run the step again"
-            ) from error
+            raise _lost_in(step, error) from error
         raise
     _settle(tracker, out)
 
@@ -195,21 +205,37 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 
 
 def _open_run(protocol: str, tags: dict[str, object], out: Path | None) -> MlflowTracker:
-    client = open_store()
-    named = [str(tags[key]) for key in ("step", "method", "setting") if key in tags]
+    name = " ".join(str(tags[key]) for key in ("step", "method", "setting") if key in tags)
     commit = {"mlflow.source.git.commit": tags["git_commit"]} if "git_commit" in tags else {}
     origin = {"mlflow.source.name": f"cascade-clip {tags['step']}", "mlflow.source.type": "JOB"}
-    parent = parent_run(client, protocol)
-    nested = {PARENT_TAG: parent, **kfp_run_of(client, parent)} if parent else {}
-    texts = _texts({**nested, **tags, **commit, **origin})
-    run = client.create_run(experiment_id(client, protocol), tags=texts, run_name=" ".join(named))
+    texts = _texts({**tags, **commit, **origin})
     aside = None if out is None else out.with_name(f".{out.name}.spool")
-    return MlflowTracker(client, run.info.run_id, aside)
+    try:
+        client = open_store()
+        parent = parent_run(client, protocol)
+        nested = {PARENT_TAG: parent} if parent else {}
+        run_id = open_step_run(client, protocol=protocol, tags=nested | texts, name=name)
+    except Exception as error:
+        known = os.environ.get(PARENT_VARIABLE)
+        if aside is None or not known or not (isinstance(error, AwayError) or away(error)):
+            if _store_failed(error):
+                raise _lost_in(str(tags["step"]), error) from error
+            raise
+        log.warning("%s\nthe step goes on and keeps in %s what it has to tell", first_line(error), aside)
+        return _spooled_run(aside, protocol=protocol, tags={PARENT_TAG: known} | texts, name=name)
+    return MlflowTracker(client, run_id, aside)
+
+
+def _spooled_run(aside: Path, **opening: Any) -> MlflowTracker:
+    """Give the record of a run that is to be opened once the store is back."""
+    tracker = MlflowTracker(None, f"spooled-{uuid4().hex}", aside)
+    tracker._tell("open", **opening, started=int(time.time() * 1000))
+    return tracker
 
 
 @contextmanager
 def _system_metrics(tracker: MlflowTracker, step: str) -> Iterator[None]:
-    if step not in MEASURED_STEPS:
+    if step not in MEASURED_STEPS or tracker.client is None:
         yield
         return
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -230,6 +256,13 @@ def _mark(tracker: MlflowTracker, error: BaseException) -> None:
     except Exception:
         # The step's own error is the one to tell, also where the store went away with it.
         log.warning("run %s could not be marked %s", tracker.run_id, status)
+
+
+def _lost_in(step: str, error: BaseException) -> ValueError:
+    return ValueError(
+        f"the MLflow store at {shown_uri()} was lost in step {step} ({first_line(error)}); "
+        "see that it runs, and run the step again"
+    )
 
 
 def _store_failed(error: BaseException) -> bool:

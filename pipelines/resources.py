@@ -21,6 +21,7 @@ from components.cluster_names import (
     SECRET,
 )
 from components.ops import IMAGE, LIGHT_IMAGE
+from components.patience import PATIENCE_VARIABLE
 from components.pipeline_run import IMAGE_VARIABLE
 from components.trainjob import Cores, Memory, Nodes, Volume
 
@@ -44,7 +45,8 @@ class Resources:
     """One step's pod: cores and memory as Kubernetes writes them, time limit, and what it has mounted.
 
     `retries` is for faults that pass, such as a node that goes away, and for steps whose input was checked before
-    them: the ones that check it (`prepare`) are run once, since wrong input stays wrong. `cached`
+    them: the ones that check it (`prepare`, `find_champions`) are run once, since wrong input stays wrong. `patience` is how many
+    minutes the step itself waits for a tracking server or an object store that is away. `cached`
     is for steps whose parameters name all that decides their outcome. Steps that compute with a model need the
     image with torch, on processors and GPUs alike; for all others the `light` one is pulled sooner. With several
     `nodes`, all of this is what each node of the step's TrainJob gets, and the step's own pod only waits for it.
@@ -57,6 +59,7 @@ class Resources:
     gpu: Gpu | None = None
     shared_memory: Memory | None = None
     retries: Annotated[int, Field(ge=0)] = 0
+    patience: Annotated[int, Field(ge=0)] = 5
     cached: bool = False
     data: bool = True
     secret: bool = True
@@ -73,12 +76,13 @@ TALK = replace(SMALL, data=False, image="light")
 NO_DATA = replace(TALK, secret=False)
 
 TRACKING = {
-    "open_run": replace(TALK, retries=4),
+    # Not patient: the first to talk tells a wrong address, and has no work to lose.
+    "open_run": replace(TALK, retries=4, patience=0),
     "close_run": replace(TALK, retries=4),
     "gate": replace(TALK, retries=2),
     "compare_with_accepted": replace(TALK, retries=2),
     "compare_champions_with_accepted": replace(TALK, retries=2),
-    "find_champions": replace(TALK, retries=2),
+    "find_champions": TALK,
     "take_champion": replace(TALK, retries=2),
     "report": replace(TALK, retries=2),
     "ablation_report": replace(TALK, retries=2),
@@ -94,12 +98,12 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "train": replace(MINI, retries=1, cached=True),
         "self_train": replace(MINI, retries=1),
         "evaluate": replace(MINI, retries=1),
-        "profile": MINI,
+        "profile": replace(MINI, retries=1),
         "register": replace(SMALL, retries=2),
         "grid": NO_DATA,
         "prepare_target": MINI,
         "evaluate_target": replace(MINI, retries=1),
-        "compare_targets": NO_DATA,
+        "compare_targets": replace(NO_DATA, retries=2),
     },
     "gpu": {
         **TRACKING,
@@ -107,12 +111,12 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "train": replace(LARGE, minutes=2880, retries=1, cached=True),
         "self_train": replace(LARGE, minutes=1440, retries=1),
         "evaluate": replace(LARGE, retries=1),
-        "profile": LARGE,
+        "profile": replace(LARGE, retries=1),
         "register": Resources(cpu="1", memory="8Gi", minutes=30, retries=2),
         "grid": NO_DATA,
         "prepare_target": Resources(cpu="8", memory="16Gi", minutes=360),
         "evaluate_target": replace(LARGE, retries=1),
-        "compare_targets": NO_DATA,
+        "compare_targets": replace(NO_DATA, retries=2),
     },
 }
 """By kind of cluster and step: "cpu" is enough for the mini benchmark, "gpu" is for ViT-B/16."""
@@ -130,8 +134,11 @@ def resources(kind: str) -> dict[str, Resources]:
 
 
 def local_resources() -> dict[str, Resources]:
-    """Give the table for this machine, which has no images, and where a step that fails is not run again: nothing passes here."""
-    return {step: replace(wanted, retries=0, told_image=False) for step, wanted in RESOURCES["cpu"].items()}
+    """Give the table for this machine, which has no images, and where nothing is tried again or waited for: nothing passes here."""
+    return {
+        step: replace(wanted, retries=0, patience=0, told_image=False)
+        for step, wanted in RESOURCES["cpu"].items()
+    }
 
 
 WAITING_MINUTES = 45
@@ -184,6 +191,8 @@ def with_resources(task: dsl.PipelineTask, wanted: Resources) -> dsl.PipelineTas
     task.set_container_image(IMAGES[wanted.image])
     if wanted.told_image:
         task.set_env_variable(IMAGE_VARIABLE, IMAGES[wanted.image])
+    if wanted.secret and wanted.patience:
+        task.set_env_variable(PATIENCE_VARIABLE, str(60 * wanted.patience))
     if wanted.shared_memory:
         # Loaders pass pictures through /dev/shm, of which a pod has 64 MiB unless told otherwise.
         kubernetes.empty_dir_mount(

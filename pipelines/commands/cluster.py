@@ -136,7 +136,7 @@ def _followed(cluster: "Cluster", run_id: str) -> "RunStatus":
     for run in follow(cluster, run_id, every=POLL_SECONDS):
         for task_id, step in run.steps.items():
             if told.get(task_id) != step.state:
-                log.info("%-10s %s", step.state, step.name)
+                log.info("%-10s %s%s", step.state, step.name, f": {step.error}" if step.error else "")
                 told[task_id] = step.state
     return run
 

@@ -1,6 +1,7 @@
 """Parent runs: steps become their children, and a pipeline's end is told whatever broke."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
@@ -77,6 +78,56 @@ def test_a_failed_pipeline_says_why_and_ends_the_steps_that_were_killed(client: 
     run = client.get_run(parent)
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", "train: out of memory")
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
+
+
+def _failing(**tags: object) -> None:
+    with (
+        pytest.raises(KeyError),
+        tracked_step("train", protocol=PROTOCOL, tags=tags),
+    ):
+        raise KeyError("lava")
+
+
+@pytest.fixture
+def kfp_parent(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> str:
+    parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run=f"kfp-{uuid4().hex}")
+    monkeypatch.setenv("CASCADE_PARENT_RUN", parent)
+    return parent
+
+
+def _closed(client: MlflowClient, parent: str, state: str, error: str | None = None) -> Run:
+    kfp_run = client.get_run(parent).data.tags["kfp_run"]
+    pipeline_run.close_kfp_run(kfp_run=kfp_run, protocol=PROTOCOL, state=state, error=error)
+    return client.get_run(parent)
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("SUCCEEDED", "FINISHED"), ("COMPLETE", "FINISHED"), ("FAILED", "FAILED"), ("CANCELED", "FAILED")],
+)
+def test_a_pipeline_ends_as_its_server_says_in_whichever_words(
+    client: MlflowClient, kfp_parent: str, state: str, status: str
+) -> None:
+    _step()
+    assert _closed(client, kfp_parent, state).info.status == status
+
+
+def test_a_pipeline_that_failed_says_what_its_step_said_where_the_server_says_nothing(
+    client: MlflowClient, kfp_parent: str
+) -> None:
+    _failing()
+    assert _closed(client, kfp_parent, "FAILED", "").data.tags["error"] == "train: KeyError: 'lava'"
+
+
+def test_a_pipeline_said_to_run_at_its_end_is_judged_by_the_last_tries_of_its_steps(
+    client: MlflowClient, kfp_parent: str
+) -> None:
+    _failing(seed=0)
+    failed = _closed(client, kfp_parent, "RUNNING")
+    assert (failed.info.status, failed.data.tags["kfp_state"]) == ("FAILED", "RUNNING")
+    with tracked_step("train", protocol=PROTOCOL, tags={"seed": 0}):
+        pass
+    assert _closed(client, kfp_parent, "RUNNING").info.status == "FINISHED"
 
 
 def _runs(client: MlflowClient) -> list[Run]:

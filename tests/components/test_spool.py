@@ -3,8 +3,10 @@
 import errno
 import logging
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,14 +14,16 @@ from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from requests.exceptions import ChunkedEncodingError
 from werkzeug.wrappers import Response
 
 from cascade_core.clip.weights import save_clip
 from cascade_core.files import new_folder
 from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import new_clip
+from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
-from components import splits, spool, text_vectors, train
+from components import before_training, pipeline_run, prepare, segmenter, splits, spool, text_vectors, train
 from components.progress import Progress
 from components.tracking import MlflowTracker, StepTracker, tracked_step
 from tests.components.tracking_server import TrackingServer, started
@@ -178,6 +182,151 @@ def test_a_host_that_does_not_answer_at_the_start_is_one_clear_error(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def parent(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the id of a pipeline's run, opened while the server was there."""
+    run_id = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-1")
+    monkeypatch.setenv("CASCADE_PARENT_RUN", run_id)
+    return run_id
+
+
+def _steps_of(parent: str) -> list[Run]:
+    client = MlflowClient()
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'"))
+
+
+def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_them(
+    server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_benchmark(tmp_path / "raw", sizes={"train": 2, "val": 1, "test": 1})
+    save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
+    run = prepare.run
+
+    def goes_away(**arguments: Any) -> prepare.Prepared:
+        done = run(**arguments)
+        server.stop()
+        return done
+
+    monkeypatch.setattr("components.before_training.prepare.run", goes_away)
+    folders = {name: tmp_path / name for name in ("prepared", "split", "text")}
+    before_training.run(
+        raw=raw,
+        clip=tmp_path / "clip",
+        protocol=PROTOCOL,
+        image_sets={"train": "train", "test": "test"},
+        templates=CLASS_TEMPLATES,
+        **folders,
+    )
+    assert [(folder / spool.FOLDER).is_dir() for folder in folders.values()] == [False, True, True]
+    server.start()
+    pipeline_run.close_run(run_id=parent, succeeded=True)
+    for _ in range(2):
+        assert spool.replay(tmp_path).runs == 2
+        told = {one.data.tags["step"]: one for one in _steps_of(parent)}
+        assert sorted(told) == ["prepare", "splits", "text_vectors"] and len(_steps_of(parent)) == 3
+    assert {one.info.status for one in told.values()} == {"FINISHED"}
+    assert {one.data.tags["kfp_run"] for one in told.values()} == {"kfp-1"}
+    assert told["splits"].data.tags["data_hash"] == told["prepare"].data.tags["data_hash"]
+    assert [one.dataset.digest for one in told["splits"].inputs.dataset_inputs]
+    assert told["text_vectors"].data.metrics["classes"] == 24
+    assert told["text_vectors"].info.start_time < told["text_vectors"].info.end_time
+
+
+def test_a_step_of_a_pipeline_whose_store_is_back_at_the_end_leaves_no_spool(
+    server: TrackingServer, parent: str, tmp_path: Path
+) -> None:
+    server.stop()
+    with tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out") as tracker:
+        tracker.metrics({"loss": 1.0}, step=1)
+        (tmp_path / "out").mkdir()
+        server.start()
+    (run,) = _steps_of(parent)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 1.0})
+    assert not list(tmp_path.rglob("*spool*"))
+
+
+def test_a_step_of_a_pipeline_that_fails_without_its_store_is_told_as_failed_later(
+    server: TrackingServer, parent: str, tmp_path: Path
+) -> None:
+    server.stop()
+    for error in ("first", "second"):
+        with (
+            pytest.raises(KeyError, match=error),
+            tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
+        ):
+            raise KeyError(error)
+    server.start()
+    assert spool.replay(tmp_path).runs == 2
+    told = [(run.info.status, run.data.tags["error"]) for run in _steps_of(parent)]
+    assert sorted(told) == [("FAILED", "KeyError: 'first'"), ("FAILED", "KeyError: 'second'")]
+
+
+def test_a_server_killed_while_it_opens_the_run_costs_a_pipelines_step_nothing_and_any_other_one_error(
+    server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        try:
+            raise ChunkedEncodingError("IncompleteRead")
+        except ChunkedEncodingError as error:
+            raise MlflowException(f"API request failed with exception {error}")  # noqa: B904
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", killed)
+        with tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"):
+            (tmp_path / "out").mkdir()
+        with (
+            pytest.raises(ValueError, match=r"was lost in step gate .*IncompleteRead"),
+            tracked_step("gate", protocol=PROTOCOL),
+        ):
+            raise AssertionError("the step ran")
+    assert spool.replay(tmp_path / "out").runs == 1
+    assert [run.data.tags["step"] for run in _steps_of(parent)] == ["train"]
+
+
+def test_a_token_that_is_refused_ends_a_step_of_a_pipeline_too(
+    server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert parent
+    monkeypatch.setenv("CASCADE_PATIENCE", "600")
+    monkeypatch.setattr(server, "_app", Response("You are not authenticated.", status=401))
+    server.stop()
+    server.start()
+    with (
+        pytest.raises(ValueError, match="cannot be opened .*401"),
+        tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
+    ):
+        raise AssertionError("the step ran")
+
+
+def test_a_server_that_is_restarted_is_waited_for(
+    server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_PATIENCE", "60")
+    server.stop()
+    waking = threading.Timer(0.5, server.start)
+    waking.start()
+    with tracked_step("gate", protocol=PROTOCOL, out=tmp_path / "out") as tracker:
+        pass
+    waking.join()
+    run, _, _ = _told(tracker)
+    assert run.info.status == "FINISHED"
+
+
+def test_no_error_tells_the_password_of_the_stores_address(
+    server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//me:s3cret@"))
+    with pytest.raises(ValueError, match=r"//me:\*\*\*@127") as told, tracked_step("a", protocol=PROTOCOL):
+        raise AssertionError("the step ran")
+    assert "s3cret" not in str(told.value)
+    monkeypatch.setattr(segmenter, "open_store", lambda: None)
+    with pytest.raises(ValueError, match="cannot be had from the store") as told:
+        segmenter.fetched("models:/zegclip@champion", tmp_path)
+    assert "s3cret" not in str(told.value)
+
+
 def test_a_token_that_expired_is_one_clear_error(
     server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +383,7 @@ def test_a_full_disk_ends_the_step_and_leaves_what_stood_there(
             (folder / "scores.json").write_text("{}")
     assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
     assert [path.name for path in out.iterdir()] == ["old"]
-    assert isinstance(tracker, MlflowTracker)
+    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
     assert tracker.client.get_run(tracker.run_id).info.status == "FAILED"
 
 

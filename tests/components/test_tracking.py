@@ -29,7 +29,7 @@ def _store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _run(tracker: StepTracker) -> Run:
-    assert isinstance(tracker, MlflowTracker)
+    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
     return tracker.client.get_run(tracker.run_id)
 
 
@@ -56,7 +56,7 @@ def test_a_step_leaves_a_finished_run_with_all_it_was_told(tmp_path: Path) -> No
     assert run.data.tags["seed"] == "3"
     assert run.data.tags["git_commit"]
     assert run.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
-    assert isinstance(tracker, MlflowTracker)
+    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
     curve = tracker.client.get_metric_history(tracker.run_id, "loss")
     assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5)]
     stored = {item.path for item in tracker.client.list_artifacts(tracker.run_id)}
@@ -66,7 +66,7 @@ def test_a_step_leaves_a_finished_run_with_all_it_was_told(tmp_path: Path) -> No
 def test_the_experiment_is_the_protocol_and_artifacts_lie_beside_the_store(folder: Path) -> None:
     with tracked_step("prepare", protocol=PROTOCOL) as tracker:
         pass
-    assert isinstance(tracker, MlflowTracker)
+    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
     experiment = tracker.client.get_experiment(_run(tracker).info.experiment_id)
     assert experiment.name == PROTOCOL
     assert experiment.artifact_location == (folder / "mlruns" / "artifacts").as_uri()

@@ -217,6 +217,27 @@ def test_a_step_tried_again_goes_on_with_the_job_it_had(
     }
 
 
+def test_nodes_are_told_the_pipelines_run_and_how_long_to_wait_for_servers(
+    step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"CASCADE_PARENT_RUN": "a1", "KFP_RUN_ID": "kfp-1", "CASCADE_PATIENCE": "300"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    arguments, nodes, _ = step
+    seen: list[dict[str, str]] = []
+
+    def look(manifest: dict[str, Any]) -> None:
+        seen.append(
+            {one["name"]: one["value"] for one in manifest["spec"]["trainer"]["env"] if "value" in one}
+        )
+        raise RuntimeError("seen")
+
+    trainer.work = look
+    with pytest.raises(RuntimeError, match="seen"):
+        launch_nodes.run_where("train", arguments, nodes.model_dump_json())
+    assert seen == [told | {"CASCADE_IMAGE": "ours:1"}]
+
+
 def test_what_not_all_nodes_see_is_refused_before_anything_starts(
     step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer
 ) -> None:

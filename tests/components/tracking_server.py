@@ -1,6 +1,7 @@
 """A tracking server with MLflow's own pages and calls, in a thread, that tests stop and start at will."""
 
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def started(folder: Path, database: Path, patch: pytest.MonkeyPatch) -> Tracking
         patch.setenv(name, value)
     from mlflow.server import app, handlers
 
+    with warnings.catch_warnings():
+        # Searching for runs imports it, and it warns of itself.
+        warnings.simplefilter("ignore")
+        import starlette.middleware.wsgi  # noqa: F401
     # What the server's first call for a model sets for the whole process, and would leave behind.
     patch.setattr("mlflow.tracking._model_registry.utils._registry_uri", None)
     patch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{database}")

@@ -102,18 +102,39 @@ def test_every_row_of_the_table_is_in_the_yaml() -> None:
     graphs = [one["dag"]["tasks"] for one in pipeline["components"].values() if "dag" in one]
     (tasks,) = (tasks for tasks in graphs if "train" in tasks)
     assert tasks["train"]["retryPolicy"]["maxRetryCount"] == row.retries
-    assert "retryPolicy" not in tasks["profile"]
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached == {"train"}
 
 
-def test_a_step_is_told_its_image_and_no_secret_but_by_name() -> None:
-    for one in _executors(_compiled(kind="gpu")).values():
-        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}]
+def test_a_step_that_takes_what_others_made_is_tried_again_and_one_that_checks_what_was_given_is_not() -> (
+    None
+):
+    checking = {"comp-prepare", "comp-prepare-target", "comp-find-champions"}
+    for pipeline in PIPELINES:
+        components = _compiled(pipeline, kind="gpu")[0]["components"].values()
+        dags = [one["dag"]["tasks"].values() for one in components if "dag" in one]
+        for task in (task for tasks in dags for task in tasks):
+            if "artifacts" in task.get("inputs", {}) and not _is_a_group(task):
+                assert task["retryPolicy"]["maxRetryCount"] > 0, task["taskInfo"]["name"]
+            if task["componentRef"]["name"] in checking:
+                assert "retryPolicy" not in task
 
 
-def test_a_step_that_fails_here_is_not_run_again_and_is_in_no_image() -> None:
-    assert {(row.retries, row.told_image) for row in local_resources().values()} == {(0, False)}
+def _is_a_group(task: dict[str, Any]) -> bool:
+    return task["componentRef"]["name"].startswith(("comp-for-loop", "comp-condition", "comp-exit-handler"))
+
+
+def test_a_step_is_told_its_image_and_its_patience_and_no_secret_but_by_name() -> None:
+    impatient = ("exec-open-run", "exec-told", "exec-grid")
+    for name, one in _executors(_compiled("ablation", kind="gpu", changes=("train.patience=9",))).items():
+        seconds = 540 if name == "exec-train" else 300
+        patience = [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in impatient else []
+        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, *patience]
+
+
+def test_a_step_that_fails_here_is_not_run_again_and_waits_for_nothing_and_is_in_no_image() -> None:
+    rows = local_resources().values()
+    assert {(row.retries, row.patience, row.told_image) for row in rows} == {(0, 0, False)}
     assert local_resources().keys() == RESOURCES["cpu"].keys()
 
 

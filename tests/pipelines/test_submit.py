@@ -69,6 +69,15 @@ def test_a_run_that_fails_says_which_step_and_exits_1(server: Server, tiny: Path
     assert "FAILED     check" in again.stdout
 
 
+def test_what_a_step_says_of_its_failure_is_told_while_waiting(server: Server) -> None:
+    task = {"task_id": "t", "display_name": "train", "state": "FAILED", "error": {"message": "out of memory"}}
+    details = {"run_details": {"task_details": [task]}}
+    server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "FAILED", **details}
+    done = command(server, "status", "r", "--wait")
+    assert done.exit_code == 1
+    assert "FAILED     train: out of memory" in done.stderr.splitlines()
+
+
 def test_a_cancelled_run_ends_the_waiting(cluster: Cluster, server: Server) -> None:
     server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "RUNNING"}
     seen = follow(cluster, "r", sleep=lambda _: server.runs["r"].update(state="CANCELED"))

@@ -1,0 +1,133 @@
+"""Servers that are away for a while: waited for as long as the environment says, and only where that may help."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore import exceptions as aws
+from mlflow.exceptions import MlflowException
+from requests import exceptions as http
+from sqlalchemy.exc import OperationalError
+
+from components import places, s3, store
+from components.patience import AwayError, patiently
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("components.patience.LONGEST_PAUSE", 0.02)
+    monkeypatch.delenv("CASCADE_PATIENCE", raising=False)
+
+
+def _failing(times: int, error: Exception) -> tuple[Callable[[], str], list[int]]:
+    """Give a request that fails so often, and the list that grows with every try."""
+    tries: list[int] = []
+
+    def request() -> str:
+        tries.append(len(tries))
+        if len(tries) <= times:
+            raise error
+        return "there"
+
+    return request, tries
+
+
+def test_a_server_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_PATIENCE", "60")
+    request, tries = _failing(3, AwayError("away"))
+    assert patiently(request) == "there"
+    assert len(tries) == 4
+
+
+def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_PATIENCE", "0.2")
+    request, tries = _failing(10_000, AwayError("it is away"))
+    began = time.monotonic()
+    with pytest.raises(AwayError, match="it is away"):
+        patiently(request)
+    assert time.monotonic() - began < 5
+    assert len(tries) > 2
+
+
+@pytest.mark.parametrize(
+    ("patience", "error"),
+    [(None, AwayError("away")), ("0", AwayError("away")), ("60", ValueError("refused"))],
+    ids=["unset", "none", "what does not pass"],
+)
+def test_all_else_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch, patience: str | None, error: Exception
+) -> None:
+    if patience is not None:
+        monkeypatch.setenv("CASCADE_PATIENCE", patience)
+    request, tries = _failing(1, error)
+    with pytest.raises(type(error)):
+        patiently(request)
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("given", ["five minutes", "-1", "nan", "inf"])
+def test_a_patience_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("CASCADE_PATIENCE", given)
+    with pytest.raises(ValueError, match=rf"CASCADE_PATIENCE is '{given}'; give seconds"):
+        patiently(lambda: None)
+
+
+def _behind(error: Exception) -> MlflowException:
+    """Tell an error as MLflow's client does: in words, the error behind its own."""
+    try:
+        try:
+            raise error
+        except Exception:
+            raise MlflowException("API request failed with exception")  # noqa: B904
+    except MlflowException as told:
+        return told
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (_behind(http.ConnectionError("refused")), True),
+        (_behind(http.ReadTimeout("silent")), True),
+        (_behind(http.ChunkedEncodingError("killed while it answered")), True),
+        (_behind(http.RetryError("too many 503")), True),
+        (_behind(http.SSLError("certificate")), False),
+        (_behind(http.MissingSchema("no address")), False),
+        (MlflowException("you are not authenticated"), False),
+        (OperationalError("select 1", {}, Exception("refused")), True),
+        (KeyError("a mistake of ours"), False),
+    ],
+)
+def test_only_what_may_pass_counts_as_away(error: Exception, passes: bool) -> None:
+    assert store.away(error) == passes
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (aws.EndpointConnectionError(endpoint_url="http://there"), AwayError),
+        (aws.ClientError({"Error": {"Code": "SlowDown"}}, "GetObject"), AwayError),
+        (aws.SSLError(endpoint_url="https://there", error="certificate"), ValueError),
+        (aws.ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject"), ValueError),
+        (aws.ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject"), ValueError),
+    ],
+)
+def test_an_object_store_that_refuses_is_not_one_that_is_away(error: Exception, kind: type) -> None:
+    with (
+        pytest.raises(ValueError, match="s3://bucket/data") as refused,
+        s3.told(s3.address("s3://bucket/data")),
+    ):
+        raise error
+    assert type(refused.value) is kind
+
+
+def test_data_are_fetched_from_an_object_store_that_comes_back(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_PATIENCE", "60")
+    monkeypatch.setenv("CASCADE_CACHE", str(tmp_path))
+    request, tries = _failing(2, AwayError("the object store does not answer"))
+    monkeypatch.setattr("components.storage.fetch", lambda uri, to: (request(), to.mkdir()))
+    assert places.folder("raw", "s3://bucket/raw").is_dir()
+    assert len(tries) == 3
