@@ -5,7 +5,6 @@ uploaded. Replaying it twice adds nothing twice: MLflow keeps one of equal metri
 time and value), and tags, parameters, files and ends take the place of themselves.
 """
 
-import errno
 import json
 import logging
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cascade_core.files import disk_is_full
 from components.store import first_line, open_store, require_store, shown_uri
 
 if TYPE_CHECKING:
@@ -107,15 +107,23 @@ def lost(error: BaseException) -> bool:
 
     Wrong values are the caller's fault, and a full disk is no better a place for a spool: both are not lost.
     """
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
         return error.error_code != "INVALID_PARAMETER_VALUE"
     if isinstance(error, OSError):
-        return error.errno != errno.ENOSPC
-    return isinstance(error, Boto3Error | BotoCoreError | ClientError)
+        return not disk_is_full(error)
+    return of_store(error)
+
+
+def of_store(error: BaseException) -> bool:
+    """Say whether an error can only come from MLflow, its server, or the object store behind it."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    return isinstance(error, MlflowException | Boto3Error | BotoCoreError | ClientError | RequestException)
 
 
 def replay(folder: Path) -> Replayed:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cascade_core.files import disk_is_full
 from components import spool
 from components.pipeline_run import PARENT_TAG, kfp_run_of, parent_run, surroundings
 from components.store import (
@@ -157,7 +158,8 @@ def tracked_step(
     warning that names the command to tell it later. Without `out` a lost store ends the step.
 
     Raises:
-        ValueError: the store cannot be opened, or is lost and there is no `out`; the message names its address.
+        ValueError: the store cannot be opened, or is lost and there is no `out`; the message names its address. Or the
+            disk is full.
     """
     if tracking_off():
         yield StepTracker()
@@ -174,10 +176,14 @@ def tracked_step(
         tracker.end()
     except BaseException as error:
         _mark(tracker, error)
-        if _store_failed(error):
+        if spool.of_store(error) and spool.lost(error):
             raise ValueError(
                 f"the MLflow store at {shown_uri()} was lost in step {step} ({first_line(error)}); "
                 "see that it runs, and run the step again"
+            ) from error
+        if disk_is_full(error):
+            raise ValueError(
+                f"no space left for what step {step} keeps in MLflow ({error}); free some space, and run the step again"
             ) from error
         raise
     _settle(tracker, out)
@@ -230,12 +236,6 @@ def _mark(tracker: MlflowTracker, error: BaseException) -> None:
     except Exception:
         # The step's own error is the one to tell, also where the store went away with it.
         log.warning("run %s could not be marked %s", tracker.run_id, status)
-
-
-def _store_failed(error: BaseException) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, MlflowException) and spool.lost(error)
 
 
 def _settle(tracker: MlflowTracker, out: Path | None) -> None:
