@@ -5,6 +5,7 @@ A store that goes away in the middle does not stop a step: what it has to tell i
 """
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -198,6 +199,11 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def metric_name(text: str) -> str:
+    """Give a text as MLflow takes it for a metric's name: commas, say, of a background policy, are left out."""
+    return re.sub(r"[^/\w.\- ]", "", text)
 
 
 def _open_run(protocol: str, tags: dict[str, object], out: Path | None) -> MlflowTracker:

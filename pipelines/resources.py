@@ -78,6 +78,7 @@ TRACKING = {
     "gate": replace(TALK, retries=2),
     "compare_with_accepted": replace(TALK, retries=2),
     "compare_champions_with_accepted": replace(TALK, retries=2),
+    "compare_targets": replace(TALK, retries=2),
     "find_champions": replace(TALK, retries=2),
     "take_champion": replace(TALK, retries=2),
     "report": replace(TALK, retries=2),
@@ -99,7 +100,6 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "grid": NO_DATA,
         "prepare_target": MINI,
         "evaluate_target": replace(MINI, retries=1),
-        "compare_targets": NO_DATA,
     },
     "gpu": {
         **TRACKING,
@@ -112,7 +112,6 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "grid": NO_DATA,
         "prepare_target": Resources(cpu="8", memory="16Gi", minutes=360),
         "evaluate_target": replace(LARGE, retries=1),
-        "compare_targets": NO_DATA,
     },
 }
 """By kind of cluster and step: "cpu" is enough for the mini benchmark, "gpu" is for ViT-B/16."""
