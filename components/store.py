@@ -124,7 +124,12 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
+        try:
+            client.restore_experiment(found.experiment_id)
+        except MlflowException:
+            # Nor is it there to be brought back if another process did so in between.
+            if client.get_experiment(found.experiment_id).lifecycle_stage == "deleted":
+                raise
     return found.experiment_id
 
 

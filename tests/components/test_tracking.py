@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components.store import open_store, tracking_uri
+from components.store import experiment_id, open_store, tracking_uri
 from components.tracking import MlflowTracker, StepTracker, flattened, tracked_step
 
 PROTOCOL = "mini-18-6"
@@ -97,6 +97,21 @@ def test_a_deleted_experiment_comes_back() -> None:
     with tracked_step("train", protocol="deleted") as tracker:
         pass
     assert _run(tracker).info.status == "FINISHED"
+
+
+def test_a_deleted_experiment_that_another_process_brings_back_first_serves_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client, restore = open_store(), MlflowClient.restore_experiment
+    wanted = client.create_experiment("deleted by two")
+    client.delete_experiment(wanted)
+
+    def overtaken(self: MlflowClient, experiment: str) -> None:
+        restore(self, experiment)
+        restore(self, experiment)
+
+    monkeypatch.setattr(MlflowClient, "restore_experiment", overtaken)
+    assert experiment_id(client, "deleted by two") == wanted
 
 
 def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
