@@ -11,8 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cascade_core.files import read_json
 from components.benchmark import RerunRow
-from components.spool import of_store
-from components.store import all_runs, experiment_id, first_line, open_store, require_store
+from components.store import all_runs, experiment_id, open_store, require_store, told_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -104,18 +103,12 @@ def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
     """
     client, where = open_store(), f"{ROWS_FILE} of benchmark rerun {rerun.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
-        try:
+        with told_of(where, way_out="see that the store of artifacts is there, or delete that run"):
             path = Path(client.download_artifacts(rerun.run_id, ROWS_FILE, scratch))
+        try:
             return _ROWS.validate_python(read_json(path))
         except ValidationError as error:
             raise ValueError(f"{where}: {error.errors()[0]['msg']}; delete that run") from error
-        except Exception as error:
-            if not (isinstance(error, OSError) or of_store(error)):
-                raise
-            raise ValueError(
-                f"{where} cannot be fetched ({first_line(error)}); see that the store of artifacts is there, or "
-                "delete that run"
-            ) from error
 
 
 def _recorded(run: "Run") -> Recorded:

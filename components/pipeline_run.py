@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts import git_commit
-from components.store import all_runs, experiment_id, open_store, tracking_off
+from components.store import all_runs, experiment_id, first_line, masked, open_store, tracking_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,7 +63,7 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     try:
         steps = _steps(client, client.get_run(run_id))
     except MlflowException as missing:
-        raise ValueError(f"the store has no run {run_id!r} to close ({missing.message})") from missing
+        raise ValueError(f"the store has no run {run_id!r} to close ({first_line(missing)})") from missing
     for step in steps:
         if step.info.status == "RUNNING":
             client.set_terminated(step.info.run_id, "KILLED")
@@ -89,7 +89,7 @@ def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        _close_or_warn(run_id, succeeded=False, error=f"{type(error).__name__}: {error}")
+        _close_or_warn(run_id, succeeded=False, error=masked(f"{type(error).__name__}: {error}"))
         raise
     else:
         _close_or_warn(run_id, succeeded=True, error=None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from components import registry
 from components.request_limits import Limited, Limits
-from components.store import first_line, open_store, require_store
+from components.store import first_line, open_store, require_store, told_of
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +57,10 @@ def _address(name: str, version: int | None) -> str:
 def _scoring(uri: str) -> Any:
     """Load a model and give MLflow's application around it."""
     import mlflow
-    from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import scoring_server
 
-    try:
+    with told_of(uri, way_out="see that the store of artifacts is there"):
         model = mlflow.pyfunc.load_model(uri)
-    except (MlflowException, OSError) as error:
-        raise ValueError(
-            f"{uri} cannot be loaded ({first_line(error)}); see that the store of artifacts is there"
-        ) from error
     app = scoring_server.init(model)
     for kind in UNREADABLE:
         app.add_exception_handler(kind, _unreadable)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade_core.files import disk_is_full
-from components.store import first_line, open_store, require_store, shown_uri
+from components.store import first_line, of_store, open_store, require_store, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,16 +114,6 @@ def lost(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return not disk_is_full(error)
     return of_store(error)
-
-
-def of_store(error: BaseException) -> bool:
-    """Say whether an error can only come from MLflow, its server, or the object store behind it."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-
-    return isinstance(error, MlflowException | Boto3Error | BotoCoreError | ClientError | RequestException)
 
 
 def replay(folder: Path) -> Replayed:

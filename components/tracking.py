@@ -19,6 +19,8 @@ from components.pipeline_run import PARENT_TAG, kfp_run_of, parent_run, surround
 from components.store import (
     experiment_id,
     first_line,
+    masked,
+    of_store,
     open_store,
     shown_uri,
     tracking_off,
@@ -177,7 +179,7 @@ def tracked_step(
         tracker.end()
     except BaseException as error:
         _mark(tracker, error)
-        if spool.of_store(error) and spool.lost(error):
+        if of_store(error) and spool.lost(error):
             raise ValueError(
                 f"the MLflow store at {shown_uri()} was lost in step {step} ({first_line(error)}); "
                 "see that it runs, and run the step again"
@@ -237,7 +239,7 @@ def _system_metrics(tracker: MlflowTracker, step: str) -> Iterator[None]:
 def _mark(tracker: MlflowTracker, error: BaseException) -> None:
     status = "FAILED" if isinstance(error, Exception) else "KILLED"
     try:
-        tracker.tags({"error": f"{type(error).__name__}: {error}"})
+        tracker.tags({"error": masked(f"{type(error).__name__}: {error}")})
         tracker.end(status)
     except Exception:
         # The step's own error is the one to tell, also where the store went away with it.
