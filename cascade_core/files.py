@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from safetensors import SafetensorError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
@@ -62,14 +66,21 @@ def _room_for(target: Path) -> Iterator[None]:
     """Tell a full disk in one sentence; any other error goes on as it is."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        if not disk_is_full(error):
             raise
-        where = error.filename or target
+        where = getattr(error, "filename", None) or target
         raise ValueError(
             f"{target} could not be written: no space left for {where}; what stood there is untouched. "
             "Free some space, or write elsewhere"
         ) from error
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Say whether a file could not be written because there is no space left, or no more is allowed."""
+    if isinstance(error, SafetensorError):  # It knows the number only in words.
+        return any(f"(os error {number})" in str(error) for number in FULL)
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 def write_json(target: Path, content: Any) -> None:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cascade_core.files import read_json
 from components.benchmark import RerunRow
-from components.store import all_runs, experiment_id, open_store
+from components.store import all_runs, experiment_id, open_store, require_store, told_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -47,7 +47,8 @@ def history() -> list[Recorded]:
     runs = all_runs(
         client,
         [experiment_id(client, EXPERIMENT)],
-        "attributes.status = 'FINISHED'",
+        # The experiment also holds the runs of whole reruns, whose children these are.
+        f"attributes.status = 'FINISHED' and tags.step = '{EXPERIMENT}'",
         order_by=["attributes.start_time ASC"],
     )
     return [_recorded(run) for run in runs]
@@ -61,6 +62,17 @@ def of_kind(reruns: Sequence[Recorded], models: Models) -> list[Recorded]:
 def last_accepted(reruns: Sequence[Recorded]) -> Recorded | None:
     """Give the latest accepted one of `reruns`, or None before the first; they should be of one kind."""
     return next((rerun for rerun in reversed(reruns) if rerun.accepted), None)
+
+
+def check_accepted(models: Models) -> None:
+    """Make sure, before anything long starts, that what a rerun of this kind will be held against can be read.
+
+    Raises:
+        ValueError: tracking is off, the store cannot be opened, or the accepted rows cannot be read.
+    """
+    require_store("hold a benchmark against")
+    if (held := last_accepted(of_kind(history(), models))) is not None:
+        rows(held)
 
 
 def accept(run_id: str) -> Recorded:
@@ -87,16 +99,16 @@ def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
     """Fetch a rerun's rows, which are a file in the store.
 
     Raises:
-        ValueError: the store cannot be opened, or the rows do not read.
+        ValueError: the store cannot be opened, or the rows are not there or do not read.
     """
+    client, where = open_store(), f"{ROWS_FILE} of benchmark rerun {rerun.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(open_store().download_artifacts(rerun.run_id, ROWS_FILE, scratch))
+        with told_of(where, way_out="see that the store of artifacts is there, or delete that run"):
+            path = Path(client.download_artifacts(rerun.run_id, ROWS_FILE, scratch))
         try:
             return _ROWS.validate_python(read_json(path))
         except ValidationError as error:
-            raise ValueError(
-                f"{ROWS_FILE} of benchmark rerun {rerun.run_id}: {error.errors()[0]['msg']}; delete that run"
-            ) from error
+            raise ValueError(f"{where}: {error.errors()[0]['msg']}; delete that run") from error
 
 
 def _recorded(run: "Run") -> Recorded:

@@ -1,7 +1,7 @@
 """Step: compare fresh benchmark results with the accepted ones, record them, and say what got worse."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from components.benchmark import METHOD_NAMES, SETTING_NAMES, RerunRow, joined_r
 from components.charts import Curve, line_chart
 from components.pages import COLOURS, filled
 from components.regression import METRICS, SPEED, Change, Run, Thresholds, centres, compare, outcome
-from components.tracking import tracked_step
+from components.tracking import metric_name, tracked_step
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,15 @@ def run(
         protocol=EXPERIMENT,
         parameters=limits.model_dump(),
         # "true" and "false" as texts, the way `accept` writes them.
-        tags={OUTCOME: verdict, ACCEPTED: str(taken).lower(), MODELS: models},
+        tags={OUTCOME: verdict, ACCEPTED: str(taken).lower(), MODELS: models, "split": _split(rows)},
+        out=out,
     ) as tracker:
         tracker.metrics(_named(rows))
+        read = sorted({(row.protocol, row.data_hash) for row in rows if row.data_hash})
+        for protocol, data_hash in read:
+            tracker.dataset(protocol, data_hash, source=protocol)
+        if len(read) == 1:
+            tracker.tags({"data_hash": read[0][1]})
         with new_folder(out) as working:
             write_json(working / ROWS_FILE, [row.model_dump(mode="json") for row in rows])
             write_json(working / CHANGES_FILE, [change.model_dump(mode="json") for change in changes])
@@ -132,10 +138,14 @@ def _like(rows: Sequence[RerunRow], earlier: Sequence[RerunRow], models: Models)
     return kept
 
 
+def _split(rows: Sequence[RerunRow]) -> str:
+    return ", ".join(sorted({row.split for row in rows}))
+
+
 def _named(rows: Sequence[RerunRow]) -> dict[str, float]:
     """Name every metric `protocol.method.setting.score`."""
     return {
-        f"{protocol}.{method}.{setting}.{metric}": value
+        metric_name(f"{protocol}.{method}.{setting}.{metric}"): value
         for (protocol, _, method, setting), values in centres(rows).items()
         for metric, value in values.items()
     }
@@ -149,7 +159,7 @@ def _page(
     verdict: str,
     models: Models,
 ) -> str:
-    reruns = [*(_like(rows, rows_of(rerun), models) for rerun in earlier[-(LATEST - 1) :]), list(rows)]
+    reruns = [*(_like(rows, old, models) for old in _readable(earlier[-(LATEST - 1) :])), list(rows)]
     shown = list(dict.fromkeys(row.run for row in rows))
     return filled(
         "benchmark.html",
@@ -166,6 +176,15 @@ def _page(
         curves=[(_title(run), COLOURS[i % len(COLOURS)]) for i, run in enumerate(shown)],
         seeds=sorted({row.seed for row in rows}),
     )
+
+
+def _readable(reruns: Sequence[Recorded]) -> Iterator[Sequence[RerunRow]]:
+    """Yield the rows of every rerun, but for those whose rows are lost: a trend does without."""
+    for rerun in reruns:
+        try:
+            yield rows_of(rerun)
+        except ValueError as error:
+            log.warning("left out of the trends: %s", error)
 
 
 def _title(run: Run) -> str:

@@ -11,7 +11,7 @@ from cascade_core.recipes import recipe as named_recipe
 from cascade_core.train.manifest import CheckpointManifest, load_manifest
 from components import registry
 from components.artifacts import write_manifest
-from components.store import first_line, open_store, require_store
+from components.store import open_store, require_store, told_of
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +61,15 @@ def fetch(model: str, out: Path) -> CheckpointManifest:
         ValueError: there is no such version, its files cannot be had, or they hold no checkpoint.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     open_store()
     with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        try:
+        with told_of(
+            f"the checkpoint of {model}", way_out="see that the version and its artifacts are there"
+        ):
             found = mlflow.artifacts.download_artifacts(
                 artifact_uri=f"{model}/{WEIGHTS}", dst_path=scratch, tracking_uri=mlflow.get_tracking_uri()
             )
-        except (MlflowException, OSError) as error:
-            raise ValueError(
-                f"the checkpoint of {model} cannot be fetched ({first_line(error)}); see that the version and the "
-                "store of artifacts are there"
-            ) from error
         Path(found).rename(folder / FINAL)
         manifest = load_manifest(folder / FINAL)
         write_manifest(folder, step="champion", inputs={}, parameters={"model": model})

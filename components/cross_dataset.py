@@ -10,6 +10,8 @@ import pandas as pd
 from cascade_core.files import new_folder, read_json, write_json
 from components.artifacts import write_manifest
 from components.benchmark import DROPPED, SCORES, SCORES_FILE
+from components.pipeline_run import CROSS_DATASET
+from components.tracking import metric_name, tracked_step
 
 ROWS_FILE, TABLE_FILE, PAGE_FILE = "cross_dataset.json", "table.md", "table.html"
 COLUMNS = {
@@ -41,7 +43,8 @@ def run(*, evaluations: Sequence[Path], out: Path) -> Comparison:
     """Write a row per evaluation, in their order: scores over all, the seen, and the unseen classes.
 
     mIoU over all classes is what papers give for other data sets; the parts differ from it only where seen
-    classes were told by their names (see `components/evaluate.py`).
+    classes were told by their names (see `components/evaluate.py`). The run in MLflow holds the same files, and
+    names every data set.
 
     Raises:
         ValueError: there is no evaluation, or a folder is not that of an evaluate step.
@@ -50,13 +53,40 @@ def run(*, evaluations: Sequence[Path], out: Path) -> Comparison:
         raise ValueError("a comparison needs at least one evaluation; name at least one target")
     rows = [_row(folder) for folder in evaluations]
     shown = pd.DataFrame([_shown(row) for row in rows])
-    with new_folder(out) as folder:
-        write_json(folder / ROWS_FILE, rows)
-        (folder / TABLE_FILE).write_text(_markdown(shown))
-        (folder / PAGE_FILE).write_text(shown.to_html(index=False, border=0))
-        inputs = {f"{i}": path for i, path in enumerate(evaluations)}
-        write_manifest(folder, step="cross_dataset", inputs=inputs, parameters={})
+    with tracked_step("cross_dataset", protocol=CROSS_DATASET, tags=_shared(rows), out=out) as tracker:
+        for evaluation, row in zip(evaluations, rows, strict=True):
+            if data_hash := read_json(evaluation / SCORES_FILE).get("data_hash"):
+                tracker.dataset(row["protocol"], data_hash, source=row["protocol"])
+        tracker.metrics(_named(rows))
+        with new_folder(out) as folder:
+            write_json(folder / ROWS_FILE, rows)
+            (folder / TABLE_FILE).write_text(_markdown(shown))
+            (folder / PAGE_FILE).write_text(shown.to_html(index=False, border=0))
+            inputs = {f"{i}": path for i, path in enumerate(evaluations)}
+            write_manifest(folder, step="cross_dataset", inputs=inputs, parameters={})
+        for name in (ROWS_FILE, TABLE_FILE, PAGE_FILE):
+            tracker.file(out / name)
     return Comparison(out / PAGE_FILE, tuple(rows))
+
+
+def _shared(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Give what all rows have in common of model and split, and nothing of what they have not."""
+    values = {name: {row[name] for row in rows} for name in ("method", "setting", "split")}
+    return {name: found.pop() for name, found in values.items() if len(found) == 1}
+
+
+def _named(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Name every score `target.score`, with the background policy where that is not the usual one."""
+    targets = [
+        row["protocol"] if row["background"] == DROPPED else f"{row['protocol']} {row['background']}"
+        for row in rows
+    ]
+    return {
+        metric_name(f"{target}.{score}"): row[score]
+        for target, row in zip(targets, rows, strict=True)
+        for score in FRACTIONS
+        if row[score] is not None
+    }
 
 
 def _row(evaluation: Path) -> dict[str, Any]:

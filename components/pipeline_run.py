@@ -6,22 +6,30 @@ leaves no run.
 """
 
 import fcntl
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts import git_commit
-from components.store import all_runs, experiment_id, open_store, tracking_off
+from components.store import all_runs, experiment_id, first_line, masked, open_store, tracking_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
 
 PARENT_VARIABLE, FILE_VARIABLE = "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"
 KFP_VARIABLE, IMAGE_VARIABLE = "KFP_RUN_ID", "CASCADE_IMAGE"
 PARENT_TAG = "mlflow.parentRunId"
 WORKFLOW = "workflow"
 """What the run of a workflow on one workstation is called."""
+
+CROSS_DATASET = "cross-dataset"
+"""The experiment of what is about many data sets, and has no protocol of its own."""
 
 GATHERED = ("data_hash", "split")
 """Tags that the steps know and their parent takes over."""
@@ -61,7 +69,7 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     try:
         steps = _steps(client, client.get_run(run_id))
     except MlflowException as missing:
-        raise ValueError(f"the store has no run {run_id!r} to close ({missing.message})") from missing
+        raise ValueError(f"the store has no run {run_id!r} to close ({first_line(missing)})") from missing
     for step in steps:
         if step.info.status == "RUNNING":
             client.set_terminated(step.info.run_id, "KILLED")
@@ -72,6 +80,30 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     if said:
         client.set_tag(run_id, "error", "\n".join(said)[:6000])
     client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
+
+
+@contextmanager
+def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
+    """Open the run of a pipeline around a block: what is tracked in it, and in processes it starts, is its steps'.
+
+    The run ends as the block does. A store that is lost in the end costs a warning.
+
+    Raises:
+        ValueError: the store cannot be opened at the start.
+    """
+    run_id, outer = open_run(pipeline=pipeline, protocol=protocol), os.environ.get(PARENT_VARIABLE)
+    os.environ[PARENT_VARIABLE] = run_id
+    try:
+        yield
+    except BaseException as error:
+        _close_or_warn(run_id, succeeded=False, error=masked(f"{type(error).__name__}: {error}"))
+        raise
+    else:
+        _close_or_warn(run_id, succeeded=True, error=None)
+    finally:
+        os.environ.pop(PARENT_VARIABLE)
+        if outer is not None:
+            os.environ[PARENT_VARIABLE] = outer
 
 
 def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None) -> None:
@@ -137,6 +169,13 @@ def surroundings() -> dict[str, str]:
         "image": os.environ.get(IMAGE_VARIABLE),
     }
     return {name: value for name, value in known.items() if value}
+
+
+def _close_or_warn(run_id: str, *, succeeded: bool, error: str | None) -> None:
+    try:
+        close_run(run_id=run_id, succeeded=succeeded, error=error)
+    except ValueError as unclosed:
+        log.warning("the pipeline's MLflow run stays open: %s", unclosed)
 
 
 def _first_opens(client: "MlflowClient", file: Path, protocol: str) -> str:

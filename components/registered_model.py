@@ -11,7 +11,8 @@ every refusal is an answer of the 4xx kind that says which row is wrong and why.
 import base64
 import binascii
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from mlflow.types.schema import (
     Property,
     Schema,
 )
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cascade_core.data.pictures import decode_image
 from cascade_core.data.transforms import short_side_size
@@ -43,8 +44,11 @@ from cascade_core.model_folder import CHECKPOINT, TEXT_TOWER
 from cascade_core.predict import MAX_LABELS, Segmenter
 from cascade_core.segmentation import Segmentation
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is opened, and MPO of phones as JPEG. Of what else Pillow reads, EPS is a program that Ghostscript would run, and
+ICO is decoded whole before it tells its size."""
 MAX_PIXELS = 50_000_000
-"""Of a picture as posted, and as the model sees it once its short side is resized; a 50-megapixel photograph."""
+"""Of the pictures of a call together as posted, and of each as the model sees it; a 50-megapixel photograph."""
 MAX_ROWS = 64
 MAX_FILE_BYTES = 64 * 2**20
 """Of an image file; more is no compressed photograph of so many pixels."""
@@ -107,27 +111,31 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
 
         Raises:
             RefusedInputError: naming the row: its image is no picture in base64 or a too large one, or its
-                labels are unusable; or there are too many rows.
+                labels are unusable; or there are too many rows, or too many pixels in all.
         """
         if not 0 < len(model_input) <= MAX_ROWS:
             raise RefusedInputError(f"{len(model_input)} rows given; a call takes 1 to {MAX_ROWS} pictures")
-        rows = zip(model_input["image"], model_input["labels"], strict=True)
+        rows = list(zip(model_input["image"], model_input["labels"], strict=True))
+        num_pixels = 0
+        for number, row in enumerate(rows):
+            with _row(number):
+                num_pixels += self._checked(*row)
+                _check_sum(num_pixels)
         with_map = bool((params or {}).get(CONFIDENCE_MAP))
-        found = (self._segmented(f"row {number}", *row) for number, row in enumerate(rows))
-        return [_answer(segmentation, with_map=with_map) for segmentation in found]
+        return [self._answer(number, *row, with_map=with_map) for number, row in enumerate(rows)]
 
-    def _segmented(self, where: str, image: str, labels: Sequence[str]) -> Segmentation:
-        try:
-            _check_labels(labels)
-            content = _decoded(image)
-            self._check_size(content)
-            picture = decode_image(content, "posted image")
-            return self.segmenter.segment(picture, list(labels))
-        except ValueError as error:
-            raise RefusedInputError(f"{where}: {error}") from error
+    def _answer(self, number: int, image: str, labels: Sequence[str], *, with_map: bool) -> dict[str, Any]:
+        with _row(number):
+            picture = decode_image(_decoded(image), "posted image")
+            return _told(self.segmenter.segment(picture, list(labels)), with_map=with_map)
 
-    def _check_size(self, content: bytes) -> None:
-        """Refuse decompression bombs, and slivers that resizing would blow up."""
+    def _checked(self, image: str, labels: Sequence[str]) -> int:
+        """Refuse a row by what costs little to look at, and give the pixels of its picture."""
+        _check_labels(labels)
+        return self._check_size(_decoded(image))
+
+    def _check_size(self, content: bytes) -> int:
+        """Refuse decompression bombs, and slivers that resizing would blow up; give the number of pixels."""
         width, height = _size(content)
         short_side = self.segmenter.manifest.config.evaluate.short_side
         seen = (height, width) if short_side is None else short_side_size((height, width), short_side)
@@ -136,9 +144,28 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
                 f"image has {width} x {height} pixels, {seen[1]} x {seen[0]} as the model sees it; at most "
                 f"{MAX_PIXELS:,} are taken: scale it down, or cut it"
             )
+        return width * height
 
 
-def _answer(segmentation: Segmentation, *, with_map: bool) -> dict[str, Any]:
+@contextmanager
+def _row(number: int) -> Iterator[None]:
+    """Name the row in what refuses it."""
+    try:
+        yield
+    except ValueError as error:
+        raise RefusedInputError(f"row {number}: {error}") from error
+
+
+def _check_sum(num_pixels: int) -> None:
+    """Refuse what fills the memory with the label maps of one call, each of which is little enough by itself."""
+    if num_pixels > MAX_PIXELS:
+        raise ValueError(
+            f"the pictures up to this one have {num_pixels:,} pixels; at most {MAX_PIXELS:,} are taken in one call: "
+            "spread them over several"
+        )
+
+
+def _told(segmentation: Segmentation, *, with_map: bool) -> dict[str, Any]:
     answer = {
         "label_map": segmentation.label_map,
         "labels": list(segmentation.labels),
@@ -172,7 +199,7 @@ def _decoded(image: object) -> bytes:
 
 def _size(content: bytes) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             return picture.size
     except (
         OSError,
@@ -181,8 +208,12 @@ def _size(content: bytes) -> tuple[int, int]:
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
+        # Pillow's words for a foreign file tell an address in memory.
+        reason = (
+            f"it is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else str(error)
+        )
         raise ValueError(
-            f"image cannot be decoded as a picture ({error}); encode a whole image file"
+            f"image cannot be decoded as a picture ({reason}); encode a whole image file"
         ) from error
 
 

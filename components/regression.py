@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,9 +31,9 @@ class Thresholds(BaseModel):
     has regressed if it fell by more than the part `max_slowdown`, and differs if it moved by more than that.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    max_drop: dict[Literal["pAcc", "miou_seen", "miou_unseen", "hiou"], float]
+    max_drop: dict[Literal["pAcc", "miou_seen", "miou_unseen", "hiou"], Annotated[float, Field(ge=0, lt=1)]]
     max_slowdown: float = Field(gt=0, lt=1)
     num_deviations: float = Field(gt=0)
 

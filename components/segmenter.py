@@ -15,7 +15,7 @@ import torch
 
 from cascade_core import predict
 from cascade_core.model_folder import brings_text_tower, locate
-from components.store import first_line, open_store, shown_uri
+from components.store import open_store, shown_uri, told_of
 
 REGISTRY = ("models:/", "runs:/")
 """Beginnings of addresses in MLflow; everything else is a folder."""
@@ -62,15 +62,10 @@ def fetched(address: str, target: Path) -> Path:
     """
     open_store()
     import mlflow
-    from mlflow.exceptions import MlflowException
 
-    try:
+    where = f"model {address!r} of the store at {shown_uri()}"
+    with told_of(where, way_out="`cascade-clip models list` shows those there are"):
         return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(target)))
-    except (MlflowException, OSError) as error:
-        raise ValueError(
-            f"model {address!r} cannot be had from the store at {shown_uri()} ({first_line(error)}); "
-            "`cascade-clip models list` shows those there are"
-        ) from error
 
 
 def clip_for(model: str, clip: Path | None, default: Path = Path("data/mini/clip")) -> Path | None:

@@ -6,9 +6,13 @@ from typing import Any
 
 from components import registry
 from components.request_limits import Limited, Limits
-from components.store import first_line, open_store, require_store
+from components.store import first_line, open_store, require_store, told_of
 
 log = logging.getLogger(__name__)
+
+UNREADABLE = (AttributeError, RecursionError, ValueError)
+"""What MLflow's reader of requests lets through, to be answered 500: no content type, brackets thousands deep, a number of
+thousands of digits. Errors of the model never come so far: MLflow turns each into an answer."""
 
 
 def serve(name: str, *, version: int | None, host: str, port: int, limits: Limits) -> None:
@@ -53,16 +57,22 @@ def _address(name: str, version: int | None) -> str:
 def _scoring(uri: str) -> Any:
     """Load a model and give MLflow's application around it."""
     import mlflow
-    from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import scoring_server
 
-    try:
+    with told_of(uri, way_out="see that the store of artifacts is there"):
         model = mlflow.pyfunc.load_model(uri)
-    except (MlflowException, OSError) as error:
-        raise ValueError(
-            f"{uri} cannot be loaded ({first_line(error)}); see that the store of artifacts is there"
-        ) from error
-    return scoring_server.init(model)
+    app = scoring_server.init(model)
+    for kind in UNREADABLE:
+        app.add_exception_handler(kind, _unreadable)
+    return app
+
+
+async def _unreadable(_: Any, error: Exception) -> Any:
+    from starlette.responses import PlainTextResponse
+
+    log.warning("a request was refused as unreadable (%s: %s)", type(error).__name__, first_line(error))
+    told = f"the request cannot be read ({first_line(error)}); send JSON, and say so in its Content-Type\n"
+    return PlainTextResponse(told, status_code=400)
 
 
 def _is_local(host: str) -> bool:

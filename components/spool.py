@@ -6,7 +6,6 @@ time and value), and tags, parameters, files and ends take the place of themselv
 found again by its tag.
 """
 
-import errno
 import json
 import logging
 import shutil
@@ -15,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cascade_core.files import disk_is_full
 from components.step_run import open_spooled_run
-from components.store import first_line, open_store, require_store, shown_uri
+from components.store import first_line, of_store, open_store, require_store, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -115,15 +115,13 @@ def lost(error: BaseException) -> bool:
 
     Wrong values are the caller's fault, and a full disk is no better a place for a spool: both are not lost.
     """
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
         return error.error_code != "INVALID_PARAMETER_VALUE"
     if isinstance(error, OSError):
-        return error.errno != errno.ENOSPC
-    return isinstance(error, Boto3Error | BotoCoreError | ClientError)
+        return not disk_is_full(error)
+    return of_store(error)
 
 
 def replay(folder: Path) -> Replayed:

@@ -254,6 +254,7 @@ def _drop_strangers(folder: Path, names: set[str]) -> None:
 
 def _replace(working: Path, to: Path) -> None:
     old = working.with_name(f"{working.name}.old")
+    shutil.rmtree(old, ignore_errors=True)  # left by a call that was killed here
     if to.exists():
         to.rename(old)
     working.rename(to)

@@ -61,8 +61,13 @@ def tracking_uri() -> str:
 
 def shown_uri(uri: str | None = None) -> str:
     """Give an address (the store's if None) for people and logs to read: without the password that may stand in it."""
-    masked = re.sub(r"(//[^/@:]*):.*@", r"\1:***@", uri or tracking_uri())
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", masked)
+    return masked(uri or tracking_uri())
+
+
+def masked(text: str) -> str:
+    """Leave passwords out of the addresses in a text: MLflow puts the address it was given into its errors."""
+    text = re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
 
 
 def open_store() -> "MlflowClient":
@@ -149,7 +154,12 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
+        try:
+            client.restore_experiment(found.experiment_id)
+        except MlflowException:
+            # Nor is it there to be brought back if another process did so in between.
+            if client.get_experiment(found.experiment_id).lifecycle_stage == "deleted":
+                raise
     return found.experiment_id
 
 
@@ -184,10 +194,34 @@ def _advisory_lock(uri: str) -> Iterator[None]:
         yield
 
 
+def of_store(error: BaseException) -> bool:
+    """Say whether an error can only come from MLflow, its server, or the object store behind it."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    return isinstance(error, MlflowException | Boto3Error | BotoCoreError | ClientError | RequestException)
+
+
+@contextmanager
+def told_of(what: str, *, way_out: str) -> Iterator[None]:
+    """Turn what MLflow, and the store its artifacts lie in, raise into one sentence.
+
+    Raises:
+        ValueError: in place of whatever they brought up.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) or not (isinstance(error, OSError) or of_store(error)):
+            raise
+        raise ValueError(f"{what} cannot be had ({first_line(error)}); {way_out}") from error
+
+
 def first_line(error: BaseException) -> str:
-    """Give the first line of what an error says, or its kind; without a password in an address that MLflow repeats."""
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", line)
+    """Give the first line of what an error says, or its kind, without passwords."""
+    return masked(str(error).splitlines()[0]) if str(error) else type(error).__name__
 
 
 def _sqlite_file(uri: str) -> Path | None:

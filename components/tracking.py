@@ -6,6 +6,7 @@ A store that goes away in the middle does not stop a step: what it has to tell i
 
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from cascade_core.files import disk_is_full
 from components import spool
 from components.patience import AwayError
 from components.pipeline_run import PARENT_TAG, PARENT_VARIABLE, parent_run, surroundings
@@ -21,6 +23,8 @@ from components.step_run import open_step_run
 from components.store import (
     away,
     first_line,
+    masked,
+    of_store,
     open_store,
     shown_uri,
     tracking_off,
@@ -170,7 +174,8 @@ def tracked_step(
     step's record. Without `out` a lost store ends the step.
 
     Raises:
-        ValueError: the store cannot be opened, or is lost and there is no `out`; the message names its address.
+        ValueError: the store cannot be opened, or is lost and there is no `out`; the message names its address. Or the
+            disk is full.
     """
     if tracking_off():
         yield StepTracker()
@@ -187,8 +192,12 @@ def tracked_step(
         tracker.end()
     except BaseException as error:
         _mark(tracker, error)
-        if _store_failed(error):
+        if of_store(error) and spool.lost(error):
             raise _lost_in(step, error) from error
+        if disk_is_full(error):
+            raise ValueError(
+                f"no space left for what step {step} keeps in MLflow ({error}); free some space, and run the step again"
+            ) from error
         raise
     _settle(tracker, out)
 
@@ -202,6 +211,11 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def metric_name(text: str) -> str:
+    """Give a text as MLflow takes it for a metric's name: commas, say, of a background policy, are left out."""
+    return re.sub(r"[^/\w.\- ]", "", text)
 
 
 def _open_run(protocol: str, tags: dict[str, object], out: Path | None) -> MlflowTracker:
@@ -218,7 +232,7 @@ def _open_run(protocol: str, tags: dict[str, object], out: Path | None) -> Mlflo
     except Exception as error:
         known = os.environ.get(PARENT_VARIABLE)
         if aside is None or not known or not (isinstance(error, AwayError) or away(error)):
-            if _store_failed(error):
+            if of_store(error) and spool.lost(error):
                 raise _lost_in(str(tags["step"]), error) from error
             raise
         log.warning("%s\nthe step goes on and keeps in %s what it has to tell", first_line(error), aside)
@@ -251,7 +265,7 @@ def _system_metrics(tracker: MlflowTracker, step: str) -> Iterator[None]:
 def _mark(tracker: MlflowTracker, error: BaseException) -> None:
     status = "FAILED" if isinstance(error, Exception) else "KILLED"
     try:
-        tracker.tags({"error": f"{type(error).__name__}: {error}"})
+        tracker.tags({"error": masked(f"{type(error).__name__}: {error}")})
         tracker.end(status)
     except Exception:
         # The step's own error is the one to tell, also where the store went away with it.
@@ -263,12 +277,6 @@ def _lost_in(step: str, error: BaseException) -> ValueError:
         f"the MLflow store at {shown_uri()} was lost in step {step} ({first_line(error)}); "
         "see that it runs, and run the step again"
     )
-
-
-def _store_failed(error: BaseException) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, MlflowException) and spool.lost(error)
 
 
 def _settle(tracker: MlflowTracker, out: Path | None) -> None:

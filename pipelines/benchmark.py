@@ -69,6 +69,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
 
                 compared = step(
                     ops.compare_champions_with_accepted,
+                    mlflow_run=mlflow_run,
                     evaluations=dsl.Collected(scored.outputs["evaluation"]),
                     costs=dsl.Collected(cost.outputs["cost"]),
                     thresholds=thresholds,
@@ -102,6 +103,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
 
                 compared = step(
                     ops.compare_with_accepted,
+                    mlflow_run=mlflow_run,
                     inductive=dsl.Collected(inductive.outputs["evaluation"]),
                     transductive=dsl.Collected(transductive.outputs["evaluation"]),
                     costs=dsl.Collected(cost.outputs["cost"]),

@@ -15,8 +15,9 @@ from cascade_core.labelsets import is_label_file
 from cascade_core.labelsets import protocol as named_protocol
 from cascade_core.recipes import recipe, recipe_names
 from components import benchmark_rerun, champions, prepare, splits, text_vectors
-from components.accepted import Models
+from components.accepted import EXPERIMENT, Models, check_accepted
 from components.benchmark_rerun import Rerun
+from components.pipeline_run import whole_run
 from components.regression import Thresholds
 from pipelines.chains import Chain, SelfTraining, Sources, run_chains
 
@@ -95,26 +96,31 @@ def run(
 
     Raises:
         ValueError: a recipe is unknown, of no data set at hand or without a champion, a threshold is wrong,
-            seeds or overrides are given for champions, or a step refuses its input.
+            seeds or overrides are given for champions, accepted results cannot be read, or a step refuses its input.
     """
     Thresholds.read(plan.thresholds, source="benchmark.thresholds")
     models = models or plan.models
     found = _at_hand(plan, recipes)
     if models == "champions":
         _check_untouched(seeds, overrides)
-        planned = _champions(found, out / "work", named=bool(recipes))
-    else:
-        planned = _trainings(found, out / "work", plan, seeds or plan.seeds, overrides or {})
-    chains, folders = [chain for chain, _ in planned], [folder for _, folder in planned]
-    done = [one for chain in run_chains(chains, folders, split=plan.split, workers=workers) for one in chain]
-    return benchmark_rerun.run(
-        evaluations=[one.evaluation for one in done],
-        profiles=[one.profile for one in done],
-        thresholds=plan.thresholds,
-        out=out / "report",
-        accept=accept,
-        models=models,
-    )
+    check_accepted(models)
+    with whole_run(pipeline="benchmark rerun", protocol=EXPERIMENT):
+        if models == "champions":
+            planned = _champions(found, out / "work", named=bool(recipes))
+        else:
+            planned = _trainings(found, out / "work", plan, seeds or plan.seeds, overrides or {})
+        chains, folders = [chain for chain, _ in planned], [folder for _, folder in planned]
+        done = [
+            one for chain in run_chains(chains, folders, split=plan.split, workers=workers) for one in chain
+        ]
+        return benchmark_rerun.run(
+            evaluations=[one.evaluation for one in done],
+            profiles=[one.profile for one in done],
+            thresholds=plan.thresholds,
+            out=out / "report",
+            accept=accept,
+            models=models,
+        )
 
 
 def _trainings(
@@ -134,12 +140,15 @@ def _trainings(
                 self_trainings=(plan.self_training,) if chosen in plan.self_trained else (),
                 overrides=tuple(sorted(overrides.items())),
             ),
-            work / name / f"{chosen}-s{seed}",
+            # By configuration: a folder that is gone on with holds no training of another one.
+            work
+            / name
+            / f"{chosen}-s{seed}-{_digest(recipe(chosen, overrides, seed=seed).model_dump_json())}",
         )
         for name, data, wanted in found
         for chosen in wanted
         for sources in [_sources(data, chosen, work / name, overrides)]
-        for seed in seeds
+        for seed in dict.fromkeys(seeds)  # one given twice would be trained twice into one folder
     ]
 
 
@@ -211,7 +220,7 @@ def _sources(data: DataSet, chosen: str, folder: Path, overrides: Mapping[str, A
     config = recipe(chosen, overrides or {})
     templates, background = config.data.templates, config.evaluate.background.names
     made_of = repr((templates, background) if background else templates)
-    text = folder / f"text-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
+    text = folder / f"text-{_digest(made_of)}"
     if not (folder / "prepared").exists():
         prepare.run(raw=data.raw, protocol=data.protocol, image_sets=data.image_sets, out=folder / "prepared")
     if not (folder / "splits").exists():
@@ -221,3 +230,7 @@ def _sources(data: DataSet, chosen: str, folder: Path, overrides: Mapping[str, A
             protocol=data.protocol, templates=templates, clip=data.clip, background=background, out=text
         )
     return Sources(folder / "prepared", folder / "splits", text, data.clip)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,7 +1,7 @@
 """Chains: one training with all that hangs on it, many of them side by side."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.progress import progress
-from components.store import SWITCH_VARIABLE
 
 Control = Literal["words", "random_tower"]
 SelfTraining = Literal["oracle", "strict"]
@@ -53,17 +52,25 @@ class Evaluated:
 
 
 def run_chains(
-    chains: Sequence[Chain], folders: Sequence[Path], *, split: str, workers: int | None
+    chains: Sequence[Chain],
+    folders: Sequence[Path],
+    *,
+    split: str,
+    workers: int | None,
+    environment: Mapping[str, str] | None = None,
 ) -> list[list[Evaluated]]:
     """Run all chains, one thread each and as many side by side as `workers` (all cores if None).
 
     Each writes into its folder and keeps what that holds already, so an interrupted call goes on where it
-    stopped. They do not log to MLflow: they are many, and run side by side.
+    stopped. `environment` is put before their processes' own, such as to track nothing.
     """
     found: dict[int, list[Evaluated]] = {}
     with (
         ProcessPoolExecutor(
-            max_workers=workers or os.cpu_count(), mp_context=get_context("spawn"), initializer=_alone
+            max_workers=workers or os.cpu_count(),
+            mp_context=get_context("spawn"),
+            initializer=_alone,
+            initargs=(environment or {},),
         ) as pool,
         progress("trainings", len(chains)) as bar,
     ):
@@ -144,7 +151,6 @@ def _evaluations(chain: Chain, folder: Path) -> Iterator[tuple[str, Path, Contro
         yield "control_words", trained, "words"
 
 
-def _alone() -> None:
-    """Make a worker one that tracks nothing and takes one core; torch is not loaded yet."""
-    os.environ[SWITCH_VARIABLE] = "off"
-    os.environ["OMP_NUM_THREADS"] = "1"
+def _alone(environment: Mapping[str, str]) -> None:
+    """Make a worker one that takes one core; torch is not loaded yet."""
+    os.environ.update({**environment, "OMP_NUM_THREADS": "1"})

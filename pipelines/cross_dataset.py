@@ -7,13 +7,12 @@ from typing import Any
 from kfp import dsl
 
 from components import ops
+from components.pipeline_run import CROSS_DATASET
 from pipelines.checks import check_background, check_image_sets, check_place, check_places, check_protocol
 from pipelines.resources import Resources
 from pipelines.steps import Steps
 
 NAME = "cross-dataset"
-EXPERIMENT = "cross-dataset"
-"""The MLflow experiment of such a run, which has no protocol of its own."""
 FIELDS = ("raw", "protocol", "image_sets", "split")
 """What a target says, all of it text: its folder, label set, image sets (JSON), and the split that is scored."""
 OWN = ("background",)
@@ -34,7 +33,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
     def cross_dataset(
         checkpoint: str, clip: str, targets: list, limit: int = 0, background: str = "dropped"
     ) -> None:
-        with step.tracked(NAME, EXPERIMENT) as mlflow_run:
+        with step.tracked(NAME, CROSS_DATASET) as mlflow_run:
             told = step(ops.told, mlflow_run=mlflow_run, items=targets, background=background)
             with dsl.ParallelFor(items=told.output, name="every-target") as target:
                 prepared = step(
@@ -59,7 +58,11 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     limit=limit,
                     background=target.background,
                 )
-            step(ops.compare_targets, evaluations=dsl.Collected(evaluated.outputs["evaluation"]))
+            step(
+                ops.compare_targets,
+                mlflow_run=mlflow_run,
+                evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
+            )
 
     return cross_dataset
 

@@ -15,6 +15,7 @@ from cascade_core.recipes import recipe
 from components.artifacts import data_hash, git_commit, input_hash
 from components.benchmark import BenchmarkRow, benchmark_row, markdown_table
 from components.pretrain import read_accuracy
+from components.store import SWITCH_VARIABLE
 from pipelines.chains import Chain, Sources, run_chains
 from pipelines.mini_page import PUBLISHED, page
 
@@ -72,7 +73,13 @@ def run(
         sources
     )  # before the files below are written, which would be changes to the commit
     wanted = chains(seeds, sources)
-    done = run_chains(wanted, [work / _key(chain) for chain in wanted], split=split, workers=workers)
+    done = run_chains(
+        wanted,
+        [work / _key(chain) for chain in wanted],
+        split=split,
+        workers=workers,
+        environment={SWITCH_VARIABLE: "off"},  # they end in one page, which names what they were made from
+    )
     rows = sorted((benchmark_row(one.evaluation, one.profile) for chain in done for one in chain), key=_order)
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:

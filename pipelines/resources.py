@@ -82,6 +82,7 @@ TRACKING = {
     "gate": replace(TALK, retries=2),
     "compare_with_accepted": replace(TALK, retries=2),
     "compare_champions_with_accepted": replace(TALK, retries=2),
+    "compare_targets": replace(TALK, retries=2),
     "find_champions": TALK,
     "take_champion": replace(TALK, retries=2),
     "report": replace(TALK, retries=2),
@@ -103,7 +104,6 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "grid": NO_DATA,
         "prepare_target": MINI,
         "evaluate_target": replace(MINI, retries=1),
-        "compare_targets": replace(NO_DATA, retries=2),
     },
     "gpu": {
         **TRACKING,
@@ -116,7 +116,6 @@ RESOURCES: dict[str, dict[str, Resources]] = {
         "grid": NO_DATA,
         "prepare_target": Resources(cpu="8", memory="16Gi", minutes=360),
         "evaluate_target": replace(LARGE, retries=1),
-        "compare_targets": replace(NO_DATA, retries=2),
     },
 }
 """By kind of cluster and step: "cpu" is enough for the mini benchmark, "gpu" is for ViT-B/16."""

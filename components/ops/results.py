@@ -58,20 +58,22 @@ def ablation_report(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compare_targets(
-    evaluations: Input[list[Artifact]], results: Output[Artifact], page: Output[HTML]
+    mlflow_run: str, evaluations: Input[list[Artifact]], results: Output[Artifact], page: Output[HTML]
 ) -> None:
     """Gather the evaluations of one checkpoint on many data sets into one table."""
     import shutil
     from pathlib import Path
 
-    from components import cross_dataset
+    from components import cross_dataset, pipeline_run
 
+    pipeline_run.join(mlflow_run)
     done = cross_dataset.run(evaluations=[Path(one.path) for one in evaluations], out=Path(results.path))
     shutil.copyfile(done.page, page.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compare_with_accepted(
+    mlflow_run: str,
     inductive: Input[list[Artifact]],
     transductive: Input[list[Artifact]],
     costs: Input[list[Artifact]],
@@ -85,8 +87,9 @@ def compare_with_accepted(
     import shutil
     from pathlib import Path
 
-    from components import benchmark_rerun
+    from components import benchmark_rerun, pipeline_run
 
+    pipeline_run.join(mlflow_run)
     done = benchmark_rerun.run(
         evaluations=[Path(one.path) for one in [*inductive, *transductive]],
         profiles=[Path(one.path) for one in [*costs, *costs]],
@@ -100,6 +103,7 @@ def compare_with_accepted(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compare_champions_with_accepted(
+    mlflow_run: str,
     evaluations: Input[list[Artifact]],
     costs: Input[list[Artifact]],
     thresholds: str,
@@ -112,8 +116,9 @@ def compare_champions_with_accepted(
     import shutil
     from pathlib import Path
 
-    from components import benchmark_rerun
+    from components import benchmark_rerun, pipeline_run
 
+    pipeline_run.join(mlflow_run)
     done = benchmark_rerun.run(
         evaluations=[Path(one.path) for one in evaluations],
         profiles=[Path(one.path) for one in costs],

@@ -10,6 +10,8 @@ from components import accepted, benchmark_rerun
 from components.accepted import Models
 from components.artifacts import write_manifest
 from components.benchmark_rerun import Rerun
+from components.pipeline_run import whole_run
+from components.store import open_store
 
 THRESHOLDS = {
     "max_drop": {"pAcc": 0.03, "miou_seen": 0.03, "miou_unseen": 0.05, "hiou": 0.04},
@@ -136,6 +138,49 @@ def test_its_folder_and_its_run_hold_rows_changes_and_page(tmp_path: Path) -> No
     assert 'class="text regressed">regressed' in page and page.count("<svg") == 5
     recorded = accepted.history()[-1]
     assert (recorded.run_id, recorded.accepted, len(accepted.rows(recorded))) == (found.run_id, False, 2)
+
+
+def test_a_rerun_is_a_step_of_its_pipeline_and_tells_split_and_data(tmp_path: Path) -> None:
+    with whole_run(pipeline="benchmark rerun", protocol="benchmark"):
+        found = rerun(tmp_path / "first", data_hash="ab" * 32, background="prompts sky, wall")
+    assert [one.run_id for one in accepted.history()] == [found.run_id]
+    client = open_store()
+    assert found.run_id is not None
+    step = client.get_run(found.run_id)
+    parent = client.get_run(step.data.tags["mlflow.parentRunId"])
+    assert (parent.info.run_name, parent.info.status) == ("benchmark rerun", "FINISHED")
+    assert step.data.tags["data_hash"] == parent.data.tags["data_hash"] == "ab" * 32
+    assert step.data.tags["split"] == parent.data.tags["split"] == "test"
+    assert step.data.metrics["mini-18-6 background by prompts sky wall.zegclip.inductive.pAcc"] == 0.8
+    (read,) = step.inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.digest) == ("mini-18-6", ("ab" * 32)[:36])
+
+
+def test_rows_that_are_lost_cost_a_trend_its_point_and_only_the_accepted_ones_the_rerun(
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = rerun(tmp_path / "first"), rerun(tmp_path / "second")
+    _lose(store, second)
+    accepted.check_accepted("train")
+    assert rerun(tmp_path / "third").outcome == "no change"
+    assert (
+        f"left out of the trends: benchmark.json of benchmark rerun {second.run_id} cannot be had"
+        in caplog.text
+    )
+    _lose(store, first)
+    with pytest.raises(ValueError, match=f"benchmark rerun {first.run_id} cannot be had .* delete that run"):
+        accepted.check_accepted("train")
+
+
+def _lose(store: Path, found: Rerun) -> None:
+    (kept,) = store.glob(f"mlruns/artifacts/{found.run_id}/artifacts/benchmark.json")
+    kept.unlink()
+
+
+def test_without_a_store_there_is_nothing_to_be_held_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_TRACKING", "off")
+    with pytest.raises(ValueError, match="no MLflow store to hold a benchmark against"):
+        accepted.check_accepted("train")
 
 
 def test_an_unknown_rerun_cannot_be_accepted(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from components import cross_dataset, evaluate, prepare, prepare_dataset, splits
 from components.artifacts import data_root
 from components.confusion_table import confusion_at_hand
 from components.evaluate import carried_over
+from components.pipeline_run import CROSS_DATASET, whole_run
+from components.store import open_store
 from tests import official_files
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -238,3 +240,24 @@ def test_a_checkpoint_of_coco_stuff_is_scored_on_context_in_the_literatures_orde
     (line,) = cross_dataset.run(evaluations=[tmp_path / "evaluated"], out=tmp_path / "out").rows
     assert line["num_classes"] == line["num_seen"] == (60 if "background" in truth else 59)
     assert line["miou"] == pytest.approx(row.miou_seen)
+
+
+def test_the_table_is_a_step_of_its_pipeline_and_names_every_data_set(store: Path, tmp_path: Path) -> None:
+    evaluations = [
+        evaluation(tmp_path / "voc", data_hash="ab" * 32),
+        evaluation(
+            tmp_path / "context", data_hash="cd" * 32, protocol="context60", background="prompts sky, wall"
+        ),
+    ]
+    with whole_run(pipeline="cross-dataset", protocol=CROSS_DATASET):
+        cross_dataset.run(evaluations=evaluations, out=tmp_path / "out")
+    client = open_store()
+    experiment = client.get_experiment_by_name(CROSS_DATASET)
+    step, parent = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
+    assert step.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (step.data.tags["method"], step.data.tags["split"]) == ("zegclip", "val")
+    assert step.data.metrics["voc12-20 from cocostuff-156-15.miou_seen"] == 0.4
+    assert step.data.metrics["context60 prompts sky wall.miou"] == 0.375
+    assert {one.dataset.digest for one in step.inputs.dataset_inputs} == {"ab" * 18, "cd" * 18}
+    kept = {one.path for one in client.list_artifacts(step.info.run_id)}
+    assert kept == {"cross_dataset.json", "table.md", "table.html"}

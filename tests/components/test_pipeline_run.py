@@ -169,3 +169,15 @@ def test_the_machines_load_is_recorded_beside_a_training(
         sleep(0.6)
     assert tracker.run_id
     assert "system/system_memory_usage_megabytes" in client.get_run(tracker.run_id).data.metrics
+
+
+def test_a_whole_run_takes_the_steps_of_its_block_and_ends_as_that_does(client: MlflowClient) -> None:
+    with pipeline_run.whole_run(pipeline="rerun", protocol=PROTOCOL):
+        inside = client.get_run(_step())
+    parent = client.get_run(inside.data.tags["mlflow.parentRunId"])
+    assert (parent.info.run_name, parent.info.status) == ("rerun", "FINISHED")
+    assert "mlflow.parentRunId" not in client.get_run(_step()).data.tags
+    with pytest.raises(KeyboardInterrupt), pipeline_run.whole_run(pipeline="rerun", protocol=PROTOCOL):
+        raise KeyboardInterrupt
+    (failed,) = client.search_runs([parent.info.experiment_id], "attributes.status = 'FAILED'")
+    assert failed.data.tags["error"].startswith("KeyboardInterrupt")

@@ -1,5 +1,7 @@
 """Comparing benchmark results: chance is not taken for change, and a real loss is."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +101,9 @@ def test_a_new_run_is_a_change_and_a_missing_one_a_regression() -> None:
         ({"max_slowdown": 2}, "params.yaml: max_slowdown: .*less than 1.*got 2"),
         ({"max_drops": {}}, "params.yaml: max_drops: "),
         ({"max_drop": {"hiou": 0.1}}, "max_drop says nothing of miou_seen, miou_unseen, pAcc"),
+        ({"max_drop": {"hiou": math.nan}}, r"params.yaml: max_drop\.hiou: .*finite number"),
+        ({"max_drop": {"hiou": 4}}, r"params.yaml: max_drop\.hiou: .*less than 1.*got 4"),
+        ({"num_deviations": math.inf}, "params.yaml: num_deviations: .*finite number"),
     ],
 )
 def test_thresholds_that_cannot_be_are_refused_by_name(changes: dict[str, object], told: str) -> None:

@@ -124,6 +124,13 @@ def _png(height: int = 40, width: int = 56) -> tuple[np.ndarray, bytes]:
     return picture, content.getvalue()
 
 
+def _picture(kind: str) -> bytes:
+    """Give a small picture in another of Pillow's formats."""
+    content = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(content, format=kind)
+    return content.getvalue()
+
+
 def _bomb(side: int) -> bytes:
     """Give a small PNG file that says it has side x side pixels."""
 
@@ -176,10 +183,14 @@ def test_a_posted_picture_comes_back_as_a_label_map_of_the_labels_given(url: str
         (_rows(*[_request()] * 65), "65 rows given; a call takes 1 to 64"),
         ({"pictures": []}, "dataframe_records"),
         ([1, 2], "Received a list"),
+        (_rows(_request(_picture("ICO"))), "row 0: image cannot be decoded as a picture (it is none of BMP, GIF"),
+        (_rows(_request(_picture("EPS"))), "row 0: image cannot be decoded as a picture (it is none of BMP, GIF"),
+        (_rows(*[_request(_bomb(7_000))] * 2), "row 1: the pictures up to this one have 98,000,000 pixels"),
     ],
     ids=[
         "no base64", "no picture", "cut off", "no labels", "10,000 labels", "twice", "long label", "large", "bomb",
-        "column missing", "array", "labels as text", "many rows", "other keys", "list",
+        "column missing", "array", "labels as text", "many rows", "other keys", "list", "decoded to tell its size",
+        "program", "large together",
     ],
 )  # fmt: skip
 def test_what_cannot_be_segmented_is_refused_with_a_reason(url: str, payload: Any, reason: str) -> None:
@@ -203,6 +214,20 @@ def test_with_limits_a_picture_is_segmented_and_a_wrong_one_refused_as_without(l
     assert np.shape(answer.json()["predictions"][0]["label_map"]) == picture.shape[:2]
     assert _post(limited, _rows(_request(labels=[]))).status_code == 400
     assert requests.get(f"{limited}/ping", timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(b"{}", None), (b"[" * 20_000, "application/json"), (b"9" * 5_000, "application/json")],
+    ids=["of no type", "nested too deep", "a number too long"],
+)
+def test_a_request_that_trips_mlflow_s_reader_is_refused_with_a_reason(
+    limited: str, body: bytes, kind: str | None
+) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    answer = requests.post(f"{limited}/invocations", data=body, headers=headers, timeout=60)
+    assert answer.status_code == 400
+    assert answer.text.startswith("the request cannot be read ("), answer.text
 
 
 @pytest.mark.parametrize("pieces", [0, 16], ids=["as it says itself", "in pieces"])

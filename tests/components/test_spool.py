@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from requests.exceptions import ChunkedEncodingError
+from safetensors import SafetensorError
 from werkzeug.wrappers import Response
 
 from cascade_core.clip.weights import save_clip
@@ -23,10 +24,14 @@ from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
+from cascade_core.train.checkpoint import load_segmentor
 from components import before_training, pipeline_run, prepare, segmenter, splits, spool, text_vectors, train
 from components.progress import Progress
+from components.store import open_store
 from components.tracking import MlflowTracker, StepTracker, tracked_step
+from tests.components.moto_server import object_store
 from tests.components.tracking_server import TrackingServer, started
+from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 PROTOCOL = "mini-18-6"
 
@@ -322,7 +327,7 @@ def test_no_error_tells_the_password_of_the_stores_address(
         raise AssertionError("the step ran")
     assert "s3cret" not in str(told.value)
     monkeypatch.setattr(segmenter, "open_store", lambda: None)
-    with pytest.raises(ValueError, match="cannot be had from the store") as told:
+    with pytest.raises(ValueError, match="of the store at .* cannot be had") as told:
         segmenter.fetched("models:/zegclip@champion", tmp_path)
     assert "s3cret" not in str(told.value)
 
@@ -385,6 +390,52 @@ def test_a_full_disk_ends_the_step_and_leaves_what_stood_there(
     assert [path.name for path in out.iterdir()] == ["old"]
     assert isinstance(tracker, MlflowTracker) and tracker.client is not None
     assert tracker.client.get_run(tracker.run_id).info.status == "FAILED"
+
+
+@pytest.mark.usefixtures("store")
+def test_a_disk_too_full_for_an_artifact_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "artifacts/report.html")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", full)
+    told = r"no space left for what step report keeps in MLflow .*artifacts/report\.html"
+    with (
+        pytest.raises(ValueError, match=told),
+        tracked_step("report", protocol=PROTOCOL, out=tmp_path / "out") as tracker,
+    ):
+        tracker.file(tmp_path / "report.html")
+    assert not (tmp_path / ".out.spool").exists()
+
+
+def test_a_disk_too_full_for_weights_is_one_sentence_and_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is what safetensors raises on a real one: it is no `OSError`."""
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    clip = write_tiny_clip(tmp_path / "clip")
+    before = write_tiny_checkpoint(tmp_path / "final", clip, tiny_config())
+    monkeypatch.setattr("cascade_core.train.checkpoint.save_file", full)
+    with pytest.raises(ValueError, match=r"final could not be written: no space left for .*final"):
+        write_tiny_checkpoint(tmp_path / "final", clip, tiny_config(seen_penalty=0.2))
+    assert load_segmentor(tmp_path / "final")[1] == before
+    assert {path.name for path in tmp_path.iterdir()} == {"clip", "final"}
+
+
+def test_an_object_store_that_refuses_is_one_sentence_where_the_step_cannot_do_without(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with object_store(monkeypatch):
+        open_store().create_experiment("elsewhere", artifact_location="s3://nobody-made-it/mlflow")
+        with (
+            pytest.raises(ValueError, match=r"was lost in step register .*NoSuchBucket.* run the step again"),
+            tracked_step("register", protocol="elsewhere") as tracker,
+        ):
+            tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
 
 
 def test_a_line_cut_off_is_left_out_and_a_damaged_one_is_told(

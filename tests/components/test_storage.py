@@ -54,6 +54,18 @@ def _visible(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
+def test_what_a_call_left_that_was_killed_at_its_very_end_is_in_nobodys_way(
+    client: Any, folder: Path, tmp_path: Path
+) -> None:
+    storage.store(folder, "s3://bucket/data/mini")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / ".copy.fetching.old").mkdir()
+    (tmp_path / ".copy.fetching.old" / "a.txt").write_text("of before")
+    storage.fetch("s3://bucket/data/mini", tmp_path / "copy")
+    assert _content(tmp_path / "copy") == _content(folder)
+    assert {path.name for path in tmp_path.glob(".*")} == set()
+
+
 def test_a_folder_comes_back_as_it_was_and_is_not_moved_twice(
     client: Any, folder: Path, tmp_path: Path
 ) -> None:

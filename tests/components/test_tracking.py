@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
-from components.store import open_store, tracking_uri
+from components.store import experiment_id, masked, open_store, told_of, tracking_uri
 from components.tracking import MlflowTracker, StepTracker, flattened, tracked_step
 
 PROTOCOL = "mini-18-6"
@@ -99,6 +101,21 @@ def test_a_deleted_experiment_comes_back() -> None:
     assert _run(tracker).info.status == "FINISHED"
 
 
+def test_a_deleted_experiment_that_another_process_brings_back_first_serves_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client, restore = open_store(), MlflowClient.restore_experiment
+    wanted = client.create_experiment("deleted by two")
+    client.delete_experiment(wanted)
+
+    def overtaken(self: MlflowClient, experiment: str) -> None:
+        restore(self, experiment)
+        restore(self, experiment)
+
+    monkeypatch.setattr(MlflowClient, "restore_experiment", overtaken)
+    assert experiment_id(client, "deleted by two") == wanted
+
+
 def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CASCADE_TRACKING", "off")
@@ -122,6 +139,42 @@ def test_a_store_that_cannot_be_opened_is_named(monkeypatch: pytest.MonkeyPatch,
         tracked_step("train", protocol=PROTOCOL),
     ):
         pass
+
+
+def test_a_password_in_the_address_is_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own words for a server that is not there hold the whole address."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3cret@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ValueError, match=r"API request to http://me:\*\*\*@127") as told:
+        open_store()
+    assert "s3cret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("of postgresql://me:a@b@host/db?password=x&y=1", "of postgresql://me:***@host/db?password=***&y=1"),
+        ("to http://host:5000/api and sqlite:////a.db", "to http://host:5000/api and sqlite:////a.db"),
+    ],
+)
+def test_passwords_are_left_out_of_texts_and_nothing_else_is(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject"), ValueError),
+        (MlflowException("no such version"), ValueError),
+        (FileNotFoundError("artifacts/final"), ValueError),
+        (KeyError("a mistake of ours"), KeyError),
+    ],
+    ids=["bucket", "version", "file", "mistake"],
+)
+def test_what_a_store_cannot_give_is_told_in_one_sentence(error: Exception, told: type[Exception]) -> None:
+    with pytest.raises(told) as raised, told_of("the model", way_out="look for it"):
+        raise error
+    assert told is KeyError or str(raised.value).startswith("the model cannot be had (")
 
 
 def test_two_processes_make_and_fill_one_store(tmp_path: Path) -> None:

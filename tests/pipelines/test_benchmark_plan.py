@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from pipelines.benchmark_plan import BenchmarkPlan, run
+from pipelines.chains import Sources
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -64,6 +65,27 @@ def test_what_cannot_be_run_is_told_before_anything_is_written(
     with pytest.raises(ValueError, match=told):
         run(plan=plan, out=tmp_path / "out", recipes=recipes)
     assert not (tmp_path / "out").exists()
+
+
+def test_another_configuration_goes_on_with_no_training_of_this_one_and_a_seed_given_twice_is_one(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[list[str]] = []
+
+    def noted(chains: object, folders: list[Path], **_: object) -> None:
+        planned.append([folder.name.rpartition("-")[0] for folder in folders])
+        planned.append([folder.name for folder in folders])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.benchmark_plan.run_chains", noted)
+    monkeypatch.setattr("pipelines.benchmark_plan._sources", lambda *_: Sources(*[tmp_path] * 4))
+    here = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": "mini-18-6", "image_sets": {}}
+    plan = BenchmarkPlan.read(_plan(tmp_path, seeds=[0, 0, 1], datasets={"mini": here}))
+    for overrides in ({}, {"evaluate.seen_penalty": 1.0}, {}):
+        with pytest.raises(KeyboardInterrupt):
+            run(plan=plan, out=tmp_path / "out", recipes=["mini_zegclip"], overrides=overrides)
+    assert planned[::2] == [["mini_zegclip-s0", "mini_zegclip-s1"]] * 3
+    assert planned[1] == planned[5] and not set(planned[1]) & set(planned[3])
 
 
 @pytest.mark.parametrize(

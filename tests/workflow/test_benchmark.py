@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from cascade_core.files import read_json
 from pipelines.commands.benchmark import REGRESSED
@@ -42,6 +43,19 @@ def _benchmark(workflow: Workflow, parameters: Path, *arguments: str, **environm
     return done.returncode, done.stdout + done.stderr
 
 
+def _steps(store: Path) -> set[str]:
+    """Give the steps that are children of the one pipeline in a store."""
+    client = MlflowClient(f"sqlite:///{store}")
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    (parent,) = (run for run in runs if "pipeline" in run.data.tags)
+    assert parent.info.status == "FINISHED"
+    return {
+        run.data.tags["step"]
+        for run in runs
+        if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id and run.info.status == "FINISHED"
+    }
+
+
 def test_unchanged_code_changes_nothing_and_a_planted_loss_is_caught(
     workflow: Workflow, parameters: Path, tmp_path: Path
 ) -> None:
@@ -49,6 +63,9 @@ def test_unchanged_code_changes_nothing_and_a_planted_loss_is_caught(
     kind = ("--set", "evaluate.seen_penalty=0")
     status, told = _rerun(workflow, parameters, *kind, "--out", str(tmp_path / "first"))
     assert (status, "benchmark: first" in told) == (0, True), told
+    assert _steps(tmp_path / "mlflow.db") == {
+        *("prepare", "splits", "text_vectors", "train", "profile", "evaluate", "benchmark")
+    }
     status, told = _rerun(workflow, parameters, *kind, "--out", str(tmp_path / "again"))
     assert (status, "benchmark: no change" in told) == (0, True), told
     planted = ("--set", "evaluate.seen_penalty=1", "--out", str(tmp_path / "planted"))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from cascade_core.files import read_json
 from cascade_core.mini.voc_layout import write_benchmark
+from components.store import open_store
 from pipelines.workflow import stage_environment
 from tests.components.moto_server import object_store
 from tests.tiny import write_tiny_clip
@@ -106,8 +107,11 @@ def test_nothing_secret_is_written_down(clone: Project) -> None:
     assert not any("secret" in one or "127.0.0.1" in one for one in settings)
 
 
-def test_one_edited_label_map_reruns_what_reads_it_and_changes_the_data_hash(clone: Project) -> None:
+def test_one_edited_label_map_reruns_what_reads_it_changes_the_data_hash_and_shows_in_mlflow(
+    clone: Project, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = clone.data_hash
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlruns/mlflow.db")
     path = min((clone.root / "data/mini/VOCdevkit/VOC2012/SegmentationClass").glob("train_*.png"))
     labels = Image.open(path)
     ids = np.array(labels)
@@ -118,3 +122,9 @@ def test_one_edited_label_map_reruns_what_reads_it_and_changes_the_data_hash(clo
     edited.save(path)
     assert _stages(clone.dvc(("add", "-q", "data"), ("repro",))) == {"prepare", "splits"}
     assert clone.data_hash != before
+    client = open_store()
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    assert {run.data.tags["step"] for run in runs} == {"prepare", "splits"}
+    assert {run.data.tags["data_hash"] for run in runs} == {clone.data_hash}
+    digests = {one.dataset.digest for run in runs for one in run.inputs.dataset_inputs}
+    assert digests == {clone.data_hash[:36]}
