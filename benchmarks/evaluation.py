@@ -18,6 +18,7 @@ from PIL import Image
 
 from benchmarks.compare import surroundings
 from benchmarks.stopwatch import Stopwatch
+from cascade_core.class_split import ClassSplit
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.config import RunConfig
 from cascade_core.data.datasets import eval_dataset
@@ -26,7 +27,6 @@ from cascade_core.evaluate.ahead import batches
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.prediction import predictions
 from cascade_core.evaluate.vocabulary import Vocabulary
-from cascade_core.labelsets import ClassSplit
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.recipes import recipe

@@ -9,9 +9,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cascade_core.background import DROPPED, Background
+from cascade_core.class_split import ClassSplit
 from cascade_core.label_file import LabelFile
-from cascade_core.labelsets import ClassSplit
-from cascade_core.labelsets import protocol as named_protocol
+from cascade_core.protocols import protocol as named_protocol
 
 
 class Frozen(BaseModel):

@@ -15,8 +15,10 @@ from PIL import ImageColor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from cascade_core.background import Background, Policy
-from cascade_core.labelsets import BACKGROUND, IGNORE, INVALID, ClassSplit, LabelSet, is_label_file
+from cascade_core.class_split import ClassSplit
+from cascade_core.labelsets import BACKGROUND, IGNORE, INVALID, LabelSet
 
+SUFFIXES = (".yaml", ".yml")
 SHOWN_ERRORS = 10
 MAX_CLASSES = IGNORE - 2
 """Background, where it counts as a class, comes on top."""
@@ -208,6 +210,11 @@ class LabelFile(BaseModel):
     def _words(self) -> list[Any]:
         """What more decides scores; how background is told is a setting of each evaluation, and shows there."""
         return [[owned.synonyms for owned in self.classes], sorted(self.unseen)]
+
+
+def is_label_file(protocol: str) -> bool:
+    """Tell the path of a label file from the name of a protocol, without looking whether it is there."""
+    return protocol.lower().endswith(SUFFIXES)
 
 
 def read_label_file(path: Path) -> LabelFile:

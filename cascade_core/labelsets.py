@@ -1,23 +1,12 @@
-"""Label sets (class names and how label maps number them) and their splits into seen and unseen classes.
-
-A split names its unseen classes; ids and the seen classes follow from that, so that nothing is typed
-twice. Every protocol under which numbers are published or made here is a named split; a label file
-(`label_file.py`) describes one of one's own, and its path stands wherever a protocol's name does.
-"""
+"""Label sets: class names, and how label maps number them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Int16
-
-from cascade_core import class_lists
-
-if TYPE_CHECKING:
-    from cascade_core.label_file import LabelFile
 
 IGNORE = 255
 """Label of pixels that belong to no class: background, void, unlabelled, padding."""
@@ -30,30 +19,6 @@ BACKGROUND = "background"
 
 BACKGROUND_COLOUR = "black"
 """What pictures show it in, as Pascal VOC's maps do: it is often most of a picture, and no find."""
-
-LABEL_FILE_SUFFIXES = (".yaml", ".yml")
-
-LABEL_SETS = (
-    "voc20",
-    "context59",
-    "context60",
-    "context59-literature",
-    "cocostuff171",
-    "cocostuff171-raw",
-    "ade20k150",
-    "mini24",
-)
-PROTOCOLS = (
-    "voc12-15-5",
-    "context59-literature",
-    "context59-released",
-    "cocostuff-156-15",
-    "mini-18-6",
-    "voc12-20",
-    "context59",
-    "context60",
-    "ade20k-150",
-)
 
 
 @dataclass(frozen=True)
@@ -184,77 +149,9 @@ class LabelSet:
         return tuple(sorted({self.classes.index(name) for name in wanted}))
 
 
-@dataclass(frozen=True)
-class ClassSplit:
-    """A label set with the names of its unseen classes: all that a zero-shot protocol says about classes.
-
-    `own` is the label file it was read from, where it is no named protocol.
-    """
-
-    name: str
-    label_set: LabelSet
-    unseen_names: tuple[str, ...] = ()
-    own: "LabelFile | None" = None
-
-    def __post_init__(self) -> None:
-        stray = [name for name in self.unseen_names if name not in self.label_set.classes]
-        if stray:
-            raise ValueError(
-                f"unseen classes {stray} of split {self.name!r} are not in label set "
-                f"{self.label_set.name!r}; it has {', '.join(self.label_set.classes)}"
-            )
-        if len(set(self.unseen_names)) != len(self.unseen_names):
-            raise ValueError(
-                f"split {self.name!r} names an unseen class twice: {', '.join(self.unseen_names)}"
-            )
-        if len(self.unseen_names) == len(self.label_set.classes):
-            raise ValueError(
-                f"split {self.name!r} leaves no class seen; take at least one out of the unseen names"
-            )
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.label_set.classes
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.label_set.classes)
-
-    @cached_property
-    def unseen(self) -> tuple[int, ...]:
-        """Train ids of the unseen classes, ascending."""
-        return self.label_set.ids(self.unseen_names)
-
-    @cached_property
-    def seen(self) -> tuple[int, ...]:
-        """Train ids of all other classes, ascending."""
-        return tuple(i for i in range(self.num_classes) if i not in self.unseen)
-
-    @property
-    def seen_names(self) -> tuple[str, ...]:
-        return tuple(self.classes[i] for i in self.seen)
-
-    def with_background(self) -> Self:
-        """Give the split with background as one more class, which counts as seen; errors as of the label set."""
-        return replace(self, label_set=self.label_set.with_background())
-
-    def foreground(self) -> Self:
-        """Give the split of the classes that have names: without background, where that is a class."""
-        return replace(self, label_set=self.label_set.foreground())
-
-    def supervised(self) -> Self:
-        """Give the same label set with every class seen, as fully supervised training has it."""
-        return replace(self, name=f"{self.name}-supervised", unseen_names=())
-
-
 def reduce_zero_table(num_classes: int) -> tuple[int, ...]:
     """Table of label maps that keep 0 for background: 0 and 255 become `IGNORE`, n becomes n - 1."""
     return (IGNORE, *range(num_classes), *[INVALID] * (254 - num_classes), IGNORE)
-
-
-def is_label_file(protocol: str) -> bool:
-    """Tell the path of a label file from the name of a protocol, without looking whether it is there."""
-    return protocol.lower().endswith(LABEL_FILE_SUFFIXES)
 
 
 def train_id_table(num_classes: int) -> tuple[int, ...]:
@@ -268,94 +165,3 @@ def ranked_table(raw_ids: Sequence[int]) -> tuple[int, ...]:
     for train, raw in enumerate(raw_ids):
         table[raw] = train
     return tuple(table)
-
-
-def label_set(name: str) -> LabelSet:
-    """Give a label set by name; `LABEL_SETS` lists them.
-
-    VOC, Context, ADE20K and the mini benchmark keep raw id 0 for background. `cocostuff171` reads the
-    converted `*_labelTrainIds.png`, `cocostuff171-raw` the original maps (ids 0..181 with gaps). `context60`
-    is `context59` with background as the last class.
-
-    Raises:
-        ValueError: no label set has this name.
-    """
-    match name:
-        case "voc20":
-            return _without_background(name, class_lists.VOC_20, background_ids=(0,))
-        case "context59":
-            return _without_background(name, class_lists.CONTEXT_59, background_ids=(0,))
-        case "context60":
-            return label_set("context59").with_background(name)
-        case "context59-literature":
-            return _context_in_literature_order(name)
-        case "cocostuff171":
-            classes = class_lists.COCO_STUFF_171
-            return LabelSet(name, classes, train_id_table(len(classes)))
-        case "cocostuff171-raw":
-            used = [raw for raw in range(182) if raw not in class_lists.COCO_STUFF_RAW_GAPS]
-            return LabelSet(name, class_lists.COCO_STUFF_171, ranked_table(used))
-        case "ade20k150":
-            return _without_background(name, class_lists.ADE20K_150)
-        case "mini24":
-            from cascade_core.mini.vocabulary import CLASSES
-
-            return _without_background(name, tuple(CLASSES))
-        case _:
-            raise ValueError(f"unknown label set {name!r}; known are {', '.join(LABEL_SETS)}")
-
-
-def protocol(name: str) -> ClassSplit:
-    """Give a named split, of those `PROTOCOLS` lists, or that of a label file, whose path `name` then is.
-
-    The two Context splits share raw label maps but neither class order nor unseen classes: the released
-    code applies the literature's unseen *indices* to an alphabetical list. The last four are targets of
-    cross-dataset evaluation and have no unseen class; `context60` counts background as a class, and wants a
-    policy that says which pixels are background.
-
-    Raises:
-        ValueError: no protocol has this name, or the label file is missing or wrong.
-    """
-    if is_label_file(name):
-        from cascade_core.label_file import read_label_file
-
-        return read_label_file(Path(name)).split()
-    match name:
-        case "voc12-15-5":
-            return ClassSplit(name, label_set("voc20"), class_lists.VOC_UNSEEN)
-        case "context59-literature":
-            return ClassSplit(name, label_set(name), class_lists.CONTEXT_UNSEEN_LITERATURE)
-        case "context59-released":
-            return ClassSplit(name, label_set("context59"), class_lists.CONTEXT_UNSEEN_RELEASED)
-        case "cocostuff-156-15":
-            return ClassSplit(name, label_set("cocostuff171"), class_lists.COCO_STUFF_UNSEEN)
-        case "mini-18-6":
-            from cascade_core.mini.vocabulary import UNSEEN
-
-            return ClassSplit(name, label_set("mini24"), tuple(UNSEEN))
-        case "voc12-20":
-            return ClassSplit(name, label_set("voc20"))
-        case "context59":
-            return ClassSplit(name, label_set("context59"))
-        case "context60":
-            return ClassSplit(name, label_set("context60"))
-        case "ade20k-150":
-            return ClassSplit(name, label_set("ade20k150"))
-        case _:
-            raise ValueError(
-                f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}, or give the path of a label file "
-                "(.yaml)"
-            )
-
-
-def _without_background(
-    name: str, classes: tuple[str, ...], *, background_ids: tuple[int, ...] = ()
-) -> LabelSet:
-    return LabelSet(name, classes, reduce_zero_table(len(classes)), background_ids=background_ids)
-
-
-def _context_in_literature_order(name: str) -> LabelSet:
-    """Read the same raw maps, numbered alphabetically, into the order that has VOC's classes first."""
-    classes = class_lists.CONTEXT_59_LITERATURE
-    raw_ids = [1 + class_lists.CONTEXT_59.index(class_name) for class_name in classes]
-    return LabelSet(name, classes, (IGNORE, *ranked_table(raw_ids)[1:]), background_ids=(0,))

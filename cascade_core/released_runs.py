@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.config import EvalConfig, ModelConfig, RunConfig
-from cascade_core.labelsets import PROTOCOLS, ClassSplit
-from cascade_core.labelsets import protocol as named_protocol
 from cascade_core.model.released import CLASS_WEIGHT_BUFFER, released_config
+from cascade_core.protocols import PROTOCOLS
+from cascade_core.protocols import protocol as named_protocol
 from cascade_core.recipes import recipe, with_overrides
 from cascade_core.train.supervision import Setting
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.clip.order import Order, check_order, check_shape
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.files import read_json
-from cascade_core.labelsets import ClassSplit, LabelSet, label_set
+from cascade_core.labelsets import LabelSet
+from cascade_core.protocols import label_set
 from components import prepare, text_vectors
 from components import splits as splits_step
 from components.artifacts import read_step_manifest

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from cascade_core.background import Background
+from cascade_core.class_split import ClassSplit
 from cascade_core.colours import palette
 from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image, read_label_map
@@ -24,7 +25,7 @@ from cascade_core.evaluate.prediction import labelled
 from cascade_core.evaluate.views import views
 from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.files import new_folder, write_json
-from cascade_core.labelsets import IGNORE, ClassSplit
+from cascade_core.labelsets import IGNORE
 from cascade_core.predict import device_named
 from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.visualise import LEGEND_SHARE, tinted

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from cascade_core.background import Background
+from cascade_core.class_split import ClassSplit
 from cascade_core.config import DataConfig
 from cascade_core.data.datasets import Batch, eval_dataset
 from cascade_core.evaluate.ahead import batches
@@ -23,8 +24,7 @@ from cascade_core.evaluate.report import per_class_table, plot_confusion, plot_p
 from cascade_core.evaluate.scores import Scores, scores
 from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.files import new_folder, write_json
-from cascade_core.labelsets import ClassSplit
-from cascade_core.labelsets import protocol as named_protocol
+from cascade_core.protocols import protocol as named_protocol
 from cascade_core.train.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.visualise import panel, to_picture
 from components.artifacts import data_hash, write_manifest

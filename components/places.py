@@ -12,7 +12,7 @@ import stat
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from cascade_core.labelsets import is_label_file
+from cascade_core.label_file import is_label_file
 from components.patience import patiently
 
 URI_MARK, S3 = "://", "s3://"

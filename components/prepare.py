@@ -11,8 +11,9 @@ import pandas as pd
 
 from cascade_core.data.index import COLUMNS, Progress, index_folders, index_voc, voc_root
 from cascade_core.files import new_folder, read_json, write_json
-from cascade_core.labelsets import LABEL_SETS, LabelSet
-from cascade_core.labelsets import protocol as named_protocol
+from cascade_core.labelsets import LabelSet
+from cascade_core.protocols import LABEL_SETS
+from cascade_core.protocols import protocol as named_protocol
 from components.artifacts import write_manifest
 from components.progress import progress
 from components.tracking import tracked_step

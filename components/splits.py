@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.data.pictures import read_label_map
 from cascade_core.files import inside, new_folder, read_json, write_json
 from cascade_core.label_file import LabelFile
-from cascade_core.labelsets import ClassSplit
-from cascade_core.labelsets import protocol as named_protocol
+from cascade_core.protocols import protocol as named_protocol
 from components.artifacts import data_root, write_manifest
 from components.prepare import SUMMARY_FILE, read_index
 from components.progress import progress

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.clip.order import check_shape
 from cascade_core.files import new_folder, read_json, write_json
-from cascade_core.labelsets import ClassSplit
-from cascade_core.labelsets import protocol as named_protocol
+from cascade_core.protocols import protocol as named_protocol
 from components.artifacts import write_manifest
 from components.background_vectors import write_background_vectors
 from components.text_cache import cached_class_vectors

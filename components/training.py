@@ -22,11 +22,11 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.config import RunConfig
 from cascade_core.data.datasets import PackedBatch, pack, train_dataset
 from cascade_core.data.sampling import IterationSampler
 from cascade_core.files import new_file
-from cascade_core.labelsets import ClassSplit
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.checkpoint import (
     CheckpointManifest,

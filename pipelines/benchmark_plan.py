@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cascade_core.labelsets import is_label_file
-from cascade_core.labelsets import protocol as named_protocol
+from cascade_core.label_file import is_label_file
+from cascade_core.protocols import protocol as named_protocol
 from cascade_core.recipes import recipe, recipe_names
 from components import benchmark_rerun, champions, prepare, splits, text_vectors
 from components.accepted import EXPERIMENT, Models, check_accepted

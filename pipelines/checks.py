@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from cascade_core.background import parse_background
 from cascade_core.config import SelfTrainConfig
-from cascade_core.labelsets import is_label_file
-from cascade_core.labelsets import protocol as named_protocol
+from cascade_core.label_file import is_label_file
+from cascade_core.protocols import protocol as named_protocol
 from cascade_core.recipes import recipe as named_recipe
 from components.places import check_place
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp import local
 
-from cascade_core.labelsets import is_label_file
+from cascade_core.label_file import is_label_file
 from components.places import S3
 from pipelines.catalogue import entry
 from pipelines.resources import local_resources

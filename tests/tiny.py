@@ -15,9 +15,9 @@ from cascade_core.config import (
     SelfTrainConfig,
     TrainConfig,
 )
-from cascade_core.labelsets import protocol
 from cascade_core.mini.vocabulary import CONTEXT_LENGTH, WORDS
 from cascade_core.model.build import build_segmentor
+from cascade_core.protocols import protocol
 from cascade_core.train.checkpoint import CheckpointManifest, save_checkpoint
 
 TINY_CLIP = ClipConfig(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from cascade_core.labelsets import LABEL_SETS, label_set
+from cascade_core.protocols import LABEL_SETS, label_set
 
 LENGTH_TOLERANCE = 1e-2
 """How far from unit length a vector may be: float16 files are, a little."""

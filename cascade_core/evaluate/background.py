@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cascade_core.background import Background
-from cascade_core.labelsets import ClassSplit
+from cascade_core.class_split import ClassSplit
 
 
 def with_background(

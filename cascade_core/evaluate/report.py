@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.scores import Scores
-from cascade_core.labelsets import ClassSplit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.evaluate.confusion import ConfusionMatrix
-from cascade_core.labelsets import ClassSplit
 
 
 @dataclass(frozen=True)

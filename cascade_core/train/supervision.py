@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.data.datasets import Batch
 from cascade_core.labels import hide_unseen, oracle_pseudo_labels, strict_pseudo_labels, unseen_only
-from cascade_core.labelsets import ClassSplit
 from cascade_core.losses.focal_dice import upsampled
 
 Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]

@@ -8,7 +8,8 @@ import yaml
 
 from cascade_core.background import Background
 from cascade_core.label_file import LabelFile, read_label_file
-from cascade_core.labelsets import IGNORE, INVALID, protocol
+from cascade_core.labelsets import IGNORE, INVALID
+from cascade_core.protocols import protocol
 from cascade_core.recipes import recipe, with_overrides
 
 PETS: dict[str, Any] = {

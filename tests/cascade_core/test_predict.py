@@ -16,9 +16,9 @@ from cascade_core.data.transforms import eval_transform
 from cascade_core.evaluate.prediction import label_maps
 from cascade_core.evaluate.vocabulary import Vocabulary
 from cascade_core.label_file import LabelFile
-from cascade_core.labelsets import protocol
 from cascade_core.model_folder import write_model_folder
 from cascade_core.predict import Segmenter, checked_labels, device_named, inference
+from cascade_core.protocols import protocol
 from cascade_core.train.checkpoint import load_segmentor
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 

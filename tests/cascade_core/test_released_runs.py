@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from cascade_core.labelsets import protocol
+from cascade_core.protocols import protocol
 from cascade_core.recipes import recipe
 from cascade_core.released_runs import ReleasedRun, recognise, told_by
 from tests.released import released_shapes, small_released

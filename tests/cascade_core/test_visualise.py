@@ -9,7 +9,7 @@ from PIL import Image
 
 from cascade_core.colours import IGNORED_COLOUR, NUM_COLOURS, palette
 from cascade_core.data.transforms import normalise
-from cascade_core.labelsets import protocol
+from cascade_core.protocols import protocol
 from cascade_core.visualise import (
     FONT_SIZE,
     LINE,

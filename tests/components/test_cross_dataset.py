@@ -12,7 +12,7 @@ from cascade_core.class_lists import CONTEXT_59
 from cascade_core.config import RunConfig
 from cascade_core.data.datasets import eval_dataset
 from cascade_core.files import read_json, write_json
-from cascade_core.labelsets import protocol
+from cascade_core.protocols import protocol
 from cascade_core.train.checkpoint import CheckpointManifest
 from components import cross_dataset, evaluate, prepare, prepare_dataset, splits, text_vectors
 from components.artifacts import data_root

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import yaml
 
 from cascade_core.files import read_json
-from cascade_core.labelsets import protocol
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASSES
+from cascade_core.protocols import protocol
 from components import ops
 from components.artifacts import read_step_manifest
 from tests.tiny import write_tiny_clip

@@ -12,10 +12,10 @@ from PIL import Image, ImageColor
 from cascade_core.background import Background
 from cascade_core.colours import palette
 from cascade_core.files import read_json, write_json
-from cascade_core.labelsets import protocol
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES
 from cascade_core.predict import inference
+from cascade_core.protocols import protocol
 from cascade_core.train.checkpoint import MANIFEST_FILE, load_manifest
 from components import (
     compare,

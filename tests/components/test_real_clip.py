@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade_core.labelsets import protocol
+from cascade_core.protocols import protocol
 from cascade_core.templates import SINGLE_TEMPLATE
 from components import text_vectors
 

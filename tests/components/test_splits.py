@@ -8,7 +8,7 @@ import pytest
 
 from cascade_core.data.pictures import read_label_map
 from cascade_core.files import read_json
-from cascade_core.labelsets import protocol
+from cascade_core.protocols import protocol
 from components import prepare, splits
 from tests.components.conftest import SIZES
 

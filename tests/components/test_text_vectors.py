@@ -9,7 +9,7 @@ import torch
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.weights import load_clip
 from cascade_core.files import read_json, write_json
-from cascade_core.labelsets import protocol
+from cascade_core.protocols import protocol
 from cascade_core.templates import TemplateSet
 from components import text_vectors
 from components.artifacts import read_step_manifest

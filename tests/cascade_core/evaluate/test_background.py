@@ -12,9 +12,9 @@ from cascade_core.evaluate.background import scored_split, with_background
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.prediction import label_maps
 from cascade_core.evaluate.scores import scores
-from cascade_core.labelsets import protocol
 from cascade_core.model.segmentor import Classes
 from cascade_core.model.trunk import TrunkFeatures
+from cascade_core.protocols import protocol
 from tests.pixel_segmentor import PixelSegmentor, pixels
 
 # Few levels, so that equal scores, and scores at the threshold, come up.

@@ -6,10 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.report import per_class_table, plot_confusion, plot_per_class, summary_table
 from cascade_core.evaluate.scores import scores
-from cascade_core.labelsets import ClassSplit, LabelSet, protocol, train_id_table
+from cascade_core.labelsets import LabelSet, train_id_table
+from cascade_core.protocols import protocol
 
 SPLIT = ClassSplit("2-1", LabelSet("three", ("cat", "dog", "cow"), train_id_table(3)), ("dog",))
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
+from cascade_core.class_split import ClassSplit
 from cascade_core.evaluate.confusion import ConfusionMatrix
 from cascade_core.evaluate.scores import harmonic_mean, scores
-from cascade_core.labelsets import ClassSplit, LabelSet, train_id_table
+from cascade_core.labelsets import LabelSet, train_id_table
 
 NAMES = tuple("abcde")
 SPLIT = ClassSplit("3-2", LabelSet("five", NAMES, train_id_table(5)), ("b", "e"))
