@@ -28,11 +28,11 @@ def patiently(request: Callable[[], Answer]) -> Answer:
         AwayError: the last one, once patience is lost; other errors of `request` come at once.
         ValueError: `CASCADE_PATIENCE` is no number of seconds.
     """
+    if not (seconds := _patience()):
+        return request()
     from google.api_core.exceptions import RetryError
     from google.api_core.retry import Retry
 
-    if not (seconds := _patience()):
-        return request()
     retry = Retry(
         predicate=lambda error: isinstance(error, AwayError),
         initial=FIRST_PAUSE,

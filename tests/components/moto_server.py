@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import boto3
 import pytest
+from mlflow.store.artifact.s3_artifact_repo import _cached_get_s3_client
 from moto.server import ThreadedMotoServer
 
 BUCKET = "bucket"
@@ -24,6 +25,8 @@ def object_store(patch: pytest.MonkeyPatch) -> Iterator[str]:
     }.items():
         patch.setenv(name, value)
     boto3.client("s3").create_bucket(Bucket=BUCKET)
+    # MLflow keeps clients for minutes, by everything but the address that the environment names.
+    _cached_get_s3_client.cache_clear()
     try:
         yield f"http://{host}:{port}"
     finally:

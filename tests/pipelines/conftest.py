@@ -1,7 +1,9 @@
 """A local Kubeflow Pipelines server, and compiled pipelines that it runs in seconds."""
 
+import inspect
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,17 @@ from tests.pipelines.tiny_pipeline import compile_tiny
 
 QUICK, HASTY = Patience(first=0.01, longest=0.02, total=20.0), Patience(first=0.01, longest=0.05, total=0.3)
 """Short pauses: patient enough for a busy machine, and for tests that wait for patience to end."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _callers_without_their_source() -> Iterator[None]:
+    """Spare kfp's compiler the source of its callers: it wants their names alone, ninety times a pipeline.
+
+    In a process with as many modules as a test run's has, the search takes most of a compilation's time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "stack", partial(inspect.stack, 0))
+        yield
 
 
 @pytest.fixture(autouse=True)
