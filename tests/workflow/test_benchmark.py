@@ -9,6 +9,7 @@ import yaml
 from mlflow import MlflowClient
 
 from cascade_core.files import read_json
+from components.benchmark_rerun import CHANGES_FILE
 from pipelines.commands.benchmark import REGRESSED
 from tests.workflow.conftest import Workflow
 
@@ -56,6 +57,17 @@ def _steps(store: Path) -> set[str]:
     }
 
 
+def _moved(rerun: Path) -> list[str]:
+    """Give the scores that are not what they were; speed is the machine's, which may be busy."""
+    changes = read_json(rerun / "report" / CHANGES_FILE)
+    assert {change["metric"] for change in changes} >= SMALL.keys()
+    return [
+        change["metric"]
+        for change in changes
+        if change["metric"] in SMALL and change["verdict"] != "no change"
+    ]
+
+
 def test_unchanged_code_changes_nothing_and_a_planted_loss_is_caught(
     workflow: Workflow, parameters: Path, tmp_path: Path
 ) -> None:
@@ -67,7 +79,7 @@ def test_unchanged_code_changes_nothing_and_a_planted_loss_is_caught(
         *("prepare", "splits", "text_vectors", "train", "profile", "evaluate", "benchmark")
     }
     status, told = _rerun(workflow, parameters, *kind, "--out", str(tmp_path / "again"))
-    assert (status, "benchmark: no change" in told) == (0, True), told
+    assert (status, _moved(tmp_path / "again")) == (0, []), told
     planted = ("--set", "evaluate.seen_penalty=1", "--out", str(tmp_path / "planted"))
     status, told = _rerun(workflow, parameters, *planted)
     assert status == REGRESSED, told
@@ -84,7 +96,7 @@ def test_champions_that_did_not_change_say_so(workflow: Workflow, parameters: Pa
     assert (status, "benchmark: first" in told) == (0, True), told
     assert "left out, as nothing is registered for them: mini_naive_fusion" in told
     status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "again"), **uri)
-    assert (status, "benchmark: no change" in told) == (0, True), told
+    assert (status, _moved(tmp_path / "again")) == (0, []), told
     rows = read_json(tmp_path / "again" / "report" / "benchmark.json")
     assert {row["method"] for row in rows} == {"zegclip", "cascade_clip"}
     assert all(row["checkpoint"] for row in rows)
