@@ -192,7 +192,7 @@ def tracked_step(
         tracker.end()
     except BaseException as error:
         _mark(tracker, error)
-        if of_store(error) and spool.lost(error):
+        if _store_failed(error):
             raise _lost_in(step, error) from error
         if disk_is_full(error):
             raise ValueError(
@@ -232,7 +232,7 @@ def _open_run(protocol: str, tags: dict[str, object], out: Path | None) -> Mlflo
     except Exception as error:
         known = os.environ.get(PARENT_VARIABLE)
         if aside is None or not known or not (isinstance(error, AwayError) or away(error)):
-            if of_store(error) and spool.lost(error):
+            if _store_failed(error):
                 raise _lost_in(str(tags["step"]), error) from error
             raise
         log.warning("%s\nthe step goes on and keeps in %s what it has to tell", first_line(error), aside)
@@ -270,6 +270,11 @@ def _mark(tracker: MlflowTracker, error: BaseException) -> None:
     except Exception:
         # The step's own error is the one to tell, also where the store went away with it.
         log.warning("run %s could not be marked %s", tracker.run_id, status)
+
+
+def _store_failed(error: BaseException) -> bool:
+    """Say whether it was the store that failed a step, and no file of the step's own."""
+    return of_store(error) and spool.lost(error)
 
 
 def _lost_in(step: str, error: BaseException) -> ValueError:
