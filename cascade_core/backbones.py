@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade_core.config import ClipConfig, RunConfig
+from cascade_core.errors import UserError
 
 CLIP_VIT_B16 = ClipConfig(
     name="ViT-B-16",
@@ -51,12 +52,12 @@ def less_backbone(overrides: Mapping[str, Any], trained: RunConfig) -> dict[str,
     The same overrides serve a training and the self-training after it.
 
     Raises:
-        ValueError: they name another backbone than the trained one.
+        UserError: they name another backbone than the trained one.
     """
     rest = dict(overrides)
     name = rest.pop("clip", None)
     if name is not None and not same_tower(_known(name), trained.model.clip):
-        raise ValueError(
+        raise UserError(
             f"override clip={name!r}: the checkpoint was trained on {trained.model.clip.name!r}; "
             "train on the other backbone first, or leave this override out"
         )
@@ -71,7 +72,7 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
     pixel is cut off: 512 becomes 504 at patches of 14. Not published, and not tuned.
 
     Raises:
-        ValueError: the backbone is unknown; the message lists the known ones.
+        UserError: the backbone is unknown; the message lists the known ones.
     """
     clip, model, evaluate = _known(name), config.model, config.evaluate
     depth = clip.layers / model.clip.layers
@@ -91,5 +92,5 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
 
 def _known(name: str) -> ClipConfig:
     if name not in CLIPS:
-        raise ValueError(f"unknown backbone {name!r} (override 'clip'); known: {', '.join(CLIPS)}")
+        raise UserError(f"unknown backbone {name!r} (override 'clip'); known: {', '.join(CLIPS)}")
     return CLIPS[name]

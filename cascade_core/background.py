@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cascade_core.errors import UserError
+
 Policy = Literal["dropped", "threshold", "prompts"]
 
 
@@ -23,17 +25,17 @@ class Background(BaseModel):
     @model_validator(mode="after")
     def _check_policy(self) -> Self:
         if (self.threshold is not None) != (self.policy == "threshold"):
-            raise ValueError(
+            raise UserError(
                 f"threshold={self.threshold} does not go with policy={self.policy!r}: "
                 "policy 'threshold' needs one, such as 0.3, the others take none"
             )
         if bool(self.names) != (self.policy == "prompts"):
-            raise ValueError(
+            raise UserError(
                 f"names={list(self.names)} do not go with policy={self.policy!r}: "
                 "policy 'prompts' needs at least one, such as sky, the others take none"
             )
         if any(not name.strip() for name in self.names) or len(set(self.names)) != len(self.names):
-            raise ValueError(f"names={list(self.names)}: every name is given once, and none is empty")
+            raise UserError(f"names={list(self.names)}: every name is given once, and none is empty")
         return self
 
     def __str__(self) -> str:
@@ -53,7 +55,7 @@ def parse_background(text: str) -> Background:
     """Read `dropped`, `threshold=0.3` or `prompts=sky, wall`, as a command line gives it.
 
     Raises:
-        ValueError: it is none of these, or a number or name in it cannot be.
+        UserError: it is none of these, or a number or name in it cannot be.
     """
     policy, _, value = text.partition("=")
     content: dict[str, object] = {"policy": policy.strip()}
@@ -68,6 +70,6 @@ def parse_background(text: str) -> Background:
         return Background.model_validate(content)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ValueError(
+        raise UserError(
             f"background {text!r}: {reason}; allowed are dropped, threshold=0.3 or prompts=sky,wall"
         ) from error

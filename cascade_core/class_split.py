@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from cascade_core.errors import UserError
 from cascade_core.labelsets import LabelSet
 
 if TYPE_CHECKING:
@@ -28,16 +29,16 @@ class ClassSplit:
     def __post_init__(self) -> None:
         stray = [name for name in self.unseen_names if name not in self.label_set.classes]
         if stray:
-            raise ValueError(
+            raise UserError(
                 f"unseen classes {stray} of split {self.name!r} are not in label set "
                 f"{self.label_set.name!r}; it has {', '.join(self.label_set.classes)}"
             )
         if len(set(self.unseen_names)) != len(self.unseen_names):
-            raise ValueError(
+            raise UserError(
                 f"split {self.name!r} names an unseen class twice: {', '.join(self.unseen_names)}"
             )
         if len(self.unseen_names) == len(self.label_set.classes):
-            raise ValueError(
+            raise UserError(
                 f"split {self.name!r} leaves no class seen; take at least one out of the unseen names"
             )
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cascade_core.background import DROPPED, Background
 from cascade_core.class_split import ClassSplit
+from cascade_core.errors import UserError
 from cascade_core.label_file import LabelFile
 from cascade_core.protocols import protocol as named_protocol
 
@@ -74,24 +75,22 @@ class ModelConfig(Frozen):
         tapped = [block for group in self.groups for block in group]
         last = self.clip.layers - 1
         if (self.fusion == "none") != (not tapped):
-            raise ValueError(
+            raise UserError(
                 f"fusion={self.fusion!r} does not go with groups={self.groups}: "
                 "'none' takes no group, 'cascade' and 'naive' need at least one"
             )
         if any(not 0 <= block < last for block in tapped):
-            raise ValueError(
+            raise UserError(
                 f"groups={self.groups} name blocks outside 0..{last - 1} of a {self.clip.layers}-block CLIP"
             )
         if len(set(tapped)) != len(tapped):
-            raise ValueError(f"groups={self.groups} name a block twice")
+            raise UserError(f"groups={self.groups} name a block twice")
         if self.clip.embed_dim % self.decoder_heads:
-            raise ValueError(
-                f"decoder_heads={self.decoder_heads} must divide embed_dim={self.clip.embed_dim}"
-            )
+            raise UserError(f"decoder_heads={self.decoder_heads} must divide embed_dim={self.clip.embed_dim}")
         if self.trunk == "deep_prompts" and self.num_prompts == 0:
-            raise ValueError("trunk='deep_prompts' needs num_prompts >= 1; use trunk='frozen' for none")
+            raise UserError("trunk='deep_prompts' needs num_prompts >= 1; use trunk='frozen' for none")
         if self.decoder == "linear" and self.fusion != "none":
-            raise ValueError("decoder='linear' reads the last map only: use fusion='none'")
+            raise UserError("decoder='linear' reads the last map only: use fusion='none'")
         return self
 
 
@@ -141,13 +140,13 @@ class DataConfig(Frozen):
 
     @property
     def split(self) -> ClassSplit:
-        """The class split that `protocol` names; ValueError if none is."""
+        """The class split that `protocol` names; UserError if none is."""
         return named_protocol(self.protocol) if self.own is None else self.own.split()
 
     @model_validator(mode="after")
     def _check_protocol(self) -> Self:
         if self.own is not None and self.own.protocol != self.protocol:
-            raise ValueError(
+            raise UserError(
                 f"protocol={self.protocol!r} is not that of the label set beside it, {self.own.protocol!r}; "
                 "give data.protocol=FILE.yaml to change both"
             )
@@ -178,7 +177,7 @@ class TrainConfig(Frozen):
     @model_validator(mode="after")
     def _check_accumulation(self) -> Self:
         if self.batch_size % self.accumulation_steps:
-            raise ValueError(
+            raise UserError(
                 f"accumulation_steps={self.accumulation_steps} must divide batch_size={self.batch_size}"
             )
         return self
@@ -244,7 +243,7 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _check_schedule(self) -> Self:
         if self.self_train_start > self.train.iterations:
-            raise ValueError(
+            raise UserError(
                 f"self_train.start_iteration={self.self_train_start} lies beyond "
                 f"train.iterations={self.train.iterations}; set it to at most that (published: half of it)"
             )

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.config import RunConfig
+from cascade_core.errors import UserError
 from cascade_core.evaluate.inference import Kind, probabilities
 from cascade_core.model.segmentor import Segmentor
 
@@ -79,7 +80,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
     """Write the graph as ONNX, in one file.
 
     Raises:
-        ValueError: the packages of the extra `export` are not installed.
+        UserError: the packages of the extra `export` are not installed.
     """
     need("onnx", "onnxscript")
     with warnings.catch_warnings():
@@ -102,7 +103,7 @@ def onnx_run(file: Path) -> Run:
     """Open an ONNX file in onnxruntime, on the CPU.
 
     Raises:
-        ValueError: onnxruntime is not installed.
+        UserError: onnxruntime is not installed.
     """
     need("onnxruntime")
     import onnxruntime
@@ -123,7 +124,7 @@ def check(run: Run, module: Exportable) -> float:
     """Compare a graph with torch over batches, numbers of classes and sizes; give the largest difference.
 
     Raises:
-        ValueError: a probability differs by more than `TOLERANCE`.
+        UserError: a probability differs by more than `TOLERANCE`.
     """
     worst = 0.0
     for images, vectors in examples(module):
@@ -132,7 +133,7 @@ def check(run: Run, module: Exportable) -> float:
         found = run(images.numpy(), vectors.numpy())
         difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
         if not difference <= TOLERANCE:
-            raise ValueError(
+            raise UserError(
                 f"the exported graph differs from torch by {difference:g} on images of shape {tuple(images.shape)} "
                 f"and {len(vectors)} classes, more than {TOLERANCE:g}; do not use it, and report the versions of "
                 "torch, onnx and onnxruntime"
@@ -161,11 +162,11 @@ def need(*packages: str) -> None:
     """Check that packages of the extra `export` are installed.
 
     Raises:
-        ValueError: one is not; the message says how to get it.
+        UserError: one is not; the message says how to get it.
     """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"export to ONNX needs {', '.join(missing)}, which this environment lacks; install the extra "
             '`export`: pip install "cascade-clip-workflow[export]"'
         )

@@ -12,6 +12,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from cascade_core.errors import UserError
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -22,7 +24,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     If the block raises, `target` stays as it was.
 
     Raises:
-        ValueError: the disk is full.
+        UserError: the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -49,7 +51,7 @@ def new_file(target: Path) -> Iterator[Path]:
     """Give a path to write to that becomes `target` when the block ends well.
 
     Raises:
-        ValueError: the disk is full.
+        UserError: the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     working = target.with_name(f".{target.name}.partial")
@@ -70,7 +72,7 @@ def _room_for(target: Path) -> Iterator[None]:
         if not disk_is_full(error):
             raise
         where = getattr(error, "filename", None) or target
-        raise ValueError(
+        raise UserError(
             f"{target} could not be written: no space left for {where}; what stood there is untouched. "
             "Free some space, or write elsewhere"
         ) from error
@@ -93,14 +95,14 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        ValueError: the file is missing or does not parse; the message names it.
+        UserError: the file is missing or does not parse; the message names it.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; run the step that writes it first") from None
+        raise UserError(f"{path} does not exist; run the step that writes it first") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        raise UserError(f"{path} is not JSON: {error}") from error
 
 
 def sha256(path: Path) -> str:
@@ -118,9 +120,9 @@ def inside(root: Path, path: str) -> Path:
     """Join a relative path to the root.
 
     Raises:
-        ValueError: the path is empty or absolute, or climbs out of the root.
+        UserError: the path is empty or absolute, or climbs out of the root.
     """
     relative = PurePosixPath(path)
     if not relative.parts or relative.is_absolute() or ".." in relative.parts or "\\" in path or "\0" in path:
-        raise ValueError(f"path {path!r} leaves the data root {root}; paths are relative to it, without '..'")
+        raise UserError(f"path {path!r} leaves the data root {root}; paths are relative to it, without '..'")
     return root / relative

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cascade_core.background import Background, Policy
 from cascade_core.class_split import ClassSplit
+from cascade_core.errors import UserError
 from cascade_core.labelsets import BACKGROUND, IGNORE, INVALID, LabelSet
 
 SUFFIXES = (".yaml", ".yml")
@@ -29,7 +30,7 @@ def _hex_colour(value: Any) -> Any:
     """Read "#ff8000", "orange" or [255, 128, 0] into "#ff8000"."""
     if isinstance(value, list | tuple):
         if len(value) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in value):
-            raise ValueError("a colour is three numbers of 0..255, or a text such as '#ff8000' or orange")
+            raise UserError("a colour is three numbers of 0..255, or a text such as '#ff8000' or orange")
         return "#{:02x}{:02x}{:02x}".format(*value)
     if isinstance(value, str) and value:
         return "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(value)[:3])
@@ -50,9 +51,9 @@ class _Loader(yaml.SafeLoader):
 
 def _one_line(value: Any) -> Any:
     if not isinstance(value, str):
-        raise ValueError("a name is text; put quotes around it, YAML takes it for something else")
+        raise UserError("a name is text; put quotes around it, YAML takes it for something else")
     if isinstance(value, str) and not value.strip():
-        raise ValueError("a name is empty; give it a word or two")
+        raise UserError("a name is empty; give it a word or two")
     return " ".join(value.split())
 
 
@@ -113,19 +114,19 @@ class LabelFile(BaseModel):
     def _check_names(self) -> Self:
         names = [owned.name for owned in self.classes]
         if not 0 < len(names) <= MAX_CLASSES:
-            raise ValueError(
+            raise UserError(
                 f"classes has {len(names)} entries; 8-bit label maps have room for 1 to {MAX_CLASSES}"
             )
         if repeated := _repeated(names):
-            raise ValueError(f"classes name {', '.join(repeated)} twice; every class has one entry")
+            raise UserError(f"classes name {', '.join(repeated)} twice; every class has one entry")
         if BACKGROUND in names:
-            raise ValueError(
+            raise UserError(
                 f"no class can be named {BACKGROUND!r}; say by `background: {{id: 0}}` what it is"
             )
         every = [*names, *(synonym for owned in self.classes for synonym in owned.synonyms)]
         every += self.background.names if self.background else ()
         if repeated := _repeated([name.casefold() for name in every]):
-            raise ValueError(f"{', '.join(repeated)} stands for two things; a name or synonym has one class")
+            raise UserError(f"{', '.join(repeated)} stands for two things; a name or synonym has one class")
         return self
 
     @model_validator(mode="after")
@@ -133,21 +134,21 @@ class LabelFile(BaseModel):
         stated = [owned.id for owned in self.classes if owned.id is not None]
         if 0 < len(stated) < len(self.classes):
             without = next(owned.name for owned in self.classes if owned.id is None)
-            raise ValueError(f"class {without!r} has no id where others have; give every class one, or none")
+            raise UserError(f"class {without!r} has no id where others have; give every class one, or none")
         taken: dict[int, str] = {}
         for raw, meaning in self._meanings():
             if raw in taken:
-                raise ValueError(f"id {raw} stands for {taken[raw]} and {meaning}; every id has one meaning")
+                raise UserError(f"id {raw} stands for {taken[raw]} and {meaning}; every id has one meaning")
             taken[raw] = meaning
         if stray := [raw for raw in taken if raw > 255]:
-            raise ValueError(f"class ids reach {max(stray)}; label maps hold 0..255, so give ids by hand")
+            raise UserError(f"class ids reach {max(stray)}; label maps hold 0..255, so give ids by hand")
         return self
 
     @model_validator(mode="after")
     def _check_unseen(self) -> Self:
         names = [owned.name for owned in self.classes]
         if stray := [name for name in self.unseen if name not in names]:
-            raise ValueError(
+            raise UserError(
                 f"unseen names {', '.join(stray)}, which no class is; there are {', '.join(names)}"
             )
         _ = self.split()
@@ -221,21 +222,21 @@ def read_label_file(path: Path) -> LabelFile:
     """Read and check a label file.
 
     Raises:
-        ValueError: it is missing, no YAML, or wrong; the message names the file and up to ten fields.
+        UserError: it is missing, no YAML, or wrong; the message names the file and up to ten fields.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ValueError(f"label file {path} cannot be read ({reason}); check the path") from error
+        raise UserError(f"label file {path} cannot be read ({reason}); check the path") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"label file {path} is not YAML: {error}") from error
+        raise UserError(f"label file {path} is not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"label file {path} holds {content!r}; expected keys and values, {EXAMPLE}")
+        raise UserError(f"label file {path} holds {content!r}; expected keys and values, {EXAMPLE}")
     try:
         return LabelFile.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"label file {path}:{_told(error)}") from error
+        raise UserError(f"label file {path}:{_told(error)}") from error
 
 
 def with_label_file(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,7 +245,7 @@ def with_label_file(overrides: Mapping[str, Any]) -> dict[str, Any]:
     Protocol, definition and, unless overridden too, the background's policy take its place.
 
     Raises:
-        ValueError: the file is missing or wrong.
+        UserError: the file is missing or wrong.
     """
     chosen = overrides.get("data.protocol")
     if isinstance(chosen, str) and is_label_file(chosen):

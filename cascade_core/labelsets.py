@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 from jaxtyping import Int16
 
+from cascade_core.errors import UserError
+
 IGNORE = 255
 """Label of pixels that belong to no class: background, void, unlabelled, padding."""
 
@@ -41,32 +43,32 @@ class LabelSet:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.classes) < IGNORE:
-            raise ValueError(
+            raise UserError(
                 f"label set {self.name!r} has {len(self.classes)} classes; a map holds 1 to {IGNORE - 1}"
             )
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:
-            raise ValueError(f"label set {self.name!r} names {repeated} twice; class names must be distinct")
+            raise UserError(f"label set {self.name!r} names {repeated} twice; class names must be distinct")
         if any(not name.strip() for name in self.classes):
-            raise ValueError(f"label set {self.name!r} has an empty class name; every class needs a name")
+            raise UserError(f"label set {self.name!r} has an empty class name; every class needs a name")
         if len(self.raw_to_train) != 256:
-            raise ValueError(
+            raise UserError(
                 f"raw_to_train of label set {self.name!r} has {len(self.raw_to_train)} entries, not 256"
             )
         stray = set(self.raw_to_train) - set(range(len(self.classes))) - {IGNORE, INVALID}
         if stray:
-            raise ValueError(
+            raise UserError(
                 f"raw_to_train of label set {self.name!r} gives train ids {sorted(stray)}; "
                 f"allowed are 0..{len(self.classes) - 1}, {IGNORE} (ignored) and {INVALID} (not allowed)"
             )
         for field in ("synonyms", "colours"):
             if len(getattr(self, field)) not in (0, len(self.classes)):
-                raise ValueError(
+                raise UserError(
                     f"label set {self.name!r} has {field} of {len(getattr(self, field))} classes and "
                     f"{len(self.classes)} class names; give one entry for each class, or none at all"
                 )
         if any(self.raw_to_train[raw] != self._background for raw in self.background_ids):
-            raise ValueError(
+            raise UserError(
                 f"raw_to_train of label set {self.name!r} does not give train id {self._background} to all "
                 f"background ids {list(self.background_ids)}"
             )
@@ -102,11 +104,11 @@ class LabelSet:
         """Give the set with one more class, the last: `BACKGROUND`, which has the background's pixels.
 
         Raises:
-            ValueError: label maps of this set have no id for background, or it has such a class already.
+            UserError: label maps of this set have no id for background, or it has such a class already.
         """
         if self.has_background or not self.background_ids:
             there = "counts background already" if self.has_background else "has no raw id for background"
-            raise ValueError(f"label set {self.name!r} {there}; use background policy 'dropped' with it")
+            raise UserError(f"label set {self.name!r} {there}; use background policy 'dropped' with it")
         table = list(self.raw_to_train)
         for raw in self.background_ids:
             table[raw] = self.num_classes
@@ -138,12 +140,12 @@ class LabelSet:
         """Give the train ids of class names, ascending.
 
         Raises:
-            ValueError: a name is not in the label set.
+            UserError: a name is not in the label set.
         """
         wanted = tuple(names)
         stray = [name for name in wanted if name not in self.classes]
         if stray:
-            raise ValueError(
+            raise UserError(
                 f"classes {stray} are not in label set {self.name!r}; it has {', '.join(self.classes)}"
             )
         return tuple(sorted({self.classes.index(name) for name in wanted}))

@@ -7,6 +7,7 @@ alone has no text tower, and needs the CLIP folder it was trained with.
 import shutil
 from pathlib import Path
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder
 from cascade_core.train.manifest import MANIFEST_FILE, MODEL_FILE, load_manifest
 
@@ -20,10 +21,10 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
     A `clip` that is given goes before the text tower of the folder.
 
     Raises:
-        ValueError: there is no such folder, or a checkpoint comes without its CLIP.
+        UserError: there is no such folder, or a checkpoint comes without its CLIP.
     """
     if not folder.is_dir():
-        raise ValueError(
+        raise UserError(
             f"model {folder} is no folder; give a checkpoint such as outputs/train/zegclip/final, or a model "
             "folder of `cascade-clip export --format folder`"
         )
@@ -31,7 +32,7 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
         if (place / CHECKPOINT).is_dir():
             return place / CHECKPOINT, clip or place / TEXT_TOWER
     if clip is None:
-        raise ValueError(
+        raise UserError(
             f"checkpoint {folder} has no text tower beside it: give the CLIP folder it was trained with, or put "
             "both into one by `cascade-clip export CHECKPOINT --clip CLIP --format folder --out FOLDER`"
         )
@@ -47,7 +48,7 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
     """Copy a checkpoint, without what only resuming needs, and the text half of a CLIP folder into `out`.
 
     Raises:
-        ValueError: a file is missing; the message names it.
+        UserError: a file is missing; the message names it.
     """
     from cascade_core.clip.text_tower import (
         copy_text_tower,  # brings torch, which finding a folder does without
@@ -55,9 +56,7 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
 
     load_manifest(checkpoint)
     if not (checkpoint / MODEL_FILE).is_file():
-        raise ValueError(
-            f"checkpoint {checkpoint / MODEL_FILE} does not exist; give the folder that holds it"
-        )
+        raise UserError(f"checkpoint {checkpoint / MODEL_FILE} does not exist; give the folder that holds it")
     with new_folder(out) as working:
         (working / CHECKPOINT).mkdir()
         for name in (MODEL_FILE, MANIFEST_FILE):

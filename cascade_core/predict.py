@@ -16,6 +16,7 @@ from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image
+from cascade_core.errors import UserError
 from cascade_core.evaluate.prediction import labelled
 from cascade_core.evaluate.views import views
 from cascade_core.evaluate.vocabulary import Vocabulary
@@ -76,7 +77,7 @@ class Segmenter:
         The device is a GPU where there is one, unless it is named.
 
         Raises:
-            ValueError: a file is missing or does not fit; the message names it. Or there is no such device.
+            UserError: a file is missing or does not fit; the message names it. Or there is no such device.
         """
         checkpoint, text_folder = locate(Path(model), None if clip is None else Path(clip))
         chosen = device_named(device)
@@ -84,7 +85,7 @@ class Segmenter:
         text, tokenizer = load_text_tower(text_folder)
         ours, theirs = manifest.config.model.clip.embed_dim, text.text_projection.shape[1]
         if ours != theirs:
-            raise ValueError(
+            raise UserError(
                 f"{text_folder}: text vectors of width {theirs} do not fit checkpoint {checkpoint} of width {ours}; "
                 "give the CLIP that it was trained with"
             )
@@ -95,7 +96,7 @@ class Segmenter:
         """Give the text vectors of class names.
 
         Raises:
-            ValueError: as of `checked_labels`, or the tokenizer does not know a word.
+            UserError: as of `checked_labels`, or the tokenizer does not know a word.
         """
         names = checked_labels(labels)
         templates, synonyms = self.manifest.config.data.templates, self._synonyms(names)
@@ -115,7 +116,7 @@ class Segmenter:
         each with `flip`.
 
         Raises:
-            ValueError: the picture cannot be read or is not 8-bit RGB, it is too large for the inference
+            UserError: the picture cannot be read or is not 8-bit RGB, it is too large for the inference
                 chosen, or as of `class_vectors` and `views`.
         """
         return self.segment_equal([as_picture(image)], labels, scales=scales, flip=flip)[0]
@@ -131,11 +132,11 @@ class Segmenter:
         """Segment several pictures of one size, which go through the model together.
 
         Raises:
-            ValueError: there is none, or their sizes differ, or as of `segment`.
+            UserError: there is none, or their sizes differ, or as of `segment`.
         """
         if len({picture.shape for picture in pictures}) != 1:
             shapes = sorted({f"{picture.shape[1]} x {picture.shape[0]}" for picture in pictures})
-            raise ValueError(f"pictures of one size are needed, got {', '.join(shapes) or 'none'}")
+            raise UserError(f"pictures of one size are needed, got {', '.join(shapes) or 'none'}")
         names, config = checked_labels(labels), self.manifest.config
         told = names if self.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
         found = labelled(
@@ -162,7 +163,7 @@ class Segmenter:
         That of the last call is kept, and with it all that the model makes of text alone.
 
         Raises:
-            ValueError: a label is what stands for background, or as of `class_vectors`.
+            UserError: a label is what stands for background, or as of `class_vectors`.
         """
         names = checked_labels(labels)
         self._check_background(names)
@@ -186,12 +187,12 @@ class Segmenter:
             return
         given = {BACKGROUND, *(name.casefold() for name in background.names)}
         if both := [name for name in names if name.casefold() in given]:
-            raise ValueError(
+            raise UserError(
                 f"background policy {background.policy!r} gives label {both[0]!r}; leave it out of the labels, or "
                 "predict with background dropped"
             )
         if len(names) >= MAX_WIDE_LABELS:
-            raise ValueError(
+            raise UserError(
                 f"{len(names)} labels and background do not fit; a label map takes {MAX_WIDE_LABELS} in all"
             )
 
@@ -224,7 +225,7 @@ def inference(base: EvalConfig, **changes: Any) -> EvalConfig:
     """Give an inference with some settings changed; those that are None stay.
 
     Raises:
-        ValueError: a setting is unknown or has no such value.
+        UserError: a setting is unknown or has no such value.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     try:
@@ -232,23 +233,23 @@ def inference(base: EvalConfig, **changes: Any) -> EvalConfig:
     except ValidationError as error:
         first = error.errors()[0]
         setting = ".".join(map(str, first["loc"]))
-        raise ValueError(f"inference setting {setting}={first['input']!r}: {first['msg']}") from error
+        raise UserError(f"inference setting {setting}={first['input']!r}: {first['msg']}") from error
 
 
 def device_named(device: str | torch.device | None) -> torch.device:
     """Give the device of a name such as `cpu` or `cuda`; None: a GPU where there is one.
 
     Raises:
-        ValueError: the name is none, or there is no such device here.
+        UserError: the name is none, or there is no such device here.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"device {device!r} is not known; give cpu or cuda") from error
+        raise UserError(f"device {device!r} is not known; give cpu or cuda") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
+        raise UserError(
             f"device {str(device)!r} was asked for, but torch finds no CUDA device here; give cpu"
         )
     return chosen
@@ -258,16 +259,16 @@ def as_picture(image: str | Path | np.ndarray | Image.Image) -> Picture:
     """Give a picture, or the picture in a file, as upright 8-bit RGB.
 
     Raises:
-        ValueError: the file cannot be read as a picture, or the array is not height x width x 3 of uint8.
+        UserError: the file cannot be read as a picture, or the array is not height x width x 3 of uint8.
     """
     if isinstance(image, (str, Path)):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
-            raise ValueError(f"image of mode {image.mode!r} has more than 8 bits; convert it to 8-bit RGB")
+            raise UserError(f"image of mode {image.mode!r} has more than 8 bits; convert it to 8-bit RGB")
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
+        raise UserError(
             f"image has shape {image.shape} and type {image.dtype}; expected height x width x 3 of uint8 (RGB)"
         )
     return image

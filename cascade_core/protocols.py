@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cascade_core import class_lists
 from cascade_core.class_split import ClassSplit
+from cascade_core.errors import UserError
 from cascade_core.label_file import is_label_file, read_label_file
 from cascade_core.labelsets import IGNORE, LabelSet, ranked_table, reduce_zero_table, train_id_table
 
@@ -41,7 +42,7 @@ def label_set(name: str) -> LabelSet:
     is `context59` with background as the last class.
 
     Raises:
-        ValueError: no label set has this name.
+        UserError: no label set has this name.
     """
     match name:
         case "voc20":
@@ -65,7 +66,7 @@ def label_set(name: str) -> LabelSet:
 
             return _without_background(name, tuple(CLASSES))
         case _:
-            raise ValueError(f"unknown label set {name!r}; known are {', '.join(LABEL_SETS)}")
+            raise UserError(f"unknown label set {name!r}; known are {', '.join(LABEL_SETS)}")
 
 
 def protocol(name: str) -> ClassSplit:
@@ -77,7 +78,7 @@ def protocol(name: str) -> ClassSplit:
     policy that says which pixels are background.
 
     Raises:
-        ValueError: no protocol has this name, or the label file is missing or wrong.
+        UserError: no protocol has this name, or the label file is missing or wrong.
     """
     if is_label_file(name):
         return read_label_file(Path(name)).split()
@@ -103,7 +104,7 @@ def protocol(name: str) -> ClassSplit:
         case "ade20k-150":
             return ClassSplit(name, label_set("ade20k150"))
         case _:
-            raise ValueError(
+            raise UserError(
                 f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}, or give the path of a label file "
                 "(.yaml)"
             )

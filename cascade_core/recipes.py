@@ -19,6 +19,7 @@ from cascade_core.config import (
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.errors import UserError
 from cascade_core.label_file import with_label_file
 from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES
@@ -234,11 +235,11 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int =
     The override `clip` is the name of another backbone, such as "ViT-L-14"; it comes before all others.
 
     Raises:
-        ValueError: the recipe, the backbone or an override's key is unknown (the known ones are listed), or a
+        UserError: the recipe, the backbone or an override's key is unknown (the known ones are listed), or a
             value is refused by the configuration.
     """
     if name not in _RECIPES:
-        raise ValueError(f"unknown recipe {name!r}; known: {', '.join(_RECIPES)}")
+        raise UserError(f"unknown recipe {name!r}; known: {', '.join(_RECIPES)}")
     changes = {**(overrides or {}), "seed": seed}
     config, backbone = _RECIPES[name](), changes.pop("clip", None)
     if backbone is not None:
@@ -252,7 +253,7 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
     A label file for `data.protocol` puts in its whole content.
 
     Raises:
-        ValueError: a key is unknown; the message lists the keys known at that place. Or a value is refused.
+        UserError: a key is unknown; the message lists the keys known at that place. Or a value is refused.
     """
     values = json.loads(config.model_dump_json())
     for key, value in with_label_file(overrides).items():
@@ -263,9 +264,7 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
             model = _section_type(model, parent, key)
             section = section[parent]
         if leaf not in model.model_fields:
-            raise ValueError(
-                f"unknown override {key!r}: {model.__name__} has {', '.join(model.model_fields)}"
-            )
+            raise UserError(f"unknown override {key!r}: {model.__name__} has {', '.join(model.model_fields)}")
         section[leaf] = value
     try:
         return RunConfig.model_validate_json(json.dumps(values))
@@ -273,7 +272,7 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         given = "" if isinstance(first["input"], dict) else f" (given {first['input']!r})"
-        raise ValueError(f"recipe {config.recipe!r}: {where}: {first['msg']}{given}") from error
+        raise UserError(f"recipe {config.recipe!r}: {where}: {first['msg']}{given}") from error
 
 
 def _section_type(model: type[BaseModel], name: str, key: str) -> type[BaseModel]:
@@ -281,7 +280,7 @@ def _section_type(model: type[BaseModel], name: str, key: str) -> type[BaseModel
     annotation = field.annotation if field else None
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         sections = [known for known, info in model.model_fields.items() if isinstance(info.annotation, type)]
-        raise ValueError(
+        raise UserError(
             f"unknown override {key!r}: {model.__name__} has no section {name!r}; it has {', '.join(sections)}"
         )
     return annotation

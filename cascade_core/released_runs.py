@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cascade_core.class_split import ClassSplit
 from cascade_core.config import EvalConfig, ModelConfig, RunConfig
+from cascade_core.errors import UserError
 from cascade_core.model.released import CLASS_WEIGHT_BUFFER, released_config
 from cascade_core.protocols import PROTOCOLS
 from cascade_core.protocols import protocol as named_protocol
@@ -64,12 +65,12 @@ def told_by(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Told:
     """Read what a released file's weights and notes tell; only shapes are looked at.
 
     Raises:
-        ValueError: the weights are of neither method; the message says what was expected.
+        UserError: the weights are of neither method; the message says what was expected.
     """
     if not any(key.startswith("backbone.") for key in weights) or not any(
         key.startswith("decode_head.") for key in weights
     ):
-        raise ValueError(
+        raise UserError(
             "unknown checkpoint layout: expected the state dict of the authors' ZegCLIP or Cascade-CLIP, with keys "
             "'backbone.*' (image tower and prompts), 'decode_head.decoder_1.*' or 'decode_head.cascade_decoders.*', "
             f"and perhaps 'text_encoder.*'; found {', '.join(sorted(weights)[:4])}"
@@ -95,7 +96,7 @@ def recognise(told: Told, *, protocol: str | None = None, setting: Setting | Non
     size its position grid has.
 
     Raises:
-        ValueError: what is told fits several runs or none (the message lists them, and what to add), or
+        UserError: what is told fits several runs or none (the message lists them, and what to add), or
             contradicts what is stated.
     """
     fitting = _fitting(told)
@@ -140,13 +141,13 @@ def _the_one(fitting: list[tuple[RunConfig, ClassSplit]], told: Told) -> tuple[R
             return one
         case []:
             published = ", ".join(f"{name} ({_described(recipe(name))})" for name in PUBLISHED)
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint is {_described_told(told)}, as no published run is: {published}. "
                 "If it was trained with the authors' code on another protocol, state it with --protocol"
             )
         case _:
             listed = ", ".join(split.name for _, split in fitting)
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint is {_described_told(told)}, which fits several protocols: {listed}. "
                 "They differ in the order and choice of classes, which no shape tells: add --protocol with the "
                 "one it was trained on (the authors' released code has context59-released)"
@@ -178,13 +179,13 @@ def _of_method(told: Told, split: ClassSplit) -> RunConfig:
 
 def _check_classes(told: Told, split: ClassSplit) -> None:
     if told.num_fed not in {None, *_counts(split)}:
-        raise ValueError(
+        raise UserError(
             f"the checkpoint's loss is for {told.num_fed} classes; protocol {split.name!r} has {len(split.seen)} "
             f"seen ones of {split.num_classes}"
         )
     if told.classes is not None and told.classes != split.classes:
         differing = [f"{a!r}, not {b!r}" for a, b in zip(told.classes, split.classes, strict=False) if a != b]
-        raise ValueError(
+        raise UserError(
             f"the checkpoint's notes name {len(told.classes)} classes, protocol {split.name!r} has "
             f"{split.num_classes}{'; ' if differing else ''}{'; '.join(differing[:3])}: "
             "give the protocol of these classes in this order"
@@ -195,13 +196,13 @@ def _setting(told: Told, split: ClassSplit, stated: Setting | None) -> Setting:
     possible = _possible_settings(told, split)
     if stated is not None:
         if told.self_training and stated != "transductive_oracle":
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint's own configuration self-trains; setting {stated!r} contradicts it"
             )
         return stated
     if len(possible) == 1:
         return possible[0]
-    raise ValueError(
+    raise UserError(
         f"the checkpoint does not tell how it was trained on {split.name!r}: {' or '.join(possible)}. Inductive "
         "models have a penalty taken off their seen scores, others not: add --setting"
     )

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
+from cascade_core.errors import UserError
 from cascade_core.labelsets import IGNORE
 
 MAX_LABELS = IGNORE
@@ -82,17 +83,17 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """Give class names without surrounding blanks.
 
     Raises:
-        ValueError: there are none or too many, one is empty, or one comes twice (case ignored).
+        UserError: there are none or too many, one is empty, or one comes twice (case ignored).
     """
     if isinstance(labels, str):
         # ValueError as for every other unusable input: callers tell it to their users.
-        raise ValueError(f"labels are a list of class names, not the text {labels!r}; split it at its commas")
+        raise UserError(f"labels are a list of class names, not the text {labels!r}; split it at its commas")
     names = tuple(" ".join(name.split()) for name in labels)
     if not 0 < len(names) <= MAX_WIDE_LABELS:
-        raise ValueError(f"{len(names)} labels given; a label map takes 1 to {MAX_WIDE_LABELS} class names")
+        raise UserError(f"{len(names)} labels given; a label map takes 1 to {MAX_WIDE_LABELS} class names")
     if "" in names:
-        raise ValueError(f"label {names.index('') + 1} of {len(names)} is empty; give every class a name")
+        raise UserError(f"label {names.index('') + 1} of {len(names)} is empty; give every class a name")
     repeated = sorted(name for name, count in Counter(map(str.casefold, names)).items() if count > 1)
     if repeated:
-        raise ValueError(f"labels name {', '.join(repeated)} more than once; give every class once")
+        raise UserError(f"labels name {', '.join(repeated)} more than once; give every class once")
     return names

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from cascade_core.colours import IGNORED_COLOUR, palette
+from cascade_core.errors import UserError
 from cascade_core.fonts import drawable
 from cascade_core.labelsets import IGNORE
 
@@ -43,7 +44,7 @@ def label_png(labels: Labels, num_classes: int, chosen: Sequence[str] = ()) -> I
     More than 255 classes make it a 16-bit grey picture, in which ignored pixels are 65535.
 
     Raises:
-        ValueError: an id is neither a class nor the ignored one, or there are more classes than ids.
+        UserError: an id is neither a class nor the ignored one, or there are more classes than ids.
     """
     _check_ids(labels, num_classes)
     if num_classes > IGNORE:
@@ -61,7 +62,7 @@ def overlay(
     `chosen` colours are as of `palette`. Ignored pixels are not tinted, and pictures of more than 4,096 pixels a side are shrunk.
 
     Raises:
-        ValueError: sizes differ, or an id is neither a class nor `IGNORE`.
+        UserError: sizes differ, or an id is neither a class nor `IGNORE`.
     """
     _check(picture, labels, names)
     picture, labels = _shrunk(picture, labels)
@@ -82,7 +83,7 @@ def panel(
     `label_maps` holds them by title, from left to right; `chosen` colours are as of `palette`.
 
     Raises:
-        ValueError: as of `overlay`.
+        UserError: as of `overlay`.
     """
     for labels in label_maps.values():
         _check(picture, labels, names)
@@ -118,7 +119,7 @@ def to_picture(
 
 def _check(picture: Picture, labels: Labels, names: Sequence[str]) -> None:
     if picture.shape[:2] != labels.shape:
-        raise ValueError(f"picture of {picture.shape[:2]} and labels of {labels.shape} differ in size")
+        raise UserError(f"picture of {picture.shape[:2]} and labels of {labels.shape} differ in size")
     _check_ids(labels, len(names))
 
 
@@ -126,10 +127,10 @@ def ignored_id(num_classes: int) -> int:
     """Give the id of pixels that belong to no class: 255, or 65535 where 255 is a class.
 
     Raises:
-        ValueError: there are more classes than a label map holds.
+        UserError: there are more classes than a label map holds.
     """
     if num_classes > WIDE_IGNORE:
-        raise ValueError(f"{num_classes} classes do not fit in 16-bit label maps; at most {WIDE_IGNORE} do")
+        raise UserError(f"{num_classes} classes do not fit in 16-bit label maps; at most {WIDE_IGNORE} do")
     return IGNORE if num_classes <= IGNORE else WIDE_IGNORE
 
 
@@ -137,7 +138,7 @@ def _check_ids(labels: Labels, num_classes: int) -> None:
     ids, ignored = np.unique(labels), ignored_id(num_classes)
     stray = ids[((ids < 0) | (ids >= num_classes)) & (ids != ignored)]
     if stray.size:
-        raise ValueError(
+        raise UserError(
             f"label ids {stray.tolist()} are neither 0..{num_classes - 1} nor {ignored} (ignored)"
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from cascade_core.errors import UserError
 from cascade_core.files import read_json
 from components.benchmark import RerunRow
 from components.store import all_runs, experiment_id, open_store, require_store, told_of
@@ -41,7 +42,7 @@ def history() -> list[Recorded]:
     """Give every rerun that ended well, the oldest first.
 
     Raises:
-        ValueError: the store cannot be opened.
+        UserError: the store cannot be opened.
     """
     client = open_store()
     runs = all_runs(
@@ -68,7 +69,7 @@ def check_accepted(models: Models) -> None:
     """Make sure, before anything long starts, that what a rerun of this kind will be held against can be read.
 
     Raises:
-        ValueError: tracking is off, the store cannot be opened, or the accepted rows cannot be read.
+        UserError: tracking is off, the store cannot be opened, or the accepted rows cannot be read.
     """
     require_store("hold a benchmark against")
     if (held := last_accepted(of_kind(history(), models))) is not None:
@@ -79,13 +80,13 @@ def accept(run_id: str) -> Recorded:
     """Make a recorded rerun the one that later ones of its kind are compared with; return it.
 
     Raises:
-        ValueError: no rerun that ended well has this id.
+        UserError: no rerun that ended well has this id.
     """
     known = history()
     chosen = next((rerun for rerun in known if rerun.run_id == run_id), None)
     if chosen is None:
         listed = ", ".join(rerun.run_id for rerun in known[-5:]) or "none"
-        raise ValueError(f"no benchmark rerun has the id {run_id!r}; the latest are {listed}")
+        raise UserError(f"no benchmark rerun has the id {run_id!r}; the latest are {listed}")
     client = open_store()
     # The newest start time wins, so acceptance is taken from those that came after.
     for rerun in of_kind(known, chosen.models):
@@ -99,7 +100,7 @@ def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
     """Fetch a rerun's rows, which are a file in the store.
 
     Raises:
-        ValueError: the store cannot be opened, or the rows are not there or do not read.
+        UserError: the store cannot be opened, or the rows are not there or do not read.
     """
     client, where = open_store(), f"{ROWS_FILE} of benchmark rerun {rerun.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
@@ -108,7 +109,7 @@ def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
         try:
             return _ROWS.validate_python(read_json(path))
         except ValidationError as error:
-            raise ValueError(f"{where}: {error.errors()[0]['msg']}; delete that run") from error
+            raise UserError(f"{where}: {error.errors()[0]['msg']}; delete that run") from error
 
 
 def _recorded(run: "Run") -> Recorded:

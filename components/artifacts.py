@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cascade_core.errors import UserError
 from cascade_core.files import read_json, sha256, write_json
 
 MANIFEST_FILE = "manifest.json"
@@ -60,7 +61,7 @@ def write_manifest(
     `hashes` gives those of inputs that are known already, such as a data set hashed file by file.
 
     Raises:
-        ValueError: an input does not exist.
+        UserError: an input does not exist.
     """
     known = hashes or {}
     manifest = StepManifest(
@@ -86,7 +87,7 @@ def read_step_manifest(folder: Path) -> StepManifest:
     """Read the manifest of a step's folder.
 
     Raises:
-        ValueError: it is missing, no JSON, or not a step's manifest.
+        UserError: it is missing, no JSON, or not a step's manifest.
     """
     content = read_json(folder / MANIFEST_FILE)
     try:
@@ -94,7 +95,7 @@ def read_step_manifest(folder: Path) -> StepManifest:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
+        raise UserError(
             f"{folder / MANIFEST_FILE}: {field}: {first['msg']}; run the step that writes it again"
         ) from error
 
@@ -105,10 +106,10 @@ def input_hash(path: Path) -> str:
     A step's manifest is no part of its hash, so equal content has equal hashes whoever made it, and where.
 
     Raises:
-        ValueError: there is no such file or folder.
+        UserError: there is no such file or folder.
     """
     if not path.exists():
-        raise ValueError(f"input {path} does not exist; run the step that writes it first")
+        raise UserError(f"input {path} does not exist; run the step that writes it first")
     if (path / MANIFEST_FILE).is_file():
         recorded = read_json(path / MANIFEST_FILE).get("content_sha256")
         if isinstance(recorded, str):
@@ -120,7 +121,7 @@ def data_hash(prepared: Path) -> str:
     """Give the hash of a prepared data set: of the names, splits, pictures and label maps of its index.
 
     Raises:
-        ValueError: the folder is not that of a prepare step.
+        UserError: the folder is not that of a prepare step.
     """
     return _input_of(prepared, "raw").sha256
 
@@ -129,11 +130,11 @@ def data_root(prepared: Path) -> Path:
     """Find the pictures that a prepared index points to.
 
     Raises:
-        ValueError: the folder is not that of a prepare step, or the pictures are not where they were.
+        UserError: the folder is not that of a prepare step, or the pictures are not where they were.
     """
     root = Path(os.path.normpath(prepared.resolve() / _input_of(prepared, "raw").path))
     if not root.is_dir():
-        raise ValueError(
+        raise UserError(
             f"{prepared / MANIFEST_FILE}: inputs.raw: the data set is not at {root} (any more); "
             "bring it back, or run the prepare step on its new place"
         )
@@ -172,7 +173,7 @@ def _content_hash(folder: Path) -> str:
 def _input_of(folder: Path, name: str) -> InputRecord:
     manifest = read_step_manifest(folder)
     if name not in manifest.inputs:
-        raise ValueError(
+        raise UserError(
             f"{folder / MANIFEST_FILE}: step {manifest.step!r} has no input {name!r}; "
             "give the folder of the prepare step"
         )

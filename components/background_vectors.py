@@ -8,6 +8,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cascade_core.errors import UserError
 from cascade_core.files import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -37,26 +38,26 @@ def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "
     """Read the vectors of `names`.
 
     Raises:
-        ValueError: the folder has none, or those of other names, or the file is broken.
+        UserError: the folder has none, or those of other names, or the file is broken.
     """
     if not (text / NAMES_FILE).is_file():
-        raise ValueError(
+        raise UserError(
             f"{text} holds no text vectors for background; run the text-vectors step with "
             f'--background-names "{", ".join(names)}"'
         )
     if (there := read_json(text / NAMES_FILE)) != list(names):
-        raise ValueError(
+        raise UserError(
             f"{text / NAMES_FILE}: names {there} differ from those of the background policy, {list(names)}; "
             f'run the text-vectors step with --background-names "{", ".join(names)}"'
         )
     try:
         rows = load_file(text / VECTORS_FILE)[KEY].float()
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"{text / VECTORS_FILE}: cannot be read ({error}); run the text-vectors step again"
         ) from error
     if rows.ndim != 2 or len(rows) != len(names):
-        raise ValueError(
+        raise UserError(
             f"{text / VECTORS_FILE}: shape {tuple(rows.shape)}, expected a row for each of {len(names)} names; "
             "run the text-vectors step again"
         )

@@ -15,6 +15,7 @@ from cascade_core.class_split import ClassSplit
 from cascade_core.clip.order import Order, check_order, check_shape
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
+from cascade_core.errors import UserError
 from cascade_core.files import read_json
 from cascade_core.labelsets import LabelSet
 from cascade_core.protocols import label_set
@@ -53,7 +54,7 @@ def run(
     `background` are names that stand for it; left out, those that a label file gives.
 
     Raises:
-        ValueError: as the three steps and `preflight` do.
+        UserError: as the three steps and `preflight` do.
     """
     done = prepare.run(raw=raw, protocol=protocol, image_sets=image_sets, out=prepared)
     splits_step.run(prepared=prepared, protocol=protocol, out=split)
@@ -82,7 +83,7 @@ def preflight(
     for background are looked at where there are some, or the label file asks for them.
 
     Raises:
-        ValueError: the folders are of different label sets, protocols or classes; vectors are not unit vectors
+        UserError: the folders are of different label sets, protocols or classes; vectors are not unit vectors
             that differ; or they belong to other names than they are used for.
     """
     protocol = splits_step.read_split(splits).name
@@ -124,7 +125,7 @@ def check_ready_vectors(text: Path, clip: Path | None, vectors: Float[Tensor, "c
     is nothing to compare with.
 
     Raises:
-        ValueError: they are of another CLIP, or belong to other names.
+        UserError: they are of another CLIP, or belong to other names.
     """
     if clip is None or "vectors" not in read_step_manifest(text).inputs:
         return
@@ -164,7 +165,7 @@ def _from_stored(
     reference = text_vectors.read_vectors(stored, classes)
     rows = [row for row, name in enumerate(names) if name in classes]
     if not rows:
-        raise ValueError(
+        raise UserError(
             f"{stored} in the order of {order.name!r} has no class in common with the protocol's names"
         )
     return rows, reference[[classes.index(names[row]) for row in rows]]

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cascade_core.errors import UserError
 from cascade_core.files import read_json
 
 SCORES_FILE, PROFILE_FILE = "scores.json", "profile.json"
@@ -123,7 +124,7 @@ def benchmark_row(evaluation: Path, profile: Path) -> BenchmarkRow:
     """Join the scores in an evaluate step's folder with the size and speed in a profile step's.
 
     Raises:
-        ValueError: a file or field is missing, or the two are of different methods.
+        UserError: a file or field is missing, or the two are of different methods.
     """
     return joined_row(BenchmarkRow, evaluation, profile)
 
@@ -132,7 +133,7 @@ def joined_row(kind: type[Row], evaluation: Path, profile: Path) -> Row:
     """Join an evaluate and a profile step's folders into a row of a kind, as `benchmark_row` does."""
     scores, speed = read_json(evaluation / SCORES_FILE), read_json(profile / PROFILE_FILE)
     if speed.get("method", scores.get("method")) != scores.get("method"):
-        raise ValueError(
+        raise UserError(
             f"{profile / PROFILE_FILE}: method is {speed['method']!r}, that of {evaluation / SCORES_FILE} is "
             f"{scores.get('method')!r}; give the profile of the evaluated method"
         )
@@ -142,7 +143,7 @@ def joined_row(kind: type[Row], evaluation: Path, profile: Path) -> Row:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         where = profile / PROFILE_FILE if field in _SPEED_FIELDS else evaluation / SCORES_FILE
-        raise ValueError(f"{where}: {field}: {first['msg']}; run the step that writes it again") from error
+        raise UserError(f"{where}: {field}: {first['msg']}; run the step that writes it again") from error
 
 
 _SPEED_FIELDS = ("trainable_params", "gmacs", "images_per_second")

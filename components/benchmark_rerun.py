@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, write_json
 from components.accepted import (
     ACCEPTED,
@@ -64,11 +65,11 @@ def run(
     run of the experiment "benchmark".
 
     Raises:
-        ValueError: a folder or threshold is wrong, nothing is given, or MLflow cannot be reached.
+        UserError: a folder or threshold is wrong, nothing is given, or MLflow cannot be reached.
     """
     limits = Thresholds.read(thresholds, source="benchmark.thresholds")
     if not evaluations or len(evaluations) != len(profiles):
-        raise ValueError(
+        raise UserError(
             f"{len(evaluations)} evaluations and {len(profiles)} profiles; give at least one, and as many of both"
         )
     rows = [_row(*folders) for folders in zip(evaluations, profiles, strict=True)]

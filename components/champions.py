@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder
 from cascade_core.model_folder import CHECKPOINT
 from cascade_core.recipes import recipe as named_recipe
@@ -29,7 +30,7 @@ def known_champions(recipes: Sequence[str], *, protocol: str | None = None) -> d
     recipe's own, such as a label file's, `protocol` names those.
 
     Raises:
-        ValueError: a recipe is unknown, tracking is off, or the store cannot be opened.
+        UserError: a recipe is unknown, tracking is off, or the store cannot be opened.
     """
     names = {recipe: _model_name(recipe, protocol) for recipe in recipes}
     require_store("take champions from")
@@ -42,12 +43,12 @@ def every_champion(recipes: Sequence[str], *, protocol: str | None = None) -> di
     """Give the champion of every recipe, on its own protocol or the one that is named.
 
     Raises:
-        ValueError: some recipe has none; the message names all of those, and what they are looked for as.
+        UserError: some recipe has none; the message names all of those, and what they are looked for as.
     """
     found = known_champions(recipes, protocol=protocol)
     if missing := [recipe for recipe in recipes if recipe not in found]:
         listed = ", ".join(f"{recipe} ({_model_name(recipe, protocol)})" for recipe in missing)
-        raise ValueError(
+        raise UserError(
             f"no champion is registered for {listed}; leave them out, train them instead, or register and "
             "promote one (`cascade-clip models list` shows what there is)"
         )
@@ -58,7 +59,7 @@ def fetch(model: str, out: Path) -> CheckpointManifest:
     """Fetch a version, such as "models:/mini-18-6-zegclip/3", as the folder of a training: `out/final`.
 
     Raises:
-        ValueError: there is no such version, its files cannot be had, or they hold no checkpoint.
+        UserError: there is no such version, its files cannot be had, or they hold no checkpoint.
     """
     import mlflow
 

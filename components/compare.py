@@ -20,6 +20,7 @@ from cascade_core.class_split import ClassSplit
 from cascade_core.colours import palette
 from cascade_core.config import EvalConfig
 from cascade_core.data.pictures import read_image, read_label_map
+from cascade_core.errors import UserError
 from cascade_core.evaluate.background import scored_split
 from cascade_core.evaluate.prediction import labelled
 from cascade_core.evaluate.views import views
@@ -80,11 +81,11 @@ def run(
     dropped, background is one more class.
 
     Raises:
-        ValueError: there are fewer than two checkpoints, they are of different protocols or background
+        UserError: there are fewer than two checkpoints, they are of different protocols or background
             policies, the policy does not go with label maps or text vectors, or there are more than 2,000 pictures.
     """
     if len(checkpoints) < 2:
-        raise ValueError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
+        raise UserError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
     models, inputs, chosen = _models(
         checkpoints, device, background, prepared=prepared, splits=splits, text=text
     )
@@ -93,7 +94,7 @@ def run(
     if limit is not None and limit < len(rows):
         rows = rows.iloc[np.linspace(0, len(rows) - 1, max(1, limit)).round().astype(int)]
     if len(rows) > MOST_PICTURES:
-        raise ValueError(
+        raise UserError(
             f"{len(rows)} pictures make too large a page; give a limit of at most {MOST_PICTURES}"
         )
     lines = []
@@ -128,12 +129,12 @@ def _models(
     manifests = [manifest for _, manifest in loaded]
     protocols = {manifest.config.data.protocol for manifest in manifests}
     if len(protocols) > 1:
-        raise ValueError(
+        raise UserError(
             f"checkpoints are of protocols {', '.join(sorted(protocols))}; give some of the same one"
         )
     policies = {manifest.config.evaluate.background for manifest in manifests}
     if background is None and len(policies) > 1:
-        raise ValueError(
+        raise UserError(
             f"checkpoints are of background policies {'; '.join(sorted(map(str, policies)))}; "
             "choose one for all: --background dropped"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cascade_core.clip.archives import read_archive
 from cascade_core.clip.text_tower import save_text_tower
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, sha256
 from cascade_core.model.released import TEXT_PREFIX, segmentor_from_released
 from cascade_core.released_runs import ReleasedRun, recognise, told_by
@@ -37,7 +38,7 @@ def run(
     optimiser's state is left out. `protocol` and `setting` say what the file does not tell.
 
     Raises:
-        ValueError: the file is missing, unsafe or broken, of neither method, lacks or adds a key, or does not
+        UserError: the file is missing, unsafe or broken, of neither method, lacks or adds a key, or does not
             tell what it is of; the message says what to add.
     """
     archive = read_archive(checkpoint)
@@ -45,7 +46,7 @@ def run(
         released = recognise(told_by(archive.weights, archive.meta), protocol=protocol, setting=setting)
         segmentor = segmentor_from_released(archive.weights)
     except ValueError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
+        raise UserError(f"{checkpoint}: {error}") from error
     manifest = CheckpointManifest(
         config=released.config,
         setting=released.setting,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, read_json, write_json
 from components.artifacts import write_manifest
 from components.benchmark import DROPPED, SCORES, SCORES_FILE
@@ -47,10 +48,10 @@ def run(*, evaluations: Sequence[Path], out: Path) -> Comparison:
     names every data set.
 
     Raises:
-        ValueError: there is no evaluation, or a folder is not that of an evaluate step.
+        UserError: there is no evaluation, or a folder is not that of an evaluate step.
     """
     if not evaluations:
-        raise ValueError("a comparison needs at least one evaluation; name at least one target")
+        raise UserError("a comparison needs at least one evaluation; name at least one target")
     rows = [_row(folder) for folder in evaluations]
     shown = pd.DataFrame([_shown(row) for row in rows])
     with tracked_step("cross_dataset", protocol=CROSS_DATASET, tags=_shared(rows), out=out) as tracker:
@@ -93,7 +94,7 @@ def _row(evaluation: Path) -> dict[str, Any]:
     scores = read_json(evaluation / SCORES_FILE)
     path = evaluation / "per_class.csv"
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; give the folder of an evaluate step")
+        raise UserError(f"{path} does not exist; give the folder of an evaluate step")
     classes = pd.read_csv(path)
     found = {
         "num_classes": len(classes),
@@ -104,7 +105,7 @@ def _row(evaluation: Path) -> dict[str, Any]:
     }
     missing = [name for name in COLUMNS if name not in found]
     if missing:
-        raise ValueError(f"{evaluation / SCORES_FILE}: {missing} are missing; run the evaluate step again")
+        raise UserError(f"{evaluation / SCORES_FILE}: {missing} are missing; run the evaluate step again")
     return {name: found[name] for name in COLUMNS}
 
 

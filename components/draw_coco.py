@@ -11,6 +11,7 @@ from cascade_core.colours import IGNORED_COLOUR, palette
 from cascade_core.data.examine import Problem
 from cascade_core.data.own_layout import Candidate, assigned
 from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids, read_coco
+from cascade_core.errors import UserError
 from cascade_core.files import inside, new_file
 from cascade_core.label_file import LabelFile
 from components.progress import progress
@@ -39,21 +40,21 @@ def draw_coco(
     drawn is a problem of its picture.
 
     Raises:
-        ValueError: a file is none of instances, names categories that the label file does not (unless
+        UserError: a file is none of instances, names categories that the label file does not (unless
             `other_categories` turns their pixels into ignored ones), annotates a picture that it does not
             list, or lists one twice; or splits are given in two ways.
     """
     if "" in source.files and len(source.files) > 1:
-        raise ValueError(
+        raise UserError(
             "COCO files are given with and without a split; name the split of each: --coco val=FILE"
         )
     if "" not in source.files and (source.splits or source.held_out):
-        raise ValueError(
+        raise UserError(
             "every COCO file is given a split, so --split and --hold-out have no say; leave them out"
         )
     elsewhere = own.ignore_id if own.background is None else own.background.id
     if elsewhere is None:
-        raise ValueError(
+        raise UserError(
             "pixels of no object need an id: give the label file a background or an ignore_id, such as 255"
         )
     found: list[Candidate | Problem] = []
@@ -105,17 +106,17 @@ def _ids(coco: CocoFile, own: LabelFile, path: Path, *, other_categories: bool) 
     ids, others = raw_ids(coco.categories, names)
     used = {annotation.category_id for annotation in coco.annotations}
     if unnamed := sorted(used - ids.keys() - others.keys()):
-        raise ValueError(
+        raise UserError(
             f"{path}: annotations are of categories {unnamed[:10]}, which it does not name; export it anew"
         )
     strange = {category: name for category, name in others.items() if category in used}
     if strange and not other_categories:
-        raise ValueError(
+        raise UserError(
             f"{path}: categories {', '.join(strange.values())} are not in the label file, which has {', '.join(names)}; "
             "add them (or synonyms) there, or ignore their pixels: --ignore-others"
         )
     if strange and own.ignore_id is None:
-        raise ValueError("ignored pixels need an id: give the label file an ignore_id, such as 255")
+        raise UserError("ignored pixels need an id: give the label file an ignore_id, such as 255")
     return ids | {category: own.ignore_id for category in strange if own.ignore_id is not None}
 
 
@@ -125,10 +126,10 @@ def _pictures(
     """Give the pictures of a file that belong to a split, each with its place and split."""
     counts = Counter(_bare(image) for image in coco.images)
     if repeated := [name for name, count in counts.items() if count > 1]:
-        raise ValueError(f"{path} lists picture {repeated[0]} twice; a picture belongs to one split, once")
+        raise UserError(f"{path} lists picture {repeated[0]} twice; a picture belongs to one split, once")
     known = {image.id for image in coco.images}
     if lost := [one.id for one in coco.annotations if one.image_id not in known]:
-        raise ValueError(f"{path}: annotations {lost[:10]} are of pictures it does not list; export it anew")
+        raise UserError(f"{path}: annotations {lost[:10]} are of pictures it does not list; export it anew")
     if split:
         below = source.images / split
         return [

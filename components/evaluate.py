@@ -16,6 +16,7 @@ from cascade_core.background import Background
 from cascade_core.class_split import ClassSplit
 from cascade_core.config import DataConfig
 from cascade_core.data.datasets import Batch, eval_dataset
+from cascade_core.errors import UserError
 from cascade_core.evaluate.ahead import batches
 from cascade_core.evaluate.background import scored_split
 from cascade_core.evaluate.confusion import ConfusionMatrix
@@ -97,7 +98,7 @@ def run(
     dropped, background is scored as one more class, which counts as seen.
 
     Raises:
-        ValueError: the checkpoint is missing, of another protocol where no target is named, or shares no seen
+        UserError: the checkpoint is missing, of another protocol where no target is named, or shares no seen
             class name with the target where names decide; the split is empty; or the background policy does
             not go with the label maps or the text vectors.
     """
@@ -205,7 +206,7 @@ def carried_over(target: ClassSplit, manifest: CheckpointManifest, *, seen: Targ
     "tvmonitor" is not "tv", and then counts as unseen.
 
     Raises:
-        ValueError: by names no class of the target was seen, so that there is nothing to tell apart.
+        UserError: by names no class of the target was seen, so that there is nothing to tell apart.
     """
     name = f"{target.name} from {manifest.config.data.protocol}"
     if seen == "all":
@@ -213,7 +214,7 @@ def carried_over(target: ClassSplit, manifest: CheckpointManifest, *, seen: Targ
     known = set(manifest.classes) - set(manifest.unseen)
     unseen = tuple(one for one in target.classes if one not in known)
     if len(unseen) == target.num_classes:
-        raise ValueError(
+        raise UserError(
             f"target {target.name!r} shares no class name with the {len(known)} seen classes of the checkpoint "
             f"({manifest.config.data.protocol!r}); count all its classes as seen, give a target that has some, or "
             "a checkpoint of such a protocol"
@@ -224,7 +225,7 @@ def carried_over(target: ClassSplit, manifest: CheckpointManifest, *, seen: Targ
 def _shifted(inputs: Inputs) -> Float[Tensor, "classes embed"]:
     unseen = list(inputs.split.unseen)
     if len(unseen) < 2:
-        raise ValueError(
+        raise UserError(
             f"control 'words' needs two unseen classes to exchange; {inputs.split.name!r} has {len(unseen)}"
         )
     vectors = inputs.class_vectors.clone()

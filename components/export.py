@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from cascade_core import export
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, write_json
 from cascade_core.model_folder import write_model_folder
 from cascade_core.predict import Segmenter as PlainSegmenter
@@ -43,14 +44,14 @@ def run(
     classes and sizes. With `labels`, their text vectors go beside it, and what each pays as seen penalty.
 
     Raises:
-        ValueError: the format is unknown, the model cannot be read, a package is missing, or the graph
+        UserError: the format is unknown, the model cannot be read, a package is missing, or the graph
             differs from torch by more than 1e-4.
     """
     if kind not in FORMATS:
-        raise ValueError(f"format {kind!r} is not known; give one of {', '.join(FORMATS)}")
+        raise UserError(f"format {kind!r} is not known; give one of {', '.join(FORMATS)}")
     if kind == "folder":
         if labels is not None:
-            raise ValueError("labels go with a graph; a model folder makes text vectors itself")
+            raise UserError("labels go with a graph; a model folder makes text vectors itself")
         with resolved(model, clip) as (checkpoint, text):
             write_model_folder(checkpoint, text, out)
         return Exported(out, None)

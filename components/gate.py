@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, read_json, write_json
 from components import registry
 from components.artifacts import write_manifest
@@ -72,7 +73,7 @@ def run(*, evaluation: Path, out: Path, name: str | None = None, margins: Margin
     decision, which it takes anew if the champion has changed in between.
 
     Raises:
-        ValueError: the folder is not of an evaluate step, or tracking is off.
+        UserError: the folder is not of an evaluate step, or tracking is off.
     """
     require_store("ask about champions")
     candidate, method = read_scored(evaluation), str(read_json(evaluation / SCORES_FILE).get("method"))
@@ -112,7 +113,7 @@ def read_scored(evaluation: Path) -> Scored:
     """Read what an evaluate step's folder says of its model.
 
     Raises:
-        ValueError: the scores are missing or broken; the message names file and field.
+        UserError: the scores are missing or broken; the message names file and field.
     """
     return _scored(read_json(evaluation / SCORES_FILE), str(evaluation / SCORES_FILE))
 
@@ -121,12 +122,12 @@ def read_decision(folder: Path) -> Decision:
     """Read what a gate step decided.
 
     Raises:
-        ValueError: the folder is not of a gate step.
+        UserError: the folder is not of a gate step.
     """
     try:
         return Decision.model_validate(read_json(folder / DECISION_FILE))
     except ValidationError as error:
-        raise ValueError(f"{folder / DECISION_FILE}: {_first(error)}; run the gate step again") from error
+        raise UserError(f"{folder / DECISION_FILE}: {_first(error)}; run the gate step again") from error
 
 
 def _compared(candidate: Scored, champion: registry.Version, margins: Margins) -> tuple[bool, str]:
@@ -179,7 +180,7 @@ def _scored(values: Mapping[str, Any], where: str) -> Scored:
     try:
         return Scored.model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"{where}: {_first(error)}; run the evaluate step again") from error
+        raise UserError(f"{where}: {_first(error)}; run the evaluate step again") from error
 
 
 def _first(error: ValidationError) -> str:

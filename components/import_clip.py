@@ -12,6 +12,7 @@ from cascade_core.clip.reference import check_against_open_clip
 from cascade_core.clip.shapes import HEAD_WIDTH, Activation, clip_config
 from cascade_core.clip.weights import clip_from_openai, save_clip
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder
 from components.artifacts import write_manifest
 
@@ -59,7 +60,7 @@ def run(
     by `tag` or `activation`. With `check` the towers are compared with open_clip's own.
 
     Raises:
-        ValueError: the weights are not there or not of OpenAI's ViT layout, statements about them contradict
+        UserError: the weights are not there or not of OpenAI's ViT layout, statements about them contradict
             each other or them, the activation is not known, or open_clip computes something else.
     """
     found = _found(source, tag=tag, download=download, cache=cache)
@@ -83,7 +84,7 @@ def _found(source: str, *, tag: str | None, download: bool, cache: Path | None) 
         return _hub_source(path, tag)
     # A model's name with a tag is one even where a folder happens to be called so.
     if path.is_dir() and (tag is None or "/" in source):
-        raise ValueError(
+        raise UserError(
             f"{path} has no {published.HUB_CONFIG_FILE}: give a weights file in it, or a folder as open_clip "
             "publishes them on the hub"
         )
@@ -93,7 +94,7 @@ def _found(source: str, *, tag: str | None, download: bool, cache: Path | None) 
             return replace(_hub_source(path.parent, tag), weights=path)
         return _Source(path, tag=tag)
     if tag is None:
-        raise ValueError(
+        raise UserError(
             f"which weights of {source!r}? add --tag, such as --tag openai; a file is given by its path"
         )
     stated = published.published_config(source, tag)
@@ -131,7 +132,7 @@ def _check_stated(shapes: ClipConfig, stated: ClipConfig, weights: Path) -> None
         if field not in {"name", "activation"} and ours[field] != theirs[field]
     ]
     if differing:
-        raise ValueError(f"{weights} is not {stated.name!r}: it has {'; '.join(differing)}")
+        raise UserError(f"{weights} is not {stated.name!r}: it has {'; '.join(differing)}")
 
 
 def _activation(
@@ -146,19 +147,19 @@ def _activation(
     if archive.scripted:
         said["OpenAI's archive"] = "quick_gelu"
     if not said:
-        raise ValueError(
+        raise UserError(
             f"{found.weights} does not say which activation it was trained with, and the wrong one silently costs "
             "accuracy: add --tag (such as openai) or --activation quick_gelu or gelu"
         )
     if len(set(said.values())) > 1:
         told = ", ".join(f"{who} says {what}" for who, what in said.items())
-        raise ValueError(f"{found.weights}: {told}; leave out what is wrong")
+        raise UserError(f"{found.weights}: {told}; leave out what is wrong")
     return next(iter(said.values()))
 
 
 def _of_tag(tag: str, known: ClipConfig | None, weights: Path) -> Activation:
     if known is None:
-        raise ValueError(
+        raise UserError(
             f"no model of open_clip's has the shapes of {weights}, so that tag {tag!r} says nothing of it; "
             "give --activation instead"
         )

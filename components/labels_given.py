@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+from cascade_core.errors import UserError
 from cascade_core.segmentation import checked_labels
 
 
@@ -13,22 +14,22 @@ def labels_given(listed: str | None, file: Path | None) -> tuple[str, ...]:
     stands, and empty lines do not count.
 
     Raises:
-        ValueError: neither or both are given, the file cannot be read, or as of `checked_labels`.
+        UserError: neither or both are given, the file cannot be read, or as of `checked_labels`.
     """
     if (listed is None) == (file is None):
-        raise ValueError('give class names either by --labels "zebra, grass" or in a --labels-file, not both')
+        raise UserError('give class names either by --labels "zebra, grass" or in a --labels-file, not both')
     if listed is not None:
         return checked_labels(next(csv.reader([listed], skipinitialspace=True), []))
     assert file is not None
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise ValueError(f"--labels-file {file} cannot be read ({error.strerror})") from error
+        raise UserError(f"--labels-file {file} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"--labels-file {file} is not UTF-8 text ({error.reason}); save it as such"
         ) from error
     try:
         return checked_labels([line for line in lines if line.strip()])
     except ValueError as error:
-        raise ValueError(f"--labels-file {file}: {error}") from error
+        raise UserError(f"--labels-file {file}: {error}") from error

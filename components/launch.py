@@ -14,6 +14,8 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from cascade_core.errors import UserError
+
 Step = Literal["train", "self_train"]
 
 
@@ -23,15 +25,15 @@ def run(step: Step, arguments: Mapping[str, Any], *, processes: int | None = Non
     Left out, `processes` is the number of GPUs that this machine (a pod: its limit) shows, at least 1.
 
     Raises:
-        ValueError: `processes` is not positive, the step does not train, or it refused its input; in one
+        UserError: `processes` is not positive, the step does not train, or it refused its input; in one
             process also whatever else the step raises.
         RuntimeError: a process failed; the message says which one and why, and all others were ended.
     """
     count = processes if processes is not None else max(1, torch.cuda.device_count())
     if count < 1:
-        raise ValueError(f"processes={count}; a step needs at least one (leave it out for one per GPU)")
+        raise UserError(f"processes={count}; a step needs at least one (leave it out for one per GPU)")
     if step not in get_args(Step):
-        raise ValueError(f"step {step!r} does not train; known are {', '.join(get_args(Step))}")
+        raise UserError(f"step {step!r} does not train; known are {', '.join(get_args(Step))}")
     if count == 1:
         return _call(step, arguments)
     # The processes are forked from one that has imported what they need and has not touched a GPU.
@@ -43,9 +45,9 @@ def run(step: Step, arguments: Mapping[str, Any], *, processes: int | None = Non
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         told = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-        wrong_input = told.removeprefix("ValueError: ")
+        wrong_input = told.removeprefix("UserError: ")
         if wrong_input != told:
-            raise ValueError(wrong_input) from error
+            raise UserError(wrong_input) from error
         raise RuntimeError(f"process {rank} of the {count} of step {step} failed: {told}") from error
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, read_json, write_json
 from components import trainjob_run
 from components.artifacts import MANIFEST_FILE, data_root, input_hash
@@ -33,7 +34,7 @@ def run_where(step: Step, arguments: Mapping[str, Any], nodes: str) -> None:
     """Run a step where a pipeline says: in this pod if `nodes` is empty, else on the nodes that it describes (JSON).
 
     Raises:
-        ValueError: `nodes` describes none, or as `run` and `components.launch.run` do.
+        UserError: `nodes` describes none, or as `run` and `components.launch.run` do.
         RuntimeError: as these do.
     """
     if nodes:
@@ -53,7 +54,7 @@ def run(
     folder: the same step tried again starts it anew, and the training goes on from its last checkpoint.
 
     Raises:
-        ValueError: CLIP weights or data lie where not all nodes see them, or the cluster refuses.
+        UserError: CLIP weights or data lie where not all nodes see them, or the cluster refuses.
         RuntimeError: the job failed, is gone, or did not end in time.
     """
     _check_shared(arguments, nodes)
@@ -81,7 +82,7 @@ def _check_shared(arguments: Mapping[str, Any], nodes: Nodes) -> None:
         places["clip"] = clip
     for name, place in places.items():
         if not nodes.shares(PurePosixPath(place.resolve())):
-            raise ValueError(
+            raise UserError(
                 f"{name} lies in {place}, which not all nodes see ({nodes.shared()}); a training on several nodes "
                 "takes folders of the shared volume, and s3:// addresses only where CASCADE_CACHE is on it"
             )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cascade_core.errors import UserError
 from cascade_core.mini.voc_layout import SPLIT_SIZES, write_benchmark
 from components.progress import progress
 
@@ -10,10 +11,10 @@ def run(*, seed: int, out: Path) -> Path:
     """Write the benchmark under `out` and return the folder of its pictures.
 
     Raises:
-        ValueError: `out` holds pictures already; they are never edited in place.
+        UserError: `out` holds pictures already; they are never edited in place.
     """
     if (out / "VOCdevkit").exists():
-        raise ValueError(
+        raise UserError(
             f"{out / 'VOCdevkit'} exists; the benchmark's pictures are not edited in place: move it away"
         )
     drawn = 0

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from cascade_core.errors import UserError
+
 log = logging.getLogger(__name__)
 
 PATIENCE_VARIABLE = "CASCADE_PATIENCE"
@@ -17,7 +19,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 Answer = TypeVar("Answer")
 
 
-class AwayError(ValueError):
+class AwayError(UserError):
     """A server does not answer, or is too busy to: what may pass by itself."""
 
 
@@ -26,7 +28,7 @@ def patiently(request: Callable[[], Answer]) -> Answer:
 
     Raises:
         AwayError: the last one, once patience is lost; other errors of `request` come at once.
-        ValueError: `CASCADE_PATIENCE` is no number of seconds.
+        UserError: `CASCADE_PATIENCE` is no number of seconds.
     """
     if not (seconds := _patience()):
         return request()
@@ -54,5 +56,5 @@ def _patience() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{PATIENCE_VARIABLE} is {given!r}; give seconds, such as 300, or unset it")
+        raise UserError(f"{PATIENCE_VARIABLE} is {given!r}; give seconds, such as 300, or unset it")
     return seconds

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from cascade_core.errors import UserError
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What a folder is searched for; a file that is named is taken whatever it is called."""
 
@@ -26,7 +28,7 @@ def picture_files(given: Sequence[str | Path], *, out: Path) -> list[PictureFile
     that a second call does not segment the results of the first.
 
     Raises:
-        ValueError: an argument is no file, no folder and matches nothing, there is no picture in any, or two
+        UserError: an argument is no file, no folder and matches nothing, there is no picture in any, or two
             pictures of different folders have one name.
     """
     found: dict[Path, PurePosixPath] = {}
@@ -35,7 +37,7 @@ def picture_files(given: Sequence[str | Path], *, out: Path) -> list[PictureFile
             if not path.resolve().is_relative_to(out.resolve()):
                 found.setdefault(path, relative)
     if not found:
-        raise ValueError(
+        raise UserError(
             f"no picture in {', '.join(map(str, given)) or 'nothing'}; folders are searched for {', '.join(SUFFIXES)}"
         )
     return _named(found)
@@ -49,7 +51,7 @@ def _expanded(argument: str) -> list[tuple[Path, PurePosixPath]]:
         return _below(path)
     matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 (absolute too)
     if not matches:
-        raise ValueError(f"{argument}: there is no such file or folder, and no file matches it as a pattern")
+        raise UserError(f"{argument}: there is no such file or folder, and no file matches it as a pattern")
     return [
         pair
         for match in matches
@@ -83,7 +85,7 @@ def _named(found: dict[Path, PurePosixPath]) -> list[PictureFile]:
     for path, name in names.items():
         if shared[name] > 1:
             others = [str(other) for other in names if names[other] == name and other != path]
-            raise ValueError(
+            raise UserError(
                 f"{path} and {others[0]} would write to the same files; give their common folder, or call once "
                 "for each with an --out of its own"
             )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer
 
+from cascade_core.errors import UserError
 from cascade_core.labelsets import IGNORE
 
 Labels = Integer[np.ndarray, "height width"]
@@ -28,10 +29,10 @@ def picture_scores(truth: Labels, predicted: Labels, unseen: tuple[int, ...]) ->
     A data set's IoU sums pixels over all pictures, so a mean over these is another number.
 
     Raises:
-        ValueError: the sizes differ.
+        UserError: the sizes differ.
     """
     if truth.shape != predicted.shape:
-        raise ValueError(f"truth of {truth.shape} and prediction of {predicted.shape} differ in size")
+        raise UserError(f"truth of {truth.shape} and prediction of {predicted.shape} differ in size")
     counted = truth != IGNORE
     true, found = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
     if not true.size:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cascade_core.errors import UserError
 from components.artifacts import git_commit
 from components.store import all_runs, experiment_id, first_line, masked, open_store, tracking_off
 
@@ -45,7 +46,7 @@ def open_run(*, pipeline: str, protocol: str, kfp_run: str | None = None) -> str
     """Open the run of a pipeline in the protocol's experiment and return its id; "" while tracking is off.
 
     Raises:
-        ValueError: the store cannot be opened.
+        UserError: the store cannot be opened.
     """
     if tracking_off():
         return ""
@@ -59,7 +60,7 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     steps' data hash and split, and what those that failed said. Closing twice leaves what was said last.
 
     Raises:
-        ValueError: the store cannot be opened, or has no such run.
+        UserError: the store cannot be opened, or has no such run.
     """
     if tracking_off() or not run_id:
         return
@@ -69,7 +70,7 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     try:
         steps = _steps(client, client.get_run(run_id))
     except MlflowException as missing:
-        raise ValueError(f"the store has no run {run_id!r} to close ({first_line(missing)})") from missing
+        raise UserError(f"the store has no run {run_id!r} to close ({first_line(missing)})") from missing
     for step in steps:
         if step.info.status == "RUNNING":
             client.set_terminated(step.info.run_id, "KILLED")
@@ -89,7 +90,7 @@ def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
     The run ends as the block does. A store that is lost in the end costs a warning.
 
     Raises:
-        ValueError: the store cannot be opened at the start.
+        UserError: the store cannot be opened at the start.
     """
     run_id, outer = open_run(pipeline=pipeline, protocol=protocol), os.environ.get(PARENT_VARIABLE)
     os.environ[PARENT_VARIABLE] = run_id
@@ -113,7 +114,7 @@ def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None)
     what holds a loop: then a run failed if a step's last try did, and its tag `kfp_state` tells what was said.
 
     Raises:
-        ValueError: the store cannot be opened.
+        UserError: the store cannot be opened.
     """
     if tracking_off():
         return

@@ -12,6 +12,7 @@ import stat
 import tempfile
 from pathlib import Path, PurePosixPath
 
+from cascade_core.errors import UserError
 from cascade_core.label_file import is_label_file
 from components.patience import patiently
 
@@ -28,7 +29,7 @@ def cache_folder() -> Path:
     is believed.
 
     Raises:
-        ValueError: there is no home, and that folder is somebody else's or open to others.
+        UserError: there is no home, and that folder is somebody else's or open to others.
     """
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named)
@@ -46,7 +47,7 @@ def _private() -> Path:
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise ValueError(
+        raise UserError(
             f"{folder} is no folder that you alone can write to; remove it, or set {CACHE_VARIABLE} to one that is"
         )
     return folder
@@ -56,12 +57,12 @@ def check_place(name: str, place: str) -> None:
     """Check an address without looking whether anything is there, as a machine outside the cluster must.
 
     Raises:
-        ValueError: it is empty, or neither a path nor an s3:// address.
+        UserError: it is empty, or neither a path nor an s3:// address.
     """
     if not place.strip():
-        raise ValueError(f"parameter {name} is empty; give the folder, such as /data/mini/{name}")
+        raise UserError(f"parameter {name} is empty; give the folder, such as /data/mini/{name}")
     if URI_MARK in place and not place.startswith(S3):
-        raise ValueError(
+        raise UserError(
             f"parameter {name} is {place!r}; steps read folders and s3:// addresses: mount the data as a volume, "
             "or store it with `cascade-clip store`"
         )
@@ -71,13 +72,13 @@ def folder(name: str, place: str) -> Path:
     """Give the folder at an address, fetched if it lies in an object store.
 
     Raises:
-        ValueError: the address is none, no folder is there, or it cannot be fetched.
+        UserError: the address is none, no folder is there, or it cannot be fetched.
     """
     check_place(name, place)
     if place.startswith(S3):
         return _cached(place)
     if not Path(place).is_dir():
-        raise ValueError(
+        raise UserError(
             f"parameter {name}: folder {place} does not exist where the step runs; check the volume, and what is on it"
         )
     return Path(place)
@@ -87,14 +88,14 @@ def protocol(name_or_place: str) -> str:
     """Give a protocol as steps take it: a name as it is, a label file as a path, fetched from an object store.
 
     Raises:
-        ValueError: the label file is not there, or cannot be fetched.
+        UserError: the label file is not there, or cannot be fetched.
     """
     if not is_label_file(name_or_place):
         return name_or_place
     check_place("protocol", name_or_place)
     path = _cached(name_or_place) if name_or_place.startswith(S3) else Path(name_or_place)
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"parameter protocol: label file {path} does not exist where the step runs; check the volume, and what is on it"
         )
     return str(path)

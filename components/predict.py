@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cascade_core.data.pictures import decode_image
+from cascade_core.errors import UserError
 from cascade_core.evaluate.views import views
 from cascade_core.files import new_file, read_json, write_json
 from cascade_core.labelsets import BACKGROUND_COLOUR
@@ -92,10 +93,10 @@ def run(
     request. One that cannot be read or is too large is noted, and the others go on.
 
     Raises:
-        ValueError: labels, background, scales or batch are unusable: before any picture is read.
+        UserError: labels, background, scales or batch are unusable: before any picture is read.
     """
     if batch < 1:
-        raise ValueError(f"batch of {batch} pictures; give 1 or more")
+        raise UserError(f"batch of {batch} pictures; give 1 or more")
     names = checked_labels(labels)
     views(scales, flip=flip)
     # An unknown word, of background's names too, is told before the first picture.

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cascade_core.data.index import COLUMNS, Progress, index_folders, index_voc, voc_root
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.labelsets import LabelSet
 from cascade_core.protocols import LABEL_SETS
@@ -48,7 +49,7 @@ def run(
     `source` goes into the summary as it is: what a step that made `raw` has to say about it.
 
     Raises:
-        ValueError: naming file and field of what is wrong with the data; nothing is written then.
+        UserError: naming file and field of what is wrong with the data; nothing is written then.
     """
     split = named_protocol(protocol)
     _check_folder(raw)
@@ -97,16 +98,16 @@ def read_index(prepared: Path) -> pd.DataFrame:
     """Read the index of a prepare step, a row per picture.
 
     Raises:
-        ValueError: the folder has none, or one that lacks columns.
+        UserError: the folder has none, or one that lacks columns.
     """
     path = prepared / INDEX_FILE
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
+        raise UserError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
     index = pd.read_parquet(path)
     # Indexes of earlier versions do not count pixels; no later step reads that.
     missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
     if missing:
-        raise ValueError(f"{path}: columns {missing} are missing; run the prepare step again")
+        raise UserError(f"{path}: columns {missing} are missing; run the prepare step again")
     return index
 
 
@@ -114,11 +115,11 @@ def check_label_set(prepared: Path, label_set: LabelSet) -> None:
     """See that the data were prepared for a label set: the same maps may be read in two orders of classes.
 
     Raises:
-        ValueError: they were prepared for another one.
+        UserError: they were prepared for another one.
     """
     found = read_json(prepared / SUMMARY_FILE).get("label_set")
     if found != label_set.name:
-        raise ValueError(
+        raise UserError(
             f"{prepared / SUMMARY_FILE}: label_set is {found!r}, the protocol needs {label_set.name!r}; "
             "run the prepare step for this protocol, or give the folder that it wrote"
         )
@@ -126,7 +127,7 @@ def check_label_set(prepared: Path, label_set: LabelSet) -> None:
 
 def _check_folder(raw: Path) -> None:
     if not raw.is_dir():
-        raise ValueError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
+        raise UserError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
 
 
 def _index(
@@ -165,7 +166,7 @@ def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     for split, folders in image_sets.items():
         images, colon, labels = folders.partition(":")
         if not (images and colon and labels):
-            raise ValueError(
+            raise UserError(
                 f"image set {split}={folders!r} names no folders; expected PICTURES:LABELS, "
                 "such as images/train2017:annotations/train2017"
             )

@@ -14,6 +14,7 @@ import pandas as pd
 from cascade_core.data.examine import Examined, Problem, copies_across_splits, examine_all
 from cascade_core.data.index import COLUMNS
 from cascade_core.data.own_layout import Candidate, assigned, pictures_below
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, write_json
 from cascade_core.label_file import LabelFile, read_label_file
 from cascade_core.labelsets import BACKGROUND, IGNORE, LabelSet
@@ -64,7 +65,7 @@ def run(*, labels: Path, source: Source, out: Path, leave_out: bool = False) -> 
     split stays.
 
     Raises:
-        ValueError: the label file is wrong, splits cannot be made, pictures have problems (the first ten are
+        UserError: the label file is wrong, splits cannot be made, pictures have problems (the first ten are
             told, all are counted), or a split is empty.
     """
     own = read_label_file(labels)
@@ -75,7 +76,7 @@ def run(*, labels: Path, source: Source, out: Path, leave_out: bool = False) -> 
         order = list(dict.fromkeys([one.split for one in candidates] + [one.split for one in problems]))
         examined, problems = _checked(candidates, problems, order, own)
         if problems and not leave_out:
-            raise ValueError(told(source.images, problems))
+            raise UserError(told(source.images, problems))
         bad = {(problem.split, problem.name) for problem in problems}
         kept = [one for one in examined if (one.row["split"], one.row["name"]) not in bad]
         _check_splits(kept, order, problems, source.images)
@@ -113,13 +114,11 @@ def told(
 def _placed(source: Source) -> Source:
     """Give the source with its folders resolved, checked for what no file needs to be read."""
     if (source.maps is None) == (not source.coco):
-        raise ValueError(
+        raise UserError(
             "labels come from a folder of label maps or from COCO files: give exactly one of them (--maps, --coco)"
         )
     if source.maps is not None and not source.maps.is_dir():
-        raise ValueError(
-            f"label map folder {source.maps} does not exist; give the folder that holds the PNGs"
-        )
+        raise UserError(f"label map folder {source.maps} does not exist; give the folder that holds the PNGs")
     maps = None if source.maps is None else source.maps.resolve()
     return replace(source, images=source.images.resolve(), maps=maps)
 
@@ -190,7 +189,7 @@ def _check_splits(
 ) -> None:
     for split in order:
         if not _of(kept, split):
-            raise ValueError(f"split {split!r} has no picture left; {told(images, problems)}")
+            raise UserError(f"split {split!r} has no picture left; {told(images, problems)}")
 
 
 def _summary(

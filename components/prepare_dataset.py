@@ -14,6 +14,7 @@ from cascade_core.data.sources.official import check_file
 from cascade_core.data.sources.parts import Found, Part, find, gather
 from cascade_core.data.sources.plan import DataSet, Plan, Splits
 from cascade_core.data.sources.voc12 import VOC12
+from cascade_core.errors import UserError
 from cascade_core.files import new_file, read_json, write_json
 from components import prepare
 from components.progress import progress
@@ -43,7 +44,7 @@ def run(
     official ones, as samples have; the summary then says so.
 
     Raises:
-        ValueError: parts are missing (all are named at once), files are not the official ones, damaged or
+        UserError: parts are missing (all are named at once), files are not the official ones, damaged or
             unsafe, numbers of pictures are not the official ones, or pictures and label maps are not well.
     """
     data_set, chosen = _data_set(name), _protocol(name, protocol)
@@ -55,7 +56,7 @@ def run(
     plan = data_set.plan(raw, splits)
     differing = _differing(data_set, plan)
     if differing and not allow_subset:
-        raise ValueError(
+        raise UserError(
             f"{data_set.title} in {raw}: {'; '.join(differing)}. Files are missing or too many: unpack the official "
             "archives into an empty --raw, or allow a part of the data set with --allow-subset"
         )
@@ -72,14 +73,14 @@ def run(
 
 def _data_set(name: str) -> DataSet:
     if name not in DATA_SETS:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(DATA_SETS)}")
+        raise UserError(f"unknown data set {name!r}; known are {', '.join(DATA_SETS)}")
     return DATA_SETS[name]
 
 
 def _protocol(name: str, protocol: str | None) -> str:
     known = DATA_SETS[name].protocols
     if protocol is not None and protocol not in known:
-        raise ValueError(
+        raise UserError(
             f"protocol {protocol!r} is not one of data set {name!r}; its own are {', '.join(known)}"
         )
     return protocol or known[0]
@@ -87,13 +88,13 @@ def _protocol(name: str, protocol: str | None) -> str:
 
 def _check_sources(sources: Sequence[Path], splits: Splits) -> None:
     if missing := [str(path) for path in sources if not path.exists()]:
-        raise ValueError(f"--from {', '.join(missing)}: no such folder or file; check the path")
+        raise UserError(f"--from {', '.join(missing)}: no such folder or file; check the path")
     if strange := [path for path in sources if path.is_file() and not _may_be_a_part(path)]:
-        raise ValueError(
+        raise UserError(
             f"--from {strange[0]} is neither a folder nor an archive (.tar, .tgz, .zip) nor a .json"
         )
     if not splits or set(splits) - {"train", "val"}:
-        raise ValueError(f"splits {', '.join(splits) or 'none'} are not to be had; allowed are train and val")
+        raise UserError(f"splits {', '.join(splits) or 'none'} are not to be had; allowed are train and val")
 
 
 def _may_be_a_part(path: Path) -> bool:
@@ -114,7 +115,7 @@ def _locate(data_set: DataSet, sources: Sequence[Path], splits: Splits, there: d
     if missing:
         where = ", ".join(str(source) for source in sources) or "no folder, for none was given"
         wanted = "".join(f"\n  - {' or '.join(_wanted(part) for part in row)}" for row in missing)
-        raise ValueError(
+        raise UserError(
             f"{data_set.title}: {len(missing)} of {len(data_set.requirements(splits))} parts are missing, looked in {where}:"
             f"{wanted}\ngive each with --from: the archive, or a folder that holds it packed or unpacked"
         )
@@ -139,7 +140,7 @@ def _bring(found: Found, raw: Path, state: dict[str, Any], *, allow_subset: bool
     with progress(f"{'unpack' if is_archive(found.at) else 'link'} {found.at.name}") as bar:
         files = gather(found, raw, progress=lambda done, all_: bar.advance(done, total=all_))
     if absent := [item for item in found.part.take if not (raw / found.part.into / item).exists()]:
-        raise ValueError(
+        raise UserError(
             f"{found.at} holds no {', '.join(absent)} below {found.part.root or 'its root'}; "
             f"expected {found.part.file.describe()}"
         )
@@ -157,7 +158,7 @@ def _read_state(raw: Path, data_set: DataSet) -> dict[str, Any]:
         return {"data_set": data_set.name, "parts": {}}
     state = read_json(raw / STATE_FILE)
     if not isinstance(state, dict) or state.get("data_set") != data_set.name or "parts" not in state:
-        raise ValueError(
+        raise UserError(
             f"{raw / STATE_FILE} is not of data set {data_set.name!r}; every data set needs a --raw folder of its own"
         )
     return state

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cascade_core.clip.weights import save_clip
+from cascade_core.errors import UserError
 from cascade_core.files import read_json, write_json
 from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
@@ -29,7 +30,7 @@ def run(*, seed: int, out: Path, steps: int | None = None) -> Pretrained:
     `steps` shortens each stage to at most that many, for trials.
 
     Raises:
-        ValueError: `steps` is too small to train on.
+        UserError: `steps` is too small to train on.
     """
     stages = [replace(stage, steps=min(stage.steps, steps or stage.steps)) for stage in STAGES]
     clip = new_clip(mini_clip_config(), seed=seed)
@@ -59,12 +60,12 @@ def read_accuracy(clip: Path) -> Pretrained:
     """Read the accuracies that were written with a pretrained CLIP folder.
 
     Raises:
-        ValueError: the folder holds none, or not these.
+        UserError: the folder holds none, or not these.
     """
     found = read_json(clip / ACCURACY_FILE)
     try:
         return Pretrained(**{name: ZeroShotAccuracy(**values) for name, values in found.items()})
     except (AttributeError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{clip / ACCURACY_FILE}: {error}; expected what `cascade-clip pretrain` writes beside its weights"
         ) from error

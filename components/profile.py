@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.config import RunConfig
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, write_json
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
@@ -52,7 +53,7 @@ def run(*, checkpoint: Path, text: Path, out: Path, settings: Settings | None = 
     """Measure a checkpoint's model at its own picture size and label set, as `side_by_side` does.
 
     Raises:
-        ValueError: the checkpoint is missing, the text vectors are of another label set, or a setting is refused.
+        UserError: the checkpoint is missing, the text vectors are of another label set, or a setting is refused.
     """
     (profiled,) = side_by_side(checkpoints=[checkpoint], text=text, settings=settings, out=out)
     return profiled.cost
@@ -81,7 +82,7 @@ def side_by_side(
     checkpoint alone, on its own classes, is a step of its run, and tracked.
 
     Raises:
-        ValueError: no model is given, a checkpoint is missing, a recipe is unknown, the text vectors are of
+        UserError: no model is given, a checkpoint is missing, a recipe is unknown, the text vectors are of
             another label set, or a setting is refused.
     """
     settings, chosen = settings or Settings(), device_named(device)
@@ -114,7 +115,7 @@ def _models(
 ) -> list[_Model]:
     """Load or build what is to be measured, in that order, the two-stage baseline last."""
     if overrides and not recipes:
-        raise ValueError(
+        raise UserError(
             f"overrides {', '.join(overrides)} go into recipes, and none is given; a checkpoint is what it is"
         )
     configs = [recipe(name, overrides) for name in recipes]
@@ -143,7 +144,7 @@ def _tracked(model: _Model, settings: Settings, out: Path) -> AbstractContextMan
 def _check_counts(**counts: int | None) -> None:
     for name, value in counts.items():
         if value is not None and value < 1:
-            raise ValueError(f"{name} {value}: give a whole number from 1, or leave it out")
+            raise UserError(f"{name} {value}: give a whole number from 1, or leave it out")
 
 
 def _of_checkpoint(folder: Path, text: Path | None, num_classes: int | None) -> _Model:
@@ -154,7 +155,7 @@ def _of_checkpoint(folder: Path, text: Path | None, num_classes: int | None) -> 
     elif text is not None:
         vectors = read_class_vectors(text, config.data.split)
     else:
-        raise ValueError(f"checkpoint {folder} needs text vectors, or the number of classes instead")
+        raise UserError(f"checkpoint {folder} needs text vectors, or the number of classes instead")
     return _model(config.method, segmentor, vectors, config, manifest.setting)
 
 

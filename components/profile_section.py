@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cascade_core.errors import UserError
 from cascade_core.files import read_json
 from components.benchmark import METHOD_NAMES, PROFILE_FILE
 
@@ -14,7 +15,7 @@ def cost_section(profiles: Iterable[Path]) -> dict[str, Any]:
     Parts come with the largest share of any model's time first; a model that has no such part gets None.
 
     Raises:
-        ValueError: a profile is missing or broken.
+        UserError: a profile is missing or broken.
     """
     read = [(folder, read_json(folder / PROFILE_FILE)) for folder in profiles]
     costs = [(folder, cost) for folder, cost in read if "breakdown" in cost]
@@ -30,7 +31,7 @@ def cost_section(profiles: Iterable[Path]) -> dict[str, Any]:
             "parts": [(name, [one.get(name) for one in shares]) for name in _by_share(shares)],
         }
     except KeyError as error:
-        raise ValueError(
+        raise UserError(
             f"{', '.join(str(folder / PROFILE_FILE) for folder, _ in costs)}: field {error} is missing; "
             "run the profile step again"
         ) from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, write_json
 from cascade_core.model_folder import CHECKPOINT, TEXT_TOWER, write_model_folder
 from cascade_core.train.manifest import CheckpointManifest, load_manifest
@@ -80,7 +81,7 @@ def run(
     the gate is asked now, with `margins`. `name` defaults to `<protocol>-<method>`.
 
     Raises:
-        ValueError: a folder is not of the step it should be, the evaluation is of another run than the
+        UserError: a folder is not of the step it should be, the evaluation is of another run than the
             checkpoint, the decision is about another model, or tracking is off.
     """
     require_store("register in")
@@ -129,7 +130,7 @@ def run(
 def _asked(folder: Path, name: str) -> gate.Decision:
     found = gate.read_decision(folder)
     if found.name != name:
-        raise ValueError(
+        raise UserError(
             f"{folder / gate.DECISION_FILE}: name is {found.name!r}, the model is registered as {name!r}; "
             "give the gate step the same name"
         )
@@ -194,7 +195,7 @@ def _check_same_run(manifest: CheckpointManifest, row: BenchmarkRow, evaluation:
     for field, value in trained.items():
         evaluated = getattr(row, field)
         if evaluated != value:
-            raise ValueError(
+            raise UserError(
                 f"{evaluation / 'scores.json'}: {field} is {evaluated!r}, the checkpoint's is {value!r}; "
                 "give the evaluation of this checkpoint"
             )

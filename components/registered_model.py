@@ -40,6 +40,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cascade_core.data.pictures import decode_image
 from cascade_core.data.transforms import short_side_size
+from cascade_core.errors import UserError
 from cascade_core.model_folder import CHECKPOINT, TEXT_TOWER
 from cascade_core.predict import MAX_LABELS, Segmenter
 from cascade_core.segmentation import Segmentation
@@ -140,7 +141,7 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
         short_side = self.segmenter.manifest.config.evaluate.short_side
         seen = (height, width) if short_side is None else short_side_size((height, width), short_side)
         if max(width * height, seen[0] * seen[1]) > MAX_PIXELS:
-            raise ValueError(
+            raise UserError(
                 f"image has {width} x {height} pixels, {seen[1]} x {seen[0]} as the model sees it; at most "
                 f"{MAX_PIXELS:,} are taken: scale it down, or cut it"
             )
@@ -159,7 +160,7 @@ def _row(number: int) -> Iterator[None]:
 def _check_sum(num_pixels: int) -> None:
     """Refuse what fills the memory with the label maps of one call, each of which is little enough by itself."""
     if num_pixels > MAX_PIXELS:
-        raise ValueError(
+        raise UserError(
             f"the pictures up to this one have {num_pixels:,} pixels; at most {MAX_PIXELS:,} are taken in one call: "
             "spread them over several"
         )
@@ -178,23 +179,23 @@ def _told(segmentation: Segmentation, *, with_map: bool) -> dict[str, Any]:
 def _check_labels(labels: Sequence[str]) -> None:
     """Refuse what would cost work before `checked_labels` gets to see it, or would fill an answer with itself."""
     if not 0 < len(labels) <= MAX_LABELS:
-        raise ValueError(f"{len(labels)} labels given; a label map takes 1 to {MAX_LABELS} class names")
+        raise UserError(f"{len(labels)} labels given; a label map takes 1 to {MAX_LABELS} class names")
     longest = max(len(label) for label in labels)
     if longest > MAX_NAME:
-        raise ValueError(f"a label has {longest} characters; a class name has at most {MAX_NAME}")
+        raise UserError(f"a label has {longest} characters; a class name has at most {MAX_NAME}")
 
 
 def _decoded(image: object) -> bytes:
     if not isinstance(image, str):  # MLflow lets any object pass for a string of the signature
-        raise ValueError(f"image is a {type(image).__name__}, not text; encode the bytes of a file as base64")
+        raise UserError(f"image is a {type(image).__name__}, not text; encode the bytes of a file as base64")
     if len(image) > MAX_TEXT:
-        raise ValueError(
+        raise UserError(
             f"image has {len(image):,} characters; at most {MAX_TEXT:,} are taken, a file of 64 MiB"
         )
     try:
         return base64.b64decode(image, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"image is not base64 ({error}); encode the bytes of a file") from error
+        raise UserError(f"image is not base64 ({error}); encode the bytes of a file") from error
 
 
 def _size(content: bytes) -> tuple[int, int]:
@@ -212,7 +213,7 @@ def _size(content: bytes) -> tuple[int, int]:
         reason = (
             f"it is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else str(error)
         )
-        raise ValueError(
+        raise UserError(
             f"image cannot be decoded as a picture ({reason}); encode a whole image file"
         ) from error
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cascade_core.errors import UserError
 from components.turns import ChampionMovedError, is_turn, turn
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def versions(client: "MlflowClient", name: str) -> list[Version]:
     """List a model's versions, the newest first.
 
     Raises:
-        ValueError: there is no such model; the message lists those there are.
+        UserError: there is no such model; the message lists those there are.
     """
     champion = _alias(client, name)
     listed, token = [], None
@@ -73,14 +74,14 @@ def version(client: "MlflowClient", name: str, number: int) -> Version:
     """Give one version of a model.
 
     Raises:
-        ValueError: there is no such model or version; the message lists those there are.
+        UserError: there is no such model or version; the message lists those there are.
     """
     known = versions(client, name)
     for one in known:
         if one.number == number:
             return one
     listed = ", ".join(str(one.number) for one in known) or "none"
-    raise ValueError(f"model {name!r} has no version {number}; it has {listed}")
+    raise UserError(f"model {name!r} has no version {number}; it has {listed}")
 
 
 def champion(client: "MlflowClient", name: str) -> Version | None:
@@ -96,7 +97,7 @@ def promote(client: "MlflowClient", name: str, number: int, *, expected: int | N
 
     Raises:
         ChampionMovedError: the champion was not, or is no longer, the expected one.
-        ValueError: there is no such model or version.
+        UserError: there is no such model or version.
     """
     version(client, name, number)
     with turn(client, name):
@@ -110,18 +111,18 @@ def roll_back(client: "MlflowClient", name: str) -> Version:
     """Give the alias back to the champion before the present one, and return it; deleted versions are skipped.
 
     Raises:
-        ValueError: no earlier champion is known, or there is no such model.
+        UserError: no earlier champion is known, or there is no such model.
     """
     known = {one.number for one in versions(client, name)}
     with turn(client, name):
         held = _alias(client, name)
         if held is None:
-            raise ValueError(f"model {name!r} has no champion to roll back from; promote a version")
+            raise UserError(f"model {name!r} has no champion to roll back from; promote a version")
         before = _history(client, name, held)[:-1]
         while before and (before[-1] not in known or before[-1] == held):
             before.pop()
         if not before:
-            raise ValueError(
+            raise UserError(
                 f"model {name!r}: no champion is known before version {held}; promote the version you want"
             )
         _crown(client, name, before[-1], before, f"rolled back from version {held}")
@@ -156,7 +157,7 @@ def _history(client: "MlflowClient", name: str, held: int | None) -> list[int]:
 def _alias(client: "MlflowClient", name: str) -> int | None:
     if not client.search_registered_models(_filter(name)):
         known = ", ".join(model_names(client)) or "none"
-        raise ValueError(f"there is no registered model {name!r}; known are: {known}")
+        raise UserError(f"there is no registered model {name!r}; known are: {known}")
     held = client.get_registered_model(name).aliases.get(CHAMPION)
     return None if held is None else int(held)
 
@@ -167,7 +168,7 @@ def _now() -> str:
 
 def _filter(name: str) -> str:
     if "'" in name or '"' in name:
-        raise ValueError(f"model name {name!r} holds a quotation mark; a name is letters, digits, - and _")
+        raise UserError(f"model name {name!r} holds a quotation mark; a name is letters, digits, - and _")
     return f"name = '{name}'"
 
 

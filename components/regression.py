@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cascade_core.errors import UserError
 from components.benchmark import SCORES, RerunRow
 
 SPEED = "relative_speed"
@@ -42,17 +43,17 @@ class Thresholds(BaseModel):
         """Check values that come from a file.
 
         Raises:
-            ValueError: a field is missing, unknown or out of range; the message names file and field.
+            UserError: a field is missing, unknown or out of range; the message names file and field.
         """
         try:
             thresholds = cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{source}: {field}: {first['msg']} (got {first['input']!r})") from error
+            raise UserError(f"{source}: {field}: {first['msg']} (got {first['input']!r})") from error
         unsaid = set(SCORES) - set(thresholds.max_drop)
         if unsaid:
-            raise ValueError(
+            raise UserError(
                 f"{source}: max_drop says nothing of {', '.join(sorted(unsaid))}; give a fraction"
             )
         return thresholds

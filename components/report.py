@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.train.manifest import load_manifest
 from components.artifacts import git_commit, write_manifest
@@ -72,10 +73,10 @@ def run(
     one's protocol and holds the same files.
 
     Raises:
-        ValueError: there is no evaluation, or one without a profile, or a file is missing or broken.
+        UserError: there is no evaluation, or one without a profile, or a file is missing or broken.
     """
     if not evaluations:
-        raise ValueError("a report needs at least one evaluation; run the evaluate step first")
+        raise UserError("a report needs at least one evaluation; run the evaluate step first")
     by_method = _profiles_by_method(profiles)
     evaluated = [_evaluated(folder, by_method) for folder in evaluations]
     rows = tuple(one.row for one in evaluated)
@@ -113,7 +114,7 @@ def _profiles_by_method(profiles: Sequence[Path]) -> dict[str, Path]:
     for folder in profiles:
         method = read_json(folder / PROFILE_FILE).get("method")
         if method is None:
-            raise ValueError(f"{folder / PROFILE_FILE}: field method is missing; run the profile step again")
+            raise UserError(f"{folder / PROFILE_FILE}: field method is missing; run the profile step again")
         by_method[method] = folder
     return by_method
 
@@ -122,7 +123,7 @@ def _evaluated(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
     scores = read_json(folder / "scores.json")
     method = scores.get("method")
     if method not in profiles:
-        raise ValueError(
+        raise UserError(
             f"{folder / 'scores.json'}: no profile of method {method!r} was given, only of "
             f"{', '.join(profiles) or 'none'}; run the profile step for it"
         )
@@ -142,7 +143,7 @@ def _curve(folder: Path, colour: str) -> Curve:
     manifest = load_manifest(folder / "final")
     path = folder / "history.csv"
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; run the training step again")
+        raise UserError(f"{path} does not exist; run the training step again")
     history = pd.read_csv(path)
     return Curve(
         title=run_title(manifest.config.method, manifest.setting),

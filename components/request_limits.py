@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from cascade_core.errors import UserError
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -28,7 +30,7 @@ class Limits:
         for name in ("mib", "seconds", "requests"):
             # Written so that a value that is no number is refused, too.
             if not getattr(self, name) > 0:
-                raise ValueError(f"limit {name}={getattr(self, name)}; it must be more than 0")
+                raise UserError(f"limit {name}={getattr(self, name)}; it must be more than 0")
 
 
 class TooLargeError(Exception):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from cascade_core.errors import UserError
 from components.patience import AwayError
 
 SCHEME = "s3://"
@@ -57,11 +58,11 @@ def address(uri: str) -> Address:
     """Read an address such as s3://bucket/data/mini.
 
     Raises:
-        ValueError: it is none.
+        UserError: it is none.
     """
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
     if not uri.startswith(SCHEME) or not bucket:
-        raise ValueError(f"{uri!r} is no address of an object store; one looks like s3://bucket/data/mini")
+        raise UserError(f"{uri!r} is no address of an object store; one looks like s3://bucket/data/mini")
     return Address(bucket, key)
 
 
@@ -85,7 +86,7 @@ def check_bucket(client: Any, place: Address) -> None:
     """Make sure, before anything long starts, that the store answers, knows us, and has the bucket.
 
     Raises:
-        ValueError: one of these does not hold; the message says which.
+        UserError: one of these does not hold; the message says which.
     """
     from botocore.exceptions import ClientError
 
@@ -129,7 +130,7 @@ def told(place: Address) -> Iterator[None]:
 
     Raises:
         AwayError: the store does not answer, or is too busy to.
-        ValueError: in place of whatever else the store or the way to it brought up.
+        UserError: in place of whatever else the store or the way to it brought up.
     """
     from botocore import exceptions
 
@@ -137,9 +138,9 @@ def told(place: Address) -> Iterator[None]:
     try:
         yield
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        raise ValueError(f"{where}: no keys to go in with; set {KEYS}") from error
+        raise UserError(f"{where}: no keys to go in with; set {KEYS}") from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        kind = ValueError if isinstance(error, exceptions.SSLError) else AwayError
+        kind = UserError if isinstance(error, exceptions.SSLError) else AwayError
         raise kind(
             f"{where}: the object store does not answer ({error}); see that it runs and that {ENDPOINT_VARIABLE} is its "
             "address"
@@ -149,20 +150,20 @@ def told(place: Address) -> Iterator[None]:
         if code == "NoSuchBucket":
             raise _no_bucket(place) from error
         if code in REFUSED:
-            raise ValueError(
+            raise UserError(
                 f"{where}: the object store refuses ({code}); check {KEYS}, and that they may use the bucket"
             ) from error
         if code in CHANGED:
-            raise ValueError(f"{where}: it was changed while it was fetched; fetch it again") from error
+            raise UserError(f"{where}: it was changed while it was fetched; fetch it again") from error
         if code in BUSY:
             raise AwayError(f"{where}: the object store is busy ({error})") from error
-        raise ValueError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
     except exceptions.BotoCoreError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
 
 
-def _no_bucket(place: Address) -> ValueError:
-    return ValueError(
+def _no_bucket(place: Address) -> UserError:
+    return UserError(
         f"{place}: there is no bucket {place.bucket!r} in this store; make it, or mend the address"
     )
 

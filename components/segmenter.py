@@ -33,7 +33,7 @@ class Segmenter(predict.Segmenter):
         A registered model brings its text tower along, and so does a model folder; a checkpoint needs `clip`.
 
         Raises:
-            ValueError: the store or the model in it cannot be reached, or as of `cascade_core.predict`.
+            UserError: the store or the model in it cannot be reached, or as of `cascade_core.predict`.
         """
         with resolved(model, clip) as (checkpoint, text_tower):
             return super().load(checkpoint, text_tower, device=device)
@@ -44,7 +44,7 @@ def resolved(model: str | Path, clip: str | Path | None = None) -> Iterator[tupl
     """Give the checkpoint and the CLIP folder of a model, which are there as long as the block lasts.
 
     Raises:
-        ValueError: as of `Segmenter.load`.
+        UserError: as of `Segmenter.load`.
     """
     given = None if clip is None else Path(clip)
     if not str(model).startswith(REGISTRY):
@@ -58,7 +58,7 @@ def fetched(address: str, target: Path) -> Path:
     """Copy a model out of MLflow's store into `target`, and give the folder it is in.
 
     Raises:
-        ValueError: the store cannot be opened, or has no such model.
+        UserError: the store cannot be opened, or has no such model.
     """
     open_store()
     import mlflow

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cascade_core.backbones import less_backbone
+from cascade_core.errors import UserError
 from cascade_core.recipes import with_overrides
 from cascade_core.train.checkpoint import load_segmentor
 from cascade_core.train.supervision import Setting
@@ -38,12 +39,12 @@ def run(
     unlabelled pixels.
 
     Raises:
-        ValueError: the half-way checkpoint is missing or of a supervised run, an override is unknown, or the
+        UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown, or the
             earlier steps' folders do not fit together, or the batch cannot be shared evenly.
     """
     segmentor, manifest = load_segmentor(trained / "half")
     if manifest.setting != "inductive":
-        raise ValueError(
+        raise UserError(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
     setting: Setting = "transductive_oracle" if protocol == "oracle" else "transductive_strict"

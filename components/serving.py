@@ -4,6 +4,7 @@ import logging
 from ipaddress import ip_address
 from typing import Any
 
+from cascade_core.errors import UserError
 from components import registry
 from components.request_limits import Limited, Limits
 from components.store import first_line, open_store, require_store, told_of
@@ -21,7 +22,7 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
     `version` left out, the model's champion is served.
 
     Raises:
-        ValueError: tracking is off, there is no such model or version, or it cannot be loaded.
+        UserError: tracking is off, there is no such model or version, or it cannot be loaded.
     """
     # mlflow's own scoring server runs on it.
     import uvicorn
@@ -50,7 +51,7 @@ def _address(name: str, version: int | None) -> str:
         return registry.version(client, name, version).uri
     held = registry.champion(client, name)
     if held is None:
-        raise ValueError(f"model {name!r} has no champion; give a version, or promote one")
+        raise UserError(f"model {name!r} has no champion; give a version, or promote one")
     return held.uri
 
 

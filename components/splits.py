@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from cascade_core.class_split import ClassSplit
 from cascade_core.data.pictures import read_label_map
+from cascade_core.errors import UserError
 from cascade_core.files import inside, new_folder, read_json, write_json
 from cascade_core.label_file import LabelFile
 from cascade_core.protocols import protocol as named_protocol
@@ -43,12 +44,12 @@ def run(*, prepared: Path, protocol: str, out: Path) -> Splits:
     pictures, but inductive training does not get their labels.
 
     Raises:
-        ValueError: the data were prepared for another label set than the protocol's, or moved away since.
+        UserError: the data were prepared for another label set than the protocol's, or moved away since.
     """
     split = named_protocol(protocol)
     summary = read_json(prepared / SUMMARY_FILE)
     if summary.get("label_set") != split.label_set.name:
-        raise ValueError(
+        raise UserError(
             f"{prepared / SUMMARY_FILE}: label_set is {summary.get('label_set')!r}, protocol {split.name!r} needs "
             f"{split.label_set.name!r}; run the prepare step for this protocol"
         )
@@ -99,18 +100,18 @@ def read_split(splits: Path) -> ClassSplit:
     """Read the class split of a splits step, checked against the protocol it names or the label file it holds.
 
     Raises:
-        ValueError: the file is missing or lacks a field, an unseen name is not in the label set, or classes
+        UserError: the file is missing or lacks a field, an unseen name is not in the label set, or classes
             and unseen names are not those of the protocol.
     """
     path = splits / SPLIT_FILE
     content = read_json(path)
     missing = [field for field in ("protocol", "classes", "unseen") if field not in content]
     if missing:
-        raise ValueError(f"{path}: fields {missing} are missing; run the splits step again")
+        raise UserError(f"{path}: fields {missing} are missing; run the splits step again")
     split = named_protocol(content["protocol"]) if "own" not in content else _own(content, path)
     stray = [name for name in content["unseen"] if name not in split.classes]
     if stray:
-        raise ValueError(
+        raise UserError(
             f"{path}: unseen: {stray} are not in label set {split.label_set.name!r}; "
             f"it has {', '.join(split.classes)}"
         )
@@ -119,7 +120,7 @@ def read_split(splits: Path) -> ClassSplit:
         ("unseen", content["unseen"], split.unseen_names),
     ):
         if list(given) != list(wanted):
-            raise ValueError(
+            raise UserError(
                 f"{path}: {field}: {len(given)} names differ from the {len(wanted)} of protocol {split.name!r} "
                 "(names or order); run the splits step again, numbers of other splits cannot be compared"
             )
@@ -133,9 +134,9 @@ def _own(content: dict[str, Any], path: Path) -> ClassSplit:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in ("own", *first["loc"]))
-        raise ValueError(f"{path}: {field}: {first['msg']}; run the splits step again") from error
+        raise UserError(f"{path}: {field}: {first['msg']}; run the splits step again") from error
     if split.name != content["protocol"]:
-        raise ValueError(
+        raise UserError(
             f"{path}: protocol is {content['protocol']!r}, the label set in it is {split.name!r}; "
             "run the splits step again"
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cascade_core.errors import UserError
 from cascade_core.files import disk_is_full
 from components.step_run import open_spooled_run
 from components.store import first_line, of_store, open_store, require_store, shown_uri
@@ -106,7 +107,7 @@ def make(client: "MlflowClient", call: Call, *, base: Path) -> str:
         case "end":
             client.set_terminated(run_id, content["status"], content["time"])
         case unknown:
-            raise ValueError(f"{base / CALLS_FILE}: {unknown!r} is no kind of call; was it edited?")
+            raise UserError(f"{base / CALLS_FILE}: {unknown!r} is no kind of call; was it edited?")
     return run_id
 
 
@@ -128,12 +129,12 @@ def replay(folder: Path) -> Replayed:
     """Tell MLflow what every spool in or below `folder` holds; the spools stay, and may be replayed again.
 
     Raises:
-        ValueError: there is no spool, one is damaged, tracking is off, or the store does not take a call; the
+        UserError: there is no spool, one is damaged, tracking is off, or the store does not take a call; the
             message names file and line.
     """
     spools = sorted(path.parent for path in folder.rglob(CALLS_FILE))
     if not spools:
-        raise ValueError(f"{folder} holds no spool ({FOLDER}/{CALLS_FILE}); give the folder a warning named")
+        raise UserError(f"{folder} holds no spool ({FOLDER}/{CALLS_FILE}); give the folder a warning named")
     require_store("replay into")
     client, calls = open_store(), 0
     told: dict[str, str] = {}
@@ -149,7 +150,7 @@ def read(spool: Path) -> Iterator[tuple[int, Call]]:
     """Yield the calls of a spool with their line numbers; a last line that was cut off is left out.
 
     Raises:
-        ValueError: another line is damaged.
+        UserError: another line is damaged.
     """
     lines = (spool / CALLS_FILE).read_text().split("\n")
     if lines.pop():
@@ -158,7 +159,7 @@ def read(spool: Path) -> Iterator[tuple[int, Call]]:
         try:
             yield number, Call(**json.loads(line))
         except (json.JSONDecodeError, TypeError) as error:
-            raise ValueError(f"{spool / CALLS_FILE}: line {number} is no call ({error})") from error
+            raise UserError(f"{spool / CALLS_FILE}: line {number} is no call ({error})") from error
 
 
 def _make_or_tell(client: "MlflowClient", call: Call, spool: Path, number: int) -> str:
@@ -167,7 +168,7 @@ def _make_or_tell(client: "MlflowClient", call: Call, spool: Path, number: int) 
     except Exception as error:
         if isinstance(error, ValueError):
             raise
-        raise ValueError(
+        raise UserError(
             f"{spool / CALLS_FILE}: line {number} was not taken by the MLflow store at {shown_uri()} "
             f"({first_line(error)}); mend that and replay again, which adds nothing twice"
         ) from error

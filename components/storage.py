@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_file, sha256
 from components import parts
 from components.progress import progress
@@ -50,17 +51,17 @@ def store(path: Path, uri: str) -> Moved:
     """Copy a file or a folder to an address; what stands there is replaced file by file, the index last.
 
     Raises:
-        ValueError: there is no such file, it is an empty folder, the address is none, or the store does not
+        UserError: there is no such file, it is an empty folder, the address is none, or the store does not
             answer, does not know the bucket, refuses, or breaks off (then repeat the call).
     """
     place = address(uri)
     if not path.exists():
-        raise ValueError(f"{path} does not exist; give a file or a folder to store")
+        raise UserError(f"{path} does not exist; give a file or a folder to store")
     if path.is_file():
         place = place.below(path.name) if place.key in ("", "/") or place.key.endswith("/") else place
     files = [Item("", path.stat().st_size, None)] if path.is_file() else _files(path)
     if not files:
-        raise ValueError(f"{path} is a folder without files; there is nothing to store")
+        raise UserError(f"{path} is a folder without files; there is nothing to store")
     client = connect()
     check_bucket(client, place)
     there = {} if path.is_file() else listed(client, place)
@@ -93,7 +94,7 @@ def fetch(uri: str, to: Path) -> Moved:
     against the sizes the store tells, and against its own checksums where it has any.
 
     Raises:
-        ValueError: there is nothing at the address, a folder there is not whole, what arrived is not what was
+        UserError: there is nothing at the address, a folder there is not whole, what arrived is not what was
             stored, the disk is full, or as of `store`.
     """
     place = address(uri)
@@ -135,7 +136,7 @@ def _fetch_file(client: Any, place: Address, head: dict[str, Any], to: Path) -> 
 def _indexed(client: Any, folder: Address) -> list[Item]:
     there = listed(client, folder)
     if not there:
-        raise ValueError(f"there is nothing at {folder}; check the address, and that it was stored")
+        raise UserError(f"there is nothing at {folder}; check the address, and that it was stored")
     if INDEX not in there:
         log.warning("%s has no %s, so that nothing says whether it is whole", folder, INDEX)
         return [Item(_safe(name, folder), size, None) for name, size in there.items()]
@@ -145,10 +146,10 @@ def _indexed(client: Any, folder: Address) -> list[Item]:
     try:
         items = [Item(**entry) for entry in json.loads(body)["files"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{place} is no index of files ({error}); store the folder again") from error
+        raise UserError(f"{place} is no index of files ({error}); store the folder again") from error
     missing = [item.name for item in items if there.get(_safe(item.name, folder)) != item.size]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{folder} is not whole: {len(missing)} files are missing or of another size, {missing[0]} for one; "
             "store it again, or wait until that is done"
         )
@@ -158,7 +159,7 @@ def _indexed(client: Any, folder: Address) -> list[Item]:
 def _safe(name: str, folder: Address) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"{folder}: the name {name!r} leads out of the folder; it is not fetched")
+        raise UserError(f"{folder}: the name {name!r} leads out of the folder; it is not fetched")
     return name
 
 
@@ -180,7 +181,7 @@ def _send(client: Any, source: Path, target: Address, item: Item, count: Callabl
                 client.put_object(Bucket=target.bucket, Key=target.key, Body=stream, Metadata=metadata)
             count(item.size)
     if not _same(client, target, item):
-        raise ValueError(f"{target} is not what was sent from {source}; did the file change? Store it again")
+        raise UserError(f"{target} is not what was sent from {source}; did the file change? Store it again")
 
 
 def _get(client: Any, place: Address, item: Item, to: Path, count: Callable[[int], None]) -> None:
@@ -204,7 +205,7 @@ def _get(client: Any, place: Address, item: Item, to: Path, count: Callable[[int
                 client.download_fileobj(place.bucket, place.key, stream, Callback=count)
         if not _is(partial, item):
             partial.unlink()
-            raise ValueError(
+            raise UserError(
                 f"{place} did not arrive as it was stored ({item.size} bytes, SHA-256 {item.sha256 or 'unknown'}); "
                 "fetch it again, and store it again if that does not help"
             )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cascade_core.errors import UserError
 from components.patience import AwayError, patiently
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def require_store(purpose: str) -> None:
     """Refuse to go on where tracking is off.
 
     Raises:
-        ValueError: it is; `purpose` says what would have needed a store.
+        UserError: it is; `purpose` says what would have needed a store.
     """
     if tracking_off():
-        raise ValueError(f"{SWITCH_VARIABLE}=off leaves no MLflow store to {purpose}; unset it")
+        raise UserError(f"{SWITCH_VARIABLE}=off leaves no MLflow store to {purpose}; unset it")
 
 
 def tracking_uri() -> str:
@@ -77,7 +78,7 @@ def open_store() -> "MlflowClient":
 
     Raises:
         AwayError: it does not answer.
-        ValueError: it cannot be opened.
+        UserError: it cannot be opened.
     """
     return patiently(lambda: _opened(tracking_uri()))
 
@@ -97,12 +98,12 @@ def _opened(uri: str) -> "MlflowClient":
             client = mlflow.MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
-        raise ValueError(
+        raise UserError(
             f"the MLflow store at {shown_uri()} needs the driver {error.name}; install it, of PostgreSQL "
             "psycopg2-binary"
         ) from error
     except Exception as error:
-        kind = AwayError if away(error) else ValueError
+        kind = AwayError if away(error) else UserError
         raise kind(
             f"the MLflow store at {shown_uri()} cannot be opened ({first_line(error)}); start it, set {URI_VARIABLE} "
             f"to one that runs, or {SWITCH_VARIABLE}=off to do without"
@@ -209,14 +210,14 @@ def told_of(what: str, *, way_out: str) -> Iterator[None]:
     """Turn what MLflow, and the store its artifacts lie in, raise into one sentence.
 
     Raises:
-        ValueError: in place of whatever they brought up.
+        UserError: in place of whatever they brought up.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, ValueError) or not (isinstance(error, OSError) or of_store(error)):
             raise
-        raise ValueError(f"{what} cannot be had ({first_line(error)}); {way_out}") from error
+        raise UserError(f"{what} cannot be had ({first_line(error)}); {way_out}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -41,7 +41,7 @@ def cached_class_vectors(
     and no more. Several processes may do the same at once.
 
     Raises:
-        ValueError: the folder is no CLIP's, or as of `class_vectors`.
+        UserError: the folder is no CLIP's, or as of `class_vectors`.
     """
     made_from = {
         "arithmetic": ARITHMETIC,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cascade_core.class_split import ClassSplit
 from cascade_core.clip.order import check_shape
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, read_json, write_json
 from cascade_core.protocols import protocol as named_protocol
 from components.artifacts import write_manifest
@@ -51,14 +52,14 @@ def run(
     Names for `background`, or those that a label file gives for it, get vectors beside them.
 
     Raises:
-        ValueError: both or neither source is given, a file is missing or broken, or the vectors do not fit
+        UserError: both or neither source is given, a file is missing or broken, or the vectors do not fit
             the classes.
     """
     split = named_protocol(protocol).foreground()
     synonyms = split.label_set.synonyms
     background = background or (split.own.background_setting.names if split.own else ())
     if background and clip is None:
-        raise ValueError(
+        raise UserError(
             "vectors of background names come from a CLIP folder alone; give it instead of a .npy file"
         )
     match clip, vectors:
@@ -67,7 +68,7 @@ def run(
         case None, Path():
             inputs = {"vectors": vectors}
         case _:
-            raise ValueError(
+            raise UserError(
                 "text vectors come from a CLIP folder or from a .npy file: give exactly one of them"
             )
     parameters: dict[str, Any] = {"protocol": split.name, "templates": list(templates)}
@@ -103,11 +104,11 @@ def of_names(
     """Write the vectors of any names, as `run` does for a protocol's.
 
     Raises:
-        ValueError: a name comes twice, the folder is no CLIP's, or the tokenizer refuses a name.
+        UserError: a name comes twice, the folder is no CLIP's, or the tokenizer refuses a name.
     """
     folded = [name.casefold() for name in names]
     if repeated := sorted({name for name in folded if folded.count(name) > 1}):
-        raise ValueError(f"names {', '.join(repeated)} come more than once; give every class once")
+        raise UserError(f"names {', '.join(repeated)} come more than once; give every class once")
     rows = cached_class_vectors(clip, names, templates, synonyms=synonyms)
     parameters = {"templates": list(templates), "synonyms": [list(others) for others in synonyms]}
     with new_folder(out) as folder:
@@ -119,22 +120,22 @@ def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
     """Read class names, a line each, and their synonyms, which follow on the line behind `|`.
 
     Raises:
-        ValueError: the file cannot be read, has no name, or a line has an empty one.
+        UserError: the file cannot be read, has no name, or a line has an empty one.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"names {file} cannot be read as UTF-8 text: {error}") from error
+        raise UserError(f"names {file} cannot be read as UTF-8 text: {error}") from error
     classes = [
         (number, [word.strip() for word in line.split("|")])
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
     if not classes:
-        raise ValueError(f"names {file} has no class name; write one a line, synonyms behind '|'")
+        raise UserError(f"names {file} has no class name; write one a line, synonyms behind '|'")
     for number, words in classes:
         if "" in words:
-            raise ValueError(
+            raise UserError(
                 f"names {file}, line {number}: an empty name beside '|'; give it, or take '|' away"
             )
     return [words[0] for _, words in classes], [words[1:] for _, words in classes]
@@ -158,11 +159,11 @@ def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes 
     """Read the vectors of a text-vectors step, checked against the classes of `split`.
 
     Raises:
-        ValueError: a file is missing or broken, or names or number differ from the split's classes.
+        UserError: a file is missing or broken, or names or number differ from the split's classes.
     """
     names = read_json(text / NAMES_FILE)
     if names != list(split.classes):
-        raise ValueError(
+        raise UserError(
             f"{text / NAMES_FILE}: {len(names)} names differ from the {split.num_classes} classes of "
             f"{split.name!r} (number or order); run the text-vectors step for this protocol"
         )
@@ -170,9 +171,9 @@ def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes 
     try:
         rows = load_file(path)[KEY].float()
     except Exception as error:
-        raise ValueError(f"{path}: cannot be read ({error}); run the text-vectors step again") from error
+        raise UserError(f"{path}: cannot be read ({error}); run the text-vectors step again") from error
     if rows.ndim != 2 or len(rows) != split.num_classes:
-        raise ValueError(
+        raise UserError(
             f"{path}: shape {tuple(rows.shape)}, expected a row for each of the {split.num_classes} classes of "
             f"{split.name!r}; run the text-vectors step again"
         )
@@ -186,16 +187,16 @@ def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes e
     The authors' float16 files are of unit length only to about 5e-4 and are not normalised again, as published.
 
     Raises:
-        ValueError: the file is missing or no .npy, or does not hold a unit vector for each class.
+        UserError: the file is missing or no .npy, or does not hold a unit vector for each class.
     """
     if not path.is_file():
-        raise ValueError(f"text vectors {path} do not exist; give a .npy file, or a CLIP folder to make them")
+        raise UserError(f"text vectors {path} do not exist; give a .npy file, or a CLIP folder to make them")
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError) as error:
-        raise ValueError(f"text vectors {path} cannot be read as .npy: {error}") from error
+        raise UserError(f"text vectors {path} cannot be read as .npy: {error}") from error
     if array.ndim != 2 or len(array) != len(classes):
-        raise ValueError(
+        raise UserError(
             f"text vectors {path} have shape {array.shape}; {len(classes)} rows are needed, one for each class in its order"
         )
     rows = torch.from_numpy(array.astype(np.float32))

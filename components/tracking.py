@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from cascade_core.errors import UserError
 from cascade_core.files import disk_is_full
 from components import spool
 from components.patience import AwayError
@@ -174,7 +175,7 @@ def tracked_step(
     step's record. Without `out` a lost store ends the step.
 
     Raises:
-        ValueError: the store cannot be opened, or is lost and there is no `out`; the message names its address. Or the
+        UserError: the store cannot be opened, or is lost and there is no `out`; the message names its address. Or the
             disk is full.
     """
     if tracking_off():
@@ -195,7 +196,7 @@ def tracked_step(
         if _store_failed(error):
             raise _lost_in(step, error) from error
         if disk_is_full(error):
-            raise ValueError(
+            raise UserError(
                 f"no space left for what step {step} keeps in MLflow ({error}); free some space, and run the step again"
             ) from error
         raise
@@ -277,8 +278,8 @@ def _store_failed(error: BaseException) -> bool:
     return of_store(error) and spool.lost(error)
 
 
-def _lost_in(step: str, error: BaseException) -> ValueError:
-    return ValueError(
+def _lost_in(step: str, error: BaseException) -> UserError:
+    return UserError(
         f"the MLflow store at {shown_uri()} was lost in step {step} ({first_line(error)}); "
         "see that it runs, and run the step again"
     )

@@ -11,6 +11,7 @@ from cascade_core.backbones import same_tower
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.clip.weights import load_clip
 from cascade_core.config import RunConfig
+from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.recipes import recipe as named_recipe
 from cascade_core.recipes import with_overrides
@@ -51,7 +52,7 @@ def run(
     each process takes its share of every batch, and the first one writes.
 
     Raises:
-        ValueError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, text vectors
+        UserError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, text vectors
             given ready belong to other names, or the batch cannot be shared evenly among the processes.
     """
     config = named_recipe(recipe, _on_own_classes(overrides, splits), seed=seed)
@@ -83,7 +84,7 @@ def _on_own_classes(overrides: Mapping[str, Any], splits: Path) -> Mapping[str, 
     """Put in the label file that the splits were made from, if one was and the overrides name no protocol."""
     split = read_split(splits)
     if split.label_set.has_background:
-        raise ValueError(
+        raise UserError(
             f"{splits}: protocol {split.name!r} counts background as a class, which has no name to train with; "
             "train on a protocol without, and evaluate with a background policy"
         )
@@ -98,7 +99,7 @@ def _image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
     tower = load_clip(clip)[0].visual
     ours, theirs = config.model.clip, tower.config
     if not same_tower(ours, theirs):
-        raise ValueError(
+        raise UserError(
             f"CLIP in {clip} is {theirs.name!r} (width {theirs.width}, {theirs.layers} blocks), recipe "
             f"{config.recipe!r} wants {ours.name!r} (width {ours.width}, {ours.layers} blocks); "
             "give the folder of that CLIP, or put the recipe on this one, such as --set clip=ViT-L-14"

@@ -26,6 +26,7 @@ from cascade_core.class_split import ClassSplit
 from cascade_core.config import RunConfig
 from cascade_core.data.datasets import PackedBatch, pack, train_dataset
 from cascade_core.data.sampling import IterationSampler
+from cascade_core.errors import UserError
 from cascade_core.files import new_file
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.checkpoint import (
@@ -85,12 +86,12 @@ def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str)
     """Read the training rows, the class split and the text vectors.
 
     Raises:
-        ValueError: the steps were run for different protocols or label sets, the text vectors do not fit the classes, or
+        UserError: the steps were run for different protocols or label sets, the text vectors do not fit the classes, or
             the training split is empty; the message names file and field.
     """
     split = read_split(splits)
     if split.name != protocol_name:
-        raise ValueError(
+        raise UserError(
             f"{splits}: protocol is {split.name!r}, the recipe or target is {protocol_name!r}; "
             "run the splits step for that protocol"
         )
@@ -107,12 +108,12 @@ def rows_of(inputs: Inputs, split: str) -> pd.DataFrame:
     """Return the index rows of one split.
 
     Raises:
-        ValueError: there are none; the message lists the splits there are.
+        UserError: there are none; the message lists the splits there are.
     """
     rows = inputs.index[inputs.index["split"] == split]
     if rows.empty:
         known = ", ".join(sorted(set(inputs.index["split"])))
-        raise ValueError(f"split {split!r} has no pictures in the prepared index; it has {known}")
+        raise UserError(f"split {split!r} has no pictures in the prepared index; it has {known}")
     return rows
 
 
@@ -138,7 +139,7 @@ def train_step(job: Fit, out: Path, *, folders: Mapping[str, Path], resume: bool
     The batch is shared among them; the first alone reads and writes `out`, tracks and shows progress.
 
     Raises:
-        ValueError: the batch cannot be shared evenly, a process has no GPU, or the checkpoint to resume from
+        UserError: the batch cannot be shared evenly, a process has no GPU, or the checkpoint to resume from
             is of another configuration.
         FloatingPointError: the loss is not finite.
     """
@@ -296,7 +297,7 @@ def _check_resumable(job: Fit, folder: Path) -> int:
     if found != expected:
         theirs, ours = (json.loads(manifest.model_dump_json()) for manifest in (found, expected))
         differing = ", ".join(sorted(key for key in ours if ours[key] != theirs[key]))
-        raise ValueError(
+        raise UserError(
             f"{folder} was left by a run that differs in {differing}; finish that run with its own settings, "
             "or start anew with --no-resume"
         )

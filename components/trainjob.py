@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_file
 from components.cluster_names import GPU, OPTIONAL_KEYS, REQUIRED_KEYS
 
@@ -39,11 +40,11 @@ class Volume(BaseModel):
         """Read `CLAIM=/FOLDER`.
 
         Raises:
-            ValueError: it is none, the claim is no Kubernetes name, or the folder is not absolute.
+            UserError: it is none, the claim is no Kubernetes name, or the folder is not absolute.
         """
         claim, _, folder = text.partition("=")
         if not (claim and folder.startswith("/")):
-            raise ValueError(f"volume {text!r} is not CLAIM=/FOLDER; an example is cascade-data=/data")
+            raise UserError(f"volume {text!r} is not CLAIM=/FOLDER; an example is cascade-data=/data")
         return cls(claim=claim, folder=PurePosixPath(folder))
 
 
@@ -70,7 +71,7 @@ class Nodes(BaseModel):
     def _check_folders(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
         folders = [volume.folder for volume in volumes]
         if len(set(folders)) != len(folders):
-            raise ValueError(f"two volumes at one folder: {', '.join(map(str, folders))}")
+            raise UserError(f"two volumes at one folder: {', '.join(map(str, folders))}")
         return volumes
 
     @property
@@ -102,7 +103,7 @@ class TrainJob(Nodes):
     @model_validator(mode="after")
     def _check_out(self) -> Self:
         if not self.shares(self.out):
-            raise ValueError(
+            raise UserError(
                 f"--out {self.out} lies on no volume (there is {self.shared()}) and would be lost with its pod; "
                 "give an absolute path on one, or mount another volume there"
             )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from cascade_core.errors import UserError
 from components.trainjob import CONTENT, GROUP, PLURAL, VERSION, TrainJob
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def connect(namespace: str | None = None) -> Jobs:
     Left out, the namespace is that of the pod, or of the file's context.
 
     Raises:
-        ValueError: there is none of these, or the one there is cannot be read.
+        UserError: there is none of these, or the one there is cannot be read.
     """
     from kubernetes import client, config
     from kubernetes.config import ConfigException
@@ -133,7 +134,7 @@ def connect(namespace: str | None = None) -> Jobs:
             config.load_kube_config(config_file=file, client_configuration=settings)
             known = config.list_kube_config_contexts(file)[1]["context"].get("namespace", "default")
     except (ConfigException, OSError) as error:
-        raise ValueError(
+        raise UserError(
             f"no access to Kubernetes ({error}); run in a pod with a service account, or name a kubeconfig by KUBECONFIG"
         ) from error
     return Jobs(client.CustomObjectsApi(client.ApiClient(settings)), namespace or known)
@@ -143,7 +144,7 @@ def start(jobs: Jobs, job: TrainJob) -> None:
     """Start a job, or adopt the one of its name that waits, runs or has completed; one that failed is started anew.
 
     Raises:
-        ValueError: a job of this name does something else, or the cluster refuses.
+        UserError: a job of this name does something else, or the cluster refuses.
     """
     manifest = job.manifest()
     if jobs.create(manifest):
@@ -152,7 +153,7 @@ def start(jobs: Jobs, job: TrainJob) -> None:
     found = jobs.get(job.name) or {}
     ours = manifest["metadata"]["annotations"][CONTENT]
     if found.get("metadata", {}).get("annotations", {}).get(CONTENT) != ours:
-        raise ValueError(
+        raise UserError(
             f"TrainJob {job.name} exists in namespace {jobs.namespace} and is of another training; delete it, or "
             "give another name"
         )
@@ -177,7 +178,7 @@ def follow(
     Raises:
         RuntimeError: it failed (the message is the job's own), is gone, or did not end within `minutes`; it is
             left as it is.
-        ValueError: the cluster refuses, or is away for too long.
+        UserError: the cluster refuses, or is away for too long.
     """
     began = clock()
     told, when = "", began
@@ -248,7 +249,7 @@ def _is_transient(error: Exception) -> bool:
     )
 
 
-def _explained(error: BaseException, verb: str, name: str, namespace: str) -> ValueError:
+def _explained(error: BaseException, verb: str, name: str, namespace: str) -> UserError:
     status = getattr(error, "status", None)
     way_out = {
         401: "the token is missing, wrong or expired",
@@ -256,7 +257,7 @@ def _explained(error: BaseException, verb: str, name: str, namespace: str) -> Va
         404: "Kubeflow Trainer 2 is not installed there, or there is no such namespace",
     }.get(status or 0, _reason(error))
     told = f" ({status})" if status else ""
-    return ValueError(f"Kubernetes, {verb} TrainJob {name} in namespace {namespace}: {way_out}{told}")
+    return UserError(f"Kubernetes, {verb} TrainJob {name} in namespace {namespace}: {way_out}{told}")
 
 
 def _reason(error: BaseException) -> str:

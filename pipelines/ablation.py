@@ -5,6 +5,7 @@ from typing import Any
 
 from kfp import dsl
 
+from cascade_core.errors import UserError
 from components import ops
 from pipelines.checks import check_image_sets, check_places, check_recipes
 from pipelines.resources import Resources
@@ -82,7 +83,7 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        ValueError: recipe, override, protocol or split is unknown or does not fit, or seeds are none.
+        UserError: recipe, override, protocol or split is unknown or does not fit, or seeds are none.
     """
     check_places(values, "raw", "clip")
     check_recipes(
@@ -91,7 +92,7 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", "test"))
     seeds = values.get("seeds", SEEDS)
     if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds):
-        raise ValueError(f"parameter seeds is {seeds!r}; expected whole numbers, such as [0, 1, 2]")
+        raise UserError(f"parameter seeds is {seeds!r}; expected whole numbers, such as [0, 1, 2]")
     for name, given in (("seeds", seeds), ("recipes", values.get("recipes", RECIPES))):
         if len(set(given)) != len(given):
-            raise ValueError(f"parameter {name} is {given!r}; name each once")
+            raise UserError(f"parameter {name} is {given!r}; name each once")

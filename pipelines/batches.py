@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cascade_core.errors import UserError
 from cascade_core.recipes import recipe as named_recipe
 from pipelines.resources import Resources, nodes_of
 
@@ -19,7 +20,7 @@ def check_batches(
     One process takes any batch, so that only rows with several are looked at.
 
     Raises:
-        ValueError: a batch cannot be shared evenly; the message names recipe and step.
+        UserError: a batch cannot be shared evenly; the message names recipe and step.
     """
     several = {step: processes for step in steps if (processes := nodes_of(table[step]).processes) > 1}
     if not several:
@@ -36,6 +37,6 @@ def check_batches(
                     batches[step], config.train.accumulation_steps, field=f"{step}.batch_size"
                 )
             except ValueError as error:
-                raise ValueError(
+                raise UserError(
                     f"recipe {name!r}, step {step} (nodes x GPUs of the table): {error}"
                 ) from None

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from kfp import dsl
 
+from cascade_core.errors import UserError
 from components import ops
 from components.accepted import Models
 from pipelines.ablation import check_parameters as check_grid
@@ -119,7 +120,7 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        ValueError: as for the ablation, or models, the transductive protocol or a threshold is not possible, or
+        UserError: as for the ablation, or models, the transductive protocol or a threshold is not possible, or
             seeds or overrides are given for champions.
     """
     from components.regression import Thresholds
@@ -135,8 +136,8 @@ def check_parameters(values: Mapping[str, Any]) -> None:
 def _check_models(values: Mapping[str, Any]) -> None:
     models, known = values.get("models", "train"), get_args(Models)
     if models not in known:
-        raise ValueError(f"parameter models is {models!r}; known are {', '.join(known)}")
+        raise UserError(f"parameter models is {models!r}; known are {', '.join(known)}")
     if models == "champions" and (given := {"seeds", "overrides"} & set(values)):
-        raise ValueError(
+        raise UserError(
             f"champions are measured as they were trained; leave out {', '.join(sorted(given))}, or give models=train"
         )

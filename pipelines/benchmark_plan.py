@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cascade_core.errors import UserError
 from cascade_core.label_file import is_label_file
 from cascade_core.protocols import protocol as named_protocol
 from cascade_core.recipes import recipe, recipe_names
@@ -62,19 +63,19 @@ class BenchmarkPlan(BaseModel):
         """Read it from a parameter file.
 
         Raises:
-            ValueError: the file or its section is missing, or a field is wrong; the message names it.
+            UserError: the file or its section is missing, or a field is wrong; the message names it.
         """
         if not path.is_file():
-            raise ValueError(f"{path} does not exist; give the file of parameters with --params")
+            raise UserError(f"{path} does not exist; give the file of parameters with --params")
         values = (yaml.safe_load(path.read_text()) or {}).get("benchmark")
         if values is None:
-            raise ValueError(f"{path}: section benchmark is missing")
+            raise UserError(f"{path}: section benchmark is missing")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{path}: benchmark.{field}: {first['msg']} (got {first['input']!r})") from error
+            raise UserError(f"{path}: benchmark.{field}: {first['msg']} (got {first['input']!r})") from error
 
 
 def run(
@@ -95,7 +96,7 @@ def run(
     in `out/report`. Of champions, those of `recipes` are taken, or of all recipes that have one.
 
     Raises:
-        ValueError: a recipe is unknown, of no data set at hand or without a champion, a threshold is wrong,
+        UserError: a recipe is unknown, of no data set at hand or without a champion, a threshold is wrong,
             seeds or overrides are given for champions, accepted results cannot be read, or a step refuses its input.
     """
     Thresholds.read(plan.thresholds, source="benchmark.thresholds")
@@ -182,7 +183,7 @@ def _champions(found: Sequence["Served"], work: Path, *, named: bool) -> list[tu
 def _check_untouched(seeds: Sequence[int], overrides: Mapping[str, Any] | None) -> None:
     if seeds or overrides:
         given = "seeds" if seeds else f"overrides ({', '.join(overrides or ())})"
-        raise ValueError(
+        raise UserError(
             f"champions are measured as they were trained, {given} were given; leave them out, or train"
         )
 
@@ -207,11 +208,11 @@ def _at_hand(plan: BenchmarkPlan, recipes: Sequence[str]) -> list[Served]:
             found.append((name, data, wanted))
     served = {chosen for _, _, wanted in found for chosen in wanted}
     if stray := [chosen for chosen in recipes if chosen not in served]:
-        raise ValueError(
+        raise UserError(
             f"no data set at hand for {', '.join(stray)}; benchmark.datasets of the parameters names them"
         )
     if not found:
-        raise ValueError("no data set of benchmark.datasets is at hand; run `dvc pull`, or mend their paths")
+        raise UserError("no data set of benchmark.datasets is at hand; run `dvc pull`, or mend their paths")
     return found
 
 

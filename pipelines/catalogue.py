@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import compiler
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_file
 from components import ops
 from pipelines import ablation, benchmark, cross_dataset, zero_shot
@@ -48,10 +49,10 @@ def entry(name: str) -> Entry:
     """Give a pipeline by name.
 
     Raises:
-        ValueError: there is none of that name.
+        UserError: there is none of that name.
     """
     if name not in PIPELINES:
-        raise ValueError(f"unknown pipeline {name!r}; known are {', '.join(PIPELINES)}")
+        raise UserError(f"unknown pipeline {name!r}; known are {', '.join(PIPELINES)}")
     return PIPELINES[name]
 
 
@@ -61,7 +62,7 @@ def check_submission(
     """Hold parameters against the pipeline's own rules, and batches against the table that trainings get.
 
     Raises:
-        ValueError: pipeline or kind is unknown, or a parameter, a change or a batch is not possible.
+        UserError: pipeline or kind is unknown, or a parameter, a change or a batch is not possible.
     """
     chosen = entry(name)
     chosen.check(values)
@@ -89,13 +90,13 @@ def compile_pipeline(
     what either is if left out, and what changes look like.
 
     Raises:
-        ValueError: pipeline or kind is unknown, the file's name does not end in .yaml, or an image or a change
+        UserError: pipeline or kind is unknown, the file's name does not end in .yaml, or an image or a change
             is not possible.
     """
     with_torch, light = images(image, light_image)
     built = entry(name).build(changed(resources(kind), changes))
     if out.suffix != ".yaml":
-        raise ValueError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
+        raise UserError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
     with new_file(out) as path:
         # The compiler goes by the suffix, which the temporary name lacks.
         written = path.with_name(f"{path.name}.yaml")

@@ -22,6 +22,8 @@ from google.api_core import exceptions as core_exceptions
 from google.api_core.retry import Retry
 from urllib3 import exceptions as http
 
+from cascade_core.errors import UserError
+
 log = logging.getLogger(__name__)
 
 TRANSIENT_STATUS = (429, 502, 503, 504)
@@ -58,7 +60,7 @@ class Cluster:
         Only for requests that do the same when sent twice.
 
         Raises:
-            ValueError: the server refused, or could not be reached for longer than patience lasts.
+            UserError: the server refused, or could not be reached for longer than patience lasts.
         """
         return _patiently(_quiet(request), self, about)
 
@@ -66,7 +68,7 @@ class Cluster:
         """Give what `request` creates; after a transient fault take what `find` gives, if it does, instead.
 
         Raises:
-            ValueError: the server refused, or could not be reached for longer than patience lasts.
+            UserError: the server refused, or could not be reached for longer than patience lasts.
         """
         tries = 0
 
@@ -89,7 +91,7 @@ def connect(
     """Connect to the server at `host`, as `token` if one is given.
 
     Raises:
-        ValueError: host or token cannot be one, nobody answers there, the answer is not that of Kubeflow
+        UserError: host or token cannot be one, nobody answers there, the answer is not that of Kubeflow
             Pipelines, the token is refused, or the server has namespaces and none is given.
     """
     host, token = _checked_host(host), _checked_token(token)
@@ -102,7 +104,7 @@ def connect(
         client = kfp.Client(host=host, namespace=namespace or "kubeflow", existing_token=token)
     namespace = namespace or client.get_user_namespace() or None
     if health.multi_user and namespace is None:
-        raise ValueError(
+        raise UserError(
             f"{host} keeps its users apart by namespaces; name yours with --namespace or KFP_NAMESPACE"
         )
     return Cluster(client, host, namespace, patience)
@@ -128,7 +130,7 @@ def _first_contact(host: str, namespace: str | None, token: str | None) -> Any:
         content = json.loads(health.data)
         return kfp_server_api.V2beta1GetHealthzResponse(multi_user=bool(content.get("multi_user")))
     except (ValueError, AttributeError):
-        raise ValueError(
+        raise UserError(
             f"{host} answers, but not as Kubeflow Pipelines does; give the address of its API (often ending in "
             "/pipeline), and a token if a login page stands before it"
         ) from None
@@ -168,11 +170,11 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, http.HTTPError) and not isinstance(_root(error), http.NameResolutionError)
 
 
-def _explained(error: BaseException, cluster: Cluster, about: str) -> ValueError:
+def _explained(error: BaseException, cluster: Cluster, about: str) -> UserError:
     """Say what went wrong with `about`, and the way out."""
     host, namespace = cluster.host, cluster.namespace
     if not isinstance(error, kfp_server_api.ApiException) or not error.status:
-        return ValueError(
+        return UserError(
             f"{host} cannot be reached ({_reason(error)}); check --host, the port-forward and the network"
         )
     match error.status:
@@ -191,7 +193,7 @@ def _explained(error: BaseException, cluster: Cluster, about: str) -> ValueError
             why = f"the server stays unavailable ({_reason(error)}); try again later"
         case _:
             why = f"the server says: {_said(error)} ({error.status})"
-    return ValueError(f"{host}: {about}: {why}")
+    return UserError(f"{host}: {about}: {why}")
 
 
 def _said(error: kfp_server_api.ApiException) -> str:
@@ -220,12 +222,12 @@ def _root(error: BaseException) -> BaseException:
 def _checked_host(host: str) -> str:
     parts = urlsplit(host.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
+        raise UserError(
             f"host {host!r} is not an address that starts with http:// or https://; an example is "
             "http://localhost:8080"
         )
     if parts.username or parts.password:
-        raise ValueError("the host's address holds a user name; give the token in KFP_EXISTING_TOKEN instead")
+        raise UserError("the host's address holds a user name; give the token in KFP_EXISTING_TOKEN instead")
     return host.strip().rstrip("/")
 
 
@@ -233,7 +235,7 @@ def _checked_token(token: str | None) -> str | None:
     """Give the token without the line end that files bring; never shown, also not in an error."""
     cleaned = (token or "").strip()
     if not (cleaned.isascii() and cleaned.isprintable() and " " not in cleaned):
-        raise ValueError(
+        raise UserError(
             "the token holds blanks, line ends or other characters that no token has; copy it again, whole"
         )
     return cleaned or None

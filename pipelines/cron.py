@@ -7,6 +7,8 @@ server's scheduler, which is stricter than croniter's: no L, W or #, no range th
 import re
 from datetime import UTC, datetime
 
+from cascade_core.errors import UserError
+
 FIELDS = {
     "second": "0-59",
     "minute": "0-59",
@@ -26,20 +28,20 @@ def checked_cron(expression: str) -> str:
     """Give the expression with six fields.
 
     Raises:
-        ValueError: it has another number of fields, a field is wrong (the message names it), or no date ever
+        UserError: it has another number of fields, a field is wrong (the message names it), or no date ever
             fits, such as the 30th of February.
     """
     from croniter import CroniterBadDateError, croniter
 
     if expression.strip().startswith(DESCRIPTORS):
-        raise ValueError(
+        raise UserError(
             f"cron expression {expression!r}: write the fields out, such as '0 3 * * *' for @daily at three"
         )
     fields = expression.split()
     if len(fields) == len(FIELDS) - 1:
         fields.insert(0, "0")
     if len(fields) != len(FIELDS):
-        raise ValueError(
+        raise UserError(
             f"cron expression {expression!r} has {len(fields)} fields; expected six ({', '.join(FIELDS)}), or "
             "five without the seconds"
         )
@@ -49,7 +51,7 @@ def checked_cron(expression: str) -> str:
     try:
         croniter(_for_croniter(six), datetime.now(UTC), second_at_beginning=True).get_next(datetime)
     except CroniterBadDateError:
-        raise ValueError(
+        raise UserError(
             f"cron expression {expression!r}: no date fits day of month {fields[3]!r} and month {fields[4]!r}; "
             "the schedule would never run"
         ) from None
@@ -72,16 +74,16 @@ def _check_field(expression: str, position: int, field: str) -> None:
     for part in field.split(","):
         match = PART.fullmatch(part)
         if not match or (name == "day of week" and SUNDAY_TWICE in (match["first"], match["last"])):
-            raise ValueError(f"{wrong}; allowed are {allowed}, *, lists, ranges and steps")
+            raise UserError(f"{wrong}; allowed are {allowed}, *, lists, ranges and steps")
         # Alone in its field: what croniter then refuses is this part.
         alone = ["*"] * len(FIELDS)
         alone[position] = part
         try:
             expanded = croniter.expand(_for_croniter(" ".join(alone)), second_at_beginning=True)
         except CroniterError:
-            raise ValueError(f"{wrong}; allowed are {allowed}, *, lists, ranges and steps") from None
+            raise UserError(f"{wrong}; allowed are {allowed}, *, lists, ranges and steps") from None
         if match["last"] and _wraps(expanded, match["first"], match["last"], position):
-            raise ValueError(f"{wrong}; the range {part} ends before it begins, write it as two")
+            raise UserError(f"{wrong}; the range {part} ends before it begins, write it as two")
 
 
 def _wraps(expanded: object, first: str, last: str, position: int) -> bool:

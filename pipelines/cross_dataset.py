@@ -6,6 +6,7 @@ from typing import Any
 
 from kfp import dsl
 
+from cascade_core.errors import UserError
 from components import ops
 from components.pipeline_run import CROSS_DATASET
 from pipelines.checks import check_background, check_image_sets, check_place, check_places, check_protocol
@@ -71,25 +72,25 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check what a cluster would find out only as it runs.
 
     Raises:
-        ValueError: there is no target, or one lacks a field, or names an unknown protocol or split, or one with which
+        UserError: there is no target, or one lacks a field, or names an unknown protocol or split, or one with which
             the background policy does not go.
     """
     check_places(values, "checkpoint", "clip")
     targets = values.get("targets", [])
     if not targets:
-        raise ValueError(f"parameter targets is empty; give at least one mapping of {', '.join(FIELDS)}")
+        raise UserError(f"parameter targets is empty; give at least one mapping of {', '.join(FIELDS)}")
     for position, target in enumerate(targets):
         _check_target(f"targets[{position}]", target, values.get("background", "dropped"))
 
 
 def _check_target(where: str, target: Any, background: str) -> None:
     if not isinstance(target, dict) or set(target) - set(OWN) != set(FIELDS):
-        raise ValueError(
+        raise UserError(
             f"parameter {where} is {json.dumps(target)}; expected a mapping of {', '.join(FIELDS)}, "
             f"and {', '.join(OWN)} if it differs"
         )
     if stray := [name for name, value in target.items() if not isinstance(value, str)]:
-        raise ValueError(f"parameter {where}: {', '.join(stray)} must be text (image_sets as JSON in quotes)")
+        raise UserError(f"parameter {where}: {', '.join(stray)} must be text (image_sets as JSON in quotes)")
     check_place(f"{where}.raw", target["raw"])
     check_protocol(f"{where}.protocol", target["protocol"])
     check_image_sets(target["image_sets"], target["split"])

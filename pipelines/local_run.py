@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import local
 
+from cascade_core.errors import UserError
 from cascade_core.label_file import is_label_file
 from components.places import S3
 from pipelines.catalogue import entry
@@ -23,7 +24,7 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
     knows, play no part, and nothing that fails is tried again.
 
     Raises:
-        ValueError: the pipeline is unknown, a parameter is not possible, or a folder does not exist.
+        UserError: the pipeline is unknown, a parameter is not possible, or a folder does not exist.
         RuntimeError: a step failed; its own error is in the log.
     """
     chosen = entry(pipeline)
@@ -53,10 +54,10 @@ def _found(name: str, value: Any) -> Any:
         ]
     if name.rpartition(".")[2] == "protocol" and is_label_file(value) and not value.startswith(S3):
         if not Path(value).is_file():
-            raise ValueError(f"{name}: label file {value} does not exist; check the path")
+            raise UserError(f"{name}: label file {value} does not exist; check the path")
         return str(Path(value).resolve())
     if name.rpartition(".")[2] not in PLACES or value.startswith(S3):
         return value
     if not Path(value).is_dir():
-        raise ValueError(f"{name}: folder {value} does not exist; run `dvc pull`, or give another one")
+        raise UserError(f"{name}: folder {value} does not exist; run `dvc pull`, or give another one")
     return str(Path(value).resolve())

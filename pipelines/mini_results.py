@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cascade_core.errors import UserError
 from cascade_core.files import new_file, write_json
 from cascade_core.recipes import recipe
 from components.artifacts import data_hash, git_commit, input_hash
@@ -60,13 +61,13 @@ def run(
     """Run every chain, then write the table, its rows and its head into the README; return the rows.
 
     Raises:
-        ValueError: no seed is given, the README lacks the markers, the CLIP comes without its accuracies, or
+        UserError: no seed is given, the README lacks the markers, the CLIP comes without its accuracies, or
             a step refuses its input.
     """
     if readme is not None:
         _around_table(readme)
     if not seeds:
-        raise ValueError("mini-results needs at least one seed, such as --seeds 0,1,2")
+        raise UserError("mini-results needs at least one seed, such as --seeds 0,1,2")
     clip = read_accuracy(sources.clip)
     work.mkdir(parents=True, exist_ok=True)
     made_from = _made_from(
@@ -102,7 +103,7 @@ def _around_table(readme: Path) -> tuple[str, str]:
     before, begin, rest = readme.read_text().partition(TABLE_BEGIN)
     _, end, after = rest.partition(TABLE_END)
     if not (begin and end):
-        raise ValueError(
+        raise UserError(
             f"{readme}: the markers {TABLE_BEGIN} and {TABLE_END} are missing; put them around the table"
         )
     return before, after

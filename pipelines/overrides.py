@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from cascade_core.errors import UserError
+
 SECTION = "overrides"
 
 
@@ -16,17 +18,17 @@ def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str,
     own value; in `items` it is a value.
 
     Raises:
-        ValueError: an item is not KEY=VALUE, or the file is missing or not YAML.
+        UserError: an item is not KEY=VALUE, or the file is missing or not YAML.
     """
     overrides = _from_file(file) if file is not None else {}
     for item in items:
         key, equals, value = item.partition("=")
         if not (key.strip() and equals):
-            raise ValueError(f"--set {item!r} is not KEY=VALUE; an example is --set train.iterations=20")
+            raise UserError(f"--set {item!r} is not KEY=VALUE; an example is --set train.iterations=20")
         try:
             overrides[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ValueError(f"--set {item!r}: {value!r} is not a YAML value: {error}") from error
+            raise UserError(f"--set {item!r}: {value!r} is not a YAML value: {error}") from error
     return overrides
 
 
@@ -34,15 +36,15 @@ def parse_image_sets(items: Iterable[str]) -> dict[str, str]:
     """Give the lists of each split from items like `train=train+aug`.
 
     Raises:
-        ValueError: an item is not SPLIT=LISTS, or a split comes twice.
+        UserError: an item is not SPLIT=LISTS, or a split comes twice.
     """
     sets: dict[str, str] = {}
     for item in items:
         split, _, lists = item.partition("=")
         if not (split and lists):
-            raise ValueError(f"--image-set {item!r} is not SPLIT=LISTS; an example is train=train+aug")
+            raise UserError(f"--image-set {item!r} is not SPLIT=LISTS; an example is train=train+aug")
         if split in sets:
-            raise ValueError(f"--image-set names split {split!r} twice; join lists by '+': train=train+aug")
+            raise UserError(f"--image-set names split {split!r} twice; join lists by '+': train=train+aug")
         sets[split] = lists
     return sets
 
@@ -62,12 +64,12 @@ def _from_file(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise ValueError(f"parameters {file} cannot be read ({error.strerror}); check the path") from error
+        raise UserError(f"parameters {file} cannot be read ({error.strerror}); check the path") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"parameters {file} are not YAML: {error}") from error
+        raise UserError(f"parameters {file} are not YAML: {error}") from error
     section = (content or {}).get(SECTION) or {}
     if not isinstance(section, Mapping):
-        raise ValueError(
+        raise UserError(
             f"{file}: {SECTION} is {section!r}; expected sections such as train: {{iterations: 20}}"
         )
     return dotted(section)

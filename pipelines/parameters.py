@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from cascade_core.errors import UserError
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -39,15 +41,15 @@ def declared(package: Path) -> dict[str, Parameter]:
     """Read the parameters of a compiled pipeline.
 
     Raises:
-        ValueError: the file is missing, no YAML, or no compiled pipeline.
+        UserError: the file is missing, no YAML, or no compiled pipeline.
     """
     try:
         first = next(iter(yaml.safe_load_all(package.read_text())), None)
         inputs = first["root"].get("inputDefinitions", {}).get("parameters", {})  # type: ignore[index]
     except OSError as error:
-        raise ValueError(f"pipeline {package} cannot be read ({error.strerror}); check the path") from error
+        raise UserError(f"pipeline {package} cannot be read ({error.strerror}); check the path") from error
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
-        raise ValueError(
+        raise UserError(
             f"{package} is not a compiled pipeline; `cascade-clip pipeline compile` writes one"
         ) from None
     return {
@@ -64,20 +66,20 @@ def parse_parameters(items: Iterable[str], known: Mapping[str, Parameter]) -> di
     """Give the values of items like `seed=1`; those of parameters that are no text are read as YAML.
 
     Raises:
-        ValueError: an item is not NAME=VALUE, comes twice, or its value is not YAML.
+        UserError: an item is not NAME=VALUE, comes twice, or its value is not YAML.
     """
     values: dict[str, Any] = {}
     for item in items:
         name, equals, text = item.partition("=")
         if not (name and equals):
-            raise ValueError(f"--parameter {item!r} is not NAME=VALUE; an example is --parameter seed=1")
+            raise UserError(f"--parameter {item!r} is not NAME=VALUE; an example is --parameter seed=1")
         if name in values:
-            raise ValueError(f"--parameter names {name!r} twice; give it once")
+            raise UserError(f"--parameter names {name!r} twice; give it once")
         is_text = name not in known or known[name].type == "STRING"
         try:
             values[name] = text if is_text else yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ValueError(f"--parameter {name}: {text!r} is not a YAML value") from error
+            raise UserError(f"--parameter {name}: {text!r} is not a YAML value") from error
     return values
 
 
@@ -85,20 +87,20 @@ def check_parameters(values: Mapping[str, Any], known: Mapping[str, Parameter]) 
     """Hold values against the declaration.
 
     Raises:
-        ValueError: one is unknown or of another type, or a required one is missing.
+        UserError: one is unknown or of another type, or a required one is missing.
     """
     unknown = [name for name in values if name not in known]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"the pipeline has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
         )
     missing = [name for name, one in known.items() if one.required and name not in values]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"the pipeline needs a value for {', '.join(missing)}; give it with --parameter NAME=VALUE"
         )
     for name, value in values.items():
         wanted = known[name].type
         is_a_stray_bool = isinstance(value, bool) and wanted != "BOOLEAN"
         if is_a_stray_bool or not isinstance(value, TYPES[wanted]):
-            raise ValueError(f"parameter {name} is {value!r}; it must be {WORDS[wanted]}")
+            raise UserError(f"parameter {name} is {value!r}; it must be {WORDS[wanted]}")

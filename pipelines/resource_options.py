@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from cascade_core.errors import UserError
 from components.ops import IMAGE, LIGHT_IMAGE
 from pipelines.resources import TRAINING_STEPS, Gpu, Resources
 
@@ -23,7 +24,7 @@ def changed(table: Mapping[str, Resources], items: Iterable[str]) -> dict[str, R
     `all.` stands for every step, `all.gpu.` for every step that has a GPU. Values are read as YAML.
 
     Raises:
-        ValueError: an item is not STEP.FIELD=VALUE, names no step or field there is, asks for GPUs' details
+        UserError: an item is not STEP.FIELD=VALUE, names no step or field there is, asks for GPUs' details
             where there are none or for several nodes where nothing trains, or its value cannot be.
     """
     rows = dict(table)
@@ -40,13 +41,13 @@ def images(image: str | None, light_image: str | None) -> tuple[str, str]:
     Of one image that is named by a tag the other's name follows, as `make images` gives it: "-light" after the tag.
 
     Raises:
-        ValueError: the other's name does not follow, as from a digest.
+        UserError: the other's name does not follow, as from a digest.
     """
     if image is None:
         return IMAGE, light_image or LIGHT_IMAGE
     tagged = ":" in image.rpartition("/")[2] and "@" not in image
     if light_image is None and not tagged:
-        raise ValueError(
+        raise UserError(
             f"image {image!r} has no tag that the light steps' image could be named after; give that with "
             "--light-image (the same one serves both)"
         )
@@ -57,21 +58,21 @@ def _parsed(item: str, rows: Mapping[str, Resources]) -> tuple[list[str], list[s
     name, equals, text = item.partition("=")
     step, *path = name.split(".")
     if not (equals and step and path and all(path)):
-        raise ValueError(f"--resource {item!r} is not STEP.FIELD=VALUE; an example is {EXAMPLE}")
+        raise UserError(f"--resource {item!r} is not STEP.FIELD=VALUE; an example is {EXAMPLE}")
     if step != EVERY and step not in rows:
-        raise ValueError(f"--resource {item!r}: no step {step!r}; there are {EVERY}, {', '.join(rows)}")
+        raise UserError(f"--resource {item!r}: no step {step!r}; there are {EVERY}, {', '.join(rows)}")
     of_gpus = path[0] == "gpu" and len(path) > 1
     steps = [one for one, row in rows.items() if step in (one, EVERY) and (row.gpu or not of_gpus)]
     if not steps:
-        raise ValueError(f"--resource {item!r}: {step} has no GPU; take --kind gpu, or another step")
+        raise UserError(f"--resource {item!r}: {step} has no GPU; take --kind gpu, or another step")
     if path == ["nodes"] and not set(steps) <= set(TRAINING_STEPS):
-        raise ValueError(
+        raise UserError(
             f"--resource {item!r}: several nodes are for the steps {' and '.join(TRAINING_STEPS)} only"
         )
     try:
         return steps, path, yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"--resource {item!r}: {text!r} is not a YAML value") from error
+        raise UserError(f"--resource {item!r}: {text!r} is not a YAML value") from error
 
 
 def _with(row: Resources, path: list[str], value: Any, item: str) -> Resources:
@@ -82,10 +83,10 @@ def _with(row: Resources, path: list[str], value: Any, item: str) -> Resources:
         case names:
             known, place = [one.name for one in fields(Resources) if one.name not in FIXED], values
     if len(names) != 1 or names[0] not in known:
-        raise ValueError(f"--resource {item!r}: no field {'.'.join(path)!r}; there are {', '.join(known)}")
+        raise UserError(f"--resource {item!r}: no field {'.'.join(path)!r}; there are {', '.join(known)}")
     place[names[0]] = value
     try:
         return _ROW.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"--resource {item!r}: {first['msg']} (got {first['input']!r})") from error
+        raise UserError(f"--resource {item!r}: {first['msg']} (got {first['input']!r})") from error

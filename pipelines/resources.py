@@ -11,6 +11,7 @@ from kfp import dsl, kubernetes
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from cascade_core.errors import UserError
 from components.cluster_names import (
     DATA_CLAIM,
     DATA_FOLDER,
@@ -125,10 +126,10 @@ def resources(kind: str) -> dict[str, Resources]:
     """Give the table of a kind of cluster.
 
     Raises:
-        ValueError: there is no such kind.
+        UserError: there is no such kind.
     """
     if kind not in RESOURCES:
-        raise ValueError(f"unknown resources {kind!r}; known are {', '.join(RESOURCES)}")
+        raise UserError(f"unknown resources {kind!r}; known are {', '.join(RESOURCES)}")
     return RESOURCES[kind]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade_core.errors import UserError
 from pipelines.cluster import Cluster
 from pipelines.cron import checked_cron
 from pipelines.parameters import check_parameters, declared
@@ -37,13 +38,13 @@ def create(
     that were missed while the schedule was paused, all of them.
 
     Raises:
-        ValueError: expression or parameters are wrong, a schedule of this name exists, the experiment is
+        UserError: expression or parameters are wrong, a schedule of this name exists, the experiment is
             archived, or the server refuses.
     """
     cron = checked_cron(cron)
     check_parameters(parameters, declared(package))
     if existing := _named(cluster, name):
-        raise ValueError(
+        raise UserError(
             f"{cluster.host}: schedule {name!r} exists already ({existing.schedule_id}); delete it first, or give "
             "another name"
         )
@@ -68,7 +69,7 @@ def schedules(cluster: Cluster) -> list[Schedule]:
     """Give every schedule of the namespace, in the order of their names.
 
     Raises:
-        ValueError: the server refuses.
+        UserError: the server refuses.
     """
     found, page = [], ""
     while True:
@@ -83,7 +84,7 @@ def pause(cluster: Cluster, schedule_id: str) -> None:
     """Start no more runs until it is resumed; one that runs goes on.
 
     Raises:
-        ValueError: there is no such schedule, or the server refuses.
+        UserError: there is no such schedule, or the server refuses.
     """
     cluster.call(lambda: cluster.client.disable_recurring_run(schedule_id), about=f"schedule {schedule_id!r}")
 
@@ -92,7 +93,7 @@ def resume(cluster: Cluster, schedule_id: str) -> None:
     """Start runs again.
 
     Raises:
-        ValueError: there is no such schedule, or the server refuses.
+        UserError: there is no such schedule, or the server refuses.
     """
     cluster.call(lambda: cluster.client.enable_recurring_run(schedule_id), about=f"schedule {schedule_id!r}")
 
@@ -101,7 +102,7 @@ def delete(cluster: Cluster, schedule_id: str) -> None:
     """Remove a schedule; the runs that it started stay.
 
     Raises:
-        ValueError: there is no such schedule, or the server refuses.
+        UserError: there is no such schedule, or the server refuses.
     """
     about = f"schedule {schedule_id!r}"
     # Looked up first: servers differ in what they answer to deleting what is not there.

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cascade_core.errors import UserError
 from pipelines.cluster import Cluster
 from pipelines.parameters import check_parameters, declared
 
@@ -65,7 +66,7 @@ def submit(
     """Start a run of a compiled pipeline in `experiment`, which is made if there is none of that name.
 
     Raises:
-        ValueError: a parameter is unknown, missing or of another type, the experiment is archived, or the
+        UserError: a parameter is unknown, missing or of another type, the experiment is archived, or the
             server refuses.
     """
     check_parameters(parameters, declared(package))
@@ -88,7 +89,7 @@ def status(cluster: Cluster, run_id: str) -> RunStatus:
     """Say how a run and its steps stand.
 
     Raises:
-        ValueError: there is no such run, or the server refuses.
+        UserError: there is no such run, or the server refuses.
     """
     run = cluster.call(lambda: cluster.client.get_run(run_id), about=f"run {run_id!r}")
     details = (run.run_details and run.run_details.task_details) or []
@@ -111,7 +112,7 @@ def follow(
     """Yield the status of a run now and whenever it or a step changed, the finished one last.
 
     Raises:
-        ValueError: there is no such run, or the server refuses, as it does when a token expires meanwhile; the
+        UserError: there is no such run, or the server refuses, as it does when a token expires meanwhile; the
             run itself goes on.
     """
     last = None
@@ -129,7 +130,7 @@ def upload(cluster: Cluster, package: Path, *, name: str, version: str | None = 
     """Keep a compiled pipeline on the server under `name`: the first version of it, or a further one.
 
     Raises:
-        ValueError: the package is none, the version exists already, or the server refuses.
+        UserError: the package is none, the version exists already, or the server refuses.
     """
     declared(package)
     version = version or timed_name(package)
@@ -144,7 +145,7 @@ def upload(cluster: Cluster, package: Path, *, name: str, version: str | None = 
         first = _versions(cluster, pipeline.pipeline_id)[0]
         return _uploaded(cluster, first)
     if any(one.display_name == version for one in _versions(cluster, pipeline.pipeline_id)):
-        raise ValueError(
+        raise UserError(
             f"{cluster.host}: {about} has a version {version!r} already; give another with --version"
         )
     made = cluster.create(
@@ -161,16 +162,16 @@ def open_experiment(cluster: Cluster, name: str) -> str:
     """Give the id of the experiment of this name, made if there is none.
 
     Raises:
-        ValueError: the name is empty, the experiment is archived, or the server refuses.
+        UserError: the name is empty, the experiment is archived, or the server refuses.
     """
     if not name.strip():
-        raise ValueError("the experiment's name is empty; name one with --experiment")
+        raise UserError("the experiment's name is empty; name one with --experiment")
     found = cluster.call(
         lambda: cluster.client.create_experiment(name, namespace=cluster.namespace),
         about=f"experiment {name!r}",
     )
     if _state(found.storage_state) == ARCHIVED:
-        raise ValueError(
+        raise UserError(
             f"{cluster.host}: experiment {name!r} is archived, runs in it are not shown; restore it on its page "
             f"({cluster.link(f'experiments/details/{found.experiment_id}')}), or give another --experiment"
         )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cascade_core.errors import UserError
 from cascade_core.files import read_json
 from components.pipeline_run import FILE_VARIABLE, close_run
 from components.store import URI_VARIABLE, shown_uri
@@ -30,10 +31,10 @@ def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False
     """Run `dvc repro` in the working folder, with this environment's commands first on the path.
 
     Raises:
-        ValueError: there is no dvc.yaml here, or a stage failed (it has told why).
+        UserError: there is no dvc.yaml here, or a stage failed (it has told why).
     """
     if not WORKFLOW_FILE.is_file():
-        raise ValueError(f"there is no {WORKFLOW_FILE} in {Path.cwd()}; run this in the project's folder")
+        raise UserError(f"there is no {WORKFLOW_FILE} in {Path.cwd()}; run this in the project's folder")
     flags = [flag for flag, wanted in (("--pull", pull), ("--force", force)) if wanted]
     with tempfile.TemporaryDirectory() as scratch:
         note = Path(scratch, "parent_run")
@@ -43,7 +44,7 @@ def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False
         ).returncode
         _close(note, status)
     if status:
-        raise ValueError(f"the workflow stopped (dvc repro: exit {status}); run it again to go on from there")
+        raise UserError(f"the workflow stopped (dvc repro: exit {status}); run it again to go on from there")
 
 
 def _close(note: Path, status: int) -> None:

@@ -111,7 +111,7 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        ValueError: a place is no folder's, or recipe, override, protocol, split, or transductive protocol is unknown or does not fit.
+        UserError: a place is no folder's, or recipe, override, protocol, split, or transductive protocol is unknown or does not fit.
     """
     recipes, overrides = values.get("recipes", RECIPES), values.get("overrides", "{}")
     check_places(values, "raw", "clip")

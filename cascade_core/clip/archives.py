@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cascade_core.errors import UserError
+
 _DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -51,10 +53,10 @@ def read_archive(path: Path) -> Archive:
     optimiser's state is never brought into memory where the format allows it.
 
     Raises:
-        ValueError: the file is missing, broken, would have to run code to be read, or holds no weights.
+        UserError: the file is missing, broken, would have to run code to be read, or holds no weights.
     """
     if not path.is_file():
-        raise ValueError(f"weights {path} do not exist; give the path of a file that does")
+        raise UserError(f"weights {path} do not exist; give the path of a file that does")
     if path.suffix == ".safetensors":
         return Archive(_unprefixed(_safetensors(path)), {}, scripted=False)
     if scripted := _is_scripted(path):
@@ -72,7 +74,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as safetensors ({error}); fetch it again") from error
+        raise UserError(f"{path} cannot be read as safetensors ({error}); fetch it again") from error
 
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
@@ -83,12 +85,12 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
         told = str(error).strip().splitlines() or [type(error).__name__]
         # Of torch's advice, what was refused; else its first sentence: the next ones say how to load it unsafely.
         named = next((line.strip() for line in told if "GLOBAL" in line), f"{told[0].split('. ')[0]}.")
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be read safely as weights: {named} Files that would run code on loading are refused, "
             "broken ones too: fetch it again, or ask for a safetensors file"
         ) from error
     if not isinstance(content, Mapping):
-        raise ValueError(
+        raise UserError(
             f"{path} holds a {type(content).__name__}, not weights by name; give the file of a state dict"
         )
     return content
@@ -98,7 +100,7 @@ def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     weights = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         found = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
-        raise ValueError(
+        raise UserError(
             f"{path} holds no weights: expected tensors by name, bare or under "
             f"{' or '.join(map(repr, _WRAPPERS))}; found {found}"
         )
@@ -172,9 +174,9 @@ def _scripted_weights(path: Path) -> dict[str, Tensor]:
             root = next(name for name in archive.namelist() if name.endswith("/constants.pkl")).split("/")[0]
             weights = dict(_leaves(_ScriptedUnpickler(archive, root).load(), ""))
     except Exception as error:
-        raise ValueError(f"TorchScript archive {path} cannot be read safely: {error}") from error
+        raise UserError(f"TorchScript archive {path} cannot be read safely: {error}") from error
     if not weights:
-        raise ValueError(f"TorchScript archive {path} holds no weights; is it OpenAI's CLIP?")
+        raise UserError(f"TorchScript archive {path} holds no weights; is it OpenAI's CLIP?")
     return weights
 
 

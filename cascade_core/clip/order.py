@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from cascade_core.errors import UserError
 from cascade_core.protocols import LABEL_SETS, label_set
 
 LENGTH_TOLERANCE = 1e-2
@@ -38,10 +39,10 @@ def check_shape(vectors: Float[Tensor, "rows embed"], names: Sequence[str], wher
     """See that there is one finite unit vector a name, and that no two are the same.
 
     Raises:
-        ValueError: number, values or lengths are wrong, or classes share a vector.
+        UserError: number, values or lengths are wrong, or classes share a vector.
     """
     if vectors.ndim != 2 or len(vectors) != len(names):
-        raise ValueError(
+        raise UserError(
             f"{where}: shape {tuple(vectors.shape)}, expected a row for each of the {len(names)} classes"
         )
     lengths = vectors.norm(dim=1)
@@ -51,7 +52,7 @@ def check_shape(vectors: Float[Tensor, "rows embed"], names: Sequence[str], wher
         if not abs(length - 1) < LENGTH_TOLERANCE
     ]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"{where}: vectors of {_some(wrong)} are not finite and of unit length; make them anew with text-vectors"
         )
     _, group = torch.unique(vectors, dim=0, return_inverse=True)
@@ -59,7 +60,7 @@ def check_shape(vectors: Float[Tensor, "rows embed"], names: Sequence[str], wher
         name for name, count in zip(names, torch.bincount(group)[group].tolist(), strict=True) if count > 1
     ]
     if twins:
-        raise ValueError(
+        raise UserError(
             f"{where}: {_some(twins)} share a vector and cannot be told apart; give them names that differ to CLIP"
         )
 
@@ -73,11 +74,11 @@ def check_order(
     """See that each vector is nearer to its own name's `reference` than to any other's.
 
     Raises:
-        ValueError: widths differ, or vectors belong to other names; if they are in the order of a known label
+        UserError: widths differ, or vectors belong to other names; if they are in the order of a known label
             set, it is named.
     """
     if vectors.shape != reference.shape:
-        raise ValueError(
+        raise UserError(
             f"{where}: shape {tuple(vectors.shape)}, those to compare with have {tuple(reference.shape)}; "
             "they are of another CLIP or of other classes"
         )
@@ -91,7 +92,7 @@ def check_order(
             f"row {i} ({names[i]}) is nearest to {names[int(nearest[i])]!r}, {best[i]:.2f} against {own[i]:.2f}"
             for i in wrong[:SHOWN]
         )
-        raise ValueError(
+        raise UserError(
             f"{where}: {len(wrong)} of {len(names)} vectors belong to other names: {shown}"
             f"{', ...' if len(wrong) > SHOWN else ''}. {_known_order(cosines, names)}; make them anew with "
             "text-vectors --clip, or choose the protocol in whose order they are"

@@ -11,6 +11,7 @@ from typing import Any
 
 from cascade_core.clip.shapes import HEAD_WIDTH, Activation
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 from cascade_core.files import read_json, sha256
 
 HUB_CONFIG_FILE = "open_clip_config.json"
@@ -29,7 +30,7 @@ def published_config(model: str, tag: str) -> ClipConfig:
     """Give the configuration of a model and tag of open_clip's, such as 'ViT-B-16' and 'openai'.
 
     Raises:
-        ValueError: open_clip knows no such model or tag, or the model is not of OpenAI's ViT layout.
+        UserError: open_clip knows no such model or tag, or the model is not of OpenAI's ViT layout.
     """
     return architecture(model, "quick_gelu" if _entry(model, tag).get("quick_gelu") else "gelu")
 
@@ -38,7 +39,7 @@ def tag_activation(model: str, tag: str) -> Activation:
     """Give the activation of a tag, which open_clip may list under the model's name or its '-quickgelu' twin.
 
     Raises:
-        ValueError: it lists it under neither.
+        UserError: it lists it under neither.
     """
     from open_clip.pretrained import list_pretrained_tags_by_model
 
@@ -50,15 +51,13 @@ def architecture(model: str, activation: Activation) -> ClipConfig:
     """Give the shapes of a model of open_clip's by name.
 
     Raises:
-        ValueError: there is none of that name, or it is not of OpenAI's ViT layout.
+        UserError: there is none of that name, or it is not of OpenAI's ViT layout.
     """
     import open_clip
 
     found = open_clip.get_model_config(model)
     if found is None:
-        raise ValueError(
-            f"open_clip has no model {model!r}; of OpenAI's ViT layout are {EXAMPLES} and others"
-        )
+        raise UserError(f"open_clip has no model {model!r}; of OpenAI's ViT layout are {EXAMPLES} and others")
     return config_from_open_clip(found, name=_plain(model), activation=activation)
 
 
@@ -68,7 +67,7 @@ def config_from_open_clip(
     """Translate a model configuration of open_clip's; the activation defaults to what it says itself.
 
     Raises:
-        ValueError: it is of another kind than OpenAI's ViTs; the message names what is different.
+        UserError: it is of another kind than OpenAI's ViTs; the message names what is different.
     """
     vision, text = model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {})
     strange = {key for key, value in vision.items() if value is not None} - _IMAGE_FIELDS
@@ -78,7 +77,7 @@ def config_from_open_clip(
     if text.get("vocab_size", _OPENAI_VOCABULARY) != _OPENAI_VOCABULARY:
         strange.add(f"vocab_size {text['vocab_size']} (another tokenizer)")
     if strange or not vision or not text:
-        raise ValueError(
+        raise UserError(
             f"CLIP {name!r} is not of OpenAI's ViT layout ({', '.join(sorted(strange)) or 'towers missing'}); "
             f"take one such as {EXAMPLES}"
         )
@@ -125,7 +124,7 @@ def cached_file(model: str, tag: str, *, cache: Path | None = None) -> Path:
     That is the Hugging Face hub's cache or, for a file fetched by address, `~/.cache/clip`; or `cache`.
 
     Raises:
-        ValueError: neither place has the file, or it is damaged; the message names it and how to get it.
+        UserError: neither place has the file, or it is damaged; the message names it and how to get it.
     """
     entry = _entry(model, tag)
     hub = _hub_file(entry, cache)
@@ -135,14 +134,14 @@ def cached_file(model: str, tag: str, *, cache: Path | None = None) -> Path:
     if fetched is not None and fetched.is_file():
         _check_sum(fetched, entry["url"])
         return fetched
-    raise ValueError(f"weights of CLIP {model!r} {tag!r} are not here: {_how_to_get(entry, fetched, cache)}")
+    raise UserError(f"weights of CLIP {model!r} {tag!r} are not here: {_how_to_get(entry, fetched, cache)}")
 
 
 def download(model: str, tag: str, *, cache: Path | None = None) -> Path:
     """Let open_clip fetch the weights of a model and tag into its cache, and give their file.
 
     Raises:
-        ValueError: they cannot be fetched.
+        UserError: they cannot be fetched.
     """
     from open_clip.pretrained import download_pretrained
 
@@ -151,19 +150,19 @@ def download(model: str, tag: str, *, cache: Path | None = None) -> Path:
         return Path(download_pretrained(entry, cache_dir=None if cache is None else str(cache)))
     except (OSError, RuntimeError) as error:
         how = _how_to_get(entry, _fetched_file(entry, cache), cache)
-        raise ValueError(f"weights of CLIP {model!r} {tag!r} cannot be fetched ({error}): {how}") from error
+        raise UserError(f"weights of CLIP {model!r} {tag!r} cannot be fetched ({error}): {how}") from error
 
 
 def hub_folder(folder: Path) -> tuple[Path, ClipConfig]:
     """Give the weights file of a folder as open_clip publishes it on the hub, and the configuration beside it.
 
     Raises:
-        ValueError: a file is missing, or the model is not of OpenAI's ViT layout.
+        UserError: a file is missing, or the model is not of OpenAI's ViT layout.
     """
     content = read_json(folder / HUB_CONFIG_FILE)
     weights = next((folder / name for name in HUB_WEIGHT_FILES if (folder / name).is_file()), None)
     if weights is None:
-        raise ValueError(f"{folder} has {HUB_CONFIG_FILE}, but neither {' nor '.join(HUB_WEIGHT_FILES)}")
+        raise UserError(f"{folder} has {HUB_CONFIG_FILE}, but neither {' nor '.join(HUB_WEIGHT_FILES)}")
     config = config_from_open_clip(content.get("model_cfg", content), name=folder.name)
     known = named_like(config)
     return weights, config if known is None else config.model_copy(update={"name": known.name})
@@ -177,8 +176,8 @@ def _entry(model: str, tag: str) -> dict[str, Any]:
     known = list_pretrained_tags_by_model(model)
     if not known:
         architecture(model, "gelu")  # says so if it is the model that is unknown
-        raise ValueError(f"open_clip has no weights of model {model!r}; give a file of them")
-    raise ValueError(f"open_clip has no weights {tag!r} of model {model!r}; its tags are {', '.join(known)}")
+        raise UserError(f"open_clip has no weights of model {model!r}; give a file of them")
+    raise UserError(f"open_clip has no weights {tag!r} of model {model!r}; its tags are {', '.join(known)}")
 
 
 def _hub_names(entry: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -210,7 +209,7 @@ def _check_sum(file: Path, address: str) -> None:
     *_, folder, name = address.split("/")
     expected = folder if "openaipublic" in address else Path(name).stem.rpartition("-")[2]
     if not sha256(file).startswith(expected):
-        raise ValueError(f"{file} is damaged: its sha256 does not start with {expected}; fetch it again")
+        raise UserError(f"{file} is damaged: its sha256 does not start with {expected}; fetch it again")
 
 
 def _how_to_get(entry: Mapping[str, Any], fetched: Path | None, cache: Path | None) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.vision import resize_position_grid
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 
 TOLERANCE = 1e-4
 """Between unit vectors in float32; another activation or number of heads is off by more than a hundred times that."""
@@ -61,12 +62,12 @@ def check_against_open_clip(clip: ClipModel, weights: Mapping[str, Tensor]) -> N
     """Compare a CLIP with open_clip's model of the same configuration and weights.
 
     Raises:
-        ValueError: they differ; the message says in what.
+        UserError: they differ; the message says in what.
     """
     wrong = {what: size for what, size in differences(clip, weights).items() if not size < TOLERANCE}
     if wrong:
         told = ", ".join(f"{what} by {size:.1e}" for what, size in wrong.items())
-        raise ValueError(
+        raise UserError(
             f"CLIP {clip.config.name!r} does not compute what open_clip does with these weights ({told}); "
             "is the version of open_clip_torch the one that is locked?"
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 
 HEAD_WIDTH = 64
 """Width of an attention head of every CLIP of OpenAI's; a few of others' have wider ones, which no shape tells."""
@@ -24,24 +25,24 @@ def clip_config(
     tower's always is).
 
     Raises:
-        ValueError: weights that every such CLIP has are missing or contradict each other; the message names one.
+        UserError: weights that every such CLIP has are missing or contradict each other; the message names one.
     """
 
     def shape(key: str, ndim: int) -> torch.Size:
         if key not in weights:
-            raise ValueError(
+            raise UserError(
                 f"weights lack {key!r}: they are no CLIP in OpenAI's layout with a ViT as image tower "
                 f"({_guess(weights)})"
             )
         if weights[key].ndim != ndim:
-            raise ValueError(f"weights do not fit: {key} has shape {tuple(weights[key].shape)}")
+            raise UserError(f"weights do not fit: {key} has shape {tuple(weights[key].shape)}")
         return weights[key].shape
 
     width, _, patch_size, _ = shape("visual.conv1.weight", 4)
     slots = shape("visual.positional_embedding", 2)[0]
     side = round((slots - 1) ** 0.5)
     if side * side != slots - 1:
-        raise ValueError(f"weights do not fit: a position table of {slots} slots is not 1 + a square")
+        raise UserError(f"weights do not fit: a position table of {slots} slots is not 1 + a square")
     vocab_size, text_width = shape("token_embedding.weight", 2)
     return ClipConfig(
         name=name,
@@ -64,13 +65,13 @@ def _blocks(weights: Mapping[str, Tensor], tower: str) -> int:
     pattern = rf"{re.escape(tower)}\.resblocks\.(\d+)\."
     found = {int(match[1]) for key in weights if (match := re.match(pattern, key))}
     if not found:
-        raise ValueError(f"weights lack '{tower}.resblocks.0.*': they are no CLIP in OpenAI's layout")
+        raise UserError(f"weights lack '{tower}.resblocks.0.*': they are no CLIP in OpenAI's layout")
     return max(found) + 1
 
 
 def _heads(width: int, head_width: int, tower: str) -> int:
     if width % head_width:
-        raise ValueError(
+        raise UserError(
             f"the {tower} tower's width {width} is no multiple of {head_width}, the width of a head; "
             "the weights do not tell it: give the CLIP by open_clip's name, or a folder with open_clip_config.json"
         )

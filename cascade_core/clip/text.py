@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 
 
 @runtime_checkable
@@ -65,7 +66,7 @@ def class_vectors(
     `num_texts`.
 
     Raises:
-        ValueError: no name or template is given, a template lacks its `{}`, the synonyms are not as many as the
+        UserError: no name or template is given, a template lacks its `{}`, the synonyms are not as many as the
             names, or the tokenizer refuses a text: then the message begins with the label. All before any text
             is encoded.
     """
@@ -92,7 +93,7 @@ def num_texts(names: Sequence[str], templates: Sequence[str], synonyms: Sequence
 def _words(names: Sequence[str], synonyms: Sequence[Sequence[str]]) -> list[str]:
     """Give every name followed by its synonyms."""
     if synonyms and len(synonyms) != len(names):
-        raise ValueError(
+        raise UserError(
             f"{len(synonyms)} lists of synonyms for {len(names)} names; give one for each, empty ones too"
         )
     return [
@@ -104,12 +105,12 @@ def _words(names: Sequence[str], synonyms: Sequence[Sequence[str]]) -> list[str]
 
 def _check_templates(templates: Sequence[str], *, num_names: int) -> None:
     if not num_names or not templates:
-        raise ValueError(
+        raise UserError(
             f"class vectors need names and templates; got {num_names} names, {len(templates)} templates"
         )
     for template in templates:
         if "{}" not in template:
-            raise ValueError(f"template {template!r} has no '{{}}' for the class name")
+            raise UserError(f"template {template!r} has no '{{}}' for the class name")
 
 
 def _tokens(tokenizer: Tokenizer, word: str, templates: Sequence[str]) -> Int[Tensor, "templates context"]:
@@ -117,7 +118,7 @@ def _tokens(tokenizer: Tokenizer, word: str, templates: Sequence[str]) -> Int[Te
         # Not str.format: a template may hold other braces.
         return tokenizer([template.replace("{}", word) for template in templates])
     except ValueError as error:
-        raise ValueError(f"label {word!r}: {error}") from error
+        raise UserError(f"label {word!r}: {error}") from error
 
 
 def _averaged(words: Float[Tensor, "words embed"], counts: Sequence[int]) -> Float[Tensor, "classes embed"]:

@@ -17,6 +17,7 @@ from cascade_core.clip.weights import (
     name_from_openai,
 )
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, sha256
 
 _PREFIX = "text."
@@ -28,14 +29,14 @@ def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
     The image tower's weights are not read.
 
     Raises:
-        ValueError: a file is missing or does not fit; the message names it.
+        UserError: a file is missing or does not fit; the message names it.
     """
     config = _config(folder)
     text = TextTransformer(config)
     try:
         text.load_state_dict({key.removeprefix(_PREFIX): t.float() for key, t in _tensors(folder).items()})
     except RuntimeError as error:
-        raise ValueError(f"{folder / WEIGHTS_FILE} does not fit CLIP {config.name!r}: {error}") from error
+        raise UserError(f"{folder / WEIGHTS_FILE} does not fit CLIP {config.name!r}: {error}") from error
     return text.eval(), load_tokenizer(folder, config)
 
 
@@ -43,7 +44,7 @@ def copy_text_tower(folder: Path, target: Path) -> None:
     """Write the text half of a CLIP folder: its configuration, vocabulary and text weights.
 
     Raises:
-        ValueError: as of `load_text_tower`.
+        UserError: as of `load_text_tower`.
     """
     _config(folder)
     with new_folder(target) as working:
@@ -57,13 +58,13 @@ def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tens
     """Write the text half of a CLIP from weights in OpenAI's layout, strictly.
 
     Raises:
-        ValueError: keys or shapes are not those of `config`'s text tower.
+        UserError: keys or shapes are not those of `config`'s text tower.
     """
     text = TextTransformer(config)
     try:
         text.load_state_dict({name_from_openai(key).removeprefix(_PREFIX): w for key, w in weights.items()})
     except RuntimeError as error:
-        raise ValueError(f"the text tower does not fit CLIP {config.name!r}: {error}") from error
+        raise UserError(f"the text tower does not fit CLIP {config.name!r}: {error}") from error
     with new_folder(folder) as working:
         (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
         save_file(
@@ -76,7 +77,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
     """Give the SHA-256 of each file of a CLIP folder that decides what its text tower computes.
 
     Raises:
-        ValueError: a file is missing; the message names it.
+        UserError: a file is missing; the message names it.
     """
     _config(folder)
     files = (folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE))
@@ -86,7 +87,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 def _config(folder: Path) -> ClipConfig:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise ValueError(
+            raise UserError(
                 f"CLIP file {folder / name} is missing: class names become vectors through CLIP's text tower. "
                 "For the mini benchmark run `dvc pull` or `cascade-clip pretrain`; for a real CLIP see "
                 "`cascade-clip import-clip --help`"

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cascade_core.errors import UserError
+
 
 class BytePairTokenizer:
     """open_clip's `SimpleTokenizer`, strict: that one cuts a long text, so that long names get each other's vectors.
@@ -22,7 +24,7 @@ class BytePairTokenizer:
         """Return a row of ids per text: start, its word pieces, end (the highest id), then zeros.
 
         Raises:
-            ValueError: a text needs more ids than the context holds, or holds a start or end mark itself.
+            UserError: a text needs more ids than the context holds, or holds a start or end mark itself.
         """
         tokens = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in enumerate(texts):
@@ -34,9 +36,9 @@ class BytePairTokenizer:
         start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
         pieces = self._tokenizer.encode(text)
         if start in pieces or end in pieces:
-            raise ValueError(f"{text!r} holds a mark by which CLIP tells where a text starts or ends")
+            raise UserError(f"{text!r} holds a mark by which CLIP tells where a text starts or ends")
         if len(pieces) + 2 > self.context_length:
-            raise ValueError(
+            raise UserError(
                 f"{text!r} needs {len(pieces) + 2} tokens, start and end included; "
                 f"the context holds {self.context_length}: shorten the text"
             )

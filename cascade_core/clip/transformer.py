@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.errors import UserError
+
 
 class QuickGELU(nn.Module):
     """OpenAI CLIP's approximation of GELU: x * sigmoid(1.702 x).
@@ -25,7 +27,7 @@ class FusedAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"heads={heads} must divide width={width}")
+            raise UserError(f"heads={heads} must divide width={width}")
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))

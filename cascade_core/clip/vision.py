@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 
 
 def resize_position_grid(
@@ -19,11 +20,11 @@ def resize_position_grid(
     bicubically). The identity where the size already fits.
 
     Raises:
-        ValueError: the table's patch part is not square.
+        UserError: the table's patch part is not square.
     """
     side = round((positions.shape[0] - 1) ** 0.5)
     if side * side != positions.shape[0] - 1:
-        raise ValueError(
+        raise UserError(
             f"a position table of {positions.shape[0]} slots is not 1 + a square; is it from a ViT?"
         )
     # An exported graph takes any size, so it resizes always; to the same size that changes nothing.

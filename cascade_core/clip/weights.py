@@ -12,6 +12,7 @@ from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer
 from cascade_core.clip.tokenizer import BytePairTokenizer
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, read_json
 from cascade_core.mini.tokenizer import WordTokenizer
 
@@ -41,11 +42,11 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
     """Read a CLIP folder: the model in float32 and eval mode, and its tokenizer.
 
     Raises:
-        ValueError: a file is missing or does not fit; the message names it.
+        UserError: a file is missing or does not fit; the message names it.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise ValueError(
+            raise UserError(
                 f"CLIP weights {folder / name} are missing. For the mini benchmark run `dvc pull` or "
                 f"`cascade-clip pretrain`; for a real CLIP `cascade-clip import-clip ViT-B-16 --tag openai --out {folder}`, "
                 "which says where it looks for the weights"
@@ -74,7 +75,7 @@ def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> Cl
     """Return a CLIP from weights in OpenAI's key layout, which open_clip shares, strictly.
 
     Raises:
-        ValueError: keys or shapes differ from `config`'s.
+        UserError: keys or shapes differ from `config`'s.
     """
     renamed = {}
     for key, tensor in state_dict.items():
@@ -90,4 +91,4 @@ def _load(clip: ClipModel, state: Mapping[str, Tensor], *, source: Path | str) -
     try:
         clip.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{source} does not fit CLIP {clip.config.name!r}: {error}") from error
+        raise UserError(f"{source} does not fit CLIP {clip.config.name!r}: {error}") from error

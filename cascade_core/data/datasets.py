@@ -1,5 +1,6 @@
 """Samples of an indexed data set: photograph and label map, transformed."""
 
+from cascade_core.errors import UserError
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -103,7 +104,7 @@ class SegmentationDataset(Dataset[Sample]):
     augmentation, so a sample is the same whichever worker makes it.
 
     Raises:
-        ValueError: the index has no rows or lacks columns, or a path leaves the root; on access, sizes
+        UserError: the index has no rows or lacks columns, or a path leaves the root; on access, sizes
             that differ, and what `read_image` and `read_label_map` raise.
     """
 
@@ -112,9 +113,9 @@ class SegmentationDataset(Dataset[Sample]):
     ) -> None:
         missing = [column for column in ("name", "image", "label") if column not in index.columns]
         if missing:
-            raise ValueError(f"index lacks columns {missing}; make it again with the prepare step")
+            raise UserError(f"index lacks columns {missing}; make it again with the prepare step")
         if index.empty:
-            raise ValueError("index has no rows; check the name of the split, or prepare the data again")
+            raise UserError("index has no rows; check the name of the split, or prepare the data again")
         self.names: list[str] = index["name"].tolist()
         self.images = [inside(root, path) for path in index["image"]]
         self.labels = [inside(root, path) for path in index["label"]]
@@ -130,7 +131,7 @@ class SegmentationDataset(Dataset[Sample]):
         image = read_image(self.images[position])
         label = read_label_map(self.labels[position], self.label_set)
         if image.shape[:2] != label.shape:
-            raise ValueError(
+            raise UserError(
                 f"{self.labels[position]}: size {label.shape} differs from {image.shape[:2]} of "
                 f"{self.images[position]}; the data changed since it was indexed, prepare it again"
             )
@@ -166,12 +167,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one size.
 
     Raises:
-        ValueError: sizes differ, as they do when evaluating photographs: use batches of one there.
+        UserError: sizes differ, as they do when evaluating photographs: use batches of one there.
     """
     sizes = {(tuple(sample.image.shape[1:]), tuple(sample.label.shape)) for sample in samples}
     if len(sizes) > 1:
         listed = ", ".join(f"{image}" for image, _ in sorted(sizes))
-        raise ValueError(f"pictures of sizes {listed} do not stack; evaluate with batch_size=1")
+        raise UserError(f"pictures of sizes {listed} do not stack; evaluate with batch_size=1")
     return Batch(
         names=tuple(sample.name for sample in samples),
         images=torch.stack([sample.image for sample in samples]),

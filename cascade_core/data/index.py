@@ -4,6 +4,7 @@ Every file is read and decoded once here, so that a broken one is named before t
 in the middle of it. All problems found are told in one error.
 """
 
+from cascade_core.errors import UserError
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -49,18 +50,18 @@ def voc_root(folder: Path) -> Path:
     """Find the folder that holds `JPEGImages` in `folder`, `folder/*` or `folder/VOCdevkit/*`.
 
     Raises:
-        ValueError: there is none, or more than one.
+        UserError: there is none, or more than one.
     """
     candidates = [folder, *sorted(folder.glob("*")), *sorted(folder.glob("VOCdevkit/*"))]
     found = [candidate for candidate in candidates if (candidate / "JPEGImages").is_dir()]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ValueError(
+        raise UserError(
             f"{folder}: no folder JPEGImages in it or in VOCdevkit/VOC2012 below; "
             "give the folder that holds JPEGImages, SegmentationClass and ImageSets"
         )
-    raise ValueError(
+    raise UserError(
         f"{folder}: several data sets, {', '.join(str(path) for path in found)}; give one of them"
     )
 
@@ -83,13 +84,13 @@ def index_voc(
     present, `pixels` how many each of them has, `width` and `height` those of the upright picture.
 
     Raises:
-        ValueError: naming file and field of up to ten problems: missing or empty lists, missing, broken or
+        UserError: naming file and field of up to ten problems: missing or empty lists, missing, broken or
             ill-fitting pictures and label maps, ids outside the label set, a picture listed twice.
     """
     if not (root / "JPEGImages").is_dir():
-        raise ValueError(f"{root}: no folder JPEGImages; give the folder that holds it and {lists_dir}")
+        raise UserError(f"{root}: no folder JPEGImages; give the folder that holds it and {lists_dir}")
     if not image_sets:
-        raise ValueError('image_sets is empty; name at least one split, such as {"train": "train+aug"}')
+        raise UserError('image_sets is empty; name at least one split, such as {"train": "train+aug"}')
     problems: list[str] = []
     pairs: list[Pair] = []
     for split, lists in image_sets.items():
@@ -228,7 +229,7 @@ def _index(
         pool.shutdown(cancel_futures=True)  # one who interrupts does not wait for all pictures
     problems = problems + [found[position] for position in sorted(found)]
     if problems:
-        raise ValueError(_told(root, problems))
+        raise UserError(_told(root, problems))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -1,5 +1,6 @@
 """Which picture of a data set of one's own belongs to which split, and which label map to it."""
 
+from cascade_core.errors import UserError
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,19 +27,19 @@ def pictures_below(folder: Path) -> dict[str, Path]:
     """Give every picture below a folder by its path in it without suffix, in the order of those.
 
     Raises:
-        ValueError: the folder is missing or has none, or two pictures differ in the suffix alone.
+        UserError: the folder is missing or has none, or two pictures differ in the suffix alone.
     """
     if not folder.is_dir():
-        raise ValueError(f"picture folder {folder} does not exist; give the folder that holds the photographs")
+        raise UserError(f"picture folder {folder} does not exist; give the folder that holds the photographs")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in found:
-                raise ValueError(f"{found[name]} and {path.name} would share a label map; rename one of them")
+                raise UserError(f"{found[name]} and {path.name} would share a label map; rename one of them")
             found[name] = path
     if not found:
-        raise ValueError(f"picture folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file")
+        raise UserError(f"picture folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file")
     return found
 
 
@@ -53,13 +54,13 @@ def assigned(
     folder of pictures is a split.
 
     Raises:
-        ValueError: a folder or list is empty or names what is not there, a split is given twice, or shares
+        UserError: a folder or list is empty or names what is not there, a split is given twice, or shares
             leave nothing to train on or to hold out.
     """
     if not given and not held_out:
         return _by_folder(names)
     if both := sorted(set(given) & set(held_out)):
-        raise ValueError(f"split {both[0]!r} is given and held out too; choose one of both")
+        raise UserError(f"split {both[0]!r} is given and held out too; choose one of both")
     splits = {split: _given(split, place, names) for split, place in given.items()}
     _check_apart(splits)
     if held_out:
@@ -75,7 +76,7 @@ def _check_apart(splits: Mapping[str, Sequence[str]]) -> None:
         for name in listed:
             if first.setdefault(name, split) != split:
                 both = f"{first[name]!r} and {split!r}"
-                raise ValueError(f"picture {name} is in splits {both}; a picture belongs to one split, once")
+                raise UserError(f"picture {name} is in splits {both}; a picture belongs to one split, once")
 
 
 def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
@@ -83,7 +84,7 @@ def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
     for name in names:
         folder, slash, _ = name.partition("/")
         if not slash:
-            raise ValueError(
+            raise UserError(
                 f"picture {name!r} lies in no folder named after a split; say by --split train=LIST which pictures are "
                 "of which split, or hold some out: --hold-out val=0.2"
             )
@@ -98,7 +99,7 @@ def _given(split: str, place: str, names: Sequence[str]) -> list[str]:
     found = [name for name in names if name.startswith(prefix)]
     if not found:
         folders = sorted({name.partition("/")[0] for name in names if "/" in name})
-        raise ValueError(
+        raise UserError(
             f"split {split}={place!r} is neither a file with a list nor a folder of the pictures; "
             f"folders there: {', '.join(folders) or 'none'}"
         )
@@ -110,7 +111,7 @@ def _listed(path: Path, names: Sequence[str]) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise ValueError(f"list {path} is no UTF-8 text; write one picture name a line") from error
+        raise UserError(f"list {path} is no UTF-8 text; write one picture name a line") from error
     known = set(names)
     listed: list[str] = []
     strange: list[str] = []
@@ -119,17 +120,17 @@ def _listed(path: Path, names: Sequence[str]) -> list[str]:
         (listed if bare in known else strange).append(bare)
     if strange or not listed:
         which = f"{', '.join(strange[:5])} ({len(strange)} names)" if strange else "nothing"
-        raise ValueError(f"list {path} names {which}; names are paths below the picture folder, a line each")
+        raise UserError(f"list {path} names {which}; names are paths below the picture folder, a line each")
     if len(set(listed)) < len(listed):
         repeated = next(name for name in listed if listed.count(name) > 1)
-        raise ValueError(f"list {path} names {repeated} twice; a picture belongs to one split, once")
+        raise UserError(f"list {path} names {repeated} twice; a picture belongs to one split, once")
     return listed
 
 
 def _held_out(pool: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
     for split, share in shares.items():
         if not 0 < share < 1 or not 0 < round(share * len(pool)) < len(pool):
-            raise ValueError(
+            raise UserError(
                 f"holding out {split}={share:g} of {len(pool)} pictures leaves a split empty; "
                 "give a share such as 0.2 of enough pictures"
             )
@@ -140,5 +141,5 @@ def _held_out(pool: Sequence[str], shares: Mapping[str, float], seed: int) -> di
         count = round(share * len(pool))
         splits[split], shuffled = sorted(shuffled[:count]), shuffled[count:]
     if not shuffled:
-        raise ValueError(f"holding out {dict(shares)} leaves no picture to train on; give smaller shares")
+        raise UserError(f"holding out {dict(shares)} leaves no picture to train on; give smaller shares")
     return {TRAIN: sorted(shuffled), **splits}

@@ -1,5 +1,6 @@
 """Decoding of photographs and label maps, with one clear error for each way a file can be unusable."""
 
+from cascade_core.errors import UserError
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -28,12 +29,12 @@ def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "height width 
     CMYK pictures become RGB, transparency is dropped. `where` names the file in errors.
 
     Raises:
-        ValueError: the picture is truncated, is no picture, has more than 8 bits a channel, or is huge.
+        UserError: the picture is truncated, is no picture, has more than 8 bits a channel, or is huge.
     """
     try:
         with _opened(content, where) as picture:
             if picture.mode.startswith(("I", "F")):
-                raise ValueError(
+                raise UserError(
                     f"{where}: pixels of mode {picture.mode!r} have more than 8 bits; convert it to 8-bit RGB"
                 )
             picture.load()
@@ -43,7 +44,7 @@ def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "height width 
     except _BROKEN as error:
         if str(error).startswith(where):
             raise
-        raise ValueError(
+        raise UserError(
             f"{where}: cannot be decoded as a picture ({error}); fetch or export the file again"
         ) from error
 
@@ -52,7 +53,7 @@ def decode_label_ids(content: bytes, where: str) -> UInt8[np.ndarray, "height wi
     """Decode a label map to the raw ids written in the file: palette indices or grey values.
 
     Raises:
-        ValueError: the file is truncated, or its pixels are not single 8-bit ids (a colour picture).
+        UserError: the file is truncated, or its pixels are not single 8-bit ids (a colour picture).
     """
     try:
         with _opened(content, where) as picture:
@@ -61,11 +62,11 @@ def decode_label_ids(content: bytes, where: str) -> UInt8[np.ndarray, "height wi
     except _BROKEN as error:
         if str(error).startswith(where):
             raise
-        raise ValueError(
+        raise UserError(
             f"{where}: cannot be decoded as a label map ({error}); fetch or export the file again"
         ) from error
     if mode not in ("P", "L"):
-        raise ValueError(
+        raise UserError(
             f"{where}: a label map holds one 8-bit id a pixel (PNG mode P or L), this file is {mode!r}; "
             "write ids instead of colours"
         )
@@ -78,14 +79,14 @@ def to_train_ids(
     """Turn raw ids into train ids and `IGNORE`.
 
     Raises:
-        ValueError: a raw id does not belong to the label set.
+        UserError: a raw id does not belong to the label set.
     """
     table = np.where(label_set.table == INVALID, _STRAY, label_set.table).astype(np.uint8)
     # Bytes are looked up, and looked through, in a fraction of the time that numpy's indexing takes.
     train_ids = bytearray(raw_ids).translate(table.tobytes())
     if _STRAY in train_ids:
         stray = np.unique(raw_ids[label_set.table[raw_ids] == INVALID])
-        raise ValueError(
+        raise UserError(
             f"{where}: label ids {stray.tolist()} are not in label set {label_set.name!r}, whose files hold "
             f"{label_set.describe_raw_ids()}; choose the label set of this data, or mend the map"
         )
@@ -114,7 +115,7 @@ def _opened(content: bytes, where: str) -> Image.Image:
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError(_FOREIGN if content else "it is empty") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(
+        raise UserError(
             f"{where}: has more than {MOST_PIXELS:,} pixels ({error}); cut or scale it down, with its label map"
         ) from error
 
@@ -123,6 +124,6 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: cannot be read ({error.strerror}); check the path and the data root"
         ) from error

@@ -1,5 +1,6 @@
 """Object annotations in COCO's JSON format, polygons and run-length masks, drawn into label maps."""
 
+from cascade_core.errors import UserError
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,16 +76,16 @@ def read_coco(path: Path) -> CocoFile:
     """Read a file of instances.
 
     Raises:
-        ValueError: it is missing, or not of COCO's format; the message names up to ten fields.
+        UserError: it is missing, or not of COCO's format; the message names up to ten fields.
     """
     try:
         return CocoFile.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); check the path") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         more = f" and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
-        raise ValueError(
+        raise UserError(
             f"{path} is no file of COCO instances: {'; '.join(problems[:SHOWN_ERRORS])}{more}; export it anew"
         ) from error
 
@@ -114,7 +115,7 @@ def draw(
     tools give an outline.
 
     Raises:
-        ValueError: an outline is empty, broken or of another size; the message names the annotation.
+        UserError: an outline is empty, broken or of another size; the message names the annotation.
     """
     label_map = np.full((image.height, image.width), elsewhere, dtype=np.uint8)
     drawn = [(_mask(image, annotation), ids[annotation.category_id]) for annotation in annotations]
@@ -131,17 +132,17 @@ def _mask(image: CocoImage, annotation: CocoAnnotation) -> Bool[np.ndarray, "hei
             return decode_mask(outline.model_dump(), shape)
         return decode_mask(_packed(outline, image), shape)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
 
 
 def _packed(outline: list[list[float]], image: CocoImage) -> dict[str, Any]:
     """Draw polygons with COCO's own tools, into run lengths."""
     if not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
-        raise ValueError("it has no polygon of at least three points (x, y); draw it anew, or remove it")
+        raise UserError("it has no polygon of at least three points (x, y); draw it anew, or remove it")
     corners = np.concatenate(outline)
     # Memory for an outline grows with its length: one of another scale is told before it is drawn.
     if not (np.isfinite(corners) & (np.abs(corners) <= 2 * max(image.width, image.height))).all():
-        raise ValueError(
+        raise UserError(
             f"it has corners far outside the picture of {image.width}x{image.height}; polygons are in its pixels"
         )
     parts = masks.frPyObjects(outline, image.height, image.width)

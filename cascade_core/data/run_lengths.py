@@ -1,5 +1,6 @@
 """Run-length masks as COCO and the Detail API write them: column by column, background first."""
 
+from cascade_core.errors import UserError
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,18 @@ def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "
     picture: a mask of another size is refused before memory is taken for it.
 
     Raises:
-        ValueError: fields are missing, the size is another one, or the runs do not fill it.
+        UserError: fields are missing, the size is another one, or the runs do not fill it.
     """
     try:
         size, counts = tuple(segmentation["size"]), segmentation["counts"]
         runs = unpack_runs(counts) if isinstance(counts, str) else np.array(counts, dtype=np.int64)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"no run-length mask ({error!r}); expected size and counts") from error
+        raise UserError(f"no run-length mask ({error!r}); expected size and counts") from error
     height, width = shape
     if size != shape:
-        raise ValueError(f"its mask has the size {size}, its picture {shape} (height, width); export it anew")
+        raise UserError(f"its mask has the size {size}, its picture {shape} (height, width); export it anew")
     if (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(
+        raise UserError(
             f"runs of its mask add up to {runs.sum()} pixels, not to {height} x {width}; export it anew"
         )
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
@@ -38,7 +39,7 @@ def unpack_runs(packed: str) -> Int64[np.ndarray, "runs"]:
     """
     codes = np.frombuffer(packed.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
     if codes.size == 0 or (codes < 0).any() or (codes > 63).any() or codes[-1] & 32:
-        raise ValueError("packed run lengths are damaged")
+        raise UserError("packed run lengths are damaged")
     last = (codes & 32) == 0
     starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
     digit = np.arange(codes.size) - np.repeat(starts, np.diff(np.append(starts, codes.size)))

@@ -1,5 +1,6 @@
 """The order in which training sees its pictures: a stream of batches that can be continued anywhere."""
 
+from cascade_core.errors import UserError
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,7 +19,7 @@ class IterationSampler(Sampler[list[Draw]]):
     `world_size` parts, so two processes of 8 see together what one of 16 sees.
 
     Raises:
-        ValueError: a size is not positive, the rank is outside the world, or one global batch needs more
+        UserError: a size is not positive, the rank is outside the world, or one global batch needs more
             pictures than there are.
     """
 
@@ -36,15 +37,15 @@ class IterationSampler(Sampler[list[Draw]]):
         sizes = {"batch_size": batch_size, "world_size": world_size, "num_samples": num_samples}
         for field, value in sizes.items():
             if value < 1:
-                raise ValueError(f"{field}={value} must be at least 1")
+                raise UserError(f"{field}={value} must be at least 1")
         if not 0 <= start <= iterations:
-            raise ValueError(f"start={start} must lie in 0..{iterations} (iterations)")
+            raise UserError(f"start={start} must lie in 0..{iterations} (iterations)")
         if not 0 <= rank < world_size:
-            raise ValueError(f"rank={rank} must lie in 0..{world_size - 1} (world_size={world_size})")
+            raise UserError(f"rank={rank} must lie in 0..{world_size - 1} (world_size={world_size})")
         if seed < 0:
-            raise ValueError(f"seed={seed} must not be negative")
+            raise UserError(f"seed={seed} must not be negative")
         if num_samples < batch_size * world_size:
-            raise ValueError(
+            raise UserError(
                 f"{num_samples} pictures do not fill one batch of {batch_size} on {world_size} processes"
                 f"; lower the batch size to at most {num_samples // world_size}, or add pictures"
             )

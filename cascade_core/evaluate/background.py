@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cascade_core.background import Background
 from cascade_core.class_split import ClassSplit
+from cascade_core.errors import UserError
 
 
 def with_background(
@@ -44,12 +45,12 @@ def scored_split(split: ClassSplit, background: Background) -> ClassSplit:
     `split` is what the label maps are of; where it counts background already, a policy must say how it is told.
 
     Raises:
-        ValueError: it does and the policy is "dropped", or its label maps have no background to score by.
+        UserError: it does and the policy is "dropped", or its label maps have no background to score by.
     """
     if background.policy != "dropped":
         return split.foreground().with_background()
     if split.label_set.has_background:
-        raise ValueError(
+        raise UserError(
             f"protocol {split.name!r} counts background as a class, and policy 'dropped' never predicts it; "
             "say how it is told: --background threshold=0.3 or --background prompts=sky,wall"
         )

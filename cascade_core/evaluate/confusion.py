@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int64, Integer
 from torch import Tensor
 
+from cascade_core.errors import UserError
 from cascade_core.labelsets import IGNORE
 
 
@@ -18,7 +19,7 @@ class ConfusionMatrix:
 
     def __init__(self, num_classes: int, *, device: torch.device | str = "cpu") -> None:
         if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes} must be at least 1")
+            raise UserError(f"num_classes={num_classes} must be at least 1")
         self.num_classes = num_classes
         # The last bin is for pixels that do not count.
         self._bins = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
@@ -37,19 +38,19 @@ class ConfusionMatrix:
         """The counts so far, on the CPU.
 
         Raises:
-            ValueError: an id was neither a class nor (in the truth) `IGNORE`; a predicted -1 stands for scores that
+            UserError: an id was neither a class nor (in the truth) `IGNORE`; a predicted -1 stands for scores that
                 are not numbers.
         """
         for kind, low, high in zip(
             ("true", "predicted"), self._lowest.tolist(), self._highest.tolist(), strict=True
         ):
             if kind == "predicted" and low == -1:
-                raise ValueError(
+                raise UserError(
                     "no class was predicted for some pixels, since the model's scores were not numbers there; its "
                     "weights or text vectors hold some that are not: train or convert it anew"
                 )
             if low < 0 or high >= self.num_classes:
-                raise ValueError(
+                raise UserError(
                     f"{kind} ids from {low} to {high} were counted, and some lie outside 0..{self.num_classes - 1}; "
                     "check that labels and class list are of the same label set"
                 )
@@ -61,10 +62,10 @@ class ConfusionMatrix:
         An id that does not fit is found when the counts are read, since looking here would wait for the device.
 
         Raises:
-            ValueError: shapes differ.
+            UserError: shapes differ.
         """
         if predicted.shape != truth.shape:
-            raise ValueError(
+            raise UserError(
                 f"prediction of shape {tuple(predicted.shape)} and truth of shape {tuple(truth.shape)} "
                 "differ; resize the prediction to the label map first"
             )
@@ -86,13 +87,11 @@ class ConfusionMatrix:
         """Add the counts of other matrices, as of other processes or shards.
 
         Raises:
-            ValueError: a matrix has another number of classes; nothing is added then.
+            UserError: a matrix has another number of classes; nothing is added then.
         """
         matrices = list(others)
         for other in matrices:
             if other.num_classes != self.num_classes:
-                raise ValueError(
-                    f"cannot merge counts of {other.num_classes} classes into {self.num_classes}"
-                )
+                raise UserError(f"cannot merge counts of {other.num_classes} classes into {self.num_classes}")
         for counts in [other.counts for other in matrices]:
             self._bins[:-1] += counts.flatten().to(self._bins.device)

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cascade_core.config import EvalConfig
+from cascade_core.errors import UserError
 from cascade_core.evaluate.background import with_background
 from cascade_core.evaluate.resampling import Side, windows_read
 from cascade_core.evaluate.sliding import window_origins
@@ -142,18 +143,18 @@ def check_sizes(
     """Check that memory has room for views of these sizes, before any is made.
 
     Raises:
-        ValueError: a view or a window of it is larger than `limits` allow.
+        UserError: a view or a window of it is larger than `limits` allow.
     """
     for height, width in sizes:
         if height * width > limits.view_pixels:
-            raise ValueError(
+            raise UserError(
                 f"the model would see {width:,} x {height:,} pixels; at most {limits.view_pixels:,} are taken: "
                 "cut the picture, or use a shorter short side"
             )
         window = _window((height, width), evaluate)
         tokens = (window[0] // patch_size) * (window[1] // patch_size)
         if tokens > limits.tokens:
-            raise ValueError(
+            raise UserError(
                 f"the model would see {width} x {height} pixels at once, {tokens:,} patches; at most "
                 f"{limits.tokens:,} are taken: use sliding windows, or a shorter short side"
             )

@@ -11,6 +11,7 @@ from torch import Tensor
 from cascade_core.config import EvalConfig
 from cascade_core.data.datasets import Batch
 from cascade_core.data.transforms import normalise
+from cascade_core.errors import UserError
 from cascade_core.evaluate.labelling import Limits, Shown, best_classes, check_sizes
 from cascade_core.evaluate.views import View
 from cascade_core.evaluate.vocabulary import Vocabulary
@@ -73,7 +74,7 @@ def labelled(
     `best_classes`.
 
     Raises:
-        ValueError: a view is too large, or the model's scores are not numbers.
+        UserError: a view is too large, or the model's scores are not numbers.
     """
     size = pictures[0].shape[0], pictures[0].shape[1]
     patch_size = vocabulary.segmentor.config.clip.patch_size
@@ -86,7 +87,7 @@ def labelled(
     best = best_classes(vocabulary, seen, size=size, evaluate=evaluate, limits=limits)
     classes, confidence = best.classes.int().cpu().numpy(), best.confidence.float().cpu().numpy()
     if broken := np.count_nonzero(classes < 0):
-        raise ValueError(
+        raise UserError(
             f"the model's scores are not numbers at {broken:,} of {classes.size:,} pixels; its weights or text vectors "
             "hold some that are not: train or convert it anew"
         )

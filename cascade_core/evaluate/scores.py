@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from cascade_core.class_split import ClassSplit
+from cascade_core.errors import UserError
 from cascade_core.evaluate.confusion import ConfusionMatrix
 
 
@@ -48,10 +49,10 @@ def scores(confusion: ConfusionMatrix, split: ClassSplit) -> Scores:
     counts as IoU 0.
 
     Raises:
-        ValueError: the counts are of another number of classes than the split.
+        UserError: the counts are of another number of classes than the split.
     """
     if confusion.num_classes != split.num_classes:
-        raise ValueError(
+        raise UserError(
             f"counts of {confusion.num_classes} classes do not fit split {split.name!r}"
             f" of {split.num_classes}; use the split that the labels were made with"
         )

@@ -1,5 +1,7 @@
 """Where the windows lie over a picture larger than the model's crop."""
 
+from cascade_core.errors import UserError
+
 
 def window_origins(length: int, crop: int, stride: int) -> list[int]:
     """Give where windows start along one side: every `stride`, the last one shifted back inside.
@@ -7,10 +9,10 @@ def window_origins(length: int, crop: int, stride: int) -> list[int]:
     A side shorter than the crop has one window, of the whole side.
 
     Raises:
-        ValueError: a length is not positive, or the stride exceeds the crop, which would leave gaps.
+        UserError: a length is not positive, or the stride exceeds the crop, which would leave gaps.
     """
     if min(length, crop, stride) < 1 or stride > crop:
-        raise ValueError(
+        raise UserError(
             f"length={length}, crop={crop}, stride={stride}: all must be positive and stride at most crop"
         )
     number = max(length - crop + stride - 1, 0) // stride + 1

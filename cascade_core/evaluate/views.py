@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cascade_core.data.transforms import resize_image, short_side_size
+from cascade_core.errors import UserError
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -45,17 +46,17 @@ def views(scales: Sequence[float] = (1.0,), *, flip: bool = False) -> tuple[View
     """Give a view for each scale, and after each its mirror image where `flip` is wanted.
 
     Raises:
-        ValueError: there is no scale, one comes twice, or one is not a positive number of at most 8.
+        UserError: there is no scale, one comes twice, or one is not a positive number of at most 8.
     """
     if not scales:
-        raise ValueError("no scale given; prediction needs at least one, such as 1")
+        raise UserError("no scale given; prediction needs at least one, such as 1")
     for scale in scales:
         if not math.isfinite(scale) or not 0 < scale <= LARGEST_SCALE:
-            raise ValueError(
+            raise UserError(
                 f"scale {scale} is not a number above 0 and at most {LARGEST_SCALE:g}; 1 is evaluation's size"
             )
     if len(set(scales)) < len(scales):
-        raise ValueError(f"scales {', '.join(f'{s:g}' for s in scales)} name one twice; give each once")
+        raise UserError(f"scales {', '.join(f'{s:g}' for s in scales)} name one twice; give each once")
     return tuple(
         View(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))
     )

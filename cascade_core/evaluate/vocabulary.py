@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cascade_core.errors import UserError
 from cascade_core.evaluate.inference import Kind, seen_penalties
 from cascade_core.evaluate.resampling import bilinear
 from cascade_core.evaluate.tiles import upsampled
@@ -28,7 +29,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         shape, width = tuple(self.class_vectors.shape), self.segmentor.config.clip.embed_dim
         if len(shape) != 2 or shape[1] != width:
-            raise ValueError(
+            raise UserError(
                 f"class vectors have shape {shape}, expected [classes, {width}]: were they made with this model's CLIP?"
             )
 

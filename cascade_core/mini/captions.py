@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from cascade_core.errors import UserError
 from cascade_core.mini.vocabulary import CLASSES, THINGS
 
 FRAMES: tuple[str, ...] = (
@@ -44,10 +45,10 @@ def names_in_view(
 def caption(rng: np.random.Generator, names: Sequence[str]) -> str:
     """Return one caption naming all of `names`, in random order and wording, things before stuffs.
 
-    ValueError if there is nothing to name.
+    UserError if there is nothing to name.
     """
     if not names:
-        raise ValueError("a caption needs at least one class name; the picture's names are empty")
+        raise UserError("a caption needs at least one class name; the picture's names are empty")
     shuffled = [names[index] for index in rng.permutation(len(names))]
     things = _listing(rng, [name for name in shuffled if name in THINGS])
     stuffs = _listing(rng, [name for name in shuffled if name not in THINGS])

@@ -25,6 +25,7 @@ from torch import Tensor
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer
 from cascade_core.config import ClipConfig
+from cascade_core.errors import UserError
 from cascade_core.mini import world
 from cascade_core.mini.captions import captions, names_in_view, some_of
 from cascade_core.mini.tokenizer import mini_tokenizer
@@ -168,10 +169,10 @@ def pretrain(
     order, so the seed decides them. AdamW; vectors and gains are not decayed.
 
     Raises:
-        ValueError: the stage's steps or batch size are too small to train on.
+        UserError: the stage's steps or batch size are too small to train on.
     """
     if stage.steps < 1 or stage.batch_size < 8:
-        raise ValueError(
+        raise UserError(
             f"steps={stage.steps}, batch_size={stage.batch_size}; at least 1 step of 8 pictures is needed"
         )
     tokenize = tokenizer or mini_tokenizer()

@@ -7,6 +7,8 @@ there (0 to 1). Coordinates are in pixels, already turned and scaled.
 import numpy as np
 from jaxtyping import Float32
 
+from cascade_core.errors import UserError
+
 Field = Float32[np.ndarray, "pictures height width"]
 PerPicture = Float32[np.ndarray, "pictures 1 1"]
 
@@ -19,7 +21,7 @@ def pattern(name: str, u: Field, v: Field, draws: tuple[PerPicture, ...]) -> Fie
     """Return the share (0..1) of the first colour at every pixel.
 
     `draws` are `NUM_DRAWS` fields of random numbers in 0..1, one per picture: phases and
-    the like. ValueError if the pattern has no such name.
+    the like. UserError if the pattern has no such name.
     """
     phase, second, third, fourth = (TURN * draw for draw in draws)
     match name:
@@ -50,14 +52,14 @@ def pattern(name: str, u: Field, v: Field, draws: tuple[PerPicture, ...]) -> Fie
         case "tiles":
             return _tiles(u + 12 * draws[0], v + 7 * draws[1])
         case _:
-            raise ValueError(f"there is no pattern {name!r}; see THING_PATTERNS and STUFF_PATTERNS")
+            raise UserError(f"there is no pattern {name!r}; see THING_PATTERNS and STUFF_PATTERNS")
 
 
 def outline(name: str, x: Field, y: Field, draws: tuple[PerPicture, ...]) -> Field:
     """Return 1 inside an irregular blob of unit size, 0 at its rim, negative outside.
 
     `x` and `y` are in units of the blob's radius. Two random harmonics make each blob
-    its own. ValueError if the outline has no such name.
+    its own. UserError if the outline has no such name.
     """
     match name:
         case "round":
@@ -69,7 +71,7 @@ def outline(name: str, x: Field, y: Field, draws: tuple[PerPicture, ...]) -> Fie
         case "lobed":
             distance = np.hypot(x, y) / (1 + 0.16 * np.cos(5 * np.arctan2(y, x)))
         case _:
-            raise ValueError(f"there is no outline {name!r}; see OUTLINES")
+            raise UserError(f"there is no outline {name!r}; see OUTLINES")
     angle = np.arctan2(y, x)
     wobble = 0.11 * np.cos(2 * angle + TURN * draws[0]) * draws[1]
     wobble = wobble + 0.09 * np.cos(3 * angle + TURN * draws[2]) * draws[3]

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cascade_core.errors import UserError
 from cascade_core.mini.vocabulary import CONTEXT_LENGTH, WORDS
 
 PAD, START = 0, 1
@@ -22,9 +23,9 @@ class WordTokenizer:
     def __init__(self, words: Sequence[str], context_length: int) -> None:
         repeated = sorted({word for word in words if list(words).count(word) > 1})
         if repeated:
-            raise ValueError(f"the vocabulary repeats {', '.join(repeated)}; give every word once")
+            raise UserError(f"the vocabulary repeats {', '.join(repeated)}; give every word once")
         if context_length < 3:
-            raise ValueError(f"context_length is {context_length}; a word between start and end needs 3")
+            raise UserError(f"context_length is {context_length}; a word between start and end needs 3")
         self.words = tuple(words)
         self.context_length = context_length
         self.vocab_size = len(self.words) + 3
@@ -37,7 +38,7 @@ class WordTokenizer:
         for row, text in enumerate(texts):
             ids = [START, *self._word_ids(text), self.end]
             if len(ids) > self.context_length:
-                raise ValueError(
+                raise UserError(
                     f"{text!r} needs {len(ids)} tokens, start and end included; "
                     f"the context holds {self.context_length}: shorten the text"
                 )
@@ -48,7 +49,7 @@ class WordTokenizer:
         words = re.findall(r"\w+", text.lower())
         unknown = [word for word in words if word not in self._ids]
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"{text!r} holds words outside the vocabulary: {', '.join(unknown)}; "
                 f"known are {', '.join(self.words)}"
             )

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from cascade_core.errors import UserError
 from cascade_core.mini.world import SCENE_SIZE, plan_scenes, render
 
 SPLIT_SIZES: dict[str, int] = {"train": 800, "val": 200, "test": 400}
@@ -32,10 +33,10 @@ def scene(
     """Return picture `index` of a split and its label ids; the three arguments decide every pixel.
 
     Raises:
-        ValueError: there is no such split.
+        UserError: there is no such split.
     """
     if split not in SPLIT_STREAMS:
-        raise ValueError(
+        raise UserError(
             f"there is no split {split!r} in the mini benchmark; it has {', '.join(SPLIT_STREAMS)}"
         )
     rng = np.random.default_rng([SPLIT_STREAMS[split], seed, index])
@@ -56,10 +57,10 @@ def write_benchmark(
     whole or absent. `on_picture(split, index)` is called after each picture, for a progress bar.
 
     Raises:
-        ValueError: `root` exists and is not empty; nothing is overwritten.
+        UserError: `root` exists and is not empty; nothing is overwritten.
     """
     if root.exists() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty; remove it or name another folder for the mini benchmark")
+        raise UserError(f"{root} is not empty; remove it or name another folder for the mini benchmark")
     root.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:

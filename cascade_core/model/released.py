@@ -14,6 +14,7 @@ from torch import Tensor
 from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.config import ClipConfig, ModelConfig
+from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 
@@ -61,7 +62,7 @@ def our_name(released: str) -> str:
     """Return our state-dict key for a released one (text encoder and class-weight buffer excepted).
 
     Raises:
-        ValueError: the key belongs to neither method.
+        UserError: the key belongs to neither method.
     """
     for pattern, replacement in _RENAMES:
         name, matched = re.subn(rf"^{pattern}", replacement, released)
@@ -69,7 +70,7 @@ def our_name(released: str) -> str:
             for theirs, ours in _DEAD.items():
                 name = re.sub(rf"(\.layers\.\d+\.){re.escape(theirs)}", rf"\1{ours}", name)
             return name
-    raise ValueError(
+    raise UserError(
         f"checkpoint key {released!r} belongs to neither ZegCLIP nor Cascade-CLIP; "
         "expected keys starting with 'backbone.', 'decode_head.' or 'text_encoder.'"
     )
@@ -79,7 +80,7 @@ def released_name(ours: str, *, cascade: bool) -> str:
     """Return the released state-dict key of one of ours: the inverse of `our_name`.
 
     Raises:
-        ValueError: the released models have no such weight.
+        UserError: the released models have no such weight.
     """
     for pattern, replacement in (*_BACK, *(_BACK_CASCADE if cascade else _BACK_ZEGCLIP)):
         name, matched = re.subn(rf"^{pattern}", replacement, ours)
@@ -87,7 +88,7 @@ def released_name(ours: str, *, cascade: bool) -> str:
             for theirs, mine in _DEAD.items():
                 name = re.sub(rf"(\.layers\.\d+\.){re.escape(mine)}", rf"\1{theirs}", name)
             return name
-    raise ValueError(f"{ours!r} is no weight of {'Cascade-CLIP' if cascade else 'ZegCLIP'} as released")
+    raise UserError(f"{ours!r} is no weight of {'Cascade-CLIP' if cascade else 'ZegCLIP'} as released")
 
 
 def segmentor_from_released(
@@ -106,7 +107,7 @@ def segmentor_from_released(
     published ones.
 
     Raises:
-        ValueError: the keys or shapes are not those of either method; the message lists them.
+        UserError: the keys or shapes are not those of either method; the message lists them.
     """
     _check_text_encoder(state_dict)
     released = {
@@ -136,12 +137,12 @@ def released_config(
     """Read the configuration of a released state dict off its shapes; what they do not tell is as published.
 
     Raises:
-        ValueError: a key that every such state dict has is missing, or two contradict each other.
+        UserError: a key that every such state dict has is missing, or two contradict each other.
     """
 
     def shape(key: str) -> torch.Size:
         if key not in state_dict:
-            raise ValueError(f"checkpoint lacks {key!r}: is it a whole ZegCLIP or Cascade-CLIP state dict?")
+            raise UserError(f"checkpoint lacks {key!r}: is it a whole ZegCLIP or Cascade-CLIP state dict?")
         return state_dict[key].shape
 
     width, _, patch_size, _ = shape("backbone.conv1.weight")
@@ -184,7 +185,7 @@ def released_config(
 def _agree(key: str, size: int, other_key: str, other_size: int) -> None:
     """Refuse a size that two keys state differently, before anything is built with it."""
     if size != other_size:
-        raise ValueError(f"checkpoint does not fit: {key} is of width {size}, {other_key} of {other_size}")
+        raise UserError(f"checkpoint does not fit: {key} is of width {size}, {other_key} of {other_size}")
 
 
 def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, 
 def _count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
     found = {int(match[1]) for key in state_dict if (match := re.match(pattern, key))}
     if not found:
-        raise ValueError(f"checkpoint has no key matching {pattern!r}: is it a whole state dict?")
+        raise UserError(f"checkpoint has no key matching {pattern!r}: is it a whole state dict?")
     return max(found) + 1
 
 
@@ -215,7 +216,7 @@ def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
         return
     needed = {"token_embedding.weight", "positional_embedding", "text_projection"}
     if not needed <= present:
-        raise ValueError(
+        raise UserError(
             f"checkpoint's text_encoder is partial: {_listed(needed - present)} missing; keep all of it or none"
         )
     shapes = _text_shapes(state_dict, embed_dim=0)
@@ -256,7 +257,7 @@ def _compare(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]
         if expected[key] != found[key]
     ]
     if problems:
-        raise ValueError(f"checkpoint does not fit: {'; '.join(problems)}")
+        raise UserError(f"checkpoint does not fit: {'; '.join(problems)}")
 
 
 def _listed(keys: set[str], most: int = 5) -> str:

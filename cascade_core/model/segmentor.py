@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.config import ModelConfig
+from cascade_core.errors import UserError
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.decoder import LinearDecoder
 from cascade_core.model.queries import PreparedClasses
@@ -30,7 +31,7 @@ class Segmentor(nn.Module):
         """Return mask logits on the patch grid.
 
         Raises:
-            ValueError: the text vectors' width is not the model's embedding width.
+            UserError: the text vectors' width is not the model's embedding width.
         """
         self._check(classes)
         return self.decode(self.trunk(images), classes)
@@ -41,7 +42,7 @@ class Segmentor(nn.Module):
         It holds until the weights change, and carries gradients to them unless made under `torch.no_grad`.
 
         Raises:
-            ValueError: the text vectors' width is not the model's embedding width.
+            UserError: the text vectors' width is not the model's embedding width.
         """
         self._check(class_vectors)
         return self.decoder.prepare(class_vectors)
@@ -66,7 +67,7 @@ class Segmentor(nn.Module):
         vectors = classes.vectors if isinstance(classes, PreparedClasses) else classes
         embed_dim = self.config.clip.embed_dim
         if vectors.ndim != 2 or vectors.shape[1] != embed_dim:
-            raise ValueError(
+            raise UserError(
                 f"class vectors have shape {tuple(vectors.shape)}, expected [classes, {embed_dim}]: "
                 "were they made with this model's CLIP?"
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from cascade_core.errors import UserError
 from cascade_core.profile.breakdown import Breakdown, breakdown
 from cascade_core.profile.case import Case, Speed, Subject, seconds_of
 from cascade_core.profile.cost import COUNTER, parameters
@@ -68,7 +69,7 @@ def measure(
     Where a GPU's memory runs out the rest goes on.
 
     Raises:
-        ValueError: a setting is refused, or memory ran out in every case of a subject's first picture size.
+        UserError: a setting is refused, or memory ran out in every case of a subject's first picture size.
     """
     check(subjects, settings)
     for subject in subjects:
@@ -94,11 +95,11 @@ def check(subjects: Sequence[Subject], settings: Settings) -> None:
     """Refuse what cannot be measured.
 
     Raises:
-        ValueError: there is no subject, a batch size, a picture size or the number of repeats is below 1, or a
+        UserError: there is no subject, a batch size, a picture size or the number of repeats is below 1, or a
             size is no multiple of a subject's patch.
     """
     if not subjects:
-        raise ValueError("there is no model to measure; give a checkpoint or a recipe")
+        raise UserError("there is no model to measure; give a checkpoint or a recipe")
     for name, values in (
         ("batch sizes", settings.batch_sizes),
         ("picture sizes", settings.image_sizes or (1,)),
@@ -106,12 +107,12 @@ def check(subjects: Sequence[Subject], settings: Settings) -> None:
     ):
         if not values or min(values) < 1:
             given = ", ".join(map(str, values)) or "none"
-            raise ValueError(f"{name} {given}: give whole numbers from 1, at least one of them")
+            raise UserError(f"{name} {given}: give whole numbers from 1, at least one of them")
     for subject in subjects:
         for size in settings.sizes(subject):
             if size % subject.patch_size:
                 near = max(size // subject.patch_size, 1) * subject.patch_size
-                raise ValueError(
+                raise UserError(
                     f"picture size {size} is no multiple of the patches of {subject.name}, which are "
                     f"{subject.patch_size} wide; give {near} or {near + subject.patch_size}"
                 )
@@ -141,7 +142,7 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
     ran = [case for case in cases if case.image_size == size and not case.out_of_memory]
     parts = _parts(ran, settings.repeats)
     if parts is None:
-        raise ValueError(
+        raise UserError(
             f"{subject.name} ran out of memory at every batch size with pictures of {size} x {size}; "
             "give smaller ones"
         )

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from cascade_core.clip.vision import VisionTransformer
+from cascade_core.errors import UserError
 from cascade_core.files import new_folder, write_json
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
@@ -37,7 +38,7 @@ def load_segmentor(folder: Path) -> tuple[Segmentor, CheckpointManifest]:
     """Rebuild the segmentor of a checkpoint, in eval mode.
 
     Raises:
-        ValueError: a file is missing or the weights do not fit the manifest's configuration.
+        UserError: a file is missing or the weights do not fit the manifest's configuration.
     """
     manifest = load_manifest(folder)
     segmentor = build_segmentor(
@@ -51,31 +52,31 @@ def load_weights(segmentor: Segmentor, folder: Path) -> None:
     """Fill `segmentor` with a checkpoint's weights, strictly.
 
     Raises:
-        ValueError: the file is missing, damaged, or of another configuration.
+        UserError: the file is missing, damaged, or of another configuration.
     """
     path = folder / MODEL_FILE
     if not path.is_file():
-        raise ValueError(f"checkpoint {path} does not exist; train first, or give the folder that holds it")
+        raise UserError(f"checkpoint {path} does not exist; train first, or give the folder that holds it")
     try:
         segmentor.load_state_dict(load_file(path))
     except Exception as error:
-        raise ValueError(f"checkpoint {path} does not fit its manifest: {error}") from error
+        raise UserError(f"checkpoint {path} does not fit its manifest: {error}") from error
 
 
 def load_optimizer(optimizer: AdamW, folder: Path) -> None:
     """Restore AdamW's moments, so that training goes on as if never stopped.
 
     Raises:
-        ValueError: the checkpoint was saved without them, or for other groups.
+        UserError: the checkpoint was saved without them, or for other groups.
     """
     path = folder / OPTIMIZER_FILE
     if not path.is_file():
-        raise ValueError(f"{path} does not exist: this checkpoint cannot be resumed, only started from")
+        raise UserError(f"{path} does not exist: this checkpoint cannot be resumed, only started from")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     with safe_open(path, framework="pt") as tensors:
         names = set(tensors.keys())
         if len(parameters) != sum(name.startswith("exp_avg/") for name in names):
-            raise ValueError(
+            raise UserError(
                 f"{path} holds the state of another set of weights; was the configuration changed?"
             )
         for index, parameter in enumerate(parameters):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
+from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.compiled import GridLogits
 from cascade_core.train.optim import names_without_gradient
@@ -51,12 +52,12 @@ class World:
         """Return how many pictures of every micro-batch are this process's.
 
         Raises:
-            ValueError: the global batch does not divide evenly; `field` is what to change.
+            UserError: the global batch does not divide evenly; `field` is what to change.
         """
         parts = self.size * accumulation_steps
         if global_batch % parts:
             more = (global_batch // parts + 1) * parts
-            raise ValueError(
+            raise UserError(
                 f"{field}={global_batch}, the batch over all processes, is not divisible by {parts} "
                 f"({self.size} processes x {accumulation_steps} accumulation steps); set it to {more}, or "
                 "start another number of processes"
@@ -68,7 +69,7 @@ def world_of(environment: Mapping[str, str]) -> World:
     """Return the place that torchrun's variables give this process; alone if there are none.
 
     Raises:
-        ValueError: some are missing, or are no numbers that fit together.
+        UserError: some are missing, or are no numbers that fit together.
     """
     found = {name: environment[name] for name in PLACE_VARIABLES if name in environment}
     if not {"RANK", "WORLD_SIZE"} & set(found):
@@ -79,7 +80,7 @@ def world_of(environment: Mapping[str, str]) -> World:
             raise ValueError
     except (KeyError, ValueError):
         told = ", ".join(f"{name}={value}" for name, value in found.items())
-        raise ValueError(
+        raise UserError(
             f"the environment says {told}; several processes need RANK in 0..WORLD_SIZE-1, WORLD_SIZE and "
             "LOCAL_RANK: start them with torchrun, or unset these to train alone"
         ) from None
@@ -90,13 +91,13 @@ def device_of(world: World) -> torch.device:
     """Return the device of this process: a GPU of its own, or the processor where there is none at all.
 
     Raises:
-        ValueError: this node has GPUs, but fewer than processes.
+        UserError: this node has GPUs, but fewer than processes.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         return torch.device("cpu")
     if world.local_rank >= count:
-        raise ValueError(
+        raise UserError(
             f"process {world.local_rank + 1} of this node has no GPU: {count} are visible; "
             f"start at most {count} processes per node (torchrun --nproc-per-node {count})"
         )

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.config import RunConfig
+from cascade_core.errors import UserError
 from cascade_core.files import read_json
 
 MODEL_FILE, MANIFEST_FILE = "model.safetensors", "manifest.json"
@@ -29,7 +30,7 @@ def load_manifest(folder: Path) -> CheckpointManifest:
     """Read a checkpoint's manifest.
 
     Raises:
-        ValueError: it is missing, no JSON, or not a checkpoint's; the message says where one lies, if below.
+        UserError: it is missing, no JSON, or not a checkpoint's; the message says where one lies, if below.
     """
     file = folder / MANIFEST_FILE
     try:
@@ -41,7 +42,7 @@ def load_manifest(folder: Path) -> CheckpointManifest:
             for found in folder.glob(f"*/{MODEL_FILE}")
             if found.with_name(MANIFEST_FILE).is_file()  # a text tower has none
         )
-        raise ValueError(
+        raise UserError(
             f"{file} is no checkpoint's ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']}); give "
             f"{' or '.join(below) or 'a checkpoint folder, such as outputs/train/zegclip/final'}"
         ) from error

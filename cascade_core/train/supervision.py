@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cascade_core.class_split import ClassSplit
 from cascade_core.data.datasets import Batch
+from cascade_core.errors import UserError
 from cascade_core.labels import hide_unseen, oracle_pseudo_labels, strict_pseudo_labels, unseen_only
 from cascade_core.losses.focal_dice import upsampled
 
@@ -29,10 +30,10 @@ class Supervision:
         """Return the text vectors that training feeds: the seen ones inductively, else all.
 
         Raises:
-            ValueError: the number of vectors is not the split's number of classes.
+            UserError: the number of vectors is not the split's number of classes.
         """
         if len(class_vectors) != self.split.num_classes:
-            raise ValueError(
+            raise UserError(
                 f"{len(class_vectors)} text vectors for the {self.split.num_classes} classes of "
                 f"protocol {self.split.name!r}; make them anew from its class names"
             )

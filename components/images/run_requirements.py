@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from cascade_core.errors import UserError
+
 LEFT_OUT: dict[str, tuple[str, ...]] = {
     "torch": (),
     # DVC runs the workflow on the machine that people work at; no step of a pipeline asks for it.
@@ -20,14 +22,14 @@ def requirements(pyproject: Path, image: str) -> list[str]:
     """Give the requirements of an image.
 
     Raises:
-        ValueError: there is no such image, or one leaves out what is not asked for.
+        UserError: there is no such image, or one leaves out what is not asked for.
     """
     if image not in LEFT_OUT:
-        raise ValueError(f"no image {image!r}; there are {' and '.join(LEFT_OUT)}")
+        raise UserError(f"no image {image!r}; there are {' and '.join(LEFT_OUT)}")
     asked = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
     names = {line: re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in asked}
     if stray := set(LEFT_OUT[image]) - set(names.values()):
-        raise ValueError(
+        raise UserError(
             f"{pyproject} asks for no {', '.join(sorted(stray))}, which image {image!r} leaves out"
         )
     return [line for line, name in names.items() if name not in LEFT_OUT[image]]

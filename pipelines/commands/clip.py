@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.errors import UserError
 from cascade_core.templates import TemplateSet, named_templates
 from pipelines.commands.options import Out, OverridesFile, Set
 from pipelines.overrides import parse_overrides
@@ -102,7 +103,7 @@ def text_vectors(
     from components import text_vectors
 
     if sum(given is not None for given in (recipe, templates, template)) != 1:
-        raise ValueError(
+        raise UserError(
             "prompt templates come from --recipe, --templates or --template: give exactly one of them"
         )
     background: Sequence[str] = [name.strip() for name in background_names.split(",") if name.strip()]
@@ -110,7 +111,7 @@ def text_vectors(
         config = named_recipe(recipe, parse_overrides(set_ or (), overrides))
         texts, background = config.data.templates, background or config.evaluate.background.names
     elif set_ or overrides:
-        raise ValueError("--set and --overrides change what a recipe says; give it with --recipe")
+        raise UserError("--set and --overrides change what a recipe says; give it with --recipe")
     else:
         texts = named_templates(templates) if templates else tuple(template or ())
     match protocol, names:
@@ -127,11 +128,9 @@ def text_vectors(
             words, synonyms = text_vectors.read_names(names)
             text_vectors.of_names(names=words, synonyms=synonyms, templates=texts, clip=clip, out=out)
         case None, Path():
-            raise ValueError("vectors of --names are made by a CLIP: give --clip, and no --vectors")
+            raise UserError("vectors of --names are made by a CLIP: give --clip, and no --vectors")
         case _:
-            raise ValueError(
-                "class names come from --protocol or from --names FILE: give exactly one of them"
-            )
+            raise UserError("class names come from --protocol or from --names FILE: give exactly one of them")
 
 
 def convert(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cascade_core.errors import UserError
 from pipelines.overrides import parse_overrides
 
 if TYPE_CHECKING:
@@ -85,11 +86,11 @@ def chosen_package(
     """Give the compiled pipeline that was asked for; one of this project's is there until the block ends.
 
     Raises:
-        ValueError: an image or a resource is not possible, or comes with a package, which has its own.
+        UserError: an image or a resource is not possible, or comes with a package, which has its own.
     """
     if package is not None:
         if image or light_image or resource:
-            raise ValueError(
+            raise UserError(
                 f"{package} is compiled: it has its images and resources; give them when you compile"
             )
         yield package
@@ -128,7 +129,7 @@ def gathered_parameters(
     parameters that the pipeline has and nobody gave.
 
     Raises:
-        ValueError: one is unknown, missing, of another type, or not possible, or a batch cannot be shared.
+        UserError: one is unknown, missing, of another type, or not possible, or a batch cannot be shared.
     """
     import json
 
@@ -139,7 +140,7 @@ def gathered_parameters(
     values = own | parse_parameters(items or (), known)
     if set_ or overrides is not None:
         if "overrides" in values:
-            raise ValueError("overrides come by --set and --overrides, or as a parameter: not both")
+            raise UserError("overrides come by --set and --overrides, or as a parameter: not both")
         values["overrides"] = json.dumps(parse_overrides(set_ or (), overrides))
     check_parameters(values, known)
     if pipeline is not None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.errors import UserError
 from pipelines.commands.options import (
     Background,
     Checkpoint,
@@ -67,7 +68,7 @@ def train(
     from components import train
 
     if (clip is None) != random_clip:
-        raise ValueError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
+        raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
     train.run(
         prepared=prepared,
         splits=splits,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.errors import UserError
+
 Prepared = Annotated[Path, typer.Option(help="Folder of the prepare step.")]
 SplitsFolder = Annotated[Path, typer.Option("--splits", help="Folder of the splits step.")]
 Text = Annotated[Path, typer.Option(help="Folder of the text-vectors step.")]
@@ -47,9 +49,9 @@ def whole_numbers(option: str, listed: str) -> tuple[int, ...]:
     """Read an option's whole numbers by commas.
 
     Raises:
-        ValueError: there is something else among them.
+        UserError: there is something else among them.
     """
     try:
         return tuple(int(part) for part in listed.split(",") if part.strip())
     except ValueError:
-        raise ValueError(f"{option} {listed!r} are not whole numbers by commas, such as 0,1,2") from None
+        raise UserError(f"{option} {listed!r} are not whole numbers by commas, such as 0,1,2") from None

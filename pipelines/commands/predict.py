@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.errors import UserError
 from pipelines.commands.options import Background, Clip, Device, Model
 
 SOME_FAILED = 1
@@ -105,4 +106,4 @@ def _numbers(listed: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in listed.split(","))
     except ValueError:
-        raise ValueError(f"--scales {listed!r} are not numbers by commas, such as 0.75,1,1.25") from None
+        raise UserError(f"--scales {listed!r} are not numbers by commas, such as 0.75,1,1.25") from None

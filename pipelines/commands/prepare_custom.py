@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cascade_core.errors import UserError
 from pipelines.commands.options import Out
 
 if TYPE_CHECKING:
@@ -120,11 +121,11 @@ def _by_split(option: str, items: Iterable[str]) -> dict[str, str]:
     for item in items:
         split, _, value = item.partition("=")
         if not (split.strip() and value.strip()):
-            raise ValueError(
+            raise UserError(
                 f"{option} {item!r} is not SPLIT=VALUE; examples are --split val=val.txt, --hold-out val=0.2"
             )
         if split.strip() in found:
-            raise ValueError(f"{option} names split {split.strip()!r} twice; give it once")
+            raise UserError(f"{option} names split {split.strip()!r} twice; give it once")
         found[split.strip()] = value.strip()
     return found
 
@@ -135,7 +136,7 @@ def _shares(items: Iterable[str]) -> dict[str, float]:
         try:
             shares[split] = float(value)
         except ValueError:
-            raise ValueError(
+            raise UserError(
                 f"--hold-out {split}={value!r} is no share; an example is --hold-out val=0.2"
             ) from None
     return shares
@@ -148,7 +149,7 @@ def _coco(items: Iterable[str]) -> dict[str, Path]:
         split, equals, file = item.partition("=")
         name, path = (split, Path(file)) if equals and not Path(item).exists() else ("", Path(item))
         if name in files:
-            raise ValueError(
+            raise UserError(
                 f"--coco {item!r}: a file was given already; name the split of each: --coco val=FILE"
             )
         files[name] = path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cascade_core.errors import UserError
 from pipelines.commands.options import Out
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def show(
     line = registry.history(client, name)
     number = version if version is not None else next(reversed(line), None)
     if number is None:
-        raise ValueError(f"model {name!r} has no champion; give a version, or promote one")
+        raise UserError(f"model {name!r} has no champion; give a version, or promote one")
     found = registry.version(client, name, number)
     if as_json:
         _print_json({**_listed(found), "description": found.description, "champion_history": line})
@@ -125,7 +126,7 @@ def promote(
     try:
         registry.promote(client, name, version, expected=before, reason=reason)
     except registry.ChampionMovedError as error:
-        raise ValueError(f"{error}; somebody else promotes at this moment: look, then try again") from error
+        raise UserError(f"{error}; somebody else promotes at this moment: look, then try again") from error
     print(f"{name}: version {version} is champion{'' if before is None else f', before it was {before}'}")
 
 
@@ -137,7 +138,7 @@ def rollback(name: ModelName) -> None:
     try:
         found = registry.roll_back(open_store(), name)
     except registry.ChampionMovedError as error:
-        raise ValueError(f"{error}; somebody else promotes at this moment: look, then try again") from error
+        raise UserError(f"{error}; somebody else promotes at this moment: look, then try again") from error
     print(f"{name}: version {found.number} is champion again")
 
 
@@ -158,14 +159,14 @@ def margins(min_hiou_gain: float | None, max_seen_drop: float | None) -> "Margin
     """Give the gate's margins, its own where one is left out.
 
     Raises:
-        ValueError: one is negative.
+        UserError: one is negative.
     """
     from components.gate import Margins
 
     given = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
     for name, value in given.items():
         if value is not None and not 0 <= value < math.inf:
-            raise ValueError(f"--{name.replace('_', '-')} is {value}; a margin is zero or more points")
+            raise UserError(f"--{name.replace('_', '-')} is {value}; a margin is zero or more points")
     return Margins.model_validate({name: value for name, value in given.items() if value is not None})
 
 

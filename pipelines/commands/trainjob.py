@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 from pydantic import ValidationError
 
+from cascade_core.errors import UserError
+
 if TYPE_CHECKING:
     from components.trainjob import TrainJob
 
@@ -56,7 +58,7 @@ def trainjob(
     from components.trainjob import TrainJob, Volume, write_trainjob
 
     if wait and not start:
-        raise ValueError("--wait follows what --start has started; give both")
+        raise UserError("--wait follows what --start has started; give both")
 
     training, options = _parsed(command)
     try:
@@ -81,7 +83,7 @@ def trainjob(
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         told = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{place}={first['input']!r}: {told}" if place else told) from error
+        raise UserError(f"{place}={first['input']!r}: {told}" if place else told) from error
     _check_batch(job.command, options, job.processes)
     write_trainjob(job, out)
     print(out)
@@ -108,7 +110,7 @@ def _labels(items: Sequence[str]) -> dict[str, str]:
     for item in items:
         key, equals, value = item.partition("=")
         if not (key and equals):
-            raise ValueError(
+            raise UserError(
                 f"--node-label {item!r} is not KEY=VALUE; an example is nvidia.com/gpu.present=true"
             )
         labels[key] = value
@@ -123,7 +125,7 @@ def _parsed(command: Sequence[str]) -> tuple[Training, dict[str, Any]]:
     training, *arguments = command
     if training not in get_args(Training):
         known = ", ".join(get_args(Training))
-        raise ValueError(f"a TrainJob trains: {training!r} is none of {known}; put it behind --")
+        raise UserError(f"a TrainJob trains: {training!r} is none of {known}; put it behind --")
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     return training, commands[training].make_context(training, list(arguments)).params  # type: ignore[return-value]
 

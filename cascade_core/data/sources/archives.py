@@ -5,6 +5,7 @@ is neither file nor folder, or that would land outside the target, is refused as
 archives has such a member, so the file is not what it is taken for.
 """
 
+from cascade_core.errors import UserError
 import gzip
 import lzma
 import shutil
@@ -52,7 +53,7 @@ def unpack(archive: Path, target: Path, place: Place, *, progress: Progress | No
     stopped: each is written under a temporary name and renamed.
 
     Raises:
-        ValueError: the archive is cut short or damaged, has members that climb out of the target, are links
+        UserError: the archive is cut short or damaged, has members that climb out of the target, are links
             or devices, or are encrypted, or the disk has no room for what it holds.
     """
     with _damage_told(archive):
@@ -84,7 +85,7 @@ def _check(archive: Path, members: list[Member]) -> None:
     for found, fault in ((outside, "leave the folder"), (strange, "are neither files nor folders")):
         if found:
             shown = ", ".join(found[:SHOWN_MEMBERS]) + (", ..." if len(found) > SHOWN_MEMBERS else "")
-            raise ValueError(
+            raise UserError(
                 f"archive {archive}: {len(found)} members {fault}: {shown}; nothing was unpacked. "
                 "The official archive has none such: fetch it from the official page"
             )
@@ -111,7 +112,7 @@ def _check_room(archive: Path, target: Path, needed: int) -> None:
     target.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target).free
     if needed > free:
-        raise ValueError(
+        raise UserError(
             f"archive {archive} unpacks to {needed:,} bytes, {target} has room for {free:,}; "
             "free some space, or unpack elsewhere with --raw"
         )
@@ -178,11 +179,11 @@ def _damage_told(archive: Path) -> Iterator[None]:
     try:
         yield
     except NotImplementedError as error:
-        raise ValueError(
+        raise UserError(
             f"archive {archive} is packed in a way that Python cannot read ({error}); unpack it with another "
             "program and give the folder"
         ) from error
     except _BROKEN as error:
-        raise ValueError(
+        raise UserError(
             f"archive {archive} is cut short or damaged ({error}); fetch it again, what was unpacked is kept"
         ) from error

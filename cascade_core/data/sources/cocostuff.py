@@ -67,7 +67,7 @@ def read_raw(path: Path) -> UInt8[np.ndarray, "height width"]:
     """Read a published map (ids 0 to 181 with gaps, 255) as train ids.
 
     Raises:
-        ValueError: the file is broken, or holds an id that no class has.
+        UserError: the file is broken, or holds an id that no class has.
     """
     return read_label_map(path, label_set("cocostuff171-raw"))
 

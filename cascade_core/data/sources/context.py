@@ -4,6 +4,7 @@ Label maps are written as mmsegmentation's converter writes them, from which rel
 background, then the classes in alphabetical order. Both protocols read these maps, each into its own order.
 """
 
+from cascade_core.errors import UserError
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,7 @@ def plan(raw: Path, splits: Splits) -> Plan:
     """Say which label maps are to be made from the annotations, and which lists.
 
     Raises:
-        ValueError: the annotations do not parse or lack a field, or a ready list is missing.
+        UserError: the annotations do not parse or lack a field, or a ready list is missing.
     """
     image_sets = {split: split for split in splits}
     annotations = raw / CONTEXT_JSON.name
@@ -98,7 +99,7 @@ def category_table(content: Mapping[str, Any], path: Path) -> tuple[dict[int, in
     """Give the id in label maps (1..59, background 0) of each category id, and who says so.
 
     Raises:
-        ValueError: the file names some of the classes only, and gives one another id than mmsegmentation does.
+        UserError: the file names some of the classes only, and gives one another id than mmsegmentation does.
     """
     known = dict(zip(CONTEXT_59, RAW_IDS, strict=True))
     listed = _items(content, "categories", path, {"name": str, "category_id": int}) if "categories" in content else ()
@@ -107,7 +108,7 @@ def category_table(content: Mapping[str, Any], path: Path) -> tuple[dict[int, in
     if len(own) == len(CONTEXT_59):
         return {0: 0} | {own[name]: i for i, name in enumerate(CONTEXT_59, 1)}, f"categories of {path.name}"
     if strange := {name: raw for name, raw in own.items() if raw != known[name]}:
-        raise ValueError(
+        raise UserError(
             f"{path}: categories give {strange}, expected {({name: known[name] for name in strange})}; these are "
             "annotations of another kind, give the published ones or ready PNGs"
         )
@@ -120,17 +121,17 @@ def draw(
     """Draw the annotations of a picture over each other in the order of the file, as the Detail API does.
 
     Raises:
-        ValueError: a mask is damaged or of another size, or a category is none of the 59.
+        UserError: a mask is damaged or of another size, or a category is none of the 59.
     """
     ids = np.zeros((image["height"], image["width"]), dtype=np.uint8)
     for shape in shapes:
         where = f"{path}: annotation {shape.get('id')} of {image['file_name']}"
         if shape["category_id"] not in table:
-            raise ValueError(f"{where}: category {shape['category_id']} is none of the {len(table) - 1} classes")
+            raise UserError(f"{where}: category {shape['category_id']} is none of the {len(table) - 1} classes")
         try:
             mask = decode_mask(shape["segmentation"], ids.shape)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise UserError(f"{where}: {error}") from error
         ids[mask] = table[shape["category_id"]]
     return ids
 
@@ -142,7 +143,7 @@ def verify(raw: Path) -> dict[str, Any]:
     59 classes; pictures of which VOC says "cat" can.
 
     Raises:
-        ValueError: the maps agree better with the literature's order than with the alphabetical one.
+        UserError: the maps agree better with the literature's order than with the alphabetical one.
     """
     pairs = sorted((raw / ROOT / "SegmentationClass").glob("*.png"))
     both = [(voc, maps) for voc in pairs if (maps := raw / ROOT / MAPS / voc.name).is_file()][:COMPARED]
@@ -151,7 +152,7 @@ def verify(raw: Path) -> dict[str, Any]:
         return {"class_order": "unverified: no label map of VOC at hand to compare with"}
     shares = {"alphabetical": _agreement(counts, CONTEXT_59), "literature": _agreement(counts, CONTEXT_59_LITERATURE)}
     if shares["alphabetical"] <= shares["literature"]:
-        raise ValueError(
+        raise UserError(
             f"{raw / ROOT / MAPS}: {shares['literature']:.0%} of VOC's pixels have the class they should if the "
             f"maps are numbered with VOC's classes first, {shares['alphabetical']:.0%} if alphabetically; they must be "
             "numbered alphabetically, 1 (aeroplane) to 59 (wood): convert them again from trainval_merged.json"
@@ -163,7 +164,7 @@ def _together(voc: Path, context: Path) -> Int64[np.ndarray, "21 61"]:
     """Count the pixels of each pair of VOC's and Context's ids; all that is no class goes to row or column 0."""
     first, second = read_label_ids(voc).astype(np.int64), read_label_ids(context).astype(np.int64)
     if first.shape != second.shape:
-        raise ValueError(f"{context}: size {second.shape} differs from {first.shape} of {voc} (height, width)")
+        raise UserError(f"{context}: size {second.shape} differs from {first.shape} of {voc} (height, width)")
     first[first > len(VOC_20)] = 0
     second[second > len(CONTEXT_59)] = len(CONTEXT_59) + 1
     counts = np.bincount((61 * first + second).ravel(), minlength=21 * 61).reshape(21, 61)
@@ -181,7 +182,7 @@ def _read(annotations: Path) -> Any:
     try:
         return read_json(annotations)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{error}; fetch it again from {CONTEXT_JSON.page}, and give it with an empty --raw"
         ) from error
 
@@ -203,13 +204,13 @@ def _items(content: Any, name: str, path: Path, fields: Mapping[str, type]) -> I
     """Give the mappings of a list in the file, each of which has `fields` of these types."""
     items = content.get(name) if isinstance(content, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError(f"{path} has no list of mappings {name!r}; {_EXPECTED}")
+        raise UserError(f"{path} has no list of mappings {name!r}; {_EXPECTED}")
     for number, item in enumerate(items):
         if missing := [field for field in fields if field not in item]:
-            raise ValueError(f"{path}: {name}[{number}] lacks {', '.join(missing)}; {_EXPECTED}")
+            raise UserError(f"{path}: {name}[{number}] lacks {', '.join(missing)}; {_EXPECTED}")
         for field, kind in fields.items():
             if not isinstance(item[field], kind):
-                raise ValueError(f"{path}: {name}[{number}].{field} is {item[field]!r}, no {kind.__name__}; {_EXPECTED}")
+                raise UserError(f"{path}: {name}[{number}].{field} is {item[field]!r}, no {kind.__name__}; {_EXPECTED}")
         yield item
 
 

@@ -1,5 +1,6 @@
 """Converting many label maps at once: in parallel, going on where a call stopped, telling all that is broken."""
 
+from cascade_core.errors import UserError
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ def convert(jobs: Sequence[Job], *, workers: int, progress: Progress | None = No
     and packing pixels, which is most of the work, leaves the interpreter free.
 
     Raises:
-        ValueError: naming up to ten files that could not be converted; all others are.
+        UserError: naming up to ten files that could not be converted; all others are.
     """
     missing = [job for job in jobs if not job.target.exists()]
     problems: dict[Path, str] = {}
@@ -46,7 +47,7 @@ def convert(jobs: Sequence[Job], *, workers: int, progress: Progress | None = No
     finally:
         pool.shutdown(cancel_futures=True)  # one who interrupts does not wait for a hundred thousand maps
     if problems:
-        raise ValueError(_told([problems[target] for target in sorted(problems)], len(missing)))
+        raise UserError(_told([problems[target] for target in sorted(problems)], len(missing)))
     return len(missing)
 
 

@@ -4,6 +4,7 @@ Sizes and digests were looked up, never computed here: the real files were not a
 stated; a file of which nothing could be found says so, and is taken as it is.
 """
 
+from cascade_core.errors import UserError
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,14 +40,14 @@ def check_file(path: Path, file: OfficialFile, *, progress: Callable[[int, int],
     """See that `path` is the published file, as far as its size and digest are known.
 
     Raises:
-        ValueError: size or digest differ.
+        UserError: size or digest differ.
     """
     size = path.stat().st_size
     way_out = (
         f"fetch it again from {file.page}; for a part of the data set that is meant to differ, --allow-subset"
     )
     if file.size is not None and size != file.size:
-        raise ValueError(
+        raise UserError(
             f"{path} has {size:,} bytes, the official {file.name} {file.size:,} (stated by {file.stated}); {way_out}"
         )
     if file.digest is None:
@@ -54,7 +55,7 @@ def check_file(path: Path, file: OfficialFile, *, progress: Callable[[int, int],
     algorithm, expected = file.digest.split(":")
     found = _digest(path, algorithm, size, progress)
     if found != expected:
-        raise ValueError(
+        raise UserError(
             f"{path} has the {algorithm} {found}, the official {file.name} {expected} "
             f"(stated by {file.stated}); {way_out}"
         )

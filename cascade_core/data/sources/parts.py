@@ -87,7 +87,7 @@ def gather(found: Found, raw: Path, *, progress: Progress | None = None) -> int:
     What is there already stays. Links are hard ones: they cost no room, and `raw` outlives its source.
 
     Raises:
-        ValueError: as `unpack` does.
+        UserError: as `unpack` does.
     """
     if found.is_file and is_archive(found.at):
         return unpack(found.at, raw, found.part.place, progress=progress)

@@ -1,5 +1,6 @@
 """What a data set is to this package: its parts, the official number of pictures, and what is to be converted."""
 
+from cascade_core.errors import UserError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,17 +50,17 @@ def read_names(path: Path) -> list[str]:
     """Read an image list: one name a line.
 
     Raises:
-        ValueError: the list is missing, no text, empty, or has a line that is no name.
+        UserError: the list is missing, no text, empty, or has a line that is no name.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
+        raise UserError(
             f"image list {path} cannot be read ({error}); unpack the archive again, or give the folder with it"
         ) from error
     names = [line.strip() for line in lines if line.strip()]
     if not names:
-        raise ValueError(f"image list {path} is empty; it names a picture a line")
+        raise UserError(f"image list {path} is empty; it names a picture a line")
     if stray := [name for name in names if climbs(name) or len(name.split()) > 1]:
-        raise ValueError(f"image list {path}: {stray[0]!r} is no picture name; expected one a line")
+        raise UserError(f"image list {path}: {stray[0]!r} is no picture name; expected one a line")
     return names

@@ -4,6 +4,7 @@ Training is VOC's own list plus every picture of SBD (Hariharan et al., ICCV 201
 lists. VOC's map is used where VOC has one, SBD's elsewhere.
 """
 
+from cascade_core.errors import UserError
 from functools import partial
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def plan(raw: Path, splits: Splits) -> Plan:
     """Say which maps of SBD are to be converted, and which lists come out of it.
 
     Raises:
-        ValueError: a list is missing or names no picture.
+        UserError: a list is missing or names no picture.
     """
     root = raw / ROOT
     train, val = (read_names(root / LISTS / f"{name}.txt") for name in ("train", "val"))
@@ -73,22 +74,22 @@ def read_mat(path: Path) -> UInt8[np.ndarray, "height width"]:
     """Read the class map of an SBD annotation: the field Segmentation of the structure GTcls.
 
     Raises:
-        ValueError: the file is no such MATLAB file, or holds anything but ids 0 to 20 and 255.
+        UserError: the file is no such MATLAB file, or holds anything but ids 0 to 20 and 255.
     """
     from scipy.io import loadmat  # slow to import, and only this reads .mat
 
     try:
         ids = np.asarray(loadmat(path, squeeze_me=True)["GTcls"]["Segmentation"].item())
     except Exception as error:  # loadmat raises whatever its parser trips over
-        raise ValueError(
+        raise UserError(
             f"{path}: no annotation of SBD ({type(error).__name__}: {error}), expected a MATLAB file with "
             "GTcls.Segmentation; fetch SBD again, and give it with an empty --raw"
         ) from error
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"{path}: GTcls.Segmentation is {ids.dtype} of shape {ids.shape}, expected a map of ids")
+        raise UserError(f"{path}: GTcls.Segmentation is {ids.dtype} of shape {ids.shape}, expected a map of ids")
     stray = np.setdiff1d(np.unique(ids), [*range(NUM_CLASSES + 1), VOID])
     if stray.size:
-        raise ValueError(f"{path}: ids {stray.tolist()[:10]} are none of 0..{NUM_CLASSES} and {VOID}")
+        raise UserError(f"{path}: ids {stray.tolist()[:10]} are none of 0..{NUM_CLASSES} and {VOID}")
     return ids.astype(np.uint8)
 
 
