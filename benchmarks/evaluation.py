@@ -18,18 +18,18 @@ from PIL import Image
 
 from benchmarks.compare import surroundings
 from benchmarks.stopwatch import Stopwatch
-from cascade_core.class_split import ClassSplit
+from cascade_core.batches.ahead import batches
+from cascade_core.batches.datasets import eval_dataset
+from cascade_core.batches.transforms import resize_image, resize_label
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import RunConfig
-from cascade_core.data.datasets import eval_dataset
-from cascade_core.data.transforms import resize_image, resize_label
-from cascade_core.evaluate.ahead import batches
-from cascade_core.evaluate.confusion import ConfusionMatrix
-from cascade_core.evaluate.prediction import predictions
-from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipes import recipe
+from cascade_core.inference.label_maps import predictions
+from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.labels.class_split import ClassSplit
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.recipes import recipe
+from cascade_core.scoring.confusion import ConfusionMatrix
 
 PHOTOGRAPHS = 24
 SIZES = ((480, 640), (427, 640), (640, 480), (375, 500))

@@ -22,18 +22,18 @@ from torch import Tensor
 
 from benchmarks import loss, plain
 from benchmarks.compare import ROUNDS
-from cascade_core.class_split import ClassSplit
+from cascade_core.batches.datasets import Batch
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import RunConfig
-from cascade_core.data.datasets import Batch
-from cascade_core.evaluate.prediction import label_maps
-from cascade_core.evaluate.vocabulary import Vocabulary
-from cascade_core.labels import hide_unseen
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipes import recipe
+from cascade_core.inference.label_maps import label_maps
+from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_views import hide_unseen
+from cascade_core.labels.protocols import protocol
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.profile.cost import multiply_adds
-from cascade_core.protocols import protocol
-from cascade_core.recipes import recipe
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision

@@ -21,16 +21,16 @@ from torch import Tensor
 from benchmarks import plain
 from benchmarks.compare import ROUNDS, Comparison, peak_memory, surroundings
 from benchmarks.stopwatch import Stopwatch
+from cascade_core.batches.transforms import normalise, resize_image, short_side_size
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import RunConfig
-from cascade_core.data.transforms import normalise, resize_image, short_side_size
-from cascade_core.evaluate.prediction import labelled
-from cascade_core.evaluate.views import views
-from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipes import recipe
+from cascade_core.inference.label_maps import labelled
+from cascade_core.inference.views import views
+from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.recipes import recipe
 
 CLASSES, SEEN = 171, range(156)
 PHOTOGRAPHS = ((375, 500), (480, 640))

@@ -19,9 +19,9 @@ from PIL import Image
 
 from benchmarks import plain_input
 from benchmarks.compare import ROUNDS, surroundings
-from cascade_core.config import DataConfig
-from cascade_core.data.datasets import pack, train_dataset
-from cascade_core.recipes import recipe
+from cascade_core.batches.datasets import pack, train_dataset
+from cascade_core.configs.config import DataConfig
+from cascade_core.configs.recipes import recipe
 
 PICTURES, BATCH, WIDTH, HEIGHT = 16, 4, 640, 480
 REGIONS = 9

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from benchmarks import plain
 from benchmarks.compare import compare, surroundings
-from cascade_core.config import LossConfig
-from cascade_core.labelsets import IGNORE
+from cascade_core.configs.config import LossConfig
+from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.focal_dice import segmentation_loss
 
 BATCH, CLASSES, GRID, SIDE = 4, 156, 32, 512

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from cascade_core.clip.transformer import ResidualBlock
-from cascade_core.config import LossConfig
-from cascade_core.labelsets import IGNORE
+from cascade_core.configs.config import LossConfig
+from cascade_core.labels.label_set import IGNORE
 from cascade_core.model.cascade import MaskHead, MaskStage
 from cascade_core.model.decoder import DecoderLayer
 from cascade_core.model.segmentor import Segmentor

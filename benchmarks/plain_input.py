@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from cascade_core.config import DataConfig
-from cascade_core.labelsets import IGNORE, LabelSet
+from cascade_core.configs.config import DataConfig
+from cascade_core.labels.label_set import IGNORE, LabelSet
 
 ImageArray = UInt8[np.ndarray, "height width 3"]
 LabelArray = UInt8[np.ndarray, "height width"]

@@ -13,9 +13,9 @@ import numpy as np
 import yaml
 
 from benchmarks.compare import surroundings
-from cascade_core.files import read_json
-from components.benchmark import SCORES, RerunRow
-from components.regression import Thresholds, compare, outcome
+from cascade_core.runtime.files import read_json
+from components.results.regression import Thresholds, compare, outcome
+from components.results.rows import SCORES, RerunRow
 
 RESULTS, PARAMETERS = Path("docs/results/mini.json"), Path("params.yaml")
 DRAWS, SEEDS, LOSSES = 2000, (1, 2, 3, 5), (0.08, 0.06)

@@ -14,9 +14,9 @@ from torch import Tensor
 from benchmarks import loss, plain
 from benchmarks.compare import compare, surroundings
 from cascade_core.clip.vision import VisionTransformer
+from cascade_core.configs.recipes import recipe
 from cascade_core.losses.focal_dice import segmentation_loss
 from cascade_core.model.build import build_segmentor
-from cascade_core.recipes import recipe
 from cascade_core.train.optim import build_optimizer
 
 BATCH, CLASSES, SIDE = 2, 156, 512

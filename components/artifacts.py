@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.errors import UserError
-from cascade_core.files import read_json, sha256, write_json
+from cascade_core.runtime.files import read_json, sha256, write_json
 
 MANIFEST_FILE = "manifest.json"
 COMMIT_VARIABLE = "CASCADE_COMMIT"

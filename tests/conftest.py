@@ -81,7 +81,7 @@ def untracked() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make MLflow's tables once: that takes seconds, copying the file none."""
-    from components.store import open_store
+    from components.tracking.store import open_store
 
     file = tmp_path_factory.mktemp("empty_store") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Classes, Segmentor
 from cascade_core.model.trunk import TrunkFeatures

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cascade_core.model.released import CLASS_WEIGHT_BUFFER, TEXT_PREFIX
+from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, TEXT_PREFIX
 
 KEYS = Path(__file__).parent / "golden" / "keys"
 

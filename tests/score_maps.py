@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from cascade_core.config import EvalConfig
-from cascade_core.evaluate.labelling import Limits, all_tiles
-from cascade_core.evaluate.prediction import shown
-from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.configs.config import EvalConfig
+from cascade_core.inference.label_maps import shown
+from cascade_core.inference.labelling import Limits, all_tiles
+from cascade_core.inference.vocabulary import Vocabulary
 
 
 @torch.no_grad()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
+from cascade_core.checkpoints.checkpoint import CheckpointManifest, save_checkpoint
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.weights import save_clip
-from cascade_core.config import (
+from cascade_core.configs.config import (
     ClipConfig,
     DataConfig,
     EvalConfig,
@@ -15,10 +16,9 @@ from cascade_core.config import (
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.labels.protocols import protocol
 from cascade_core.mini.vocabulary import CONTEXT_LENGTH, WORDS
 from cascade_core.model.build import build_segmentor
-from cascade_core.protocols import protocol
-from cascade_core.train.checkpoint import CheckpointManifest, save_checkpoint
 
 TINY_CLIP = ClipConfig(
     name="tiny",

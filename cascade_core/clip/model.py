@@ -7,7 +7,7 @@ from torch import nn
 
 from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 
 
 class ClipModel(nn.Module):

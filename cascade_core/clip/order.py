@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cascade_core.errors import UserError
-from cascade_core.protocols import LABEL_SETS, label_set
+from cascade_core.labels.protocols import LABEL_SETS, label_set
 
 LENGTH_TOLERANCE = 1e-2
 """How far from unit length a vector may be: float16 files are, a little."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.clip.shapes import HEAD_WIDTH, Activation
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.files import read_json, sha256
+from cascade_core.runtime.files import read_json, sha256
 
 HUB_CONFIG_FILE = "open_clip_config.json"
 HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.vision import resize_position_grid
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 
 TOLERANCE = 1e-4

@@ -16,9 +16,9 @@ from cascade_core.clip.weights import (
     load_tokenizer,
     name_from_openai,
 )
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.files import new_folder, sha256
+from cascade_core.runtime.files import new_folder, sha256
 
 _PREFIX = "text."
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer
 from cascade_core.clip.tokenizer import BytePairTokenizer
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.files import new_folder, read_json
 from cascade_core.mini.tokenizer import WordTokenizer
+from cascade_core.runtime.files import new_folder, read_json
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 

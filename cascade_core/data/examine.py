@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from cascade_core.data.index import Progress, size_remedy
 from cascade_core.data.own_layout import Candidate
 from cascade_core.data.pictures import decode_image, decode_label_ids
-from cascade_core.labelsets import IGNORE, INVALID, LabelSet
+from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
 
 Kind = Literal["missing", "unreadable", "size", "ids", "polygons", "duplicate"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cascade_core.data.pictures import decode_image, decode_label_ids, to_train_ids
-from cascade_core.labelsets import IGNORE, LabelSet
+from cascade_core.labels.label_set import IGNORE, LabelSet
 
 COLUMNS = (
     "name",

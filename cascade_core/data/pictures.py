@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cascade_core.labelsets import IGNORE, INVALID, LabelSet
+from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
 
 MOST_PIXELS = 178_956_970
 """More are refused, as Pillow does: such a file is a mistake or made to fill the memory."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cascade_core.labelsets import IGNORE
+from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import Resize
 from cascade_core.losses.sums import FocalConstants, GradientMaps, Summed, UpsampledSums
 

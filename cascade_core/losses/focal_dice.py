@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cascade_core.config import LossConfig
-from cascade_core.labelsets import IGNORE
+from cascade_core.configs.config import LossConfig
+from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.sums import FocalConstants
 from cascade_core.losses.upsampled import upsampled_sums
-from cascade_core.train.distributed import mean_over_processes
+from cascade_core.parallel import mean_over_processes
 
 
 @dataclass(frozen=True)

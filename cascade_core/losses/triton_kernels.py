@@ -16,7 +16,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cascade_core.labelsets import IGNORE
+from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import resize_matrix
 from cascade_core.losses.sums import FocalConstants, GradientMaps, Summed, UpsampledSums
 

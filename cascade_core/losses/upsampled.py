@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cascade_core.compiler import triton_works
 from cascade_core.losses.blocks import blocked_sums
 from cascade_core.losses.resize import resize_to
 from cascade_core.losses.sums import FocalConstants, Summed, UpsampledSums
+from cascade_core.runtime.c_compiler import triton_works
 
 
 def upsampled_sums(

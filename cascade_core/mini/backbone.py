@@ -1,6 +1,6 @@
 """The shapes of the mini benchmark's CLIP."""
 
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 from cascade_core.mini.vocabulary import CONTEXT_LENGTH, WORDS
 from cascade_core.mini.world import CROP_SIZE
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.mini import world
 from cascade_core.mini.captions import captions, names_in_view, some_of

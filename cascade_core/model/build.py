@@ -7,7 +7,7 @@ from torch import nn
 
 from cascade_core.clip.prompts import DeepPrompts
 from cascade_core.clip.vision import VisionTransformer, resize_position_grid
-from cascade_core.config import ModelConfig
+from cascade_core.configs.config import ModelConfig
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
 from cascade_core.model.decoder import LinearDecoder, MaskDecoder
 from cascade_core.model.queries import ClassQuery

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cascade_core.config import ModelConfig
+from cascade_core.configs.config import ModelConfig
 from cascade_core.errors import UserError
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.decoder import LinearDecoder

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cascade_core.compiler import triton_works
-from cascade_core.config import Compile
+from cascade_core.configs.config import Compile
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.runtime.c_compiler import triton_works
 
 GridLogits = Callable[[Tensor, Tensor], Tensor]
 """From pictures and class vectors to logits on the patch grid; the loss knows how to upsample in parts."""

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
-from cascade_core.config import RunConfig
-from cascade_core.data.datasets import Batch, PackedBatch
+from cascade_core.batches.datasets import Batch, PackedBatch
+from cascade_core.configs.config import RunConfig
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.parallel import mean_over_processes, processes, replicated, seed_step
 from cascade_core.train.compiled import GridLogits, grid_logits_of
-from cascade_core.train.distributed import mean_over_processes, processes, replicated, seed_step
 from cascade_core.train.optim import set_learning_rates
 from cascade_core.train.supervision import Supervision
 

@@ -3,7 +3,7 @@
 from torch import nn
 from torch.optim import AdamW
 
-from cascade_core.config import OptimConfig
+from cascade_core.configs.config import OptimConfig
 from cascade_core.model.cascade import MaskHead, MaskStage
 from cascade_core.model.decoder import parameters_without_gradient
 from cascade_core.model.segmentor import Segmentor

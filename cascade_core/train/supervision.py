@@ -7,10 +7,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cascade_core.class_split import ClassSplit
-from cascade_core.data.datasets import Batch
+from cascade_core.batches.datasets import Batch
 from cascade_core.errors import UserError
-from cascade_core.labels import hide_unseen, oracle_pseudo_labels, strict_pseudo_labels, unseen_only
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_views import (
+    hide_unseen,
+    oracle_pseudo_labels,
+    strict_pseudo_labels,
+    unseen_only,
+)
 from cascade_core.losses.focal_dice import upsampled
 
 Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]

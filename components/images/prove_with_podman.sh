@@ -84,7 +84,7 @@ static struct PyModuleDef proof = {PyModuleDef_HEAD_INIT, "proof", 0, -1, 0};
 PyMODINIT_FUNC PyInit_proof(void) { return PyModule_Create(&proof); }"""
 print("compiled by Triton:", compile_module_from_src(source, "proof").__file__)'
 
-# Every step in the image that pipelines/resources.py gives it; those that speak to MLflow use one database.
+# Every step in the image that pipelines/kubeflow/resources.py gives it; those that speak to MLflow use one database.
 step() { # IMAGE, TRACKING ON OR OFF, COMMAND...
     tag=$1 tracking=$2
     shift 2

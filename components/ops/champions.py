@@ -11,7 +11,8 @@ def gate(evaluation: Input[Artifact], margins: str, decision: Output[Artifact]) 
     """Hold an evaluated candidate against the champion; `margins` (JSON) say how much better it must be."""
     from pathlib import Path
 
-    from components import gate, pipeline_run
+    from components.steps import gate
+    from components.tracking import pipeline_run
 
     pipeline_run.join(evaluation.metadata.get("mlflow_run", ""))
     allowed = gate.Margins.model_validate_json(margins)
@@ -31,7 +32,9 @@ def register(
     """Put a checkpoint into the model registry; champion if the gate said so."""
     from pathlib import Path
 
-    from components import pipeline_run, places, register
+    from components.steps import register
+    from components.storage import places
+    from components.tracking import pipeline_run
 
     pipeline_run.join(evaluation.metadata.get("mlflow_run", ""))
     result = register.run(
@@ -48,7 +51,7 @@ def register(
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def find_champions(runs: list) -> list:
     """Give every run the version that is its recipe's champion now, as ParallelFor takes them; each must have one."""
-    from components import champions
+    from components.registry import champions
 
     held = champions.every_champion([run["recipe"] for run in runs], protocol=runs[0]["protocol"])
     return [{**run, "model": held[run["recipe"]].uri} for run in runs]
@@ -59,7 +62,7 @@ def take_champion(model: str, trained: Output[Model]) -> None:
     """Fetch a registered version as the folder of a training, for the steps that measure one."""
     from pathlib import Path
 
-    from components import champions
+    from components.registry import champions
 
     manifest = champions.fetch(model, Path(trained.path))
     config = manifest.config

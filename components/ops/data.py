@@ -27,9 +27,11 @@ def prepare(
     import json
     from pathlib import Path
 
-    from cascade_core.recipes import recipe as named_recipe
-    from components import before_training, pipeline_run, places
-    from components.splits import read_split
+    from cascade_core.configs.recipes import recipe as named_recipe
+    from components.steps.splits import read_split
+    from components.storage import places
+    from components.tracking import pipeline_run
+    from components.training import before_training
 
     pipeline_run.join(mlflow_run)
     config = named_recipe(recipes[0], json.loads(overrides))
@@ -70,9 +72,11 @@ def prepare_target(
     import json
     from pathlib import Path
 
-    from cascade_core.background import parse_background
-    from cascade_core.train.manifest import load_manifest
-    from components import before_training, pipeline_run, places
+    from cascade_core.checkpoints.manifest import load_manifest
+    from cascade_core.labels.background import parse_background
+    from components.storage import places
+    from components.tracking import pipeline_run
+    from components.training import before_training
 
     pipeline_run.join(mlflow_run)
     config = load_manifest(places.folder("checkpoint", checkpoint)).config

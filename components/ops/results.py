@@ -21,7 +21,8 @@ def report(
     import shutil
     from pathlib import Path
 
-    from components import pipeline_run, report
+    from components.steps import report
+    from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
     evaluations = [Path(one.path) for both in zip(inductive, transductive, strict=True) for one in both]
@@ -44,7 +45,8 @@ def ablation_report(
     import shutil
     from pathlib import Path
 
-    from components import pipeline_run, report
+    from components.steps import report
+    from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
     done = report.run(
@@ -64,7 +66,8 @@ def compare_targets(
     import shutil
     from pathlib import Path
 
-    from components import cross_dataset, pipeline_run
+    from components.steps import cross_dataset
+    from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
     done = cross_dataset.run(evaluations=[Path(one.path) for one in evaluations], out=Path(results.path))
@@ -87,7 +90,8 @@ def compare_with_accepted(
     import shutil
     from pathlib import Path
 
-    from components import benchmark_rerun, pipeline_run
+    from components.steps import benchmark_rerun
+    from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
     done = benchmark_rerun.run(
@@ -116,7 +120,8 @@ def compare_champions_with_accepted(
     import shutil
     from pathlib import Path
 
-    from components import benchmark_rerun, pipeline_run
+    from components.steps import benchmark_rerun
+    from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
     done = benchmark_rerun.run(
@@ -134,6 +139,6 @@ def compare_champions_with_accepted(
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def refuse_regression(outcome: str) -> None:
     """Fail where a rerun regressed; a step of its own, so that the comparison before it keeps its page."""
-    from components import benchmark_rerun
+    from components.steps import benchmark_rerun
 
     benchmark_rerun.refuse_regression(outcome)

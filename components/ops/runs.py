@@ -8,7 +8,8 @@ from components.ops.image import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
     """Open the pipeline's run in MLflow, whose children the steps' runs become, and return its id."""
-    from components import pipeline_run, places
+    from components.storage import places
+    from components.tracking import pipeline_run
 
     return pipeline_run.open_run(pipeline=pipeline, protocol=places.experiment(protocol), kfp_run=kfp_run)
 
@@ -16,7 +17,8 @@ def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """End the pipeline's run in MLflow as it ended; the exit handler, which runs whatever broke."""
-    from components import pipeline_run, places
+    from components.storage import places
+    from components.tracking import pipeline_run
 
     pipeline_run.close_kfp_run(
         kfp_run=kfp_run, protocol=places.experiment(protocol), state=status.state, error=status.error_message

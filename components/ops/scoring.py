@@ -22,7 +22,10 @@ def evaluate(
     """Score a checkpoint on the pictures of a split; a limit of 0 takes them all."""
     from pathlib import Path
 
-    from components import confusion_table, evaluate, pipeline_run, places
+    from components.results import confusion_table
+    from components.steps import evaluate
+    from components.storage import places
+    from components.tracking import pipeline_run
 
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
@@ -58,8 +61,11 @@ def evaluate_target(
     """Score a checkpoint on another data set, all of whose classes count as seen; a limit of 0 takes all pictures."""
     from pathlib import Path
 
-    from cascade_core.background import parse_background
-    from components import confusion_table, evaluate, pipeline_run, places
+    from cascade_core.labels.background import parse_background
+    from components.results import confusion_table
+    from components.steps import evaluate
+    from components.storage import places
+    from components.tracking import pipeline_run
 
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
@@ -85,7 +91,8 @@ def profile(
     """Count weights and multiply-adds; measure latency, throughput and memory."""
     from pathlib import Path
 
-    from components import pipeline_run, profile
+    from components.steps import profile
+    from components.tracking import pipeline_run
 
     pipeline_run.join(text.metadata.get("mlflow_run", ""))
     found = profile.run(checkpoint=Path(trained.path) / "final", text=Path(text.path), out=Path(cost.path))

@@ -24,7 +24,9 @@ def train(
     import json
     from pathlib import Path
 
-    from components import launch_nodes, pipeline_run, places
+    from components.cluster import launch_nodes
+    from components.storage import places
+    from components.tracking import pipeline_run
 
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)
@@ -58,7 +60,9 @@ def self_train(
     import json
     from pathlib import Path
 
-    from components import launch_nodes, pipeline_run, places
+    from components.cluster import launch_nodes
+    from components.storage import places
+    from components.tracking import pipeline_run
 
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)

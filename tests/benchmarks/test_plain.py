@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmarks import plain
+from cascade_core.batches.datasets import Batch
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import Precision
-from cascade_core.data.datasets import Batch
-from cascade_core.evaluate.confusion import ConfusionMatrix
-from cascade_core.evaluate.prediction import predictions
-from cascade_core.evaluate.vocabulary import Vocabulary
-from cascade_core.labelsets import IGNORE
+from cascade_core.configs.config import Precision
+from cascade_core.inference.label_maps import predictions
+from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.labels.label_set import IGNORE
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.scoring.confusion import ConfusionMatrix
 from tests.devices import ON_EACH_DEVICE
 from tests.tiny import TINY_CLIP, tiny_config
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks import plain_input
-from cascade_core.config import DataConfig
-from cascade_core.data.datasets import Sample, pack
+from cascade_core.batches.datasets import Sample, pack
+from cascade_core.batches.transforms import random_crop, random_size, train_transform
+from cascade_core.configs.config import DataConfig
 from cascade_core.data.pictures import read_image, read_label_map
-from cascade_core.data.transforms import random_crop, random_size, train_transform
 
 PUBLISHED = DataConfig(protocol="voc12-15-5", crop_size=48)
 HUES = 255 / 6

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks import plain
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import RunConfig
+from cascade_core.configs.config import RunConfig
 from cascade_core.losses.focal_dice import segmentation_loss
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor

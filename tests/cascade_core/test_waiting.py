@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cascade_core.batches.datasets import Batch, PackedBatch
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import EvalConfig
-from cascade_core.data.datasets import Batch, PackedBatch
-from cascade_core.evaluate.confusion import ConfusionMatrix
-from cascade_core.evaluate.inference import Kind
-from cascade_core.evaluate.prediction import predictions
-from cascade_core.evaluate.vocabulary import Vocabulary
+from cascade_core.configs.config import EvalConfig
+from cascade_core.inference.class_scores import Kind
+from cascade_core.inference.label_maps import predictions
+from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.train.supervision import Setting, Supervision
 from tests.tiny import TINY_CLIP, tiny_config
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cascade_core.files import write_json
-from components import register
+from cascade_core.runtime.files import write_json
+from components.steps import register
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 DATA = "ab" * 32

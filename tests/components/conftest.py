@@ -60,7 +60,7 @@ def world(_written_world: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def prepared(world: Path, tmp_path: Path) -> Path:
     """Give the folder of a prepare step on it."""
-    from components import prepare
+    from components.steps import prepare
 
     prepare.run(raw=world, protocol="mini-18-6", image_sets=IMAGE_SETS, out=tmp_path / "prepared")
     return tmp_path / "prepared"
@@ -82,7 +82,7 @@ def interrupt_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Give what the steps before training make of six training pictures and a random CLIP."""
     root = tmp_path_factory.mktemp("steps")
-    from components import prepare, splits, text_vectors
+    from components.steps import prepare, splits, text_vectors
 
     raw = write_benchmark(root / "raw", sizes={"train": 6, "val": 3, "test": 2})
     save_clip(root / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))

@@ -10,8 +10,9 @@ from mlflow.exceptions import MlflowException
 from requests import exceptions as http
 from sqlalchemy.exc import OperationalError
 
-from components import places, s3, store
 from components.patience import AwayError, patiently
+from components.storage import places, s3
+from components.tracking import store
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +129,6 @@ def test_data_are_fetched_from_an_object_store_that_comes_back(
     monkeypatch.setenv("CASCADE_PATIENCE", "60")
     monkeypatch.setenv("CASCADE_CACHE", str(tmp_path))
     request, tries = _failing(2, AwayError("the object store does not answer"))
-    monkeypatch.setattr("components.storage.fetch", lambda uri, to: (request(), to.mkdir()))
+    monkeypatch.setattr("components.storage.transfer.fetch", lambda uri, to: (request(), to.mkdir()))
     assert places.folder("raw", "s3://bucket/raw").is_dir()
     assert len(tries) == 3

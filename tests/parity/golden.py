@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import LossConfig
+from cascade_core.configs.config import LossConfig
 from cascade_core.model.build import build_segmentor
-from cascade_core.model.released import segmentor_from_released
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.released.weights import segmentor_from_released
 
 SHIPPED_DIR = Path(__file__).parent.parent / "golden"
 GOLDEN_DIR = Path(os.environ.get("CASCADE_GOLDEN_DIR", SHIPPED_DIR))

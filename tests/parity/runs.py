@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cascade_core.config import EvalConfig, OptimConfig
-from cascade_core.evaluate.vocabulary import Vocabulary
-from cascade_core.labels import IGNORE, hide_unseen, oracle_pseudo_labels
+from cascade_core.configs.config import EvalConfig, OptimConfig
+from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.labels.label_views import IGNORE, hide_unseen, oracle_pseudo_labels
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss, upsampled
 from cascade_core.model.cascade import MaskHead
-from cascade_core.model.released import our_name
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.released.weights import our_name
 from tests.score_maps import score_maps
 
 from .golden import GoldenSet, golden_set

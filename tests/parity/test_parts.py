@@ -6,14 +6,14 @@ import re
 import pytest
 import torch
 
-from cascade_core.class_split import ClassSplit
 from cascade_core.clip.vision import resize_position_grid
-from cascade_core.config import LossConfig, OptimConfig
-from cascade_core.evaluate.confusion import ConfusionMatrix
-from cascade_core.evaluate.scores import Scores, scores
-from cascade_core.labels import IGNORE, inductive_table, transductive_table
-from cascade_core.labelsets import LabelSet, train_id_table
+from cascade_core.configs.config import LossConfig, OptimConfig
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_set import LabelSet, train_id_table
+from cascade_core.labels.label_views import IGNORE, inductive_table, transductive_table
 from cascade_core.losses.focal_dice import segmentation_loss
+from cascade_core.scoring.confusion import ConfusionMatrix
+from cascade_core.scoring.scores import Scores, scores
 from cascade_core.train.optim import learning_rate
 
 from .golden import GoldenSet, covers, golden_set, largest_difference, relative_l2

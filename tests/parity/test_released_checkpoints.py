@@ -15,15 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from cascade_core.config import OptimConfig
-from cascade_core.model.released import (
+from cascade_core.configs.config import OptimConfig
+from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
+from cascade_core.released.weights import (
     CLASS_WEIGHT_BUFFER,
     TEXT_PREFIX,
     our_name,
     released_name,
     segmentor_from_released,
 )
-from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 from cascade_core.train.optim import build_optimizer, names_without_gradient
 
 from .golden import SHIPPED_DIR, golden_set

@@ -6,8 +6,8 @@ import re
 import pytest
 import torch
 
-from cascade_core.config import EvalConfig
-from cascade_core.evaluate.prediction import label_maps
+from cascade_core.configs.config import EvalConfig
+from cascade_core.inference.label_maps import label_maps
 from tests.score_maps import score_maps
 
 from .golden import GoldenSet, covers, golden_set, largest_difference, thinned

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from cascade_core.model.released import our_name
+from cascade_core.released.weights import our_name
 from cascade_core.train.optim import build_optimizer, names_without_gradient, set_learning_rates
 
 from .golden import GoldenSet, covers, golden_set, largest_difference, relative_l2, thinned

@@ -2,7 +2,7 @@
 
 import torch
 
-from cascade_core.model.released import CLASS_WEIGHT_BUFFER, our_name
+from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, our_name
 
 from .golden import GoldenSet, covers, golden_set
 from .runs import PICTURES

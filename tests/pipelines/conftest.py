@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster import Cluster, Patience, connect
+from pipelines.kubeflow.cluster import Cluster, Patience, connect
 from tests.pipelines.kfp_server import Server, serving
 from tests.pipelines.tiny_pipeline import compile_tiny
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.workflow import stage_environment
+from pipelines.workstation.workflow import stage_environment
 
 REPOSITORY = Path(__file__).parents[2]
 LEFT_BY_A_RUN = "dvc.lock"

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from cascade_core.files import read_json
-from components.benchmark_rerun import CHANGES_FILE
-from pipelines.commands.benchmark import REGRESSED
+from cascade_core.runtime.files import read_json
+from components.steps.benchmark_rerun import CHANGES_FILE
+from pipelines.cli.benchmark import REGRESSED
 from tests.workflow.conftest import Workflow
 
 # At a few iterations scores are tiny, so the drop that is let pass must be, too.

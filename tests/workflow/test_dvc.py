@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade_core.files import read_json
+from cascade_core.runtime.files import read_json
 from tests.workflow.conftest import Workflow
 
 METHODS = ("zegclip", "cascade_clip")

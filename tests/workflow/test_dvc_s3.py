@@ -13,10 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from cascade_core.files import read_json
 from cascade_core.mini.voc_layout import write_benchmark
-from components.store import open_store
-from pipelines.workflow import stage_environment
+from cascade_core.runtime.files import read_json
+from components.tracking.store import open_store
+from pipelines.workstation.workflow import stage_environment
 from tests.components.moto_server import object_store
 from tests.tiny import write_tiny_clip
 from tests.workflow.conftest import REPOSITORY

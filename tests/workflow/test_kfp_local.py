@@ -10,10 +10,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from cascade_core.files import read_json
-from cascade_core.label_file import read_label_file
+from cascade_core.labels.label_file import read_label_file
 from cascade_core.mini.vocabulary import CLASSES
-from components.tracking import flattened
+from cascade_core.runtime.files import read_json
+from components.tracking.tracker import flattened
 from tests.workflow.conftest import FEW_ITERATIONS, Workflow
 
 METHOD = "cascade_clip"

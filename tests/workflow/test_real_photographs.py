@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cascade_core.files import read_json
-from components import evaluate, prepare, prepare_dataset, splits, text_vectors, train
-from components.before_training import preflight
+from cascade_core.runtime.files import read_json
+from components.steps import evaluate, prepare, prepare_dataset, splits, text_vectors, train
+from components.training.before_training import preflight
 
 VARIABLES = ("CASCADE_VOC_SAMPLE", "CASCADE_VOC_VECTORS")
 

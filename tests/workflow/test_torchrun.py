@@ -19,8 +19,8 @@ from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
-from components import prepare, splits, text_vectors
-from pipelines.workflow import stage_environment
+from components.steps import prepare, splits, text_vectors
+from pipelines.workstation.workflow import stage_environment
 
 STEPS = 36
 PROGRAMS = Path(sys.executable).parent

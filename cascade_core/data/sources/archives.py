@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_IFDIR, S_IFMT, S_IFREG
 from typing import IO
 
-from cascade_core.files import new_file
+from cascade_core.runtime.files import new_file
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 SHOWN_MEMBERS = 3

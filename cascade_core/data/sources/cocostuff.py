@@ -11,7 +11,7 @@ from cascade_core.data.sources.convert import Job
 from cascade_core.data.sources.official import COCO_STUFF_MAPS, COCO_TRAIN, COCO_VAL, OfficialFile
 from cascade_core.data.sources.parts import Part
 from cascade_core.data.sources.plan import DataSet, Plan, Splits
-from cascade_core.protocols import label_set
+from cascade_core.labels.protocols import label_set
 
 CONVERTED = "_labelTrainIds.png"
 FOLDERS = {"train": "train2017", "val": "val2017"}

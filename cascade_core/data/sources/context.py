@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from cascade_core.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE, VOC_20
+from cascade_core.labels.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE, VOC_20
 from cascade_core.data.pictures import read_label_ids
 from cascade_core.data.sources.convert import Job
 from cascade_core.data.sources.official import CONTEXT_JSON, VOC_2010, OfficialFile
 from cascade_core.data.sources.parts import Part
 from cascade_core.data.sources.plan import DataSet, Plan, Splits, read_names
 from cascade_core.data.run_lengths import decode_mask
-from cascade_core.files import read_json
+from cascade_core.runtime.files import read_json
 
 ROOT = "VOCdevkit/VOC2010"
 MAPS, LISTS = "SegmentationClassContext", "ImageSets/SegmentationContext"

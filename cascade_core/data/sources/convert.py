@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from cascade_core.data.sources.archives import Progress
-from cascade_core.files import new_file
+from cascade_core.runtime.files import new_file
 
 SHOWN_PROBLEMS = 10
 

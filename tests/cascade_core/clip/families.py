@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cascade_core.clip.reference import open_clip_model
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 
 VIT_B16 = ClipConfig(
     name="ViT-B-16 in small",

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cascade_core.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE
 from cascade_core.clip.order import check_order, check_shape
+from cascade_core.labels.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE
 
 NAMES = ("cat", "dog", "cow", "sheep")
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from cascade_core.backbones import CLIPS
 from cascade_core.clip.reference import check_against_open_clip, differences
 from cascade_core.clip.weights import clip_from_openai
-from cascade_core.config import ClipConfig
+from cascade_core.configs.backbones import CLIPS
+from cascade_core.configs.config import ClipConfig
 from tests.cascade_core.clip.families import FAMILIES, VIT_B16, VIT_L14, random_weights
 
 

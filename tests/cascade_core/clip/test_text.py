@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 from cascade_core.mini.tokenizer import WordTokenizer
 
 TOKENIZER = WordTokenizer(["a", "photo", "of", "some", "cat", "dog", "grass"], context_length=8)

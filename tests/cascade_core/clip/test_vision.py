@@ -7,7 +7,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.vision import VisionTransformer, resize_position_grid
 from cascade_core.clip.weights import clip_from_openai
-from cascade_core.config import ClipConfig
+from cascade_core.configs.config import ClipConfig
 
 CONFIG = ClipConfig(
     name="small",

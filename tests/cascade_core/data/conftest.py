@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade_core.labelsets import LabelSet, reduce_zero_table
+from cascade_core.labels.label_set import LabelSet, reduce_zero_table
 
 WIDTH, HEIGHT = 40, 30
 NAMES = {

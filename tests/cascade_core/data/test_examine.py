@@ -10,7 +10,7 @@ from PIL import Image
 
 from cascade_core.data.examine import Examined, Problem, examine
 from cascade_core.data.own_layout import Candidate
-from cascade_core.labelsets import IGNORE, INVALID, LabelSet
+from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
 
 
 def turned() -> bytes:

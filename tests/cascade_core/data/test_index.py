@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from cascade_core.data.index import index_folders, index_voc, voc_root
-from cascade_core.labelsets import LabelSet
-from cascade_core.protocols import label_set
+from cascade_core.labels.label_set import LabelSet
+from cascade_core.labels.protocols import label_set
 
 IMAGE_SETS = {"train": "train+aug", "val": "val"}
 FIRST = "2007_000001"

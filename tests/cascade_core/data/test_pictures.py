@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cascade_core.data.pictures import decode_image, decode_label_ids, read_image, read_label_map
-from cascade_core.labelsets import LabelSet
+from cascade_core.labels.label_set import LabelSet
 
 RAMP = np.tile(np.linspace(0, 255, 32, dtype=np.uint8)[None, :, None], (16, 1, 3))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cascade_core.config import LossConfig
+from cascade_core.configs.config import LossConfig
 from cascade_core.losses import upsampled
 from cascade_core.losses.focal_dice import segmentation_loss
 

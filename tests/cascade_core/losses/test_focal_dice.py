@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cascade_core.config import LossConfig
-from cascade_core.labels import IGNORE
+from cascade_core.configs.config import LossConfig
+from cascade_core.labels.label_views import IGNORE
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 
 

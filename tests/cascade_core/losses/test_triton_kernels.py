@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cascade_core.config import LossConfig
+from cascade_core.configs.config import LossConfig
 from cascade_core.losses.focal_dice import segmentation_loss
 
 from .upsampled_whole import CONFIGS, case, upsampled_whole

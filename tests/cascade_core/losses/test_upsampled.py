@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cascade_core import compiler
-from cascade_core.config import LossConfig
+from cascade_core.configs.config import LossConfig
 from cascade_core.losses import blocks
 from cascade_core.losses import upsampled as chooser
 from cascade_core.losses.focal_dice import segmentation_loss
 from cascade_core.losses.sums import FocalConstants, Summed
 from cascade_core.losses.upsampled import upsampled_sums
+from cascade_core.runtime import c_compiler as compiler
 
 from .upsampled_whole import CONFIGS, case, upsampled_whole
 

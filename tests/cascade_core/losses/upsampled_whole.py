@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import plain
-from cascade_core.config import LossConfig
-from cascade_core.labelsets import IGNORE
+from cascade_core.configs.config import LossConfig
+from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.focal_dice import upsampled
 
 CONFIGS = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade_core.config import DataConfig
+from cascade_core.configs.config import DataConfig
 from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.captions import names_in_view
 from cascade_core.mini.pretrain import (

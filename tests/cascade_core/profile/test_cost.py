@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import RunConfig
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipes import recipe
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.profile.cost import multiply_adds, multiply_adds_by_part, parameters
-from cascade_core.recipes import recipe
 
 
 def on_meta(config: RunConfig) -> Segmentor:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from cascade_core.clip.vision import VisionTransformer
+from cascade_core.configs.recipes import recipe
 from cascade_core.model.build import build_segmentor
 from cascade_core.profile.case import Case, Speed, Subject
 from cascade_core.profile.measure import Cost, Settings, check, measure
 from cascade_core.profile.two_stage import Regions, TwoStage
-from cascade_core.recipes import recipe
 from tests.devices import ON_EACH_DEVICE
 from tests.tiny import TINY_CLIP, tiny_config
 

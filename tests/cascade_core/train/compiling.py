@@ -13,11 +13,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
+from cascade_core.batches.datasets import Batch
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import Compile, OptimConfig
-from cascade_core.data.datasets import Batch
+from cascade_core.configs.config import Compile, OptimConfig
 from cascade_core.model.build import build_segmentor
-from cascade_core.train.distributed import replicated
+from cascade_core.parallel import replicated
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision

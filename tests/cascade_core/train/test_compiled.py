@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from cascade_core import compiler
+from cascade_core.runtime import c_compiler as compiler
 from cascade_core.train.compiled import grid_logits_of
 from tests.cascade_core.model.small import CASCADE, segmentor
 

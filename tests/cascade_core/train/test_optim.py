@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.config import ClipConfig, ModelConfig, OptimConfig
+from cascade_core.configs.config import ClipConfig, ModelConfig, OptimConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.optim import (

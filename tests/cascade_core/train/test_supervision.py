@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cascade_core.data.datasets import Batch
-from cascade_core.labels import oracle_pseudo_labels, strict_pseudo_labels
-from cascade_core.labelsets import IGNORE
+from cascade_core.batches.datasets import Batch
+from cascade_core.labels.label_set import IGNORE
+from cascade_core.labels.label_views import oracle_pseudo_labels, strict_pseudo_labels
+from cascade_core.labels.protocols import protocol
 from cascade_core.losses.focal_dice import upsampled
-from cascade_core.protocols import protocol
 from cascade_core.train.supervision import Supervision
 
 SPLIT = protocol("mini-18-6")

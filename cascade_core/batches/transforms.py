@@ -1,0 +1,218 @@
+"""Augmentation for training and resizing for evaluation, in the published distribution.
+
+The training chain is that of mmsegmentation's configurations used by both papers: random resize, random
+crop, flip, photometric distortion on 8-bit values, padding, normalisation. All is drawn in that order, from the
+generator passed in; what is computed is the crop alone. Samples stay in 8 bits: the device normalises them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from cascade_core.batches.photometric import photometric_distortion
+from cascade_core.batches.resizing import (
+    ImageArray,
+    LabelArray,
+    Window,
+    image_window,
+    label_window,
+    resize_image,
+    resize_label,
+)
+from cascade_core.configs.config import DataConfig
+from cascade_core.labels.label_set import IGNORE
+
+Packed = tuple[UInt8[Tensor, "3 side side"], UInt8[Tensor, "side side"], Bool[Tensor, "side side"]]
+"""A training sample: levels, train ids with `IGNORE`, and where the picture is padding."""
+Transformed = tuple[
+    Float32[Tensor, "3 new_height new_width"],
+    Int64[Tensor, "label_height label_width"],
+    Bool[Tensor, "new_height new_width"],
+]
+"""Normalised picture, train ids with `IGNORE`, and where the picture is padding."""
+
+LONG_SIDE_CAP = 4
+"""Long sides beyond this many short-side targets shrink the resize factor (published: 2048 / 512)."""
+CROP_RETRIES = 10
+SAMPLED = 16
+"""Every so many rows and columns are looked at to guess the commonest class of a crop."""
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Turn a photograph and its train ids into a training sample of `crop_size` x `crop_size`."""
+
+    data: DataConfig
+
+    def __call__(self, image: ImageArray, label: LabelArray, rng: np.random.Generator) -> Packed:
+        size, window, label = self._drawn(label, rng)
+        levels = image_window(image, size, window)
+        mirrored = self.data.flip and rng.random() < 0.5
+        if self.data.photometric:
+            levels = torch.from_numpy(photometric_distortion(levels.contiguous().numpy(), rng))
+        labels = torch.from_numpy(label)
+        if mirrored:
+            levels, labels = levels.flip(-1), labels.flip(-1)
+        return pad(levels, labels, self.data.crop_size)
+
+    def _drawn(
+        self, label: LabelArray, rng: np.random.Generator
+    ) -> tuple[tuple[int, int], Window, UInt8[np.ndarray, "window_height window_width"]]:
+        """Draw the size of the whole and a window of it, and give its labels."""
+        data = self.data
+        height, width = label.shape
+        size = height, width
+        if data.resize_range is not None:
+            size = random_size(size, data.crop_size, data.resize_range, rng=rng)
+        if max(size) > data.crop_size:
+            return size, *random_crop(
+                label, size, data.crop_size, max_class_share=data.max_class_share, rng=rng
+            )
+        whole = slice(0, size[0]), slice(0, size[1])
+        return size, whole, label_window(label, size, whole)
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """Resize the short side of a photograph to `short_side` (None: keep it) and normalise; no padding.
+
+    The label keeps its own size, at which predictions are compared with it.
+    """
+
+    data: DataConfig
+    short_side: int | None
+
+    def __call__(
+        self, image: ImageArray, label: LabelArray, rng: np.random.Generator | None = None
+    ) -> Transformed:
+        if self.short_side is not None:
+            image = resize_image(image, short_side_size(image.shape[:2], self.short_side))
+        picture = normalise(image, self.data.mean, self.data.std)
+        return picture, _label_tensor(label), torch.zeros(picture.shape[1:], dtype=torch.bool)
+
+
+def train_transform(data: DataConfig) -> TrainTransform:
+    """Give the training augmentation of a data configuration."""
+    return TrainTransform(data)
+
+
+def eval_transform(data: DataConfig, *, short_side: int | None) -> EvalTransform:
+    """Give the evaluation transform of a data configuration."""
+    return EvalTransform(data, short_side)
+
+
+def random_size(
+    size: tuple[int, ...], crop_size: int, ratio_range: tuple[float, float], *, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Draw a factor r and fit the picture into (4 r crop_size, r crop_size), keeping its aspect ratio.
+
+    The short side becomes r times the crop size, unless the picture is more than four times as long.
+    """
+    ratio = rng.uniform(*ratio_range)
+    height, width = size
+    long_cap, short_cap = int(LONG_SIDE_CAP * crop_size * ratio), int(crop_size * ratio)
+    factor = min(long_cap / max(height, width), short_cap / min(height, width))
+    return _scaled(height, factor), _scaled(width, factor)
+
+
+def short_side_size(size: tuple[int, ...], short_side: int) -> tuple[int, int]:
+    """Give the size whose short side is exactly `short_side`; the long side is unbounded."""
+    height, width = size
+    factor = short_side / min(height, width)
+    return _scaled(height, factor), _scaled(width, factor)
+
+
+def random_crop(
+    label: LabelArray,
+    size: tuple[int, int],
+    crop_size: int,
+    *,
+    max_class_share: float | None,
+    rng: np.random.Generator,
+) -> tuple[Window, UInt8[np.ndarray, "window_height window_width"]]:
+    """Draw a window of a label map resized to `size` in which no class fills `max_class_share` or more of the
+    labelled pixels, and give it with its labels.
+
+    A window that also lacks a second class is drawn anew, up to ten times; the last one stands unchecked.
+    None takes the first window. Sides shorter than the crop are taken whole.
+    """
+    window = _random_window(size, crop_size, rng)
+    labels = label_window(label, size, window)
+    if max_class_share is None or _is_mixed(labels, max_class_share):
+        return window, labels
+    # Many pictures are of a single class: no window of theirs need be looked at.
+    hopeless = np.count_nonzero(_pixels(label)) <= 1
+    # From the second one on, windows are cheaper cut out of the whole.
+    resized = resize_label(label, size)
+    for _ in range(CROP_RETRIES):
+        window = _random_window(size, crop_size, rng)
+        if not hopeless and _is_mixed(resized[window], max_class_share):
+            break
+    return window, resized[window]
+
+
+def normalise(
+    image: ImageArray, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float32[Tensor, "3 height width"]:
+    """Subtract the mean and divide by the deviation of each channel, both on the scale 0..255."""
+    return normalise_levels(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), mean, std)
+
+
+def normalise_levels(
+    levels: UInt8[Tensor, "*batch 3 height width"],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> Float32[Tensor, "*batch 3 height width"]:
+    """Normalise planes, where they are."""
+    # Made here and sent without waiting: a tensor made on a GPU waits for all that was set going before it.
+    centre, deviation = (
+        torch.tensor(values).view(3, 1, 1).to(levels.device, non_blocking=True) for values in (mean, std)
+    )
+    return levels.float().sub_(centre).div_(deviation)
+
+
+def pad(levels: UInt8[Tensor, "3 height width"], labels: UInt8[Tensor, "height width"], side: int) -> Packed:
+    """Pad right and bottom to a square: the levels with 0, the labels with `IGNORE`."""
+    height, width = labels.shape
+    margins = (0, side - width, 0, side - height)
+    padding = torch.ones(side, side, dtype=torch.bool)
+    padding[:height, :width] = False
+    if not any(margins):
+        return levels, labels, padding
+    return functional.pad(levels, margins), functional.pad(labels, margins, value=IGNORE), padding
+
+
+def _label_tensor(label: LabelArray) -> Int64[Tensor, "height width"]:
+    return torch.from_numpy(label.astype(np.int64))
+
+
+def _scaled(length: int, factor: float) -> int:
+    return max(1, int(length * factor + 0.5))
+
+
+def _random_window(size: tuple[int, ...], crop_size: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    top, left = (int(rng.integers(0, max(length - crop_size, 0) + 1)) for length in size)
+    return slice(top, top + crop_size), slice(left, left + crop_size)
+
+
+def _is_mixed(labels: UInt8[np.ndarray, "height width"], max_class_share: float) -> bool:
+    """Tell whether there are several classes, of which none fills `max_class_share` of the labelled pixels.
+
+    Nearly always the commonest class of a sample settles it: all others together have less than that share.
+    """
+    labelled = np.count_nonzero(labels != IGNORE)
+    likely = np.bincount(labels[::SAMPLED, ::SAMPLED].ravel(), minlength=IGNORE + 1)[:IGNORE].argmax()
+    most = np.count_nonzero(labels == np.uint8(likely))
+    if most and (labelled - most) / labelled < max_class_share:
+        return bool(most < labelled and most / labelled < max_class_share)
+    counts = _pixels(labels)
+    return bool(np.count_nonzero(counts) > 1 and counts.max() / labelled < max_class_share)
+
+
+def _pixels(labels: UInt8[np.ndarray, "height width"]) -> Int64[np.ndarray, "classes"]:
+    """Count the labelled pixels of each class, with torch, which is twice as fast at bytes as numpy."""
+    return torch.bincount(torch.from_numpy(labels).flatten(), minlength=IGNORE + 1)[:IGNORE].numpy()

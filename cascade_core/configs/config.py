@@ -1,0 +1,250 @@
+"""The complete description of a run, as frozen models that refuse unknown keys.
+
+A `RunConfig` is made by a recipe, changed by overrides, written into every checkpoint's manifest,
+and is the only thing from which a model, a data pipeline and an optimiser are built.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cascade_core.errors import UserError
+from cascade_core.labels.background import DROPPED, Background
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_file import LabelFile
+from cascade_core.labels.protocols import protocol as named_protocol
+
+
+class Frozen(BaseModel):
+    """Base of all configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipConfig(Frozen):
+    """Shapes of a CLIP model in OpenAI's ViT layout (Radford et al. 2021, section 2.4)."""
+
+    name: str
+    image_size: int = Field(gt=0, description="side of the pretraining pictures in pixels")
+    patch_size: int = Field(gt=0)
+    width: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    embed_dim: int = Field(gt=0)
+    text_width: int = Field(gt=0)
+    text_layers: int = Field(gt=0)
+    text_heads: int = Field(gt=0)
+    context_length: int = Field(gt=0)
+    vocab_size: int = Field(gt=0)
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+
+
+class ModelConfig(Frozen):
+    """A segmentor: a trunk (frozen CLIP, or deep prompts in it) and a decoder."""
+
+    clip: ClipConfig
+    image_size: int = Field(
+        gt=0, description="side to which mask logits are upsampled, and of the position grid"
+    )
+    trunk: Literal["frozen", "deep_prompts"] = "deep_prompts"
+    num_prompts: int = Field(default=10, ge=0)
+    double_class_embedding: bool = Field(
+        default=True, description="published quirk: the class embedding is added to the CLS slot twice"
+    )
+    decoder: Literal["masks", "linear"] = "masks"
+    fusion: Literal["none", "cascade", "naive"] = "none"
+    groups: tuple[tuple[int, ...], ...] = Field(
+        default=(), description="0-based middle blocks; with 'cascade' each group feeds its own decoder"
+    )
+    mid_projection_init: Literal["random", "clip"] = Field(
+        default="random", description="published: random; 'clip' starts from CLIP's own ln_post and proj"
+    )
+    mid_projection_trains: bool = Field(default=False, description="published: frozen")
+    query: Literal["relationship_descriptor", "text"] = "relationship_descriptor"
+    decoder_layers: int = Field(default=3, gt=0)
+    decoder_heads: int = Field(default=8, gt=0)
+    feedforward_ratio: int = Field(default=4, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="of prompts and decoder")
+    head_init: Literal["torch_default", "trunc_normal"] = Field(
+        default="torch_default", description="published: torch's default; the head's own init is never called"
+    )
+    head_init_std: float = Field(default=0.02, gt=0, description="of 'trunc_normal'")
+
+    @model_validator(mode="after")
+    def _check_composition(self) -> Self:
+        tapped = [block for group in self.groups for block in group]
+        last = self.clip.layers - 1
+        if (self.fusion == "none") != (not tapped):
+            raise UserError(
+                f"fusion={self.fusion!r} does not go with groups={self.groups}: "
+                "'none' takes no group, 'cascade' and 'naive' need at least one"
+            )
+        if any(not 0 <= block < last for block in tapped):
+            raise UserError(
+                f"groups={self.groups} name blocks outside 0..{last - 1} of a {self.clip.layers}-block CLIP"
+            )
+        if len(set(tapped)) != len(tapped):
+            raise UserError(f"groups={self.groups} name a block twice")
+        if self.clip.embed_dim % self.decoder_heads:
+            raise UserError(f"decoder_heads={self.decoder_heads} must divide embed_dim={self.clip.embed_dim}")
+        if self.trunk == "deep_prompts" and self.num_prompts == 0:
+            raise UserError("trunk='deep_prompts' needs num_prompts >= 1; use trunk='frozen' for none")
+        if self.decoder == "linear" and self.fusion != "none":
+            raise UserError("decoder='linear' reads the last map only: use fusion='none'")
+        return self
+
+
+class LossConfig(Frozen):
+    """The training loss: focal + dice over independent classes, or softmax cross-entropy."""
+
+    kind: Literal["focal_dice", "cross_entropy"] = "focal_dice"
+    focal_weight: float = 100.0
+    dice_weight: float = 1.0
+    focal_alpha: float = Field(default=0.25, ge=0, le=1)
+    focal_gamma: float = Field(default=2.0, ge=0)
+    ignored_as_negative: bool = Field(
+        default=True, description="published quirk: 255 pixels are negatives of every class in focal and dice"
+    )
+
+
+class OptimConfig(Frozen):
+    """AdamW with a polynomial schedule and a linear warm-up."""
+
+    prompt_lr: float = Field(default=2e-4, gt=0)
+    decoder_lr: float = Field(default=2e-4, gt=0)
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    power: float = 0.9
+    min_lr: float = Field(default=1e-6, description="absolute, the same for every group")
+    warmup_iterations: int = Field(default=1500, ge=0)
+    warmup_ratio: float = 1e-6
+
+
+class DataConfig(Frozen):
+    """Label set, protocol and augmentation."""
+
+    protocol: str = Field(description="named class split, such as voc12-15-5, or a label file's")
+    own: LabelFile | None = Field(
+        default=None, description="the label file's content, so that a checkpoint needs no file beside it"
+    )
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    crop_size: int = Field(gt=0)
+    resize_range: tuple[float, float] | None = (0.5, 2.0)
+    max_class_share: float | None = 0.75
+    photometric: bool = True
+    flip: bool = True
+    templates: tuple[str, ...] = ("a photo of a {}",)
+
+    @property
+    def split(self) -> ClassSplit:
+        """The class split that `protocol` names; UserError if none is."""
+        return named_protocol(self.protocol) if self.own is None else self.own.split()
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Self:
+        if self.own is not None and self.own.protocol != self.protocol:
+            raise UserError(
+                f"protocol={self.protocol!r} is not that of the label set beside it, {self.own.protocol!r}; "
+                "give data.protocol=FILE.yaml to change both"
+            )
+        return self
+
+
+Precision = Literal["fp32", "bf16"]
+"""Of what the model computes; 'bf16' is autocast. Losses and scores are always in single precision."""
+Compile = Literal["auto", "always", "never"]
+"""Whether the model is compiled for training; 'auto': on a GPU. (Words that YAML reads as no boolean.)"""
+
+
+class TrainConfig(Frozen):
+    """How long, with what batches, and how it is saved and resumed."""
+
+    iterations: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="pictures per optimiser step over all processes")
+    accumulation_steps: int = Field(default=1, gt=0)
+    precision: Precision = "fp32"
+    compile: Compile = "auto"
+    workers: int = Field(default=0, ge=0)
+    log_every: int = Field(default=50, gt=0)
+    checkpoint_every: int = Field(default=1000, gt=0)
+    supervision: Literal["zero_shot", "full"] = Field(
+        default="zero_shot", description="'full' shows every class's labels (fully supervised upper bound)"
+    )
+
+    @model_validator(mode="after")
+    def _check_accumulation(self) -> Self:
+        if self.batch_size % self.accumulation_steps:
+            raise UserError(
+                f"accumulation_steps={self.accumulation_steps} must divide batch_size={self.batch_size}"
+            )
+        return self
+
+
+class SelfTrainConfig(Frozen):
+    """Transductive training, started from the inductive checkpoint at `start_iteration`."""
+
+    iterations: int | None = Field(default=None, gt=0, description="None: half of the inductive schedule")
+    batch_size: int = Field(gt=0, description="pictures per optimiser step over all processes")
+    start_iteration: int | None = Field(
+        default=None,
+        gt=0,
+        description="inductive iteration whose snapshot is the start; None: half the schedule",
+    )
+    protocol: Literal["oracle", "strict"] = "oracle"
+    strict_seen_penalty: float = Field(
+        default=0.1, description="for 'strict': taken off seen scores before choosing"
+    )
+
+
+class EvalConfig(Frozen):
+    """Inference and its calibration."""
+
+    mode: Literal["whole", "slide"] = "slide"
+    short_side: int | None = Field(
+        default=512, description="pictures are resized to it; None keeps their size"
+    )
+    crop_size: int = 512
+    stride: int = 426
+    seen_penalty: float = Field(
+        default=0.1, ge=0, description="subtracted from seen scores of inductive models"
+    )
+    batch_size: int = Field(default=1, gt=0)
+    precision: Precision = "fp32"
+    background: Background = DROPPED
+
+
+class RunConfig(Frozen):
+    """Everything that decides a run's numbers."""
+
+    recipe: str
+    method: str
+    seed: int = 0
+    model: ModelConfig
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig
+    train: TrainConfig
+    self_train: SelfTrainConfig
+    evaluate: EvalConfig
+
+    @property
+    def self_train_start(self) -> int:
+        """The inductive iteration whose snapshot self-training starts from; published: half-way."""
+        return self.self_train.start_iteration or max(1, self.train.iterations // 2)
+
+    @property
+    def self_train_iterations(self) -> int:
+        """The length of self-training; published: half the inductive schedule."""
+        return self.self_train.iterations or max(1, self.train.iterations // 2)
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if self.self_train_start > self.train.iterations:
+            raise UserError(
+                f"self_train.start_iteration={self.self_train_start} lies beyond "
+                f"train.iterations={self.train.iterations}; set it to at most that (published: half of it)"
+            )
+        return self

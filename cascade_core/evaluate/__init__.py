@@ -1,1 +1,0 @@
-"""Evaluation: inference on whole pictures, counts, scores and their report."""

@@ -1,0 +1,172 @@
+"""A segmentor as a graph that needs none of this code: `torch.export` (.pt2), and ONNX made from it.
+
+The text vectors are an input, so that one file serves any vocabulary: the graph knows neither class names nor
+their number. Batch, number of classes and picture size are free, with at least two patches a side.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cascade_core.configs.config import RunConfig
+from cascade_core.errors import UserError
+from cascade_core.inference.class_scores import Kind, probabilities
+from cascade_core.model.segmentor import Segmentor
+
+INPUTS, OUTPUT = ("images", "class_vectors"), "probabilities"
+TOLERANCE = 1e-4
+"""Largest difference of a probability between a graph and torch."""
+OPSET = 20
+
+Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From images and class vectors to probabilities, by whatever executes a graph."""
+
+
+class Exportable(nn.Module):
+    """From pictures (RGB levels 0..255) and text vectors to the probability of every class at every pixel.
+
+    Normalisation is inside. The probabilities are those that evaluation compares once the seen penalty is
+    taken off, of whole pictures at their own size.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, segmentor: Segmentor, config: RunConfig) -> None:
+        super().__init__()
+        # A graph that tracks gradients would keep all its layers' activations, and its output is no array.
+        self.segmentor = segmentor.eval().requires_grad_(False)
+        self.kind: Kind = config.loss.kind
+        self.register_buffer("mean", torch.tensor(config.data.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(config.data.std).view(1, 3, 1, 1))
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
+    ) -> Float[Tensor, "batch classes height width"]:
+        masks = self.segmentor((images - self.mean) / self.std, class_vectors)
+        return F.interpolate(
+            probabilities(masks, self.kind), size=images.shape[-2:], mode="bilinear", align_corners=False
+        )
+
+
+def exported_program(module: Exportable) -> torch.export.ExportedProgram:
+    """Trace the graph, with batch, classes, height and width free."""
+    config = module.segmentor.config
+    patch = config.clip.patch_size
+    # Neither square nor of the configured size: what differs for those must not be decided here.
+    images = torch.zeros(2, 3, 6 * patch, 5 * patch)
+    class_vectors = F.normalize(torch.ones(3, config.clip.embed_dim), dim=-1)
+    dim = torch.export.Dim
+    shapes = {
+        "images": {
+            0: dim("batch", min=1),
+            2: dim("height", min=2 * patch),
+            3: dim("width", min=2 * patch),
+        },
+        "class_vectors": {0: dim("classes", min=1)},
+    }
+    with torch.no_grad():
+        return torch.export.export(module, (images, class_vectors), dynamic_shapes=shapes)
+
+
+def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
+    """Write the graph as ONNX, in one file.
+
+    Raises:
+        UserError: the packages of the extra `export` are not installed.
+    """
+    need("onnx", "onnxscript")
+    with warnings.catch_warnings():
+        # torch's own, about its own calls.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        onnx = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=list(INPUTS),
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert onnx is not None
+    onnx.save(file)
+
+
+def onnx_run(file: Path) -> Run:
+    """Open an ONNX file in onnxruntime, on the CPU.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+    """
+    need("onnxruntime")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda images, vectors: np.asarray(
+        session.run([OUTPUT], dict(zip(INPUTS, (images, vectors), strict=True)))[0]
+    )
+
+
+def torch_run(file: Path) -> Run:
+    """Open a `.pt2` file."""
+    graph = torch.export.load(file).module()
+    return lambda images, vectors: graph(torch.from_numpy(images), torch.from_numpy(vectors)).detach().numpy()
+
+
+def check(run: Run, module: Exportable) -> float:
+    """Compare a graph with torch over batches, numbers of classes and sizes; give the largest difference.
+
+    Raises:
+        UserError: a probability differs by more than `TOLERANCE`.
+    """
+    worst = 0.0
+    for images, vectors in examples(module):
+        with torch.no_grad():
+            expected = module(images, vectors).numpy()
+        found = run(images.numpy(), vectors.numpy())
+        difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"the exported graph differs from torch by {difference:g} on images of shape {tuple(images.shape)} "
+                f"and {len(vectors)} classes, more than {TOLERANCE:g}; do not use it, and report the versions of "
+                "torch, onnx and onnxruntime"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def examples(module: Exportable) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give pictures and vectors of other batches, classes and sizes than the graph was traced with."""
+    config = module.segmentor.config
+    side, patch = config.image_size, config.clip.patch_size
+    generator = torch.Generator().manual_seed(0)
+    shapes: Sequence[tuple[int, int, int, int]] = (
+        (1, side, side, 1),
+        (3, 2 * patch, 2 * patch, 17),
+        (1, 3 * patch + 1, 4 * patch + 3, 300),
+    )
+    for batch, height, width, classes in shapes:
+        images = torch.rand(batch, 3, height, width, generator=generator) * 255
+        vectors = torch.randn(classes, config.clip.embed_dim, generator=generator)
+        yield images, F.normalize(vectors, dim=-1)
+
+
+def need(*packages: str) -> None:
+    """Check that packages of the extra `export` are installed.
+
+    Raises:
+        UserError: one is not; the message says how to get it.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"export to ONNX needs {', '.join(missing)}, which this environment lacks; install the extra "
+            '`export`: pip install "cascade-clip-workflow[export]"'
+        )

@@ -1,0 +1,232 @@
+"""Pictures of label maps: coloured overlays with a legend, palette PNGs, and panels beside the truth."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from cascade_core.errors import UserError
+from cascade_core.labels.label_set import IGNORE
+from cascade_core.render.colours import IGNORED_COLOUR, palette
+from cascade_core.render.fonts import drawable
+
+Picture = UInt8[np.ndarray, "height width 3"]
+Labels = Integer[np.ndarray, "label_height label_width"]
+
+SHOWN_SIDE = 256
+"""Smaller pictures are enlarged by a whole factor to about this width, so that legends can be read."""
+LARGEST_SIDE = 4096
+"""Overlays of longer pictures are shrunk to it."""
+MARGIN = 8
+FONT_SIZE = 14
+LINE = 20
+LEGEND_SHARE = 0.0005
+"""Classes on a smaller share of the pixels get no line in the legend."""
+LEGEND_LINES, MOST_LINES = 12, 60
+"""A legend has room for so many lines beside however flat a picture, and names no more classes than these."""
+WIDE_IGNORE = 2**16 - 1
+"""`IGNORE` of label maps with more classes than 8 bits hold."""
+
+
+def coloured(
+    labels: Integer[np.ndarray, "height width"], num_classes: int, chosen: Sequence[str] = ()
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Paint each class with its colour of `palette` and every other id grey."""
+    return _colour_table(num_classes, chosen)[labels]
+
+
+def label_png(labels: Labels, num_classes: int, chosen: Sequence[str] = ()) -> Image.Image:
+    """Give the label map as a palette picture: ids 0..C-1 and `IGNORE` as they are, in their colours.
+
+    More than 255 classes make it a 16-bit grey picture, in which ignored pixels are 65535.
+
+    Raises:
+        UserError: an id is neither a class nor the ignored one, or there are more classes than ids.
+    """
+    _check_ids(labels, num_classes)
+    if num_classes > IGNORE:
+        return Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
+    image = Image.fromarray(np.asarray(labels, dtype=np.uint8))
+    image.putpalette(_colour_table(num_classes, chosen).flatten().tolist())
+    return image
+
+
+def overlay(
+    picture: Picture, labels: Labels, names: Sequence[str], *, chosen: Sequence[str] = (), alpha: float = 0.55
+) -> Image.Image:
+    """Give the picture tinted by its labels, with a legend of the classes on it, largest first, at the right.
+
+    `chosen` colours are as of `palette`. Ignored pixels are not tinted, and pictures of more than 4,096 pixels a side are shrunk.
+
+    Raises:
+        UserError: sizes differ, or an id is neither a class nor `IGNORE`.
+    """
+    _check(picture, labels, names)
+    picture, labels = _shrunk(picture, labels)
+    shown = _enlarged(tinted(picture, labels, len(names), alpha, chosen))
+    return _beside([shown, _legend([labels], names, chosen, height=shown.height)])
+
+
+def panel(
+    picture: Picture,
+    label_maps: Mapping[str, Labels],
+    names: Sequence[str],
+    *,
+    chosen: Sequence[str] = (),
+    alpha: float = 0.75,
+) -> Image.Image:
+    """Give picture, truth and predictions side by side, each titled, with one legend.
+
+    `label_maps` holds them by title, from left to right; `chosen` colours are as of `palette`.
+
+    Raises:
+        UserError: as of `overlay`.
+    """
+    for labels in label_maps.values():
+        _check(picture, labels, names)
+    tiles = {"image": _enlarged(picture)} | {
+        title: _enlarged(tinted(picture, labels, len(names), alpha, chosen))
+        for title, labels in label_maps.items()
+    }
+    titled = [_titled(tile, title) for title, tile in tiles.items()]
+    return _beside([*titled, _legend(list(label_maps.values()), names, chosen, height=titled[0].height)])
+
+
+def stack(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures below one another on white."""
+    sheet = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    return sheet
+
+
+def to_picture(
+    image: Float[Tensor, "3 height width"],
+    *,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> Picture:
+    """Undo the normalisation of a sample; mean and deviation are on the scale 0..255."""
+    scale, offset = torch.tensor(std).view(3, 1, 1), torch.tensor(mean).view(3, 1, 1)
+    levels = (image.cpu().float() * scale + offset).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def _check(picture: Picture, labels: Labels, names: Sequence[str]) -> None:
+    if picture.shape[:2] != labels.shape:
+        raise UserError(f"picture of {picture.shape[:2]} and labels of {labels.shape} differ in size")
+    _check_ids(labels, len(names))
+
+
+def ignored_id(num_classes: int) -> int:
+    """Give the id of pixels that belong to no class: 255, or 65535 where 255 is a class.
+
+    Raises:
+        UserError: there are more classes than a label map holds.
+    """
+    if num_classes > WIDE_IGNORE:
+        raise UserError(f"{num_classes} classes do not fit in 16-bit label maps; at most {WIDE_IGNORE} do")
+    return IGNORE if num_classes <= IGNORE else WIDE_IGNORE
+
+
+def _check_ids(labels: Labels, num_classes: int) -> None:
+    ids, ignored = np.unique(labels), ignored_id(num_classes)
+    stray = ids[((ids < 0) | (ids >= num_classes)) & (ids != ignored)]
+    if stray.size:
+        raise UserError(
+            f"label ids {stray.tolist()} are neither 0..{num_classes - 1} nor {ignored} (ignored)"
+        )
+
+
+def _colour_table(num_classes: int, chosen: Sequence[str]) -> UInt8[np.ndarray, "ids 3"]:
+    """Give a colour for each of the 256 (or 65,536) ids, grey where no class is."""
+    table = np.tile(np.array(IGNORED_COLOUR, dtype=np.uint8), (ignored_id(num_classes) + 1, 1))
+    table[:num_classes] = palette(num_classes, chosen)
+    return table
+
+
+def _shrunk(
+    picture: Picture, labels: Labels
+) -> tuple[UInt8[np.ndarray, "rows columns 3"], Integer[np.ndarray, "rows columns"]]:
+    factor = LARGEST_SIDE / max(labels.shape)
+    if factor >= 1:
+        return picture, labels
+    height, width = (max(1, round(side * factor)) for side in labels.shape)
+    rows, columns = (np.arange(n) * side // n for n, side in zip((height, width), labels.shape, strict=True))
+    small = Image.fromarray(picture).resize((width, height), Image.Resampling.BOX)
+    return np.asarray(small), labels[np.ix_(rows, columns)]
+
+
+def tinted(
+    picture: Picture, labels: Labels, num_classes: int, alpha: float, chosen: Sequence[str] = ()
+) -> Picture:
+    """Mix a picture with the colours of its labels, which count for the share `alpha`; ignored pixels stay."""
+    plain = Image.fromarray(picture)
+    mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes, chosen)), alpha)
+    mixed.paste(plain, mask=Image.fromarray(labels == ignored_id(num_classes)))
+    return np.asarray(mixed)
+
+
+def _enlarged(picture: Picture) -> Image.Image:
+    height, width = picture.shape[:2]
+    factor = max(1, round(SHOWN_SIDE / max(height, width)))
+    return Image.fromarray(picture).resize((width * factor, height * factor), Image.Resampling.NEAREST)
+
+
+def _legend(
+    label_maps: Sequence[Labels], names: Sequence[str], chosen: Sequence[str], *, height: int
+) -> Image.Image:
+    """Draw a swatch and name for each class present, in as many columns as the height asks for."""
+    present, others = _present(label_maps, len(names))
+    colours = palette(len(names), chosen)
+    entries = [(*drawable(names[i], FONT_SIZE), tuple(int(level) for level in colours[i])) for i in present]
+    if others:
+        entries.append((*drawable(f"and {others} more", FONT_SIZE), (255, 255, 255)))
+    lines = max((height - MARGIN) // LINE, min(LEGEND_LINES, len(entries)), 1)
+    column_width = max(
+        (LINE + 2 * MARGIN + int(font.getlength(text)) for text, font, _ in entries), default=0
+    )
+    size = (MARGIN + -(-len(entries) // lines) * column_width, max(height, MARGIN + lines * LINE))
+    legend = Image.new("RGB", size if len(entries) else (MARGIN, height), "white")
+    draw = ImageDraw.Draw(legend)
+    for place, (text, font, colour) in enumerate(entries):
+        left, top = MARGIN + place // lines * column_width, MARGIN // 2 + place % lines * LINE
+        outline = None if colour == (255, 255, 255) else "black"
+        draw.rectangle((left, top + 3, left + LINE - 6, top + LINE - 3), fill=colour, outline=outline)
+        draw.text((left + LINE, top + LINE // 2), text, fill="black", font=font, anchor="lm")
+    return legend
+
+
+def _present(label_maps: Sequence[Labels], num_classes: int) -> tuple[list[int], int]:
+    """Give the classes that a legend names, largest first, and how many more there are."""
+    counts = sum(
+        np.bincount(labels.ravel(), minlength=num_classes)[:num_classes].astype(np.int64)
+        for labels in label_maps
+    )
+    assert isinstance(counts, np.ndarray)
+    least = LEGEND_SHARE * sum(labels.size for labels in label_maps)
+    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > least]
+    return present[:MOST_LINES], len(present[MOST_LINES:])
+
+
+def _titled(tile: Image.Image, title: str) -> Image.Image:
+    sheet = Image.new("RGB", (tile.width, tile.height + LINE), "white")
+    sheet.paste(tile, (0, LINE))
+    text, font = drawable(title, FONT_SIZE)
+    ImageDraw.Draw(sheet).text((tile.width // 2, LINE // 2), text, fill="black", font=font, anchor="mm")
+    return sheet
+
+
+def _beside(tiles: Sequence[Image.Image]) -> Image.Image:
+    width = sum(tile.width for tile in tiles) + MARGIN * (len(tiles) - 1)
+    sheet = Image.new("RGB", (width, max(tile.height for tile in tiles)), "white")
+    left = 0
+    for tile in tiles:
+        sheet.paste(tile, (left, 0))
+        left += tile.width + MARGIN
+    return sheet

@@ -1,0 +1,97 @@
+"""Counts of true against predicted classes, summed over a data set."""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Int64, Integer
+from torch import Tensor
+
+from cascade_core.errors import UserError
+from cascade_core.labels.label_set import IGNORE
+
+
+class ConfusionMatrix:
+    """Pixel counts by true class (rows) and predicted class (columns), exact in 64-bit integers.
+
+    Pixels whose truth is `IGNORE` count nowhere, whatever is predicted there. Counts live on `device`, which is
+    not waited for before they are read.
+    """
+
+    def __init__(self, num_classes: int, *, device: torch.device | str = "cpu") -> None:
+        if num_classes < 1:
+            raise UserError(f"num_classes={num_classes} must be at least 1")
+        self.num_classes = num_classes
+        # The last bin is for pixels that do not count.
+        self._bins = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
+        self._lowest = torch.zeros(2, dtype=torch.int64, device=device)
+        self._highest = torch.zeros(2, dtype=torch.int64, device=device)
+
+    @classmethod
+    def of(cls, counts: Int64[Tensor, "classes classes"]) -> "ConfusionMatrix":
+        """Give a matrix with these counts."""
+        confusion = cls(len(counts))
+        confusion._bins[:-1] = counts.flatten()
+        return confusion
+
+    @property
+    def counts(self) -> Int64[Tensor, "classes classes"]:
+        """The counts so far, on the CPU.
+
+        Raises:
+            UserError: an id was neither a class nor (in the truth) `IGNORE`; a predicted -1 stands for scores that
+                are not numbers.
+        """
+        for kind, low, high in zip(
+            ("true", "predicted"), self._lowest.tolist(), self._highest.tolist(), strict=True
+        ):
+            if kind == "predicted" and low == -1:
+                raise UserError(
+                    "no class was predicted for some pixels, since the model's scores were not numbers there; its "
+                    "weights or text vectors hold some that are not: train or convert it anew"
+                )
+            if low < 0 or high >= self.num_classes:
+                raise UserError(
+                    f"{kind} ids from {low} to {high} were counted, and some lie outside 0..{self.num_classes - 1}; "
+                    "check that labels and class list are of the same label set"
+                )
+        return self._bins[:-1].view(self.num_classes, self.num_classes).to("cpu", copy=True)
+
+    def update(self, predicted: Integer[Tensor, "*predicted"], truth: Integer[Tensor, "*true"]) -> None:
+        """Add the pixels of one or more label maps of the same shape.
+
+        An id that does not fit is found when the counts are read, since looking here would wait for the device.
+
+        Raises:
+            UserError: shapes differ.
+        """
+        if predicted.shape != truth.shape:
+            raise UserError(
+                f"prediction of shape {tuple(predicted.shape)} and truth of shape {tuple(truth.shape)} "
+                "differ; resize the prediction to the label map first"
+            )
+        if not truth.numel():
+            return
+        rows, columns = (ids.flatten().to(self._bins.device, torch.int64) for ids in (truth, predicted))
+        ignored = rows == IGNORE
+        rows, columns = rows.masked_fill(ignored, 0), columns.masked_fill(ignored, 0)
+        for index, ids in enumerate((rows, columns)):
+            lowest, highest = ids.aminmax()
+            self._lowest[index] = torch.minimum(self._lowest[index], lowest)
+            self._highest[index] = torch.maximum(self._highest[index], highest)
+        # An id that does not fit lands anywhere: the counts are never given then.
+        bins = (rows * self.num_classes + columns).clamp(0, self.num_classes**2 - 1)
+        bins = bins.masked_fill(ignored, self.num_classes**2)
+        self._bins.scatter_add_(0, bins, torch.ones_like(bins))
+
+    def merge(self, others: Iterable["ConfusionMatrix"]) -> None:
+        """Add the counts of other matrices, as of other processes or shards.
+
+        Raises:
+            UserError: a matrix has another number of classes; nothing is added then.
+        """
+        matrices = list(others)
+        for other in matrices:
+            if other.num_classes != self.num_classes:
+                raise UserError(f"cannot merge counts of {other.num_classes} classes into {self.num_classes}")
+        for counts in [other.counts for other in matrices]:
+            self._bins[:-1] += counts.flatten().to(self._bins.device)

@@ -1,0 +1,194 @@
+"""A training on several nodes: the same command, as a `TrainJob` of Kubeflow Trainer (version 2).
+
+Trainer's torch runtime starts a pod per node and tells torchrun its place (PET_NNODES, PET_MASTER_ADDR, ...);
+in each pod torchrun starts `cascade-clip train` or `self-train` once per GPU, as on one machine.
+"""
+
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import new_file
+from components.cluster.names import GPU, OPTIONAL_KEYS, REQUIRED_KEYS
+
+GROUP, VERSION, KIND, PLURAL = "trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"
+MANAGER = "cascade-clip-workflow/manager"
+CONTENT = "cascade-clip-workflow/content"
+"""Annotation with the hash of the specification: whether a job that is there already is the one that is wanted."""
+NODE = "node"
+"""What Trainer's torch runtime calls its replicated job and, in it, the container that trains."""
+
+Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
+Memory = Annotated[str, Field(pattern=r"^\d+([KMGT]i?)?$")]
+
+
+class Volume(BaseModel):
+    """A volume claim, and the folder at which every node has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    claim: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    folder: PurePosixPath
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `CLAIM=/FOLDER`.
+
+        Raises:
+            UserError: it is none, the claim is no Kubernetes name, or the folder is not absolute.
+        """
+        claim, _, folder = text.partition("=")
+        if not (claim and folder.startswith("/")):
+            raise UserError(f"volume {text!r} is not CLAIM=/FOLDER; an example is cascade-data=/data")
+        return cls(claim=claim, folder=PurePosixPath(folder))
+
+
+class Nodes(BaseModel):
+    """The nodes of a training: `nodes` of them with `gpus` processes each (one on processors, if 0), and what they mount."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: str = Field(min_length=1)
+    nodes: int = Field(gt=0)
+    gpus: int = Field(ge=0)
+    gpu_resource: str = GPU
+    node_labels: dict[str, str] = {}
+    cpu: Cores = Field(default="8", description="cores per node")
+    memory: Memory = Field(default="32Gi", description="per node")
+    shared_memory: Memory = Field(default="8Gi", description="for loader workers")
+    volumes: tuple[Volume, ...]
+    secret: str | None = None
+    runtime: str = "torch-distributed"
+    minutes: int = Field(default=2880, gt=0)
+
+    @field_validator("volumes")
+    @classmethod
+    def _check_folders(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
+        folders = [volume.folder for volume in volumes]
+        if len(set(folders)) != len(folders):
+            raise UserError(f"two volumes at one folder: {', '.join(map(str, folders))}")
+        return volumes
+
+    @property
+    def processes(self) -> int:
+        """All processes together, each of which takes its share of a batch."""
+        return self.nodes * max(1, self.gpus)
+
+    def shares(self, path: PurePosixPath) -> bool:
+        """Say whether all nodes see this path, which then lies on a volume."""
+        return any(path.is_relative_to(volume.folder) for volume in self.volumes)
+
+    def shared(self) -> str:
+        """Name the folders that all nodes see."""
+        return ", ".join(str(volume.folder) for volume in self.volumes) or "none"
+
+
+class TrainJob(Nodes):
+    """One training on such nodes; `variables` join those that come from the secret."""
+
+    name: str = Field(
+        pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", description="a DNS label, as pods need it"
+    )
+    namespace: str | None = None
+    command: Literal["train", "self-train"]
+    arguments: tuple[str, ...]
+    out: PurePosixPath
+    variables: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_out(self) -> Self:
+        if not self.shares(self.out):
+            raise UserError(
+                f"--out {self.out} lies on no volume (there is {self.shared()}) and would be lost with its pod; "
+                "give an absolute path on one, or mount another volume there"
+            )
+        return self
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the object that Kubernetes gets; quantities are strings."""
+        spec = self._spec()
+        content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+        metadata: dict[str, Any] = {"name": self.name, "annotations": {CONTENT: content}}
+        if self.namespace:
+            metadata["namespace"] = self.namespace
+        return {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": spec}
+
+    def _spec(self) -> dict[str, Any]:
+        return {
+            "runtimeRef": {"apiGroup": GROUP, "kind": "ClusterTrainingRuntime", "name": self.runtime},
+            "activeDeadlineSeconds": 60 * self.minutes,
+            "trainer": self._trainer(),
+            "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": self._patch()}],
+        }
+
+    def _trainer(self) -> dict[str, Any]:
+        amounts = {"cpu": self.cpu, "memory": self.memory}
+        if self.gpus:
+            amounts[self.gpu_resource] = str(self.gpus)
+        own = [{"name": name, "value": value} for name, value in self.variables.items()]
+        return {
+            "image": self.image,
+            # torchrun reads from the environment what it is not told here.
+            "command": ["torchrun", "--no-python", "cascade-clip"],
+            "args": [self.command, *self.arguments],
+            "env": [*([] if self.secret is None else _variables(self.secret)), *own],
+            "numNodes": self.nodes,
+            "numProcPerNode": max(1, self.gpus),
+            "resourcesPerNode": {"requests": amounts, "limits": dict(amounts)},
+        }
+
+    def _patch(self) -> dict[str, Any]:
+        """Mount the volumes and shared memory into the runtime's pods, place them, and refuse to run as root."""
+        claims = {f"volume-{index}": volume for index, volume in enumerate(self.volumes)}
+        memory = {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": self.shared_memory}}
+        pod = {
+            "securityContext": {"runAsNonRoot": True},
+            **self._placed(),
+            "volumes": [
+                *(
+                    {"name": name, "persistentVolumeClaim": {"claimName": volume.claim}}
+                    for name, volume in claims.items()
+                ),
+                memory,
+            ],
+            "containers": [
+                {
+                    "name": NODE,
+                    "volumeMounts": [
+                        *({"name": name, "mountPath": str(volume.folder)} for name, volume in claims.items()),
+                        {"name": "shared-memory", "mountPath": "/dev/shm"},
+                    ],
+                }
+            ],
+        }
+        job = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}
+        return {"template": {"spec": {"replicatedJobs": [job]}}}
+
+    def _placed(self) -> dict[str, Any]:
+        """Choose nodes by their labels; those with GPUs are often tainted, to keep other pods off."""
+        taint = {"key": self.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
+        return {
+            **({"nodeSelector": self.node_labels} if self.node_labels else {}),
+            **({"tolerations": [taint]} if self.gpus else {}),
+        }
+
+
+def write_trainjob(job: TrainJob, out: Path) -> None:
+    """Write the manifest as YAML, for `kubectl apply --filename`."""
+    with new_file(out) as path:
+        path.write_text(yaml.safe_dump(job.manifest(), sort_keys=False))
+
+
+def _variables(secret: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": key,
+            "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": key in OPTIONAL_KEYS}},
+        }
+        for key in (*REQUIRED_KEYS, *OPTIONAL_KEYS)
+    ]

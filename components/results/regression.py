@@ -1,0 +1,213 @@
+"""Whether benchmark results are worse than accepted ones, judged against the run-to-run spread."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cascade_core.errors import UserError
+from components.results.rows import SCORES, RerunRow
+
+SPEED = "relative_speed"
+"""Images per second as a multiple of what a fixed reference network reaches on the same machine."""
+
+METRICS = {**SCORES, SPEED: "speed"}
+
+ROUNDING = 0.001
+"""How far (as a fraction) a score of one and the same checkpoint may move: sums in another order turn a few pixels."""
+
+Verdict = Literal["no change", "better", "worse", "regressed", "new", "missing"]
+Run = tuple[str, str, str, str]
+
+
+class Thresholds(BaseModel):
+    """From when on a difference counts; `params.yaml` holds them under `benchmark.thresholds`.
+
+    A score differs if its means lie further apart than `num_deviations` standard errors of their difference,
+    taken from the spread over seeds; it has regressed if it differs and fell by more than `max_drop`
+    (a fraction, as scores are). Without a spread, as between two champions, it differs if it moved by more
+    than `max_drop`; scores of one and the same checkpoint differ if they moved by more than `ROUNDING`. Speed
+    has regressed if it fell by more than the part `max_slowdown`, and differs if it moved by more than that.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    max_drop: dict[Literal["pAcc", "miou_seen", "miou_unseen", "hiou"], Annotated[float, Field(ge=0, lt=1)]]
+    max_slowdown: float = Field(gt=0, lt=1)
+    num_deviations: float = Field(gt=0)
+
+    @classmethod
+    def read(cls, values: Mapping[str, object], *, source: str) -> "Thresholds":
+        """Check values that come from a file.
+
+        Raises:
+            UserError: a field is missing, unknown or out of range; the message names file and field.
+        """
+        try:
+            thresholds = cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{source}: {field}: {first['msg']} (got {first['input']!r})") from error
+        unsaid = set(SCORES) - set(thresholds.max_drop)
+        if unsaid:
+            raise UserError(
+                f"{source}: max_drop says nothing of {', '.join(sorted(unsaid))}; give a fraction"
+            )
+        return thresholds
+
+
+class Change(BaseModel):
+    """One metric of one run (protocol, split, method, setting), before and now.
+
+    `noise` is the largest difference that is taken for chance.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    protocol: str
+    split: str
+    method: str
+    setting: str
+    metric: str
+    before: float | None
+    now: float | None
+    noise: float | None
+    verdict: Verdict
+
+    @property
+    def difference(self) -> float | None:
+        """What was gained: the difference of a score, the relative one of a speed."""
+        if self.before is None or self.now is None:
+            return None
+        return self.now / self.before - 1 if self.metric == SPEED else self.now - self.before
+
+    def told(self) -> str:
+        """Say it in a line, scores in percent."""
+        run = f"{self.protocol} {self.split} {self.method} {self.setting}: {METRICS[self.metric]} {self.verdict}"
+        if self.before is None or self.now is None or self.noise is None:
+            return run
+        scale, unit = (1, "x") if self.metric == SPEED else (100, "")
+        return (
+            f"{run}, {scale * self.now:.2f}{unit} against {scale * self.before:.2f}{unit} "
+            f"(noise {100 * self.noise:.1f}{' %' if self.metric == SPEED else ''})"
+        )
+
+
+def compare(rows: Sequence[RerunRow], accepted: Sequence[RerunRow], thresholds: Thresholds) -> list[Change]:
+    """Compare every metric of every run with the accepted one, in the order of `rows`.
+
+    Runs that only `rows` has are new; those that only `accepted` has are missing. A metric that either side
+    leaves undefined (no unseen class, a speed not measured) is not compared.
+    """
+    now, before = _by_run(rows), _by_run(accepted)
+    changes = []
+    for run in [*now, *(run for run in before if run not in now)]:
+        same = _one_checkpoint(now.get(run, []), before.get(run, []))
+        for metric in METRICS:
+            values, old = _known(now.get(run, []), metric), _known(before.get(run, []), metric)
+            if values or old:
+                changes.append(_change(run, metric, values, old, thresholds, same=same))
+    return changes
+
+
+def centres(rows: Sequence[RerunRow]) -> dict[Run, dict[str, float]]:
+    """Give each run's scores and speed over its seeds: means of scores, the median of speeds.
+
+    One slow outlier says nothing about speed. Metrics that no row defines are left out.
+    """
+    return {
+        run: {metric: _centre(metric, values) for metric in METRICS if (values := _known(members, metric))}
+        for run, members in _by_run(rows).items()
+    }
+
+
+def outcome(changes: Sequence[Change]) -> Literal["no change", "changed", "regressed"]:
+    """Sum changes up; a run that is missing counts as regressed, since nobody looked at it."""
+    verdicts = {change.verdict for change in changes}
+    if verdicts & {"regressed", "missing"}:
+        return "regressed"
+    return "changed" if verdicts - {"no change"} else "no change"
+
+
+def _by_run(rows: Sequence[RerunRow]) -> dict[Run, list[RerunRow]]:
+    runs: dict[Run, list[RerunRow]] = {}
+    for row in rows:
+        runs.setdefault(row.run, []).append(row)
+    return runs
+
+
+def _known(rows: Sequence[RerunRow], metric: str) -> list[float]:
+    return [value for row in rows if (value := getattr(row, metric)) is not None]
+
+
+def _one_checkpoint(now: Sequence[RerunRow], before: Sequence[RerunRow]) -> bool:
+    """Say whether both sides are one row of the same weights, which no spread over seeds is about."""
+    known = {row.checkpoint for row in (*now, *before)}
+    return len(now) == len(before) == len(known) == 1 and None not in known
+
+
+def _change(
+    run: Run,
+    metric: str,
+    values: Sequence[float],
+    old: Sequence[float],
+    thresholds: Thresholds,
+    *,
+    same: bool,
+) -> Change:
+    protocol, split, method, setting = run
+    now = _centre(metric, values) if values else None
+    before = _centre(metric, old) if old else None
+    noise = _noise(metric, values, old, thresholds, same=same) if values and old else None
+    return Change(
+        protocol=protocol,
+        split=split,
+        method=method,
+        setting=setting,
+        metric=metric,
+        before=before,
+        now=now,
+        noise=noise,
+        verdict=_verdict(metric, now, before, noise, thresholds),
+    )
+
+
+def _centre(metric: str, values: Sequence[float]) -> float:
+    return statistics.median(values) if metric == SPEED else statistics.fmean(values)
+
+
+def _noise(
+    metric: str, values: Sequence[float], old: Sequence[float], thresholds: Thresholds, *, same: bool
+) -> float:
+    if metric == SPEED:
+        return thresholds.max_slowdown
+    if same:
+        return ROUNDING
+    # A side with one seed has no spread of its own and borrows the other's; two such sides have only the
+    # drop that is let pass.
+    spreads = [statistics.stdev(side) for side in (values, old) if len(side) > 1]
+    if not spreads:
+        return thresholds.max_drop[metric]  # type: ignore[index]
+    variance = sum(
+        (statistics.stdev(side) if len(side) > 1 else max(spreads)) ** 2 / len(side) for side in (values, old)
+    )
+    return thresholds.num_deviations * math.sqrt(variance)
+
+
+def _verdict(
+    metric: str, now: float | None, before: float | None, noise: float | None, thresholds: Thresholds
+) -> Verdict:
+    if before is None:
+        return "new"
+    if now is None or noise is None:
+        return "missing"
+    difference = now / before - 1 if metric == SPEED else now - before
+    if abs(difference) <= noise:
+        return "no change"
+    if difference > 0:
+        return "better"
+    largest = thresholds.max_slowdown if metric == SPEED else thresholds.max_drop[metric]  # type: ignore[index]
+    return "regressed" if -difference > largest else "worse"

@@ -1,0 +1,215 @@
+"""Rows of results: what an evaluation and a profile say of one run, and tables of many with their spread."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import read_json
+
+SCORES_FILE, PROFILE_FILE = "scores.json", "profile.json"
+
+DROPPED = "dropped"
+"""The background policy of published numbers, which is said nothing of."""
+
+METHOD_NAMES = {
+    "zegclip": "ZegCLIP",
+    "cascade_clip": "Cascade-CLIP",
+    "naive_fusion": "naive multi-level fusion",
+    "zegclip_no_rd": "ZegCLIP without relationship descriptor",
+    "zegclip_no_prompts": "ZegCLIP without prompts",
+    "decoder_ce": "prompts + decoder, cross-entropy",
+    "baseline": "frozen CLIP + decoder, cross-entropy",
+    "linear": "linear pixel-text map",
+}
+SETTING_NAMES = {
+    "inductive": "inductive",
+    "transductive_oracle": "transductive (oracle)",
+    "transductive_strict": "transductive (strict)",
+    "supervised": "fully supervised",
+    "control_words": "control: unseen words exchanged",
+    "control_random_tower": "control: random image tower",
+}
+
+
+class BenchmarkRow(BaseModel):
+    """One method, setting and seed on one split: scores as fractions (None where undefined), size and speed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    method: str
+    setting: str
+    split: str
+    protocol: str
+    background: str = DROPPED
+    seed: int
+    pAcc: float
+    miou_seen: float | None
+    miou_unseen: float | None
+    hiou: float | None
+    trainable_params: int
+    gmacs: float
+    images_per_second: float
+
+    @property
+    def run(self) -> tuple[str, str, str, str]:
+        """What the row is about, seed aside."""
+        return self.measured_by, self.split, self.method, self.setting
+
+    @property
+    def measured_by(self) -> str:
+        """The protocol, and how background is told where it counts as a class."""
+        return (
+            self.protocol
+            if self.background == DROPPED
+            else f"{self.protocol}, background by {self.background}"
+        )
+
+
+class RerunRow(BenchmarkRow):
+    """A row that can be held against one of another day: its speed is also a multiple of a fixed network's.
+
+    None where that was not measured. `checkpoint` is the hash of the weights that were scored: two rows of one
+    checkpoint differ by the code around it alone. Rows on other data, or on another number of its pictures, say
+    nothing about each other. All of these are None where they are not known.
+    """
+
+    relative_speed: float | None = None
+    checkpoint: str | None = None
+    data_hash: str | None = None
+    num_pictures: int | None = None
+
+    def on_data_of(self, other: "RerunRow") -> bool:
+        """Say whether both were scored on the same pictures, as far as that is known."""
+        pairs = ((self.data_hash, other.data_hash), (self.num_pictures, other.num_pictures))
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+Row = TypeVar("Row", bound=BenchmarkRow)
+
+
+class Summary(BaseModel):
+    """Rows that differ in nothing but the seed: mean and sample deviation of each score over them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    protocol: str
+    split: str
+    method: str
+    setting: str
+    background: str = DROPPED
+    seeds: tuple[int, ...]
+    mean: dict[str, float | None]
+    spread: dict[str, float | None]
+    trainable_params: int
+    gmacs: float
+    images_per_second: float
+
+    def shown(self, score: str) -> str:
+        """Give a score in percent, with its deviation where there are several seeds, or a dash."""
+        mean, spread = self.mean[score], self.spread[score]
+        if mean is None:
+            return "-"
+        return f"{100 * mean:.1f}" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
+
+
+SCORES = {"pAcc": "pAcc", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "hiou": "hIoU"}
+"""Fields of the four scores, and what the papers call them."""
+
+
+def benchmark_row(evaluation: Path, profile: Path) -> BenchmarkRow:
+    """Join the scores in an evaluate step's folder with the size and speed in a profile step's.
+
+    Raises:
+        UserError: a file or field is missing, or the two are of different methods.
+    """
+    return joined_row(BenchmarkRow, evaluation, profile)
+
+
+def joined_row(kind: type[Row], evaluation: Path, profile: Path) -> Row:
+    """Join an evaluate and a profile step's folders into a row of a kind, as `benchmark_row` does."""
+    scores, speed = read_json(evaluation / SCORES_FILE), read_json(profile / PROFILE_FILE)
+    if speed.get("method", scores.get("method")) != scores.get("method"):
+        raise UserError(
+            f"{profile / PROFILE_FILE}: method is {speed['method']!r}, that of {evaluation / SCORES_FILE} is "
+            f"{scores.get('method')!r}; give the profile of the evaluated method"
+        )
+    try:
+        return kind.model_validate({**speed, **scores})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        where = profile / PROFILE_FILE if field in _SPEED_FIELDS else evaluation / SCORES_FILE
+        raise UserError(f"{where}: {field}: {first['msg']}; run the step that writes it again") from error
+
+
+_SPEED_FIELDS = ("trainable_params", "gmacs", "images_per_second")
+
+
+def summaries(rows: Sequence[BenchmarkRow]) -> list[Summary]:
+    """Gather rows that differ in the seed alone, in the order in which their runs first come."""
+    runs: dict[tuple[str, str, str, str], list[BenchmarkRow]] = {}
+    for row in rows:
+        runs.setdefault(row.run, []).append(row)
+    return [_summary(members) for members in runs.values()]
+
+
+def markdown_table(rows: Sequence[BenchmarkRow]) -> str:
+    """Give a table in Markdown, padded so that it also reads well as text; scores in percent."""
+    head = ["method", "setting", *SCORES.values(), "trainable", "GMACs", "img/s"]
+    table = summaries(rows)
+    if any(len(summary.seeds) > 1 for summary in table):
+        head.insert(2, "seeds")
+    lines = [_cells(summary, with_seeds="seeds" in head) for summary in table]
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+    rule = ["-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    padded = [
+        [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in [head, rule, *lines]
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in padded)
+
+
+def thousands(count: int) -> str:
+    """Say a number of weights: `36,416`, `13.8 M`."""
+    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
+
+
+def _cells(summary: Summary, *, with_seeds: bool) -> list[str]:
+    return [
+        METHOD_NAMES.get(summary.method, summary.method),
+        SETTING_NAMES.get(summary.setting, summary.setting)
+        + ("" if summary.background == DROPPED else f", background by {summary.background}"),
+        *([str(len(summary.seeds))] if with_seeds else []),
+        *[summary.shown(score) for score in SCORES],
+        thousands(summary.trainable_params),
+        f"{summary.gmacs:.3g}",
+        f"{summary.images_per_second:.3g}",
+    ]
+
+
+def _summary(members: Sequence[BenchmarkRow]) -> Summary:
+    first = members[0]
+    values = {score: [getattr(row, score) for row in members] for score in SCORES}
+    known = {score: [v for v in listed if v is not None] for score, listed in values.items()}
+    return Summary(
+        protocol=first.measured_by,
+        background=first.background,
+        split=first.split,
+        method=first.method,
+        setting=first.setting,
+        seeds=tuple(row.seed for row in members),
+        mean={score: statistics.fmean(listed) if listed else None for score, listed in known.items()},
+        spread={
+            score: statistics.stdev(listed) if len(listed) > 1 else None for score, listed in known.items()
+        },
+        trainable_params=first.trainable_params,
+        gmacs=first.gmacs,
+        images_per_second=statistics.median(row.images_per_second for row in members),
+    )

@@ -1,0 +1,201 @@
+"""Step: may a candidate become champion? The one place that compares two models and says why.
+
+Scores are fractions, margins are points (a hundredth), as tables show them.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import new_folder, read_json, write_json
+from components.artifacts import write_manifest
+from components.registry import versions as registry
+from components.results.rows import DROPPED, SCORES_FILE
+from components.tracking.store import open_store, require_store
+from components.tracking.tracker import tracked_step
+
+log = logging.getLogger(__name__)
+
+DECISION_FILE = "decision.json"
+COMPARABLE = {
+    "protocol": "protocol",
+    "split": "split",
+    "data_hash": "data hash",
+    "num_pictures": "number of pictures",
+    "background": "background policy",
+}
+"""Fields, and what people call them: scores of models that differ in one say nothing about each other."""
+
+
+class Margins(BaseModel):
+    """How much better a candidate must be, in points; `params.yaml` states the same for the workflow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    min_hiou_gain: float = Field(default=2.5, ge=0)
+    max_seen_drop: float = Field(default=2.0, ge=0)
+
+
+class Scored(BaseModel):
+    """What the gate looks at: two scores, and what they were measured on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    protocol: str
+    split: str
+    data_hash: str | None = None
+    num_pictures: int | None = None
+    background: str = DROPPED
+    hiou: float | None = None
+    miou_seen: float | None = None
+
+
+class Decision(BaseModel):
+    """Whether a candidate of the model `name` is better than `champion` (None: there was none), and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    promote: bool
+    reason: str
+    champion: int | None
+    margins: Margins
+
+
+def run(*, evaluation: Path, out: Path, name: str | None = None, margins: Margins | None = None) -> Decision:
+    """Hold an evaluated candidate against `@champion` of `name`; `out` gets `decision.json`.
+
+    `name` defaults to `<protocol>-<method>`. Nothing is promoted: the register step does that with this
+    decision, which it takes anew if the champion has changed in between.
+
+    Raises:
+        UserError: the folder is not of an evaluate step, or tracking is off.
+    """
+    require_store("ask about champions")
+    candidate, method = read_scored(evaluation), str(read_json(evaluation / SCORES_FILE).get("method"))
+    name = name or f"{candidate.protocol}-{method}"
+    tags = {"split": candidate.split, "data_hash": candidate.data_hash}
+    with tracked_step("gate", protocol=candidate.protocol, method=method, tags=tags, out=out) as tracker:
+        champion = registry.champion(open_store(), name)
+        decision = decide(name, candidate, champion, margins or Margins())
+        tracker.tags({"promote": decision.promote, "reason": decision.reason})
+        with new_folder(out) as working:
+            write_json(working / DECISION_FILE, decision.model_dump(mode="json"))
+            parameters = {"name": name, **decision.margins.model_dump()}
+            write_manifest(working, step="gate", inputs={"evaluation": evaluation}, parameters=parameters)
+    log.info("%s: %s", name, decision.reason)
+    return decision
+
+
+def decide(name: str, candidate: Scored, champion: registry.Version | None, margins: Margins) -> Decision:
+    """Compare a candidate with the champion.
+
+    The first model is champion. After that one is promoted only if it was measured on the same pictures of
+    the same data under the same protocol, its hIoU is higher by more than `min_hiou_gain` and its mIoU(S)
+    not lower by more than `max_seen_drop`. A tie keeps the champion: a change must pay. Where no class is
+    unseen there is no hIoU, and mIoU(S) takes its place.
+    """
+    if champion is None:
+        scored = candidate.hiou is not None or candidate.miou_seen is not None
+        verdict = (scored, "first model" if scored else "the candidate has neither hIoU nor mIoU(S)")
+    else:
+        verdict = _compared(candidate, champion, margins)
+    promote, reason = verdict
+    held = None if champion is None else champion.number
+    return Decision(name=name, promote=promote, reason=reason, champion=held, margins=margins)
+
+
+def read_scored(evaluation: Path) -> Scored:
+    """Read what an evaluate step's folder says of its model.
+
+    Raises:
+        UserError: the scores are missing or broken; the message names file and field.
+    """
+    return _scored(read_json(evaluation / SCORES_FILE), str(evaluation / SCORES_FILE))
+
+
+def read_decision(folder: Path) -> Decision:
+    """Read what a gate step decided.
+
+    Raises:
+        UserError: the folder is not of a gate step.
+    """
+    try:
+        return Decision.model_validate(read_json(folder / DECISION_FILE))
+    except ValidationError as error:
+        raise UserError(f"{folder / DECISION_FILE}: {_first(error)}; run the gate step again") from error
+
+
+def _compared(candidate: Scored, champion: registry.Version, margins: Margins) -> tuple[bool, str]:
+    held = f"champion, version {champion.number},"
+    try:
+        theirs = _scored(champion.tags, held)
+    except ValueError as error:
+        return False, f"the {held} cannot be compared with: {error}"
+    for field, called in COMPARABLE.items():
+        mine, other = getattr(candidate, field), getattr(theirs, field)
+        if mine is None or mine != other:
+            return (
+                False,
+                f"the {held} has another {called}: {_short(other)}, the candidate's is {_short(mine)}",
+            )
+    score, called = ("hiou", "hIoU") if theirs.hiou is not None else ("miou_seen", "mIoU(S)")
+    ours, best = getattr(candidate, score), getattr(theirs, score)
+    if best is None:
+        return False, f"the {held} has no scores to compare with; promote by hand after a look"
+    if ours is None:
+        return False, f"the candidate has no {called}, the {held} has {_percent(best)}"
+    return _better(called, ours, best, candidate.miou_seen, theirs.miou_seen, held, margins)
+
+
+def _better(
+    called: str,
+    ours: float,
+    best: float,
+    seen: float | None,
+    their_seen: float | None,
+    held: str,
+    margins: Margins,
+) -> tuple[bool, str]:
+    gain = _points(ours, best)
+    told = f"{called} {_percent(ours)} against {_percent(best)} of the {held} {gain:+.2f} points"
+    if gain <= margins.min_hiou_gain:
+        kind = "a tie" if gain == 0 else "worse" if gain < 0 else "not enough better"
+        return False, f"{kind}: {told}; more than {margins.min_hiou_gain:g} are asked for"
+    if their_seen is not None:
+        drop = 100.0 if seen is None else -_points(seen, their_seen)
+        if drop > margins.max_seen_drop:
+            return False, (
+                f"seen classes fell: mIoU(S) {_percent(seen)} against {_percent(their_seen)}, {drop:.2f} points "
+                f"where {margins.max_seen_drop:g} are allowed, though {told}"
+            )
+    return True, f"better: {told}"
+
+
+def _scored(values: Mapping[str, Any], where: str) -> Scored:
+    try:
+        return Scored.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first(error)}; run the evaluate step again") from error
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def _points(ours: float, theirs: float) -> float:
+    # Rounded far below any margin, so that a gain of exactly the margin is not one of more by float's grace.
+    return round(100 * (ours - theirs), 9)
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _short(value: object) -> str:
+    return "unknown" if value is None else str(value)[:12]

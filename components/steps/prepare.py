@@ -1,0 +1,207 @@
+"""Step: check every picture and label map of a raw data set once, and write the index that later steps read."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cascade_core.data.index import COLUMNS, Progress, index_folders, index_voc, voc_root
+from cascade_core.errors import UserError
+from cascade_core.labels.label_set import LabelSet
+from cascade_core.labels.protocols import LABEL_SETS
+from cascade_core.labels.protocols import protocol as named_protocol
+from cascade_core.runtime.files import new_folder, read_json, write_json
+from components.artifacts import write_manifest
+from components.progress import progress
+from components.tracking.tracker import tracked_step
+
+log = logging.getLogger(__name__)
+
+INDEX_FILE, SUMMARY_FILE = "index.parquet", "summary.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where the index lies, how many pictures each split has, and the hash of their content."""
+
+    index: Path
+    pictures: dict[str, int]
+    data_hash: str
+
+
+def run(
+    *,
+    raw: Path,
+    protocol: str,
+    image_sets: Mapping[str, str],
+    out: Path,
+    source: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Index `raw` into `out`: `index.parquet`, `summary.json` (pictures and pixels per class) and a manifest.
+
+    `image_sets` names the lists of each split, {"train": "train+aug", "val": "val"}, where the data set is
+    laid out as Pascal VOC; for COCO-Stuff and ADE20K its folders of pictures and of label maps,
+    {"train": "images/train2017:annotations/train2017"}. A data set of a label file may be laid out in both ways.
+    `source` goes into the summary as it is: what a step that made `raw` has to say about it.
+
+    Raises:
+        UserError: naming file and field of what is wrong with the data; nothing is written then.
+    """
+    split = named_protocol(protocol)
+    _check_folder(raw)
+    given = {"protocol": split.name, "image_sets": dict(image_sets)}
+    parameters = {**given, "raw": str(raw)}
+    with tracked_step("prepare", protocol=split.name, parameters=parameters, out=out) as tracker:
+        with progress(f"prepare {split.name}") as bar:
+            index, root = _index(
+                raw,
+                split.label_set,
+                image_sets,
+                progress=lambda done, total: bar.advance(done, total=total),
+            )
+        summary = _summary(index, split.name, split.label_set, image_sets)
+        if source is not None:
+            summary["source"] = dict(source)
+        prepared = _written(out, index, summary, root=root, parameters=given)
+        tracker.tags({"data_hash": prepared.data_hash, "label_set": split.label_set.name})
+        tracker.dataset(split.name, prepared.data_hash, source=str(root))
+        counts = {f"pictures.{name}": count for name, count in prepared.pictures.items()}
+        tracker.metrics({"classes": split.num_classes, **counts})
+    told = ", ".join(f"{count} {name}" for name, count in prepared.pictures.items())
+    log.info("prepared %s: %s", split.name, told)
+    return prepared
+
+
+def _written(
+    out: Path, index: pd.DataFrame, summary: Mapping[str, Any], *, root: Path, parameters: Mapping[str, Any]
+) -> Prepared:
+    data_hash = summary["data_sha256"]
+    with new_folder(out) as folder:
+        index.to_parquet(folder / INDEX_FILE, index=False)
+        write_json(folder / SUMMARY_FILE, summary)
+        write_manifest(
+            folder,
+            step="prepare",
+            inputs={"raw": root},
+            parameters=parameters,
+            hashes={"raw": data_hash},
+        )
+    pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
+    return Prepared(out / INDEX_FILE, pictures, data_hash)
+
+
+def read_index(prepared: Path) -> pd.DataFrame:
+    """Read the index of a prepare step, a row per picture.
+
+    Raises:
+        UserError: the folder has none, or one that lacks columns.
+    """
+    path = prepared / INDEX_FILE
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
+    index = pd.read_parquet(path)
+    # Indexes of earlier versions do not count pixels; no later step reads that.
+    missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
+    if missing:
+        raise UserError(f"{path}: columns {missing} are missing; run the prepare step again")
+    return index
+
+
+def check_label_set(prepared: Path, label_set: LabelSet) -> None:
+    """See that the data were prepared for a label set: the same maps may be read in two orders of classes.
+
+    Raises:
+        UserError: they were prepared for another one.
+    """
+    found = read_json(prepared / SUMMARY_FILE).get("label_set")
+    if found != label_set.name:
+        raise UserError(
+            f"{prepared / SUMMARY_FILE}: label_set is {found!r}, the protocol needs {label_set.name!r}; "
+            "run the prepare step for this protocol, or give the folder that it wrote"
+        )
+
+
+def _check_folder(raw: Path) -> None:
+    if not raw.is_dir():
+        raise UserError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
+
+
+def _index(
+    raw: Path, label_set: LabelSet, image_sets: Mapping[str, str], *, progress: Progress
+) -> tuple[pd.DataFrame, Path]:
+    """Index the data set in the layout that maps of this label set are published in."""
+    match label_set.name:
+        case "cocostuff171" | "cocostuff171-raw" | "ade20k150":
+            suffix = "_labelTrainIds.png" if label_set.name == "cocostuff171" else ".png"
+            folders = _folder_pairs(image_sets)
+            index = index_folders(
+                raw, label_set=label_set, folders=folders, label_suffix=suffix, progress=progress
+            )
+            return index, raw
+        case "context59" | "context59-literature" | "context60":
+            root = voc_root(raw)
+            index = index_voc(
+                root,
+                label_set=label_set,
+                image_sets=image_sets,
+                label_dirs=("SegmentationClassContext",),
+                lists_dir="ImageSets/SegmentationContext",
+                progress=progress,
+            )
+            return index, root
+        case name if name not in LABEL_SETS and any(":" in folders for folders in image_sets.values()):
+            folders = _folder_pairs(image_sets)
+            return index_folders(raw, label_set=label_set, folders=folders, progress=progress), raw
+        case _:
+            root = voc_root(raw)
+            return index_voc(root, label_set=label_set, image_sets=image_sets, progress=progress), root
+
+
+def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    pairs = {}
+    for split, folders in image_sets.items():
+        images, colon, labels = folders.partition(":")
+        if not (images and colon and labels):
+            raise UserError(
+                f"image set {split}={folders!r} names no folders; expected PICTURES:LABELS, "
+                "such as images/train2017:annotations/train2017"
+            )
+        pairs[split] = (images, labels)
+    return pairs
+
+
+def _summary(
+    index: pd.DataFrame, protocol: str, label_set: LabelSet, image_sets: Mapping[str, str]
+) -> dict[str, Any]:
+    """Count the pictures of each split, and for each class those that show it and the pixels it has."""
+    splits = {}
+    for split in image_sets:
+        rows = index[index["split"] == split]
+        shown = rows[["classes", "pixels"]].explode(["classes", "pixels"])
+        of_class = shown.groupby("classes")["pixels"].agg(["size", "sum"])
+        pictures, pixels = (
+            of_class[column].reindex(range(label_set.num_classes), fill_value=0) for column in ("size", "sum")
+        )
+        splits[split] = {
+            "pictures": len(rows),
+            "pictures_with_class": dict(zip(label_set.classes, pictures.astype(int).tolist(), strict=True)),
+            "pixels": dict(zip(label_set.classes, pixels.astype(int).tolist(), strict=True)),
+        }
+    return {
+        "protocol": protocol,
+        "label_set": label_set.name,
+        "data_sha256": data_sha256(index),
+        "splits": splits,
+    }
+
+
+def data_sha256(index: pd.DataFrame) -> str:
+    """Hash what the data *are*: names, splits and file contents, but neither folder nor file format of the index."""
+    digest = hashlib.sha256()
+    for row in index.sort_values(["split", "name"]).itertuples():
+        digest.update(f"{row.split}\0{row.name}\0{row.image_sha256}\0{row.label_sha256}\n".encode())
+    return digest.hexdigest()

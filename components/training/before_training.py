@@ -1,0 +1,198 @@
+"""What stands before training and evaluation: the three short steps in one, and the check that their outputs agree.
+
+In one because in a cluster each step is a pod, which costs a minute.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from cascade_core.clip.order import Order, check_order, check_shape
+from cascade_core.clip.text import class_vectors
+from cascade_core.clip.text_tower import load_text_tower
+from cascade_core.errors import UserError
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_set import LabelSet
+from cascade_core.labels.protocols import label_set
+from cascade_core.runtime.files import read_json
+from components.artifacts import read_step_manifest
+from components.steps import prepare, text_vectors
+from components.steps import splits as splits_step
+from components.training.fit import read_inputs
+from components.vectors.background_vectors import background_names, read_background_vectors
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was compared and found well, a sentence each, and what is not wrong but worth knowing."""
+
+    protocol: str
+    passed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def run(
+    *,
+    raw: Path,
+    clip: Path,
+    protocol: str,
+    image_sets: Mapping[str, str],
+    templates: Sequence[str],
+    background: Sequence[str] = (),
+    prepared: Path,
+    split: Path,
+    text: Path,
+) -> prepare.Prepared:
+    """Write the folders `prepared`, `split` and `text`, each as its own step writes it, and check them together.
+
+    `background` are names that stand for it; left out, those that a label file gives.
+
+    Raises:
+        UserError: as the three steps and `preflight` do.
+    """
+    done = prepare.run(raw=raw, protocol=protocol, image_sets=image_sets, out=prepared)
+    splits_step.run(prepared=prepared, protocol=protocol, out=split)
+    text_vectors.run(protocol=protocol, templates=templates, clip=clip, background=background, out=text)
+    # Without `clip`: these vectors were made from it, name by name, so comparing would only repeat the work.
+    found = preflight(prepared=prepared, splits=split, text=text)
+    for sentence in (*found.passed, *found.notes):
+        log.info("preflight: %s", sentence)
+    return done
+
+
+def preflight(
+    *,
+    prepared: Path,
+    splits: Path,
+    text: Path,
+    clip: Path | None = None,
+    stored: Path | None = None,
+    stored_order: str | None = None,
+) -> Preflight:
+    """Compare label maps, class names and text vectors with each other, and tell what was found.
+
+    That vectors are in the order of their names is seen only by comparing them with others: those that the
+    text tower of `clip` makes of the names now, or `stored` ones (.npy), whose rows are the classes of the
+    label set `stored_order` (the protocol's own if None); names that those lack are left out. Vectors of names
+    for background are looked at where there are some, or the label file asks for them.
+
+    Raises:
+        UserError: the folders are of different label sets, protocols or classes; vectors are not unit vectors
+            that differ; or they belong to other names than they are used for.
+    """
+    protocol = splits_step.read_split(splits).name
+    inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=protocol)
+    names = tuple(read_json(text / text_vectors.NAMES_FILE))
+    check_shape(inputs.class_vectors, names, str(text))
+    vectors = inputs.class_vectors
+    passed = [
+        f"label maps: of label set {inputs.split.label_set.name!r}, as protocol {protocol!r} wants them",
+        f"class names: the {len(names)} of the protocol, in its order",
+        f"text vectors: {len(names)} different unit vectors, {vectors.shape[1]} wide",
+    ]
+    if clip is not None:
+        found = check_order(vectors, _from_clip(clip, names, text), names, str(text))
+        passed.append(_order_told(found, f"the text tower of {clip}", len(names)))
+    if stored is not None:
+        own_order = inputs.split.label_set if stored_order is None else label_set(stored_order)
+        rows, reference = _from_stored(stored, own_order.foreground(), names)
+        shared = [names[row] for row in rows]
+        found = check_order(vectors[rows], reference, shared, str(text))
+        passed.append(_order_told(found, str(stored), len(shared)))
+    passed.extend(_background(text, inputs.split, clip))
+    notes = list(_occurrence(prepared, inputs.split))
+    if inputs.split.label_set.has_background:
+        notes.append(
+            f"background: a class of protocol {protocol!r}; evaluate it with --background threshold=... or prompts=..."
+        )
+    if clip is None and stored is None:
+        notes.insert(
+            0, "order of text vectors: not compared, neither CLIP weights nor stored vectors were given"
+        )
+    return Preflight(protocol, tuple(passed), tuple(notes))
+
+
+def check_ready_vectors(text: Path, clip: Path | None, vectors: Float[Tensor, "classes embed"]) -> None:
+    """Check vectors that were given ready, in a file, by the CLIP that is to be trained with, before it is.
+
+    Vectors that the text-vectors step made itself are in the order of their names; without CLIP weights there
+    is nothing to compare with.
+
+    Raises:
+        UserError: they are of another CLIP, or belong to other names.
+    """
+    if clip is None or "vectors" not in read_step_manifest(text).inputs:
+        return
+    names = read_json(text / text_vectors.NAMES_FILE)
+    check_order(vectors, _from_clip(clip, names, text), names, str(text))
+
+
+def _from_clip(clip: Path, names: Sequence[str], text: Path) -> Float[Tensor, "classes embed"]:
+    """Make the vectors anew, with the templates and synonyms that the text-vectors step was given."""
+    tower, tokenizer = load_text_tower(clip)
+    given = read_step_manifest(text).parameters
+    synonyms = given.get("synonyms", ())
+    return class_vectors(tower, tokenizer, names, given["templates"], synonyms=synonyms)
+
+
+def _background(text: Path, split: ClassSplit, clip: Path | None) -> Iterator[str]:
+    """Check the vectors of names for background: those the label file asks for, else those that are there."""
+    asked = split.own.background_setting.names if split.own else ()
+    names = asked or background_names(text)
+    if not names:
+        return
+    vectors = read_background_vectors(text, names)
+    check_shape(vectors, names, f"background vectors of {text}")
+    yield f"background vectors: {len(names)} different unit vectors, of {', '.join(names)}"
+    if clip is not None:
+        tower, tokenizer = load_text_tower(clip)
+        made = class_vectors(tower, tokenizer, names, read_step_manifest(text).parameters["templates"])
+        found = check_order(vectors, made, names, f"background vectors of {text}")
+        yield _order_told(found, f"the text tower of {clip}", len(names), what="background vectors")
+
+
+def _from_stored(
+    stored: Path, order: LabelSet, names: Sequence[str]
+) -> tuple[list[int], Float[Tensor, "classes embed"]]:
+    """Give the places of the names that the stored vectors have too, and their vectors."""
+    classes = order.classes
+    reference = text_vectors.read_vectors(stored, classes)
+    rows = [row for row, name in enumerate(names) if name in classes]
+    if not rows:
+        raise UserError(
+            f"{stored} in the order of {order.name!r} has no class in common with the protocol's names"
+        )
+    return rows, reference[[classes.index(names[row]) for row in rows]]
+
+
+def _order_told(order: Order, source: str, count: int, *, what: str = "text vectors") -> str:
+    return (
+        f"order of {what}: each of {count} is nearest to its own name by {source} "
+        f"(cosine at least {order.least_cosine:.3f}, least lead {order.least_lead:.3f})"
+    )
+
+
+def _occurrence(prepared: Path, split: ClassSplit) -> Iterator[str]:
+    """Tell which classes no pixel of a split of the data has; seen ones are not learned, others not scored."""
+    summary = read_json(prepared / prepare.SUMMARY_FILE)
+    if any("pixels" not in counts for counts in summary["splits"].values()):
+        yield f"label maps: {prepared} was prepared without counting pixels; run the prepare step again"
+        return
+    for name, counts in summary["splits"].items():
+        pixels = counts["pixels"]
+        for group, classes in (("seen", split.seen_names), ("unseen", split.unseen_names)):
+            if absent := [one for one in classes if pixels.get(one) == 0]:
+                yield f"label maps: no pixel in split {name!r} of {len(absent)} {group} classes: {', '.join(absent)}"
+    source = summary.get("source", {})
+    if source.get("complete") is False:
+        counts = (
+            f"{found:,} of {source['official_pictures'][name]:,} {name}"
+            for name, found in source["pictures"].items()
+        )
+        yield f"data: a part of {source['data_set']} only, {', '.join(counts)}"

@@ -1,0 +1,309 @@
+"""What the train and the self-train step share: data in, a resumable fit, checkpoints and curves out.
+
+Under torchrun every process runs the same step; all but the first keep silent and write nothing.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributed.elastic.multiprocessing.errors import record
+from torch.optim import AdamW
+from torch.utils.data import DataLoader
+
+from cascade_core.batches.datasets import PackedBatch, pack, train_dataset
+from cascade_core.batches.sampling import IterationSampler
+from cascade_core.checkpoints.checkpoint import (
+    CheckpointManifest,
+    load_manifest,
+    load_optimizer,
+    load_weights,
+    save_checkpoint,
+)
+from cascade_core.configs.config import RunConfig
+from cascade_core.errors import UserError
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.parallel import World, device_of, joined, share_start, world_of
+from cascade_core.runtime.files import new_file
+from cascade_core.train.loop import StepReport, averaged, train
+from cascade_core.train.optim import build_optimizer
+from cascade_core.train.supervision import Setting, Supervision
+from components.artifacts import data_hash, data_root, write_manifest
+from components.progress import progress
+from components.steps.prepare import check_label_set, read_index
+from components.steps.splits import read_split
+from components.steps.text_vectors import read_class_vectors
+from components.tracking.tracker import StepTracker, tracked_step
+
+log = logging.getLogger(__name__)
+
+RESUME_FOLDER = "resume"
+BATCHES_AHEAD = 4
+"""That each loader worker may be ahead of the training."""
+
+
+@contextmanager
+def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
+    """Give the folder a training works in, which takes `out`'s place when the block ends well.
+
+    It lies beside `out` and stays there if the block raises or the process is killed, so that the next call
+    can go on from it; until then an earlier `out` is untouched. Without `resume` what was left is dropped.
+    """
+    working = out.with_name(f".{out.name}.unfinished")
+    if working.exists() and not (resume and (working / RESUME_FOLDER).exists()):
+        shutil.rmtree(working)
+    working.mkdir(parents=True, exist_ok=True)
+    yield working
+    shutil.rmtree(working / RESUME_FOLDER, ignore_errors=True)
+    if out.exists():
+        shutil.rmtree(out)
+    working.rename(out)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What earlier steps prepared, read and checked together before any long work starts."""
+
+    split: ClassSplit
+    index: pd.DataFrame
+    root: Path
+    class_vectors: Float[Tensor, "classes embed"]
+
+
+def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str) -> Inputs:
+    """Read the training rows, the class split and the text vectors.
+
+    Raises:
+        UserError: the steps were run for different protocols or label sets, the text vectors do not fit the classes, or
+            the training split is empty; the message names file and field.
+    """
+    split = read_split(splits)
+    if split.name != protocol_name:
+        raise UserError(
+            f"{splits}: protocol is {split.name!r}, the recipe or target is {protocol_name!r}; "
+            "run the splits step for that protocol"
+        )
+    check_label_set(prepared, split.label_set)
+    return Inputs(
+        split=split,
+        index=read_index(prepared),
+        root=data_root(prepared),
+        class_vectors=read_class_vectors(text, split.foreground()),
+    )
+
+
+def rows_of(inputs: Inputs, split: str) -> pd.DataFrame:
+    """Return the index rows of one split.
+
+    Raises:
+        UserError: there are none; the message lists the splits there are.
+    """
+    rows = inputs.index[inputs.index["split"] == split]
+    if rows.empty:
+        known = ", ".join(sorted(set(inputs.index["split"])))
+        raise UserError(f"split {split!r} has no pictures in the prepared index; it has {known}")
+    return rows
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One training to be run: a model, what it may see, and for how long."""
+
+    step: str
+    config: RunConfig
+    setting: Setting
+    segmentor: Segmentor
+    inputs: Inputs
+    batch_size: int
+    iterations: int
+    provenance: dict[str, Any]
+    snapshot_at: int | None = None
+
+
+@record  # Under torchrun, what fails here is told as the cause.
+def train_step(job: Fit, out: Path, *, folders: Mapping[str, Path], resume: bool) -> None:
+    """Train `job` into `out` as one tracked step made from `folders`, with all processes that torchrun started.
+
+    The batch is shared among them; the first alone reads and writes `out`, tracks and shows progress.
+
+    Raises:
+        UserError: the batch cannot be shared evenly, a process has no GPU, or the checkpoint to resume from
+            is of another configuration.
+        FloatingPointError: the loss is not finite.
+    """
+    world = world_of(os.environ)
+    _share(job, world)
+    with joined(world, device_of(world)):
+        if not world.leads:
+            for _ in _reports(job, world, _optimizer(job, world)):
+                pass
+            return
+        parameters = job.config.model_dump(mode="json")
+        with tracked_step(
+            job.step,
+            method=job.config.method,
+            setting=job.setting,
+            protocol=job.config.data.protocol,
+            seed=job.config.seed,
+            parameters=parameters,
+            tags={"data_hash": data_hash(folders["prepared"]), "processes": world.size},
+            out=out,
+        ) as tracker:
+            with unfinished_folder(out, resume=resume) as working:
+                fit(job, working, world=world, tracker=tracker, resume=resume)
+                write_manifest(working, step=job.step, inputs=folders, parameters=parameters)
+
+
+def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool) -> None:
+    """Train `job` into the folder `out`: `final/`, with `snapshot_at` also `half/`, and `history.csv`.
+
+    A resumable checkpoint is kept in `out/resume`. With `resume` a run that was interrupted goes on from it
+    as if it had never stopped, also with another number of processes; a checkpoint of another configuration
+    is refused.
+    """
+    optimizer = _optimizer(job, world)
+    start, history = _resumed(job, optimizer, out) if resume else (0, [])
+    reports = _reports(job, world, optimizer, start=start)
+    with progress(f"{job.config.method} {job.setting}", job.iterations, start=start) as bar:
+        for report in _tracked(reports, job, history, tracker):
+            bar.advance(report.iteration, _status(report))
+            if report.iteration == job.snapshot_at:
+                save_checkpoint(out / "half", job.segmentor, _manifest(job, report.iteration))
+            due = report.iteration % job.config.train.checkpoint_every == 0
+            if due and report.iteration < job.iterations:
+                _write_history(history, out)
+                save_checkpoint(
+                    out / RESUME_FOLDER, job.segmentor, _manifest(job, report.iteration), optimizer=optimizer
+                )
+    _write_history(history, out)
+    save_checkpoint(out / "final", job.segmentor, _manifest(job, job.iterations))
+
+
+def _optimizer(job: Fit, world: World) -> AdamW:
+    return build_optimizer(job.segmentor.to(device_of(world)), job.config.optim)
+
+
+def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Iterator[StepReport]:
+    """Train this process's share of every batch; where to start and with what weights, the first one says."""
+    start = share_start(optimizer, start)
+    device = device_of(world)
+    return train(
+        job.segmentor,
+        optimizer,
+        _loader(job, world, start=start, pinned=device.type == "cuda"),
+        config=job.config,
+        supervision=Supervision(job.setting, job.inputs.split, job.config.self_train.strict_seen_penalty),
+        class_vectors=job.inputs.class_vectors,
+        start=start,
+        total=job.iterations,
+        device=device,
+    )
+
+
+def _share(job: Fit, world: World) -> int:
+    return world.share(job.batch_size, job.config.train.accumulation_steps, field=f"{job.step}.batch_size")
+
+
+def _resumed(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str, float]]]:
+    """Take weights, moments, finished steps and history from an interrupted run, if one left them."""
+    folder = out / RESUME_FOLDER
+    if not folder.exists():
+        return 0, []
+    start = _check_resumable(job, folder)
+    load_weights(job.segmentor, folder)
+    load_optimizer(optimizer, folder)
+    kept = pd.read_csv(out / "history.csv").query("iteration <= @start")
+    log.info("resuming %s at step %d of %d", out, start, job.iterations)
+    return start, [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
+
+
+def _tracked(
+    reports: Iterator[StepReport], job: Fit, history: list[dict[str, float]], tracker: StepTracker
+) -> Iterator[StepReport]:
+    """Pass reports on, averaging every `log_every` of them into one row of history and of tracked metrics."""
+    window: list[StepReport] = []
+    for report in reports:
+        window.append(report)
+        if len(window) == job.config.train.log_every or report.iteration == job.iterations:
+            row = averaged(window)
+            history.append({"iteration": report.iteration, **row})
+            tracker.metrics(row, step=report.iteration)
+            window = []
+        yield report
+
+
+def _status(report: StepReport) -> str:
+    rate = max(report.learning_rates.values())
+    return f"loss {report.loss:.3f} | lr {rate:.1e} | {report.images_per_second:.0f} img/s"
+
+
+def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[PackedBatch]:
+    accumulation = job.config.train.accumulation_steps
+    dataset = train_dataset(
+        rows_of(job.inputs, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
+    )
+    sampler = IterationSampler(
+        len(dataset),
+        _share(job, world),
+        iterations=job.iterations * accumulation,
+        seed=job.config.seed,
+        start=start * accumulation,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    workers = job.config.train.workers
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=partial(pack, mean=job.config.data.mean, std=job.config.data.std),
+        pin_memory=pinned,
+        persistent_workers=workers > 0,
+        # Pictures take unlike times to decode; two batches ahead, the default, do not even that out.
+        prefetch_factor=BATCHES_AHEAD if workers else None,
+        # Its own generator: creating a loader must not consume the stream that dropout draws from.
+        generator=torch.Generator().manual_seed(job.config.seed),
+    )
+
+
+def _manifest(job: Fit, iteration: int) -> CheckpointManifest:
+    split = job.inputs.split
+    return CheckpointManifest(
+        config=job.config,
+        setting=job.setting,
+        iteration=iteration,
+        total_iterations=job.iterations,
+        classes=split.classes,
+        unseen=tuple(split.unseen_names),
+        provenance=job.provenance,
+    )
+
+
+def _check_resumable(job: Fit, folder: Path) -> int:
+    found = load_manifest(folder)
+    expected = _manifest(job, found.iteration)
+    if found != expected:
+        theirs, ours = (json.loads(manifest.model_dump_json()) for manifest in (found, expected))
+        differing = ", ".join(sorted(key for key in ours if ours[key] != theirs[key]))
+        raise UserError(
+            f"{folder} was left by a run that differs in {differing}; finish that run with its own settings, "
+            "or start anew with --no-resume"
+        )
+    return found.iteration
+
+
+def _write_history(history: list[dict[str, float]], out: Path) -> None:
+    with new_file(out / "history.csv") as path:
+        pd.DataFrame(history).to_csv(path, index=False)

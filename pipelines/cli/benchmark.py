@@ -1,0 +1,100 @@
+"""Commands about benchmark reruns: run one, list them, accept one."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from pipelines.cli.options import OverridesFile, Set
+from pipelines.cli.overrides import parse_overrides
+
+REGRESSED = 3
+"""Exit status of a rerun that found something worse: neither success nor a mistake in the call."""
+
+
+class Models(StrEnum):
+    """What a rerun measures."""
+
+    train = "train"
+    champions = "champions"
+
+
+def run(
+    params: Annotated[Path, typer.Option(help="File with the section benchmark.")] = Path("params.yaml"),
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="Recipe to rerun; repeatable; all of the data sets if none.")
+    ] = None,
+    models: Annotated[
+        Models | None, typer.Option(help="Train recipes, or take registered champions; the file's if none.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed; repeatable; the file's if none.")] = None,
+    set_: Set = None,
+    overrides: OverridesFile = None,
+    accept: Annotated[bool, typer.Option(help="Compare later reruns with this one.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trainings side by side; all cores if left out.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder; one that holds an interrupted rerun goes on. A new one if left out."),
+    ] = None,
+) -> None:
+    """Train recipes or take champions, score and time them, and compare.
+
+    Exits with 3 where quality or speed regressed against the last accepted results.
+    """
+    from pipelines.workstation import benchmark_plan
+
+    plan = benchmark_plan.BenchmarkPlan.read(params)
+    found = benchmark_plan.run(
+        plan=plan,
+        out=out or Path("local_outputs/benchmark") / f"{datetime.now(tz=UTC):%Y%m%d-%H%M%S}",
+        recipes=recipe or (),
+        seeds=seed or (),
+        overrides=parse_overrides(set_ or (), overrides),
+        accept=accept,
+        workers=workers,
+        models=models.value if models else None,
+    )
+    for change in found.changes:
+        if change.verdict != "no change":
+            print(change.told())
+    print(f"benchmark: {found.outcome}")
+    print(f"report     {found.page.resolve()}")
+    print(f"rerun      {found.run_id}")
+    if found.outcome == "regressed":
+        raise typer.Exit(REGRESSED)
+
+
+def history() -> None:
+    """List reruns, the latest last; a star marks the accepted one of each kind of models."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from components.results import accepted
+
+    reruns = accepted.history()
+    current = [accepted.last_accepted(accepted.of_kind(reruns, kind)) for kind in get_args(accepted.Models)]
+    table = Table("", "when", "code", "models", "outcome", "rerun", box=None)
+    for rerun in reruns:
+        table.add_row(
+            "*" if rerun in current else "",
+            f"{rerun.when:%Y-%m-%d %H:%M}",
+            (rerun.commit or "-")[:12],
+            rerun.models,
+            rerun.outcome,
+            rerun.run_id,
+        )
+    Console().print(table)
+
+
+def accept(
+    rerun: Annotated[str, typer.Argument(help="Id of a rerun, as `benchmark history` shows it.")],
+) -> None:
+    """Make a rerun the one that later ones are compared with."""
+    from components.results import accepted
+
+    chosen = accepted.accept(rerun)
+    print(f"accepted {chosen.run_id} of {chosen.when:%Y-%m-%d %H:%M} UTC")

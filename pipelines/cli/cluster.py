@@ -1,0 +1,148 @@
+"""Commands about runs on a cluster: submit a pipeline, see how a run stands, upload a pipeline by name.
+
+kfp is imported inside them, so that `--help` is at once.
+"""
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.kubeflow_options import (
+    Experiment,
+    Host,
+    Image,
+    Kind,
+    LightImage,
+    Namespace,
+    Nodes,
+    Package,
+    Parameters,
+    Pipeline,
+    PipelineName,
+    Resource,
+    Token,
+    chosen_package,
+    connected,
+    gathered_parameters,
+)
+from pipelines.cli.options import OverridesFile, Set
+
+if TYPE_CHECKING:
+    from pipelines.kubeflow.cluster import Cluster
+    from pipelines.kubeflow.submit import RunStatus
+
+FAILED = 1
+POLL_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+def submit(
+    host: Host,
+    pipeline: Pipeline = PipelineName.zero_shot,
+    package: Package = None,
+    parameter: Parameters = None,
+    set_: Set = None,
+    overrides: OverridesFile = None,
+    kind: Kind = Nodes.cpu,
+    image: Image = None,
+    light_image: LightImage = None,
+    resource: Resource = None,
+    experiment: Experiment = "cascade-clip",
+    name: Annotated[str | None, typer.Option(help="Name of the run; pipeline and time if none.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow it to its end; exit 1 unless it succeeds.")] = False,
+    namespace: Namespace = None,
+    token: Token = None,
+) -> None:
+    """Start a run on a cluster, print its id.
+
+    Parameters are checked before the cluster is contacted.
+    """
+    from pipelines.kubeflow import submit
+
+    with chosen_package(pipeline, package, kind, image, light_image, resource) as path:
+        values = gathered_parameters(
+            path,
+            parameter,
+            pipeline=None if package else pipeline,
+            set_=set_,
+            overrides=overrides,
+            kind=kind,
+            resource=resource,
+        )
+        cluster = connected(host, namespace, token)
+        run = submit.submit(cluster, path, parameters=values, experiment=experiment, name=name)
+    print(run.run_id)
+    print(run.link, file=sys.stderr)
+    if wait:
+        _finish(_followed(cluster, run.run_id))
+
+
+def status(
+    host: Host,
+    run_id: Annotated[str, typer.Argument(help="Id of the run, as submit prints it.")],
+    wait: Annotated[bool, typer.Option(help="Follow it to its end.")] = False,
+    namespace: Namespace = None,
+    token: Token = None,
+) -> None:
+    """Tell how a run and its steps stand.
+
+    Exit 1 if it failed or was cancelled.
+    """
+    from pipelines.kubeflow import submit
+
+    cluster = connected(host, namespace, token)
+    run = _followed(cluster, run_id) if wait else submit.status(cluster, run_id)
+    for step in run.steps.values():
+        print(f"{step.state:<10} {step.name}{f'  {step.error}' if step.error else ''}")
+    print(f"{run.state:<10} {run.name}  {run.link}")
+    if run.finished:
+        _finish(run)
+
+
+def upload(
+    host: Host,
+    pipeline: Pipeline = PipelineName.zero_shot,
+    package: Package = None,
+    name: Annotated[str | None, typer.Option(help="Name on the server; the pipeline's own if none.")] = None,
+    version: Annotated[str | None, typer.Option(help="Name of the version; the time if none.")] = None,
+    kind: Kind = Nodes.cpu,
+    image: Image = None,
+    light_image: LightImage = None,
+    resource: Resource = None,
+    namespace: Namespace = None,
+    token: Token = None,
+) -> None:
+    """Keep a pipeline on the server by name.
+
+    The first upload makes it, each further one adds a version.
+    """
+    from pipelines.kubeflow import submit
+
+    with chosen_package(pipeline, package, kind, image, light_image, resource) as path:
+        cluster = connected(host, namespace, token)
+        done = submit.upload(cluster, path, name=name or path.stem, version=version)
+    print(f"{done.pipeline_id} {done.version_id}")
+    print(done.link, file=sys.stderr)
+
+
+def _followed(cluster: "Cluster", run_id: str) -> "RunStatus":
+    """Tell each change of a run and its steps as it comes, and give the finished run."""
+    from pipelines.kubeflow.submit import follow
+
+    told: dict[str, str] = {}
+    for run in follow(cluster, run_id, every=POLL_SECONDS):
+        for task_id, step in run.steps.items():
+            if told.get(task_id) != step.state:
+                log.info("%-10s %s%s", step.state, step.name, f": {step.error}" if step.error else "")
+                told[task_id] = step.state
+    return run
+
+
+def _finish(run: "RunStatus") -> None:
+    error = f": {run.error}" if run.error else ""
+    log.info("%-10s %s%s", run.state, run.name, error)
+    if not run.succeeded:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,91 @@
+"""Commands that make what training reads: index, splits, and the mini benchmark's pictures and CLIP.
+
+Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import Out, Prepared, Protocol, SplitsFolder, Text
+from pipelines.cli.overrides import parse_image_sets
+
+
+def index(
+    raw: Annotated[Path, typer.Option(help="Data set folder, such as one that holds VOCdevkit/VOC2012.")],
+    protocol: Protocol,
+    image_set: Annotated[
+        list[str],
+        typer.Option(metavar="SPLIT=LISTS", help="Image lists of a split, joined by '+'; repeatable."),
+    ],
+    out: Out = Path("outputs/prepared"),
+) -> None:
+    """Check a data set that lies ready in a folder, and write its index."""
+    from components.steps import prepare
+
+    prepare.run(raw=raw, protocol=protocol, image_sets=parse_image_sets(image_set), out=out)
+
+
+def splits(
+    protocol: Protocol, prepared: Prepared = Path("outputs/prepared"), out: Out = Path("outputs/splits")
+) -> None:
+    """State seen and unseen classes, and each split."""
+    from components.steps import splits
+
+    splits.run(prepared=prepared, protocol=protocol, out=out)
+
+
+def preflight(
+    prepared: Prepared = Path("outputs/prepared"),
+    splits: SplitsFolder = Path("outputs/splits"),
+    text: Text = Path("outputs/text"),
+    clip: Annotated[
+        Path | None, typer.Option(help="CLIP folder whose text tower tells the vectors' order.")
+    ] = None,
+    stored: Annotated[
+        Path | None, typer.Option(help="Or vectors to compare with: .npy [classes, width].")
+    ] = None,
+    stored_order: Annotated[
+        str | None, typer.Option(help="Label set whose classes their rows are; the protocol's if left out.")
+    ] = None,
+) -> None:
+    """Check that label maps, class names and text vectors agree.
+
+    Before a long training or an evaluation. With --clip or --stored also that each vector is that of its own name.
+    """
+    from components.training import before_training
+
+    found = before_training.preflight(
+        prepared=prepared, splits=splits, text=text, clip=clip, stored=stored, stored_order=stored_order
+    )
+    for sentence in found.passed:
+        print(f"ok    {sentence}")
+    for sentence in found.notes:
+        print(f"note  {sentence}")
+
+
+def mini_data(
+    out: Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")] = Path("data/mini"),
+    seed: int = 0,
+) -> None:
+    """Draw the mini benchmark's pictures anew."""
+    from components.steps import mini_data
+
+    mini_data.run(seed=seed, out=out)
+
+
+def pretrain(
+    out: Annotated[Path, typer.Option(help="CLIP folder to write.")] = Path("data/mini/clip"),
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps; the shipped weights' number if left out.")
+    ] = None,
+    seed: int = 0,
+) -> None:
+    """Pretrain the mini benchmark's CLIP from nothing.
+
+    With the image-caption contrastive loss alone: no label map is ever read.
+    """
+    from components.steps import pretrain
+
+    pretrain.run(steps=steps, seed=seed, out=out)

@@ -1,0 +1,109 @@
+"""The command that segments pictures: `cascade-clip predict`.
+
+Whatever is slow to import (torch) is imported inside it, so that `--help` is at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade_core.errors import UserError
+from pipelines.cli.options import Background, Clip, Device, Model
+
+SOME_FAILED = 1
+
+
+def predict(
+    pictures: Annotated[
+        list[str], typer.Argument(help="Pictures, folders (with all below them), or patterns in quotes.")
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(help='Any class names by commas; one with a comma in double quotes: "a, \\"b, c\\"".'),
+    ] = None,
+    labels_file: Annotated[
+        Path | None, typer.Option(help="Text file (UTF-8) with a class name on each line.")
+    ] = None,
+    model: Model = "outputs/self_train/cascade_clip/final",
+    clip: Clip = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results; others in it stay.")] = Path(
+        "local_outputs/predictions"
+    ),
+    device: Device = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Pictures of equal size, or windows, that go through together.")
+    ] = 1,
+    mode: Annotated[
+        str | None, typer.Option(help="whole or slide (windows); the recipe's if left out.")
+    ] = None,
+    background: Background = None,
+    short_side: Annotated[
+        int | None, typer.Option(min=1, help="Side to which pictures are resized; the recipe's if left out.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32 or bf16 (faster on a GPU, slower on a CPU); the recipe's if left out."),
+    ] = None,
+    scales: Annotated[str, typer.Option(help="Sizes to average over, such as 0.75,1,1.25.")] = "1",
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image too.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip pictures whose results are there, of the same request.")
+    ] = False,
+    confidence_map: Annotated[
+        bool, typer.Option("--confidence-map", help="Write the confidence of every pixel as a picture too.")
+    ] = False,
+) -> None:
+    """Segment pictures into any classes.
+
+    For each picture: a tinted overlay with a legend, the label map, and JSON with the areas and confidence of
+    its classes. A picture that cannot be segmented does not stop the others: it is told at the end, with
+    exit code 1.
+    """
+    from cascade_core.labels.background import parse_background
+    from cascade_core.predictor import inference
+    from components.pictures.picture_files import picture_files
+    from components.registry.segmenter import Segmenter, clip_for
+    from components.steps import predict
+    from pipelines.cli.labels_given import labels_given
+
+    names = labels_given(labels, labels_file)
+    numbers = _numbers(scales)
+    files = picture_files(pictures, out=out)
+    segmenter = Segmenter.load(model, clip_for(model, clip), device=device)
+    segmenter.evaluate = inference(
+        segmenter.evaluate,
+        mode=mode,
+        short_side=short_side,
+        batch_size=batch if batch > 1 else None,
+        precision=precision,
+        background=None if background is None else parse_background(background),
+    )
+    result = predict.run(
+        segmenter=segmenter,
+        pictures=files,
+        labels=names,
+        out=out,
+        scales=numbers,
+        flip=flip,
+        batch=batch,
+        resume=resume,
+        confidence_map=confidence_map,
+    )
+    for written in result.written:
+        print(written.overlay)
+    if result.skipped:
+        print(f"{len(result.skipped)} skipped: their results are there", file=sys.stderr)
+    if result.failed:
+        for reason in result.failed.values():
+            print(f"failed: {reason}", file=sys.stderr)
+        print(f"{len(result.failed)} of {len(files)} pictures failed", file=sys.stderr)
+        raise typer.Exit(SOME_FAILED)
+
+
+def _numbers(listed: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in listed.split(","))
+    except ValueError:
+        raise UserError(f"--scales {listed!r} are not numbers by commas, such as 0.75,1,1.25") from None

@@ -1,0 +1,211 @@
+"""Commands about registered models: ask the gate, list, show, serve, promote, roll back.
+
+Whatever is slow to import (mlflow, pydantic's models of it) is imported inside them, so that `--help` is at once.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cascade_core.errors import UserError
+from pipelines.cli.options import Out
+
+if TYPE_CHECKING:
+    from components.registry.versions import Version
+    from components.steps.gate import Margins
+
+MinHiouGain = Annotated[
+    float | None, typer.Option(help="Points of hIoU a new champion must gain by more than; 2.5 if left out.")
+]
+MaxSeenDrop = Annotated[
+    float | None, typer.Option(help="Points of mIoU(S) it may lose at most; 2.0 if left out.")
+]
+ModelName = Annotated[str, typer.Argument(help="Registered name, such as mini-18-6-cascade_clip.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+SCORES = {"hiou": "hIoU", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "pAcc": "pAcc"}
+TABLE_WIDTH = 140
+"""Columns where the output is no terminal."""
+
+
+def gate(
+    evaluation: Annotated[Path, typer.Option(help="Folder of the candidate's evaluate step.")],
+    out: Out,
+    name: Annotated[
+        str | None, typer.Option(help="Registered name; <protocol>-<method> if left out.")
+    ] = None,
+    min_hiou_gain: MinHiouGain = None,
+    max_seen_drop: MaxSeenDrop = None,
+) -> None:
+    """Ask whether a candidate beats the champion.
+
+    Nothing is promoted; `register --decision` does that with the answer.
+    """
+    from components.steps import gate
+
+    found = gate.run(evaluation=evaluation, out=out, name=name, margins=margins(min_hiou_gain, max_seen_drop))
+    print(f"{found.name}: {'promote' if found.promote else 'keep the champion'}: {found.reason}")
+
+
+def list_models(
+    name: Annotated[str | None, typer.Argument(help="Only this model; all if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List registered versions, champions marked."""
+    from components.registry import versions as registry
+    from components.tracking.store import open_store
+
+    client = open_store()
+    names = registry.model_names(client) if name is None else [name]
+    found = [version for one in names for version in registry.versions(client, one)]
+    if as_json:
+        _print_json([_listed(version) for version in found])
+    else:
+        _print_table(found)
+
+
+def show(
+    name: ModelName,
+    version: Annotated[int | None, typer.Argument(help="Version; the champion if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show one version: its tags and its model card."""
+    from components.registry import versions as registry
+    from components.tracking.store import open_store
+
+    client = open_store()
+    line = registry.history(client, name)
+    number = version if version is not None else next(reversed(line), None)
+    if number is None:
+        raise UserError(f"model {name!r} has no champion; give a version, or promote one")
+    found = registry.version(client, name, number)
+    if as_json:
+        _print_json({**_listed(found), "description": found.description, "champion_history": line})
+        return
+    print(f"{found.uri}{'  (champion)' if found.champion else ''}")
+    for key, value in sorted(found.tags.items()):
+        print(f"  {key:<18} {value}")
+    print(
+        f"  {'champions so far':<18} {', '.join(str(one) for one in line) or 'none'}\n\n{found.description}"
+    )
+
+
+def serve(
+    name: ModelName,
+    version: Annotated[int | None, typer.Argument(help="Version; the champion if left out.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; there is no password.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 5001,
+    max_mib: Annotated[float, typer.Option(help="Size of a request, above which it is answered 413.")] = 100,
+    max_seconds: Annotated[float, typer.Option(help="Time to send it, after which it is answered 408.")] = 60,
+    max_requests: Annotated[int, typer.Option(help="Requests at once; one more is answered 503.")] = 8,
+) -> None:
+    """Serve a version over HTTP as `mlflow models serve` does, with limits on requests."""
+    from components.serving import server as serving
+    from components.serving.request_limits import Limits
+
+    limits = Limits(mib=max_mib, seconds=max_seconds, requests=max_requests)
+    serving.serve(name, version=version, host=host, port=port, limits=limits)
+
+
+def promote(
+    name: ModelName,
+    version: Annotated[int, typer.Argument(help="Version to make champion.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the version.")] = "promoted by hand",
+) -> None:
+    """Make a version the champion, whatever the gate says."""
+    from components.registry import versions as registry
+    from components.tracking.store import open_store
+
+    client = open_store()
+    held = registry.champion(client, name)
+    before = None if held is None else held.number
+    try:
+        registry.promote(client, name, version, expected=before, reason=reason)
+    except registry.ChampionMovedError as error:
+        raise UserError(f"{error}; somebody else promotes at this moment: look, then try again") from error
+    print(f"{name}: version {version} is champion{'' if before is None else f', before it was {before}'}")
+
+
+def rollback(name: ModelName) -> None:
+    """Return to the champion before the present one."""
+    from components.registry import versions as registry
+    from components.tracking.store import open_store
+
+    try:
+        found = registry.roll_back(open_store(), name)
+    except registry.ChampionMovedError as error:
+        raise UserError(f"{error}; somebody else promotes at this moment: look, then try again") from error
+    print(f"{name}: version {found.number} is champion again")
+
+
+def replay(
+    folder: Annotated[Path, typer.Argument(help="A spool, or any folder with spools below.")],
+) -> None:
+    """Tell MLflow what steps spooled while it was away.
+
+    May be called again: nothing is added twice.
+    """
+    from components.tracking import spool
+
+    done = spool.replay(folder)
+    print(f"told {done.calls} calls about {done.runs} runs; the spools may be deleted now")
+
+
+def margins(min_hiou_gain: float | None, max_seen_drop: float | None) -> "Margins":
+    """Give the gate's margins, its own where one is left out.
+
+    Raises:
+        UserError: one is negative.
+    """
+    from components.steps.gate import Margins
+
+    given = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
+    for name, value in given.items():
+        if value is not None and not 0 <= value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; a margin is zero or more points")
+    return Margins.model_validate({name: value for name, value in given.items() if value is not None})
+
+
+def _listed(version: "Version") -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "version": version.number,
+        "champion": version.champion,
+        "uri": version.uri,
+        "created": version.created.isoformat(timespec="seconds"),
+        "run_id": version.run_id,
+        "tags": dict(version.tags),
+    }
+
+
+def _print_table(found: list["Version"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Registered models")
+    for name in ("model", "version", "setting", "seed", "split"):
+        table.add_column(name, no_wrap=True)
+    for name in SCORES.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    for version in found:
+        tags = version.tags
+        table.add_row(
+            version.name,
+            f"{version.number}{' champion' if version.champion else ''}",
+            *(tags.get(key, "-") for key in ("setting", "seed", "split")),
+            *(_percent(tags.get(score)) for score in SCORES),
+        )
+    console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
+    console.print(table)
+
+
+def _percent(fraction: str | None) -> str:
+    return "-" if fraction is None else f"{100 * float(fraction):.1f}"
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False))

@@ -1,0 +1,102 @@
+"""Commands that use what was trained: registry, report, and the table over seeds.
+
+Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import Checkpoint, Out, whole_numbers
+from pipelines.cli.registry import MaxSeenDrop, MinHiouGain, margins
+
+Evaluations = Annotated[
+    list[Path], typer.Option("--evaluation", help="Folder of an evaluate step; repeatable.")
+]
+Profiles = Annotated[list[Path], typer.Option("--profile", help="Folder of a profile step; repeatable.")]
+Clip = Annotated[Path, typer.Option(help="CLIP folder, for its text tower.")]
+
+
+def register(
+    checkpoint: Checkpoint,
+    evaluation: Annotated[Path, typer.Option(help="Folder of the checkpoint's evaluate step.")],
+    profile: Annotated[Path, typer.Option(help="Folder of the method's profile step.")],
+    out: Out,
+    clip: Clip = Path("data/mini/clip"),
+    name: Annotated[
+        str | None, typer.Option(help="Registered name; <protocol>-<method> if left out.")
+    ] = None,
+    decision: Annotated[
+        Path | None, typer.Option(help="Folder of a gate step that was asked about this model.")
+    ] = None,
+    min_hiou_gain: MinHiouGain = None,
+    max_seen_drop: MaxSeenDrop = None,
+) -> None:
+    """Put a model into MLflow's registry.
+
+    It becomes champion if the gate finds it better than the present one.
+    """
+    from components.steps import register
+
+    found = register.run(
+        checkpoint=checkpoint,
+        clip=clip,
+        evaluation=evaluation,
+        profile=profile,
+        out=out,
+        name=name,
+        decision=decision,
+        margins=margins(min_hiou_gain, max_seen_drop),
+    )
+    print(f"registered {found.uri}{', the champion' if found.champion else ''}: {found.reason}")
+
+
+def report(
+    evaluation: Evaluations,
+    profile: Profiles,
+    training: Annotated[
+        list[Path] | None, typer.Option("--training", help="Folder of a training, for its curve; repeatable.")
+    ] = None,
+    out: Out = Path("reports"),
+) -> None:
+    """Gather results into a table and one page."""
+    from components.steps import report
+
+    report.run(evaluations=evaluation, profiles=profile, trainings=training or (), out=out)
+
+
+def mini_results(
+    seeds: Annotated[str, typer.Option(help="Seeds by commas.")] = "0,1,2",
+    split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test",
+    outputs: Annotated[Path, typer.Option(help="Where prepare, splits and text have written.")] = Path(
+        "outputs"
+    ),
+    clip: Clip = Path("data/mini/clip"),
+    work: Annotated[Path, typer.Option(help="Folder for all trainings, kept.")] = Path("local_outputs/mini"),
+    results: Annotated[Path, typer.Option(help="Folder for mini.md and mini.json.")] = Path("docs/results"),
+    readme: Annotated[
+        Path | None, typer.Option(help="File that shows the table's head between its markers.")
+    ] = Path("README.md"),
+    workers: Annotated[
+        int | None, typer.Option(help="Trainings side by side; all cores if left out.")
+    ] = None,
+) -> None:
+    """Make the mini benchmark's table over seeds."""
+    from pipelines.workstation import mini_results
+    from pipelines.workstation.chains import Sources
+
+    sources = Sources(
+        prepared=outputs / "prepared", splits=outputs / "splits", text=outputs / "text", clip=clip
+    )
+    mini_results.run(
+        sources=sources,
+        seeds=whole_numbers("--seeds", seeds),
+        split=split,
+        work=work,
+        markdown=results / "mini.md",
+        rows_json=results / "mini.json",
+        readme=readme,
+        workers=workers,
+    )
+    print(results / "mini.md")

@@ -1,0 +1,242 @@
+"""Every command by group: its name, its function, and a command to paste that ends its help."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipelines.cli import (
+    benchmark,
+    clip,
+    cluster,
+    compare,
+    data,
+    export,
+    models,
+    pipeline,
+    predict,
+    prepare,
+    prepare_custom,
+    profile,
+    registry,
+    results,
+    schedule,
+    storage,
+    trainjob,
+    workflow,
+)
+
+Command = tuple[str, Callable[..., None], str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one word, such as `pipeline`; the words on the way to it, and what it is about."""
+
+    path: tuple[str, ...]
+    help: str
+    commands: tuple[Command, ...]
+
+
+TOP = Group(
+    (),
+    "",
+    (
+        ("run", workflow.run, "cascade-clip run"),
+        ("splits", data.splits, "cascade-clip splits --protocol mini-18-6"),
+        (
+            "text-vectors",
+            clip.text_vectors,
+            "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
+        ),
+        ("preflight", data.preflight, "cascade-clip preflight --clip data/mini/clip"),
+        (
+            "train",
+            models.train,
+            "cascade-clip train --recipe mini_zegclip --clip data/mini/clip --out local_outputs/train",
+        ),
+        (
+            "self-train",
+            models.self_train,
+            "cascade-clip self-train --trained outputs/train/zegclip --out local_outputs/self_train",
+        ),
+        (
+            "evaluate",
+            models.evaluate,
+            "cascade-clip evaluate --checkpoint outputs/train/zegclip/final --split val --out local_outputs/evaluate",
+        ),
+        (
+            "profile",
+            profile.profile,
+            "cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
+        ),
+        (
+            "gate",
+            registry.gate,
+            "cascade-clip gate --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/gate",
+        ),
+        (
+            "register",
+            results.register,
+            "cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
+        ),
+        ("fetch", storage.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
+        ("store", storage.store, "cascade-clip store reports s3://bucket/reports"),
+        ("replay", registry.replay, "cascade-clip replay outputs"),
+        (
+            "report",
+            results.report,
+            "cascade-clip report --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/report",
+        ),
+        (
+            "compare",
+            compare.compare,
+            "cascade-clip compare --checkpoint outputs/train/zegclip/final --checkpoint outputs/train/cascade_clip/final --out local_outputs/compare",
+        ),
+        (
+            "predict",
+            predict.predict,
+            'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
+        ),
+        (
+            "export",
+            export.export,
+            "cascade-clip export outputs/train/zegclip/final --format onnx --out local_outputs/onnx",
+        ),
+        ("mini-results", results.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
+        ("mini-data", data.mini_data, "cascade-clip mini-data --out local_outputs/world"),
+        ("pretrain", data.pretrain, "cascade-clip pretrain --out local_outputs/clip"),
+        (
+            "import-clip",
+            clip.import_clip,
+            "cascade-clip import-clip ViT-B-16 --tag openai --out data/clip/ViT-B-16",
+        ),
+        (
+            "convert",
+            clip.convert,
+            "cascade-clip convert iter_20000.pth --out local_outputs/released",
+        ),
+    ),
+)
+
+PREPARE = Group(
+    ("prepare",),
+    "From a raw data set to a checked index of its pictures.",
+    (
+        (
+            "index",
+            data.index,
+            "cascade-clip prepare index --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
+        ),
+        (
+            "custom",
+            prepare_custom.custom,
+            "cascade-clip prepare custom --labels pets.yaml --images pets/images --maps pets/maps --hold-out val=0.2",
+        ),
+        (
+            "voc12",
+            prepare.voc12,
+            "cascade-clip prepare voc12 --from VOCtrainval_11-May-2012.tar --from benchmark.tgz --out local_outputs/prepared",
+        ),
+        (
+            "context",
+            prepare.context,
+            "cascade-clip prepare context --from VOCtrainval_03-May-2010.tar --from trainval_merged.json --out local_outputs/prepared",
+        ),
+        (
+            "cocostuff",
+            prepare.cocostuff,
+            "cascade-clip prepare cocostuff --from DOWNLOADS --out local_outputs/prepared",
+        ),
+        (
+            "ade20k",
+            prepare.ade20k,
+            "cascade-clip prepare ade20k --from ADEChallengeData2016.zip --split val --out local_outputs/prepared",
+        ),
+    ),
+)
+
+PIPELINE = Group(
+    ("pipeline",),
+    "The same workflow as a Kubeflow pipeline.",
+    (
+        ("compile", pipeline.compile_pipeline, "cascade-clip pipeline compile --out build/zero_shot.yaml"),
+        (
+            "run-local",
+            pipeline.run_local,
+            "cascade-clip pipeline run-local --set train.iterations=20 --set self_train.start_iteration=10",
+        ),
+        (
+            "submit",
+            cluster.submit,
+            "cascade-clip pipeline submit --host http://localhost:8080 -p raw=/data/mini/VOCdevkit/VOC2012 -p clip=/data/mini/clip --wait",
+        ),
+        (
+            "status",
+            cluster.status,
+            "cascade-clip pipeline status --host http://localhost:8080 8a5c9d0e-1f2b-4c3d-9e8f-7a6b5c4d3e2f",
+        ),
+        (
+            "upload",
+            cluster.upload,
+            "cascade-clip pipeline upload --host http://localhost:8080 --version 0.1.0",
+        ),
+        (
+            "trainjob",
+            trainjob.trainjob,
+            "cascade-clip pipeline trainjob --nodes 2 --gpus 4 --volume cascade-data=/data -- train --recipe zegclip_voc12 --clip /data/clip --prepared /data/prepared --splits /data/splits --text /data/text --out /data/train",
+        ),
+    ),
+)
+
+SCHEDULE = Group(
+    ("pipeline", "schedule"),
+    "Recurring runs on a Kubeflow cluster.",
+    (
+        (
+            "create",
+            schedule.create,
+            'cascade-clip pipeline schedule create --host http://localhost:8080 --name nightly --cron "0 3 * * *" -p raw=/data/mini/VOCdevkit/VOC2012 -p clip=/data/mini/clip',
+        ),
+        (
+            "list",
+            schedule.list_schedules,
+            "cascade-clip pipeline schedule list --host http://localhost:8080",
+        ),
+        *(
+            (
+                name,
+                function,
+                f"cascade-clip pipeline schedule {name} --host http://localhost:8080 8a5c9d0e-1f2b-4c3d-9e8f-7a6b5c4d3e2f",
+            )
+            for name, function in (
+                ("pause", schedule.pause),
+                ("resume", schedule.resume),
+                ("delete", schedule.delete),
+            )
+        ),
+    ),
+)
+
+MODELS = Group(
+    ("models",),
+    "Registered models and their champions.",
+    (
+        ("list", registry.list_models, "cascade-clip models list"),
+        ("show", registry.show, "cascade-clip models show mini-18-6-cascade_clip"),
+        ("serve", registry.serve, "cascade-clip models serve mini-18-6-cascade_clip --port 5001"),
+        ("promote", registry.promote, "cascade-clip models promote mini-18-6-cascade_clip 2"),
+        ("rollback", registry.rollback, "cascade-clip models rollback mini-18-6-cascade_clip"),
+    ),
+)
+
+BENCHMARK = Group(
+    ("benchmark",),
+    "Scheduled reruns: is anything worse than it was?",
+    (
+        ("run", benchmark.run, "cascade-clip benchmark run --recipe mini_zegclip --recipe mini_cascade_clip"),
+        ("history", benchmark.history, "cascade-clip benchmark history"),
+        ("accept", benchmark.accept, "cascade-clip benchmark accept 0123456789abcdef0123456789abcdef"),
+    ),
+)
+
+GROUPS = (TOP, PREPARE, PIPELINE, SCHEDULE, MODELS, BENCHMARK)
+"""A group stands after the one it is in."""

@@ -1,0 +1,142 @@
+"""The command that writes a training on several nodes as a Kubeflow TrainJob, and starts it if asked to.
+
+Whatever is slow to import (torch, kfp) is imported inside it, so that `--help` is at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+from pydantic import ValidationError
+
+from cascade_core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.cluster.trainjob import TrainJob
+
+Training = Literal["train", "self-train"]
+FAILED = 1
+WAITING_MINUTES = 24 * 60
+"""How long --wait bears that a job has not found its nodes, beyond the time it may run."""
+
+
+def trainjob(
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- train|self-train OPTIONS", help="The training, as typed here.")
+    ],
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes, a pod on each.")],
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node, a process for each; 0: processors.")],
+    volume: Annotated[
+        list[str], typer.Option(metavar="CLAIM=/FOLDER", help="Volume claim of every node; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("build/trainjob.yaml"),
+    name: Annotated[str, typer.Option(help="Name of the job.")] = "cascade-clip-train",
+    namespace: Annotated[str | None, typer.Option(help="Namespace; kubectl's own if left out.")] = None,
+    image: Annotated[str | None, typer.Option(help="Container image; the pipelines' if left out.")] = None,
+    cpu: Annotated[str, typer.Option(help="Cores of each node.")] = "8",
+    memory: Annotated[str, typer.Option(help="Memory of each node.")] = "32Gi",
+    secret: Annotated[
+        str | None, typer.Option(help="Secret with the addresses and keys of store and tracking server.")
+    ] = "cascade-clip",
+    runtime: Annotated[str, typer.Option(help="ClusterTrainingRuntime to run on.")] = "torch-distributed",
+    gpu_resource: Annotated[
+        str, typer.Option(help="What a GPU is asked for as.", show_default=True)
+    ] = "nvidia.com/gpu",
+    node_label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label that nodes must have; repeatable.")
+    ] = None,
+    start: Annotated[bool, typer.Option(help="Start it, too, as KUBECONFIG or the pod says where.")] = False,
+    wait: Annotated[bool, typer.Option(help="With --start: follow it; exit 1 unless it completes.")] = False,
+) -> None:
+    """Write a training on several nodes as a TrainJob.
+
+    For Kubeflow Trainer 2; --start starts it, as does: kubectl apply --filename FILE
+    """
+    from components.cluster.trainjob import TrainJob, Volume, write_trainjob
+    from components.ops.image import IMAGE
+
+    if wait and not start:
+        raise UserError("--wait follows what --start has started; give both")
+
+    training, options = _parsed(command)
+    try:
+        job = TrainJob(
+            name=name,
+            namespace=namespace,
+            image=image or IMAGE,
+            command=training,
+            arguments=tuple(command[1:]),
+            out=PurePosixPath(options["out"]),
+            nodes=nodes,
+            gpus=gpus,
+            gpu_resource=gpu_resource,
+            node_labels=_labels(node_label or ()),
+            cpu=cpu,
+            memory=memory,
+            volumes=tuple(Volume.parse(text) for text in volume),
+            secret=secret,
+            runtime=runtime,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        told = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{place}={first['input']!r}: {told}" if place else told) from error
+    _check_batch(job.command, options, job.processes)
+    write_trainjob(job, out)
+    print(out)
+    if start:
+        _start(job, wait=wait)
+
+
+def _start(job: "TrainJob", *, wait: bool) -> None:
+    from components.cluster import trainjob_run
+
+    jobs = trainjob_run.connect(job.namespace)
+    trainjob_run.start(jobs, job)
+    if not wait:
+        return
+    try:
+        trainjob_run.follow(jobs, job.name, minutes=job.minutes + WAITING_MINUTES)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(FAILED) from error
+
+
+def _labels(items: Sequence[str]) -> dict[str, str]:
+    labels = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise UserError(
+                f"--node-label {item!r} is not KEY=VALUE; an example is nvidia.com/gpu.present=true"
+            )
+        labels[key] = value
+    return labels
+
+
+def _parsed(command: Sequence[str]) -> tuple[Training, dict[str, Any]]:
+    """Read the training's options as its own command would, so that a slip shows here and not in a pod."""
+    # Here: the command line is made of this module, among others.
+    from pipelines.cli.app import app
+
+    training, *arguments = command
+    if training not in get_args(Training):
+        known = ", ".join(get_args(Training))
+        raise UserError(f"a TrainJob trains: {training!r} is none of {known}; put it behind --")
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return training, commands[training].make_context(training, list(arguments)).params  # type: ignore[return-value]
+
+
+def _check_batch(training: Training, options: dict[str, Any], processes: int) -> None:
+    """Refuse a batch that the processes cannot share; self-training's is known only where it runs."""
+    from cascade_core.configs.recipes import recipe
+    from cascade_core.parallel import World
+    from pipelines.cli.overrides import parse_overrides
+
+    if training == "train":
+        overrides = parse_overrides(options["set_"] or (), options["overrides"])
+        config = recipe(options["recipe"], overrides, seed=options["seed"]).train
+        World(size=processes).share(config.batch_size, config.accumulation_steps)

@@ -1,0 +1,134 @@
+"""Recurring runs on a cluster: a compiled pipeline, its parameters, and the times at which it starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cascade_core.errors import UserError
+from pipelines.kubeflow.cluster import Cluster
+from pipelines.kubeflow.cron import checked_cron
+from pipelines.kubeflow.parameters import check_parameters, declared
+from pipelines.kubeflow.submit import PAGE_SIZE, named, open_experiment
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One schedule: what the server calls a recurring run."""
+
+    schedule_id: str
+    name: str
+    cron: str
+    enabled: bool
+
+
+def create(
+    cluster: Cluster,
+    package: Path,
+    *,
+    parameters: Mapping[str, Any],
+    experiment: str,
+    name: str,
+    cron: str,
+    catch_up: bool = False,
+) -> Schedule:
+    """Start a compiled pipeline at every time of `cron` (in the server's time zone, UTC unless it was set).
+
+    One run at a time: a start that falls into a run waits for its end. `catch_up` makes up for the starts
+    that were missed while the schedule was paused, all of them.
+
+    Raises:
+        UserError: expression or parameters are wrong, a schedule of this name exists, the experiment is
+            archived, or the server refuses.
+    """
+    cron = checked_cron(cron)
+    check_parameters(parameters, declared(package))
+    if existing := _named(cluster, name):
+        raise UserError(
+            f"{cluster.host}: schedule {name!r} exists already ({existing.schedule_id}); delete it first, or give "
+            "another name"
+        )
+    experiment_id = open_experiment(cluster, experiment)
+    made = cluster.create(
+        lambda: cluster.client.create_recurring_run(
+            experiment_id,
+            name,
+            cron_expression=cron,
+            no_catchup=not catch_up,
+            max_concurrency=1,
+            params=dict(parameters),
+            pipeline_package_path=str(package),
+        ),
+        find=lambda: _named_as_told(cluster, name),
+        about=f"schedule {name!r}",
+    )
+    return _schedule(made)
+
+
+def schedules(cluster: Cluster) -> list[Schedule]:
+    """Give every schedule of the namespace, in the order of their names.
+
+    Raises:
+        UserError: the server refuses.
+    """
+    found, page = [], ""
+    while True:
+        listed = _page(cluster, page)
+        found += [_schedule(one) for one in listed.recurring_runs or []]
+        page = listed.next_page_token or ""
+        if not page:
+            return sorted(found, key=lambda one: (one.name, one.schedule_id))
+
+
+def pause(cluster: Cluster, schedule_id: str) -> None:
+    """Start no more runs until it is resumed; one that runs goes on.
+
+    Raises:
+        UserError: there is no such schedule, or the server refuses.
+    """
+    cluster.call(lambda: cluster.client.disable_recurring_run(schedule_id), about=f"schedule {schedule_id!r}")
+
+
+def resume(cluster: Cluster, schedule_id: str) -> None:
+    """Start runs again.
+
+    Raises:
+        UserError: there is no such schedule, or the server refuses.
+    """
+    cluster.call(lambda: cluster.client.enable_recurring_run(schedule_id), about=f"schedule {schedule_id!r}")
+
+
+def delete(cluster: Cluster, schedule_id: str) -> None:
+    """Remove a schedule; the runs that it started stay.
+
+    Raises:
+        UserError: there is no such schedule, or the server refuses.
+    """
+    about = f"schedule {schedule_id!r}"
+    # Looked up first: servers differ in what they answer to deleting what is not there.
+    cluster.call(lambda: cluster.client.get_recurring_run(schedule_id), about=about)
+    cluster.call(lambda: cluster.client.delete_recurring_run(schedule_id), about=about)
+
+
+def _named(cluster: Cluster, name: str) -> Schedule | None:
+    found = _named_as_told(cluster, name)
+    return None if found is None else _schedule(found)
+
+
+def _named_as_told(cluster: Cluster, name: str) -> Any:
+    return next(iter(_page(cluster, "", filter=named(name)).recurring_runs or []), None)
+
+
+def _page(cluster: Cluster, page: str, filter: str | None = None) -> Any:  # noqa: A002
+    return cluster.call(
+        lambda: cluster.client.list_recurring_runs(
+            page_token=page, page_size=PAGE_SIZE, namespace=cluster.namespace, filter=filter
+        ),
+        about="its schedules",
+    )
+
+
+def _schedule(told: Any) -> Schedule:
+    cron = told.trigger and told.trigger.cron_schedule and told.trigger.cron_schedule.cron
+    enabled = str(told.status or told.mode or "").upper() in ("ENABLED", "ENABLE")
+    return Schedule(told.recurring_run_id, told.display_name, cron or "-", enabled)

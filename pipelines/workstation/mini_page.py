@@ -1,0 +1,157 @@
+"""The page of the mini benchmark's results: the table, the papers' claims held against it, every self-trained seed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from components.results.rows import METHOD_NAMES, SCORES, BenchmarkRow, markdown_table, summaries
+from components.steps.pretrain import Pretrained
+
+PUBLISHED = ("zegclip", "cascade_clip")
+"""The methods that are also self-trained and put to the controls."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That one run's score lies above another's."""
+
+    text: str
+    score: str
+    better: tuple[str, str]
+    worse: tuple[str, str]
+
+
+CLAIMS = (
+    Claim(
+        "the relationship descriptor helps unseen classes (ZegCLIP)",
+        "miou_unseen",
+        ("zegclip", "inductive"),
+        ("zegclip_no_rd", "inductive"),
+    ),
+    Claim(
+        "independent classes with focal and dice transfer better than cross-entropy (ZegCLIP)",
+        "miou_unseen",
+        ("zegclip", "inductive"),
+        ("decoder_ce", "inductive"),
+    ),
+    Claim(
+        "deep prompts beat the frozen CLIP (ZegCLIP)",
+        "hiou",
+        ("zegclip", "inductive"),
+        ("zegclip_no_prompts", "inductive"),
+    ),
+    Claim(
+        "a decoder beats a linear pixel-text map",
+        "hiou",
+        ("zegclip", "inductive"),
+        ("linear", "inductive"),
+    ),
+    Claim(
+        "middle levels through decoders of their own help (Cascade-CLIP)",
+        "hiou",
+        ("cascade_clip", "inductive"),
+        ("zegclip", "inductive"),
+    ),
+    Claim(
+        "independent decoders beat summing all levels into one (Cascade-CLIP)",
+        "hiou",
+        ("cascade_clip", "inductive"),
+        ("naive_fusion", "inductive"),
+    ),
+    Claim(
+        "summing all levels into one decoder hurts the unseen classes (Cascade-CLIP)",
+        "miou_unseen",
+        ("zegclip", "inductive"),
+        ("naive_fusion", "inductive"),
+    ),
+    *(
+        Claim(
+            f"{setting.replace('_', ', ')} self-training helps the unseen classes of {METHOD_NAMES[method]}",
+            "miou_unseen",
+            (method, setting),
+            (method, "inductive"),
+        )
+        for setting in ("transductive_oracle", "transductive_strict")
+        for method in PUBLISHED
+    ),
+    *(
+        Claim(
+            f"{METHOD_NAMES[method]} reads the unseen words: exchanged, they lose",
+            "miou_unseen",
+            (method, "inductive"),
+            (method, "control_words"),
+        )
+        for method in PUBLISHED
+    ),
+    *(
+        Claim(
+            f"{METHOD_NAMES[method]} lives on CLIP's pictures: a random image tower loses",
+            "miou_unseen",
+            (method, "inductive"),
+            (method, "control_random_tower"),
+        )
+        for method in PUBLISHED
+    ),
+)
+
+
+def claims(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
+    """Yield a line for each claim: the means that bear on it, their difference, and whether it has the right sign."""
+    means = {(summary.method, summary.setting): summary.mean for summary in summaries(rows)}
+    for claim in CLAIMS:
+        better, worse = (means[run][claim.score] for run in (claim.better, claim.worse))
+        if better is None or worse is None:
+            yield f"| {claim.text} | {SCORES[claim.score]} undefined | - |"
+            continue
+        measured = f"{SCORES[claim.score]} {100 * better:.1f} against {100 * worse:.1f}: {100 * (better - worse):+.1f}"
+        yield f"| {claim.text} | {measured} | {'yes' if better > worse else '**no**'} |"
+
+
+def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int], *, clip: Pretrained, made_from: str) -> str:
+    """Lay out the table, the claims it bears on, and every self-trained seed.
+
+    `clip` says how well the tiny CLIP tells whole pictures; `made_from` names code and data.
+    """
+    split, protocol = rows[0].split, rows[0].protocol
+    listed = ", ".join(str(seed) for seed in seeds)
+    single = [row for row in rows if row.setting.startswith("transductive")]
+    return "\n".join(
+        [
+            "# Mini benchmark: results",
+            "",
+            f"Made by `cascade-clip mini-results --seeds {listed.replace(' ', '')}` on the {split} pictures, protocol "
+            f"`{protocol}`. Mean ± sample standard deviation over seeds {listed}, in percent; "
+            "rows in [mini.json](mini.json). "
+            f"Made from {made_from}.",
+            "",
+            markdown_table(rows),
+            "The tiny CLIP alone, image-level zero-shot top-1 over all things on held-out pictures of single things, mean "
+            f"of the classes: seen {100 * clip.pictures.seen:.1f}, unseen {100 * clip.pictures.unseen:.1f}.",
+            "",
+            "## What the papers claim, and what holds here",
+            "",
+            "Differences of means over seeds, in points.",
+            "",
+            "| claim | measured | holds |",
+            "|---|---|---|",
+            *claims(rows),
+            "",
+            "How settings were chosen, and why some claims fail: [choices.md](choices.md).",
+            "",
+            "## Every self-trained seed",
+            "",
+            "A self-training can collapse; so each seed is shown.",
+            "",
+            "| method | setting | seed | pAcc | mIoU(S) | mIoU(U) | hIoU |",
+            "|---|---|--:|--:|--:|--:|--:|",
+            *(
+                f"| {row.method} | {row.setting} | {row.seed} | "
+                + " | ".join(
+                    "-" if value is None else f"{100 * value:.1f}"
+                    for value in (row.pAcc, row.miou_seen, row.miou_unseen, row.hiou)
+                )
+                + " |"
+                for row in single
+            ),
+            "",
+        ]
+    )

@@ -1,0 +1,61 @@
+"""Recipes on other CLIPs than the published one."""
+
+import pytest
+
+from cascade_core.clip.published import published_config
+from cascade_core.configs.backbones import CLIPS, less_backbone
+from cascade_core.configs.recipes import recipe, with_overrides
+
+PUBLISHED = ("zegclip_voc12", "cascade_voc12", "cascade_context59", "cascade_cocostuff")
+
+
+@pytest.mark.parametrize("name", list(CLIPS))
+def test_a_backbone_is_what_open_clip_says_of_openai_s_weights(name: str) -> None:
+    assert CLIPS[name] == published_config(name, "openai")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_backbone_changes_nothing(name: str) -> None:
+    assert recipe(name, {"clip": "ViT-B-16"}) == recipe(name)
+
+
+@pytest.mark.parametrize("backbone", list(CLIPS))
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_recipe_goes_on_every_backbone_in_whole_patches(name: str, backbone: str) -> None:
+    config = recipe(name, {"clip": backbone})
+    patch = CLIPS[backbone].patch_size
+    assert config.model.clip == CLIPS[backbone]
+    assert config.model.image_size == config.data.crop_size == config.evaluate.crop_size
+    assert config.model.image_size % patch == 0
+    assert 512 - patch < config.model.image_size <= 512
+    assert config.evaluate.short_side == config.evaluate.crop_size
+
+
+def test_middle_blocks_of_a_deeper_clip_lie_as_deep_as_the_published_ones() -> None:
+    groups = recipe("cascade_voc12", {"clip": "ViT-L-14"}).model.groups
+    assert groups == ((11, 13, 15), (17, 19, 21))
+    shares = [(block + 1) / 24 for group in groups for block in group]
+    assert shares == [(block + 1) / 12 for block in (5, 6, 7, 8, 9, 10)]
+
+
+def test_other_overrides_come_after_the_backbone() -> None:
+    config = recipe(
+        "cascade_voc12", {"model.groups": [[3], [4, 5]], "clip": "ViT-L-14", "data.crop_size": 448}
+    )
+    assert config.model.groups == ((3,), (4, 5))
+    assert config.data.crop_size == 448
+
+
+def test_an_unknown_backbone_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown backbone 'ViT-Z'.*known: ViT-B-16, ViT-B-32, ViT-L-14"):
+        recipe("cascade_voc12", {"clip": "ViT-Z"})
+
+
+def test_what_is_trained_takes_the_overrides_of_its_training_and_no_other_backbone() -> None:
+    trained = recipe("cascade_voc12", {"clip": "ViT-L-14"})
+    overrides = {"clip": "ViT-L-14", "train.iterations": 6}
+    assert less_backbone(overrides, trained) == {"train.iterations": 6}
+    renamed = with_overrides(trained, {"model.clip.name": "of others", "model.clip.activation": "gelu"})
+    assert less_backbone(overrides, renamed) == {"train.iterations": 6}
+    with pytest.raises(ValueError, match="clip='ViT-B-32': the checkpoint was trained on 'ViT-L-14'"):
+        less_backbone({"clip": "ViT-B-32"}, trained)

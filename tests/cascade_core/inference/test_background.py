@@ -1,0 +1,123 @@
+"""Background policies against a definition in loops, and what they are scored by."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cascade_core.configs.config import EvalConfig
+from cascade_core.inference.background import scored_split, with_background
+from cascade_core.inference.label_maps import label_maps
+from cascade_core.labels.background import Background
+from cascade_core.labels.protocols import protocol
+from cascade_core.model.segmentor import Classes
+from cascade_core.model.trunk import TrunkFeatures
+from cascade_core.scoring.confusion import ConfusionMatrix
+from cascade_core.scoring.scores import scores
+from tests.pixel_segmentor import PixelSegmentor, pixels
+
+# Few levels, so that equal scores, and scores at the threshold, come up.
+LEVELS = st.sampled_from([-0.1, 0.0, 0.25, 0.5, 0.75])
+SCORES = st.lists(st.lists(LEVELS, min_size=5, max_size=5), min_size=6, max_size=6)
+
+
+def predicted(rows: list[list[float]], background: Background) -> list[int]:
+    """Decide a picture of one row with these scores."""
+    best_scores, best = torch.tensor(rows).max(dim=1)
+    return (
+        with_background(best_scores[None, None], best[None, None], background=background, num_vectors=5)
+        .flatten()
+        .tolist()
+    )
+
+
+@settings(max_examples=30)
+@given(SCORES, st.sampled_from([0.0, 0.25, 0.3, 1.0]))
+def test_below_the_threshold_is_background(pixels: list[list[float]], threshold: float) -> None:
+    slowly = [5 if all(score < threshold for score in one) else one.index(max(one)) for one in pixels]
+    assert predicted(pixels, Background(policy="threshold", threshold=threshold)) == slowly
+
+
+@settings(max_examples=30)
+@given(SCORES, st.integers(1, 4))
+def test_the_best_prompt_beats_the_best_class_or_leaves_the_pixel(
+    pixels: list[list[float]], count: int
+) -> None:
+    slowly = []
+    for one in pixels:
+        classes, prompts = one[: 5 - count], one[5 - count :]
+        slowly.append(5 - count if max(prompts) > max(classes) else classes.index(max(classes)))
+    names = tuple("abcd"[:count])
+    assert predicted(pixels, Background(policy="prompts", names=names)) == slowly
+
+
+@settings(max_examples=30)
+@given(SCORES)
+def test_dropped_background_is_never_predicted(pixels: list[list[float]]) -> None:
+    assert predicted(pixels, Background()) == [one.index(max(one)) for one in pixels]
+
+
+def test_scores_are_resized_before_they_are_held_against_the_threshold() -> None:
+    low_high = torch.tensor([0.2, 0.6]).logit().expand(1, 3, 1, 2)
+    settings = EvalConfig(
+        mode="whole", short_side=None, background=Background(policy="threshold", threshold=0.4)
+    )
+    resized = label_maps(pixels(1), low_high, evaluate=settings, size=(1, 4))
+    # Bilinear: 0.2, 0.3, 0.5, 0.6.
+    assert resized.flatten().tolist() == [1, 1, 0, 0]
+
+
+class Growing(PixelSegmentor):
+    """Scores one class 0 to 1 from the left to the right of a window, whatever the picture."""
+
+    def decode(self, features: TrunkFeatures, classes: Classes) -> Tensor:
+        ramp = torch.linspace(0, 1, features.grid[1]).logit().clamp(-50, 50)
+        return ramp.expand(len(features.patches), 1, *features.grid)
+
+
+def test_sliding_windows_are_averaged_before_the_threshold() -> None:
+    settings = EvalConfig(
+        mode="slide",
+        short_side=None,
+        crop_size=4,
+        stride=2,
+        background=Background(policy="threshold", threshold=0.5),
+    )
+    maps = label_maps(pixels(1, Growing()), torch.zeros(1, 3, 4, 6), evaluate=settings, size=(4, 6))
+    # Of windows 0..3 and 2..5, columns 2 and 3 average 2/3 with 0, and 1 with 1/3.
+    assert maps[0, 0].tolist() == [1, 1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("background", "classes"),
+    [(Background(policy="threshold", threshold=0.3), 21), (Background(), 20)],
+)
+def test_background_counts_as_a_seen_class_unless_it_is_dropped(background: Background, classes: int) -> None:
+    split = protocol("voc12-15-5")
+    scored = scored_split(split, background)
+    assert scored.num_classes == classes and scored.unseen == split.unseen
+    assert scored.label_set.raw_to_train[0] == (20 if classes == 21 else 255)
+
+
+def test_the_metric_has_background_as_a_class_of_context60() -> None:
+    scored = scored_split(protocol("context60"), Background(policy="threshold", threshold=0.1))
+    truth = torch.tensor([[59, 59, 0, 1]])
+    confusion = ConfusionMatrix(scored.num_classes)
+    confusion.update(torch.tensor([[59, 0, 0, 59]]), truth)
+    found = scores(confusion, scored)
+    assert scored.num_classes == 60 and found.pAcc == 0.5
+    assert (found.iou[59], found.iou[0], found.iou[1]) == (pytest.approx(1 / 3), 0.5, 0.0)
+    assert found.miou == pytest.approx((1 / 3 + 0.5 + 0.0) / 3)
+
+
+def test_context60_wants_to_be_told_how_background_is_found() -> None:
+    with pytest.raises(
+        ValueError, match="'context60' counts background as a class, and policy 'dropped' never"
+    ):
+        scored_split(protocol("context60"), Background())
+
+
+def test_a_policy_needs_label_maps_with_background() -> None:
+    with pytest.raises(ValueError, match="label set 'mini24' has no raw id for background"):
+        scored_split(protocol("mini-18-6"), Background(policy="threshold", threshold=0.1))

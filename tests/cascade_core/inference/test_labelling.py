@@ -1,0 +1,275 @@
+"""Labels from tiles, strips and chunks of classes against the definition, with maps of all classes at once."""
+
+import math
+from itertools import product
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cascade_core.batches.transforms import normalise, resize_image
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.configs.config import EvalConfig
+from cascade_core.inference.background import with_background
+from cascade_core.inference.class_scores import Kind, probabilities
+from cascade_core.inference.label_maps import label_maps, labelled, shown
+from cascade_core.inference.labelling import Limits, best_classes, strips
+from cascade_core.inference.sliding import window_origins
+from cascade_core.inference.tiles import Tiles, Tiling
+from cascade_core.inference.views import View, views
+from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.labels.background import Background
+from cascade_core.model.build import build_segmentor
+from tests.pixel_segmentor import pixels
+from tests.score_maps import score_maps
+from tests.tiny import tiny_config
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+SLIDE = EvalConfig(mode="slide", short_side=None, crop_size=32, stride=24, batch_size=3)
+WHOLE = EvalConfig(mode="whole", short_side=None)
+SMALL_TILES = Tiling(height=7, width=9, numbers=400, bounded=True)
+TIGHT = Limits(seen_pixels=2500, logits=200, tiling=SMALL_TILES)
+"""A chunk is one or a few classes, a picture has strips, and a map holds one or two classes."""
+AT_ONCE = Limits(tiling=Tiling(height=999, width=999, numbers=2**25, bounded=False))
+
+
+def vocabulary(kind: Kind = "focal_dice", *, num_classes: int = 7, sharp: float = 1.0) -> Vocabulary:
+    """Ask a tiny untrained model for classes; `sharp` sets them apart as far as a trained one would."""
+    config = tiny_config().model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        visual = VisionTransformer(config.clip)
+        vectors = sharp * F.normalize(torch.randn(num_classes, config.clip.embed_dim), dim=-1)
+    segmentor = build_segmentor(config, visual, seed=3).eval()
+    seen = [i for i in (0, 2, 5) if i < num_classes]
+    return Vocabulary(segmentor, vectors, kind, seen=seen, seen_penalty=0.1)
+
+
+def noise(batch: int, height: int, width: int) -> Tensor:
+    coarse = torch.randn(batch, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def defined(asked: Vocabulary, images: Tensor, evaluate: EvalConfig, size: tuple[int, int]) -> Tensor:
+    """The definition: one window after the other, with maps of all classes, resized by torch."""
+    height, width = images.shape[-2:]
+    crop, stride = (
+        (evaluate.crop_size, evaluate.stride) if evaluate.mode == "slide" else (max(height, width),) * 2
+    )
+    total, visits = torch.zeros(len(images), len(asked), height, width), torch.zeros(height, width)
+    for top, left in product(window_origins(height, crop, stride), window_origins(width, crop, stride)):
+        area = (..., slice(top, top + crop), slice(left, left + crop))
+        scores = probabilities(asked.segmentor(images[area], asked.class_vectors), asked.kind)
+        scores = scores - asked.penalties[:, None, None]
+        total[area] += _resized(scores, total[area].shape[-2:])
+        visits[area] += 1
+    return _resized(total / visits, size)
+
+
+def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_scores_are_the_defined_ones_whatever_the_sizes_and_portions(data: st.DataObject) -> None:
+    side, small = st.integers(8, 60), st.integers(1, 60)
+    kind: Kind = data.draw(st.sampled_from(["focal_dice", "cross_entropy"]))
+    asked = vocabulary(kind, num_classes=data.draw(st.integers(1, 9)))
+    images = noise(data.draw(st.integers(1, 2)), data.draw(side), data.draw(side))
+    crop = data.draw(st.integers(8, 40))
+    evaluate = EvalConfig(
+        mode=data.draw(st.sampled_from(["whole", "slide"])),
+        short_side=None,
+        crop_size=crop,
+        stride=data.draw(st.integers(min(6, crop), crop)),
+        batch_size=data.draw(st.integers(1, 5)),
+    )
+    size = data.draw(small), data.draw(small)
+    limits = data.draw(st.sampled_from([None, TIGHT, AT_ONCE]))
+    scores = defined(asked, images, evaluate, size)
+    found = score_maps(asked, images, evaluate=evaluate, size=size, limits=limits)
+    torch.testing.assert_close(found, scores, atol=2e-5, rtol=0)
+    # Where two classes are equal up to rounding, either may win.
+    labels = label_maps(asked, images, evaluate=evaluate, size=size, limits=limits)
+    chosen = scores.gather(1, labels[:, None])[:, 0]
+    torch.testing.assert_close(chosen, scores.amax(dim=1), atol=4e-5, rtol=0)
+
+
+@pytest.mark.parametrize("evaluate", [WHOLE, SLIDE], ids=["whole", "slide"])
+def test_classes_that_cannot_win_are_ruled_out_and_no_label_changes(evaluate: EvalConfig) -> None:
+    # One class is far ahead on every other cell of a checkerboard, as those of a trained model are.
+    asked, images = pixels(), 8 * noise(1, 40, 56).sign()
+    tiling = Tiling(height=8, width=8, numbers=2**18, bounded=True)
+    asked_for: list[int] = []
+    scores = Tiles.scores
+
+    def counted(self: Tiles, row: int, column: int, classes: Tensor | slice) -> Tensor:
+        asked_for.append(len(classes) if isinstance(classes, Tensor) else classes.stop)
+        return scores(self, row, column, classes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tiles, "scores", counted)
+        labels = label_maps(asked, images, evaluate=evaluate, size=(60, 70), limits=Limits(tiling=tiling))
+    assert set(asked_for) == {1, 2, 3}
+    at_once = label_maps(asked, images, evaluate=evaluate, size=(60, 70), limits=AT_ONCE)
+    assert torch.equal(labels, at_once)
+
+
+@pytest.mark.parametrize("kind", ["focal_dice", "cross_entropy"])
+@pytest.mark.parametrize("mode", ["whole", "slide"])
+@pytest.mark.parametrize("limits", [None, TIGHT], ids=["roomy", "tight"])
+def test_views_are_averaged_and_mirrored_ones_turned_back(
+    kind: Kind, mode: Literal["whole", "slide"], limits: Limits | None
+) -> None:
+    asked, seen = vocabulary(kind), views((0.75,) if limits else (0.75, 1.25), flip=True)
+    evaluate = EvalConfig(mode=mode, short_side=36, crop_size=32, stride=24)
+    picture = photo(36, 50) if kind == "focal_dice" else photo(50, 36)
+    found = labelled(asked, [picture], views=seen, evaluate=evaluate, mean=MEAN, std=STD, limits=limits)
+    total = torch.zeros(1, len(asked), *picture.shape[:2])
+    for view in seen:
+        size = view.size(picture.shape[:2], short_side=36, patch_size=8)
+        resized = resize_image(picture, size)
+        image = normalise(resized[:, ::-1] if view.mirrored else resized, MEAN, STD)[None]
+        scores = defined(asked, image, evaluate, size)
+        total += _resized(scores.flip(-1) if view.mirrored else scores, picture.shape[:2]) / len(seen)
+    ids = torch.from_numpy(found.classes).long()
+    chosen = total.gather(1, ids[:, None])[:, 0]
+    torch.testing.assert_close(chosen, total.amax(dim=1), atol=4e-5, rtol=0)
+    probability = chosen + asked.penalties[ids]
+    assert np.allclose(found.confidence, probability.numpy(), atol=4e-5)
+
+
+def photo(height: int = 36, width: int = 70) -> np.ndarray:
+    coarse = np.random.default_rng(2).integers(0, 256, (5, 9, 3), dtype=np.uint8)
+    return resize_image(coarse, (height, width))
+
+
+@pytest.mark.parametrize(
+    "background",
+    [
+        Background(),
+        Background(policy="threshold", threshold=0.45),
+        Background(policy="prompts", names=("sky", "wall")),
+    ],
+    ids=lambda background: background.policy,
+)
+def test_several_pictures_at_once_are_labelled_like_each_alone(background: Background) -> None:
+    asked, images = vocabulary(), noise(3, 40, 56)
+    evaluate = SLIDE.model_copy(update={"background": background})
+    together = label_maps(asked, images, evaluate=evaluate, size=(50, 61))
+    scores = defined(asked, images, evaluate, (50, 61)).max(dim=1)
+    expected = with_background(scores.values, scores.indices, background=background, num_vectors=len(asked))
+    assert (together != expected).float().mean() < 0.002
+    for image, labels in zip(images, together, strict=True):
+        alone = label_maps(asked, image[None], evaluate=evaluate, size=(50, 61))
+        assert (alone[0] != labels).float().mean() < 0.002
+
+
+def test_a_model_in_half_precision_is_scored_in_single_precision() -> None:
+    asked = vocabulary()
+    half = Vocabulary(asked.segmentor.bfloat16(), asked.class_vectors.bfloat16(), "focal_dice")
+    images, evaluate = noise(1, 40, 56).bfloat16(), SLIDE.model_copy(update={"batch_size": 1})
+    scores = score_maps(half, images, evaluate=evaluate, size=(50, 61))
+    expected = defined(half, images, evaluate, (50, 61))
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, expected, atol=2e-5, rtol=0)
+
+
+def test_in_bf16_pictures_are_seen_in_half_precision_and_text_and_scores_are_not() -> None:
+    asked, seen = vocabulary(), []
+    asked.segmentor.trunk.register_forward_hook(lambda _, __, features: seen.append(features.patches.dtype))
+    evaluate = SLIDE.model_copy(update={"precision": "bf16"})
+    best = best_classes(asked, [shown(noise(1, 32, 32))], size=(9, 9), evaluate=evaluate)
+    assert seen == [torch.bfloat16]
+    assert asked.prepared.terms[0].dtype == best.confidence.dtype == torch.float32
+
+
+def test_the_trunk_sees_windows_in_batches() -> None:
+    asked, seen = vocabulary(), []
+    asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    label_maps(asked, noise(1, 32, 104), evaluate=SLIDE, size=(9, 9))
+    assert seen == [3, 1]
+
+
+def test_thousands_of_labels_share_one_set_of_trunk_features() -> None:
+    asked, seen = vocabulary(num_classes=2000), []
+    asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    found = labelled(
+        asked, [photo()], views=views(), evaluate=WHOLE, mean=MEAN, std=STD, limits=Limits(logits=2**14)
+    )
+    assert seen == [1]
+    assert found.classes.max() > 255
+
+
+@pytest.mark.parametrize("number", [2_000, 20_000])
+def test_no_map_of_scores_is_larger_than_the_limit(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, sizes, sigmoid = vocabulary(num_classes=60), [], Tensor.sigmoid_
+    monkeypatch.setattr(Tensor, "sigmoid_", lambda maps: sizes.append(maps.numel()) or sigmoid(maps))
+    limits = Limits(tiling=Tiling(height=16, width=16, numbers=number, bounded=False))
+    label_maps(asked, noise(1, 36, 70), evaluate=SLIDE, size=(36, 70), limits=limits)
+    assert number / 4 < max(sizes) <= number < 60 * 36 * 70
+
+
+def test_a_picture_20000_pixels_wide_is_cut_into_strips() -> None:
+    cut = strips((16, 20_000), 7)
+    widths = [right - left for _, (left, right) in cut]
+    assert sum(widths) == 20_000 and max(widths) <= 2_858
+    picture = np.zeros((16, 20_000, 3), dtype=np.uint8)
+    evaluate = EvalConfig(mode="slide", short_side=None, crop_size=320, stride=320, batch_size=8)
+    tiling = Tiling(height=16, width=400, numbers=2**18, bounded=False)
+    limits, asked, seen = Limits(seen_pixels=2**16, tiling=tiling), vocabulary(num_classes=2), []
+    asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    found = labelled(asked, [picture], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits)
+    assert found.classes.shape == (1, 16, 20_000)
+    # Windows that two strips share are looked at for both.
+    assert math.ceil(20_000 / 320) <= sum(seen) <= math.ceil(20_000 / 320) + 4
+
+
+def test_the_first_of_equal_classes_wins_also_across_chunks() -> None:
+    # Zeros, since products of matrices may round equal rows differently.
+    for limits in (Limits(logits=1), None):
+        found = label_maps(pixels(3), torch.zeros(1, 3, 36, 70), evaluate=WHOLE, size=(50, 60), limits=limits)
+        assert not found.any()
+
+
+@pytest.mark.parametrize("background", [Background(), Background(policy="threshold", threshold=0.4)])
+@pytest.mark.parametrize("limits", [None, TIGHT, AT_ONCE], ids=["roomy", "tight", "at once"])
+def test_scores_that_are_not_numbers_become_no_class(background: Background, limits: Limits | None) -> None:
+    asked = vocabulary()
+    broken = Vocabulary(asked.segmentor, asked.class_vectors * torch.nan, "focal_dice")
+    evaluate = WHOLE.model_copy(update={"background": background})
+    labels = label_maps(broken, noise(1, 36, 70), evaluate=evaluate, size=(50, 60), limits=limits)
+    assert (labels == -1).all()
+    with pytest.raises(ValueError, match="scores are not numbers at 2,520 of 2,520 pixels"):
+        labelled(broken, [photo()], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits)
+
+
+def test_labelling_records_no_gradients() -> None:
+    asked = vocabulary()
+    assert any(weight.requires_grad for weight in asked.segmentor.parameters())
+    best = best_classes(asked, [shown(noise(1, 32, 32))], size=(9, 9), evaluate=WHOLE)
+    assert not best.confidence.requires_grad
+
+
+def test_vectors_of_another_clip_are_refused() -> None:
+    asked = vocabulary()
+    with pytest.raises(ValueError, match=r"class vectors have shape \(7, 9\), expected \[classes, 16\]"):
+        Vocabulary(asked.segmentor, asked.class_vectors[:, :9], "focal_dice")
+
+
+def test_views_and_windows_too_large_are_refused_before_any_is_made() -> None:
+    for limits, told in (
+        (Limits(view_pixels=2000), "the model would see 70 x 36 pixels; at most 2,000 are taken: cut"),
+        (Limits(tokens=20), "70 x 36 pixels at once, 32 patches; at most 20 are taken: use sliding windows"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            labelled(
+                vocabulary(), [photo()], views=[View()], evaluate=WHOLE, mean=MEAN, std=STD, limits=limits
+            )

@@ -1,0 +1,25 @@
+"""What is told of a label map: areas and confidence of its classes."""
+
+import numpy as np
+import pytest
+
+from cascade_core.inference.prediction import ClassArea, Segmentation, as_label_map
+
+FOUND = Segmentation(
+    np.array([[2, 2, 0], [2, 0, 2]], dtype=np.uint8),
+    ("cat", "dog", "cow"),
+    np.array([[0.5, 0.5, 0.2], [0.9, 0.4, 0.1]], dtype=np.float32),
+)
+
+
+def test_areas_are_counted_largest_first_with_their_mean_confidence() -> None:
+    assert [(area.id, area.label, area.pixels) for area in FOUND.areas] == [(2, "cow", 4), (0, "cat", 2)]
+    assert [area.confidence for area in FOUND.areas] == pytest.approx([0.5, 0.3])
+    assert [area.share for area in FOUND.areas] == pytest.approx([4 / 6, 2 / 6])
+    assert FOUND.mean_confidence == pytest.approx(2.6 / 6)
+    assert isinstance(FOUND.areas[0], ClassArea)
+
+
+def test_more_than_255_labels_take_16_bits() -> None:
+    assert as_label_map(np.array([[254]]), 255).dtype == np.uint8
+    assert as_label_map(np.array([[255]]), 256).dtype == np.uint16

@@ -1,0 +1,36 @@
+"""How many threads torch uses is said for one thread of Python's at a time."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from cascade_core.runtime.threads import threads_used
+
+
+@pytest.fixture(autouse=True)
+def _three() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def in_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as another:
+        return another.submit(torch.get_num_threads).result()
+
+
+def test_a_thread_that_starts_meanwhile_has_as_many_as_ever() -> None:
+    """Of a server's requests one may be labelling its tiles while the next one's thread runs the model."""
+    with threads_used(1):
+        assert torch.get_num_threads() == 1
+        assert in_a_new_thread() == 3
+    assert torch.get_num_threads() == in_a_new_thread() == 3
+
+
+def test_afterwards_there_are_as_many_as_before_also_after_an_error() -> None:
+    with pytest.raises(KeyError), threads_used(1), threads_used(2):
+        raise KeyError
+    assert torch.get_num_threads() == in_a_new_thread() == 3

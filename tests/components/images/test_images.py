@@ -1,0 +1,75 @@
+"""The image recipe as far as it can be held without building it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+IMAGES = REPOSITORY / "components" / "images"
+
+
+def build(*kinds: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(IMAGES / "build.sh"), *kinds],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("image", "torch"), [("torch", ["torch==2.15.0"]), ("light", [])])
+def test_an_image_gets_what_runs_in_it_and_no_development_tool(image: str, torch: list[str]) -> None:
+    printed = subprocess.run(
+        [sys.executable, str(IMAGES / "run_requirements.py"), str(REPOSITORY / "pyproject.toml"), image],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert [line for line in printed if line.startswith("torch==")] == torch
+    assert "mlflow>=3.17" in printed
+    assert not any(line.startswith(("pytest", "mypy", "ruff", "moto")) for line in printed)
+
+
+def test_all_that_the_recipe_copies_is_let_in_and_nothing_else() -> None:
+    lines = (IMAGES / "Dockerfile").read_text().splitlines()
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    sources = {source.split("/")[0] for copied in copies for source in copied}
+    ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == sources
+
+
+def test_credentials_are_mounted_and_never_arguments() -> None:
+    recipe = (IMAGES / "Dockerfile").read_text()
+    arguments = {line.split()[1].split("=")[0] for line in recipe.splitlines() if line.startswith("ARG ")}
+    assert arguments == {"BASE_IMAGE", "KIND", "COMMIT"}
+    assert "--mount=type=secret,id=pip_conf" in recipe
+
+
+def test_a_c_compiler_lies_below_the_packages_and_in_the_torch_image_alone() -> None:
+    below, packages, _ = (IMAGES / "Dockerfile").read_text().partition("COPY --from=packages")
+    guard, installing, _ = below.partition(" apt-get install ")
+    assert packages and installing
+    assert guard.rpartition("RUN ")[2].startswith('if [ "$KIND" = torch ]; then')
+    assert "gcc libc6-dev" in below
+
+
+def test_what_cannot_be_built_is_told_in_one_line_before_anything_is() -> None:
+    done = build("light", "tpu", BUILDER="true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: no image 'tpu'; there are torch and light\n"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "tags"),
+    [((), ("", "-light")), (("torch",), ("",)), (("light",), ("-light",))],
+)
+def test_images_are_tagged_with_the_version_their_python_and_their_kind(
+    kinds: tuple[str, ...], tags: tuple[str, ...]
+) -> None:
+    done = build(*kinds, BUILDER="true", IMAGE="team/cascade")
+    assert done.stdout.splitlines() == [f"built team/cascade:0.1.0-python3.11{tag}" for tag in tags]

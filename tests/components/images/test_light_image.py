@@ -1,0 +1,95 @@
+"""What runs in the light image does without torch, and what is installed there brings none."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from packaging.requirements import Requirement
+
+from cascade_core.mini.voc_layout import write_benchmark
+from components.images.run_requirements import requirements
+from tests.components.candidates import write_evaluation, write_model
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def _closure(asked: list[Requirement]) -> set[str]:
+    """Give the names of all that requirements bring along, as it is installed here."""
+    found: set[tuple[str, str]] = set()
+    open_ends = [(one.name, extra) for one in asked for extra in ("", *one.extras)]
+    while open_ends:
+        name, extra = open_ends.pop()
+        key = (re.sub(r"[-_.]+", "-", name).lower(), extra)
+        if key in found:
+            continue
+        found.add(key)
+        try:
+            needs = [Requirement(line) for line in metadata.requires(name) or ()]
+        except metadata.PackageNotFoundError:  # wanted on other systems, or with other extras
+            continue
+        wanted = [one for one in needs if one.marker is None or one.marker.evaluate({"extra": extra})]
+        open_ends += [(one.name, deeper) for one in wanted for deeper in ("", *one.extras)]
+    return {name for name, _ in found}
+
+
+@pytest.mark.parametrize(("image", "has_torch"), [("torch", True), ("light", False)])
+def test_what_the_light_image_installs_brings_no_torch_along(image: str, has_torch: bool) -> None:
+    names = _closure([Requirement(line) for line in requirements(REPOSITORY / "pyproject.toml", image)])
+    assert {"kfp", "mlflow", "pandas"} <= names
+    assert ("torch" in names) == has_torch
+    assert any(name.startswith("nvidia-") for name in names) == has_torch
+    assert ("dvc" in names) == has_torch
+
+
+def test_a_package_that_is_left_out_must_be_one_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["torch==1"]')
+    with pytest.raises(
+        ValueError, match="asks for no dvc, open_clip_torch, .*which image 'light' leaves out"
+    ):
+        requirements(tmp_path / "pyproject.toml", "light")
+    with pytest.raises(ValueError, match="no image 'cpu'; there are torch and light"):
+        requirements(tmp_path / "pyproject.toml", "cpu")
+
+
+@pytest.fixture
+def done(store: Path, tmp_path: Path) -> dict[str, object]:
+    """Give what `without_torch.py` printed."""
+    raw = write_benchmark(tmp_path / "world", sizes={"train": 2, "val": 1, "test": 1})
+    raw.rename(tmp_path / "raw")
+    write_model(tmp_path)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "final").rename(tmp_path / "train" / "final")
+    pd.DataFrame({"iteration": [1, 2], "loss": [3.0, 2.5]}).to_csv(tmp_path / "train" / "history.csv")
+    classes = pd.DataFrame({"class": ["zebra", "tiger"], "group": ["seen", "unseen"], "iou": [0.6, 0.4]})
+    write_evaluation(tmp_path / "evaluate")
+    classes.to_csv(tmp_path / "evaluate" / "per_class.csv", index=False)
+    printed = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("without_torch.py")), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        cwd=store,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert printed.returncode == 0, printed.stderr
+    return json.loads(printed.stdout)
+
+
+def test_light_steps_run_where_there_is_no_torch(done: dict[str, object]) -> None:
+    assert {"gate", "report", "open_run", "close_run", "compare_targets", "take_champion"} <= {*done["steps"]}
+    assert {"train", "prepare", "evaluate", "register"}.isdisjoint(done["steps"])
+    shown, refused, told = done["commands"]
+    assert (shown, refused) == (0, 2)
+    assert told == (
+        "error: this command computes with a model and needs the package torch, which is not installed here; run it "
+        "in the image with torch, or install the project whole\n"
+    )
+    assert done["pictures"] == {"train": 2} and done["unseen"] == 6
+    assert done["promote"] is True and done["pages"] == [True, True]
+    assert done["outcome"] == "first" and done["champions"] == {}

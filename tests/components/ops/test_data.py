@@ -1,0 +1,48 @@
+"""The pipelines' preparing steps: what they make is what the overridden recipe, or the checkpoint, will ask for."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import yaml
+
+from cascade_core.labels.protocols import protocol
+from cascade_core.mini.voc_layout import write_benchmark
+from cascade_core.mini.vocabulary import CLASSES
+from cascade_core.runtime.files import read_json
+from components import ops
+from components.artifacts import read_step_manifest
+from tests.tiny import write_tiny_clip
+
+
+def test_data_are_prepared_as_recipe_and_overrides_say_and_every_run_names_the_data_sets_protocol(
+    tmp_path: Path,
+) -> None:
+    world = write_benchmark(tmp_path / "raw", sizes={"train": 2, "val": 1, "test": 1})
+    write_tiny_clip(tmp_path / "clip")
+    ids = [{"name": name, "id": place} for place, name in enumerate(CLASSES)]
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"name": "own", "classes": ids, "unseen": ["taxi", "lava"]}))
+    background = {"policy": "prompts", "names": ["grass", "sand"]}
+    overrides = {"data.templates": ["{}"], "evaluate.background": background}
+    made = {
+        name: SimpleNamespace(path=str(tmp_path / name), metadata={})
+        for name in ("prepared", "splits", "text")
+    }
+    runs = ops.prepare.python_func(
+        mlflow_run="",
+        raw=str(world),
+        clip=str(tmp_path / "clip"),
+        protocol=str(own),
+        image_sets=json.dumps({"train": "train", "test": "test"}),
+        recipes=["mini_zegclip", "mini_cascade_clip"],
+        overrides=json.dumps(overrides),
+        **made,
+    )
+    assert read_step_manifest(tmp_path / "text").parameters["templates"] == ["{}"]
+    assert read_json(tmp_path / "text" / "background_names.json") == ["grass", "sand"]
+    hashed = made["prepared"].metadata["data_hash"]
+    assert runs == [
+        {"recipe": name, "protocol": protocol(str(own)).name, "data_hash": hashed}
+        for name in ("mini_zegclip", "mini_cascade_clip")
+    ]

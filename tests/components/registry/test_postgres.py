@@ -1,0 +1,143 @@
+"""MLflow on PostgreSQL: the flow of a team, from a tracked step to a rollback, on a real server."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from components.registry import versions as registry
+from components.tracking import spool
+from components.tracking.store import open_store
+from components.tracking.tracker import tracked_step
+from tests.components.candidates import register_candidate, write_model
+from tests.components.postgres_server import PostgresServer, postgres_server
+
+pytestmark = pytest.mark.postgres
+PROTOCOL = "mini-18-6"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def database(server: PostgresServer) -> str:
+    """The address of a database with MLflow's tables, made by two processes that both found it empty."""
+    uri = server.create("mlflow")
+    program = "from components.tracking.store import open_store; open_store()"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    both = [
+        subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=600)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    return uri
+
+
+@pytest.fixture(autouse=True)
+def _store(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    for variable in ("CASCADE_TRACKING", "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_a_step_leaves_a_run_with_all_it_was_told() -> None:
+    with tracked_step(
+        "train", protocol=PROTOCOL, parameters={"a": {"b": 1}}, tags={"data_hash": "ab"}
+    ) as tracker:
+        for step in (1, 2):
+            tracker.metrics({"loss": 1 / step, "iou": float("nan")}, step=step)
+    assert tracker.run_id
+    client = open_store()
+    run = client.get_run(tracker.run_id)
+    assert (run.info.status, run.data.params) == ("FINISHED", {"a.b": "1"})
+    assert run.inputs.dataset_inputs[0].dataset.digest == "ab"
+    curve = client.get_metric_history(tracker.run_id, "loss")
+    assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5)]
+
+
+def test_the_gate_promotes_the_better_candidate_and_a_rollback_brings_the_first_back(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    first, worse, better = (
+        register_candidate(folder, tmp_path / f"{hiou}", "gated", hiou=hiou) for hiou in (0.48, 0.4, 0.6)
+    )
+    assert [one.champion for one in (first, worse, better)] == [True, False, True]
+    assert "worse: hIoU 40.00 against 48.00" in worse.reason
+    client = open_store()
+    assert registry.history(client, "gated") == [1, 3]
+    assert registry.roll_back(client, "gated").number == 1
+    held = registry.champion(client, "gated")
+    assert held is not None and held.number == 1 and held.tags["hiou"] == "0.48"
+
+
+def test_of_several_promotions_at_once_one_wins() -> None:
+    client, together = open_store(), Barrier(4)
+    client.create_registered_model("contested")
+    for _ in range(4):
+        client.create_model_version("contested", "file:///nowhere")
+
+    def won(number: int) -> bool:
+        together.wait(timeout=60)
+        try:
+            registry.promote(client, "contested", number, expected=None, reason="first")
+        except registry.ChampionMovedError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        winners = [number for number, one in enumerate(pool.map(won, range(1, 5)), 1) if one]
+    held = registry.champion(client, "contested")
+    assert held is not None and winners == [held.number]
+
+
+def test_a_server_that_goes_away_is_told_later_and_once(
+    server: PostgresServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    with tracked_step("evaluate", protocol=PROTOCOL, out=out) as tracker:
+        tracker.metrics({"loss": 3.0}, step=1)
+        tracker.flush()
+        out.mkdir()
+        server.stop()
+        try:
+            tracker.metrics({"loss": 2.0}, step=2)
+            tracker.tags({"split": "test"})
+        except BaseException:
+            server.start()
+            raise
+    assert f"the step ended well; once the store is back: cascade-clip replay {out}" in caplog.text
+    assert server.password not in caplog.text
+    server.start()
+    for _ in range(2):
+        assert spool.replay(out).runs == 1
+        client = open_store()
+        assert tracker.run_id
+        run = client.get_run(tracker.run_id)
+        assert (run.info.status, run.data.tags["split"]) == ("FINISHED", "test")
+        curve = client.get_metric_history(tracker.run_id, "loss")
+        assert [(point.step, point.value) for point in curve] == [(1, 3.0), (2, 2.0)]
+
+
+@pytest.mark.parametrize("wrong", ["password", "port"])
+def test_a_server_that_does_not_answer_or_let_in_is_told_at_once_and_without_its_password(
+    wrong: str, server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced = {"password": (server.password, "wr0ng"), "port": (f":{server.port}", ":1")}[wrong]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.replace(*replaced))
+    began = time.monotonic()
+    with pytest.raises(
+        ValueError, match=r"postgresql\+psycopg2://mlflow:\*\*\*@127.* cannot be opened"
+    ) as told:
+        open_store()
+    assert "wr0ng" not in str(told.value) and server.password not in str(told.value)
+    assert time.monotonic() - began < 30

@@ -1,0 +1,171 @@
+"""Champions: the alias moves for one promoter at a time, and the way back survives."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from time import sleep
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from components.registry import turns
+from components.registry import versions as registry
+from components.tracking.store import open_store
+from tests.components.tracking_server import started
+
+
+@pytest.fixture
+def client(store: Path) -> MlflowClient:
+    """A sqlite store of the test's own."""
+    return open_store()
+
+
+@pytest.fixture
+def name(client: MlflowClient) -> str:
+    """A model with four versions, of which nobody is champion."""
+    name = "segmenter"
+    client.create_registered_model(name)
+    for _ in range(4):
+        client.create_model_version(name, "file:///nowhere")
+    return name
+
+
+def _crown(client: MlflowClient, name: str, *numbers: int) -> None:
+    for number in numbers:
+        held = registry.champion(client, name)
+        expected = held.number if held else None
+        registry.promote(client, name, number, expected=expected, reason=f"crowned {number}")
+
+
+def test_a_promotion_notes_when_and_why(client: MlflowClient, name: str) -> None:
+    _crown(client, name, 2)
+    held = registry.champion(client, name)
+    assert held is not None and held.number == 2 and held.champion
+    assert held.tags["promotion_reason"] == "crowned 2"
+    assert held.tags["promoted_at"].endswith("+00:00")
+    assert [one.champion for one in registry.versions(client, name)] == [False, False, True, False]
+
+
+def test_rolling_back_twice_goes_back_two_champions(client: MlflowClient, name: str) -> None:
+    _crown(client, name, 1, 2, 1, 4)
+    assert [registry.roll_back(client, name).number for _ in range(3)] == [1, 2, 1]
+    with pytest.raises(ValueError, match="no champion is known before version 1"):
+        registry.roll_back(client, name)
+    assert registry.history(client, name) == [1]
+    assert "rolled_back_at" in registry.version(client, name, 4).tags
+
+
+def test_a_rollback_skips_deleted_versions(client: MlflowClient, name: str) -> None:
+    _crown(client, name, 1, 2, 3)
+    client.delete_model_version(name, "2")
+    assert registry.roll_back(client, name).number == 1
+
+
+def test_an_alias_moved_by_hand_is_believed(client: MlflowClient, name: str) -> None:
+    _crown(client, name, 1, 2)
+    client.set_registered_model_alias(name, "champion", "4")
+    assert registry.history(client, name) == [1, 2, 4]
+    assert registry.roll_back(client, name).number == 2
+
+
+def test_who_decided_about_another_champion_does_not_promote(client: MlflowClient, name: str) -> None:
+    _crown(client, name, 1)
+    with pytest.raises(registry.ChampionMovedError, match="the champion is 1, expected was None"):
+        registry.promote(client, name, 2, expected=None, reason="late")
+    assert registry.history(client, name) == [1]
+
+
+def test_who_is_overtaken_while_promoting_is_told(
+    client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a store that other machines write to, where no lock of ours holds."""
+    set_alias = client.set_registered_model_alias
+
+    def overtaken(model: str, alias: str, version: str) -> None:
+        set_alias(model, alias, version)
+        set_alias(model, alias, "4")
+
+    monkeypatch.setattr(client, "set_registered_model_alias", overtaken)
+    with pytest.raises(registry.ChampionMovedError, match="version 4 took the alias from version 2"):
+        registry.promote(client, name, 2, expected=None, reason="slow")
+
+
+def test_of_promotions_at_the_same_moment_one_wins_also_on_a_tracking_server(
+    store: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each decided that nobody is champion, and one moves the alias when the one before has looked at its own."""
+    server = started(store, store / "mlruns" / "mlflow.db", monkeypatch)
+    try:
+        client = MlflowClient(server.uri)
+        set_alias, together = client.set_registered_model_alias, Barrier(3)
+
+        def set_later(name: str, alias: str, version: str) -> None:
+            sleep(0.5 * int(version) - 0.5)
+            set_alias(name, alias, version)
+
+        def won(number: int) -> bool:
+            together.wait(timeout=60)
+            try:
+                registry.promote(client, name, number, expected=None, reason="first")
+            except registry.ChampionMovedError:
+                return False
+            return True
+
+        monkeypatch.setattr(client, "set_registered_model_alias", set_later)
+        with ThreadPoolExecutor(3) as pool:
+            winners = [number for number, one in enumerate(pool.map(won, (1, 2, 3)), 1) if one]
+        assert [registry.history(client, name)] == [winners] and len(winners) == 1
+        assert registry.model_names(client) == [name]
+    finally:
+        server.stop()
+
+
+def test_a_promoter_that_died_is_waited_for_and_then_passed(
+    client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
+    client.create_registered_model(f"{name}{turns.MARK}", tags={turns.HOLDER_TAG: "dead"})
+    assert registry.model_names(client) == [name]
+    _crown(client, name, 2)
+    assert registry.history(client, name) == [2]
+    assert "it is taken for dead" in caplog.text
+    assert [model.name for model in client.search_registered_models()] == [name]
+
+
+def test_who_was_passed_because_it_was_slow_does_not_believe_it_won(client: MlflowClient, name: str) -> None:
+    with pytest.raises(registry.ChampionMovedError, match="somebody else went on meanwhile"):  # noqa: PT012
+        with turns.turn(client, name):
+            client.delete_registered_model(f"{name}{turns.MARK}")
+            client.create_registered_model(f"{name}{turns.MARK}", tags={turns.HOLDER_TAG: "another"})
+    assert client.get_registered_model(f"{name}{turns.MARK}").tags[turns.HOLDER_TAG] == "another"
+
+
+def test_a_turn_whose_making_was_repeated_after_a_lost_answer_is_ones_own(
+    client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = client.create_registered_model
+
+    def twice(*arguments: Any, **named: Any) -> None:
+        create(*arguments, **named)
+        create(*arguments, **named)
+
+    monkeypatch.setattr(client, "create_registered_model", twice)
+    _crown(client, name, 3)
+    assert registry.history(client, name) == [3]
+
+
+def test_a_model_without_champion_cannot_be_rolled_back(client: MlflowClient, name: str) -> None:
+    assert registry.champion(client, name) is None
+    with pytest.raises(ValueError, match="has no champion to roll back from"):
+        registry.roll_back(client, name)
+
+
+def test_an_unknown_model_or_version_is_told_with_the_known_ones(client: MlflowClient, name: str) -> None:
+    assert registry.champion(client, "nobody") is None
+    with pytest.raises(ValueError, match=f"no registered model 'nobody'; known are: .*{name}"):
+        registry.versions(client, "nobody")
+    with pytest.raises(ValueError, match="has no version 9; it has 4, 3, 2, 1"):
+        registry.promote(client, name, 9, expected=None, reason="")
+    with pytest.raises(ValueError, match="quotation mark"):
+        registry.versions(client, "a' or name like '%")

@@ -1,0 +1,130 @@
+"""Comparing benchmark results: chance is not taken for change, and a real loss is."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.results.regression import ROUNDING, SPEED, Change, Thresholds, compare, outcome
+from components.results.rows import RerunRow
+
+LIMITS = Thresholds(
+    max_drop={"pAcc": 0.03, "miou_seen": 0.03, "miou_unseen": 0.05, "hiou": 0.04},
+    max_slowdown=0.3,
+    num_deviations=2,
+)
+
+
+def rows(
+    *hious: float | None, method: str = "zegclip", speed: float | None = 2.0, setting: str = "inductive"
+) -> list[RerunRow]:
+    return [
+        RerunRow(
+            method=method,
+            setting=setting,
+            split="test",
+            protocol="mini-18-6",
+            seed=seed,
+            pAcc=0.7,
+            miou_seen=0.5,
+            miou_unseen=0.4,
+            hiou=hiou,
+            trainable_params=10,
+            gmacs=0.1,
+            images_per_second=100.0,
+            relative_speed=speed,
+        )
+        for seed, hiou in enumerate(hious)
+    ]
+
+
+def of(changes: list[Change], metric: str = "hiou") -> Change:
+    (found,) = [change for change in changes if change.metric == metric]
+    return found
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.floats(0.01, 100))
+def test_results_do_not_differ_from_themselves(hious: list[float], speed: float) -> None:
+    same = rows(*hious, speed=speed)
+    changes = compare(same, same, LIMITS)
+    assert {change.verdict for change in changes} == {"no change"}
+    assert outcome(changes) == "no change"
+
+
+def test_a_difference_within_two_standard_errors_is_no_change() -> None:
+    # Deviations 0.1 over 3 seeds: two standard errors of the difference are 2 sqrt(2 x 0.01 / 3) = 0.163.
+    change = of(compare(rows(0.3, 0.4, 0.5), rows(0.45, 0.55, 0.65), LIMITS))
+    assert change.noise == pytest.approx(0.1633, abs=1e-4)
+    assert (change.difference, change.verdict) == (pytest.approx(-0.15), "no change")
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [((0.46, 0.47, 0.48), "worse"), ((0.44, 0.45, 0.46), "regressed"), ((0.52, 0.53, 0.54), "better")],
+)
+def test_beyond_the_noise_the_allowed_drop_decides(now: tuple[float, ...], verdict: str) -> None:
+    changes = compare(rows(*now), rows(0.49, 0.50, 0.51), LIMITS)
+    assert of(changes).verdict == verdict
+    assert outcome(changes) == ("regressed" if verdict == "regressed" else "changed")
+
+
+def test_one_seed_borrows_the_other_sides_spread_and_two_single_ones_the_allowed_drop() -> None:
+    assert of(compare(rows(0.3), rows(0.4, 0.6), LIMITS)).verdict == "no change"
+    single = of(compare(rows(0.45), rows(0.5), LIMITS))
+    assert (single.noise, single.verdict) == (0.04, "regressed")
+
+
+@pytest.mark.parametrize(("speed", "verdict"), [(1.5, "no change"), (1.3, "regressed"), (2.7, "better")])
+def test_speed_may_vary_by_a_part_of_itself(speed: float, verdict: str) -> None:
+    changes = compare(rows(0.5, speed=speed), rows(0.5, speed=2.0), LIMITS)
+    assert of(changes, SPEED).verdict == verdict
+
+
+def test_what_was_not_measured_is_not_compared() -> None:
+    changes = compare(rows(None, speed=None), rows(None, speed=None), LIMITS)
+    assert {change.metric for change in changes} == {"pAcc", "miou_seen", "miou_unseen"}
+
+
+def test_a_new_run_is_a_change_and_a_missing_one_a_regression() -> None:
+    both = rows(0.5) + rows(0.5, setting="transductive_oracle")
+    added, lost = compare(both, rows(0.5), LIMITS), compare(rows(0.5), both, LIMITS)
+    assert {change.verdict for change in added if change.setting != "inductive"} == {"new"}
+    assert outcome(added) == "changed"
+    assert {change.verdict for change in lost if change.setting != "inductive"} == {"missing"}
+    assert outcome(lost) == "regressed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"max_slowdown": 2}, "params.yaml: max_slowdown: .*less than 1.*got 2"),
+        ({"max_drops": {}}, "params.yaml: max_drops: "),
+        ({"max_drop": {"hiou": 0.1}}, "max_drop says nothing of miou_seen, miou_unseen, pAcc"),
+        ({"max_drop": {"hiou": math.nan}}, r"params.yaml: max_drop\.hiou: .*finite number"),
+        ({"max_drop": {"hiou": 4}}, r"params.yaml: max_drop\.hiou: .*less than 1.*got 4"),
+        ({"num_deviations": math.inf}, "params.yaml: num_deviations: .*finite number"),
+    ],
+)
+def test_thresholds_that_cannot_be_are_refused_by_name(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Thresholds.read(LIMITS.model_dump() | changes, source="params.yaml")
+
+
+def test_two_champions_have_no_spread_and_one_and_the_same_is_held_to_rounding() -> None:
+    def champion(hiou: float, weights: str | None) -> list[RerunRow]:
+        return [row.model_copy(update={"checkpoint": weights}) for row in rows(hiou)]
+
+    other = of(compare(champion(0.47, "b"), champion(0.5, "a"), LIMITS))
+    assert (other.noise, other.verdict) == (0.04, "no change")
+    same = [of(compare(champion(hiou, "a"), champion(0.5, "a"), LIMITS)) for hiou in (0.4995, 0.47, 0.45)]
+    assert {change.noise for change in same} == {ROUNDING}
+    assert [change.verdict for change in same] == ["no change", "worse", "regressed"]
+    assert of(compare(champion(0.47, None), champion(0.5, None), LIMITS)).verdict == "no change"
+
+
+def test_weights_that_are_the_same_take_no_spread_away() -> None:
+    def trained(*hious: float) -> list[RerunRow]:
+        return [row.model_copy(update={"checkpoint": "a"}) for row in rows(*hious)]
+
+    assert of(compare(trained(0.45, 0.55), trained(0.4, 0.5), LIMITS)).verdict == "no change"

@@ -1,0 +1,266 @@
+"""A served model, a real process: it segments posted pictures, refuses what it cannot, and lives on."""
+
+import io
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import torch
+from PIL import Image
+
+from cascade_core.predictor import Segmenter
+from components.registry import registered_model
+from components.tracking.store import open_store
+from tests.components.candidates import register_candidate, write_model
+from tests.tiny import tiny_config
+
+LABELS = ["zebra", "tiger", "sand"]
+START_SECONDS = 420
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Path:
+    """A store with one registered model, the champion."""
+    folder = write_model(tmp_path_factory.mktemp("served"))
+    (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CASCADE_TRACKING", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        open_store()
+        register_candidate(folder, folder, "served")
+    return folder
+
+
+@contextmanager
+def _serving(folder: Path, *command: str) -> Iterator[str]:
+    """Start a server process, give its address once it answers, and end it with the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        # mlflow starts uvicorn by name, which nobody but an activated environment has on the path.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    environment.pop("CASCADE_TRACKING", None)
+    log = folder / f"{port}.log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)],
+            env=environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait(server, f"http://127.0.0.1:{port}", log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    """The address of `mlflow models serve`."""
+    command = (
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--model-uri",
+        "models:/served@champion",
+        "--env-manager",
+        "local",
+    )
+    with _serving(folder, *command, "--host", "127.0.0.1") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def limited(folder: Path) -> Iterator[str]:
+    """The address of `cascade-clip models serve` that takes requests of 64 KiB within three seconds."""
+    program = str(Path(sys.executable).parent / "cascade-clip")
+    command = (program, "models", "serve", "served", "--max-mib", "0.0625", "--max-seconds", "3")
+    with _serving(folder, *command) as address:
+        yield address
+
+
+def _wait(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        assert server.poll() is None, log.read_text()
+        try:
+            requests.get(f"{url}/ping", timeout=5)
+        except requests.ConnectionError:
+            time.sleep(0.2)
+            continue
+        return
+    raise AssertionError(f"no answer in {START_SECONDS} s:\n{log.read_text()}")
+
+
+def _post(url: str, payload: Any) -> requests.Response:
+    return requests.post(f"{url}/invocations", json=payload, timeout=60)
+
+
+def _png(height: int = 40, width: int = 56) -> tuple[np.ndarray, bytes]:
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    return picture, content.getvalue()
+
+
+def _picture(kind: str) -> bytes:
+    """Give a small picture in another of Pillow's formats."""
+    content = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(content, format=kind)
+    return content.getvalue()
+
+
+def _bomb(side: int) -> bytes:
+    """Give a small PNG file that says it has side x side pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 100_000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def _rows(*rows: dict[str, Any]) -> dict[str, Any]:
+    return {"dataframe_records": list(rows)}
+
+
+def _request(picture: bytes | None = None, labels: Any = LABELS) -> dict[str, Any]:
+    return registered_model.request(_png()[1] if picture is None else picture, labels)
+
+
+def test_a_posted_picture_comes_back_as_a_label_map_of_the_labels_given(url: str, folder: Path) -> None:
+    picture, content = _png()
+    rows = _rows(_request(content), _request(content, LABELS[:2]))
+    answer = _post(url, {**rows, "params": {"confidence_map": True}})
+    assert answer.status_code == 200, answer.text
+    first, second = answer.json()["predictions"]
+    segmenter = Segmenter.load(folder / "final", folder / "clip", device=torch.device("cpu"))
+    expected = segmenter.segment(picture, LABELS)
+    assert np.array_equal(first["label_map"], expected.label_map)
+    assert np.array_equal(first["confidence_map"], expected.confidence_levels)
+    assert first["mean_confidence"] == pytest.approx(expected.mean_confidence)
+    assert [area["label"] for area in first["classes"]] == list(expected.shares())
+    assert second["labels"] == LABELS[:2]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (_rows({"image": "%%%", "labels": LABELS}), "row 0: image is not base64"),
+        (_rows(_request(), _request(b"no picture")), "row 1: image cannot be decoded as a picture"),
+        (_rows(_request(_png()[1][:200])), "cannot be decoded as a picture"),
+        (_rows(_request(labels=[])), "row 0: 0 labels given"),
+        (_rows(_request(labels=[f"label {i}" for i in range(10_000)])), "row 0: 10000 labels given"),
+        (_rows(_request(labels=["zebra", "Zebra"])), "labels name zebra more than once"),
+        (_rows(_request(labels=["x" * 10_000])), "a label has 10000 characters"),
+        (_rows(_request(_bomb(8_000))), "row 0: image has 8000 x 8000 pixels"),
+        (_rows(_request(_bomb(40_000))), "row 0: image cannot be decoded as a picture"),
+        (_rows({"image": "aaaa"}), "Model is missing inputs"),
+        (_rows({"image": [[1, 2], [3, 4]], "labels": LABELS}), "row 0: image is a list, not text"),
+        (_rows({"image": "aaaa", "labels": "zebra"}), "Expected data to be list or numpy array, got str"),
+        (_rows(*[_request()] * 65), "65 rows given; a call takes 1 to 64"),
+        ({"pictures": []}, "dataframe_records"),
+        ([1, 2], "Received a list"),
+        (_rows(_request(_picture("ICO"))), "row 0: image cannot be decoded as a picture (it is none of BMP, GIF"),
+        (_rows(_request(_picture("EPS"))), "row 0: image cannot be decoded as a picture (it is none of BMP, GIF"),
+        (_rows(*[_request(_bomb(7_000))] * 2), "row 1: the pictures up to this one have 98,000,000 pixels"),
+    ],
+    ids=[
+        "no base64", "no picture", "cut off", "no labels", "10,000 labels", "twice", "long label", "large", "bomb",
+        "column missing", "array", "labels as text", "many rows", "other keys", "list", "decoded to tell its size",
+        "program", "large together",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_segmented_is_refused_with_a_reason(url: str, payload: Any, reason: str) -> None:
+    answer = _post(url, payload)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert reason in answer.text
+    assert "Traceback" not in answer.text
+    assert _post(url, _rows(_request())).status_code == 200
+
+
+def test_bytes_that_are_no_json_are_refused(url: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(f"{url}/invocations", data=b"\xff\xfe{", headers=headers, timeout=60)
+    assert 400 <= answer.status_code < 500, answer.text
+
+
+def test_with_limits_a_picture_is_segmented_and_a_wrong_one_refused_as_without(limited: str) -> None:
+    picture, content = _png()
+    answer = _post(limited, _rows(_request(content)))
+    assert answer.status_code == 200, answer.text
+    assert np.shape(answer.json()["predictions"][0]["label_map"]) == picture.shape[:2]
+    assert _post(limited, _rows(_request(labels=[]))).status_code == 400
+    assert requests.get(f"{limited}/ping", timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(b"{}", None), (b"[" * 20_000, "application/json"), (b"9" * 5_000, "application/json")],
+    ids=["of no type", "nested too deep", "a number too long"],
+)
+def test_a_request_that_trips_mlflow_s_reader_is_refused_with_a_reason(
+    limited: str, body: bytes, kind: str | None
+) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    answer = requests.post(f"{limited}/invocations", data=body, headers=headers, timeout=60)
+    assert answer.status_code == 400
+    assert answer.text.startswith("the request cannot be read ("), answer.text
+
+
+@pytest.mark.parametrize("pieces", [0, 16], ids=["as it says itself", "in pieces"])
+def test_a_request_above_the_limit_is_answered_413_and_the_server_lives_on(limited: str, pieces: int) -> None:
+    # More than sockets hold, and little enough to be drained in time on a busy machine.
+    huge = (b"x" * 2**20 for _ in range(pieces)) if pieces else b"x" * 2**24
+    answer = requests.post(f"{limited}/invocations", data=huge, timeout=60)
+    assert answer.status_code == 413
+    assert answer.text == "the request has more than the 0.0625 MiB that are allowed\n"
+    assert _post(limited, _rows(_request())).status_code == 200
+
+
+def test_a_sender_who_stops_half_way_is_answered_408(limited: str) -> None:
+    address = limited.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=60) as sender:
+        sender.sendall(b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
+        answer = b"".join(iter(lambda: sender.recv(1024), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered_model, "MAX_TEXT", 100)
+    assert registered_model._decoded("aaaa" * 25) == registered_model.base64.b64decode("aaaa" * 25)
+    with pytest.raises(ValueError, match="image has 104 characters; at most 100 are taken"):
+        registered_model._decoded("%%%%" * 26)
+
+
+def test_a_sliver_that_resizing_would_blow_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = registered_model.RegisteredSegmenter()
+    config = tiny_config(short_side=512)
+    manifest = type("Manifest", (), {"config": config})
+    monkeypatch.setattr(model, "segmenter", type("Loaded", (), {"manifest": manifest}), raising=False)
+    sliver = io.BytesIO()
+    Image.new("RGB", (20_000, 4)).save(sliver, format="PNG")
+    with pytest.raises(ValueError, match="20000 x 4 pixels, 2560000 x 512 as the model sees it"):
+        model._check_size(sliver.getvalue())

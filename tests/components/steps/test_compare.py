@@ -1,0 +1,107 @@
+"""The comparison page: the same pictures for every model, scored one by one, in one file."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cascade_core.clip.weights import load_clip
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipes import mini_cascade_clip, mini_zegclip
+from cascade_core.runtime.files import read_json
+from components.pictures.picture_scores import PictureScores, picture_scores
+from components.steps import compare, evaluate
+from tests.components.conftest import Folders
+from tests.tiny import write_tiny_checkpoint
+
+
+def checkpoint(folder: Path, folders: Folders, config: RunConfig) -> Path:
+    write_tiny_checkpoint(folder, load_clip(folders.clip)[0], config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoints(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Untrained models of both methods."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    return [checkpoint(root / make.__name__, folders, make()) for make in (mini_zegclip, mini_cascade_clip)]
+
+
+@pytest.fixture(scope="module")
+def page(folders: Folders, checkpoints: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compare") / "out"
+    done = compare.run(checkpoints=checkpoints, **folders.steps, split="val", out=out, device="cpu")
+    assert done.num_pictures == 3
+    return done.page
+
+
+def test_the_page_needs_nothing_else_and_names_models_and_protocol(page: Path) -> None:
+    html = page.read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', html)
+    for told in ("ZegCLIP, inductive", "Cascade-CLIP, inductive", "mini-18-6", "tiger (unseen)"):
+        assert told in html
+    assert html.count('<section class="picture"') == 3
+
+
+def test_every_picture_has_a_tile_for_itself_the_truth_and_each_model(page: Path, folders: Folders) -> None:
+    (content,) = re.findall(r'<script type="application/json" id="tiles">(.*?)</script>', page.read_text())
+    tiles = json.loads(content)
+    assert {place: len(shown) for place, shown in tiles.items()} == {"0": 4, "1": 4, "2": 4}
+    address, data = tiles["0"][0].split(",")
+    assert address == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as tile:
+        first = np.array(tile.convert("RGB"))
+    (photo,) = folders.prepared.parent.rglob("val_0000.jpg")
+    with Image.open(photo) as picture:
+        assert np.array_equal(first, np.array(picture))
+
+
+def test_pictures_are_labelled_as_evaluation_labels_them(
+    page: Path, checkpoints: list[Path], folders: Folders, tmp_path: Path
+) -> None:
+    pictures = read_json(page.parent / compare.SCORES_FILE)["pictures"]
+    whole = evaluate.run(**folders.steps, checkpoint=checkpoints[1], split="val", out=tmp_path / "evaluated")
+    # All pictures are of one size without ignored pixels, so that shares average to the whole's.
+    mean = np.mean([picture["scores"][1]["pixels"] for picture in pictures])
+    assert mean == pytest.approx(whole.pAcc, abs=1e-4)
+
+
+def test_what_cannot_be_compared_is_refused(
+    checkpoints: list[Path], folders: Folders, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="1 checkpoint given; a comparison needs two"):
+        compare.run(checkpoints=checkpoints[:1], **folders.steps, split="val", out=tmp_path / "out")
+    base = mini_zegclip()
+    other = base.model_copy(update={"data": base.data.model_copy(update={"protocol": "voc12-15-5"})})
+    foreign = checkpoint(tmp_path / "foreign", folders, other)
+    with pytest.raises(ValueError, match="of protocols mini-18-6, voc12-15-5"):
+        compare.run(checkpoints=[checkpoints[0], foreign], **folders.steps, split="val", out=tmp_path / "out")
+
+
+def test_a_limit_spreads_over_the_split_and_like_titles_are_numbered(
+    checkpoints: list[Path], folders: Folders, tmp_path: Path
+) -> None:
+    twice = [checkpoints[0], checkpoints[0]]
+    compare.run(checkpoints=twice, **folders.steps, split="val", out=tmp_path / "out", limit=2)
+    told = read_json(tmp_path / "out" / compare.SCORES_FILE)
+    assert [picture["name"] for picture in told["pictures"]] == ["val_0000", "val_0002"]
+    assert told["models"] == ["ZegCLIP, inductive (1)", "ZegCLIP, inductive (2)"]
+
+
+def test_a_picture_is_scored_over_its_labelled_pixels_and_the_classes_of_its_truth() -> None:
+    truth = np.array([[0, 0, 1, 1], [255, 255, 1, 1]])
+    predicted = np.array([[0, 2, 1, 1], [5, 1, 1, 0]])
+    # Class 0: 1 hit of 2 true and 2 found; class 1: 3 hits of 4 true and 3 found, the ignored pixel left out.
+    scores = picture_scores(truth, predicted, unseen=(1, 2))
+    assert scores == PictureScores(
+        pytest.approx(4 / 6), pytest.approx((1 / 3 + 3 / 4) / 2), pytest.approx(3 / 4)
+    )
+    assert picture_scores(truth, predicted, unseen=()).miou_unseen is None
+    assert picture_scores(np.full((2, 2), 255), np.zeros((2, 2), dtype=int), ()).miou is None
+    with pytest.raises(ValueError, match="differ in size"):
+        picture_scores(truth, predicted[:1], ())

@@ -1,0 +1,109 @@
+"""The gate: every way a candidate can stand against a champion, each with a reason that says so."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade_core.runtime.files import read_json, write_json
+from components.artifacts import read_step_manifest
+from components.registry.versions import Version
+from components.steps import gate
+from components.steps.gate import Margins, Scored
+
+MEASURED = {"protocol": "mini-18-6", "split": "test", "data_hash": "ab" * 32, "num_pictures": 200}
+SCORES = {"hiou": 0.5, "miou_seen": 0.6}
+MARGINS = Margins(min_hiou_gain=2.0, max_seen_drop=1.0)
+
+
+def _champion(**changes: object) -> Version:
+    facts = {**MEASURED, **SCORES, **changes}
+    tags = {key: str(value) for key, value in facts.items() if value is not None}
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    return Version("m", 3, champion=True, created=created, run_id=None, description="", tags=tags)
+
+
+def _candidate(**changes: object) -> Scored:
+    return Scored.model_validate({**MEASURED, **SCORES, **changes})
+
+
+def test_the_first_model_is_promoted() -> None:
+    decision = gate.decide("m", _candidate(), None, MARGINS)
+    assert (decision.promote, decision.reason, decision.champion) == (True, "first model", None)
+
+
+def test_a_first_model_without_scores_is_not() -> None:
+    decision = gate.decide("m", _candidate(hiou=None, miou_seen=None), None, MARGINS)
+    assert not decision.promote and "neither hIoU nor mIoU(S)" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "promote", "reason"),
+    [
+        ({"hiou": 0.53}, {}, True, r"better: hIoU 53.00 against 50.00 of the champion, version 3, \+3.00 points"),
+        ({"hiou": 0.53, "miou_seen": 0.59}, {}, True, "better: "),
+        ({}, {}, False, "a tie: "),
+        ({"hiou": 0.4}, {}, False, "worse: "),
+        ({"hiou": 0.51}, {}, False, "not enough better: .* more than 2 are asked for"),
+        ({"hiou": 0.52}, {}, False, "not enough better: "),
+        ({"hiou": 0.9, "miou_seen": 0.58}, {}, False, "seen classes fell: .* 2.00 points where 1 are allowed"),
+        ({"hiou": 0.9, "miou_seen": None}, {}, False, "seen classes fell: "),
+        ({"hiou": 0.9}, {"data_hash": "cd" * 32}, False, "another data hash: cdcdcdcdcdcd, .* abababababab"),
+        ({"hiou": 0.9}, {"data_hash": None}, False, "another data hash: unknown"),
+        ({"hiou": 0.9, "data_hash": None}, {"data_hash": None}, False, "another data hash: unknown"),
+        ({"hiou": 0.9}, {"split": "val"}, False, "another split: val, the candidate's is test"),
+        ({"hiou": 0.9}, {"protocol": "voc12-15-5"}, False, "another protocol: voc12-15-5"),
+        ({"hiou": 0.9}, {"background": "threshold 0.3"}, False, "another background policy: threshold 0."),
+        ({"hiou": 0.9}, {"num_pictures": 4}, False, "another number of pictures: 4, .* 200"),
+        ({"hiou": 0.9}, {"hiou": None, "miou_seen": None}, False, "has no scores to compare with"),
+        ({"hiou": 0.9}, {"protocol": None}, False, "cannot be compared with: .*protocol: Field required"),
+        ({"hiou": 0.9}, {"hiou": "high"}, False, "cannot be compared with: .*hiou: Input should be"),
+        ({"hiou": None}, {}, False, r"the candidate has no hIoU, the champion, version 3, has 50\.00"),
+        ({"hiou": None, "miou_seen": 0.7}, {"hiou": None}, True, r"better: mIoU\(S\) 70.00 against 60.00"),
+        ({"hiou": None}, {"hiou": None}, False, "a tie: "),
+    ],
+)  # fmt: skip
+def test_a_candidate_meets_a_champion(
+    candidate: dict[str, object], champion: dict[str, object], promote: bool, reason: str
+) -> None:
+    decision = gate.decide("m", _candidate(**candidate), _champion(**champion), MARGINS)
+    assert decision.promote == promote
+    assert re.search(reason, decision.reason), decision.reason
+    assert decision.champion == 3
+
+
+fractions = st.floats(0, 1)
+
+
+@given(fractions, fractions, fractions, fractions)
+def test_of_two_models_at_most_one_beats_the_other(a: float, b: float, seen_a: float, seen_b: float) -> None:
+    one, other = {"hiou": a, "miou_seen": seen_a}, {"hiou": b, "miou_seen": seen_b}
+    forth = gate.decide("m", _candidate(**one), _champion(**other), MARGINS)
+    back = gate.decide("m", _candidate(**other), _champion(**one), MARGINS)
+    assert not (forth.promote and back.promote)
+
+
+def test_the_workflow_states_the_default_margins() -> None:
+    stated = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())["gate"]
+    assert Margins.model_validate(stated) == Margins()
+
+
+@pytest.mark.usefixtures("store")
+def test_the_step_writes_its_decision_and_promotes_nothing(tmp_path: Path) -> None:
+    write_json(tmp_path / "evaluation" / "scores.json", {**MEASURED, **SCORES, "method": "zegclip"})
+    for _ in range(2):
+        decision = gate.run(evaluation=tmp_path / "evaluation", out=tmp_path / "out", margins=MARGINS)
+        assert decision.promote and decision.champion is None
+    assert gate.read_decision(tmp_path / "out") == decision
+    assert read_json(tmp_path / "out" / "decision.json")["name"] == "mini-18-6-zegclip"
+    assert read_step_manifest(tmp_path / "out").parameters["min_hiou_gain"] == 2.0
+
+
+def test_without_a_store_there_is_no_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_TRACKING", "off")
+    with pytest.raises(ValueError, match="CASCADE_TRACKING=off"):
+        gate.run(evaluation=tmp_path, out=tmp_path / "out")

@@ -1,0 +1,149 @@
+"""The import-clip step: from each kind of source to a folder that loads, and what is refused on the way."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cascade_core.clip.weights import WEIGHTS_FILE, clip_from_openai, load_clip
+from cascade_core.configs.config import ClipConfig
+from cascade_core.runtime.files import sha256
+from components.artifacts import read_step_manifest
+from components.steps import import_clip
+from tests.cascade_core.clip.families import VIT_B16, VIT_H14, random_weights
+from tests.cascade_core.clip.test_archives import write_scripted
+from tests.cascade_core.clip.test_published import in_hub_cache
+
+MODEL_CFG = {
+    "embed_dim": VIT_H14.embed_dim,
+    "vision_cfg": {"image_size": 56, "layers": 6, "width": 160, "head_width": 80, "patch_size": 14},
+    "text_cfg": {"context_length": 9, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+}
+CONFIG = VIT_H14.model_copy(update={"vocab_size": 49408})
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Tensor]:
+    return random_weights(VIT_B16)
+
+
+@pytest.fixture(scope="module")
+def named_weights() -> dict[str, Tensor]:
+    """Give weights of a model that only its configuration tells the heads of."""
+    return random_weights(CONFIG)
+
+
+def _same(folder: Path, weights: dict[str, Tensor], config: ClipConfig) -> bool:
+    ours, theirs = load_clip(folder)[0], clip_from_openai(weights, config)
+    state = theirs.state_dict()
+    return ours.config == config and all(
+        torch.equal(tensor, state[key]) for key, tensor in ours.state_dict().items()
+    )
+
+
+def test_a_safetensors_file_becomes_a_clip_folder(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    save_file(weights, tmp_path / "w.safetensors")
+    import_clip.run(str(tmp_path / "w.safetensors"), activation="quick_gelu", out=tmp_path / "clip")
+    manifest = read_step_manifest(tmp_path / "clip")
+    assert manifest.inputs["weights"].sha256 == sha256(tmp_path / "w.safetensors")
+    assert manifest.parameters["activation"] == "quick_gelu"
+    assert _same(tmp_path / "clip", weights, VIT_B16.model_copy(update={"name": "w"}))
+
+
+def test_openai_s_archive_is_a_quickgelu_model_in_half_precision(
+    weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    halves = {key: tensor.half() for key, tensor in weights.items() if key != "attn_mask"}
+    write_scripted(tmp_path / "ViT.pt", halves)
+    import_clip.run(str(tmp_path / "ViT.pt"), out=tmp_path / "clip")
+    assert _same(tmp_path / "clip", halves, VIT_B16.model_copy(update={"name": "ViT"}))
+    assert {tensor.dtype for tensor in load_clip(tmp_path / "clip")[0].state_dict().values()} == {
+        torch.float32
+    }
+
+
+def test_a_hub_folder_says_heads_and_activation(named_weights: dict[str, Tensor], tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL_CFG}))
+    torch.save({"state_dict": named_weights}, tmp_path / "hub" / "open_clip_pytorch_model.bin")
+    wanted = CONFIG.model_copy(update={"name": "hub"})
+    for source in (tmp_path / "hub", tmp_path / "hub" / "open_clip_pytorch_model.bin"):
+        import_clip.run(str(source), out=tmp_path / "clip")
+        assert _same(tmp_path / "clip", named_weights, wanted)
+
+
+@pytest.fixture
+def _small_h14(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let open_clip know the small model as one of its own."""
+    from open_clip.factory import _MODEL_CONFIGS
+    from open_clip.pretrained import _PRETRAINED
+
+    monkeypatch.setitem(_MODEL_CONFIGS, "ViT-Small", MODEL_CFG)
+    tags = {"laion": {"hf_hub": "laion/small/"}, "fast": {"hf_hub": "laion/fast/", "quick_gelu": True}}
+    monkeypatch.setitem(_PRETRAINED, "ViT-Small", tags)
+
+
+@pytest.mark.usefixtures("_small_h14")
+def test_a_model_by_name_and_tag_comes_out_of_open_clip_s_cache(
+    named_weights: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_file(named_weights, in_hub_cache(tmp_path / "hub", "laion/small", "open_clip_model.safetensors"))
+    done = import_clip.run("ViT-Small", tag="laion", cache=tmp_path / "hub")
+    assert done.folder == Path("data/clip/ViT-Small-laion")
+    assert _same(done.folder, named_weights, CONFIG.model_copy(update={"name": "ViT-Small laion"}))
+    with pytest.raises(ValueError, match="add --tag, such as"):
+        import_clip.run("ViT-Small")
+    (tmp_path / "ViT-Small").mkdir()
+    again = import_clip.run(
+        "ViT-Small", tag="laion", cache=tmp_path / "hub", out=tmp_path / "again", check=False
+    )
+    assert again.config == done.config
+
+
+@pytest.mark.usefixtures("_small_h14")
+def test_weights_of_another_model_than_the_one_named_are_refused(
+    weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    save_file(weights, in_hub_cache(tmp_path / "hub", "laion/small", "open_clip_model.safetensors"))
+    with pytest.raises(ValueError, match=r"width 64 is no multiple of 80|is not 'ViT-Small': it has"):
+        import_clip.run("ViT-Small", tag="laion", cache=tmp_path / "hub", out=tmp_path / "clip")
+    assert not (tmp_path / "clip").exists()
+
+
+def test_a_bare_file_that_does_not_tell_its_activation_is_refused(
+    weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    save_file(weights, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="does not say which activation .*--tag .*--activation"):
+        import_clip.run(str(tmp_path / "w.safetensors"), out=tmp_path / "clip")
+    with pytest.raises(ValueError, match="no model of open_clip's has the shapes"):
+        import_clip.run(str(tmp_path / "w.safetensors"), tag="openai", out=tmp_path / "clip")
+
+
+def test_statements_that_contradict_each_other_are_refused(
+    weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    write_scripted(tmp_path / "ViT.pt", {key: weights[key] for key in weights if key != "attn_mask"})
+    with pytest.raises(ValueError, match="--activation says gelu, OpenAI's archive says quick_gelu"):
+        import_clip.run(str(tmp_path / "ViT.pt"), activation="gelu", out=tmp_path / "clip")
+
+
+def test_a_surplus_or_missing_weight_is_named(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    save_file({**weights, "visual.extra": torch.ones(1)}, tmp_path / "more.safetensors")
+    fewer = {key: tensor for key, tensor in weights.items() if key != "ln_final.bias"}
+    save_file(fewer, tmp_path / "fewer.safetensors")
+    for name, told in (("more", r"visual\.extra"), ("fewer", r"text\.ln_final\.bias")):
+        with pytest.raises(ValueError, match=told):
+            import_clip.run(str(tmp_path / f"{name}.safetensors"), activation="gelu", out=tmp_path / "clip")
+    assert not (tmp_path / "clip").exists()
+
+
+def test_a_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"weights .*none\.safetensors do not exist"):
+        import_clip.run(str(tmp_path / "none.safetensors"), activation="gelu", out=tmp_path / "clip")
+    with pytest.raises(ValueError, match=r"has no open_clip_config\.json: give a weights file in it"):
+        import_clip.run(str(tmp_path), out=tmp_path / WEIGHTS_FILE)

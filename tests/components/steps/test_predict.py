@@ -1,0 +1,265 @@
+"""The predict step and its command: many pictures of many kinds, and what becomes of those that are none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cascade_core.checkpoints.model_folder import write_model_folder
+from cascade_core.labels.background import Background
+from cascade_core.predictor import inference
+from cascade_core.runtime.files import read_json
+from components.pictures.picture_files import PictureFile, picture_files
+from components.registry.segmenter import Segmenter
+from components.steps import predict
+from pipelines.cli.app import app
+from pipelines.cli.labels_given import labels_given
+from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+
+LABELS = ["zebra", "tiger", "sand"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder."""
+    root = tmp_path_factory.mktemp("model")
+    write_tiny_checkpoint(root / "final", write_tiny_clip(root / "clip"), tiny_config())
+    write_model_folder(root / "final", root / "clip", root / "model")
+    return root / "model"
+
+
+@pytest.fixture(scope="module")
+def segmenter(model: Path) -> Segmenter:
+    return Segmenter.load(model, device="cpu")
+
+
+def pixels(height: int = 24, width: int = 40) -> np.ndarray:
+    return np.random.default_rng(4).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path: Path, array: np.ndarray | None = None, mode: str = "RGB", **options: object) -> PictureFile:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels() if array is None else array).convert(mode).save(path, **options)
+    return PictureFile(path, path.stem)
+
+
+def opened(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+def rotated() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def test_every_kind_of_picture_is_labelled_upright_at_its_own_size(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
+    files = [
+        save(tmp_path / "cmyk.jpg", mode="CMYK"),
+        save(tmp_path / "turned.jpg", exif=rotated()),
+        save(tmp_path / "grey.png", mode="L"),
+        save(tmp_path / "alpha.png", mode="RGBA"),
+        save(tmp_path / "palette.gif", mode="P"),
+        save(tmp_path / "dot.png", pixels(1, 1)),
+        save(tmp_path / "bits.png", mode="1"),
+    ]
+    result = predict.run(segmenter=segmenter, pictures=files, labels=LABELS, out=tmp_path / "out", batch=4)
+    assert not result.failed
+    sizes = {p.label_map.name: opened(p.label_map).shape for p in result.written}
+    assert sizes.pop("dot_labels.png") == (1, 1)
+    assert sizes.pop("turned_labels.png") == (40, 24)
+    assert len(sizes) == 5
+    assert set(sizes.values()) == {(24, 40)}
+    assert all(opened(written.overlay).shape[0] >= 24 for written in result.written)
+
+
+def test_bad_pictures_are_told_and_do_not_stop_the_others(segmenter: Segmenter, tmp_path: Path) -> None:
+    good = [save(tmp_path / "a.png"), save(tmp_path / "z.png")]
+    cut = PictureFile(tmp_path / "cut.jpg", "cut")
+    save(cut.path)
+    cut.path.write_bytes(cut.path.read_bytes()[:-200])
+    text = PictureFile(tmp_path / "text.png", "text")
+    text.path.write_text("no picture")
+    deep = save(tmp_path / "deep.png", np.zeros((24, 40), dtype=np.uint16), mode="I;16")
+    gone = PictureFile(tmp_path / "gone.png", "gone")
+    wide = save(tmp_path / "wide.png", np.zeros((8, 300_000, 3), dtype=np.uint8))
+
+    files = [good[0], cut, text, deep, gone, wide, good[1]]
+    result = predict.run(segmenter=segmenter, pictures=files, labels=LABELS, out=tmp_path / "out", batch=8)
+
+    assert [written.classes.name for written in result.written] == ["a_classes.json", "z_classes.json"]
+    assert set(result.failed) == {file.path for file in (cut, text, deep, gone, wide)}
+    assert all(str(path) in reason for path, reason in result.failed.items())
+    assert "use sliding windows" in result.failed[wide.path]
+    assert sorted(path.name.split("_")[0] for path in (tmp_path / "out").iterdir()) == ["a"] * 3 + ["z"] * 3
+
+
+def test_a_picture_whose_exif_is_broken_is_told_like_any_other(segmenter: Segmenter, tmp_path: Path) -> None:
+    exif = rotated()
+    exif[0x010E] = "a description"
+    file = save(tmp_path / "a.jpg", exif=exif)
+    # A text where a tag of numbers stands: Pillow fails when it writes the turned picture's tags.
+    damaged = file.path.read_bytes().replace(b"\x01\x0e\x00\x02", b"\x01\x56\x00\x02", 1)
+    file.path.write_bytes(damaged)
+    result = predict.run(segmenter=segmenter, pictures=[file], labels=LABELS, out=tmp_path / "out")
+    assert "a.jpg: cannot be decoded as a picture" in result.failed[file.path]
+
+
+def test_json_tells_areas_and_confidence_of_the_label_map_beside_it(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
+    (written,) = predict.run(
+        segmenter=segmenter,
+        pictures=[save(tmp_path / "a.png")],
+        labels=LABELS,
+        out=tmp_path / "out",
+        confidence_map=True,
+    ).written
+    told, ids = read_json(written.classes), opened(written.label_map)
+    assert told["request"]["labels"] == LABELS
+    assert sum(area["pixels"] for area in told["classes"]) == ids.size == told["width"] * told["height"]
+    assert written.confidence is not None
+    levels = opened(written.confidence) / 255
+    for area in told["classes"]:
+        assert area["pixels"] == np.count_nonzero(ids == area["id"])
+        assert area["label"] == LABELS[area["id"]]
+        assert area["confidence"] == pytest.approx(levels[ids == area["id"]].mean(), abs=0.003)
+    assert told["mean_confidence"] == pytest.approx(levels.mean(), abs=0.003)
+
+
+def test_batches_change_no_label(segmenter: Segmenter, tmp_path: Path) -> None:
+    files = [save(tmp_path / f"{i}.png", np.roll(pixels(24 + 8 * (i % 2)), i, axis=0)) for i in range(5)]
+    maps = {}
+    for batch in (1, 4):
+        out = tmp_path / f"out{batch}"
+        result = predict.run(segmenter=segmenter, pictures=files, labels=LABELS, out=out, batch=batch)
+        maps[batch] = {w.label_map.name: opened(w.label_map).tobytes() for w in result.written}
+    assert len(maps[1]) == 5
+    assert maps[1] == maps[4]
+
+
+def test_resuming_skips_what_was_made_of_the_same_picture_with_the_same_request(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
+    files = [save(tmp_path / "a.png"), save(tmp_path / "b.png", pixels()[::-1])]
+    out = tmp_path / "out"
+
+    def again(labels: list[str] = LABELS, **options: bool) -> tuple[int, int]:
+        result = predict.run(
+            segmenter=segmenter, pictures=files, labels=labels, out=out, resume=True, **options
+        )
+        return len(result.written), len(result.skipped)
+
+    assert again() == (2, 0)
+    assert again() == (0, 2)
+    assert again(flip=True) == (2, 0)
+    assert again(LABELS[:2]) == (2, 0)
+    save(files[0].path, pixels()[:, ::-1])
+    (out / "b_overlay.png").unlink()
+    assert again(LABELS[:2]) == (2, 0)
+    assert again(LABELS[:2]) == (0, 2)
+
+
+def test_resuming_with_other_batches_makes_nothing_anew(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = {"pictures": [save(tmp_path / "a.png")], "labels": LABELS, "out": tmp_path / "out"}
+    predict.run(segmenter=segmenter, **request)
+    monkeypatch.setattr(segmenter, "evaluate", inference(segmenter.evaluate, batch_size=7))
+    again = predict.run(segmenter=segmenter, **request, batch=7, resume=True)
+    assert [path.name for path in again.skipped] == ["a.png"]
+
+
+def test_a_name_for_background_that_is_unknown_is_refused_before_a_picture_is_read(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        segmenter,
+        "evaluate",
+        inference(segmenter.evaluate, background=Background(policy="prompts", names=("unicorn",))),
+    )
+    nothing = [PictureFile(tmp_path / "gone.png", "gone")]
+    with pytest.raises(ValueError, match="unicorn"):
+        predict.run(segmenter=segmenter, pictures=nothing, labels=LABELS, out=tmp_path / "out")
+
+
+def test_unusable_requests_are_refused_before_a_picture_is_read(segmenter: Segmenter, tmp_path: Path) -> None:
+    nothing = [PictureFile(tmp_path / "gone.png", "gone")]
+    for options, told in (({"labels": ["unicorn"]}, "unicorn"), ({"scales": (-1.0,)}, "scale -1.0"),
+                          ({"batch": 0}, "batch of 0")):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            predict.run(
+                **{"segmenter": segmenter, "pictures": nothing, "labels": LABELS, "out": tmp_path, **options}
+            )
+
+
+def test_files_folders_and_patterns_name_pictures_once(tmp_path: Path) -> None:
+    for name in ("in/a.png", "in/sub/b.jpg", "in/.hidden/c.png", "c.png"):
+        save(tmp_path / name)
+    (tmp_path / "in" / "notes.txt").write_text("")
+    given = [tmp_path / "c.png", tmp_path / "in", f"{tmp_path}/**/*.png"]
+    found = picture_files(given, out=tmp_path / "out")
+    assert [file.name for file in found] == ["c", "a", "sub/b"]
+
+
+def test_results_of_an_earlier_call_are_no_pictures(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    save(tmp_path / "out" / "a_overlay.png")
+    assert [file.name for file in picture_files([tmp_path], out=tmp_path / "out")] == ["a"]
+
+
+def test_two_pictures_of_one_name_keep_their_endings_or_are_refused(tmp_path: Path) -> None:
+    given = [save(tmp_path / "x" / "a.png").path, save(tmp_path / "x" / "a.jpg").path]
+    assert [file.name for file in picture_files(given, out=tmp_path / "out")] == ["a.png", "a.jpg"]
+    other = save(tmp_path / "y" / "a.png").path
+    with pytest.raises(ValueError, match="would write to the same files"):
+        picture_files([*given, other], out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(("given", "told"), [("*.png", "no file matches"), (".", "no picture in")])
+def test_arguments_that_name_no_picture_are_refused(
+    given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=told):
+        picture_files([given], out=tmp_path / "out")
+
+
+def test_names_with_commas_come_in_quotes_or_from_a_file(tmp_path: Path) -> None:
+    assert labels_given('cat, "salt, pepper",  sea', None) == ("cat", "salt, pepper", "sea")
+    file = tmp_path / "labels.txt"
+    file.write_bytes("\ufeffsalt, pepper\n\nтигр\n".encode())
+    assert labels_given(None, file) == ("salt, pepper", "тигр")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"\xff\xfe", "is not UTF-8"), (b"cat\nCat\n", "labels.txt: labels name cat"), (None, "cannot be read")],
+)
+def test_unusable_files_of_labels_are_named(content: bytes | None, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match=told):
+        labels_given(None, file)
+    with pytest.raises(ValueError, match="not both"):
+        labels_given("cat", file)
+
+
+def test_the_command_goes_on_past_a_bad_picture_and_ends_with_1(model: Path, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").write_text("no picture")
+    arguments = ["predict", str(tmp_path / "in"), "--labels", "zebra, tiger", "--model", str(model)]
+    done = CliRunner().invoke(
+        app, [*arguments, "--out", str(tmp_path / "out"), "--scales", "1,1.5", "--flip", "--device", "cpu"]
+    )
+    assert done.exit_code == 1, done.output
+    assert done.stdout.strip() == str(tmp_path / "out" / "a_overlay.png")
+    assert "failed: " in done.stderr and "b.png: cannot be opened as a picture" in done.stderr
+    assert "1 of 2 pictures failed" in done.stderr
+    assert read_json(tmp_path / "out" / "a_classes.json")["request"]["scales"] == [1.0, 1.5]

@@ -1,0 +1,134 @@
+"""The profile step: what it writes of one model and of several, and what it refuses before anything runs."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cascade_core.profile.measure import Settings
+from cascade_core.runtime.files import read_json
+from components.artifacts import read_step_manifest
+from components.results.profile_table import _table
+from components.steps import profile
+from pipelines.cli.app import app
+from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+
+QUICK = Settings(batch_sizes=(1, 2), image_sizes=(32, 64), repeats=1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    write_tiny_checkpoint(folder / "final", write_tiny_clip(folder / "clip"), tiny_config())
+    return folder / "final"
+
+
+@pytest.fixture(scope="module")
+def compared(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a checkpoint, a recipe and the two-stage baseline measured side by side."""
+    out = tmp_path_factory.mktemp("profile") / "out"
+    profile.side_by_side(
+        checkpoints=[checkpoint],
+        recipes=["mini_zegclip"],
+        two_stage=4,
+        num_classes=5,
+        settings=QUICK,
+        threads=1,
+        out=out,
+    )
+    return out
+
+
+def test_the_first_model_is_the_profile_and_the_others_lie_in_it(compared: Path) -> None:
+    first = read_json(compared / "profile.json")
+    others = first.pop("others")
+    assert [one["method"] for one in (first, *others)] == ["cascade_clip", "zegclip", "two_stage"]
+    assert all(one.keys() == first.keys() and one["num_classes"] == 5 for one in others)
+    assert "FlopCounterMode" in first["gmacs_counted_by"] and first["peak_memory_measured_by"] == "VmHWM"
+    assert others[0]["trainable_params"] == 216_896 and others[0]["dead_params"] == 91_968
+
+
+def test_on_a_narrow_terminal_parts_keep_their_names_and_headings_are_folded() -> None:
+    names = ["rest of the trunk", "rest of the head", "rest of the classifier"]
+    frame = pd.DataFrame({"part": names} | {f"mini_cascade_clip ({i}), ms": [0.1] * 3 for i in range(6)})
+    written = io.StringIO()
+    Console(width=80, file=written).print(_table(frame, "parts", "of a batch"))
+    assert all(name in written.getvalue() for name in names)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in written.getvalue()
+
+
+def test_tables_hold_ratios_to_the_first_and_every_case(compared: Path) -> None:
+    methods = pd.read_csv(compared / "methods.csv")
+    assert list(methods["model"]) == ["cascade_clip", "mini_zegclip", "two_stage, 4 regions"]
+    first, second = methods.iloc[0], methods.iloc[1]
+    assert first["time ratio"] == first["GMACs ratio"] == 1
+    assert second["GMACs ratio"] == pytest.approx(second["GMACs"] / first["GMACs"])
+    assert second["time ratio"] == pytest.approx(second["ms/picture"] / first["ms/picture"])
+    latency = pd.read_csv(compared / "latency.csv")
+    assert len(latency) == 3 * 2 * 2
+    assert (latency["lower quartile"] <= latency["ms/batch"]).all()
+    shares = pd.read_csv(compared / "parts.csv").groupby("model")["share of time"].sum()
+    assert shares.to_numpy() == pytest.approx([1, 1, 1])
+
+
+def test_markdown_names_the_counter_and_holds_a_line_a_model(compared: Path) -> None:
+    text = (compared / "profile.md").read_text()
+    assert "convolutions and matrix products; norms, activations, upsampling not counted" in text
+    assert sum(line.startswith("| mini_zegclip ") for line in text.splitlines()) == 1 + 4
+    assert "| masks joined " in text
+
+
+def test_the_plot_is_a_picture_with_something_on_it(compared: Path) -> None:
+    with Image.open(compared / "profile.png") as plot:
+        assert plot.width > 3 * plot.height / 2 and len(plot.convert("RGB").getcolors(1 << 24)) > 20
+
+
+def test_the_manifest_tells_what_was_asked_for(compared: Path) -> None:
+    parameters = read_step_manifest(compared).parameters
+    assert parameters["num_classes"] == 5 and parameters["two_stage"] == 4
+    assert parameters["recipes"] == ["mini_zegclip"] and list(parameters["batch_sizes"]) == [1, 2]
+
+
+def test_models_of_one_name_are_told_apart(checkpoint: Path) -> None:
+    models = profile._models([checkpoint, checkpoint], (), {}, None, 2, None)
+    assert [model.subject.name for model in models] == ["cascade_clip (1)", "cascade_clip (2)"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "no model to measure; give a checkpoint or a recipe"),
+        ({"two_stage": 4}, "no model to measure"),
+        ({"recipes": ["mini_zegklip"]}, "unknown recipe 'mini_zegklip'"),
+        ({"checkpoints": [Path("final")], "overrides": {"seed": 1}}, "overrides seed go into recipes"),
+        ({"recipes": ["mini_zegclip"], "threads": 0}, "threads 0: give a whole number from 1"),
+        ({"recipes": ["mini_zegclip"], "two_stage": 0}, "regions 0"),
+        ({"recipes": ["mini_zegclip"], "num_classes": -1}, "classes -1"),
+        ({"recipes": ["mini_zegclip"], "device": "gpu"}, "device 'gpu' is not known"),
+        ({"recipes": ["mini_zegclip"], "settings": Settings(image_sizes=(60,))}, "give 56 or 64"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(given: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        profile.side_by_side(**given, out=tmp_path / "out")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_needs_vectors_or_their_number(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs text vectors, or the number of classes"):
+        profile.side_by_side(checkpoints=[checkpoint], out=tmp_path / "out")
+
+
+def test_the_command_measures_recipes_without_any_file(tmp_path: Path) -> None:
+    sizes = ["--batch-sizes", "1", "--image-sizes", "64", "--repeats", "1", "--set", "model.num_prompts=3"]
+    done = CliRunner().invoke(
+        app, ["profile", "--recipe", "mini_zegclip", *sizes, "--out", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "mini_zegclip" in done.stdout and "scoring and argmax" in done.stdout
+    refused = CliRunner().invoke(app, ["profile", "--batch-sizes", "1,x", "--out", "out"])
+    assert refused.exit_code == 2 and "--batch-sizes '1,x' are not whole numbers" in refused.stderr

@@ -1,0 +1,188 @@
+"""Registering: versions, the champion's alias, and a model that loads and predicts without pickle."""
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from PIL import Image
+
+from cascade_core.predictor import Segmenter
+from cascade_core.runtime.files import read_json, write_json
+from components.artifacts import read_step_manifest
+from components.registry import registered_model
+from components.registry import versions as registry
+from components.steps import gate, register
+from tests.components.candidates import DATA, register_candidate, write_evaluation, write_model
+from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+
+NAME = "mini-18-6-cascade_clip"
+LABELS = ["zebra", "tiger", "sand"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the tests' own, a CLIP and a checkpoint."""
+    return write_model(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture(autouse=True)
+def _store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    for variable in ("MLFLOW_TRACKING_URI", "CASCADE_TRACKING"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_the_champion_loads_by_alias_and_segments_any_names(folder: Path, tmp_path: Path) -> None:
+    registered = register.run(
+        checkpoint=folder / "final",
+        clip=folder / "clip",
+        evaluation=write_evaluation(tmp_path / "evaluation"),
+        profile=folder / "profile",
+        out=tmp_path / "out",
+    )
+    assert registered == register.Registered(NAME, 1, champion=True, reason="first model")
+    assert read_json(tmp_path / "out" / "model.json")["uri"] == f"models:/{NAME}/1"
+    assert read_step_manifest(tmp_path / "out").step == "register"
+
+    picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    request = registered_model.request(content.getvalue(), LABELS)
+    predicted = model.predict([request, {**request, "labels": LABELS[:2]}])
+
+    segmenter = Segmenter.load(folder / "final", folder / "clip", device=torch.device("cpu"))
+    assert np.array_equal(predicted[0]["label_map"], segmenter.segment(picture, LABELS).label_map)
+    assert [row["labels"] for row in predicted] == [LABELS, LABELS[:2]]
+
+    # How sure the model is comes with the map, and pixel by pixel where that is asked for.
+    expected = segmenter.segment(picture, LABELS)
+    assert predicted[0]["mean_confidence"] == expected.mean_confidence
+    assert predicted[0]["classes"] == [asdict(area) for area in expected.areas]
+    assert "confidence_map" not in predicted[0]
+    (detailed,) = model.predict([request], params={"confidence_map": True})
+    assert np.abs(detailed["confidence_map"] / 255 - expected.confidence).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_version_says_what_it_is_and_holds_no_pickle(folder: Path, tmp_path: Path) -> None:
+    registered = register_candidate(folder, tmp_path, "described")
+    client = MlflowClient()
+    version = client.get_model_version("described", str(registered.version))
+    assert version.tags["setting"] == "inductive"
+    assert version.tags["hiou"] == "0.48"
+    assert version.tags["data_hash"] == DATA
+    assert version.tags["trained_on"] == "0" * 64
+    assert version.tags["git_commit"]
+    stored = Path(mlflow.artifacts.download_artifacts(registered.uri))
+    # Python leaves bytecode beside the model's own file when the model is loaded from the local store.
+    files = [path for path in stored.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+    suffixes = {path.suffix for path in files}
+    assert suffixes <= {".safetensors", ".json", ".py", ".yaml", ".txt", ".md", ""}
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        ({"hiou": 0.6}, "better: "),
+        ({"hiou": 0.48}, "a tie: "),
+        ({"hiou": 0.9, "split": "val"}, "another split"),
+    ],
+    ids=["better", "tie", "split"],
+)
+def test_the_gate_says_whether_a_version_follows_the_champion(
+    second: dict[str, object], reason: str, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    name = request.node.callspec.id
+    assert register_candidate(folder, tmp_path, name).champion
+    registered = register_candidate(folder, tmp_path, name, **second)
+    assert reason in registered.reason
+    champion = MlflowClient().get_model_version_by_alias(name, "champion")
+    assert (champion.version == 2) == registered.champion == (name == "better")
+
+
+def test_a_no_of_the_gate_stands_and_a_yes_is_asked_again_where_the_champion_changed(
+    folder: Path, tmp_path: Path
+) -> None:
+    evaluation = write_evaluation(tmp_path / "evaluation", hiou=0.5)
+    early = gate.run(evaluation=evaluation, out=tmp_path / "early", name="asked")
+    assert early.promote and early.champion is None
+    assert register_candidate(folder, tmp_path, "asked", hiou=0.49).champion
+    late = register_candidate(folder, tmp_path, "asked", decision=tmp_path / "early", hiou=0.5)
+    assert not late.champion and "not enough better: hIoU 50.00 against 49.00" in late.reason
+
+    refused = early.model_copy(update={"promote": False, "reason": "no"})
+    write_json(tmp_path / "early" / "decision.json", refused.model_dump(mode="json"))
+    assert register_candidate(folder, tmp_path, "asked", decision=tmp_path / "early", hiou=0.9).reason == "no"
+    with pytest.raises(ValueError, match="the model is registered as 'other'"):
+        register_candidate(folder, tmp_path, "other", decision=tmp_path / "early")
+
+
+def test_overtaken_by_a_better_one_it_decides_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_candidate(folder, tmp_path, "race")
+    promote, overtakers = registry.promote, [1]
+
+    def race(client: MlflowClient, name: str, number: int, **rest: Any) -> None:
+        if overtakers:
+            version = client.create_model_version(name, "file:///x", tags={**tags, "hiou": "0.9"})
+            client.set_registered_model_alias(name, "champion", version.version)
+            overtakers.pop()
+        promote(client, name, number, **rest)
+
+    tags = MlflowClient().get_model_version("race", "1").tags
+    monkeypatch.setattr(registry, "promote", race)
+    registered = register_candidate(folder, tmp_path, "race", hiou=0.7)
+    assert not registered.champion and "worse: hIoU 70.00 against 90.00" in registered.reason
+    assert MlflowClient().get_model_version_by_alias("race", "champion").version == 3
+
+
+def test_the_card_says_what_it_is_and_spreads_over_seeds(folder: Path, tmp_path: Path) -> None:
+    register_candidate(folder, tmp_path, "card", hiou=0.5)
+    config = tiny_config().model_copy(update={"seed": 1})
+    clip = write_tiny_clip(tmp_path / "clip")
+    write_tiny_checkpoint(tmp_path / "seed1", clip, config)
+    registered = register_candidate(
+        folder, tmp_path, "card", checkpoint=tmp_path / "seed1", seed=1, hiou=0.52
+    )
+    described = MlflowClient().get_model_version("card", str(registered.version)).description
+    assert described == mlflow.artifacts.load_text(f"{registered.uri}/artifacts/model_card.md")
+    for fact in (
+        "# Cascade-CLIP, inductive, mini-18-6, seed 1",
+        f"data with hash `{'0' * 64}`, protocol `mini-18-6`",
+        "- seen classes: zebra, ",
+        "- unseen classes: tiger, mushroom, taxi, onion, sand, lava",
+        "| this version | 80.0 | 60.0 | 40.0 | 52.0 |",
+        "| over seeds 0, 1 | 80.0 ± 0.0 | 60.0 ± 0.0 | 40.0 ± 0.0 | 51.0 ± 1.4 |",
+        "Code: Apache-2.0.",
+        "## Limits",
+    ):
+        assert fact in described
+
+
+def test_an_evaluation_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"scores\.json: seed is 7, the checkpoint's is 0"):
+        register_candidate(folder, tmp_path, "refused", seed=7)
+    with pytest.raises(ValueError, match="background is 'threshold 0.3', the checkpoint's is 'dropped'"):
+        register_candidate(folder, tmp_path, "refused", background="threshold 0.3")
+    assert not (tmp_path / "out").exists()
+
+
+def test_registering_without_tracking_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_TRACKING", "off")
+    with pytest.raises(ValueError, match="CASCADE_TRACKING=off"):
+        register_candidate(folder, tmp_path, "off")
+
+
+def test_a_request_that_is_no_picture_names_its_row(folder: Path, tmp_path: Path) -> None:
+    model = mlflow.pyfunc.load_model(register_candidate(folder, tmp_path, "requests").uri)
+    with pytest.raises(ValueError, match="row 0: image is not base64"):
+        model.predict({"image": "%%%", "labels": LABELS})

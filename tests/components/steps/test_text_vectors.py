@@ -1,0 +1,170 @@
+"""The text-vectors step: from a CLIP or from a file, and what does not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_core.clip.text import class_vectors
+from cascade_core.clip.weights import load_clip
+from cascade_core.configs.templates import TemplateSet
+from cascade_core.labels.protocols import protocol
+from cascade_core.runtime.files import read_json, write_json
+from components.artifacts import read_step_manifest
+from components.steps import text_vectors
+from pipelines.cli import clip as commands
+from tests.tiny import write_tiny_clip
+
+MINI = protocol("mini-18-6")
+TEMPLATES = ("a photo of a {}",)
+UNIT = np.full((23, 4), 0.5)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    write_tiny_clip(tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+def _given(folder: Path, rows: np.ndarray) -> Path:
+    np.save(folder / "vectors.npy", rows)
+    return folder / "vectors.npy"
+
+
+def test_vectors_are_those_of_the_text_tower(clip: Path, tmp_path: Path) -> None:
+    text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    model, tokenizer = load_clip(clip)
+    read = text_vectors.read_class_vectors(tmp_path / "text", MINI)
+    torch.testing.assert_close(read, class_vectors(model.text, tokenizer, MINI.classes, TEMPLATES))
+    manifest = read_step_manifest(tmp_path / "text")
+    assert manifest.parameters == {"protocol": MINI.name, "templates": list(TEMPLATES)}
+    assert set(manifest.inputs) == {"clip"}
+
+
+def test_given_vectors_become_float32_and_stay_as_they_are(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(24, 5))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    text_vectors.run(
+        protocol=MINI.name, templates=TEMPLATES, vectors=_given(tmp_path, rows), out=tmp_path / "text"
+    )
+    read = text_vectors.read_class_vectors(tmp_path / "text", MINI)
+    assert torch.equal(read, torch.from_numpy(rows.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.ones((23, 4)), r"have shape \(23, 4\); 24 rows are needed"),
+        (np.ones(24), r"have shape \(24,\)"),
+        (np.vstack([UNIT, np.zeros((1, 4))]), "vectors of pool are not finite and of unit length"),
+        (np.vstack([np.full((1, 4), np.nan), UNIT]), "vectors of zebra are not finite and of unit length"),
+    ],
+)
+def test_given_vectors_that_do_not_fit_are_refused(tmp_path: Path, rows: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        text_vectors.run(
+            protocol=MINI.name, templates=TEMPLATES, vectors=_given(tmp_path, rows), out=tmp_path / "text"
+        )
+    assert not (tmp_path / "text").exists()
+
+
+def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vectors.npy").write_bytes(b"PK no array")
+    with pytest.raises(ValueError, match=r"vectors\.npy cannot be read as \.npy"):
+        text_vectors.run(
+            protocol=MINI.name, templates=(), vectors=tmp_path / "vectors.npy", out=tmp_path / "text"
+        )
+
+
+def test_missing_clip_weights_are_named_with_the_way_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"clip/config\.json is missing.*dvc pull"):
+        text_vectors.run(
+            protocol=MINI.name, templates=TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text"
+        )
+
+
+def test_one_source_is_asked_for(clip: Path, tmp_path: Path) -> None:
+    for sources in ({}, {"clip": clip, "vectors": clip}):
+        with pytest.raises(ValueError, match="give exactly one"):
+            text_vectors.run(protocol=MINI.name, templates=TEMPLATES, out=tmp_path / "text", **sources)
+
+
+def test_vectors_of_other_classes_are_refused_on_reading(clip: Path, tmp_path: Path) -> None:
+    text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    with pytest.raises(ValueError, match=r"names\.json: 24 names differ from the 20 classes of 'voc12-15-5'"):
+        text_vectors.read_class_vectors(tmp_path / "text", protocol("voc12-15-5"))
+    write_json(tmp_path / "text" / "names.json", list(reversed(MINI.classes)))
+    with pytest.raises(ValueError, match="number or order"):
+        text_vectors.read_class_vectors(tmp_path / "text", MINI)
+
+
+def test_broken_vectors_are_refused_on_reading(clip: Path, tmp_path: Path) -> None:
+    text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    (tmp_path / "text" / "class_vectors.safetensors").write_bytes(b"\0" * 9)
+    with pytest.raises(ValueError, match=r"class_vectors\.safetensors: cannot be read"):
+        text_vectors.read_class_vectors(tmp_path / "text", MINI)
+
+
+def test_synonyms_are_averaged_and_recorded(clip: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("name: cats\nclasses: [{name: zebra, synonyms: [tiger]}, grass]\nunseen: [grass]\n")
+    text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    model, tokenizer = load_clip(clip)
+    synonyms: list[list[str]] = [["tiger"], []]
+    expected = class_vectors(model.text, tokenizer, ["zebra", "grass"], TEMPLATES, synonyms=synonyms)
+    read = text_vectors.read_class_vectors(tmp_path / "text", protocol(str(labels)))
+    assert torch.equal(read, expected)
+    assert read_step_manifest(tmp_path / "text").parameters["synonyms"] == synonyms
+
+
+def test_vectors_of_any_names_are_written_with_them(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("grass\n\n zebra | tiger |taxi\nsand, lava\n")
+    names, synonyms = text_vectors.read_names(tmp_path / "names.txt")
+    assert (names, synonyms) == (["grass", "zebra", "sand, lava"], [[], ["tiger", "taxi"], []])
+    made = text_vectors.of_names(
+        names=names, synonyms=synonyms, templates=TEMPLATES, clip=clip, out=tmp_path / "text"
+    )
+    assert (made.num_classes, made.embed_dim) == (3, 16)
+    assert read_json(tmp_path / "text" / "names.json") == names
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n \n", "has no class name"),
+        (b"cat\ndog |\n", "line 2: an empty name"),
+        (b"\xff\xfe", "cannot be read as UTF-8"),
+        (None, "cannot be read as UTF-8 text: .*No such file"),
+    ],
+)
+def test_a_file_of_names_that_is_none_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        text_vectors.read_names(tmp_path / "names.txt")
+
+
+def test_names_that_come_twice_are_refused(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="names zebra come more than once"):
+        text_vectors.of_names(names=["zebra", "Zebra"], templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+
+
+def test_the_command_takes_one_source_of_names_and_one_of_templates(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("zebra | tiger\ngrass\n")
+    names = {"names": tmp_path / "names.txt", "clip": clip, "out": tmp_path / "text"}
+    commands.text_vectors(**names, template=["a photo of a {}", "the {}"])
+    assert read_step_manifest(tmp_path / "text").parameters == {
+        "templates": ["a photo of a {}", "the {}"],
+        "synonyms": [["tiger"], []],
+    }
+    single = {"templates": TemplateSet.single}
+    for arguments, message in (
+        (names, "prompt templates come from"),
+        ({**names, **single, "recipe": "mini_zegclip"}, "prompt templates come from"),
+        (single, "class names come from"),
+        ({**names, **single, "protocol": "mini-18-6"}, "class names come from"),
+        ({**names, **single, "vectors": tmp_path / "x.npy"}, "are made by a CLIP"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            commands.text_vectors(**arguments)

@@ -1,0 +1,183 @@
+"""Parent runs: steps become their children, and a pipeline's end is told whatever broke."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from components.tracking import pipeline_run
+from components.tracking.store import open_store
+from components.tracking.tracker import tracked_step
+
+PROTOCOL = "mini-18-6"
+
+
+@pytest.fixture
+def client(store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    for name in ("KFP_RUN_ID", "CASCADE_IMAGE", "CASCADE_PARENT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    return open_store()
+
+
+def _step(**tags: object) -> str:
+    with tracked_step("splits", protocol=PROTOCOL, tags=tags) as tracker:
+        pass
+    assert tracker.run_id
+    return tracker.run_id
+
+
+def test_steps_become_children_and_their_data_is_the_pipelines(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_IMAGE", "registry/image@sha256:12")
+    parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-1")
+    monkeypatch.setenv("CASCADE_PARENT_RUN", parent)
+    monkeypatch.setenv("KFP_RUN_ID", "kfp-1")
+    child = client.get_run(_step(data_hash="ab", split="test"))
+    assert child.data.tags["mlflow.parentRunId"] == parent
+    assert (child.data.tags["kfp_run"], child.data.tags["image"]) == ("kfp-1", "registry/image@sha256:12")
+    pipeline_run.close_run(run_id=parent, succeeded=True)
+    run = client.get_run(parent)
+    assert run.info.status == "FINISHED" and run.info.run_name == "zero-shot"
+    told = {
+        name: run.data.tags.get(name) for name in ("pipeline", "protocol", "kfp_run", "data_hash", "split")
+    }
+    assert told == {
+        "pipeline": "zero-shot", "protocol": PROTOCOL, "kfp_run": "kfp-1", "data_hash": "ab", "split": "test"
+    }  # fmt: skip
+    assert run.data.tags["git_commit"] and run.data.tags["image"] == "registry/image@sha256:12"
+
+
+def test_steps_in_other_experiments_are_their_pipelines_too_and_know_its_kubeflow_run(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = pipeline_run.open_run(pipeline="cross-dataset", protocol="cross-dataset", kfp_run="kfp-2")
+    monkeypatch.setenv("CASCADE_PARENT_RUN", parent)
+    child = client.get_run(_step(data_hash="cd"))
+    killed = client.create_run(child.info.experiment_id, tags={"mlflow.parentRunId": parent})
+    assert child.data.tags["kfp_run"] == "kfp-2"
+    pipeline_run.close_run(run_id=parent, succeeded=True)
+    assert client.get_run(parent).data.tags["data_hash"] == "cd"
+    assert client.get_run(killed.info.run_id).info.status == "KILLED"
+
+
+def test_a_parent_that_is_gone_does_not_fail_a_step(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_PARENT_RUN", "0" * 32)
+    assert client.get_run(_step()).info.status == "FINISHED"
+
+
+def test_a_failed_pipeline_says_why_and_ends_the_steps_that_were_killed(client: MlflowClient) -> None:
+    parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run=None)
+    experiment = client.get_run(parent).info.experiment_id
+    killed = client.create_run(experiment, tags={"mlflow.parentRunId": parent})
+    pipeline_run.close_run(run_id=parent, succeeded=False, error="train: out of memory")
+    run = client.get_run(parent)
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", "train: out of memory")
+    assert client.get_run(killed.info.run_id).info.status == "KILLED"
+
+
+def _failing(**tags: object) -> None:
+    with (
+        pytest.raises(KeyError),
+        tracked_step("train", protocol=PROTOCOL, tags=tags),
+    ):
+        raise KeyError("lava")
+
+
+@pytest.fixture
+def kfp_parent(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> str:
+    parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run=f"kfp-{uuid4().hex}")
+    monkeypatch.setenv("CASCADE_PARENT_RUN", parent)
+    return parent
+
+
+def _closed(client: MlflowClient, parent: str, state: str, error: str | None = None) -> Run:
+    kfp_run = client.get_run(parent).data.tags["kfp_run"]
+    pipeline_run.close_kfp_run(kfp_run=kfp_run, protocol=PROTOCOL, state=state, error=error)
+    return client.get_run(parent)
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("SUCCEEDED", "FINISHED"), ("COMPLETE", "FINISHED"), ("FAILED", "FAILED"), ("CANCELED", "FAILED")],
+)
+def test_a_pipeline_ends_as_its_server_says_in_whichever_words(
+    client: MlflowClient, kfp_parent: str, state: str, status: str
+) -> None:
+    _step()
+    assert _closed(client, kfp_parent, state).info.status == status
+
+
+def test_a_pipeline_that_failed_says_what_its_step_said_where_the_server_says_nothing(
+    client: MlflowClient, kfp_parent: str
+) -> None:
+    _failing()
+    assert _closed(client, kfp_parent, "FAILED", "").data.tags["error"] == "train: KeyError: 'lava'"
+
+
+def test_a_pipeline_said_to_run_at_its_end_is_judged_by_the_last_tries_of_its_steps(
+    client: MlflowClient, kfp_parent: str
+) -> None:
+    _failing(seed=0)
+    failed = _closed(client, kfp_parent, "RUNNING")
+    assert (failed.info.status, failed.data.tags["kfp_state"]) == ("FAILED", "RUNNING")
+    with tracked_step("train", protocol=PROTOCOL, tags={"seed": 0}):
+        pass
+    assert _closed(client, kfp_parent, "RUNNING").info.status == "FINISHED"
+
+
+def _runs(client: MlflowClient) -> list[Run]:
+    found = client.get_experiment_by_name(PROTOCOL)
+    return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def test_the_first_step_opens_a_workflows_run_and_the_next_joins_it(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / "note"
+    monkeypatch.setenv("CASCADE_PARENT_FILE", str(note))
+    assert not _runs(client)
+    children = {_step(), _step()}
+    parent = note.read_text()
+    assert {run.info.run_id for run in _runs(client)} == {parent, *children}
+    assert {client.get_run(child).data.tags["mlflow.parentRunId"] for child in children} == {parent}
+
+
+def test_without_tracking_there_is_no_run_to_open_or_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_TRACKING", "off")
+    assert pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL) == ""
+    pipeline_run.close_run(run_id="", succeeded=True)
+
+
+def test_a_run_that_is_not_there_cannot_be_closed(client: MlflowClient) -> None:
+    with pytest.raises(ValueError, match="no run 'f{32}' to close"):
+        pipeline_run.close_run(run_id="f" * 32, succeeded=True)
+
+
+def test_the_machines_load_is_recorded_beside_a_training(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
+    from time import sleep
+
+    with tracked_step("train", protocol=PROTOCOL) as tracker:
+        sleep(0.6)
+    assert tracker.run_id
+    assert "system/system_memory_usage_megabytes" in client.get_run(tracker.run_id).data.metrics
+
+
+def test_a_whole_run_takes_the_steps_of_its_block_and_ends_as_that_does(client: MlflowClient) -> None:
+    with pipeline_run.whole_run(pipeline="rerun", protocol=PROTOCOL):
+        inside = client.get_run(_step())
+    parent = client.get_run(inside.data.tags["mlflow.parentRunId"])
+    assert (parent.info.run_name, parent.info.status) == ("rerun", "FINISHED")
+    assert "mlflow.parentRunId" not in client.get_run(_step()).data.tags
+    with pytest.raises(KeyboardInterrupt), pipeline_run.whole_run(pipeline="rerun", protocol=PROTOCOL):
+        raise KeyboardInterrupt
+    (failed,) = client.search_runs([parent.info.experiment_id], "attributes.status = 'FAILED'")
+    assert failed.data.tags["error"].startswith("KeyboardInterrupt")

@@ -1,0 +1,462 @@
+"""A store that goes away: steps end well, and one command tells later what they kept, once."""
+
+import errno
+import logging
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from botocore.exceptions import ClientError
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from requests.exceptions import ChunkedEncodingError
+from safetensors import SafetensorError
+from werkzeug.wrappers import Response
+
+from cascade_core.checkpoints.checkpoint import load_segmentor
+from cascade_core.clip.weights import save_clip
+from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.mini.pretrain import new_clip
+from cascade_core.mini.voc_layout import write_benchmark
+from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
+from cascade_core.runtime.files import new_folder
+from components.progress import Progress
+from components.registry import segmenter
+from components.steps import prepare, splits, text_vectors, train
+from components.tracking import pipeline_run, spool
+from components.tracking.store import open_store
+from components.tracking.tracker import MlflowTracker, StepTracker, tracked_step
+from components.training import before_training
+from tests.components.moto_server import object_store
+from tests.components.tracking_server import TrackingServer, started
+from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+
+PROTOCOL = "mini-18-6"
+
+
+@pytest.fixture
+def server(store: Path) -> Iterator[TrackingServer]:
+    with pytest.MonkeyPatch.context() as patch:
+        server = started(store, store / "mlruns" / "mlflow.db", patch)
+        yield server
+        server.stop()
+
+
+def _step(out: Path, server: TrackingServer, *, back: bool = False) -> StepTracker:
+    """Do a step whose store goes away in the middle, and may be back before the end."""
+    with tracked_step("evaluate", protocol=PROTOCOL, parameters={"a": 1}, out=out) as tracker:
+        tracker.metrics({"loss": 3.0}, step=1)
+        tracker.flush()
+        with new_folder(out) as folder:
+            (folder / "scores.json").write_text("{}")
+            server.stop()
+            tracker.metrics({"loss": 2.0, "iou": math.nan}, step=2)
+            tracker.flush()
+            tracker.tags({"split": "test"})
+            tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
+            tracker.folder(folder, below="all")
+            tracker.file(folder / "scores.json")
+        if back:
+            server.start()
+    return tracker
+
+
+def _told(tracker: StepTracker) -> tuple[Run, dict[str, list[tuple[int, float]]], set[str]]:
+    assert tracker.run_id is not None
+    client = MlflowClient()
+    run = client.get_run(tracker.run_id)
+    curves = {
+        name: [(point.step, point.value) for point in client.get_metric_history(tracker.run_id, name)]
+        for name in run.data.metrics
+    }
+    return run, curves, {item.path for item in client.list_artifacts(tracker.run_id)}
+
+
+def _check_told(tracker: StepTracker) -> None:
+    run, curves, artifacts = _told(tracker)
+    assert (run.info.status, run.data.tags["split"], run.data.params) == ("FINISHED", "test", {"a": "1"})
+    assert curves["loss"] == [(1, 3.0), (2, 2.0)]
+    ((step, value),) = curves["iou"]
+    assert step == 2 and math.isnan(value)
+    assert artifacts == {"per_class.csv", "all", "scores.json"}
+
+
+def test_what_was_kept_is_told_later_and_once_however_often_it_is_replayed(
+    server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = _step(tmp_path / "out", server)
+    assert "is lost" in caplog.text
+    assert f"the step ended well; once the store is back: cascade-clip replay {tmp_path}/out" in caplog.text
+    assert {path.name for path in tmp_path.glob(".*")} == set()
+    with pytest.raises(ValueError, match="cannot be opened"):
+        spool.replay(tmp_path / "out")
+    server.start()
+    for _ in range(2):
+        assert spool.replay(tmp_path) == spool.Replayed(calls=6, runs=1)
+        _check_told(tracker)
+
+
+def test_a_store_that_is_back_at_the_end_is_told_then(
+    server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = _step(tmp_path / "out", server, back=True)
+    _check_told(tracker)
+    assert "the MLflow store is back" in caplog.text
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores.json"]
+    assert {path.name for path in tmp_path.glob(".*")} == set()
+
+
+def test_training_goes_on_without_its_store(
+    server: TrackingServer, store: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.tracking.tracker.FLUSH_SECONDS", 0.0)
+    # So often that the machine's load, too, has nowhere to go.
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
+    save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
+    splits.run(prepared=prepared, protocol=PROTOCOL, out=tmp_path / "splits")
+    text_vectors.run(
+        protocol=PROTOCOL, templates=CLASS_TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text"
+    )
+    advance = Progress.advance
+
+    def stop_at_two(self: Progress, done: int, text: str = "", *, total: int | None = None) -> None:
+        advance(self, done, text, total=total)
+        if done == 2:
+            server.stop()
+
+    monkeypatch.setattr(Progress, "advance", stop_at_two)
+    overrides = {
+        "train.iterations": 4,
+        "train.batch_size": 2,
+        "train.log_every": 1,
+        "optim.warmup_iterations": 1,
+    }
+    trained = train.run(
+        prepared=prepared,
+        splits=tmp_path / "splits",
+        text=tmp_path / "text",
+        clip=tmp_path / "clip",
+        recipe="mini_zegclip",
+        overrides=overrides,
+        seed=0,
+        out=tmp_path / "trained",
+    )
+    assert (trained.final / "model.safetensors").is_file()
+    server.start()
+    assert spool.replay(tmp_path / "trained").runs == 1
+    client = MlflowClient(f"sqlite:///{store / 'mlruns' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(PROTOCOL)
+    (run,) = client.search_runs([experiment.experiment_id], "tags.step = 'train'")
+    assert run.info.status == "FINISHED"
+    losses = client.get_metric_history(run.info.run_id, "loss")
+    history = pd.read_csv(tmp_path / "trained" / "history.csv")
+    assert [(point.step, pytest.approx(point.value)) for point in losses] == list(
+        zip(history["iteration"], history["loss"], strict=True)
+    )
+
+
+def test_a_step_that_fails_meanwhile_fails_with_its_own_error_and_keeps_its_spool(
+    server: TrackingServer, tmp_path: Path
+) -> None:
+    with (  # noqa: PT012
+        pytest.raises(KeyError, match="own"),
+        tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out") as tracker,
+    ):
+        server.stop()
+        raise KeyError("own")
+    server.start()
+    spool.replay(tmp_path)
+    run, _, _ = _told(tracker)
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", "KeyError: 'own'")
+
+
+def test_a_host_that_does_not_answer_at_the_start_is_one_clear_error(
+    server: TrackingServer, tmp_path: Path
+) -> None:
+    server.stop()
+    with (
+        pytest.raises(
+            ValueError, match=rf"the MLflow store at {server.uri} cannot be opened .* CASCADE_TRACKING=off"
+        ),
+        tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
+    ):
+        raise AssertionError("the step ran")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def parent(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the id of a pipeline's run, opened while the server was there."""
+    run_id = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-1")
+    monkeypatch.setenv("CASCADE_PARENT_RUN", run_id)
+    return run_id
+
+
+def _steps_of(parent: str) -> list[Run]:
+    client = MlflowClient()
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'"))
+
+
+def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_them(
+    server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_benchmark(tmp_path / "raw", sizes={"train": 2, "val": 1, "test": 1})
+    save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
+    run = prepare.run
+
+    def goes_away(**arguments: Any) -> prepare.Prepared:
+        done = run(**arguments)
+        server.stop()
+        return done
+
+    monkeypatch.setattr("components.training.before_training.prepare.run", goes_away)
+    folders = {name: tmp_path / name for name in ("prepared", "split", "text")}
+    before_training.run(
+        raw=raw,
+        clip=tmp_path / "clip",
+        protocol=PROTOCOL,
+        image_sets={"train": "train", "test": "test"},
+        templates=CLASS_TEMPLATES,
+        **folders,
+    )
+    assert [(folder / spool.FOLDER).is_dir() for folder in folders.values()] == [False, True, True]
+    server.start()
+    pipeline_run.close_run(run_id=parent, succeeded=True)
+    for _ in range(2):
+        assert spool.replay(tmp_path).runs == 2
+        told = {one.data.tags["step"]: one for one in _steps_of(parent)}
+        assert sorted(told) == ["prepare", "splits", "text_vectors"] and len(_steps_of(parent)) == 3
+    assert {one.info.status for one in told.values()} == {"FINISHED"}
+    assert {one.data.tags["kfp_run"] for one in told.values()} == {"kfp-1"}
+    assert told["splits"].data.tags["data_hash"] == told["prepare"].data.tags["data_hash"]
+    assert [one.dataset.digest for one in told["splits"].inputs.dataset_inputs]
+    assert told["text_vectors"].data.metrics["classes"] == 24
+    assert told["text_vectors"].info.start_time < told["text_vectors"].info.end_time
+
+
+def test_a_step_of_a_pipeline_whose_store_is_back_at_the_end_leaves_no_spool(
+    server: TrackingServer, parent: str, tmp_path: Path
+) -> None:
+    server.stop()
+    with tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out") as tracker:
+        tracker.metrics({"loss": 1.0}, step=1)
+        (tmp_path / "out").mkdir()
+        server.start()
+    (run,) = _steps_of(parent)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 1.0})
+    assert not list(tmp_path.rglob("*spool*"))
+
+
+def test_a_step_of_a_pipeline_that_fails_without_its_store_is_told_as_failed_later(
+    server: TrackingServer, parent: str, tmp_path: Path
+) -> None:
+    server.stop()
+    for error in ("first", "second"):
+        with (
+            pytest.raises(KeyError, match=error),
+            tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
+        ):
+            raise KeyError(error)
+    server.start()
+    assert spool.replay(tmp_path).runs == 2
+    told = [(run.info.status, run.data.tags["error"]) for run in _steps_of(parent)]
+    assert sorted(told) == [("FAILED", "KeyError: 'first'"), ("FAILED", "KeyError: 'second'")]
+
+
+def test_a_server_killed_while_it_opens_the_run_costs_a_pipelines_step_nothing_and_any_other_one_error(
+    server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        try:
+            raise ChunkedEncodingError("IncompleteRead")
+        except ChunkedEncodingError as error:
+            raise MlflowException(f"API request failed with exception {error}")  # noqa: B904
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", killed)
+        with tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"):
+            (tmp_path / "out").mkdir()
+        with (
+            pytest.raises(ValueError, match=r"was lost in step gate .*IncompleteRead"),
+            tracked_step("gate", protocol=PROTOCOL),
+        ):
+            raise AssertionError("the step ran")
+    assert spool.replay(tmp_path / "out").runs == 1
+    assert [run.data.tags["step"] for run in _steps_of(parent)] == ["train"]
+
+
+def test_a_token_that_is_refused_ends_a_step_of_a_pipeline_too(
+    server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert parent
+    monkeypatch.setenv("CASCADE_PATIENCE", "600")
+    monkeypatch.setattr(server, "_app", Response("You are not authenticated.", status=401))
+    server.stop()
+    server.start()
+    with (
+        pytest.raises(ValueError, match="cannot be opened .*401"),
+        tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
+    ):
+        raise AssertionError("the step ran")
+
+
+def test_a_server_that_is_restarted_is_waited_for(
+    server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_PATIENCE", "60")
+    server.stop()
+    waking = threading.Timer(0.5, server.start)
+    waking.start()
+    with tracked_step("gate", protocol=PROTOCOL, out=tmp_path / "out") as tracker:
+        pass
+    waking.join()
+    run, _, _ = _told(tracker)
+    assert run.info.status == "FINISHED"
+
+
+def test_no_error_tells_the_password_of_the_stores_address(
+    server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//me:s3cret@"))
+    with pytest.raises(ValueError, match=r"//me:\*\*\*@127") as told, tracked_step("a", protocol=PROTOCOL):
+        raise AssertionError("the step ran")
+    assert "s3cret" not in str(told.value)
+    monkeypatch.setattr(segmenter, "open_store", lambda: None)
+    with pytest.raises(ValueError, match="of the store at .* cannot be had") as told:
+        segmenter.fetched("models:/zegclip@champion", tmp_path)
+    assert "s3cret" not in str(told.value)
+
+
+def test_a_token_that_expired_is_one_clear_error(
+    server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is one that answers every call as its password plugin does: 401."""
+    monkeypatch.setattr(server, "_app", Response("You are not authenticated.", status=401))
+    server.stop()
+    server.start()
+    with (
+        pytest.raises(ValueError, match=rf"the MLflow store at {server.uri} cannot be opened .*401"),
+        tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
+    ):
+        raise AssertionError("the step ran")
+
+
+def test_a_step_that_cannot_do_without_the_store_says_so(server: TrackingServer) -> None:
+    with (  # noqa: PT012
+        pytest.raises(ValueError, match="was lost in step register .* run the step again"),
+        tracked_step("register", protocol=PROTOCOL) as tracker,
+    ):
+        server.stop()
+        tracker.tags({"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (MlflowException("API request failed with exception"), True),
+        (ConnectionError("refused"), True),
+        (ClientError({"Error": {"Code": "ExpiredToken"}}, "PutObject"), True),
+        (MlflowException.invalid_parameter_value("no such metric"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (KeyError("a mistake of ours"), False),
+    ],
+    ids=["server", "connection", "token", "value", "disk full", "mistake"],
+)
+def test_only_a_store_out_of_reach_counts_as_lost(error: Exception, is_lost: bool) -> None:
+    assert spool.lost(error) == is_lost
+
+
+@pytest.mark.usefixtures("store")
+def test_a_full_disk_ends_the_step_and_leaves_what_stood_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "scores.json")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ValueError, match=r"out could not be written: no space left for scores\.json"):
+        with tracked_step("evaluate", protocol=PROTOCOL, out=out) as tracker, new_folder(out) as folder:
+            (folder / "scores.json").write_text("{}")
+    assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
+    assert [path.name for path in out.iterdir()] == ["old"]
+    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
+    assert tracker.client.get_run(tracker.run_id).info.status == "FAILED"
+
+
+@pytest.mark.usefixtures("store")
+def test_a_disk_too_full_for_an_artifact_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "artifacts/report.html")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", full)
+    told = r"no space left for what step report keeps in MLflow .*artifacts/report\.html"
+    with (
+        pytest.raises(ValueError, match=told),
+        tracked_step("report", protocol=PROTOCOL, out=tmp_path / "out") as tracker,
+    ):
+        tracker.file(tmp_path / "report.html")
+    assert not (tmp_path / ".out.spool").exists()
+
+
+def test_a_disk_too_full_for_weights_is_one_sentence_and_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is what safetensors raises on a real one: it is no `OSError`."""
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    clip = write_tiny_clip(tmp_path / "clip")
+    before = write_tiny_checkpoint(tmp_path / "final", clip, tiny_config())
+    monkeypatch.setattr("cascade_core.checkpoints.checkpoint.save_file", full)
+    with pytest.raises(ValueError, match=r"final could not be written: no space left for .*final"):
+        write_tiny_checkpoint(tmp_path / "final", clip, tiny_config(seen_penalty=0.2))
+    assert load_segmentor(tmp_path / "final")[1] == before
+    assert {path.name for path in tmp_path.iterdir()} == {"clip", "final"}
+
+
+def test_an_object_store_that_refuses_is_one_sentence_where_the_step_cannot_do_without(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with object_store(monkeypatch):
+        open_store().create_experiment("elsewhere", artifact_location="s3://nobody-made-it/mlflow")
+        with (
+            pytest.raises(ValueError, match=r"was lost in step register .*NoSuchBucket.* run the step again"),
+            tracked_step("register", protocol="elsewhere") as tracker,
+        ):
+            tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
+
+
+def test_a_line_cut_off_is_left_out_and_a_damaged_one_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = spool.Spool(tmp_path)
+    for value in ("1", "2"):
+        kept.add(spool.Call("run", "tags", {"values": {"a": value}}))
+    file = tmp_path / spool.CALLS_FILE
+    file.write_text(file.read_text() + '{"run_id": "ru')
+    with caplog.at_level(logging.WARNING):
+        assert [call.content["values"]["a"] for _, call in spool.read(tmp_path)] == ["1", "2"]
+    assert "the last line is cut off" in caplog.text
+    file.write_text("{}\n")
+    with pytest.raises(ValueError, match=r"calls\.jsonl: line 1 is no call"):
+        list(spool.read(tmp_path))
+
+
+def test_a_folder_without_spools_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no spool"):
+        spool.replay(tmp_path)

@@ -1,0 +1,178 @@
+"""Steps in two processes over gloo on this machine's loopback, as torchrun's agent starts them."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cascade_core.batches.sampling import IterationSampler
+from cascade_core.checkpoints.checkpoint import load_manifest
+from components.artifacts import data_root
+from components.steps import train
+from components.steps.prepare import read_index
+from components.training import launch
+from components.training.fit import RESUME_FOLDER
+from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
+
+SEED = 0
+FOUR = {**SHORT, "train.batch_size": 4, "train.checkpoint_every": 1}
+
+
+def train_arguments(folders: Folders, out: Path, **overrides: Any) -> dict[str, Any]:
+    return {
+        **folders.steps,
+        "clip": folders.clip,
+        "recipe": RECIPE,
+        "overrides": {**FOUR, **overrides},
+        "seed": SEED,
+        "out": out,
+    }
+
+
+def assert_same_training(one: Path, two: Path) -> None:
+    """Hold two trainings to the same loss curve within 1e-4, and to weights within a thousandth of their norm.
+
+    Not to each weight: where a gradient is nothing but rounding (key biases under a softmax), AdamW scales
+    it up to whole steps.
+    """
+    curves = [pd.read_csv(folder / "history.csv") for folder in (one, two)]
+    pd.testing.assert_frame_equal(*curves, atol=1e-4, rtol=0)
+    first, second = (load_file(folder / "final/model.safetensors") for folder in (one, two))
+    assert first.keys() == second.keys()
+    trained = [name for name in first if not name.startswith(("trunk.visual.", "decoder.mid."))]
+    norm, apart = (
+        torch.nn.utils.get_total_norm(tensors)
+        for tensors in ([first[name] for name in trained], [first[name] - second[name] for name in trained])
+    )
+    assert apart < 1e-3 * norm
+
+
+@pytest.fixture(scope="module")
+def alone(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give what one process trains."""
+    out = tmp_path_factory.mktemp("alone") / "trained"
+    train.run(**train_arguments(folders, out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def together(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give what two processes train at the same global batch."""
+    out = tmp_path_factory.mktemp("together") / "trained"
+    done = launch.run("train", train_arguments(folders, out), processes=2)
+    assert done == train.Trained(final=out / "final", half=out / "half")
+    return out
+
+
+def test_two_processes_train_to_the_loss_curve_of_one(alone: Path, together: Path) -> None:
+    assert_same_training(alone, together)
+
+
+def test_two_processes_leave_the_files_of_one(alone: Path, together: Path) -> None:
+    files = [{path.relative_to(root) for path in root.parent.rglob("*")} for root in (alone, together)]
+    assert files[0] == files[1]
+
+
+def test_every_file_can_be_read_by_steps_of_another_user(folders: Folders, together: Path) -> None:
+    written = [path for root in (together, folders.clip, folders.text) for path in root.rglob("*")]
+    assert any(path.suffix == ".safetensors" for path in written)
+    assert [path for path in written if not path.stat().st_mode & 0o004] == []
+
+
+def test_dead_weights_are_saved_by_two_processes_as_they_were(together: Path) -> None:
+    half, final = (load_file(together / name / "model.safetensors") for name in ("half", "final"))
+    dead = [name for name in final if "unused_" in name]
+    assert dead
+    assert all(torch.equal(half[name], final[name]) for name in dead)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"train.accumulation_steps": 2},
+        {"loss.kind": "cross_entropy", "train.supervision": "full", "data.resize_range": [0.3, 0.6]},
+    ],
+    ids=["accumulating", "cross-entropy with unevenly labelled parts"],
+)
+def test_two_processes_train_as_one_also_when(
+    folders: Folders, tmp_path: Path, overrides: dict[str, Any]
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    train.run(**train_arguments(folders, one, **overrides))
+    launch.run("train", train_arguments(folders, two, **overrides), processes=2)
+    assert_same_training(one, two)
+
+
+def test_two_processes_self_train_as_one(folders: Folders, alone: Path, tmp_path: Path) -> None:
+    arguments = {**folders.steps, "trained": alone, "protocol": "oracle", "overrides": {}}
+    one, two = tmp_path / "one", tmp_path / "two"
+    launch.run("self_train", {**arguments, "out": one}, processes=1)
+    launch.run("self_train", {**arguments, "out": two}, processes=2)
+    assert_same_training(one, two)
+
+
+def drawn_first_at_step_three_by_the_second_process(folders: Folders) -> Path:
+    """Find the picture that no process reads before, so that a damaged one stops a training there."""
+    batches = [
+        [
+            [position for position, _ in batch]
+            for batch in IterationSampler(6, 2, iterations=3, seed=SEED, rank=rank, world_size=2)
+        ]
+        for rank in (0, 1)
+    ]
+    earlier = {position for batch in (*batches[0], *batches[1][:2]) for position in batch}
+    (position,) = set(batches[1][2]) - earlier
+    rows = read_index(folders.prepared).query("split == 'train'")
+    return data_root(folders.prepared) / rows.iloc[position]["image"]
+
+
+def test_a_process_that_fails_ends_all_and_one_alone_finishes_what_two_began(
+    folders: Folders, alone: Path, tmp_path: Path
+) -> None:
+    out, unfinished = tmp_path / "trained", tmp_path / ".trained.unfinished"
+    picture = drawn_first_at_step_three_by_the_second_process(folders)
+    whole = picture.read_bytes()
+    try:
+        picture.write_bytes(whole[:100])
+        with pytest.raises(ValueError, match=picture.name):
+            launch.run("train", train_arguments(folders, out), processes=2)
+    finally:
+        picture.write_bytes(whole)
+    assert list(tmp_path.iterdir()) == [unfinished]
+    assert load_manifest(unfinished / RESUME_FOLDER).iteration == 2
+    train.run(**train_arguments(folders, out))
+    assert list(tmp_path.iterdir()) == [out]
+    assert_same_training(alone, out)
+
+
+def test_two_processes_finish_what_one_began(
+    folders: Folders, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "trained"
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(**train_arguments(folders, out))
+    launch.run("train", train_arguments(folders, out), processes=2)
+    assert_same_training(alone, out)
+
+
+def test_what_the_processes_cannot_share_is_refused_with_the_numbers(
+    folders: Folders, tmp_path: Path
+) -> None:
+    told = r"train.batch_size=4.*not divisible by 3 \(3 processes x 1 accumulation steps\); set it to 6"
+    with pytest.raises(ValueError, match=told):
+        launch.run("train", train_arguments(folders, tmp_path / "out"), processes=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "processes", "told"),
+    [("train", 0, "processes=0"), ("evaluate", 2, "step 'evaluate' does not train; known are train, self")],
+)
+def test_what_cannot_be_launched_is_refused(step: Any, processes: int, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        launch.run(step, {}, processes=processes)

@@ -1,0 +1,197 @@
+"""The command line: quick help with commands to paste, one line for what was given wrongly, overrides."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cascade_core.runtime.files import read_json
+from components.artifacts import read_step_manifest
+from pipelines.cli.app import app
+from pipelines.cli.overrides import parse_image_sets, parse_overrides
+from pipelines.cli.table import GROUPS
+from pipelines.workstation import workflow
+from tests import official_files
+from tests.tiny import write_tiny_clip
+
+ROWS = [
+    {
+        "method": "zegclip",
+        "setting": "inductive",
+        "split": "test",
+        "protocol": "mini-18-6",
+        "seed": 0,
+        "pAcc": 0.812,
+        "miou_seen": 0.55,
+        "miou_unseen": 0.4,
+        "hiou": None,
+        "trainable_params": 123456,
+        "gmacs": 0.0421,
+        "images_per_second": 310.25,
+    }
+]
+
+
+EXAMPLES = [(*group.path, name) for group in GROUPS for name, _, _ in group.commands]
+
+
+def test_no_help_needs_a_slow_package() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from pipelines.cli.app import app\n"
+        f"for path in [[], *{[list(path) for path in EXAMPLES]}]:\n"
+        "    done = CliRunner().invoke(app, [*path, '--help']); assert done.exit_code == 0, done.output\n"
+        "    slow = {'torch', 'mlflow', 'kfp', 'dvc', 'pandas', 'matplotlib', 'numpy', 'boto3'} & set(sys.modules)\n"
+        "    assert not slow, (path, slow)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=" ".join)
+def test_every_help_ends_with_a_command_that_parses(path: tuple[str, ...]) -> None:
+    example = CliRunner().invoke(app, [*path, "--help"]).output.rstrip().splitlines()[-1]
+    program, *arguments = shlex.split(example)
+    assert (program, *arguments[: len(path)]) == ("cascade-clip", *path)
+    command = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]  # type: ignore[attr-defined]
+    command.make_context(path[-1], arguments[len(path) :])
+
+
+def test_a_wrong_value_is_told_in_one_line_without_a_trace(tmp_path: Path) -> None:
+    where = ["--raw", str(tmp_path), "--image-set", "train=train"]
+    arguments = ["prepare", "index", *where, "--protocol", "mini-18-7"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: unknown protocol 'mini-18-7'; known are ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_verbose_keeps_the_trace(tmp_path: Path) -> None:
+    where = ["--raw", str(tmp_path), "--image-set", "train=train"]
+    arguments = ["-v", "prepare", "index", *where, "--protocol", "no"]
+    assert isinstance(CliRunner().invoke(app, arguments).exception, ValueError)
+
+
+def test_train_wants_clip_weights_or_expressly_none() -> None:
+    for flags in ([], ["--clip", "clip", "--random-clip"]):
+        done = CliRunner().invoke(app, ["train", "--recipe", "mini_zegclip", "--out", "out", *flags])
+        assert done.exit_code == 2
+        assert "give exactly one of them" in done.stderr
+
+
+def test_text_vectors_are_made_as_the_overridden_recipe_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_clip(tmp_path / "clip")
+    monkeypatch.setenv("CASCADE_CACHE", str(tmp_path / "cache"))
+    given = [
+        "text-vectors",
+        "--protocol",
+        "mini-18-6",
+        "--clip",
+        f"{tmp_path}/clip",
+        "--out",
+        f"{tmp_path}/text",
+    ]
+    policy = "evaluate.background={policy: prompts, names: [grass]}"
+    changes = ["--set", "data.templates=['{}']", "--set", policy]
+    done = CliRunner().invoke(app, [*given, "--recipe", "mini_zegclip", *changes])
+    assert done.exit_code == 0, done.output
+    assert read_step_manifest(tmp_path / "text").parameters["templates"] == ["{}"]
+    assert read_json(tmp_path / "text" / "background_names.json") == ["grass"]
+    refused = CliRunner().invoke(app, [*given, "--templates", "single", *changes])
+    assert refused.exit_code == 2 and "give it with --recipe" in refused.stderr
+
+
+def test_run_outside_a_project_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["run"])
+    assert done.exit_code == 2
+    assert "there is no dvc.yaml in" in done.stderr
+
+
+def test_overrides_are_read_as_yaml_those_of_the_command_line_last(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        "seed: 3\noverrides:\n  train: {iterations: 9, batch_size: null}\n  optim: {min_lr: 0.5}\n"
+    )
+    given = parse_overrides(
+        ["train.iterations=20", "data.resize_range=null", "model.groups=[[1], [2, 3]]"], file
+    )
+    assert given == {
+        "train.iterations": 20,
+        "optim.min_lr": 0.5,
+        "data.resize_range": None,
+        "model.groups": [[1], [2, 3]],
+    }
+
+
+@pytest.mark.parametrize("item", ["train.iterations", "=3", "a=[1"])
+def test_an_override_that_is_none_is_refused(item: str) -> None:
+    with pytest.raises(ValueError, match="--set"):
+        parse_overrides([item])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("overrides: 3\n", "overrides is 3"), ("a: [", "are not YAML"), (None, "cannot be read")],
+)
+def test_a_parameter_file_that_is_none_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "params.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        parse_overrides([], file)
+
+
+def test_a_parameter_file_without_overrides_gives_none(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("seed: 1\noverrides:\n")
+    assert parse_overrides([], tmp_path / "params.yaml") == {}
+
+
+def test_image_sets_are_split_and_lists() -> None:
+    assert parse_image_sets(["train=train+aug", "val=val"]) == {"train": "train+aug", "val": "val"}
+    for wrong in (["train"], ["=train"], ["train=a", "train=b"]):
+        with pytest.raises(ValueError, match="--image-set"):
+            parse_image_sets(wrong)
+
+
+def test_results_are_told_with_table_report_and_mlflow_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "benchmark.json").write_text(json.dumps(ROWS))
+    workflow.tell_results()
+    told = capsys.readouterr().out
+    (line,) = (line for line in told.splitlines() if "zegclip" in line)
+    assert [cell.strip() for cell in line.strip("│ ").split("│")] == [
+        "zegclip", "inductive", "81.2", "55.0", "40.0", "-", "123,456", "0.0421", "310.2",
+    ]  # fmt: skip
+    assert str(tmp_path / "reports" / "report.html") in told
+    assert "--host 127.0.0.1" in told
+
+
+def test_stages_find_this_environments_commands_first() -> None:
+    assert workflow.stage_environment()["PATH"].startswith(str(Path(sys.executable).parent))
+
+
+def test_a_public_data_set_is_prepared_by_a_command(tmp_path: Path) -> None:
+    maps = {
+        "training": {"a": official_files.halves(1, 2)},
+        "validation": {"b": official_files.halves(0, 150)},
+    }
+    official_files.ade20k(tmp_path, maps)
+    folders = ["--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out")]
+    given = ["prepare", "ade20k", "--from", str(tmp_path), "--split", "val", *folders]
+    refused = CliRunner().invoke(app, given)
+    assert refused.exit_code == 2
+    assert "error: " in refused.stderr and "ADEChallengeData2016.zip has the sha1" in refused.stderr
+    assert CliRunner().invoke(app, [*given, "--allow-subset"]).exit_code == 0
+    summary = read_json(tmp_path / "out" / "summary.json")
+    assert (summary["source"]["complete"], summary["splits"]["val"]["pixels"]["flag"]) == (False, 48)

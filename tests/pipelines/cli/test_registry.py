@@ -1,0 +1,93 @@
+"""`cascade-clip models ...` on a sqlite store: what is shown, and who is champion afterwards."""
+
+import json
+
+import pytest
+from click.testing import Result
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from components.registry import versions as registry
+from components.tracking.store import open_store
+from pipelines.cli.app import app
+
+NAME = "mini-18-6-zegclip"
+TAGS = {
+    "setting": "inductive",
+    "seed": "0",
+    "split": "test",
+    "pAcc": "0.7",
+    "miou_seen": "0.5",
+    "hiou": "0.4321",
+}
+
+
+@pytest.fixture
+def client(store: object) -> MlflowClient:
+    client = open_store()
+    client.create_registered_model(NAME)
+    for seed in range(3):
+        client.create_model_version(
+            NAME, "file:///x", tags={**TAGS, "seed": str(seed)}, description=f"# Card {seed}"
+        )
+    return client
+
+
+def _models(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["models", *arguments])
+
+
+def _json(*arguments: str) -> object:
+    done = _models(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_promote_and_rollback_move_the_champion(client: MlflowClient) -> None:
+    assert "version 1 is champion" in _models("promote", NAME, "1").stdout
+    told = _models("promote", NAME, "3", "--reason", "looked at pictures").stdout
+    assert told.splitlines()[-1] == f"{NAME}: version 3 is champion, before it was 1"
+    held = registry.champion(client, NAME)
+    assert held is not None and (held.number, held.tags["promotion_reason"]) == (3, "looked at pictures")
+    assert "version 1 is champion again" in _models("rollback", NAME).stdout
+    done = _models("rollback", NAME)
+    assert done.exit_code == 2 and "no champion is known before version 1" in done.stderr
+
+
+def test_the_list_marks_the_champion_and_shows_scores(client: MlflowClient) -> None:
+    _models("promote", NAME, "2")
+    lines = [line for line in _models("list").stdout.splitlines() if NAME in line]
+    assert [line.strip("│ ").split("│")[1].strip() for line in lines] == ["3", "2 champion", "1"]
+    assert all("43.2" in line for line in lines)
+    listed = _json("list", NAME)
+    assert isinstance(listed, list)
+    assert [(one["version"], one["champion"]) for one in listed] == [(3, False), (2, True), (1, False)]
+
+
+def test_show_gives_the_card_of_the_champion_or_of_any_version(client: MlflowClient) -> None:
+    done = _models("show", NAME)
+    assert done.exit_code == 2 and "has no champion" in done.stderr
+    _models("promote", NAME, "2")
+    shown = _models("show", NAME).stdout
+    assert f"models:/{NAME}/2  (champion)" in shown and shown.rstrip().endswith("# Card 1")
+    first = _json("show", NAME, "1")
+    assert isinstance(first, dict) and first["description"] == "# Card 0" and not first["champion"]
+    assert first["champion_history"] == [2]
+
+
+def test_an_unknown_name_is_told_with_the_known_ones(client: MlflowClient) -> None:
+    for arguments in (
+        ["list", "nobody"],
+        ["show", "nobody"],
+        ["promote", "nobody", "1"],
+        ["rollback", "nobody"],
+    ):
+        done = _models(*arguments)
+        assert done.exit_code == 2
+        assert f"no registered model 'nobody'; known are: {NAME}" in done.stderr
+
+
+def test_a_margin_that_is_none_is_refused(client: MlflowClient) -> None:
+    arguments = ["gate", "--evaluation", "x", "--out", "y", "--min-hiou-gain", "-1"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2 and "--min-hiou-gain is -1.0; a margin is zero or more points" in done.stderr

@@ -1,0 +1,195 @@
+"""The manifest of a training on several nodes: as recorded, as published models want it, started, and what is refused."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+from typer.testing import CliRunner
+
+from components.cluster import trainjob_run
+from pipelines.cli.app import app
+from tests.components.trainer_server import Trainer, serving
+
+GOLDEN = Path(__file__).parent / "golden" / "trainjob.yaml"
+"""Written by the command below; regenerate it by that command, and read the difference."""
+
+TRAINING = ["train", "--recipe", "zegclip_voc12", "--clip", "/data/clip", "--out", "/data/train/zegclip"]
+JOB = [
+    "--nodes",
+    "2",
+    "--gpus",
+    "4",
+    "--volume",
+    "cascade-data=/data",
+    "--image",
+    "registry.example/cascade:1",
+]
+
+
+def rendered(tmp_path: Path, *flags: str, training: list[str] = TRAINING) -> dict[str, Any]:
+    out = tmp_path / "trainjob.yaml"
+    done = CliRunner().invoke(app, ["pipeline", "trainjob", *JOB, *flags, "--out", str(out), "--", *training])
+    assert done.exit_code == 0, done.output
+    return yaml.safe_load(out.read_text())
+
+
+def test_the_manifest_is_the_recorded_one(tmp_path: Path) -> None:
+    rendered(tmp_path)
+    assert (tmp_path / "trainjob.yaml").read_text() == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--gpus", "0", "--namespace", "team", "--volume", "weights=/weights"],
+        ["--gpu-resource", "amd.com/gpu", "--node-label", "zone=a", "--node-label", "amd.com/gpu.family=AI"],
+    ],
+)
+def test_the_published_model_takes_the_manifest_and_loses_nothing_of_it(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    manifest = rendered(tmp_path, *flags)
+    read = TrainerV1alpha1TrainJob.from_dict(manifest)
+    assert read is not None
+    assert read.to_dict() == manifest
+
+
+def test_the_command_runs_as_typed_once_per_gpu(tmp_path: Path) -> None:
+    trainer = rendered(tmp_path)["spec"]["trainer"]
+    assert trainer["command"] == ["torchrun", "--no-python", "cascade-clip"]
+    assert trainer["args"] == TRAINING
+    assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
+    assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "4"
+
+
+def test_without_gpus_a_node_runs_one_process_and_asks_for_none(tmp_path: Path) -> None:
+    trainer = rendered(tmp_path, "--gpus", "0")["spec"]["trainer"]
+    assert trainer["numProcPerNode"] == 1
+    assert set(trainer["resourcesPerNode"]["limits"]) == {"cpu", "memory"}
+
+
+def test_a_gpu_of_another_kind_is_asked_for_by_its_key_and_its_nodes_labels(tmp_path: Path) -> None:
+    spec = rendered(tmp_path, "--gpu-resource", "amd.com/gpu", "--node-label", "zone=a")["spec"]
+    assert spec["trainer"]["resourcesPerNode"]["limits"]["amd.com/gpu"] == "4"
+    (job,) = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"zone": "a"}
+    assert [one["key"] for one in pod["tolerations"]] == ["amd.com/gpu"]
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer]:
+    """Give a cluster to start jobs in, and put logging back: commands configure it."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    cluster = Trainer()
+    with serving(cluster, tmp_path) as kubeconfig:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        yield cluster
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize(("works", "status"), [(True, 0), (False, 1)])
+def test_a_job_is_started_and_followed_where_that_is_asked_for(
+    tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, works: bool, status: int
+) -> None:
+    def fail(manifest: dict[str, Any]) -> None:
+        raise RuntimeError("no such image")
+
+    connect = trainjob_run.connect
+    quick = {"poll": 0.01, "first_pause": 0.01}
+    monkeypatch.setattr(trainjob_run, "connect", lambda name: dataclasses.replace(connect(name), **quick))
+    if not works:
+        trainer.work = fail
+    out = tmp_path / "trainjob.yaml"
+    done = CliRunner().invoke(
+        app, ["pipeline", "trainjob", *JOB, "--start", "--wait", "--out", str(out), "--", *TRAINING]
+    )
+    assert done.exit_code == status, done.output
+    (job,) = trainer.jobs.values()
+    assert job["spec"] == yaml.safe_load(out.read_text())["spec"]
+    assert ("no such image" in done.stderr) == (not works)
+
+
+def test_without_a_cluster_the_manifest_is_written_and_starting_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    out = tmp_path / "trainjob.yaml"
+    done = CliRunner().invoke(
+        app, ["pipeline", "trainjob", *JOB, "--start", "--out", str(out), "--", *TRAINING]
+    )
+    assert done.exit_code == 2 and out.exists()
+    assert done.stderr.startswith("error: no access to Kubernetes") and done.stderr.count("\n") == 1
+
+
+def test_credentials_come_from_the_secret_and_stand_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
+    manifest = rendered(tmp_path, "--secret", "team-keys")
+    assert "do-not-tell" not in yaml.safe_dump(manifest)
+    variables = {
+        item["name"]: item["valueFrom"]["secretKeyRef"] for item in manifest["spec"]["trainer"]["env"]
+    }
+    assert variables["AWS_SECRET_ACCESS_KEY"] == {
+        "name": "team-keys",
+        "key": "AWS_SECRET_ACCESS_KEY",
+        "optional": True,
+    }
+    assert not variables["MLFLOW_TRACKING_URI"]["optional"]
+
+
+def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) -> None:
+    patch = rendered(tmp_path, "--volume", "weights=/weights")["spec"]["runtimePatches"][0]
+    (job,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    claims = {item["name"]: item.get("persistentVolumeClaim", {}).get("claimName") for item in pod["volumes"]}
+    (container,) = pod["containers"]
+    mounted = {item["mountPath"]: claims[item["name"]] for item in container["volumeMounts"]}
+    assert mounted == {"/data": "cascade-data", "/weights": "weights", "/dev/shm": None}
+
+
+@pytest.mark.parametrize(
+    ("flags", "training", "told"),
+    [
+        ([], ["evaluate"], "'evaluate' is none of train, self-train"),
+        ([], [*TRAINING[:-1], "out"], "--out out lies on no volume (there is /data)"),
+        (
+            ["--nodes", "3"],
+            TRAINING,
+            "train.batch_size=16, the batch over all processes, is not divisible by 12",
+        ),
+        ([], [*TRAINING, "--set", "train.accumulation_steps=4"], "not divisible by 32 (8 processes x 4"),
+        (["--name", "Train_1"], TRAINING, "name='Train_1'"),
+        (["--memory", "lots"], TRAINING, "memory='lots'"),
+        (["--wait"], TRAINING, "--wait follows what --start has started"),
+        (["--node-label", "gpu"], TRAINING, "--node-label 'gpu' is not KEY=VALUE"),
+        (["--volume", "/data"], TRAINING, "volume '/data' is not CLAIM=/FOLDER"),
+        (["--volume", "other=/data"], TRAINING, "two volumes at one folder"),
+        ([], [*TRAINING, "--itrations", "3"], "No such option"),
+        ([], ["train", "--recipe", "zegclip_voc13", *TRAINING[3:]], "unknown recipe 'zegclip_voc13'"),
+    ],
+)
+def test_what_would_fail_in_the_cluster_is_refused_here(
+    tmp_path: Path, flags: list[str], training: list[str], told: str
+) -> None:
+    out = tmp_path / "trainjob.yaml"
+    done = CliRunner().invoke(app, ["pipeline", "trainjob", *JOB, *flags, "--out", str(out), "--", *training])
+    assert done.exit_code == 2, done.output
+    assert told in " ".join(done.output.split()) + " ".join(done.stderr.split())
+    assert not out.exists()
+
+
+def test_a_self_training_is_rendered_as_well(tmp_path: Path) -> None:
+    training = ["self-train", "--trained", "/data/train/zegclip", "--out", "/data/self_train/zegclip"]
+    assert rendered(tmp_path, training=training)["spec"]["trainer"]["args"] == training

@@ -1,0 +1,151 @@
+"""Parameters of the pipelines that compare: what would only fail on the cluster is told before."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.kubeflow import ablation, benchmark, catalogue, cross_dataset, zero_shot
+from pipelines.kubeflow.local_run import run_local
+
+TARGET = {"raw": "/data/voc", "protocol": "voc12-20", "image_sets": '{"val": "val"}', "split": "val"}
+
+
+def test_what_fits_is_let_through() -> None:
+    zero_shot.check_parameters({"raw": "/data", "clip": "/clip"})
+    ablation.check_parameters({"raw": "/data", "clip": "/clip"})
+    cross_dataset.check_parameters({"checkpoint": "/c", "clip": "/clip", "targets": [TARGET]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"raw": "gs://bucket/voc"}, r"targets\[0\].raw is 'gs://bucket/voc'; steps read folders and s3://"),
+        ({"raw": " "}, r"targets\[0\].raw is empty"),
+        ({"protocol": "voc"}, "unknown protocol 'voc'"),
+        ({"split": "test"}, "parameter split is 'test'; image_sets has val"),
+        ({"image_sets": "val"}, "image_sets is not JSON"),
+        ({"image_sets": "[1]"}, "expected a JSON object"),
+        ({"image_sets": {"val": "val"}}, "image_sets must be text"),
+        (
+            {"limit": "3"},
+            "expected a mapping of raw, protocol, image_sets, split, and background if it differs",
+        ),
+        (
+            {"background": "sky"},
+            r"targets\[0\].background: background 'sky': .* allowed are dropped, threshold=0.3",
+        ),
+        ({"background": 0.3}, "background must be text"),
+        (
+            {"protocol": "context60"},
+            r"targets\[0\].background: protocol 'context60' counts background as a class",
+        ),
+        (
+            {"protocol": "ade20k-150", "background": "threshold=0.3"},
+            r"targets\[0\].background: label set 'ade20k150' has no raw id for background; use .* 'dropped'",
+        ),
+    ],
+)
+def test_a_wrong_target_is_told_with_its_place(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cross_dataset.check_parameters({"targets": [{**TARGET, **change}]})
+
+
+def test_a_targets_own_background_goes_before_that_of_all() -> None:
+    context, ade = {**TARGET, "protocol": "context60"}, {**TARGET, "protocol": "ade20k-150"}
+    everyone = {"targets": [context, {**ade, "background": "dropped"}], "background": "prompts=sky, wall"}
+    cross_dataset.check_parameters(everyone)
+    with pytest.raises(ValueError, match=r"targets\[1\].background: label set 'ade20k150'"):
+        cross_dataset.check_parameters({**everyone, "targets": [context, ade]})
+
+
+def test_no_target_is_refused() -> None:
+    with pytest.raises(ValueError, match="targets is empty"):
+        cross_dataset.check_parameters({"targets": []})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seeds": []}, "seeds is"),
+        ({"seeds": [0, "1"]}, "expected whole numbers"),
+        ({"seeds": [1, 1]}, "seeds is .* name each once"),
+        ({"recipes": ["mini_zegclip", "mini_zegclip"]}, "recipes is .* name each once"),
+        ({"recipes": ["mini"]}, "mini"),
+        ({"clip": "https://there/clip"}, "clip is 'https://there/clip'; steps read folders and s3://"),
+    ],
+)
+def test_a_grid_that_cannot_run_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ablation.check_parameters(values)
+
+
+def test_a_local_run_wants_its_folders_before_any_step_starts(tmp_path: Path) -> None:
+    parameters = {"checkpoint": str(tmp_path), "clip": str(tmp_path), "targets": [TARGET]}
+    with pytest.raises(ValueError, match=r"targets\[0\].raw: folder /data/voc does not exist"):
+        run_local("cross_dataset", json.loads(json.dumps(parameters)), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_any_recipe_trains_on_a_label_file_that_only_the_steps_see() -> None:
+    own = {"raw": "/data", "clip": "/clip", "protocol": "s3://bucket/pets.yaml"}
+    zero_shot.check_parameters(own)
+    ablation.check_parameters(own)
+    target = {**TARGET, "protocol": "/data/pets.yaml"}
+    cross_dataset.check_parameters({"checkpoint": "/c", "clip": "/clip", "targets": [target]})
+    with pytest.raises(ValueError, match="parameter protocol is 'gs://bucket/pets.yaml'; steps read folders"):
+        zero_shot.check_parameters({**own, "protocol": "gs://bucket/pets.yaml"})
+
+
+def test_a_local_run_wants_its_label_file_before_any_step_starts(tmp_path: Path) -> None:
+    parameters = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": f"{tmp_path}/pets.yaml"}
+    with pytest.raises(ValueError, match=r"protocol: label file .*pets\.yaml does not exist"):
+        run_local("zero_shot", parameters, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"models": "both"}, "parameter models is 'both'; known are train, champions"),
+        ({"models": "champions", "seeds": [1]}, "as they were trained; leave out seeds"),
+        ({"thresholds": '{"max_drop": {}}'}, "parameter thresholds: max_slowdown"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_is_refused(values: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        benchmark.check_parameters(values)
+
+
+def test_a_benchmark_of_champions_needs_no_seeds() -> None:
+    benchmark.check_parameters({"models": "champions", "recipes": ["mini_zegclip"]})
+
+
+PLACES = {"raw": "/data", "clip": "/clip"}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "changes", "values", "message"),
+    [
+        ("zero_shot", ["train.gpu.count=3"], {}, "recipe 'mini_zegclip', step train .*: train.batch_size=8, .* 3 "),
+        ("zero_shot", ["train.nodes=3"], {"overrides": '{"train.batch_size": 6}'}, None),
+        ("zero_shot", ["train.nodes=2", "train.gpu.count=2"], {"overrides": '{"train.batch_size": 6}'}, " 4 "),
+        ("zero_shot", ["self_train.nodes=3"], {}, "step self_train .*: self_train.batch_size=8"),
+        ("ablation", ["all.gpu.count=3"], {"overrides": '{"train.batch_size": 6}'}, None),
+        ("benchmark", ["train.gpu.count=3"], {}, "step train"),
+        ("benchmark", ["train.gpu.count=3"], {"models": "champions"}, None),
+        ("cross_dataset", ["all.gpu.count=3"], {"targets": [TARGET]}, None),
+    ],
+)  # fmt: skip
+def test_a_batch_that_nodes_and_gpus_cannot_share_is_told_before_submission(
+    pipeline: str, changes: list[str], values: dict[str, Any], message: str | None
+) -> None:
+    def check() -> None:
+        catalogue.check_submission(pipeline, {**PLACES, **values}, kind="gpu", changes=changes)
+
+    if message is None:
+        check()
+        return
+    with pytest.raises(ValueError, match=message):
+        check()

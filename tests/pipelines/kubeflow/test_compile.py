@@ -1,0 +1,262 @@
+"""Compiling the pipeline: the YAML is a contract, compared with one that was looked at."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import yaml
+
+from components import ops
+from components.cluster import trainjob
+from components.cluster.names import DATA_FOLDER, SECRET
+from pipelines.cli.kubeflow_options import Nodes, PipelineName
+from pipelines.kubeflow import benchmark, zero_shot
+from pipelines.kubeflow.catalogue import PIPELINES, compile_pipeline
+from pipelines.kubeflow.resource_options import changed, images
+from pipelines.kubeflow.resources import RESOURCES, WAITING_MINUTES, local_resources, resources
+
+FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@cache
+def _compiled(pipeline: str = "zero_shot", **options: Any) -> list[dict[str, Any]]:
+    """Compile once what several tests look at; none changes it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "pipeline.yaml")
+        compile_pipeline(pipeline, path, **options)
+        return list(yaml.load_all(path.read_text(), FastLoader))
+
+
+def _executors(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    executors = documents[0]["deploymentSpec"]["executors"]
+    return {name: one["container"] for name, one in executors.items() if "container" in one}
+
+
+@pytest.mark.parametrize("kind", sorted(RESOURCES))
+@pytest.mark.parametrize("pipeline", sorted(PIPELINES))
+def test_compiled_yaml_equals_the_golden_one(pipeline: str, kind: str) -> None:
+    golden = GOLDEN / f"{pipeline}_{kind}.yaml"
+    expected = list(yaml.load_all(golden.read_text(), FastLoader))
+    assert _compiled(pipeline, kind=kind) == expected, (
+        f"if the change is meant: cascade-clip pipeline compile --pipeline {pipeline} --kind {kind} --out {golden}"
+    )
+
+
+def test_the_commands_know_every_pipeline_and_kind() -> None:
+    assert {name.value for name in PipelineName} == set(PIPELINES)
+    assert {kind.value for kind in Nodes} == set(RESOURCES)
+
+
+def test_small_results_are_of_kinds_that_a_page_shows() -> None:
+    components = _compiled()[0]["components"]
+    kinds = {
+        name: entry["artifactType"]["schemaTitle"]
+        for component in components.values()
+        for name, entry in component.get("outputDefinitions", {}).get("artifacts", {}).items()
+    }
+    assert kinds["scores"] == kinds["metrics"] == "system.Metrics"
+    assert kinds["confusion"] == "system.ClassificationMetrics"
+    assert kinds["page"] == "system.HTML"
+    assert kinds["trained"] == kinds["self_trained"] == "system.Model"
+    assert kinds["prepared"] == "system.Dataset"
+
+
+def test_no_large_data_enter_as_artifacts() -> None:
+    for golden in (GOLDEN / f"{pipeline}_{kind}.yaml" for pipeline in PIPELINES for kind in RESOURCES):
+        documents = list(yaml.load_all(golden.read_text(), FastLoader))
+        executors = documents[0]["deploymentSpec"]["executors"].values()
+        assert not [one for one in executors if "importer" in one], golden
+
+
+def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
+    ours = "registry.example/ours:1-python3.11"
+    containers = _executors(_compiled(kind="gpu", image=ours))
+    in_image = {name: one["image"] for name, one in containers.items()}
+    light = {"exec-open-run", "exec-close-run", "exec-told", "exec-gate", "exec-gate-2", "exec-report"}
+    assert in_image == {name: f"{ours}-light" if name in light else ours for name in containers}
+    on_processors = _executors(_compiled(kind="cpu", image=ours, light_image="ours@sha256:12"))
+    assert {one["image"] for one in on_processors.values()} == {ours, "ours@sha256:12"}
+    assert not [name for name, container in containers.items() if "pip install" in str(container["command"])]
+
+
+def test_every_step_has_its_resources() -> None:
+    containers = _executors(_compiled(kind="gpu"))
+    with_gpu = {name for name, one in containers.items() if "accelerator" in one["resources"]}
+    assert with_gpu == {"exec-train", "exec-self-train", "exec-evaluate", "exec-evaluate-2", "exec-profile"}
+    assert all(one["resources"]["resourceMemoryLimit"] for one in containers.values())
+
+
+def test_every_row_of_the_table_is_in_the_yaml() -> None:
+    pipeline, platform = _compiled(kind="gpu")
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    row = RESOURCES["gpu"]["train"]
+    assert settings["activeDeadlineSeconds"] == str(row.minutes * 60)
+    assert settings["emptyDirMounts"][0]["sizeLimit"] == row.shared_memory
+    assert settings["nodeSelector"]["labels"] == {"nvidia.com/gpu.present": "true"}
+    assert settings["pvcMount"][0]["mountPath"] == DATA_FOLDER
+    assert [one["optional"] for one in settings["secretAsEnv"]] == [False, True]
+    graphs = [one["dag"]["tasks"] for one in pipeline["components"].values() if "dag" in one]
+    (tasks,) = (tasks for tasks in graphs if "train" in tasks)
+    assert tasks["train"]["retryPolicy"]["maxRetryCount"] == row.retries
+    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+    assert cached == {"train"}
+
+
+def test_a_step_that_takes_what_others_made_is_tried_again_and_one_that_checks_what_was_given_is_not() -> (
+    None
+):
+    checking = {"comp-prepare", "comp-prepare-target", "comp-find-champions"}
+    for pipeline in PIPELINES:
+        components = _compiled(pipeline, kind="gpu")[0]["components"].values()
+        dags = [one["dag"]["tasks"].values() for one in components if "dag" in one]
+        for task in (task for tasks in dags for task in tasks):
+            if "artifacts" in task.get("inputs", {}) and not _is_a_group(task):
+                assert task["retryPolicy"]["maxRetryCount"] > 0, task["taskInfo"]["name"]
+            if task["componentRef"]["name"] in checking:
+                assert "retryPolicy" not in task
+
+
+def _is_a_group(task: dict[str, Any]) -> bool:
+    return task["componentRef"]["name"].startswith(("comp-for-loop", "comp-condition", "comp-exit-handler"))
+
+
+def test_a_step_is_told_its_image_and_its_patience_and_no_secret_but_by_name() -> None:
+    impatient = ("exec-open-run", "exec-told", "exec-grid")
+    for name, one in _executors(_compiled("ablation", kind="gpu", changes=("train.patience=9",))).items():
+        seconds = 540 if name == "exec-train" else 300
+        patience = [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in impatient else []
+        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, *patience]
+
+
+def test_a_step_that_fails_here_is_not_run_again_and_waits_for_nothing_and_is_in_no_image() -> None:
+    rows = local_resources().values()
+    assert {(row.retries, row.patience, row.told_image) for row in rows} == {(0, 0, False)}
+    assert local_resources().keys() == RESOURCES["cpu"].keys()
+
+
+def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown pipeline 'none'; known are zero_shot, cross_dataset"):
+        compile_pipeline("none", tmp_path / "pipeline.yaml")
+
+
+def test_bodies_only_call_steps() -> None:
+    trees = [ast.parse(path.read_text()) for path in Path(ops.__file__).parent.glob("*.py")]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert {function.name for function in functions} == set(RESOURCES["cpu"])
+    statements = {
+        function.name: [node for node in function.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+        for function in functions
+    }
+    assert max(len(body) for body in statements.values()) <= 8
+
+
+def test_kinds_give_the_same_steps() -> None:
+    assert set(RESOURCES["cpu"]) == set(RESOURCES["gpu"])
+
+
+def test_unknown_resources_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown resources 'tpu'; known are cpu, gpu"):
+        resources("tpu")
+
+
+def test_a_pipeline_is_written_as_yaml_only(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"pipeline\.txt: a compiled pipeline is YAML"):
+        compile_pipeline("zero_shot", tmp_path / "pipeline.txt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_defaults_of_a_submitted_pipeline_are_those_of_the_parameter_file() -> None:
+    parameters = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
+    assert yaml.safe_load(zero_shot.MARGINS) == parameters["gate"]
+    assert yaml.safe_load(benchmark.THRESHOLDS) == parameters["benchmark"]["thresholds"]
+    assert tuple(benchmark.SEEDS) == tuple(parameters["benchmark"]["seeds"])
+
+
+def test_whatever_breaks_the_exit_handler_closes_the_run() -> None:
+    for pipeline in PIPELINES:
+        tasks = _compiled(pipeline, kind="cpu")[0]["root"]["dag"]["tasks"]
+        handler, closing = sorted(tasks, key=lambda name: not name.startswith("exit-handler"))
+        assert tasks[closing]["componentRef"]["name"] == "comp-close-run"
+        assert tasks[closing]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+        assert tasks[closing]["dependentTasks"] == [handler]
+
+
+def _settings(documents: list[dict[str, Any]], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what a step's container asks for, and its settings of Kubernetes."""
+    platform = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return _executors(documents)[name]["resources"], platform[name]
+
+
+def test_what_is_said_of_a_step_or_of_all_gpus_changes_the_yaml() -> None:
+    changes = (
+        "train.gpu.count=4",
+        "train.memory=64Gi",
+        "all.gpu.resource=amd.com/gpu",
+        "all.gpu.labels={zone: a}",
+    )
+    compiled = _compiled(kind="gpu", changes=changes)
+    train, where = _settings(compiled, "exec-train")
+    assert train["accelerator"]["resourceCount"] == "4" and train["resourceMemoryLimit"] == "64Gi"
+    assert train["accelerator"]["resourceType"] == "amd.com/gpu"
+    assert where["nodeSelector"]["labels"] == {"zone": "a"}
+    assert [one["key"] for one in where["tolerations"]] == ["amd.com/gpu"]
+    evaluate, _ = _settings(compiled, "exec-evaluate")
+    assert evaluate["accelerator"] == {
+        "count": "1", "resourceCount": "1", "type": "amd.com/gpu", "resourceType": "amd.com/gpu",
+    }  # fmt: skip
+    assert "nvidia" not in yaml.safe_dump_all(compiled)
+
+
+def test_a_training_on_several_nodes_waits_in_a_light_pod_for_a_job_that_has_its_resources() -> None:
+    compiled = _compiled(kind="gpu", image="ours:1", changes=("train.nodes=2", "train.gpu.count=8"))
+    pod, where = _settings(compiled, "exec-train")
+    assert "accelerator" not in pod and "nodeSelector" not in where
+    assert _executors(compiled)["exec-train"]["image"] == "ours:1-light"
+    row = RESOURCES["gpu"]["train"]
+    assert where["activeDeadlineSeconds"] == str((row.minutes + WAITING_MINUTES) * 60)
+    graphs = [one["dag"]["tasks"] for one in compiled[0]["components"].values() if "dag" in one]
+    (tasks,) = (tasks for tasks in graphs if "train" in tasks)
+    given = tasks["train"]["inputs"]["parameters"]["nodes"]["runtimeValue"]["constant"]
+    nodes = trainjob.Nodes.model_validate_json(given)
+    assert (nodes.nodes, nodes.gpus, nodes.memory, nodes.image) == (2, 8, row.memory, "ours:1")
+    assert (str(nodes.volumes[0].folder), nodes.secret) == (DATA_FOLDER, SECRET)
+    assert "nodes" not in tasks["self-train"]["inputs"]["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("train", "is not STEP.FIELD=VALUE; an example is"),
+        ("train=4", "is not STEP.FIELD=VALUE"),
+        ("trian.cpu=4", "no step 'trian'; there are all, open_run"),
+        ("train.cores=4", "no field 'cores'; there are cpu, memory, minutes"),
+        ("train.gpu.model=H100", "no field 'gpu.model'; there are count, resource, labels"),
+        ("train.gpu.count=0", "greater than 0.*got 0"),
+        ("train.memory=lots", "should match pattern.*got 'lots'"),
+        ("train.cpu=[", "is not a YAML value"),
+        ("register.gpu.count=2", "register has no GPU; take --kind gpu, or another step"),
+        ("train.image=light", "no field 'image'; there are cpu, memory, minutes"),
+        ("evaluate.nodes=2", "several nodes are for the steps train and self_train only"),
+    ],
+)
+def test_a_change_of_resources_that_cannot_be_is_refused(item: str, told: str) -> None:
+    with pytest.raises(ValueError, match=f"--resource {re.escape(repr(item))}.*{told}"):
+        changed(resources("gpu"), [item])
+
+
+def test_a_number_where_text_is_meant_is_taken_for_it() -> None:
+    assert changed(resources("cpu"), ["train.cpu=4"])["train"].cpu == "4"
+
+
+def test_images_come_in_pairs() -> None:
+    assert images(None, None) == (ops.IMAGE, ops.LIGHT_IMAGE)
+    assert images("host:5000/ours:1", None) == ("host:5000/ours:1", "host:5000/ours:1-light")
+    for untagged in ("ours@sha256:12", "host:5000/ours"):
+        with pytest.raises(ValueError, match=f"image '{untagged}' has no tag"):
+            images(untagged, None)
+        assert images(untagged, "other") == (untagged, "other")

@@ -1,0 +1,273 @@
+"""Runs, uploads and schedules by the commands, with kfp's own client, on a server that runs what it gets."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from pipelines.cli.app import app
+from pipelines.kubeflow import schedules
+from pipelines.kubeflow.cluster import Cluster
+from pipelines.kubeflow.submit import follow
+from tests.pipelines.kfp_server import Fault, Server
+
+GOOD = ("-p", "text=ab", "-p", "expected=ababab", "-p", "times=3")
+BAD = ("-p", "text=ab", "-p", "expected=x")
+
+
+@pytest.fixture(autouse=True)
+def _commands_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Poll fast, take nothing from the environment, and put logging back: commands configure it."""
+    monkeypatch.setattr("pipelines.cli.cluster.POLL_SECONDS", 0.1)
+    for name in ("KFP_NAMESPACE", "KFP_EXISTING_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def command(server: Server, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["pipeline", *arguments], env={"KFP_ENDPOINT": server.host})
+
+
+@pytest.mark.parametrize("package", ["tiny", "tiny_with_kubernetes"])
+def test_a_run_is_submitted_followed_and_succeeds(
+    server: Server, package: str, request: pytest.FixtureRequest
+) -> None:
+    path = request.getfixturevalue(package)
+    done = command(server, "submit", "--package", str(path), *GOOD, "--wait")
+    assert done.exit_code == 0, done.output
+    (run_id,) = server.runs
+    assert done.stdout == f"{run_id}\n"
+    told = done.stderr.splitlines()
+    assert "SUCCEEDED  check" in told and told[-1].startswith("SUCCEEDED  tiny")
+    (written,) = (server.root / run_id).rglob("check/written")
+    assert written.read_text() == "ababab"
+    (body,) = (body for method, path, body in server.requests if (method, path[-5:]) == ("POST", "/runs"))
+    nested = set(body["pipeline_spec"]) == {"pipeline_spec", "platform_spec"}
+    assert nested == (package == "tiny_with_kubernetes")
+    assert body["runtime_config"]["parameters"] == {"text": "ab", "expected": "ababab", "times": 3}
+
+
+def test_a_run_that_fails_says_which_step_and_exits_1(server: Server, tiny: Path) -> None:
+    done = command(server, "submit", "--package", str(tiny), *BAD, "--wait")
+    assert done.exit_code == 1, done.output
+    told = done.stderr.splitlines()
+    assert "SUCCEEDED  write" in told and "FAILED     check" in told
+    assert told[-1].startswith("FAILED     tiny")
+    (run_id,) = server.runs
+    again = command(server, "status", run_id)
+    assert again.exit_code == 1
+    assert "FAILED     check" in again.stdout
+
+
+def test_what_a_step_says_of_its_failure_is_told_while_waiting(server: Server) -> None:
+    task = {"task_id": "t", "display_name": "train", "state": "FAILED", "error": {"message": "out of memory"}}
+    details = {"run_details": {"task_details": [task]}}
+    server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "FAILED", **details}
+    done = command(server, "status", "r", "--wait")
+    assert done.exit_code == 1
+    assert "FAILED     train: out of memory" in done.stderr.splitlines()
+
+
+def test_a_cancelled_run_ends_the_waiting(cluster: Cluster, server: Server) -> None:
+    server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "RUNNING"}
+    seen = follow(cluster, "r", sleep=lambda _: server.runs["r"].update(state="CANCELED"))
+    assert [one.state for one in seen] == ["RUNNING", "CANCELED"]
+
+
+def test_waiting_bears_a_restart_of_the_server_but_not_an_expired_token(
+    cluster: Cluster, server: Server
+) -> None:
+    server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "RUNNING"}
+    server.faults += [Fault("GET", "/runs/r", 502), Fault("GET", "/runs/r", "reset")]
+    seen = follow(cluster, "r", sleep=lambda _: server.faults.append(Fault("GET", "/runs/r", 401)))
+    assert next(seen).state == "RUNNING"
+    with pytest.raises(ValueError, match=r"run 'r': token missing, wrong or expired \(401\)"):
+        next(seen)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-p", "text=a"), "needs a value for expected"),
+        (
+            ("-p", "text=a", "-p", "expected=a", "-p", "times=many"),
+            "times is 'many'; it must be a whole number",
+        ),
+        (
+            ("-p", "text=a", "-p", "expected=a", "-p", "times=true"),
+            "times is True; it must be a whole number",
+        ),
+        (
+            ("-p", "nope=1", *GOOD),
+            "no parameter nope; it has text, expected, times|it has expected, text, times",
+        ),
+        (("-p", "text"), "--parameter 'text' is not NAME=VALUE"),
+        (("-p", "text=a", *GOOD), "names 'text' twice"),
+        (("-p", "times=[", "-p", "text=a"), r"'\[' is not a YAML value"),
+        (("--experiment", " ", *GOOD), "the experiment's name is empty"),
+    ],
+)
+def test_wrong_parameters_are_told_before_anything_is_made(
+    server: Server, tiny: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = command(server, "submit", "--package", str(tiny), *arguments)
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert re.search(message, line)
+    assert not server.runs and not server.experiments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-p", 'recipes=["mini_zegclipp"]'), "mini_zegclipp"),
+        (("-p", "recipes=[]"), "parameter recipes is empty"),
+        (("--set", "train.iteration=3"), "train.iteration"),
+        (("--set", "train.iterations=3", "-p", "overrides={}"), "not both"),
+        (("-p", "protocol=voc12-15-5"), "trains protocol 'mini-18-6'"),
+        (("-p", "protocol=mini"), "unknown protocol 'mini'"),
+        (("-p", "image_sets=train"), "image_sets is not JSON"),
+        (("-p", "split=valid"), "parameter split is 'valid'; image_sets has train, val, test"),
+        (("-p", "self_training=oracel"), "self_training is 'oracel'; known are oracle, strict"),
+        (("--kind", "gpu", "--resource", "train.gpu.count=3"), "train.batch_size=8, the batch over all"),
+    ],
+)
+def test_our_pipelines_check_their_parameters_without_any_contact(
+    server: Server, arguments: tuple[str, ...], message: str
+) -> None:
+    done = command(server, "submit", "-p", "raw=/data", "-p", "clip=/clip", *arguments)
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+    assert not server.requests
+
+
+@pytest.mark.parametrize("content", [None, "a: [", "a: 1", "- 1", ""])
+def test_a_package_that_is_no_pipeline_is_refused(
+    server: Server, tmp_path: Path, content: str | None
+) -> None:
+    package = tmp_path / "no.yaml"
+    if content is not None:
+        package.write_text(content)
+    done = command(server, "submit", "--package", str(package))
+    assert done.exit_code == 2
+    assert "is not a compiled pipeline" in done.stderr or "cannot be read" in done.stderr
+
+
+def test_uploads_make_a_pipeline_and_then_versions_of_it(server: Server, tiny: Path) -> None:
+    for version in ("one", "two"):
+        done = command(server, "upload", "--package", str(tiny), "--name", "ours", "--version", version)
+        assert done.exit_code == 0, done.output
+    (pipeline,) = server.pipelines.values()
+    assert done.stdout.split()[0] == pipeline["pipeline_id"]
+    assert [one["display_name"] for one in server.versions.values()] == ["two", "ours"]
+    expected = yaml.safe_load(tiny.read_text())["root"]
+    assert all(one["pipeline_spec"]["root"] == expected for one in server.versions.values())
+    again = command(server, "upload", "--package", str(tiny), "--name", "ours", "--version", "two")
+    assert again.exit_code == 2 and "has a version 'two' already" in again.stderr
+
+
+def test_a_schedule_is_made_listed_paused_resumed_and_deleted(server: Server, tiny: Path) -> None:
+    made = command(
+        server,
+        "schedule",
+        "create",
+        "--package",
+        str(tiny),
+        *GOOD,
+        "--name",
+        "nightly",
+        "--cron",
+        "0 3 * * *",
+    )
+    assert made.exit_code == 0, made.output
+    (schedule_id,) = server.schedules
+    assert made.stdout == f"{schedule_id}\n"
+    assert server.schedules[schedule_id]["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * *"
+    assert server.schedules[schedule_id]["no_catchup"] is True
+    for verb, state in (("pause", "paused"), ("resume", "active")):
+        assert command(server, "schedule", verb, schedule_id).exit_code == 0
+        line = command(server, "schedule", "list").stdout
+        assert line.split() == [schedule_id, state, "0", "0", "3", "*", "*", "*", "nightly"]
+    assert command(server, "schedule", "delete", schedule_id).exit_code == 0
+    assert command(server, "schedule", "list").stdout == ""
+
+
+def test_a_schedule_starts_runs_that_work(
+    cluster: Cluster, server: Server, tiny_with_kubernetes: Path
+) -> None:
+    parameters = {"text": "ab", "expected": "abab"}
+    made = schedules.create(
+        cluster, tiny_with_kubernetes, parameters=parameters, experiment="e", name="n", cron="* * * * *"
+    )
+    *_, last = follow(cluster, server.fire(made.schedule_id), every=0.1)
+    assert last.succeeded, last
+
+
+@pytest.mark.parametrize("kind", [503, "lost"])
+def test_a_schedule_whose_answer_was_lost_is_not_made_twice(
+    cluster: Cluster, server: Server, tiny: Path, kind: int | str
+) -> None:
+    server.faults.append(Fault("POST", "/recurringruns", kind))
+    parameters = {"text": "ab", "expected": "abab"}
+    made = schedules.create(cluster, tiny, parameters=parameters, experiment="e", name="n", cron="0 3 * * *")
+    assert list(server.schedules) == [made.schedule_id]
+    with pytest.raises(ValueError, match="schedule 'n' exists already"):
+        schedules.create(cluster, tiny, parameters=parameters, experiment="e", name="n", cron="0 3 * * *")
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "delete"])
+def test_an_unknown_schedule_is_told(server: Server, verb: str) -> None:
+    done = command(server, "schedule", verb, "nope")
+    assert done.exit_code == 2
+    assert "schedule 'nope': it is not known there (404)" in done.stderr
+
+
+def test_a_wrong_expression_is_told_before_any_contact(server: Server, tiny: Path) -> None:
+    done = command(
+        server, "schedule", "create", "--package", str(tiny), *GOOD, "--name", "n", "--cron", "0 25 * * *"
+    )
+    assert done.exit_code == 2 and "hour is '25'" in done.stderr
+    assert not server.requests
+
+
+def test_every_page_of_schedules_is_listed(cluster: Cluster, server: Server) -> None:
+    server.page_size = 2
+    for number in range(5):
+        server.schedules[str(number)] = {
+            "recurring_run_id": str(number),
+            "display_name": f"s{number}",
+            "status": "ENABLED",
+            "trigger": {"cron_schedule": {"cron": "0 0 3 * * *"}},
+        }
+    assert [one.name for one in schedules.schedules(cluster)] == ["s0", "s1", "s2", "s3", "s4"]
+
+
+def test_without_a_host_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    done = CliRunner().invoke(app, ["pipeline", "status", "some-run"])
+    assert done.exit_code == 2
+    assert "--host" in done.stderr
+
+
+def test_help_shows_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KFP_EXISTING_TOKEN", "s3cr3t")
+    shown = CliRunner().invoke(app, ["pipeline", "submit", "--help"]).output
+    assert "KFP_EXISTING_TOKEN" in " ".join(shown.split()) and "s3cr3t" not in shown
+
+
+def test_parameters_arrive_as_json(server: Server, tiny: Path) -> None:
+    command(server, "submit", "--package", str(tiny), *BAD, "--name", "n")
+    (run,) = server.runs.values()
+    assert json.loads(json.dumps(run["runtime_config"])) == {"parameters": {"text": "ab", "expected": "x"}}

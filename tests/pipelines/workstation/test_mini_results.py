@@ -1,0 +1,91 @@
+"""The table over seeds: which trainings it needs, and what its page says of given rows."""
+
+from pathlib import Path
+
+import pytest
+
+from cascade_core.mini.zero_shot import ZeroShotAccuracy
+from components.results.rows import BenchmarkRow
+from components.steps.pretrain import Pretrained
+from pipelines.workstation.chains import Sources
+from pipelines.workstation.mini_page import CLAIMS, claims, page
+from pipelines.workstation.mini_results import METHODS, PUBLISHED, TABLE_BEGIN, TABLE_END, chains, run
+
+
+def row(method: str, setting: str, seed: int, unseen: float) -> BenchmarkRow:
+    return BenchmarkRow(
+        method=method,
+        setting=setting,
+        split="test",
+        protocol="mini-18-6",
+        seed=seed,
+        pAcc=0.7,
+        miou_seen=0.5,
+        miou_unseen=unseen,
+        hiou=2 * 0.5 * unseen / (0.5 + unseen),
+        trainable_params=1000,
+        gmacs=0.03,
+        images_per_second=100.0,
+    )
+
+
+def every_row(*, with_descriptor: float, without: float) -> list[BenchmarkRow]:
+    runs = {claim.better for claim in CLAIMS} | {claim.worse for claim in CLAIMS}
+    unseen = {("zegclip", "inductive"): with_descriptor, ("zegclip_no_rd", "inductive"): without}
+    return [
+        row(method, setting, seed, unseen.get((method, setting), 0.3))
+        for method, setting in sorted(runs)
+        for seed in (0, 1)
+    ]
+
+
+def test_every_method_is_trained_with_every_seed_and_the_published_ones_also_on_a_random_tower() -> None:
+    sources = Sources(*(Path(name) for name in ("prepared", "splits", "text", "clip")))
+    wanted = chains([0, 1, 2], sources)
+    assert len(set(wanted)) == len(wanted) == 3 * (len(METHODS) + len(PUBLISHED))
+    plain = {(chain.recipe, chain.seed) for chain in wanted if not chain.random_tower}
+    assert plain == {(f"mini_{method}", seed) for method in METHODS for seed in (0, 1, 2)}
+    assert {chain.recipe for chain in wanted if chain.random_tower} == {f"mini_{m}" for m in PUBLISHED}
+
+
+def test_a_claim_holds_or_fails_by_its_sign() -> None:
+    holding = next(iter(claims(every_row(with_descriptor=0.4, without=0.3))))
+    failing = next(iter(claims(every_row(with_descriptor=0.2, without=0.3))))
+    assert "40.0 against 30.0: +10.0" in holding and holding.endswith("| yes |")
+    assert "20.0 against 30.0: -10.0" in failing and failing.endswith("| **no** |")
+
+
+def test_the_page_shows_every_self_trained_seed() -> None:
+    clip = Pretrained(ZeroShotAccuracy(0.912, 0.887, {}), ZeroShotAccuracy(0.1, 0.1, {}))
+    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip, made_from="commit x")
+    assert "Made from commit x." in text
+    assert "seen 91.2, unseen 88.7." in text
+    for method in PUBLISHED:
+        for setting in ("transductive_oracle", "transductive_strict"):
+            for seed in (0, 1):
+                assert f"| {method} | {setting} | {seed} |" in text
+
+
+def test_a_readme_without_markers_is_refused_before_any_training(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n{TABLE_BEGIN}\n")
+    nowhere = Sources(*(tmp_path / name for name in ("prepared", "splits", "text", "clip")))
+    files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
+    with pytest.raises(ValueError, match=f"{TABLE_END} are missing"):
+        run(sources=nowhere, seeds=[0], split="test", work=tmp_path / "work", readme=readme, **files)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_a_clip_without_its_accuracies_is_refused_before_any_training(tmp_path: Path) -> None:
+    nowhere = Sources(*(tmp_path / name for name in ("prepared", "splits", "text", "clip")))
+    files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
+    with pytest.raises(ValueError, match=r"clip/accuracy\.json"):
+        run(sources=nowhere, seeds=[0], split="test", work=tmp_path / "work", **files)
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_seed_is_refused(tmp_path: Path) -> None:
+    nowhere = Sources(*(tmp_path / name for name in ("prepared", "splits", "text", "clip")))
+    files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
+    with pytest.raises(ValueError, match="at least one seed"):
+        run(sources=nowhere, seeds=[], split="test", work=tmp_path / "work", **files)
