@@ -18,14 +18,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 from torch.optim import AdamW
 
 from cascade_core.errors import UserError
-from cascade_core.model.segmentor import Segmentor
-from cascade_core.train.compiled import GridLogits
-from cascade_core.train.optim import names_without_gradient
 
 log = logging.getLogger(__name__)
 
@@ -132,59 +128,25 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
 
 def processes() -> int:
     """Return how many processes train together at the moment."""
-    return dist.get_world_size() if _together() else 1
+    return dist.get_world_size() if together() else 1
 
 
 def mean_over_processes(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """Return the elementwise mean over all processes; `values` themselves where there is only one."""
-    if not _together():
+    if not together():
         return values
     summed = values.detach().clone()
     dist.all_reduce(summed)
     return summed / dist.get_world_size()
 
 
-class _GridLogits(nn.Module):
-    """What the wrapper that averages gradients takes: a module that is called."""
-
-    def __init__(self, segmentor: Segmentor, grid_logits: GridLogits) -> None:
-        super().__init__()
-        self.segmentor = segmentor
-        self.grid_logits = grid_logits
-
-    def forward(self, images: Tensor, class_vectors: Tensor) -> Tensor:
-        return self.grid_logits(images, class_vectors)
-
-
-def replicated(segmentor: Segmentor, grid_logits: GridLogits) -> GridLogits:
-    """Return `grid_logits`, which are `segmentor`'s, so that backward passes average gradients over processes.
-
-    All processes go on from the first one's weights. Weights that never get a gradient are kept out of what
-    is averaged (nothing has to search for them at every step); they stay the segmentor's, trainable by name,
-    and are saved and counted. Alone nothing is averaged.
-    """
-    if not _together():
-        return grid_logits
-    dead = names_without_gradient(segmentor)
-    left_out = [parameter for name, parameter in segmentor.named_parameters() if name in dead]
-    # The wrapper takes up what requires a gradient at the moment it is made.
-    for parameter in left_out:
-        parameter.requires_grad_(False)
-    replica = DistributedDataParallel(
-        _GridLogits(segmentor, grid_logits), forward_sync_buffers=False, gradient_as_bucket_view=True
-    )
-    for parameter in left_out:
-        parameter.requires_grad_(True)
-    return replica
-
-
 def share_start(optimizer: AdamW, start: int) -> int:
     """Return the first process's number of finished steps, and give all its AdamW moments.
 
     So only that process needs to see the checkpoint that a training resumes from. (Weights follow in
-    `replicated`.)
+    `train/replicas.py`.)
     """
-    if not _together():
+    if not together():
         return start
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     steps = torch.tensor(start, device=parameters[0].device)
@@ -209,7 +171,7 @@ def seed_step(seed: int, iteration: int) -> None:
     A step's draws depend on seed, step and process alone, so a resumed training needs no saved state, on
     any device; processes draw apart, else their parts of a batch would be masked alike.
     """
-    rank = dist.get_rank() if _together() else 0
+    rank = dist.get_rank() if together() else 0
     words = np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
 
@@ -219,7 +181,8 @@ def _lost_another(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
-def _together() -> bool:
+def together() -> bool:
+    """Say whether this process trains with others at the moment."""
     return dist.is_available() and dist.is_initialized()
 
 

@@ -16,9 +16,10 @@ from cascade_core.batches.datasets import Batch, PackedBatch
 from cascade_core.configs.config import RunConfig
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.parallel import mean_over_processes, processes, replicated, seed_step
+from cascade_core.parallel import mean_over_processes, processes, seed_step
 from cascade_core.train.compiled import GridLogits, grid_logits_of
 from cascade_core.train.optim import set_learning_rates
+from cascade_core.train.replicas import replicated
 from cascade_core.train.supervision import Supervision
 
 

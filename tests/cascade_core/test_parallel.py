@@ -24,12 +24,12 @@ from cascade_core.parallel import (
     joined,
     mean_over_processes,
     processes,
-    replicated,
     seed_step,
     share_start,
     world_of,
 )
 from cascade_core.train.optim import build_optimizer, names_without_gradient
+from cascade_core.train.replicas import replicated
 from tests.tiny import TINY_CLIP
 
 

@@ -17,9 +17,9 @@ from cascade_core.batches.datasets import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import Compile, OptimConfig
 from cascade_core.model.build import build_segmentor
-from cascade_core.parallel import replicated
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
+from cascade_core.train.replicas import replicated
 from cascade_core.train.supervision import Supervision
 from tests.cascade_core.model.small import CASCADE, segmentor
 from tests.tiny import TINY_CLIP, tiny_config
