@@ -1,17 +1,13 @@
 """Step: transductive training. Unseen pixels get pseudo-labels from the model itself."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from cascade_core.checkpoints.checkpoint import load_segmentor
-from cascade_core.configs.backbones import less_backbone
-from cascade_core.configs.recipes import with_overrides
 from cascade_core.errors import UserError
-from cascade_core.train.supervision import Setting
-from components.artifacts import data_hash
-from components.training.fit import Fit, read_inputs, rows_of, train_step
+from components.cluster.pods import LARGE, MINI, by_kind
+from components.contract import Call, Cluster, Folder, Option, step
+from components.contract.shared import Out, Overrides, Prepared, Resume, SplitsFolder, Text
 
 
 @dataclass(frozen=True)
@@ -21,47 +17,74 @@ class SelfTrained:
     final: Path
 
 
+@step(
+    "self_train",
+    example="cascade-clip self-train --trained outputs/train/zegclip --out local_outputs/self_train",
+    cluster=Cluster(
+        output="self_trained",
+        artifact="Model",
+        options=("protocol", "overrides"),
+        reads_pictures=True,
+        trains=True,
+        pods=by_kind(cpu=replace(MINI, retries=1), gpu=replace(LARGE, minutes=1440, retries=1)),
+    ),
+)
 def run(
+    call: Call,
+    /,
     *,
-    prepared: Path,
-    splits: Path,
-    text: Path,
-    trained: Path,
-    protocol: Literal["oracle", "strict"],
-    overrides: Mapping[str, Any],
-    out: Path,
-    resume: bool = True,
+    trained: Annotated[
+        Path,
+        Folder(
+            "Folder of the inductive training; its half-way checkpoint is the start.",
+            content=("half",),
+            artifact="Model",
+        ),
+    ],
+    prepared: Prepared,
+    splits: SplitsFolder,
+    text: Text,
+    out: Out,
+    protocol: Annotated[
+        Literal["oracle", "strict"],
+        Option("oracle as published, or strict: unlabelled pixels reveal nothing."),
+    ] = "oracle",
+    overrides: Overrides,
+    resume: Resume = True,
 ) -> SelfTrained:
-    """Self-train from the half-way checkpoint of `trained` (a train step's folder) into `out/final`.
+    """Train on with pseudo-labels (transductive).
 
     As published: fresh optimiser, fresh warm-up, full learning rates, half the inductive schedule.
-    'oracle' is the papers' protocol (the truth says where some unseen class is), 'strict' knows nothing of
+    'oracle' is the papers' mode (the truth says where some unseen class is), 'strict' knows nothing of
     unlabelled pixels.
 
     Raises:
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown, or the
             earlier steps' folders do not fit together, or the batch cannot be shared evenly.
     """
+    from cascade_core.checkpoints.checkpoint import load_segmentor
+    from cascade_core.configs.backbones import less_backbone
+    from cascade_core.configs.recipes import with_overrides
+    from components.artifacts import data_hash
+    from components.training.fit import Fit, read_inputs, rows_of, train_step
+
     segmentor, manifest = load_segmentor(trained / "half")
     if manifest.setting != "inductive":
         raise UserError(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
-    setting: Setting = "transductive_oracle" if protocol == "oracle" else "transductive_strict"
     changes = {**less_backbone(overrides, manifest.config), "self_train.protocol": protocol}
     config = with_overrides(manifest.config, changes)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
     job = Fit(
-        step="self_train",
         config=config,
-        setting=setting,
+        setting="transductive_oracle" if protocol == "oracle" else "transductive_strict",
         segmentor=segmentor,
         inputs=inputs,
         batch_size=config.self_train.batch_size,
         iterations=config.self_train_iterations,
         provenance={**manifest.provenance, "data_hash": data_hash(prepared)},
     )
-    folders = {"prepared": prepared, "splits": splits, "text": text, "trained": trained}
-    train_step(job, out, folders=folders, resume=resume)
+    train_step(job, call, resume=resume)
     return SelfTrained(final=out / "final")

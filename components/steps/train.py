@@ -1,25 +1,23 @@
 """Step: train a segmentor inductively (unseen pixels ignored) or with full supervision."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import torch
-
-from cascade_core.clip.vision import VisionTransformer
-from cascade_core.clip.weights import load_clip
-from cascade_core.configs.backbones import same_tower
-from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import recipe as named_recipe
-from cascade_core.configs.recipes import with_overrides
 from cascade_core.errors import UserError
-from cascade_core.model.build import build_segmentor
-from cascade_core.train.supervision import Setting
-from components.artifacts import data_hash
-from components.steps.splits import read_split
-from components.training.before_training import check_ready_vectors
-from components.training.fit import Fit, read_inputs, rows_of, train_step
+from components.cluster.pods import LARGE, MINI, by_kind
+from components.contract import Call, Cluster, Option, step
+from components.contract.shared import (
+    ClipFolder,
+    Out,
+    Overrides,
+    Prepared,
+    Recipe,
+    Resume,
+    Seed,
+    SplitsFolder,
+    Text,
+)
 
 
 @dataclass(frozen=True)
@@ -30,78 +28,73 @@ class Trained:
     half: Path
 
 
+@step(
+    "train",
+    example="cascade-clip train --recipe mini_zegclip --clip data/mini/clip --out local_outputs/train",
+    cluster=Cluster(
+        output="trained",
+        artifact="Model",
+        options=("recipe", "overrides", "seed"),
+        reads_pictures=True,
+        trains=True,
+        pods=by_kind(
+            cpu=replace(MINI, retries=1, cached=True),
+            gpu=replace(LARGE, minutes=2880, retries=1, cached=True),
+        ),
+    ),
+)
 def run(
+    call: Call,
+    /,
     *,
-    prepared: Path,
-    splits: Path,
-    text: Path,
-    clip: Path | None,
-    recipe: str,
-    overrides: Mapping[str, Any],
-    seed: int,
-    out: Path,
-    resume: bool = True,
+    recipe: Recipe,
+    prepared: Prepared,
+    splits: SplitsFolder,
+    text: Text,
+    out: Out,
+    clip: ClipFolder | None = None,
+    random_clip: Annotated[bool, Option("Random image tower instead: smoke runs and controls.")] = False,
+    overrides: Overrides,
+    seed: Seed = 0,
+    resume: Resume = True,
 ) -> Trained:
-    """Train `recipe` into `out`: checkpoints `final/` and `half/`, and the loss curve `history.csv`.
+    """Train a recipe, unseen classes left out.
 
-    Splits made from a label file put its protocol in the place of the recipe's, which is about another data set;
-    an override of `data.protocol` must name the same.
-
-    An interrupted training goes on where its last checkpoint stood, if `resume`. `clip=None` puts a randomly
-    initialised image tower in CLIP's place: for smoke runs and as a control, never for results. Under torchrun
-    each process takes its share of every batch, and the first one writes.
+    Writes the checkpoints `final/` and `half/`, and the loss curve `history.csv`. With --set
+    train.supervision=full every class's labels are shown. Splits made from a label file put its protocol in the
+    place of the recipe's, which is about another data set. An interrupted training goes on where its last
+    checkpoint stood. Under torchrun each process takes its share of every batch, and the first one writes.
 
     Raises:
         UserError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, text vectors
             given ready belong to other names, or the batch cannot be shared evenly among the processes.
     """
-    config = named_recipe(recipe, _on_own_classes(overrides, splits), seed=seed)
+    from cascade_core.configs.recipes import recipe as named_recipe
+    from cascade_core.configs.recipes import with_overrides
+    from cascade_core.model.build import build_segmentor
+    from components.artifacts import data_hash
+    from components.training.before_training import check_ready_vectors
+    from components.training.fit import Fit, read_inputs, rows_of, train_step
+    from components.training.inductive import image_tower, on_own_classes
+
+    if (clip is None) != random_clip:
+        raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
+    config = named_recipe(recipe, on_own_classes(overrides, splits), seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
     check_ready_vectors(text, clip, inputs.class_vectors)
-    tower = _image_tower(config, clip)
+    tower = image_tower(config, clip)
     # The folder knows its weights' activation and heads; a checkpoint rebuilt with others would compute nonsense.
     config = with_overrides(config, {"model.clip": tower.config.model_dump()})
-    segmentor = build_segmentor(config.model, tower, seed=seed)
-    setting: Setting = "supervised" if config.train.supervision == "full" else "inductive"
-    folders = {"prepared": prepared, "splits": splits, "text": text, **({"clip": clip} if clip else {})}
     job = Fit(
-        step="train",
         config=config,
-        setting=setting,
-        segmentor=segmentor,
+        setting="supervised" if config.train.supervision == "full" else "inductive",
+        segmentor=build_segmentor(config.model, tower, seed=seed),
         inputs=inputs,
         batch_size=config.train.batch_size,
         iterations=config.train.iterations,
         provenance={"data_hash": data_hash(prepared), "clip": "weights" if clip else "random"},
         snapshot_at=config.self_train_start,
     )
-    train_step(job, out, folders=folders, resume=resume)
+    train_step(job, call, resume=resume)
     return Trained(final=out / "final", half=out / "half")
-
-
-def _on_own_classes(overrides: Mapping[str, Any], splits: Path) -> Mapping[str, Any]:
-    """Put in the label file that the splits were made from, if one was and the overrides name no protocol."""
-    split = read_split(splits)
-    if split.label_set.has_background:
-        raise UserError(
-            f"{splits}: protocol {split.name!r} counts background as a class, which has no name to train with; "
-            "train on a protocol without, and evaluate with a background policy"
-        )
-    return overrides if split.own is None else {"data.protocol": split.own, **overrides}
-
-
-def _image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
-    if clip is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            return VisionTransformer(config.model.clip)
-    tower = load_clip(clip)[0].visual
-    ours, theirs = config.model.clip, tower.config
-    if not same_tower(ours, theirs):
-        raise UserError(
-            f"CLIP in {clip} is {theirs.name!r} (width {theirs.width}, {theirs.layers} blocks), recipe "
-            f"{config.recipe!r} wants {ours.name!r} (width {ours.width}, {ours.layers} blocks); "
-            "give the folder of that CLIP, or put the recipe on this one, such as --set clip=ViT-L-14"
-        )
-    return tower

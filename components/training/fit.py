@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,12 +40,13 @@ from cascade_core.runtime.files import new_file
 from cascade_core.train.loop import StepReport, averaged, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Setting, Supervision
-from components.artifacts import data_hash, data_root, write_manifest
+from components.artifacts import data_hash, data_root
+from components.contract import Call
 from components.progress import progress
 from components.steps.prepare import check_label_set, read_index
 from components.steps.splits import read_split
 from components.steps.text_vectors import read_class_vectors
-from components.tracking.tracker import StepTracker, tracked_step
+from components.tracking.tracker import StepTracker
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,6 @@ def rows_of(inputs: Inputs, split: str) -> pd.DataFrame:
 class Fit:
     """One training to be run: a model, what it may see, and for how long."""
 
-    step: str
     config: RunConfig
     setting: Setting
     segmentor: Segmentor
@@ -132,11 +132,11 @@ class Fit:
     snapshot_at: int | None = None
 
 
-@record  # Under torchrun, what fails here is told as the cause.
-def train_step(job: Fit, out: Path, *, folders: Mapping[str, Path], resume: bool) -> None:
-    """Train `job` into `out` as one tracked step made from `folders`, with all processes that torchrun started.
+@record  # Under torchrun, an exception here is reported as the cause.
+def train_step(job: Fit, call: Call, *, resume: bool) -> None:
+    """Train `job` as a call of its step, with all processes that torchrun started.
 
-    The batch is shared among them; the first alone reads and writes `out`, tracks and shows progress.
+    The batch is shared among them; the first alone reads and writes the step's folder, tracks and shows progress.
 
     Raises:
         UserError: the batch cannot be shared evenly, a process has no GPU, or the checkpoint to resume from
@@ -144,26 +144,22 @@ def train_step(job: Fit, out: Path, *, folders: Mapping[str, Path], resume: bool
         FloatingPointError: the loss is not finite.
     """
     world = world_of(os.environ)
-    _share(job, world)
+    share(job, world, field=f"{call.step.name}.batch_size")
     with joined(world, device_of(world)):
         if not world.leads:
             for _ in _reports(job, world, _optimizer(job, world)):
                 pass
             return
-        parameters = job.config.model_dump(mode="json")
-        with tracked_step(
-            job.step,
+        with call.writing(
             method=job.config.method,
             setting=job.setting,
             protocol=job.config.data.protocol,
             seed=job.config.seed,
-            parameters=parameters,
-            tags={"data_hash": data_hash(folders["prepared"]), "processes": world.size},
-            out=out,
-        ) as tracker:
-            with unfinished_folder(out, resume=resume) as working:
-                fit(job, working, world=world, tracker=tracker, resume=resume)
-                write_manifest(working, step=job.step, inputs=folders, parameters=parameters)
+            parameters=job.config.model_dump(mode="json"),
+            tags={"data_hash": data_hash(call.inputs["prepared"]), "processes": world.size},
+            folder=partial(unfinished_folder, resume=resume),
+        ) as work:
+            fit(job, work.folder, world=world, tracker=work.tracker, resume=resume)
 
 
 def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool) -> None:
@@ -212,8 +208,9 @@ def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Ite
     )
 
 
-def _share(job: Fit, world: World) -> int:
-    return world.share(job.batch_size, job.config.train.accumulation_steps, field=f"{job.step}.batch_size")
+def share(job: Fit, world: World, *, field: str = "batch_size") -> int:
+    """Return how many pictures of every micro-batch are this process's; `field` is what to change if none fits."""
+    return world.share(job.batch_size, job.config.train.accumulation_steps, field=field)
 
 
 def _resumed(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str, float]]]:
@@ -256,7 +253,7 @@ def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Pac
     )
     sampler = IterationSampler(
         len(dataset),
-        _share(job, world),
+        share(job, world),
         iterations=job.iterations * accumulation,
         seed=job.config.seed,
         start=start * accumulation,

@@ -7,8 +7,8 @@ from typing import Annotated, get_args
 
 import typer
 
+from cascade_core.configs.overrides import parse_overrides
 from pipelines.cli.options import OverridesFile, Set
-from pipelines.cli.overrides import parse_overrides
 
 REGRESSED = 3
 """Exit status of a rerun that found something worse: neither success nor a mistake in the call."""

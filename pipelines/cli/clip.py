@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.configs.overrides import parse_overrides
 from cascade_core.configs.templates import TemplateSet, named_templates
 from cascade_core.errors import UserError
 from pipelines.cli.options import Out, OverridesFile, Set
-from pipelines.cli.overrides import parse_overrides
 
 
 class ActivationName(StrEnum):

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from components.contract.shared import parse_image_sets
 from pipelines.cli.options import Out, Prepared, Protocol, SplitsFolder, Text
-from pipelines.cli.overrides import parse_image_sets
 
 
 def index(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cascade_core.configs.overrides import parse_overrides
 from cascade_core.errors import UserError
-from pipelines.cli.overrides import parse_overrides
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.cluster import Cluster

@@ -9,20 +9,14 @@ from typing import Annotated
 
 import typer
 
-from cascade_core.errors import UserError
 from pipelines.cli.options import (
     Background,
     Checkpoint,
     Out,
-    OverridesFile,
     Prepared,
-    Recipe,
-    Resume,
-    Set,
     SplitsFolder,
     Text,
 )
-from pipelines.cli.overrides import parse_overrides
 
 
 class SelfTraining(StrEnum):
@@ -44,72 +38,6 @@ class Control(StrEnum):
 
     words = "words"
     random_tower = "random_tower"
-
-
-def train(
-    recipe: Recipe,
-    out: Out,
-    clip: Annotated[Path | None, typer.Option(help="CLIP folder.")] = None,
-    random_clip: Annotated[
-        bool, typer.Option(help="Random image tower instead: smoke runs and controls.")
-    ] = False,
-    prepared: Prepared = Path("outputs/prepared"),
-    splits: SplitsFolder = Path("outputs/splits"),
-    text: Text = Path("outputs/text"),
-    set_: Set = None,
-    overrides: OverridesFile = None,
-    seed: int = 0,
-    resume: Resume = True,
-) -> None:
-    """Train a recipe, unseen classes left out.
-
-    With --set train.supervision=full every class's labels are shown.
-    """
-    from components.steps import train
-
-    if (clip is None) != random_clip:
-        raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
-    train.run(
-        prepared=prepared,
-        splits=splits,
-        text=text,
-        clip=clip,
-        recipe=recipe,
-        overrides=parse_overrides(set_ or (), overrides),
-        seed=seed,
-        out=out,
-        resume=resume,
-    )
-
-
-def self_train(
-    trained: Annotated[
-        Path, typer.Option(help="Folder of the inductive training; its half-way checkpoint starts.")
-    ],
-    out: Out,
-    protocol: Annotated[
-        SelfTraining, typer.Option(help="oracle as published, or strict: unlabelled pixels tell nothing.")
-    ] = SelfTraining.oracle,
-    prepared: Prepared = Path("outputs/prepared"),
-    splits: SplitsFolder = Path("outputs/splits"),
-    text: Text = Path("outputs/text"),
-    set_: Set = None,
-    overrides: OverridesFile = None,
-    resume: Resume = True,
-) -> None:
-    """Train on with pseudo-labels (transductive)."""
-    from components.steps import self_train
-
-    self_train.run(
-        prepared=prepared,
-        splits=splits,
-        text=text,
-        trained=trained,
-        protocol=protocol.value,
-        overrides=parse_overrides(set_ or (), overrides),
-        out=out,
-        resume=resume,
-    )
 
 
 def evaluate(

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.configs.overrides import parse_overrides
 from pipelines.cli.options import Device, Out, Set, Text, whole_numbers
-from pipelines.cli.overrides import parse_overrides
 
 
 def profile(

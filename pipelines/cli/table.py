@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from components.contract import Step
+from components.steps import self_train, train
 from pipelines.cli import (
     benchmark,
     clip,
@@ -23,8 +26,14 @@ from pipelines.cli import (
     trainjob,
     workflow,
 )
+from pipelines.cli.from_step import command_of
 
 Command = tuple[str, Callable[..., None], str]
+
+
+def of_step(stated: Step[Any, Any]) -> Command:
+    """Give the command of a step."""
+    return stated.command.rpartition(" ")[2], command_of(stated), stated.example
 
 
 @dataclass(frozen=True)
@@ -48,16 +57,8 @@ TOP = Group(
             "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
         ),
         ("preflight", data.preflight, "cascade-clip preflight --clip data/mini/clip"),
-        (
-            "train",
-            models.train,
-            "cascade-clip train --recipe mini_zegclip --clip data/mini/clip --out local_outputs/train",
-        ),
-        (
-            "self-train",
-            models.self_train,
-            "cascade-clip self-train --trained outputs/train/zegclip --out local_outputs/self_train",
-        ),
+        of_step(train.run),
+        of_step(self_train.run),
         (
             "evaluate",
             models.evaluate,

@@ -132,9 +132,9 @@ def _parsed(command: Sequence[str]) -> tuple[Training, dict[str, Any]]:
 
 def _check_batch(training: Training, options: dict[str, Any], processes: int) -> None:
     """Refuse a batch that the processes cannot share; self-training's is known only where it runs."""
+    from cascade_core.configs.overrides import parse_overrides
     from cascade_core.configs.recipes import recipe
     from cascade_core.parallel import World
-    from pipelines.cli.overrides import parse_overrides
 
     if training == "train":
         overrides = parse_overrides(options["set_"] or (), options["overrides"])

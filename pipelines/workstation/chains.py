@@ -101,6 +101,7 @@ def run_chain(chain: Chain, folder: Path, split: str) -> list[Evaluated]:
             splits=splits,
             text=text,
             clip=None if chain.random_tower else sources.clip,
+            random_clip=chain.random_tower,
             recipe=chain.recipe,
             overrides=dict(chain.overrides),
             seed=chain.seed,

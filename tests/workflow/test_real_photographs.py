@@ -48,7 +48,7 @@ def test_full_size_training_and_evaluation_run_on_real_photographs(
     )
     trained = train.run(
         **steps,
-        clip=None,
+        random_clip=True,
         recipe=recipe,
         overrides={"train.iterations": 2, "train.batch_size": 1, "train.workers": 0, "train.log_every": 1},
         seed=0,

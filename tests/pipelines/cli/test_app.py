@@ -10,10 +10,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from cascade_core.configs.overrides import parse_overrides
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
+from components.contract.shared import parse_image_sets
 from pipelines.cli.app import app
-from pipelines.cli.overrides import parse_image_sets, parse_overrides
 from pipelines.cli.table import GROUPS
 from pipelines.workstation import workflow
 from tests import official_files

@@ -32,23 +32,6 @@ def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str,
     return overrides
 
 
-def parse_image_sets(items: Iterable[str]) -> dict[str, str]:
-    """Give the lists of each split from items like `train=train+aug`.
-
-    Raises:
-        UserError: an item is not SPLIT=LISTS, or a split comes twice.
-    """
-    sets: dict[str, str] = {}
-    for item in items:
-        split, _, lists = item.partition("=")
-        if not (split and lists):
-            raise UserError(f"--image-set {item!r} is not SPLIT=LISTS; an example is train=train+aug")
-        if split in sets:
-            raise UserError(f"--image-set names split {split!r} twice; join lists by '+': train=train+aug")
-        sets[split] = lists
-    return sets
-
-
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested mappings into one with dotted keys, leaving out null."""
     flat: dict[str, Any] = {}

@@ -1,0 +1,107 @@
+"""The meanings a parameter of a step may have. They stand as metadata in the annotations of its `run`."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that another step wrote; the workflow puts it at `default`, and DVC looks at `content` of it alone.
+
+    In Kubeflow it travels as an artifact of the given kind, of which the step takes the part `below`.
+    """
+
+    help: str
+    default: str | None = None
+    content: tuple[str, ...] = ()
+    artifact: Literal["Dataset", "Model", "Artifact"] = "Artifact"
+    below: str = ""
+    flag: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that no step wrote, such as raw data or CLIP weights: it stays where it lies, or in an object store."""
+
+    help: str
+    default: str | None = None
+    flag: str | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """The folder that the step writes; every step has one."""
+
+    help: str = "Folder to write; replaced whole, or left as it was on an error."
+    default: str | None = None
+
+
+@dataclass(frozen=True)
+class Option:
+    """A plain value. A structured one is written as texts (`texts`) and read back from them (`parse`).
+
+    The `default` is that of the command, where it differs from the function's. An option that is `unrecorded`
+    decides nothing about the result, such as whether to resume, and stays out of the manifest.
+    """
+
+    help: str = ""
+    flag: str | None = None
+    metavar: str | None = None
+    minimum: int | None = None
+    default: Any = None
+    parse: Callable[[Any], Any] | None = None
+    texts: Callable[[Any], list[str]] | None = None
+    repeatable: bool = False
+    unrecorded: bool = False
+    argument: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Overrides of a recipe: dotted keys and values, in commands as `--set KEY=VALUE` and `--overrides FILE`."""
+
+    help: str = "Override of the recipe; repeatable."
+
+
+Meaning = Folder | Place | Output | Option | Settings
+
+
+def words(name: str, meaning: Meaning, value: Any) -> list[str]:
+    """Give the words by which a command takes a parameter's value; none for None.
+
+    Examples: `--seed=1`, `--no-resume`, `--set=train.iterations=20`.
+    """
+    if value is None:
+        return []
+    flag = flag_of(name, meaning)
+    match meaning:
+        case Settings():
+            return [f"--set={key}={json.dumps(one)}" for key, one in value.items()]
+        case Option(texts=texts) if texts is not None:
+            return [f"{flag}={one}" for one in texts(value)]
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag.removeprefix('--')}"]
+    if isinstance(value, list | tuple):
+        return [f"{flag}={one}" for one in value]
+    return [f"{flag}={value}"]
+
+
+def flag_of(name: str, meaning: Meaning) -> str:
+    """Give the option's name on a command line, such as `--self-training`."""
+    stated = None if isinstance(meaning, Output | Settings) else meaning.flag
+    return stated or f"--{name.replace('_', '-')}"
+
+
+def is_given_folder(meaning: Meaning, value: Any) -> bool:
+    """Say whether a value is one or more input folders, whose hashes a manifest records."""
+    return isinstance(meaning, Folder | Place) and value is not None and value != ()
+
+
+def as_folders(name: str, value: Path | list[Path] | tuple[Path, ...]) -> Mapping[str, Path]:
+    """Give input folders by the names under which a manifest records them: one, or numbered ones."""
+    if isinstance(value, Path):
+        return {name: value}
+    return {f"{name}-{place}": folder for place, folder in enumerate(value)}

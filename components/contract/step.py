@@ -1,0 +1,253 @@
+"""The statement of a step, and a call of it: bound arguments, the run in MLflow, the folder and its manifest."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property, update_wrapper
+from pathlib import Path
+from types import UnionType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from cascade_core.runtime.files import new_folder
+from components.artifacts import write_manifest
+from components.cluster.pods import Resources
+from components.contract.parameters import (
+    Folder,
+    Meaning,
+    Option,
+    Output,
+    Place,
+    Settings,
+    as_folders,
+    is_given_folder,
+    words,
+)
+from components.tracking.tracker import StepTracker, tracked_step
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a step: its type without the annotation, what it means, and the function's default."""
+
+    name: str
+    type: Any
+    meaning: Meaning
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must give it; a command may know a default of its own."""
+        return self.default is inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a step asks of a cluster by kind of cluster, and how it looks there as a component.
+
+    `output` names the artifact it writes. `options` are the parameters that pipelines pass; folders and places
+    are always passed. A step that `reads_pictures` has the raw data brought to its pod; one that `trains` runs in
+    as many processes as its pod has GPUs, or on several nodes.
+    """
+
+    pods: Mapping[str, Resources]
+    output: str
+    artifact: str = "Artifact"
+    options: tuple[str, ...] = ()
+    reads_pictures: bool = False
+    trains: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a running step writes to: the new folder, and its record in MLflow."""
+
+    folder: Path
+    tracker: StepTracker
+
+
+class Step(Generic[P, R]):
+    """A step as it was stated; calling it runs it.
+
+    `name` is its name in manifests and in MLflow, `command` the words of its command, `example` a line to paste.
+    """
+
+    def __init__(
+        self,
+        function: Callable[Concatenate["Call", P], R],
+        *,
+        name: str,
+        command: str,
+        example: str,
+        tracked: bool,
+        cluster: Cluster | None,
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.command = command
+        self.example = example
+        self.tracked = tracked
+        self.cluster = cluster
+        update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the step."""
+        return self.function(Call(self, kwargs), *args, **kwargs)
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters by name, in the order of the statement."""
+        hints = get_type_hints(self.function, include_extras=True)
+        signature = inspect.signature(self.function)
+        return {
+            name: _parameter(name, hints[name], one.default)
+            for name, one in list(signature.parameters.items())[1:]
+        }
+
+    @cached_property
+    def output(self) -> str:
+        """The name of the parameter for the folder that the step writes."""
+        (name,) = (one.name for one in self.parameters.values() if isinstance(one.meaning, Output))
+        return name
+
+    @property
+    def help(self) -> str:
+        """What the step does, for the help of its command: the docstring up to its section on errors."""
+        text = inspect.cleandoc(self.function.__doc__ or "")
+        return text.partition("\nRaises:")[0].strip()
+
+    def words(self, arguments: Mapping[str, Any]) -> list[str]:
+        """Give the words after the command that make it run with `arguments`."""
+        return [
+            word
+            for name, value in arguments.items()
+            for word in words(name, self.parameters[name].meaning, value)
+        ]
+
+
+class Call:
+    """One call of a step, with the arguments that it got."""
+
+    def __init__(self, stated: Step[Any, Any], arguments: Mapping[str, Any]) -> None:
+        self.step = stated
+        defaults = {one.name: one.default for one in stated.parameters.values() if not one.required}
+        self.arguments: dict[str, Any] = {**defaults, **arguments}
+
+    @property
+    def out(self) -> Path:
+        """The folder to write."""
+        return Path(self.arguments[self.step.output])
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """The input folders that were given, by the names under which the manifest records them."""
+        return {
+            key: folder
+            for name, one in self.step.parameters.items()
+            if is_given_folder(one.meaning, self.arguments[name])
+            for key, folder in as_folders(name, self.arguments[name]).items()
+        }
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The parameters for the manifest: all but folders, and options that decide nothing."""
+        return {
+            name: _plain(one.meaning, self.arguments[name])
+            for name, one in self.step.parameters.items()
+            if isinstance(one.meaning, Settings)
+            or (isinstance(one.meaning, Option) and not one.meaning.unrecorded)
+        }
+
+    @contextmanager
+    def writing(
+        self,
+        *,
+        protocol: str,
+        method: str | None = None,
+        setting: str | None = None,
+        seed: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        tracked_parameters: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Path] | None = None,
+        hashes: Mapping[str, str] | None = None,
+        tags: Mapping[str, object] | None = None,
+        folder: Callable[[Path], AbstractContextManager[Path]] = new_folder,
+    ) -> Iterator[Work]:
+        """Open the run in MLflow and the new folder; at the end write the manifest and hand the folder over.
+
+        `parameters` and `inputs` take the place of the call's own in the manifest, and `tracked_parameters` in
+        MLflow, where a step knows better ones. A block that raises leaves an earlier folder as it was.
+
+        Raises:
+            UserError: the store is away, the disk is full, or an input does not exist.
+        """
+        noted = self.recorded if parameters is None else parameters
+        run: AbstractContextManager[StepTracker] = nullcontext(StepTracker())
+        if self.step.tracked:
+            run = tracked_step(
+                self.step.name,
+                protocol=protocol,
+                method=method,
+                setting=setting,
+                seed=seed,
+                parameters=noted if tracked_parameters is None else tracked_parameters,
+                tags=tags,
+                out=self.out,
+            )
+        with run as tracker, folder(self.out) as working:
+            yield Work(working, tracker)
+            write_manifest(
+                working,
+                step=self.step.name,
+                inputs=self.inputs if inputs is None else inputs,
+                parameters=noted,
+                hashes=hashes,
+            )
+
+
+def step(
+    name: str,
+    *,
+    example: str,
+    command: str | None = None,
+    tracked: bool = True,
+    cluster: Cluster | None = None,
+) -> Callable[[Callable[Concatenate[Call, P], R]], Step[P, R]]:
+    """State a step; its function takes the call first, then the parameters by name.
+
+    The command is the step's name with dashes, unless `command` gives its words.
+    """
+
+    def stated(function: Callable[Concatenate[Call, P], R]) -> Step[P, R]:
+        return Step(
+            function,
+            name=name,
+            command=command or name.replace("_", "-"),
+            example=example,
+            tracked=tracked,
+            cluster=cluster,
+        )
+
+    return stated
+
+
+def _parameter(name: str, hint: Any, default: Any) -> Parameter:
+    """Take an annotation apart; `Annotated[Path, ...] | None` means a parameter that may be None."""
+    optional = get_origin(hint) in (Union, UnionType)
+    annotated = (
+        next((one for one in get_args(hint) if hasattr(one, "__metadata__")), hint) if optional else hint
+    )
+    assert hasattr(annotated, "__metadata__"), f"parameter {name} does not say what it means"
+    base, *metadata = get_args(annotated)
+    (meaning,) = (one for one in metadata if isinstance(one, Folder | Place | Output | Option | Settings))
+    return Parameter(name, base | None if optional else base, meaning, default)
+
+
+def _plain(meaning: Meaning, value: Any) -> Any:
+    """Give a value as JSON holds it."""
+    if isinstance(meaning, Option) and meaning.texts is not None and value is not None:
+        return value if isinstance(value, Mapping) else ",".join(meaning.texts(value))
+    return dict(value) if isinstance(value, Mapping) else value

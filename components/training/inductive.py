@@ -1,0 +1,50 @@
+"""Where an inductive training starts from: the classes of the splits, and CLIP's image tower or a random one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.clip.weights import load_clip
+from cascade_core.configs.backbones import same_tower
+from cascade_core.configs.config import RunConfig
+from cascade_core.errors import UserError
+from components.steps.splits import read_split
+
+
+def on_own_classes(overrides: Mapping[str, Any], splits: Path) -> Mapping[str, Any]:
+    """Add the label file that the splits were made from, unless the overrides name a protocol.
+
+    Raises:
+        UserError: the protocol counts background as a class, which no training can use.
+    """
+    split = read_split(splits)
+    if split.label_set.has_background:
+        raise UserError(
+            f"{splits}: protocol {split.name!r} counts background as a class, which has no name to train with; "
+            "train on a protocol without, and evaluate with a background policy"
+        )
+    return overrides if split.own is None else {"data.protocol": split.own, **overrides}
+
+
+def image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
+    """Return CLIP's image tower from its folder, or a random one without a folder.
+
+    Raises:
+        UserError: the folder holds another CLIP than the recipe is for.
+    """
+    if clip is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            return VisionTransformer(config.model.clip)
+    tower = load_clip(clip)[0].visual
+    ours, theirs = config.model.clip, tower.config
+    if not same_tower(ours, theirs):
+        raise UserError(
+            f"CLIP in {clip} is {theirs.name!r} (width {theirs.width}, {theirs.layers} blocks), recipe "
+            f"{config.recipe!r} wants {ours.name!r} (width {ours.width}, {ours.layers} blocks); "
+            "give the folder of that CLIP, or put the recipe on this one, such as --set clip=ViT-L-14"
+        )
+    return tower
