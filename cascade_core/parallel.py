@@ -154,7 +154,7 @@ def share_start(optimizer: AdamW, start: int) -> int:
     if steps.item() == 0:
         return 0
     for parameter in parameters:
-        if dist.get_rank() != 0:
+        if dist.get_rank() != 0 or not optimizer.state[parameter]:
             optimizer.state[parameter] = {
                 "step": steps.to(torch.float32),
                 "exp_avg": torch.zeros_like(parameter),

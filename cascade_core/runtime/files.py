@@ -27,6 +27,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         UserError: the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    put_back(target)
     working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         # mkdtemp's folders are private, and so are safetensors' files; outputs are meant to be read, by steps
@@ -37,13 +38,38 @@ def new_folder(target: Path) -> Iterator[Path]:
         for file in working.rglob("*"):
             if file.is_file():
                 file.chmod(file.stat().st_mode | 0o444)
-        old = working.with_name(f"{working.name}.old")
-        if target.exists():
-            target.rename(old)
-        working.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(working, target)
     finally:
         shutil.rmtree(working, ignore_errors=True)
+
+
+def put_in_place(working: Path, target: Path) -> None:
+    """Let a finished folder take the place of `target`, beside which it lies.
+
+    The earlier one steps aside and goes last: a process that is killed at any moment leaves one of the two whole,
+    and `put_back` finds it.
+    """
+    put_back(target)
+    aside = _aside(target)
+    if target.exists():
+        target.rename(aside)
+    working.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_back(target: Path) -> None:
+    """Undo a swap that was killed half-way: the earlier folder returns, unless the new one had taken its place."""
+    aside = _aside(target)
+    if not aside.exists():
+        return
+    if target.exists():
+        shutil.rmtree(aside)
+    else:
+        aside.rename(target)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.replaced")
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import World, device_of, joined, share_start, world_of
-from cascade_core.runtime.files import new_file
+from cascade_core.runtime.files import new_file, put_back, put_in_place
 from cascade_core.train.loop import StepReport, averaged, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Setting, Supervision
@@ -50,7 +50,7 @@ from components.tracking.tracker import StepTracker
 
 log = logging.getLogger(__name__)
 
-RESUME_FOLDER = "resume"
+FINAL_FOLDER, RESUME_FOLDER = "final", "resume"
 BATCHES_AHEAD = 4
 """That each loader worker may be ahead of the training."""
 
@@ -60,17 +60,20 @@ def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
     """Give the folder a training works in, which takes `out`'s place when the block ends well.
 
     It lies beside `out` and stays there if the block raises or the process is killed, so that the next call
-    can go on from it; until then an earlier `out` is untouched. Without `resume` what was left is dropped.
+    can go on from it; until then an earlier `out` is untouched. Without `resume` its content is dropped.
     """
+    put_back(out)
     working = out.with_name(f".{out.name}.unfinished")
-    if working.exists() and not (resume and (working / RESUME_FOLDER).exists()):
+    if working.exists() and not (resume and _checkpoints(working)):
         shutil.rmtree(working)
     working.mkdir(parents=True, exist_ok=True)
     yield working
-    shutil.rmtree(working / RESUME_FOLDER, ignore_errors=True)
-    if out.exists():
-        shutil.rmtree(out)
-    working.rename(out)
+    put_in_place(working, out)
+
+
+def _checkpoints(working: Path) -> list[Path]:
+    """List the checkpoints that a training can go on from: the final one first, if all that is left is the swap."""
+    return [folder for name in (FINAL_FOLDER, RESUME_FOLDER) if (folder := working / name).exists()]
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,9 @@ def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool
                     out / RESUME_FOLDER, job.segmentor, _manifest(job, report.iteration), optimizer=optimizer
                 )
     _write_history(history, out)
-    save_checkpoint(out / "final", job.segmentor, _manifest(job, job.iterations))
+    save_checkpoint(out / FINAL_FOLDER, job.segmentor, _manifest(job, job.iterations))
+    # Only now: before, an interrupted training goes on from it; afterwards, from the final checkpoint.
+    shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
 
 
 def _optimizer(job: Fit, world: World) -> AdamW:
@@ -215,12 +220,14 @@ def share(job: Fit, world: World, *, field: str = "batch_size") -> int:
 
 def _resumed(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str, float]]]:
     """Take weights, moments, finished steps and history from an interrupted run, if one left them."""
-    folder = out / RESUME_FOLDER
-    if not folder.exists():
+    checkpoints = _checkpoints(out)
+    if not checkpoints:
         return 0, []
+    folder = checkpoints[0]
     start = _check_resumable(job, folder)
     load_weights(job.segmentor, folder)
-    load_optimizer(optimizer, folder)
+    if start < job.iterations:
+        load_optimizer(optimizer, folder)
     kept = pd.read_csv(out / "history.csv").query("iteration <= @start")
     log.info("resuming %s at step %d of %d", out, start, job.iterations)
     return start, [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]

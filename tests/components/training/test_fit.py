@@ -1,5 +1,6 @@
 """The train, self-train, evaluate and profile steps on a few small pictures of the mini world."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from cascade_core.clip.weights import save_clip
 from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import WORDS
-from cascade_core.runtime.files import read_json, write_json
+from cascade_core.runtime.files import new_folder, read_json, write_json
+from components.artifacts import write_manifest
 from components.steps import evaluate, profile, self_train, train
 from components.training import fit as training
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
@@ -30,6 +32,10 @@ def trained(folders: Folders, out: Path, **changes: Any) -> train.Trained:
         **changes,
     }
     return train.run(**arguments)
+
+
+def interrupted(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +107,37 @@ def test_an_interrupted_training_leaves_the_earlier_output_untouched(
     with pytest.raises(KeyboardInterrupt):
         trained(folders, out)
     assert (out / "kept").read_text() == "earlier"
+
+
+def test_a_training_killed_before_the_swap_ends_without_another_step(
+    folders: Folders, inductive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cascade_clip"
+    out.mkdir()
+    (out / "kept").write_text("earlier")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "put_in_place", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained(folders, out)
+    assert (out / "kept").read_text() == "earlier"
+    with monkeypatch.context() as patch:
+        patch.setattr("cascade_core.train.loop.set_learning_rates", interrupted)
+        resumed = trained(folders, out)
+    whole = load_file(inductive / "final/model.safetensors")
+    for name, tensor in load_file(resumed.final / "model.safetensors").items():
+        assert torch.equal(tensor, whole[name]), name
+    assert (out / "history.csv").read_text() == (inductive / "history.csv").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cascade_clip"]
+
+
+def test_a_training_states_the_hash_of_its_finished_content(inductive: Path) -> None:
+    stated = read_json(inductive / "manifest.json")["content_sha256"]
+    assert not (inductive / "resume").exists()
+    with new_folder(inductive.with_name("copy")) as copy:
+        for name in ("final", "half", "history.csv"):
+            source = inductive / name
+            shutil.copytree(source, copy / name) if source.is_dir() else shutil.copyfile(source, copy / name)
+        assert write_manifest(copy, step="train", inputs={}, parameters={}).content_sha256 == stated
 
 
 def test_a_checkpoint_of_another_configuration_is_not_resumed(
