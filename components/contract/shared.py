@@ -31,6 +31,18 @@ def image_set_texts(sets: Mapping[str, str]) -> list[str]:
     return [f"{split}={lists}" for split, lists in sets.items()]
 
 
+def whole_numbers(flag: str) -> dict[str, Any]:
+    """Give the fields of an option that takes whole numbers by commas, such as 0,1,2."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in text.split(",") if part.strip())
+        except ValueError:
+            raise UserError(f"{flag} {text!r} are not whole numbers by commas, such as 0,1,2") from None
+
+    return {"flag": flag, "parse": parse, "texts": lambda numbers: [",".join(map(str, numbers))]}
+
+
 Raw = Annotated[Path, Place("Data set folder, such as one that holds VOCdevkit/VOC2012.")]
 ClipFolder = Annotated[Path, Place("CLIP folder.")]
 Prepared = Annotated[

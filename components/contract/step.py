@@ -174,19 +174,20 @@ class Call:
         inputs: Mapping[str, Path] | None = None,
         hashes: Mapping[str, str] | None = None,
         tags: Mapping[str, object] | None = None,
+        tracked: bool | None = None,
         folder: Callable[[Path], AbstractContextManager[Path]] = new_folder,
     ) -> Iterator[Work]:
         """Open the run in MLflow and the new folder; at the end write the manifest and hand the folder over.
 
         `parameters` and `inputs` take the place of the call's own in the manifest, and `tracked_parameters` in
-        MLflow, where a step knows better ones. A block that raises leaves an earlier folder as it was.
+        MLflow, where a step knows better ones; `tracked` decides for this call. A block that raises leaves an earlier folder as it was.
 
         Raises:
             UserError: the store is away, the disk is full, or an input does not exist.
         """
         noted = self.recorded if parameters is None else parameters
         run: AbstractContextManager[StepTracker] = nullcontext(StepTracker())
-        if self.step.tracked:
+        if self.step.tracked if tracked is None else tracked:
             run = tracked_step(
                 self.step.name,
                 protocol=protocol,

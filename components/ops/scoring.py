@@ -95,6 +95,8 @@ def profile(
     from components.tracking import pipeline_run
 
     pipeline_run.join(text.metadata.get("mlflow_run", ""))
-    found = profile.run(checkpoint=Path(trained.path) / "final", text=Path(text.path), out=Path(cost.path))
+    found = profile.run(
+        checkpoints=(Path(trained.path) / "final",), text=Path(text.path), out=Path(cost.path)
+    )
     for name in ("trainable_params", "gmacs", "images_per_second", "peak_memory_mib"):
-        metrics.log_metric(name, getattr(found, name))
+        metrics.log_metric(name, getattr(found.cost, name))

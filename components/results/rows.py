@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-
-SCORES_FILE, PROFILE_FILE = "scores.json", "profile.json"
+from components.results.names import PROFILE_FILE, SCORES_FILE
 
 DROPPED = "dropped"
 """The background policy of published numbers, which is said nothing of."""

@@ -30,11 +30,11 @@ from cascade_core.scoring.report import per_class_table, plot_confusion, plot_pe
 from cascade_core.scoring.scores import Scores, scores
 from components.artifacts import data_hash, write_manifest
 from components.progress import progress
+from components.results.names import SCORES_FILE
 from components.tracking.tracker import tracked_step
 from components.training.fit import Inputs, read_inputs, rows_of
 from components.vectors.background_vectors import read_background_vectors
 
-SCORES_FILE = "scores.json"
 NUM_PICTURES = 8
 
 Control = Literal["words", "random_tower"]

@@ -19,12 +19,12 @@ SEQUENCES = (Sequence,)
 
 
 def command_of(stated: Step[Any, Any]) -> Callable[..., None]:
-    """Give the function that typer makes a command of: it reads the options, runs the step and prints its sentence."""
+    """Give the function that typer makes a command of: it reads the options, runs the step and shows its result."""
 
     def command(**options: Any) -> None:
         result = stated(**arguments_of(stated, options))
-        if sentence := getattr(result, "sentence", None):
-            print(sentence)
+        if show := getattr(result, "show", None):
+            show()
 
     parameters = [option for one in stated.parameters.values() for option in _options(one)]
     command.__name__ = stated.name

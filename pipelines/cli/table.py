@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.contract import Step
-from components.steps import self_train, train
+from components.steps import profile, self_train, train
 from pipelines.cli import (
     benchmark,
     clip,
@@ -18,7 +18,6 @@ from pipelines.cli import (
     predict,
     prepare,
     prepare_custom,
-    profile,
     registry,
     results,
     schedule,
@@ -64,11 +63,7 @@ TOP = Group(
             models.evaluate,
             "cascade-clip evaluate --checkpoint outputs/train/zegclip/final --split val --out local_outputs/evaluate",
         ),
-        (
-            "profile",
-            profile.profile,
-            "cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
-        ),
+        of_step(profile.run),
         (
             "gate",
             registry.gate,

@@ -108,7 +108,7 @@ def run_chain(chain: Chain, folder: Path, split: str) -> list[Evaluated]:
             out=trained,
         )
     if not profiled.exists():
-        profile.run(checkpoint=trained / "final", text=text, out=profiled)
+        profile.run(checkpoints=(trained / "final",), text=text, out=profiled)
     for protocol in chain.self_trainings:
         out = folder / f"self_train-{protocol}"
         if not out.exists():

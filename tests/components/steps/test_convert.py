@@ -83,7 +83,7 @@ def test_a_converted_model_is_evaluated_profiled_registered_and_predicts_like_ou
         **folders.steps, checkpoint=done.final, split="test", limit=1, out=tmp_path / "evaluation"
     )
     assert (scored.method, scored.seen_penalty) == ("cascade_clip", 0.1)
-    cost = profile.run(checkpoint=done.final, text=folders.text, out=tmp_path / "profile")
+    cost = profile.run(checkpoints=(done.final,), text=folders.text, out=tmp_path / "profile").cost
     assert cost.trainable_params > 0
     registered = register.run(
         checkpoint=done.final,

@@ -255,7 +255,7 @@ def test_it_is_self_trained_and_profiled_without_the_label_file(own: Own, tmp_pa
         out=tmp_path / "self_trained",
     )
     assert load_manifest(tmp_path / "self_trained/final").config.data.protocol == own.protocol
-    profile.run(checkpoint=own.trained / "final", text=own.folders["text"], out=tmp_path / "cost")
+    profile.run(checkpoints=(own.trained / "final",), text=own.folders["text"], out=tmp_path / "cost")
     assert read_json(tmp_path / "cost" / "profile.json")["method"] == "cascade_clip"
 
 

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -9,15 +10,15 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cascade_core.profile.measure import Settings
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
+from components.profiling.models import models_of
 from components.results.profile_table import _table
 from components.steps import profile
 from pipelines.cli.app import app
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
-QUICK = Settings(batch_sizes=(1, 2), image_sizes=(32, 64), repeats=1)
+QUICK: dict[str, Any] = {"batch_sizes": (1, 2), "image_sizes": (32, 64), "repeats": 1}
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compared(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a checkpoint, a recipe and the two-stage baseline measured side by side."""
     out = tmp_path_factory.mktemp("profile") / "out"
-    profile.side_by_side(
-        checkpoints=[checkpoint],
-        recipes=["mini_zegclip"],
+    profile.run(
+        checkpoints=(checkpoint,),
+        recipes=("mini_zegclip",),
         two_stage=4,
         num_classes=5,
-        settings=QUICK,
+        **QUICK,
         threads=1,
         out=out,
     )
@@ -94,7 +95,7 @@ def test_the_manifest_tells_what_was_asked_for(compared: Path) -> None:
 
 
 def test_models_of_one_name_are_told_apart(checkpoint: Path) -> None:
-    models = profile._models([checkpoint, checkpoint], (), {}, None, 2, None)
+    models = models_of([checkpoint, checkpoint], (), {}, None, 2, None)
     assert [model.subject.name for model in models] == ["cascade_clip (1)", "cascade_clip (2)"]
 
 
@@ -103,24 +104,24 @@ def test_models_of_one_name_are_told_apart(checkpoint: Path) -> None:
     [
         ({}, "no model to measure; give a checkpoint or a recipe"),
         ({"two_stage": 4}, "no model to measure"),
-        ({"recipes": ["mini_zegklip"]}, "unknown recipe 'mini_zegklip'"),
-        ({"checkpoints": [Path("final")], "overrides": {"seed": 1}}, "overrides seed go into recipes"),
-        ({"recipes": ["mini_zegclip"], "threads": 0}, "threads 0: give a whole number from 1"),
-        ({"recipes": ["mini_zegclip"], "two_stage": 0}, "regions 0"),
-        ({"recipes": ["mini_zegclip"], "num_classes": -1}, "classes -1"),
-        ({"recipes": ["mini_zegclip"], "device": "gpu"}, "device 'gpu' is not known"),
-        ({"recipes": ["mini_zegclip"], "settings": Settings(image_sizes=(60,))}, "give 56 or 64"),
+        ({"recipes": ("mini_zegklip",)}, "unknown recipe 'mini_zegklip'"),
+        ({"checkpoints": (Path("final"),), "overrides": {"seed": 1}}, "overrides seed go into recipes"),
+        ({"recipes": ("mini_zegclip",), "threads": 0}, "threads 0: give a whole number from 1"),
+        ({"recipes": ("mini_zegclip",), "two_stage": 0}, "regions 0"),
+        ({"recipes": ("mini_zegclip",), "num_classes": -1}, "classes -1"),
+        ({"recipes": ("mini_zegclip",), "device": "gpu"}, "device 'gpu' is not known"),
+        ({"recipes": ("mini_zegclip",), "image_sizes": (60,)}, "give 56 or 64"),
     ],
 )
 def test_what_is_refused_leaves_nothing(given: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        profile.side_by_side(**given, out=tmp_path / "out")  # type: ignore[arg-type]
+        profile.run(**given, out=tmp_path / "out")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_needs_vectors_or_their_number(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs text vectors, or the number of classes"):
-        profile.side_by_side(checkpoints=[checkpoint], out=tmp_path / "out")
+        profile.run(checkpoints=(checkpoint,), out=tmp_path / "out")
 
 
 def test_the_command_measures_recipes_without_any_file(tmp_path: Path) -> None:

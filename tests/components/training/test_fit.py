@@ -340,7 +340,7 @@ def test_an_empty_split_is_refused(folders: Folders, inductive: Path, tmp_path: 
 
 
 def test_a_profile_counts_what_the_model_computes(folders: Folders, inductive: Path, tmp_path: Path) -> None:
-    cost = profile.run(checkpoint=inductive / "final", text=folders.text, out=tmp_path / "profile")
+    cost = profile.run(checkpoints=(inductive / "final",), text=folders.text, out=tmp_path / "profile").cost
     saved = read_json(tmp_path / "profile/profile.json")
     trainable = sum(
         tensor.numel()
