@@ -1,7 +1,7 @@
 """The meanings a parameter of a step may have. They stand as metadata in the annotations of its `run`."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,10 +97,10 @@ def flag_of(name: str, meaning: Meaning) -> str:
 
 def is_given_folder(meaning: Meaning, value: Any) -> bool:
     """Say whether a value is one or more input folders, whose hashes a manifest records."""
-    return isinstance(meaning, Folder | Place) and value is not None and value != ()
+    return isinstance(meaning, Folder | Place) and value is not None and value not in ((), [])
 
 
-def as_folders(name: str, value: Path | list[Path] | tuple[Path, ...]) -> Mapping[str, Path]:
+def as_folders(name: str, value: Path | Sequence[Path]) -> Mapping[str, Path]:
     """Give input folders by the names under which a manifest records them: one, or numbered ones."""
     if isinstance(value, Path):
         return {name: value}

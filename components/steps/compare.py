@@ -34,7 +34,7 @@ from components.artifacts import data_hash, git_commit, write_manifest
 from components.pictures.picture_scores import PictureScores, picture_scores
 from components.progress import progress
 from components.results.pages import filled
-from components.steps.report import run_title
+from components.results.report_page import run_title
 from components.training.fit import Inputs, read_inputs, rows_of
 from components.vectors.background_vectors import read_background_vectors
 

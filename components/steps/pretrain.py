@@ -2,42 +2,62 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from cascade_core.clip.weights import save_clip
 from cascade_core.errors import UserError
-from cascade_core.mini.backbone import mini_clip_config
-from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
-from cascade_core.mini.vocabulary import WORDS
-from cascade_core.mini.zero_shot import ZeroShotAccuracy, patch_accuracy, zero_shot_accuracy
 from cascade_core.runtime.files import read_json, write_json
-from components.progress import progress
-from components.tracking.tracker import tracked_step
+from components.contract import Call, Option, Output, step
+from components.contract.shared import Seed
+
+if TYPE_CHECKING:
+    from cascade_core.mini.zero_shot import ZeroShotAccuracy
 
 ACCURACY_FILE = "accuracy.json"
+PROTOCOL = "mini-18-6"
 
 
 @dataclass(frozen=True)
 class Pretrained:
     """Zero-shot top-1 on held-out pictures: of whole pictures over things, of patches over all classes."""
 
-    pictures: ZeroShotAccuracy
-    patches: ZeroShotAccuracy
+    pictures: "ZeroShotAccuracy"
+    patches: "ZeroShotAccuracy"
 
 
-def run(*, seed: int, out: Path, steps: int | None = None) -> Pretrained:
-    """Train the tiny CLIP with the contrastive loss and write it, with its accuracies, as the CLIP folder `out`.
+@step("pretrain", example="cascade-clip pretrain --out local_outputs/clip")
+def run(
+    call: Call,
+    /,
+    *,
+    out: Annotated[Path, Output("CLIP folder to write.", default="data/mini/clip")],
+    steps: Annotated[
+        int | None, Option("Optimiser steps; the shipped weights' number if left out.", minimum=1)
+    ] = None,
+    seed: Seed = 0,
+) -> Pretrained:
+    """Pretrain the mini benchmark's CLIP from nothing.
 
-    `steps` shortens each stage to at most that many, for trials.
+    With the image-caption contrastive loss alone: no label map is ever read. --steps shortens each stage to at
+    most that many, for trials. The folder also holds the accuracies.
 
     Raises:
         UserError: `steps` is too small to train on.
     """
+    from cascade_core.clip.weights import save_clip
+    from cascade_core.mini.backbone import mini_clip_config
+    from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
+    from cascade_core.mini.vocabulary import WORDS
+    from cascade_core.mini.zero_shot import patch_accuracy, zero_shot_accuracy
+    from components.progress import progress
+    from components.tracking.tracker import tracked_step
+
     stages = [replace(stage, steps=min(stage.steps, steps or stage.steps)) for stage in STAGES]
     clip = new_clip(mini_clip_config(), seed=seed)
     settings = {
         stage.name: {"steps": stage.steps, "batch_size": stage.batch_size, "lr": stage.lr} for stage in stages
     }
-    with tracked_step("pretrain", protocol="mini-18-6", seed=seed, parameters=settings, out=out) as tracker:
+    # No manifest: the folder is data, which DVC tracks, and its bytes are the shipped ones.
+    with tracked_step(call.step.name, protocol=PROTOCOL, seed=seed, parameters=settings, out=out) as tracker:
         before = 0
         for stage in stages:
             with progress(f"pretrain tiny CLIP on {stage.name}", stage.steps) as bar:
@@ -47,13 +67,13 @@ def run(*, seed: int, out: Path, steps: int | None = None) -> Pretrained:
                         values = {"loss": report.loss, "retrieval": report.accuracy}
                         tracker.metrics(values, step=before + report.step)
             before += stage.steps
-        found = Pretrained(
+        accuracy = Pretrained(
             pictures=zero_shot_accuracy(clip, seed=seed), patches=patch_accuracy(clip, seed=seed)
         )
         save_clip(out, clip, words=list(WORDS))
-        write_json(out / ACCURACY_FILE, asdict(found))
-        tracker.metrics({"top1_seen": found.pictures.seen, "top1_unseen": found.pictures.unseen})
-    return found
+        write_json(out / ACCURACY_FILE, asdict(accuracy))
+        tracker.metrics({"top1_seen": accuracy.pictures.seen, "top1_unseen": accuracy.pictures.unseen})
+    return accuracy
 
 
 def read_accuracy(clip: Path) -> Pretrained:
@@ -62,9 +82,11 @@ def read_accuracy(clip: Path) -> Pretrained:
     Raises:
         UserError: the folder holds none, or not these.
     """
-    found = read_json(clip / ACCURACY_FILE)
+    from cascade_core.mini.zero_shot import ZeroShotAccuracy
+
+    content = read_json(clip / ACCURACY_FILE)
     try:
-        return Pretrained(**{name: ZeroShotAccuracy(**values) for name, values in found.items()})
+        return Pretrained(**{name: ZeroShotAccuracy(**values) for name, values in content.items()})
     except (AttributeError, TypeError) as error:
         raise UserError(
             f"{clip / ACCURACY_FILE}: {error}; expected what `cascade-clip pretrain` writes beside its weights"

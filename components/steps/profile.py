@@ -1,5 +1,6 @@
 """Step: measure what models cost: a checkpoint's at its own picture size and label set, or several side by side."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +57,7 @@ def run(
     /,
     *,
     checkpoints: Annotated[
-        tuple[Path, ...],
+        Sequence[Path],
         Folder(
             "Checkpoint folder; repeatable.",
             flag="--checkpoint",
@@ -65,7 +66,7 @@ def run(
         ),
     ] = (),
     recipes: Annotated[
-        tuple[str, ...],
+        Sequence[str],
         Option("Recipe, with random weights: no cost depends on them; repeatable.", flag="--recipe"),
     ] = (),
     text: Text | None = None,

@@ -3,39 +3,27 @@
 The page is one file that needs nothing else: styles, plots and pictures are inside.
 """
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
-from PIL import Image
-
-from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_folder, read_json, write_json
-from components.artifacts import git_commit, write_manifest
-from components.results.charts import Curve, line_chart
-from components.results.pages import COLOURS, filled
-from components.results.profile_section import cost_section
-from components.results.rows import (
-    METHOD_NAMES,
-    PROFILE_FILE,
-    SCORES,
-    SETTING_NAMES,
-    BenchmarkRow,
-    Summary,
-    benchmark_row,
-    markdown_table,
-    summaries,
-    thousands,
-)
-from components.tracking.tracker import tracked_step
+from components.contract import Call, Folder, Output, step
+from components.results.names import HISTORY_FILE, PROFILE_FILE
+
+if TYPE_CHECKING:
+    from components.results.rows import BenchmarkRow
 
 BENCHMARK_FILE, PAGE_FILE, TABLE_FILE = "benchmark.json", "report.html", "table.md"
-PICTURE_QUALITY = 88
+
+Evaluations = Annotated[
+    Sequence[Path], Folder("Folder of an evaluate step; repeatable.", flag="--evaluation")
+]
+Profiles = Annotated[
+    Sequence[Path],
+    Folder("Folder of a profile step; repeatable.", flag="--profile", content=(PROFILE_FILE,)),
+]
 
 
 @dataclass(frozen=True)
@@ -43,183 +31,59 @@ class Report:
     """Where the report lies, and the rows in it."""
 
     page: Path
-    rows: tuple[BenchmarkRow, ...]
+    rows: "tuple[BenchmarkRow, ...]"
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """One evaluation with all that the page shows of it."""
-
-    row: BenchmarkRow
-    num_pictures: int
-    data_hash: str
-    classes: pd.DataFrame
-    confusion: str | None
-    profile: Path
-    pictures: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        return run_title(self.row.method, self.row.setting)
-
-
+@step(
+    "report",
+    example="cascade-clip report --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/report",
+)
 def run(
-    *, evaluations: Sequence[Path], profiles: Sequence[Path], out: Path, trainings: Sequence[Path] = ()
+    call: Call,
+    /,
+    *,
+    evaluations: Evaluations,
+    profiles: Profiles,
+    trainings: Annotated[
+        Sequence[Path],
+        Folder(
+            "Folder of a training, for its curve; repeatable.", flag="--training", content=(HISTORY_FILE,)
+        ),
+    ] = (),
+    out: Annotated[Path, Output(default="reports")],
 ) -> Report:
-    """Write `benchmark.json`, `table.md` and `report.html` into `out`.
+    """Gather results into a table and one page.
 
-    An evaluation goes with the profile of its method; `trainings` (folders of train and self-train steps)
-    add loss curves. Rows come in the order of `evaluations`. The run in MLflow lies in the experiment of the first
-    one's protocol and holds the same files.
+    Writes `benchmark.json`, `table.md` and `report.html`. An evaluation goes with the profile of its method;
+    trainings add loss curves. Rows come in the order of the evaluations. The run in MLflow lies in the
+    experiment of the first one's protocol and holds the same files.
 
     Raises:
         UserError: there is no evaluation, or one without a profile, or a file is missing or broken.
     """
+    from cascade_core.runtime.files import write_json
+    from components.results import report_page
+    from components.results.pages import COLOURS
+    from components.results.rows import markdown_table, summaries
+
     if not evaluations:
         raise UserError("a report needs at least one evaluation; run the evaluate step first")
-    by_method = _profiles_by_method(profiles)
-    evaluated = [_evaluated(folder, by_method) for folder in evaluations]
+    by_method = report_page.profiles_by_method(profiles)
+    evaluated = [report_page.evaluated_in(folder, by_method) for folder in evaluations]
     rows = tuple(one.row for one in evaluated)
-    curves = [_curve(folder, COLOURS[i % len(COLOURS)]) for i, folder in enumerate(trainings)]
-    with tracked_step("report", protocol=rows[0].protocol, tags=_facts(evaluated), out=out) as tracker:
-        with new_folder(out) as working:
-            write_json(working / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
-            (working / TABLE_FILE).write_text(markdown_table(rows))
-            (working / PAGE_FILE).write_text(_page(evaluated, curves))
-            inputs = {"/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings)}
-            write_manifest(working, step="report", inputs=inputs, parameters={})
-        best = _best(summaries(rows))
-        tracker.metrics({"rows": len(rows)} | {f"best.{score}": mean for score, mean in best.items()})
+    curves = [
+        report_page.curve_of(folder, COLOURS[place % len(COLOURS)]) for place, folder in enumerate(trainings)
+    ]
+    with call.writing(
+        protocol=rows[0].protocol,
+        tags=report_page.facts_in_common(evaluated),
+        inputs={"/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings)},
+    ) as work:
+        write_json(work.folder / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
+        (work.folder / TABLE_FILE).write_text(markdown_table(rows))
+        (work.folder / PAGE_FILE).write_text(report_page.page(evaluated, curves))
+        best = report_page.best_means(summaries(rows))
+        work.tracker.metrics({"rows": len(rows)} | {f"best.{score}": mean for score, mean in best.items()})
         for name in (BENCHMARK_FILE, TABLE_FILE, PAGE_FILE):
-            tracker.file(out / name)
+            work.tracker.file(work.folder / name)
     return Report(out / PAGE_FILE, rows)
-
-
-def _facts(evaluated: Sequence[Evaluated]) -> dict[str, str]:
-    """Give what all evaluations have in common of split and data, and nothing of what they have not."""
-    known = {
-        "split": _distinct(one.row.split for one in evaluated),
-        "data_hash": _distinct(one.data_hash for one in evaluated),
-    }
-    return {name: values[0] for name, values in known.items() if len(values) == 1}
-
-
-def run_title(method: str, setting: str) -> str:
-    """Name a run as people read it."""
-    return f"{METHOD_NAMES.get(method, method)}, {SETTING_NAMES.get(setting, setting)}"
-
-
-def _profiles_by_method(profiles: Sequence[Path]) -> dict[str, Path]:
-    by_method = {}
-    for folder in profiles:
-        method = read_json(folder / PROFILE_FILE).get("method")
-        if method is None:
-            raise UserError(f"{folder / PROFILE_FILE}: field method is missing; run the profile step again")
-        by_method[method] = folder
-    return by_method
-
-
-def _evaluated(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
-    scores = read_json(folder / "scores.json")
-    method = scores.get("method")
-    if method not in profiles:
-        raise UserError(
-            f"{folder / 'scores.json'}: no profile of method {method!r} was given, only of "
-            f"{', '.join(profiles) or 'none'}; run the profile step for it"
-        )
-    confusion = folder / "confusion.png"
-    return Evaluated(
-        row=benchmark_row(folder, profiles[method]),
-        num_pictures=scores["num_pictures"],
-        data_hash=scores["data_hash"],
-        classes=pd.read_csv(folder / "per_class.csv", keep_default_na=False, na_values=[""]),
-        confusion=_inlined(confusion.read_bytes(), "png") if confusion.is_file() else None,
-        profile=profiles[method],
-        pictures={path.stem: _as_webp(path) for path in sorted((folder / "pictures").glob("*.png"))},
-    )
-
-
-def _curve(folder: Path, colour: str) -> Curve:
-    manifest = load_manifest(folder / "final")
-    path = folder / "history.csv"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; run the training step again")
-    history = pd.read_csv(path)
-    return Curve(
-        title=run_title(manifest.config.method, manifest.setting),
-        points=tuple(zip(history["iteration"].astype(float), history["loss"].astype(float), strict=True)),
-        colour=colour,
-        dashed=manifest.setting.startswith("transductive"),
-    )
-
-
-def _page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
-    rows = [one.row for one in evaluated]
-    table = summaries(rows)
-    return filled(
-        "report.html",
-        protocols=_distinct(row.measured_by for row in rows),
-        splits=_distinct(row.split for row in rows),
-        seeds=_distinct(row.seed for row in rows),
-        num_pictures=_distinct(one.num_pictures for one in evaluated),
-        data_hashes=_distinct(one.data_hash for one in evaluated),
-        commit=git_commit(),
-        scores=SCORES,
-        table=table,
-        best=_best(table),
-        run_title=run_title,
-        method_names=METHOD_NAMES,
-        setting_names=SETTING_NAMES,
-        thousands=thousands,
-        evaluated=evaluated,
-        class_groups=_class_groups(evaluated),
-        loss_chart=line_chart(curves, x_title="iteration", y_title="training loss") if curves else "",
-        curves=curves,
-        costs=cost_section(dict.fromkeys(one.profile for one in evaluated)),
-        pictures=_distinct(name for one in evaluated for name in one.pictures),
-    )
-
-
-def _best(table: Sequence[Summary]) -> dict[str, float]:
-    """Give the highest mean of each score; controls, which are meant to fail, do not compete."""
-    known: dict[str, list[float]] = {score: [] for score in SCORES}
-    for summary in table:
-        for score, mean in summary.mean.items():
-            if mean is not None and not summary.setting.startswith("control"):
-                known[score].append(mean)
-    return {score: max(means) for score, means in known.items() if means}
-
-
-def _class_groups(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Give the IoU of every class in every evaluation: unseen classes first, the best found ones on top."""
-    merged = pd.concat(
-        [one.classes.set_index(["group", "class"])["iou"].rename(str(i)) for i, one in enumerate(evaluated)],
-        axis=1,
-    )
-    merged = merged.loc[merged.mean(axis=1).sort_values(ascending=False, kind="stable").index]
-    groups = []
-    for group in ("unseen", "seen"):
-        part = merged[merged.index.get_level_values("group") == group]
-        lines = [
-            {"name": str(index[1]), "values": [None if pd.isna(value) else float(value) for value in values]}
-            for index, values in zip(part.index, part.to_numpy(), strict=True)
-        ]
-        if lines:
-            groups.append({"name": group, "lines": lines})
-    return groups
-
-
-def _distinct(values: Any) -> list[Any]:
-    return list(dict.fromkeys(values))
-
-
-def _as_webp(path: Path) -> str:
-    """Give a picture in a form small enough to put many on one page."""
-    content = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.convert("RGB").save(content, format="WEBP", quality=PICTURE_QUALITY)
-    return _inlined(content.getvalue(), "webp")
-
-
-def _inlined(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

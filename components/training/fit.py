@@ -43,6 +43,7 @@ from cascade_core.train.supervision import Setting, Supervision
 from components.artifacts import data_hash, data_root
 from components.contract import Call
 from components.progress import progress
+from components.results.names import HISTORY_FILE
 from components.steps.prepare import check_label_set, read_index
 from components.steps.splits import read_split
 from components.steps.text_vectors import read_class_vectors
@@ -228,7 +229,7 @@ def _resumed(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str,
     load_weights(job.segmentor, folder)
     if start < job.iterations:
         load_optimizer(optimizer, folder)
-    kept = pd.read_csv(out / "history.csv").query("iteration <= @start")
+    kept = pd.read_csv(out / HISTORY_FILE).query("iteration <= @start")
     log.info("resuming %s at step %d of %d", out, start, job.iterations)
     return start, [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
 
@@ -309,5 +310,5 @@ def _check_resumable(job: Fit, folder: Path) -> int:
 
 
 def _write_history(history: list[dict[str, float]], out: Path) -> None:
-    with new_file(out / "history.csv") as path:
+    with new_file(out / HISTORY_FILE) as path:
         pd.DataFrame(history).to_csv(path, index=False)

@@ -63,29 +63,3 @@ def preflight(
         print(f"ok    {sentence}")
     for sentence in found.notes:
         print(f"note  {sentence}")
-
-
-def mini_data(
-    out: Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")] = Path("data/mini"),
-    seed: int = 0,
-) -> None:
-    """Draw the mini benchmark's pictures anew."""
-    from components.steps import mini_data
-
-    mini_data.run(seed=seed, out=out)
-
-
-def pretrain(
-    out: Annotated[Path, typer.Option(help="CLIP folder to write.")] = Path("data/mini/clip"),
-    steps: Annotated[
-        int | None, typer.Option(help="Optimiser steps; the shipped weights' number if left out.")
-    ] = None,
-    seed: int = 0,
-) -> None:
-    """Pretrain the mini benchmark's CLIP from nothing.
-
-    With the image-caption contrastive loss alone: no label map is ever read.
-    """
-    from components.steps import pretrain
-
-    pretrain.run(steps=steps, seed=seed, out=out)

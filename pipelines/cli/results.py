@@ -11,10 +11,6 @@ import typer
 from pipelines.cli.options import Checkpoint, Out, whole_numbers
 from pipelines.cli.registry import MaxSeenDrop, MinHiouGain, margins
 
-Evaluations = Annotated[
-    list[Path], typer.Option("--evaluation", help="Folder of an evaluate step; repeatable.")
-]
-Profiles = Annotated[list[Path], typer.Option("--profile", help="Folder of a profile step; repeatable.")]
 Clip = Annotated[Path, typer.Option(help="CLIP folder, for its text tower.")]
 
 
@@ -50,20 +46,6 @@ def register(
         margins=margins(min_hiou_gain, max_seen_drop),
     )
     print(f"registered {found.uri}{', the champion' if found.champion else ''}: {found.reason}")
-
-
-def report(
-    evaluation: Evaluations,
-    profile: Profiles,
-    training: Annotated[
-        list[Path] | None, typer.Option("--training", help="Folder of a training, for its curve; repeatable.")
-    ] = None,
-    out: Out = Path("reports"),
-) -> None:
-    """Gather results into a table and one page."""
-    from components.steps import report
-
-    report.run(evaluations=evaluation, profiles=profile, trainings=training or (), out=out)
 
 
 def mini_results(

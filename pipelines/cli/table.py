@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.contract import Step
-from components.steps import profile, self_train, train
+from components.steps import mini_data, pretrain, profile, report, self_train, train
 from pipelines.cli import (
     benchmark,
     clip,
@@ -77,11 +77,7 @@ TOP = Group(
         ("fetch", storage.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
         ("store", storage.store, "cascade-clip store reports s3://bucket/reports"),
         ("replay", registry.replay, "cascade-clip replay outputs"),
-        (
-            "report",
-            results.report,
-            "cascade-clip report --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/report",
-        ),
+        of_step(report.run),
         (
             "compare",
             compare.compare,
@@ -98,8 +94,8 @@ TOP = Group(
             "cascade-clip export outputs/train/zegclip/final --format onnx --out local_outputs/onnx",
         ),
         ("mini-results", results.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
-        ("mini-data", data.mini_data, "cascade-clip mini-data --out local_outputs/world"),
-        ("pretrain", data.pretrain, "cascade-clip pretrain --out local_outputs/clip"),
+        of_step(mini_data.run),
+        of_step(pretrain.run),
         (
             "import-clip",
             clip.import_clip,
