@@ -1,12 +1,14 @@
-"""How long a step waits for a server that is away, such as one that is restarted: as the environment says.
+"""Patience with faults that pass: whatever asks a server again, after growing pauses, does it through this module.
 
-Where somebody looks on, not at all beyond the few tries of the clients themselves. In a cluster, where a step that fails takes
-the hours before it along, minutes: `CASCADE_PATIENCE` holds seconds.
+A step waits for a store that is away, such as one that is restarted, as the environment says. Where somebody looks
+on, not at all beyond the few tries of the clients themselves. In a cluster, where a step that fails takes the
+hours before it along, minutes: `CASCADE_PATIENCE` holds seconds.
 """
 
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from cascade_core.errors import UserError
@@ -23,6 +25,45 @@ class AwayError(UserError):
     """A server does not answer, or is too busy to: what may pass by itself."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long faults that pass are borne, in seconds: all in all, the first pause between tries, and the longest."""
+
+    total: float
+    first: float = FIRST_PAUSE
+    longest: float = LONGEST_PAUSE
+
+    def ask(
+        self,
+        request: Callable[[], Answer],
+        *,
+        passes: Callable[[BaseException], bool],
+        on_fault: Callable[[BaseException], None],
+    ) -> Answer:
+        """Give what `request` returns, tried again with growing pauses while what it raises `passes`.
+
+        `on_fault` gets each error that passes. What does not pass is raised at once, and the last error of those
+        that do once patience is lost.
+        """
+        from google.api_core.exceptions import RetryError
+        from google.api_core.retry import Retry
+
+        retry = Retry(
+            predicate=passes,
+            initial=self.first,
+            maximum=self.longest,
+            multiplier=2.0,
+            timeout=self.total,
+            on_error=on_fault,
+        )
+        try:
+            return retry(request)()
+        except RetryError as error:
+            last = error.cause
+            assert last is not None
+            raise last from last.__cause__
+
+
 def patiently(request: Callable[[], Answer]) -> Answer:
     """Give what `request` returns, tried again with growing pauses while it raises `AwayError` and patience lasts.
 
@@ -32,21 +73,11 @@ def patiently(request: Callable[[], Answer]) -> Answer:
     """
     if not (seconds := _patience()):
         return request()
-    from google.api_core.exceptions import RetryError
-    from google.api_core.retry import Retry
-
-    retry = Retry(
-        predicate=lambda error: isinstance(error, AwayError),
-        initial=FIRST_PAUSE,
-        maximum=LONGEST_PAUSE,
-        multiplier=2.0,
-        timeout=seconds,
-        on_error=lambda error: log.warning("%s\nwaiting for it, %g s in all", error, seconds),
+    return Patience(seconds, FIRST_PAUSE, LONGEST_PAUSE).ask(
+        request,
+        passes=lambda error: isinstance(error, AwayError),
+        on_fault=lambda error: log.warning("%s\nwaiting for it, %g s in all", error, seconds),
     )
-    try:
-        return retry(request)()
-    except RetryError as error:
-        raise error.cause or error from None
 
 
 def _patience() -> float:

@@ -5,8 +5,6 @@
 of names per split.
 """
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from PIL import Image
 
 from cascade_core.errors import UserError
 from cascade_core.mini.world import SCENE_SIZE, plan_scenes, render
+from cascade_core.runtime.files import new_folder
 
 SPLIT_SIZES: dict[str, int] = {"train": 800, "val": 200, "test": 400}
 
@@ -61,18 +60,9 @@ def write_benchmark(
     """
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty; remove it or name another folder for the mini benchmark")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        unfinished.chmod(0o755)
+    with new_folder(root) as unfinished:
         for split, size in (SPLIT_SIZES if sizes is None else sizes).items():
             _write_split(unfinished / VOC_DIR, split, size, seed=seed, on_picture=on_picture)
-        if root.exists():
-            root.rmdir()
-        unfinished.rename(root)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return root / VOC_DIR
 
 

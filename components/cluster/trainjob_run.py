@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cascade_core.errors import UserError
 from components.cluster.trainjob import CONTENT, GROUP, PLURAL, VERSION, TrainJob
+from components.patience import Patience
 
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
@@ -26,6 +27,7 @@ State = Literal["waiting", "running", "complete", "failed"]
 Answer = TypeVar("Answer")
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+PATIENT = Patience(300.0)
 TRANSIENT_STATUS = (429, 500, 502, 503, 504)
 CONNECT_AND_ANSWER_SECONDS = (5, 30)
 TELL_SECONDS = 600.0
@@ -38,14 +40,12 @@ GONE_SECONDS = 120.0
 class Jobs:
     """The TrainJobs of a namespace.
 
-    `patience` is how many seconds transient faults are borne, with growing pauses from `first_pause` on; `poll`
-    is how often a job is looked at.
+    `patience` is how long transient faults are borne; `poll` is how often, in seconds, a job is looked at.
     """
 
     api: "CustomObjectsApi"
     namespace: str
-    patience: float = 300.0
-    first_pause: float = 1.0
+    patience: Patience = PATIENT
     poll: float = 10.0
 
     @property
@@ -88,27 +88,18 @@ class Jobs:
 
     def _call(self, verb: str, name: str, request: Callable[[], Answer], expected: int) -> Answer | None:
         """Give the answer to a request, None where its status is the expected refusal."""
-        from google.api_core import exceptions
-        from google.api_core.retry import Retry
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        patient = Retry(
-            predicate=_is_transient,
-            initial=self.first_pause,
-            maximum=30.0,
-            timeout=self.patience,
-            on_error=lambda error: log.warning("Kubernetes: %s; trying again", _reason(error)),
-        )
         try:
-            return patient(request)()
-        except exceptions.RetryError as error:
-            raise _explained(error.cause or error, verb, name, self.namespace) from error
-        except ApiException as error:
-            if error.status == expected:
+            return self.patience.ask(
+                request,
+                passes=_is_transient,
+                on_fault=lambda error: log.warning("Kubernetes: %s; trying again", _reason(error)),
+            )
+        except (ApiException, HTTPError) as error:
+            if getattr(error, "status", None) == expected:
                 return None
-            raise _explained(error, verb, name, self.namespace) from error
-        except HTTPError as error:
             raise _explained(error, verb, name, self.namespace) from error
 
 
@@ -240,7 +231,7 @@ def state(found: Mapping[str, Any]) -> tuple[State, str]:
     )
 
 
-def _is_transient(error: Exception) -> bool:
+def _is_transient(error: BaseException) -> bool:
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 

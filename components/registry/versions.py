@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cascade_core.errors import UserError
+from components.paging import all_of
 from components.registry.turns import ChampionMovedError, is_turn, turn
 
 if TYPE_CHECKING:
@@ -45,13 +46,8 @@ class Version:
 
 def model_names(client: "MlflowClient") -> list[str]:
     """List the registered models."""
-    found, token = [], None
-    while True:
-        page = client.search_registered_models(max_results=100, page_token=token)
-        found += [model.name for model in page if not is_turn(model.name)]
-        token = page.token
-        if not token:
-            return sorted(found)
+    models = all_of(lambda token: client.search_registered_models(max_results=100, page_token=token))
+    return sorted(model.name for model in models if not is_turn(model.name))
 
 
 def versions(client: "MlflowClient", name: str) -> list[Version]:
@@ -61,13 +57,10 @@ def versions(client: "MlflowClient", name: str) -> list[Version]:
         UserError: there is no such model; the message lists those there are.
     """
     champion = _alias(client, name)
-    listed, token = [], None
-    while True:
-        page = client.search_model_versions(_filter(name), max_results=200, page_token=token)
-        listed += [_version(found, champion) for found in page]
-        token = page.token
-        if not token:
-            return sorted(listed, key=lambda one: -one.number)
+    listed = all_of(
+        lambda token: client.search_model_versions(_filter(name), max_results=200, page_token=token)
+    )
+    return sorted((_version(found, champion) for found in listed), key=lambda one: -one.number)
 
 
 def version(client: "MlflowClient", name: str, number: int) -> Version:

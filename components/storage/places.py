@@ -5,7 +5,6 @@ where the next step finds it.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import stat
@@ -115,14 +114,15 @@ def _cached(uri: str) -> Path:
     Data that change get a new address, as the stored data sets of a team do. A store that is away is waited for
     as patience says; what was fetched before it went is kept.
     """
+    from filelock import FileLock
+
     from components.storage import transfer as storage
 
     uri = uri.rstrip("/")
     target = cache_folder() / hashlib.sha256(uri.encode()).hexdigest()[:16] / uri.rpartition("/")[2]
     target.parent.mkdir(parents=True, exist_ok=True)
     # Several steps may start on one node at a time.
-    with (target.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(target.parent / ".lock"):
         if not target.exists():
             patiently(lambda: storage.fetch(uri, target))
     return target

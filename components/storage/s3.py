@@ -1,7 +1,7 @@
 """S3-like object stores: addresses, a client made from the environment alone, and errors said in one sentence.
 
 `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_DEFAULT_REGION` say where and who; the
-same names drive MLflow's artifacts and DVC. Transient failures are retried by botocore, with growing pauses.
+same names drive MLflow's artifacts and DVC. Transient failures are retried by boto3, with growing pauses.
 """
 
 import os
@@ -31,12 +31,8 @@ REFUSED = (
 )
 """Codes by which stores say that the keys are wrong, out of date, or may not do this."""
 MISSING = ("404", "NoSuchKey", "NotFound")
-CHANGED = ("412", "PreconditionFailed")
 BUSY = ("500", "502", "503", "504", "InternalError", "ServiceUnavailable", "SlowDown")
 """Codes of what may pass, though not within the tries of the client."""
-
-PENDING = ".uploading"
-"""Ends the name of an object that notes an upload which is not finished; it is none of a folder's files."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def listed(client: Any, folder: Address) -> dict[str, int]:
             for item in page.get("Contents", ()):
                 sizes[item["Key"].removeprefix(prefix)] = item["Size"]
     # Some tools put an empty object in a folder's place.
-    return {name: size for name, size in sizes.items() if name and not name.endswith(("/", PENDING))}
+    return {name: size for name, size in sizes.items() if name and not name.endswith("/")}
 
 
 @contextmanager
@@ -133,6 +129,7 @@ def told(place: Address) -> Iterator[None]:
         UserError: in place of whatever else the store or the way to it brought up.
     """
     from botocore import exceptions
+    from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
     where = f"{place} at {os.environ.get(ENDPOINT_VARIABLE) or 'AWS'}"
     try:
@@ -153,11 +150,13 @@ def told(place: Address) -> Iterator[None]:
             raise UserError(
                 f"{where}: the object store refuses ({code}); check {KEYS}, and that they may use the bucket"
             ) from error
-        if code in CHANGED:
-            raise UserError(f"{where}: it was changed while it was fetched; fetch it again") from error
         if code in BUSY:
             raise AwayError(f"{where}: the object store is busy ({error})") from error
         raise UserError(f"{where}: {error}") from error
+    except S3DownloadFailedError as error:
+        raise UserError(f"{where}: it was changed while it was fetched; fetch it again") from error
+    except RetriesExceededError as error:
+        raise AwayError(f"{where}: its answers break off ({error.last_exception}); try again") from error
     except exceptions.BotoCoreError as error:
         raise UserError(f"{where}: {error}") from error
 

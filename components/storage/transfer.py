@@ -3,7 +3,7 @@
 A file is one object, which carries its SHA-256. A folder is a prefix; the object `_files.json` in it is
 written last and lists every file with size and hash, so that a folder that is still being stored is told from
 a whole one. A call that was interrupted is repeated: files that are there already, by their hash, are not
-moved again, nor are the parts of large ones (`components/storage/parts.py`).
+moved again. boto3's transfer manager moves the bytes, large files in parts, several at a time.
 """
 
 import json
@@ -11,22 +11,29 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_file, sha256
+from cascade_core.runtime.files import new_file, put_in_place, sha256
 from components.progress import progress
-from components.storage import parts
-from components.storage.s3 import Address, address, check_bucket, connect, found, listed, told
+from components.storage.s3 import RETRIES, Address, address, check_bucket, connect, found, listed, told
+
+if TYPE_CHECKING:
+    from boto3.s3.transfer import TransferConfig
 
 log = logging.getLogger(__name__)
 
 INDEX, HASH = "_files.json", "sha256"
 PART_BYTES, THREADS = 16 * 2**20, 4
+"""A larger file is moved in parts of this size; so many files, and parts of each, are moved at a time."""
 MEBIBYTE = 2**20
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def store(path: Path, uri: str) -> Moved:
                 _send(client, source, target, hashed, count)
             return hashed, kept
 
-        done = parts.each(send, files, threads=THREADS)
+        done = _each(send, files)
     if path.is_dir():
         content = {"files": [vars(item) for item, _ in done]}
         with told(place):
@@ -89,8 +96,8 @@ def store(path: Path, uri: str) -> Moved:
 def fetch(uri: str, to: Path) -> Moved:
     """Copy an object to the file `to`, or all below a prefix to the folder `to`, which is replaced whole.
 
-    Until all of it is there and its hashes are right, `to` stays as it was; what an interrupted call got lies
-    beside it, hidden, for the next one. Folders that other tools stored have no index: their files are held
+    Until all of it is there and its hashes are right, `to` stays as it was; the files of a folder that an
+    interrupted call got lie beside it, hidden, for the next one. Folders that other tools stored have no index: their files are held
     against the sizes the store tells, and against its own checksums where it has any.
 
     Raises:
@@ -118,9 +125,9 @@ def fetch(uri: str, to: Path) -> Moved:
             _get(client, place.below(item.name), item, working / item.name, count)
             return item, False
 
-        done = parts.each(get, items, threads=THREADS)
+        done = _each(get, items)
     _drop_strangers(working, {item.name for item in items})
-    _replace(working, to)
+    put_in_place(working, to)
     return _moved(done)
 
 
@@ -165,51 +172,48 @@ def _safe(name: str, folder: Address) -> str:
 
 def _send(client: Any, source: Path, target: Address, item: Item, count: Callable[[int], None]) -> None:
     metadata = {HASH: str(item.sha256)}
-    with told(target):
-        if item.size > PART_BYTES:
-            parts.send(
-                client,
-                source,
-                target,
-                metadata=metadata,
-                part_bytes=PART_BYTES,
-                threads=THREADS,
-                count=count,
-            )
-        else:
-            with source.open("rb") as stream:
-                client.put_object(Bucket=target.bucket, Key=target.key, Body=stream, Metadata=metadata)
-            count(item.size)
+    with told(target), source.open("rb") as stream:
+        client.upload_fileobj(
+            stream,
+            target.bucket,
+            target.key,
+            ExtraArgs={"Metadata": metadata},
+            Callback=count,
+            Config=_in_parts(),
+        )
     if not _same(client, target, item):
         raise UserError(f"{target} is not what was sent from {source}; did the file change? Store it again")
 
 
 def _get(client: Any, place: Address, item: Item, to: Path, count: Callable[[int], None]) -> None:
-    """Fetch a file; of a large one that its hash will prove whole, what an interrupted call got is kept."""
-    with new_file(to) as whole:
-        partial = whole
-        if item.size > PART_BYTES and item.sha256 is not None:
-            partial = parts.partial_of(to, item.sha256)
-            with told(place):
-                parts.receive(
-                    client,
-                    place,
-                    item.size,
-                    partial,
-                    part_bytes=PART_BYTES,
-                    threads=THREADS,
-                    count=count,
-                )
-        else:
-            with told(place), partial.open("wb") as stream:
-                client.download_fileobj(place.bucket, place.key, stream, Callback=count)
+    with new_file(to) as partial:
+        with told(place), partial.open("wb") as stream:
+            client.download_fileobj(place.bucket, place.key, stream, Callback=count, Config=_in_parts())
         if not _is(partial, item):
-            partial.unlink()
             raise UserError(
                 f"{place} did not arrive as it was stored ({item.size} bytes, SHA-256 {item.sha256 or 'unknown'}); "
                 "fetch it again, and store it again if that does not help"
             )
-        partial.replace(whole)
+
+
+def _in_parts() -> "TransferConfig":
+    from boto3.s3.transfer import TransferConfig
+
+    return TransferConfig(
+        multipart_threshold=PART_BYTES,
+        multipart_chunksize=PART_BYTES,
+        max_concurrency=THREADS,
+        num_download_attempts=RETRIES,
+    )
+
+
+def _each(move: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+    """Move several at a time; at the first error the ones not yet begun are left out."""
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        return list(pool.map(move, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _same(client: Any, target: Address, item: Item) -> bool:
@@ -251,15 +255,6 @@ def _drop_strangers(folder: Path, names: set[str]) -> None:
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         if path.relative_to(folder).as_posix() not in names:
             path.unlink()
-
-
-def _replace(working: Path, to: Path) -> None:
-    old = working.with_name(f"{working.name}.old")
-    shutil.rmtree(old, ignore_errors=True)  # left by a call that was killed here
-    if to.exists():
-        to.rename(old)
-    working.rename(to)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _moved(done: list[tuple[Item, bool]]) -> Moved:

@@ -5,7 +5,6 @@ file that holds it, or will once the first step has opened it, so that a workflo
 leaves no run.
 """
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cascade_core.errors import UserError
 from components.artifacts import git_commit
+from components.paging import all_of
 from components.tracking.store import all_runs, experiment_id, first_line, masked, open_store, tracking_off
 
 if TYPE_CHECKING:
@@ -180,13 +180,13 @@ def _close_or_warn(run_id: str, *, succeeded: bool, error: str | None) -> None:
 
 
 def _first_opens(client: "MlflowClient", file: Path, protocol: str) -> str:
-    with file.open("a+") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.seek(0)
-        run_id = stream.read().strip()
+    from filelock import FileLock
+
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        run_id = file.read_text().strip() if file.exists() else ""
         if not run_id:
             run_id = _open(client, WORKFLOW, protocol, None)
-            stream.write(run_id)
+            file.write_text(run_id)
         return run_id
 
 
@@ -206,8 +206,10 @@ def _open(client: "MlflowClient", pipeline: str, protocol: str, kfp_run: str | N
 
 def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
     """Give the runs of a pipeline's steps, wherever they lie: targets, label files and comparisons have experiments of their own."""
-    experiments = [one.experiment_id for one in client.search_experiments()]
-    return all_runs(client, experiments, f"tags.`{PARENT_TAG}` = '{run.info.run_id}'")
+    experiments = all_of(lambda token: client.search_experiments(page_token=token))
+    return all_runs(
+        client, [one.experiment_id for one in experiments], f"tags.`{PARENT_TAG}` = '{run.info.run_id}'"
+    )
 
 
 def _last_tries(steps: list["Run"]) -> list["Run"]:

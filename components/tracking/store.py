@@ -5,7 +5,6 @@ It is a sqlite file below the working folder unless `MLFLOW_TRACKING_URI` names 
 away from whatever only reads or computes.
 """
 
-import fcntl
 import logging
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cascade_core.errors import UserError
+from components.paging import all_of
 from components.patience import AwayError, patiently
 
 if TYPE_CHECKING:
@@ -131,14 +131,7 @@ def all_runs(
     client: "MlflowClient", experiments: list[str], wanted: str, *, order_by: list[str] | None = None
 ) -> list["Run"]:
     """Give every run of the experiments (by id) that a filter wants, over all pages of the store's answer."""
-    runs: list[Run] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs(experiments, wanted, order_by=order_by, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+    return all_of(lambda token: client.search_runs(experiments, wanted, order_by=order_by, page_token=token))
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
@@ -173,9 +166,10 @@ def alone(uri: str) -> Iterator[None]:
     """
     file = _sqlite_file(uri)
     if file is not None:
+        from filelock import FileLock
+
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.with_name(f".{file.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(file.with_name(f".{file.name}.lock")):
             yield
     elif uri.startswith("postgresql"):
         with _advisory_lock(uri):

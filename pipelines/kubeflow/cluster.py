@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 
 import kfp
 import kfp_server_api
-from google.api_core import exceptions as core_exceptions
-from google.api_core.retry import Retry
 from urllib3 import exceptions as http
 
 from cascade_core.errors import UserError
+from components.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +29,9 @@ TRANSIENT_STATUS = (429, 502, 503, 504)
 FIRST_CONTACT_SECONDS = (5, 15)
 """How long the first request waits to connect, and for the answer."""
 
+PATIENT, BRIEF = Patience(90.0, longest=20.0), Patience(8.0, longest=20.0)
+
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long transient faults are borne, in seconds: the first pause, the longest, and all in all."""
-
-    first: float = 1.0
-    longest: float = 20.0
-    total: float = 90.0
-
-
-PATIENT, BRIEF = Patience(), Patience(total=8.0)
 
 
 @dataclass(frozen=True)
@@ -137,19 +126,12 @@ def _first_contact(host: str, namespace: str | None, token: str | None) -> Any:
 
 
 def _patiently(request: Callable[[], Made], cluster: Cluster, about: str) -> Made:
-    patience = cluster.patience
-    retry = Retry(
-        predicate=_is_transient,
-        initial=patience.first,
-        maximum=patience.longest,
-        multiplier=2.0,
-        timeout=patience.total,
-        on_error=lambda error: log.warning("%s: %s; trying again", cluster.host, _reason(error)),
-    )
     try:
-        return retry(request)()
-    except core_exceptions.RetryError as error:
-        raise _explained(error.cause or error, cluster, about) from error
+        return cluster.patience.ask(
+            request,
+            passes=_is_transient,
+            on_fault=lambda error: log.warning("%s: %s; trying again", cluster.host, _reason(error)),
+        )
     except (kfp_server_api.ApiException, http.HTTPError) as error:
         raise _explained(error, cluster, about) from error
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from cascade_core.errors import UserError
+from components.paging import pages
 from pipelines.kubeflow.cluster import Cluster
 from pipelines.kubeflow.cron import checked_cron
 from pipelines.kubeflow.parameters import check_parameters, declared
@@ -71,13 +73,9 @@ def schedules(cluster: Cluster) -> list[Schedule]:
     Raises:
         UserError: the server refuses.
     """
-    found, page = [], ""
-    while True:
-        listed = _page(cluster, page)
-        found += [_schedule(one) for one in listed.recurring_runs or []]
-        page = listed.next_page_token or ""
-        if not page:
-            return sorted(found, key=lambda one: (one.name, one.schedule_id))
+    answer = pages(lambda token: _page(cluster, token), next_token=attrgetter("next_page_token"))
+    found = [_schedule(one) for page in answer for one in page.recurring_runs or []]
+    return sorted(found, key=lambda one: (one.name, one.schedule_id))
 
 
 def pause(cluster: Cluster, schedule_id: str) -> None:
@@ -116,13 +114,13 @@ def _named(cluster: Cluster, name: str) -> Schedule | None:
 
 
 def _named_as_told(cluster: Cluster, name: str) -> Any:
-    return next(iter(_page(cluster, "", filter=named(name)).recurring_runs or []), None)
+    return next(iter(_page(cluster, None, filter=named(name)).recurring_runs or []), None)
 
 
-def _page(cluster: Cluster, page: str, filter: str | None = None) -> Any:  # noqa: A002
+def _page(cluster: Cluster, token: str | None, filter: str | None = None) -> Any:  # noqa: A002
     return cluster.call(
         lambda: cluster.client.list_recurring_runs(
-            page_token=page, page_size=PAGE_SIZE, namespace=cluster.namespace, filter=filter
+            page_token=token, page_size=PAGE_SIZE, namespace=cluster.namespace, filter=filter
         ),
         about="its schedules",
     )

@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from requests import exceptions as http
 from sqlalchemy.exc import OperationalError
 
+from cascade_core.errors import UserError
 from components.patience import AwayError, patiently
 from components.storage import places, s3
 from components.tracking import store
@@ -40,6 +41,18 @@ def test_a_server_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch)
     request, tries = _failing(3, AwayError("away"))
     assert patiently(request) == "there"
     assert len(tries) == 4
+
+
+def test_what_is_raised_in_the_end_keeps_what_stood_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_PATIENCE", "0.05")
+    behind = OSError("refused")
+
+    def request() -> None:
+        raise AwayError("away") from behind
+
+    with pytest.raises(AwayError, match="away") as raised:
+        patiently(request)
+    assert raised.value.__cause__ is behind
 
 
 def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +122,9 @@ def test_only_what_may_pass_counts_as_away(error: Exception, passes: bool) -> No
     [
         (aws.EndpointConnectionError(endpoint_url="http://there"), AwayError),
         (aws.ClientError({"Error": {"Code": "SlowDown"}}, "GetObject"), AwayError),
-        (aws.SSLError(endpoint_url="https://there", error="certificate"), ValueError),
-        (aws.ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject"), ValueError),
-        (aws.ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject"), ValueError),
+        (aws.SSLError(endpoint_url="https://there", error="certificate"), UserError),
+        (aws.ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject"), UserError),
+        (aws.ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject"), UserError),
     ],
 )
 def test_an_object_store_that_refuses_is_not_one_that_is_away(error: Exception, kind: type) -> None:

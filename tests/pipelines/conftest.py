@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.kubeflow.cluster import Cluster, Patience, connect
+from components.patience import Patience
+from pipelines.kubeflow.cluster import Cluster, connect
 from tests.pipelines.kfp_server import Server, serving
 from tests.pipelines.tiny_pipeline import compile_tiny
 
-QUICK, HASTY = Patience(first=0.01, longest=0.02, total=20.0), Patience(first=0.01, longest=0.05, total=0.3)
+QUICK, HASTY = Patience(20.0, first=0.01, longest=0.02), Patience(0.3, first=0.01, longest=0.05)
 """Short pauses: patient enough for a busy machine, and for tests that wait for patience to end."""
 
 

@@ -14,6 +14,7 @@ import typer
 from components.cluster import launch_nodes, trainjob_run
 from components.cluster.trainjob import Nodes, TrainJob, Volume
 from components.cluster.trainjob_run import Jobs
+from components.patience import Patience
 from components.steps import train
 from tests.components.conftest import RECIPE, SHORT, Folders
 from tests.components.trainer_server import Trainer, serving
@@ -36,7 +37,7 @@ def jobs(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     with serving(trainer, tmp_path) as kubeconfig:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         connected = trainjob_run.connect()
-        yield dataclasses.replace(connected, patience=5.0, first_pause=0.01, poll=0.01)
+        yield dataclasses.replace(connected, patience=Patience(5.0, first=0.01), poll=0.01)
 
 
 def test_a_job_is_started_followed_and_removed(
@@ -130,7 +131,7 @@ def test_what_the_cluster_refuses_is_told_once_without_the_token(
 
 def test_a_cluster_that_stays_away_ends_the_waiting(jobs: Jobs, trainer: Trainer) -> None:
     trainer.faults += [("GET", 503)] * 1000
-    hasty = dataclasses.replace(jobs, patience=0.2)
+    hasty = dataclasses.replace(jobs, patience=Patience(0.2, first=0.01))
     with pytest.raises(ValueError, match=r"get TrainJob job in namespace team: planted \(503\)"):
         trainjob_run.follow(hasty, "job", minutes=1)
 

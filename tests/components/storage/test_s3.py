@@ -2,6 +2,7 @@
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from components.storage import s3
 
@@ -30,7 +31,8 @@ def test_keys_that_are_wrong_or_expired_are_told(code: str, monkeypatch: pytest.
             ClientError({"Error": {"Code": "NoSuchBucket"}}, "PutObject"),
             "there is no bucket 'b' in this store",
         ),
-        (ClientError({"Error": {"Code": "PreconditionFailed"}}, "GetObject"), "changed while it was fetched"),
+        (S3DownloadFailedError("another ETag"), "changed while it was fetched"),
+        (RetriesExceededError(OSError("reset by peer")), r"its answers break off \(reset by peer\)"),
         (ClientError({"Error": {"Code": "SlowDown", "Message": "less"}}, "GetObject"), "SlowDown.*less"),
     ],
 )

@@ -1,19 +1,15 @@
 """A real object store, OpenStack Swift: the five variables drive files, DVC and MLflow, and it checks who asks."""
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pandas as pd
 import pytest
 
-from components.storage import parts
 from components.storage import transfer as storage
 from components.storage.transfer import Moved
 from components.tracking.store import open_store
@@ -52,48 +48,17 @@ def test_a_folder_comes_back_as_it_was_and_is_not_moved_twice(endpoint: str, tmp
     assert storage.store(folder, "s3://bucket/data").kept == 3
 
 
-def test_a_large_file_goes_in_parts_and_on_where_it_stopped(
-    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_large_file_goes_in_parts(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part = 5 * 2**20  # the smallest that S3 takes
     monkeypatch.setattr(storage, "PART_BYTES", part)
-    monkeypatch.setattr(storage, "THREADS", 1)
-    large, to, uri = (
-        tmp_path / "model.safetensors",
-        tmp_path / "back",
-        "s3://bucket/weights/model.safetensors",
-    )
+    large, uri = tmp_path / "model.safetensors", "s3://bucket/weights/model.safetensors"
     large.write_bytes(os.urandom(2 * part + 2**20))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "_read", _until(parts._read, calls=2))
-        with pytest.raises(KeyboardInterrupt):
-            storage.store(large, uri)
-    with caplog.at_level(logging.INFO):
-        storage.store(large, uri)
-    assert "goes on after 2 of 3 parts" in caplog.text
-    assert (
-        boto3.client("s3").head_object(Bucket=BUCKET, Key="weights/model.safetensors")["ETag"].endswith('-3"')
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "_body", _until(parts._body, calls=2))
-        with pytest.raises(KeyboardInterrupt):
-            storage.fetch(uri, to)
-    (partial,) = tmp_path.glob(".back.*")
-    assert partial.stat().st_size == 2 * part
-    storage.fetch(uri, to)
-    assert to.read_bytes() == large.read_bytes()
-
-
-def _until(function: Callable[..., bytes], *, calls: int) -> Callable[..., bytes]:
-    """Stop as Ctrl-C would after some calls."""
-    counted = count(1)
-
-    def stopping(*arguments: Any, **named: Any) -> bytes:
-        if next(counted) > calls:
-            raise KeyboardInterrupt
-        return function(*arguments, **named)
-
-    return stopping
+    storage.store(large, uri)
+    head = boto3.client("s3").head_object(Bucket=BUCKET, Key="weights/model.safetensors")
+    assert head["ETag"].endswith('-3"')
+    storage.fetch(uri, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == large.read_bytes()
+    assert storage.store(large, uri).kept == 1
 
 
 def test_dvc_pushes_what_a_clone_pulls(endpoint: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import requests
 
+from components.progress import Progress
 from components.storage import s3
 from components.storage import transfer as storage
 from components.storage.transfer import Moved
@@ -92,13 +93,16 @@ def test_a_changed_file_replaces_the_old_one_and_a_removed_one_is_gone(
     assert _content(tmp_path / "back") == _content(folder)
 
 
-def test_a_file_goes_in_parts_and_keeps_its_hash(
-    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The smallest part that S3 takes, so that three megabytes more make a second one.
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of two parts: the first is the smallest that S3 takes, and three megabytes more make a second one."""
     monkeypatch.setattr(storage, "PART_BYTES", 5 * 2**20)
-    large = tmp_path / "model.safetensors"
-    large.write_bytes(bytes(range(256)) * 4 * 8 * 1024)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(bytes(range(256)) * 4 * 8 * 1024)
+    return path
+
+
+def test_a_file_goes_in_parts_and_keeps_its_hash(client: Any, large: Path, tmp_path: Path) -> None:
     storage.store(large, "s3://bucket/weights/")
     head = client.head_object(Bucket=BUCKET, Key="weights/model.safetensors")
     assert head["ETag"].endswith('-2"') and len(head["Metadata"]["sha256"]) == 64
@@ -107,6 +111,43 @@ def test_a_file_goes_in_parts_and_keeps_its_hash(
     )
     assert (tmp_path / "back").read_bytes() == large.read_bytes()
     assert storage.fetch("s3://bucket/weights/model.safetensors", tmp_path / "back").kept == 1
+
+
+def test_progress_of_a_large_file_counts_its_bytes(
+    client: Any, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(Progress, "advance", lambda self, done, *_: counted.append(done))
+    storage.store(large, "s3://bucket/weights/")
+    assert len(counted) > 1 and counted == sorted(counted) and counted[-1] == 8
+
+
+def test_a_store_of_a_large_file_that_breaks_off_shows_nothing_and_leaves_no_parts(
+    client: Any, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "advance", lambda *_: (_ for _ in ()).throw(OSError("stopped")))
+        with pytest.raises(OSError, match="stopped"):
+            storage.store(large, "s3://bucket/weights/")
+    assert _keys(client) == set()
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
+    assert storage.store(large, "s3://bucket/weights/").kept == 0
+
+
+def test_parts_of_two_contents_never_meet(
+    client: Any, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.store(large, "s3://bucket/large")
+
+    def changed(params: dict[str, Any], **_: Any) -> None:
+        if not params["Range"].startswith("bytes=0-"):
+            boto3.client("s3").put_object(Bucket=BUCKET, Key="large", Body=b"y" * 8 * 2**20)
+
+    client.meta.events.register("provide-client-params.s3.GetObject", changed)
+    monkeypatch.setattr(storage, "connect", lambda: client)
+    with pytest.raises(ValueError, match="it was changed while it was fetched; fetch it again"):
+        storage.fetch("s3://bucket/large", tmp_path / "back")
+    assert _visible(tmp_path) == {"model.safetensors"}
 
 
 def test_an_interrupted_fetch_shows_nothing_and_goes_on_where_it_stopped(

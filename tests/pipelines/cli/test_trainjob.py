@@ -12,6 +12,7 @@ from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 from typer.testing import CliRunner
 
 from components.cluster import trainjob_run
+from components.patience import Patience
 from pipelines.cli.app import app
 from tests.components.trainer_server import Trainer, serving
 
@@ -105,7 +106,7 @@ def test_a_job_is_started_and_followed_where_that_is_asked_for(
         raise RuntimeError("no such image")
 
     connect = trainjob_run.connect
-    quick = {"poll": 0.01, "first_pause": 0.01}
+    quick = {"poll": 0.01, "patience": Patience(300.0, first=0.01)}
     monkeypatch.setattr(trainjob_run, "connect", lambda name: dataclasses.replace(connect(name), **quick))
     if not works:
         trainer.work = fail

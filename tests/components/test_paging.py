@@ -1,0 +1,34 @@
+"""Answers in pages are read to their end."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.paging import all_of, pages
+from components.tracking.store import open_store
+
+
+@given(content=st.lists(st.lists(st.integers()), min_size=1))
+def test_every_page_is_asked_for_once_and_in_order(content: list[list[int]]) -> None:
+    asked: list[str | None] = []
+
+    def ask(token: str | None) -> SimpleNamespace:
+        asked.append(token)
+        number = int(token or 0)
+        return SimpleNamespace(
+            items=content[number], after=str(number + 1) if number + 1 < len(content) else ""
+        )
+
+    found = [page.items for page in pages(ask, next_token=lambda page: page.after)]
+    assert found == content
+    assert asked == [None, *map(str, range(1, len(content)))]
+
+
+def test_mlflows_pages_give_all_there_is(store: Path) -> None:
+    client = open_store()
+    for name in ("a", "b", "c"):
+        client.create_experiment(name)
+    found = all_of(lambda token: client.search_experiments(max_results=2, page_token=token))
+    assert {one.name for one in found} == {"Default", "a", "b", "c"}
