@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
-from pydantic import ValidationError
 from torch import Tensor
 
 from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
@@ -32,6 +31,7 @@ from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.label_set import BACKGROUND
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.runtime.files import sha256
+from cascade_core.runtime.validation import validated
 
 __all__ = ["MAX_LABELS", "Segmentation", "Segmenter", "checked_labels"]
 
@@ -228,12 +228,7 @@ def inference(base: EvalConfig, **changes: Any) -> EvalConfig:
         UserError: a setting is unknown or has no such value.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    try:
-        return EvalConfig.model_validate({**base.model_dump(), **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        setting = ".".join(map(str, first["loc"]))
-        raise UserError(f"inference setting {setting}={first['input']!r}: {first['msg']}") from error
+    return validated(EvalConfig, {**base.model_dump(), **given}, source="inference setting")
 
 
 def device_named(device: str | torch.device | None) -> torch.device:

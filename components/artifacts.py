@@ -13,10 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256, write_json
+from cascade_core.runtime.validation import validated
 
 MANIFEST_FILE = "manifest.json"
 COMMIT_VARIABLE = "CASCADE_COMMIT"
@@ -89,15 +90,8 @@ def read_step_manifest(folder: Path) -> StepManifest:
     Raises:
         UserError: it is missing, no JSON, or not a step's manifest.
     """
-    content = read_json(folder / MANIFEST_FILE)
-    try:
-        return StepManifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{folder / MANIFEST_FILE}: {field}: {first['msg']}; run the step that writes it again"
-        ) from error
+    file = folder / MANIFEST_FILE
+    return validated(StepManifest, read_json(file), source=file, way_out="run the step that writes it again")
 
 
 def input_hash(path: Path) -> str:

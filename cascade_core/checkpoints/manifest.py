@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.validation import first_error
 
 MODEL_FILE, MANIFEST_FILE = "model.safetensors", "manifest.json"
 
@@ -36,13 +37,12 @@ def load_manifest(folder: Path) -> CheckpointManifest:
     try:
         return CheckpointManifest.model_validate(read_json(file))
     except ValidationError as error:
-        wrong = error.errors()[0]
         below = sorted(
             str(found.parent)
             for found in folder.glob(f"*/{MODEL_FILE}")
             if found.with_name(MANIFEST_FILE).is_file()  # a text tower has none
         )
         raise UserError(
-            f"{file} is no checkpoint's ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']}); give "
+            f"{file} is no checkpoint's ({first_error(error)}); give "
             f"{' or '.join(below) or 'a checkpoint folder, such as outputs/train/zegclip/final'}"
         ) from error

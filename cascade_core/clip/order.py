@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from cascade_core.errors import UserError
 from cascade_core.labels.protocols import LABEL_SETS, label_set
+from cascade_core.runtime.listing import short_list
 
 LENGTH_TOLERANCE = 1e-2
 """How far from unit length a vector may be: float16 files are, a little."""
@@ -53,7 +54,7 @@ def check_shape(vectors: Float[Tensor, "rows embed"], names: Sequence[str], wher
     ]
     if wrong:
         raise UserError(
-            f"{where}: vectors of {_some(wrong)} are not finite and of unit length; make them anew with text-vectors"
+            f"{where}: vectors of {short_list(wrong, most=SHOWN)} are not finite and of unit length; make them anew with text-vectors"
         )
     _, group = torch.unique(vectors, dim=0, return_inverse=True)
     twins = [
@@ -61,7 +62,7 @@ def check_shape(vectors: Float[Tensor, "rows embed"], names: Sequence[str], wher
     ]
     if twins:
         raise UserError(
-            f"{where}: {_some(twins)} share a vector and cannot be told apart; give them names that differ to CLIP"
+            f"{where}: {short_list(twins, most=SHOWN)} share a vector and cannot be told apart; give them names that differ to CLIP"
         )
 
 
@@ -88,13 +89,13 @@ def check_order(
     best, nearest = others.max(dim=1)
     wrong = [i for i in range(len(names)) if best[i] > own[i] + MARGIN]
     if wrong:
-        shown = ", ".join(
+        shown = [
             f"row {i} ({names[i]}) is nearest to {names[int(nearest[i])]!r}, {best[i]:.2f} against {own[i]:.2f}"
-            for i in wrong[:SHOWN]
-        )
+            for i in wrong
+        ]
         raise UserError(
-            f"{where}: {len(wrong)} of {len(names)} vectors belong to other names: {shown}"
-            f"{', ...' if len(wrong) > SHOWN else ''}. {_known_order(cosines, names)}; make them anew with "
+            f"{where}: {len(wrong)} of {len(names)} vectors belong to other names: "
+            f"{short_list(shown, most=SHOWN)}. {_known_order(cosines, names)}; make them anew with "
             "text-vectors --clip, or choose the protocol in whose order they are"
         )
     return Order(least_cosine=float(own.min()), least_lead=float((own - best).min()))
@@ -109,7 +110,3 @@ def _known_order(cosines: Float[Tensor, "classes classes"], names: Sequence[str]
         if fitting
         else "Their order is of no known label set"
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,10 +1,9 @@
-"""The CLIPs that open_clip knows by model name and tag: their configuration, and where it keeps their files.
+"""The CLIPs that open_clip knows by model name and tag: their configuration and their files.
 
-Nothing is fetched unless asked for. Whether weights want QuickGELU or GELU depends on the tag, not on the model's
-name: 'ViT-B-32' with tag 'openai' is a QuickGELU model, with 'laion2b_s34b_b79k' a GELU model.
+Whether weights want QuickGELU or GELU depends on the tag, not on the model's name: 'ViT-B-32' with tag 'openai' is a
+QuickGELU model, with 'laion2b_s34b_b79k' a GELU model.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from cascade_core.clip.shapes import HEAD_WIDTH, Activation
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import read_json, sha256
+from cascade_core.runtime.files import read_json
 
 HUB_CONFIG_FILE = "open_clip_config.json"
 HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -118,30 +117,11 @@ def named_like(config: ClipConfig) -> ClipConfig | None:
     return None
 
 
-def cached_file(model: str, tag: str, *, cache: Path | None = None) -> Path:
-    """Find the weights of a model and tag where open_clip has put them, or would.
-
-    That is the Hugging Face hub's cache or, for a file fetched by address, `~/.cache/clip`; or `cache`.
+def weights_file(model: str, tag: str, *, cache: Path | None = None) -> Path:
+    """Let open_clip find the weights of a model and tag in its cache or in `cache`, and fetch what is not there.
 
     Raises:
-        UserError: neither place has the file, or it is damaged; the message names it and how to get it.
-    """
-    entry = _entry(model, tag)
-    hub = _hub_file(entry, cache)
-    if hub is not None:
-        return hub
-    fetched = _fetched_file(entry, cache)
-    if fetched is not None and fetched.is_file():
-        _check_sum(fetched, entry["url"])
-        return fetched
-    raise UserError(f"weights of CLIP {model!r} {tag!r} are not here: {_how_to_get(entry, fetched, cache)}")
-
-
-def download(model: str, tag: str, *, cache: Path | None = None) -> Path:
-    """Let open_clip fetch the weights of a model and tag into its cache, and give their file.
-
-    Raises:
-        UserError: they cannot be fetched.
+        UserError: they are not there and cannot be fetched; the message names a file that will do.
     """
     from open_clip.pretrained import download_pretrained
 
@@ -149,8 +129,11 @@ def download(model: str, tag: str, *, cache: Path | None = None) -> Path:
     try:
         return Path(download_pretrained(entry, cache_dir=None if cache is None else str(cache)))
     except (OSError, RuntimeError) as error:
-        how = _how_to_get(entry, _fetched_file(entry, cache), cache)
-        raise UserError(f"weights of CLIP {model!r} {tag!r} cannot be fetched ({error}): {how}") from error
+        raise UserError(
+            f"weights of CLIP {model!r} {tag!r} are neither in the cache nor can they be fetched ({error}): fetch "
+            f"{_addresses(entry)} on another machine, and give the file's path with --tag {tag} in place of the "
+            "model's name"
+        ) from error
 
 
 def hub_folder(folder: Path) -> tuple[Path, ClipConfig]:
@@ -180,49 +163,12 @@ def _entry(model: str, tag: str) -> dict[str, Any]:
     raise UserError(f"open_clip has no weights {tag!r} of model {model!r}; its tags are {', '.join(known)}")
 
 
-def _hub_names(entry: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """Give the hub's repository, and the names under which the weights may lie in it, best first."""
+def _addresses(entry: Mapping[str, Any]) -> str:
     repository, _, name = entry.get("hf_hub", "").rpartition("/")
-    if not name:
-        return repository, HUB_WEIGHT_FILES
-    return repository, (str(Path(name).with_suffix(".safetensors")), name)
-
-
-def _hub_file(entry: Mapping[str, Any], cache: Path | None) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    repository, names = _hub_names(entry)
-    for name in names if repository else ():
-        found = try_to_load_from_cache(repository, name, cache_dir=cache)
-        if isinstance(found, str):
-            return Path(found)
-    return None
-
-
-def _fetched_file(entry: Mapping[str, Any], cache: Path | None) -> Path | None:
-    address = entry.get("url")
-    return (cache or Path("~/.cache/clip").expanduser()) / os.path.basename(address) if address else None  # noqa: PTH119
-
-
-def _check_sum(file: Path, address: str) -> None:
-    """Refuse a file that is not what its address says: OpenAI's name the checksum, open_clip's end in its start."""
-    *_, folder, name = address.split("/")
-    expected = folder if "openaipublic" in address else Path(name).stem.rpartition("-")[2]
-    if not sha256(file).startswith(expected):
-        raise UserError(f"{file} is damaged: its sha256 does not start with {expected}; fetch it again")
-
-
-def _how_to_get(entry: Mapping[str, Any], fetched: Path | None, cache: Path | None) -> str:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    repository, names = _hub_names(entry)
-    places = [f"{names[0]} of {repository!r} in the Hugging Face hub's cache {cache or HF_HUB_CACHE}"]
-    if fetched is not None:
-        places.append(f"{fetched.name} in {fetched.parent}")
-    return (
-        f"looked for {' and for '.join(places)}. Add --download to let open_clip fetch them, or fetch that file "
-        "on another machine and give its path in place of the model's name"
+    on_the_hub = (
+        f"{name or HUB_WEIGHT_FILES[0]} of {repository!r} on the Hugging Face hub" if repository else ""
     )
+    return " or ".join(filter(None, (on_the_hub, entry.get("url"))))
 
 
 def _plain(model: str) -> str:

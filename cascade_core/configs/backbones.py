@@ -5,6 +5,7 @@ from typing import Any
 
 from cascade_core.configs.config import ClipConfig, RunConfig
 from cascade_core.errors import UserError
+from cascade_core.runtime.listing import by_name
 
 CLIP_VIT_B16 = ClipConfig(
     name="ViT-B-16",
@@ -56,7 +57,7 @@ def less_backbone(overrides: Mapping[str, Any], trained: RunConfig) -> dict[str,
     """
     rest = dict(overrides)
     name = rest.pop("clip", None)
-    if name is not None and not same_tower(_known(name), trained.model.clip):
+    if name is not None and not same_tower(by_name(name, CLIPS, kind="backbone"), trained.model.clip):
         raise UserError(
             f"override clip={name!r}: the checkpoint was trained on {trained.model.clip.name!r}; "
             "train on the other backbone first, or leave this override out"
@@ -74,7 +75,7 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
     Raises:
         UserError: the backbone is unknown; the message lists the known ones.
     """
-    clip, model, evaluate = _known(name), config.model, config.evaluate
+    clip, model, evaluate = by_name(name, CLIPS, kind="backbone"), config.model, config.evaluate
     depth = clip.layers / model.clip.layers
 
     def whole(size: int) -> int:
@@ -88,9 +89,3 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
         "evaluate.crop_size": whole(evaluate.crop_size),
         "evaluate.short_side": evaluate.short_side and whole(evaluate.short_side),
     }
-
-
-def _known(name: str) -> ClipConfig:
-    if name not in CLIPS:
-        raise UserError(f"unknown backbone {name!r} (override 'clip'); known: {', '.join(CLIPS)}")
-    return CLIPS[name]

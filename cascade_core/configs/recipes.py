@@ -24,6 +24,8 @@ from cascade_core.errors import UserError
 from cascade_core.labels.label_file import with_label_file
 from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES
+from cascade_core.runtime.listing import by_name
+from cascade_core.runtime.validation import first_error
 
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 MINI_CASCADE_GROUPS = ((1, 2, 3), (4, 5, 6))
@@ -238,10 +240,8 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int =
         UserError: the recipe, the backbone or an override's key is unknown (the known ones are listed), or a
             value is refused by the configuration.
     """
-    if name not in _RECIPES:
-        raise UserError(f"unknown recipe {name!r}; known: {', '.join(_RECIPES)}")
     changes = {**(overrides or {}), "seed": seed}
-    config, backbone = _RECIPES[name](), changes.pop("clip", None)
+    config, backbone = by_name(name, _RECIPES, kind="recipe")(), changes.pop("clip", None)
     if backbone is not None:
         config = with_overrides(config, backbone_changes(config, backbone))
     return with_overrides(config, changes)
@@ -269,10 +269,7 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
     try:
         return RunConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        given = "" if isinstance(first["input"], dict) else f" (given {first['input']!r})"
-        raise UserError(f"recipe {config.recipe!r}: {where}: {first['msg']}{given}") from error
+        raise UserError(f"recipe {config.recipe!r}: {first_error(error)}") from error
 
 
 def _section_type(model: type[BaseModel], name: str, key: str) -> type[BaseModel]:

@@ -4,7 +4,6 @@ Every file is read and decoded once here, so that a broken one is named before t
 in the middle of it. All problems found are told in one error.
 """
 
-from cascade_core.errors import UserError
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from cascade_core.data.pictures import decode_image, decode_label_ids, to_train_ids
+from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE, LabelSet
+from cascade_core.runtime.listing import bullets
 
 COLUMNS = (
     "name",
@@ -30,7 +31,6 @@ COLUMNS = (
     "label_sha256",
 )
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-SHOWN_PROBLEMS = 10
 
 Progress = Callable[[int, int], None]
 """Called with the number of pictures checked and their total."""
@@ -269,8 +269,5 @@ def size_remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str
 
 
 def _told(root: Path, problems: list[str]) -> str:
-    shown = "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS])
-    more = len(problems) - SHOWN_PROBLEMS
-    rest = f"\n  and {more} more" if more > 0 else ""
     count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return f"data set {root}: {count}{shown}{rest}"
+    return f"data set {root}: {count}{bullets(problems)}"

@@ -1,12 +1,13 @@
 """Which picture of a data set of one's own belongs to which split, and which label map to it."""
 
-from cascade_core.errors import UserError
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cascade_core.data.index import IMAGE_SUFFIXES
+from cascade_core.errors import UserError
+from cascade_core.runtime.listing import duplicates, short_list
 
 TRAIN = "train"
 
@@ -119,11 +120,10 @@ def _listed(path: Path, names: Sequence[str]) -> list[str]:
         bare = line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in IMAGE_SUFFIXES else line
         (listed if bare in known else strange).append(bare)
     if strange or not listed:
-        which = f"{', '.join(strange[:5])} ({len(strange)} names)" if strange else "nothing"
+        which = short_list(strange, most=5) or "nothing"
         raise UserError(f"list {path} names {which}; names are paths below the picture folder, a line each")
-    if len(set(listed)) < len(listed):
-        repeated = next(name for name in listed if listed.count(name) > 1)
-        raise UserError(f"list {path} names {repeated} twice; a picture belongs to one split, once")
+    if twice := duplicates(listed):
+        raise UserError(f"list {path} names {twice[0]} twice; a picture belongs to one split, once")
     return listed
 
 

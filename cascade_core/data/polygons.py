@@ -1,6 +1,5 @@
 """Object annotations in COCO's JSON format, polygons and run-length masks, drawn into label maps."""
 
-from cascade_core.errors import UserError
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,9 @@ from pycocotools import mask as masks
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cascade_core.data.run_lengths import decode_mask
+from cascade_core.errors import UserError
+from cascade_core.runtime.listing import short_list
+from cascade_core.runtime.validation import sentence
 
 SHOWN_ERRORS = 10
 
@@ -83,11 +85,8 @@ def read_coco(path: Path) -> CocoFile:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        more = f" and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
-        raise UserError(
-            f"{path} is no file of COCO instances: {'; '.join(problems[:SHOWN_ERRORS])}{more}; export it anew"
-        ) from error
+        problems = short_list([sentence(one) for one in error.errors()], most=SHOWN_ERRORS, separator="; ")
+        raise UserError(f"{path} is no file of COCO instances: {problems}; export it anew") from error
 
 
 def raw_ids(

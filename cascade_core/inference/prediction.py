@@ -1,6 +1,5 @@
 """What prediction gives for one picture: a label map, how sure the model is of it, and the classes on it."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from jaxtyping import Float32, UInt8, UInt16
 
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
+from cascade_core.runtime.listing import duplicates
 
 MAX_LABELS = IGNORE
 """Ids of an 8-bit label map, less the one that stands for pixels of no class."""
@@ -93,7 +93,6 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
         raise UserError(f"{len(names)} labels given; a label map takes 1 to {MAX_WIDE_LABELS} class names")
     if "" in names:
         raise UserError(f"label {names.index('') + 1} of {len(names)} is empty; give every class a name")
-    repeated = sorted(name for name, count in Counter(map(str.casefold, names)).items() if count > 1)
-    if repeated:
-        raise UserError(f"labels name {', '.join(repeated)} more than once; give every class once")
+    if twice := duplicates(map(str.casefold, names)):
+        raise UserError(f"labels name {', '.join(twice)} more than once; give every class once")
     return names

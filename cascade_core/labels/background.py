@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.validation import first_error
 
 Policy = Literal["dropped", "threshold", "prompts"]
 
@@ -69,7 +70,6 @@ def parse_background(text: str) -> Background:
     try:
         return Background.model_validate(content)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UserError(
-            f"background {text!r}: {reason}; allowed are dropped, threshold=0.3 or prompts=sky,wall"
+            f"background {text!r}: {first_error(error)}; allowed are dropped, threshold=0.3 or prompts=sky,wall"
         ) from error

@@ -13,14 +13,16 @@ from typing import Annotated, Any, Self
 import yaml
 from PIL import ImageColor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background, Policy
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, INVALID, LabelSet
+from cascade_core.runtime.listing import bullets, duplicates
+from cascade_core.runtime.validation import sentence
 
 SUFFIXES = (".yaml", ".yml")
-SHOWN_ERRORS = 10
 MAX_CLASSES = IGNORE - 2
 """Background, where it counts as a class, comes on top."""
 EXAMPLE = "such as `classes: [cat, {name: dog, synonyms: [puppy]}]`"
@@ -42,9 +44,9 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if repeated := _repeated(keys):
+        if twice := duplicates(keys):
             raise yaml.constructor.ConstructorError(
-                None, None, f"key {repeated[0]!r} stands twice", node.start_mark
+                None, None, f"key {twice[0]!r} stands twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
 
@@ -117,16 +119,16 @@ class LabelFile(BaseModel):
             raise UserError(
                 f"classes has {len(names)} entries; 8-bit label maps have room for 1 to {MAX_CLASSES}"
             )
-        if repeated := _repeated(names):
-            raise UserError(f"classes name {', '.join(repeated)} twice; every class has one entry")
+        if twice := duplicates(names):
+            raise UserError(f"classes name {', '.join(twice)} twice; every class has one entry")
         if BACKGROUND in names:
             raise UserError(
                 f"no class can be named {BACKGROUND!r}; say by `background: {{id: 0}}` what it is"
             )
         every = [*names, *(synonym for owned in self.classes for synonym in owned.synonyms)]
         every += self.background.names if self.background else ()
-        if repeated := _repeated([name.casefold() for name in every]):
-            raise UserError(f"{', '.join(repeated)} stands for two things; a name or synonym has one class")
+        if twice := duplicates(name.casefold() for name in every):
+            raise UserError(f"{', '.join(twice)} stands for two things; a name or synonym has one class")
         return self
 
     @model_validator(mode="after")
@@ -262,29 +264,18 @@ def _digest(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:8]
 
 
-def _repeated(names: list[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
-
-
 def _told(error: ValidationError) -> str:
     """Say what is wrong with which field, one problem a line where there are several."""
-    problems = [_problem(dict(one)) for one in error.errors()]
-    if len(problems) == 1:
-        return f" {problems[0]}"
-    more = f"\n  and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
-    return "".join(f"\n  - {problem}" for problem in problems[:SHOWN_ERRORS]) + more
+    problems = [_problem(one) for one in error.errors()]
+    return f" {problems[0]}" if len(problems) == 1 else bullets(problems)
 
 
-def _problem(error: dict[str, Any]) -> str:
+def _problem(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         below: dict[str, type[BaseModel]] = {"classes": OwnClass, "background": OwnBackground}
         known = LabelFile if len(error["loc"]) == 1 else below.get(str(error["loc"][0]), LabelFile)
         return f"{where}: unknown key; known are {', '.join(known.model_fields)}"
-    message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
         return f"{where}: is missing; expected {EXAMPLE if where == 'classes' else 'a value'}"
-    given = (
-        "" if isinstance(error["input"], dict | LabelFile | OwnBackground) else f" (given {error['input']!r})"
-    )
-    return f"{where}: {message}{given}" if where else message
+    return sentence(error)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.listing import duplicates
 
 IGNORE = 255
 """Label of pixels that belong to no class: background, void, unlabelled, padding."""
@@ -46,9 +47,8 @@ class LabelSet:
             raise UserError(
                 f"label set {self.name!r} has {len(self.classes)} classes; a map holds 1 to {IGNORE - 1}"
             )
-        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
-        if repeated:
-            raise UserError(f"label set {self.name!r} names {repeated} twice; class names must be distinct")
+        if twice := duplicates(self.classes):
+            raise UserError(f"label set {self.name!r} names {twice} twice; class names must be distinct")
         if any(not name.strip() for name in self.classes):
             raise UserError(f"label set {self.name!r} has an empty class name; every class needs a name")
         if len(self.raw_to_train) != 256:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cascade_core.errors import UserError
 from cascade_core.mini.vocabulary import CONTEXT_LENGTH, WORDS
+from cascade_core.runtime.listing import duplicates
 
 PAD, START = 0, 1
 
@@ -21,9 +22,8 @@ class WordTokenizer:
     """
 
     def __init__(self, words: Sequence[str], context_length: int) -> None:
-        repeated = sorted({word for word in words if list(words).count(word) > 1})
-        if repeated:
-            raise UserError(f"the vocabulary repeats {', '.join(repeated)}; give every word once")
+        if twice := duplicates(words):
+            raise UserError(f"the vocabulary repeats {', '.join(twice)}; give every word once")
         if context_length < 3:
             raise UserError(f"context_length is {context_length}; a word between start and end needs 3")
         self.words = tuple(words)

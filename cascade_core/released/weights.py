@@ -17,6 +17,7 @@ from cascade_core.configs.config import ClipConfig, ModelConfig
 from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.runtime.listing import short_list
 
 CLASS_WEIGHT_BUFFER = "decode_head.loss_decode.criterion.empty_weight"
 TEXT_PREFIX = "text_encoder."
@@ -217,7 +218,7 @@ def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
     needed = {"token_embedding.weight", "positional_embedding", "text_projection"}
     if not needed <= present:
         raise UserError(
-            f"checkpoint's text_encoder is partial: {_listed(needed - present)} missing; keep all of it or none"
+            f"checkpoint's text_encoder is partial: {short_list(sorted(needed - present), most=5)} missing; keep all of it or none"
         )
     shapes = _text_shapes(state_dict, embed_dim=0)
     embed_dim = state_dict[f"{TEXT_PREFIX}text_projection"].shape[1]
@@ -248,9 +249,9 @@ def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
 def _compare(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:
     problems = []
     if missing := expected.keys() - found.keys():
-        problems.append(f"missing {_listed(missing)}")
+        problems.append(f"missing {short_list(sorted(missing), most=5)}")
     if unexpected := found.keys() - expected.keys():
-        problems.append(f"unexpected {_listed(unexpected)}")
+        problems.append(f"unexpected {short_list(sorted(unexpected), most=5)}")
     problems += [
         f"{key} has shape {tuple(found[key])}, expected {tuple(expected[key])}"
         for key in sorted(expected.keys() & found.keys())
@@ -258,8 +259,3 @@ def _compare(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]
     ]
     if problems:
         raise UserError(f"checkpoint does not fit: {'; '.join(problems)}")
-
-
-def _listed(keys: set[str], most: int = 5) -> str:
-    shown = ", ".join(sorted(keys)[:most])
-    return shown if len(keys) <= most else f"{shown} and {len(keys) - most} more"

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.validation import validated
 from components.results.rows import RerunRow
 from components.tracking.store import all_runs, experiment_id, open_store, require_store, told_of
 
@@ -22,8 +21,6 @@ ACCEPTED, OUTCOME, MODELS = "accepted", "outcome", "models"
 
 Models = Literal["train", "champions"]
 """What a rerun measures: recipes trained anew, or the champions of the registry. Either is held against its like."""
-
-_ROWS = TypeAdapter(tuple[RerunRow, ...])
 
 
 @dataclass(frozen=True)
@@ -106,10 +103,7 @@ def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
     with tempfile.TemporaryDirectory() as scratch:
         with told_of(where, way_out="see that the store of artifacts is there, or delete that run"):
             path = Path(client.download_artifacts(rerun.run_id, ROWS_FILE, scratch))
-        try:
-            return _ROWS.validate_python(read_json(path))
-        except ValidationError as error:
-            raise UserError(f"{where}: {error.errors()[0]['msg']}; delete that run") from error
+        return validated(tuple[RerunRow, ...], read_json(path), source=where, way_out="delete that run")
 
 
 def _recorded(run: "Run") -> Recorded:

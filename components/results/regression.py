@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.validation import validated
 from components.results.rows import SCORES, RerunRow
 
 SPEED = "relative_speed"
@@ -45,12 +46,7 @@ class Thresholds(BaseModel):
         Raises:
             UserError: a field is missing, unknown or out of range; the message names file and field.
         """
-        try:
-            thresholds = cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{source}: {field}: {first['msg']} (got {first['input']!r})") from error
+        thresholds = validated(cls, values, source=source)
         unsaid = set(SCORES) - set(thresholds.max_drop)
         if unsaid:
             raise UserError(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.validation import first_error
 from components.results.names import PROFILE_FILE, SCORES_FILE
 
 DROPPED = "dropped"
@@ -139,10 +140,9 @@ def joined_row(kind: type[Row], evaluation: Path, profile: Path) -> Row:
     try:
         return kind.model_validate({**speed, **scores})
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        where = profile / PROFILE_FILE if field in _SPEED_FIELDS else evaluation / SCORES_FILE
-        raise UserError(f"{where}: {field}: {first['msg']}; run the step that writes it again") from error
+        wrong = first_error(error)
+        where = profile / PROFILE_FILE if wrong.startswith(_SPEED_FIELDS) else evaluation / SCORES_FILE
+        raise UserError(f"{where}: {wrong}; run the step that writes it again") from error
 
 
 _SPEED_FIELDS = ("trainable_params", "gmacs", "images_per_second")

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, read_json, write_json
+from cascade_core.runtime.validation import validated
 from components.artifacts import write_manifest
 from components.registry import versions as registry
 from components.results.rows import DROPPED, SCORES_FILE
@@ -115,7 +115,8 @@ def read_scored(evaluation: Path) -> Scored:
     Raises:
         UserError: the scores are missing or broken; the message names file and field.
     """
-    return _scored(read_json(evaluation / SCORES_FILE), str(evaluation / SCORES_FILE))
+    file = evaluation / SCORES_FILE
+    return _scored(read_json(file), str(file))
 
 
 def read_decision(folder: Path) -> Decision:
@@ -124,10 +125,8 @@ def read_decision(folder: Path) -> Decision:
     Raises:
         UserError: the folder is not of a gate step.
     """
-    try:
-        return Decision.model_validate(read_json(folder / DECISION_FILE))
-    except ValidationError as error:
-        raise UserError(f"{folder / DECISION_FILE}: {_first(error)}; run the gate step again") from error
+    file = folder / DECISION_FILE
+    return validated(Decision, read_json(file), source=file, way_out="run the gate step again")
 
 
 def _compared(candidate: Scored, champion: registry.Version, margins: Margins) -> tuple[bool, str]:
@@ -177,15 +176,7 @@ def _better(
 
 
 def _scored(values: Mapping[str, Any], where: str) -> Scored:
-    try:
-        return Scored.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{where}: {_first(error)}; run the evaluate step again") from error
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return validated(Scored, values, source=where, way_out="run the evaluate step again")
 
 
 def _points(ours: float, theirs: float) -> float:

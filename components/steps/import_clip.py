@@ -8,7 +8,6 @@ from pathlib import Path
 
 from cascade_core.clip import published
 from cascade_core.clip.archives import Archive, read_archive
-from cascade_core.clip.reference import check_against_open_clip
 from cascade_core.clip.shapes import HEAD_WIDTH, Activation, clip_config
 from cascade_core.clip.weights import clip_from_openai, save_clip
 from cascade_core.configs.config import ClipConfig
@@ -47,28 +46,23 @@ def run(
     tag: str | None = None,
     activation: Activation | None = None,
     out: Path | None = None,
-    download: bool = False,
     cache: Path | None = None,
-    check: bool = True,
 ) -> Imported:
     """Write the CLIP of `source` as a folder that every other step takes; `out` defaults to `data/clip/<name>`.
 
-    `source` is a model of open_clip's such as 'ViT-B-16', whose weights `tag` are looked for in open_clip's
-    cache (`download` lets it fetch them), or a path: of a safetensors file, a state dict, OpenAI's TorchScript
-    archive, or a folder as on the hub. Shapes come from the weights. The activation comes from the tag, the
-    folder's configuration or the archive being OpenAI's; a bare file does not tell it, so it must be stated,
-    by `tag` or `activation`. With `check` the towers are compared with open_clip's own.
+    `source` is a model of open_clip's such as 'ViT-B-16', whose weights `tag` open_clip takes from its cache or
+    fetches, or a path: of a safetensors file, a state dict, OpenAI's TorchScript archive, or a folder as on the
+    hub. Shapes come from the weights. The activation comes from the tag, the folder's configuration or the
+    archive being OpenAI's; a bare file does not tell it, so it must be stated, by `tag` or `activation`.
 
     Raises:
         UserError: the weights are not there or not of OpenAI's ViT layout, statements about them contradict
-            each other or them, the activation is not known, or open_clip computes something else.
+            each other or them, or the activation is not known.
     """
-    found = _found(source, tag=tag, download=download, cache=cache)
+    found = _found(source, tag=tag, cache=cache)
     archive = read_archive(found.weights)
     config = _config(found, archive, tag=tag, given=activation)
     clip = clip_from_openai(archive.weights, config)
-    if check:
-        check_against_open_clip(clip, archive.weights)
     folder = out or Path("data/clip") / re.sub(r"[^\w.-]", "-", config.name)
     with new_folder(folder) as working:
         save_clip(working, clip)
@@ -78,7 +72,7 @@ def run(
     return Imported(folder, config, found.weights)
 
 
-def _found(source: str, *, tag: str | None, download: bool, cache: Path | None) -> _Source:
+def _found(source: str, *, tag: str | None, cache: Path | None) -> _Source:
     path = Path(source)
     if (path / published.HUB_CONFIG_FILE).is_file():
         return _hub_source(path, tag)
@@ -98,8 +92,8 @@ def _found(source: str, *, tag: str | None, download: bool, cache: Path | None) 
             f"which weights of {source!r}? add --tag, such as --tag openai; a file is given by its path"
         )
     stated = published.published_config(source, tag)
-    find = published.download if download else published.cached_file
-    return _Source(find(source, tag, cache=cache), stated, {f"tag {tag!r}": stated.activation})
+    weights = published.weights_file(source, tag, cache=cache)
+    return _Source(weights, stated, {f"tag {tag!r}": stated.activation})
 
 
 def _hub_source(folder: Path, tag: str | None) -> _Source:

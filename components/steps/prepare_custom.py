@@ -18,6 +18,7 @@ from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile, read_label_file
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
 from cascade_core.runtime.files import new_folder, write_json
+from cascade_core.runtime.listing import bullets
 from components.artifacts import write_manifest
 from components.pictures.draw_coco import CocoSource, draw_coco
 from components.progress import progress
@@ -25,7 +26,6 @@ from components.steps.prepare import INDEX_FILE, SUMMARY_FILE, data_sha256
 
 log = logging.getLogger(__name__)
 
-SHOWN_PROBLEMS = 10
 IGNORED = "ignored"
 
 
@@ -105,10 +105,7 @@ def told(
 ) -> str:
     """Say how many problems of which kind there are, what is to be done, and the first of them."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in problems).items())
-    shown = "".join(f"\n  - {problem.text}" for problem in problems[:SHOWN_PROBLEMS])
-    rest = len(problems) - SHOWN_PROBLEMS
-    more = f"\n  and {rest} more" if rest > 0 else ""
-    return f"data set {images}: {kinds}; {then}{shown}{more}"
+    return f"data set {images}: {kinds}; {then}{bullets([problem.text for problem in problems])}"
 
 
 def _placed(source: Source) -> Source:

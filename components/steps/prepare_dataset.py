@@ -16,6 +16,7 @@ from cascade_core.data.sources.plan import DataSet, Plan, Splits
 from cascade_core.data.sources.voc12 import VOC12
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, read_json, write_json
+from cascade_core.runtime.listing import by_name
 from components.progress import progress
 from components.steps import prepare
 
@@ -47,7 +48,7 @@ def run(
         UserError: parts are missing (all are named at once), files are not the official ones, damaged or
             unsafe, numbers of pictures are not the official ones, or pictures and label maps are not well.
     """
-    data_set, chosen = _data_set(name), _protocol(name, protocol)
+    data_set, chosen = by_name(name, DATA_SETS, kind="data set"), _protocol(name, protocol)
     _check_sources(sources, splits)
     state = _read_state(raw, data_set)
     parts = _locate(data_set, sources, splits, state["parts"])
@@ -69,12 +70,6 @@ def run(
         out=out,
         source=_told(data_set, state, plan, differing, notes),
     )
-
-
-def _data_set(name: str) -> DataSet:
-    if name not in DATA_SETS:
-        raise UserError(f"unknown data set {name!r}; known are {', '.join(DATA_SETS)}")
-    return DATA_SETS[name]
 
 
 def _protocol(name: str, protocol: str | None) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from cascade_core.data.pictures import read_label_map
 from cascade_core.errors import UserError
@@ -17,6 +16,7 @@ from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.files import inside, new_folder, read_json, write_json
+from cascade_core.runtime.validation import validated
 from components.artifacts import data_root, write_manifest
 from components.progress import progress
 from components.steps.prepare import SUMMARY_FILE, read_index
@@ -129,16 +129,11 @@ def read_split(splits: Path) -> ClassSplit:
 
 def _own(content: dict[str, Any], path: Path) -> ClassSplit:
     """Give the split of a label file as `split.json` holds it."""
-    try:
-        split = LabelFile.model_validate(content["own"]).split()
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in ("own", *first["loc"]))
-        raise UserError(f"{path}: {field}: {first['msg']}; run the splits step again") from error
+    way_out = "run the splits step again"
+    split = validated(LabelFile, content["own"], source=f"{path}: own", way_out=way_out).split()
     if split.name != content["protocol"]:
         raise UserError(
-            f"{path}: protocol is {content['protocol']!r}, the label set in it is {split.name!r}; "
-            "run the splits step again"
+            f"{path}: protocol is {content['protocol']!r}, the label set in it is {split.name!r}; {way_out}"
         )
     return split
 

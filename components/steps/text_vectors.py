@@ -17,6 +17,7 @@ from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.files import new_folder, read_json, write_json
+from cascade_core.runtime.listing import duplicates
 from components.artifacts import write_manifest
 from components.tracking.tracker import tracked_step
 from components.vectors.background_vectors import write_background_vectors
@@ -106,9 +107,8 @@ def of_names(
     Raises:
         UserError: a name comes twice, the folder is no CLIP's, or the tokenizer refuses a name.
     """
-    folded = [name.casefold() for name in names]
-    if repeated := sorted({name for name in folded if folded.count(name) > 1}):
-        raise UserError(f"names {', '.join(repeated)} come more than once; give every class once")
+    if twice := duplicates(map(str.casefold, names)):
+        raise UserError(f"names {', '.join(twice)} come more than once; give every class once")
     rows = cached_class_vectors(clip, names, templates, synonyms=synonyms)
     parameters = {"templates": list(templates), "synonyms": [list(others) for others in synonyms]}
     with new_folder(out) as folder:

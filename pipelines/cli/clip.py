@@ -48,15 +48,14 @@ def import_clip(
     out: Annotated[
         Path | None, typer.Option(help="CLIP folder to write; data/clip/<name> if left out.")
     ] = None,
-    download: Annotated[bool, typer.Option(help="Let open_clip fetch weights that are not here.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="open_clip's cache folder, where it is not the usual one.")
     ] = None,
-    check: Annotated[bool, typer.Option(help="Compare with open_clip's own model.")] = True,
 ) -> None:
     """Make a CLIP folder from published weights.
 
-    From open_clip's cache, OpenAI's archive, a safetensors file, or a folder as on the hub.
+    Of open_clip's models, which it fetches if they are not in its cache; or from OpenAI's archive, a safetensors
+    file, or a folder as on the hub.
     """
     from components.steps import import_clip
 
@@ -65,9 +64,7 @@ def import_clip(
         tag=tag,
         activation=None if activation is None else activation.value,
         out=out,
-        download=download,
         cache=cache,
-        check=check,
     )
     print(f"{done.config.name}, {done.config.activation}: {done.folder}")
 

@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.validation import first_error
 
 if TYPE_CHECKING:
     from components.cluster.trainjob import TrainJob
@@ -80,10 +81,7 @@ def trainjob(
             runtime=runtime,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        told = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{place}={first['input']!r}: {told}" if place else told) from error
+        raise UserError(first_error(error)) from error
     _check_batch(job.command, options, job.processes)
     write_trainjob(job, out)
     print(out)

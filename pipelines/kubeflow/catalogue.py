@@ -9,6 +9,7 @@ from kfp import compiler
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
+from cascade_core.runtime.listing import by_name
 from components import ops
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
 from pipelines.kubeflow.batches import check_batches
@@ -51,9 +52,7 @@ def entry(name: str) -> Entry:
     Raises:
         UserError: there is none of that name.
     """
-    if name not in PIPELINES:
-        raise UserError(f"unknown pipeline {name!r}; known are {', '.join(PIPELINES)}")
-    return PIPELINES[name]
+    return by_name(name, PIPELINES, kind="pipeline")
 
 
 def check_submission(

@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from pydantic import ValidationError
-
 from cascade_core.configs.config import SelfTrainConfig
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.errors import UserError
 from cascade_core.labels.background import parse_background
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.labels.protocols import protocol as named_protocol
+from cascade_core.runtime.validation import validated
 from components.storage.places import check_place
 
 
@@ -119,11 +118,7 @@ def check_margins(margins: str) -> None:
     """
     from components.steps.gate import Margins
 
-    try:
-        Margins.model_validate(as_mapping("margins", margins))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"parameter margins: {first['loc'][0]}: {first['msg']}") from error
+    validated(Margins, as_mapping("margins", margins), source="parameter margins")
 
 
 def as_mapping(name: str, text: str) -> Mapping[str, Any]:

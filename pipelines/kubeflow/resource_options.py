@@ -5,9 +5,9 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.validation import validated
 from components.ops import IMAGE, LIGHT_IMAGE
 from pipelines.kubeflow.resources import TRAINING_STEPS, Gpu, Resources
 
@@ -15,7 +15,6 @@ FIXED = ("image",)
 """What a step runs in follows from what it imports; where the images lie is said by --image and --light-image."""
 EVERY = "all"
 EXAMPLE = "--resource train.gpu.count=4"
-_ROW = TypeAdapter(Resources)
 
 
 def changed(table: Mapping[str, Resources], items: Iterable[str]) -> dict[str, Resources]:
@@ -85,8 +84,4 @@ def _with(row: Resources, path: list[str], value: Any, item: str) -> Resources:
     if len(names) != 1 or names[0] not in known:
         raise UserError(f"--resource {item!r}: no field {'.'.join(path)!r}; there are {', '.join(known)}")
     place[names[0]] = value
-    try:
-        return _ROW.validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"--resource {item!r}: {first['msg']} (got {first['input']!r})") from error
+    return validated(Resources, values, source=f"--resource {item!r}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from kfp import dsl, kubernetes
 
-from cascade_core.errors import UserError
+from cascade_core.runtime.listing import by_name
 from components.cluster.names import (
     DATA_CLAIM,
     DATA_FOLDER,
@@ -78,9 +78,7 @@ def resources(kind: str) -> dict[str, Resources]:
     Raises:
         UserError: there is no such kind.
     """
-    if kind not in RESOURCES:
-        raise UserError(f"unknown resources {kind!r}; known are {', '.join(RESOURCES)}")
-    return RESOURCES[kind]
+    return by_name(kind, RESOURCES, kind="resources")
 
 
 def local_resources() -> dict[str, Resources]:

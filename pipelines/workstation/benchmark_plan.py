@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.labels.protocols import protocol as named_protocol
+from cascade_core.runtime.validation import validated
 from components.registry import champions
 from components.results.accepted import EXPERIMENT, Models, check_accepted
 from components.results.regression import Thresholds
@@ -71,12 +72,7 @@ class BenchmarkPlan(BaseModel):
         values = (yaml.safe_load(path.read_text()) or {}).get("benchmark")
         if values is None:
             raise UserError(f"{path}: section benchmark is missing")
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{path}: benchmark.{field}: {first['msg']} (got {first['input']!r})") from error
+        return validated(cls, values, source=f"{path}: benchmark")
 
 
 def run(

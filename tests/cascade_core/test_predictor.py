@@ -213,7 +213,7 @@ def test_settings_of_the_inference_are_checked(segmenter: Segmenter) -> None:
     assert inference(segmenter.evaluate, mode="slide", short_side=None).mode == "slide"
     assert inference(segmenter.evaluate, precision="bf16").precision == "bf16"
     with pytest.raises(
-        ValueError, match="^inference setting mode='windows': Input should be 'whole' or 'slide'$"
+        ValueError, match="^inference setting: mode: Input should be 'whole' or 'slide' .got 'windows'.$"
     ):
         inference(segmenter.evaluate, mode="windows")
     with pytest.raises(ValueError, match="'tpux' is not known; give cpu or cuda"):

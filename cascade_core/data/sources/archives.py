@@ -5,7 +5,6 @@ is neither file nor folder, or that would land outside the target, is refused as
 archives has such a member, so the file is not what it is taken for.
 """
 
-from cascade_core.errors import UserError
 import gzip
 import lzma
 import shutil
@@ -19,10 +18,11 @@ from pathlib import Path, PurePosixPath
 from stat import S_IFDIR, S_IFMT, S_IFREG
 from typing import IO
 
+from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
+from cascade_core.runtime.listing import short_list
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
-SHOWN_MEMBERS = 3
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
 """What the standard library raises for archives that are cut short, damaged, or no archives."""
 
@@ -84,9 +84,8 @@ def _check(archive: Path, members: list[Member]) -> None:
     outside = [repr(member.name) for member in members if climbs(member.name)]
     for found, fault in ((outside, "leave the folder"), (strange, "are neither files nor folders")):
         if found:
-            shown = ", ".join(found[:SHOWN_MEMBERS]) + (", ..." if len(found) > SHOWN_MEMBERS else "")
             raise UserError(
-                f"archive {archive}: {len(found)} members {fault}: {shown}; nothing was unpacked. "
+                f"archive {archive}: {len(found)} members {fault}: {short_list(found, most=3)}; nothing was unpacked. "
                 "The official archive has none such: fetch it from the official page"
             )
 

@@ -1,6 +1,5 @@
 """Converting many label maps at once: in parallel, going on where a call stopped, telling all that is broken."""
 
-from cascade_core.errors import UserError
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from cascade_core.data.sources.archives import Progress
+from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
-
-SHOWN_PROBLEMS = 10
+from cascade_core.runtime.listing import bullets
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,7 @@ def _run(job: Job) -> str | None:
 
 
 def _told(problems: list[str], total: int) -> str:
-    shown = "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS])
-    more = len(problems) - SHOWN_PROBLEMS
-    rest = f"\n  and {more} more" if more > 0 else ""
     return (
         f"{len(problems)} of {total} label maps could not be converted, the others are kept; "
-        f"mend these and run the command again:{shown}{rest}"
+        f"mend these and run the command again:{bullets(problems)}"
     )

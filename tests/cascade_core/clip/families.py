@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from cascade_core.clip.reference import open_clip_model
 from cascade_core.configs.config import ClipConfig
+from tests.cascade_core.clip.reference import open_clip_model
 
 VIT_B16 = ClipConfig(
     name="ViT-B-16 in small",

@@ -1,12 +1,12 @@
-"""What open_clip publishes: configurations, activations by tag, and files where its cache has them."""
+"""What open_clip publishes: configurations, activations by tag, and weights out of its cache."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from cascade_core.clip import published
+from cascade_core.errors import UserError
 
 
 def in_hub_cache(cache: Path, repository: str, name: str, content: bytes = b"weights") -> Path:
@@ -63,48 +63,29 @@ def test_what_cannot_be_had_is_refused_with_what_can(model: str, tag: str, messa
         published.published_config(model, tag)
 
 
-def test_weights_in_the_hub_s_cache_are_found_the_safer_file_first(tmp_path: Path) -> None:
+@pytest.fixture
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.usefixtures("_offline")
+def test_weights_in_open_clip_s_cache_are_found_the_safer_file_first(tmp_path: Path) -> None:
     where = (tmp_path, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
     pickled = in_hub_cache(*where, "open_clip_pytorch_model.bin")
-    assert published.cached_file("ViT-B-32", "laion2b_s34b_b79k", cache=tmp_path) == pickled
+    assert published.weights_file("ViT-B-32", "laion2b_s34b_b79k", cache=tmp_path) == pickled
     safe = pickled.with_name("open_clip_model.safetensors")
     safe.write_bytes(b"weights")
-    assert published.cached_file("ViT-B-32", "laion2b_s34b_b79k", cache=tmp_path) == safe
+    assert published.weights_file("ViT-B-32", "laion2b_s34b_b79k", cache=tmp_path) == safe
 
 
-def test_an_archive_fetched_by_address_is_found_and_its_checksum_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from open_clip.pretrained import _PRETRAINED
-
-    right = hashlib.sha256(b"weights").hexdigest()
-    address = f"https://openaipublic.invalid/clip/models/{right}/ViT-B-16.pt"
-    entry = {"url": address, "hf_hub": "x/y/", "quick_gelu": True}
-    monkeypatch.setitem(_PRETRAINED["ViT-B-16"], "openai", entry)
-    (tmp_path / "ViT-B-16.pt").write_bytes(b"weights")
-    assert published.cached_file("ViT-B-16", "openai", cache=tmp_path) == tmp_path / "ViT-B-16.pt"
-    (tmp_path / "ViT-B-16.pt").write_bytes(b"weigh")
-    with pytest.raises(ValueError, match=rf"ViT-B-16\.pt is damaged: its sha256 does not start with {right}"):
-        published.cached_file("ViT-B-16", "openai", cache=tmp_path)
-
-
-def test_missing_weights_are_named_with_the_places_and_the_way_to_get_them(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_offline")
+def test_weights_that_cannot_be_had_are_named_with_what_to_do_instead(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError,
-        match=r"open_clip_model\.safetensors of 'timm/vit_base_patch16_clip_224\.openai' .*ViT-B-16\.pt in .*--download",
+        UserError,
+        match=r"fetch open_clip_model\.safetensors of 'timm/vit_base_patch16_clip_224\.openai' on the Hugging "
+        r"Face hub or https://.*/ViT-B-16\.pt on another machine, and give the file's path with --tag openai",
     ):
-        published.cached_file("ViT-B-16", "openai", cache=tmp_path)
-
-
-def test_a_failed_download_says_what_would_do_instead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def offline(*_: object, **__: object) -> str:
-        raise FileNotFoundError("no network")
-
-    monkeypatch.setattr("open_clip.pretrained.download_pretrained", offline)
-    with pytest.raises(ValueError, match=r"cannot be fetched \(no network\): looked for .*give its path"):
-        published.download("ViT-B-16", "openai", cache=tmp_path)
+        published.weights_file("ViT-B-16", "openai", cache=tmp_path)
 
 
 def test_a_hub_folder_gives_file_and_configuration(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
-"""Each family's towers equal open_clip's, and the check that says so has teeth."""
+"""Each family's towers equal open_clip's, and towers of another activation or number of heads do not."""
 
 import pytest
 import torch
 
-from cascade_core.clip.reference import check_against_open_clip, differences
 from cascade_core.clip.weights import clip_from_openai
 from cascade_core.configs.backbones import CLIPS
 from cascade_core.configs.config import ClipConfig
-from tests.cascade_core.clip.families import FAMILIES, VIT_B16, VIT_L14, random_weights
+from tests.cascade_core.clip.families import FAMILIES, VIT_L14, random_weights
+from tests.cascade_core.clip.reference import differences
 
 
 @pytest.mark.parametrize("config", FAMILIES, ids=lambda config: config.name.replace(" ", "-"))
@@ -24,22 +24,16 @@ def test_features_equal_open_clip_s_at_the_pretraining_size_at_224_and_at_others
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"activation": "gelu"}, r"pictures of 56 by .*texts by"),
-        ({"heads": 4}, r"\(pictures of 56 by [^,]*\)"),
-        ({"text_heads": 2}, r"\(texts by"),
+        ({"activation": "gelu"}, {"pictures of 56", "texts"}),
+        ({"heads": 4}, {"pictures of 56"}),
+        ({"text_heads": 2}, {"texts"}),
     ],
 )
-def test_a_wrong_activation_or_number_of_heads_does_not_pass(change: dict[str, object], what: str) -> None:
+def test_a_wrong_activation_or_number_of_heads_shows(change: dict[str, object], what: set[str]) -> None:
     weights = random_weights(VIT_L14)
     wrong = clip_from_openai(weights, VIT_L14.model_copy(update=change))
     wrong.config = VIT_L14  # what open_clip is asked to compute
-    with pytest.raises(ValueError, match=what):
-        check_against_open_clip(wrong, weights)
-
-
-def test_the_right_one_passes() -> None:
-    weights = random_weights(VIT_B16)
-    check_against_open_clip(clip_from_openai(weights, VIT_B16), weights)
+    assert {name for name, size in differences(wrong, weights).items() if size > 1e-4} == what
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest
-from components.results.charts import Curve, line_chart, ticks
+from components.results.charts import Curve, line_chart
 from components.steps import report
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -102,7 +102,7 @@ def test_the_page_is_well_formed_and_asks_for_nothing_else(written: report.Repor
     parser = _Balance()
     parser.feed(page)
     assert parser.open == []
-    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
     assert page.count("data:image/webp") == 3
     assert page.count("data:image/png") == 3
 
@@ -137,24 +137,17 @@ def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
         report.run(evaluations=[], profiles=[], out=tmp_path / "reports")
 
 
-@pytest.mark.parametrize(
-    ("largest", "expected"),
-    [
-        (600, [0, 200, 400, 600]),
-        (5, [0, 1, 2, 3, 4, 5]),
-        (0.07, [0, 0.02, 0.04, 0.06, 0.08]),
-        (0, [0, 1]),
-    ],
-)
-def test_ticks_are_round_and_reach_the_largest(largest: float, expected: list[float]) -> None:
-    assert ticks(largest) == pytest.approx(expected)
+def test_a_chart_is_the_same_text_every_time_and_has_gaps_where_points_are_not_finite() -> None:
+    curve = Curve("a", ((1.0, 2.0), (2.0, float("nan")), (3.0, 1.0)), "#123456", dashed=True)
+    chart = line_chart([curve], x_title="iteration & more", y_title="loss")
+    assert chart == line_chart([curve], x_title="iteration & more", y_title="loss")
+    assert "nan" not in chart and 'aria-label="loss by iteration &amp; more"' in chart
+    assert chart.count("#123456") == 1 and "stroke-dasharray" in chart
 
 
-def test_points_that_are_not_finite_are_left_out_of_a_chart() -> None:
-    curve = Curve("a & b", ((1.0, 2.0), (2.0, float("nan")), (3.0, 1.0)), "#000000")
-    chart = line_chart([curve], x_title="iteration", y_title="loss")
-    assert "nan" not in chart
-    assert "a &amp; b" in chart
+def test_a_chart_without_points_has_axes_only() -> None:
+    empty = line_chart([Curve("a", (), "#123456")], x_title="rerun", y_title="loss")
+    assert "#123456" not in empty and ">rerun<" in empty
 
 
 class _Balance(HTMLParser):

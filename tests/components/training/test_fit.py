@@ -249,7 +249,7 @@ def test_self_training_starts_from_the_half_way_checkpoint(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"recipe": "mini_zegclipp"}, r"unknown recipe 'mini_zegclipp'; known: mini_zegclip"),
+        ({"recipe": "mini_zegclipp"}, r"unknown recipe 'mini_zegclipp'; known are mini_zegclip"),
         ({"overrides": {"train.iteration": 3}}, r"unknown override 'train.iteration'.*iterations"),
         ({"overrides": {"train.iterations": "many"}}, r"train.iterations.*'many'"),
         ({"recipe": "zegclip_voc12"}, r"protocol is 'mini-18-6'.*'voc12-15-5'"),

@@ -1,14 +1,20 @@
-"""Compiling the pipeline: the YAML is a contract, compared with one that was looked at."""
+"""Compiling the pipelines: the YAML is a contract, held by kfp's schemas and by a page on each pipeline."""
 
 import ast
 import re
-from functools import cache
+from copy import deepcopy
+from functools import cache, reduce
+from itertools import product
+from operator import getitem
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
+from tests.pipelines.summaries import COMMAND, GOLDEN, Documents, compiled, summary
 
 from components import ops
 from components.cluster import trainjob
@@ -19,32 +25,55 @@ from pipelines.kubeflow.catalogue import PIPELINES, compile_pipeline
 from pipelines.kubeflow.resource_options import changed, images
 from pipelines.kubeflow.resources import RESOURCES, WAITING_MINUTES, local_resources, resources
 
-FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-GOLDEN = Path(__file__).parent / "golden"
-
 
 @cache
-def _compiled(pipeline: str = "zero_shot", **options: Any) -> list[dict[str, Any]]:
+def _compiled(pipeline: str = "zero_shot", **options: Any) -> Documents:
     """Compile once what several tests look at; none changes it."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "pipeline.yaml")
-        compile_pipeline(pipeline, path, **options)
-        return list(yaml.load_all(path.read_text(), FastLoader))
+    return compiled(pipeline, **options)
 
 
-def _executors(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _executors(documents: Documents) -> dict[str, dict[str, Any]]:
     executors = documents[0]["deploymentSpec"]["executors"]
     return {name: one["container"] for name, one in executors.items() if "container" in one}
 
 
+@pytest.mark.parametrize("pipeline", sorted(PIPELINES))
+def test_the_page_of_a_pipeline_says_what_is_compiled(pipeline: str) -> None:
+    page = summary({kind: _compiled(pipeline, kind=kind) for kind in RESOURCES})
+    assert page == (GOLDEN / f"{pipeline}.txt").read_text(), f"if the change is meant: {COMMAND}"
+
+
 @pytest.mark.parametrize("kind", sorted(RESOURCES))
 @pytest.mark.parametrize("pipeline", sorted(PIPELINES))
-def test_compiled_yaml_equals_the_golden_one(pipeline: str, kind: str) -> None:
-    golden = GOLDEN / f"{pipeline}_{kind}.yaml"
-    expected = list(yaml.load_all(golden.read_text(), FastLoader))
-    assert _compiled(pipeline, kind=kind) == expected, (
-        f"if the change is meant: cascade-clip pipeline compile --pipeline {pipeline} --kind {kind} --out {golden}"
-    )
+def test_a_compiled_pipeline_is_one_by_the_schemas_of_kfp(pipeline: str, kind: str) -> None:
+    specification, platform = _compiled(pipeline, kind=kind)
+    ParseDict(specification, PipelineSpec())
+    parsed = ParseDict(platform, PlatformSpec())
+    pods = parsed.platforms["kubernetes"].deployment_spec.executors
+    assert set(pods) <= set(specification["deploymentSpec"]["executors"])
+    for pod in pods.values():
+        ParseDict(MessageToDict(pod), KubernetesExecutorConfig())
+
+
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [(0, ("root", "dag", "tasks", "close-run")), (1, ("platforms", "kubernetes", "deploymentSpec"))],
+)
+def test_a_field_that_the_schemas_do_not_know_is_refused(document: int, place: tuple[str, ...]) -> None:
+    changed_one = deepcopy(_compiled(kind="cpu")[document])
+    reduce(getitem, place, changed_one)["retryPolicies"] = {"maxRetryCount": 1}
+    with pytest.raises(ParseError, match="retryPolicies"):
+        ParseDict(changed_one, (PipelineSpec, PlatformSpec)[document]())
+
+
+def test_a_setting_that_the_page_has_no_sentence_for_stands_on_it_too() -> None:
+    changed_ones = deepcopy(_compiled(kind="cpu"))
+    pods = changed_ones[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    pods["exec-train"]["imagePullPolicy"] = "Always"
+    _executors(changed_ones)["exec-train"]["lifecycle"] = {"preStop": "none"}
+    page = summary({"cpu": changed_ones})
+    assert '  imagePullPolicy "Always": train\n' in page
+    assert '  lifecycle {"preStop": "none"}: train\n' in page
 
 
 def test_the_commands_know_every_pipeline_and_kind() -> None:
@@ -67,10 +96,9 @@ def test_small_results_are_of_kinds_that_a_page_shows() -> None:
 
 
 def test_no_large_data_enter_as_artifacts() -> None:
-    for golden in (GOLDEN / f"{pipeline}_{kind}.yaml" for pipeline in PIPELINES for kind in RESOURCES):
-        documents = list(yaml.load_all(golden.read_text(), FastLoader))
-        executors = documents[0]["deploymentSpec"]["executors"].values()
-        assert not [one for one in executors if "importer" in one], golden
+    for pipeline, kind in product(PIPELINES, RESOURCES):
+        executors = _compiled(pipeline, kind=kind)[0]["deploymentSpec"]["executors"].values()
+        assert not [one for one in executors if "importer" in one], (pipeline, kind)
 
 
 def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
@@ -186,7 +214,7 @@ def test_whatever_breaks_the_exit_handler_closes_the_run() -> None:
         assert tasks[closing]["dependentTasks"] == [handler]
 
 
-def _settings(documents: list[dict[str, Any]], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _settings(documents: Documents, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give what a step's container asks for, and its settings of Kubernetes."""
     platform = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return _executors(documents)[name]["resources"], platform[name]
@@ -199,27 +227,27 @@ def test_what_is_said_of_a_step_or_of_all_gpus_changes_the_yaml() -> None:
         "all.gpu.resource=amd.com/gpu",
         "all.gpu.labels={zone: a}",
     )
-    compiled = _compiled(kind="gpu", changes=changes)
-    train, where = _settings(compiled, "exec-train")
+    documents = _compiled(kind="gpu", changes=changes)
+    train, where = _settings(documents, "exec-train")
     assert train["accelerator"]["resourceCount"] == "4" and train["resourceMemoryLimit"] == "64Gi"
     assert train["accelerator"]["resourceType"] == "amd.com/gpu"
     assert where["nodeSelector"]["labels"] == {"zone": "a"}
     assert [one["key"] for one in where["tolerations"]] == ["amd.com/gpu"]
-    evaluate, _ = _settings(compiled, "exec-evaluate")
+    evaluate, _ = _settings(documents, "exec-evaluate")
     assert evaluate["accelerator"] == {
         "count": "1", "resourceCount": "1", "type": "amd.com/gpu", "resourceType": "amd.com/gpu",
     }  # fmt: skip
-    assert "nvidia" not in yaml.safe_dump_all(compiled)
+    assert "nvidia" not in yaml.safe_dump_all(documents)
 
 
 def test_a_training_on_several_nodes_waits_in_a_light_pod_for_a_job_that_has_its_resources() -> None:
-    compiled = _compiled(kind="gpu", image="ours:1", changes=("train.nodes=2", "train.gpu.count=8"))
-    pod, where = _settings(compiled, "exec-train")
+    documents = _compiled(kind="gpu", image="ours:1", changes=("train.nodes=2", "train.gpu.count=8"))
+    pod, where = _settings(documents, "exec-train")
     assert "accelerator" not in pod and "nodeSelector" not in where
-    assert _executors(compiled)["exec-train"]["image"] == "ours:1-light"
+    assert _executors(documents)["exec-train"]["image"] == "ours:1-light"
     row = RESOURCES["gpu"]["train"]
     assert where["activeDeadlineSeconds"] == str((row.minutes + WAITING_MINUTES) * 60)
-    graphs = [one["dag"]["tasks"] for one in compiled[0]["components"].values() if "dag" in one]
+    graphs = [one["dag"]["tasks"] for one in documents[0]["components"].values() if "dag" in one]
     (tasks,) = (tasks for tasks in graphs if "train" in tasks)
     given = tasks["train"]["inputs"]["parameters"]["nodes"]["runtimeValue"]["constant"]
     nodes = trainjob.Nodes.model_validate_json(given)

@@ -27,13 +27,13 @@ def test_the_projects_own_plan_reads() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"seeds": []}, r"params.yaml: benchmark.seeds: .*at least 1"),
+        ({"seeds": []}, r"params.yaml: benchmark: seeds: .*at least 1"),
         (
             {"self_training": "both"},
-            r"params.yaml: benchmark.self_training: .*'oracle' or 'strict'.*got 'both'",
+            r"params.yaml: benchmark: self_training: .*'oracle' or 'strict'.*got 'both'",
         ),
-        ({"dataset": {}}, r"params.yaml: benchmark.dataset: "),
-        ({"models": "both"}, r"params.yaml: benchmark.models: .*'train' or 'champions'.*got 'both'"),
+        ({"dataset": {}}, r"params.yaml: benchmark: dataset: "),
+        ({"models": "both"}, r"params.yaml: benchmark: models: .*'train' or 'champions'.*got 'both'"),
     ],
 )
 def test_a_plan_that_cannot_be_names_file_and_field(
