@@ -1,27 +1,44 @@
-"""A look at every picture and label map of a data set of one's own, which goes on past what is wrong with one."""
+"""A look at every picture and label map of a data set, which goes on past what is wrong with one."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
 
-from cascade_core.data.index import Progress, size_remedy
-from cascade_core.data.own_layout import Candidate
 from cascade_core.data.pictures import decode_image, decode_label_ids
+from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
+from cascade_core.runtime.pool import Progress, parallel_map
 
 Kind = Literal["missing", "unreadable", "size", "ids", "polygons", "duplicate"]
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is wrong with a picture of a split, in one sentence that names the file."""
+class Candidate:
+    """A picture that may come into an index: where it and its label map are, and how the index names them."""
 
     name: str
+    split: str
+    image_path: Path
+    label_path: Path
+    image: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a picture of a split, in one sentence that names the file.
+
+    `image` tells pictures apart, as in the index: two of them may have one name.
+    """
+
+    name: str
+    image: str
     split: str
     kind: Kind
     text: str
@@ -38,19 +55,14 @@ class Examined:
 def examine_all(
     candidates: Sequence[Candidate], label_set: LabelSet, *, workers: int = 4, progress: Progress | None = None
 ) -> list[Examined | Problem]:
-    """Examine every candidate, on a pool of threads (decoding leaves the interpreter free), in their order."""
-    found: dict[int, Examined | Problem] = {}
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        places = {pool.submit(examine, one, label_set): i for i, one in enumerate(candidates)}
-        for done, future in enumerate(as_completed(places), start=1):
-            found[places[future]] = future.result()
-            if progress is not None:
-                progress(done, len(candidates))
-    return [found[i] for i in range(len(candidates))]
+    """Examine every candidate, in their order."""
+    return parallel_map(
+        partial(examine, label_set=label_set), candidates, workers=workers, progress=progress
+    )
 
 
 def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
-    """Read a picture and its label map whole, and tell the first thing that is wrong with them."""
+    """Read a picture and its label map whole, and give the first thing that is wrong with them."""
     try:
         image_content, label_content = candidate.image_path.read_bytes(), candidate.label_path.read_bytes()
         picture = decode_image(image_content, candidate.image)
@@ -58,23 +70,24 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
     except OSError as error:
         text = f"{error.filename}: cannot be read ({error.strerror}); check that it is there, and its permissions"
         kind: Kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return Problem(candidate.name, candidate.split, kind, text)
-    except ValueError as error:
-        return Problem(candidate.name, candidate.split, "unreadable", str(error))
+        return _problem(candidate, kind, text)
+    except UserError as error:
+        return _problem(candidate, "unreadable", str(error))
     height, width = picture.shape[:2]
     if raw_ids.shape != (height, width):
         text = (
             f"{candidate.label}: size {raw_ids.shape[1]}x{raw_ids.shape[0]} differs from {width}x{height} of "
-            f"{candidate.image} (upright); {size_remedy(raw_ids.shape, (height, width))}"
+            f"{candidate.image} (upright); {_size_remedy(raw_ids.shape, (height, width))}"
         )
-        return Problem(candidate.name, candidate.split, "size", text)
+        return _problem(candidate, "size", text)
     pixels = np.bincount(raw_ids.ravel(), minlength=256).astype(np.int64)
     if strays := _strays(pixels, label_set):
         text = (
-            f"{candidate.label}: ids {strays} are not in the label file, whose maps hold "
-            f"{label_set.describe_raw_ids()}; mend the map, or give the id a class, background or ignore_id"
+            f"{candidate.label}: label ids {strays} are not in label set {label_set.name!r}, whose maps hold "
+            f"{label_set.describe_raw_ids()}; mend the map, choose the label set of this data, or give the id a class, "
+            "background or ignore_id in the label file"
         )
-        return Problem(candidate.name, candidate.split, "ids", text)
+        return _problem(candidate, "ids", text)
     counts = _counts(pixels, label_set)
     row = {
         "name": candidate.name,
@@ -91,6 +104,17 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
     return Examined(row, {int(raw): int(pixels[raw]) for raw in np.flatnonzero(pixels)})
 
 
+def _problem(candidate: Candidate, kind: Kind, text: str) -> Problem:
+    return Problem(candidate.name, candidate.image, candidate.split, kind, text)
+
+
+def _size_remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str:
+    """Say what to do about a label map of another size than its upright picture, both as height and width."""
+    if label_size == image_size[::-1]:
+        return "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
+    return "a label map has the size of its picture"
+
+
 def copies_across_splits(examined: Iterable[Examined], order: Sequence[str]) -> Iterator[Problem]:
     """Tell of pictures whose content is in a later split of `order` too: training on one of them would tell on the test."""
     by_content: dict[str, list[dict[str, Any]]] = {}
@@ -104,7 +128,7 @@ def copies_across_splits(examined: Iterable[Examined], order: Sequence[str]) -> 
                     f"{row['image']} of split {row['split']!r} is the same picture as {last['image']} of "
                     f"{last['split']!r}; keep one of them, or scores tell nothing"
                 )
-                yield Problem(row["name"], row["split"], "duplicate", text)
+                yield Problem(row["name"], row["image"], row["split"], "duplicate", text)
 
 
 def _strays(pixels: Int64[np.ndarray, "256"], label_set: LabelSet) -> str:

@@ -4,19 +4,18 @@ Every file is read and decoded once here, so that a broken one is named before t
 in the middle of it. All problems found are told in one error.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
 
-from cascade_core.data.pictures import decode_image, decode_label_ids, to_train_ids
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE, LabelSet
 from cascade_core.runtime.listing import bullets
+from cascade_core.data.examine import Candidate, Examined, Problem, examine_all
+from cascade_core.errors import UserError
+from cascade_core.labels.label_set import LabelSet
+from cascade_core.runtime.pool import Progress
 
 COLUMNS = (
     "name",
@@ -31,20 +30,6 @@ COLUMNS = (
     "label_sha256",
 )
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-Progress = Callable[[int, int], None]
-"""Called with the number of pictures checked and their total."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A photograph and its label map, as paths relative to the root."""
-
-    name: str
-    split: str
-    image: str
-    label: str
-
 
 def voc_root(folder: Path) -> Path:
     """Find the folder that holds `JPEGImages` in `folder`, `folder/*` or `folder/VOCdevkit/*`.
@@ -92,7 +77,7 @@ def index_voc(
     if not image_sets:
         raise UserError('image_sets is empty; name at least one split, such as {"train": "train+aug"}')
     problems: list[str] = []
-    pairs: list[Pair] = []
+    pairs: list[Candidate] = []
     for split, lists in image_sets.items():
         names = [
             name for stem in lists.split("+") for name in _listed(root, f"{lists_dir}/{stem}.txt", problems)
@@ -121,7 +106,7 @@ def index_folders(
     of `index_voc`.
     """
     problems: list[str] = []
-    pairs: list[Pair] = []
+    pairs: list[Candidate] = []
     for split, (image_dir, label_dir) in folders.items():
         images = sorted(
             path for path in (root / image_dir).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES
@@ -133,7 +118,7 @@ def index_folders(
         for image in images:
             label = f"{label_dir}/{image.stem}{label_suffix}"
             if (root / label).is_file():
-                pairs.append(Pair(image.stem, split, f"{image_dir}/{image.name}", label))
+                pairs.append(_pair(root, image.stem, split, f"{image_dir}/{image.name}", label))
             else:
                 problems.append(
                     f"{image_dir}/{image.name}: no label map {label}; add it, or remove the picture"
@@ -173,7 +158,7 @@ def _is_plain(name: str) -> bool:
 
 def _voc_pair(
     root: Path, name: str, split: str, label_dirs: tuple[str, ...], problems: list[str]
-) -> Iterator[Pair]:
+) -> Iterator[Candidate]:
     """Yield the pair of a listed name if both its files exist, else note which is missing."""
     images = [f"JPEGImages/{name}{suffix}" for suffix in IMAGE_SUFFIXES]
     labels = [f"{folder}/{name}.png" for folder in label_dirs]
@@ -189,10 +174,14 @@ def _voc_pair(
             f"add it, or take {name} off the list"
         )
     if image is not None and label is not None:
-        yield Pair(name, split, image, label)
+        yield _pair(root, name, split, image, label)
 
 
-def _repeated(pairs: Iterable[Pair]) -> Iterator[str]:
+def _pair(root: Path, name: str, split: str, image: str, label: str) -> Candidate:
+    return Candidate(name, split, root / image, root / label, image, label)
+
+
+def _repeated(pairs: Iterable[Candidate]) -> Iterator[str]:
     """Tell of pictures that are listed twice, within a split or across splits."""
     first_split: dict[str, str] = {}
     for pair in pairs:
@@ -204,70 +193,17 @@ def _repeated(pairs: Iterable[Pair]) -> Iterator[str]:
 
 def _index(
     root: Path,
-    pairs: list[Pair],
+    pairs: list[Candidate],
     problems: list[str],
     *,
     label_set: LabelSet,
     workers: int,
     progress: Progress | None,
 ) -> pd.DataFrame:
-    """Check all pairs on a pool of threads (decoding leaves the interpreter free) and gather the rows."""
-    rows: list[dict[str, object] | None] = [None] * len(pairs)
-    found: dict[int, str] = {}
-    pool = ThreadPoolExecutor(max_workers=workers)
-    try:
-        positions = {pool.submit(_row, root, pair, label_set): i for i, pair in enumerate(pairs)}
-        for done, future in enumerate(as_completed(positions), start=1):
-            match future.result():
-                case str() as problem:
-                    found[positions[future]] = problem
-                case row:
-                    rows[positions[future]] = row
-            if progress is not None:
-                progress(done, len(pairs))
-    finally:
-        pool.shutdown(cancel_futures=True)  # one who interrupts does not wait for all pictures
-    problems = problems + [found[position] for position in sorted(found)]
+    """Check all pairs and gather the rows."""
+    found = examine_all(pairs, label_set, workers=workers, progress=progress)
+    problems = problems + [one.text for one in found if isinstance(one, Problem)]
     if problems:
-        raise UserError(_told(root, problems))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _row(root: Path, pair: Pair, label_set: LabelSet) -> dict[str, object] | str:
-    """Give the index row of a pair, or the sentence that says what is wrong with it."""
-    try:
-        image_content, label_content = (root / pair.image).read_bytes(), (root / pair.label).read_bytes()
-        image = decode_image(image_content, pair.image)
-        train_ids = to_train_ids(decode_label_ids(label_content, pair.label), label_set, pair.label)
-    except OSError as error:
-        return f"{pair.image} or {pair.label}: cannot be read ({error.strerror}); check its permissions"
-    except ValueError as error:
-        return str(error)
-    height, width = image.shape[:2]
-    if train_ids.shape != (height, width):
-        return (
-            f"{pair.label}: size {train_ids.shape[1]}x{train_ids.shape[0]} differs from {width}x{height} of "
-            f"{pair.image} (upright); {size_remedy(train_ids.shape, (height, width))}"
-        )
-    present, pixels = np.unique(train_ids, return_counts=True)
-    return {
-        **pair.__dict__,
-        "width": width,
-        "height": height,
-        "classes": present[present != IGNORE].tolist(),
-        "pixels": pixels[present != IGNORE].tolist(),
-        "image_sha256": hashlib.sha256(image_content).hexdigest(),
-        "label_sha256": hashlib.sha256(label_content).hexdigest(),
-    }
-
-
-def size_remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str:
-    """Say what to do about a label map of another size than its upright picture, both as height and width."""
-    if label_size == image_size[::-1]:
-        return "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
-    return "a label map has the size of its picture"
-
-
-def _told(root: Path, problems: list[str]) -> str:
-    count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return f"data set {root}: {count}{bullets(problems)}"
+        count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise UserError(f"data set {root}: {count}{bullets(problems)}")
+    return pd.DataFrame([one.row for one in found if isinstance(one, Examined)], columns=list(COLUMNS))

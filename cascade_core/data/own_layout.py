@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cascade_core.data.index import IMAGE_SUFFIXES
@@ -10,18 +9,6 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.listing import duplicates, short_list
 
 TRAIN = "train"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A picture that may come into an index: where it and its label map are, and how the index names them."""
-
-    name: str
-    split: str
-    image_path: Path
-    label_path: Path
-    image: str
-    label: str
 
 
 def pictures_below(folder: Path) -> dict[str, Path]:

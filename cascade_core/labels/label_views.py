@@ -31,12 +31,12 @@ def inductive_table(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, "256
 def transductive_table(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, "256"]:
     """Keep seen ids as they are (every class's text vector is fed); withhold every other id; leave `IGNORE`.
 
-    Published quirk: 200, once meant as a second padding label, is left as it is too.
+    The published table keeps 200 too, once a second padding label. A data set of more than 200 classes has a class
+    of that id, and its truth must not leak where it is unseen; no smaller one has a pixel of it.
     """
     table = torch.full((256,), WITHHELD, dtype=torch.long)
     seen = [index for index in range(num_classes) if index not in set(unseen)]
     table[seen] = torch.tensor(seen, dtype=torch.long)
-    table[200] = 200
     table[IGNORE] = IGNORE
     return table
 

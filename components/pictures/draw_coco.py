@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from cascade_core.data.examine import Problem
-from cascade_core.data.own_layout import Candidate, assigned
+from cascade_core.data.examine import Candidate, Problem
+from cascade_core.data.own_layout import assigned
 from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids, read_coco
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile
@@ -89,8 +89,8 @@ def _drawn(
     """Write the label map of a candidate, or say what is wrong with an annotation."""
     try:
         drawn = draw(image, annotations, ids, elsewhere=elsewhere)
-    except ValueError as error:
-        return Problem(candidate.name, candidate.split, "polygons", str(error))
+    except UserError as error:
+        return Problem(candidate.name, candidate.image, candidate.split, "polygons", str(error))
     _save(Image.fromarray(drawn), candidate.label_path, own)
     return candidate
 

@@ -102,8 +102,16 @@ def evaluated_in(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
         classes=pd.read_csv(folder / "per_class.csv", keep_default_na=False, na_values=[""]),
         confusion=_inlined(confusion.read_bytes(), "png") if confusion.is_file() else None,
         profile=profiles[method],
-        pictures={path.stem: _as_webp(path) for path in sorted((folder / "pictures").glob("*.png"))},
+        pictures=pictures_of(folder / "pictures"),
     )
+
+
+def pictures_of(folder: Path) -> dict[str, str]:
+    """Give the panels of an evaluation by the names of their pictures, which may hold folders."""
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): _as_webp(path)
+        for path in sorted(folder.rglob("*.png"))
+    }
 
 
 def curve_of(folder: Path, colour: str) -> Curve:

@@ -259,7 +259,9 @@ def _draw(
             picture = np.asarray(Image.fromarray(picture).resize((labels.shape[1], labels.shape[0])))
         maps = {"truth": labels, "prediction": predicted[index].cpu().numpy()}
         drawn = panel(picture, maps, split.classes, chosen=split.label_set.colours)
-        drawn.save(folder / f"{batch.names[index]}.png")
+        place = folder / f"{batch.names[index]}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)  # names from lists may hold folders
+        drawn.save(place)
     return count
 
 

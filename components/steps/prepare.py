@@ -9,12 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from cascade_core.data.index import COLUMNS, Progress, index_folders, index_voc, voc_root
+from cascade_core.data.index import COLUMNS, index_folders, index_voc, voc_root
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.labels.protocols import LABEL_SETS
 from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.files import new_folder, read_json, write_json
+from cascade_core.runtime.pool import Progress
 from components.artifacts import write_manifest
 from components.progress import progress
 from components.tracking.tracker import tracked_step

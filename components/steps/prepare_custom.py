@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascade_core.data.examine import Examined, Problem, copies_across_splits, examine_all
+from cascade_core.data.examine import Candidate, Examined, Problem, copies_across_splits, examine_all
 from cascade_core.data.index import COLUMNS
-from cascade_core.data.own_layout import Candidate, assigned, pictures_below
+from cascade_core.data.own_layout import assigned, pictures_below
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile, read_label_file
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
@@ -62,7 +62,7 @@ def run(*, labels: Path, source: Source, out: Path, leave_out: bool = False) -> 
     The summary counts pictures and pixels of every class in every split. COCO annotations are drawn into label
     maps below `out`. A picture with something wrong does not end the check; with `leave_out` it is left out of
     the index and named in the summary, else nothing is written. Of copies in two splits the one in the later
-    split stays.
+    split stays, of pictures that would be named alike (a/b and a_b) the first.
 
     Raises:
         UserError: the label file is wrong, splits cannot be made, pictures have problems (the first ten are
@@ -77,8 +77,8 @@ def run(*, labels: Path, source: Source, out: Path, leave_out: bool = False) -> 
         examined, problems = _checked(candidates, problems, order, own)
         if problems and not leave_out:
             raise UserError(told(source.images, problems))
-        bad = {(problem.split, problem.name) for problem in problems}
-        kept = [one for one in examined if (one.row["split"], one.row["name"]) not in bad]
+        bad = {(problem.split, problem.image) for problem in problems}
+        kept = [one for one in examined if (one.row["split"], one.row["image"]) not in bad]
         _check_splits(kept, order, problems, source.images)
         index = pd.DataFrame([one.row for one in kept], columns=list(COLUMNS))
         summary = _summary(own, label_set, kept, order, index, problems)
@@ -163,7 +163,7 @@ def _same_names(candidates: Sequence[Candidate]) -> list[Problem]:
         other = first.setdefault(one.name, one)
         if other.image != one.image:
             text = f"{one.image}: named {one.name}, as {other.image} is; rename one of them"
-            problems.append(Problem(one.name, one.split, "duplicate", text))
+            problems.append(Problem(one.name, one.image, one.split, "duplicate", text))
     return problems
 
 

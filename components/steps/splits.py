@@ -1,24 +1,20 @@
 """Step: state which classes are seen and unseen, which pictures belong to which split, and what training shows."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cascade_core.data.pictures import read_label_map
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.labels.protocols import protocol as named_protocol
-from cascade_core.runtime.files import inside, new_folder, read_json, write_json
+from cascade_core.runtime.files import new_folder, read_json, write_json
 from cascade_core.runtime.validation import validated
-from components.artifacts import data_root, write_manifest
-from components.progress import progress
+from components.artifacts import write_manifest
 from components.steps.prepare import SUMMARY_FILE, read_index
 from components.tracking.tracker import tracked_step
 
@@ -44,7 +40,8 @@ def run(*, prepared: Path, protocol: str, out: Path) -> Splits:
     pictures, but inductive training does not get their labels.
 
     Raises:
-        UserError: the data were prepared for another label set than the protocol's, or moved away since.
+        UserError: the data were prepared for another label set than the protocol's, or by a version of this
+            package that did not count pixels yet.
     """
     split = named_protocol(protocol)
     summary = read_json(prepared / SUMMARY_FILE)
@@ -54,11 +51,11 @@ def run(*, prepared: Path, protocol: str, out: Path) -> Splits:
             f"{split.label_set.name!r}; run the prepare step for this protocol"
         )
     index = read_index(prepared)
+    pixels = _training_pixels(summary["splits"], split, prepared)
     tags = {"data_hash": summary.get("data_sha256"), "label_set": split.label_set.name}
     with tracked_step(
         "splits", protocol=split.name, parameters={"protocol": split.name}, tags=tags, out=out
     ) as tracker:
-        pixels = _training_pixels(index[index["split"] == TRAINING_SPLIT], data_root(prepared), split)
         with new_folder(out) as folder:
             write_json(folder / SPLIT_FILE, _content(split, index, summary["splits"], pixels))
             write_manifest(
@@ -138,16 +135,10 @@ def _own(content: dict[str, Any], path: Path) -> ClassSplit:
     return split
 
 
-def _training_pixels(rows: pd.DataFrame, root: Path, split: ClassSplit) -> list[int]:
-    """Count the pixels of every class in the label maps of `rows`; no rows give zeros."""
-
-    def counts(label: str) -> np.ndarray:
-        train_ids = read_label_map(inside(root, label), split.label_set)
-        return np.bincount(train_ids.ravel(), minlength=256)[: split.num_classes]
-
-    total = np.zeros(split.num_classes, dtype=np.int64)
-    with ThreadPoolExecutor(max_workers=4) as pool, progress("count training pixels", len(rows)) as bar:
-        for done, part in enumerate(pool.map(counts, rows["label"]), start=1):
-            total += part
-            bar.advance(done)
-    return [int(count) for count in total]
+def _training_pixels(splits: Mapping[str, Any], split: ClassSplit, prepared: Path) -> list[int]:
+    """Give the pixels of every class that the prepare step counted in training pictures; without those, zeros."""
+    if TRAINING_SPLIT not in splits:
+        return [0] * split.num_classes
+    if "pixels" not in splits[TRAINING_SPLIT]:
+        raise UserError(f"{prepared / SUMMARY_FILE} counts no pixels; run the prepare step again")
+    return [splits[TRAINING_SPLIT]["pixels"][name] for name in split.classes]

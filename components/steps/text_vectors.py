@@ -18,7 +18,7 @@ from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from cascade_core.runtime.listing import duplicates
-from components.artifacts import write_manifest
+from components.artifacts import MANIFEST_FILE, read_step_manifest, write_manifest
 from components.tracking.tracker import tracked_step
 from components.vectors.background_vectors import write_background_vectors
 from components.vectors.text_cache import cached_class_vectors
@@ -179,6 +179,30 @@ def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes 
         )
     check_shape(rows, split.classes, str(path))
     return rows
+
+
+def check_templates(text: Path, templates: Sequence[str]) -> None:
+    """Check that a text-vectors folder was made with the prompt templates of a training.
+
+    A checkpoint names its templates, and prediction makes the vectors of new names with those: a model trained with
+    the vectors of others would be asked in words that it does not know. A folder without a record of templates passes.
+
+    Raises:
+        UserError: the folder was made with others.
+    """
+    if not (text / MANIFEST_FILE).is_file():
+        return
+    made_with = read_step_manifest(text).parameters.get("templates")
+    if made_with and list(made_with) != list(templates):
+        raise UserError(
+            f"{text}: the vectors were made with the templates {_shown(made_with)}, the recipe has {_shown(templates)}; "
+            "run the text-vectors step for this recipe, or give the training those: --set data.templates=[...]"
+        )
+
+
+def _shown(templates: Sequence[str]) -> str:
+    first = ", ".join(repr(one) for one in templates[:2])
+    return first if len(templates) <= 2 else f"{first} and {len(templates) - 2} more"
 
 
 def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes embed"]:

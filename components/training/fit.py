@@ -46,7 +46,7 @@ from components.progress import progress
 from components.results.names import HISTORY_FILE
 from components.steps.prepare import check_label_set, read_index
 from components.steps.splits import read_split
-from components.steps.text_vectors import read_class_vectors
+from components.steps.text_vectors import check_templates, read_class_vectors
 from components.tracking.tracker import StepTracker
 
 log = logging.getLogger(__name__)
@@ -143,12 +143,13 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
     The batch is shared among them; the first alone reads and writes the step's folder, tracks and shows progress.
 
     Raises:
-        UserError: the batch cannot be shared evenly, a process has no GPU, or the checkpoint to resume from
-            is of another configuration.
+        UserError: the text vectors were made with other templates, the batch cannot be shared evenly, a process
+            has no GPU, or the checkpoint to resume from is of another configuration.
         FloatingPointError: the loss is not finite.
     """
     world = world_of(os.environ)
     share(job, world, field=f"{call.step.name}.batch_size")
+    check_templates(call.inputs["text"], job.config.data.templates)
     with joined(world, device_of(world)):
         if not world.leads:
             for _ in _reports(job, world, _optimizer(job, world)):

@@ -21,6 +21,7 @@ from typing import IO
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import short_list
+from cascade_core.runtime.pool import Progress
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
@@ -28,8 +29,6 @@ _BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAErro
 
 Place = Callable[[PurePosixPath], PurePosixPath | None]
 """Gives the place of a member below the target folder, or None to leave it in the archive."""
-Progress = Callable[[int, int], None]
-"""Called with the number of files dealt with and their total."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Converting many label maps at once: in parallel, going on where a call stopped, telling all that is broken."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,11 +13,14 @@ from cascade_core.data.sources.archives import Progress
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import bullets
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import new_file
+from cascade_core.runtime.pool import Progress, parallel_map
 
 
 @dataclass(frozen=True)
 class Job:
-    """A label map to make: `make` gives its ids, or raises ValueError naming the file that is wrong."""
+    """A label map to make: `make` gives its ids, or raises UserError naming the file that is wrong."""
 
     target: Path
     make: Callable[[], UInt8[np.ndarray, "height width"]]
@@ -27,26 +29,24 @@ class Job:
 def convert(jobs: Sequence[Job], *, workers: int, progress: Progress | None = None) -> int:
     """Write the PNG of every job that is not there yet, on `workers` threads, and return how many were written.
 
-    A file that is there is whole, for it is written under a temporary name and renamed. Threads do: unpacking
-    and packing pixels, which is most of the work, leaves the interpreter free.
+    A file that is there is whole, for it is written under a temporary name and renamed.
 
     Raises:
         UserError: naming up to ten files that could not be converted; all others are.
     """
-    missing = [job for job in jobs if not job.target.exists()]
-    problems: dict[Path, str] = {}
-    pool = ThreadPoolExecutor(max_workers=workers)
-    try:
-        running = {pool.submit(_run, job): job for job in missing}
-        for done, future in enumerate(as_completed(running), start=len(jobs) - len(missing) + 1):
-            if (problem := future.result()) is not None:
-                problems[running[future].target] = problem
-            if progress is not None:
-                progress(done, len(jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)  # one who interrupts does not wait for a hundred thousand maps
-    if problems:
-        raise UserError(_told([problems[target] for target in sorted(problems)], len(missing)))
+    missing = sorted((job for job in jobs if not job.target.exists()), key=lambda job: job.target)
+    there = len(jobs) - len(missing)
+
+    def report(done: int, _: int) -> None:
+        if progress is not None:
+            progress(there + done, len(jobs))
+
+    found = parallel_map(_run, missing, workers=workers, progress=report)
+    if problems := [one for one in found if one is not None]:
+        raise UserError(
+            f"{len(problems)} of {len(missing)} label maps could not be converted, the others are kept; "
+            f"mend these and run the command again:{bullets(problems)}"
+        )
     return len(missing)
 
 
@@ -72,13 +72,6 @@ def voc_palette() -> bytes:
 def _run(job: Job) -> str | None:
     try:
         write_label_map(job.target, job.make())
-    except ValueError as error:
+    except UserError as error:
         return str(error)
     return None
-
-
-def _told(problems: list[str], total: int) -> str:
-    return (
-        f"{len(problems)} of {total} label maps could not be converted, the others are kept; "
-        f"mend these and run the command again:{bullets(problems)}"
-    )

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cascade_core.data.sources.archives import Progress, is_archive, unpack
+from cascade_core.data.sources.archives import is_archive, unpack
 from cascade_core.data.sources.official import OfficialFile
 from cascade_core.runtime.files import new_file
+from cascade_core.runtime.pool import Progress
 
 SEARCH_DEPTH = 4
 """How far below a given folder a part is looked for: one above VOCdevkit finds VOCdevkit/VOC2012/JPEGImages."""

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade_core.data.examine import Examined, Problem, examine
-from cascade_core.data.own_layout import Candidate
+from cascade_core.data.examine import Candidate, Examined, Problem, examine
 from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
 
 

@@ -60,8 +60,16 @@ def test_tables_have_an_entry_for_every_byte_and_withhold_what_is_not_seen(unsee
     for raw in range(256):
         expected = seen.index(raw) if raw in seen else IGNORE if raw == IGNORE else WITHHELD
         assert inductive[raw] == expected
-        kept = raw in seen or raw in (200, IGNORE)
+        kept = raw in seen or raw == IGNORE
         assert transductive[raw] == (raw if kept else WITHHELD)
+
+
+@pytest.mark.parametrize("unseen", [[200], [3, 200, 253]])
+def test_no_id_of_a_large_label_set_leaks_the_truth_of_an_unseen_class(unseen: list[int]) -> None:
+    inductive, transductive = inductive_table(254, unseen), transductive_table(254, unseen)
+    assert torch.all(inductive[unseen] == WITHHELD)
+    assert torch.all(transductive[unseen] == WITHHELD)
+    assert int((transductive == WITHHELD).sum()) == len(unseen) + 1  # 254 is no class
 
 
 @given(unseen=splits, seed=seeds)

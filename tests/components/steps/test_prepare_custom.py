@@ -109,7 +109,7 @@ def spoil(pets: Path) -> None:
 
 
 PROBLEMS = {
-    "ids": r"maps/train/a\.png: ids 7 \(1 pixels\), 9 \(2 pixels\) are not in the label file, .* 0\.\.3, 255",
+    "ids": r"maps/train/a\.png: label ids 7 \(1 pixels\), 9 \(2 pixels\) are not in label set .* 0\.\.3, 255; mend",
     "size": r"maps/train/b\.png: size 2x1 differs from 3x2 of images/train/b\.png",
     "unreadable": r"images/train/e\.png: cannot be decoded as a picture",
     "missing": r"maps/train/f\.png: cannot be read \(No such file",
@@ -132,6 +132,20 @@ def test_bad_pictures_are_left_out_when_asked_to(pets: Path) -> None:
     assert read_index(done.index.parent)["name"].tolist() == ["train_c", "val_d"]
     assert {one["kind"] for one in done.summary["left_out"]} == set(PROBLEMS)
     assert len(done.left_out) == len(PROBLEMS)
+
+
+def test_of_pictures_that_would_be_named_alike_one_is_left_out(pets: Path) -> None:
+    save_picture(pets / "images/train/x/b.png", 70)
+    save_map(pets, "train/x/b", MAPS["train/b"])
+    save_picture(pets / "images/train/x_b.png", 80)
+    save_map(pets, "train/x_b", MAPS["train/b"])
+    done = prepared(pets, leave_out=True)
+    assert [one.text for one in done.left_out] == [
+        "images/train/x_b.png: named train_x_b, as images/train/x/b.png is; rename one of them"
+    ]
+    index = read_index(done.index.parent)
+    assert index.loc[index["name"] == "train_x_b", "image"].tolist() == ["images/train/x/b.png"]
+    assert len(index) == len(MAPS) + 1
 
 
 def test_a_split_that_is_left_without_pictures_is_refused(pets: Path) -> None:

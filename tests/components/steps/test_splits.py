@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from cascade_core.data.pictures import read_label_map
+from cascade_core.errors import UserError
 from cascade_core.labels.protocols import protocol
-from cascade_core.runtime.files import read_json
+from cascade_core.runtime.files import read_json, write_json
 from components.steps import prepare, splits
 from tests.components.conftest import SIZES
 
@@ -50,6 +51,24 @@ def test_an_index_without_training_pictures_counts_nothing(world: Path, tmp_path
     prepare.run(raw=world, protocol=MINI.name, image_sets={"val": "val"}, out=tmp_path / "prepared")
     splits.run(prepared=tmp_path / "prepared", protocol=MINI.name, out=tmp_path / "splits")
     assert set(read_json(tmp_path / "splits" / "split.json")["training_pixels"].values()) == {0}
+
+
+def test_training_pixels_are_those_of_the_summary_and_no_map_is_read_again(
+    prepared: Path, world: Path, tmp_path: Path
+) -> None:
+    for label in (world / "SegmentationClass").iterdir():
+        label.unlink()
+    splits.run(prepared=prepared, protocol=MINI.name, out=tmp_path / "splits")
+    counted = read_json(prepared / "summary.json")["splits"]["train"]["pixels"]
+    assert read_json(tmp_path / "splits" / "split.json")["training_pixels"] == counted
+
+
+def test_a_summary_without_pixels_asks_for_another_prepare_step(prepared: Path, tmp_path: Path) -> None:
+    summary = read_json(prepared / "summary.json")
+    del summary["splits"]["train"]["pixels"]
+    write_json(prepared / "summary.json", summary)
+    with pytest.raises(UserError, match=r"summary\.json counts no pixels; run the prepare step again"):
+        splits.run(prepared=prepared, protocol=MINI.name, out=tmp_path / "splits")
 
 
 @pytest.mark.parametrize(

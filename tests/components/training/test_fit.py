@@ -11,12 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.clip.weights import save_clip
+from cascade_core.errors import UserError
 from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import write_manifest
-from components.steps import evaluate, profile, self_train, train
+from components.results.report_page import pictures_of
+from components.steps import evaluate, prepare, profile, self_train, train
+from components.steps.text_vectors import check_templates
 from components.training import fit as training
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
@@ -294,6 +297,26 @@ def test_text_vectors_whose_count_does_not_fit_are_refused(folders: Folders, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_text_vectors_of_other_templates_are_refused_before_training(
+    folders: Folders, inductive: Path, tmp_path: Path
+) -> None:
+    others = {**SHORT, "data.templates": ["a photo of a {}"]}
+    message = r"vectors were made with the templates .*the recipe has 'a photo of a \{\}'; run the text-vectors step"
+    with pytest.raises(UserError, match=message):
+        trained(folders, tmp_path / "out", overrides=others)
+    with pytest.raises(UserError, match=message):
+        self_train.run(
+            **folders.steps, trained=inductive, protocol="oracle", overrides=others, out=tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_vectors_without_a_record_of_their_templates_are_taken(folders: Folders, tmp_path: Path) -> None:
+    shutil.copytree(folders.text, tmp_path / "text")
+    (tmp_path / "text" / "manifest.json").unlink()
+    check_templates(tmp_path / "text", ["a photo of a {}"])
+
+
 @pytest.fixture(scope="module")
 def evaluated(folders: Folders, inductive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluated") / "inductive"
@@ -361,6 +384,26 @@ def test_a_target_named_is_scored_with_the_classes_that_the_checkpoint_saw(
     assert row.protocol == "mini-18-6 from mini-18-6"
     assert row.seen_penalty == plain["seen_penalty"]
     assert row.scores == {name: plain[name] for name in ("pAcc", "miou_seen", "miou_unseen", "hiou")}
+
+
+def test_a_picture_whose_name_holds_a_folder_is_drawn_below_it(
+    folders: Folders, inductive: Path, world: Path, tmp_path: Path
+) -> None:
+    for place, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+        (world / place / "site").mkdir()
+        (world / place / f"val_0000.{suffix}").rename(world / place / "site" / f"val_0000.{suffix}")
+    names = world / "ImageSets" / "Segmentation" / "val.txt"
+    names.write_text(names.read_text().replace("val_0000", "site/val_0000"))
+    prepare.run(raw=world, protocol="mini-18-6", image_sets={"val": "val"}, out=tmp_path / "prepared")
+    evaluate.run(
+        **{**folders.steps, "prepared": tmp_path / "prepared"},
+        checkpoint=inductive / "final",
+        split="val",
+        out=tmp_path / "evaluated",
+    )
+    drawn = tmp_path / "evaluated" / "pictures"
+    assert (drawn / "site" / "val_0000.png").is_file()
+    assert "site/val_0000" in pictures_of(drawn)
 
 
 def test_an_empty_split_is_refused(folders: Folders, inductive: Path, tmp_path: Path) -> None:

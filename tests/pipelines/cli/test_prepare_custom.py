@@ -46,9 +46,9 @@ def test_a_bad_picture_makes_the_command_fail_unless_it_is_left_out(pets: Path) 
     Image.fromarray(np.full((2, 2), 9, np.uint8)).save(pets / "maps" / "3.png")
     options = ("--maps", f"{pets}/maps", "--hold-out", "val=0.2")
     code, output = run(pets, *options)
-    assert code == 2 and "1 ids; mend them" in output and "maps/3.png: ids 9 (4 pixels)" in output
+    assert code == 2 and "1 ids; mend them" in output and "maps/3.png: label ids 9 (4 pixels)" in output
     code, output = run(pets, *options, "--leave-out")
-    assert code == 0 and "maps/3.png: ids 9 (4 pixels)" in output
+    assert code == 0 and "maps/3.png: label ids 9 (4 pixels)" in output
 
 
 @pytest.mark.parametrize(

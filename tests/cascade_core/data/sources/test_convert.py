@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from cascade_core.data.sources.convert import Job, convert, voc_palette, write_label_map
+from cascade_core.errors import UserError
 
 
 def ids(value: int) -> np.ndarray:
     if value < 0:
-        raise ValueError(f"map {value} is broken")
+        raise UserError(f"map {value} is broken")
     return np.full((2, 3), value, dtype=np.uint8)
 
 

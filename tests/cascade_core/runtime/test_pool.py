@@ -1,0 +1,35 @@
+"""The same work on many items: in order, reported, and ended by the first exception."""
+
+import time
+
+import pytest
+
+from cascade_core.runtime.pool import parallel_map
+
+
+def test_what_is_made_comes_in_the_order_of_the_items_whichever_is_done_first() -> None:
+    def slow_first(item: int) -> int:
+        time.sleep(0.02 * (item == 0))
+        return item * item
+
+    reported: list[tuple[int, int]] = []
+    made = parallel_map(slow_first, range(6), workers=3, progress=lambda *done: reported.append(done))
+    assert made == [0, 1, 4, 9, 16, 25]
+    assert reported == [(done, 6) for done in range(1, 7)]
+
+
+def test_nothing_makes_nothing() -> None:
+    assert parallel_map(str, []) == []
+
+
+def test_an_exception_ends_it_before_the_items_that_have_not_begun() -> None:
+    begun: list[int] = []
+
+    def fail(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.01)
+        raise KeyError(item)
+
+    with pytest.raises(KeyError):
+        parallel_map(fail, range(1000), workers=2)
+    assert len(begun) < 1000
