@@ -43,6 +43,15 @@ def whole_numbers(flag: str) -> dict[str, Any]:
     return {"flag": flag, "parse": parse, "texts": lambda numbers: [",".join(map(str, numbers))]}
 
 
+def comma_separated(flag: str) -> dict[str, Any]:
+    """Give the fields of an option that takes texts by commas, such as sky,wall."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+
+    return {"flag": flag, "parse": parse, "texts": lambda parts: [",".join(parts)] if parts else []}
+
+
 Raw = Annotated[Path, Place("Data set folder, such as one that holds VOCdevkit/VOC2012.")]
 ClipFolder = Annotated[Path, Place("CLIP folder.")]
 Prepared = Annotated[

@@ -28,7 +28,7 @@ def prepare(
     from pathlib import Path
 
     from cascade_core.configs.recipes import recipe as named_recipe
-    from components.steps.splits import read_split
+    from components.inputs.split import read_split
     from components.storage import places
     from components.tracking import pipeline_run
     from components.training import before_training

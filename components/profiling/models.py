@@ -26,7 +26,7 @@ from components.progress import progress
 from components.results.names import PROFILE_FILE
 from components.results.profile_plot import save_plot
 from components.results.profile_table import Profiled, markdown, save_frames
-from components.steps.text_vectors import read_class_vectors
+from components.vectors.vector_files import read_class_vectors
 
 TABLE_FILE = "profile.md"
 TWO_STAGE = "two_stage"

@@ -1,31 +1,14 @@
 """Step: one unit vector per class name, from CLIP's text tower or from a file of ready ones."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from cascade_core.clip.order import check_shape
+from cascade_core.configs.templates import TemplateSet
 from cascade_core.errors import UserError
-from cascade_core.labels.class_split import ClassSplit
-from cascade_core.labels.protocols import protocol as named_protocol
-from cascade_core.runtime.files import new_folder, read_json, write_json
-from cascade_core.runtime.listing import duplicates
-from components.artifacts import MANIFEST_FILE, read_step_manifest, write_manifest
-from components.tracking.tracker import tracked_step
-from components.vectors.background_vectors import write_background_vectors
-from components.vectors.text_cache import cached_class_vectors
-
-log = logging.getLogger(__name__)
-
-VECTORS_FILE, NAMES_FILE, KEY = "class_vectors.safetensors", "names.json", "class_vectors"
+from components.contract import Call, Option, Output, Place, step
+from components.contract.shared import ClipFolder, Overrides, comma_separated
 
 
 @dataclass(frozen=True)
@@ -37,192 +20,85 @@ class TextVectors:
     embed_dim: int
 
 
+@step(
+    "text_vectors",
+    example="cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
+)
 def run(
+    call: Call,
+    /,
     *,
-    protocol: str,
-    templates: Sequence[str],
-    out: Path,
-    clip: Path | None = None,
-    vectors: Path | None = None,
-    background: Sequence[str] = (),
+    protocol: Annotated[
+        str | None,
+        Option("Label set and unseen classes by name, such as voc12-15-5, or your label file (.yaml)."),
+    ] = None,
+    names: Annotated[
+        Path | None, Option("Or a text file of any names, a line each; synonyms behind '|'.")
+    ] = None,
+    recipe: Annotated[str | None, Option("Recipe whose prompt templates are used.")] = None,
+    template_set: Annotated[
+        TemplateSet | None,
+        Option("Or templates by name: one, the authors' 15, CLIP's 80.", flag="--templates"),
+    ] = None,
+    templates: Annotated[
+        Sequence[str],
+        Option("Or templates of your own, {} for the name; repeatable.", flag="--template"),
+    ] = (),
+    clip: ClipFolder | None = None,
+    vectors: Annotated[Path, Place("Or ready vectors: .npy [classes, width].")] | None = None,
+    background: Annotated[
+        Sequence[str],
+        Option(
+            "What stands for background, by commas; the recipe's or label file's if none.",
+            **comma_separated("--background-names"),
+        ),
+    ] = (),
+    overrides: Overrides | None = None,
+    out: Annotated[Path, Output(default="outputs/text")],
 ) -> TextVectors:
-    """Write `class_vectors.safetensors` (float32, a unit row per class) and `names.json` into `out`.
+    """Make one vector per class name.
 
-    They come from the text tower of the CLIP folder `clip` with the names put into `templates`, or from
-    `vectors`, a .npy file of ready ones in the protocol's class order, which `templates` then only describe.
-    Names for `background`, or those that a label file gives for it, get vectors beside them.
+    Writes `class_vectors.safetensors` (float32, a unit row per class) and `names.json`. The vectors come from
+    the text tower of the CLIP folder with the names put into the templates, or from a file of ready ones in the
+    protocol's class order, which the templates then only describe. Names for background get vectors beside them.
+    Vectors made once are kept: the same names, templates and weights cost nothing the second time.
 
     Raises:
-        UserError: both or neither source is given, a file is missing or broken, or the vectors do not fit
-            the classes.
+        UserError: not exactly one source of names, of templates or of vectors is given, a file is missing or
+            broken, a name comes twice, or the vectors do not fit the classes.
     """
-    split = named_protocol(protocol).foreground()
-    synonyms = split.label_set.synonyms
-    background = background or (split.own.background_setting.names if split.own else ())
-    if background and clip is None:
+    from components.vectors.background_vectors import write_background_vectors
+    from components.vectors.sources import named_classes, prompt_templates
+    from components.vectors.text_cache import cached_class_vectors
+    from components.vectors.vector_files import VECTORS_FILE, read_vectors, write_class_vectors
+
+    prompts = prompt_templates(recipe, template_set, templates, overrides or {})
+    classes = named_classes(protocol, names)
+    if (clip is None) == (vectors is None):
+        raise UserError("text vectors come from a CLIP folder or from a .npy file: give exactly one of them")
+    behind = tuple(background) or prompts.background or classes.background
+    if clip is None and (behind or names):
         raise UserError(
-            "vectors of background names come from a CLIP folder alone; give it instead of a .npy file"
+            "vectors of background names, and of --names, come from a CLIP folder alone; give it instead of a .npy file"
         )
-    match clip, vectors:
-        case Path(), None:
-            inputs = {"clip": clip}
-        case None, Path():
-            inputs = {"vectors": vectors}
-        case _:
-            raise UserError(
-                "text vectors come from a CLIP folder or from a .npy file: give exactly one of them"
-            )
-    parameters: dict[str, Any] = {"protocol": split.name, "templates": list(templates)}
-    if any(synonyms):
-        parameters["synonyms"] = [list(others) for others in synonyms]
-    with tracked_step(
-        "text_vectors", protocol=split.name, parameters={**parameters, **inputs}, out=out
-    ) as tracker:
-        if clip is not None:
-            rows = cached_class_vectors(clip, split.classes, templates, synonyms=synonyms)
+    parameters: dict[str, Any] = {"protocol": classes.protocol, "templates": list(prompts.templates)}
+    if any(classes.synonyms):
+        parameters["synonyms"] = [list(others) for others in classes.synonyms]
+    with call.writing(
+        tracked=protocol is not None,
+        protocol=classes.protocol or "",
+        parameters={name: value for name, value in parameters.items() if value is not None},
+        tracked_parameters={**parameters, **call.inputs},
+    ) as work:
+        if clip is None:
+            assert vectors is not None
+            rows = read_vectors(vectors, classes.names)
         else:
-            rows = read_vectors(inputs["vectors"], split.classes)
-        behind = (
-            cached_class_vectors(clip, background, templates) if clip is not None and background else None
-        )
-        with new_folder(out) as folder:
-            _write(folder, rows, split.classes, inputs=inputs, parameters=parameters)
-            if behind is not None:
-                write_background_vectors(folder, background, behind)
-        counts = {"classes": rows.shape[0], "width": rows.shape[1], "background_names": len(background)}
-        tracker.metrics(counts)
+            rows = cached_class_vectors(clip, classes.names, prompts.templates, synonyms=classes.synonyms)
+        write_class_vectors(work.folder, rows, classes.names)
+        if clip is not None and behind:
+            more = cached_class_vectors(clip, behind, prompts.templates)
+            write_background_vectors(work.folder, behind, more)
+        counts = {"classes": rows.shape[0], "width": rows.shape[1], "background_names": len(behind)}
+        work.tracker.metrics(counts)
     return TextVectors(out / VECTORS_FILE, *rows.shape)
-
-
-def of_names(
-    *,
-    names: Sequence[str],
-    templates: Sequence[str],
-    clip: Path,
-    out: Path,
-    synonyms: Sequence[Sequence[str]] = (),
-) -> TextVectors:
-    """Write the vectors of any names, as `run` does for a protocol's.
-
-    Raises:
-        UserError: a name comes twice, the folder is no CLIP's, or the tokenizer refuses a name.
-    """
-    if twice := duplicates(map(str.casefold, names)):
-        raise UserError(f"names {', '.join(twice)} come more than once; give every class once")
-    rows = cached_class_vectors(clip, names, templates, synonyms=synonyms)
-    parameters = {"templates": list(templates), "synonyms": [list(others) for others in synonyms]}
-    with new_folder(out) as folder:
-        _write(folder, rows, names, inputs={"clip": clip}, parameters=parameters)
-    return TextVectors(out / VECTORS_FILE, *rows.shape)
-
-
-def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
-    """Read class names, a line each, and their synonyms, which follow on the line behind `|`.
-
-    Raises:
-        UserError: the file cannot be read, has no name, or a line has an empty one.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"names {file} cannot be read as UTF-8 text: {error}") from error
-    classes = [
-        (number, [word.strip() for word in line.split("|")])
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
-    if not classes:
-        raise UserError(f"names {file} has no class name; write one a line, synonyms behind '|'")
-    for number, words in classes:
-        if "" in words:
-            raise UserError(
-                f"names {file}, line {number}: an empty name beside '|'; give it, or take '|' away"
-            )
-    return [words[0] for _, words in classes], [words[1:] for _, words in classes]
-
-
-def _write(
-    folder: Path,
-    rows: Float[Tensor, "classes embed"],
-    names: Sequence[str],
-    *,
-    inputs: Mapping[str, Path],
-    parameters: Mapping[str, Any],
-) -> None:
-    save_file({KEY: rows.contiguous()}, folder / VECTORS_FILE)
-    write_json(folder / NAMES_FILE, list(names))
-    write_manifest(folder, step="text_vectors", inputs=inputs, parameters=parameters)
-    log.info("text vectors of %d classes, %d wide", *rows.shape)
-
-
-def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes embed"]:
-    """Read the vectors of a text-vectors step, checked against the classes of `split`.
-
-    Raises:
-        UserError: a file is missing or broken, or names or number differ from the split's classes.
-    """
-    names = read_json(text / NAMES_FILE)
-    if names != list(split.classes):
-        raise UserError(
-            f"{text / NAMES_FILE}: {len(names)} names differ from the {split.num_classes} classes of "
-            f"{split.name!r} (number or order); run the text-vectors step for this protocol"
-        )
-    path = text / VECTORS_FILE
-    try:
-        rows = load_file(path)[KEY].float()
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read ({error}); run the text-vectors step again") from error
-    if rows.ndim != 2 or len(rows) != split.num_classes:
-        raise UserError(
-            f"{path}: shape {tuple(rows.shape)}, expected a row for each of the {split.num_classes} classes of "
-            f"{split.name!r}; run the text-vectors step again"
-        )
-    check_shape(rows, split.classes, str(path))
-    return rows
-
-
-def check_templates(text: Path, templates: Sequence[str]) -> None:
-    """Check that a text-vectors folder was made with the prompt templates of a training.
-
-    A checkpoint names its templates, and prediction makes the vectors of new names with those: a model trained with
-    the vectors of others would be asked in words that it does not know. A folder without a record of templates passes.
-
-    Raises:
-        UserError: the folder was made with others.
-    """
-    if not (text / MANIFEST_FILE).is_file():
-        return
-    made_with = read_step_manifest(text).parameters.get("templates")
-    if made_with and list(made_with) != list(templates):
-        raise UserError(
-            f"{text}: the vectors were made with the templates {_shown(made_with)}, the recipe has {_shown(templates)}; "
-            "run the text-vectors step for this recipe, or give the training those: --set data.templates=[...]"
-        )
-
-
-def _shown(templates: Sequence[str]) -> str:
-    first = ", ".join(repr(one) for one in templates[:2])
-    return first if len(templates) <= 2 else f"{first} and {len(templates) - 2} more"
-
-
-def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes embed"]:
-    """Read ready vectors (.npy, a row for each of `classes`) as they are, in float32.
-
-    The authors' float16 files are of unit length only to about 5e-4 and are not normalised again, as published.
-
-    Raises:
-        UserError: the file is missing or no .npy, or does not hold a unit vector for each class.
-    """
-    if not path.is_file():
-        raise UserError(f"text vectors {path} do not exist; give a .npy file, or a CLIP folder to make them")
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise UserError(f"text vectors {path} cannot be read as .npy: {error}") from error
-    if array.ndim != 2 or len(array) != len(classes):
-        raise UserError(
-            f"text vectors {path} have shape {array.shape}; {len(classes)} rows are needed, one for each class in its order"
-        )
-    rows = torch.from_numpy(array.astype(np.float32))
-    check_shape(rows, classes, f"text vectors {path}")
-    return rows

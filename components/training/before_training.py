@@ -20,9 +20,11 @@ from cascade_core.labels.label_set import LabelSet
 from cascade_core.labels.protocols import label_set
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
+from components.inputs.split import read_split
 from components.steps import prepare, text_vectors
 from components.steps import splits as splits_step
 from components.training.fit import read_inputs
+from components.vectors import vector_files
 from components.vectors.background_vectors import background_names, read_background_vectors
 
 log = logging.getLogger(__name__)
@@ -86,9 +88,9 @@ def preflight(
         UserError: the folders are of different label sets, protocols or classes; vectors are not unit vectors
             that differ; or they belong to other names than they are used for.
     """
-    protocol = splits_step.read_split(splits).name
+    protocol = read_split(splits).name
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=protocol)
-    names = tuple(read_json(text / text_vectors.NAMES_FILE))
+    names = tuple(read_json(text / vector_files.NAMES_FILE))
     check_shape(inputs.class_vectors, names, str(text))
     vectors = inputs.class_vectors
     passed = [
@@ -129,7 +131,7 @@ def check_ready_vectors(text: Path, clip: Path | None, vectors: Float[Tensor, "c
     """
     if clip is None or "vectors" not in read_step_manifest(text).inputs:
         return
-    names = read_json(text / text_vectors.NAMES_FILE)
+    names = read_json(text / vector_files.NAMES_FILE)
     check_order(vectors, _from_clip(clip, names, text), names, str(text))
 
 
@@ -162,7 +164,7 @@ def _from_stored(
 ) -> tuple[list[int], Float[Tensor, "classes embed"]]:
     """Give the places of the names that the stored vectors have too, and their vectors."""
     classes = order.classes
-    reference = text_vectors.read_vectors(stored, classes)
+    reference = vector_files.read_vectors(stored, classes)
     rows = [row for row, name in enumerate(names) if name in classes]
     if not rows:
         raise UserError(

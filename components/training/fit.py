@@ -42,12 +42,12 @@ from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Setting, Supervision
 from components.artifacts import data_hash, data_root
 from components.contract import Call
+from components.inputs.split import read_split
 from components.progress import progress
 from components.results.names import HISTORY_FILE
 from components.steps.prepare import check_label_set, read_index
-from components.steps.splits import read_split
-from components.steps.text_vectors import check_templates, read_class_vectors
 from components.tracking.tracker import StepTracker
+from components.vectors.vector_files import check_templates, read_class_vectors
 
 log = logging.getLogger(__name__)
 

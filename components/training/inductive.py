@@ -11,7 +11,7 @@ from cascade_core.clip.weights import load_clip
 from cascade_core.configs.backbones import same_tower
 from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
-from components.steps.splits import read_split
+from components.inputs.split import read_split
 
 
 def on_own_classes(overrides: Mapping[str, Any], splits: Path) -> Mapping[str, Any]:

@@ -3,17 +3,13 @@
 Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cascade_core.configs.overrides import parse_overrides
-from cascade_core.configs.templates import TemplateSet, named_templates
-from cascade_core.errors import UserError
-from pipelines.cli.options import Out, OverridesFile, Set
+from pipelines.cli.options import Out
 
 
 class ActivationName(StrEnum):
@@ -67,67 +63,6 @@ def import_clip(
         cache=cache,
     )
     print(f"{done.config.name}, {done.config.activation}: {done.folder}")
-
-
-def text_vectors(
-    protocol: Annotated[
-        str | None, typer.Option(help="Label set and unseen classes by name, such as voc12-15-5.")
-    ] = None,
-    names: Annotated[
-        Path | None, typer.Option(help="Or a text file of any names, a line each; synonyms behind '|'.")
-    ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Recipe whose prompt templates are used.")] = None,
-    templates: Annotated[
-        TemplateSet | None, typer.Option(help="Or templates by name: one, the authors' 15, CLIP's 80.")
-    ] = None,
-    template: Annotated[
-        list[str] | None, typer.Option(help="Or templates of your own, {} for the name; repeatable.")
-    ] = None,
-    clip: Annotated[Path | None, typer.Option(help="CLIP folder whose text tower makes them.")] = None,
-    vectors: Annotated[Path | None, typer.Option(help="Or ready ones: .npy [classes, width].")] = None,
-    background_names: Annotated[
-        str, typer.Option(help="What stands for background, by commas; the recipe's or label file's if none.")
-    ] = "",
-    set_: Set = None,
-    overrides: OverridesFile = None,
-    out: Out = Path("outputs/text"),
-) -> None:
-    """Make one vector per class name.
-
-    Vectors made once are kept: the same names, templates and weights cost nothing the second time.
-    """
-    from cascade_core.configs.recipes import recipe as named_recipe
-    from components.steps import text_vectors
-
-    if sum(given is not None for given in (recipe, templates, template)) != 1:
-        raise UserError(
-            "prompt templates come from --recipe, --templates or --template: give exactly one of them"
-        )
-    background: Sequence[str] = [name.strip() for name in background_names.split(",") if name.strip()]
-    if recipe is not None:
-        config = named_recipe(recipe, parse_overrides(set_ or (), overrides))
-        texts, background = config.data.templates, background or config.evaluate.background.names
-    elif set_ or overrides:
-        raise UserError("--set and --overrides change what a recipe says; give it with --recipe")
-    else:
-        texts = named_templates(templates) if templates else tuple(template or ())
-    match protocol, names:
-        case str(), None:
-            text_vectors.run(
-                protocol=protocol,
-                templates=texts,
-                clip=clip,
-                vectors=vectors,
-                background=background,
-                out=out,
-            )
-        case None, Path() if clip is not None and vectors is None:
-            words, synonyms = text_vectors.read_names(names)
-            text_vectors.of_names(names=words, synonyms=synonyms, templates=texts, clip=clip, out=out)
-        case None, Path():
-            raise UserError("vectors of --names are made by a CLIP: give --clip, and no --vectors")
-        case _:
-            raise UserError("class names come from --protocol or from --names FILE: give exactly one of them")
 
 
 def convert(

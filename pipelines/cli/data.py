@@ -27,15 +27,6 @@ def index(
     prepare.run(raw=raw, protocol=protocol, image_sets=parse_image_sets(image_set), out=out)
 
 
-def splits(
-    protocol: Protocol, prepared: Prepared = Path("outputs/prepared"), out: Out = Path("outputs/splits")
-) -> None:
-    """State seen and unseen classes, and each split."""
-    from components.steps import splits
-
-    splits.run(prepared=prepared, protocol=protocol, out=out)
-
-
 def preflight(
     prepared: Prepared = Path("outputs/prepared"),
     splits: SplitsFolder = Path("outputs/splits"),

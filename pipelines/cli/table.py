@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.contract import Step
-from components.steps import mini_data, pretrain, profile, report, self_train, train
+from components.steps import mini_data, pretrain, profile, report, self_train, splits, text_vectors, train
 from pipelines.cli import (
     benchmark,
     clip,
@@ -49,12 +49,8 @@ TOP = Group(
     "",
     (
         ("run", workflow.run, "cascade-clip run"),
-        ("splits", data.splits, "cascade-clip splits --protocol mini-18-6"),
-        (
-            "text-vectors",
-            clip.text_vectors,
-            "cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
-        ),
+        of_step(splits.run),
+        of_step(text_vectors.run),
         ("preflight", data.preflight, "cascade-clip preflight --clip data/mini/clip"),
         of_step(train.run),
         of_step(self_train.run),

@@ -10,6 +10,7 @@ import torch
 from cascade_core.configs.templates import SINGLE_TEMPLATE
 from cascade_core.labels.protocols import protocol
 from components.steps import text_vectors
+from components.vectors import vector_files
 
 FOLDER, VECTORS = (os.environ.get(name) for name in ("CASCADE_CLIP_VIT_B16", "CASCADE_VOC_VECTORS"))
 
@@ -24,6 +25,6 @@ def test_openai_s_vit_b16_gives_the_authors_vectors_of_voc(tmp_path: Path) -> No
     assert FOLDER and VECTORS
     split = protocol("voc12-15-5")
     text_vectors.run(protocol=split.name, templates=SINGLE_TEMPLATE, clip=Path(FOLDER), out=tmp_path / "text")
-    ours = text_vectors.read_class_vectors(tmp_path / "text", split)
+    ours = vector_files.read_class_vectors(tmp_path / "text", split)
     theirs = torch.from_numpy(np.load(VECTORS, allow_pickle=False).astype(np.float32))
     torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)

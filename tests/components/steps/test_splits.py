@@ -10,6 +10,7 @@ from cascade_core.data.pictures import read_label_map
 from cascade_core.errors import UserError
 from cascade_core.labels.protocols import protocol
 from cascade_core.runtime.files import read_json, write_json
+from components.inputs.split import read_split
 from components.steps import prepare, splits
 from tests.components.conftest import SIZES
 
@@ -27,7 +28,7 @@ def test_the_file_states_classes_and_the_pictures_of_each_split(written: Path) -
     assert content["seen"] == list(MINI.seen_names)
     assert content["unseen"] == list(MINI.unseen_names)
     assert {name: len(pictures) for name, pictures in content["splits"].items()} == SIZES
-    assert splits.read_split(written) == MINI
+    assert read_split(written) == MINI
 
 
 def test_training_pixels_are_counted_over_the_training_maps_alone(written: Path, world: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_changed_split_file_is_refused(written: Path, field: str, value: objec
     content = {**read_json(path), field: value}
     path.write_text(json.dumps({name: item for name, item in content.items() if item is not None}))
     with pytest.raises(ValueError, match=message):
-        splits.read_split(written)
+        read_split(written)
 
 
 def own_split(world: Path, folder: Path) -> Path:
@@ -103,7 +104,7 @@ def own_split(world: Path, folder: Path) -> Path:
 
 
 def test_splits_of_a_label_file_need_the_file_no_more(world: Path, tmp_path: Path) -> None:
-    split = splits.read_split(own_split(world, tmp_path))
+    split = read_split(own_split(world, tmp_path))
     assert split.own is not None and split.name == split.own.protocol
     assert split.classes == MINI.classes and split.unseen_names == ("taxi",)
     summary = read_json(tmp_path / "prepared" / "summary.json")
@@ -121,4 +122,4 @@ def test_a_changed_label_file_in_the_splits_is_refused(
     content = read_json(path)
     path.write_text(json.dumps({**content, "own": {**content["own"], field: ["zebra"]}}))
     with pytest.raises(ValueError, match=message):
-        splits.read_split(path.parent)
+        read_split(path.parent)

@@ -13,7 +13,7 @@ from cascade_core.labels.protocols import protocol
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest
 from components.steps import text_vectors
-from pipelines.cli import clip as commands
+from components.vectors import vector_files
 from tests.tiny import write_tiny_clip
 
 MINI = protocol("mini-18-6")
@@ -35,7 +35,7 @@ def _given(folder: Path, rows: np.ndarray) -> Path:
 def test_vectors_are_those_of_the_text_tower(clip: Path, tmp_path: Path) -> None:
     text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
     model, tokenizer = load_clip(clip)
-    read = text_vectors.read_class_vectors(tmp_path / "text", MINI)
+    read = vector_files.read_class_vectors(tmp_path / "text", MINI)
     torch.testing.assert_close(read, class_vectors(model.text, tokenizer, MINI.classes, TEMPLATES))
     manifest = read_step_manifest(tmp_path / "text")
     assert manifest.parameters == {"protocol": MINI.name, "templates": list(TEMPLATES)}
@@ -48,7 +48,7 @@ def test_given_vectors_become_float32_and_stay_as_they_are(tmp_path: Path) -> No
     text_vectors.run(
         protocol=MINI.name, templates=TEMPLATES, vectors=_given(tmp_path, rows), out=tmp_path / "text"
     )
-    read = text_vectors.read_class_vectors(tmp_path / "text", MINI)
+    read = vector_files.read_class_vectors(tmp_path / "text", MINI)
     assert torch.equal(read, torch.from_numpy(rows.astype(np.float32)))
 
 
@@ -93,17 +93,17 @@ def test_one_source_is_asked_for(clip: Path, tmp_path: Path) -> None:
 def test_vectors_of_other_classes_are_refused_on_reading(clip: Path, tmp_path: Path) -> None:
     text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
     with pytest.raises(ValueError, match=r"names\.json: 24 names differ from the 20 classes of 'voc12-15-5'"):
-        text_vectors.read_class_vectors(tmp_path / "text", protocol("voc12-15-5"))
+        vector_files.read_class_vectors(tmp_path / "text", protocol("voc12-15-5"))
     write_json(tmp_path / "text" / "names.json", list(reversed(MINI.classes)))
     with pytest.raises(ValueError, match="number or order"):
-        text_vectors.read_class_vectors(tmp_path / "text", MINI)
+        vector_files.read_class_vectors(tmp_path / "text", MINI)
 
 
 def test_broken_vectors_are_refused_on_reading(clip: Path, tmp_path: Path) -> None:
     text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
     (tmp_path / "text" / "class_vectors.safetensors").write_bytes(b"\0" * 9)
     with pytest.raises(ValueError, match=r"class_vectors\.safetensors: cannot be read"):
-        text_vectors.read_class_vectors(tmp_path / "text", MINI)
+        vector_files.read_class_vectors(tmp_path / "text", MINI)
 
 
 def test_synonyms_are_averaged_and_recorded(clip: Path, tmp_path: Path) -> None:
@@ -113,17 +113,17 @@ def test_synonyms_are_averaged_and_recorded(clip: Path, tmp_path: Path) -> None:
     model, tokenizer = load_clip(clip)
     synonyms: list[list[str]] = [["tiger"], []]
     expected = class_vectors(model.text, tokenizer, ["zebra", "grass"], TEMPLATES, synonyms=synonyms)
-    read = text_vectors.read_class_vectors(tmp_path / "text", protocol(str(labels)))
+    read = vector_files.read_class_vectors(tmp_path / "text", protocol(str(labels)))
     assert torch.equal(read, expected)
     assert read_step_manifest(tmp_path / "text").parameters["synonyms"] == synonyms
 
 
 def test_vectors_of_any_names_are_written_with_them(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("grass\n\n zebra | tiger |taxi\nsand, lava\n")
-    names, synonyms = text_vectors.read_names(tmp_path / "names.txt")
+    names, synonyms = vector_files.read_names(tmp_path / "names.txt")
     assert (names, synonyms) == (["grass", "zebra", "sand, lava"], [[], ["tiger", "taxi"], []])
-    made = text_vectors.of_names(
-        names=names, synonyms=synonyms, templates=TEMPLATES, clip=clip, out=tmp_path / "text"
+    made = text_vectors.run(
+        names=tmp_path / "names.txt", templates=TEMPLATES, clip=clip, out=tmp_path / "text"
     )
     assert (made.num_classes, made.embed_dim) == (3, 16)
     assert read_json(tmp_path / "text" / "names.json") == names
@@ -142,29 +142,30 @@ def test_a_file_of_names_that_is_none_is_refused(content: bytes | None, message:
     if content is not None:
         (tmp_path / "names.txt").write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        text_vectors.read_names(tmp_path / "names.txt")
+        vector_files.read_names(tmp_path / "names.txt")
 
 
 def test_names_that_come_twice_are_refused(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("zebra\nZebra\n")
     with pytest.raises(ValueError, match="names zebra come more than once"):
-        text_vectors.of_names(names=["zebra", "Zebra"], templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+        text_vectors.run(names=tmp_path / "names.txt", templates=TEMPLATES, clip=clip, out=tmp_path / "text")
 
 
-def test_the_command_takes_one_source_of_names_and_one_of_templates(clip: Path, tmp_path: Path) -> None:
+def test_the_step_takes_one_source_of_names_and_one_of_templates(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("zebra | tiger\ngrass\n")
     names = {"names": tmp_path / "names.txt", "clip": clip, "out": tmp_path / "text"}
-    commands.text_vectors(**names, template=["a photo of a {}", "the {}"])
+    text_vectors.run(**names, templates=["a photo of a {}", "the {}"])
     assert read_step_manifest(tmp_path / "text").parameters == {
         "templates": ["a photo of a {}", "the {}"],
         "synonyms": [["tiger"], []],
     }
-    single = {"templates": TemplateSet.single}
+    single = {"template_set": TemplateSet.single}
     for arguments, message in (
         (names, "prompt templates come from"),
         ({**names, **single, "recipe": "mini_zegclip"}, "prompt templates come from"),
         (single, "class names come from"),
         ({**names, **single, "protocol": "mini-18-6"}, "class names come from"),
-        ({**names, **single, "vectors": tmp_path / "x.npy"}, "are made by a CLIP"),
+        ({**names, **single, "vectors": tmp_path / "x.npy"}, "give exactly one"),
     ):
         with pytest.raises(ValueError, match=message):
-            commands.text_vectors(**arguments)
+            text_vectors.run(**{"out": tmp_path / "text", **arguments})

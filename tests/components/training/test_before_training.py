@@ -16,6 +16,7 @@ from cascade_core.runtime.files import read_json, write_json
 from components.steps import prepare, prepare_custom, prepare_dataset, splits, text_vectors, train
 from components.training import before_training
 from components.training.before_training import preflight
+from components.vectors import vector_files
 from tests import official_files as files
 from tests.tiny import TINY_CLIP
 
@@ -249,7 +250,7 @@ def test_a_label_files_vectors_are_compared_with_its_synonyms_and_names_for_back
 
 
 def test_stored_vectors_of_a_label_file_are_in_its_own_order(own: dict[str, Path], tmp_path: Path) -> None:
-    vectors = text_vectors.load_file(own["text"] / "class_vectors.safetensors")["class_vectors"]
+    vectors = vector_files.load_file(own["text"] / "class_vectors.safetensors")["class_vectors"]
     np.save(tmp_path / "stored.npy", vectors.numpy())
     assert "each of 2 is nearest to its own name" in "".join(
         preflight(**own, stored=tmp_path / "stored.npy").passed

@@ -19,8 +19,8 @@ from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import write_manifest
 from components.results.report_page import pictures_of
 from components.steps import evaluate, prepare, profile, self_train, train
-from components.steps.text_vectors import check_templates
 from components.training import fit as training
+from components.vectors.vector_files import check_templates
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
 

@@ -1,0 +1,101 @@
+"""The content of `split.json`: classes, seen, unseen, the pictures of each split, training pixels of each class."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cascade_core.errors import UserError
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_file import LabelFile
+from cascade_core.labels.protocols import protocol as named_protocol
+from cascade_core.runtime.files import read_json
+from cascade_core.runtime.validation import validated
+from components.steps.prepare import SUMMARY_FILE
+
+SPLIT_FILE = "split.json"
+TRAINING_SPLIT = "train"
+
+
+def split_content(
+    split: ClassSplit, index: pd.DataFrame, splits: Iterable[str], pixels: Sequence[int]
+) -> dict[str, Any]:
+    """Give what `split.json` holds; a label file's content goes in whole."""
+    content: dict[str, Any] = {
+        "protocol": split.name,
+        "classes": list(split.classes),
+        "seen": list(split.seen_names),
+        "unseen": list(split.unseen_names),
+        "splits": {name: index.loc[index["split"] == name, "name"].tolist() for name in splits},
+        "training_pixels": dict(zip(split.classes, pixels, strict=True)),
+    }
+    if split.own is not None:
+        content["own"] = split.own.model_dump(mode="json")
+    return content
+
+
+def class_counts(split: ClassSplit, pixels: Sequence[int]) -> dict[str, float]:
+    """Give how many classes of each kind there are, and the training pixels of each kind."""
+    of_class = dict(zip(split.classes, pixels, strict=True))
+    return {
+        "classes.seen": len(split.seen),
+        "classes.unseen": len(split.unseen),
+        "training_pixels.seen": sum(of_class[name] for name in split.seen_names),
+        "training_pixels.unseen": sum(of_class[name] for name in split.unseen_names),
+    }
+
+
+def read_split(splits: Path) -> ClassSplit:
+    """Read the class split of a splits step, checked against the protocol it names or the label file it holds.
+
+    Raises:
+        UserError: the file is missing or lacks a field, an unseen name is not in the label set, or classes
+            and unseen names are not those of the protocol.
+    """
+    path = splits / SPLIT_FILE
+    content = read_json(path)
+    missing = [field for field in ("protocol", "classes", "unseen") if field not in content]
+    if missing:
+        raise UserError(f"{path}: fields {missing} are missing; run the splits step again")
+    split = named_protocol(content["protocol"]) if "own" not in content else _own(content, path)
+    stray = [name for name in content["unseen"] if name not in split.classes]
+    if stray:
+        raise UserError(
+            f"{path}: unseen: {stray} are not in label set {split.label_set.name!r}; "
+            f"it has {', '.join(split.classes)}"
+        )
+    for field, given, wanted in (
+        ("classes", content["classes"], split.classes),
+        ("unseen", content["unseen"], split.unseen_names),
+    ):
+        if list(given) != list(wanted):
+            raise UserError(
+                f"{path}: {field}: {len(given)} names differ from the {len(wanted)} of protocol {split.name!r} "
+                "(names or order); run the splits step again, numbers of other splits cannot be compared"
+            )
+    return split
+
+
+def _own(content: dict[str, Any], path: Path) -> ClassSplit:
+    """Give the split of a label file as `split.json` holds it."""
+    way_out = "run the splits step again"
+    split = validated(LabelFile, content["own"], source=f"{path}: own", way_out=way_out).split()
+    if split.name != content["protocol"]:
+        raise UserError(
+            f"{path}: protocol is {content['protocol']!r}, the label set in it is {split.name!r}; {way_out}"
+        )
+    return split
+
+
+def training_pixels(splits: Mapping[str, Any], split: ClassSplit, prepared: Path) -> list[int]:
+    """Give the pixels of every class that the prepare step counted in training pictures; without those, zeros.
+
+    Raises:
+        UserError: an earlier version prepared the data, and counted no pixels.
+    """
+    if TRAINING_SPLIT not in splits:
+        return [0] * split.num_classes
+    if "pixels" not in splits[TRAINING_SPLIT]:
+        raise UserError(f"{prepared / SUMMARY_FILE} counts no pixels; run the prepare step again")
+    return [splits[TRAINING_SPLIT]["pixels"][name] for name in split.classes]

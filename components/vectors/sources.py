@@ -1,0 +1,73 @@
+"""Where class names and prompt templates of text vectors come from: a protocol or a file, a recipe or the call."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cascade_core.configs.recipes import recipe as named_recipe
+from cascade_core.configs.templates import TemplateSet, named_templates
+from cascade_core.errors import UserError
+from cascade_core.labels.protocols import protocol as named_protocol
+from cascade_core.runtime.listing import duplicates
+from components.vectors.vector_files import read_names
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompt templates, and the names that a recipe has for background."""
+
+    templates: tuple[str, ...]
+    background: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NamedClasses:
+    """Class names in their order, synonyms of each, and the names that a label file has for background."""
+
+    names: tuple[str, ...]
+    synonyms: Sequence[Sequence[str]]
+    background: tuple[str, ...] = ()
+    protocol: str | None = None
+
+
+def prompt_templates(
+    recipe: str | None,
+    template_set: TemplateSet | None,
+    templates: Sequence[str],
+    overrides: Mapping[str, Any],
+) -> Prompts:
+    """Take templates from a recipe with overrides put in, from a set by name, or as they are given.
+
+    Raises:
+        UserError: not exactly one of the three is given, overrides come without a recipe, or it is unknown.
+    """
+    if sum(bool(source) for source in (recipe, template_set, templates)) != 1:
+        raise UserError(
+            "prompt templates come from --recipe, --templates or --template: give exactly one of them"
+        )
+    if recipe is None:
+        if overrides:
+            raise UserError("--set and --overrides change what a recipe says; give it with --recipe")
+        return Prompts(named_templates(template_set) if template_set else tuple(templates))
+    config = named_recipe(recipe, overrides)
+    return Prompts(config.data.templates, config.evaluate.background.names)
+
+
+def named_classes(protocol: str | None, names: Path | None) -> NamedClasses:
+    """Take class names from a protocol (or label file), or from a text file.
+
+    Raises:
+        UserError: both or neither is given, or the file cannot be read or names a class twice.
+    """
+    if (protocol is None) == (names is None):
+        raise UserError("class names come from --protocol or from --names FILE: give exactly one of them")
+    if protocol is not None:
+        split = named_protocol(protocol).foreground()
+        behind = split.own.background_setting.names if split.own else ()
+        return NamedClasses(split.classes, split.label_set.synonyms, behind, split.name)
+    assert names is not None
+    words, synonyms = read_names(names)
+    if twice := duplicates(map(str.casefold, words)):
+        raise UserError(f"names {', '.join(twice)} come more than once; give every class once")
+    return NamedClasses(tuple(words), synonyms)
