@@ -53,12 +53,14 @@ class Examined:
 
 
 def examine_all(
-    candidates: Sequence[Candidate], label_set: LabelSet, *, workers: int = 4, progress: Progress | None = None
+    candidates: Sequence[Candidate],
+    label_set: LabelSet,
+    *,
+    workers: int = 4,
+    progress: Progress | None = None,
 ) -> list[Examined | Problem]:
     """Examine every candidate, in their order."""
-    return parallel_map(
-        partial(examine, label_set=label_set), candidates, workers=workers, progress=progress
-    )
+    return parallel_map(partial(examine, label_set=label_set), candidates, workers=workers, progress=progress)
 
 
 def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
@@ -111,7 +113,9 @@ def _problem(candidate: Candidate, kind: Kind, text: str) -> Problem:
 def _size_remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str:
     """Say what to do about a label map of another size than its upright picture, both as height and width."""
     if label_size == image_size[::-1]:
-        return "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
+        return (
+            "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
+        )
     return "a label map has the size of its picture"
 
 

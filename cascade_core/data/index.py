@@ -9,12 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from cascade_core.errors import UserError
-from cascade_core.labels.label_set import IGNORE, LabelSet
-from cascade_core.runtime.listing import bullets
 from cascade_core.data.examine import Candidate, Examined, Problem, examine_all
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
+from cascade_core.runtime.listing import bullets
 from cascade_core.runtime.pool import Progress
 
 COLUMNS = (
@@ -30,6 +28,7 @@ COLUMNS = (
     "label_sha256",
 )
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
 
 def voc_root(folder: Path) -> Path:
     """Find the folder that holds `JPEGImages` in `folder`, `folder/*` or `folder/VOCdevkit/*`.

@@ -1,6 +1,5 @@
 """Decoding of photographs and label maps, with one clear error for each way a file can be unusable."""
 
-from cascade_core.errors import UserError
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
 
 MOST_PIXELS = 178_956_970

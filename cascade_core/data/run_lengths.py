@@ -1,10 +1,11 @@
 """Run-length masks as COCO and the Detail API write them: column by column, background first."""
 
-from cascade_core.errors import UserError
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
+
+from cascade_core.errors import UserError
 
 
 def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:

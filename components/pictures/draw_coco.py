@@ -1,5 +1,6 @@
 """COCO files of a data set of one's own: their pictures by split, and their objects drawn into label maps."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -123,8 +124,9 @@ def _pictures(
     coco: CocoFile, split: str, path: Path, source: CocoSource
 ) -> list[tuple[CocoImage, Path, str]]:
     """Give the pictures of a file that belong to a split, each with its place and split."""
-    if twice := duplicates(_bare(image) for image in coco.images):
-        raise UserError(f"{path} lists picture {twice[0]} twice; a picture belongs to one split, once")
+    counts = Counter(_bare(image) for image in coco.images)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise UserError(f"{path} lists picture {repeated[0]} twice; a picture belongs to one split, once")
     known = {image.id for image in coco.images}
     if lost := [one.id for one in coco.annotations if one.image_id not in known]:
         raise UserError(f"{path}: annotations {lost[:10]} are of pictures it does not list; export it anew")

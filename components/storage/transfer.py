@@ -97,8 +97,8 @@ def fetch(uri: str, to: Path) -> Moved:
     """Copy an object to the file `to`, or all below a prefix to the folder `to`, which is replaced whole.
 
     Until all of it is there and its hashes are right, `to` stays as it was; the files of a folder that an
-    interrupted call got lie beside it, hidden, for the next one. Folders that other tools stored have no index: their files are held
-    against the sizes the store tells, and against its own checksums where it has any.
+    interrupted call got lie beside it, hidden, for the next one. Folders that other tools stored have no index:
+    their files are held against the sizes the store names, and against its own checksums where it has any.
 
     Raises:
         UserError: there is nothing at the address, a folder there is not whole, what arrived is not what was

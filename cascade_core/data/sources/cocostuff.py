@@ -56,9 +56,7 @@ def plan(raw: Path, splits: Splits) -> Plan:
     ]
     return Plan(
         jobs=jobs,
-        counts={
-            split: sum(1 for _ in (raw / "images" / FOLDERS[split]).glob("*.jpg")) for split in splits
-        },
+        counts={split: sum(1 for _ in (raw / "images" / FOLDERS[split]).glob("*.jpg")) for split in splits},
         image_sets={split: f"images/{FOLDERS[split]}:annotations/{FOLDERS[split]}" for split in splits},
     )
 

@@ -4,7 +4,6 @@ Label maps are written as mmsegmentation's converter writes them, from which rel
 background, then the classes in alphabetical order. Both protocols read these maps, each into its own order.
 """
 
-from cascade_core.errors import UserError
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from cascade_core.labels.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE, VOC_20
 from cascade_core.data.pictures import read_label_ids
+from cascade_core.data.run_lengths import decode_mask
 from cascade_core.data.sources.convert import Job
 from cascade_core.data.sources.official import CONTEXT_JSON, VOC_2010, OfficialFile
 from cascade_core.data.sources.parts import Part
 from cascade_core.data.sources.plan import DataSet, Plan, Splits, read_names
-from cascade_core.data.run_lengths import decode_mask
+from cascade_core.errors import UserError
+from cascade_core.labels.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE, VOC_20
 from cascade_core.runtime.files import read_json
 
 ROOT = "VOCdevkit/VOC2010"
@@ -48,7 +48,9 @@ _PHOTOGRAPHS = Part(
 )
 _READY = Part(
     what="label maps as PNG, with their lists",
-    file=OfficialFile("SegmentationClassContext.zip", "no official page: others' conversion of the annotations"),
+    file=OfficialFile(
+        "SegmentationClassContext.zip", "no official page: others' conversion of the annotations"
+    ),
     into=ROOT,
     take=(MAPS, f"{LISTS}/train.txt", f"{LISTS}/val.txt"),
     suffix=".png",
@@ -102,14 +104,18 @@ def category_table(content: Mapping[str, Any], path: Path) -> tuple[dict[int, in
         UserError: the file names some of the classes only, and gives one another id than mmsegmentation does.
     """
     known = dict(zip(CONTEXT_59, RAW_IDS, strict=True))
-    listed = _items(content, "categories", path, {"name": str, "category_id": int}) if "categories" in content else ()
+    listed = (
+        _items(content, "categories", path, {"name": str, "category_id": int})
+        if "categories" in content
+        else ()
+    )
     named = {item["name"]: item["category_id"] for item in listed}
     own = {name: named[name] for name in CONTEXT_59 if name in named}
     if len(own) == len(CONTEXT_59):
         return {0: 0} | {own[name]: i for i, name in enumerate(CONTEXT_59, 1)}, f"categories of {path.name}"
     if strange := {name: raw for name, raw in own.items() if raw != known[name]}:
         raise UserError(
-            f"{path}: categories give {strange}, expected {({name: known[name] for name in strange})}; these are "
+            f"{path}: categories give {strange}, expected { ({name: known[name] for name in strange}) }; these are "
             "annotations of another kind, give the published ones or ready PNGs"
         )
     return {0: 0} | {raw: i for i, raw in enumerate(RAW_IDS, 1)}, "mmsegmentation's converter"
@@ -127,7 +133,9 @@ def draw(
     for shape in shapes:
         where = f"{path}: annotation {shape.get('id')} of {image['file_name']}"
         if shape["category_id"] not in table:
-            raise UserError(f"{where}: category {shape['category_id']} is none of the {len(table) - 1} classes")
+            raise UserError(
+                f"{where}: category {shape['category_id']} is none of the {len(table) - 1} classes"
+            )
         try:
             mask = decode_mask(shape["segmentation"], ids.shape)
         except ValueError as error:
@@ -150,7 +158,10 @@ def verify(raw: Path) -> dict[str, Any]:
     counts = sum((_together(voc, maps) for voc, maps in both), np.zeros((21, 61), dtype=np.int64))
     if not counts.any():
         return {"class_order": "unverified: no label map of VOC at hand to compare with"}
-    shares = {"alphabetical": _agreement(counts, CONTEXT_59), "literature": _agreement(counts, CONTEXT_59_LITERATURE)}
+    shares = {
+        "alphabetical": _agreement(counts, CONTEXT_59),
+        "literature": _agreement(counts, CONTEXT_59_LITERATURE),
+    }
     if shares["alphabetical"] <= shares["literature"]:
         raise UserError(
             f"{raw / ROOT / MAPS}: {shares['literature']:.0%} of VOC's pixels have the class they should if the "
@@ -210,7 +221,9 @@ def _items(content: Any, name: str, path: Path, fields: Mapping[str, type]) -> I
             raise UserError(f"{path}: {name}[{number}] lacks {', '.join(missing)}; {_EXPECTED}")
         for field, kind in fields.items():
             if not isinstance(item[field], kind):
-                raise UserError(f"{path}: {name}[{number}].{field} is {item[field]!r}, no {kind.__name__}; {_EXPECTED}")
+                raise UserError(
+                    f"{path}: {name}[{number}].{field} is {item[field]!r}, no {kind.__name__}; {_EXPECTED}"
+                )
         yield item
 
 

@@ -9,12 +9,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from cascade_core.data.sources.archives import Progress
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import bullets
-from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_file
 from cascade_core.runtime.pool import Progress, parallel_map
 
 

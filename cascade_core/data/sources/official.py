@@ -4,11 +4,12 @@ Sizes and digests were looked up, never computed here: the real files were not a
 stated; a file of which nothing could be found says so, and is taken as it is.
 """
 
-from cascade_core.errors import UserError
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from cascade_core.errors import UserError
 
 CHUNK = 1 << 22
 

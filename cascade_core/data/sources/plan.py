@@ -1,6 +1,5 @@
 """What a data set is to this package: its parts, the official number of pictures, and what is to be converted."""
 
-from cascade_core.errors import UserError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from cascade_core.data.sources.archives import climbs
 from cascade_core.data.sources.convert import Job
 from cascade_core.data.sources.parts import Part
+from cascade_core.errors import UserError
 
 Splits = tuple[str, ...]
 

@@ -4,7 +4,6 @@ Training is VOC's own list plus every picture of SBD (Hariharan et al., ICCV 201
 lists. VOC's map is used where VOC has one, SBD's elsewhere.
 """
 
-from cascade_core.errors import UserError
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cascade_core.data.sources.convert import Job
 from cascade_core.data.sources.official import SBD, VOC_2012, VOC_AUG_MAPS
 from cascade_core.data.sources.parts import Part
 from cascade_core.data.sources.plan import DataSet, Plan, Splits, read_names
+from cascade_core.errors import UserError
 
 ROOT = "VOCdevkit/VOC2012"
 LISTS = "ImageSets/Segmentation"
@@ -86,7 +86,9 @@ def read_mat(path: Path) -> UInt8[np.ndarray, "height width"]:
             "GTcls.Segmentation; fetch SBD again, and give it with an empty --raw"
         ) from error
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-        raise UserError(f"{path}: GTcls.Segmentation is {ids.dtype} of shape {ids.shape}, expected a map of ids")
+        raise UserError(
+            f"{path}: GTcls.Segmentation is {ids.dtype} of shape {ids.shape}, expected a map of ids"
+        )
     stray = np.setdiff1d(np.unique(ids), [*range(NUM_CLASSES + 1), VOID])
     if stray.size:
         raise UserError(f"{path}: ids {stray.tolist()[:10]} are none of 0..{NUM_CLASSES} and {VOID}")

@@ -27,7 +27,8 @@ def test_classes_come_by_train_id_with_their_pixels(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2)).save(image)
     Image.fromarray(np.array([[4, 4, 0], [9, 4, 0]], np.uint8)).save(label)
     found = examine(
-        Candidate("a", "train", image, label, "a.png", "map.png"), LabelSet("own", ("cat", "dog"), tuple(table))
+        Candidate("a", "train", image, label, "a.png", "map.png"),
+        LabelSet("own", ("cat", "dog"), tuple(table)),
     )
     assert isinstance(found, Examined)
     assert (found.row["classes"], found.row["pixels"]) == ([0, 1], [1, 3])
@@ -42,7 +43,9 @@ def test_classes_come_by_train_id_with_their_pixels(tmp_path: Path) -> None:
         (turned(), "size 3x2 differs from 2x3 .* EXIF orientation .* turn the map"),
     ],
 )
-def test_what_is_wrong_with_a_picture_is_told_with_the_way_out(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_wrong_with_a_picture_is_told_with_the_way_out(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
     image, label = tmp_path / "a.jpg", tmp_path / "a.png"
     image.write_bytes(content)
     Image.fromarray(np.zeros((2, 3), np.uint8)).save(label)

@@ -164,7 +164,10 @@ def binary_list(voc: Path) -> None:
         (truncated, f"JPEGImages/{FIRST}.jpg: cannot be decoded.*truncated"),
         (no_picture, f"JPEGImages/{FIRST}.jpg: cannot be decoded"),
         (truncated_label, f"SegmentationClass/{FIRST}.png: cannot be decoded as a label map"),
-        (foreign_ids, rf"SegmentationClass/{FIRST}.png: label ids 4 \(1 pixels\), 77 \(1 pixels\).*'animals'.*0..3, 255"),
+        (
+            foreign_ids,
+            rf"SegmentationClass/{FIRST}.png: label ids 4 \(1 pixels\), 77 \(1 pixels\).*'animals'.*0..3, 255",
+        ),
         (coloured_labels, f"SegmentationClass/{FIRST}.png: a label map holds.*'RGB'"),
         (
             other_size,

@@ -131,5 +131,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() 
     ],
 )
 def test_a_label_map_that_holds_no_8_bit_ids_is_refused(picture: Image.Image, mode: str) -> None:
-    with pytest.raises(ValueError, match=f"a.png: a label map holds one 8-bit id a pixel .* this file is '{mode}'"):
+    with pytest.raises(
+        ValueError, match=f"a.png: a label map holds one 8-bit id a pixel .* this file is '{mode}'"
+    ):
         decode_label_ids(png(picture), "a.png")

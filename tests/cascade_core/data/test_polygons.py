@@ -65,8 +65,14 @@ def test_long_runs_take_several_characters() -> None:
         ([[1, 1, 2, 2, 3, 3, 4]], "no polygon of at least three points"),
         ([[1, 1, 1e12, 2, 3, 3]], "has corners far outside the picture of 6x4"),
         ([[1, 1, float("nan"), 2, 3, 3]], "has corners far outside"),
-        ({"size": [6, 4], "counts": [24]}, r"annotation 1: its mask has the size \(6, 4\), its picture \(4, 6\)"),
-        ({"size": [4, 6], "counts": [4, 3]}, "annotation 1: runs of its mask add up to 7 pixels, not to 4 x 6"),
+        (
+            {"size": [6, 4], "counts": [24]},
+            r"annotation 1: its mask has the size \(6, 4\), its picture \(4, 6\)",
+        ),
+        (
+            {"size": [4, 6], "counts": [4, 3]},
+            "annotation 1: runs of its mask add up to 7 pixels, not to 4 x 6",
+        ),
         ({"size": [4, 6], "counts": [30, -6]}, "add up to 24 pixels"),
         ({"size": [4, 6], "counts": "P"}, "annotation 1: no run-length mask"),
     ],
@@ -77,7 +83,9 @@ def test_a_broken_outline_is_told(segmentation: Any, told: str) -> None:
 
 
 def test_categories_are_found_by_name_or_synonym() -> None:
-    categories = [CocoCategory(id=i, name=name) for i, name in ((3, "Cat"), (9, "traffic  light"), (4, "cow"))]
+    categories = [
+        CocoCategory(id=i, name=name) for i, name in ((3, "Cat"), (9, "traffic  light"), (4, "cow"))
+    ]
     assert raw_ids(categories, {"cat": 1, "kitten": 1, "traffic light": 2}) == ({3: 1, 9: 2}, {4: "cow"})
 
 

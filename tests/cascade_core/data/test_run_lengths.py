@@ -12,7 +12,9 @@ from tests.official_files import packed_runs
 @given(seed=st.integers(0, 999), height=st.integers(1, 9), width=st.integers(1, 40), fill=st.floats(0, 1))
 def test_what_was_packed_comes_out_again(seed: int, height: int, width: int, fill: float) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < fill
-    assert np.array_equal(decode_mask({"size": [height, width], "counts": packed_runs(mask)}, mask.shape), mask)
+    assert np.array_equal(
+        decode_mask({"size": [height, width], "counts": packed_runs(mask)}, mask.shape), mask
+    )
 
 
 def test_long_runs_take_several_characters() -> None:
