@@ -1,7 +1,7 @@
 """The statement of a step, and a call of it: bound arguments, the run in MLflow, the folder and its manifest."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
@@ -248,7 +248,13 @@ def _parameter(name: str, hint: Any, default: Any) -> Parameter:
 
 
 def _plain(meaning: Meaning, value: Any) -> Any:
-    """Give a value as JSON holds it."""
-    if isinstance(meaning, Option) and meaning.texts is not None and value is not None:
-        return value if isinstance(value, Mapping) else ",".join(meaning.texts(value))
-    return dict(value) if isinstance(value, Mapping) else value
+    """Give a value as JSON holds it; one that JSON does not know is written as a command takes it."""
+    match value:
+        case None | str() | int() | float():
+            return value
+        case Mapping():
+            return dict(value)
+        case Sequence():
+            return list(value)
+    assert isinstance(meaning, Option)
+    return str(value) if meaning.texts is None else ",".join(meaning.texts(value))
