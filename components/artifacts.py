@@ -20,6 +20,9 @@ from cascade_core.runtime.files import read_json, sha256, write_json
 from cascade_core.runtime.validation import validated
 
 MANIFEST_FILE = "manifest.json"
+TRACKING_FILE = "tracking.json"
+"""What the MLflow store lacks of a step that it was away from: about when and where, and so no content of the folder."""
+
 COMMIT_VARIABLE = "CASCADE_COMMIT"
 """Names the commit where the code runs without its repository, as in an image."""
 
@@ -36,7 +39,7 @@ class InputRecord(BaseModel):
 
 
 class StepManifest(BaseModel):
-    """What a step's folder was made from; `content_sha256` covers every other file in it."""
+    """What a step's folder was made from; `content_sha256` covers every other file in it but `tracking.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,7 +111,7 @@ def input_hash(path: Path) -> str:
         recorded = read_json(path / MANIFEST_FILE).get("content_sha256")
         if isinstance(recorded, str):
             return recorded
-    return sha256(path)
+    return _content_hash(path) if path.is_dir() else sha256(path)
 
 
 def data_hash(prepared: Path) -> str:
@@ -158,7 +161,8 @@ def git_commit() -> str | None:
 
 def _content_hash(folder: Path) -> str:
     digest = hashlib.sha256()
-    files = (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST_FILE)
+    aside = (folder / MANIFEST_FILE, folder / TRACKING_FILE)
+    files = (path for path in folder.rglob("*") if path.is_file() and path not in aside)
     for path in sorted(files):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
     return digest.hexdigest()

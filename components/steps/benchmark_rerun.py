@@ -99,8 +99,7 @@ def run(
             (working / PAGE_FILE).write_text(page)
             inputs = {f"{i:03d}-{path.name}": path for i, path in enumerate((*evaluations, *profiles))}
             write_manifest(working, step="benchmark", inputs=inputs, parameters=limits.model_dump())
-        for name in (ROWS_FILE, CHANGES_FILE, PAGE_FILE):
-            tracker.file(out / name)
+        tracker.files(ROWS_FILE, CHANGES_FILE, PAGE_FILE)
     compared_with = accepted.run_id if accepted else None
     return Rerun(verdict, tuple(changes), compared_with, tracker.run_id, out / PAGE_FILE)
 

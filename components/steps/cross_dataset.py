@@ -65,8 +65,7 @@ def run(*, evaluations: Sequence[Path], out: Path) -> Comparison:
             (folder / PAGE_FILE).write_text(shown.to_html(index=False, border=0))
             inputs = {f"{i}": path for i, path in enumerate(evaluations)}
             write_manifest(folder, step="cross_dataset", inputs=inputs, parameters={})
-        for name in (ROWS_FILE, TABLE_FILE, PAGE_FILE):
-            tracker.file(out / name)
+        tracker.files(ROWS_FILE, TABLE_FILE, PAGE_FILE)
     return Comparison(out / PAGE_FILE, tuple(rows))
 
 

@@ -179,7 +179,7 @@ def run(
             num_pictures=len(rows),
             data_hash=data_hash(prepared),
         )
-        table = _write_tables(folder, result, found, confusion, scored)
+        _write_tables(folder, result, found, confusion, scored)
         write_manifest(
             folder,
             step="evaluate",
@@ -194,8 +194,7 @@ def run(
             },
         )
         tracker.metrics({name: value for name, value in found.summary().items() if not np.isnan(value)})
-        tracker.table(table, "per_class.csv")
-        tracker.folder(folder)
+        tracker.files(*sorted(path.name for path in folder.iterdir()))
     return result
 
 
@@ -267,7 +266,7 @@ def _draw(
 
 def _write_tables(
     folder: Path, result: Evaluation, found: Scores, confusion: ConfusionMatrix, split: ClassSplit
-) -> pd.DataFrame:
+) -> None:
     write_json(folder / SCORES_FILE, asdict(result))
     table = per_class_table(found, split, confusion)
     table.to_csv(folder / "per_class.csv", index=False)
@@ -277,7 +276,6 @@ def _write_tables(
     title = f"{result.method}, {result.setting}, {result.split} ({result.protocol})"
     plot_confusion(confusion, split, folder / "confusion.png", title=title)
     plot_per_class(table, folder / "per_class.png", title=title)
-    return table
 
 
 def _number(value: float) -> float | None:

@@ -132,5 +132,5 @@ def run(
         profiles = measured(models, settings, chosen, threads)
         write_profiles(work.folder, profiles, plot=PLOT_FILE)
         work.tracker.metrics({name: float(getattr(profiles[0].cost, name)) for name in TRACKED})
-        work.tracker.file(work.folder / PLOT_FILE)
+        work.tracker.files(PLOT_FILE)
     return Profile(profiles, out)

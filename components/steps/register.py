@@ -5,7 +5,9 @@ with, told apart by tags. `models:/<name>@champion` always loads the best versio
 """
 
 import logging
+import random
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,7 +26,7 @@ from components.registry import versions as registry
 from components.results.rows import DROPPED, BenchmarkRow, benchmark_row
 from components.steps import gate
 from components.tracking.store import require_store
-from components.tracking.tracker import MlflowTracker, tracked_step
+from components.tracking.tracker import tracked_step
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 5
+ATTEMPTS = 8
 """How often a decision is taken anew because somebody else promoted in between."""
+LONGEST_PAUSE = 2.0
+"""Seconds before that at most; of several that wait a random part of it, one is alone soon."""
 
 REQUIREMENTS = (
     "cascade-clip-workflow",
@@ -102,7 +106,7 @@ def run(
         parameters=manifest.config.model_dump(mode="json"),
         tags=tags,
     ) as tracker:
-        assert isinstance(tracker, MlflowTracker) and tracker.client is not None
+        assert tracker.client is not None and tracker.run_id is not None
         client, values = tracker.client, row.model_dump(exclude_none=True)
         tracker.metrics({key: value for key, value in values.items() if isinstance(value, float)})
         others = _other_seeds(client, name, row, scored)
@@ -160,6 +164,7 @@ def _settle(
             registry.promote(client, name, version, expected=decided.champion, reason=decided.reason)
         except registry.ChampionMovedError as error:
             log.info("%s; deciding again", error)
+            time.sleep(random.uniform(0, LONGEST_PAUSE))
             continue
         return decided
     reason = f"the champion changed {ATTEMPTS} times while this was decided; promote by hand after a look"

@@ -84,6 +84,5 @@ def run(
         (work.folder / PAGE_FILE).write_text(report_page.page(evaluated, curves))
         best = report_page.best_means(summaries(rows))
         work.tracker.metrics({"rows": len(rows)} | {f"best.{score}": mean for score, mean in best.items()})
-        for name in (BENCHMARK_FILE, TABLE_FILE, PAGE_FILE):
-            work.tracker.file(work.folder / name)
+        work.tracker.files(BENCHMARK_FILE, TABLE_FILE, PAGE_FILE)
     return Report(out / PAGE_FILE, rows)

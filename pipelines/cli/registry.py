@@ -142,17 +142,17 @@ def rollback(name: ModelName) -> None:
     print(f"{name}: version {found.number} is champion again")
 
 
-def replay(
-    folder: Annotated[Path, typer.Argument(help="A spool, or any folder with spools below.")],
+def record(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of steps, or with such below.")],
 ) -> None:
-    """Tell MLflow what steps spooled while it was away.
+    """Make the MLflow runs of steps that ended while the store was away, from their folders.
 
     May be called again: nothing is added twice.
     """
-    from components.tracking import spool
+    from components.tracking.run_record import record_folders
 
-    done = spool.replay(folder)
-    print(f"told {done.calls} calls about {done.runs} runs; the spools may be deleted now")
+    for run_id in record_folders(folders):
+        print(f"recorded run {run_id}")
 
 
 def margins(min_hiou_gain: float | None, max_seen_drop: float | None) -> "Margins":

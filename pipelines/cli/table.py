@@ -72,7 +72,7 @@ TOP = Group(
         ),
         ("fetch", storage.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
         ("store", storage.store, "cascade-clip store reports s3://bucket/reports"),
-        ("replay", registry.replay, "cascade-clip replay outputs"),
+        ("record", registry.record, "cascade-clip record outputs"),
         of_step(report.run),
         (
             "compare",

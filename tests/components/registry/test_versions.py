@@ -1,15 +1,15 @@
-"""Champions: the alias moves for one promoter at a time, and the way back survives."""
+"""Champions: of two promoters at once at most one moves the alias, and the way back survives."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import uniform
 from threading import Barrier
 from time import sleep
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from components.registry import turns
 from components.registry import versions as registry
 from components.tracking.store import open_store
 from tests.components.tracking_server import started
@@ -91,68 +91,72 @@ def test_who_is_overtaken_while_promoting_is_told(
         registry.promote(client, name, 2, expected=None, reason="slow")
 
 
+def _promoted(client: MlflowClient, name: str, number: int, together: Barrier) -> bool:
+    """Promote in place of nobody as often as it takes until somebody is champion, and say whether this did."""
+    together.wait(timeout=60)
+    while registry.champion(client, name) is None:
+        try:
+            registry.promote(client, name, number, expected=None, reason="first")
+        except registry.ChampionMovedError:
+            sleep(uniform(0, 0.5))
+        else:
+            return True
+    return False
+
+
 def test_of_promotions_at_the_same_moment_one_wins_also_on_a_tracking_server(
     store: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each decided that nobody is champion, and one moves the alias when the one before has looked at its own."""
+    """Each decided that nobody is champion, and the alias moves late enough for the others to have looked at it."""
     server = started(store, store / "mlruns" / "mlflow.db", monkeypatch)
     try:
         client = MlflowClient(server.uri)
         set_alias, together = client.set_registered_model_alias, Barrier(3)
 
         def set_later(name: str, alias: str, version: str) -> None:
-            sleep(0.5 * int(version) - 0.5)
+            sleep(0.2)
             set_alias(name, alias, version)
-
-        def won(number: int) -> bool:
-            together.wait(timeout=60)
-            try:
-                registry.promote(client, name, number, expected=None, reason="first")
-            except registry.ChampionMovedError:
-                return False
-            return True
 
         monkeypatch.setattr(client, "set_registered_model_alias", set_later)
         with ThreadPoolExecutor(3) as pool:
-            winners = [number for number, one in enumerate(pool.map(won, (1, 2, 3)), 1) if one]
+            won = pool.map(lambda number: _promoted(client, name, number, together), (1, 2, 3))
+            winners = [number for number, one in enumerate(won, 1) if one]
         assert [registry.history(client, name)] == [winners] and len(winners) == 1
         assert registry.model_names(client) == [name]
     finally:
         server.stop()
 
 
-def test_a_promoter_that_died_is_waited_for_and_then_passed(
-    client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.2)
-    client.create_registered_model(f"{name}{turns.MARK}", tags={turns.HOLDER_TAG: "dead"})
-    assert registry.model_names(client) == [name]
+def _claim(client: MlflowClient, name: str, *, ago: timedelta) -> str:
+    """Claim the alias as another promoter does, on a version of its own."""
+    tag = f"{registry.CLAIM_TAG}another"
+    client.set_model_version_tag(name, "4", tag, (datetime.now(UTC) - ago).isoformat())
+    return tag
+
+
+def test_who_promotes_while_another_does_must_decide_anew(client: MlflowClient, name: str) -> None:
+    tag = _claim(client, name, ago=timedelta())
+    with pytest.raises(registry.ChampionMovedError, match="somebody else moves the champion"):
+        registry.promote(client, name, 2, expected=None, reason="both")
+    assert registry.champion(client, name) is None
+    client.delete_model_version_tag(name, "4", tag)
+    _crown(client, name, 2)
+    assert not [tag for tag in client.get_model_version(name, "2").tags if tag.startswith(registry.CLAIM_TAG)]
+
+
+def test_the_claim_of_a_promoter_that_died_is_passed_and_not_shown(client: MlflowClient, name: str) -> None:
+    _claim(client, name, ago=2 * registry.CLAIM_LASTS)
     _crown(client, name, 2)
     assert registry.history(client, name) == [2]
-    assert "it is taken for dead" in caplog.text
-    assert [model.name for model in client.search_registered_models()] == [name]
+    assert not registry.version(client, name, 4).tags
 
 
-def test_who_was_passed_because_it_was_slow_does_not_believe_it_won(client: MlflowClient, name: str) -> None:
-    with pytest.raises(registry.ChampionMovedError, match="somebody else went on meanwhile"):  # noqa: PT012
-        with turns.turn(client, name):
-            client.delete_registered_model(f"{name}{turns.MARK}")
-            client.create_registered_model(f"{name}{turns.MARK}", tags={turns.HOLDER_TAG: "another"})
-    assert client.get_registered_model(f"{name}{turns.MARK}").tags[turns.HOLDER_TAG] == "another"
-
-
-def test_a_turn_whose_making_was_repeated_after_a_lost_answer_is_ones_own(
+def test_who_was_passed_because_it_was_slow_does_not_believe_it_won(
     client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = client.create_registered_model
-
-    def twice(*arguments: Any, **named: Any) -> None:
-        create(*arguments, **named)
-        create(*arguments, **named)
-
-    monkeypatch.setattr(client, "create_registered_model", twice)
-    _crown(client, name, 3)
-    assert registry.history(client, name) == [3]
+    monkeypatch.setattr(registry, "CLAIM_LASTS", timedelta())
+    with pytest.raises(registry.ChampionMovedError, match="somebody else may have gone on"):
+        registry.promote(client, name, 2, expected=None, reason="slow")
 
 
 def test_a_model_without_champion_cannot_be_rolled_back(client: MlflowClient, name: str) -> None:

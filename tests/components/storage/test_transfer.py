@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pandas as pd
 import pytest
 import requests
 
@@ -15,7 +14,7 @@ from components.progress import Progress
 from components.storage import s3
 from components.storage import transfer as storage
 from components.storage.transfer import Moved
-from components.tracking import spool
+from components.tracking.run_record import record_folders
 from components.tracking.store import open_store
 from components.tracking.tracker import tracked_step
 from tests.components.moto_server import BUCKET, object_store
@@ -230,23 +229,27 @@ def test_an_address_that_leads_nowhere_is_told(client: Any, tmp_path: Path, uri:
     assert _visible(tmp_path) == set()
 
 
-def test_the_same_variables_lead_mlflows_artifacts_there(client: Any, store: Path) -> None:
+def test_the_same_variables_lead_mlflows_artifacts_there(client: Any, store: Path, tmp_path: Path) -> None:
     open_store().create_experiment("mini-18-6", artifact_location="s3://bucket/mlflow")
-    with tracked_step("evaluate", protocol="mini-18-6") as tracker:
-        tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
+    (tmp_path / "per_class.csv").write_text("class\ntiger\n")
+    with tracked_step("evaluate", protocol="mini-18-6", out=tmp_path) as tracker:
+        tracker.files("per_class.csv")
     assert _keys(client) == {f"mlflow/{tracker.run_id}/artifacts/per_class.csv"}
 
 
-def test_a_wrong_bucket_for_artifacts_ends_no_step_and_they_are_told_once_it_is_right(
+def test_a_wrong_bucket_for_artifacts_ends_no_step_and_they_are_recorded_once_it_is_right(
     client: Any, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     open_store().create_experiment("mini-18-6", artifact_location="s3://later/mlflow")
     with tracked_step("evaluate", protocol="mini-18-6", out=tmp_path / "out") as tracker:
         (tmp_path / "out").mkdir()
-        tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
+        (tmp_path / "out" / "per_class.csv").write_text("class\ntiger\n")
+        tracker.files("per_class.csv")
     assert "NoSuchBucket" in caplog.text and "the step ended well" in caplog.text
+    with pytest.raises(ValueError, match=r"was not taken by the MLflow store .*NoSuchBucket"):
+        record_folders([tmp_path / "out"])
     client.create_bucket(Bucket="later")
-    spool.replay(tmp_path / "out")
+    record_folders([tmp_path / "out"])
     stored = client.list_objects_v2(Bucket="later")["Contents"]
     assert [item["Key"] for item in stored] == [f"mlflow/{tracker.run_id}/artifacts/per_class.csv"]
     assert tracker.run_id and open_store().get_run(tracker.run_id).info.status == "FINISHED"

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from botocore.exceptions import ClientError
 from mlflow import MlflowClient
@@ -12,7 +11,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from components.tracking.store import experiment_id, masked, open_store, told_of, tracking_uri
-from components.tracking.tracker import MlflowTracker, StepTracker, flattened, tracked_step
+from components.tracking.tracker import StepTracker, flattened, tracked_step
 
 PROTOCOL = "mini-18-6"
 
@@ -31,12 +30,14 @@ def _store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _run(tracker: StepTracker) -> Run:
-    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
+    assert tracker.client is not None and tracker.run_id is not None
     return tracker.client.get_run(tracker.run_id)
 
 
 def test_a_step_leaves_a_finished_run_with_all_it_was_told(tmp_path: Path) -> None:
-    (tmp_path / "picture.png").write_bytes(b"png")
+    (tmp_path / "pictures").mkdir()
+    for name in ("pictures/a.png", "per_class.csv", "manifest.json"):
+        (tmp_path / name).write_bytes(b"content")
     with tracked_step(
         "train",
         protocol=PROTOCOL,
@@ -45,11 +46,11 @@ def test_a_step_leaves_a_finished_run_with_all_it_was_told(tmp_path: Path) -> No
         seed=3,
         parameters={"train": {"iterations": 2}, **{f"p{i}": i for i in range(150)}},
         tags={"data_hash": "ab" * 32},
+        out=tmp_path,
     ) as tracker:
         for step in (1, 2):
             tracker.metrics({"loss": 1 / step, "unseen/iou": float("nan")}, step=step)
-        tracker.table(pd.DataFrame({"class": ["tiger"], "iou": [0.5]}), "per_class.csv")
-        tracker.folder(tmp_path, below="pictures")
+        tracker.files("per_class.csv", "pictures")
     run = _run(tracker)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "train zegclip inductive"
@@ -58,7 +59,7 @@ def test_a_step_leaves_a_finished_run_with_all_it_was_told(tmp_path: Path) -> No
     assert run.data.tags["seed"] == "3"
     assert run.data.tags["git_commit"]
     assert run.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
-    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
+    assert tracker.client is not None and tracker.run_id is not None
     curve = tracker.client.get_metric_history(tracker.run_id, "loss")
     assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5)]
     stored = {item.path for item in tracker.client.list_artifacts(tracker.run_id)}
@@ -68,7 +69,7 @@ def test_a_step_leaves_a_finished_run_with_all_it_was_told(tmp_path: Path) -> No
 def test_the_experiment_is_the_protocol_and_artifacts_lie_beside_the_store(folder: Path) -> None:
     with tracked_step("prepare", protocol=PROTOCOL) as tracker:
         pass
-    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
+    assert tracker.client is not None and tracker.run_id is not None
     experiment = tracker.client.get_experiment(_run(tracker).info.experiment_id)
     assert experiment.name == PROTOCOL
     assert experiment.artifact_location == (folder / "mlruns" / "artifacts").as_uri()
@@ -121,7 +122,7 @@ def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("CASCADE_TRACKING", "off")
     with tracked_step("train", protocol=PROTOCOL) as tracker:
         tracker.metrics({"loss": 1.0})
-        tracker.table(pd.DataFrame(), "table.csv")
+        tracker.files("table.csv")
     assert tracker.run_id is None
     assert not list(tmp_path.iterdir())
 

@@ -1,9 +1,9 @@
-"""A store that goes away: steps end well, and one command tells later what they kept, once."""
+"""A store that goes away: steps end well, and one command makes their runs from their folders later, once."""
 
 import errno
-import logging
 import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,25 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from requests.exceptions import ChunkedEncodingError
-from safetensors import SafetensorError
 from werkzeug.wrappers import Response
 
-from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.clip.weights import save_clip
 from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
 from cascade_core.runtime.files import new_folder
+from components.artifacts import TRACKING_FILE, input_hash, read_step_manifest, write_manifest
 from components.progress import Progress
 from components.registry import segmenter
 from components.steps import prepare, splits, text_vectors, train
-from components.tracking import pipeline_run, spool
+from components.tracking import pipeline_run
+from components.tracking.run_record import RunRecord, lost, record_folders
 from components.tracking.store import open_store
-from components.tracking.tracker import MlflowTracker, StepTracker, tracked_step
+from components.tracking.tracker import StepTracker, tracked_step
 from components.training import before_training
 from tests.components.moto_server import object_store
 from tests.components.tracking_server import TrackingServer, started
-from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 PROTOCOL = "mini-18-6"
 
@@ -53,20 +52,21 @@ def _step(out: Path, server: TrackingServer, *, back: bool = False) -> StepTrack
         tracker.metrics({"loss": 3.0}, step=1)
         tracker.flush()
         with new_folder(out) as folder:
-            (folder / "scores.json").write_text("{}")
             server.stop()
             tracker.metrics({"loss": 2.0, "iou": math.nan}, step=2)
             tracker.flush()
             tracker.tags({"split": "test"})
-            tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
-            tracker.folder(folder, below="all")
-            tracker.file(folder / "scores.json")
+            (folder / "scores.json").write_text("{}")
+            (folder / "pictures").mkdir()
+            (folder / "pictures" / "a.png").write_bytes(b"png")
+            tracker.files("scores.json", "pictures")
+            write_manifest(folder, step="evaluate", inputs={}, parameters={})
         if back:
             server.start()
     return tracker
 
 
-def _told(tracker: StepTracker) -> tuple[Run, dict[str, list[tuple[int, float]]], set[str]]:
+def _recorded(tracker: StepTracker) -> tuple[Run, dict[str, list[tuple[int, float]]], set[str]]:
     assert tracker.run_id is not None
     client = MlflowClient()
     run = client.get_run(tracker.run_id)
@@ -74,41 +74,51 @@ def _told(tracker: StepTracker) -> tuple[Run, dict[str, list[tuple[int, float]]]
         name: [(point.step, point.value) for point in client.get_metric_history(tracker.run_id, name)]
         for name in run.data.metrics
     }
-    return run, curves, {item.path for item in client.list_artifacts(tracker.run_id)}
+    stored = [*client.list_artifacts(tracker.run_id), *client.list_artifacts(tracker.run_id, "pictures")]
+    return run, curves, {item.path for item in stored}
 
 
-def _check_told(tracker: StepTracker) -> None:
-    run, curves, artifacts = _told(tracker)
+def _check_recorded(tracker: StepTracker) -> None:
+    run, curves, artifacts = _recorded(tracker)
     assert (run.info.status, run.data.tags["split"], run.data.params) == ("FINISHED", "test", {"a": "1"})
     assert curves["loss"] == [(1, 3.0), (2, 2.0)]
     ((step, value),) = curves["iou"]
     assert step == 2 and math.isnan(value)
-    assert artifacts == {"per_class.csv", "all", "scores.json"}
+    assert artifacts == {"scores.json", "pictures", "pictures/a.png"}
 
 
-def test_what_was_kept_is_told_later_and_once_however_often_it_is_replayed(
+def test_a_folder_is_recorded_later_and_once_however_often_that_is_done(
     server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tracker = _step(tmp_path / "out", server)
+    out = tmp_path / "out"
+    tracker = _step(out, server)
     assert "is lost" in caplog.text
-    assert f"the step ended well; once the store is back: cascade-clip replay {tmp_path}/out" in caplog.text
-    assert {path.name for path in tmp_path.glob(".*")} == set()
+    assert f"the step ended well; once the store is back: cascade-clip record {out}" in caplog.text
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out"]
     with pytest.raises(ValueError, match="cannot be opened"):
-        spool.replay(tmp_path / "out")
+        record_folders([out])
     server.start()
     for _ in range(2):
-        assert spool.replay(tmp_path) == spool.Replayed(calls=6, runs=1)
-        _check_told(tracker)
+        assert record_folders([tmp_path]) == [tracker.run_id]
+        _check_recorded(tracker)
 
 
-def test_a_store_that_is_back_at_the_end_is_told_then(
+def test_what_the_store_lacks_is_no_content_of_the_folder(server: TrackingServer, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _step(out, server)
+    assert (out / TRACKING_FILE).is_file()
+    recorded = read_step_manifest(out).content_sha256
+    (out / "manifest.json").unlink()
+    assert input_hash(out) == recorded
+
+
+def test_a_store_that_is_back_at_the_end_has_all_then(
     server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracker = _step(tmp_path / "out", server, back=True)
-    _check_told(tracker)
+    _check_recorded(tracker)
     assert "the MLflow store is back" in caplog.text
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores.json"]
-    assert {path.name for path in tmp_path.glob(".*")} == set()
+    assert not list(tmp_path.rglob(TRACKING_FILE))
 
 
 def test_training_goes_on_without_its_store(
@@ -149,7 +159,7 @@ def test_training_goes_on_without_its_store(
     )
     assert (trained.final / "model.safetensors").is_file()
     server.start()
-    assert spool.replay(tmp_path / "trained").runs == 1
+    record_folders([tmp_path / "trained"])
     client = MlflowClient(f"sqlite:///{store / 'mlruns' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(PROTOCOL)
     (run,) = client.search_runs([experiment.experiment_id], "tags.step = 'train'")
@@ -159,9 +169,12 @@ def test_training_goes_on_without_its_store(
     assert [(point.step, pytest.approx(point.value)) for point in losses] == list(
         zip(history["iteration"], history["loss"], strict=True)
     )
+    load = client.get_metric_history(run.info.run_id, "system/system_memory_usage_megabytes")
+    assert [point.step for point in load] == list(range(len(load)))
+    assert load[0].timestamp < losses[1].timestamp < losses[-1].timestamp <= load[-1].timestamp
 
 
-def test_a_step_that_fails_meanwhile_fails_with_its_own_error_and_keeps_its_spool(
+def test_a_step_that_fails_meanwhile_fails_with_its_own_error_and_keeps_its_record_beside(
     server: TrackingServer, tmp_path: Path
 ) -> None:
     with (  # noqa: PT012
@@ -169,10 +182,11 @@ def test_a_step_that_fails_meanwhile_fails_with_its_own_error_and_keeps_its_spoo
         tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out") as tracker,
     ):
         server.stop()
+        tracker.files("pictures")
         raise KeyError("own")
     server.start()
-    spool.replay(tmp_path)
-    run, _, _ = _told(tracker)
+    record_folders([tmp_path])
+    run, _, _ = _recorded(tracker)
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", "KeyError: 'own'")
 
 
@@ -226,11 +240,11 @@ def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_
         templates=CLASS_TEMPLATES,
         **folders,
     )
-    assert [(folder / spool.FOLDER).is_dir() for folder in folders.values()] == [False, True, True]
+    assert [(folder / TRACKING_FILE).is_file() for folder in folders.values()] == [False, True, True]
     server.start()
     pipeline_run.close_run(run_id=parent, succeeded=True)
     for _ in range(2):
-        assert spool.replay(tmp_path).runs == 2
+        assert len(record_folders([tmp_path])) == 2
         told = {one.data.tags["step"]: one for one in _steps_of(parent)}
         assert sorted(told) == ["prepare", "splits", "text_vectors"] and len(_steps_of(parent)) == 3
     assert {one.info.status for one in told.values()} == {"FINISHED"}
@@ -241,7 +255,7 @@ def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_
     assert told["text_vectors"].info.start_time < told["text_vectors"].info.end_time
 
 
-def test_a_step_of_a_pipeline_whose_store_is_back_at_the_end_leaves_no_spool(
+def test_a_step_of_a_pipeline_whose_store_is_back_at_the_end_is_recorded_then(
     server: TrackingServer, parent: str, tmp_path: Path
 ) -> None:
     server.stop()
@@ -251,23 +265,34 @@ def test_a_step_of_a_pipeline_whose_store_is_back_at_the_end_leaves_no_spool(
         server.start()
     (run,) = _steps_of(parent)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 1.0})
-    assert not list(tmp_path.rglob("*spool*"))
+    assert not list(tmp_path.rglob(TRACKING_FILE))
 
 
-def test_a_step_of_a_pipeline_that_fails_without_its_store_is_told_as_failed_later(
+def test_a_training_of_a_pipeline_goes_on_where_a_database_is_away_from_its_start(
+    server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg2://mlflow@127.0.0.1:1/mlflow")
+        with tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"):
+            (tmp_path / "out").mkdir()
+            time.sleep(0.5)
+    record_folders([tmp_path])
+    (run,) = _steps_of(parent)
+    assert run.data.metrics["system/system_memory_usage_megabytes"] > 0
+
+
+def test_a_step_of_a_pipeline_that_fails_without_its_store_is_recorded_as_failed_later(
     server: TrackingServer, parent: str, tmp_path: Path
 ) -> None:
     server.stop()
-    for error in ("first", "second"):
-        with (
-            pytest.raises(KeyError, match=error),
-            tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
-        ):
-            raise KeyError(error)
+    with pytest.raises(KeyError), tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"):
+        raise KeyError("lava")
     server.start()
-    assert spool.replay(tmp_path).runs == 2
-    told = [(run.info.status, run.data.tags["error"]) for run in _steps_of(parent)]
-    assert sorted(told) == [("FAILED", "KeyError: 'first'"), ("FAILED", "KeyError: 'second'")]
+    for _ in range(2):
+        record_folders([tmp_path])
+        (run,) = _steps_of(parent)
+        assert (run.info.status, run.data.tags["error"]) == ("FAILED", "KeyError: 'lava'")
 
 
 def test_a_server_killed_while_it_opens_the_run_costs_a_pipelines_step_nothing_and_any_other_one_error(
@@ -288,7 +313,7 @@ def test_a_server_killed_while_it_opens_the_run_costs_a_pipelines_step_nothing_a
             tracked_step("gate", protocol=PROTOCOL),
         ):
             raise AssertionError("the step ran")
-    assert spool.replay(tmp_path / "out").runs == 1
+    assert len(record_folders([tmp_path / "out"])) == 1
     assert [run.data.tags["step"] for run in _steps_of(parent)] == ["train"]
 
 
@@ -317,7 +342,7 @@ def test_a_server_that_is_restarted_is_waited_for(
     with tracked_step("gate", protocol=PROTOCOL, out=tmp_path / "out") as tracker:
         pass
     waking.join()
-    run, _, _ = _told(tracker)
+    run, _, _ = _recorded(tracker)
     assert run.info.status == "FINISHED"
 
 
@@ -371,62 +396,23 @@ def test_a_step_that_cannot_do_without_the_store_says_so(server: TrackingServer)
     ids=["server", "connection", "token", "value", "disk full", "mistake"],
 )
 def test_only_a_store_out_of_reach_counts_as_lost(error: Exception, is_lost: bool) -> None:
-    assert spool.lost(error) == is_lost
+    assert lost(error) == is_lost
 
 
-@pytest.mark.usefixtures("store")
-def test_a_full_disk_ends_the_step_and_leaves_what_stood_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "old").touch()
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "scores.json")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(ValueError, match=r"out could not be written: no space left for scores\.json"):
-        with tracked_step("evaluate", protocol=PROTOCOL, out=out) as tracker, new_folder(out) as folder:
-            (folder / "scores.json").write_text("{}")
-    assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
-    assert [path.name for path in out.iterdir()] == ["old"]
-    assert isinstance(tracker, MlflowTracker) and tracker.client is not None
-    assert tracker.client.get_run(tracker.run_id).info.status == "FAILED"
+def test_a_folder_without_a_record_and_a_damaged_one_are_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no tracking\.json in or below"):
+        record_folders([tmp_path / "out"])
+    record = RunRecord(protocol=PROTOCOL, name="train", started=1)
+    (tmp_path / TRACKING_FILE).write_text(record.model_dump_json().replace('"started":1', '"started":"soon"'))
+    with pytest.raises(ValueError, match=r"tracking\.json: started: .*; was it edited"):
+        record_folders([tmp_path])
 
 
-@pytest.mark.usefixtures("store")
-def test_a_disk_too_full_for_an_artifact_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "artifacts/report.html")
-
-    monkeypatch.setattr(MlflowClient, "log_artifact", full)
-    told = r"no space left for what step report keeps in MLflow .*artifacts/report\.html"
-    with (
-        pytest.raises(ValueError, match=told),
-        tracked_step("report", protocol=PROTOCOL, out=tmp_path / "out") as tracker,
-    ):
-        tracker.file(tmp_path / "report.html")
-    assert not (tmp_path / ".out.spool").exists()
-
-
-def test_a_disk_too_full_for_weights_is_one_sentence_and_leaves_the_checkpoint_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error is what safetensors raises on a real one: it is no `OSError`."""
-
-    def full(*_: object) -> None:
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    clip = write_tiny_clip(tmp_path / "clip")
-    before = write_tiny_checkpoint(tmp_path / "final", clip, tiny_config())
-    monkeypatch.setattr("cascade_core.checkpoints.checkpoint.save_file", full)
-    with pytest.raises(ValueError, match=r"final could not be written: no space left for .*final"):
-        write_tiny_checkpoint(tmp_path / "final", clip, tiny_config(seen_penalty=0.2))
-    assert load_segmentor(tmp_path / "final")[1] == before
-    assert {path.name for path in tmp_path.iterdir()} == {"clip", "final"}
+def test_a_run_that_was_deleted_meanwhile_is_one_sentence(store: Path, tmp_path: Path) -> None:
+    record = RunRecord(protocol=PROTOCOL, name="train", started=1, run_id="0" * 32, tags={"a": "1"})
+    (tmp_path / TRACKING_FILE).write_text(record.model_dump_json())
+    with pytest.raises(ValueError, match=r"tracking\.json was not taken by the MLflow store .*0{32}"):
+        record_folders([tmp_path])
 
 
 def test_an_object_store_that_refuses_is_one_sentence_where_the_step_cannot_do_without(
@@ -434,29 +420,9 @@ def test_an_object_store_that_refuses_is_one_sentence_where_the_step_cannot_do_w
 ) -> None:
     with object_store(monkeypatch):
         open_store().create_experiment("elsewhere", artifact_location="s3://nobody-made-it/mlflow")
-        with (
+        with (  # noqa: PT012
             pytest.raises(ValueError, match=r"was lost in step register .*NoSuchBucket.* run the step again"),
             tracked_step("register", protocol="elsewhere") as tracker,
         ):
-            tracker.table(pd.DataFrame({"class": ["tiger"]}), "per_class.csv")
-
-
-def test_a_line_cut_off_is_left_out_and_a_damaged_one_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    kept = spool.Spool(tmp_path)
-    for value in ("1", "2"):
-        kept.add(spool.Call("run", "tags", {"values": {"a": value}}))
-    file = tmp_path / spool.CALLS_FILE
-    file.write_text(file.read_text() + '{"run_id": "ru')
-    with caplog.at_level(logging.WARNING):
-        assert [call.content["values"]["a"] for _, call in spool.read(tmp_path)] == ["1", "2"]
-    assert "the last line is cut off" in caplog.text
-    file.write_text("{}\n")
-    with pytest.raises(ValueError, match=r"calls\.jsonl: line 1 is no call"):
-        list(spool.read(tmp_path))
-
-
-def test_a_folder_without_spools_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no spool"):
-        spool.replay(tmp_path)
+            assert tracker.client is not None and tracker.run_id is not None
+            tracker.client.log_text(tracker.run_id, "tiger", "card.md")
