@@ -73,7 +73,7 @@ def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vectors.npy").write_bytes(b"PK no array")
     with pytest.raises(ValueError, match=r"vectors\.npy cannot be read as \.npy"):
         text_vectors.run(
-            protocol=MINI.name, templates=(), vectors=tmp_path / "vectors.npy", out=tmp_path / "text"
+            protocol=MINI.name, templates=TEMPLATES, vectors=tmp_path / "vectors.npy", out=tmp_path / "text"
         )
 
 
