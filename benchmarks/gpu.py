@@ -26,11 +26,11 @@ from cascade_core.batches.datasets import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_views import hide_unseen
-from cascade_core.labels.protocols import protocol
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.profile.cost import multiply_adds

@@ -221,7 +221,7 @@ def _weights_hash(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def inference(base: EvalConfig, **changes: Any) -> EvalConfig:
+def eval_settings(base: EvalConfig, **changes: Any) -> EvalConfig:
     """Give an inference with some settings changed; those that are None stay.
 
     Raises:

@@ -26,6 +26,7 @@ CHECKED = (
     "data.polygons",
     "data.run_lengths",
     "data.sources",
+    "datasets",
     "inference",
     "labels.label_views",
     "losses",

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from cascade_core.data.sources.context import RAW_IDS
 from cascade_core.data.sources.convert import voc_palette
-from cascade_core.labels.class_lists import CONTEXT_59
+from cascade_core.datasets.context import CLASSES as CONTEXT_59
+from cascade_core.datasets.context import RAW_IDS
 
 WIDTH, HEIGHT = 12, 8
 VOC_2012, VOC_2010 = "VOCdevkit/VOC2012", "VOCdevkit/VOC2010"

@@ -7,6 +7,7 @@ import torch
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, save_checkpoint
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.weights import save_clip
+from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import (
     ClipConfig,
     DataConfig,
@@ -16,8 +17,8 @@ from cascade_core.configs.config import (
     SelfTrainConfig,
     TrainConfig,
 )
-from cascade_core.labels.protocols import protocol
-from cascade_core.mini.vocabulary import CONTEXT_LENGTH, WORDS
+from cascade_core.datasets.catalogue import protocol
+from cascade_core.mini.vocabulary import WORDS
 from cascade_core.model.build import build_segmentor
 
 TINY_CLIP = ClipConfig(
@@ -31,7 +32,7 @@ TINY_CLIP = ClipConfig(
     text_width=16,
     text_layers=1,
     text_heads=2,
-    context_length=CONTEXT_LENGTH,
+    context_length=MINI_CLIP.context_length,
     vocab_size=len(WORDS) + 3,
 )
 

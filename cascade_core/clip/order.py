@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from cascade_core.datasets.catalogue import label_sets
 from cascade_core.errors import UserError
-from cascade_core.labels.protocols import LABEL_SETS, label_set
 from cascade_core.runtime.listing import short_list
 
 LENGTH_TOLERANCE = 1e-2
@@ -104,7 +104,7 @@ def check_order(
 def _known_order(cosines: Float[Tensor, "classes classes"], names: Sequence[str]) -> str:
     """Name the label set in whose order the vectors are, if it is a known one."""
     found = tuple(names[i] for i in cosines.argmax(dim=1).tolist())
-    fitting = [name for name in LABEL_SETS if label_set(name).classes == found]
+    fitting = [labels.name for labels in label_sets() if labels.classes == found]
     return (
         f"They are in the order of label set {' or '.join(fitting)}"
         if fitting

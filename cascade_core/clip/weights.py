@@ -8,12 +8,12 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cascade_core.clip.byte_pair_tokenizer import BytePairTokenizer
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer
-from cascade_core.clip.tokenizer import BytePairTokenizer
+from cascade_core.clip.word_tokenizer import WordTokenizer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.mini.tokenizer import WordTokenizer
 from cascade_core.runtime.files import new_folder, read_json
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"

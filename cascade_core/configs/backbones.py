@@ -38,6 +38,22 @@ CLIP_VIT_L14_336 = CLIP_VIT_L14.model_copy(update={"name": "ViT-L-14-336", "imag
 CLIPS = {clip.name: clip for clip in (CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, CLIP_VIT_L14_336)}
 """By open_clip's names. OpenAI's weights have the activation stated here; a CLIP folder says its own."""
 
+MINI_CLIP = ClipConfig(
+    name="mini",
+    image_size=40,
+    patch_size=8,
+    width=64,
+    layers=8,
+    heads=4,
+    embed_dim=64,
+    text_width=64,
+    text_layers=2,
+    text_heads=4,
+    context_length=20,
+    vocab_size=49,
+)
+"""The mini benchmark's: OpenAI's layout with patches of 8 on pictures of 40 pixels, and a token for each word."""
+
 
 def same_tower(one: ClipConfig, other: ClipConfig) -> bool:
     """Say whether the image towers of two CLIPs take each other's weights; activation and heads are no matter of shape."""

@@ -8,11 +8,11 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import DROPPED, Background
-from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.class_split import ClassSplit, split_of
 from cascade_core.labels.label_file import LabelFile
-from cascade_core.labels.protocols import protocol as named_protocol
 
 
 class Frozen(BaseModel):
@@ -51,7 +51,7 @@ class ModelConfig(Frozen):
     double_class_embedding: bool = Field(
         default=True, description="published quirk: the class embedding is added to the CLS slot twice"
     )
-    decoder: Literal["masks", "linear"] = "masks"
+    decoder: str = Field(default="masks", description="one of `DECODERS` in model/build.py")
     fusion: Literal["none", "cascade", "naive"] = "none"
     groups: tuple[tuple[int, ...], ...] = Field(
         default=(), description="0-based middle blocks; with 'cascade' each group feeds its own decoder"
@@ -141,7 +141,7 @@ class DataConfig(Frozen):
     @property
     def split(self) -> ClassSplit:
         """The class split that `protocol` names; UserError if none is."""
-        return named_protocol(self.protocol) if self.own is None else self.own.split()
+        return named_protocol(self.protocol) if self.own is None else split_of(self.own)
 
     @model_validator(mode="after")
     def _check_protocol(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cascade_core.configs.backbones import CLIP_VIT_B16, backbone_changes
+from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, backbone_changes
 from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
@@ -20,12 +20,23 @@ from cascade_core.configs.config import (
     TrainConfig,
 )
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
+from cascade_core.datasets import mini
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import with_label_file
-from cascade_core.mini.backbone import mini_clip_config
-from cascade_core.mini.vocabulary import CLASS_TEMPLATES
 from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.validation import first_error
+
+METHOD_NAMES = {
+    "zegclip": "ZegCLIP",
+    "cascade_clip": "Cascade-CLIP",
+    "naive_fusion": "naive multi-level fusion",
+    "zegclip_no_rd": "ZegCLIP without relationship descriptor",
+    "zegclip_no_prompts": "ZegCLIP without prompts",
+    "decoder_ce": "prompts + decoder, cross-entropy",
+    "baseline": "frozen CLIP + decoder, cross-entropy",
+    "linear": "linear pixel-text map",
+}
+"""What tables and pages call a recipe's `method`; one that is not listed goes by its own name."""
 
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 MINI_CASCADE_GROUPS = ((1, 2, 3), (4, 5, 6))
@@ -132,7 +143,7 @@ def mini_zegclip() -> RunConfig:
         recipe="mini_zegclip",
         method="zegclip",
         model=ModelConfig(
-            clip=mini_clip_config(),
+            clip=MINI_CLIP,
             image_size=64,
             num_prompts=8,
             decoder_heads=4,
@@ -147,7 +158,7 @@ def mini_zegclip() -> RunConfig:
             resize_range=(1.0, 1.6),
             max_class_share=None,
             photometric=False,
-            templates=CLASS_TEMPLATES,
+            templates=mini.TEMPLATES,
         ),
         train=TrainConfig(iterations=900, batch_size=8, checkpoint_every=300),
         self_train=SelfTrainConfig(batch_size=8),

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from cascade_core.data.examine import Candidate, Examined, Problem, examine_all
+from cascade_core.data.layouts import FOLDER_LAYOUT, VOC_LAYOUT, FolderLayout, VocLayout
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.listing import bullets
@@ -55,16 +56,14 @@ def index_voc(
     *,
     label_set: LabelSet,
     image_sets: Mapping[str, str],
-    label_dirs: tuple[str, ...] = ("SegmentationClass", "SegmentationClassAug"),
-    lists_dir: str = "ImageSets/Segmentation",
+    layout: VocLayout = VOC_LAYOUT,
     workers: int = 4,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Index a folder in the layout of Pascal VOC, checking every file.
 
     `image_sets` gives for each split the list that names its pictures, or several joined by "+": the
-    published VOC training set is {"train": "train+aug", "val": "val"}. A label map is taken from the
-    first of `label_dirs` that has it. Rows come in the order of the lists; `classes` holds the train ids
+    published VOC training set is {"train": "train+aug", "val": "val"}. Rows come in the order of the lists; `classes` holds the train ids
     present, `pixels` how many each of them has, `width` and `height` those of the upright picture.
 
     Raises:
@@ -72,19 +71,23 @@ def index_voc(
             ill-fitting pictures and label maps, ids outside the label set, a picture listed twice.
     """
     if not (root / "JPEGImages").is_dir():
-        raise UserError(f"{root}: no folder JPEGImages; give the folder that holds it and {lists_dir}")
+        raise UserError(f"{root}: no folder JPEGImages; give the folder that holds it and {layout.lists_dir}")
     if not image_sets:
         raise UserError('image_sets is empty; name at least one split, such as {"train": "train+aug"}')
     problems: list[str] = []
     pairs: list[Candidate] = []
     for split, lists in image_sets.items():
         names = [
-            name for stem in lists.split("+") for name in _listed(root, f"{lists_dir}/{stem}.txt", problems)
+            name
+            for stem in lists.split("+")
+            for name in _listed(root, f"{layout.lists_dir}/{stem}.txt", problems)
         ]
         if not names:
-            problems.append(f"{lists_dir}/{lists}.txt: split {split!r} is empty; list at least one picture")
+            problems.append(
+                f"{layout.lists_dir}/{lists}.txt: split {split!r} is empty; list at least one picture"
+            )
         for name in names:
-            pairs.extend(_voc_pair(root, name, split, label_dirs, problems))
+            pairs.extend(_voc_pair(root, name, split, layout.label_dirs, problems))
     problems.extend(_repeated(pairs))
     return _index(root, pairs, problems, label_set=label_set, workers=workers, progress=progress)
 
@@ -94,15 +97,14 @@ def index_folders(
     *,
     label_set: LabelSet,
     folders: Mapping[str, tuple[str, str]],
-    label_suffix: str = ".png",
+    layout: FolderLayout = FOLDER_LAYOUT,
     workers: int = 4,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Index parallel folders of photographs and label maps, the layout of COCO-Stuff and ADE20K.
 
-    `folders` gives (images, labels) for each split, relative to the root; the label map of `a.jpg` is `a`
-    and `label_suffix`: "_labelTrainIds.png" for converted COCO-Stuff. Rows are sorted by name. Errors as
-    of `index_voc`.
+    `folders` gives (images, labels) for each split, relative to the root. Rows are sorted by name. Errors as of
+    `index_voc`.
     """
     problems: list[str] = []
     pairs: list[Candidate] = []
@@ -115,7 +117,7 @@ def index_folders(
                 f"{image_dir}: split {split!r} is empty; the folder needs {', '.join(IMAGE_SUFFIXES)} files"
             )
         for image in images:
-            label = f"{label_dir}/{image.stem}{label_suffix}"
+            label = f"{label_dir}/{image.stem}{layout.label_suffix}"
             if (root / label).is_file():
                 pairs.append(_pair(root, image.stem, split, f"{image_dir}/{image.name}", label))
             else:

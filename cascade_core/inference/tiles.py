@@ -63,7 +63,7 @@ class SeenWindow:
     ) -> Float[Tensor, "places chosen across_places"]:
         """Give the probabilities of chosen classes at the places of the mask that a tile reads."""
         cells = self.logits[row.cells, :, column.cells][:, classes]
-        masks = upsampled(cells, row.up, column.up)
+        masks = resample(cells, row.up, column.up)
         if self.normaliser is None:
             return masks.sigmoid_()
         return masks.sub_(self.normaliser[row.places, None, column.places]).exp_()
@@ -82,7 +82,7 @@ Span = tuple[int, int]
 """First and last position, half open, of rows or columns."""
 
 
-def upsampled(
+def resample(
     cells: Float[Tensor, "rows classes columns"],
     down: Float[Tensor, "places rows"],
     across: Float[Tensor, "across_places columns"],

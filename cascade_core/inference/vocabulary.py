@@ -11,7 +11,7 @@ from torch import Tensor
 from cascade_core.errors import UserError
 from cascade_core.inference.class_scores import Kind, seen_penalties
 from cascade_core.inference.resampling import bilinear
-from cascade_core.inference.tiles import upsampled
+from cascade_core.inference.tiles import resample
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Segmentor
 
@@ -72,7 +72,7 @@ def log_normaliser(
     total = logits.new_empty(mask_size)
     for rows in chunks(0, height, numbers // (len(logits) * width)):
         cells, down = bilinear(rows.start, rows.stop, target=height, source=grid_height)
-        masks = upsampled(logits[:, cells].transpose(0, 1), _sent(down, logits), across)
+        masks = resample(logits[:, cells].transpose(0, 1), _sent(down, logits), across)
         total[rows] = masks.logsumexp(dim=1)
     return total
 

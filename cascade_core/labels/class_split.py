@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from cascade_core.errors import UserError
-from cascade_core.labels.label_set import LabelSet
+from cascade_core.labels.label_set import LabelSet, check_unseen
 
 if TYPE_CHECKING:
     from cascade_core.labels.label_file import LabelFile
@@ -27,20 +26,7 @@ class ClassSplit:
     own: "LabelFile | None" = None
 
     def __post_init__(self) -> None:
-        stray = [name for name in self.unseen_names if name not in self.label_set.classes]
-        if stray:
-            raise UserError(
-                f"unseen classes {stray} of split {self.name!r} are not in label set "
-                f"{self.label_set.name!r}; it has {', '.join(self.label_set.classes)}"
-            )
-        if len(set(self.unseen_names)) != len(self.unseen_names):
-            raise UserError(
-                f"split {self.name!r} names an unseen class twice: {', '.join(self.unseen_names)}"
-            )
-        if len(self.unseen_names) == len(self.label_set.classes):
-            raise UserError(
-                f"split {self.name!r} leaves no class seen; take at least one out of the unseen names"
-            )
+        check_unseen(self.unseen_names, self.label_set, where=f"split {self.name!r}")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -75,3 +61,8 @@ class ClassSplit:
     def supervised(self) -> Self:
         """Give the same label set with every class seen, as fully supervised training has it."""
         return replace(self, name=f"{self.name}-supervised", unseen_names=())
+
+
+def split_of(file: "LabelFile") -> ClassSplit:
+    """Give a label file's label set with its unseen classes."""
+    return ClassSplit(file.protocol, file.label_set(), file.unseen, own=file)

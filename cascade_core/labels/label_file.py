@@ -17,8 +17,7 @@ from pydantic_core import ErrorDetails
 
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background, Policy
-from cascade_core.labels.class_split import ClassSplit
-from cascade_core.labels.label_set import BACKGROUND, IGNORE, INVALID, LabelSet
+from cascade_core.labels.label_set import BACKGROUND, IGNORE, INVALID, LabelSet, check_unseen
 from cascade_core.runtime.listing import bullets, duplicates
 from cascade_core.runtime.validation import sentence
 
@@ -153,7 +152,7 @@ class LabelFile(BaseModel):
             raise UserError(
                 f"unseen names {', '.join(stray)}, which no class is; there are {', '.join(names)}"
             )
-        _ = self.split()
+        check_unseen(self.unseen, self.label_set(), where=f"split {self.protocol!r}")
         return self
 
     @property
@@ -193,10 +192,6 @@ class LabelFile(BaseModel):
             colours=tuple(owned.colour for owned in self.classes),
             background_ids=background,
         )
-
-    def split(self) -> ClassSplit:
-        """Give the label set with its unseen classes."""
-        return ClassSplit(self.protocol, self.label_set(), self.unseen, own=self)
 
     def _meanings(self) -> list[tuple[int, str]]:
         meanings = [(raw, f"class {owned.name!r}") for raw, owned in zip(self.ids, self.classes, strict=True)]

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
-
-import numpy as np
-from jaxtyping import Int16
+from typing import TYPE_CHECKING, Self
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import duplicates
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Int16
 
 IGNORE = 255
 """Label of pixels that belong to no class: background, void, unlabelled, padding."""
@@ -83,8 +84,10 @@ class LabelSet:
         return len(self.classes)
 
     @cached_property
-    def table(self) -> Int16[np.ndarray, "256"]:
+    def table(self) -> "Int16[np.ndarray, '256']":
         """The table as an array to index with raw ids."""
+        import numpy as np  # the command line's help reads label sets, and waits for no array
+
         table = np.array(self.raw_to_train, dtype=np.int16)
         table.setflags(write=False)
         return table
@@ -151,6 +154,24 @@ class LabelSet:
         return tuple(sorted({self.classes.index(name) for name in wanted}))
 
 
+def check_unseen(unseen: Sequence[str], label_set: LabelSet, *, where: str) -> None:
+    """See that the names of unseen classes, which `where` states, can be those of a split of `label_set`.
+
+    Raises:
+        UserError: a name is no class, comes twice, or none of the classes is left seen.
+    """
+    stray = [name for name in unseen if name not in label_set.classes]
+    if stray:
+        raise UserError(
+            f"unseen classes {stray} of {where} are not in label set {label_set.name!r}; "
+            f"it has {', '.join(label_set.classes)}"
+        )
+    if len(set(unseen)) != len(unseen):
+        raise UserError(f"{where} names an unseen class twice: {', '.join(unseen)}")
+    if len(unseen) == len(label_set.classes):
+        raise UserError(f"{where} leaves no class seen; take at least one out of the unseen names")
+
+
 def reduce_zero_table(num_classes: int) -> tuple[int, ...]:
     """Table of label maps that keep 0 for background: 0 and 255 become `IGNORE`, n becomes n - 1."""
     return (IGNORE, *range(num_classes), *[INVALID] * (254 - num_classes), IGNORE)
@@ -161,9 +182,11 @@ def train_id_table(num_classes: int) -> tuple[int, ...]:
     return (*range(num_classes), *[INVALID] * (255 - num_classes), IGNORE)
 
 
-def ranked_table(raw_ids: Sequence[int]) -> tuple[int, ...]:
-    """Table of label maps whose class k is written as `raw_ids[k]`, and unlabelled as 255."""
+def ranked_table(raw_ids: Sequence[int], *, ignored: Sequence[int] = ()) -> tuple[int, ...]:
+    """Table of label maps whose class k is written as `raw_ids[k]`, and unlabelled as 255 or one of `ignored`."""
     table = [INVALID] * 255 + [IGNORE]
+    for raw in ignored:
+        table[raw] = IGNORE
     for train, raw in enumerate(raw_ids):
         table[raw] = train
     return tuple(table)

@@ -1,4 +1,4 @@
-"""The sums of `upsampled.py` on any device: some maps and rows are upsampled at a time, and summed at once."""
+"""The sums of `pixel_sums.py` on any device: some maps and rows are upsampled at a time, and summed at once."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import Resize
-from cascade_core.losses.sums import FocalConstants, GradientMaps, Summed, UpsampledSums
+from cascade_core.losses.sums import FocalConstants, GradientMaps, PixelSums, Summed
 
 BLOCK_ELEMENTS = 1 << 18
 """Upsampled logits looked at together: small enough that the five buffers of a block stay in a CPU's cache."""
@@ -34,7 +34,7 @@ def blocked_sums(
     blocks.add_own(pixels.flatten().nonzero()[:, 0])
     focal, probability, overlap = (sums.view_as(pixels) for sums in blocks.sums)
     maps = GradientMaps(*(each.view_as(logits) for each in blocks.maps)) if with_maps else None
-    return UpsampledSums(focal.sum(dim=1), probability, overlap, pixels), maps
+    return PixelSums(focal.sum(dim=1), probability, overlap, pixels), maps
 
 
 PerPixel = Callable[[Tensor, Tensor, slice], tuple[Iterable[Tensor], Iterable[Tensor]]]

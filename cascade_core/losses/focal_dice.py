@@ -9,8 +9,9 @@ from torch import Tensor
 
 from cascade_core.configs.config import LossConfig
 from cascade_core.labels.label_set import IGNORE
+from cascade_core.losses.pixel_sums import pixel_sums
+from cascade_core.losses.resize import resize_logits
 from cascade_core.losses.sums import FocalConstants
-from cascade_core.losses.upsampled import upsampled_sums
 from cascade_core.parallel import mean_over_processes
 
 
@@ -32,23 +33,13 @@ def segmentation_loss(
     *,
     mask_size: tuple[int, int],
 ) -> LossParts:
-    """Return the loss that the configuration names, over logits upsampled as by `upsampled`."""
+    """Return the loss that the configuration names."""
     if config.kind == "cross_entropy":
         size = (labels.shape[-2], labels.shape[-1])
-        return LossParts({"cross_entropy": _cross_entropy(upsampled(grid_logits, mask_size, size), labels)})
+        return LossParts(
+            {"cross_entropy": _cross_entropy(resize_logits(grid_logits, mask_size, size), labels)}
+        )
     return _focal_dice(grid_logits, labels, config, mask_size=mask_size)
-
-
-def upsampled(
-    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
-    mask_size: tuple[int, int],
-    size: tuple[int, int],
-) -> Float[Tensor, "batch classes {size[0]} {size[1]}"]:
-    """Return logits resized bilinearly to the size of masks, and from there to `size` where that differs."""
-    for wanted in (mask_size, size):
-        if grid_logits.shape[-2:] != wanted:
-            grid_logits = F.interpolate(grid_logits, size=wanted, mode="bilinear", align_corners=False)
-    return grid_logits
 
 
 def _cross_entropy(
@@ -82,7 +73,7 @@ def _focal_dice(
     A batch without any label has n = 1, a focal term and no dice.
     """
     constants = FocalConstants(config.focal_alpha, config.focal_gamma, config.ignored_as_negative)
-    sums = upsampled_sums(grid_logits, labels, constants, mask_size=mask_size)
+    sums = pixel_sums(grid_logits, labels, constants, mask_size=mask_size)
     present = sums.pixels > 0
     n = mean_over_processes(present.sum().to(sums.focal.dtype)).clamp(min=1)
     if config.ignored_as_negative:

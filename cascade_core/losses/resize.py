@@ -1,4 +1,4 @@
-"""Bilinear resizing (align_corners False) of maps on the patch grid as two matrices, one per axis."""
+"""Bilinear resizing (align_corners False) of maps on the patch grid: at once, or as two matrices, one per axis."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -40,3 +40,15 @@ def resize_matrix(length: int, size: int) -> Float[Tensor, "{size} {length}"]:
     """Return the weights that take an axis of `length` cells to `size` pixels."""
     unit = torch.eye(length, dtype=torch.float64)[None]
     return F.interpolate(unit, size=size, mode="linear", align_corners=False)[0].mT.contiguous()
+
+
+def resize_logits(
+    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
+    mask_size: tuple[int, int],
+    size: tuple[int, int],
+) -> Float[Tensor, "batch classes {size[0]} {size[1]}"]:
+    """Return logits resized bilinearly to the size of masks, and from there to `size` where that differs."""
+    for wanted in (mask_size, size):
+        if grid_logits.shape[-2:] != wanted:
+            grid_logits = F.interpolate(grid_logits, size=wanted, mode="bilinear", align_corners=False)
+    return grid_logits

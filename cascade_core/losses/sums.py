@@ -17,7 +17,7 @@ class FocalConstants(NamedTuple):
     ignored_as_negative: bool
 
 
-class UpsampledSums(NamedTuple):
+class PixelSums(NamedTuple):
     """Sums over the pixels of each picture.
 
     `focal` is the focal loss summed over pixels and classes, `probability` the sum of p per class, `overlap` the
@@ -38,5 +38,5 @@ class GradientMaps(NamedTuple):
     overlap: Float[Tensor, "batch classes grid_height grid_width"]
 
 
-Summed = tuple[UpsampledSums, GradientMaps | None]
+Summed = tuple[PixelSums, GradientMaps | None]
 """Sums with their gradients; with None where none are asked for."""

@@ -1,4 +1,4 @@
-"""The sums of `upsampled.py` by one kernel for GPUs; imported there alone, since other machines have no Triton.
+"""The sums of `pixel_sums.py` by one kernel for GPUs; imported there alone, since other machines have no Triton.
 
 A program takes one picture, one class and some columns of pixels, and goes down row by row: it holds the two rows
 of the grid above and below (upsampled across), makes each pixel's logit of them, and adds what follows from it to
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import resize_matrix
-from cascade_core.losses.sums import FocalConstants, GradientMaps, Summed, UpsampledSums
+from cascade_core.losses.sums import FocalConstants, GradientMaps, PixelSums, Summed
 
 MOST_COLUMNS = 256
 """Of pixels in one program: with four warps two for each thread, which leaves its registers to the sums."""
@@ -80,7 +80,7 @@ def kernel_sums(
         )
     focal, probability, overlap, pixels = sums.sum(dim=1)
     return (
-        UpsampledSums(focal.sum(dim=1), probability, overlap, pixels),
+        PixelSums(focal.sum(dim=1), probability, overlap, pixels),
         GradientMaps(*maps.sum(dim=1)) if with_maps else None,
     )
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from cascade_core.datasets.mini import CLASSES
 from cascade_core.errors import UserError
-from cascade_core.mini.vocabulary import CLASSES, THINGS
+from cascade_core.mini.vocabulary import THINGS
 
 FRAMES: tuple[str, ...] = (
     "a photo of {}", "a picture of {}", "an image of {}", "a close up of {}", "a view of {}",

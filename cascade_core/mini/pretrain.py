@@ -24,11 +24,13 @@ from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer
+from cascade_core.clip.word_tokenizer import WordTokenizer
+from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.mini import world
 from cascade_core.mini.captions import captions, names_in_view, some_of
-from cascade_core.mini.tokenizer import mini_tokenizer
+from cascade_core.mini.vocabulary import WORDS
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -58,6 +60,11 @@ def new_clip(config: ClipConfig, *, seed: int) -> ClipModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ClipModel(config)
+
+
+def mini_tokenizer() -> WordTokenizer:
+    """Return the tokenizer of the shipped tiny CLIP."""
+    return WordTokenizer(WORDS, MINI_CLIP.context_length)
 
 
 def normalise(

@@ -10,6 +10,8 @@ spell out none of these attributes.
 
 from dataclasses import dataclass
 
+from cascade_core.datasets.mini import CLASSES
+
 Colour = tuple[int, int, int]
 
 
@@ -69,12 +71,10 @@ APPEARANCE: dict[str, Appearance] = {
     "pool": Appearance("azure", "tiles"),
 }
 
-CLASSES: tuple[str, ...] = tuple(APPEARANCE)
-"""Class names; the position of a name is its label id (things first, then stuffs)."""
+assert tuple(APPEARANCE) == CLASSES, "an appearance for each class, in the order of the label ids"
 
 THINGS: tuple[str, ...] = tuple(name for name, look in APPEARANCE.items() if look.outline is not None)
 STUFFS: tuple[str, ...] = tuple(name for name, look in APPEARANCE.items() if look.outline is None)
-UNSEEN: tuple[str, ...] = ("tiger", "mushroom", "taxi", "onion", "sand", "lava")
 
 CAPTION_WORDS: tuple[str, ...] = (
     "a", "an", "and", "close", "crop", "here", "image", "in", "is", "of", "on",
@@ -83,7 +83,3 @@ CAPTION_WORDS: tuple[str, ...] = (
 
 WORDS: tuple[str, ...] = CAPTION_WORDS + CLASSES
 """Every word a caption may hold; with padding, start and end the vocabulary has 49 tokens."""
-
-CONTEXT_LENGTH = 20
-CLASS_TEMPLATES: tuple[str, ...] = ("a photo of a {}", "a picture of the {}", "a close up of a {}")
-"""Prompts whose text vectors are averaged into one class vector; each is among the caption templates."""

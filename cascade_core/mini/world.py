@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from cascade_core.configs.backbones import MINI_CLIP
+from cascade_core.datasets.mini import CLASSES
 from cascade_core.mini.textures import NUM_DRAWS, Field, PerPicture, outline, pattern
-from cascade_core.mini.vocabulary import APPEARANCE, CLASSES, PALETTES, STUFFS, THINGS
+from cascade_core.mini.vocabulary import APPEARANCE, PALETTES, STUFFS, THINGS
 
 SCENE_SIZE = 64
-CROP_SIZE = 40
+CROP_SIZE = MINI_CLIP.image_size
 MAX_STUFFS, MAX_THINGS = 2, 3
 NOTHING = -1
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import Tokenizer, class_vectors
+from cascade_core.datasets.mini import CLASSES, TEMPLATES, UNSEEN
 from cascade_core.mini import world
-from cascade_core.mini.pretrain import HELD_OUT_STREAM, normalise
-from cascade_core.mini.tokenizer import mini_tokenizer
-from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES, THINGS, UNSEEN
+from cascade_core.mini.pretrain import HELD_OUT_STREAM, mini_tokenizer, normalise
+from cascade_core.mini.vocabulary import THINGS
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def zero_shot_accuracy(
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 0])
     plan = world.plan_objects(rng, num_pictures)
     pictures = world.render(rng, plan, size=clip.config.image_size)
-    vectors = class_vectors(clip.text, tokenizer or mini_tokenizer(), THINGS, CLASS_TEMPLATES)
+    vectors = class_vectors(clip.text, tokenizer or mini_tokenizer(), THINGS, TEMPLATES)
     scores = _in_batches(clip, pictures.images, patches=False) @ vectors.cpu().T
     truth = np.array([THINGS.index(CLASSES[index]) for index in plan.things[:, 0]])
     return _accuracy(scores.argmax(dim=-1).numpy(), truth, THINGS)
@@ -54,7 +54,7 @@ def patch_accuracy(
     """
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 1])
     pictures = world.render(rng, world.plan_scenes(rng, num_pictures), size=world.SCENE_SIZE)
-    vectors = class_vectors(clip.text, tokenizer or mini_tokenizer(), CLASSES, CLASS_TEMPLATES)
+    vectors = class_vectors(clip.text, tokenizer or mini_tokenizer(), CLASSES, TEMPLATES)
     scores = _in_batches(clip, pictures.images, patches=True) @ vectors.cpu().T
     share, truth = _majority(pictures.labels, clip.config.patch_size)
     pure = share >= purity

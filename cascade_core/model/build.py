@@ -1,5 +1,6 @@
 """From a `ModelConfig` to a segmentor: the one place where parts are chosen."""
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -8,8 +9,9 @@ from torch import nn
 from cascade_core.clip.prompts import DeepPrompts
 from cascade_core.clip.vision import VisionTransformer, resize_position_grid
 from cascade_core.configs.config import ModelConfig
+from cascade_core.errors import UserError
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
-from cascade_core.model.decoder import LinearDecoder, MaskDecoder
+from cascade_core.model.decoder import Decoder, LinearDecoder, MaskDecoder
 from cascade_core.model.queries import ClassQuery
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import Trunk
@@ -20,7 +22,14 @@ def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int
 
     CLIP's position grid is resized once, here, to the configured picture size. Torch's global random state
     is left as it was.
+
+    Raises:
+        UserError: the configuration names a decoder that is none.
     """
+    if config.decoder not in DECODERS:
+        raise UserError(
+            f"unknown decoder {config.decoder!r} (model.decoder); known are {', '.join(DECODERS)}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tower = _tower_at(config, visual)
@@ -30,12 +39,7 @@ def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int
             tapped_blocks=tuple(block for group in config.groups for block in group),
             double_class_embedding=config.double_class_embedding,
         )
-        match config.decoder:
-            case "linear":
-                decoder: MaskHead | LinearDecoder = LinearDecoder(config.clip.embed_dim)
-            case "masks":
-                decoder = _mask_head(config, tower)
-        return Segmentor(config, trunk, decoder)
+        return Segmentor(config, trunk, DECODERS[config.decoder](config, tower))
 
 
 def _tower_at(config: ModelConfig, visual: VisionTransformer) -> VisionTransformer:
@@ -99,3 +103,10 @@ def _stage(config: ModelConfig) -> MaskStage:
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
     return stage
+
+
+DECODERS: dict[str, Callable[[ModelConfig, VisionTransformer], Decoder]] = {
+    "masks": _mask_head,
+    "linear": lambda config, tower: LinearDecoder(config.clip.embed_dim),
+}
+"""How each decoder that `model.decoder` may name is made, from the configuration and the frozen image tower."""

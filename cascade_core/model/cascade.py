@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cascade_core.model.decoder import MaskDecoder
+from cascade_core.model.decoder import Decoder, MaskDecoder, parameters_without_gradient
 from cascade_core.model.queries import ClassQuery, PreparedClasses
 from cascade_core.model.recompute import recomputed
 from cascade_core.model.trunk import TrunkFeatures
@@ -67,7 +67,7 @@ def gaussian_weights(count: int) -> Float[Tensor, " count"]:
     return torch.exp(-(distance**2) / 2)
 
 
-class MaskHead(nn.Module):
+class MaskHead(Decoder):
     """Memories from the trunk's levels, a stage for each, and the sum of their masks."""
 
     def __init__(
@@ -126,3 +126,11 @@ class MaskHead(nn.Module):
             for stage, terms, memory in zip(self.stages, prepared.terms, self.memories(features), strict=True)
         ]
         return torch.stack(maps).sum(dim=0)
+
+    def names_without_gradient(self) -> set[str]:
+        """Return the names of the weights of all stages' decoders that never get a gradient, as in released models."""
+        names = set()
+        for index, stage in enumerate(self.stages):
+            assert isinstance(stage, MaskStage)
+            names |= {f"stages.{index}.decoder.{name}" for name in parameters_without_gradient(stage.decoder)}
+        return names

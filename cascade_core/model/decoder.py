@@ -1,5 +1,6 @@
-"""The transformer decoder whose query-patch attention is the mask (ZegCLIP section 3.2, after SegViT)."""
+"""What every decoder is, and two of them: query-patch attention as masks (ZegCLIP section 3.2, after SegViT), and a map."""
 
+from abc import ABC, abstractmethod
 from copy import deepcopy
 
 import torch
@@ -9,6 +10,25 @@ from torch import Tensor, nn
 
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.recompute import recomputed
+from cascade_core.model.trunk import TrunkFeatures
+
+
+class Decoder(nn.Module, ABC):
+    """What turns a trunk's features and class vectors into mask logits; every method has one (`build.py`)."""
+
+    @abstractmethod
+    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+        """Return what follows from the class vectors alone."""
+
+    @abstractmethod
+    def forward(
+        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
+    ) -> Float[Tensor, "batch classes patches"]:
+        """Return the logits of every class on the patch grid, patches in row-major order."""
+
+    def names_without_gradient(self) -> set[str]:
+        """Return the names of trainable weights that shape nothing; most decoders have none."""
+        return set()
 
 
 class CrossAttention(nn.Module):
@@ -116,7 +136,7 @@ def parameters_without_gradient(decoder: MaskDecoder) -> set[str]:
     }
 
 
-class LinearDecoder(nn.Module):
+class LinearDecoder(Decoder):
     """A learned linear map of patch vectors, started from the identity, and scaled cosine similarity to text."""
 
     def __init__(self, embed_dim: int) -> None:
@@ -130,10 +150,8 @@ class LinearDecoder(nn.Module):
         return PreparedClasses(F.normalize(class_vectors, dim=-1), ())
 
     def forward(
-        self,
-        patches: Float[Tensor, "batch patches embed"],
-        classes: Float[Tensor, "classes embed"] | PreparedClasses,
+        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
     ) -> Float[Tensor, "batch classes patches"]:
         prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
-        mapped = F.normalize(self.proj(patches), dim=-1)
+        mapped = F.normalize(self.proj(features.patches), dim=-1)
         return self.logit_scale.exp() * (prepared.vectors @ mapped.mT)

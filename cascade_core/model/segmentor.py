@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from cascade_core.configs.config import ModelConfig
 from cascade_core.errors import UserError
-from cascade_core.model.cascade import MaskHead
-from cascade_core.model.decoder import LinearDecoder
+from cascade_core.model.decoder import Decoder
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.trunk import Trunk, TrunkFeatures
 
@@ -19,7 +18,7 @@ Classes = Float[Tensor, "classes embed"] | PreparedClasses
 class Segmentor(nn.Module):
     """Labels every pixel of a picture with one of the classes whose text vectors it is given."""
 
-    def __init__(self, config: ModelConfig, trunk: Trunk, decoder: MaskHead | LinearDecoder) -> None:
+    def __init__(self, config: ModelConfig, trunk: Trunk, decoder: Decoder) -> None:
         super().__init__()
         self.config = config
         self.trunk = trunk
@@ -54,10 +53,7 @@ class Segmentor(nn.Module):
 
         A class's logits do not depend on the others', so classes may come in parts.
         """
-        if isinstance(self.decoder, LinearDecoder):
-            patch_logits = self.decoder(features.patches, classes)
-        else:
-            patch_logits = self.decoder(features, classes)
+        patch_logits = self.decoder(features, classes)
         if patch_logits.dtype == torch.bfloat16:
             # Under mixed precision, masks, losses and scores stay in float32.
             patch_logits = patch_logits.float()
@@ -77,9 +73,9 @@ class Segmentor(nn.Module):
     ) -> Float[Tensor, "batch classes mask_height mask_width"]:
         """Return mask logits, upsampled bilinearly to `mask_size`."""
         height, width = images.shape[-2:]
-        return self.upsampled(self.grid_logits(images, classes), (height, width))
+        return self.to_mask_size(self.grid_logits(images, classes), (height, width))
 
-    def upsampled(
+    def to_mask_size(
         self,
         grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
         image_size: tuple[int, int],

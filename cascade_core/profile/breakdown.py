@@ -9,7 +9,7 @@ from torch import Tensor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.profile.case import Case
 from cascade_core.profile.cost import multiply_adds_by_part
-from cascade_core.profile.parts import SCORING, UPSAMPLING, Meter, metered, wall_clock
+from cascade_core.profile.meter import SCORING, UPSAMPLING, Meter, metered, wall_clock
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _label(
             return scores.argmax(dim=1)
     grid_logits = case.model.grid_logits(images, case.class_vectors)
     with meter.part(UPSAMPLING):
-        logits = case.model.upsampled(grid_logits, (images.shape[-2], images.shape[-1]))
+        logits = case.model.to_mask_size(grid_logits, (images.shape[-2], images.shape[-1]))
     with meter.part(SCORING):
         return logits.sigmoid_().argmax(dim=1)
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cascade_core.model.decoder import MaskDecoder, parameters_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
-from cascade_core.profile.parts import METHODS, PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
+from cascade_core.profile.meter import METHODS, PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
 
 COUNTER = (
     "torch FlopCounterMode: convolutions and matrix products; norms, activations, upsampling not counted"

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from cascade_core.configs.config import EvalConfig, ModelConfig, RunConfig
 from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.datasets.catalogue import protocol as named_protocol
+from cascade_core.datasets.catalogue import protocols
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
-from cascade_core.labels.protocols import PROTOCOLS
-from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, released_config
 from cascade_core.train.supervision import Setting
 
@@ -119,7 +119,7 @@ def _fitting(told: Told) -> list[tuple[RunConfig, ClassSplit]]:
     return [
         (run, split)
         for run in runs
-        for split in map(named_protocol, PROTOCOLS)
+        for split in protocols()
         if _counts(split) == _counts(named_protocol(run.data.protocol))
         and told.num_fed in {None, *_counts(split)}
         and told.classes in {None, split.classes}

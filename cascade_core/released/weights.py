@@ -14,6 +14,7 @@ from torch import Tensor
 from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import ClipConfig, ModelConfig
+from cascade_core.configs.recipes import CASCADE_GROUPS
 from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
@@ -56,7 +57,6 @@ _BACK_CASCADE = (
 )
 # Of every CLIP text tower; counting them instead would let a file pass that lacks the last ones.
 _TEXT_LAYERS = 12
-_CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 
 
 def our_name(released: str) -> str:
@@ -176,7 +176,7 @@ def released_config(
         image_size=image_size,
         num_prompts=shape("backbone.prompt_embeddings")[1],
         fusion="cascade" if cascade else "none",
-        groups=(_CASCADE_GROUPS if groups is None else groups) if cascade else (),
+        groups=(CASCADE_GROUPS if groups is None else groups) if cascade else (),
         decoder_layers=_count(state_dict, rf"decode_head\.{re.escape(decoder_name)}\.layers\.(\d+)\."),
         decoder_heads=decoder_heads,
         feedforward_ratio=feedforward // embed_dim,

@@ -4,8 +4,6 @@ from torch import nn
 from torch.optim import AdamW
 
 from cascade_core.configs.config import OptimConfig
-from cascade_core.model.cascade import MaskHead, MaskStage
-from cascade_core.model.decoder import parameters_without_gradient
 from cascade_core.model.segmentor import Segmentor
 
 
@@ -50,14 +48,7 @@ def set_learning_rates(optimizer: AdamW, iteration: int, total_iterations: int, 
 
 def names_without_gradient(segmentor: Segmentor) -> set[str]:
     """Return the names of trainable weights that shape nothing (dead in the released models too)."""
-    if not isinstance(segmentor.decoder, MaskHead):
-        return set()
-    names = set()
-    for index, stage in enumerate(segmentor.decoder.stages):
-        assert isinstance(stage, MaskStage)
-        prefix = f"decoder.stages.{index}.decoder."
-        names |= {prefix + name for name in parameters_without_gradient(stage.decoder)}
-    return names
+    return {f"decoder.{name}" for name in segmentor.decoder.names_without_gradient()}
 
 
 def _trainable(segmentor: Segmentor, prefix: str, dead: set[str]) -> list[nn.Parameter]:

@@ -16,7 +16,7 @@ from cascade_core.labels.label_views import (
     strict_pseudo_labels,
     unseen_only,
 )
-from cascade_core.losses.focal_dice import upsampled
+from cascade_core.losses.resize import resize_logits
 
 Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
 
@@ -76,11 +76,11 @@ class Supervision:
     ) -> Int[Tensor, "1 label_height label_width"]:
         split, size = self.split, (labels.shape[-2], labels.shape[-1])
         if self.setting == "transductive_oracle":
-            unseen_logits = upsampled(unseen_only(grid_logits, split.unseen), mask_size, size)
+            unseen_logits = resize_logits(unseen_only(grid_logits, split.unseen), mask_size, size)
             return oracle_pseudo_labels(labels, unseen_logits, split.num_classes, split.unseen)
         return strict_pseudo_labels(
             labels,
-            upsampled(grid_logits, mask_size, size),
+            resize_logits(grid_logits, mask_size, size),
             split.unseen,
             padding=padding,
             seen_penalty=self.strict_seen_penalty,

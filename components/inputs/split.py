@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
-from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.class_split import ClassSplit, split_of
 from cascade_core.labels.label_file import LabelFile
-from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
 from components.steps.prepare import SUMMARY_FILE
@@ -80,7 +80,7 @@ def read_split(splits: Path) -> ClassSplit:
 def _own(content: dict[str, Any], path: Path) -> ClassSplit:
     """Give the split of a label file as `split.json` holds it."""
     way_out = "run the splits step again"
-    split = validated(LabelFile, content["own"], source=f"{path}: own", way_out=way_out).split()
+    split = split_of(validated(LabelFile, content["own"], source=f"{path}: own", way_out=way_out))
     if split.name != content["protocol"]:
         raise UserError(
             f"{path}: protocol is {content['protocol']!r}, the label set in it is {split.name!r}; {way_out}"

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from cascade_core.checkpoints.manifest import CheckpointManifest
-from components.results.rows import DROPPED, METHOD_NAMES, SCORES, SETTING_NAMES, BenchmarkRow, summaries
+from cascade_core.configs.recipes import METHOD_NAMES
+from components.results.rows import DROPPED, SCORES, SETTING_NAMES, BenchmarkRow, summaries
 
 DESCRIPTION_LENGTH = 5000
 """Characters that the registry keeps of a version's description."""

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-from components.results.rows import METHOD_NAMES, PROFILE_FILE
+from components.results.rows import PROFILE_FILE
 
 
 def cost_section(profiles: Iterable[Path]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from cascade_core.profile.measure import Cost
-from cascade_core.profile.parts import OTHER
+from cascade_core.profile.meter import OTHER
 
 if TYPE_CHECKING:
     from rich.table import Table

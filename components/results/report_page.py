@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from cascade_core.checkpoints.manifest import load_manifest
+from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.artifacts import git_commit
@@ -22,7 +23,6 @@ from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES_FILE
 from components.results.pages import filled
 from components.results.profile_section import cost_section
 from components.results.rows import (
-    METHOD_NAMES,
     SCORES,
     SETTING_NAMES,
     BenchmarkRow,

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import first_error
@@ -15,16 +16,6 @@ from components.results.names import PROFILE_FILE, SCORES_FILE
 DROPPED = "dropped"
 """The background policy of published numbers, which is said nothing of."""
 
-METHOD_NAMES = {
-    "zegclip": "ZegCLIP",
-    "cascade_clip": "Cascade-CLIP",
-    "naive_fusion": "naive multi-level fusion",
-    "zegclip_no_rd": "ZegCLIP without relationship descriptor",
-    "zegclip_no_prompts": "ZegCLIP without prompts",
-    "decoder_ce": "prompts + decoder, cross-entropy",
-    "baseline": "frozen CLIP + decoder, cross-entropy",
-    "linear": "linear pixel-text map",
-}
 SETTING_NAMES = {
     "inductive": "inductive",
     "transductive_oracle": "transductive (oracle)",

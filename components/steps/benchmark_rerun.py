@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, write_json
 from components.artifacts import MANIFEST_FILE, git_commit, read_step_manifest, write_manifest
@@ -25,7 +26,7 @@ from components.results.accepted import rows as rows_of
 from components.results.charts import Curve, line_chart
 from components.results.pages import COLOURS, filled
 from components.results.regression import METRICS, SPEED, Change, Run, Thresholds, centres, compare, outcome
-from components.results.rows import METHOD_NAMES, SETTING_NAMES, RerunRow, joined_row
+from components.results.rows import SETTING_NAMES, RerunRow, joined_row
 from components.tracking.tracker import metric_name, tracked_step
 
 log = logging.getLogger(__name__)

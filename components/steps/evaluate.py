@@ -16,13 +16,13 @@ from cascade_core.batches.ahead import batches
 from cascade_core.batches.datasets import Batch, eval_dataset
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.configs.config import DataConfig
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.inference.background import scored_split
 from cascade_core.inference.label_maps import predictions
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit
-from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.render.visualise import panel, to_picture
 from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.scoring.confusion import ConfusionMatrix

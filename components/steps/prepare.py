@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from cascade_core.data.index import COLUMNS, index_folders, index_voc, voc_root
+from cascade_core.data.layouts import FolderLayout, VocLayout
+from cascade_core.datasets.catalogue import layout_of
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
-from cascade_core.labels.protocols import LABEL_SETS
-from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from cascade_core.runtime.pool import Progress
 from components.artifacts import write_manifest
@@ -45,7 +46,7 @@ def run(
     """Index `raw` into `out`: `index.parquet`, `summary.json` (pictures and pixels per class) and a manifest.
 
     `image_sets` names the lists of each split, {"train": "train+aug", "val": "val"}, where the data set is
-    laid out as Pascal VOC; for COCO-Stuff and ADE20K its folders of pictures and of label maps,
+    laid out as Pascal VOC; where it has parallel folders, those of pictures and of label maps,
     {"train": "images/train2017:annotations/train2017"}. A data set of a label file may be laid out in both ways.
     `source` goes into the summary as it is: what a step that made `raw` has to say about it.
 
@@ -134,32 +135,21 @@ def _check_folder(raw: Path) -> None:
 def _index(
     raw: Path, label_set: LabelSet, image_sets: Mapping[str, str], *, progress: Progress
 ) -> tuple[pd.DataFrame, Path]:
-    """Index the data set in the layout that maps of this label set are published in."""
-    match label_set.name:
-        case "cocostuff171" | "cocostuff171-raw" | "ade20k150":
-            suffix = "_labelTrainIds.png" if label_set.name == "cocostuff171" else ".png"
+    """Index the data set in the layout of this label set's maps; those of a label file may lie in either."""
+    layout = layout_of(label_set)
+    if layout is None:
+        layout = FolderLayout() if any(":" in folders for folders in image_sets.values()) else VocLayout()
+    match layout:
+        case FolderLayout():
             folders = _folder_pairs(image_sets)
-            index = index_folders(
-                raw, label_set=label_set, folders=folders, label_suffix=suffix, progress=progress
-            )
-            return index, raw
-        case "context59" | "context59-literature" | "context60":
+            return index_folders(
+                raw, label_set=label_set, folders=folders, layout=layout, progress=progress
+            ), raw
+        case VocLayout():
             root = voc_root(raw)
-            index = index_voc(
-                root,
-                label_set=label_set,
-                image_sets=image_sets,
-                label_dirs=("SegmentationClassContext",),
-                lists_dir="ImageSets/SegmentationContext",
-                progress=progress,
-            )
-            return index, root
-        case name if name not in LABEL_SETS and any(":" in folders for folders in image_sets.values()):
-            folders = _folder_pairs(image_sets)
-            return index_folders(raw, label_set=label_set, folders=folders, progress=progress), raw
-        case _:
-            root = voc_root(raw)
-            return index_voc(root, label_set=label_set, image_sets=image_sets, progress=progress), root
+            return index_voc(
+                root, label_set=label_set, image_sets=image_sets, layout=layout, progress=progress
+            ), root
 
 
 def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:

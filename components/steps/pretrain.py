@@ -4,7 +4,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from cascade_core.clip.weights import save_clip
+from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
+from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
+from cascade_core.mini.vocabulary import WORDS
+from cascade_core.mini.zero_shot import ZeroShotAccuracy, patch_accuracy, zero_shot_accuracy
 from cascade_core.runtime.files import read_json, write_json
 from components.contract import Call, Option, Output, step
 from components.contract.shared import Seed
@@ -43,16 +48,11 @@ def run(
     Raises:
         UserError: `steps` is too small to train on.
     """
-    from cascade_core.clip.weights import save_clip
-    from cascade_core.mini.backbone import mini_clip_config
-    from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
-    from cascade_core.mini.vocabulary import WORDS
-    from cascade_core.mini.zero_shot import patch_accuracy, zero_shot_accuracy
     from components.progress import progress
     from components.tracking.tracker import tracked_step
 
     stages = [replace(stage, steps=min(stage.steps, steps or stage.steps)) for stage in STAGES]
-    clip = new_clip(mini_clip_config(), seed=seed)
+    clip = new_clip(MINI_CLIP, seed=seed)
     settings = {
         stage.name: {"steps": stage.steps, "batch_size": stage.batch_size, "lr": stage.lr} for stage in stages
     }

@@ -42,7 +42,7 @@ def run(
         UserError: the data were prepared for another label set than the protocol's, or by a version of this
             package that did not count pixels yet.
     """
-    from cascade_core.labels.protocols import protocol as named_protocol
+    from cascade_core.datasets.catalogue import protocol as named_protocol
     from cascade_core.runtime.files import read_json, write_json
     from components.inputs.split import SPLIT_FILE, class_counts, split_content, training_pixels
     from components.steps.prepare import SUMMARY_FILE, read_index

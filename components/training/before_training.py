@@ -14,10 +14,10 @@ from torch import Tensor
 from cascade_core.clip.order import Order, check_order, check_shape
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
+from cascade_core.datasets.catalogue import label_set
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet
-from cascade_core.labels.protocols import label_set
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
 from components.inputs.split import read_split

@@ -7,8 +7,8 @@ from typing import Any
 
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.templates import TemplateSet, named_templates
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
-from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.listing import duplicates
 from components.vectors.vector_files import read_names
 

@@ -62,7 +62,7 @@ def predict(
     exit code 1.
     """
     from cascade_core.labels.background import parse_background
-    from cascade_core.predictor import inference
+    from cascade_core.predictor import eval_settings
     from components.pictures.picture_files import picture_files
     from components.registry.segmenter import Segmenter, clip_for
     from components.steps import predict
@@ -72,7 +72,7 @@ def predict(
     numbers = _numbers(scales)
     files = picture_files(pictures, out=out)
     segmenter = Segmenter.load(model, clip_for(model, clip), device=device)
-    segmenter.evaluate = inference(
+    segmenter.evaluate = eval_settings(
         segmenter.evaluate,
         mode=mode,
         short_side=short_side,

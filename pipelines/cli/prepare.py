@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.datasets.catalogue import DATA_SETS
 from pipelines.cli.options import Out
 
 
@@ -41,7 +42,7 @@ AllowSubset = Annotated[
 WORKERS = min(os.cpu_count() or 1, 8)
 
 
-def _prepare(name: str, help_text: str) -> Callable[..., None]:
+def _command(name: str, help_text: str) -> Callable[..., None]:
     """Give the command of one public data set; all take the same options."""
 
     def command(
@@ -70,31 +71,13 @@ def _prepare(name: str, help_text: str) -> Callable[..., None]:
     return command
 
 
-voc12 = _prepare(
-    "voc12",
-    """Pascal VOC 2012, with SBD's annotations for training.
-
-    Needs VOCtrainval_11-May-2012.tar, and for training benchmark.tgz (SBD) or a folder SegmentationClassAug.
-    """,
+COMMANDS = tuple(
+    (
+        data_set.name,
+        _command(data_set.name, data_set.release.help),
+        f"cascade-clip prepare {data_set.name} {data_set.release.example} --out local_outputs/prepared",
+    )
+    for data_set in DATA_SETS
+    if data_set.release is not None
 )
-context = _prepare(
-    "context",
-    """Pascal Context, 59 classes.
-
-    Needs VOCtrainval_03-May-2010.tar, and trainval_merged.json or a folder SegmentationClassContext with lists.
-    """,
-)
-cocostuff = _prepare(
-    "cocostuff",
-    """COCO-Stuff 164K, 171 classes.
-
-    Needs train2017.zip, val2017.zip and stuffthingmaps_trainval2017.zip.
-    """,
-)
-ade20k = _prepare(
-    "ade20k",
-    """ADE20K, 150 classes, a target of evaluation.
-
-    Needs ADEChallengeData2016.zip.
-    """,
-)
+"""Name, function and example of each public data set that has official files."""

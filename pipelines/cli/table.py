@@ -119,26 +119,7 @@ PREPARE = Group(
             prepare_custom.custom,
             "cascade-clip prepare custom --labels pets.yaml --images pets/images --maps pets/maps --hold-out val=0.2",
         ),
-        (
-            "voc12",
-            prepare.voc12,
-            "cascade-clip prepare voc12 --from VOCtrainval_11-May-2012.tar --from benchmark.tgz --out local_outputs/prepared",
-        ),
-        (
-            "context",
-            prepare.context,
-            "cascade-clip prepare context --from VOCtrainval_03-May-2010.tar --from trainval_merged.json --out local_outputs/prepared",
-        ),
-        (
-            "cocostuff",
-            prepare.cocostuff,
-            "cascade-clip prepare cocostuff --from DOWNLOADS --out local_outputs/prepared",
-        ),
-        (
-            "ade20k",
-            prepare.ade20k,
-            "cascade-clip prepare ade20k --from ADEChallengeData2016.zip --split val --out local_outputs/prepared",
-        ),
+        *prepare.COMMANDS,
     ),
 )
 

@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from cascade_core.configs.config import SelfTrainConfig
 from cascade_core.configs.recipes import recipe as named_recipe
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import parse_background
 from cascade_core.labels.label_file import is_label_file
-from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.validation import validated
 from components.storage.places import check_place
 

@@ -12,9 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from cascade_core.configs.recipes import recipe, recipe_names
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
-from cascade_core.labels.protocols import protocol as named_protocol
 from cascade_core.runtime.validation import validated
 from components.registry import champions
 from components.results.accepted import EXPERIMENT, Models, check_accepted

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from components.results.rows import METHOD_NAMES, SCORES, BenchmarkRow, markdown_table, summaries
+from cascade_core.configs.recipes import METHOD_NAMES
+from components.results.rows import SCORES, BenchmarkRow, markdown_table, summaries
 from components.steps.pretrain import Pretrained
 
 PUBLISHED = ("zegclip", "cascade_clip")

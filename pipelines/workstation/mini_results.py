@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cascade_core.configs.recipes import recipe
+from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from components.artifacts import data_hash, git_commit, input_hash
@@ -20,16 +20,7 @@ from components.tracking.store import SWITCH_VARIABLE
 from pipelines.workstation.chains import Chain, Sources, run_chains
 from pipelines.workstation.mini_page import PUBLISHED, page
 
-METHODS = (
-    "zegclip",
-    "cascade_clip",
-    "naive_fusion",
-    "zegclip_no_rd",
-    "zegclip_no_prompts",
-    "decoder_ce",
-    "baseline",
-    "linear",
-)
+METHODS = tuple(name.removeprefix("mini_") for name in recipe_names() if name.startswith("mini_"))
 TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
 
 

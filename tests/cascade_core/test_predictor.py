@@ -14,12 +14,12 @@ from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import copy_text_tower, load_text_tower
 from cascade_core.clip.weights import load_clip
 from cascade_core.configs.config import RunConfig
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.label_file import LabelFile
-from cascade_core.labels.protocols import protocol
-from cascade_core.predictor import Segmenter, checked_labels, device_named, inference
+from cascade_core.predictor import Segmenter, checked_labels, device_named, eval_settings
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 CPU = torch.device("cpu")
@@ -123,7 +123,7 @@ def test_pixels_of_no_label_become_background_by_its_policy(
 ) -> None:
     write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config(seen_penalty=0.0))
     segmenter = Segmenter.load(tmp_path, clip, device=CPU)
-    segmenter.evaluate = inference(segmenter.evaluate, background=background)
+    segmenter.evaluate = eval_settings(segmenter.evaluate, background=background)
     segmentation = segmenter.segment(_picture(), ["zebra", "tiger"])
     assert segmentation.labels == ("zebra", "tiger", "background")
     assert set(segmentation.shares()) <= found
@@ -137,7 +137,7 @@ def test_a_label_named_background_is_refused_where_a_policy_gives_it(clip: Path,
     write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config())
     segmenter = Segmenter.load(tmp_path, clip, device=CPU)
     policy = Background(policy="threshold", threshold=0.5)
-    segmenter.evaluate = inference(segmenter.evaluate, background=policy)
+    segmenter.evaluate = eval_settings(segmenter.evaluate, background=policy)
     with pytest.raises(ValueError, match="policy 'threshold' gives label 'Background'"):
         segmenter.segment(_picture(), ["zebra", "Background"])
 
@@ -210,12 +210,12 @@ def test_a_picture_too_large_to_be_seen_whole_is_refused_with_the_way_out(segmen
 
 
 def test_settings_of_the_inference_are_checked(segmenter: Segmenter) -> None:
-    assert inference(segmenter.evaluate, mode="slide", short_side=None).mode == "slide"
-    assert inference(segmenter.evaluate, precision="bf16").precision == "bf16"
+    assert eval_settings(segmenter.evaluate, mode="slide", short_side=None).mode == "slide"
+    assert eval_settings(segmenter.evaluate, precision="bf16").precision == "bf16"
     with pytest.raises(
         ValueError, match="^inference setting: mode: Input should be 'whole' or 'slide' .got 'windows'.$"
     ):
-        inference(segmenter.evaluate, mode="windows")
+        eval_settings(segmenter.evaluate, mode="windows")
     with pytest.raises(ValueError, match="'tpux' is not known; give cpu or cuda"):
         device_named("tpux")
 

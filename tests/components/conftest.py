@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from cascade_core.clip.weights import save_clip
-from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.configs.backbones import MINI_CLIP
+from cascade_core.datasets.mini import TEMPLATES
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
-from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
+from cascade_core.mini.vocabulary import WORDS
 from components.progress import Progress
 
 SIZES = {"train": 6, "val": 2, "test": 3}
@@ -85,7 +86,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     from components.steps import prepare, splits, text_vectors
 
     raw = write_benchmark(root / "raw", sizes={"train": 6, "val": 3, "test": 2})
-    save_clip(root / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
+    save_clip(root / "clip", new_clip(MINI_CLIP, seed=0), words=list(WORDS))
     made = Folders(root / "prepared", root / "splits", root / "text", root / "clip")
     prepare.run(
         raw=raw,
@@ -94,5 +95,5 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
         out=made.prepared,
     )
     splits.run(prepared=made.prepared, protocol="mini-18-6", out=made.splits)
-    text_vectors.run(protocol="mini-18-6", templates=CLASS_TEMPLATES, clip=made.clip, out=made.text)
+    text_vectors.run(protocol="mini-18-6", templates=TEMPLATES, clip=made.clip, out=made.text)
     return made

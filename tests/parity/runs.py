@@ -9,7 +9,8 @@ from torch import Tensor
 from cascade_core.configs.config import EvalConfig, OptimConfig
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.label_views import IGNORE, hide_unseen, oracle_pseudo_labels
-from cascade_core.losses.focal_dice import LossParts, segmentation_loss, upsampled
+from cascade_core.losses.focal_dice import LossParts, segmentation_loss
+from cascade_core.losses.resize import resize_logits
 from cascade_core.model.cascade import MaskHead
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.released.weights import our_name
@@ -62,7 +63,7 @@ def training_view(golden: GoldenSet, segmentor: Segmentor, setting: str) -> Trai
             raise ValueError(f"no setting {setting!r}")
     mask_size = segmentor.mask_size(grid_logits, (images.shape[-2], images.shape[-1]))
     loss = segmentation_loss(grid_logits, labels, golden.loss_config, mask_size=mask_size)
-    mask_logits = upsampled(grid_logits, mask_size, mask_size)
+    mask_logits = resize_logits(grid_logits, mask_size, mask_size)
     return TrainingView(mask_logits, labels, loss, _pixel_accuracy(mask_logits, labels))
 
 

@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from cascade_core.datasets.mini import CLASSES
 from cascade_core.labels.label_file import read_label_file
-from cascade_core.mini.vocabulary import CLASSES
 from cascade_core.runtime.files import read_json
 from components.tracking.tracker import flattened
 from tests.workflow.conftest import FEW_ITERATIONS, Workflow

@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from cascade_core.clip.weights import save_clip
-from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.configs.backbones import MINI_CLIP
+from cascade_core.datasets.mini import TEMPLATES
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
-from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
+from cascade_core.mini.vocabulary import WORDS
 from components.steps import prepare, splits, text_vectors
 from pipelines.workstation.workflow import stage_environment
 
@@ -36,13 +37,11 @@ def free_port() -> int:
 def world(tmp_path: Path) -> Path:
     """Give a folder in which all steps before training were run on 40 pictures and a random CLIP."""
     raw = write_benchmark(tmp_path / "raw", sizes={"train": 40, "val": 1, "test": 1})
-    save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
+    save_clip(tmp_path / "clip", new_clip(MINI_CLIP, seed=0), words=list(WORDS))
     prepared = tmp_path / "prepared"
     prepare.run(raw=raw, protocol="mini-18-6", image_sets={"train": "train"}, out=prepared)
     splits.run(prepared=prepared, protocol="mini-18-6", out=tmp_path / "splits")
-    text_vectors.run(
-        protocol="mini-18-6", templates=CLASS_TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text"
-    )
+    text_vectors.run(protocol="mini-18-6", templates=TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text")
     return tmp_path
 
 

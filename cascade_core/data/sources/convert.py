@@ -1,7 +1,6 @@
 """Converting many label maps at once: in parallel, going on where a call stopped, telling all that is broken."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -9,18 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from cascade_core.data.sources.plan import Job
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import bullets
 from cascade_core.runtime.pool import Progress, parallel_map
-
-
-@dataclass(frozen=True)
-class Job:
-    """A label map to make: `make` gives its ids, or raises UserError naming the file that is wrong."""
-
-    target: Path
-    make: Callable[[], UInt8[np.ndarray, "height width"]]
 
 
 def convert(jobs: Sequence[Job], *, workers: int, progress: Progress | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What a data set is to this package: its parts, the official number of pictures, and what is to be converted."""
+"""What is left to do for a data set once its official files are unpacked: label maps to convert, lists to write."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.data.sources.archives import climbs
-from cascade_core.data.sources.convert import Job
-from cascade_core.data.sources.parts import Part
 from cascade_core.errors import UserError
 
 Splits = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A label map to make: `make` gives its ids as 8-bit [height, width], or raises ValueError naming the wrong file."""
+
+    target: Path
+    make: Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -26,24 +32,6 @@ class Plan:
     jobs: Sequence[Job] = ()
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A public data set: `requirements` gives its parts (of each row of alternatives one is needed).
-
-    `protocols` are those whose label maps it provides, the usual one first; `root` is the folder below the
-    raw one that the index starts from. `verify` looks at what was made and returns notes for the summary.
-    """
-
-    name: str
-    title: str
-    protocols: tuple[str, ...]
-    counts: Mapping[str, int]
-    root: str
-    requirements: Callable[[Splits], tuple[tuple[Part, ...], ...]]
-    plan: Callable[[Path, Splits], Plan]
-    verify: Callable[[Path], Mapping[str, Any]] = lambda raw: {}
 
 
 def read_names(path: Path) -> list[str]:

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from cascade_core.clip.order import check_order, check_shape
-from cascade_core.labels.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE
+from cascade_core.datasets.context import CLASSES as CONTEXT_59
+from cascade_core.datasets.context import LITERATURE_CLASSES
 
 NAMES = ("cat", "dog", "cow", "sheep")
 
@@ -25,9 +26,9 @@ def test_vectors_of_the_same_names_agree_even_if_made_a_little_differently() -> 
 
 
 def test_vectors_in_the_released_order_are_not_taken_for_those_of_the_literature() -> None:
-    released, literature = (vectors_of(names) for names in (CONTEXT_59, CONTEXT_59_LITERATURE))
+    released, literature = (vectors_of(names) for names in (CONTEXT_59, LITERATURE_CLASSES))
     with pytest.raises(ValueError, match="text: .* of 59 vectors belong to other names: row 1 ") as raised:
-        check_order(released, literature, CONTEXT_59_LITERATURE, "text")
+        check_order(released, literature, LITERATURE_CLASSES, "text")
     told = str(raised.value)
     assert "row 1 (bicycle) is nearest to 'bag'" in told
     assert "They are in the order of label set context59; make them anew" in told

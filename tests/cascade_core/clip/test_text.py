@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
+from cascade_core.clip.word_tokenizer import WordTokenizer
 from cascade_core.configs.config import ClipConfig
-from cascade_core.mini.tokenizer import WordTokenizer
 
 TOKENIZER = WordTokenizer(["a", "photo", "of", "some", "cat", "dog", "grass"], context_length=8)
 CONFIG = ClipConfig(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.weights import clip_from_openai, load_clip, save_clip
+from cascade_core.clip.word_tokenizer import WordTokenizer
 from cascade_core.configs.config import ClipConfig
-from cascade_core.mini.tokenizer import WordTokenizer
 
 CONFIG = ClipConfig(
     name="small",

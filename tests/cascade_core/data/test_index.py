@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from cascade_core.data.index import index_folders, index_voc, voc_root
+from cascade_core.data.layouts import FolderLayout
+from cascade_core.datasets.catalogue import label_set
 from cascade_core.labels.label_set import LabelSet
-from cascade_core.labels.protocols import label_set
 
 IMAGE_SETS = {"train": "train+aug", "val": "val"}
 FIRST = "2007_000001"
@@ -241,7 +242,10 @@ COCO_FOLDERS = {"train": ("images/train2017", "annotations/train2017")}
 
 def test_parallel_folders_are_indexed_by_the_suffix_of_their_label_maps(coco: Path) -> None:
     rows = index_folders(
-        coco, label_set=label_set("cocostuff171"), folders=COCO_FOLDERS, label_suffix="_labelTrainIds.png"
+        coco,
+        label_set=label_set("cocostuff171"),
+        folders=COCO_FOLDERS,
+        layout=FolderLayout("_labelTrainIds.png"),
     )
     assert rows["classes"].tolist() == [[0, 19, 170]] * 2
     assert rows["label"][0] == "annotations/train2017/000000000009_labelTrainIds.png"

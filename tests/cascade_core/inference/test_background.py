@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cascade_core.configs.config import EvalConfig
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.inference.background import scored_split, with_background
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.labels.background import Background
-from cascade_core.labels.protocols import protocol
 from cascade_core.model.segmentor import Classes
 from cascade_core.model.trunk import TrunkFeatures
 from cascade_core.scoring.confusion import ConfusionMatrix

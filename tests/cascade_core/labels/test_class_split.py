@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet, train_id_table
-from cascade_core.labels.protocols import protocol
 
 
 def tiny(*names: str) -> LabelSet:

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.background import Background
+from cascade_core.labels.class_split import split_of
 from cascade_core.labels.label_file import LabelFile, read_label_file
 from cascade_core.labels.label_set import IGNORE, INVALID
-from cascade_core.labels.protocols import protocol
 
 PETS: dict[str, Any] = {
     "name": "pets",
@@ -151,7 +152,7 @@ def test_an_override_puts_the_whole_file_into_the_configuration(tmp_path: Path) 
     content = read_label_file(path)
     path.unlink()
     assert config.data.own == content
-    assert config.data.split == content.split() and config.data.protocol == content.protocol
+    assert config.data.split == split_of(content) and config.data.protocol == content.protocol
     assert config.evaluate.background == Background(policy="threshold", threshold=0.3)
     assert type(config).model_validate_json(config.model_dump_json()) == config
 

@@ -158,7 +158,7 @@ def test_the_kernel_takes_what_it_is_started_with(
     """Triton makes constants of ones, and reads options among the arguments: all but the start itself is done."""
     from triton.runtime import driver
 
-    from cascade_core.losses import upsampled
+    from cascade_core.losses import pixel_sums
     from cascade_core.losses.triton_kernels import _sum_up
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -171,7 +171,7 @@ def test_the_kernel_takes_what_it_is_started_with(
         compiled.append(run(*given, grid=grid, warmup=True, **named))
 
     monkeypatch.setattr(_sum_up, "run", not_started)
-    monkeypatch.setattr(upsampled, "_kernel_takes", lambda logits, *, in_one_step: in_one_step)
+    monkeypatch.setattr(pixel_sums, "_kernel_takes", lambda logits, *, in_one_step: in_one_step)
     logits, labels, config, size = _drawn(name)
     segmentation_loss(logits.requires_grad_(), labels, config, mask_size=size).total.backward()
     assert compiled[0].asm["cubin"]

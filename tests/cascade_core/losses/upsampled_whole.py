@@ -6,7 +6,7 @@ from torch import Tensor
 from benchmarks import plain
 from cascade_core.configs.config import LossConfig
 from cascade_core.labels.label_set import IGNORE
-from cascade_core.losses.focal_dice import upsampled
+from cascade_core.losses.resize import resize_logits
 
 CONFIGS = (
     LossConfig(),
@@ -30,7 +30,7 @@ def upsampled_whole(
     grid_logits: Tensor, labels: Tensor, config: LossConfig, *, mask_size: tuple[int, int]
 ) -> dict[str, Tensor]:
     """Return the terms of `plain.loss`; without ignored pixels, of each picture's labelled ones put together."""
-    logits = upsampled(grid_logits, mask_size, (labels.shape[-2], labels.shape[-1]))
+    logits = resize_logits(grid_logits, mask_size, (labels.shape[-2], labels.shape[-1]))
     if config.ignored_as_negative:
         return plain.loss(logits, labels, config)
     totals = {"focal": 0 * logits.sum(), "dice": 0 * logits.sum()}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import DataConfig
-from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.datasets.mini import CLASSES
 from cascade_core.mini.captions import names_in_view
 from cascade_core.mini.pretrain import (
     LARGEST_LOGIT_SCALE,
@@ -22,7 +23,7 @@ from cascade_core.mini.pretrain import (
     normalise,
     pretrain,
 )
-from cascade_core.mini.vocabulary import CLASSES, THINGS
+from cascade_core.mini.vocabulary import THINGS
 from cascade_core.mini.zero_shot import patch_accuracy, patch_vectors, zero_shot_accuracy
 
 
@@ -32,7 +33,7 @@ def short(*, steps: int, batch_size: int, stage: int = 0) -> Stage:
 
 @pytest.fixture(scope="module")
 def trained():
-    clip = new_clip(mini_clip_config(), seed=0)
+    clip = new_clip(MINI_CLIP, seed=0)
     reports = list(pretrain(clip, short(steps=16, batch_size=32), seed=0, warmup_steps=4))
     return clip, reports
 
@@ -48,7 +49,7 @@ def test_a_few_steps_reduce_the_loss(trained):
 def test_the_seed_decides_the_training():
     runs = []
     for seed in (3, 3, 4):
-        clip = new_clip(mini_clip_config(), seed=seed)
+        clip = new_clip(MINI_CLIP, seed=seed)
         runs.append([report.loss for report in pretrain(clip, short(steps=2, batch_size=8), seed=seed)])
     assert runs[0] == runs[1] != runs[2]
 
@@ -60,7 +61,7 @@ def test_the_second_stage_sees_whole_scenes_with_part_of_their_classes_named():
     told = [sum(word in CLASSES for word in text.split()) for text in texts]
     assert all(part <= whole for part, whole in zip(told, shown, strict=True))
     assert sum(told) < 0.7 * sum(shown)
-    clip = new_clip(mini_clip_config(), seed=0)
+    clip = new_clip(MINI_CLIP, seed=0)
     assert len(list(pretrain(clip, short(steps=2, batch_size=8, stage=1), seed=0))) == 2
 
 
@@ -73,7 +74,7 @@ def test_the_last_stage_sees_close_ups_and_single_things_among_scenes_of_the_sam
 
 
 def test_the_scale_of_the_logits_stays_below_its_bound():
-    clip = new_clip(mini_clip_config(), seed=0)
+    clip = new_clip(MINI_CLIP, seed=0)
     assert clip.logit_scale.exp() > LARGEST_LOGIT_SCALE
     (report,) = pretrain(clip, short(steps=1, batch_size=8), seed=0)
     assert report.logit_scale == pytest.approx(LARGEST_LOGIT_SCALE)
@@ -81,12 +82,12 @@ def test_the_scale_of_the_logits_stays_below_its_bound():
 
 def test_making_a_clip_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
-    new_clip(mini_clip_config(), seed=1)
+    new_clip(MINI_CLIP, seed=1)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_the_tiny_clip_has_the_promised_size():
-    clip = new_clip(mini_clip_config(), seed=0)
+    clip = new_clip(MINI_CLIP, seed=0)
     assert sum(weight.numel() for weight in clip.parameters()) == 526_849
 
 
@@ -144,11 +145,11 @@ def test_accuracies_are_reported_for_every_class(trained):
 
 
 def test_patch_vectors_follow_the_size_of_the_picture():
-    clip = new_clip(mini_clip_config(), seed=0)
+    clip = new_clip(MINI_CLIP, seed=0)
     assert patch_vectors(clip, torch.zeros(2, 3, 64, 64)).shape == (2, 64, 64)
 
 
 def test_no_training_at_all_is_refused():
-    clip = new_clip(mini_clip_config(), seed=0)
+    clip = new_clip(MINI_CLIP, seed=0)
     with pytest.raises(ValueError, match="steps=0"):
         next(pretrain(clip, short(steps=0, batch_size=8), seed=0))

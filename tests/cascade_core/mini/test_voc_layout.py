@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cascade_core.datasets.mini import CLASSES
 from cascade_core.mini import voc_layout
 from cascade_core.mini.pretrain import HELD_OUT_STREAM, PRETRAINING_STREAM
 from cascade_core.mini.voc_layout import SPLIT_SIZES, SPLIT_STREAMS, scene, voc_palette, write_benchmark
-from cascade_core.mini.vocabulary import CLASSES
 
 SMALL = {"train": 6, "val": 3, "test": 4}
 

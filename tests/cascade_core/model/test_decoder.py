@@ -10,6 +10,7 @@ from cascade_core.model.decoder import (
     MaskDecoder,
     parameters_without_gradient,
 )
+from cascade_core.model.trunk import TrunkFeatures
 
 
 def _decoder(*, dropout: float = 0.0) -> MaskDecoder:
@@ -94,5 +95,6 @@ def test_dropout_acts_in_training_only() -> None:
 
 def test_the_linear_decoder_starts_as_scaled_cosine_similarity() -> None:
     patches, vectors = torch.randn(2, 5, 8), torch.randn(3, 8)
+    features = TrunkFeatures(torch.randn(2, 8), patches, (), (1, 5))
     expected = F.cosine_similarity(patches[:, None], vectors[None, :, None], dim=-1) / 0.07
-    torch.testing.assert_close(LinearDecoder(8)(patches, vectors), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(LinearDecoder(8)(features, vectors), expected, atol=1e-5, rtol=1e-5)

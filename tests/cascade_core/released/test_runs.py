@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cascade_core.configs.recipes import recipe
-from cascade_core.labels.protocols import protocol
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.released.runs import ReleasedRun, recognise, told_by
 from tests.released import released_shapes, small_released
 
@@ -46,7 +46,7 @@ def test_each_published_run_gets_its_recipe_s_whole_configuration(
 
 def test_context_s_two_orders_are_told_apart_by_the_notes_or_asked_for() -> None:
     with pytest.raises(
-        ValueError, match=r"fits several protocols: context59-literature, context59-released.*add --protocol"
+        ValueError, match=r"fits several protocols: context59-released, context59-literature.*add --protocol"
     ):
         _recognised("cascade_context", setting="inductive")
     for classes, name in ((ALPHABETICAL, "context59-released"), (LITERATURE, "context59-literature")):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cascade_core.batches.transforms import normalise
-from cascade_core.labels.protocols import protocol
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.render.colours import IGNORED_COLOUR, NUM_COLOURS, palette
 from cascade_core.render.visualise import (
     FONT_SIZE,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet, train_id_table
-from cascade_core.labels.protocols import protocol
 from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.report import per_class_table, plot_confusion, plot_per_class, summary_table
 from cascade_core.scoring.scores import scores

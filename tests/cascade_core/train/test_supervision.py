@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from cascade_core.batches.datasets import Batch
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.labels.label_views import oracle_pseudo_labels, strict_pseudo_labels
-from cascade_core.labels.protocols import protocol
-from cascade_core.losses.focal_dice import upsampled
+from cascade_core.losses.resize import resize_logits
 from cascade_core.train.supervision import Supervision
 
 SPLIT = protocol("mini-18-6")
@@ -35,11 +35,11 @@ def test_pseudo_labels_of_a_batch_are_those_of_its_maps_upsampled_together(
     batch: Batch, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid_logits = 3 * torch.randn(3, SPLIT.num_classes, 4, 4)
-    expected = _of_the_whole(batch, upsampled(grid_logits, (24, 24), SIDE), setting)
+    expected = _of_the_whole(batch, resize_logits(grid_logits, (24, 24), SIDE), setting)
     together = []
     monkeypatch.setattr(
-        "cascade_core.train.supervision.upsampled",
-        lambda logits, *sizes: together.append(len(logits)) or upsampled(logits, *sizes),
+        "cascade_core.train.supervision.resize_logits",
+        lambda logits, *sizes: together.append(len(logits)) or resize_logits(logits, *sizes),
     )
     found = Supervision(setting, SPLIT).view(batch, grid_logits, mask_size=(24, 24))
     assert torch.equal(found, expected)

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import yaml
 
-from cascade_core.labels.protocols import protocol
+from cascade_core.datasets.catalogue import protocol
+from cascade_core.datasets.mini import CLASSES
 from cascade_core.mini.voc_layout import write_benchmark
-from cascade_core.mini.vocabulary import CLASSES
 from cascade_core.runtime.files import read_json
 from components import ops
 from components.artifacts import read_step_manifest

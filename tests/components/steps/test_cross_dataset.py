@@ -10,9 +10,9 @@ import pytest
 from cascade_core.batches.datasets import eval_dataset
 from cascade_core.checkpoints.checkpoint import CheckpointManifest
 from cascade_core.configs.config import RunConfig
+from cascade_core.datasets.catalogue import protocol
+from cascade_core.datasets.context import CLASSES as CONTEXT_59
 from cascade_core.labels.background import parse_background
-from cascade_core.labels.class_lists import CONTEXT_59
-from cascade_core.labels.protocols import protocol
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import data_root
 from components.results.confusion_table import confusion_at_hand

@@ -17,7 +17,7 @@ from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.model.build import build_segmentor
-from cascade_core.predictor import Segmenter, inference
+from cascade_core.predictor import Segmenter, eval_settings
 from cascade_core.runtime.files import read_json
 from components.steps import export
 from tests.score_maps import score_maps
@@ -35,7 +35,7 @@ def config(method: str) -> RunConfig:
     base = tiny_config()
     clip = TINY_CLIP.model_copy(update={"layers": 2})
     model = base.model.model_copy(update={"clip": clip, "decoder_layers": 2, **METHODS[method]})
-    evaluate = inference(base.evaluate, background=Background(policy="prompts", names=("grass",)))
+    evaluate = eval_settings(base.evaluate, background=Background(policy="prompts", names=("grass",)))
     return base.model_copy(update={"model": model, "method": method, "evaluate": evaluate})
 
 

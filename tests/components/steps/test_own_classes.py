@@ -10,11 +10,11 @@ import yaml
 from PIL import Image, ImageColor
 
 from cascade_core.checkpoints.checkpoint import MANIFEST_FILE, load_manifest
+from cascade_core.datasets.catalogue import protocol
+from cascade_core.datasets.mini import CLASSES, TEMPLATES
 from cascade_core.labels.background import Background
-from cascade_core.labels.protocols import protocol
 from cascade_core.mini.voc_layout import write_benchmark
-from cascade_core.mini.vocabulary import CLASS_TEMPLATES, CLASSES
-from cascade_core.predictor import inference
+from cascade_core.predictor import eval_settings
 from cascade_core.render.colours import palette
 from cascade_core.runtime.files import read_json, write_json
 from components.pictures.picture_files import PictureFile
@@ -76,7 +76,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
     folders = {name: root / name for name in ("prepared", "splits", "text")}
     prepare_custom.run(labels=labels, source=source, out=folders["prepared"])
     splits.run(prepared=folders["prepared"], protocol=str(labels), out=folders["splits"])
-    text_vectors.run(protocol=str(labels), templates=CLASS_TEMPLATES, clip=root / "clip", out=folders["text"])
+    text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=root / "clip", out=folders["text"])
     name = protocol(str(labels)).name
     labels.unlink()
     train.run(
@@ -138,7 +138,9 @@ def test_predictions_show_classes_in_the_label_files_colours(own: Own, tmp_path:
 
 def test_background_is_black_in_predictions(own: Own, tmp_path: Path) -> None:
     segmenter = Segmenter.load(own.trained / "final", own.clip)
-    segmenter.evaluate = inference(segmenter.evaluate, background=Background(policy="threshold", threshold=1))
+    segmenter.evaluate = eval_settings(
+        segmenter.evaluate, background=Background(policy="threshold", threshold=1)
+    )
     picture = next(own.source.images.iterdir())
     predict.run(segmenter=segmenter, pictures=[PictureFile(picture, "a")], labels=["grass"], out=tmp_path)
     with Image.open(tmp_path / "a_labels.png") as label_map:
@@ -201,7 +203,7 @@ def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, 
         "background": {"id": 0, "policy": "prompts", "names": list(prompts.names)}
     }
     labels.write_text(yaml.safe_dump(content))
-    text_vectors.run(protocol=str(labels), templates=CLASS_TEMPLATES, clip=own.clip, out=tmp_path / "text")
+    text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=own.clip, out=tmp_path / "text")
     found = evaluate.run(
         **arguments | {"text": tmp_path / "text"}, background=prompts, out=tmp_path / "scored"
     )
@@ -229,7 +231,7 @@ def test_a_target_in_another_order_is_read_by_its_own_ids(own: Own, scored: Path
     folders = {name: tmp_path / name for name in ("prepared", "splits", "text")}
     prepare_custom.run(labels=labels, source=own.source, out=folders["prepared"])
     splits.run(prepared=folders["prepared"], protocol=str(labels), out=folders["splits"])
-    text_vectors.run(protocol=str(labels), templates=CLASS_TEMPLATES, clip=own.clip, out=folders["text"])
+    text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=own.clip, out=folders["text"])
     target = tmp_path / "target"
     found = evaluate.run(
         **folders,

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cascade_core.checkpoints.model_folder import write_model_folder
 from cascade_core.labels.background import Background
-from cascade_core.predictor import inference
+from cascade_core.predictor import eval_settings
 from cascade_core.runtime.files import read_json
 from components.pictures.picture_files import PictureFile, picture_files
 from components.registry.segmenter import Segmenter
@@ -170,7 +170,7 @@ def test_resuming_with_other_batches_makes_nothing_anew(
 ) -> None:
     request = {"pictures": [save(tmp_path / "a.png")], "labels": LABELS, "out": tmp_path / "out"}
     predict.run(segmenter=segmenter, **request)
-    monkeypatch.setattr(segmenter, "evaluate", inference(segmenter.evaluate, batch_size=7))
+    monkeypatch.setattr(segmenter, "evaluate", eval_settings(segmenter.evaluate, batch_size=7))
     again = predict.run(segmenter=segmenter, **request, batch=7, resume=True)
     assert [path.name for path in again.skipped] == ["a.png"]
 
@@ -181,7 +181,7 @@ def test_a_name_for_background_that_is_unknown_is_refused_before_a_picture_is_re
     monkeypatch.setattr(
         segmenter,
         "evaluate",
-        inference(segmenter.evaluate, background=Background(policy="prompts", names=("unicorn",))),
+        eval_settings(segmenter.evaluate, background=Background(policy="prompts", names=("unicorn",))),
     )
     nothing = [PictureFile(tmp_path / "gone.png", "gone")]
     with pytest.raises(ValueError, match="unicorn"):

@@ -12,7 +12,11 @@ import pytest
 from PIL import Image
 
 from cascade_core.data.pictures import read_label_ids
-from cascade_core.labels.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE, VOC_20
+from cascade_core.datasets import catalogue
+from cascade_core.datasets.context import CLASSES as CONTEXT_59
+from cascade_core.datasets.context import LITERATURE_CLASSES
+from cascade_core.datasets.voc12 import CLASSES as VOC_20
+from cascade_core.datasets.voc12 import VOC12
 from cascade_core.runtime.files import read_json, sha256
 from components.steps import prepare, prepare_dataset
 from tests import official_files as files
@@ -168,8 +172,9 @@ def test_the_official_numbers_make_a_complete_set(
 ) -> None:
     (tmp_path / "sbd").mkdir()
     shutil.unpack_archive(voc / "benchmark.tgz", tmp_path / "sbd", filter="data")
-    small = replace(prepare_dataset.VOC12, counts={"train": 4, "val": 1})
-    monkeypatch.setitem(prepare_dataset.DATA_SETS, "voc12", small)
+    assert VOC12.release is not None
+    small = replace(VOC12, release=replace(VOC12.release, counts={"train": 4, "val": 1}))
+    monkeypatch.setattr(catalogue, "DATA_SETS", (small,))
     sources = [_unpacked_voc(tmp_path), tmp_path / "sbd"]
     assert source(prepared("voc12", voc, sources=sources, allow_subset=False))["complete"] is True
 
@@ -199,6 +204,7 @@ def test_a_broken_mat_is_named(voc: Path, content: bytes, told: str) -> None:
     ("changes", "told"),
     [
         ({"name": "voc13"}, "unknown data set 'voc13'; known are voc12, context"),
+        ({"name": "mini"}, "data set 'mini' has no official files to prepare"),
         ({"protocol": "ade20k-150"}, "protocol 'ade20k-150' is not one of data set 'voc12'"),
         ({"sources": [Path("nowhere")]}, "--from nowhere: no such folder or file"),
         ({"sources": [Path(__file__)]}, r"test_prepare_dataset\.py is neither a folder nor an archive"),
@@ -247,7 +253,7 @@ def test_both_orders_of_context_read_the_same_maps_each_by_name(downloads: Path,
     literature = prepared("context", downloads, protocol="context59-literature", out=tmp_path / "literature")
     pixels = [read_json(out / "summary.json")["splits"]["val"]["pixels"] for out in (released, literature)]
     assert pixels[0] == pixels[1]
-    assert list(pixels[0]) == list(CONTEXT_59) and list(pixels[1]) == list(CONTEXT_59_LITERATURE)
+    assert list(pixels[0]) == list(CONTEXT_59) and list(pixels[1]) == list(LITERATURE_CLASSES)
 
 
 def test_without_named_categories_the_published_ids_are_taken_and_named(downloads: Path) -> None:
@@ -263,7 +269,7 @@ def test_ready_maps_in_the_literatures_order_are_found_out(downloads: Path) -> N
     files.context(downloads, CONTEXT_MAPS, VOC_MAPS)
     (downloads / "trainval_merged.json").unlink()
     ready = downloads / "ready"
-    order = {0: 0} | {i: 1 + CONTEXT_59_LITERATURE.index(name) for i, name in enumerate(CONTEXT_59, 1)}
+    order = {0: 0} | {i: 1 + LITERATURE_CLASSES.index(name) for i, name in enumerate(CONTEXT_59, 1)}
     for split, named in CONTEXT_MAPS.items():
         lists = ready / "ImageSets" / "SegmentationContext"
         lists.mkdir(parents=True, exist_ok=True)

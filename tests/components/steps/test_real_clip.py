@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cascade_core.configs.templates import SINGLE_TEMPLATE
-from cascade_core.labels.protocols import protocol
+from cascade_core.datasets.catalogue import protocol
 from components.steps import text_vectors
 from components.vectors import vector_files
 

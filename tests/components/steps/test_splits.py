@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cascade_core.data.pictures import read_label_map
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
-from cascade_core.labels.protocols import protocol
 from cascade_core.runtime.files import read_json, write_json
 from components.inputs.split import read_split
 from components.steps import prepare, splits

@@ -9,7 +9,7 @@ import torch
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.weights import load_clip
 from cascade_core.configs.templates import TemplateSet
-from cascade_core.labels.protocols import protocol
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest
 from components.steps import text_vectors

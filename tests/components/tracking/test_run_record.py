@@ -18,10 +18,11 @@ from requests.exceptions import ChunkedEncodingError
 from werkzeug.wrappers import Response
 
 from cascade_core.clip.weights import save_clip
-from cascade_core.mini.backbone import mini_clip_config
+from cascade_core.configs.backbones import MINI_CLIP
+from cascade_core.datasets.mini import TEMPLATES
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
-from cascade_core.mini.vocabulary import CLASS_TEMPLATES, WORDS
+from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder
 from components.artifacts import TRACKING_FILE, input_hash, read_step_manifest, write_manifest
 from components.progress import Progress
@@ -128,11 +129,9 @@ def test_training_goes_on_without_its_store(
     # So often that the machine's load, too, has nowhere to go.
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
-    save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
+    save_clip(tmp_path / "clip", new_clip(MINI_CLIP, seed=0), words=list(WORDS))
     splits.run(prepared=prepared, protocol=PROTOCOL, out=tmp_path / "splits")
-    text_vectors.run(
-        protocol=PROTOCOL, templates=CLASS_TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text"
-    )
+    text_vectors.run(protocol=PROTOCOL, templates=TEMPLATES, clip=tmp_path / "clip", out=tmp_path / "text")
     advance = Progress.advance
 
     def stop_at_two(self: Progress, done: int, text: str = "", *, total: int | None = None) -> None:
@@ -222,7 +221,7 @@ def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_
     server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = write_benchmark(tmp_path / "raw", sizes={"train": 2, "val": 1, "test": 1})
-    save_clip(tmp_path / "clip", new_clip(mini_clip_config(), seed=0), words=list(WORDS))
+    save_clip(tmp_path / "clip", new_clip(MINI_CLIP, seed=0), words=list(WORDS))
     run = prepare.run
 
     def goes_away(**arguments: Any) -> prepare.Prepared:
@@ -237,7 +236,7 @@ def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_
         clip=tmp_path / "clip",
         protocol=PROTOCOL,
         image_sets={"train": "train", "test": "test"},
-        templates=CLASS_TEMPLATES,
+        templates=TEMPLATES,
         **folders,
     )
     assert [(folder / TRACKING_FILE).is_file() for folder in folders.values()] == [False, True, True]

@@ -11,7 +11,8 @@ from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.clip.weights import save_clip
-from cascade_core.labels.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE
+from cascade_core.datasets.context import CLASSES as CONTEXT_59
+from cascade_core.datasets.context import LITERATURE_CLASSES
 from cascade_core.runtime.files import read_json, write_json
 from components.steps import prepare, prepare_custom, prepare_dataset, splits, text_vectors, train
 from components.training import before_training
@@ -90,7 +91,7 @@ def test_released_vectors_under_the_literatures_names_are_found_out_by_clip(
     """Count, width and length are right, and the step that takes them cannot know better."""
     text = tmp_path / "text"
     text_vectors.run(protocol="context59-literature", templates=TEMPLATES, vectors=released_vectors, out=text)
-    assert read_json(text / "names.json") == list(CONTEXT_59_LITERATURE)
+    assert read_json(text / "names.json") == list(LITERATURE_CLASSES)
     preflight(**steps(data, "literature", text))
     with pytest.raises(
         ValueError, match="of 59 vectors belong to other names.* order of label set context59;"
@@ -140,7 +141,7 @@ def test_the_literatures_indices_on_released_names_are_found_out(
 ) -> None:
     text_vectors.run(protocol="context59-literature", templates=TEMPLATES, clip=clip, out=tmp_path / "text")
     content = read_json(data["splits-literature"] / "split.json")
-    indices = [CONTEXT_59_LITERATURE.index(name) for name in content["unseen"]]
+    indices = [LITERATURE_CLASSES.index(name) for name in content["unseen"]]
     (tmp_path / "splits").mkdir()
     write_json(
         tmp_path / "splits" / "split.json", content | {"unseen": [CONTEXT_59[index] for index in indices]}

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.clip.weights import save_clip
+from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
-from cascade_core.mini.backbone import mini_clip_config
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder, read_json, write_json
@@ -271,7 +271,7 @@ def test_bad_input_is_refused_before_training_and_leaves_outputs(
 
 
 def test_a_clip_of_another_architecture_is_refused(folders: Folders, tmp_path: Path) -> None:
-    config = mini_clip_config().model_copy(update={"width": 32, "name": "narrow"})
+    config = MINI_CLIP.model_copy(update={"width": 32, "name": "narrow"})
     save_clip(tmp_path / "clip", new_clip(config, seed=0), words=list(WORDS))
     with pytest.raises(ValueError, match=r"'narrow' \(width 32.*wants 'mini' \(width 64"):
         trained(folders, tmp_path / "out", clip=tmp_path / "clip")
@@ -280,7 +280,7 @@ def test_a_clip_of_another_architecture_is_refused(folders: Folders, tmp_path: P
 def test_a_checkpoint_has_the_activation_of_the_clip_it_was_trained_on(
     folders: Folders, tmp_path: Path
 ) -> None:
-    gelu = mini_clip_config().model_copy(update={"activation": "gelu", "name": "mini of others"})
+    gelu = MINI_CLIP.model_copy(update={"activation": "gelu", "name": "mini of others"})
     save_clip(tmp_path / "clip", new_clip(gelu, seed=0), words=list(WORDS))
     once = {**SHORT, "train.iterations": 1}
     done = trained(folders, tmp_path / "out", clip=tmp_path / "clip", overrides=once)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade_core.data.sources.convert import Job, convert, voc_palette, write_label_map
+from cascade_core.data.sources.convert import convert, voc_palette, write_label_map
+from cascade_core.data.sources.plan import Job
 from cascade_core.errors import UserError
 
 

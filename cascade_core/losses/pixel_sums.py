@@ -16,17 +16,17 @@ from torch.autograd.function import once_differentiable
 
 from cascade_core.losses.blocks import blocked_sums
 from cascade_core.losses.resize import resize_to
-from cascade_core.losses.sums import FocalConstants, Summed, UpsampledSums
+from cascade_core.losses.sums import FocalConstants, PixelSums, Summed
 from cascade_core.runtime.c_compiler import triton_works
 
 
-def upsampled_sums(
+def pixel_sums(
     grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
     labels: Int[Tensor, "batch height width"],
     constants: FocalConstants,
     *,
     mask_size: tuple[int, int],
-) -> UpsampledSums:
+) -> PixelSums:
     """Return the sums over `grid_logits` resized bilinearly to `mask_size`, and from there to the labels' size.
 
     Gradients flow to `grid_logits` through all sums, once: there are no second derivatives. `labels` hold ids
@@ -36,13 +36,13 @@ def upsampled_sums(
     # Asked here: inside, gradients are off, and a leaf says that it needs one under `torch.no_grad` too.
     with_maps = grid_logits.requires_grad and torch.is_grad_enabled()
     with torch.autocast(grid_logits.device.type, enabled=False):
-        focal, probability, overlap, pixels = _UpsampledSums.apply(
+        focal, probability, overlap, pixels = _PixelSums.apply(
             grid_logits, labels, constants, mask_size, with_maps
         )
-    return UpsampledSums(focal, probability, overlap, pixels)
+    return PixelSums(focal, probability, overlap, pixels)
 
 
-class _UpsampledSums(torch.autograd.Function):
+class _PixelSums(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -51,7 +51,7 @@ class _UpsampledSums(torch.autograd.Function):
         constants: FocalConstants,
         mask_size: tuple[int, int],
         with_maps: bool,
-    ) -> UpsampledSums:
+    ) -> PixelSums:
         sums, maps = _summed(
             grid_logits.detach(), labels, constants, mask_size=mask_size, with_maps=with_maps
         )

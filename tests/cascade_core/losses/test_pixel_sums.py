@@ -11,10 +11,10 @@ from torch import Tensor
 
 from cascade_core.configs.config import LossConfig
 from cascade_core.losses import blocks
-from cascade_core.losses import upsampled as chooser
+from cascade_core.losses import pixel_sums as chooser
 from cascade_core.losses.focal_dice import segmentation_loss
+from cascade_core.losses.pixel_sums import pixel_sums
 from cascade_core.losses.sums import FocalConstants, Summed
-from cascade_core.losses.upsampled import upsampled_sums
 from cascade_core.runtime import c_compiler as compiler
 
 from .upsampled_whole import CONFIGS, case, upsampled_whole
@@ -80,7 +80,7 @@ def test_the_gradient_is_that_of_finite_differences(ignored_as_negative: bool) -
     constants = FocalConstants(alpha=0.25, gamma=2.0, ignored_as_negative=ignored_as_negative)
 
     def sums(logits: Tensor) -> tuple[Tensor, ...]:
-        return upsampled_sums(logits, labels, constants, mask_size=(5, 7))[:3]
+        return pixel_sums(logits, labels, constants, mask_size=(5, 7))[:3]
 
     assert torch.autograd.gradcheck(sums, (logits,))
 

@@ -1,9 +1,13 @@
-"""Named label sets and protocols: the published facts."""
+"""The public data sets, their label sets and class splits: the published facts."""
+
+from dataclasses import replace
 
 import pytest
 
+from cascade_core.data.layouts import FolderLayout, VocLayout
+from cascade_core.datasets.catalogue import DATA_SETS, label_set, label_sets, layout_of, protocol, protocols
+from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import IGNORE, INVALID
-from cascade_core.labels.protocols import LABEL_SETS, PROTOCOLS, label_set, protocol
 
 # Counts, ids of the unseen classes and their first name, as published.
 PUBLISHED = {
@@ -27,9 +31,8 @@ def test_a_protocol_has_the_published_classes_and_unseen_ids(name: str) -> None:
     assert first is None or split.classes[unseen[0]] == first
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_seen_and_unseen_share_out_the_classes(name: str) -> None:
-    split = protocol(name)
+@pytest.mark.parametrize("split", protocols(), ids=lambda split: split.name)
+def test_seen_and_unseen_share_out_the_classes(split: ClassSplit) -> None:
     assert sorted((*split.seen, *split.unseen)) == list(range(split.num_classes))
     assert {*split.seen_names, *split.unseen_names} == set(split.classes)
 
@@ -104,12 +107,21 @@ def test_raw_cocostuff_ids_are_ranked_over_the_gaps() -> None:
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=f"unknown label set 'voc'; known are {', '.join(LABEL_SETS)}"):
+    with pytest.raises(ValueError, match="unknown label set 'voc'; known are voc20, context59, "):
         label_set("voc")
-    with pytest.raises(ValueError, match=f"unknown protocol 'voc'; known are {', '.join(PROTOCOLS)}"):
+    with pytest.raises(ValueError, match="unknown protocol 'voc'; known are voc12-15-5, voc12-20, "):
         protocol("voc")
 
 
-def test_every_listed_name_exists() -> None:
-    assert [label_set(name).name for name in LABEL_SETS] == list(LABEL_SETS)
-    assert [protocol(name).name for name in PROTOCOLS] == list(PROTOCOLS)
+def test_every_name_stands_for_one_thing() -> None:
+    assert [label_set(labels.name) for labels in label_sets()] == list(label_sets())
+    assert [protocol(split.name) for split in protocols()] == list(protocols())
+    assert len({one.name for one in DATA_SETS}) == len(DATA_SETS)
+
+
+def test_every_data_set_has_the_layout_that_its_label_maps_are_published_in() -> None:
+    assert layout_of(label_set("cocostuff171")) == FolderLayout("_labelTrainIds.png")
+    assert layout_of(label_set("ade20k150")) == FolderLayout(".png")
+    assert layout_of(label_set("context60")) == layout_of(label_set("context59-literature"))
+    assert layout_of(label_set("voc20")) == layout_of(label_set("mini24")) == VocLayout()
+    assert layout_of(replace(label_set("voc20"), name="own")) is None

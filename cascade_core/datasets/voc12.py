@@ -7,36 +7,58 @@ lists. VOC's map is used where VOC has one, SBD's elsewhere.
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
+from cascade_core.data.layouts import VocLayout
+from cascade_core.data.sources.official import OfficialFile
+from cascade_core.data.sources.part_search import Part
+from cascade_core.data.sources.plan import Job, Plan, Splits, read_names
+from cascade_core.datasets.data_set import DataSet, Release, class_names
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_set import LabelSet, reduce_zero_table
 
-from cascade_core.data.sources.convert import Job
-from cascade_core.data.sources.official import SBD, VOC_2012, VOC_AUG_MAPS
-from cascade_core.data.sources.parts import Part
-from cascade_core.data.sources.plan import DataSet, Plan, Splits, read_names
-from cascade_core.errors import UserError
+CLASSES = class_names(
+    """
+    aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse, motorbike,
+    person, pottedplant, sheep, sofa, train, tvmonitor
+    """
+)
+"""Without background."""
+UNSEEN = ("pottedplant", "sheep", "sofa", "train", "tvmonitor")
+_LABELS = LabelSet("voc20", CLASSES, reduce_zero_table(len(CLASSES)), background_ids=(0,))
 
 ROOT = "VOCdevkit/VOC2012"
 LISTS = "ImageSets/Segmentation"
-NUM_CLASSES, VOID = 20, 255
 
+_ARCHIVE = OfficialFile(
+    "VOCtrainval_11-May-2012.tar",
+    "'The PASCAL Visual Object Classes Challenge 2012' (Development Kit: training/validation data)",
+    size=1_999_639_040,
+    digest="md5:6cd6e144f989b92b3379bac3b3de84fd",
+    stated="torchvision.datasets.VOCSegmentation (md5) and download logs (size)",
+)
+_SBD_ARCHIVE = OfficialFile(
+    "benchmark.tgz",
+    "'Semantic Contours from Inverse Detectors', Berkeley (the SBD data set)",
+    digest="md5:82b4d87ceb2ed10f6038a1cba92111cb",
+    stated="torchvision.datasets.SBDataset",
+)
+_READY_ARCHIVE = OfficialFile("SegmentationClassAug.zip", "no official page: others' conversion of SBD")
 _VOC = Part(
     what="photographs, label maps and image lists of VOC 2012",
-    file=VOC_2012,
+    file=_ARCHIVE,
     into=ROOT,
     root=ROOT,
     take=("JPEGImages", "SegmentationClass", f"{LISTS}/train.txt", f"{LISTS}/val.txt"),
 )
 _SBD = Part(
     what="SBD's annotations (.mat)",
-    file=SBD,
+    file=_SBD_ARCHIVE,
     into="SBD",
     root="benchmark_RELEASE/dataset",
     take=("cls", "train.txt", "val.txt"),
 )
 _READY = Part(
     what="SBD's annotations as PNG",
-    file=VOC_AUG_MAPS,
+    file=_READY_ARCHIVE,
     into=ROOT,
     take=("SegmentationClassAug",),
     suffix=".png",
@@ -54,13 +76,18 @@ def plan(raw: Path, splits: Splits) -> Plan:
     Raises:
         UserError: a list is missing or names no picture.
     """
+    from cascade_core.datasets.sbd import read_mat  # slow to import
+
     root = raw / ROOT
     train, val = (read_names(root / LISTS / f"{name}.txt") for name in ("train", "val"))
     if "train" not in splits:
         return Plan(counts={"val": len(val)}, image_sets={"val": "val"})
     own, sbd = {*train, *val}, _annotated(raw)
     aug = sorted(name for name in sbd if name not in own)
-    jobs = [Job(root / "SegmentationClassAug" / f"{name}.png", partial(read_mat, sbd[name])) for name in aug]
+    jobs = [
+        Job(root / "SegmentationClassAug" / f"{name}.png", partial(read_mat, sbd[name], len(CLASSES)))
+        for name in aug
+    ]
     counts = {"train": len(train) + len(aug), "val": len(val)}
     return Plan(
         jobs=jobs,
@@ -68,31 +95,6 @@ def plan(raw: Path, splits: Splits) -> Plan:
         counts={split: counts[split] for split in splits},
         image_sets={split: {"train": "train+aug", "val": "val"}[split] for split in splits},
     )
-
-
-def read_mat(path: Path) -> UInt8[np.ndarray, "height width"]:
-    """Read the class map of an SBD annotation: the field Segmentation of the structure GTcls.
-
-    Raises:
-        UserError: the file is no such MATLAB file, or holds anything but ids 0 to 20 and 255.
-    """
-    from scipy.io import loadmat  # slow to import, and only this reads .mat
-
-    try:
-        ids = np.asarray(loadmat(path, squeeze_me=True)["GTcls"]["Segmentation"].item())
-    except Exception as error:  # loadmat raises whatever its parser trips over
-        raise UserError(
-            f"{path}: no annotation of SBD ({type(error).__name__}: {error}), expected a MATLAB file with "
-            "GTcls.Segmentation; fetch SBD again, and give it with an empty --raw"
-        ) from error
-    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-        raise UserError(
-            f"{path}: GTcls.Segmentation is {ids.dtype} of shape {ids.shape}, expected a map of ids"
-        )
-    stray = np.setdiff1d(np.unique(ids), [*range(NUM_CLASSES + 1), VOID])
-    if stray.size:
-        raise UserError(f"{path}: ids {stray.tolist()[:10]} are none of 0..{NUM_CLASSES} and {VOID}")
-    return ids.astype(np.uint8)
 
 
 def _annotated(raw: Path) -> dict[str, Path]:
@@ -108,9 +110,17 @@ def _annotated(raw: Path) -> dict[str, Path]:
 VOC12 = DataSet(
     name="voc12",
     title="Pascal VOC 2012 with SBD",
-    protocols=("voc12-15-5", "voc12-20"),
-    counts={"train": 10_582, "val": 1_449},
-    root=ROOT,
-    requirements=requirements,
-    plan=plan,
+    layout=VocLayout(),
+    protocols=(ClassSplit("voc12-15-5", _LABELS, UNSEEN), ClassSplit("voc12-20", _LABELS)),
+    release=Release(
+        help="""Pascal VOC 2012, with SBD's annotations for training.
+
+        Needs VOCtrainval_11-May-2012.tar, and for training benchmark.tgz (SBD) or a folder SegmentationClassAug.
+        """,
+        example="--from VOCtrainval_11-May-2012.tar --from benchmark.tgz",
+        counts={"train": 10_582, "val": 1_449},
+        root=ROOT,
+        requirements=requirements,
+        plan=plan,
+    ),
 )

@@ -1,4 +1,4 @@
-"""The mini benchmark's tokenizer: a word, a token."""
+"""The tokenizer of a CLIP whose folder lists its words, such as the mini benchmark's: a word, a token."""
 
 import re
 from collections.abc import Sequence
@@ -8,10 +8,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from cascade_core.errors import UserError
-from cascade_core.mini.vocabulary import CONTEXT_LENGTH, WORDS
 from cascade_core.runtime.listing import duplicates
 
-PAD, START = 0, 1
+START = 1
+NUM_MARKS = 3
+"""Tokens that are no words: padding (0), start (1) and end (the highest)."""
 
 
 class WordTokenizer:
@@ -28,7 +29,7 @@ class WordTokenizer:
             raise UserError(f"context_length is {context_length}; a word between start and end needs 3")
         self.words = tuple(words)
         self.context_length = context_length
-        self.vocab_size = len(self.words) + 3
+        self.vocab_size = len(self.words) + NUM_MARKS
         self.end = self.vocab_size - 1
         self._ids = {word: index for index, word in enumerate(self.words, start=2)}
 
@@ -54,8 +55,3 @@ class WordTokenizer:
                 f"known are {', '.join(self.words)}"
             )
         return [self._ids[word] for word in words]
-
-
-def mini_tokenizer() -> WordTokenizer:
-    """Return the tokenizer of the shipped tiny CLIP."""
-    return WordTokenizer(WORDS, CONTEXT_LENGTH)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from open_clip import SimpleTokenizer
 
-from cascade_core.clip.tokenizer import BytePairTokenizer
+from cascade_core.clip.byte_pair_tokenizer import BytePairTokenizer
 
 TEXTS = [
     "a photo of a dog.",

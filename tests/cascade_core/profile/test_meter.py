@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cascade_core.profile.parts import OTHER, Meter, metered, wall_clock
+from cascade_core.profile.meter import OTHER, Meter, metered, wall_clock
 
 
 def ticking() -> tuple:

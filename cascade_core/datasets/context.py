@@ -1,26 +1,64 @@
 """Pascal Context, 59 classes: photographs of VOC 2010 and the annotations of the Detail API, or ready PNGs.
 
 Label maps are written as mmsegmentation's converter writes them, from which released weights come: 0 for
-background, then the classes in alphabetical order. Both protocols read these maps, each into its own order.
+background, then the classes in alphabetical order. Both protocols with unseen classes read these maps, each into its
+own order: they share raw label maps but neither class order nor unseen classes, because the released code applies the
+literature's unseen *indices* to an alphabetical list.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int64, UInt8
-
-from cascade_core.data.pictures import read_label_ids
-from cascade_core.data.run_lengths import decode_mask
-from cascade_core.data.sources.convert import Job
-from cascade_core.data.sources.official import CONTEXT_JSON, VOC_2010, OfficialFile
-from cascade_core.data.sources.parts import Part
-from cascade_core.data.sources.plan import DataSet, Plan, Splits, read_names
+from cascade_core.data.layouts import VocLayout
+from cascade_core.data.sources.official import OfficialFile
+from cascade_core.data.sources.part_search import Part
+from cascade_core.data.sources.plan import Job, Plan, Splits, read_names
+from cascade_core.datasets import voc12
+from cascade_core.datasets.data_set import DataSet, Release, class_names
 from cascade_core.errors import UserError
-from cascade_core.labels.class_lists import CONTEXT_59, CONTEXT_59_LITERATURE, VOC_20
+from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_set import LabelSet, ranked_table, reduce_zero_table
 from cascade_core.runtime.files import read_json
+
+CLASSES = class_names(
+    """
+    aeroplane, bag, bed, bedclothes, bench, bicycle, bird, boat, book, bottle, building, bus, cabinet, car,
+    cat, ceiling, chair, cloth, computer, cow, cup, curtain, dog, door, fence, floor, flower, food, grass,
+    ground, horse, keyboard, light, motorbike, mountain, mouse, person, plate, platform, pottedplant, road,
+    rock, sheep, shelves, sidewalk, sign, sky, snow, sofa, table, track, train, tree, truck, tvmonitor,
+    wall, water, window, wood
+    """
+)
+"""Without background, alphabetical, the order of released weights."""
+LITERATURE_CLASSES = class_names(
+    """
+    aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, table, dog, horse, motorbike, person,
+    pottedplant, sheep, sofa, train, tvmonitor, bag, bed, bench, book, building, cabinet, ceiling, cloth,
+    computer, cup, door, fence, floor, flower, food, grass, ground, keyboard, light, mountain, mouse,
+    curtain, platform, sign, plate, road, rock, shelves, sidewalk, sky, snow, bedclothes, track, tree,
+    truck, wall, water, window, wood
+    """
+)
+"""The same classes with those of VOC first, the order in which the literature counts the unseen ones."""
+UNSEEN = class_names(
+    """
+    aeroplane, bed, bedclothes, boat, bottle, car, cloth, cow, keyboard, plate
+    """
+)
+LITERATURE_UNSEEN = class_names(
+    """
+    aeroplane, bird, boat, cat, cow, motorbike, sofa, tvmonitor, fence, keyboard
+    """
+)
+_LABELS = LabelSet("context59", CLASSES, reduce_zero_table(len(CLASSES)), background_ids=(0,))
+_LITERATURE_LABELS = LabelSet(
+    "context59-literature",
+    LITERATURE_CLASSES,
+    ranked_table([1 + CLASSES.index(name) for name in LITERATURE_CLASSES], ignored=(0,)),
+    background_ids=(0,),
+)
 
 ROOT = "VOCdevkit/VOC2010"
 MAPS, LISTS = "SegmentationClassContext", "ImageSets/SegmentationContext"
@@ -32,15 +70,27 @@ RAW_IDS = (
     159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366,
     368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458,
 )  # fmt: skip
-"""Ids of the 59 classes among the 459 of the annotations, in the order of `CONTEXT_59`, both alphabetical.
+"""Ids of the 59 classes among the 459 of the annotations, in the order of `CLASSES`, both alphabetical.
 
 From mmsegmentation's tools/convert_datasets/pascal_context.py; not compared with the real file here. Where the
 annotations name their categories, those names decide.
 """
 
+_VOC_2010 = OfficialFile(
+    "VOCtrainval_03-May-2010.tar",
+    "'The PASCAL Visual Object Classes Challenge 2010' (Development Kit: training/validation data)",
+    digest="md5:da459979d0c395079b5c75ee67908abb",
+    stated="torchvision.datasets.VOCSegmentation",
+)
+_ANNOTATIONS = OfficialFile(
+    "trainval_merged.json",
+    "'PASCAL in Detail' (annotations of the Detail API)",
+    digest="sha1:169325d9f7e9047537fedca7b04de4dddf10b881",
+    stated="gluoncv's pascal context script",
+)
 _PHOTOGRAPHS = Part(
     what="photographs of VOC 2010",
-    file=VOC_2010,
+    file=_VOC_2010,
     into=ROOT,
     root=ROOT,
     take=("JPEGImages",),
@@ -55,7 +105,8 @@ _READY = Part(
     take=(MAPS, f"{LISTS}/train.txt", f"{LISTS}/val.txt"),
     suffix=".png",
 )
-_JSON = Part(what="annotations", file=CONTEXT_JSON, into="")
+_JSON = Part(what="annotations", file=_ANNOTATIONS, into="")
+_EXPECTED = f"expected the annotations of the Detail API, {_ANNOTATIONS.name}"
 
 
 def requirements(splits: Splits) -> tuple[tuple[Part, ...], ...]:
@@ -69,8 +120,10 @@ def plan(raw: Path, splits: Splits) -> Plan:
     Raises:
         UserError: the annotations do not parse or lack a field, or a ready list is missing.
     """
+    from cascade_core.datasets.context_maps import draw  # slow to import
+
     image_sets = {split: split for split in splits}
-    annotations = raw / CONTEXT_JSON.name
+    annotations = raw / _ANNOTATIONS.name
     if not annotations.is_file():
         lists = {split: read_names(raw / ROOT / LISTS / f"{split}.txt") for split in splits}
         return Plan(counts={split: len(names) for split, names in lists.items()}, image_sets=image_sets)
@@ -103,45 +156,22 @@ def category_table(content: Mapping[str, Any], path: Path) -> tuple[dict[int, in
     Raises:
         UserError: the file names some of the classes only, and gives one another id than mmsegmentation does.
     """
-    known = dict(zip(CONTEXT_59, RAW_IDS, strict=True))
+    known = dict(zip(CLASSES, RAW_IDS, strict=True))
     listed = (
         _items(content, "categories", path, {"name": str, "category_id": int})
         if "categories" in content
         else ()
     )
     named = {item["name"]: item["category_id"] for item in listed}
-    own = {name: named[name] for name in CONTEXT_59 if name in named}
-    if len(own) == len(CONTEXT_59):
-        return {0: 0} | {own[name]: i for i, name in enumerate(CONTEXT_59, 1)}, f"categories of {path.name}"
+    own = {name: named[name] for name in CLASSES if name in named}
+    if len(own) == len(CLASSES):
+        return {0: 0} | {own[name]: i for i, name in enumerate(CLASSES, 1)}, f"categories of {path.name}"
     if strange := {name: raw for name, raw in own.items() if raw != known[name]}:
         raise UserError(
             f"{path}: categories give {strange}, expected { ({name: known[name] for name in strange}) }; these are "
             "annotations of another kind, give the published ones or ready PNGs"
         )
     return {0: 0} | {raw: i for i, raw in enumerate(RAW_IDS, 1)}, "mmsegmentation's converter"
-
-
-def draw(
-    image: Mapping[str, Any], shapes: Sequence[Mapping[str, Any]], table: Mapping[int, int], path: Path
-) -> UInt8[np.ndarray, "height width"]:
-    """Draw the annotations of a picture over each other in the order of the file, as the Detail API does.
-
-    Raises:
-        UserError: a mask is damaged or of another size, or a category is none of the 59.
-    """
-    ids = np.zeros((image["height"], image["width"]), dtype=np.uint8)
-    for shape in shapes:
-        where = f"{path}: annotation {shape.get('id')} of {image['file_name']}"
-        if shape["category_id"] not in table:
-            raise UserError(
-                f"{where}: category {shape['category_id']} is none of the {len(table) - 1} classes"
-            )
-        try:
-            mask = decode_mask(shape["segmentation"], ids.shape)
-        except ValueError as error:
-            raise UserError(f"{where}: {error}") from error
-        ids[mask] = table[shape["category_id"]]
-    return ids
 
 
 def verify(raw: Path) -> dict[str, Any]:
@@ -153,15 +183,14 @@ def verify(raw: Path) -> dict[str, Any]:
     Raises:
         UserError: the maps agree better with the literature's order than with the alphabetical one.
     """
+    from cascade_core.datasets.context_maps import agreement  # slow to import
+
     pairs = sorted((raw / ROOT / "SegmentationClass").glob("*.png"))
     both = [(voc, maps) for voc in pairs if (maps := raw / ROOT / MAPS / voc.name).is_file()][:COMPARED]
-    counts = sum((_together(voc, maps) for voc, maps in both), np.zeros((21, 61), dtype=np.int64))
-    if not counts.any():
+    names = ["table" if name == "diningtable" else name for name in voc12.CLASSES]
+    shares = agreement(both, names, {"alphabetical": CLASSES, "literature": LITERATURE_CLASSES})
+    if not shares:
         return {"class_order": "unverified: no label map of VOC at hand to compare with"}
-    shares = {
-        "alphabetical": _agreement(counts, CONTEXT_59),
-        "literature": _agreement(counts, CONTEXT_59_LITERATURE),
-    }
     if shares["alphabetical"] <= shares["literature"]:
         raise UserError(
             f"{raw / ROOT / MAPS}: {shares['literature']:.0%} of VOC's pixels have the class they should if the "
@@ -171,30 +200,12 @@ def verify(raw: Path) -> dict[str, Any]:
     return {"class_order": f"{shares['alphabetical']:.0%} of VOC's pixels agree in {len(both)} pictures"}
 
 
-def _together(voc: Path, context: Path) -> Int64[np.ndarray, "21 61"]:
-    """Count the pixels of each pair of VOC's and Context's ids; all that is no class goes to row or column 0."""
-    first, second = read_label_ids(voc).astype(np.int64), read_label_ids(context).astype(np.int64)
-    if first.shape != second.shape:
-        raise UserError(f"{context}: size {second.shape} differs from {first.shape} of {voc} (height, width)")
-    first[first > len(VOC_20)] = 0
-    second[second > len(CONTEXT_59)] = len(CONTEXT_59) + 1
-    counts = np.bincount((61 * first + second).ravel(), minlength=21 * 61).reshape(21, 61)
-    counts[0] = 0
-    return counts
-
-
-def _agreement(counts: Int64[np.ndarray, "21 61"], order: Sequence[str]) -> float:
-    """Give the share of VOC's pixels that a class order calls by the same name."""
-    ids = [1 + order.index("table" if name == "diningtable" else name) for name in VOC_20]
-    return float(counts[np.arange(1, 21), ids].sum() / counts.sum())
-
-
 def _read(annotations: Path) -> Any:
     try:
         return read_json(annotations)
     except ValueError as error:
         raise UserError(
-            f"{error}; fetch it again from {CONTEXT_JSON.page}, and give it with an empty --raw"
+            f"{error}; fetch it again from {_ANNOTATIONS.page}, and give it with an empty --raw"
         ) from error
 
 
@@ -227,15 +238,26 @@ def _items(content: Any, name: str, path: Path, fields: Mapping[str, type]) -> I
         yield item
 
 
-_EXPECTED = f"expected the annotations of the Detail API, {CONTEXT_JSON.name}"
-
 CONTEXT = DataSet(
     name="context",
     title="Pascal Context",
-    protocols=("context59-released", "context59-literature", "context59", "context60"),
-    counts={"train": 4_996, "val": 5_104},
-    root=ROOT,
-    requirements=requirements,
-    plan=plan,
-    verify=verify,
+    layout=VocLayout(label_dirs=(MAPS,), lists_dir=LISTS),
+    protocols=(
+        ClassSplit("context59-released", _LABELS, UNSEEN),
+        ClassSplit("context59-literature", _LITERATURE_LABELS, LITERATURE_UNSEEN),
+        ClassSplit("context59", _LABELS),
+        ClassSplit("context60", _LABELS.with_background("context60")),
+    ),
+    release=Release(
+        help="""Pascal Context, 59 classes.
+
+        Needs VOCtrainval_03-May-2010.tar, and trainval_merged.json or a folder SegmentationClassContext with lists.
+        """,
+        example="--from VOCtrainval_03-May-2010.tar --from trainval_merged.json",
+        counts={"train": 4_996, "val": 5_104},
+        root=ROOT,
+        requirements=requirements,
+        plan=plan,
+        verify=verify,
+    ),
 )

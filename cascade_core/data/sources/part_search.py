@@ -56,8 +56,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A part and where it was found: a folder that holds what it takes, an archive, or the file."""
+class LocatedPart:
+    """A part and where it lies: a folder that holds what it takes, an archive, or the file."""
 
     part: Part
     at: Path
@@ -67,7 +67,7 @@ class Found:
         return self.at.is_file()
 
 
-def find(part: Part, sources: Sequence[Path]) -> Found | None:
+def find(part: Part, sources: Sequence[Path]) -> LocatedPart | None:
     """Look for a part in folders and files that were given; an unpacked folder goes before an archive.
 
     Of several folders that hold it the one named as in the archive is taken: VOC2010 and VOC2012 look alike.
@@ -76,13 +76,13 @@ def find(part: Part, sources: Sequence[Path]) -> Found | None:
         fitting = [folder for folder in _folders(sources) if _holds(folder, part)]
         fitting.sort(key=lambda folder: not folder.resolve().as_posix().endswith(f"/{part.root}"))
         if fitting:
-            return Found(part, fitting[0])
+            return LocatedPart(part, fitting[0])
     for file in _files(sources, part.file.name):
-        return Found(part, file)
+        return LocatedPart(part, file)
     return None
 
 
-def gather(found: Found, raw: Path, *, progress: Progress | None = None) -> int:
+def gather(located: LocatedPart, raw: Path, *, progress: Progress | None = None) -> int:
     """Bring a part's files below `raw` and return their number: unpacked, or linked (copied across disks).
 
     What is there already stays. Links are hard ones: they cost no room, and `raw` outlives its source.
@@ -90,9 +90,9 @@ def gather(found: Found, raw: Path, *, progress: Progress | None = None) -> int:
     Raises:
         UserError: as `unpack` does.
     """
-    if found.is_file and is_archive(found.at):
-        return unpack(found.at, raw, found.part.place, progress=progress)
-    pairs = list(_pairs(found, raw))
+    if located.is_file and is_archive(located.at):
+        return unpack(located.at, raw, located.part.place, progress=progress)
+    pairs = list(_pairs(located, raw))
     for done, (source, target) in enumerate(pairs, start=1):
         if not target.exists():
             _link(source, target)
@@ -101,13 +101,13 @@ def gather(found: Found, raw: Path, *, progress: Progress | None = None) -> int:
     return len(pairs)
 
 
-def _pairs(found: Found, raw: Path) -> Iterator[tuple[Path, Path]]:
-    part, into = found.part, raw / found.part.into
-    if found.is_file:
-        yield found.at, into / part.file.name
+def _pairs(located: LocatedPart, raw: Path) -> Iterator[tuple[Path, Path]]:
+    part, into = located.part, raw / located.part.into
+    if located.is_file:
+        yield located.at, into / part.file.name
         return
     for taken in (*part.take, *part.optional):
-        source = found.at / taken
+        source = located.at / taken
         if source.is_file():
             yield source, into / taken
             continue

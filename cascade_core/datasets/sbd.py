@@ -1,0 +1,34 @@
+"""The annotations of SBD (Hariharan et al., ICCV 2011), of which VOC 2012's training pictures have most label maps."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from cascade_core.errors import UserError
+from cascade_core.labels.label_set import IGNORE
+
+
+def read_mat(path: Path, num_classes: int) -> UInt8[np.ndarray, "height width"]:
+    """Read the class map of an SBD annotation: the field Segmentation of the structure GTcls.
+
+    Raises:
+        UserError: the file is no such MATLAB file, or holds anything but ids 0 to `num_classes` and 255.
+    """
+    from scipy.io import loadmat  # slow to import, and only this reads .mat
+
+    try:
+        ids = np.asarray(loadmat(path, squeeze_me=True)["GTcls"]["Segmentation"].item())
+    except Exception as error:  # loadmat raises whatever its parser trips over
+        raise UserError(
+            f"{path}: no annotation of SBD ({type(error).__name__}: {error}), expected a MATLAB file with "
+            "GTcls.Segmentation; fetch SBD again, and give it with an empty --raw"
+        ) from error
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        raise UserError(
+            f"{path}: GTcls.Segmentation is {ids.dtype} of shape {ids.shape}, expected a map of ids"
+        )
+    stray = np.setdiff1d(np.unique(ids), [*range(num_classes + 1), IGNORE])
+    if stray.size:
+        raise UserError(f"{path}: ids {stray.tolist()[:10]} are none of 0..{num_classes} and {IGNORE}")
+    return ids.astype(np.uint8)
