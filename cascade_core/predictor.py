@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from cascade_core.batches.transforms import short_side_size
 from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
 from cascade_core.checkpoints.model_folder import locate
 from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
@@ -22,7 +23,7 @@ from cascade_core.inference.label_maps import labelled
 from cascade_core.inference.prediction import (
     MAX_LABELS,
     MAX_WIDE_LABELS,
-    Segmentation,
+    Prediction,
     as_label_map,
     checked_labels,
 )
@@ -33,12 +34,12 @@ from cascade_core.model.segmentor import Segmentor
 from cascade_core.runtime.files import sha256
 from cascade_core.runtime.validation import validated
 
-__all__ = ["MAX_LABELS", "Segmentation", "Segmenter", "checked_labels"]
+__all__ = ["MAX_LABELS", "Prediction", "Predictor", "checked_labels"]
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
 
-class Segmenter:
+class Predictor:
     """Segments pictures into classes named with each call.
 
     A class vector is made from a name and the templates of the training recipe. Of inductive models, the
@@ -71,7 +72,7 @@ class Segmenter:
     @classmethod
     def load(
         cls, model: str | Path, clip: str | Path | None = None, *, device: str | torch.device | None = None
-    ) -> "Segmenter":
+    ) -> "Predictor":
         """Read a model folder, or a checkpoint folder with its CLIP folder (or the text half of one).
 
         The device is a GPU where there is one, unless it is named.
@@ -102,14 +103,14 @@ class Segmenter:
         templates, synonyms = self.manifest.config.data.templates, self._synonyms(names)
         return class_vectors(self._text, self._tokenizer, names, templates, synonyms=synonyms)
 
-    def segment(
+    def predict(
         self,
         image: str | Path | np.ndarray | Image.Image,
         labels: Sequence[str],
         *,
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
-    ) -> Segmentation:
+    ) -> Prediction:
         """Label every pixel of a picture (or of its file) with the best of `labels`, at the picture's own size.
 
         Scores are averaged over `scales` of the size that evaluation would use, and over the mirror image of
@@ -119,26 +120,26 @@ class Segmenter:
             UserError: the picture cannot be read or is not 8-bit RGB, it is too large for the inference
                 chosen, or as of `class_vectors` and `views`.
         """
-        return self.segment_equal([as_picture(image)], labels, scales=scales, flip=flip)[0]
+        return self.predict_equal([as_picture(image)], labels, scales=scales, flip=flip)[0]
 
-    def segment_equal(
+    def predict_equal(
         self,
         pictures: Sequence[Picture],
         labels: Sequence[str],
         *,
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
-    ) -> list[Segmentation]:
+    ) -> list[Prediction]:
         """Segment several pictures of one size, which go through the model together.
 
         Raises:
-            UserError: there is none, or their sizes differ, or as of `segment`.
+            UserError: there is none, or their sizes differ, or as of `predict`.
         """
         if len({picture.shape for picture in pictures}) != 1:
             shapes = sorted({f"{picture.shape[1]} x {picture.shape[0]}" for picture in pictures})
             raise UserError(f"pictures of one size are needed, got {', '.join(shapes) or 'none'}")
         names, config = checked_labels(labels), self.manifest.config
-        told = names if self.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
+        labels_given = names if self.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
         found = labelled(
             self.vocabulary(names),
             pictures,
@@ -148,14 +149,19 @@ class Segmenter:
             std=config.data.std,
         )
         return [
-            Segmentation(as_label_map(classes, len(told)), told, confidence)
+            Prediction(as_label_map(classes, len(labels_given)), labels_given, confidence)
             for classes, confidence in zip(found.classes, found.confidence, strict=True)
         ]
 
     @property
     def seen_penalty(self) -> float:
         """What is taken off the seen classes' probabilities: inductive models' setting, else nothing."""
-        return self.evaluate.seen_penalty if self.manifest.setting == "inductive" else 0.0
+        return self.manifest.seen_penalty(self.evaluate)
+
+    def size_seen(self, height: int, width: int) -> tuple[int, int]:
+        """Give the height and width in pixels at which the model sees a picture of this size."""
+        short_side = self.evaluate.short_side
+        return (height, width) if short_side is None else short_side_size((height, width), short_side)
 
     def vocabulary(self, labels: Sequence[str]) -> Vocabulary:
         """Give the model with the text vectors and penalties of class names, those for background after them.

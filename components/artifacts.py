@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256, write_json
+from cascade_core.runtime.formats import FORMAT, read_manifest
 from cascade_core.runtime.validation import validated
 
 MANIFEST_FILE = "manifest.json"
@@ -43,6 +44,7 @@ class StepManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    format: int = FORMAT
     step: str
     content_sha256: str
     inputs: dict[str, InputRecord]
@@ -91,10 +93,12 @@ def read_step_manifest(folder: Path) -> StepManifest:
     """Read the manifest of a step's folder.
 
     Raises:
-        UserError: it is missing, no JSON, or not a step's manifest.
+        UserError: it is missing, no JSON, of a later format, or not a step's manifest.
     """
     file = folder / MANIFEST_FILE
-    return validated(StepManifest, read_json(file), source=file, way_out="run the step that writes it again")
+    return validated(
+        StepManifest, read_manifest(file), source=file, way_out="run the step that writes it again"
+    )
 
 
 def input_hash(path: Path) -> str:
@@ -121,21 +125,6 @@ def data_hash(prepared: Path) -> str:
         UserError: the folder is not that of a prepare step.
     """
     return _input_of(prepared, "raw").sha256
-
-
-def data_root(prepared: Path) -> Path:
-    """Find the pictures that a prepared index points to.
-
-    Raises:
-        UserError: the folder is not that of a prepare step, or the pictures are not where they were.
-    """
-    root = Path(os.path.normpath(prepared.resolve() / _input_of(prepared, "raw").path))
-    if not root.is_dir():
-        raise UserError(
-            f"{prepared / MANIFEST_FILE}: inputs.raw: the data set is not at {root} (any more); "
-            "bring it back, or run the prepare step on its new place"
-        )
-    return root
 
 
 def git_commit() -> str | None:

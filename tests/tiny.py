@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, save_checkpoint
+from cascade_core.checkpoints.manifest import Setting
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.weights import save_clip
 from cascade_core.configs.backbones import MINI_CLIP
@@ -72,7 +73,7 @@ def write_tiny_clip(folder: Path) -> ClipModel:
 
 
 def write_tiny_checkpoint(
-    folder: Path, clip: ClipModel, config: RunConfig, *, setting: str = "inductive"
+    folder: Path, clip: ClipModel, config: RunConfig, *, setting: Setting = "inductive"
 ) -> CheckpointManifest:
     """Write an untrained checkpoint around the image tower of `clip`."""
     split = protocol(config.data.protocol)

@@ -1,16 +1,24 @@
 """What lies beside a checkpoint's tensors and says what they are: read without torch, by all who only want to know."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cascade_core.configs.config import RunConfig
+from cascade_core.configs.config import EvalConfig, RunConfig, SelfTrainingMode
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import read_json
+from cascade_core.runtime.formats import FORMAT, read_manifest
 from cascade_core.runtime.validation import first_error
 
 MODEL_FILE, MANIFEST_FILE = "model.safetensors", "manifest.json"
+
+Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
+"""What a training may know of the unseen classes (docs/methods.md)."""
+
+
+def transductive(mode: SelfTrainingMode) -> Setting:
+    """Name the setting of a self-training."""
+    return "transductive_oracle" if mode == "oracle" else "transductive_strict"
 
 
 class CheckpointManifest(BaseModel):
@@ -18,24 +26,29 @@ class CheckpointManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    format: int = FORMAT
     config: RunConfig
-    setting: str
+    setting: Setting
     iteration: int
     total_iterations: int
     classes: tuple[str, ...]
     unseen: tuple[str, ...]
     provenance: dict[str, Any]
 
+    def seen_penalty(self, inference: EvalConfig) -> float:
+        """Give what an inference takes off the seen classes' scores: its penalty from an inductive model, else nothing."""
+        return inference.seen_penalty if self.setting == "inductive" else 0.0
+
 
 def load_manifest(folder: Path) -> CheckpointManifest:
     """Read a checkpoint's manifest.
 
     Raises:
-        UserError: it is missing, no JSON, or not a checkpoint's; the message says where one lies, if below.
+        UserError: it is missing, no JSON, of a later format, or not a checkpoint's; the message says where one lies, if below.
     """
     file = folder / MANIFEST_FILE
     try:
-        return CheckpointManifest.model_validate(read_json(file))
+        return CheckpointManifest.model_validate(read_manifest(file))
     except ValidationError as error:
         below = sorted(
             str(found.parent)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cascade_core.checkpoints.manifest import MANIFEST_FILE, MODEL_FILE, load_manifest
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_folder
+from cascade_core.runtime.files import new_folder, write_json
+from cascade_core.runtime.formats import FORMAT, read_manifest
 
 CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
 
@@ -21,7 +22,7 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
     A `clip` that is given goes before the text tower of the folder.
 
     Raises:
-        UserError: there is no such folder, or a checkpoint comes without its CLIP.
+        UserError: there is no such folder, it is of a later format, or a checkpoint comes without its CLIP.
     """
     if not folder.is_dir():
         raise UserError(
@@ -30,6 +31,8 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
         )
     for place in (folder, folder / "artifacts"):
         if (place / CHECKPOINT).is_dir():
+            if (place / MANIFEST_FILE).is_file():  # earlier model folders and registered versions have none
+                read_manifest(place / MANIFEST_FILE)
             return place / CHECKPOINT, clip or place / TEXT_TOWER
     if clip is None:
         raise UserError(
@@ -62,3 +65,4 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
         for name in (MODEL_FILE, MANIFEST_FILE):
             shutil.copyfile(checkpoint / name, working / CHECKPOINT / name)
         copy_text_tower(clip, working / TEXT_TOWER)
+        write_json(working / MANIFEST_FILE, {"format": FORMAT})

@@ -4,7 +4,7 @@ A `RunConfig` is made by a recipe, changed by overrides, written into every chec
 and is the only thing from which a model, a data pipeline and an optimiser are built.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -183,6 +183,11 @@ class TrainConfig(Frozen):
         return self
 
 
+SelfTrainingMode = Literal["oracle", "strict"]
+"""What self-training knows of unlabelled pixels: that some unseen class is there, as published; or nothing."""
+STRICT_SEEN_PENALTY = 0.1
+
+
 class SelfTrainConfig(Frozen):
     """Transductive training, started from the inductive checkpoint at `start_iteration`."""
 
@@ -193,10 +198,22 @@ class SelfTrainConfig(Frozen):
         gt=0,
         description="inductive iteration whose snapshot is the start; None: half the schedule",
     )
-    protocol: Literal["oracle", "strict"] = "oracle"
+    mode: SelfTrainingMode = "oracle"
     strict_seen_penalty: float = Field(
-        default=0.1, description="for 'strict': taken off seen scores before choosing"
+        default=STRICT_SEEN_PENALTY, description="for 'strict': taken off seen scores before choosing"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_key(cls, values: Any) -> Any:
+        """Take the mode of earlier checkpoints, which call it `protocol`."""
+        if isinstance(values, dict) and "protocol" in values:
+            if "mode" in values:
+                raise UserError(
+                    "mode and protocol are given; protocol is the old name of mode: give mode alone"
+                )
+            return {"mode" if key == "protocol" else key: value for key, value in values.items()}
+        return values
 
 
 class EvalConfig(Frozen):

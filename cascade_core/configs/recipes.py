@@ -4,6 +4,7 @@ A variant replaces fields of its parent, so each ablation says what it changes a
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,9 @@ METHOD_NAMES = {
 }
 """What tables and pages call a recipe's `method`; one that is not listed goes by its own name."""
 
+log = logging.getLogger(__name__)
+
+RENAMED_KEYS = {"self_train.protocol": "self_train.mode"}
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 MINI_CASCADE_GROUPS = ((1, 2, 3), (4, 5, 6))
 
@@ -267,7 +271,10 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
         UserError: a key is unknown; the message lists the keys known at that place. Or a value is refused.
     """
     values = json.loads(config.model_dump_json())
-    for key, value in with_label_file(overrides).items():
+    for given, value in with_label_file(overrides).items():
+        key = RENAMED_KEYS.get(given, given)
+        if key != given:
+            log.warning("override %s is called %s now; the old name will go", given, key)
         *parents, leaf = key.split(".")
         section = values
         model: type[BaseModel] = type(config)

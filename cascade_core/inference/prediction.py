@@ -31,7 +31,7 @@ class ClassArea:
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Prediction:
     """A label map, the class name that each of its ids stands for, and a probability for each pixel.
 
     The confidence of a pixel is the probability that the model gives the class chosen there, between 0 and 1.

@@ -5,12 +5,16 @@ A split names its unseen classes; ids and the seen classes follow from that, so 
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from cascade_core.labels.label_set import LabelSet, check_unseen
 
 if TYPE_CHECKING:
     from cascade_core.labels.label_file import LabelFile
+
+
+TargetSeen = Literal["all", "names"]
+"""Which classes of another data set count as seen: all, as published, or those whose names were seen in training."""
 
 
 @dataclass(frozen=True)

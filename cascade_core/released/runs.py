@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cascade_core.checkpoints.manifest import Setting
 from cascade_core.configs.config import EvalConfig, ModelConfig, RunConfig
 from cascade_core.configs.recipes import recipe, with_overrides
 from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -19,7 +20,6 @@ from cascade_core.datasets.catalogue import protocols
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, released_config
-from cascade_core.train.supervision import Setting
 
 PUBLISHED = ("zegclip_voc12", "cascade_voc12", "cascade_context59", "zegclip_cocostuff", "cascade_cocostuff")
 """Recipes of runs of which the authors' code has a configuration."""

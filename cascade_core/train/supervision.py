@@ -1,13 +1,14 @@
 """Which classes a training feeds as text, and which labels it sees: inductive, transductive or full."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cascade_core.batches.datasets import Batch
+from cascade_core.checkpoints.manifest import Setting
+from cascade_core.configs.config import STRICT_SEEN_PENALTY
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_views import (
@@ -18,8 +19,6 @@ from cascade_core.labels.label_views import (
 )
 from cascade_core.losses.resize import resize_logits
 
-Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
-
 
 @dataclass(frozen=True)
 class Supervision:
@@ -27,7 +26,7 @@ class Supervision:
 
     setting: Setting
     split: ClassSplit
-    strict_seen_penalty: float = 0.1
+    strict_seen_penalty: float = STRICT_SEEN_PENALTY
 
     def training_vectors(
         self, class_vectors: Float[Tensor, "classes embed"]

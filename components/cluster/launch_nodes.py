@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from cascade_core.data.prepared import data_root
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, read_json, write_json
-from components.artifacts import MANIFEST_FILE, data_root, input_hash
+from components.artifacts import MANIFEST_FILE, input_hash
 from components.cluster import trainjob_run
 from components.cluster.trainjob import Nodes, TrainJob
 from components.patience import PATIENCE_VARIABLE

@@ -51,7 +51,7 @@ def self_train(
     splits: Input[Dataset],
     text: Input[Dataset],
     trained: Input[Model],
-    protocol: str,
+    mode: str,
     overrides: str,
     self_trained: Output[Model],
     nodes: str = "",
@@ -71,9 +71,9 @@ def self_train(
         "splits": Path(splits.path),
         "text": Path(text.path),
         "trained": Path(trained.path),
-        "protocol": protocol,
+        "mode": mode,
         "overrides": json.loads(overrides),
         "out": Path(self_trained.path),
     }
     launch_nodes.run_where("self_train", arguments, nodes)
-    self_trained.metadata.update(trained.metadata, setting=f"transductive_{protocol}")
+    self_trained.metadata.update(trained.metadata, setting=f"transductive_{mode}")

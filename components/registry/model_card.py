@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib import metadata
 
-from cascade_core.checkpoints.manifest import CheckpointManifest
+from cascade_core.checkpoints.manifest import CheckpointManifest, Setting
 from cascade_core.configs.recipes import METHOD_NAMES
 from components.results.rows import DROPPED, SCORES, SETTING_NAMES, BenchmarkRow, summaries
 
@@ -11,10 +11,10 @@ DESCRIPTION_LENGTH = 5000
 """Characters that the registry keeps of a version's description."""
 
 FILE = "model_card.md"
-SUPERVISION = {
+SUPERVISION: dict[Setting, str] = {
     "inductive": "The unseen classes' pixels were treated as unlabelled; nothing of them was shown, not even names.",
     "transductive_oracle": "Self-trained: names and pixels of the unseen classes were there without labels, and where "
-    "some unseen class is was known (the papers' protocol).",
+    "some unseen class is was known (the papers' mode).",
     "transductive_strict": "Self-trained: names and pixels of the unseen classes were there without labels, and "
     "unlabelled pixels told nothing.",
     "supervised": 'Fully supervised: every class\'s labels were shown, so scores of "unseen" classes are no '

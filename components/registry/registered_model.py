@@ -2,7 +2,8 @@
 
 It takes pictures (base64 of any image file) with the class names to look for, and gives label maps with how
 sure the model is of them. Weights come as safetensors beside it, so that loading a model unpickles nothing; the
-code that runs them is this package, which the place that loads a model must have installed.
+code that runs them is `cascade_clip`, which the place that loads a model must have installed: of this project it imports
+that alone, since it stays in a version as it is while the rest of the project moves.
 
 A served model takes what strangers post: size is read from a picture's header before a pixel is decoded, and
 every refusal is an answer of the 4xx kind that says which row is wrong and why.
@@ -38,12 +39,7 @@ from mlflow.types.schema import (
 )
 from PIL import Image, UnidentifiedImageError
 
-from cascade_core.batches.transforms import short_side_size
-from cascade_core.checkpoints.model_folder import CHECKPOINT, TEXT_TOWER
-from cascade_core.data.pictures import decode_image
-from cascade_core.errors import UserError
-from cascade_core.inference.prediction import Segmentation
-from cascade_core.predictor import MAX_LABELS, Segmenter
+from cascade_clip import MAX_LABELS, Prediction, Predictor, UserError, decode_image
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened, and MPO of phones as JPEG. Of what else Pillow reads, EPS is a program that Ghostscript would run, and
@@ -92,14 +88,14 @@ class RefusedInputError(MlflowException, ValueError):  # type: ignore[misc, unus
         super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
 
 
-class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
-    """A `Segmenter` behind MLflow's interface."""
+class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
+    """A `Predictor` behind MLflow's interface."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the checkpoint and the text tower, onto a GPU where there is one."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         folders = {name: Path(path) for name, path in context.artifacts.items()}
-        self.segmenter = Segmenter.load(folders[CHECKPOINT], folders[TEXT_TOWER], device=device)
+        self.predictor = Predictor.load(folders["checkpoint"], folders["text_tower"], device=device)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -128,7 +124,7 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
     def _answer(self, number: int, image: str, labels: Sequence[str], *, with_map: bool) -> dict[str, Any]:
         with _row(number):
             picture = decode_image(_decoded(image), "posted image")
-            return _told(self.segmenter.segment(picture, list(labels)), with_map=with_map)
+            return _told(self.predictor.predict(picture, list(labels)), with_map=with_map)
 
     def _checked(self, image: str, labels: Sequence[str]) -> int:
         """Refuse a row by what costs little to look at, and give the pixels of its picture."""
@@ -138,8 +134,7 @@ class RegisteredSegmenter(PythonModel):  # type: ignore[misc, unused-ignore]
     def _check_size(self, content: bytes) -> int:
         """Refuse decompression bombs, and slivers that resizing would blow up; give the number of pixels."""
         width, height = _size(content)
-        short_side = self.segmenter.manifest.config.evaluate.short_side
-        seen = (height, width) if short_side is None else short_side_size((height, width), short_side)
+        seen = self.predictor.size_seen(height, width)
         if max(width * height, seen[0] * seen[1]) > MAX_PIXELS:
             raise UserError(
                 f"image has {width} x {height} pixels, {seen[1]} x {seen[0]} as the model sees it; at most "
@@ -166,14 +161,14 @@ def _check_sum(num_pixels: int) -> None:
         )
 
 
-def _told(segmentation: Segmentation, *, with_map: bool) -> dict[str, Any]:
+def _told(prediction: Prediction, *, with_map: bool) -> dict[str, Any]:
     answer = {
-        "label_map": segmentation.label_map,
-        "labels": list(segmentation.labels),
-        "mean_confidence": segmentation.mean_confidence,
-        "classes": [asdict(area) for area in segmentation.areas],
+        "label_map": prediction.label_map,
+        "labels": list(prediction.labels),
+        "mean_confidence": prediction.mean_confidence,
+        "classes": [asdict(area) for area in prediction.areas],
     }
-    return {**answer, CONFIDENCE_MAP: segmentation.confidence_levels} if with_map else answer
+    return {**answer, CONFIDENCE_MAP: prediction.confidence_levels} if with_map else answer
 
 
 def _check_labels(labels: Sequence[str]) -> None:
@@ -230,4 +225,4 @@ def example(size: int, labels: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame([request(content.getvalue(), labels)])
 
 
-mlflow.models.set_model(RegisteredSegmenter())
+mlflow.models.set_model(RegisteredPredictor())

@@ -8,7 +8,7 @@ import pandas as pd
 from cascade_core.errors import UserError
 
 if TYPE_CHECKING:
-    from components.steps.evaluate import Evaluation
+    from components.results.evaluation import Evaluation
 
 CONFUSION_FILE = "confusion.csv"
 

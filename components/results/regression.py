@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.validation import validated
+from components.results.margins import points
 from components.results.rows import SCORES, RerunRow
 
 SPEED = "relative_speed"
@@ -16,9 +17,16 @@ SPEED = "relative_speed"
 
 METRICS = {**SCORES, SPEED: "speed"}
 
-ROUNDING = 0.001
-"""How far (as a fraction) a score of one and the same checkpoint may move: sums in another order turn a few pixels."""
+ROUNDING = 0.1
+"""How far (in points) a score of one and the same checkpoint may move: sums in another order turn a few pixels."""
 
+CONVERTED = {
+    "max_drop": "max_drop_points, in percent points: 0.03 becomes 3",
+    "max_slowdown": "max_slowdown_share; its value stays a share, such as 0.3",
+}
+"""Keys of earlier files, whose values are not taken silently in another unit, and what became of them."""
+
+Score = Literal["pAcc", "miou_seen", "miou_unseen", "hiou"]
 Verdict = Literal["no change", "better", "worse", "regressed", "new", "missing"]
 Run = tuple[str, str, str, str]
 
@@ -27,16 +35,16 @@ class Thresholds(BaseModel):
     """From when on a difference counts; `params.yaml` holds them under `benchmark.thresholds`.
 
     A score differs if its means lie further apart than `num_deviations` standard errors of their difference,
-    taken from the spread over seeds; it has regressed if it differs and fell by more than `max_drop`
-    (a fraction, as scores are). Without a spread, as between two champions, it differs if it moved by more
-    than `max_drop`; scores of one and the same checkpoint differ if they moved by more than `ROUNDING`. Speed
-    has regressed if it fell by more than the part `max_slowdown`, and differs if it moved by more than that.
+    taken from the spread over seeds; it has regressed if it differs and fell by more than `max_drop_points`
+    (percent points). Without a spread, as between two champions, it differs if it moved by more than that; scores
+    of one and the same checkpoint differ if they moved by more than `ROUNDING`. Speed has regressed if it fell by
+    more than the share `max_slowdown_share`, and differs if it moved by more than that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    max_drop: dict[Literal["pAcc", "miou_seen", "miou_unseen", "hiou"], Annotated[float, Field(ge=0, lt=1)]]
-    max_slowdown: float = Field(gt=0, lt=1)
+    max_drop_points: dict[Score, Annotated[float, Field(ge=0, lt=100)]]
+    max_slowdown_share: float = Field(gt=0, lt=1)
     num_deviations: float = Field(gt=0)
 
     @classmethod
@@ -44,21 +52,32 @@ class Thresholds(BaseModel):
         """Check values that come from a file.
 
         Raises:
-            UserError: a field is missing, unknown or out of range; the message names file and field.
+            UserError: a field is unknown, out of range or of an earlier version; the message names file and field.
         """
+        for key, now in CONVERTED.items():
+            if key in values:
+                raise UserError(f"{source}: {key} is now {now}; write it so")
         thresholds = validated(cls, values, source=source)
-        unsaid = set(SCORES) - set(thresholds.max_drop)
+        unsaid = set(SCORES) - set(thresholds.max_drop_points)
         if unsaid:
             raise UserError(
-                f"{source}: max_drop says nothing of {', '.join(sorted(unsaid))}; give a fraction"
+                f"{source}: max_drop_points says nothing of {', '.join(sorted(unsaid))}; give percent points"
             )
         return thresholds
 
 
-class Change(BaseModel):
-    """One metric of one run (protocol, split, method, setting), before and now.
+USUAL = Thresholds(
+    max_drop_points={"pAcc": 3.0, "miou_seen": 3.0, "miou_unseen": 5.0, "hiou": 4.0},
+    max_slowdown_share=0.3,
+    num_deviations=2.0,
+)
+"""Those of the mini benchmark; docs/benchmark.md says why."""
 
-    `noise` is the largest difference that is taken for chance.
+
+class Change(BaseModel):
+    """One metric of one run (protocol, split, method, setting), before and now: a score as a fraction, or a speed.
+
+    `noise` is the largest difference that is taken for chance, in the unit of `difference`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,21 +94,19 @@ class Change(BaseModel):
 
     @property
     def difference(self) -> float | None:
-        """What was gained: the difference of a score, the relative one of a speed."""
+        """What was gained: of a score in percent points, of a speed as a share of what it was."""
         if self.before is None or self.now is None:
             return None
-        return self.now / self.before - 1 if self.metric == SPEED else self.now - self.before
+        return _difference(self.metric, self.now, self.before)
 
     def told(self) -> str:
-        """Say it in a line, scores in percent."""
+        """Say it in a line, scores in percent and their noise in points."""
         run = f"{self.protocol} {self.split} {self.method} {self.setting}: {METRICS[self.metric]} {self.verdict}"
         if self.before is None or self.now is None or self.noise is None:
             return run
-        scale, unit = (1, "x") if self.metric == SPEED else (100, "")
-        return (
-            f"{run}, {scale * self.now:.2f}{unit} against {scale * self.before:.2f}{unit} "
-            f"(noise {100 * self.noise:.1f}{' %' if self.metric == SPEED else ''})"
-        )
+        if self.metric == SPEED:
+            return f"{run}, {self.now:.2f}x against {self.before:.2f}x (noise {100 * self.noise:.1f} %)"
+        return f"{run}, {100 * self.now:.2f} against {100 * self.before:.2f} (noise {self.noise:.1f})"
 
 
 def compare(rows: Sequence[RerunRow], accepted: Sequence[RerunRow], thresholds: Thresholds) -> list[Change]:
@@ -175,22 +192,34 @@ def _centre(metric: str, values: Sequence[float]) -> float:
     return statistics.median(values) if metric == SPEED else statistics.fmean(values)
 
 
+def _difference(metric: str, now: float, before: float) -> float:
+    """Give the gain: of a speed as a share, of a score in percent points."""
+    return now / before - 1 if metric == SPEED else points(now, before)
+
+
+def _largest(metric: str, thresholds: Thresholds) -> float:
+    """Give the loss that is let pass, in the unit of the metric's difference."""
+    if metric == SPEED:
+        return thresholds.max_slowdown_share
+    return thresholds.max_drop_points[metric]  # type: ignore[index]
+
+
 def _noise(
     metric: str, values: Sequence[float], old: Sequence[float], thresholds: Thresholds, *, same: bool
 ) -> float:
     if metric == SPEED:
-        return thresholds.max_slowdown
+        return thresholds.max_slowdown_share
     if same:
         return ROUNDING
     # A side with one seed has no spread of its own and borrows the other's; two such sides have only the
     # drop that is let pass.
     spreads = [statistics.stdev(side) for side in (values, old) if len(side) > 1]
     if not spreads:
-        return thresholds.max_drop[metric]  # type: ignore[index]
+        return _largest(metric, thresholds)
     variance = sum(
         (statistics.stdev(side) if len(side) > 1 else max(spreads)) ** 2 / len(side) for side in (values, old)
     )
-    return thresholds.num_deviations * math.sqrt(variance)
+    return 100 * thresholds.num_deviations * math.sqrt(variance)
 
 
 def _verdict(
@@ -200,10 +229,9 @@ def _verdict(
         return "new"
     if now is None or noise is None:
         return "missing"
-    difference = now / before - 1 if metric == SPEED else now - before
+    difference = _difference(metric, now, before)
     if abs(difference) <= noise:
         return "no change"
     if difference > 0:
         return "better"
-    largest = thresholds.max_slowdown if metric == SPEED else thresholds.max_drop[metric]  # type: ignore[index]
-    return "regressed" if -difference > largest else "worse"
+    return "regressed" if -difference > _largest(metric, thresholds) else "worse"

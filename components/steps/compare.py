@@ -33,6 +33,7 @@ from cascade_core.runtime.files import new_folder, write_json
 from components.artifacts import data_hash, git_commit, write_manifest
 from components.pictures.picture_scores import PictureScores, picture_scores
 from components.progress import progress
+from components.results.margins import points
 from components.results.pages import filled
 from components.results.report_page import run_title
 from components.training.fit import Inputs, read_inputs, rows_of
@@ -146,13 +147,12 @@ def _models(
     models = []
     for title, (segmentor, manifest) in zip(_titles(manifests), loaded, strict=True):
         config = manifest.config
-        penalty = config.evaluate.seen_penalty if manifest.setting == "inductive" else 0.0
         vocabulary = Vocabulary(
             segmentor.to(chosen).eval(),
             vectors.to(chosen),
             config.loss.kind,
             seen=inputs.split.foreground().seen,
-            seen_penalty=penalty,
+            seen_penalty=manifest.seen_penalty(config.evaluate),
         )
         inference = config.evaluate.model_copy(update={"background": policy})
         models.append(Model(title, manifest, vocabulary, inference))
@@ -259,6 +259,6 @@ def _page(
 
 
 def _difference(scores: Sequence[PictureScores]) -> float | None:
-    """Give how much better the last model labels a picture than the first, in mean IoU."""
+    """Give how much better the last model labels a picture than the first, in points of mean IoU."""
     first, last = scores[0].miou, scores[-1].miou
-    return None if first is None or last is None else last - first
+    return None if first is None or last is None else points(last, first)

@@ -15,11 +15,10 @@ import torch
 from cascade_core.checkpoints.model_folder import write_model_folder
 from cascade_core.errors import UserError
 from cascade_core.inference import export
-from cascade_core.predictor import Segmenter as PlainSegmenter
-from cascade_core.predictor import checked_labels
+from cascade_core.predictor import Predictor, checked_labels
 from cascade_core.runtime.files import new_folder, write_json
 from components.artifacts import write_manifest
-from components.registry.segmenter import Segmenter, resolved
+from components.registry.addresses import load_predictor, resolved
 
 Format = Literal["onnx", "torch", "folder"]
 FORMATS: tuple[Format, ...] = ("onnx", "torch", "folder")
@@ -57,9 +56,9 @@ def run(
         return Exported(out, None)
     if kind == "onnx":
         export.need("onnx", "onnxscript", "onnxruntime")
-    segmenter = Segmenter.load(model, clip, device="cpu")
-    facts = _facts(segmenter, labels)
-    module = export.Exportable(segmenter.segmentor, segmenter.manifest.config)
+    predictor = load_predictor(model, clip, device="cpu")
+    facts = _facts(predictor, labels)
+    module = export.Exportable(predictor.segmentor, predictor.manifest.config)
     program = export.exported_program(module)
     with new_folder(out) as working:
         file = working / GRAPH_FILES[kind]
@@ -70,16 +69,16 @@ def run(
             torch.export.save(program, file)
             difference = export.check(export.torch_run(file), module)
         if labels is not None:
-            np.save(working / VECTORS_FILE, segmenter.vocabulary(labels).class_vectors.numpy())
+            np.save(working / VECTORS_FILE, predictor.vocabulary(labels).class_vectors.numpy())
         write_json(working / FACTS_FILE, {**facts, "largest_difference_to_torch": difference})
-        parameters = {"format": kind, "weights": segmenter.identity}
+        parameters = {"format": kind, "weights": predictor.identity}
         write_manifest(working, step="export", inputs={}, parameters=parameters)
     return Exported(out / GRAPH_FILES[kind], difference)
 
 
-def _facts(segmenter: PlainSegmenter, labels: Sequence[str] | None) -> dict[str, Any]:
+def _facts(predictor: Predictor, labels: Sequence[str] | None) -> dict[str, Any]:
     """Give all that a caller of the graph needs besides it."""
-    manifest = segmenter.manifest
+    manifest = predictor.manifest
     facts: dict[str, Any] = {
         "method": manifest.config.method,
         "setting": manifest.setting,
@@ -91,13 +90,13 @@ def _facts(segmenter: PlainSegmenter, labels: Sequence[str] | None) -> dict[str,
         "output": "float32 [batch, classes, height, width], probabilities",
         "smallest_side": 2 * manifest.config.model.clip.patch_size,
         "templates": list(manifest.config.data.templates),
-        "inference": segmenter.evaluate.model_dump(exclude={"batch_size", "precision", "seen_penalty"}),
-        "seen_penalty": segmenter.seen_penalty,
+        "inference": predictor.evaluate.model_dump(exclude={"batch_size", "precision", "seen_penalty"}),
+        "seen_penalty": predictor.seen_penalty,
         "seen_classes": [name for name in manifest.classes if name not in manifest.unseen],
     }
     if labels is not None:
-        vocabulary = segmenter.vocabulary(labels)
+        vocabulary = predictor.vocabulary(labels)
         # Under the policy "prompts" the vectors of background's names come after the labels'.
-        names = [*checked_labels(labels), *segmenter.evaluate.background.names]
+        names = [*checked_labels(labels), *predictor.evaluate.background.names]
         facts |= {"labels": names, "penalties": vocabulary.penalties.tolist()}
     return facts

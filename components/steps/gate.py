@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from cascade_core.runtime.validation import validated
 from components.artifacts import write_manifest
 from components.registry import versions as registry
+from components.results.margins import Margins, points
 from components.results.rows import DROPPED, SCORES_FILE
 from components.tracking.store import open_store, require_store
 from components.tracking.tracker import tracked_step
@@ -29,15 +30,6 @@ COMPARABLE = {
     "background": "background policy",
 }
 """Fields, and what people call them: scores of models that differ in one say nothing about each other."""
-
-
-class Margins(BaseModel):
-    """How much better a candidate must be, in points; `params.yaml` states the same for the workflow."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    min_hiou_gain: float = Field(default=2.5, ge=0)
-    max_seen_drop: float = Field(default=2.0, ge=0)
 
 
 class Scored(BaseModel):
@@ -160,13 +152,13 @@ def _better(
     held: str,
     margins: Margins,
 ) -> tuple[bool, str]:
-    gain = _points(ours, best)
+    gain = points(ours, best)
     told = f"{called} {_percent(ours)} against {_percent(best)} of the {held} {gain:+.2f} points"
     if gain <= margins.min_hiou_gain:
         kind = "a tie" if gain == 0 else "worse" if gain < 0 else "not enough better"
         return False, f"{kind}: {told}; more than {margins.min_hiou_gain:g} are asked for"
     if their_seen is not None:
-        drop = 100.0 if seen is None else -_points(seen, their_seen)
+        drop = 100.0 if seen is None else -points(seen, their_seen)
         if drop > margins.max_seen_drop:
             return False, (
                 f"seen classes fell: mIoU(S) {_percent(seen)} against {_percent(their_seen)}, {drop:.2f} points "
@@ -177,11 +169,6 @@ def _better(
 
 def _scored(values: Mapping[str, Any], where: str) -> Scored:
     return validated(Scored, values, source=where, way_out="run the evaluate step again")
-
-
-def _points(ours: float, theirs: float) -> float:
-    # Rounded far below any margin, so that a gain of exactly the margin is not one of more by float's grace.
-    return round(100 * (ours - theirs), 9)
 
 
 def _percent(fraction: float | None) -> str:

@@ -18,7 +18,7 @@ from cascade_core.data.pictures import decode_image
 from cascade_core.errors import UserError
 from cascade_core.inference.views import views
 from cascade_core.labels.label_set import BACKGROUND_COLOUR
-from cascade_core.predictor import Segmentation, Segmenter, checked_labels
+from cascade_core.predictor import Prediction, Predictor, checked_labels
 from cascade_core.render.visualise import label_png, overlay
 from cascade_core.runtime.files import new_file, read_json, write_json
 from components.pictures.picture_files import PictureFile
@@ -76,7 +76,7 @@ class _Read:
 
 def run(
     *,
-    segmenter: Segmenter,
+    predictor: Predictor,
     pictures: Sequence[PictureFile],
     labels: Sequence[str],
     out: Path,
@@ -100,24 +100,24 @@ def run(
     names = checked_labels(labels)
     views(scales, flip=flip)
     # An unknown word, of background's names too, is told before the first picture.
-    segmenter.vocabulary(names)
-    inference = segmenter.evaluate.model_dump(mode="json", exclude={"batch_size"})
-    request = Request(names, segmenter.identity, inference, tuple(scales), flip)
-    colours = _colours(segmenter, names)
+    predictor.vocabulary(names)
+    inference = predictor.evaluate.model_dump(mode="json", exclude={"batch_size"})
+    request = Request(names, predictor.identity, inference, tuple(scales), flip)
+    colours = _colours(predictor, names)
     result = Predicted()
     with progress("predict", len(pictures)) as bar:
         for together in _batches(pictures, batch, result):
             read = list(_read(together, request, out, result, resume, confidence_map))
-            for one, segmentation in _segmented(segmenter, read, request, result):
-                result.written.append(_write(one, segmentation, request, out, confidence_map, colours))
+            for one, prediction in _segmented(predictor, read, request, result):
+                result.written.append(_write(one, prediction, request, out, confidence_map, colours))
             done = len(result.written) + len(result.skipped) + len(result.failed)
             bar.advance(done, f"{len(result.failed)} failed" if result.failed else "")
     return result
 
 
-def _colours(segmenter: Segmenter, names: Sequence[str]) -> tuple[str, ...]:
+def _colours(predictor: Predictor, names: Sequence[str]) -> tuple[str, ...]:
     """Give the colours of a label file that the model was trained with, and background's after them."""
-    own = segmenter.manifest.config.data.own
+    own = predictor.manifest.config.data.own
     return (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
 
 
@@ -172,12 +172,12 @@ def _is_done(written: Written, request: Request, sha256: str) -> bool:
 
 
 def _segmented(
-    segmenter: Segmenter, read: Sequence[_Read], request: Request, result: Predicted
-) -> Iterator[tuple[_Read, Segmentation]]:
+    predictor: Predictor, read: Sequence[_Read], request: Request, result: Predicted
+) -> Iterator[tuple[_Read, Prediction]]:
     if not read:
         return
     try:
-        found = segmenter.segment_equal(
+        found = predictor.predict_equal(
             [one.picture for one in read], request.labels, scales=request.scales, flip=request.flip
         )
     except ValueError as error:
@@ -196,34 +196,34 @@ def places(out: Path, name: str, confidence_map: bool = False) -> Written:
 
 def _write(
     one: _Read,
-    segmentation: Segmentation,
+    prediction: Prediction,
     request: Request,
     out: Path,
     confidence_map: bool,
     colours: Sequence[str],
 ) -> Written:
-    written, names = places(out, one.file.name, confidence_map), segmentation.labels
+    written, names = places(out, one.file.name, confidence_map), prediction.labels
     written.classes.unlink(missing_ok=True)
     with new_file(written.overlay) as path:
-        overlay(one.picture, segmentation.label_map, names, chosen=colours).save(path, format="PNG")
+        overlay(one.picture, prediction.label_map, names, chosen=colours).save(path, format="PNG")
     with new_file(written.label_map) as path:
-        label_png(segmentation.label_map, len(names), colours).save(path, format="PNG")
+        label_png(prediction.label_map, len(names), colours).save(path, format="PNG")
     if written.confidence is not None:
         with new_file(written.confidence) as path:
-            Image.fromarray(segmentation.confidence_levels).save(path, format="PNG")
-    write_json(written.classes, {**found(segmentation), "picture": one.file.path.name,
+            Image.fromarray(prediction.confidence_levels).save(path, format="PNG")
+    write_json(written.classes, {**found(prediction), "picture": one.file.path.name,
                                  "picture_sha256": one.sha256, "request": _as_json(request)})  # fmt: skip
     return written
 
 
-def found(segmentation: Segmentation) -> dict[str, Any]:
+def found(prediction: Prediction) -> dict[str, Any]:
     """Give the classes found, with pixels, share and mean confidence, as they stand in the JSON file."""
-    height, width = segmentation.label_map.shape
+    height, width = prediction.label_map.shape
     return {
         "width": width,
         "height": height,
-        "mean_confidence": segmentation.mean_confidence,
-        "classes": [asdict(area) for area in segmentation.areas],
+        "mean_confidence": prediction.mean_confidence,
+        "classes": [asdict(area) for area in prediction.areas],
     }
 
 

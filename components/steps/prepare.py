@@ -9,21 +9,20 @@ from typing import Any
 
 import pandas as pd
 
-from cascade_core.data.index import COLUMNS, index_folders, index_voc, voc_root
+from cascade_core.data.index import index_folders, index_voc, voc_root
 from cascade_core.data.layouts import FolderLayout, VocLayout
+from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE
 from cascade_core.datasets.catalogue import layout_of
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
-from cascade_core.runtime.files import new_folder, read_json, write_json
+from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.runtime.pool import Progress
 from components.artifacts import write_manifest
 from components.progress import progress
 from components.tracking.tracker import tracked_step
 
 log = logging.getLogger(__name__)
-
-INDEX_FILE, SUMMARY_FILE = "index.parquet", "summary.json"
 
 
 @dataclass(frozen=True)
@@ -94,37 +93,6 @@ def _written(
         )
     pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
     return Prepared(out / INDEX_FILE, pictures, data_hash)
-
-
-def read_index(prepared: Path) -> pd.DataFrame:
-    """Read the index of a prepare step, a row per picture.
-
-    Raises:
-        UserError: the folder has none, or one that lacks columns.
-    """
-    path = prepared / INDEX_FILE
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
-    index = pd.read_parquet(path)
-    # Indexes of earlier versions do not count pixels; no later step reads that.
-    missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
-    if missing:
-        raise UserError(f"{path}: columns {missing} are missing; run the prepare step again")
-    return index
-
-
-def check_label_set(prepared: Path, label_set: LabelSet) -> None:
-    """See that the data were prepared for a label set: the same maps may be read in two orders of classes.
-
-    Raises:
-        UserError: they were prepared for another one.
-    """
-    found = read_json(prepared / SUMMARY_FILE).get("label_set")
-    if found != label_set.name:
-        raise UserError(
-            f"{prepared / SUMMARY_FILE}: label_set is {found!r}, the protocol needs {label_set.name!r}; "
-            "run the prepare step for this protocol, or give the folder that it wrote"
-        )
 
 
 def _check_folder(raw: Path) -> None:

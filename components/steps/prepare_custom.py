@@ -14,6 +14,7 @@ import pandas as pd
 from cascade_core.data.examine import Candidate, Examined, Problem, copies_across_splits, examine_all
 from cascade_core.data.index import COLUMNS
 from cascade_core.data.own_layout import assigned, pictures_below
+from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile, read_label_file
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
@@ -22,7 +23,7 @@ from cascade_core.runtime.listing import bullets
 from components.artifacts import write_manifest
 from components.pictures.draw_coco import CocoSource, draw_coco
 from components.progress import progress
-from components.steps.prepare import INDEX_FILE, SUMMARY_FILE, data_sha256
+from components.steps.prepare import data_sha256
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from cascade_core.runtime.files import new_folder, write_json
 from components.artifacts import git_commit, write_manifest
 from components.registry import model_card
 from components.registry import versions as registry
-from components.results.rows import DROPPED, BenchmarkRow, benchmark_row
+from components.results.margins import Margins
+from components.results.rows import DROPPED, SCORES_FILE, BenchmarkRow, benchmark_row
 from components.steps import gate
 from components.tracking.store import require_store
 from components.tracking.tracker import tracked_step
@@ -77,7 +78,7 @@ def run(
     out: Path,
     name: str | None = None,
     decision: Path | None = None,
-    margins: gate.Margins | None = None,
+    margins: Margins | None = None,
 ) -> Registered:
     """Register a checkpoint with its scores and speed; `out` gets `model.json`, which says as what.
 
@@ -119,7 +120,7 @@ def run(
             "git_commit": git_commit(),
         }
         version = _new_version(client, name, model, facts, card)
-        decided = _settle(client, name, version, scored, asked, margins or gate.Margins())
+        decided = _settle(client, name, version, scored, asked, margins or Margins())
         registered = Registered(name, version, decided.promote, decided.reason)
         tracker.tags(
             {"registered_model": registered.uri, "champion": decided.promote, "reason": decided.reason}
@@ -149,7 +150,7 @@ def _settle(
     version: int,
     scored: gate.Scored,
     asked: gate.Decision | None,
-    margins: gate.Margins,
+    margins: Margins,
 ) -> gate.Decision:
     """Promote the version if the gate says so of whoever is champion at that moment, and say what came of it."""
     if asked is not None and not asked.promote:
@@ -203,7 +204,7 @@ def _check_same_run(manifest: CheckpointManifest, row: BenchmarkRow, evaluation:
         evaluated = getattr(row, field)
         if evaluated != value:
             raise UserError(
-                f"{evaluation / 'scores.json'}: {field} is {evaluated!r}, the checkpoint's is {value!r}; "
+                f"{evaluation / SCORES_FILE}: {field} is {evaluated!r}, the checkpoint's is {value!r}; "
                 "give the evaluation of this checkpoint"
             )
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+from cascade_core.configs.config import SelfTrainingMode
 from cascade_core.errors import UserError
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
@@ -23,7 +24,7 @@ class SelfTrained:
     cluster=Cluster(
         output="self_trained",
         artifact="Model",
-        options=("protocol", "overrides"),
+        options=("mode", "overrides"),
         reads_pictures=True,
         trains=True,
         pods=by_kind(cpu=replace(MINI, retries=1), gpu=replace(LARGE, minutes=1440, retries=1)),
@@ -45,9 +46,8 @@ def run(
     splits: SplitsFolder,
     text: Text,
     out: Out,
-    protocol: Annotated[
-        Literal["oracle", "strict"],
-        Option("oracle as published, or strict: unlabelled pixels reveal nothing."),
+    mode: Annotated[
+        SelfTrainingMode, Option("oracle as published, or strict: unlabelled pixels reveal nothing.")
     ] = "oracle",
     overrides: Overrides,
     resume: Resume = True,
@@ -62,24 +62,18 @@ def run(
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown, or the
             earlier steps' folders do not fit together, or the batch cannot be shared evenly.
     """
-    from cascade_core.checkpoints.checkpoint import load_segmentor
-    from cascade_core.configs.backbones import less_backbone
-    from cascade_core.configs.recipes import with_overrides
-    from components.artifacts import data_hash
-    from components.training.fit import Fit, read_inputs, rows_of, train_step
-
     segmentor, manifest = load_segmentor(trained / "half")
     if manifest.setting != "inductive":
         raise UserError(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
-    changes = {**less_backbone(overrides, manifest.config), "self_train.protocol": protocol}
+    changes = {**less_backbone(overrides, manifest.config), "self_train.mode": mode}
     config = with_overrides(manifest.config, changes)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")
     job = Fit(
         config=config,
-        setting="transductive_oracle" if protocol == "oracle" else "transductive_strict",
+        setting=transductive(mode),
         segmentor=segmentor,
         inputs=inputs,
         batch_size=config.self_train.batch_size,

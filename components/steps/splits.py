@@ -42,10 +42,10 @@ def run(
         UserError: the data were prepared for another label set than the protocol's, or by a version of this
             package that did not count pixels yet.
     """
+    from cascade_core.data.prepared import SUMMARY_FILE, read_index
     from cascade_core.datasets.catalogue import protocol as named_protocol
     from cascade_core.runtime.files import read_json, write_json
     from components.inputs.split import SPLIT_FILE, class_counts, split_content, training_pixels
-    from components.steps.prepare import SUMMARY_FILE, read_index
 
     split = named_protocol(protocol)
     summary = read_json(prepared / SUMMARY_FILE)

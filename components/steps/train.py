@@ -4,7 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+from cascade_core.configs.recipes import recipe as named_recipe
+from cascade_core.configs.recipes import with_overrides
 from cascade_core.errors import UserError
+from cascade_core.model.build import build_segmentor
+from components.artifacts import data_hash
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Option, step
 from components.contract.shared import (
@@ -18,6 +22,8 @@ from components.contract.shared import (
     SplitsFolder,
     Text,
 )
+from components.training.before_training import check_ready_vectors
+from components.training.fit import Fit, read_inputs, rows_of, train_step
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,6 @@ def run(
         UserError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, text vectors
             given ready belong to other names, or the batch cannot be shared evenly among the processes.
     """
-    from cascade_core.configs.recipes import recipe as named_recipe
-    from cascade_core.configs.recipes import with_overrides
-    from cascade_core.model.build import build_segmentor
-    from components.artifacts import data_hash
-    from components.training.before_training import check_ready_vectors
-    from components.training.fit import Fit, read_inputs, rows_of, train_step
     from components.training.inductive import image_tower, on_own_classes
 
     if (clip is None) != random_clip:

@@ -14,6 +14,7 @@ from torch import Tensor
 from cascade_core.clip.order import Order, check_order, check_shape
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
+from cascade_core.data.prepared import SUMMARY_FILE
 from cascade_core.datasets.catalogue import label_set
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
@@ -182,7 +183,7 @@ def _order_told(order: Order, source: str, count: int, *, what: str = "text vect
 
 def _occurrence(prepared: Path, split: ClassSplit) -> Iterator[str]:
     """Tell which classes no pixel of a split of the data has; seen ones are not learned, others not scored."""
-    summary = read_json(prepared / prepare.SUMMARY_FILE)
+    summary = read_json(prepared / SUMMARY_FILE)
     if any("pixels" not in counts for counts in summary["splits"].values()):
         yield f"label maps: {prepared} was prepared without counting pixels; run the prepare step again"
         return

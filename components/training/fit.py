@@ -31,7 +31,9 @@ from cascade_core.checkpoints.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from cascade_core.checkpoints.manifest import Setting
 from cascade_core.configs.config import RunConfig
+from cascade_core.data.prepared import check_label_set, data_root, read_index, rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.model.segmentor import Segmentor
@@ -39,13 +41,12 @@ from cascade_core.parallel import World, device_of, joined, share_start, world_o
 from cascade_core.runtime.files import new_file, put_back, put_in_place
 from cascade_core.train.loop import StepReport, averaged, train
 from cascade_core.train.optim import build_optimizer
-from cascade_core.train.supervision import Setting, Supervision
-from components.artifacts import data_hash, data_root
+from cascade_core.train.supervision import Supervision
+from components.artifacts import data_hash
 from components.contract import Call
 from components.inputs.split import read_split
 from components.progress import progress
 from components.results.names import HISTORY_FILE
-from components.steps.prepare import check_label_set, read_index
 from components.tracking.tracker import StepTracker
 from components.vectors.vector_files import check_templates, read_class_vectors
 
@@ -115,11 +116,7 @@ def rows_of(inputs: Inputs, split: str) -> pd.DataFrame:
     Raises:
         UserError: there are none; the message lists the splits there are.
     """
-    rows = inputs.index[inputs.index["split"] == split]
-    if rows.empty:
-        known = ", ".join(sorted(set(inputs.index["split"])))
-        raise UserError(f"split {split!r} has no pictures in the prepared index; it has {known}")
-    return rows
+    return rows_of_split(inputs.index, split)
 
 
 @dataclass(frozen=True)

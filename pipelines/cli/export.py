@@ -34,7 +34,7 @@ def export(
     Text vectors are an input; batch, classes and picture size are free. The graph is compared with torch
     before it is kept.
     """
-    from components.registry.segmenter import clip_for
+    from components.registry.addresses import clip_for
     from components.steps import export
     from pipelines.cli.labels_given import labels_given
 

@@ -64,16 +64,16 @@ def predict(
     from cascade_core.labels.background import parse_background
     from cascade_core.predictor import eval_settings
     from components.pictures.picture_files import picture_files
-    from components.registry.segmenter import Segmenter, clip_for
+    from components.registry.addresses import clip_for, load_predictor
     from components.steps import predict
     from pipelines.cli.labels_given import labels_given
 
     names = labels_given(labels, labels_file)
     numbers = _numbers(scales)
     files = picture_files(pictures, out=out)
-    segmenter = Segmenter.load(model, clip_for(model, clip), device=device)
-    segmenter.evaluate = eval_settings(
-        segmenter.evaluate,
+    predictor = load_predictor(model, clip_for(model, clip), device=device)
+    predictor.evaluate = eval_settings(
+        predictor.evaluate,
         mode=mode,
         short_side=short_side,
         batch_size=batch if batch > 1 else None,
@@ -81,7 +81,7 @@ def predict(
         background=None if background is None else parse_background(background),
     )
     result = predict.run(
-        segmenter=segmenter,
+        predictor=predictor,
         pictures=files,
         labels=names,
         out=out,

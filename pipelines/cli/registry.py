@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade_core.errors import UserError
+from components.results.margins import Margins
 from pipelines.cli.options import Out
 
 if TYPE_CHECKING:
     from components.registry.versions import Version
-    from components.steps.gate import Margins
 
+DEFAULT = Margins()
 MinHiouGain = Annotated[
-    float | None, typer.Option(help="Points of hIoU a new champion must gain by more than; 2.5 if left out.")
+    float | None,
+    typer.Option(
+        help=f"Points of hIoU a new champion must gain by more than; {DEFAULT.min_hiou_gain:g} if left out."
+    ),
 ]
 MaxSeenDrop = Annotated[
-    float | None, typer.Option(help="Points of mIoU(S) it may lose at most; 2.0 if left out.")
+    float | None,
+    typer.Option(help=f"Points of mIoU(S) it may lose at most; {DEFAULT.max_seen_drop:g} if left out."),
 ]
 ModelName = Annotated[str, typer.Argument(help="Registered name, such as mini-18-6-cascade_clip.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -155,14 +160,12 @@ def record(
         print(f"recorded run {run_id}")
 
 
-def margins(min_hiou_gain: float | None, max_seen_drop: float | None) -> "Margins":
+def margins(min_hiou_gain: float | None, max_seen_drop: float | None) -> Margins:
     """Give the gate's margins, its own where one is left out.
 
     Raises:
         UserError: one is negative.
     """
-    from components.steps.gate import Margins
-
     given = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
     for name, value in given.items():
         if value is not None and not 0 <= value < math.inf:

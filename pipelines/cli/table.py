@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.contract import Step
-from components.steps import mini_data, pretrain, profile, report, self_train, splits, text_vectors, train
+from components.steps import (
+    evaluate,
+    mini_data,
+    pretrain,
+    profile,
+    report,
+    self_train,
+    splits,
+    text_vectors,
+    train,
+)
 from pipelines.cli import (
     benchmark,
     clip,
@@ -13,7 +23,6 @@ from pipelines.cli import (
     compare,
     data,
     export,
-    models,
     pipeline,
     predict,
     prepare,
@@ -54,11 +63,7 @@ TOP = Group(
         ("preflight", data.preflight, "cascade-clip preflight --clip data/mini/clip"),
         of_step(train.run),
         of_step(self_train.run),
-        (
-            "evaluate",
-            models.evaluate,
-            "cascade-clip evaluate --checkpoint outputs/train/zegclip/final --split val --out local_outputs/evaluate",
-        ),
+        of_step(evaluate.run),
         of_step(profile.run),
         (
             "gate",

@@ -8,6 +8,7 @@ from kfp import dsl
 from cascade_core.errors import UserError
 from components import ops
 from components.results.accepted import Models
+from components.results.regression import USUAL, Thresholds
 from pipelines.kubeflow.ablation import check_parameters as check_grid
 from pipelines.kubeflow.checks import as_mapping, check_self_training
 from pipelines.kubeflow.resources import Resources
@@ -17,10 +18,7 @@ from pipelines.kubeflow.zero_shot import IMAGE_SETS, PROTOCOL
 NAME = "benchmark"
 RECIPES = ["mini_zegclip", "mini_cascade_clip"]
 SEEDS = [0, 1, 2]
-THRESHOLDS = (
-    '{"max_drop": {"pAcc": 0.03, "miou_seen": 0.03, "miou_unseen": 0.05, "hiou": 0.04}, '
-    '"max_slowdown": 0.3, "num_deviations": 2}'
-)
+THRESHOLDS = USUAL.model_dump_json()
 """What `params.yaml` says under `benchmark.thresholds`: a pipeline that is submitted has no file beside it."""
 
 
@@ -96,7 +94,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                     cost = step(ops.profile, trained=trained, text=data["text"])
 
                     self_train = step(
-                        ops.self_train, **data, trained=trained, protocol=self_training, overrides=overrides
+                        ops.self_train, **data, trained=trained, mode=self_training, overrides=overrides
                     )
                     self_trained = self_train.outputs["self_trained"]
                     transductive = step(ops.evaluate, **data, trained=self_trained, split=split, limit=limit)
@@ -120,11 +118,9 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        UserError: as for the ablation, or models, the transductive protocol or a threshold is not possible, or
+        UserError: as for the ablation, or models, the self-training mode or a threshold is not possible, or
             seeds or overrides are given for champions.
     """
-    from components.results.regression import Thresholds
-
     check_grid({"recipes": RECIPES, **values})
     _check_models(values)
     check_self_training(values.get("self_training", "oracle"))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from cascade_core.configs.config import SelfTrainConfig
+from cascade_core.configs.config import SelfTrainingMode
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -99,15 +99,15 @@ def check_image_sets(image_sets: str, split: str) -> None:
         raise UserError(f"parameter split is {split!r}; image_sets has {', '.join(sets) or 'none'}")
 
 
-def check_self_training(protocol: str) -> None:
-    """Hold the transductive protocol against what there is.
+def check_self_training(mode: str) -> None:
+    """Hold the self-training mode against what there is.
 
     Raises:
         UserError: it is unknown.
     """
-    known = get_args(SelfTrainConfig.model_fields["protocol"].annotation)
-    if protocol not in known:
-        raise UserError(f"parameter self_training is {protocol!r}; known are {', '.join(known)}")
+    known = get_args(SelfTrainingMode)
+    if mode not in known:
+        raise UserError(f"parameter self_training is {mode!r}; known are {', '.join(known)}")
 
 
 def check_margins(margins: str) -> None:
@@ -116,7 +116,7 @@ def check_margins(margins: str) -> None:
     Raises:
         UserError: one is unknown, negative, or no number.
     """
-    from components.steps.gate import Margins
+    from components.results.margins import Margins
 
     validated(Margins, as_mapping("margins", margins), source="parameter margins")
 

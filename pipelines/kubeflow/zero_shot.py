@@ -6,6 +6,7 @@ from typing import Any
 from kfp import dsl
 
 from components import ops
+from components.results.margins import Margins
 from pipelines.kubeflow.checks import (
     check_image_sets,
     check_margins,
@@ -20,7 +21,7 @@ NAME = "zero-shot-segmentation"
 PROTOCOL = "mini-18-6"
 RECIPES = ["mini_zegclip", "mini_cascade_clip"]
 IMAGE_SETS = '{"train": "train", "val": "val", "test": "test"}'
-MARGINS = '{"min_hiou_gain": 2.5, "max_seen_drop": 2.0}'
+MARGINS = Margins().model_dump_json()
 """What `params.yaml` says under `gate`: a pipeline that is submitted has no file beside it."""
 
 
@@ -72,7 +73,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 cost = step(ops.profile, trained=trained, text=data["text"])
 
                 self_train = step(
-                    ops.self_train, **data, trained=trained, protocol=self_training, overrides=overrides
+                    ops.self_train, **data, trained=trained, mode=self_training, overrides=overrides
                 )
                 self_trained = self_train.outputs["self_trained"]
                 transductive = step(ops.evaluate, **data, trained=self_trained, split=split, limit=limit)
@@ -111,7 +112,7 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check what a cluster would find out only as it runs; parameters left out have their defaults.
 
     Raises:
-        UserError: a place is no folder's, or recipe, override, protocol, split, or transductive protocol is unknown or does not fit.
+        UserError: a place is no folder's, or recipe, override, protocol, split, or self-training mode is unknown or does not fit.
     """
     recipes, overrides = values.get("recipes", RECIPES), values.get("overrides", "{}")
     check_places(values, "raw", "clip")

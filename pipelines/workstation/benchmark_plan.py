@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from cascade_core.configs.config import SelfTrainingMode
 from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -22,7 +23,7 @@ from components.results.regression import Thresholds
 from components.steps import benchmark_rerun, prepare, splits, text_vectors
 from components.steps.benchmark_rerun import Rerun
 from components.tracking.pipeline_run import whole_run
-from pipelines.workstation.chains import Chain, SelfTraining, Sources, run_chains
+from pipelines.workstation.chains import Chain, Sources, run_chains
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class BenchmarkPlan(BaseModel):
     models: Models = "train"
     seeds: tuple[int, ...] = Field(min_length=1)
     split: str
-    self_training: SelfTraining
+    self_training: SelfTrainingMode
     self_trained: tuple[str, ...]
     datasets: dict[str, DataSet]
     thresholds: dict[str, Any]

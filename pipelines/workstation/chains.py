@@ -6,12 +6,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from cascade_core.configs.config import SelfTrainingMode
 from components.progress import progress
-
-Control = Literal["words", "random_tower"]
-SelfTraining = Literal["oracle", "strict"]
+from components.results.evaluation import Control
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Chain:
     recipe: str
     seed: int
     sources: Sources
-    self_trainings: tuple[SelfTraining, ...] = ()
+    self_trainings: tuple[SelfTrainingMode, ...] = ()
     control_words: bool = False
     random_tower: bool = False
     model: str | None = None
@@ -109,15 +108,15 @@ def run_chain(chain: Chain, folder: Path, split: str) -> list[Evaluated]:
         )
     if not profiled.exists():
         profile.run(checkpoints=(trained / "final",), text=text, out=profiled)
-    for protocol in chain.self_trainings:
-        out = folder / f"self_train-{protocol}"
+    for mode in chain.self_trainings:
+        out = folder / f"self_train-{mode}"
         if not out.exists():
             self_train.run(
                 prepared=prepared,
                 splits=splits,
                 text=text,
                 trained=trained,
-                protocol=protocol,
+                mode=mode,
                 overrides=dict(chain.overrides),
                 out=out,
             )
@@ -147,8 +146,8 @@ def _evaluations(chain: Chain, folder: Path) -> Iterator[tuple[str, Path, Contro
         yield "champion", trained, None
         return
     yield "inductive", trained, None
-    for protocol in chain.self_trainings:
-        yield f"transductive_{protocol}", folder / f"self_train-{protocol}" / "final", None
+    for mode in chain.self_trainings:
+        yield f"transductive_{mode}", folder / f"self_train-{mode}" / "final", None
     if chain.control_words:
         yield "control_words", trained, "words"
 

@@ -19,7 +19,12 @@ from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.label_file import LabelFile
-from cascade_core.predictor import Segmenter, checked_labels, device_named, eval_settings
+from cascade_core.predictor import (
+    Predictor,
+    checked_labels,
+    device_named,
+    eval_settings,
+)
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 CPU = torch.device("cpu")
@@ -38,13 +43,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def segmenter(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
-    return _segmenter(clip, tmp_path_factory.mktemp("run"), tiny_config())
+def predictor(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return _predictor(clip, tmp_path_factory.mktemp("run"), tiny_config())
 
 
-def _segmenter(clip: Path, folder: Path, config: RunConfig, *, setting: str = "inductive") -> Segmenter:
+def _predictor(clip: Path, folder: Path, config: RunConfig, *, setting: str = "inductive") -> Predictor:
     write_tiny_checkpoint(folder / "final", load_clip(clip)[0], config, setting=setting)
-    return Segmenter.load(folder / "final", clip, device=CPU)
+    return Predictor.load(folder / "final", clip, device=CPU)
 
 
 @pytest.mark.parametrize("setting", ["inductive", "transductive_oracle"])
@@ -53,10 +58,10 @@ def test_all_classes_of_the_protocol_give_what_evaluation_gives(
     mode: str, setting: str, clip: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(mode=mode, short_side=48)
-    segmenter = _segmenter(clip, tmp_path, config, setting=setting)
+    predictor = _predictor(clip, tmp_path, config, setting=setting)
     picture = _picture()
 
-    predicted = segmenter.segment(picture, SPLIT.classes).label_map
+    predicted = predictor.predict(picture, SPLIT.classes).label_map
 
     segmentor, _ = load_segmentor(tmp_path / "final")
     model, tokenizer = load_clip(clip)
@@ -70,43 +75,43 @@ def test_all_classes_of_the_protocol_give_what_evaluation_gives(
 
 
 def test_seen_penalty_falls_on_seen_names_wherever_they_stand(clip: Path, tmp_path: Path) -> None:
-    segmenter = _segmenter(clip, tmp_path, tiny_config(seen_penalty=2.0))
-    assert set(segmenter.segment(_picture(), ["zebra", "Tiger", "grass"]).shares()) == {"Tiger"}
+    predictor = _predictor(clip, tmp_path, tiny_config(seen_penalty=2.0))
+    assert set(predictor.predict(_picture(), ["zebra", "Tiger", "grass"]).shares()) == {"Tiger"}
 
 
 def test_a_class_of_ones_own_has_its_synonyms_as_in_training(clip: Path, tmp_path: Path) -> None:
-    segmenter, templates = _segmenter(clip, tmp_path, tiny_config()), tiny_config().data.templates
+    predictor, templates = _predictor(clip, tmp_path, tiny_config()), tiny_config().data.templates
     own = LabelFile.model_validate(
         {"name": "own", "classes": [{"name": "zebra", "synonyms": ["tiger"]}, "sand"]}
     )
     data = tiny_config().data.model_copy(update={"own": own, "protocol": own.protocol})
-    config = segmenter.manifest.config.model_copy(update={"data": data})
-    segmenter.manifest = segmenter.manifest.model_copy(update={"config": config})
+    config = predictor.manifest.config.model_copy(update={"data": data})
+    predictor.manifest = predictor.manifest.model_copy(update={"config": config})
     text, tokenizer = load_text_tower(clip)
 
     averaged = class_vectors(text, tokenizer, ["Zebra", "sand"], templates, synonyms=[["tiger"], []])
-    assert torch.equal(segmenter.class_vectors(["Zebra", "sand"]), averaged)
+    assert torch.equal(predictor.class_vectors(["Zebra", "sand"]), averaged)
     # One that is asked for by itself is no other class's.
     apart = class_vectors(text, tokenizer, ["zebra", "tiger"], templates)
-    assert torch.equal(segmenter.class_vectors(["zebra", "tiger"]), apart)
+    assert torch.equal(predictor.class_vectors(["zebra", "tiger"]), apart)
 
 
 def test_what_is_made_of_names_is_made_anew_when_they_or_the_inference_change(
     clip: Path, tmp_path: Path
 ) -> None:
-    segmenter = _segmenter(clip, tmp_path, tiny_config())
-    asked = segmenter.vocabulary(["zebra", "sand"])
-    assert segmenter.vocabulary([" zebra", "sand"]) is asked
-    assert segmenter.vocabulary(["sand", "zebra"]) is not asked
-    segmenter.evaluate = segmenter.evaluate.model_copy(update={"seen_penalty": 0.3})
-    changed = segmenter.vocabulary(["zebra", "sand"])
+    predictor = _predictor(clip, tmp_path, tiny_config())
+    asked = predictor.vocabulary(["zebra", "sand"])
+    assert predictor.vocabulary([" zebra", "sand"]) is asked
+    assert predictor.vocabulary(["sand", "zebra"]) is not asked
+    predictor.evaluate = predictor.evaluate.model_copy(update={"seen_penalty": 0.3})
+    changed = predictor.vocabulary(["zebra", "sand"])
     assert changed.seen_penalty == 0.3 and torch.equal(changed.class_vectors, asked.class_vectors)
 
 
-def test_the_order_of_names_only_renumbers_the_map(segmenter: Segmenter) -> None:
+def test_the_order_of_names_only_renumbers_the_map(predictor: Predictor) -> None:
     names = ["zebra", "tiger", "sand", "grass"]
-    forward = segmenter.segment(_picture(), names)
-    backward = segmenter.segment(_picture(), names[::-1])
+    forward = predictor.predict(_picture(), names)
+    backward = predictor.predict(_picture(), names[::-1])
     assert np.array_equal(forward.label_map, 3 - backward.label_map)
 
 
@@ -122,43 +127,43 @@ def test_pixels_of_no_label_become_background_by_its_policy(
     clip: Path, tmp_path: Path, background: Background, found: set[str]
 ) -> None:
     write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config(seen_penalty=0.0))
-    segmenter = Segmenter.load(tmp_path, clip, device=CPU)
-    segmenter.evaluate = eval_settings(segmenter.evaluate, background=background)
-    segmentation = segmenter.segment(_picture(), ["zebra", "tiger"])
+    predictor = Predictor.load(tmp_path, clip, device=CPU)
+    predictor.evaluate = eval_settings(predictor.evaluate, background=background)
+    segmentation = predictor.predict(_picture(), ["zebra", "tiger"])
     assert segmentation.labels == ("zebra", "tiger", "background")
     assert set(segmentation.shares()) <= found
     if background.policy == "prompts":
-        every = Segmenter.load(tmp_path, clip, device=CPU)
-        best = every.segment(_picture(), ["zebra", "tiger", "sand", "grass"]).label_map
+        every = Predictor.load(tmp_path, clip, device=CPU)
+        best = every.predict(_picture(), ["zebra", "tiger", "sand", "grass"]).label_map
         assert np.array_equal(segmentation.label_map, np.minimum(best, 2))
 
 
 def test_a_label_named_background_is_refused_where_a_policy_gives_it(clip: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config())
-    segmenter = Segmenter.load(tmp_path, clip, device=CPU)
+    predictor = Predictor.load(tmp_path, clip, device=CPU)
     policy = Background(policy="threshold", threshold=0.5)
-    segmenter.evaluate = eval_settings(segmenter.evaluate, background=policy)
+    predictor.evaluate = eval_settings(predictor.evaluate, background=policy)
     with pytest.raises(ValueError, match="policy 'threshold' gives label 'Background'"):
-        segmenter.segment(_picture(), ["zebra", "Background"])
+        predictor.predict(_picture(), ["zebra", "Background"])
 
 
-def test_pillow_pictures_and_arrays_are_the_same(segmenter: Segmenter) -> None:
+def test_pillow_pictures_and_arrays_are_the_same(predictor: Predictor) -> None:
     picture = _picture()
     names = ["zebra", "tiger"]
-    from_array = segmenter.segment(picture, names)
-    assert np.array_equal(from_array.label_map, segmenter.segment(Image.fromarray(picture), names).label_map)
+    from_array = predictor.predict(picture, names)
+    assert np.array_equal(from_array.label_map, predictor.predict(Image.fromarray(picture), names).label_map)
     assert from_array.label_map.shape == picture.shape[:2]
 
 
-def test_shares_of_the_pixels_sum_to_one(segmenter: Segmenter) -> None:
-    shares = segmenter.segment(_picture(), SPLIT.classes).shares()
+def test_shares_of_the_pixels_sum_to_one(predictor: Predictor) -> None:
+    shares = predictor.predict(_picture(), SPLIT.classes).shares()
     assert sum(shares.values()) == pytest.approx(1)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
 
 
-def test_unknown_words_are_named_with_the_known_ones(segmenter: Segmenter) -> None:
+def test_unknown_words_are_named_with_the_known_ones(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match=r"unicorn.*known are.*zebra"):
-        segmenter.segment(_picture(), ["zebra", "unicorn"])
+        predictor.predict(_picture(), ["zebra", "unicorn"])
 
 
 @pytest.mark.parametrize(
@@ -176,46 +181,46 @@ def test_unusable_labels_are_refused(labels: list[str], told: str) -> None:
         checked_labels(labels)
 
 
-def test_pictures_that_are_not_8_bit_rgb_are_refused(segmenter: Segmenter) -> None:
+def test_pictures_that_are_not_8_bit_rgb_are_refused(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match=r"shape \(40, 56\) and type uint8"):
-        segmenter.segment(_picture()[..., 0], ["zebra"])
+        predictor.predict(_picture()[..., 0], ["zebra"])
 
 
-def test_a_picture_may_be_named_by_its_file(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_a_picture_may_be_named_by_its_file(predictor: Predictor, tmp_path: Path) -> None:
     Image.fromarray(_picture()).save(tmp_path / "photo.png")
     names = ["zebra", "tiger"]
-    from_file = segmenter.segment(tmp_path / "photo.png", names)
-    assert np.array_equal(from_file.label_map, segmenter.segment(_picture(), names).label_map)
+    from_file = predictor.predict(tmp_path / "photo.png", names)
+    assert np.array_equal(from_file.label_map, predictor.predict(_picture(), names).label_map)
 
 
-def test_pictures_of_one_size_go_together_and_others_do_not(segmenter: Segmenter) -> None:
+def test_pictures_of_one_size_go_together_and_others_do_not(predictor: Predictor) -> None:
     pictures = [_picture(), _picture()[::-1].copy()]
-    together = segmenter.segment_equal(pictures, ["zebra", "tiger", "sand"])
+    together = predictor.predict_equal(pictures, ["zebra", "tiger", "sand"])
     for picture, found in zip(pictures, together, strict=True):
-        alone = segmenter.segment(picture, ["zebra", "tiger", "sand"])
+        alone = predictor.predict(picture, ["zebra", "tiger", "sand"])
         assert np.array_equal(found.label_map, alone.label_map)
         assert np.allclose(found.confidence, alone.confidence, atol=1e-6)
     with pytest.raises(ValueError, match="of one size are needed, got 40 x 56, 56 x 40"):
-        segmenter.segment_equal([_picture(), _picture(56, 40)], ["zebra"])
+        predictor.predict_equal([_picture(), _picture(56, 40)], ["zebra"])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 3)])
-def test_the_smallest_pictures_are_labelled_too(size: tuple[int, int], segmenter: Segmenter) -> None:
-    assert segmenter.segment(_picture(*size), ["zebra", "tiger"]).label_map.shape == size
+def test_the_smallest_pictures_are_labelled_too(size: tuple[int, int], predictor: Predictor) -> None:
+    assert predictor.predict(_picture(*size), ["zebra", "tiger"]).label_map.shape == size
 
 
-def test_a_picture_too_large_to_be_seen_whole_is_refused_with_the_way_out(segmenter: Segmenter) -> None:
+def test_a_picture_too_large_to_be_seen_whole_is_refused_with_the_way_out(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match="use sliding windows, or a shorter short side"):
-        segmenter.segment(np.zeros((8, 300_000, 3), dtype=np.uint8), ["zebra"])
+        predictor.predict(np.zeros((8, 300_000, 3), dtype=np.uint8), ["zebra"])
 
 
-def test_settings_of_the_inference_are_checked(segmenter: Segmenter) -> None:
-    assert eval_settings(segmenter.evaluate, mode="slide", short_side=None).mode == "slide"
-    assert eval_settings(segmenter.evaluate, precision="bf16").precision == "bf16"
+def test_settings_of_the_inference_are_checked(predictor: Predictor) -> None:
+    assert eval_settings(predictor.evaluate, mode="slide", short_side=None).mode == "slide"
+    assert eval_settings(predictor.evaluate, precision="bf16").precision == "bf16"
     with pytest.raises(
         ValueError, match="^inference setting: mode: Input should be 'whole' or 'slide' .got 'windows'.$"
     ):
-        eval_settings(segmenter.evaluate, mode="windows")
+        eval_settings(predictor.evaluate, mode="windows")
     with pytest.raises(ValueError, match="'tpux' is not known; give cpu or cuda"):
         device_named("tpux")
 
@@ -223,7 +228,7 @@ def test_settings_of_the_inference_are_checked(segmenter: Segmenter) -> None:
 def test_a_checkpoint_without_its_clip_says_where_to_put_both(clip: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
     with pytest.raises(ValueError, match="no text tower beside it.*--format folder"):
-        Segmenter.load(tmp_path / "final")
+        Predictor.load(tmp_path / "final")
 
 
 def test_the_folder_around_a_checkpoint_says_where_the_checkpoint_is(clip: Path, tmp_path: Path) -> None:
@@ -231,18 +236,18 @@ def test_the_folder_around_a_checkpoint_says_where_the_checkpoint_is(clip: Path,
     copy_text_tower(clip, tmp_path / "text_tower")
     (tmp_path / "manifest.json").write_text('{"step": "train"}')
     with pytest.raises(ValueError, match=r"manifest\.json is no checkpoint's \(config: .*; give \S+/final$"):
-        Segmenter.load(tmp_path, clip)
+        Predictor.load(tmp_path, clip)
     with pytest.raises(ValueError, match="is no folder"):
-        Segmenter.load(tmp_path / "elsewhere")
+        Predictor.load(tmp_path / "elsewhere")
 
 
-def test_a_model_folder_needs_nothing_else(segmenter: Segmenter, clip: Path, tmp_path: Path) -> None:
+def test_a_model_folder_needs_nothing_else(predictor: Predictor, clip: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
     write_model_folder(tmp_path / "final", clip, tmp_path / "model")
-    loaded = Segmenter.load(tmp_path / "model", device="cpu")
+    loaded = Predictor.load(tmp_path / "model", device="cpu")
     names = ["zebra", "tiger", "sand"]
     assert np.array_equal(
-        loaded.segment(_picture(), names).label_map, segmenter.segment(_picture(), names).label_map
+        loaded.predict(_picture(), names).label_map, predictor.predict(_picture(), names).label_map
     )
 
 

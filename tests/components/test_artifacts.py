@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cascade_core.data.prepared import data_root
 from components.artifacts import (
     COMMIT_VARIABLE,
     data_hash,
-    data_root,
     git_commit,
     input_hash,
     read_step_manifest,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cascade_core.inference.prediction import ClassArea, Segmentation, as_label_map
+from cascade_core.inference.prediction import ClassArea, Prediction, as_label_map
 
-FOUND = Segmentation(
+FOUND = Prediction(
     np.array([[2, 2, 0], [2, 0, 2]], dtype=np.uint8),
     ("cat", "dog", "cow"),
     np.array([[0.5, 0.5, 0.2], [0.9, 0.4, 0.1]], dtype=np.float32),

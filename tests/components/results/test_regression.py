@@ -10,8 +10,8 @@ from components.results.regression import ROUNDING, SPEED, Change, Thresholds, c
 from components.results.rows import RerunRow
 
 LIMITS = Thresholds(
-    max_drop={"pAcc": 0.03, "miou_seen": 0.03, "miou_unseen": 0.05, "hiou": 0.04},
-    max_slowdown=0.3,
+    max_drop_points={"pAcc": 3.0, "miou_seen": 3.0, "miou_unseen": 5.0, "hiou": 4.0},
+    max_slowdown_share=0.3,
     num_deviations=2,
 )
 
@@ -55,8 +55,8 @@ def test_results_do_not_differ_from_themselves(hious: list[float], speed: float)
 def test_a_difference_within_two_standard_errors_is_no_change() -> None:
     # Deviations 0.1 over 3 seeds: two standard errors of the difference are 2 sqrt(2 x 0.01 / 3) = 0.163.
     change = of(compare(rows(0.3, 0.4, 0.5), rows(0.45, 0.55, 0.65), LIMITS))
-    assert change.noise == pytest.approx(0.1633, abs=1e-4)
-    assert (change.difference, change.verdict) == (pytest.approx(-0.15), "no change")
+    assert change.noise == pytest.approx(16.33, abs=1e-2)
+    assert (change.difference, change.verdict) == (pytest.approx(-15), "no change")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_beyond_the_noise_the_allowed_drop_decides(now: tuple[float, ...], verdi
 def test_one_seed_borrows_the_other_sides_spread_and_two_single_ones_the_allowed_drop() -> None:
     assert of(compare(rows(0.3), rows(0.4, 0.6), LIMITS)).verdict == "no change"
     single = of(compare(rows(0.45), rows(0.5), LIMITS))
-    assert (single.noise, single.verdict) == (0.04, "regressed")
+    assert (single.noise, single.verdict) == (4.0, "regressed")
 
 
 @pytest.mark.parametrize(("speed", "verdict"), [(1.5, "no change"), (1.3, "regressed"), (2.7, "better")])
@@ -98,11 +98,16 @@ def test_a_new_run_is_a_change_and_a_missing_one_a_regression() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"max_slowdown": 2}, "params.yaml: max_slowdown: .*less than 1.*got 2"),
+        ({"max_slowdown_share": 2}, "params.yaml: max_slowdown_share: .*less than 1.*got 2"),
         ({"max_drops": {}}, "params.yaml: max_drops: "),
-        ({"max_drop": {"hiou": 0.1}}, "max_drop says nothing of miou_seen, miou_unseen, pAcc"),
-        ({"max_drop": {"hiou": math.nan}}, r"params.yaml: max_drop\.hiou: .*finite number"),
-        ({"max_drop": {"hiou": 4}}, r"params.yaml: max_drop\.hiou: .*less than 1.*got 4"),
+        ({"max_drop_points": {"hiou": 1}}, "max_drop_points says nothing of miou_seen, miou_unseen, pAcc"),
+        ({"max_drop_points": {"hiou": math.nan}}, r"params.yaml: max_drop_points\.hiou: .*finite number"),
+        ({"max_drop_points": {"hiou": 400}}, r"params.yaml: max_drop_points\.hiou: .*less than 100.*got 400"),
+        (
+            {"max_drop": {"hiou": 0.04}},
+            "params.yaml: max_drop is now max_drop_points, in percent points: 0.03 becomes 3",
+        ),
+        ({"max_slowdown": 0.3}, "params.yaml: max_slowdown is now max_slowdown_share; its value stays"),
         ({"num_deviations": math.inf}, "params.yaml: num_deviations: .*finite number"),
     ],
 )
@@ -116,7 +121,7 @@ def test_two_champions_have_no_spread_and_one_and_the_same_is_held_to_rounding()
         return [row.model_copy(update={"checkpoint": weights}) for row in rows(hiou)]
 
     other = of(compare(champion(0.47, "b"), champion(0.5, "a"), LIMITS))
-    assert (other.noise, other.verdict) == (0.04, "no change")
+    assert (other.noise, other.verdict) == (4.0, "no change")
     same = [of(compare(champion(hiou, "a"), champion(0.5, "a"), LIMITS)) for hiou in (0.4995, 0.47, 0.45)]
     assert {change.noise for change in same} == {ROUNDING}
     assert [change.verdict for change in same] == ["no change", "worse", "regressed"]

@@ -19,7 +19,7 @@ import requests
 import torch
 from PIL import Image
 
-from cascade_core.predictor import Segmenter
+from cascade_core.predictor import Predictor
 from components.registry import registered_model
 from components.tracking.store import open_store
 from tests.components.candidates import register_candidate, write_model
@@ -156,8 +156,8 @@ def test_a_posted_picture_comes_back_as_a_label_map_of_the_labels_given(url: str
     answer = _post(url, {**rows, "params": {"confidence_map": True}})
     assert answer.status_code == 200, answer.text
     first, second = answer.json()["predictions"]
-    segmenter = Segmenter.load(folder / "final", folder / "clip", device=torch.device("cpu"))
-    expected = segmenter.segment(picture, LABELS)
+    predictor = Predictor.load(folder / "final", folder / "clip", device=torch.device("cpu"))
+    expected = predictor.predict(picture, LABELS)
     assert np.array_equal(first["label_map"], expected.label_map)
     assert np.array_equal(first["confidence_map"], expected.confidence_levels)
     assert first["mean_confidence"] == pytest.approx(expected.mean_confidence)
@@ -256,10 +256,10 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch: p
 
 
 def test_a_sliver_that_resizing_would_blow_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = registered_model.RegisteredSegmenter()
+    model = registered_model.RegisteredPredictor()
     config = tiny_config(short_side=512)
-    manifest = type("Manifest", (), {"config": config})
-    monkeypatch.setattr(model, "segmenter", type("Loaded", (), {"manifest": manifest}), raising=False)
+    loaded = type("Loaded", (), {"evaluate": config.evaluate, "size_seen": Predictor.size_seen})
+    monkeypatch.setattr(model, "predictor", loaded(), raising=False)
     sliver = io.BytesIO()
     Image.new("RGB", (20_000, 4)).save(sliver, format="PNG")
     with pytest.raises(ValueError, match="20000 x 4 pixels, 2560000 x 512 as the model sees it"):

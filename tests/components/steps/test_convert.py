@@ -12,7 +12,7 @@ from torch import Tensor
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.inference import export as core
-from cascade_core.predictor import Segmenter
+from cascade_core.predictor import Predictor
 from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, TEXT_PREFIX, our_name
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
@@ -97,14 +97,14 @@ def test_a_converted_model_is_evaluated_profiled_registered_and_predicts_like_ou
         np.random.default_rng(0).integers(0, 255, (32, 40, 3), dtype=np.uint8),
         ["a dog", "犬, 猫"],
     )
-    ours = Segmenter.load(done.final, done.text_tower, device=torch.device("cpu")).segment(picture, labels)
-    loaded = mlflow.pyfunc.load_model(f"models:/{registered.name}@champion").unwrap_python_model().segmenter
-    assert np.array_equal(loaded.segment(picture, labels).label_map, ours.label_map)
+    ours = Predictor.load(done.final, done.text_tower, device=torch.device("cpu")).predict(picture, labels)
+    loaded = mlflow.pyfunc.load_model(f"models:/{registered.name}@champion").unwrap_python_model().predictor
+    assert np.array_equal(loaded.predict(picture, labels).label_map, ours.label_map)
     exported = export.run(
         model=str(done.final), clip=done.text_tower, out=tmp_path / "exported", kind="folder"
     )
-    alone = Segmenter.load(exported.file, device="cpu")
-    assert np.array_equal(alone.segment(picture, labels).label_map, ours.label_map)
+    alone = Predictor.load(exported.file, device="cpu")
+    assert np.array_equal(alone.predict(picture, labels).label_map, ours.label_map)
 
 
 @pytest.mark.slow

@@ -10,14 +10,14 @@ import pytest
 from cascade_core.batches.datasets import eval_dataset
 from cascade_core.checkpoints.checkpoint import CheckpointManifest
 from cascade_core.configs.config import RunConfig
+from cascade_core.data.prepared import data_root, read_index
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.datasets.context import CLASSES as CONTEXT_59
 from cascade_core.labels.background import parse_background
 from cascade_core.runtime.files import read_json, write_json
-from components.artifacts import data_root
+from cascade_core.scoring.evaluation import carried_over
 from components.results.confusion_table import confusion_at_hand
-from components.steps import cross_dataset, evaluate, prepare, prepare_dataset, splits, text_vectors
-from components.steps.evaluate import carried_over
+from components.steps import cross_dataset, evaluate, prepare_dataset, splits, text_vectors
 from components.tracking.pipeline_run import CROSS_DATASET, whole_run
 from components.tracking.store import open_store
 from tests import official_files
@@ -188,7 +188,7 @@ def test_a_targets_label_maps_are_read_by_its_own_ids(
     """From the official files to truth: what was trained on numbers its classes otherwise."""
     prepared = prepared_target(data_set, target, write, tmp_path)
     dataset = eval_dataset(
-        prepare.read_index(prepared),
+        read_index(prepared),
         data_root(prepared),
         data=COCO_CONFIG.data,
         short_side=None,

@@ -17,7 +17,7 @@ from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.model.build import build_segmentor
-from cascade_core.predictor import Segmenter, eval_settings
+from cascade_core.predictor import Predictor, eval_settings
 from cascade_core.runtime.files import read_json
 from components.steps import export
 from tests.score_maps import score_maps
@@ -67,14 +67,14 @@ def test_one_onnx_file_serves_any_batch_vocabulary_and_size(
     )
     assert done.difference is not None and done.difference <= core.TOLERANCE
     run, facts = core.onnx_run(done.file), read_json(tmp_path / "out" / export.FACTS_FILE)
-    segmenter = Segmenter.load(checkpoints[method], checkpoints["clip"], device="cpu")
+    predictor = Predictor.load(checkpoints[method], checkpoints["clip"], device="cpu")
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (
-        segmenter.manifest.config.data.mean, segmenter.manifest.config.data.std))  # fmt: skip
+        predictor.manifest.config.data.mean, predictor.manifest.config.data.std))  # fmt: skip
     generator = torch.Generator().manual_seed(7)
     for batch, height, width, classes in ((1, 32, 32, 5), (2, 32, 32, 1), (3, 64, 64, 40), (1, 40, 71, 3)):
         levels = torch.rand(batch, 3, height, width, generator=generator) * 255
         vectors = F.normalize(torch.randn(classes, 16, generator=generator), dim=-1)
-        asked = Vocabulary(segmenter.segmentor, vectors, "focal_dice")
+        asked = Vocabulary(predictor.segmentor, vectors, "focal_dice")
         expected = score_maps(asked, (levels - mean) / std, evaluate=EvalConfig(mode="whole")).numpy()
         assert np.abs(run(levels.numpy(), vectors.numpy()) - expected).max() <= 1e-4
 
@@ -83,7 +83,7 @@ def test_one_onnx_file_serves_any_batch_vocabulary_and_size(
     vectors = np.load(tmp_path / "out" / export.VECTORS_FILE)
     (probabilities,) = run(picture.transpose(2, 0, 1)[None].astype(np.float32), vectors)
     scores = probabilities - np.array(facts["penalties"], dtype=np.float32)[:, None, None]
-    assert (scores.argmax(axis=0) == segmenter.segment(picture, LABELS).label_map).mean() > 0.999
+    assert (scores.argmax(axis=0) == predictor.predict(picture, LABELS).label_map).mean() > 0.999
     assert facts["labels"] == [*LABELS, "grass"]
     assert facts["penalties"] == pytest.approx([0.1, 0.0, 0.0, 0.0])
 
@@ -104,7 +104,7 @@ def test_a_folder_brings_the_text_tower_along(checkpoints: dict[str, Path], tmp_
         model=str(checkpoints["zegclip"]), clip=checkpoints["clip"], out=tmp_path / "out", kind="folder"
     )
     picture = np.zeros((32, 32, 3), dtype=np.uint8)
-    assert Segmenter.load(done.file, device="cpu").segment(picture, LABELS).label_map.shape == (32, 32)
+    assert Predictor.load(done.file, device="cpu").predict(picture, LABELS).label_map.shape == (32, 32)
 
 
 def test_a_graph_that_differs_is_refused() -> None:

@@ -14,11 +14,10 @@ from cascade_core.datasets.catalogue import protocol
 from cascade_core.datasets.mini import CLASSES, TEMPLATES
 from cascade_core.labels.background import Background
 from cascade_core.mini.voc_layout import write_benchmark
-from cascade_core.predictor import eval_settings
+from cascade_core.predictor import Predictor, eval_settings
 from cascade_core.render.colours import palette
 from cascade_core.runtime.files import read_json, write_json
 from components.pictures.picture_files import PictureFile
-from components.registry.segmenter import Segmenter
 from components.steps import (
     compare,
     evaluate,
@@ -123,7 +122,7 @@ def test_panels_show_classes_in_the_label_files_colours(scored: Path) -> None:
 def test_predictions_show_classes_in_the_label_files_colours(own: Own, tmp_path: Path) -> None:
     picture = next(own.source.images.iterdir())
     predict.run(
-        segmenter=Segmenter.load(own.trained / "final", own.clip),
+        predictor=Predictor.load(own.trained / "final", own.clip),
         pictures=[PictureFile(picture, "a")],
         labels=["grass", "scene", "Zebra"],
         out=tmp_path,
@@ -137,12 +136,12 @@ def test_predictions_show_classes_in_the_label_files_colours(own: Own, tmp_path:
 
 
 def test_background_is_black_in_predictions(own: Own, tmp_path: Path) -> None:
-    segmenter = Segmenter.load(own.trained / "final", own.clip)
-    segmenter.evaluate = eval_settings(
-        segmenter.evaluate, background=Background(policy="threshold", threshold=1)
+    predictor = Predictor.load(own.trained / "final", own.clip)
+    predictor.evaluate = eval_settings(
+        predictor.evaluate, background=Background(policy="threshold", threshold=1)
     )
     picture = next(own.source.images.iterdir())
-    predict.run(segmenter=segmenter, pictures=[PictureFile(picture, "a")], labels=["grass"], out=tmp_path)
+    predict.run(predictor=predictor, pictures=[PictureFile(picture, "a")], labels=["grass"], out=tmp_path)
     with Image.open(tmp_path / "a_labels.png") as label_map:
         assert label_map.convert("RGB").getcolors() == [(64 * 64, (0, 0, 0))]
 
@@ -252,7 +251,7 @@ def test_it_is_self_trained_and_profiled_without_the_label_file(own: Own, tmp_pa
     self_train.run(
         **own.folders,
         trained=own.trained,
-        protocol="oracle",
+        mode="oracle",
         overrides={"self_train.iterations": 1},
         out=tmp_path / "self_trained",
     )

@@ -9,10 +9,9 @@ from typer.testing import CliRunner
 
 from cascade_core.checkpoints.model_folder import write_model_folder
 from cascade_core.labels.background import Background
-from cascade_core.predictor import eval_settings
+from cascade_core.predictor import Predictor, eval_settings
 from cascade_core.runtime.files import read_json
 from components.pictures.picture_files import PictureFile, picture_files
-from components.registry.segmenter import Segmenter
 from components.steps import predict
 from pipelines.cli.app import app
 from pipelines.cli.labels_given import labels_given
@@ -31,8 +30,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def segmenter(model: Path) -> Segmenter:
-    return Segmenter.load(model, device="cpu")
+def predictor(model: Path) -> Predictor:
+    return Predictor.load(model, device="cpu")
 
 
 def pixels(height: int = 24, width: int = 40) -> np.ndarray:
@@ -57,7 +56,7 @@ def rotated() -> Image.Exif:
 
 
 def test_every_kind_of_picture_is_labelled_upright_at_its_own_size(
-    segmenter: Segmenter, tmp_path: Path
+    predictor: Predictor, tmp_path: Path
 ) -> None:
     files = [
         save(tmp_path / "cmyk.jpg", mode="CMYK"),
@@ -68,7 +67,7 @@ def test_every_kind_of_picture_is_labelled_upright_at_its_own_size(
         save(tmp_path / "dot.png", pixels(1, 1)),
         save(tmp_path / "bits.png", mode="1"),
     ]
-    result = predict.run(segmenter=segmenter, pictures=files, labels=LABELS, out=tmp_path / "out", batch=4)
+    result = predict.run(predictor=predictor, pictures=files, labels=LABELS, out=tmp_path / "out", batch=4)
     assert not result.failed
     sizes = {p.label_map.name: opened(p.label_map).shape for p in result.written}
     assert sizes.pop("dot_labels.png") == (1, 1)
@@ -78,7 +77,7 @@ def test_every_kind_of_picture_is_labelled_upright_at_its_own_size(
     assert all(opened(written.overlay).shape[0] >= 24 for written in result.written)
 
 
-def test_bad_pictures_are_told_and_do_not_stop_the_others(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_bad_pictures_are_told_and_do_not_stop_the_others(predictor: Predictor, tmp_path: Path) -> None:
     good = [save(tmp_path / "a.png"), save(tmp_path / "z.png")]
     cut = PictureFile(tmp_path / "cut.jpg", "cut")
     save(cut.path)
@@ -90,7 +89,7 @@ def test_bad_pictures_are_told_and_do_not_stop_the_others(segmenter: Segmenter, 
     wide = save(tmp_path / "wide.png", np.zeros((8, 300_000, 3), dtype=np.uint8))
 
     files = [good[0], cut, text, deep, gone, wide, good[1]]
-    result = predict.run(segmenter=segmenter, pictures=files, labels=LABELS, out=tmp_path / "out", batch=8)
+    result = predict.run(predictor=predictor, pictures=files, labels=LABELS, out=tmp_path / "out", batch=8)
 
     assert [written.classes.name for written in result.written] == ["a_classes.json", "z_classes.json"]
     assert set(result.failed) == {file.path for file in (cut, text, deep, gone, wide)}
@@ -99,22 +98,22 @@ def test_bad_pictures_are_told_and_do_not_stop_the_others(segmenter: Segmenter, 
     assert sorted(path.name.split("_")[0] for path in (tmp_path / "out").iterdir()) == ["a"] * 3 + ["z"] * 3
 
 
-def test_a_picture_whose_exif_is_broken_is_told_like_any_other(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_a_picture_whose_exif_is_broken_is_told_like_any_other(predictor: Predictor, tmp_path: Path) -> None:
     exif = rotated()
     exif[0x010E] = "a description"
     file = save(tmp_path / "a.jpg", exif=exif)
     # A text where a tag of numbers stands: Pillow fails when it writes the turned picture's tags.
     damaged = file.path.read_bytes().replace(b"\x01\x0e\x00\x02", b"\x01\x56\x00\x02", 1)
     file.path.write_bytes(damaged)
-    result = predict.run(segmenter=segmenter, pictures=[file], labels=LABELS, out=tmp_path / "out")
+    result = predict.run(predictor=predictor, pictures=[file], labels=LABELS, out=tmp_path / "out")
     assert "a.jpg: cannot be decoded as a picture" in result.failed[file.path]
 
 
 def test_json_tells_areas_and_confidence_of_the_label_map_beside_it(
-    segmenter: Segmenter, tmp_path: Path
+    predictor: Predictor, tmp_path: Path
 ) -> None:
     (written,) = predict.run(
-        segmenter=segmenter,
+        predictor=predictor,
         pictures=[save(tmp_path / "a.png")],
         labels=LABELS,
         out=tmp_path / "out",
@@ -132,26 +131,26 @@ def test_json_tells_areas_and_confidence_of_the_label_map_beside_it(
     assert told["mean_confidence"] == pytest.approx(levels.mean(), abs=0.003)
 
 
-def test_batches_change_no_label(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_batches_change_no_label(predictor: Predictor, tmp_path: Path) -> None:
     files = [save(tmp_path / f"{i}.png", np.roll(pixels(24 + 8 * (i % 2)), i, axis=0)) for i in range(5)]
     maps = {}
     for batch in (1, 4):
         out = tmp_path / f"out{batch}"
-        result = predict.run(segmenter=segmenter, pictures=files, labels=LABELS, out=out, batch=batch)
+        result = predict.run(predictor=predictor, pictures=files, labels=LABELS, out=out, batch=batch)
         maps[batch] = {w.label_map.name: opened(w.label_map).tobytes() for w in result.written}
     assert len(maps[1]) == 5
     assert maps[1] == maps[4]
 
 
 def test_resuming_skips_what_was_made_of_the_same_picture_with_the_same_request(
-    segmenter: Segmenter, tmp_path: Path
+    predictor: Predictor, tmp_path: Path
 ) -> None:
     files = [save(tmp_path / "a.png"), save(tmp_path / "b.png", pixels()[::-1])]
     out = tmp_path / "out"
 
     def again(labels: list[str] = LABELS, **options: bool) -> tuple[int, int]:
         result = predict.run(
-            segmenter=segmenter, pictures=files, labels=labels, out=out, resume=True, **options
+            predictor=predictor, pictures=files, labels=labels, out=out, resume=True, **options
         )
         return len(result.written), len(result.skipped)
 
@@ -166,35 +165,35 @@ def test_resuming_skips_what_was_made_of_the_same_picture_with_the_same_request(
 
 
 def test_resuming_with_other_batches_makes_nothing_anew(
-    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = {"pictures": [save(tmp_path / "a.png")], "labels": LABELS, "out": tmp_path / "out"}
-    predict.run(segmenter=segmenter, **request)
-    monkeypatch.setattr(segmenter, "evaluate", eval_settings(segmenter.evaluate, batch_size=7))
-    again = predict.run(segmenter=segmenter, **request, batch=7, resume=True)
+    predict.run(predictor=predictor, **request)
+    monkeypatch.setattr(predictor, "evaluate", eval_settings(predictor.evaluate, batch_size=7))
+    again = predict.run(predictor=predictor, **request, batch=7, resume=True)
     assert [path.name for path in again.skipped] == ["a.png"]
 
 
 def test_a_name_for_background_that_is_unknown_is_refused_before_a_picture_is_read(
-    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        segmenter,
+        predictor,
         "evaluate",
-        eval_settings(segmenter.evaluate, background=Background(policy="prompts", names=("unicorn",))),
+        eval_settings(predictor.evaluate, background=Background(policy="prompts", names=("unicorn",))),
     )
     nothing = [PictureFile(tmp_path / "gone.png", "gone")]
     with pytest.raises(ValueError, match="unicorn"):
-        predict.run(segmenter=segmenter, pictures=nothing, labels=LABELS, out=tmp_path / "out")
+        predict.run(predictor=predictor, pictures=nothing, labels=LABELS, out=tmp_path / "out")
 
 
-def test_unusable_requests_are_refused_before_a_picture_is_read(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_unusable_requests_are_refused_before_a_picture_is_read(predictor: Predictor, tmp_path: Path) -> None:
     nothing = [PictureFile(tmp_path / "gone.png", "gone")]
     for options, told in (({"labels": ["unicorn"]}, "unicorn"), ({"scales": (-1.0,)}, "scale -1.0"),
                           ({"batch": 0}, "batch of 0")):  # fmt: skip
         with pytest.raises(ValueError, match=told):
             predict.run(
-                **{"segmenter": segmenter, "pictures": nothing, "labels": LABELS, "out": tmp_path, **options}
+                **{"predictor": predictor, "pictures": nothing, "labels": LABELS, "out": tmp_path, **options}
             )
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cascade_core.data.index import COLUMNS
+from cascade_core.data.prepared import read_index
 from cascade_core.runtime.files import read_json, sha256
 from components.artifacts import data_hash, read_step_manifest
 from components.steps import prepare
@@ -17,7 +18,7 @@ LISTS = "ImageSets/Segmentation"
 
 
 def test_the_index_has_a_row_per_picture_and_the_summary_counts_them(prepared: Path) -> None:
-    index = prepare.read_index(prepared)
+    index = read_index(prepared)
     assert list(index.columns) == list(COLUMNS)
     assert index["split"].value_counts().to_dict() == SIZES
     summary = read_json(prepared / "summary.json")
@@ -130,6 +131,6 @@ def test_coco_stuff_is_read_from_parallel_folders(tmp_path: Path) -> None:
 
 
 def test_an_index_that_lacks_columns_is_refused(prepared: Path) -> None:
-    prepare.read_index(prepared).drop(columns="width").to_parquet(prepared / "index.parquet")
+    read_index(prepared).drop(columns="width").to_parquet(prepared / "index.parquet")
     with pytest.raises(ValueError, match=r"index\.parquet: columns \['width'\] are missing"):
-        prepare.read_index(prepared)
+        read_index(prepared)

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from cascade_core.data.pictures import read_label_map
+from cascade_core.data.prepared import data_root, read_index
 from cascade_core.labels.label_file import read_label_file
 from cascade_core.runtime.files import read_json
-from components.artifacts import data_hash, data_root
+from components.artifacts import data_hash
 from components.steps import prepare_custom
-from components.steps.prepare import read_index
 from components.steps.prepare_custom import Source
 
 LABELS = """

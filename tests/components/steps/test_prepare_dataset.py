@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 from cascade_core.data.pictures import read_label_ids
+from cascade_core.data.prepared import read_index
 from cascade_core.datasets import catalogue
 from cascade_core.datasets.context import CLASSES as CONTEXT_59
 from cascade_core.datasets.context import LITERATURE_CLASSES
 from cascade_core.datasets.voc12 import CLASSES as VOC_20
 from cascade_core.datasets.voc12 import VOC12
 from cascade_core.runtime.files import read_json, sha256
-from components.steps import prepare, prepare_dataset
+from components.steps import prepare_dataset
 from tests import official_files as files
 from tests.official_files import halves
 
@@ -54,7 +55,7 @@ def source(out: Path) -> dict[str, Any]:
 
 
 def test_training_is_vocs_list_and_all_of_sbd_that_is_in_neither_of_vocs_lists(voc: Path) -> None:
-    index = prepare.read_index(prepared("voc12", voc)).set_index("name")
+    index = read_index(prepared("voc12", voc)).set_index("name")
     assert index.index[index["split"] == "train"].tolist() == [*TRAIN, *AUG]
     assert index.index[index["split"] == "val"].tolist() == VAL
     assert index.loc[TRAIN[0], "label"] == f"SegmentationClass/{TRAIN[0]}.png"
@@ -80,7 +81,7 @@ def test_ready_maps_take_the_place_of_sbd(voc: Path) -> None:
     ready.mkdir(parents=True)
     for name in (*AUG, *TRAIN, *VAL):
         (ready / f"{name}.png").write_bytes(files.label_map(halves(3, 0), palette=False))
-    index = prepare.read_index(prepared("voc12", voc)).set_index("name")
+    index = read_index(prepared("voc12", voc)).set_index("name")
     assert index.index[index["split"] == "train"].tolist() == [*TRAIN, *AUG]
     assert index.loc[AUG[1], "classes"].tolist() == [2]
 
@@ -361,7 +362,7 @@ COCO_MAPS = {
 
 def test_raw_ids_of_coco_stuff_become_train_ids(downloads: Path) -> None:
     files.cocostuff(downloads, COCO_MAPS)
-    index = prepare.read_index(prepared("cocostuff", downloads)).set_index("name")
+    index = read_index(prepared("cocostuff", downloads)).set_index("name")
     assert index["classes"].map(list).to_dict() == {
         "000000000009": [0, 170],
         "000000000025": [10, 11],
@@ -395,7 +396,7 @@ def test_ade20k_needs_no_conversion(downloads: Path) -> None:
             "validation": {"ADE_val_00000001": halves(0, 13)},
         },
     )
-    index = prepare.read_index(prepared("ade20k", downloads)).set_index("name")
+    index = read_index(prepared("ade20k", downloads)).set_index("name")
     assert index["classes"].map(list).to_dict() == {"ADE_train_00000001": [0, 149], "ADE_val_00000001": [12]}
 
 
@@ -403,7 +404,7 @@ def test_names_with_commas_and_other_scripts_are_kept(downloads: Path) -> None:
     names = ["sheep,cow", "犬と猫", "Größe"]
     maps = {"training": {"a": halves(1, 2)}, "validation": {name: halves(1, 2) for name in names}}
     files.ade20k(downloads, maps)
-    index = prepare.read_index(prepared("ade20k", downloads, splits=("val",)))
+    index = read_index(prepared("ade20k", downloads, splits=("val",)))
     assert sorted(index["name"]) == sorted(names)
 
 

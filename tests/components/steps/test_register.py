@@ -12,7 +12,7 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from cascade_core.predictor import Segmenter
+from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest
 from components.registry import registered_model
@@ -57,12 +57,12 @@ def test_the_champion_loads_by_alias_and_segments_any_names(folder: Path, tmp_pa
     request = registered_model.request(content.getvalue(), LABELS)
     predicted = model.predict([request, {**request, "labels": LABELS[:2]}])
 
-    segmenter = Segmenter.load(folder / "final", folder / "clip", device=torch.device("cpu"))
-    assert np.array_equal(predicted[0]["label_map"], segmenter.segment(picture, LABELS).label_map)
+    predictor = Predictor.load(folder / "final", folder / "clip", device=torch.device("cpu"))
+    assert np.array_equal(predicted[0]["label_map"], predictor.predict(picture, LABELS).label_map)
     assert [row["labels"] for row in predicted] == [LABELS, LABELS[:2]]
 
     # How sure the model is comes with the map, and pixel by pixel where that is asked for.
-    expected = segmenter.segment(picture, LABELS)
+    expected = predictor.predict(picture, LABELS)
     assert predicted[0]["mean_confidence"] == expected.mean_confidence
     assert predicted[0]["classes"] == [asdict(area) for area in expected.areas]
     assert "confidence_map" not in predicted[0]

@@ -11,10 +11,11 @@ from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.clip.weights import save_clip
+from cascade_core.data.prepared import read_index
 from cascade_core.datasets.context import CLASSES as CONTEXT_59
 from cascade_core.datasets.context import LITERATURE_CLASSES
 from cascade_core.runtime.files import read_json, write_json
-from components.steps import prepare, prepare_custom, prepare_dataset, splits, text_vectors, train
+from components.steps import prepare_custom, prepare_dataset, splits, text_vectors, train
 from components.training import before_training
 from components.training.before_training import preflight
 from components.vectors import vector_files
@@ -174,7 +175,7 @@ def test_data_prepared_by_an_earlier_version_pass_with_a_note(
     for counts in summary["splits"].values():
         del counts["pixels"]
     write_json(older / "summary.json", summary)
-    index = prepare.read_index(older).drop(columns="pixels")
+    index = read_index(older).drop(columns="pixels")
     index.to_parquet(older / "index.parquet", index=False)
     notes = preflight(**(given | {"prepared": older})).notes
     assert [note for note in notes if note.startswith("label maps")] == [

@@ -225,24 +225,24 @@ def test_full_supervision_is_its_own_setting_and_refuses_self_training(
     assert read_json(out / "final/manifest.json")["setting"] == "supervised"
     with pytest.raises(ValueError, match="starts from an inductive run"):
         self_train.run(
-            **folders.steps, trained=out, protocol="oracle", overrides={}, out=tmp_path / "self_trained"
+            **folders.steps, trained=out, mode="oracle", overrides={}, out=tmp_path / "self_trained"
         )
 
 
-@pytest.mark.parametrize("protocol", ["oracle", "strict"])
+@pytest.mark.parametrize("mode", ["oracle", "strict"])
 def test_self_training_starts_from_the_half_way_checkpoint(
-    folders: Folders, inductive: Path, tmp_path: Path, protocol: Any
+    folders: Folders, inductive: Path, tmp_path: Path, mode: Any
 ) -> None:
-    out = tmp_path / protocol
+    out = tmp_path / mode
     result = self_train.run(
-        **folders.steps, trained=inductive, protocol=protocol, overrides={"optim.decoder_lr": 1e-12}, out=out
+        **folders.steps, trained=inductive, mode=mode, overrides={"optim.decoder_lr": 1e-12}, out=out
     )
     half, final = (
         load_file(inductive / "half/model.safetensors"),
         load_file(result.final / "model.safetensors"),
     )
     manifest = read_json(result.final / "manifest.json")
-    assert manifest["setting"] == f"transductive_{protocol}"
+    assert manifest["setting"] == f"transductive_{mode}"
     assert manifest["iteration"] == SHORT["train.iterations"] // 2
     name = "decoder.stages.0.query.proj.weight"
     # At this learning rate the decoder stays where it started.
@@ -340,7 +340,7 @@ def test_the_seen_penalty_is_for_inductive_models_only(
     folders: Folders, inductive: Path, evaluated: Path, tmp_path: Path
 ) -> None:
     result = self_train.run(
-        **folders.steps, trained=inductive, protocol="oracle", overrides={}, out=tmp_path / "oracle"
+        **folders.steps, trained=inductive, mode="oracle", overrides={}, out=tmp_path / "oracle"
     )
     row = evaluate.run(**folders.steps, checkpoint=result.final, split="val", out=tmp_path / "evaluated")
     assert row.setting == "transductive_oracle"

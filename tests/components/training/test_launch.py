@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 
 from cascade_core.batches.sampling import IterationSampler
 from cascade_core.checkpoints.checkpoint import load_manifest
-from components.artifacts import data_root
+from cascade_core.data.prepared import data_root, read_index
 from components.steps import train
-from components.steps.prepare import read_index
 from components.training import launch
 from components.training.fit import RESUME_FOLDER
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
@@ -107,7 +106,7 @@ def test_two_processes_train_as_one_also_when(
 
 
 def test_two_processes_self_train_as_one(folders: Folders, alone: Path, tmp_path: Path) -> None:
-    arguments = {**folders.steps, "trained": alone, "protocol": "oracle", "overrides": {}}
+    arguments = {**folders.steps, "trained": alone, "mode": "oracle", "overrides": {}}
     one, two = tmp_path / "one", tmp_path / "two"
     launch.run("self_train", {**arguments, "out": one}, processes=1)
     launch.run("self_train", {**arguments, "out": two}, processes=2)

@@ -110,7 +110,7 @@ def test_a_local_run_wants_its_label_file_before_any_step_starts(tmp_path: Path)
     [
         ({"models": "both"}, "parameter models is 'both'; known are train, champions"),
         ({"models": "champions", "seeds": [1]}, "as they were trained; leave out seeds"),
-        ({"thresholds": '{"max_drop": {}}'}, "parameter thresholds: max_slowdown"),
+        ({"thresholds": '{"max_drop_points": {}}'}, "parameter thresholds: max_slowdown_share"),
     ],
 )
 def test_a_benchmark_that_cannot_be_is_refused(values: dict[str, object], told: str) -> None:

@@ -55,7 +55,7 @@ def test_a_file_without_the_section_is_refused(tmp_path: Path) -> None:
         ({}, ("mini_zegclp",), "unknown recipe 'mini_zegclp'"),
         ({}, ("zegclip_voc12",), "no data set at hand for zegclip_voc12"),
         ({"datasets": {}}, (), "no data set of benchmark.datasets is at hand"),
-        ({"thresholds": {}}, (), "benchmark.thresholds: max_drop"),
+        ({"thresholds": {}}, (), "benchmark.thresholds: max_drop_points"),
     ],
 )
 def test_what_cannot_be_run_is_told_before_anything_is_written(

@@ -1,10 +1,4 @@
-"""A segmenter from wherever a model lies: a folder, or MLflow's registry.
-
-from components.registry.segmenter import Segmenter
-
-segmenter = Segmenter.load("models:/mini-18-6-cascade_clip@champion")
-found = segmenter.segment("photo.jpg", ["zebra", "grass"])
-"""
+"""Models by address: a folder, or one of MLflow's registry (`models:/NAME@ALIAS`), which is fetched first."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,30 +7,26 @@ from pathlib import Path
 
 import torch
 
-from cascade_core import predictor as predict
 from cascade_core.checkpoints.model_folder import brings_text_tower, locate
+from cascade_core.predictor import Predictor
 from components.tracking.store import open_store, shown_uri, told_of
 
 REGISTRY = ("models:/", "runs:/")
 """Beginnings of addresses in MLflow; everything else is a folder."""
 
 
-class Segmenter(predict.Segmenter):
-    """The segmenter of `cascade_core.predictor`, which also finds models in MLflow's registry."""
+def load_predictor(
+    model: str | Path, clip: str | Path | None = None, *, device: str | torch.device | None = None
+) -> Predictor:
+    """Read a model by its address `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or from a folder.
 
-    @classmethod
-    def load(
-        cls, model: str | Path, clip: str | Path | None = None, *, device: str | torch.device | None = None
-    ) -> predict.Segmenter:
-        """Read a model by its address `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or from a folder.
+    A registered model brings its text tower along, and so does a model folder; a checkpoint needs `clip`.
 
-        A registered model brings its text tower along, and so does a model folder; a checkpoint needs `clip`.
-
-        Raises:
-            UserError: the store or the model in it cannot be reached, or as of `cascade_core.predictor`.
-        """
-        with resolved(model, clip) as (checkpoint, text_tower):
-            return super().load(checkpoint, text_tower, device=device)
+    Raises:
+        UserError: the store or the model in it cannot be reached, or as of `Predictor.load`.
+    """
+    with resolved(model, clip) as (checkpoint, text_tower):
+        return Predictor.load(checkpoint, text_tower, device=device)
 
 
 @contextmanager
@@ -44,7 +34,7 @@ def resolved(model: str | Path, clip: str | Path | None = None) -> Iterator[tupl
     """Give the checkpoint and the CLIP folder of a model, which are there as long as the block lasts.
 
     Raises:
-        UserError: as of `Segmenter.load`.
+        UserError: as of `load_predictor`.
     """
     given = None if clip is None else Path(clip)
     if not str(model).startswith(REGISTRY):

@@ -1,4 +1,4 @@
-"""A segmenter by the address of a registered model, and from folders."""
+"""A predictor by the address of a registered model, and from folders."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cascade_core.checkpoints.model_folder import write_model_folder
-from components.registry.segmenter import Segmenter, clip_for
+from cascade_core.predictor import Predictor
+from components.registry.addresses import clip_for, load_predictor
 from components.tracking.store import open_store
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -22,19 +23,19 @@ def test_a_registered_model_segments_as_its_checkpoint_does(store: Path, tmp_pat
     client.set_registered_model_alias("tiny", "champion", "1")
     picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
-    registered = Segmenter.load("models:/tiny@champion", device="cpu")
-    plain = Segmenter.load(tmp_path / "final", tmp_path / "clip", device="cpu")
+    registered = load_predictor("models:/tiny@champion", device="cpu")
+    plain = Predictor.load(tmp_path / "final", tmp_path / "clip", device="cpu")
 
-    assert isinstance(registered, Segmenter)
+    assert isinstance(registered, Predictor)
     assert registered.identity == plain.identity
     assert np.array_equal(
-        registered.segment(picture, LABELS).label_map, plain.segment(picture, LABELS).label_map
+        registered.predict(picture, LABELS).label_map, plain.predict(picture, LABELS).label_map
     )
 
 
 def test_a_model_that_is_not_registered_is_told_with_the_store(store: Path) -> None:
     with pytest.raises(ValueError, match=r"'models:/nobody@champion' of the store at sqlite.* cannot be had"):
-        Segmenter.load("models:/nobody@champion")
+        load_predictor("models:/nobody@champion")
 
 
 def test_only_a_bare_checkpoint_takes_the_default_clip(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""Zero-shot semantic segmentation with ZegCLIP and Cascade-CLIP in Python: the names that stay (docs/python.md).
+
+Everything else in the project may move. Code that MLflow copies into a registered version imports this package alone.
+"""
+
+from cascade_clip.evaluation import evaluate
+from cascade_clip.models import Predictor, load
+from cascade_core.checkpoints.manifest import CheckpointManifest
+from cascade_core.configs.recipes import recipe, recipe_names
+from cascade_core.data.pictures import decode_image
+from cascade_core.errors import UserError
+from cascade_core.inference.prediction import MAX_LABELS, ClassArea, Prediction
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.predictor import eval_settings
+from cascade_core.scoring.scores import Scores
+
+__all__ = [
+    "MAX_LABELS",
+    "CheckpointManifest",
+    "ClassArea",
+    "Prediction",
+    "Predictor",
+    "Scores",
+    "Segmentor",
+    "UserError",
+    "decode_image",
+    "eval_settings",
+    "evaluate",
+    "load",
+    "recipe",
+    "recipe_names",
+]

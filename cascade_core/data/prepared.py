@@ -1,0 +1,80 @@
+"""A prepared data set, as the prepare step leaves it: the index of its pictures, and where they lie."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from cascade_core.data.index import COLUMNS
+from cascade_core.errors import UserError
+from cascade_core.labels.label_set import LabelSet
+from cascade_core.runtime.files import read_json
+from cascade_core.runtime.formats import read_manifest
+
+INDEX_FILE, SUMMARY_FILE, MANIFEST_FILE = "index.parquet", "summary.json", "manifest.json"
+
+
+def read_index(prepared: Path) -> pd.DataFrame:
+    """Read the index of a prepare step, a row per picture.
+
+    Raises:
+        UserError: the folder has none, or one that lacks columns.
+    """
+    path = prepared / INDEX_FILE
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
+    index = pd.read_parquet(path)
+    # Indexes of earlier versions do not count pixels; no later step reads that.
+    missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
+    if missing:
+        raise UserError(f"{path}: columns {missing} are missing; run the prepare step again")
+    return index
+
+
+def rows_of_split(index: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return the index rows of one split.
+
+    Raises:
+        UserError: there are none; the message lists the splits there are.
+    """
+    rows = index[index["split"] == split]
+    if rows.empty:
+        known = ", ".join(sorted(set(index["split"])))
+        raise UserError(f"split {split!r} has no pictures in the prepared index; it has {known}")
+    return rows
+
+
+def check_label_set(prepared: Path, label_set: LabelSet) -> None:
+    """See that the data were prepared for a label set: the same maps may be read in two orders of classes.
+
+    Raises:
+        UserError: they were prepared for another one.
+    """
+    there = read_json(prepared / SUMMARY_FILE).get("label_set")
+    if there != label_set.name:
+        raise UserError(
+            f"{prepared / SUMMARY_FILE}: label_set is {there!r}, the protocol needs {label_set.name!r}; "
+            "run the prepare step for this protocol, or give the folder that it wrote"
+        )
+
+
+def data_root(prepared: Path) -> Path:
+    """Find the pictures that a prepared index points to.
+
+    Raises:
+        UserError: the folder is not that of a prepare step, or the pictures are not where they were.
+    """
+    file = prepared / MANIFEST_FILE
+    match read_manifest(file):
+        case {"inputs": {"raw": {"path": str(path)}}}:
+            root = Path(os.path.normpath(prepared.resolve() / path))
+        case _:
+            raise UserError(
+                f"{file} is no prepare step's: it has no inputs.raw.path; give the folder of that step"
+            )
+    if not root.is_dir():
+        raise UserError(
+            f"{file}: inputs.raw: the data set is not at {root} (any more); "
+            "bring it back, or run the prepare step on its new place"
+        )
+    return root

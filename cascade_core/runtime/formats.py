@@ -1,0 +1,30 @@
+"""The number of the form in which manifests are stored: code knows by it what it can read."""
+
+from pathlib import Path
+from typing import Any
+
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import read_json
+
+FORMAT = 1
+"""Of the manifests of checkpoints, model folders and steps' folders that are written today."""
+
+
+def read_manifest(file: Path) -> Any:
+    """Read a manifest of this format or an earlier one.
+
+    Manifests written before there was a number say what format 1 says, so they are read as such.
+
+    Raises:
+        UserError: the file is missing, no JSON, or of a later format.
+    """
+    content = read_json(file)
+    if not isinstance(content, dict):
+        return content
+    number = content.get("format", FORMAT)
+    if not isinstance(number, int) or number > FORMAT:
+        raise UserError(
+            f"{file} has format {number}, and this version of the project reads up to {FORMAT}; update the "
+            "project to the version that wrote it, or a later one"
+        )
+    return {**content, "format": FORMAT}

@@ -1,0 +1,143 @@
+"""The public API: what it offers does what the commands do, and importing it needs neither MLflow nor POSIX."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import numpy as np
+import pytest
+import torch
+
+import cascade_clip
+from cascade_core.checkpoints.model_folder import write_model_folder
+from cascade_core.runtime.files import read_json
+from components.tracking.store import open_store
+from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+
+ROOT = Path(__file__).parents[2]
+STORED = ROOT / "tests" / "formats" / "stored"
+LABELS = ["zebra", "tiger", "sand"]
+
+POSIX_MODULES = ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty")
+POSIX_NAMES = {
+    "os": {
+        "fork",
+        "forkpty",
+        "getpgid",
+        "getuid",
+        "geteuid",
+        "killpg",
+        "setsid",
+        "sched_getaffinity",
+        "mkfifo",
+    },
+    "signal": {"SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCHLD", "alarm", "pthread_kill"},
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A checkpoint `final`, its `clip`, and both in the model folder `model`."""
+    write_tiny_checkpoint(tmp_path / "final", write_tiny_clip(tmp_path / "clip"), tiny_config())
+    write_model_folder(tmp_path / "final", tmp_path / "clip", tmp_path / "model")
+    return tmp_path
+
+
+def _picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+
+
+def test_a_model_loads_from_a_folder_and_from_mlflow_alike(
+    store: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model_folder(model / "final", model / "clip", model / "logged" / "artifacts")
+    client = open_store()
+    client.create_registered_model("tiny")
+    client.create_model_version("tiny", (model / "logged").as_uri())
+    client.set_registered_model_alias("tiny", "champion", "1")
+    alone = cascade_clip.Predictor.load(model / "final", model / "clip", device="cpu")
+    for address in (model / "model", "models:/tiny@champion", "models:/tiny/1"):
+        loaded = cascade_clip.Predictor.load(address, device="cpu")
+        assert isinstance(loaded, cascade_clip.Predictor) and loaded.identity == alone.identity
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'mlruns' / 'mlflow.db'}")
+    predicted = cascade_clip.Predictor.load("models:/tiny/1", device="cpu").predict(_picture(), LABELS)
+    assert isinstance(predicted, cascade_clip.Prediction)
+    assert np.array_equal(predicted.label_map, alone.predict(_picture(), LABELS).label_map)
+    with pytest.raises(cascade_clip.UserError, match=r"'models:/nobody@champion' cannot be fetched.*MLFLOW"):
+        cascade_clip.Predictor.load("models:/nobody@champion")
+
+
+def test_a_checkpoint_loads_as_a_network_with_what_it_was_made_from(model: Path) -> None:
+    for folder in (model / "final", model / "model"):
+        segmentor, manifest = cascade_clip.load(folder)
+        assert isinstance(segmentor, cascade_clip.Segmentor) and not segmentor.training
+        assert manifest.config == tiny_config()
+    pictures, vectors = torch.zeros(1, 3, 32, 32), torch.nn.functional.normalize(torch.ones(5, 16), dim=1)
+    with torch.no_grad():
+        assert segmentor(pictures, vectors).shape[:2] == (1, 5)
+
+
+def test_scores_are_those_of_the_evaluate_step() -> None:
+    found = cascade_clip.evaluate(STORED / "model_folder", STORED / "prepared", device="cpu")
+    expected = read_json(STORED / "evaluate" / "inductive" / "scores.json")
+    for name in ("pAcc", "miou_seen", "miou_unseen", "hiou"):
+        assert getattr(found, name) == pytest.approx(expected[name], abs=2e-3)
+    with pytest.raises(cascade_clip.UserError, match="split 'tset' has no pictures"):
+        cascade_clip.evaluate(STORED / "model_folder", STORED / "prepared", split="tset")
+
+
+def test_a_recipe_is_a_complete_run() -> None:
+    assert cascade_clip.recipe("cascade_voc12", {"train.iterations": 7}).train.iterations == 7
+    assert "cascade_voc12" in cascade_clip.recipe_names()
+
+
+def test_it_imports_without_posix_modules_and_brings_no_platform_along() -> None:
+    program = f"""
+import sys
+for name in {POSIX_MODULES!r}:
+    if name != "posix":  # os itself stands on it
+        sys.modules[name] = None
+import cascade_clip
+print([name for name in ("mlflow", "kfp", "dvc", "typer", "components", "pipelines") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_nothing_it_may_ever_import_uses_what_posix_alone_has() -> None:
+    """Imports inside functions count, which importing the package does not run."""
+    graph = grimp.build_graph("cascade_clip", "cascade_core", include_external_packages=True)
+    below = graph.find_upstream_modules("cascade_clip", as_package=True) | {"cascade_clip.models"}
+    assert "cascade_core.predictor" in below and "mlflow" in below
+    assert not below & set(POSIX_MODULES)
+    for module in sorted(name for name in below if name.startswith("cascade_")):
+        path = ROOT / module.replace(".", "/")
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        used = {
+            f"{node.value.id}.{node.attr}"
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.attr in POSIX_NAMES.get(node.value.id, ())
+        }
+        assert not used, f"{file} uses {', '.join(used)}"
+
+
+def test_code_that_mlflow_copies_imports_nothing_else_of_ours() -> None:
+    file = ROOT / "components" / "registry" / "registered_model.py"
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(file.read_text()))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert imported & {"cascade_clip", "cascade_core", "components", "pipelines"} == {"cascade_clip"}

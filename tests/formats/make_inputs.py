@@ -1,0 +1,11 @@
+"""Pictures and a CLIP, small enough to store; run by make.sh with the old code on the path."""
+
+import sys
+from pathlib import Path
+
+from cascade_core.mini.voc_layout import write_benchmark
+from tests.tiny import write_tiny_clip
+
+out = Path(sys.argv[1])
+write_benchmark(out / "pictures", sizes={"train": 4, "val": 2, "test": 4})
+write_tiny_clip(out / "clip")
