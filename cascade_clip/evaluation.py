@@ -6,8 +6,8 @@ import torch
 
 from cascade_clip.models import Predictor
 from cascade_core.data.prepared import check_label_set, data_root, read_index, rows_of_split
+from cascade_core.evaluation import counted, scored_batches
 from cascade_core.inference.background import scored_split
-from cascade_core.scoring.evaluation import counted, scored_batches
 from cascade_core.scoring.scores import Scores, scores
 
 

@@ -16,6 +16,7 @@ from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segment
 from cascade_core.configs.config import DataConfig, EvalConfig
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
+from cascade_core.evaluation import carried_over, counted, scored_batches
 from cascade_core.inference.background import scored_split
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
@@ -24,7 +25,6 @@ from cascade_core.predictor import device_named
 from cascade_core.render.visualise import panel, to_picture
 from cascade_core.runtime.files import write_json
 from cascade_core.scoring.confusion import ConfusionMatrix
-from cascade_core.scoring.evaluation import carried_over, counted, scored_batches
 from cascade_core.scoring.report import per_class_table, plot_confusion, plot_per_class
 from cascade_core.scoring.scores import Scores
 from components.progress import progress

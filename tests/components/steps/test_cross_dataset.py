@@ -13,9 +13,9 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.data.prepared import data_root, read_index
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.datasets.context import CLASSES as CONTEXT_59
+from cascade_core.evaluation import carried_over
 from cascade_core.labels.background import parse_background
 from cascade_core.runtime.files import read_json, write_json
-from cascade_core.scoring.evaluation import carried_over
 from components.results.confusion_table import confusion_at_hand
 from components.steps import cross_dataset, evaluate, prepare_dataset, splits, text_vectors
 from components.tracking.pipeline_run import CROSS_DATASET, whole_run

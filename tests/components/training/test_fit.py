@@ -86,37 +86,6 @@ def test_an_interrupted_training_resumes_as_if_it_had_never_stopped(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cascade_clip"]
 
 
-def test_a_kill_while_a_training_takes_its_place_loses_neither_it_nor_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "model").write_text("old")
-
-    def train_on(add: str) -> None:
-        with training.unfinished_folder(out, resume=True) as working:
-            (working / training.RESUME_FOLDER).mkdir(exist_ok=True)
-            with (working / "model").open("a") as stream:
-                stream.write(add)
-
-    rename = Path.rename
-    for last in (out.with_name(".out.unfinished.old"), out):  # the first of the two renamings, and the second
-
-        def killed(self: Path, target: Path, last: Path = last) -> Path:
-            if target == last:
-                raise KeyboardInterrupt
-            return rename(self, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", killed)
-            with pytest.raises(KeyboardInterrupt):
-                train_on("n")
-        assert "old" in {file.read_text() for file in tmp_path.rglob("model")}
-    train_on("ew")
-    assert (out / "model").read_text() == "nnew"
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "model"]
-
-
 def test_dropout_draws_the_same_in_a_resumed_training(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
