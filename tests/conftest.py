@@ -38,6 +38,7 @@ CHECKED = (
     "released.weights",
     "render.colours",
     "render.visualise",
+    "evaluation",
     "scoring",
     "train",
 )

@@ -27,10 +27,10 @@ from cascade_core.runtime.files import write_json
 from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.report import per_class_table, plot_confusion, plot_per_class
 from cascade_core.scoring.scores import Scores
+from components.inputs.reading import read_inputs, rows_of
 from components.progress import progress
 from components.results.evaluation import Control, Evaluation
 from components.results.names import SCORES_FILE
-from components.training.fit import read_inputs, rows_of
 from components.vectors.background_vectors import read_background_vectors
 
 NUM_PICTURES = 8

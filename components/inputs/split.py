@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from cascade_core.data.prepared import SUMMARY_FILE
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit, split_of
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
-from components.steps.prepare import SUMMARY_FILE
 
 SPLIT_FILE = "split.json"
 TRAINING_SPLIT = "train"

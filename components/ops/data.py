@@ -31,7 +31,7 @@ def prepare(
     from components.inputs.split import read_split
     from components.storage import places
     from components.tracking import pipeline_run
-    from components.training import before_training
+    from components.ops import before_training
 
     pipeline_run.join(mlflow_run)
     config = named_recipe(recipes[0], json.loads(overrides))
@@ -76,7 +76,7 @@ def prepare_target(
     from cascade_core.labels.background import parse_background
     from components.storage import places
     from components.tracking import pipeline_run
-    from components.training import before_training
+    from components.ops import before_training
 
     pipeline_run.join(mlflow_run)
     config = load_manifest(places.folder("checkpoint", checkpoint)).config

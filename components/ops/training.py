@@ -24,7 +24,7 @@ def train(
     import json
     from pathlib import Path
 
-    from components.cluster import launch_nodes
+    from components.launching import nodes as launch_nodes
     from components.storage import places
     from components.tracking import pipeline_run
 
@@ -60,7 +60,7 @@ def self_train(
     import json
     from pathlib import Path
 
-    from components.cluster import launch_nodes
+    from components.launching import nodes as launch_nodes
     from components.storage import places
     from components.tracking import pipeline_run
 

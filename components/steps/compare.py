@@ -31,12 +31,12 @@ from cascade_core.render.colours import palette
 from cascade_core.render.visualise import LEGEND_SHARE, tinted
 from cascade_core.runtime.files import new_folder, write_json
 from components.artifacts import data_hash, git_commit, write_manifest
+from components.inputs.reading import Inputs, read_inputs, rows_of
 from components.pictures.picture_scores import PictureScores, picture_scores
 from components.progress import progress
 from components.results.margins import points
 from components.results.pages import filled
 from components.results.report_page import run_title
-from components.training.fit import Inputs, read_inputs, rows_of
 from components.vectors.background_vectors import read_background_vectors
 
 PAGE_FILE, SCORES_FILE = "compare.html", "pictures.json"

@@ -22,8 +22,9 @@ from components.contract.shared import (
     SplitsFolder,
     Text,
 )
-from components.training.before_training import check_ready_vectors
-from components.training.fit import Fit, read_inputs, rows_of, train_step
+from components.inputs.preflight import check_ready_vectors
+from components.inputs.reading import read_inputs, rows_of
+from components.training.fit import Fit, train_step
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
@@ -33,9 +31,7 @@ from cascade_core.checkpoints.checkpoint import (
 )
 from cascade_core.checkpoints.manifest import Setting
 from cascade_core.configs.config import RunConfig
-from cascade_core.data.prepared import check_label_set, data_root, read_index, rows_of_split
 from cascade_core.errors import UserError
-from cascade_core.labels.class_split import ClassSplit
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import World, device_of, joined, share_start, world_of
 from cascade_core.runtime.files import new_file, put_back, put_in_place
@@ -44,11 +40,11 @@ from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
 from components.artifacts import data_hash
 from components.contract import Call
-from components.inputs.split import read_split
+from components.inputs.reading import Inputs, rows_of
 from components.progress import progress
 from components.results.names import HISTORY_FILE
 from components.tracking.tracker import StepTracker
-from components.vectors.vector_files import check_templates, read_class_vectors
+from components.vectors.vector_files import check_templates
 
 log = logging.getLogger(__name__)
 
@@ -76,47 +72,6 @@ def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
 def _checkpoints(working: Path) -> list[Path]:
     """List the checkpoints that a training can go on from: the final one first, if all that is left is the swap."""
     return [folder for name in (FINAL_FOLDER, RESUME_FOLDER) if (folder := working / name).exists()]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What earlier steps prepared, read and checked together before any long work starts."""
-
-    split: ClassSplit
-    index: pd.DataFrame
-    root: Path
-    class_vectors: Float[Tensor, "classes embed"]
-
-
-def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str) -> Inputs:
-    """Read the training rows, the class split and the text vectors.
-
-    Raises:
-        UserError: the steps were run for different protocols or label sets, the text vectors do not fit the classes, or
-            the training split is empty; the message names file and field.
-    """
-    split = read_split(splits)
-    if split.name != protocol_name:
-        raise UserError(
-            f"{splits}: protocol is {split.name!r}, the recipe or target is {protocol_name!r}; "
-            "run the splits step for that protocol"
-        )
-    check_label_set(prepared, split.label_set)
-    return Inputs(
-        split=split,
-        index=read_index(prepared),
-        root=data_root(prepared),
-        class_vectors=read_class_vectors(text, split.foreground()),
-    )
-
-
-def rows_of(inputs: Inputs, split: str) -> pd.DataFrame:
-    """Return the index rows of one split.
-
-    Raises:
-        UserError: there are none; the message lists the splits there are.
-    """
-    return rows_of_split(inputs.index, split)
 
 
 @dataclass(frozen=True)

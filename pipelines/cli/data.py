@@ -45,9 +45,9 @@ def preflight(
 
     Before a long training or an evaluation. With --clip or --stored also that each vector is that of its own name.
     """
-    from components.training import before_training
+    from components.inputs.preflight import preflight as compare
 
-    found = before_training.preflight(
+    found = compare(
         prepared=prepared, splits=splits, text=text, clip=clip, stored=stored, stored_order=stored_order
     )
     for sentence in found.passed:

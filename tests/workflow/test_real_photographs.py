@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from cascade_core.runtime.files import read_json
+from components.inputs.preflight import preflight
 from components.steps import evaluate, prepare, prepare_dataset, splits, text_vectors, train
-from components.training.before_training import preflight
 
 VARIABLES = ("CASCADE_VOC_SAMPLE", "CASCADE_VOC_VECTORS")
 

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import typer
 
-from components.cluster import launch_nodes, trainjob_run
+from components.cluster import trainjob_run
 from components.cluster.trainjob import Nodes, TrainJob, Volume
 from components.cluster.trainjob_run import Jobs
+from components.launching import nodes as launch_nodes
 from components.patience import Patience
 from components.steps import train
 from tests.components.conftest import RECIPE, SHORT, Folders

@@ -13,7 +13,7 @@ from cascade_core.runtime.files import read_json
 from components.steps import report
 from components.tracking import pipeline_run
 from components.tracking.store import open_store
-from components.training import before_training
+from components.ops import before_training
 from tests.components.candidates import write_evaluation, write_model
 from tests.tiny import write_tiny_clip
 

@@ -32,7 +32,7 @@ from components.tracking import pipeline_run
 from components.tracking.run_record import RunRecord, lost, record_folders
 from components.tracking.store import open_store
 from components.tracking.tracker import StepTracker, tracked_step
-from components.training import before_training
+from components.ops import before_training
 from tests.components.moto_server import object_store
 from tests.components.tracking_server import TrackingServer, started
 
@@ -229,7 +229,7 @@ def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_
         server.stop()
         return done
 
-    monkeypatch.setattr("components.training.before_training.prepare.run", goes_away)
+    monkeypatch.setattr("components.ops.before_training.prepare.run", goes_away)
     folders = {name: tmp_path / name for name in ("prepared", "split", "text")}
     before_training.run(
         raw=raw,

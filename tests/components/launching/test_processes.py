@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from cascade_core.batches.sampling import IterationSampler
 from cascade_core.checkpoints.checkpoint import load_manifest
 from cascade_core.data.prepared import data_root, read_index
+from components.launching import processes as launch
 from components.steps import train
-from components.training import launch
 from components.training.fit import RESUME_FOLDER
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 

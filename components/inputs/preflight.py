@@ -1,10 +1,6 @@
-"""What stands before training and evaluation: the three short steps in one, and the check that their outputs agree.
+"""The check before training and evaluation that label maps, class names and text vectors agree."""
 
-In one because in a cluster each step is a pod, which costs a minute.
-"""
-
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +17,10 @@ from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
+from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
-from components.steps import prepare, text_vectors
-from components.steps import splits as splits_step
-from components.training.fit import read_inputs
 from components.vectors import vector_files
 from components.vectors.background_vectors import background_names, read_background_vectors
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,35 +30,6 @@ class Preflight:
     protocol: str
     passed: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def run(
-    *,
-    raw: Path,
-    clip: Path,
-    protocol: str,
-    image_sets: Mapping[str, str],
-    templates: Sequence[str],
-    background: Sequence[str] = (),
-    prepared: Path,
-    split: Path,
-    text: Path,
-) -> prepare.Prepared:
-    """Write the folders `prepared`, `split` and `text`, each as its own step writes it, and check them together.
-
-    `background` are names that stand for it; left out, those that a label file gives.
-
-    Raises:
-        UserError: as the three steps and `preflight` do.
-    """
-    done = prepare.run(raw=raw, protocol=protocol, image_sets=image_sets, out=prepared)
-    splits_step.run(prepared=prepared, protocol=protocol, out=split)
-    text_vectors.run(protocol=protocol, templates=templates, clip=clip, background=background, out=text)
-    # Without `clip`: these vectors were made from it, name by name, so comparing would only repeat the work.
-    found = preflight(prepared=prepared, splits=split, text=text)
-    for sentence in (*found.passed, *found.notes):
-        log.info("preflight: %s", sentence)
-    return done
 
 
 def preflight(

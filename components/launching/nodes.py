@@ -35,13 +35,15 @@ def run_where(step: Step, arguments: Mapping[str, Any], nodes: str) -> None:
     """Run a step where a pipeline says: in this pod if `nodes` is empty, else on the nodes that it describes (JSON).
 
     Raises:
-        UserError: `nodes` describes none, or as `run` and `components.training.launch.run` do.
+        UserError: `nodes` describes none, or as `run` and `components.launching.processes.run` do.
         RuntimeError: as these do.
     """
     if nodes:
         run(step, arguments, Nodes.model_validate_json(nodes))
         return
-    from components.training import launch  # brings torch, which a pod that only waits does without
+    from components.launching import (
+        processes as launch,  # brings torch, which a pod that only waits does without
+    )
 
     launch.run(step, arguments)
 

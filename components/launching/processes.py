@@ -1,7 +1,7 @@
 """A training step in as many processes as its pod has GPUs: the same step, started under torchrun's agent.
 
 One GPU, or none, means no launching at all. A step on several nodes is the same command, started by torchrun on
-each node of a TrainJob (`components/cluster/launch_nodes.py`).
+each node of a TrainJob (`components/launching/nodes.py`).
 """
 
 import logging
