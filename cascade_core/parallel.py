@@ -6,13 +6,10 @@ process at the same global batch.
 """
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 import numpy as np
 import torch
@@ -22,6 +19,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from cascade_core.errors import UserError
+from cascade_core.exit_codes import termination_raised
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +110,7 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    with _termination_raised():
+    with termination_raised():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         try:
             yield
@@ -184,20 +182,3 @@ def _lost_another(error: RuntimeError) -> bool:
 def together() -> bool:
     """Say whether this process trains with others at the moment."""
     return dist.is_available() and dist.is_initialized()
-
-
-@contextmanager
-def _termination_raised() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    log.warning("told to stop: another process of this training ended, or its pod is being removed")
-    raise SystemExit(128 + number)

@@ -183,6 +183,7 @@ class Predictor:
             self.manifest.config.loss.kind,
             seen=self._seen(names),
             seen_penalty=self.seen_penalty,
+            background_names=len(self.evaluate.background.names),
         )
         self._asked = (wanted, asked)
         return asked

@@ -5,6 +5,7 @@ the same inputs give the same bytes and a moved tree still reads.
 """
 
 import hashlib
+import logging
 import os
 import platform
 import subprocess
@@ -19,6 +20,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256, write_json
 from cascade_core.runtime.formats import FORMAT, read_manifest
 from cascade_core.runtime.validation import validated
+
+log = logging.getLogger(__name__)
 
 MANIFEST_FILE = "manifest.json"
 TRACKING_FILE = "tracking.json"
@@ -40,7 +43,7 @@ class InputRecord(BaseModel):
 
 
 class StepManifest(BaseModel):
-    """What a step's folder was made from; `content_sha256` covers every other file in it but `tracking.json`."""
+    """What a step's folder was made from; `content_sha256` covers every other file in it but hidden ones and `tracking.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,20 +105,32 @@ def read_step_manifest(folder: Path) -> StepManifest:
 
 
 def input_hash(path: Path) -> str:
-    """Give the content hash of an input: as its own step recorded it, else of the file or folder read now.
+    """Give the content hash of an input, of its files as they are now.
 
-    A step's manifest is no part of its hash, so equal content has equal hashes whoever made it, and where.
+    A step's manifest is no part of its hash, so equal content has equal hashes whoever made it, and where. Where the
+    files differ from what the manifest beside them records, a warning says so: a record that follows what was used
+    is worth more than one that follows what was once written.
 
     Raises:
         UserError: there is no such file or folder.
     """
     if not path.exists():
         raise UserError(f"input {path} does not exist; run the step that writes it first")
-    if (path / MANIFEST_FILE).is_file():
-        recorded = read_json(path / MANIFEST_FILE).get("content_sha256")
-        if isinstance(recorded, str):
-            return recorded
-    return _content_hash(path) if path.is_dir() else sha256(path)
+    recorded = (
+        read_json(path / MANIFEST_FILE).get("content_sha256") if (path / MANIFEST_FILE).is_file() else None
+    )
+    if not isinstance(recorded, str):
+        return _content_hash(path) if path.is_dir() else sha256(path)
+    found = _content_hash(path)
+    if found != recorded:
+        log.warning(
+            "%s: files were changed since the step that wrote them; what is made of them records them as they are now "
+            "(%s, not %s)",
+            path,
+            found[:12],
+            recorded[:12],
+        )
+    return found
 
 
 def data_hash(prepared: Path) -> str:
@@ -149,11 +164,13 @@ def git_commit() -> str | None:
 
 
 def _content_hash(folder: Path) -> str:
+    """Hash names and contents of a folder but for its manifest, `tracking.json` and hidden files."""
     digest = hashlib.sha256()
-    aside = (folder / MANIFEST_FILE, folder / TRACKING_FILE)
-    files = (path for path in folder.rglob("*") if path.is_file() and path not in aside)
-    for path in sorted(files):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if name.as_posix() not in (MANIFEST_FILE, TRACKING_FILE) and not hidden:
+            digest.update(f"{name.as_posix()}\0{sha256(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ from cascade_core.clip.vision import VisionTransformer
 from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.runtime.files import new_folder, write_json
+from cascade_core.runtime.files import damage_told, new_folder, write_json
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 
@@ -73,7 +73,7 @@ def load_optimizer(optimizer: AdamW, folder: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path} does not exist: this checkpoint cannot be resumed, only started from")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    with safe_open(path, framework="pt") as tensors:
+    with damage_told(path), safe_open(path, framework="pt") as tensors:
         names = set(tensors.keys())
         if len(parameters) != sum(name.startswith("exp_avg/") for name in names):
             raise UserError(

@@ -109,7 +109,7 @@ def named_like(config: ClipConfig) -> ClipConfig | None:
     for model in open_clip.list_models():
         try:
             known = architecture(model, config.activation)
-        except ValueError:
+        except UserError:
             continue  # of another layout
         untold = {"name": known.name, "heads": known.heads, "text_heads": known.text_heads}
         if config.model_copy(update=untold) == known:

@@ -117,7 +117,7 @@ def _tokens(tokenizer: Tokenizer, word: str, templates: Sequence[str]) -> Int[Te
     try:
         # Not str.format: a template may hold other braces.
         return tokenizer([template.replace("{}", word) for template in templates])
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"label {word!r}: {error}") from error
 
 

@@ -15,10 +15,11 @@ from cascade_core.clip.weights import (
     WEIGHTS_FILE,
     load_tokenizer,
     name_from_openai,
+    read_clip_config,
 )
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_folder, sha256
+from cascade_core.runtime.files import damage_told, new_folder, sha256
 
 _PREFIX = "text."
 
@@ -92,9 +93,9 @@ def _config(folder: Path) -> ClipConfig:
                 "For the mini benchmark run `dvc pull` or `cascade-clip pretrain`; for a real CLIP see "
                 "`cascade-clip import-clip --help`"
             )
-    return ClipConfig.model_validate_json((folder / CONFIG_FILE).read_text())
+    return read_clip_config(folder)
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
-    with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+    with damage_told(folder / WEIGHTS_FILE), safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys() if key.startswith(_PREFIX)}  # noqa: SIM118

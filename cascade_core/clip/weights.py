@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from cascade_core.clip.text import Tokenizer
 from cascade_core.clip.word_tokenizer import WordTokenizer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_folder, read_json
+from cascade_core.runtime.files import damage_told, new_folder, read_json
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 
@@ -51,10 +52,25 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
                 f"`cascade-clip pretrain`; for a real CLIP `cascade-clip import-clip ViT-B-16 --tag openai --out {folder}`, "
                 "which says where it looks for the weights"
             )
-    clip = ClipModel(ClipConfig.model_validate_json((folder / CONFIG_FILE).read_text()))
-    state = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS_FILE).items()}
+    clip = ClipModel(read_clip_config(folder))
+    with damage_told(folder / WEIGHTS_FILE):
+        state = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS_FILE).items()}
     _load(clip, state, source=folder / WEIGHTS_FILE)
     return clip.eval(), load_tokenizer(folder, clip.config)
+
+
+def read_clip_config(folder: Path) -> ClipConfig:
+    """Read the configuration of a CLIP folder.
+
+    Raises:
+        UserError: the file is missing, no JSON, or not that of a CLIP; the message names the field.
+    """
+    try:
+        return ClipConfig.model_validate(read_json(folder / CONFIG_FILE))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{folder / CONFIG_FILE}: {field}: {first['msg']}; import the CLIP again") from error
 
 
 def load_tokenizer(folder: Path, config: ClipConfig) -> Tokenizer:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.files import read_text
 
 SECTION = "overrides"
 
@@ -43,14 +44,24 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _from_file(file: Path) -> dict[str, Any]:
+def read_parameters(file: Path) -> Mapping[str, Any]:
+    """Read a file of parameters, such as params.yaml; an empty one has none.
+
+    Raises:
+        UserError: it cannot be read, or is no YAML mapping.
+    """
+    text = read_text(file, "parameters")
     try:
-        content = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise UserError(f"parameters {file} cannot be read ({error.strerror}); check the path") from error
+        content = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise UserError(f"parameters {file} are not YAML: {error}") from error
-    section = (content or {}).get(SECTION) or {}
+    if not isinstance(content, Mapping):
+        raise UserError(f"parameters {file} hold {content!r}; expected sections, such as overrides:")
+    return content
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    section = read_parameters(file).get(SECTION) or {}
     if not isinstance(section, Mapping):
         raise UserError(
             f"{file}: {SECTION} is {section!r}; expected sections such as train: {{iterations: 20}}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cascade_core.data.index import IMAGE_SUFFIXES
 from cascade_core.errors import UserError
+from cascade_core.runtime.files import read_text
 from cascade_core.runtime.listing import duplicates, short_list
 
 TRAIN = "train"
@@ -96,10 +97,7 @@ def _given(split: str, place: str, names: Sequence[str]) -> list[str]:
 
 def _listed(path: Path, names: Sequence[str]) -> list[str]:
     """Read names, a line each, with or without the suffix of a picture."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise UserError(f"list {path} is no UTF-8 text; write one picture name a line") from error
+    lines = [line.strip() for line in read_text(path, "list").splitlines()]
     known = set(names)
     listed: list[str] = []
     strange: list[str] = []

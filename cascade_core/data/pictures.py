@@ -41,9 +41,9 @@ def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "height width 
             # In place, and converted only where it is needed, for each would copy the picture.
             ImageOps.exif_transpose(picture, in_place=True)
             return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    except UserError:
+        raise
     except _BROKEN as error:
-        if str(error).startswith(where):
-            raise
         raise UserError(
             f"{where}: cannot be decoded as a picture ({error}); fetch or export the file again"
         ) from error
@@ -59,9 +59,9 @@ def decode_label_ids(content: bytes, where: str) -> UInt8[np.ndarray, "height wi
         with _opened(content, where) as picture:
             picture.load()
             mode, ids = picture.mode, np.array(picture)
+    except UserError:
+        raise
     except _BROKEN as error:
-        if str(error).startswith(where):
-            raise
         raise UserError(
             f"{where}: cannot be decoded as a label map ({error}); fetch or export the file again"
         ) from error

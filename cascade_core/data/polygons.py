@@ -130,7 +130,7 @@ def _mask(image: CocoImage, annotation: CocoAnnotation) -> Bool[np.ndarray, "hei
         if isinstance(outline, CocoRle):
             return decode_mask(outline.model_dump(), shape)
         return decode_mask(_packed(outline, image), shape)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{where}: {error}") from error
 
 

@@ -23,7 +23,10 @@ def read_index(prepared: Path) -> pd.DataFrame:
     path = prepared / INDEX_FILE
     if not path.is_file():
         raise UserError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
-    index = pd.read_parquet(path)
+    try:
+        index = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # Arrow's, for a file that is no Parquet
+        raise UserError(f"{path} cannot be read ({error}); run the prepare step again") from error
     # Indexes of earlier versions do not count pixels; no later step reads that.
     missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
     if missing:

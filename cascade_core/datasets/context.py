@@ -203,7 +203,7 @@ def verify(raw: Path) -> dict[str, Any]:
 def _read(annotations: Path) -> Any:
     try:
         return read_json(annotations)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(
             f"{error}; fetch it again from {_ANNOTATIONS.page}, and give it with an empty --raw"
         ) from error

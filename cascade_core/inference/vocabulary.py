@@ -18,13 +18,17 @@ from cascade_core.model.segmentor import Segmentor
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A segmentor and the classes it is asked for: the text vectors, and who of them pays the seen penalty."""
+    """A segmentor and the classes it is asked for: the text vectors, and who of them pays the seen penalty.
+
+    The last `background_names` of the vectors are of names that stand for background, and no classes.
+    """
 
     segmentor: Segmentor
     class_vectors: Float[Tensor, "classes embed"]
     kind: Kind
     seen: Sequence[int] = ()
     seen_penalty: float = 0.0
+    background_names: int = 0
 
     def __post_init__(self) -> None:
         shape, width = tuple(self.class_vectors.shape), self.segmentor.config.clip.embed_dim
@@ -45,10 +49,19 @@ class Vocabulary:
         """Of scores, which are never kept in half precision."""
         return torch.promote_types(self.class_vectors.dtype, torch.float32)
 
+    @property
+    def penalty(self) -> float:
+        """What the seen classes pay: nothing where all classes are seen.
+
+        The penalty is there to tell seen classes from unseen ones. Taken off every class, it would change which
+        pixels are background, whose threshold and names do not pay it, and nothing else.
+        """
+        return 0.0 if len(set(self.seen)) == len(self) - self.background_names else self.seen_penalty
+
     @cached_property
     def penalties(self) -> Float[Tensor, " classes"]:
         """What is taken off each class's probability before they are compared."""
-        return seen_penalties(len(self), seen=self.seen, seen_penalty=self.seen_penalty, device=self.device)
+        return seen_penalties(len(self), seen=self.seen, seen_penalty=self.penalty, device=self.device)
 
     @cached_property
     def prepared(self) -> PreparedClasses:

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background, Policy
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, INVALID, LabelSet, check_unseen
+from cascade_core.runtime.files import read_text
 from cascade_core.runtime.listing import bullets, duplicates
 from cascade_core.runtime.validation import sentence
 
@@ -221,11 +222,9 @@ def read_label_file(path: Path) -> LabelFile:
     Raises:
         UserError: it is missing, no YAML, or wrong; the message names the file and up to ten fields.
     """
+    text = read_text(path, "label file")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise UserError(f"label file {path} cannot be read ({reason}); check the path") from error
+        content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"label file {path} is not YAML: {error}") from error
     if not isinstance(content, dict):

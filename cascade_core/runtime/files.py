@@ -15,6 +15,17 @@ from safetensors import SafetensorError
 from cascade_core.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+WAYS_OUT = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "check its permissions, or choose another place",
+    errno.EPERM: "check its permissions, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.EEXIST: "choose another place, or move that file away",
+    errno.ENOTDIR: "a file stands where a folder must be: choose another place, or move it away",
+    errno.EISDIR: "a folder stands where a file must be: give a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What to do about what the machine refuses, by the system's number of the error."""
 
 
 @contextmanager
@@ -24,23 +35,23 @@ def new_folder(target: Path) -> Iterator[Path]:
     If the block raises, `target` stays as it was.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the machine refuses to write there, or what the block asks of a file; see `refusals_of_machine`.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    put_back(target)
-    working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        # mkdtemp's folders are private, and so are safetensors' files; outputs are meant to be read, by steps
-        # that run as another user too.
-        working.chmod(0o755)
-        with _room_for(target):
+    with refusals_of_machine(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        put_back(target)
+        working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            # mkdtemp's folders are private, and so are safetensors' files; outputs are meant to be read, by steps
+            # that run as another user too.
+            working.chmod(0o755)
             yield working
-        for file in working.rglob("*"):
-            if file.is_file():
-                file.chmod(file.stat().st_mode | 0o444)
-        put_in_place(working, target)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+            for file in working.rglob("*"):
+                if file.is_file():
+                    file.chmod(file.stat().st_mode | 0o444)
+            put_in_place(working, target)
+        finally:
+            shutil.rmtree(working, ignore_errors=True)
 
 
 def put_in_place(working: Path, target: Path) -> None:
@@ -77,30 +88,64 @@ def new_file(target: Path) -> Iterator[Path]:
     """Give a path to write to that becomes `target` when the block ends well.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the machine refuses to write there; see `refusals_of_machine`.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     working = target.with_name(f".{target.name}.partial")
-    try:
-        with _room_for(target):
+    with refusals_of_machine(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
             yield working
-        working.replace(target)
-    finally:
-        working.unlink(missing_ok=True)
+            working.replace(target)
+        finally:
+            working.unlink(missing_ok=True)
 
 
 @contextmanager
-def _room_for(target: Path) -> Iterator[None]:
-    """Tell a full disk in one sentence; any other error goes on as it is."""
+def refusals_of_machine(target: Path | None = None) -> Iterator[None]:
+    """Turn what the machine refuses into one sentence; any other error goes on as it is.
+
+    `target` is what the block writes, if it does: an earlier one is untouched then.
+
+    Raises:
+        UserError: in place of an error of the system that names a file, or says that the disk is full.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:
-        if not disk_is_full(error):
+        if (sentence := refusal(error, target)) is None:
             raise
-        where = getattr(error, "filename", None) or target
-        raise UserError(
-            f"{target} could not be written: no space left for {where}; what stood there is untouched. "
+        raise UserError(sentence) from error
+
+
+def refusal(error: OSError | SafetensorError, target: Path | None = None) -> str | None:
+    """Say in a sentence what the machine refused, and the way out; None where the error names no file."""
+    named = getattr(error, "filename", None)
+    if disk_is_full(error):
+        where = named or target or "a file"
+        untouched = "" if target is None else f"{target} could not be written: "
+        return (
+            f"{untouched}no space left for {where}; what stood there is untouched. "
             "Free some space, or write elsewhere"
+        )
+    reason = getattr(error, "strerror", None)
+    if named is None or reason is None:
+        return None
+    assert isinstance(error, OSError)
+    return f"{named}: {reason}; {WAYS_OUT.get(error.errno or 0, 'check the path and the disk')}"
+
+
+@contextmanager
+def damage_told(weights: Path) -> Iterator[None]:
+    """Name the file of weights that is cut short or no safetensors.
+
+    Raises:
+        UserError: in place of what safetensors raises, which names nothing.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise UserError(
+            f"{weights} cannot be read as safetensors ({error}); make or fetch it again"
         ) from error
 
 
@@ -117,16 +162,33 @@ def write_json(target: Path, content: Any) -> None:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_text(path: Path, what: str) -> str:
+    """Read a file as UTF-8 text, with or without a mark of the byte order.
+
+    Raises:
+        UserError: it cannot be read, or is other text; the message calls the file `what`.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        way_out = WAYS_OUT.get(error.errno or 0, "check the path and the disk")
+        raise UserError(f"{what} {path} cannot be read ({error.strerror}); {way_out}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {path} is not UTF-8 text ({error.reason}); save it as such") from error
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        UserError: the file is missing or does not parse; the message names it.
+        UserError: the file is missing, unreadable or does not parse; the message names it.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run the step that writes it first") from None
+    except OSError as error:
+        raise UserError(refusal(error) or f"{path} cannot be read: {error}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
 

@@ -203,13 +203,16 @@ def remove(jobs: Jobs, name: str, *, seconds: float = GONE_SECONDS) -> None:
     """Delete a job with its pods, and wait until its name is free.
 
     Raises:
-        RuntimeError: it is still there after `seconds`.
+        UserError: it is still there after `seconds`.
     """
     jobs.delete(name)
     began = time.monotonic()
     while jobs.get(name) is not None:
         if time.monotonic() - began > seconds:
-            raise RuntimeError(f"TrainJob {name} was deleted and is still there after {seconds:g} s")
+            raise UserError(
+                f"TrainJob {name} was deleted and is still there after {seconds:g} s; see what holds it: kubectl describe "
+                f"trainjob {name} --namespace {jobs.namespace}"
+            )
         time.sleep(min(1.0, jobs.poll))
 
 

@@ -53,3 +53,13 @@ def rows_of(inputs: Inputs, split: str) -> pd.DataFrame:
         UserError: there are none; the message lists the splits there are.
     """
     return rows_of_split(inputs.index, split)
+
+
+def check_limit(limit: int | None) -> None:
+    """Check a limit of pictures: None takes all, a number so many.
+
+    Raises:
+        UserError: it is 0 or negative.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}; give 1 or more pictures, or leave it out to take all")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -42,6 +43,8 @@ def run(step: Step, arguments: Mapping[str, Any], *, processes: int | None = Non
     multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
     try:
         return elastic_launch(_configuration(count), _call_together)(step, dict(arguments))[0]
+    except SignalException as error:
+        raise SystemExit(128 + error.sigval) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         told = failure.message["message"] if isinstance(failure.message, dict) else failure.message
@@ -71,7 +74,10 @@ def _call_together(step: Step, arguments: dict[str, Any]) -> Any:
     leads, count = os.environ["RANK"] == "0", int(os.environ["WORLD_SIZE"])
     logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s")
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
-    return _call(step, arguments)
+    try:
+        return _call(step, arguments)
+    except UserError as error:
+        raise UserError(str(error)) from error  # by this name the first process knows it, whatever its kind
 
 
 def _call(step: Step, arguments: Mapping[str, Any]) -> Any:

@@ -29,9 +29,9 @@ def prepare(
 
     from cascade_core.configs.recipes import recipe as named_recipe
     from components.inputs.split import read_split
+    from components.ops import before_training
     from components.storage import places
     from components.tracking import pipeline_run
-    from components.ops import before_training
 
     pipeline_run.join(mlflow_run)
     config = named_recipe(recipes[0], json.loads(overrides))
@@ -74,9 +74,9 @@ def prepare_target(
 
     from cascade_core.checkpoints.manifest import load_manifest
     from cascade_core.labels.background import parse_background
+    from components.ops import before_training
     from components.storage import places
     from components.tracking import pipeline_run
-    from components.ops import before_training
 
     pipeline_run.join(mlflow_run)
     config = load_manifest(places.folder("checkpoint", checkpoint)).config

@@ -12,6 +12,7 @@ every refusal is an answer of the 4xx kind that says which row is wrong and why.
 import base64
 import binascii
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,7 +25,7 @@ import pandas as pd
 import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types.schema import (
     AnyType,
@@ -40,6 +41,8 @@ from mlflow.types.schema import (
 from PIL import Image, UnidentifiedImageError
 
 from cascade_clip import MAX_LABELS, Prediction, Predictor, UserError, decode_image
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened, and MPO of phones as JPEG. Of what else Pillow reads, EPS is a program that Ghostscript would run, and
@@ -81,8 +84,8 @@ SIGNATURE = ModelSignature(
 )
 
 
-class RefusedInputError(MlflowException, ValueError):  # type: ignore[misc, unused-ignore]
-    """What was given cannot be segmented: a `ValueError` to callers in Python, status 400 to those over HTTP."""
+class RefusedInputError(MlflowException, UserError):  # type: ignore[misc, unused-ignore]
+    """What was given cannot be segmented: a `UserError` to callers in Python, status 400 to those over HTTP."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
@@ -109,27 +112,31 @@ class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
         Raises:
             RefusedInputError: naming the row: its image is no picture in base64 or a too large one, or its
                 labels are unusable; or there are too many rows, or too many pixels in all.
+            MlflowException: the program failed at a row, which is answered 500; the log has the trace.
         """
         if not 0 < len(model_input) <= MAX_ROWS:
             raise RefusedInputError(f"{len(model_input)} rows given; a call takes 1 to {MAX_ROWS} pictures")
         rows = list(zip(model_input["image"], model_input["labels"], strict=True))
-        num_pixels = 0
-        for number, row in enumerate(rows):
+        contents, num_pixels = [], 0
+        for number, (image, labels) in enumerate(rows):
             with _row(number):
-                num_pixels += self._checked(*row)
+                # What costs little to look at comes first, for all rows, and no picture is unpacked before.
+                _check_labels(labels)
+                contents.append(_decoded(image))
+                num_pixels += self._check_size(contents[-1])
                 _check_sum(num_pixels)
         with_map = bool((params or {}).get(CONFIDENCE_MAP))
-        return [self._answer(number, *row, with_map=with_map) for number, row in enumerate(rows)]
+        return [
+            self._answer(number, content, labels, with_map=with_map)
+            for number, (content, (_, labels)) in enumerate(zip(contents, rows, strict=True))
+        ]
 
-    def _answer(self, number: int, image: str, labels: Sequence[str], *, with_map: bool) -> dict[str, Any]:
+    def _answer(
+        self, number: int, content: bytes, labels: Sequence[str], *, with_map: bool
+    ) -> dict[str, Any]:
         with _row(number):
-            picture = decode_image(_decoded(image), "posted image")
+            picture = decode_image(content, "posted image")
             return _told(self.predictor.predict(picture, list(labels)), with_map=with_map)
-
-    def _checked(self, image: str, labels: Sequence[str]) -> int:
-        """Refuse a row by what costs little to look at, and give the pixels of its picture."""
-        _check_labels(labels)
-        return self._check_size(_decoded(image))
 
     def _check_size(self, content: bytes) -> int:
         """Refuse decompression bombs, and slivers that resizing would blow up; give the number of pixels."""
@@ -145,11 +152,17 @@ class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
 
 @contextmanager
 def _row(number: int) -> Iterator[None]:
-    """Name the row in what refuses it."""
+    """Name the row in what refuses it, and keep a defect of the program apart: MLflow would answer 400 to both."""
     try:
         yield
-    except ValueError as error:
+    except UserError as error:
         raise RefusedInputError(f"row {number}: {error}") from error
+    except Exception as error:
+        log.exception("row %d could not be segmented", number)
+        raise MlflowException(
+            f"row {number}: the program failed ({type(error).__name__}); the server's log has the trace",
+            error_code=INTERNAL_ERROR,
+        ) from error
 
 
 def _check_sum(num_pixels: int) -> None:

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from cascade_core.errors import UserError
+from components.tables import read_table
 
 if TYPE_CHECKING:
     from components.results.evaluation import Evaluation
@@ -19,10 +17,9 @@ def confusion_at_hand(evaluation: Path) -> tuple[list[str], list[list[int]]]:
     Raises:
         UserError: the folder is not that of an evaluate step.
     """
-    path = evaluation / CONFUSION_FILE
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give the folder of an evaluate step")
-    counts = pd.read_csv(path, index_col="truth")
+    table = read_table(evaluation / CONFUSION_FILE, names="truth", step="an evaluate step")
+    counts = table.set_index("truth").astype("int64")
+    counts.columns = counts.index  # the same classes; in the header, one called truth comes twice
     at_hand = [name for name in counts.columns if counts[name].any() or counts.loc[name].any()]
     return at_hand, counts.loc[at_hand, at_hand].to_numpy().tolist()
 

@@ -184,7 +184,7 @@ def _readable(reruns: Sequence[Recorded]) -> Iterator[Sequence[RerunRow]]:
     for rerun in reruns:
         try:
             yield rows_of(rerun)
-        except ValueError as error:
+        except UserError as error:
             log.warning("left out of the trends: %s", error)
 
 

@@ -31,7 +31,7 @@ from cascade_core.render.colours import palette
 from cascade_core.render.visualise import LEGEND_SHARE, tinted
 from cascade_core.runtime.files import new_folder, write_json
 from components.artifacts import data_hash, git_commit, write_manifest
-from components.inputs.reading import Inputs, read_inputs, rows_of
+from components.inputs.reading import Inputs, check_limit, read_inputs, rows_of
 from components.pictures.picture_scores import PictureScores, picture_scores
 from components.progress import progress
 from components.results.margins import points
@@ -77,14 +77,16 @@ def run(
 ) -> Compared:
     """Write `compare.html`, and its scores as `pictures.json`, from two checkpoints or more of one protocol.
 
-    Predictions are those of evaluation. `limit` takes so many pictures, evenly spread over the split.
+    Predictions are those of evaluation. `limit` takes so many pictures, evenly spread over the split; None takes all.
     `background` says which pixels are background, in place of the checkpoints' own setting; unless it is
     dropped, background is one more class.
 
     Raises:
         UserError: there are fewer than two checkpoints, they are of different protocols or background
-            policies, the policy does not go with label maps or text vectors, or there are more than 2,000 pictures.
+            policies, the policy does not go with label maps or text vectors, the limit is below 1, or there are more
+            than 2,000 pictures.
     """
+    check_limit(limit)
     if len(checkpoints) < 2:
         raise UserError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
     models, inputs, chosen = _models(
@@ -93,7 +95,7 @@ def run(
     scored = scored_split(inputs.split, chosen)
     rows = rows_of(inputs, split)
     if limit is not None and limit < len(rows):
-        rows = rows.iloc[np.linspace(0, len(rows) - 1, max(1, limit)).round().astype(int)]
+        rows = rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]
     if len(rows) > MOST_PICTURES:
         raise UserError(
             f"{len(rows)} pictures make too large a page; give a limit of at most {MOST_PICTURES}"
@@ -153,6 +155,7 @@ def _models(
             config.loss.kind,
             seen=inputs.split.foreground().seen,
             seen_penalty=manifest.seen_penalty(config.evaluate),
+            background_names=len(policy.names),
         )
         inference = config.evaluate.model_copy(update={"background": policy})
         models.append(Model(title, manifest, vocabulary, inference))

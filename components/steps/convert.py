@@ -45,7 +45,7 @@ def run(
     try:
         released = recognise(told_by(archive.weights, archive.meta), protocol=protocol, setting=setting)
         segmentor = segmentor_from_released(archive.weights)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from error
     manifest = CheckpointManifest(
         config=released.config,

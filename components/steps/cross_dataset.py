@@ -11,6 +11,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import write_manifest
 from components.results.rows import DROPPED, SCORES, SCORES_FILE
+from components.tables import read_table
 from components.tracking.pipeline_run import CROSS_DATASET
 from components.tracking.tracker import metric_name, tracked_step
 
@@ -91,10 +92,7 @@ def _named(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def _row(evaluation: Path) -> dict[str, Any]:
     scores = read_json(evaluation / SCORES_FILE)
-    path = evaluation / "per_class.csv"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give the folder of an evaluate step")
-    classes = pd.read_csv(path)
+    classes = read_table(evaluation / "per_class.csv", step="an evaluate step")
     found = {
         "num_classes": len(classes),
         "num_seen": int((classes["group"] == "seen").sum()),

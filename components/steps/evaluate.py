@@ -59,8 +59,8 @@ def run(
     checkpoint trained on a random image tower.
 
     --target names the protocol of another data set, to which the checkpoint is carried over: all its classes
-    compete. As published they all count as seen, so that the penalty changes nothing and the score is one mIoU;
-    with --target-seen names only those do, penalty included, whose names the checkpoint saw.
+    compete. As published they all count as seen, so that none is taken off, under any background policy, and the
+    score is one mIoU; with --target-seen names only those do, penalty included, whose names the checkpoint saw.
 
     --background says which pixels are background, in place of the checkpoint's own setting; unless it is
     dropped, background is scored as one more class, which counts as seen.
@@ -75,7 +75,9 @@ def run(
     from cascade_core.scoring.scores import scores
     from components.artifacts import data_hash
     from components.evaluation.job import Request, count, evaluation_job, evaluation_of, write_tables
+    from components.inputs.reading import check_limit
 
+    check_limit(limit)
     request = Request(split, control, limit, target, background, target_seen)
     job = evaluation_job(call.inputs, request)
     config, data, policy = job.manifest.config, data_hash(prepared), str(job.inference.background)

@@ -125,7 +125,7 @@ def _compared(candidate: Scored, champion: registry.Version, margins: Margins) -
     held = f"champion, version {champion.number},"
     try:
         theirs = _scored(champion.tags, held)
-    except ValueError as error:
+    except UserError as error:
         return False, f"the {held} cannot be compared with: {error}"
     for field, called in COMPARABLE.items():
         mine, other = getattr(candidate, field), getattr(theirs, field)

@@ -160,7 +160,7 @@ def _read(
             yield _Read(file, decode_image(content, str(file.path)), digest)
         except OSError as error:
             result.failed[file.path] = f"{file.path}: cannot be read ({error.strerror})"
-        except ValueError as error:
+        except UserError as error:
             result.failed[file.path] = str(error)
 
 
@@ -180,7 +180,7 @@ def _segmented(
         found = predictor.predict_equal(
             [one.picture for one in read], request.labels, scales=request.scales, flip=request.flip
         )
-    except ValueError as error:
+    except UserError as error:
         result.failed |= {one.file.path: f"{one.file.path}: {error}" for one in read}
         return
     yield from zip(read, found, strict=True)

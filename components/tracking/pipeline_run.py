@@ -175,7 +175,7 @@ def surroundings() -> dict[str, str]:
 def _close_or_warn(run_id: str, *, succeeded: bool, error: str | None) -> None:
     try:
         close_run(run_id=run_id, succeeded=succeeded, error=error)
-    except ValueError as unclosed:
+    except UserError as unclosed:
         log.warning("the pipeline's MLflow run stays open: %s", unclosed)
 
 

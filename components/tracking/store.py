@@ -209,7 +209,7 @@ def told_of(what: str, *, way_out: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, ValueError) or not (isinstance(error, OSError) or of_store(error)):
+        if isinstance(error, UserError) or not (isinstance(error, OSError) or of_store(error)):
             raise
         raise UserError(f"{what} cannot be had ({first_line(error)}); {way_out}") from error
 

@@ -43,6 +43,7 @@ from components.contract import Call
 from components.inputs.reading import Inputs, rows_of
 from components.progress import progress
 from components.results.names import HISTORY_FILE
+from components.tables import read_table
 from components.tracking.tracker import StepTracker
 from components.vectors.vector_files import check_templates
 
@@ -72,6 +73,16 @@ def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
 def _checkpoints(working: Path) -> list[Path]:
     """List the checkpoints that a training can go on from: the final one first, if all that is left is the swap."""
     return [folder for name in (FINAL_FOLDER, RESUME_FOLDER) if (folder := working / name).exists()]
+
+
+def check_limit(limit: int | None) -> None:
+    """Hold a limit of pictures against what there is: None takes all, a number so many.
+
+    Raises:
+        UserError: it is 0 or negative.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}; give 1 or more pictures, or leave it out to take all")
 
 
 @dataclass(frozen=True)
@@ -182,7 +193,7 @@ def _resumed(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str,
     load_weights(job.segmentor, folder)
     if start < job.iterations:
         load_optimizer(optimizer, folder)
-    kept = pd.read_csv(out / HISTORY_FILE).query("iteration <= @start")
+    kept = read_table(out / HISTORY_FILE, step="a training step").query("iteration <= @start")
     log.info("resuming %s at step %d of %d", out, start, job.iterations)
     return start, [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from cascade_core.clip.order import check_shape
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
-from cascade_core.runtime.files import read_json, write_json
+from cascade_core.runtime.files import read_json, read_text, write_json
 from components.artifacts import MANIFEST_FILE, read_step_manifest
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,7 @@ def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
     Raises:
         UserError: the file cannot be read, has no name, or a line has an empty one.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"names {file} cannot be read as UTF-8 text: {error}") from error
+    lines = read_text(file, "names").splitlines()
     classes = [
         (number, [word.strip() for word in line.split("|")])
         for number, line in enumerate(lines, 1)

@@ -2,14 +2,17 @@
 
 import logging
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from cascade_core.errors import UserError
+from cascade_core.exit_codes import ExitCode, termination_raised
+from cascade_core.runtime.files import refusal
 from pipelines.cli.table import GROUPS
 
-USAGE_ERROR = 2
 CHATTY = (
     "PIL",
     "alembic",
@@ -26,23 +29,29 @@ NOT_IN_THE_LIGHT_IMAGE = ("open_clip", "torch", "torchmetrics", "torchvision")
 
 
 class CascadeGroup(TyperGroup):
-    """Tells in one line what is wrong with what was given or installed; other exceptions keep their trace."""
+    """Says in one sentence what is wrong with what was given or installed; other exceptions keep their trace."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
-        except (ValueError, ModuleNotFoundError) as error:
+            with termination_raised():
+                return super().invoke(ctx)
+        except (UserError, OSError, ModuleNotFoundError) as error:
             sentence = _sentence(error)
-            if sentence is None or logging.getLogger().isEnabledFor(logging.DEBUG):
+            if sentence is None:
                 raise
+            if logging.getLogger().isEnabledFor(logging.DEBUG):
+                traceback.print_exception(error)
             print(f"error: {sentence}", file=sys.stderr)
-            raise typer.Exit(USAGE_ERROR) from error
+            raise typer.Exit(ExitCode.USER_ERROR) from error
 
 
-def _sentence(error: ValueError | ModuleNotFoundError) -> str | None:
+def _sentence(error: UserError | OSError | ModuleNotFoundError) -> str | None:
     """Give what people are told of an error; None of one that is a fault of the program."""
-    if isinstance(error, ValueError):
-        return str(error)
+    if isinstance(error, UserError):
+        # Of one in a process that loads pictures, torch hands on the trace, which ends with what the error says.
+        return str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2].rstrip()
+    if isinstance(error, OSError):
+        return refusal(error)
     if error.name not in NOT_IN_THE_LIGHT_IMAGE:
         return None
     return (

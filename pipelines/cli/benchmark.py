@@ -8,10 +8,8 @@ from typing import Annotated, get_args
 import typer
 
 from cascade_core.configs.overrides import parse_overrides
+from cascade_core.exit_codes import ExitCode
 from pipelines.cli.options import OverridesFile, Set
-
-REGRESSED = 3
-"""Exit status of a rerun that found something worse: neither success nor a mistake in the call."""
 
 
 class Models(StrEnum):
@@ -65,7 +63,7 @@ def run(
     print(f"report     {found.page.resolve()}")
     print(f"rerun      {found.run_id}")
     if found.outcome == "regressed":
-        raise typer.Exit(REGRESSED)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def history() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cascade_core.exit_codes import ExitCode
 from pipelines.cli.kubeflow_options import (
     Experiment,
     Host,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pipelines.kubeflow.cluster import Cluster
     from pipelines.kubeflow.submit import RunStatus
 
-FAILED = 1
 POLL_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def submit(
     resource: Resource = None,
     experiment: Experiment = "cascade-clip",
     name: Annotated[str | None, typer.Option(help="Name of the run; pipeline and time if none.")] = None,
-    wait: Annotated[bool, typer.Option(help="Follow it to its end; exit 1 unless it succeeds.")] = False,
+    wait: Annotated[bool, typer.Option(help="Follow it to its end; exit 3 unless it succeeds.")] = False,
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
@@ -145,4 +145,4 @@ def _finish(run: "RunStatus") -> None:
     error = f": {run.error}" if run.error else ""
     log.info("%-10s %s%s", run.state, run.name, error)
     if not run.succeeded:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitCode.INCOMPLETE)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cascade_core.errors import UserError
 from cascade_core.inference.prediction import checked_labels
+from cascade_core.runtime.files import read_text
 
 
 def labels_given(listed: str | None, file: Path | None) -> tuple[str, ...]:
@@ -21,15 +22,8 @@ def labels_given(listed: str | None, file: Path | None) -> tuple[str, ...]:
     if listed is not None:
         return checked_labels(next(csv.reader([listed], skipinitialspace=True), []))
     assert file is not None
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"--labels-file {file} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"--labels-file {file} is not UTF-8 text ({error.reason}); save it as such"
-        ) from error
+    lines = read_text(file, "--labels-file").splitlines()
     try:
         return checked_labels([line for line in lines if line.strip()])
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"--labels-file {file}: {error}") from error

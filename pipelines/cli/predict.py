@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from cascade_core.errors import UserError
+from cascade_core.exit_codes import ExitCode
 from pipelines.cli.options import Background, Clip, Device, Model
-
-SOME_FAILED = 1
 
 
 def predict(
@@ -33,8 +32,13 @@ def predict(
     ),
     device: Device = None,
     batch: Annotated[
-        int, typer.Option(min=1, help="Pictures of equal size, or windows, that go through together.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pictures of equal size, or windows, that go through together; if left out, one picture, and as many "
+            "windows as the recipe says.",
+        ),
+    ] = None,
     mode: Annotated[
         str | None, typer.Option(help="whole or slide (windows); the recipe's if left out.")
     ] = None,
@@ -59,7 +63,7 @@ def predict(
 
     For each picture: a tinted overlay with a legend, the label map, and JSON with the areas and confidence of
     its classes. A picture that cannot be segmented does not stop the others: it is told at the end, with
-    exit code 1.
+    exit code 3.
     """
     from cascade_core.labels.background import parse_background
     from cascade_core.predictor import eval_settings
@@ -76,7 +80,7 @@ def predict(
         predictor.evaluate,
         mode=mode,
         short_side=short_side,
-        batch_size=batch if batch > 1 else None,
+        batch_size=batch,
         precision=precision,
         background=None if background is None else parse_background(background),
     )
@@ -87,7 +91,7 @@ def predict(
         out=out,
         scales=numbers,
         flip=flip,
-        batch=batch,
+        batch=batch or 1,
         resume=resume,
         confidence_map=confidence_map,
     )
@@ -99,7 +103,7 @@ def predict(
         for reason in result.failed.values():
             print(f"failed: {reason}", file=sys.stderr)
         print(f"{len(result.failed)} of {len(files)} pictures failed", file=sys.stderr)
-        raise typer.Exit(SOME_FAILED)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _numbers(listed: str) -> tuple[float, ...]:

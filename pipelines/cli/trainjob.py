@@ -12,13 +12,13 @@ import typer
 from pydantic import ValidationError
 
 from cascade_core.errors import UserError
+from cascade_core.exit_codes import ExitCode
 from cascade_core.runtime.validation import first_error
 
 if TYPE_CHECKING:
     from components.cluster.trainjob import TrainJob
 
 Training = Literal["train", "self-train"]
-FAILED = 1
 WAITING_MINUTES = 24 * 60
 """How long --wait bears that a job has not found its nodes, beyond the time it may run."""
 
@@ -49,7 +49,7 @@ def trainjob(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label that nodes must have; repeatable.")
     ] = None,
     start: Annotated[bool, typer.Option(help="Start it, too, as KUBECONFIG or the pod says where.")] = False,
-    wait: Annotated[bool, typer.Option(help="With --start: follow it; exit 1 unless it completes.")] = False,
+    wait: Annotated[bool, typer.Option(help="With --start: follow it; exit 3 unless it completes.")] = False,
 ) -> None:
     """Write a training on several nodes as a TrainJob.
 
@@ -100,7 +100,7 @@ def _start(job: "TrainJob", *, wait: bool) -> None:
         trainjob_run.follow(jobs, job.name, minutes=job.minutes + WAITING_MINUTES)
     except RuntimeError as error:
         print(error, file=sys.stderr)
-        raise typer.Exit(FAILED) from error
+        raise typer.Exit(ExitCode.INCOMPLETE) from error
 
 
 def _labels(items: Sequence[str]) -> dict[str, str]:

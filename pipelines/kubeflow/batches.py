@@ -36,7 +36,7 @@ def check_batches(
                 World(size=processes).share(
                     batches[step], config.train.accumulation_steps, field=f"{step}.batch_size"
                 )
-            except ValueError as error:
+            except UserError as error:
                 raise UserError(
                     f"recipe {name!r}, step {step} (nodes x GPUs of the table): {error}"
                 ) from None

@@ -13,7 +13,7 @@ from cascade_core.runtime.listing import by_name
 from components import ops
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
 from pipelines.kubeflow.batches import check_batches
-from pipelines.kubeflow.checks import as_mapping
+from pipelines.kubeflow.checks import as_mapping, check_limit
 from pipelines.kubeflow.resource_options import changed, images
 from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, resources
 
@@ -65,6 +65,7 @@ def check_submission(
     """
     chosen = entry(name)
     chosen.check(values)
+    check_limit(values.get("limit", 0))
     if values.get("models") != "champions":
         check_batches(
             values.get("recipes", chosen.recipes),

@@ -80,7 +80,7 @@ def check_background(name: str, background: str, protocol: str) -> None:
         policy = parse_background(background)
         if not is_label_file(protocol):
             scored_split(named_protocol(protocol), policy)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"parameter {name}: {error}") from error
 
 
@@ -97,6 +97,16 @@ def check_image_sets(image_sets: str, split: str) -> None:
         )
     if split not in sets:
         raise UserError(f"parameter split is {split!r}; image_sets has {', '.join(sets) or 'none'}")
+
+
+def check_limit(limit: int) -> None:
+    """Hold the number of pictures against what there is: a parameter cannot be left empty, so 0 stands for all.
+
+    Raises:
+        UserError: it is negative.
+    """
+    if limit < 0:
+        raise UserError(f"parameter limit is {limit}; give so many pictures, or 0 for all")
 
 
 def check_self_training(mode: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.files import read_text
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,11 @@ def declared(package: Path) -> dict[str, Parameter]:
     Raises:
         UserError: the file is missing, no YAML, or no compiled pipeline.
     """
+    text = read_text(package, "pipeline")
     try:
-        first = next(iter(yaml.safe_load_all(package.read_text())), None)
+        first = next(iter(yaml.safe_load_all(text)), None)
         inputs = first["root"].get("inputDefinitions", {}).get("parameters", {})  # type: ignore[index]
-    except OSError as error:
-        raise UserError(f"pipeline {package} cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{package} is not a compiled pipeline; `cascade-clip pipeline compile` writes one"
         ) from None

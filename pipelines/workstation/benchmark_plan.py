@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from cascade_core.configs.config import SelfTrainingMode
+from cascade_core.configs.overrides import read_parameters
 from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -68,9 +68,7 @@ class BenchmarkPlan(BaseModel):
         Raises:
             UserError: the file or its section is missing, or a field is wrong; the message names it.
         """
-        if not path.is_file():
-            raise UserError(f"{path} does not exist; give the file of parameters with --params")
-        values = (yaml.safe_load(path.read_text()) or {}).get("benchmark")
+        values = read_parameters(path).get("benchmark")
         if values is None:
             raise UserError(f"{path}: section benchmark is missing")
         return validated(cls, values, source=f"{path}: benchmark")

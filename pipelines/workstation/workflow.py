@@ -54,7 +54,7 @@ def _close(note: Path, status: int) -> None:
     error = f"dvc repro: exit {status}" if status else None
     try:
         close_run(run_id=note.read_text().strip(), succeeded=not status, error=error)
-    except ValueError as unclosed:
+    except UserError as unclosed:
         # The stages are done whatever became of the store; how the workflow went must be told all the same.
         log.warning("the workflow's MLflow run stays open: %s", unclosed)
 

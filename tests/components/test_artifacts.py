@@ -53,6 +53,34 @@ def test_the_hash_of_a_steps_folder_is_of_its_content_and_not_of_its_manifest(
     assert input_hash(first) == input_hash(same) != input_hash(other)
 
 
+def test_an_edited_folder_is_recorded_as_it_is_now_and_a_warning_names_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, same = _step(tmp_path / "first", "one"), _step(tmp_path / "same", "two")
+    written = read_step_manifest(first).content_sha256
+    assert input_hash(first) == written
+    (first / ".DS_Store").write_text("what a file manager leaves")
+    assert input_hash(first) == written
+    assert not caplog.records
+    (first / "values.txt").write_text("two")
+    assert input_hash(first) == input_hash(same) != written
+    assert f"{first}: files were changed since the step that wrote them" in caplog.text
+    second = _step(tmp_path / "second", "of it", first=first)
+    assert read_step_manifest(second).inputs["first"].sha256 == input_hash(same)
+
+
+def test_a_folder_that_gained_or_lost_a_file_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = _step(tmp_path / "first", "one")
+    (first / "more.txt").write_text("")
+    assert input_hash(first) != read_step_manifest(first).content_sha256
+    (first / "more.txt").unlink()
+    (first / "values.txt").unlink()
+    assert input_hash(first) != read_step_manifest(first).content_sha256
+    assert len(caplog.records) == 2
+
+
 def test_a_file_and_a_folder_of_no_step_are_hashed_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "manifest.json").write_text('{"iteration": 3}')

@@ -7,6 +7,7 @@ from typing import Any
 
 from cascade_core.data.sources.archives import climbs
 from cascade_core.errors import UserError
+from cascade_core.runtime.files import read_text
 
 Splits = tuple[str, ...]
 
@@ -40,12 +41,7 @@ def read_names(path: Path) -> list[str]:
     Raises:
         UserError: the list is missing, no text, empty, or has a line that is no name.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"image list {path} cannot be read ({error}); unpack the archive again, or give the folder with it"
-        ) from error
+    lines = read_text(path, "image list").splitlines()
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise UserError(f"image list {path} is empty; it names a picture a line")

@@ -1,6 +1,7 @@
 """CLIP folders and OpenAI-layout weights."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,12 @@ import torch
 from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
+from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.clip.weights import clip_from_openai, load_clip, save_clip
 from cascade_core.clip.word_tokenizer import WordTokenizer
 from cascade_core.configs.config import ClipConfig
+from cascade_core.errors import UserError
+from tests.tiny import write_tiny_clip
 
 CONFIG = ClipConfig(
     name="small",
@@ -85,3 +89,25 @@ def test_a_missing_weight_is_named(key: str) -> None:
 def test_a_missing_weights_file_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.json are missing.*dvc pull"):
         load_clip(tmp_path)
+
+
+@pytest.mark.parametrize("load", [load_clip, load_text_tower])
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("config.json", b'{"width": "many"}', r"config\.json: \w+: .*; import the CLIP again"),
+        ("config.json", b"{", r"config\.json is not JSON"),
+        (
+            "model.safetensors",
+            b"cut short",
+            r"model\.safetensors cannot be read as safetensors \(.*fetch it again",
+        ),
+    ],
+)
+def test_a_damaged_file_of_a_clip_folder_is_named(
+    tmp_path: Path, load: Callable[[Path], object], name: str, content: bytes, told: str
+) -> None:
+    write_tiny_clip(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=told):
+        load(tmp_path)

@@ -1,6 +1,7 @@
 """Labels from tiles, strips and chunks of classes against the definition, with maps of all classes at once."""
 
 import math
+from dataclasses import replace
 from itertools import product
 from typing import Literal
 
@@ -48,6 +49,35 @@ def vocabulary(kind: Kind = "focal_dice", *, num_classes: int = 7, sharp: float 
     segmentor = build_segmentor(config, visual, seed=3).eval()
     seen = [i for i in (0, 2, 5) if i < num_classes]
     return Vocabulary(segmentor, vectors, kind, seen=seen, seen_penalty=0.1)
+
+
+@pytest.mark.parametrize(
+    "background",
+    [
+        Background(),
+        Background(policy="threshold", threshold=0.5),
+        Background(policy="prompts", names=("sky", "wall")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("mode", ["slide", "whole"])
+def test_where_all_classes_are_seen_the_penalty_changes_nothing(
+    background: Background, mode: Literal["slide", "whole"]
+) -> None:
+    asked, names = vocabulary(sharp=3.0), len(background.names)
+    evaluate = {"slide": SLIDE, "whole": WHOLE}[mode].model_copy(update={"background": background})
+    every = list(range(len(asked) - names))
+    plain, paying, some = (
+        label_maps(
+            replace(asked, seen=seen, seen_penalty=penalty, background_names=names),
+            noise(2, 40, 56),
+            evaluate=evaluate,
+            size=(40, 56),
+        )
+        for seen, penalty in ((every, 0.0), (every, 0.3), (every[1:], 0.3))
+    )
+    assert torch.equal(plain, paying)
+    assert not torch.equal(plain, some)  # with one that is unseen it does
 
 
 def noise(batch: int, height: int, width: int) -> Tensor:

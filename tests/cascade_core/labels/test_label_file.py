@@ -136,7 +136,11 @@ def test_several_wrong_fields_are_told_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"a: [", "is not YAML"), (b"- cat", "expected keys and values"), (b"\xff\xfe\xfa", "is no UTF-8 text")],
+    [
+        (b"a: [", "is not YAML"),
+        (b"- cat", "expected keys and values"),
+        (b"\xff\xfe\xfa", "is not UTF-8 text"),
+    ],
 )
 def test_a_file_that_is_no_label_file_is_named(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "labels.yaml").write_bytes(content)

@@ -1,10 +1,19 @@
-"""Writing so that a kill at any moment leaves the old folder or the new one."""
+"""Writing: a kill leaves the old folder or the new one, and a refusal of the machine is one sentence that names the file."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from cascade_core.runtime.files import new_folder, put_back, put_in_place
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import (
+    new_file,
+    new_folder,
+    put_back,
+    put_in_place,
+    read_json,
+    refusals_of_machine,
+)
 
 
 class KilledError(BaseException):
@@ -53,3 +62,46 @@ def test_a_new_folder_first_brings_back_what_a_killed_swap_set_aside(tmp_path: P
     with pytest.raises(RuntimeError), new_folder(target):
         raise RuntimeError
     assert (target / "file").read_text() == "old"
+
+
+def test_a_file_where_a_folder_must_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for make in (new_folder, new_file):
+        with (
+            pytest.raises(UserError, match=r"file.*: .*; .*(choose another place|move)"),
+            make(tmp_path / "file" / "below"),
+        ):
+            pytest.fail("there is no place")
+
+
+def test_a_name_that_is_too_long_asks_for_a_shorter_one(tmp_path: Path) -> None:
+    for make in (new_folder, new_file):
+        with (
+            pytest.raises(UserError, match=r"File name too long; choose a shorter name"),
+            make(tmp_path / ("x" * 300)) as place,
+        ):
+            place.write_text("")
+
+
+def test_what_the_block_itself_cannot_read_is_named_and_an_earlier_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with (
+        pytest.raises(UserError, match=r"missing\.txt: No such file or directory; check the path"),
+        new_folder(tmp_path / "out"),
+    ):
+        (tmp_path / "missing.txt").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("without a file"), ConnectionResetError(errno.ECONNRESET, "reset")]
+)
+def test_an_error_of_the_system_that_names_no_file_goes_on_as_it_is(error: OSError) -> None:
+    with pytest.raises(OSError) as raised, refusals_of_machine():
+        raise error
+    assert raised.value is error
+
+
+def test_a_folder_in_the_place_of_a_json_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Is a directory; a folder stands where a file must be"):
+        read_json(tmp_path)

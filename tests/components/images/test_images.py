@@ -24,7 +24,15 @@ def build(*kinds: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(("image", "torch"), [("torch", ["torch==2.15.0"]), ("light", [])])
 def test_an_image_gets_what_runs_in_it_and_no_development_tool(image: str, torch: list[str]) -> None:
     printed = subprocess.run(
-        [sys.executable, str(IMAGES / "run_requirements.py"), str(REPOSITORY / "pyproject.toml"), image],
+        # -S: in the image it runs before any package is there, ours among them.
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            str(IMAGES / "run_requirements.py"),
+            str(REPOSITORY / "pyproject.toml"),
+            image,
+        ],
         capture_output=True,
         text=True,
         check=True,

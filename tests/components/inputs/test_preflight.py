@@ -16,8 +16,8 @@ from cascade_core.datasets.context import CLASSES as CONTEXT_59
 from cascade_core.datasets.context import LITERATURE_CLASSES
 from cascade_core.runtime.files import read_json, write_json
 from components.inputs.preflight import preflight
-from components.steps import prepare_custom, prepare_dataset, splits, text_vectors, train
 from components.ops import before_training
+from components.steps import prepare_custom, prepare_dataset, splits, text_vectors, train
 from components.vectors import vector_files
 from tests import official_files as files
 from tests.tiny import TINY_CLIP

@@ -1,5 +1,6 @@
 """A served model, a real process: it segments posted pictures, refuses what it cannot, and lives on."""
 
+import asyncio
 import io
 import os
 import socket
@@ -8,19 +9,24 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import requests
 import torch
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
 from components.registry import registered_model
+from components.serving import server as serving
+from components.serving.request_limits import Limits
 from components.tracking.store import open_store
 from tests.components.candidates import register_candidate, write_model
 from tests.tiny import tiny_config
@@ -246,6 +252,65 @@ def test_a_sender_who_stops_half_way_is_answered_408(limited: str) -> None:
         sender.sendall(b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
         answer = b"".join(iter(lambda: sender.recv(1024), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"nothing can listen at 127\.0\.0\.1:{port} \(.*in use.*--port"):
+            serving.serve("any", version=None, host="127.0.0.1", port=port, limits=Limits())
+    serving._check_free("127.0.0.1", port)
+
+
+def _loaded(
+    monkeypatch: pytest.MonkeyPatch, segment: Callable[..., Any]
+) -> registered_model.RegisteredSegmenter:
+    """Give a model that segments with `segment`."""
+    model = registered_model.RegisteredSegmenter()
+    manifest = type("Manifest", (), {"config": tiny_config()})
+    segmenter = type("Loaded", (), {"manifest": manifest, "segment": staticmethod(segment)})
+    monkeypatch.setattr(model, "segmenter", segmenter, raising=False)
+    return model
+
+
+def test_a_defect_is_answered_500_and_what_a_user_can_mend_400(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pd.DataFrame([_request()])
+    for error, status in ((ValueError("shapes differ"), 500), (UserError("labels name zebra twice"), 400)):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        with pytest.raises(MlflowException, match="row 0: ") as raised:
+            _loaded(monkeypatch, fail).predict(None, rows)  # type: ignore[arg-type]
+        assert raised.value.get_http_status_code() == status
+        assert raised.value.__cause__ is error
+        assert isinstance(raised.value, UserError) == (status == 400)
+
+
+def test_a_posted_picture_is_taken_out_of_its_base64_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    decode = registered_model._decoded
+    monkeypatch.setattr(registered_model, "_decoded", lambda image: calls.append(1) or decode(image))
+
+    def stop(*_: Any) -> None:
+        raise UserError("enough")
+
+    with pytest.raises(UserError, match="row 0: enough"):
+        _loaded(monkeypatch, stop).predict(None, pd.DataFrame([_request()] * 3))  # type: ignore[arg-type]
+    assert len(calls) == 3
+
+
+def test_an_answer_that_cannot_be_written_is_no_fault_of_the_request() -> None:
+    def predictions_to_json() -> None:
+        raise ValueError("no JSON")
+
+    with pytest.raises(ValueError, match="Exceeds the limit") as reading:
+        int("9" * 5_000)
+    assert asyncio.run(serving._unreadable(None, reading.value)).status_code == 400
+    with pytest.raises(ValueError, match="no JSON") as writing:
+        predictions_to_json()
+    with pytest.raises(ValueError, match="no JSON"):
+        asyncio.run(serving._unreadable(None, writing.value))
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

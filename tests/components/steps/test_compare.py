@@ -13,6 +13,7 @@ from PIL import Image
 from cascade_core.clip.weights import load_clip
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import mini_cascade_clip, mini_zegclip
+from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.pictures.picture_scores import PictureScores, picture_scores
 from components.steps import compare, evaluate
@@ -81,6 +82,18 @@ def test_what_cannot_be_compared_is_refused(
     foreign = checkpoint(tmp_path / "foreign", folders, other)
     with pytest.raises(ValueError, match="of protocols mini-18-6, voc12-15-5"):
         compare.run(checkpoints=[checkpoints[0], foreign], **folders.steps, split="val", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_that_is_no_number_of_pictures_is_refused_by_every_step(
+    limit: int, folders: Folders, checkpoints: list[Path], tmp_path: Path
+) -> None:
+    given = {**folders.steps, "split": "val", "out": tmp_path / "out", "limit": limit}
+    message = f"limit is {limit}; give 1 or more pictures, or leave it out to take all"
+    with pytest.raises(UserError, match=message):
+        evaluate.run(checkpoint=checkpoints[0], **given)
+    with pytest.raises(UserError, match=message):
+        compare.run(checkpoints=checkpoints, **given)
 
 
 def test_a_limit_spreads_over_the_split_and_like_titles_are_numbered(

@@ -250,14 +250,43 @@ def test_unusable_files_of_labels_are_named(content: bytes | None, told: str, tm
         labels_given("cat", file)
 
 
-def test_the_command_goes_on_past_a_bad_picture_and_ends_with_1(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "windows", "pictures"), [([], 3, 1), (["--batch", "1"], 1, 1), (["--batch", "5"], 5, 5)]
+)
+def test_the_batch_of_the_command_stands_above_the_recipes(
+    options: list[str],
+    windows: int,
+    pictures: int,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save(tmp_path / "a.png")
+    asked: list[tuple[int, int]] = []
+
+    def note(*, segmenter: Segmenter, batch: int, **_: object) -> predict.Predicted:
+        asked.append((segmenter.evaluate.batch_size, batch))
+        return predict.Predicted()
+
+    loaded = Segmenter.load(model, device="cpu")
+    loaded.evaluate = inference(loaded.evaluate, batch_size=3)
+
+    monkeypatch.setattr(predict, "run", note)
+    monkeypatch.setattr("components.registry.segmenter.Segmenter.load", lambda *_, **__: loaded)
+    arguments = ["predict", str(tmp_path / "a.png"), "--labels", "zebra", "--model", str(model), *options]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert asked == [(windows, pictures)]
+
+
+def test_the_command_goes_on_past_a_bad_picture_and_ends_with_3(model: Path, tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").write_text("no picture")
     arguments = ["predict", str(tmp_path / "in"), "--labels", "zebra, tiger", "--model", str(model)]
     done = CliRunner().invoke(
         app, [*arguments, "--out", str(tmp_path / "out"), "--scales", "1,1.5", "--flip", "--device", "cpu"]
     )
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 3, done.output
     assert done.stdout.strip() == str(tmp_path / "out" / "a_overlay.png")
     assert "failed: " in done.stderr and "b.png: cannot be opened as a picture" in done.stderr
     assert "1 of 2 pictures failed" in done.stderr

@@ -10,10 +10,10 @@ from mlflow.entities import Run
 
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.runtime.files import read_json
+from components.ops import before_training
 from components.steps import report
 from components.tracking import pipeline_run
 from components.tracking.store import open_store
-from components.ops import before_training
 from tests.components.candidates import write_evaluation, write_model
 from tests.tiny import write_tiny_clip
 

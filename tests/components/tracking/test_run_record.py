@@ -25,6 +25,7 @@ from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder
 from components.artifacts import TRACKING_FILE, input_hash, read_step_manifest, write_manifest
+from components.ops import before_training
 from components.progress import Progress
 from components.registry import segmenter
 from components.steps import prepare, splits, text_vectors, train
@@ -32,7 +33,6 @@ from components.tracking import pipeline_run
 from components.tracking.run_record import RunRecord, lost, record_folders
 from components.tracking.store import open_store
 from components.tracking.tracker import StepTracker, tracked_step
-from components.ops import before_training
 from tests.components.moto_server import object_store
 from tests.components.tracking_server import TrackingServer, started
 

@@ -16,7 +16,7 @@ from cascade_core.errors import UserError
 from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder, read_json, write_json
-from components.artifacts import write_manifest
+from components.artifacts import input_hash, read_step_manifest, write_manifest
 from components.results.report_page import pictures_of
 from components.steps import evaluate, prepare, profile, self_train, train
 from components.training import fit as training
@@ -395,5 +395,9 @@ def test_a_profile_counts_what_the_model_computes(folders: Folders, inductive: P
     assert cost.images_per_second > 0
 
 
-def test_the_training_folder_holds_no_resume_state_at_the_end(inductive: Path) -> None:
+def test_the_training_folder_holds_no_resume_state_at_the_end_nor_in_its_hash(
+    inductive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert not (inductive / training.RESUME_FOLDER).exists()
+    assert input_hash(inductive) == read_step_manifest(inductive).content_sha256
+    assert not caplog.records

@@ -72,12 +72,6 @@ def test_a_wrong_value_is_told_in_one_line_without_a_trace(tmp_path: Path) -> No
     assert done.stderr.count("\n") == 1
 
 
-def test_verbose_keeps_the_trace(tmp_path: Path) -> None:
-    where = ["--raw", str(tmp_path), "--image-set", "train=train"]
-    arguments = ["-v", "prepare", "index", *where, "--protocol", "no"]
-    assert isinstance(CliRunner().invoke(app, arguments).exception, ValueError)
-
-
 def test_train_wants_clip_weights_or_expressly_none() -> None:
     for flags in ([], ["--clip", "clip", "--random-clip"]):
         done = CliRunner().invoke(app, ["train", "--recipe", "mini_zegclip", "--out", "out", *flags])

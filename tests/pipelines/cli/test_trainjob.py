@@ -98,7 +98,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer
     root.setLevel(level)
 
 
-@pytest.mark.parametrize(("works", "status"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize(("works", "status"), [(True, 0), (False, 3)])
 def test_a_job_is_started_and_followed_where_that_is_asked_for(
     tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, works: bool, status: int
 ) -> None:

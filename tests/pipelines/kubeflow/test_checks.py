@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cascade_core.errors import UserError
 from pipelines.kubeflow import ablation, benchmark, catalogue, cross_dataset, zero_shot
 from pipelines.kubeflow.local_run import run_local
 
@@ -123,6 +124,13 @@ def test_a_benchmark_of_champions_needs_no_seeds() -> None:
 
 
 PLACES = {"raw": "/data", "clip": "/clip"}
+
+
+@pytest.mark.parametrize("pipeline", ["zero_shot", "ablation"])
+def test_a_limit_of_0_takes_all_and_a_negative_one_is_refused(pipeline: str) -> None:
+    catalogue.check_submission(pipeline, {**PLACES, "limit": 0})
+    with pytest.raises(UserError, match="parameter limit is -1; give so many pictures, or 0 for all"):
+        catalogue.check_submission(pipeline, {**PLACES, "limit": -1})
 
 
 @pytest.mark.parametrize(

@@ -57,15 +57,15 @@ def test_a_run_is_submitted_followed_and_succeeds(
     assert body["runtime_config"]["parameters"] == {"text": "ab", "expected": "ababab", "times": 3}
 
 
-def test_a_run_that_fails_says_which_step_and_exits_1(server: Server, tiny: Path) -> None:
+def test_a_run_that_fails_says_which_step_and_exits_3(server: Server, tiny: Path) -> None:
     done = command(server, "submit", "--package", str(tiny), *BAD, "--wait")
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 3, done.output
     told = done.stderr.splitlines()
     assert "SUCCEEDED  write" in told and "FAILED     check" in told
     assert told[-1].startswith("FAILED     tiny")
     (run_id,) = server.runs
     again = command(server, "status", run_id)
-    assert again.exit_code == 1
+    assert again.exit_code == 3
     assert "FAILED     check" in again.stdout
 
 
@@ -74,7 +74,7 @@ def test_what_a_step_says_of_its_failure_is_told_while_waiting(server: Server) -
     details = {"run_details": {"task_details": [task]}}
     server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "FAILED", **details}
     done = command(server, "status", "r", "--wait")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "FAILED     train: out of memory" in done.stderr.splitlines()
 
 

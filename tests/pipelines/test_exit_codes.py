@@ -1,0 +1,145 @@
+"""What the status of a command says: whose fault it was, and whether all was done."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from torch.utils.data import DataLoader, Dataset
+from typer.testing import CliRunner, Result
+
+from cascade_core.errors import UserError
+from cascade_core.exit_codes import ExitCode
+from components.steps import splits
+from pipelines.cli.app import app
+
+
+def ended_by(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) -> Result:
+    """Give what a command does whose step raises `error`."""
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(splits, "run", fail)
+    given = ["splits", "--prepared", "p", "--protocol", "mini-18-6", "--out", "o"]
+    return CliRunner().invoke(app, [*flags, *given])
+
+
+class Broken(Dataset[int]):
+    """A data set whose picture cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, position: int) -> int:
+        raise UserError("a.jpg: cannot be decoded")
+
+
+class Numbered(BaseModel):
+    """Something that a value may not fit."""
+
+    number: int
+
+
+def invalid() -> ValueError:
+    with pytest.raises(ValueError, match="number") as raised:
+        Numbered.model_validate({"number": "x"})
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UserError("give a number"), "give a number"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.yaml"), "a.yaml: No such file; check the path"),
+        (OSError(errno.ENOSPC, "No space left", "out/a"), "no space left for out/a; "),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "o"),
+            "o: Permission denied; check its permissions",
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence_and_2(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, sentence: str
+) -> None:
+    done = ended_by(monkeypatch, error)
+    assert done.exit_code == ExitCode.USER_ERROR == 2
+    assert done.stderr.startswith(f"error: {sentence}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_of_an_error_in_a_loaders_process_the_sentence_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="DataLoader worker") as raised:
+        next(iter(DataLoader(Broken(), num_workers=1)))
+    done = ended_by(monkeypatch, raised.value)
+    assert (done.exit_code, done.stderr) == (ExitCode.USER_ERROR, "error: a.jpg: cannot be decoded\n")
+
+
+def test_verbose_adds_the_trace_and_leaves_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = ended_by(monkeypatch, UserError("give a number"), "--verbose")
+    assert done.exit_code == ExitCode.USER_ERROR
+    assert "Traceback" in done.stderr and done.stderr.endswith("error: give a number\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("shapes differ"), KeyError("x"), invalid(), UnicodeError("x"), OSError("no file")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_defect_keeps_its_trace_and_is_1(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    done = ended_by(monkeypatch, error)
+    assert done.exit_code == ExitCode.DEFECT == 1
+    assert done.exception is error
+
+
+def test_an_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ended_by(monkeypatch, KeyboardInterrupt()).exit_code == ExitCode.INTERRUPTED == 130
+
+
+WAITING = """
+import sys, time
+from pathlib import Path
+from components import splits
+from pipelines.cli.app import app
+
+def wait(*, out, **_):
+    try:
+        print("waiting", flush=True)
+        time.sleep(60)
+    finally:
+        Path("cleared").touch()
+
+splits.run = wait
+sys.argv = ["cascade-clip", "splits", "--prepared", "p", "--protocol", "mini-18-6", "--out", "o"]
+app()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGINT, ExitCode.INTERRUPTED)]
+)
+def test_a_signal_stops_a_command_which_clears_up(
+    tmp_path: Path, number: signal.Signals, status: ExitCode
+) -> None:
+    started = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "waiting\n"
+    time.sleep(0.1)
+    started.send_signal(number)
+    _, told = started.communicate(timeout=60)
+    assert started.returncode == status, told
+    assert "Traceback" not in told
+    assert (tmp_path / "cleared").exists()
