@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from cascade_core.errors import UserError
-from cascade_core.exit_codes import termination_raised
+from cascade_core.runtime.exit_codes import termination_raised
 
 log = logging.getLogger(__name__)
 

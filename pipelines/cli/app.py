@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cascade_core.errors import UserError
-from cascade_core.exit_codes import ExitCode, termination_raised
+from cascade_core.runtime.exit_codes import ExitCode, termination_raised
 from cascade_core.runtime.files import refusal
 from pipelines.cli.table import GROUPS
 

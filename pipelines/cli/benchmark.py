@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from cascade_core.configs.overrides import parse_overrides
-from cascade_core.exit_codes import ExitCode
+from cascade_core.runtime.exit_codes import ExitCode
 from pipelines.cli.options import OverridesFile, Set
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cascade_core.exit_codes import ExitCode
+from cascade_core.runtime.exit_codes import ExitCode
 from pipelines.cli.kubeflow_options import (
     Experiment,
     Host,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cascade_core.errors import UserError
-from cascade_core.exit_codes import ExitCode
+from cascade_core.runtime.exit_codes import ExitCode
 from pipelines.cli.options import Background, Clip, Device, Model
 
 

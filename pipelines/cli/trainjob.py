@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from cascade_core.errors import UserError
-from cascade_core.exit_codes import ExitCode
+from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.validation import first_error
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from typer.testing import CliRunner, Result
 
 from cascade_core.errors import UserError
-from cascade_core.exit_codes import ExitCode
+from cascade_core.runtime.exit_codes import ExitCode
 from components.steps import splits
 from pipelines.cli.app import app
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from cascade_core.exit_codes import ExitCode
+from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.files import read_json
 from components.steps.benchmark_rerun import CHANGES_FILE
 from tests.workflow.conftest import Workflow
