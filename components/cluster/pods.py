@@ -49,6 +49,10 @@ class Resources:
     told_image: bool = True
     image: Literal["torch", "light"] = "torch"
 
+    def with_retries(self, retries: int) -> "Resources":
+        """Give the same with so many retries."""
+        return replace(self, retries=retries)
+
 
 SMALL = Resources(cpu="1", memory="2Gi", minutes=30)
 MINI = Resources(cpu="2", memory="4Gi", minutes=120, shared_memory="1Gi")

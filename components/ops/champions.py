@@ -9,14 +9,14 @@ from components.ops.image import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def gate(evaluation: Input[Artifact], margins: str, decision: Output[Artifact]) -> None:
     """Hold an evaluated candidate against the champion; `margins` (JSON) say how much better it must be."""
+    import json
     from pathlib import Path
 
     from components.steps import gate
     from components.tracking import pipeline_run
 
     pipeline_run.join(evaluation.metadata.get("mlflow_run", ""))
-    allowed = gate.Margins.model_validate_json(margins)
-    decided = gate.run(evaluation=Path(evaluation.path), margins=allowed, out=Path(decision.path))
+    decided = gate.run(evaluation=Path(evaluation.path), out=Path(decision.path), **json.loads(margins))
     decision.metadata.update(promote=decided.promote, reason=decided.reason)
 
 

@@ -1,6 +1,6 @@
 """Step: score a checkpoint on one split, with per-class table, confusion matrix and pictures."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated
 
 from cascade_core.labels.class_split import TargetSeen
@@ -24,7 +24,7 @@ from components.results.evaluation import Control, Evaluation
         output="evaluation",
         options=("split", "limit"),
         reads_pictures=True,
-        pods=by_kind(cpu=replace(MINI, retries=1), gpu=replace(LARGE, retries=1)),
+        pods=by_kind(cpu=MINI.with_retries(1), gpu=LARGE.with_retries(1)),
     ),
 )
 def run(

@@ -1,179 +1,70 @@
-"""Step: may a candidate become champion? The one place that compares two models and says why.
-
-Scores are fractions, margins are points (a hundredth), as tables show them.
-"""
+"""Step: may a candidate become champion? Nothing is promoted; the register step does that with the decision."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
-
-from cascade_core.runtime.files import new_folder, read_json, write_json
-from cascade_core.runtime.validation import validated
-from components.artifacts import write_manifest
-from components.registry import versions as registry
-from components.results.margins import Margins, points
-from components.results.rows import DROPPED, SCORES_FILE
-from components.tracking.store import open_store, require_store
-from components.tracking.tracker import tracked_step
+from components.cluster.pods import TALK, by_kind
+from components.contract import Call, Cluster, Folder, Option, step
+from components.contract.shared import Out
+from components.registry.decisions import DECISION_FILE, Decision, decide, read_scored
+from components.results.margins import Margins
+from components.results.names import SCORES_FILE
 
 log = logging.getLogger(__name__)
 
-DECISION_FILE = "decision.json"
-COMPARABLE = {
-    "protocol": "protocol",
-    "split": "split",
-    "data_hash": "data hash",
-    "num_pictures": "number of pictures",
-    "background": "background policy",
-}
-"""Fields, and what people call them: scores of models that differ in one say nothing about each other."""
+DEFAULT = Margins()
+MinHiouGain = Annotated[float, Option("Points of hIoU a new champion must gain by more than.")]
+MaxSeenDrop = Annotated[float, Option("Points of mIoU(S) it may lose at most.")]
+ModelName = Annotated[str, Option("Registered name; <protocol>-<method> if left out.")]
 
 
-class Scored(BaseModel):
-    """What the gate looks at: two scores, and what they were measured on."""
+@step(
+    "gate",
+    example="cascade-clip gate --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/gate",
+    cluster=Cluster(
+        output="decision",
+        options=("min_hiou_gain", "max_seen_drop"),
+        pods=by_kind(TALK.with_retries(2)),
+    ),
+)
+def run(
+    call: Call,
+    /,
+    *,
+    evaluation: Annotated[Path, Folder("Folder of the candidate's evaluate step.", content=(SCORES_FILE,))],
+    out: Out,
+    name: ModelName | None = None,
+    min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
+    max_seen_drop: MaxSeenDrop = DEFAULT.max_seen_drop,
+) -> Decision:
+    """Ask whether a candidate beats the champion.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    protocol: str
-    split: str
-    data_hash: str | None = None
-    num_pictures: int | None = None
-    background: str = DROPPED
-    hiou: float | None = None
-    miou_seen: float | None = None
-
-
-class Decision(BaseModel):
-    """Whether a candidate of the model `name` is better than `champion` (None: there was none), and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    promote: bool
-    reason: str
-    champion: int | None
-    margins: Margins
-
-
-def run(*, evaluation: Path, out: Path, name: str | None = None, margins: Margins | None = None) -> Decision:
-    """Hold an evaluated candidate against `@champion` of `name`; `out` gets `decision.json`.
-
-    `name` defaults to `<protocol>-<method>`. Nothing is promoted: the register step does that with this
-    decision, which it takes anew if the champion has changed in between.
+    Holds an evaluated candidate against `@champion` of the name and writes `decision.json`. Nothing is promoted;
+    `register --decision` does that with the answer, and asks anew if the champion has changed in between.
 
     Raises:
-        UserError: the folder is not of an evaluate step, or tracking is off.
+        UserError: the folder is not of an evaluate step, a margin is negative, or tracking is off.
     """
+    from cascade_core.runtime.files import read_json, write_json
+    from cascade_core.runtime.validation import validated
+    from components.registry import versions as registry
+    from components.tracking.store import open_store, require_store
+
     require_store("ask about champions")
+    given = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
+    margins = validated(Margins, given, source="margins")
     candidate, method = read_scored(evaluation), str(read_json(evaluation / SCORES_FILE).get("method"))
     name = name or f"{candidate.protocol}-{method}"
-    tags = {"split": candidate.split, "data_hash": candidate.data_hash}
-    with tracked_step("gate", protocol=candidate.protocol, method=method, tags=tags, out=out) as tracker:
-        champion = registry.champion(open_store(), name)
-        decision = decide(name, candidate, champion, margins or Margins())
-        tracker.tags({"promote": decision.promote, "reason": decision.reason})
-        with new_folder(out) as working:
-            write_json(working / DECISION_FILE, decision.model_dump(mode="json"))
-            parameters = {"name": name, **decision.margins.model_dump()}
-            write_manifest(working, step="gate", inputs={"evaluation": evaluation}, parameters=parameters)
+    with call.writing(
+        protocol=candidate.protocol,
+        method=method,
+        parameters={"name": name, **given},
+        tracked_parameters={},
+        tags={"split": candidate.split, "data_hash": candidate.data_hash},
+    ) as work:
+        decision = decide(name, candidate, registry.champion(open_store(), name), margins)
+        work.tracker.tags({"promote": decision.promote, "reason": decision.reason})
+        write_json(work.folder / DECISION_FILE, decision.model_dump(mode="json"))
     log.info("%s: %s", name, decision.reason)
     return decision
-
-
-def decide(name: str, candidate: Scored, champion: registry.Version | None, margins: Margins) -> Decision:
-    """Compare a candidate with the champion.
-
-    The first model is champion. After that one is promoted only if it was measured on the same pictures of
-    the same data under the same protocol, its hIoU is higher by more than `min_hiou_gain` and its mIoU(S)
-    not lower by more than `max_seen_drop`. A tie keeps the champion: a change must pay. Where no class is
-    unseen there is no hIoU, and mIoU(S) takes its place.
-    """
-    if champion is None:
-        scored = candidate.hiou is not None or candidate.miou_seen is not None
-        verdict = (scored, "first model" if scored else "the candidate has neither hIoU nor mIoU(S)")
-    else:
-        verdict = _compared(candidate, champion, margins)
-    promote, reason = verdict
-    held = None if champion is None else champion.number
-    return Decision(name=name, promote=promote, reason=reason, champion=held, margins=margins)
-
-
-def read_scored(evaluation: Path) -> Scored:
-    """Read what an evaluate step's folder says of its model.
-
-    Raises:
-        UserError: the scores are missing or broken; the message names file and field.
-    """
-    file = evaluation / SCORES_FILE
-    return _scored(read_json(file), str(file))
-
-
-def read_decision(folder: Path) -> Decision:
-    """Read what a gate step decided.
-
-    Raises:
-        UserError: the folder is not of a gate step.
-    """
-    file = folder / DECISION_FILE
-    return validated(Decision, read_json(file), source=file, way_out="run the gate step again")
-
-
-def _compared(candidate: Scored, champion: registry.Version, margins: Margins) -> tuple[bool, str]:
-    held = f"champion, version {champion.number},"
-    try:
-        theirs = _scored(champion.tags, held)
-    except UserError as error:
-        return False, f"the {held} cannot be compared with: {error}"
-    for field, called in COMPARABLE.items():
-        mine, other = getattr(candidate, field), getattr(theirs, field)
-        if mine is None or mine != other:
-            return (
-                False,
-                f"the {held} has another {called}: {_short(other)}, the candidate's is {_short(mine)}",
-            )
-    score, called = ("hiou", "hIoU") if theirs.hiou is not None else ("miou_seen", "mIoU(S)")
-    ours, best = getattr(candidate, score), getattr(theirs, score)
-    if best is None:
-        return False, f"the {held} has no scores to compare with; promote by hand after a look"
-    if ours is None:
-        return False, f"the candidate has no {called}, the {held} has {_percent(best)}"
-    return _better(called, ours, best, candidate.miou_seen, theirs.miou_seen, held, margins)
-
-
-def _better(
-    called: str,
-    ours: float,
-    best: float,
-    seen: float | None,
-    their_seen: float | None,
-    held: str,
-    margins: Margins,
-) -> tuple[bool, str]:
-    gain = points(ours, best)
-    told = f"{called} {_percent(ours)} against {_percent(best)} of the {held} {gain:+.2f} points"
-    if gain <= margins.min_hiou_gain:
-        kind = "a tie" if gain == 0 else "worse" if gain < 0 else "not enough better"
-        return False, f"{kind}: {told}; more than {margins.min_hiou_gain:g} are asked for"
-    if their_seen is not None:
-        drop = 100.0 if seen is None else -points(seen, their_seen)
-        if drop > margins.max_seen_drop:
-            return False, (
-                f"seen classes fell: mIoU(S) {_percent(seen)} against {_percent(their_seen)}, {drop:.2f} points "
-                f"where {margins.max_seen_drop:g} are allowed, though {told}"
-            )
-    return True, f"better: {told}"
-
-
-def _scored(values: Mapping[str, Any], where: str) -> Scored:
-    return validated(Scored, values, source=where, way_out="run the evaluate step again")
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.2f}"
-
-
-def _short(value: object) -> str:
-    return "unknown" if value is None else str(value)[:12]

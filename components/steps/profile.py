@@ -1,7 +1,7 @@
 """Step: measure what models cost: a checkpoint's at its own picture size and label set, or several side by side."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +49,7 @@ class Profile:
     example="cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
     cluster=Cluster(
         output="cost",
-        pods=by_kind(cpu=replace(MINI, retries=1), gpu=replace(LARGE, retries=1)),
+        pods=by_kind(cpu=MINI.with_retries(1), gpu=LARGE.with_retries(1)),
     ),
 )
 def run(

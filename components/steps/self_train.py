@@ -27,7 +27,7 @@ class SelfTrained:
         options=("mode", "overrides"),
         reads_pictures=True,
         trains=True,
-        pods=by_kind(cpu=replace(MINI, retries=1), gpu=replace(LARGE, minutes=1440, retries=1)),
+        pods=by_kind(cpu=MINI.with_retries(1), gpu=replace(LARGE, minutes=1440, retries=1)),
     ),
 )
 def run(

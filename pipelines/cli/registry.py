@@ -4,7 +4,6 @@ Whatever is slow to import (mlflow, pydantic's models of it) is imported inside 
 """
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,48 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade_core.errors import UserError
-from components.results.margins import Margins
-from pipelines.cli.options import Out
 
 if TYPE_CHECKING:
     from components.registry.versions import Version
 
-DEFAULT = Margins()
-MinHiouGain = Annotated[
-    float | None,
-    typer.Option(
-        help=f"Points of hIoU a new champion must gain by more than; {DEFAULT.min_hiou_gain:g} if left out."
-    ),
-]
-MaxSeenDrop = Annotated[
-    float | None,
-    typer.Option(help=f"Points of mIoU(S) it may lose at most; {DEFAULT.max_seen_drop:g} if left out."),
-]
 ModelName = Annotated[str, typer.Argument(help="Registered name, such as mini-18-6-cascade_clip.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 SCORES = {"hiou": "hIoU", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "pAcc": "pAcc"}
 TABLE_WIDTH = 140
 """Columns where the output is no terminal."""
-
-
-def gate(
-    evaluation: Annotated[Path, typer.Option(help="Folder of the candidate's evaluate step.")],
-    out: Out,
-    name: Annotated[
-        str | None, typer.Option(help="Registered name; <protocol>-<method> if left out.")
-    ] = None,
-    min_hiou_gain: MinHiouGain = None,
-    max_seen_drop: MaxSeenDrop = None,
-) -> None:
-    """Ask whether a candidate beats the champion.
-
-    Nothing is promoted; `register --decision` does that with the answer.
-    """
-    from components.steps import gate
-
-    found = gate.run(evaluation=evaluation, out=out, name=name, margins=margins(min_hiou_gain, max_seen_drop))
-    print(f"{found.name}: {'promote' if found.promote else 'keep the champion'}: {found.reason}")
 
 
 def list_models(
@@ -158,19 +125,6 @@ def record(
 
     for run_id in record_folders(folders):
         print(f"recorded run {run_id}")
-
-
-def margins(min_hiou_gain: float | None, max_seen_drop: float | None) -> Margins:
-    """Give the gate's margins, its own where one is left out.
-
-    Raises:
-        UserError: one is negative.
-    """
-    given = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
-    for name, value in given.items():
-        if value is not None and not 0 <= value < math.inf:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; a margin is zero or more points")
-    return Margins.model_validate({name: value for name, value in given.items() if value is not None})
 
 
 def _listed(version: "Version") -> dict[str, Any]:

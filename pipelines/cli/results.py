@@ -8,44 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import Checkpoint, Out, whole_numbers
-from pipelines.cli.registry import MaxSeenDrop, MinHiouGain, margins
+from pipelines.cli.options import whole_numbers
 
 Clip = Annotated[Path, typer.Option(help="CLIP folder, for its text tower.")]
-
-
-def register(
-    checkpoint: Checkpoint,
-    evaluation: Annotated[Path, typer.Option(help="Folder of the checkpoint's evaluate step.")],
-    profile: Annotated[Path, typer.Option(help="Folder of the method's profile step.")],
-    out: Out,
-    clip: Clip = Path("data/mini/clip"),
-    name: Annotated[
-        str | None, typer.Option(help="Registered name; <protocol>-<method> if left out.")
-    ] = None,
-    decision: Annotated[
-        Path | None, typer.Option(help="Folder of a gate step that was asked about this model.")
-    ] = None,
-    min_hiou_gain: MinHiouGain = None,
-    max_seen_drop: MaxSeenDrop = None,
-) -> None:
-    """Put a model into MLflow's registry.
-
-    It becomes champion if the gate finds it better than the present one.
-    """
-    from components.steps import register
-
-    found = register.run(
-        checkpoint=checkpoint,
-        clip=clip,
-        evaluation=evaluation,
-        profile=profile,
-        out=out,
-        name=name,
-        decision=decision,
-        margins=margins(min_hiou_gain, max_seen_drop),
-    )
-    print(f"registered {found.uri}{', the champion' if found.champion else ''}: {found.reason}")
 
 
 def mini_results(

@@ -65,16 +65,8 @@ TOP = Group(
         of_step(self_train.run),
         of_step(evaluate.run),
         of_step(profile.run),
-        (
-            "gate",
-            registry.gate,
-            "cascade-clip gate --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/gate",
-        ),
-        (
-            "register",
-            results.register,
-            "cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
-        ),
+        of_step(gate.run),
+        of_step(register.run),
         ("fetch", storage.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
         ("store", storage.store, "cascade-clip store reports s3://bucket/reports"),
         ("record", registry.record, "cascade-clip record outputs"),

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest
+from components.registry.decisions import Scored, decide, read_decision
 from components.registry.versions import Version
+from components.results.margins import Margins
 from components.steps import gate
-from components.steps.gate import Margins, Scored
 
 MEASURED = {"protocol": "mini-18-6", "split": "test", "data_hash": "ab" * 32, "num_pictures": 200}
 SCORES = {"hiou": 0.5, "miou_seen": 0.6}
@@ -32,12 +33,12 @@ def _candidate(**changes: object) -> Scored:
 
 
 def test_the_first_model_is_promoted() -> None:
-    decision = gate.decide("m", _candidate(), None, MARGINS)
+    decision = decide("m", _candidate(), None, MARGINS)
     assert (decision.promote, decision.reason, decision.champion) == (True, "first model", None)
 
 
 def test_a_first_model_without_scores_is_not() -> None:
-    decision = gate.decide("m", _candidate(hiou=None, miou_seen=None), None, MARGINS)
+    decision = decide("m", _candidate(hiou=None, miou_seen=None), None, MARGINS)
     assert not decision.promote and "neither hIoU nor mIoU(S)" in decision.reason
 
 
@@ -70,7 +71,7 @@ def test_a_first_model_without_scores_is_not() -> None:
 def test_a_candidate_meets_a_champion(
     candidate: dict[str, object], champion: dict[str, object], promote: bool, reason: str
 ) -> None:
-    decision = gate.decide("m", _candidate(**candidate), _champion(**champion), MARGINS)
+    decision = decide("m", _candidate(**candidate), _champion(**champion), MARGINS)
     assert decision.promote == promote
     assert re.search(reason, decision.reason), decision.reason
     assert decision.champion == 3
@@ -82,8 +83,8 @@ fractions = st.floats(0, 1)
 @given(fractions, fractions, fractions, fractions)
 def test_of_two_models_at_most_one_beats_the_other(a: float, b: float, seen_a: float, seen_b: float) -> None:
     one, other = {"hiou": a, "miou_seen": seen_a}, {"hiou": b, "miou_seen": seen_b}
-    forth = gate.decide("m", _candidate(**one), _champion(**other), MARGINS)
-    back = gate.decide("m", _candidate(**other), _champion(**one), MARGINS)
+    forth = decide("m", _candidate(**one), _champion(**other), MARGINS)
+    back = decide("m", _candidate(**other), _champion(**one), MARGINS)
     assert not (forth.promote and back.promote)
 
 
@@ -96,9 +97,9 @@ def test_the_workflow_states_the_default_margins() -> None:
 def test_the_step_writes_its_decision_and_promotes_nothing(tmp_path: Path) -> None:
     write_json(tmp_path / "evaluation" / "scores.json", {**MEASURED, **SCORES, "method": "zegclip"})
     for _ in range(2):
-        decision = gate.run(evaluation=tmp_path / "evaluation", out=tmp_path / "out", margins=MARGINS)
+        decision = gate.run(evaluation=tmp_path / "evaluation", out=tmp_path / "out", **MARGINS.model_dump())
         assert decision.promote and decision.champion is None
-    assert gate.read_decision(tmp_path / "out") == decision
+    assert read_decision(tmp_path / "out") == decision
     assert read_json(tmp_path / "out" / "decision.json")["name"] == "mini-18-6-zegclip"
     assert read_step_manifest(tmp_path / "out").parameters["min_hiou_gain"] == 2.0
 
