@@ -22,7 +22,7 @@ from components.steps import prepare, splits, text_vectors
 from tests import official_files
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("cascade_core", "components", "pipelines")
+PACKAGES = ("cascade_clip", "cascade_core", "components", "pipelines")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMAND_LINE = "from pipelines.cli.app import app; app()"
 
@@ -139,3 +139,18 @@ def test_a_method_touches_three_places_and_trains_and_is_scored(copy: Copy) -> N
         assert done.returncode == 0, done.stderr
     scores = read_json(copy.work / "local_outputs" / "adapter_scores" / "scores.json")
     assert (scores["method"], scores["setting"]) == ("adapter", "inductive")
+
+
+def test_a_step_touches_its_own_file_and_the_table_of_commands(copy: Copy) -> None:
+    copy.follow("A step")
+    assert copy.touched == {"components/steps/class_balance.py", "pipelines/cli/table.py"}
+    _what_the_workflow_leaves(copy.work)
+    (command,) = copy.commands
+    done = copy.run(*command)
+    assert done.returncode == 0, done.stderr
+    assert "rarest: " in done.stdout
+    manifest = read_json(copy.work / "local_outputs" / "balance" / "manifest.json")
+    assert (manifest["step"], list(manifest["inputs"])) == ("class_balance", ["prepared"])
+    assert manifest["parameters"] == {"split": "train"}
+    help_text = copy.run(command[0], "--help").stdout
+    assert "Count the pixels of each class." in help_text and "--split" in help_text

@@ -213,6 +213,6 @@ def _is_mixed(labels: UInt8[np.ndarray, "height width"], max_class_share: float)
     return bool(np.count_nonzero(counts) > 1 and counts.max() / labelled < max_class_share)
 
 
-def _pixels(labels: UInt8[np.ndarray, "height width"]) -> Int64[np.ndarray, "classes"]:
+def _pixels(labels: UInt8[np.ndarray, "height width"]) -> Int64[np.ndarray, " classes"]:
     """Count the labelled pixels of each class, with torch, which is twice as fast at bytes as numpy."""
     return torch.bincount(torch.from_numpy(labels).flatten(), minlength=IGNORE + 1)[:IGNORE].numpy()

@@ -32,7 +32,7 @@ def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
-def unpack_runs(packed: str) -> Int64[np.ndarray, "runs"]:
+def unpack_runs(packed: str) -> Int64[np.ndarray, " runs"]:
     """Unpack COCO's text form of run lengths.
 
     Each character holds 5 bits and a mark that more follow, above an offset of 48; the lowest bits come first

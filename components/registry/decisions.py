@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
 from components.registry import versions as registry

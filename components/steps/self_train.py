@@ -62,6 +62,14 @@ def run(
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown, or the
             earlier steps' folders do not fit together, or the batch cannot be shared evenly.
     """
+    from cascade_core.checkpoints.checkpoint import load_segmentor
+    from cascade_core.checkpoints.manifest import transductive
+    from cascade_core.configs.backbones import less_backbone
+    from cascade_core.configs.recipes import with_overrides
+    from components.artifacts import data_hash
+    from components.inputs.reading import read_inputs, rows_of
+    from components.training.fit import Fit, train_step
+
     segmentor, manifest = load_segmentor(trained / "half")
     if manifest.setting != "inductive":
         raise UserError(

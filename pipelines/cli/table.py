@@ -7,9 +7,11 @@ from typing import Any
 from components.contract import Step
 from components.steps import (
     evaluate,
+    gate,
     mini_data,
     pretrain,
     profile,
+    register,
     report,
     self_train,
     splits,

@@ -264,15 +264,15 @@ def test_the_batch_of_the_command_stands_above_the_recipes(
     save(tmp_path / "a.png")
     asked: list[tuple[int, int]] = []
 
-    def note(*, segmenter: Segmenter, batch: int, **_: object) -> predict.Predicted:
-        asked.append((segmenter.evaluate.batch_size, batch))
+    def note(*, predictor: Predictor, batch: int, **_: object) -> predict.Predicted:
+        asked.append((predictor.evaluate.batch_size, batch))
         return predict.Predicted()
 
-    loaded = Segmenter.load(model, device="cpu")
-    loaded.evaluate = inference(loaded.evaluate, batch_size=3)
+    loaded = Predictor.load(model, device="cpu")
+    loaded.evaluate = eval_settings(loaded.evaluate, batch_size=3)
 
     monkeypatch.setattr(predict, "run", note)
-    monkeypatch.setattr("components.registry.segmenter.Segmenter.load", lambda *_, **__: loaded)
+    monkeypatch.setattr("components.registry.addresses.load_predictor", lambda *_, **__: loaded)
     arguments = ["predict", str(tmp_path / "a.png"), "--labels", "zebra", "--model", str(model), *options]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
