@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks import loss, plain
 from benchmarks.compare import ROUNDS
-from cascade_core.batches.datasets import Batch
+from cascade_core.batches.samples import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe

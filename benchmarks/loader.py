@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks import plain_input
 from benchmarks.compare import ROUNDS, surroundings
-from cascade_core.batches.datasets import pack, train_dataset
+from cascade_core.batches.samples import pack, train_dataset
 from cascade_core.configs.config import DataConfig
 from cascade_core.configs.recipes import recipe
 

@@ -8,7 +8,7 @@ import pandas as pd
 from torch import Tensor
 
 from cascade_core.batches.ahead import batches
-from cascade_core.batches.datasets import Batch, eval_dataset
+from cascade_core.batches.samples import Batch, eval_dataset
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.config import EvalConfig, RunConfig
 from cascade_core.errors import UserError

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch.utils.data import DataLoader
 
-from cascade_core.batches.datasets import Batch, SegmentationDataset, collate
+from cascade_core.batches.samples import Batch, SegmentationDataset, collate
 
 T = TypeVar("T")
 

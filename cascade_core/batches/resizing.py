@@ -72,7 +72,7 @@ def label_window(
     return label[rows].take(columns, axis=1)
 
 
-def _nearest_positions(source: int, length: int) -> Int64[np.ndarray, "{length}"]:
+def _nearest_positions(source: int, length: int) -> Int64[np.ndarray, " {length}"]:
     """Tell which of `source` pixels torch takes for each of `length`: a ramp, resized."""
     ramp = torch.arange(source, dtype=torch.float32)[None, None]
     return functional.interpolate(ramp, size=length, mode="nearest")[0, 0].long().numpy()

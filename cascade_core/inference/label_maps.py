@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
-from cascade_core.batches.datasets import Batch
+from cascade_core.batches.samples import Batch
 from cascade_core.batches.transforms import normalise
 from cascade_core.configs.config import EvalConfig
 from cascade_core.errors import UserError

@@ -84,7 +84,7 @@ def best_classes(
 ) -> Best:
     """Label pictures, at `size`, with the best class after averaging the views' scores; all stays on the device.
 
-    A view's scores are those of `inference.py`, whole or averaged over sliding windows as `evaluate` says. Of
+    A view's scores are those of `class_scores.py`, whole or averaged over sliding windows as `evaluate` says. Of
     equal scores the first class wins; background, by the policy of `evaluate`, has the id after the classes.
     Confidence is the winner's averaged probability, with the seen penalty not taken off, also where it lost to
     background's threshold. Where scores are not numbers the class is -1, and the confidence -inf.

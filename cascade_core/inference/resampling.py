@@ -146,7 +146,7 @@ def _places(positions: Int64[Tensor, " span"], *, target: int, source: int) -> F
     return ((positions + 0.5).double() * (source / target) - 0.5).clamp(min=0, max=source - 1)
 
 
-def _visits(side: Side) -> Float64[Tensor, "{side.seen}"]:
+def _visits(side: Side) -> Float64[Tensor, " {side.seen}"]:
     """Count the windows over each position."""
     visits = torch.zeros(side.seen, dtype=torch.float64)
     for origin in side.origins:

@@ -1,7 +1,7 @@
 """The best class of every pixel of a picture, from its windows' logits, tile by tile.
 
 A tile is small enough for its maps to stay in a processor's cache, and no map of all classes ever has the size of
-a picture. What the scores are is defined in `inference.py`; how they are resized and averaged in `resampling.py`.
+a picture. What the scores are is defined in `class_scores.py`; how they are resized and averaged in `resampling.py`.
 Logits are held as [rows, classes, columns], so that each matrix is applied to all classes in one product.
 """
 

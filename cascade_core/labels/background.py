@@ -11,7 +11,7 @@ Policy = Literal["dropped", "threshold", "prompts"]
 
 
 class Background(BaseModel):
-    """How pixels of no named class are told; `evaluate/background.py` has the exact rules.
+    """How pixels of no named class are told; `inference/background.py` has the exact rules.
 
     "dropped", as published: nothing is called background. "threshold": what no class scores at least
     `threshold` for. "prompts": what one of `names`, such as sky and wall, scores higher for than every class.

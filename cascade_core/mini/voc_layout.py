@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from cascade_core.data.sources.convert import write_label_map
 from cascade_core.errors import UserError
 from cascade_core.mini.world import SCENE_SIZE, plan_scenes, render
 from cascade_core.runtime.files import new_folder
@@ -66,18 +67,6 @@ def write_benchmark(
     return root / VOC_DIR
 
 
-def voc_palette() -> list[int]:
-    """Return Pascal VOC's 256 label colours as a flat RGB list (`VOClabelcolormap` of its kit)."""
-    flat = []
-    for label in range(256):
-        colour = [0, 0, 0]
-        for bit in range(8):
-            for channel in range(3):
-                colour[channel] |= ((label >> (3 * bit + channel)) & 1) << (7 - bit)
-        flat.extend(colour)
-    return flat
-
-
 def _write_split(
     folder: Path, split: str, size: int, *, seed: int, on_picture: Callable[[str, int], None] | None
 ) -> None:
@@ -88,14 +77,11 @@ def _write_split(
     )
     for made in (images, labels, lists):
         made.mkdir(parents=True, exist_ok=True)
-    palette = voc_palette()
     names = [f"{split}_{index:04d}" for index in range(size)]
     for index, name in enumerate(names):
         image, label = scene(split, index, seed=seed)
         Image.fromarray(image).save(images / f"{name}.jpg", quality=JPEG_QUALITY, subsampling=0)
-        label_map = Image.fromarray(label + np.uint8(FIRST_RAW_ID)).convert("P")
-        label_map.putpalette(palette)
-        label_map.save(labels / f"{name}.png")
+        write_label_map(labels / f"{name}.png", label + np.uint8(FIRST_RAW_ID))
         if on_picture is not None:
             on_picture(split, index)
     (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))

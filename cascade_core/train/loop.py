@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
-from cascade_core.batches.datasets import Batch, PackedBatch
+from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.configs.config import RunConfig
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor

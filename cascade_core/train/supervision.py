@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cascade_core.batches.datasets import Batch
+from cascade_core.batches.samples import Batch
 from cascade_core.checkpoints.manifest import Setting
 from cascade_core.configs.config import STRICT_SEEN_PENALTY
 from cascade_core.errors import UserError

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from cascade_core.batches.datasets import PackedBatch, pack, train_dataset
+from cascade_core.batches.samples import PackedBatch, pack, train_dataset
 from cascade_core.batches.sampling import IterationSampler
 from cascade_core.checkpoints.checkpoint import (
     CheckpointManifest,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmarks import plain
-from cascade_core.batches.datasets import Batch
+from cascade_core.batches.samples import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import Precision
 from cascade_core.inference.label_maps import predictions

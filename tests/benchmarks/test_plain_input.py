@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks import plain_input
-from cascade_core.batches.datasets import Sample, pack
+from cascade_core.batches.samples import Sample, pack
 from cascade_core.batches.transforms import random_crop, random_size, train_transform
 from cascade_core.configs.config import DataConfig
 from cascade_core.data.pictures import read_image, read_label_map

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cascade_core.batches.datasets import Batch, PackedBatch
+from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import EvalConfig
 from cascade_core.inference.class_scores import Kind

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cascade_core.batches.ahead import ahead
-from cascade_core.batches.datasets import Batch
+from cascade_core.batches.samples import Batch
 from cascade_core.configs.config import EvalConfig
 from cascade_core.inference.label_maps import label_maps, predictions
 from tests.pixel_segmentor import pixels

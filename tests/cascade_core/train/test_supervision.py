@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cascade_core.batches.datasets import Batch
+from cascade_core.batches.samples import Batch
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.labels.label_views import oracle_pseudo_labels, strict_pseudo_labels

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascade_core.batches.datasets import eval_dataset
+from cascade_core.batches.samples import eval_dataset
 from cascade_core.checkpoints.checkpoint import CheckpointManifest
 from cascade_core.configs.config import RunConfig
 from cascade_core.data.prepared import data_root, read_index

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from cascade_core.batches.datasets import (
+from cascade_core.batches.samples import (
     Sample,
     SegmentationDataset,
     collate,
