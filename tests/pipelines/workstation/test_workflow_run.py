@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 
+from cascade_core.errors import UserError
 from components.tracking.store import open_store
 from components.tracking.tracker import tracked_step
 from pipelines.cli import workflow as commands
@@ -84,7 +85,7 @@ def test_a_store_that_went_away_does_not_fail_the_workflow(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lost(**_: Any) -> None:
-        raise ValueError("the MLflow store cannot be opened")
+        raise UserError("the MLflow store cannot be opened")
 
     _dvc(monkeypatch, stages=1, status=0)
     monkeypatch.setattr(workflow, "close_run", lost)
