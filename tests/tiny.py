@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, save_checkpoint
-from cascade_core.checkpoints.manifest import Setting
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.weights import save_clip
 from cascade_core.configs.backbones import MINI_CLIP
@@ -18,6 +17,7 @@ from cascade_core.configs.config import (
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.configs.settings import Setting
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.model.build import build_segmentor

@@ -1,24 +1,17 @@
 """What lies beside a checkpoint's tensors and says what they are: read without torch, by all who only want to know."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cascade_core.configs.config import EvalConfig, RunConfig, SelfTrainingMode
+from cascade_core.configs.config import EvalConfig, RunConfig
+from cascade_core.configs.settings import Setting
 from cascade_core.errors import UserError
 from cascade_core.runtime.formats import FORMAT, read_manifest
 from cascade_core.runtime.validation import first_error
 
 MODEL_FILE, MANIFEST_FILE = "model.safetensors", "manifest.json"
-
-Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
-"""What a training may know of the unseen classes (docs/methods.md)."""
-
-
-def transductive(mode: SelfTrainingMode) -> Setting:
-    """Name the setting of a self-training."""
-    return "transductive_oracle" if mode == "oracle" else "transductive_strict"
 
 
 class CheckpointManifest(BaseModel):

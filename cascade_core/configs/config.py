@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import DROPPED, Background
@@ -183,8 +184,6 @@ class TrainConfig(Frozen):
         return self
 
 
-SelfTrainingMode = Literal["oracle", "strict"]
-"""What self-training knows of unlabelled pixels: that some unseen class is there, as published; or nothing."""
 STRICT_SEEN_PENALTY = 0.1
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from cascade_core.checkpoints.manifest import Setting
 from cascade_core.configs.config import EvalConfig, ModelConfig, RunConfig
 from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.settings import Setting
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.datasets.catalogue import protocols
 from cascade_core.errors import UserError

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cascade_core.batches.samples import Batch
-from cascade_core.checkpoints.manifest import Setting
 from cascade_core.configs.config import STRICT_SEEN_PENALTY
+from cascade_core.configs.settings import Setting
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_views import (

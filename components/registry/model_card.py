@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from importlib import metadata
 
-from cascade_core.checkpoints.manifest import CheckpointManifest, Setting
+from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.recipes import METHOD_NAMES
+from cascade_core.configs.settings import Setting
 from components.results.rows import DROPPED, SCORES, SETTING_NAMES, BenchmarkRow, summaries
 
 DESCRIPTION_LENGTH = 5000

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor, save_checkpoint
-from cascade_core.checkpoints.manifest import Setting
 from cascade_core.clip.archives import read_archive
 from cascade_core.clip.text_tower import save_text_tower
+from cascade_core.configs.settings import Setting
 from cascade_core.errors import UserError
 from cascade_core.released.runs import ReleasedRun, recognise, told_by
 from cascade_core.released.weights import TEXT_PREFIX, segmentor_from_released

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from cascade_core.configs.config import SelfTrainingMode
+from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
@@ -63,9 +63,9 @@ def run(
             earlier steps' folders do not fit together, or the batch cannot be shared evenly.
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
-    from cascade_core.checkpoints.manifest import transductive
     from cascade_core.configs.backbones import less_backbone
     from cascade_core.configs.recipes import with_overrides
+    from cascade_core.configs.settings import transductive
     from components.artifacts import data_hash
     from components.inputs.reading import read_inputs, rows_of
     from components.training.fit import Fit, train_step

@@ -29,8 +29,8 @@ from cascade_core.checkpoints.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from cascade_core.checkpoints.manifest import Setting
 from cascade_core.configs.config import RunConfig
+from cascade_core.configs.settings import Setting
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import World, device_of, joined, share_start, world_of

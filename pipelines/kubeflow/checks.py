@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from cascade_core.configs.config import SelfTrainingMode
 from cascade_core.configs.recipes import recipe as named_recipe
+from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import parse_background

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cascade_core.configs.config import SelfTrainingMode
 from cascade_core.configs.overrides import read_parameters
 from cascade_core.configs.recipes import recipe, recipe_names
+from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file

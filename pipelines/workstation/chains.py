@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from cascade_core.configs.config import SelfTrainingMode
+from cascade_core.configs.settings import SelfTrainingMode
 from components.progress import progress
 from components.results.evaluation import Control
 

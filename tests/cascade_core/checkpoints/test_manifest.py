@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cascade_core.checkpoints.manifest import Setting, load_manifest, transductive
+from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.checkpoints.model_folder import locate, write_model_folder
+from cascade_core.configs.settings import Setting, transductive
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest, write_manifest
