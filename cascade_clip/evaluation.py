@@ -6,8 +6,10 @@ import torch
 
 from cascade_clip.models import Predictor
 from cascade_core.data.prepared import check_label_set, data_root, read_index, rows_of_split
-from cascade_core.evaluation import counted, scored_batches
+from cascade_core.evaluation import scored_batches
 from cascade_core.inference.background import scored_split
+from cascade_core.inference.label_maps import predictions
+from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.scores import Scores, scores
 
 
@@ -32,10 +34,9 @@ def evaluate(
     check_label_set(data, config.data.split.label_set)
     scored = scored_split(config.data.split, predictor.evaluate.background)
     rows = rows_of_split(read_index(data), split)
-    confusion = counted(
-        predictor.vocabulary(config.data.split.foreground().classes),
-        scored_batches(rows, data_root(data), config=config, scored=scored),
-        inference=predictor.evaluate,
-        scored=scored,
-    )
+    vocabulary = predictor.vocabulary(config.data.split.foreground().classes)
+    confusion = ConfusionMatrix(scored.num_classes, device=predictor.device)
+    batches = scored_batches(rows, data_root(data), config=config, scored=scored)
+    for batch, predicted in predictions(vocabulary, batches, evaluate=predictor.evaluate):
+        confusion.update(predicted, batch.labels)
     return scores(confusion, scored)

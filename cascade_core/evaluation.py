@@ -1,24 +1,17 @@
-"""A model held against the label maps of a data set: what it predicts, counted over a whole split."""
+"""What a model is scored on: the pictures of a split as evaluation reads them, and the classes of another data set."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor
 
 from cascade_core.batches.ahead import batches
 from cascade_core.batches.samples import Batch, eval_dataset
 from cascade_core.checkpoints.manifest import CheckpointManifest
-from cascade_core.configs.config import EvalConfig, RunConfig
+from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
-from cascade_core.inference.label_maps import predictions
-from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
-from cascade_core.scoring.confusion import ConfusionMatrix
-
-Watch = Callable[[Batch, Tensor], None]
-"""Called with each batch and its predicted label maps, which are on the model's device."""
 
 
 def scored_batches(
@@ -34,22 +27,6 @@ def scored_batches(
     same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
     batch_size = config.evaluate.batch_size if same_size else 1
     return batches(dataset, batch_size=batch_size, workers=config.train.workers)
-
-
-def counted(
-    vocabulary: Vocabulary,
-    pictures: Iterable[Batch],
-    *,
-    inference: EvalConfig,
-    scored: ClassSplit,
-    watch: Watch = lambda _batch, _predicted: None,
-) -> ConfusionMatrix:
-    """Predict every picture and count true against predicted classes."""
-    confusion = ConfusionMatrix(scored.num_classes, device=vocabulary.device)
-    for batch, predicted in predictions(vocabulary, pictures, evaluate=inference):
-        confusion.update(predicted, batch.labels)
-        watch(batch, predicted)
-    return confusion
 
 
 def carried_over(target: ClassSplit, manifest: CheckpointManifest, *, seen: TargetSeen) -> ClassSplit:

@@ -16,8 +16,9 @@ from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segment
 from cascade_core.configs.config import DataConfig, EvalConfig
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
-from cascade_core.evaluation import carried_over, counted, scored_batches
+from cascade_core.evaluation import carried_over, scored_batches
 from cascade_core.inference.background import scored_split
+from cascade_core.inference.label_maps import predictions
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
@@ -105,24 +106,18 @@ def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob
 
 
 def count(job: EvaluationJob, pictures: Path) -> ConfusionMatrix:
-    """Count what is predicted, and draw the first predictions into the folder `pictures`."""
+    """Count predicted against true classes, and draw the first predictions into the folder `pictures`."""
     config, done = job.manifest.config, 0
     pictures.mkdir()
+    confusion = ConfusionMatrix(job.scored.num_classes, device=job.vocabulary.device)
+    batches = scored_batches(job.rows, job.root, config=config, scored=job.scored)
     with progress(f"evaluate {config.method} {job.setting}", len(job.rows)) as bar:
-
-        def watch(batch: Batch, predicted: Tensor) -> None:
-            nonlocal done
+        for batch, predicted in predictions(job.vocabulary, batches, evaluate=job.inference):
+            confusion.update(predicted, batch.labels)
             _draw(batch, predicted, config.data, job.scored, pictures, at_most=NUM_PICTURES - done)
             done += len(batch.names)
             bar.advance(done)
-
-        return counted(
-            job.vocabulary,
-            scored_batches(job.rows, job.root, config=config, scored=job.scored),
-            inference=job.inference,
-            scored=job.scored,
-            watch=watch,
-        )
+    return confusion
 
 
 def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str) -> Evaluation:
