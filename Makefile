@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Every step is a process of its own: without cached bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint types contracts unit slow benchmark format lock images mini-data data-push clean help
+.PHONY: run test lint types contracts unit slow benchmark format lock images mini-data data-push generated clean help
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,6 +50,10 @@ benchmark: $(STAMP) ## rerun every recipe over seeds and compare with the last a
 format: $(STAMP) ## mend what can be mended of style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+generated: $(STAMP) ## write what follows from the statements of the steps: dvc.yaml and Kubeflow's components
+	$(BIN)/python -m components.ops.write
+	$(BIN)/python -m pipelines.workstation.dvc_file
 
 lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

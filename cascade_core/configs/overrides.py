@@ -10,6 +10,13 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_text
 
 SECTION = "overrides"
+STATED = {
+    "recipe": "--recipe (a pipeline's parameter recipes)",
+    "seed": "--seed (a pipeline's parameter seed or seeds)",
+    "self_train.mode": "self-train's --mode (a pipeline's parameter self_training)",
+    "self_train.protocol": "self-train's --mode, its name now (a pipeline's parameter self_training)",
+}
+"""Keys that have an option of their own: as an override each would be a second word for one thing, and lose."""
 
 
 def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str, Any]:
@@ -31,6 +38,17 @@ def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str,
         except yaml.YAMLError as error:
             raise UserError(f"--set {item!r}: {value!r} is not a YAML value: {error}") from error
     return overrides
+
+
+def refuse_stated(overrides: Iterable[str]) -> None:
+    """Refuse an override of what an option states.
+
+    Raises:
+        UserError: a key is one of `STATED`.
+    """
+    for key in overrides:
+        if key in STATED:
+            raise UserError(f"override {key!r}: {key} is stated by {STATED[key]}; give it there")
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

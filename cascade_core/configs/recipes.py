@@ -4,7 +4,6 @@ A variant replaces fields of its parent, so each ablation says what it changes a
 """
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from cascade_core.configs.config import (
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.configs.overrides import refuse_stated
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
 from cascade_core.datasets import mini
 from cascade_core.errors import UserError
@@ -39,9 +39,7 @@ METHOD_NAMES = {
 }
 """What tables and pages call a recipe's `method`; one that is not listed goes by its own name."""
 
-log = logging.getLogger(__name__)
 
-RENAMED_KEYS = {"self_train.protocol": "self_train.mode"}
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 MINI_CASCADE_GROUPS = ((1, 2, 3), (4, 5, 6))
 
@@ -252,9 +250,10 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int =
     The override `clip` is the name of another backbone, such as "ViT-L-14"; it comes before all others.
 
     Raises:
-        UserError: the recipe, the backbone or an override's key is unknown (the known ones are listed), or a
-            value is refused by the configuration.
+        UserError: the recipe, the backbone or an override's key is unknown (the known ones are listed), an
+            override states what an option states, or a value is refused by the configuration.
     """
+    refuse_stated(overrides or ())
     changes = {**(overrides or {}), "seed": seed}
     config, backbone = by_name(name, _RECIPES, kind="recipe")(), changes.pop("clip", None)
     if backbone is not None:
@@ -271,10 +270,7 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
         UserError: a key is unknown; the message lists the keys known at that place. Or a value is refused.
     """
     values = json.loads(config.model_dump_json())
-    for given, value in with_label_file(overrides).items():
-        key = RENAMED_KEYS.get(given, given)
-        if key != given:
-            log.warning("override %s is called %s now; the old name will go", given, key)
+    for key, value in with_label_file(overrides).items():
         *parents, leaf = key.split(".")
         section = values
         model: type[BaseModel] = type(config)

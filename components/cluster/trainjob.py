@@ -7,7 +7,7 @@ in each pod torchrun starts `cascade-clip train` or `self-train` once per GPU, a
 import hashlib
 import json
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -95,7 +95,7 @@ class TrainJob(Nodes):
         pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", description="a DNS label, as pods need it"
     )
     namespace: str | None = None
-    command: Literal["train", "self-train"]
+    command: str
     arguments: tuple[str, ...]
     out: PurePosixPath
     variables: dict[str, str] = {}

@@ -5,6 +5,18 @@ Kubeflow component, the chain runner's call and a TrainJob's words.
 """
 
 from components.contract.parameters import Folder, Option, Output, Place, Settings
-from components.contract.step import Call, Cluster, Step, Work, step
+from components.contract.step import Call, Cluster, Step, Work, step, step_named
 
-__all__ = ["Call", "Cluster", "Folder", "Option", "Output", "Place", "Settings", "Step", "Work", "step"]
+__all__ = [
+    "Call",
+    "Cluster",
+    "Folder",
+    "Option",
+    "Output",
+    "Place",
+    "Settings",
+    "Step",
+    "Work",
+    "step",
+    "step_named",
+]

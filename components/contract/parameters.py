@@ -11,7 +11,8 @@ from typing import Any, Literal
 class Folder:
     """A folder that another step wrote; the workflow puts it at `default`, and DVC looks at `content` of it alone.
 
-    In Kubeflow it travels as an artifact of the given kind, of which the step takes the part `below`.
+    In Kubeflow it travels as an artifact of the given kind, under the parameter's name unless it `travels_as`
+    another. The step takes the part `below` of the folder that the other step wrote.
     """
 
     help: str
@@ -19,6 +20,7 @@ class Folder:
     content: tuple[str, ...] = ()
     artifact: Literal["Dataset", "Model", "Artifact"] = "Artifact"
     below: str = ""
+    travels_as: str | None = None
     flag: str | None = None
 
 
@@ -72,12 +74,15 @@ Meaning = Folder | Place | Output | Option | Settings
 def words(name: str, meaning: Meaning, value: Any) -> list[str]:
     """Give the words by which a command takes a parameter's value; none for None.
 
-    Examples: `--seed=1`, `--no-resume`, `--set=train.iterations=20`.
+    Overrides are a mapping, or the file that holds them. Examples: `--seed=1`, `--no-resume`,
+    `--set=train.iterations=20`, `--overrides=params.yaml`.
     """
     if value is None:
         return []
     flag = flag_of(name, meaning)
     match meaning:
+        case Settings() if isinstance(value, Path):
+            return [f"--overrides={value}"]
         case Settings():
             return [f"--set={key}={json.dumps(one)}" for key, one in value.items()]
         case Option(texts=texts) if texts is not None:

@@ -80,7 +80,12 @@ Text = Annotated[
 ]
 Checkpoint = Annotated[
     Path,
-    Folder("Checkpoint folder, such as outputs/train/zegclip/final.", artifact="Model", below="final"),
+    Folder(
+        "Checkpoint folder, such as outputs/train/zegclip/final.",
+        artifact="Model",
+        below="final",
+        travels_as="trained",
+    ),
 ]
 Out = Annotated[Path, Output()]
 Protocol = Annotated[

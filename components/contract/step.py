@@ -1,13 +1,25 @@
 """The statement of a step, and a call of it: bound arguments, the run in MLflow, the folder and its manifest."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, update_wrapper
-from pathlib import Path
+from importlib import import_module
+from pathlib import Path, PurePath
 from types import UnionType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from cascade_core.runtime.files import new_folder
 from components.artifacts import write_manifest
@@ -43,22 +55,43 @@ class Parameter:
         """Whether a call must give it; a command may know a default of its own."""
         return self.default is inspect.Parameter.empty
 
+    @property
+    def several(self) -> bool:
+        """Whether it takes any number of values."""
+        return any(get_origin(hint) in (list, tuple, Sequence) for hint in (self.type, *get_args(self.type)))
+
+    def taken(self, folders: PurePath | Iterable[PurePath]) -> Any:
+        """Give folders that other steps wrote as the step takes them: the part that it reads, in a tuple if `several`."""
+        assert isinstance(self.meaning, Folder), f"parameter {self.name} is no folder of another step"
+        wrote = [folders] if isinstance(folders, PurePath) else list(folders)
+        parts = tuple(folder / self.meaning.below for folder in wrote)
+        return parts if self.several else parts[0]
+
 
 @dataclass(frozen=True)
 class Cluster:
     """What a step asks of a cluster by kind of cluster, and how it looks there as a component.
 
     `output` names the artifact it writes. `options` are the parameters that pipelines pass; folders and places
-    are always passed. A step that `reads_pictures` has the raw data brought to its pod; one that `trains` runs in
-    as many processes as its pod has GPUs, or on several nodes.
+    are always passed. What is `grouped` travels as one JSON object of that name. `labels` are further texts, which decide nothing inside the step but belong to what it was
+    given, so that a cached result is one of the same data. A step that `reads_pictures` has the raw data brought
+    to its pod; one that `trains` runs in as many processes as its pod has GPUs, or on several nodes.
+
+    `pages` are artifacts that Kubeflow's pages show, by name and kind. `show` fills them and returns what the
+    output is labelled with beside its inputs' labels: it gets the step's result (None from several nodes), the
+    step's arguments, and the pages by name.
     """
 
     pods: Mapping[str, Resources]
     output: str
     artifact: str = "Artifact"
     options: tuple[str, ...] = ()
+    grouped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
     reads_pictures: bool = False
     trains: bool = False
+    pages: Mapping[str, Literal["Metrics", "ClassificationMetrics"]] = field(default_factory=dict)
+    show: Callable[..., Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +159,13 @@ class Step(Generic[P, R]):
             for name, value in arguments.items()
             for word in words(name, self.parameters[name].meaning, value)
         ]
+
+
+def step_named(name: str) -> Step[Any, Any]:
+    """Give a step by its name, which is that of its file too."""
+    found = import_module(f"components.steps.{name}").run
+    assert isinstance(found, Step), f"components/steps/{name}.py states no step `run`"
+    return found
 
 
 class Call:

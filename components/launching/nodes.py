@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from cascade_core.data.prepared import data_root
 from cascade_core.errors import UserError
@@ -19,10 +19,9 @@ from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import MANIFEST_FILE, input_hash
 from components.cluster import trainjob_run
 from components.cluster.trainjob import Nodes, TrainJob
+from components.contract import step_named
 from components.patience import PATIENCE_VARIABLE
 from components.tracking.pipeline_run import IMAGE_VARIABLE, KFP_VARIABLE, PARENT_VARIABLE
-
-Step = Literal["train", "self_train"]
 
 WORK = ".trainjobs"
 """Folder of the shared volume with a folder for each job that has not been handed on."""
@@ -31,8 +30,8 @@ GRACE_MINUTES = 30
 """What a job may wait for nodes, beyond the time it may run."""
 
 
-def run_where(step: Step, arguments: Mapping[str, Any], nodes: str) -> None:
-    """Run a step where a pipeline says: in this pod if `nodes` is empty, else on the nodes that it describes (JSON).
+def run_where(step: str, arguments: Mapping[str, Any], nodes: str) -> None:
+    """Run a step, by its name, where a pipeline says: in this pod if `nodes` is empty, else on the nodes that it describes (JSON).
 
     Raises:
         UserError: `nodes` describes none, or as `run` and `components.launching.processes.run` do.
@@ -49,7 +48,7 @@ def run_where(step: Step, arguments: Mapping[str, Any], nodes: str) -> None:
 
 
 def run(
-    step: Step, arguments: Mapping[str, Any], nodes: Nodes, *, jobs: trainjob_run.Jobs | None = None
+    step: str, arguments: Mapping[str, Any], nodes: Nodes, *, jobs: trainjob_run.Jobs | None = None
 ) -> None:
     """Do `components.<step>.run(**arguments)` on several nodes; what it writes is in `arguments["out"]` at the end.
 
@@ -91,7 +90,7 @@ def _check_shared(arguments: Mapping[str, Any], nodes: Nodes) -> None:
             )
 
 
-def _name(step: Step, arguments: Mapping[str, Any], nodes: Nodes) -> str:
+def _name(step: str, arguments: Mapping[str, Any], nodes: Nodes) -> str:
     """Name a job after what it does: the same when a step is tried again, another one in another pipeline run."""
     content = {
         "run": os.environ.get(PARENT_VARIABLE, ""),
@@ -108,32 +107,22 @@ def _name(step: Step, arguments: Mapping[str, Any], nodes: Nodes) -> str:
 
 
 def _job(
-    step: Step, arguments: Mapping[str, Any], nodes: Nodes, *, name: str, work: Path, out: Path
+    step: str, arguments: Mapping[str, Any], nodes: Nodes, *, name: str, work: Path, out: Path
 ) -> TrainJob:
     given = dict(arguments) | {"out": out}
     for folder in COPIED:
         if folder in given:
             given[folder] = _copied(given[folder], work / folder)
+    stated = step_named(step)
     known = {name: os.environ.get(name) for name in (PARENT_VARIABLE, KFP_VARIABLE, PATIENCE_VARIABLE)}
     return TrainJob(
         **nodes.model_dump(),
         name=name,
-        command="train" if step == "train" else "self-train",
-        arguments=tuple(_options(given)),
+        command=stated.command,
+        arguments=tuple(stated.words(given)),
         out=PurePosixPath(out),
         variables={name: value for name, value in known.items() if value} | {IMAGE_VARIABLE: nodes.image},
     )
-
-
-def _options(arguments: Mapping[str, Any]) -> list[str]:
-    """Give a step's arguments as its command takes them."""
-    words = []
-    for name, value in arguments.items():
-        if name == "overrides":
-            words += [f"--set={key}={json.dumps(one)}" for key, one in value.items()]
-        else:
-            words.append(f"--{name.replace('_', '-')}={value}")
-    return words
 
 
 def _copied(folder: Path, target: Path) -> Path:

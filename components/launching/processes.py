@@ -8,7 +8,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -16,11 +16,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from cascade_core.errors import UserError
+from components.contract import step_named
 
-Step = Literal["train", "self_train"]
 
-
-def run(step: Step, arguments: Mapping[str, Any], *, processes: int | None = None) -> Any:
+def run(step: str, arguments: Mapping[str, Any], *, processes: int | None = None) -> Any:
     """Call `components.<step>.run(**arguments)` in `processes` processes; return what the first one returns.
 
     Left out, `processes` is the number of GPUs that this machine (a pod: its limit) shows, at least 1.
@@ -33,10 +32,11 @@ def run(step: Step, arguments: Mapping[str, Any], *, processes: int | None = Non
     count = processes if processes is not None else max(1, torch.cuda.device_count())
     if count < 1:
         raise UserError(f"processes={count}; a step needs at least one (leave it out for one per GPU)")
-    if step not in get_args(Step):
-        raise UserError(f"step {step!r} does not train; known are {', '.join(get_args(Step))}")
+    stated = step_named(step)
+    if stated.cluster is None or not stated.cluster.trains:
+        raise UserError(f"step {step!r} does not train")
     if count == 1:
-        return _call(step, arguments)
+        return stated(**arguments)
     # The processes are forked from one that has imported what they need and has not touched a GPU.
     # (torch._dynamo: what wrapping a model for several processes imports, a thousand modules.)
     preloaded = [f"components.steps.{step}", "torch._dynamo"]
@@ -69,25 +69,12 @@ def _configuration(count: int) -> LaunchConfig:
     )
 
 
-def _call_together(step: Step, arguments: dict[str, Any]) -> Any:
+def _call_together(step: str, arguments: dict[str, Any]) -> Any:
     """Call the step in a process of its own: an entry point, which says what is logged and how cores are shared."""
     leads, count = os.environ["RANK"] == "0", int(os.environ["WORLD_SIZE"])
     logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s")
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
-        return _call(step, arguments)
+        return step_named(step)(**arguments)
     except UserError as error:
         raise UserError(str(error)) from error  # by this name the first process knows it, whatever its kind
-
-
-def _call(step: Step, arguments: Mapping[str, Any]) -> Any:
-    # Here, so that only the chosen step is imported.
-    match step:
-        case "train":
-            from components.steps import train
-
-            return train.run(**arguments)
-        case "self_train":
-            from components.steps import self_train
-
-            return self_train.run(**arguments)

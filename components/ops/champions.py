@@ -1,51 +1,9 @@
-"""Components about the model registry: ask the gate, register, take champions."""
+"""Components about the model registry: find champions, take them."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Input, Model, Output
+from kfp.dsl import Model, Output
 
 from components.ops.image import IMAGE
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def gate(evaluation: Input[Artifact], margins: str, decision: Output[Artifact]) -> None:
-    """Hold an evaluated candidate against the champion; `margins` (JSON) say how much better it must be."""
-    import json
-    from pathlib import Path
-
-    from components.steps import gate
-    from components.tracking import pipeline_run
-
-    pipeline_run.join(evaluation.metadata.get("mlflow_run", ""))
-    decided = gate.run(evaluation=Path(evaluation.path), out=Path(decision.path), **json.loads(margins))
-    decision.metadata.update(promote=decided.promote, reason=decided.reason)
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def register(
-    trained: Input[Model],
-    clip: str,
-    evaluation: Input[Artifact],
-    cost: Input[Artifact],
-    decision: Input[Artifact],
-    registered: Output[Artifact],
-) -> None:
-    """Put a checkpoint into the model registry; champion if the gate said so."""
-    from pathlib import Path
-
-    from components.steps import register
-    from components.storage import places
-    from components.tracking import pipeline_run
-
-    pipeline_run.join(evaluation.metadata.get("mlflow_run", ""))
-    result = register.run(
-        checkpoint=Path(trained.path) / "final",
-        clip=places.folder("clip", clip),
-        evaluation=Path(evaluation.path),
-        profile=Path(cost.path),
-        decision=Path(decision.path),
-        out=Path(registered.path),
-    )
-    registered.metadata.update(model=result.uri, champion=result.champion)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -1,7 +1,8 @@
 """Step: score a checkpoint on one split, with per-class table, confusion matrix and pictures."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from cascade_core.labels.class_split import TargetSeen
 from components.cluster.pods import LARGE, MINI, by_kind
@@ -17,12 +18,24 @@ from components.contract.shared import (
 from components.results.evaluation import Control, Evaluation
 
 
+def show_scores(
+    found: Evaluation, given: Mapping[str, Any], *, scores: Any, confusion: Any
+) -> dict[str, Any]:
+    """Put an evaluation into the artifacts that Kubeflow's pages show; no label follows from it."""
+    from components.results import confusion_table
+
+    confusion_table.show(found, given["out"], scores=scores, confusion=confusion)
+    return {}
+
+
 @step(
     "evaluate",
     example="cascade-clip evaluate --checkpoint outputs/train/zegclip/final --split val --out local_outputs/evaluate",
     cluster=Cluster(
         output="evaluation",
         options=("split", "limit"),
+        pages={"scores": "Metrics", "confusion": "ClassificationMetrics"},
+        show=show_scores,
         reads_pictures=True,
         pods=by_kind(cpu=MINI.with_retries(1), gpu=LARGE.with_retries(1)),
     ),

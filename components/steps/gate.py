@@ -24,7 +24,8 @@ ModelName = Annotated[str, Option("Registered name; <protocol>-<method> if left 
     example="cascade-clip gate --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/gate",
     cluster=Cluster(
         output="decision",
-        options=("min_hiou_gain", "max_seen_drop"),
+        grouped={"margins": ("min_hiou_gain", "max_seen_drop")},
+        show=lambda decided, _: {"promote": decided.promote, "reason": decided.reason},
         pods=by_kind(TALK.with_retries(2)),
     ),
 )

@@ -21,9 +21,9 @@ from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
 from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.runtime.listing import bullets
 from components.artifacts import write_manifest
+from components.inputs.indexing import data_sha256
 from components.pictures.draw_coco import CocoSource, draw_coco
 from components.progress import progress
-from components.steps.prepare import data_sha256
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from cascade_core.datasets.catalogue import data_set as named_data_set
 from cascade_core.datasets.data_set import DataSet, Release
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, read_json, write_json
+from components.inputs import indexing
+from components.inputs.prepared import Prepared
 from components.progress import progress
-from components.steps import prepare
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def run(
     splits: Splits = ("train", "val"),
     workers: int = 4,
     allow_subset: bool = False,
-) -> prepare.Prepared:
+) -> Prepared:
     """Bring the data set `name` from `sources` (folders, archives) into `raw`, convert it, and index it into `out`.
 
     Whatever was done stays in `raw`: another call goes on from there, and needs no source of a part that lies
@@ -60,7 +61,7 @@ def run(
         )
     _convert(name, plan, raw, workers)
     notes = {**plan.notes, **release.verify(raw)}
-    return prepare.run(
+    return indexing.index_raw(
         raw=raw / release.root,
         protocol=chosen,
         image_sets=plan.image_sets,

@@ -4,12 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cascade_core.clip.weights import save_clip
-from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
-from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
-from cascade_core.mini.vocabulary import WORDS
-from cascade_core.mini.zero_shot import ZeroShotAccuracy, patch_accuracy, zero_shot_accuracy
 from cascade_core.runtime.files import read_json, write_json
 from components.contract import Call, Option, Output, step
 from components.contract.shared import Seed
@@ -48,6 +43,11 @@ def run(
     Raises:
         UserError: `steps` is too small to train on.
     """
+    from cascade_core.clip.weights import save_clip
+    from cascade_core.configs.backbones import MINI_CLIP
+    from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
+    from cascade_core.mini.vocabulary import WORDS
+    from cascade_core.mini.zero_shot import patch_accuracy, zero_shot_accuracy
     from components.progress import progress
     from components.tracking.tracker import tracked_step
 

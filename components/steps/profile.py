@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
@@ -44,11 +44,20 @@ class Profile:
         print(f"plot and tables: {self.out.resolve()}")
 
 
+def show_cost(found: Profile, metrics: Any) -> dict[str, Any]:
+    """Put the first model's cost into a Metrics artifact of Kubeflow; no label follows from it."""
+    for name in TRACKED:
+        metrics.log_metric(name, getattr(found.cost, name))
+    return {}
+
+
 @step(
     "profile",
     example="cascade-clip profile --checkpoint outputs/train/zegclip/final --out local_outputs/profile",
     cluster=Cluster(
         output="cost",
+        pages={"metrics": "Metrics"},
+        show=lambda found, _, *, metrics: show_cost(found, metrics),
         pods=by_kind(cpu=MINI.with_retries(1), gpu=LARGE.with_retries(1)),
     ),
 )
@@ -63,6 +72,7 @@ def run(
             flag="--checkpoint",
             artifact="Model",
             below="final",
+            travels_as="trained",
         ),
     ] = (),
     recipes: Annotated[

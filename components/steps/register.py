@@ -39,6 +39,7 @@ class Registered:
     example="cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
     cluster=Cluster(
         output="registered",
+        show=lambda registered, _: {"model": registered.uri, "champion": registered.champion},
         pods=by_kind(SMALL.with_retries(2), Resources(cpu="1", memory="8Gi", minutes=30, retries=2)),
     ),
 )
@@ -48,7 +49,10 @@ def run(
     *,
     checkpoint: Checkpoint,
     evaluation: Annotated[Path, Folder("Folder of the checkpoint's evaluate step.", content=(SCORES_FILE,))],
-    profile: Annotated[Path, Folder("Folder of the method's profile step.", content=(PROFILE_FILE,))],
+    profile: Annotated[
+        Path,
+        Folder("Folder of the method's profile step.", content=(PROFILE_FILE,), travels_as="cost"),
+    ],
     out: Out,
     clip: Annotated[Path, Place("CLIP folder, for its text tower.", default="data/mini/clip")],
     name: ModelName | None = None,

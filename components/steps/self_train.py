@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.configs.settings import SelfTrainingMode, transductive
 from cascade_core.errors import UserError
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
@@ -25,6 +25,7 @@ class SelfTrained:
         output="self_trained",
         artifact="Model",
         options=("mode", "overrides"),
+        show=lambda _, given: {"setting": transductive(given["mode"])},
         reads_pictures=True,
         trains=True,
         pods=by_kind(cpu=MINI.with_retries(1), gpu=replace(LARGE, minutes=1440, retries=1)),
@@ -59,17 +60,19 @@ def run(
     unlabelled pixels.
 
     Raises:
-        UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown, or the
-            earlier steps' folders do not fit together, or the batch cannot be shared evenly.
+        UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an
+            option of its own, the earlier steps' folders do not fit together, or the batch cannot be shared
+            evenly.
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
     from cascade_core.configs.backbones import less_backbone
+    from cascade_core.configs.overrides import refuse_stated
     from cascade_core.configs.recipes import with_overrides
-    from cascade_core.configs.settings import transductive
     from components.artifacts import data_hash
     from components.inputs.reading import read_inputs, rows_of
     from components.training.fit import Fit, train_step
 
+    refuse_stated(overrides)
     segmentor, manifest = load_segmentor(trained / "half")
     if manifest.setting != "inductive":
         raise UserError(

@@ -4,11 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from cascade_core.configs.recipes import recipe as named_recipe
-from cascade_core.configs.recipes import with_overrides
 from cascade_core.errors import UserError
-from cascade_core.model.build import build_segmentor
-from components.artifacts import data_hash
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Option, step
 from components.contract.shared import (
@@ -22,9 +18,6 @@ from components.contract.shared import (
     SplitsFolder,
     Text,
 )
-from components.inputs.preflight import check_ready_vectors
-from components.inputs.reading import read_inputs, rows_of
-from components.training.fit import Fit, train_step
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,8 @@ class Trained:
         output="trained",
         artifact="Model",
         options=("recipe", "overrides", "seed"),
+        labels=("data_hash",),
+        show=lambda _, __: {"setting": "inductive"},
         reads_pictures=True,
         trains=True,
         pods=by_kind(
@@ -76,6 +71,13 @@ def run(
         UserError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, text vectors
             given ready belong to other names, or the batch cannot be shared evenly among the processes.
     """
+    from cascade_core.configs.recipes import recipe as named_recipe
+    from cascade_core.configs.recipes import with_overrides
+    from cascade_core.model.build import build_segmentor
+    from components.artifacts import data_hash
+    from components.inputs.preflight import check_ready_vectors
+    from components.inputs.reading import read_inputs, rows_of
+    from components.training.fit import Fit, train_step
     from components.training.inductive import image_tower, on_own_classes
 
     if (clip is None) != random_clip:

@@ -1,4 +1,4 @@
-"""Commands that make what training reads: index, splits, and the mini benchmark's pictures and CLIP.
+"""The command that checks what training reads.
 
 Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
 """
@@ -8,23 +8,7 @@ from typing import Annotated
 
 import typer
 
-from components.contract.shared import parse_image_sets
-from pipelines.cli.options import Out, Prepared, Protocol, SplitsFolder, Text
-
-
-def index(
-    raw: Annotated[Path, typer.Option(help="Data set folder, such as one that holds VOCdevkit/VOC2012.")],
-    protocol: Protocol,
-    image_set: Annotated[
-        list[str],
-        typer.Option(metavar="SPLIT=LISTS", help="Image lists of a split, joined by '+'; repeatable."),
-    ],
-    out: Out = Path("outputs/prepared"),
-) -> None:
-    """Check a data set that lies ready in a folder, and write its index."""
-    from components.steps import prepare
-
-    prepare.run(raw=raw, protocol=protocol, image_sets=parse_image_sets(image_set), out=out)
+from pipelines.cli.options import Prepared, SplitsFolder, Text
 
 
 def preflight(

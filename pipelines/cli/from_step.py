@@ -1,7 +1,7 @@
 """The command of a step: its options and help come from the step's statement (`components/contract`)."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args
@@ -15,7 +15,6 @@ from components.contract.step import Parameter
 
 OVERRIDES_HELP = "YAML file whose section `overrides` is put in first."
 TEXTS = list[str]
-SEQUENCES = (Sequence,)
 
 
 def command_of(stated: Step[Any, Any]) -> Callable[..., None]:
@@ -51,7 +50,7 @@ def _value(one: Parameter, options: Mapping[str, Any]) -> Any:
             given = options[one.name]
             return _python_default(one) if given is None else parse(given)
     given = options[one.name]
-    if _is_list(one.type):
+    if one.several:
         return tuple(given or ())
     return given
 
@@ -87,7 +86,7 @@ def _option_type(one: Parameter, default: Any) -> Any:
     meaning = one.meaning
     if isinstance(meaning, Option) and meaning.parse is not None:
         base: Any = TEXTS if meaning.repeatable else str
-    elif _is_list(one.type):
+    elif one.several:
         base = list[_item(one.type)]  # type: ignore[misc]
     else:
         base = one.type
@@ -108,12 +107,6 @@ def _command_default(one: Parameter) -> Any:
 
 def _python_default(one: Parameter) -> Any:
     return None if one.required else one.default
-
-
-def _is_list(hint: Any) -> bool:
-    return any(
-        getattr(part, "__origin__", None) in (list, tuple, *SEQUENCES) for part in (hint, *get_args(hint))
-    )
 
 
 def _item(hint: Any) -> Any:

@@ -30,14 +30,11 @@ def mini_results(
     ] = None,
 ) -> None:
     """Make the mini benchmark's table over seeds."""
+    from pipelines.graphs.runner import Data
     from pipelines.workstation import mini_results
-    from pipelines.workstation.chains import Sources
 
-    sources = Sources(
-        prepared=outputs / "prepared", splits=outputs / "splits", text=outputs / "text", clip=clip
-    )
     mini_results.run(
-        sources=sources,
+        data=Data(prepared=outputs / "prepared", splits=outputs / "splits", text=outputs / "text", clip=clip),
         seeds=whole_numbers("--seeds", seeds),
         split=split,
         work=work,

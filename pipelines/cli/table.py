@@ -18,6 +18,7 @@ from components.steps import (
     text_vectors,
     train,
 )
+from components.steps import prepare as prepare_step
 from pipelines.cli import (
     benchmark,
     clip,
@@ -108,11 +109,7 @@ PREPARE = Group(
     ("prepare",),
     "From a raw data set to a checked index of its pictures.",
     (
-        (
-            "index",
-            data.index,
-            "cascade-clip prepare index --raw data/mini --protocol mini-18-6 --image-set train=train --image-set test=test",
-        ),
+        of_step(prepare_step.run),
         (
             "custom",
             prepare_custom.custom,

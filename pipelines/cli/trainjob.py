@@ -4,9 +4,9 @@ Whatever is slow to import (torch, kfp) is imported inside it, so that `--help` 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -14,11 +14,14 @@ from pydantic import ValidationError
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.validation import first_error
+from components.contract import Step
+from components.steps import self_train, train
+from pipelines.cli.from_step import arguments_of, command_of
 
 if TYPE_CHECKING:
     from components.cluster.trainjob import TrainJob
 
-Training = Literal["train", "self-train"]
+TRAININGS = {stated.command: stated for stated in (train.run, self_train.run)}
 WAITING_MINUTES = 24 * 60
 """How long --wait bears that a job has not found its nodes, beyond the time it may run."""
 
@@ -61,15 +64,15 @@ def trainjob(
     if wait and not start:
         raise UserError("--wait follows what --start has started; give both")
 
-    training, options = _parsed(command)
+    training, arguments = _parsed(command)
     try:
         job = TrainJob(
             name=name,
             namespace=namespace,
             image=image or IMAGE,
-            command=training,
+            command=training.command,
             arguments=tuple(command[1:]),
-            out=PurePosixPath(options["out"]),
+            out=PurePosixPath(arguments["out"]),
             nodes=nodes,
             gpus=gpus,
             gpu_resource=gpu_resource,
@@ -82,7 +85,8 @@ def trainjob(
         )
     except ValidationError as error:
         raise UserError(first_error(error)) from error
-    _check_batch(job.command, options, job.processes)
+    if training is train.run:
+        _check_batch(arguments, job.processes)
     write_trainjob(job, out)
     print(out)
     if start:
@@ -115,26 +119,23 @@ def _labels(items: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def _parsed(command: Sequence[str]) -> tuple[Training, dict[str, Any]]:
-    """Read the training's options as its own command would, so that a slip shows here and not in a pod."""
-    # Here: the command line is made of this module, among others.
-    from pipelines.cli.app import app
+def _parsed(command: Sequence[str]) -> tuple[Step[Any, Any], dict[str, Any]]:
+    """Read the training's options as its own command does, so that a slip shows here and not in a pod."""
+    name, *words = command
+    if name not in TRAININGS:
+        known = ", ".join(TRAININGS)
+        raise UserError(f"a TrainJob trains: {name!r} is none of {known}; put it behind --")
+    stated = TRAININGS[name]
+    reader = typer.Typer(add_completion=False)
+    reader.command(name)(command_of(stated))
+    options = typer.main.get_command(reader).make_context(name, list(words)).params
+    return stated, arguments_of(stated, options)
 
-    training, *arguments = command
-    if training not in get_args(Training):
-        known = ", ".join(get_args(Training))
-        raise UserError(f"a TrainJob trains: {training!r} is none of {known}; put it behind --")
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return training, commands[training].make_context(training, list(arguments)).params  # type: ignore[return-value]
 
-
-def _check_batch(training: Training, options: dict[str, Any], processes: int) -> None:
-    """Refuse a batch that the processes cannot share; self-training's is known only where it runs."""
-    from cascade_core.configs.overrides import parse_overrides
+def _check_batch(arguments: Mapping[str, Any], processes: int) -> None:
+    """Refuse a training's batch that the processes cannot share; self-training's is known only where it runs."""
     from cascade_core.configs.recipes import recipe
     from cascade_core.parallel import World
 
-    if training == "train":
-        overrides = parse_overrides(options["set_"] or (), options["overrides"])
-        config = recipe(options["recipe"], overrides, seed=options["seed"]).train
-        World(size=processes).share(config.batch_size, config.accumulation_steps)
+    config = recipe(arguments["recipe"], arguments["overrides"], seed=arguments["seed"]).train
+    World(size=processes).share(config.batch_size, config.accumulation_steps)

@@ -1,26 +1,20 @@
 """A grid of recipes and seeds: each is trained and scored alike, and all come into one table."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from kfp import dsl
 
 from cascade_core.errors import UserError
 from components import ops
+from pipelines.graphs.defaults import ABLATION_RECIPES, IMAGE_SETS, PROTOCOL, SEEDS, SPLIT
+from pipelines.graphs.training import trained
 from pipelines.kubeflow.checks import check_image_sets, check_places, check_recipes
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
-from pipelines.kubeflow.zero_shot import IMAGE_SETS, PROTOCOL
 
 NAME = "ablation"
-RECIPES = [
-    "mini_cascade_clip",
-    "mini_naive_fusion",
-    "mini_zegclip",
-    "mini_zegclip_no_prompts",
-    "mini_zegclip_no_rd",
-]
-SEEDS = [0, 1, 2]
 
 
 def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
@@ -36,12 +30,13 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
         clip: str,
         protocol: str = PROTOCOL,
         image_sets: str = IMAGE_SETS,
-        recipes: list = RECIPES,
+        recipes: list = ABLATION_RECIPES,
         seeds: list = SEEDS,
         overrides: str = "{}",
-        split: str = "test",
+        split: str = SPLIT,
         limit: int = 0,
     ) -> None:
+        scoring = {"split": split, "limit": limit}
         with step.tracked(NAME, protocol) as mlflow_run:
             data, runs = step.prepared(
                 mlflow_run=mlflow_run,
@@ -55,25 +50,23 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
             grid = step(ops.grid, runs=runs, seeds=seeds)
 
             with dsl.ParallelFor(items=grid.output, name="every-run") as run:
-                train = step(
-                    ops.train,
-                    **data,
-                    clip=clip,
-                    data_hash=run.data_hash,
+                ready = replace(data, data_hash=run.data_hash)
+                found = trained(
+                    step.stated,
+                    ready,
                     recipe=run.recipe,
                     overrides=overrides,
                     seed=run.seed,
+                    scoring=scoring,
+                    setting="",
                 )
-                trained = train.outputs["trained"]
-                evaluated = step(ops.evaluate, **data, trained=trained, split=split, limit=limit)
-                cost = step(ops.profile, trained=trained, text=data["text"])
 
             step(
                 ops.ablation_report,
                 mlflow_run=mlflow_run,
-                evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
-                costs=dsl.Collected(cost.outputs["cost"]),
-                trained=dsl.Collected(trained),
+                evaluations=found.evaluation.collected,
+                costs=found.cost.collected,
+                trained=found.model.collected,
             )
 
     return ablation
@@ -87,12 +80,14 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """
     check_places(values, "raw", "clip")
     check_recipes(
-        values.get("recipes", RECIPES), values.get("overrides", "{}"), values.get("protocol", PROTOCOL)
+        values.get("recipes", ABLATION_RECIPES),
+        values.get("overrides", "{}"),
+        values.get("protocol", PROTOCOL),
     )
-    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", "test"))
+    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", SPLIT))
     seeds = values.get("seeds", SEEDS)
     if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds):
         raise UserError(f"parameter seeds is {seeds!r}; expected whole numbers, such as [0, 1, 2]")
-    for name, given in (("seeds", seeds), ("recipes", values.get("recipes", RECIPES))):
+    for name, given in (("seeds", seeds), ("recipes", values.get("recipes", ABLATION_RECIPES))):
         if len(set(given)) != len(given):
             raise UserError(f"parameter {name} is {given!r}; name each once")

@@ -1,6 +1,7 @@
 """The scheduled rerun of the benchmark: every recipe over seeds, or its champion, against the last accepted results."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 from kfp import dsl
@@ -8,18 +9,15 @@ from kfp import dsl
 from cascade_core.errors import UserError
 from components import ops
 from components.results.accepted import Models
-from components.results.regression import USUAL, Thresholds
+from components.results.regression import Thresholds
+from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, RECIPES, SEEDS, SELF_TRAINING, SPLIT, THRESHOLDS
+from pipelines.graphs.training import measured, self_trained, trained
 from pipelines.kubeflow.ablation import check_parameters as check_grid
 from pipelines.kubeflow.checks import as_mapping, check_self_training
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
-from pipelines.kubeflow.zero_shot import IMAGE_SETS, PROTOCOL
 
 NAME = "benchmark"
-RECIPES = ["mini_zegclip", "mini_cascade_clip"]
-SEEDS = [0, 1, 2]
-THRESHOLDS = USUAL.model_dump_json()
-"""What `params.yaml` says under `benchmark.thresholds`: a pipeline that is submitted has no file beside it."""
 
 
 def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
@@ -42,12 +40,13 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
         recipes: list = RECIPES,
         seeds: list = SEEDS,
         overrides: str = "{}",
-        split: str = "test",
+        split: str = SPLIT,
         limit: int = 0,
-        self_training: str = "oracle",
+        self_training: str = SELF_TRAINING,
         thresholds: str = THRESHOLDS,
         accept: bool = False,
     ) -> None:
+        scoring = {"split": split, "limit": limit}
         with step.tracked(NAME, protocol) as mlflow_run:
             data, runs = step.prepared(
                 mlflow_run=mlflow_run,
@@ -62,15 +61,13 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                 held = step(ops.find_champions, runs=runs)
                 with dsl.ParallelFor(items=held.output, name="every-champion") as champion:
                     taken = step(ops.take_champion, model=champion.model).outputs["trained"]
-                    scored = step(ops.evaluate, **data, trained=taken, split=split, limit=limit)
-                    scored.set_display_name("evaluate champion")
-                    cost = step(ops.profile, trained=taken, text=data["text"])
+                    found = measured(step.stated, data, taken, "champion", scoring)
 
                 compared = step(
                     ops.compare_champions_with_accepted,
                     mlflow_run=mlflow_run,
-                    evaluations=dsl.Collected(scored.outputs["evaluation"]),
-                    costs=dsl.Collected(cost.outputs["cost"]),
+                    evaluations=found.evaluation.collected,
+                    costs=found.cost.collected,
                     thresholds=thresholds,
                     accept=accept,
                 )
@@ -79,33 +76,30 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
             with dsl.Else(name="recipes-trained"):
                 grid = step(ops.grid, runs=runs, seeds=seeds)
                 with dsl.ParallelFor(items=grid.output, name="every-run") as run:
-                    train = step(
-                        ops.train,
-                        **data,
-                        clip=clip,
-                        data_hash=run.data_hash,
+                    ready = replace(data, data_hash=run.data_hash)
+                    inductive = trained(
+                        step.stated,
+                        ready,
                         recipe=run.recipe,
                         overrides=overrides,
                         seed=run.seed,
+                        scoring=scoring,
                     )
-                    trained = train.outputs["trained"]
-                    inductive = step(ops.evaluate, **data, trained=trained, split=split, limit=limit)
-                    inductive.set_display_name("evaluate inductive")
-                    cost = step(ops.profile, trained=trained, text=data["text"])
-
-                    self_train = step(
-                        ops.self_train, **data, trained=trained, mode=self_training, overrides=overrides
+                    transductive = self_trained(
+                        step.stated,
+                        ready,
+                        inductive,
+                        mode=self_training,
+                        overrides=overrides,
+                        scoring=scoring,
                     )
-                    self_trained = self_train.outputs["self_trained"]
-                    transductive = step(ops.evaluate, **data, trained=self_trained, split=split, limit=limit)
-                    transductive.set_display_name("evaluate transductive")
 
                 compared = step(
                     ops.compare_with_accepted,
                     mlflow_run=mlflow_run,
-                    inductive=dsl.Collected(inductive.outputs["evaluation"]),
-                    transductive=dsl.Collected(transductive.outputs["evaluation"]),
-                    costs=dsl.Collected(cost.outputs["cost"]),
+                    inductive=inductive.evaluation.collected,
+                    transductive=transductive.evaluation.collected,
+                    costs=inductive.cost.collected,
                     thresholds=thresholds,
                     accept=accept,
                 )
@@ -123,7 +117,7 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """
     check_grid({"recipes": RECIPES, **values})
     _check_models(values)
-    check_self_training(values.get("self_training", "oracle"))
+    check_self_training(values.get("self_training", SELF_TRAINING))
     Thresholds.read(
         as_mapping("thresholds", values.get("thresholds", THRESHOLDS)), source="parameter thresholds"
     )

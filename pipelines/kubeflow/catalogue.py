@@ -11,6 +11,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import by_name
 from components import ops
+from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
 from pipelines.kubeflow.batches import check_batches
 from pipelines.kubeflow.checks import as_mapping, check_limit
@@ -35,14 +36,10 @@ class Entry:
 
 
 PIPELINES: dict[str, Entry] = {
-    "zero_shot": Entry(
-        zero_shot.zero_shot_pipeline, zero_shot.check_parameters, TRAINING_STEPS, zero_shot.RECIPES
-    ),
+    "zero_shot": Entry(zero_shot.zero_shot_pipeline, zero_shot.check_parameters, TRAINING_STEPS, RECIPES),
     "cross_dataset": Entry(cross_dataset.cross_dataset_pipeline, cross_dataset.check_parameters),
-    "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters, ("train",), ablation.RECIPES),
-    "benchmark": Entry(
-        benchmark.benchmark_pipeline, benchmark.check_parameters, TRAINING_STEPS, benchmark.RECIPES
-    ),
+    "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters, ("train",), ABLATION_RECIPES),
+    "benchmark": Entry(benchmark.benchmark_pipeline, benchmark.check_parameters, TRAINING_STEPS, RECIPES),
 }
 
 

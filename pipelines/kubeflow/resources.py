@@ -1,5 +1,6 @@
 """What each step asks of a cluster: one table for processors alone, one with a GPU where it helps.
 
+A step's row is what the step states; the rows here are those of components that are no stated step.
 The cluster brings three things of agreed names: a volume claim with the data, a secret with the addresses and
 keys of the object store and the tracking server, and, for kind `gpu`, nodes labelled by NVIDIA's operator.
 """
@@ -17,20 +18,21 @@ from components.cluster.names import (
     REQUIRED_KEYS,
     SECRET,
 )
-from components.cluster.pods import LARGE, MINI, NO_DATA, SMALL, TALK, Gpu, Resources
+from components.cluster.pods import MINI, NO_DATA, TALK, Gpu, Resources, by_kind
 from components.cluster.trainjob import Nodes, Volume
 from components.ops import IMAGE, LIGHT_IMAGE
+from components.ops.interface import cluster_of, stated_steps
 from components.patience import PATIENCE_VARIABLE
+from components.steps import evaluate
 from components.tracking.pipeline_run import IMAGE_VARIABLE
 
 BACKOFF, LONGEST_BACKOFF = "30s", "600s"
 
 IMAGES = {"torch": IMAGE, "light": LIGHT_IMAGE}
-TRACKING = {
+TALKING = {
     # Not patient: the first to talk tells a wrong address, and has no work to lose.
     "open_run": replace(TALK, retries=4, patience=0),
     "close_run": replace(TALK, retries=4),
-    "gate": replace(TALK, retries=2),
     "compare_with_accepted": replace(TALK, retries=2),
     "compare_champions_with_accepted": replace(TALK, retries=2),
     "compare_targets": replace(TALK, retries=2),
@@ -40,34 +42,20 @@ TRACKING = {
     "ablation_report": replace(TALK, retries=2),
     "refuse_regression": NO_DATA,
     "told": NO_DATA,
+    "grid": NO_DATA,
 }
 """Steps that only talk to the tracking server, or to nobody: alike in every cluster."""
 
+PREPARING = by_kind(cpu=MINI, gpu=Resources(cpu="8", memory="16Gi", minutes=360))
+BY_KIND = {
+    **{step: by_kind(wanted) for step, wanted in TALKING.items()},
+    "prepare": PREPARING,
+    "prepare_target": PREPARING,
+    "evaluate_target": cluster_of(evaluate.run).pods,
+    **{step.name: cluster_of(step).pods for step in stated_steps()},
+}
 RESOURCES: dict[str, dict[str, Resources]] = {
-    "cpu": {
-        **TRACKING,
-        "prepare": MINI,
-        "train": replace(MINI, retries=1, cached=True),
-        "self_train": replace(MINI, retries=1),
-        "evaluate": replace(MINI, retries=1),
-        "profile": replace(MINI, retries=1),
-        "register": replace(SMALL, retries=2),
-        "grid": NO_DATA,
-        "prepare_target": MINI,
-        "evaluate_target": replace(MINI, retries=1),
-    },
-    "gpu": {
-        **TRACKING,
-        "prepare": Resources(cpu="8", memory="16Gi", minutes=360),
-        "train": replace(LARGE, minutes=2880, retries=1, cached=True),
-        "self_train": replace(LARGE, minutes=1440, retries=1),
-        "evaluate": replace(LARGE, retries=1),
-        "profile": replace(LARGE, retries=1),
-        "register": Resources(cpu="1", memory="8Gi", minutes=30, retries=2),
-        "grid": NO_DATA,
-        "prepare_target": Resources(cpu="8", memory="16Gi", minutes=360),
-        "evaluate_target": replace(LARGE, retries=1),
-    },
+    kind: {step: pods[kind] for step, pods in BY_KIND.items()} for kind in ("cpu", "gpu")
 }
 """By kind of cluster and step: "cpu" is enough for the mini benchmark, "gpu" is for ViT-B/16."""
 
@@ -91,7 +79,7 @@ def local_resources() -> dict[str, Resources]:
 
 WAITING_MINUTES = 45
 """What a pod that waits for a TrainJob gets beyond the job's own limit: nodes to come free, folders to be copied."""
-TRAINING_STEPS = ("train", "self_train")
+TRAINING_STEPS = tuple(step.name for step in stated_steps() if cluster_of(step).trains)
 """Steps that can outgrow a node: they take the parameter `nodes`."""
 
 

@@ -1,12 +1,14 @@
 """The whole workflow as a Kubeflow pipeline: for every recipe, train, self-train, evaluate, profile, register."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from kfp import dsl
 
 from components import ops
-from components.results.margins import Margins
+from pipelines.graphs.defaults import IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
+from pipelines.graphs.training import offered, self_trained, trained
 from pipelines.kubeflow.checks import (
     check_image_sets,
     check_margins,
@@ -18,11 +20,6 @@ from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
 NAME = "zero-shot-segmentation"
-PROTOCOL = "mini-18-6"
-RECIPES = ["mini_zegclip", "mini_cascade_clip"]
-IMAGE_SETS = '{"train": "train", "val": "val", "test": "test"}'
-MARGINS = Margins().model_dump_json()
-"""What `params.yaml` says under `gate`: a pipeline that is submitted has no file beside it."""
 
 
 def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
@@ -42,11 +39,12 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         recipes: list = RECIPES,
         overrides: str = "{}",
         seed: int = 0,
-        split: str = "test",
-        self_training: str = "oracle",
+        split: str = SPLIT,
+        self_training: str = SELF_TRAINING,
         limit: int = 0,
         margins: str = MARGINS,
     ) -> None:
+        scoring = {"split": split, "limit": limit}
         with step.tracked(NAME, protocol) as mlflow_run:
             data, runs = step.prepared(
                 mlflow_run=mlflow_run,
@@ -58,51 +56,23 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 overrides=overrides,
             )
             with dsl.ParallelFor(items=runs, name="every-recipe") as run:
-                train = step(
-                    ops.train,
-                    **data,
-                    clip=clip,
-                    data_hash=run.data_hash,
-                    recipe=run.recipe,
-                    overrides=overrides,
-                    seed=seed,
+                ready = replace(data, data_hash=run.data_hash)
+                inductive = trained(
+                    step.stated, ready, recipe=run.recipe, overrides=overrides, seed=seed, scoring=scoring
                 )
-                trained = train.outputs["trained"]
-                inductive = step(ops.evaluate, **data, trained=trained, split=split, limit=limit)
-                inductive.set_display_name("evaluate inductive")
-                cost = step(ops.profile, trained=trained, text=data["text"])
-
-                self_train = step(
-                    ops.self_train, **data, trained=trained, mode=self_training, overrides=overrides
+                transductive = self_trained(
+                    step.stated, ready, inductive, mode=self_training, overrides=overrides, scoring=scoring
                 )
-                self_trained = self_train.outputs["self_trained"]
-                transductive = step(ops.evaluate, **data, trained=self_trained, split=split, limit=limit)
-                transductive.set_display_name("evaluate transductive")
-
-                registered: list[dsl.PipelineTask] = []
-                for model, evaluation in ((trained, inductive), (self_trained, transductive)):
-                    gate = step(ops.gate, evaluation=evaluation.outputs["evaluation"], margins=margins)
-                    # One after the other: the second is held against the champion that the first may become.
-                    gate.after(*registered)
-                    registered.append(
-                        step(
-                            ops.register,
-                            trained=model,
-                            clip=clip,
-                            evaluation=evaluation.outputs["evaluation"],
-                            cost=cost.outputs["cost"],
-                            decision=gate.outputs["decision"],
-                        )
-                    )
+                offered(step.stated, ready, (inductive, transductive), {"margins": margins})
 
             step(
                 ops.report,
                 mlflow_run=mlflow_run,
-                inductive=dsl.Collected(inductive.outputs["evaluation"]),
-                transductive=dsl.Collected(transductive.outputs["evaluation"]),
-                costs=dsl.Collected(cost.outputs["cost"]),
-                trained=dsl.Collected(trained),
-                self_trained=dsl.Collected(self_trained),
+                inductive=inductive.evaluation.collected,
+                transductive=transductive.evaluation.collected,
+                costs=inductive.cost.collected,
+                trained=inductive.model.collected,
+                self_trained=transductive.model.collected,
             )
 
     return zero_shot
@@ -117,6 +87,6 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     recipes, overrides = values.get("recipes", RECIPES), values.get("overrides", "{}")
     check_places(values, "raw", "clip")
     check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
-    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", "test"))
-    check_self_training(values.get("self_training", "oracle"))
+    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", SPLIT))
+    check_self_training(values.get("self_training", SELF_TRAINING))
     check_margins(values.get("margins", MARGINS))

@@ -20,10 +20,13 @@ from cascade_core.runtime.validation import validated
 from components.registry import champions
 from components.results.accepted import EXPERIMENT, Models, check_accepted
 from components.results.regression import Thresholds
-from components.steps import benchmark_rerun, prepare, splits, text_vectors
+from components.steps import benchmark_rerun
 from components.steps.benchmark_rerun import Rerun
 from components.tracking.pipeline_run import whole_run
-from pipelines.workstation.chains import Chain, Sources, run_chains
+from pipelines.graphs.runner import Data
+from pipelines.graphs.training import made_ready
+from pipelines.workstation.chains import Chain, run_chains
+from pipelines.workstation.folders import InFolder
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +115,7 @@ def run(
         ]
         return benchmark_rerun.run(
             evaluations=[one.evaluation for one in done],
-            profiles=[one.profile for one in done],
+            profiles=[one.cost for one in done],
             thresholds=plan.thresholds,
             out=out / "report",
             accept=accept,
@@ -133,7 +136,7 @@ def _trainings(
             Chain(
                 recipe=chosen,
                 seed=seed,
-                sources=sources,
+                data=ready,
                 self_trainings=(plan.self_training,) if chosen in plan.self_trained else (),
                 overrides=tuple(sorted(overrides.items())),
             ),
@@ -144,7 +147,7 @@ def _trainings(
         )
         for name, data, wanted in found
         for chosen in wanted
-        for sources in [_sources(data, chosen, work / name, overrides)]
+        for ready in [_made_ready(data, chosen, work / name, overrides)]
         for seed in dict.fromkeys(seeds)  # one given twice would be trained twice into one folder
     ]
 
@@ -165,7 +168,7 @@ def _champions(found: Sequence["Served"], work: Path, *, named: bool) -> list[tu
                 recipe=chosen,
                 # Only a label here: the model brings the seed it was trained with.
                 seed=int(version.tags.get("seed", 0)),
-                sources=_sources(data, chosen, work / name),
+                data=_made_ready(data, chosen, work / name),
                 model=version.uri,
             ),
             # By version: a champion that came since an interrupted rerun is another model.
@@ -212,21 +215,21 @@ def _at_hand(plan: BenchmarkPlan, recipes: Sequence[str]) -> list[Served]:
     return found
 
 
-def _sources(data: DataSet, chosen: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Sources:
+def _made_ready(
+    data: DataSet, chosen: str, folder: Path, overrides: Mapping[str, Any] | None = None
+) -> Data[Path]:
     """Prepare a data set once, and its text vectors once per list of templates and names for background."""
     config = recipe(chosen, overrides or {})
     templates, background = config.data.templates, config.evaluate.background.names
     made_of = repr((templates, background) if background else templates)
-    text = folder / f"text-{_digest(made_of)}"
-    if not (folder / "prepared").exists():
-        prepare.run(raw=data.raw, protocol=data.protocol, image_sets=data.image_sets, out=folder / "prepared")
-    if not (folder / "splits").exists():
-        splits.run(prepared=folder / "prepared", protocol=data.protocol, out=folder / "splits")
-    if not text.exists():
-        text_vectors.run(
-            protocol=data.protocol, templates=templates, clip=data.clip, background=background, out=text
-        )
-    return Sources(folder / "prepared", folder / "splits", text, data.clip)
+    return made_ready(
+        InFolder(folder),
+        Data(raw=data.raw, clip=data.clip),
+        protocol=data.protocol,
+        image_sets=data.image_sets,
+        vectors={"templates": templates, "background": background},
+        vectors_of=_digest(made_of),
+    )
 
 
 def _digest(text: str) -> str:

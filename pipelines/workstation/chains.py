@@ -1,26 +1,18 @@
 """Chains: one training with all that hangs on it, many of them side by side."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from cascade_core.configs.settings import SelfTrainingMode
 from components.progress import progress
-from components.results.evaluation import Control
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The folders of the steps that come before training."""
-
-    prepared: Path
-    splits: Path
-    text: Path
-    clip: Path
+from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured, measured, scored, self_trained, trained
+from pipelines.workstation.folders import InFolder
 
 
 @dataclass(frozen=True)
@@ -34,20 +26,12 @@ class Chain:
 
     recipe: str
     seed: int
-    sources: Sources
+    data: Data[Path]
     self_trainings: tuple[SelfTrainingMode, ...] = ()
     control_words: bool = False
     random_tower: bool = False
     model: str | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One evaluation of a chain, and the profile that goes with it."""
-
-    evaluation: Path
-    profile: Path
 
 
 def run_chains(
@@ -57,13 +41,13 @@ def run_chains(
     split: str,
     workers: int | None,
     environment: Mapping[str, str] | None = None,
-) -> list[list[Evaluated]]:
+) -> list[list[Measured[Path]]]:
     """Run all chains, one thread each and as many side by side as `workers` (all cores if None).
 
     Each writes into its folder and keeps what that holds already, so an interrupted call goes on where it
     stopped. `environment` is put before their processes' own, such as to track nothing.
     """
-    found: dict[int, list[Evaluated]] = {}
+    found: dict[int, list[Measured[Path]]] = {}
     with (
         ProcessPoolExecutor(
             max_workers=workers or os.cpu_count(),
@@ -84,72 +68,33 @@ def run_chains(
     return [found[place] for place in range(len(chains))]
 
 
-def run_chain(chain: Chain, folder: Path, split: str) -> list[Evaluated]:
+def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
     """Train (or fetch), profile, self-train and evaluate one chain, skipping what its folder holds already."""
     from components.registry import champions
-    from components.steps import evaluate, profile, self_train, train
 
-    sources = chain.sources
-    prepared, splits, text = sources.prepared, sources.splits, sources.text
-    trained, profiled = folder / "train", folder / "profile"
-    if chain.model is not None and not trained.exists():
-        champions.fetch(chain.model, trained)
-    if not trained.exists():
-        train.run(
-            prepared=prepared,
-            splits=splits,
-            text=text,
-            clip=None if chain.random_tower else sources.clip,
-            random_clip=chain.random_tower,
-            recipe=chain.recipe,
-            overrides=dict(chain.overrides),
-            seed=chain.seed,
-            out=trained,
-        )
-    if not profiled.exists():
-        profile.run(checkpoints=(trained / "final",), text=text, out=profiled)
-    for mode in chain.self_trainings:
-        out = folder / f"self_train-{mode}"
-        if not out.exists():
-            self_train.run(
-                prepared=prepared,
-                splits=splits,
-                text=text,
-                trained=trained,
-                mode=mode,
-                overrides=dict(chain.overrides),
-                out=out,
-            )
-    done = []
-    for name, checkpoint, control in _evaluations(chain, folder):
-        out = folder / f"evaluate-{name}-{split}"
-        if not out.exists():
-            evaluate.run(
-                prepared=prepared,
-                splits=splits,
-                text=text,
-                checkpoint=checkpoint,
-                split=split,
-                control=control,
-                out=out,
-            )
-        done.append(Evaluated(out, profiled))
-    return done
-
-
-def _evaluations(chain: Chain, folder: Path) -> Iterator[tuple[str, Path, Control | None]]:
-    trained = folder / "train" / "final"
-    if chain.random_tower:
-        yield "control_random_tower", trained, "random_tower"
-        return
+    do, scoring, overrides = InFolder(folder), {"split": split}, dict(chain.overrides)
     if chain.model is not None:
-        yield "champion", trained, None
-        return
-    yield "inductive", trained, None
+        model = folder / "train"
+        if not model.exists():
+            champions.fetch(chain.model, model)
+        return [measured(do, chain.data, model, "champion", scoring)]
+    training: dict[str, Any] = {"recipe": chain.recipe, "overrides": overrides, "seed": chain.seed}
+    if chain.random_tower:
+        without, control = replace(chain.data, clip=None), {**scoring, "control": "random_tower"}
+        return [trained(do, without, **training, random_clip=True, scoring=control)]
+    first = trained(do, chain.data, **training, scoring=scoring)
+    done = [first]
     for mode in chain.self_trainings:
-        yield f"transductive_{mode}", folder / f"self_train-{mode}" / "final", None
+        done.append(
+            self_trained(
+                InFolder(folder / mode), chain.data, first, mode=mode, overrides=overrides, scoring=scoring
+            )
+        )
     if chain.control_words:
-        yield "control_words", trained, "words"
+        control = {**scoring, "control": "words"}
+        evaluation = scored(do, chain.data, first.model, "control_words", control)
+        done.append(replace(first, evaluation=evaluation))
+    return done
 
 
 def _alone(environment: Mapping[str, str]) -> None:

@@ -17,30 +17,31 @@ from components.artifacts import data_hash, git_commit, input_hash
 from components.results.rows import BenchmarkRow, benchmark_row, markdown_table
 from components.steps.pretrain import read_accuracy
 from components.tracking.store import SWITCH_VARIABLE
-from pipelines.workstation.chains import Chain, Sources, run_chains
+from pipelines.graphs.runner import Data
+from pipelines.workstation.chains import Chain, run_chains
 from pipelines.workstation.mini_page import PUBLISHED, page
 
 METHODS = tuple(name.removeprefix("mini_") for name in recipe_names() if name.startswith("mini_"))
 TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
 
 
-def chains(seeds: Sequence[int], sources: Sources) -> list[Chain]:
+def chains(seeds: Sequence[int], data: Data[Path]) -> list[Chain]:
     """List the chains, the longest first, so that processes end together."""
     published = [(f"mini_{method}", seed) for method in reversed(PUBLISHED) for seed in seeds]
     others = [(f"mini_{method}", seed) for method in METHODS if method not in PUBLISHED for seed in seeds]
     return [
         *(
-            Chain(recipe, seed, sources, self_trainings=("oracle", "strict"), control_words=True)
+            Chain(recipe, seed, data, self_trainings=("oracle", "strict"), control_words=True)
             for recipe, seed in published
         ),
-        *(Chain(recipe, seed, sources, random_tower=True) for recipe, seed in published),
-        *(Chain(recipe, seed, sources) for recipe, seed in others),
+        *(Chain(recipe, seed, data, random_tower=True) for recipe, seed in published),
+        *(Chain(recipe, seed, data) for recipe, seed in others),
     ]
 
 
 def run(
     *,
-    sources: Sources,
+    data: Data[Path],
     seeds: Sequence[int],
     split: str,
     work: Path,
@@ -59,12 +60,10 @@ def run(
         _around_table(readme)
     if not seeds:
         raise UserError("mini-results needs at least one seed, such as --seeds 0,1,2")
-    clip = read_accuracy(sources.clip)
+    clip = read_accuracy(_folder(data.clip))
     work.mkdir(parents=True, exist_ok=True)
-    made_from = _made_from(
-        sources
-    )  # before the files below are written, which would be changes to the commit
-    wanted = chains(seeds, sources)
+    made_from = _made_from(data)  # before the files below are written, which would be changes to the commit
+    wanted = chains(seeds, data)
     done = run_chains(
         wanted,
         [work / _key(chain) for chain in wanted],
@@ -72,7 +71,7 @@ def run(
         workers=workers,
         environment={SWITCH_VARIABLE: "off"},  # they end in one page, which names what they were made from
     )
-    rows = sorted((benchmark_row(one.evaluation, one.profile) for chain in done for one in chain), key=_order)
+    rows = sorted((benchmark_row(one.evaluation, one.cost) for chain in done for one in chain), key=_order)
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
         path.write_text(page(rows, seeds, clip=clip, made_from=made_from))
@@ -84,10 +83,10 @@ def run(
     return rows
 
 
-def _made_from(sources: Sources) -> str:
+def _made_from(data: Data[Path]) -> str:
     """Name what decided the numbers, and where and when they were made."""
     machine = f"{os.cpu_count()} CPU cores, {datetime.now(tz=UTC):%Y-%m-%d}"
-    return f"commit {git_commit() or 'unknown'}, data {data_hash(sources.prepared)[:12]}, on {machine}"
+    return f"commit {git_commit() or 'unknown'}, data {data_hash(_folder(data.prepared))[:12]}, on {machine}"
 
 
 def _around_table(readme: Path) -> tuple[str, str]:
@@ -101,12 +100,18 @@ def _around_table(readme: Path) -> tuple[str, str]:
 
 
 def _key(chain: Chain) -> str:
-    sources, method = chain.sources, chain.recipe.removeprefix("mini_")
+    data, method = chain.data, chain.recipe.removeprefix("mini_")
     config = recipe(chain.recipe, {}, seed=chain.seed).model_dump_json()
-    inputs = "".join(input_hash(path) for path in (sources.text, sources.clip)) + data_hash(sources.prepared)
+    hashes = [input_hash(_folder(path)) for path in (data.text, data.clip)]
+    inputs = "".join(hashes) + data_hash(_folder(data.prepared))
     digest = hashlib.sha256((config + inputs).encode()).hexdigest()[:12]
     tower = "-random" if chain.random_tower else ""
     return f"{method}{tower}-s{chain.seed}-{digest}"
+
+
+def _folder(path: Path | None) -> Path:
+    assert path is not None, "the data of a chain lack a folder"
+    return path
 
 
 _SETTINGS = (

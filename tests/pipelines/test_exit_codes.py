@@ -23,10 +23,10 @@ from pipelines.cli.app import app
 def ended_by(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) -> Result:
     """Give what a command does whose step raises `error`."""
 
-    def fail(**_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(splits, "run", fail)
+    monkeypatch.setattr(splits.run, "function", fail)
     given = ["splits", "--prepared", "p", "--protocol", "mini-18-6", "--out", "o"]
     return CliRunner().invoke(app, [*flags, *given])
 
@@ -105,17 +105,17 @@ def test_an_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 WAITING = """
 import sys, time
 from pathlib import Path
-from components import splits
+from components.steps import splits
 from pipelines.cli.app import app
 
-def wait(*, out, **_):
+def wait(call, **_):
     try:
         print("waiting", flush=True)
         time.sleep(60)
     finally:
         Path("cleared").touch()
 
-splits.run = wait
+splits.run.function = wait
 sys.argv = ["cascade-clip", "splits", "--prepared", "p", "--protocol", "mini-18-6", "--out", "o"]
 app()
 """

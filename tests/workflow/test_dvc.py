@@ -24,7 +24,7 @@ def test_every_step_leaves_its_folder_with_a_manifest(workflow: Workflow) -> Non
     folders = [outputs / name for name in ("prepared", "splits", "text")]
     folders += [outputs / step / method for step in ("train", "self_train", "profile") for method in METHODS]
     runs = [f"{method}-{setting}" for method in METHODS for setting in SETTINGS]
-    folders += [outputs / step / run for step in ("evaluate", "register") for run in runs]
+    folders += [outputs / step / run for step in ("evaluate", "gate", "register") for run in runs]
     for folder in (*folders, workflow.root / "reports"):
         manifest = read_json(folder / "manifest.json")
         assert manifest["inputs"], folder
@@ -71,7 +71,7 @@ def test_run_again_it_does_nothing(workflow: Workflow) -> None:
     [
         (
             {"evaluate": {"split": "val"}},
-            {f"evaluate@{method}-{setting}" for method in METHODS for setting in SETTINGS},
+            {f"evaluate_{setting}@{method}" for method in METHODS for setting in SETTINGS},
         ),
         (
             {"recipes": {"zegclip": "mini_zegclip", "cascade_clip": "mini_naive_fusion"}},
@@ -97,7 +97,7 @@ def test_a_changed_parameter_touches_only_the_stages_it_is_for(
 def test_an_experiment_runs_with_the_parameters_it_was_given(workflow: Workflow, tmp_path: Path) -> None:
     copy = Workflow(tmp_path / "copy")
     shutil.copytree(workflow.root, copy.root)
-    stage = "evaluate@zegclip-inductive"
+    stage = "evaluate_inductive@zegclip"
     log = copy.dvc("exp", "run", "-S", "evaluate.split=val", stage)
     assert _stages(log) == {stage}
     scores = read_json(copy.root / "outputs" / "evaluate" / "zegclip-inductive" / "scores.json")

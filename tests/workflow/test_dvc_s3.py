@@ -22,7 +22,7 @@ from tests.tiny import write_tiny_clip
 from tests.workflow.conftest import REPOSITORY
 
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
-STAGES = ("prepare", "splits", "text")
+STAGES = ("prepare", "splits", "text_vectors")
 TO_S3 = ("remote", "add", "--local", "--default", "s3", "s3://bucket/dvc")
 """The one command of docs/storage.md."""
 

@@ -25,7 +25,7 @@ class Plan:
     """What is left to do once all parts lie below the raw folder.
 
     `lists` gives the names of each image list to write, by its path; `counts` the pictures of each split;
-    `image_sets` what the index reads of each (see `components/steps/prepare.py`); `notes` go into the summary.
+    `image_sets` what the index reads of each (see `components/inputs/indexing.py`); `notes` go into the summary.
     """
 
     counts: Mapping[str, int]

@@ -28,11 +28,13 @@ class Without(MetaPathFinder):
 def imported_by_light_steps() -> list[str]:
     """Do all the imports of every step that the resources table puts into the light image; give the steps."""
     from components import ops
+    from components.ops import stated
     from pipelines.kubeflow.resources import RESOURCES
 
     light = [name for name, row in RESOURCES["gpu"].items() if row.image == "light"]
     for name in light:
-        body = ast.parse(textwrap.dedent(inspect.getsource(getattr(ops, name).python_func))).body[0]
+        component = getattr(ops, name, None) or getattr(stated, name)
+        body = ast.parse(textwrap.dedent(inspect.getsource(component.python_func))).body[0]
         imports = [node for node in ast.walk(body) if isinstance(node, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(imports, []), name, "exec"), {})
     return light

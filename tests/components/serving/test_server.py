@@ -264,12 +264,12 @@ def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded() -> None:
 
 def _loaded(
     monkeypatch: pytest.MonkeyPatch, segment: Callable[..., Any]
-) -> registered_model.RegisteredSegmenter:
+) -> registered_model.RegisteredPredictor:
     """Give a model that segments with `segment`."""
-    model = registered_model.RegisteredSegmenter()
+    model = registered_model.RegisteredPredictor()
     manifest = type("Manifest", (), {"config": tiny_config()})
-    segmenter = type("Loaded", (), {"manifest": manifest, "segment": staticmethod(segment)})
-    monkeypatch.setattr(model, "segmenter", segmenter, raising=False)
+    predictor = type("Loaded", (), {"manifest": manifest, "predict": staticmethod(segment)})
+    monkeypatch.setattr(model, "predictor", predictor, raising=False)
     return model
 
 

@@ -61,8 +61,8 @@ def test_what_a_call_left_that_was_killed_at_its_very_end_is_in_nobodys_way(
 ) -> None:
     storage.store(folder, "s3://bucket/data/mini")
     (tmp_path / "copy").mkdir()
-    (tmp_path / ".copy.fetching.old").mkdir()
-    (tmp_path / ".copy.fetching.old" / "a.txt").write_text("of before")
+    (tmp_path / ".copy.replaced").mkdir()
+    (tmp_path / ".copy.replaced" / "a.txt").write_text("of before")
     storage.fetch("s3://bucket/data/mini", tmp_path / "copy")
     assert _content(tmp_path / "copy") == _content(folder)
     assert {path.name for path in tmp_path.glob(".*")} == set()

@@ -27,7 +27,7 @@ from cascade_core.runtime.files import new_folder
 from components.artifacts import TRACKING_FILE, input_hash, read_step_manifest, write_manifest
 from components.ops import before_training
 from components.progress import Progress
-from components.registry import segmenter
+from components.registry import addresses
 from components.steps import prepare, splits, text_vectors, train
 from components.tracking import pipeline_run
 from components.tracking.run_record import RunRecord, lost, record_folders
@@ -353,9 +353,9 @@ def test_no_error_tells_the_password_of_the_stores_address(
     with pytest.raises(ValueError, match=r"//me:\*\*\*@127") as told, tracked_step("a", protocol=PROTOCOL):
         raise AssertionError("the step ran")
     assert "s3cret" not in str(told.value)
-    monkeypatch.setattr(segmenter, "open_store", lambda: None)
+    monkeypatch.setattr(addresses, "open_store", lambda: None)
     with pytest.raises(ValueError, match="of the store at .* cannot be had") as told:
-        segmenter.fetched("models:/zegclip@champion", tmp_path)
+        addresses.fetched("models:/zegclip@champion", tmp_path)
     assert "s3cret" not in str(told.value)
 
 

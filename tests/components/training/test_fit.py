@@ -275,7 +275,7 @@ def test_text_vectors_of_other_templates_are_refused_before_training(
         trained(folders, tmp_path / "out", overrides=others)
     with pytest.raises(UserError, match=message):
         self_train.run(
-            **folders.steps, trained=inductive, protocol="oracle", overrides=others, out=tmp_path / "out"
+            **folders.steps, trained=inductive, mode="oracle", overrides=others, out=tmp_path / "out"
         )
     assert not (tmp_path / "out").exists()
 

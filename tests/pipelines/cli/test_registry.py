@@ -90,4 +90,7 @@ def test_an_unknown_name_is_told_with_the_known_ones(client: MlflowClient) -> No
 def test_a_margin_that_is_none_is_refused(client: MlflowClient) -> None:
     arguments = ["gate", "--evaluation", "x", "--out", "y", "--min-hiou-gain", "-1"]
     done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 2 and "--min-hiou-gain is -1.0; a margin is zero or more points" in done.stderr
+    assert (
+        done.exit_code == 2
+        and "margins: min_hiou_gain: Input should be greater than or equal to 0 (got -1.0)" in done.stderr
+    )

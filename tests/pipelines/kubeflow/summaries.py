@@ -1,6 +1,6 @@
 """What a compiled pipeline says, on a page: its steps and where their inputs come from, and what each asks of a cluster.
 
-`python -m tests.pipelines.summaries` writes the page of every pipeline into `golden/`. Nothing that a step asks for
+`python -m tests.pipelines.kubeflow.summaries` writes the page of every pipeline into `golden/`. Nothing that a step asks for
 is left out: a setting without a sentence of its own stands there as the compiler wrote it.
 """
 
@@ -18,7 +18,7 @@ from pipelines.kubeflow.catalogue import PIPELINES, compile_pipeline
 from pipelines.kubeflow.resources import RESOURCES
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMAND = "python -m tests.pipelines.summaries"
+COMMAND = "python -m tests.pipelines.kubeflow.summaries"
 WIDTH = 118
 TOLD = (
     "cachingOptions", "componentRef", "dependentTasks", "inputs", "parameterIterator", "retryPolicy", "taskInfo",

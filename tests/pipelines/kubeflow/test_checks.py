@@ -74,6 +74,10 @@ def test_no_target_is_refused() -> None:
         ({"seeds": [1, 1]}, "seeds is .* name each once"),
         ({"recipes": ["mini_zegclip", "mini_zegclip"]}, "recipes is .* name each once"),
         ({"recipes": ["mini"]}, "mini"),
+        (
+            {"overrides": '{"seed": 5}'},
+            "override 'seed': seed is stated by --seed .a pipeline's parameter seed",
+        ),
         ({"clip": "https://there/clip"}, "clip is 'https://there/clip'; steps read folders and s3://"),
     ],
 )

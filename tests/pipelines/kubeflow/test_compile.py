@@ -14,16 +14,16 @@ import yaml
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
-from tests.pipelines.summaries import COMMAND, GOLDEN, Documents, compiled, summary
 
 from components import ops
 from components.cluster import trainjob
 from components.cluster.names import DATA_FOLDER, SECRET
 from pipelines.cli.kubeflow_options import Nodes, PipelineName
-from pipelines.kubeflow import benchmark, zero_shot
+from pipelines.graphs import defaults
 from pipelines.kubeflow.catalogue import PIPELINES, compile_pipeline
 from pipelines.kubeflow.resource_options import changed, images
 from pipelines.kubeflow.resources import RESOURCES, WAITING_MINUTES, local_resources, resources
+from tests.pipelines.kubeflow.summaries import COMMAND, GOLDEN, Documents, compiled, summary
 
 
 @cache
@@ -174,7 +174,12 @@ def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
 
 def test_bodies_only_call_steps() -> None:
     trees = [ast.parse(path.read_text()) for path in Path(ops.__file__).parent.glob("*.py")]
-    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+    functions = [
+        node
+        for tree in trees
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
+    ]
     assert {function.name for function in functions} == set(RESOURCES["cpu"])
     statements = {
         function.name: [node for node in function.body if not isinstance(node, ast.Import | ast.ImportFrom)]
@@ -200,9 +205,14 @@ def test_a_pipeline_is_written_as_yaml_only(tmp_path: Path) -> None:
 
 def test_defaults_of_a_submitted_pipeline_are_those_of_the_parameter_file() -> None:
     parameters = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
-    assert yaml.safe_load(zero_shot.MARGINS) == parameters["gate"]
-    assert yaml.safe_load(benchmark.THRESHOLDS) == parameters["benchmark"]["thresholds"]
-    assert tuple(benchmark.SEEDS) == tuple(parameters["benchmark"]["seeds"])
+    benchmark = parameters["benchmark"]
+    assert yaml.safe_load(defaults.MARGINS) == parameters["gate"]
+    assert yaml.safe_load(defaults.THRESHOLDS) == benchmark["thresholds"]
+    assert (benchmark["seeds"], list(parameters["recipes"].values())) == (defaults.SEEDS, defaults.RECIPES)
+    assert yaml.safe_load(defaults.IMAGE_SETS) == parameters["data"]["image_sets"]
+    for section in (parameters, benchmark):
+        assert section["self_training"] == defaults.SELF_TRAINING
+    assert (parameters["protocol"], parameters["evaluate"]["split"]) == (defaults.PROTOCOL, defaults.SPLIT)
 
 
 def test_whatever_breaks_the_exit_handler_closes_the_run() -> None:

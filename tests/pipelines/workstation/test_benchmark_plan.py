@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.graphs.runner import Data
 from pipelines.workstation.benchmark_plan import BenchmarkPlan, run
-from pipelines.workstation.chains import Sources
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
@@ -78,7 +78,7 @@ def test_another_configuration_goes_on_with_no_training_of_this_one_and_a_seed_g
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipelines.workstation.benchmark_plan.run_chains", noted)
-    monkeypatch.setattr("pipelines.workstation.benchmark_plan._sources", lambda *_: Sources(*[tmp_path] * 4))
+    monkeypatch.setattr("pipelines.workstation.benchmark_plan.made_ready", lambda *_, **__: Data())
     here = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": "mini-18-6", "image_sets": {}}
     plan = BenchmarkPlan.read(_plan(tmp_path, seeds=[0, 0, 1], datasets={"mini": here}))
     for overrides in ({}, {"evaluate.seen_penalty": 1.0}, {}):

@@ -7,9 +7,11 @@ import pytest
 from cascade_core.mini.zero_shot import ZeroShotAccuracy
 from components.results.rows import BenchmarkRow
 from components.steps.pretrain import Pretrained
-from pipelines.workstation.chains import Sources
+from pipelines.graphs.runner import Data
 from pipelines.workstation.mini_page import CLAIMS, claims, page
 from pipelines.workstation.mini_results import METHODS, PUBLISHED, TABLE_BEGIN, TABLE_END, chains, run
+
+FOLDERS = ("prepared", "splits", "text", "clip")
 
 
 def row(method: str, setting: str, seed: int, unseen: float) -> BenchmarkRow:
@@ -40,8 +42,8 @@ def every_row(*, with_descriptor: float, without: float) -> list[BenchmarkRow]:
 
 
 def test_every_method_is_trained_with_every_seed_and_the_published_ones_also_on_a_random_tower() -> None:
-    sources = Sources(*(Path(name) for name in ("prepared", "splits", "text", "clip")))
-    wanted = chains([0, 1, 2], sources)
+    data = Data(**{name: Path(name) for name in FOLDERS})
+    wanted = chains([0, 1, 2], data)
     assert len(set(wanted)) == len(wanted) == 3 * (len(METHODS) + len(PUBLISHED))
     plain = {(chain.recipe, chain.seed) for chain in wanted if not chain.random_tower}
     assert plain == {(f"mini_{method}", seed) for method in METHODS for seed in (0, 1, 2)}
@@ -69,23 +71,23 @@ def test_the_page_shows_every_self_trained_seed() -> None:
 def test_a_readme_without_markers_is_refused_before_any_training(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"# Title\n{TABLE_BEGIN}\n")
-    nowhere = Sources(*(tmp_path / name for name in ("prepared", "splits", "text", "clip")))
+    nowhere = Data(**{name: tmp_path / name for name in FOLDERS})
     files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
     with pytest.raises(ValueError, match=f"{TABLE_END} are missing"):
-        run(sources=nowhere, seeds=[0], split="test", work=tmp_path / "work", readme=readme, **files)
+        run(data=nowhere, seeds=[0], split="test", work=tmp_path / "work", readme=readme, **files)
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
 def test_a_clip_without_its_accuracies_is_refused_before_any_training(tmp_path: Path) -> None:
-    nowhere = Sources(*(tmp_path / name for name in ("prepared", "splits", "text", "clip")))
+    nowhere = Data(**{name: tmp_path / name for name in FOLDERS})
     files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
     with pytest.raises(ValueError, match=r"clip/accuracy\.json"):
-        run(sources=nowhere, seeds=[0], split="test", work=tmp_path / "work", **files)
+        run(data=nowhere, seeds=[0], split="test", work=tmp_path / "work", **files)
     assert not any(tmp_path.iterdir())
 
 
 def test_no_seed_is_refused(tmp_path: Path) -> None:
-    nowhere = Sources(*(tmp_path / name for name in ("prepared", "splits", "text", "clip")))
+    nowhere = Data(**{name: tmp_path / name for name in FOLDERS})
     files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
     with pytest.raises(ValueError, match="at least one seed"):
-        run(sources=nowhere, seeds=[], split="test", work=tmp_path / "work", **files)
+        run(data=nowhere, seeds=[], split="test", work=tmp_path / "work", **files)

@@ -1,0 +1,154 @@
+"""Check every picture and label map of a raw data set once, and write the index that later steps read."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cascade_core.data.index import index_folders, index_voc, voc_root
+from cascade_core.data.layouts import FolderLayout, VocLayout
+from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE
+from cascade_core.datasets.catalogue import layout_of
+from cascade_core.datasets.catalogue import protocol as named_protocol
+from cascade_core.errors import UserError
+from cascade_core.labels.label_set import LabelSet
+from cascade_core.runtime.files import new_folder, write_json
+from cascade_core.runtime.pool import Progress
+from components.artifacts import write_manifest
+from components.inputs.prepared import Prepared
+from components.progress import progress
+from components.tracking.tracker import tracked_step
+
+log = logging.getLogger(__name__)
+
+
+def index_raw(
+    *,
+    raw: Path,
+    protocol: str,
+    image_sets: Mapping[str, str],
+    out: Path,
+    source: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Index `raw` into `out`, as the prepare step does.
+
+    `source` goes into the summary as it is: what a step that made `raw` has to say about it.
+
+    Raises:
+        UserError: naming file and field of what is wrong with the data; nothing is written then.
+    """
+    split = named_protocol(protocol)
+    _check_folder(raw)
+    given = {"protocol": split.name, "image_sets": dict(image_sets)}
+    parameters = {**given, "raw": str(raw)}
+    with tracked_step("prepare", protocol=split.name, parameters=parameters, out=out) as tracker:
+        with progress(f"prepare {split.name}") as bar:
+            index, root = _index(
+                raw,
+                split.label_set,
+                image_sets,
+                progress=lambda done, total: bar.advance(done, total=total),
+            )
+        summary = _summary(index, split.name, split.label_set, image_sets)
+        if source is not None:
+            summary["source"] = dict(source)
+        prepared = _written(out, index, summary, root=root, parameters=given)
+        tracker.tags({"data_hash": prepared.data_hash, "label_set": split.label_set.name})
+        tracker.dataset(split.name, prepared.data_hash, source=str(root))
+        counts = {f"pictures.{name}": count for name, count in prepared.pictures.items()}
+        tracker.metrics({"classes": split.num_classes, **counts})
+    told = ", ".join(f"{count} {name}" for name, count in prepared.pictures.items())
+    log.info("prepared %s: %s", split.name, told)
+    return prepared
+
+
+def _written(
+    out: Path, index: pd.DataFrame, summary: Mapping[str, Any], *, root: Path, parameters: Mapping[str, Any]
+) -> Prepared:
+    data_hash = summary["data_sha256"]
+    with new_folder(out) as folder:
+        index.to_parquet(folder / INDEX_FILE, index=False)
+        write_json(folder / SUMMARY_FILE, summary)
+        write_manifest(
+            folder,
+            step="prepare",
+            inputs={"raw": root},
+            parameters=parameters,
+            hashes={"raw": data_hash},
+        )
+    pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
+    return Prepared(out / INDEX_FILE, pictures, data_hash)
+
+
+def _check_folder(raw: Path) -> None:
+    if not raw.is_dir():
+        raise UserError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
+
+
+def _index(
+    raw: Path, label_set: LabelSet, image_sets: Mapping[str, str], *, progress: Progress
+) -> tuple[pd.DataFrame, Path]:
+    """Index the data set in the layout of this label set's maps; those of a label file may lie in either."""
+    layout = layout_of(label_set)
+    if layout is None:
+        layout = FolderLayout() if any(":" in folders for folders in image_sets.values()) else VocLayout()
+    match layout:
+        case FolderLayout():
+            folders = _folder_pairs(image_sets)
+            return index_folders(
+                raw, label_set=label_set, folders=folders, layout=layout, progress=progress
+            ), raw
+        case VocLayout():
+            root = voc_root(raw)
+            return index_voc(
+                root, label_set=label_set, image_sets=image_sets, layout=layout, progress=progress
+            ), root
+
+
+def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    pairs = {}
+    for split, folders in image_sets.items():
+        images, colon, labels = folders.partition(":")
+        if not (images and colon and labels):
+            raise UserError(
+                f"image set {split}={folders!r} names no folders; expected PICTURES:LABELS, "
+                "such as images/train2017:annotations/train2017"
+            )
+        pairs[split] = (images, labels)
+    return pairs
+
+
+def _summary(
+    index: pd.DataFrame, protocol: str, label_set: LabelSet, image_sets: Mapping[str, str]
+) -> dict[str, Any]:
+    """Count the pictures of each split, and for each class those that show it and the pixels it has."""
+    splits = {}
+    for split in image_sets:
+        rows = index[index["split"] == split]
+        shown = rows[["classes", "pixels"]].explode(["classes", "pixels"])
+        of_class = shown.groupby("classes")["pixels"].agg(["size", "sum"])
+        pictures, pixels = (
+            of_class[column].reindex(range(label_set.num_classes), fill_value=0) for column in ("size", "sum")
+        )
+        splits[split] = {
+            "pictures": len(rows),
+            "pictures_with_class": dict(zip(label_set.classes, pictures.astype(int).tolist(), strict=True)),
+            "pixels": dict(zip(label_set.classes, pixels.astype(int).tolist(), strict=True)),
+        }
+    return {
+        "protocol": protocol,
+        "label_set": label_set.name,
+        "data_sha256": data_sha256(index),
+        "splits": splits,
+    }
+
+
+def data_sha256(index: pd.DataFrame) -> str:
+    """Hash what the data *are*: names, splits and file contents, but neither folder nor file format of the index."""
+    digest = hashlib.sha256()
+    for row in index.sort_values(["split", "name"]).itertuples():
+        digest.update(f"{row.split}\0{row.name}\0{row.image_sha256}\0{row.label_sha256}\n".encode())
+    return digest.hexdigest()

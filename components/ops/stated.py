@@ -1,0 +1,103 @@
+"""Components made from the statements of their steps by `python -m components.ops.write`: change those instead."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
+
+from components.ops.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def train(
+    raw: str,
+    recipe: str,
+    prepared: Input[Dataset],
+    splits: Input[Dataset],
+    text: Input[Dataset],
+    clip: str,
+    overrides: str,
+    seed: int,
+    data_hash: str,
+    trained: Output[Model],
+    nodes: str = "",
+) -> None:
+    """Train a recipe, unseen classes left out."""
+    from components.ops.body import run_component
+
+    run_component("train", locals())
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def self_train(
+    raw: str,
+    trained: Input[Model],
+    prepared: Input[Dataset],
+    splits: Input[Dataset],
+    text: Input[Dataset],
+    mode: str,
+    overrides: str,
+    self_trained: Output[Model],
+    nodes: str = "",
+) -> None:
+    """Train on with pseudo-labels (transductive)."""
+    from components.ops.body import run_component
+
+    run_component("self_train", locals())
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    raw: str,
+    trained: Input[Model],
+    split: str,
+    prepared: Input[Dataset],
+    splits: Input[Dataset],
+    text: Input[Dataset],
+    limit: int,
+    evaluation: Output[Artifact],
+    scores: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
+) -> None:
+    """Score a checkpoint: table, confusion, pictures."""
+    from components.ops.body import run_component
+
+    run_component("evaluate", locals())
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def profile(
+    trained: Input[Model],
+    text: Input[Dataset],
+    cost: Output[Artifact],
+    metrics: Output[Metrics],
+) -> None:
+    """Measure parameters, multiply-adds, speed, memory."""
+    from components.ops.body import run_component
+
+    run_component("profile", locals())
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def gate(
+    evaluation: Input[Artifact],
+    margins: str,
+    decision: Output[Artifact],
+) -> None:
+    """Ask whether a candidate beats the champion."""
+    from components.ops.body import run_component
+
+    run_component("gate", locals())
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def register(
+    trained: Input[Model],
+    evaluation: Input[Artifact],
+    cost: Input[Artifact],
+    clip: str,
+    decision: Input[Artifact],
+    registered: Output[Artifact],
+) -> None:
+    """Put a model into MLflow's registry."""
+    from components.ops.body import run_component
+
+    run_component("register", locals())

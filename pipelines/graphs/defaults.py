@@ -1,0 +1,28 @@
+"""What the pipelines do unless a parameter says otherwise; a pipeline that is submitted has no params.yaml beside it.
+
+`params.yaml` says the same for the workflow on a workstation, which a test holds.
+"""
+
+import json
+
+from cascade_core.configs.settings import SelfTrainingMode
+from components.results.margins import Margins
+from components.results.regression import USUAL
+
+PROTOCOL = "mini-18-6"
+SPLIT = "test"
+SELF_TRAINING: SelfTrainingMode = "oracle"
+RECIPES = ["mini_zegclip", "mini_cascade_clip"]
+SEEDS = [0, 1, 2]
+IMAGE_SETS = json.dumps({"train": "train", "val": "val", "test": "test"})
+MARGINS = json.dumps(Margins().model_dump())
+THRESHOLDS = json.dumps(USUAL.model_dump())
+"""Parameters with structure are JSON texts, as Kubeflow takes them."""
+
+ABLATION_RECIPES = [
+    "mini_cascade_clip",
+    "mini_naive_fusion",
+    "mini_zegclip",
+    "mini_zegclip_no_prompts",
+    "mini_zegclip_no_rd",
+]
