@@ -267,8 +267,8 @@ def _loaded(
 ) -> registered_model.RegisteredPredictor:
     """Give a model that segments with `segment`."""
     model = registered_model.RegisteredPredictor()
-    manifest = type("Manifest", (), {"config": tiny_config()})
-    predictor = type("Loaded", (), {"manifest": manifest, "predict": staticmethod(segment)})
+    methods = {"predict": staticmethod(segment), "size_seen": staticmethod(lambda *size: size)}
+    predictor = type("Loaded", (), methods)
     monkeypatch.setattr(model, "predictor", predictor, raising=False)
     return model
 
