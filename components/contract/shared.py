@@ -9,26 +9,31 @@ from cascade_core.labels.background import Background, parse_background
 from components.contract.parameters import Folder, Option, Output, Place, Settings
 
 
-def parse_image_sets(items: Iterable[str]) -> dict[str, str]:
-    """Give the lists of each split from items like `train=train+aug`.
+def values_by_split(flag: str, items: Iterable[str], *, example: str) -> dict[str, str]:
+    """Give the value of each split from items like `val=val.txt`.
 
     Raises:
-        UserError: an item is not SPLIT=LISTS, or a split comes twice.
+        UserError: an item is not SPLIT=VALUE, or a split comes twice.
     """
-    sets: dict[str, str] = {}
+    values: dict[str, str] = {}
     for item in items:
-        split, _, lists = item.partition("=")
-        if not (split and lists):
-            raise UserError(f"--image-set {item!r} is not SPLIT=LISTS; an example is train=train+aug")
-        if split in sets:
-            raise UserError(f"--image-set names split {split!r} twice; join lists by '+': train=train+aug")
-        sets[split] = lists
-    return sets
+        split, _, value = (part.strip() for part in item.partition("="))
+        if not (split and value):
+            raise UserError(f"{flag} {item!r} is not SPLIT=VALUE; an example is {flag} {example}")
+        if split in values:
+            raise UserError(f"{flag} names split {split!r} twice; give it once, as in {flag} {example}")
+        values[split] = value
+    return values
 
 
-def image_set_texts(sets: Mapping[str, str]) -> list[str]:
-    """Give the items that `parse_image_sets` reads."""
-    return [f"{split}={lists}" for split, lists in sets.items()]
+def by_split(flag: str, *, example: str) -> dict[str, Any]:
+    """Give the fields of a repeatable option that takes a value for each split."""
+    return {
+        "flag": flag,
+        "parse": lambda items: values_by_split(flag, items, example=example),
+        "texts": lambda values: [f"{split}={value}" for split, value in values.items()],
+        "repeatable": True,
+    }
 
 
 def whole_numbers(flag: str) -> dict[str, Any]:
@@ -93,17 +98,15 @@ Protocol = Annotated[
 ]
 Recipe = Annotated[str, Option("Complete configuration by name, such as mini_zegclip.")]
 Overrides = Annotated[Mapping[str, Any], Settings()]
+Device = Annotated[str | None, Option("cpu or cuda; a GPU where there is one if left out.", unrecorded=True)]
 Seed = Annotated[int, Option("Decides every random draw.")]
 Resume = Annotated[bool, Option("Go on from an interrupted run's last checkpoint.", unrecorded=True)]
 ImageSets = Annotated[
     Mapping[str, str],
     Option(
         "Image lists of a split, joined by '+'; repeatable.",
-        flag="--image-set",
         metavar="SPLIT=LISTS",
-        parse=parse_image_sets,
-        texts=image_set_texts,
-        repeatable=True,
+        **by_split("--image-set", example="train=train+aug"),
     ),
 ]
 BackgroundPolicy = Annotated[

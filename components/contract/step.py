@@ -96,10 +96,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Work:
-    """What a running step writes to: the new folder, and its record in MLflow."""
+    """What a running step writes to: the new folder, and its record in MLflow.
+
+    `hashes` takes those of inputs that the step knows, such as of a data set hashed file by file.
+    """
 
     folder: Path
     tracker: StepTracker
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 class Step(Generic[P, R]):
@@ -205,27 +209,28 @@ class Call:
     def writing(
         self,
         *,
-        protocol: str,
+        protocol: str = "",
         method: str | None = None,
         setting: str | None = None,
         seed: int | None = None,
         parameters: Mapping[str, Any] | None = None,
         tracked_parameters: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Path] | None = None,
-        hashes: Mapping[str, str] | None = None,
         tags: Mapping[str, object] | None = None,
         tracked: bool | None = None,
+        out: Path | None = None,
         folder: Callable[[Path], AbstractContextManager[Path]] = new_folder,
     ) -> Iterator[Work]:
         """Open the run in MLflow and the new folder; at the end write the manifest and hand the folder over.
 
         `parameters` and `inputs` take the place of the call's own in the manifest, and `tracked_parameters` in
-        MLflow, where a step knows better ones; `tracked` decides for this call. A block that raises leaves an earlier folder as it was.
+        MLflow, where a step knows better ones; so does `out`. `tracked` decides for this call. A block that raises
+        leaves an earlier folder as it was.
 
         Raises:
             UserError: the store is away, the disk is full, or an input does not exist.
         """
-        noted = self.recorded if parameters is None else parameters
+        noted, target = self.recorded if parameters is None else parameters, out or self.out
         run: AbstractContextManager[StepTracker] = nullcontext(StepTracker())
         if self.step.tracked if tracked is None else tracked:
             run = tracked_step(
@@ -236,30 +241,32 @@ class Call:
                 seed=seed,
                 parameters=noted if tracked_parameters is None else tracked_parameters,
                 tags=tags,
-                out=self.out,
+                out=target,
             )
-        with run as tracker, folder(self.out) as working:
-            yield Work(working, tracker)
+        with run as tracker, folder(target) as working:
+            work = Work(working, tracker)
+            yield work
             write_manifest(
                 working,
                 step=self.step.name,
                 inputs=self.inputs if inputs is None else inputs,
                 parameters=noted,
-                hashes=hashes,
+                hashes=work.hashes,
             )
 
 
 def step(
     name: str,
     *,
-    example: str,
+    example: str = "",
     command: str | None = None,
     tracked: bool = True,
     cluster: Cluster | None = None,
 ) -> Callable[[Callable[Concatenate[Call, P], R]], Step[P, R]]:
     """State a step; its function takes the call first, then the parameters by name.
 
-    The command is the step's name with dashes, unless `command` gives its words.
+    The command is the step's name with dashes, unless `command` gives its words. A step that only a workflow runs
+    needs no example.
     """
 
     def stated(function: Callable[Concatenate[Call, P], R]) -> Step[P, R]:

@@ -9,31 +9,30 @@ from typing import Any
 import pandas as pd
 
 from cascade_core.data.index import index_folders, index_voc, voc_root
-from cascade_core.data.layouts import FolderLayout, VocLayout
+from cascade_core.data.layouts import FolderLayout, Layout, VocLayout
 from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE
 from cascade_core.datasets.catalogue import layout_of
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
-from cascade_core.runtime.files import new_folder, write_json
+from cascade_core.runtime.files import write_json
 from cascade_core.runtime.pool import Progress
-from components.artifacts import write_manifest
+from components.contract import Call
 from components.inputs.prepared import Prepared
 from components.progress import progress
-from components.tracking.tracker import tracked_step
 
 log = logging.getLogger(__name__)
 
 
-def index_raw(
-    *,
+def write_index(
+    call: Call,
     raw: Path,
+    *,
     protocol: str,
     image_sets: Mapping[str, str],
-    out: Path,
     source: Mapping[str, Any] | None = None,
 ) -> Prepared:
-    """Index `raw` into `out`, as the prepare step does.
+    """Index `raw` into the folder that the call writes.
 
     `source` goes into the summary as it is: what a step that made `raw` has to say about it.
 
@@ -41,71 +40,55 @@ def index_raw(
         UserError: naming file and field of what is wrong with the data; nothing is written then.
     """
     split = named_protocol(protocol)
-    _check_folder(raw)
-    given = {"protocol": split.name, "image_sets": dict(image_sets)}
-    parameters = {**given, "raw": str(raw)}
-    with tracked_step("prepare", protocol=split.name, parameters=parameters, out=out) as tracker:
+    if not raw.is_dir():
+        raise UserError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
+    layout = _layout(split.label_set, image_sets)
+    root = voc_root(raw) if isinstance(layout, VocLayout) else raw
+    parameters = {"protocol": split.name, "image_sets": dict(image_sets)}
+    with call.writing(
+        protocol=split.name,
+        parameters=parameters,
+        tracked_parameters={**parameters, "raw": str(raw)},
+        inputs={"raw": root},
+    ) as work:
         with progress(f"prepare {split.name}") as bar:
-            index, root = _index(
-                raw,
-                split.label_set,
-                image_sets,
-                progress=lambda done, total: bar.advance(done, total=total),
+            index = _index(
+                root, layout, split.label_set, image_sets, lambda done, total: bar.advance(done, total=total)
             )
         summary = _summary(index, split.name, split.label_set, image_sets)
         if source is not None:
             summary["source"] = dict(source)
-        prepared = _written(out, index, summary, root=root, parameters=given)
-        tracker.tags({"data_hash": prepared.data_hash, "label_set": split.label_set.name})
-        tracker.dataset(split.name, prepared.data_hash, source=str(root))
-        counts = {f"pictures.{name}": count for name, count in prepared.pictures.items()}
-        tracker.metrics({"classes": split.num_classes, **counts})
-    told = ", ".join(f"{count} {name}" for name, count in prepared.pictures.items())
+        index.to_parquet(work.folder / INDEX_FILE, index=False)
+        write_json(work.folder / SUMMARY_FILE, summary)
+        work.hashes["raw"] = data_hash = summary["data_sha256"]
+        pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
+        work.tracker.tags({"data_hash": data_hash, "label_set": split.label_set.name})
+        work.tracker.dataset(split.name, data_hash, source=str(root))
+        counts = {f"pictures.{name}": count for name, count in pictures.items()}
+        work.tracker.metrics({"classes": split.num_classes, **counts})
+    told = ", ".join(f"{count} {name}" for name, count in pictures.items())
     log.info("prepared %s: %s", split.name, told)
-    return prepared
+    return Prepared(call.out / INDEX_FILE, pictures, data_hash)
 
 
-def _written(
-    out: Path, index: pd.DataFrame, summary: Mapping[str, Any], *, root: Path, parameters: Mapping[str, Any]
-) -> Prepared:
-    data_hash = summary["data_sha256"]
-    with new_folder(out) as folder:
-        index.to_parquet(folder / INDEX_FILE, index=False)
-        write_json(folder / SUMMARY_FILE, summary)
-        write_manifest(
-            folder,
-            step="prepare",
-            inputs={"raw": root},
-            parameters=parameters,
-            hashes={"raw": data_hash},
-        )
-    pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
-    return Prepared(out / INDEX_FILE, pictures, data_hash)
-
-
-def _check_folder(raw: Path) -> None:
-    if not raw.is_dir():
-        raise UserError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
+def _layout(label_set: LabelSet, image_sets: Mapping[str, str]) -> Layout:
+    """Give the layout of this label set's maps; those of a label file may lie in either."""
+    if layout := layout_of(label_set):
+        return layout
+    return FolderLayout() if any(":" in folders for folders in image_sets.values()) else VocLayout()
 
 
 def _index(
-    raw: Path, label_set: LabelSet, image_sets: Mapping[str, str], *, progress: Progress
-) -> tuple[pd.DataFrame, Path]:
-    """Index the data set in the layout of this label set's maps; those of a label file may lie in either."""
-    layout = layout_of(label_set)
-    if layout is None:
-        layout = FolderLayout() if any(":" in folders for folders in image_sets.values()) else VocLayout()
+    root: Path, layout: Layout, label_set: LabelSet, image_sets: Mapping[str, str], progress: Progress
+) -> pd.DataFrame:
     match layout:
         case FolderLayout():
             folders = _folder_pairs(image_sets)
-            return index_folders(
-                raw, label_set=label_set, folders=folders, layout=layout, progress=progress
-            ), raw
+            return index_folders(root, label_set=label_set, folders=folders, layout=layout, progress=progress)
         case VocLayout():
-            root = voc_root(raw)
             return index_voc(
                 root, label_set=label_set, image_sets=image_sets, layout=layout, progress=progress
-            ), root
+            )
 
 
 def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:

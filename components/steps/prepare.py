@@ -32,6 +32,6 @@ def run(
     Raises:
         UserError: naming file and field of what is wrong with the data; nothing is written then.
     """
-    from components.inputs.indexing import index_raw
+    from components.inputs.indexing import write_index
 
-    return index_raw(raw=raw, protocol=protocol, image_sets=image_sets, out=out)
+    return write_index(call, raw, protocol=protocol, image_sets=image_sets)

@@ -1,51 +1,19 @@
 """Step: check a data set of one's own, label maps or COCO annotations, and write the index that later steps read."""
 
 import logging
-import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import pandas as pd
-
-from cascade_core.data.examine import Candidate, Examined, Problem, copies_across_splits, examine_all
-from cascade_core.data.index import COLUMNS
-from cascade_core.data.own_layout import assigned, pictures_below
-from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE
 from cascade_core.errors import UserError
-from cascade_core.labels.label_file import LabelFile, read_label_file
-from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
-from cascade_core.runtime.files import new_folder, write_json
-from cascade_core.runtime.listing import bullets
-from components.artifacts import write_manifest
-from components.inputs.indexing import data_sha256
-from components.pictures.draw_coco import CocoSource, draw_coco
-from components.progress import progress
+from components.contract import Call, Option, Output, Place, step
+from components.contract.shared import by_split, values_by_split
+
+if TYPE_CHECKING:
+    from cascade_core.data.examine import Problem
 
 log = logging.getLogger(__name__)
-
-IGNORED = "ignored"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where pictures and their labels are, and which picture is of which split (see `own_layout.assigned`).
-
-    Labels are either the PNGs in `maps`, at the same paths as the pictures, or COCO files: one for each split,
-    or one (under the name "") for all.
-    """
-
-    images: Path
-    maps: Path | None = None
-    map_suffix: str = ".png"
-    coco: Mapping[str, Path] | None = None
-    other_categories: bool = False
-    splits: Mapping[str, str] | None = None
-    held_out: Mapping[str, float] | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,186 +22,129 @@ class CustomPrepared:
 
     index: Path
     summary: Mapping[str, Any]
-    left_out: tuple[Problem, ...]
+    images: Path
+    left_out: "tuple[Problem, ...]"
+
+    def show(self) -> None:
+        """Print pictures and pixels of every class in a table, what is odd about them, and what was left out."""
+        from rich.console import Console
+
+        from components.inputs.custom import told
+        from components.results.custom_table import remarks, summary_table
+
+        Console().print(summary_table(self.summary))
+        for line in remarks(self.summary):
+            print(line)
+        if self.left_out:
+            print(told(self.images, self.left_out, then="these pictures were left out"))
 
 
-def run(*, labels: Path, source: Source, out: Path, leave_out: bool = False) -> CustomPrepared:
-    """Check all of a data set, then write `index.parquet`, `summary.json` and a manifest into `out`.
+def _shares(items: Iterable[str]) -> dict[str, float]:
+    shares = {}
+    for split, value in values_by_split("--hold-out", items, example="val=0.2").items():
+        try:
+            shares[split] = float(value)
+        except ValueError:
+            raise UserError(
+                f"--hold-out {split}={value!r} is no share; an example is --hold-out val=0.2"
+            ) from None
+    return shares
 
-    The summary counts pictures and pixels of every class in every split. COCO annotations are drawn into label
-    maps below `out`. A picture with something wrong does not end the check; with `leave_out` it is left out of
-    the index and named in the summary, else nothing is written. Of copies in two splits the one in the later
-    split stays, of pictures that would be named alike (a/b and a_b) the first.
+
+def _coco_files(items: Iterable[str]) -> dict[str, Path]:
+    """Read FILE or SPLIT=FILE; a path that is there may hold a = of its own."""
+    files: dict[str, Path] = {}
+    for item in items:
+        split, equals, file = item.partition("=")
+        name, path = (split, Path(file)) if equals and not Path(item).exists() else ("", Path(item))
+        if name in files:
+            raise UserError(
+                f"--coco {item!r}: a file was given already; name the split of each: --coco val=FILE"
+            )
+        files[name] = path
+    return files
+
+
+@step(
+    "prepare",
+    command="prepare custom",
+    example="cascade-clip prepare custom --labels pets.yaml --images pets/images --maps pets/maps --hold-out val=0.2",
+    tracked=False,
+)
+def run(
+    call: Call,
+    /,
+    *,
+    labels: Annotated[Path, Place("Label file (.yaml): names, ids, unseen classes, background.")],
+    images: Annotated[Path, Place("Folder of the photographs.")],
+    maps: Annotated[Path, Place("Folder of label maps: PNGs at the photographs' paths.")] | None = None,
+    coco: Annotated[
+        Mapping[str, Path] | None,
+        Option(
+            "Or COCO instances: one file, or one for each split.",
+            metavar="[SPLIT=]FILE",
+            parse=_coco_files,
+            repeatable=True,
+        ),
+    ] = None,
+    splits: Annotated[
+        Mapping[str, str] | None,
+        Option(
+            "Pictures of a split: a list in a file, or a folder of them.",
+            metavar="SPLIT=LIST",
+            **by_split("--split", example="val=val.txt"),
+        ),
+    ] = None,
+    held_out: Annotated[
+        Mapping[str, float] | None,
+        Option(
+            "Share of the training pictures for a split, such as val=0.2.",
+            flag="--hold-out",
+            metavar="SPLIT=SHARE",
+            parse=_shares,
+            repeatable=True,
+        ),
+    ] = None,
+    seed: Annotated[int, Option("Decides which pictures are held out.")] = 0,
+    map_suffix: Annotated[str, Option("What a label map's name has after its picture's.")] = ".png",
+    other_categories: Annotated[
+        bool,
+        Option("Ignore pixels of COCO categories that the label file does not name.", flag="--ignore-others"),
+    ] = False,
+    leave_out: Annotated[bool, Option("Leave out pictures with problems, and go on.")] = False,
+    out: Annotated[Path, Output(default="outputs/prepared")],
+) -> CustomPrepared:
+    """Check a data set of your own, and write its index.
+
+    Without --split and --hold-out every folder of the photographs is a split. Writes `index.parquet`, and
+    `summary.json` with pictures and pixels of every class in every split; COCO annotations are drawn into label maps
+    beside them. A picture with something wrong does not end the check; with --leave-out it is left out of the index
+    and named in the summary, else nothing is written. Of copies in two splits the one in the later split stays, of
+    pictures that would be named alike (a/b and a_b) the first.
 
     Raises:
         UserError: the label file is wrong, splits cannot be made, pictures have problems (the first ten are
             told, all are counted), or a split is empty.
     """
-    own = read_label_file(labels)
-    source, out = _placed(source), out.resolve()
-    label_set = own.label_set()
-    with new_folder(out) as folder:
-        candidates, problems = _candidates(source, own, folder, out)
-        order = list(dict.fromkeys([one.split for one in candidates] + [one.split for one in problems]))
-        examined, problems = _checked(candidates, problems, order, own)
-        if problems and not leave_out:
-            raise UserError(told(source.images, problems))
-        bad = {(problem.split, problem.image) for problem in problems}
-        kept = [one for one in examined if (one.row["split"], one.row["image"]) not in bad]
-        _check_splits(kept, order, problems, source.images)
-        index = pd.DataFrame([one.row for one in kept], columns=list(COLUMNS))
-        summary = _summary(own, label_set, kept, order, index, problems)
-        index.to_parquet(folder / INDEX_FILE, index=False)
-        write_json(folder / SUMMARY_FILE, summary)
-        write_manifest(
-            folder,
-            step="prepare",
-            inputs={"raw": _root(source, out), "labels": labels},
-            parameters={"protocol": own.protocol, "seed": source.seed, "leave_out": leave_out},
-            hashes={"raw": summary["data_sha256"]},
-        )
-    log.info(
-        "prepared %s: %s", own.protocol, ", ".join(f"{len(_of(kept, split))} {split}" for split in order)
+    from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE
+    from cascade_core.labels.label_file import read_label_file
+    from cascade_core.runtime.files import write_json
+    from components.inputs import custom
+
+    own, out = read_label_file(labels), out.resolve()
+    source = custom.placed(
+        custom.Source(images, maps, map_suffix, coco, other_categories, splits, held_out, seed)
     )
-    return CustomPrepared(out / INDEX_FILE, summary, tuple(problems))
-
-
-def told(
-    images: Path,
-    problems: Sequence[Problem],
-    *,
-    then: str = "mend them, or leave those pictures out: --leave-out",
-) -> str:
-    """Say how many problems of which kind there are, what is to be done, and the first of them."""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in problems).items())
-    return f"data set {images}: {kinds}; {then}{bullets([problem.text for problem in problems])}"
-
-
-def _placed(source: Source) -> Source:
-    """Give the source with its folders resolved, checked for what no file needs to be read."""
-    if (source.maps is None) == (not source.coco):
-        raise UserError(
-            "labels come from a folder of label maps or from COCO files: give exactly one of them (--maps, --coco)"
-        )
-    if source.maps is not None and not source.maps.is_dir():
-        raise UserError(f"label map folder {source.maps} does not exist; give the folder that holds the PNGs")
-    maps = None if source.maps is None else source.maps.resolve()
-    return replace(source, images=source.images.resolve(), maps=maps)
-
-
-def _root(source: Source, out: Path) -> Path:
-    """Give the folder that the index's paths are relative to: the innermost that holds pictures and maps."""
-    return Path(os.path.commonpath([source.images, out if source.maps is None else source.maps]))
-
-
-def _candidates(
-    source: Source, own: LabelFile, folder: Path, out: Path
-) -> tuple[list[Candidate], list[Problem]]:
-    """Pair pictures with label maps, those of COCO files drawn into `folder`, which becomes `out`."""
-    root = _root(source, out)
-    splits, held_out = source.splits or {}, source.held_out or {}
-    if source.coco:
-        request = CocoSource(
-            source.images, source.coco, splits, held_out, source.seed, source.other_categories
-        )
-        return draw_coco(request, own, folder=folder, out=out, root=root)
-    assert source.maps is not None
-    pictures = pictures_below(source.images)
-    candidates = []
-    for split, names in assigned(list(pictures), given=splits, held_out=held_out, seed=source.seed).items():
-        for name in names:
-            label = source.maps / f"{name}{source.map_suffix}"
-            candidates.append(
-                Candidate(
-                    name.replace("/", "_"),
-                    split,
-                    pictures[name],
-                    label,
-                    pictures[name].relative_to(root).as_posix(),
-                    label.relative_to(root).as_posix(),
-                )
-            )
-    return candidates, []
-
-
-def _same_names(candidates: Sequence[Candidate]) -> list[Problem]:
-    """Tell of pictures that would be named alike, as a/b and a_b."""
-    first: dict[str, Candidate] = {}
-    problems = []
-    for one in candidates:
-        other = first.setdefault(one.name, one)
-        if other.image != one.image:
-            text = f"{one.image}: named {one.name}, as {other.image} is; rename one of them"
-            problems.append(Problem(one.name, one.image, one.split, "duplicate", text))
-    return problems
-
-
-def _checked(
-    candidates: Sequence[Candidate], problems: Sequence[Problem], order: Sequence[str], own: LabelFile
-) -> tuple[list[Examined], list[Problem]]:
-    """Look at every candidate; give the good ones, and all problems with those there were before."""
-    with progress(f"check {own.name}") as bar:
-        found = examine_all(
-            candidates, own.label_set(), progress=lambda done, total: bar.advance(done, total=total)
-        )
-    examined = [one for one in found if isinstance(one, Examined)]
-    broken = [one for one in found if isinstance(one, Problem)]
-    copies = copies_across_splits(examined, order)
-    return examined, [*problems, *_same_names(candidates), *broken, *copies]
-
-
-def _check_splits(
-    kept: Sequence[Examined], order: Sequence[str], problems: Sequence[Problem], images: Path
-) -> None:
-    for split in order:
-        if not _of(kept, split):
-            raise UserError(f"split {split!r} has no picture left; {told(images, problems)}")
-
-
-def _summary(
-    own: LabelFile,
-    label_set: LabelSet,
-    kept: Sequence[Examined],
-    order: Sequence[str],
-    index: pd.DataFrame,
-    problems: Sequence[Problem],
-) -> dict[str, Any]:
-    splits = {split: _counts(_of(kept, split), own, label_set) for split in order}
-    return {
-        "protocol": own.protocol,
-        "label_set": label_set.name,
-        "data_sha256": data_sha256(index),
-        "splits": splits,
-        "empty_classes": {
-            split: [name for name, count in counts["pictures_with_class"].items() if not count]
-            for split, counts in splits.items()
-        },
-        "copies_within_splits": {
-            split: int(index.loc[index["split"] == split, "image_sha256"].duplicated().sum())
-            for split in order
-        },
-        "left_out": [asdict(problem) for problem in problems],
-    }
-
-
-def _counts(examined: Sequence[Examined], own: LabelFile, label_set: LabelSet) -> dict[str, Any]:
-    """Count pictures and pixels of every class; background and ignored pixels stand beside the classes."""
-    shown = Counter(train for one in examined for train in one.row["classes"])
-    raw: Counter[int] = Counter()
-    for one in examined:
-        raw.update(one.raw_pixels)
-    pixels = {name: raw[own.ids[i]] for i, name in enumerate(label_set.classes)}
-    background = sum(raw[i] for i in label_set.background_ids)
-    return {
-        "pictures": len(examined),
-        "pictures_with_class": {name: shown[i] for i, name in enumerate(label_set.classes)},
-        "pixels": pixels,
-        "other_pixels": {
-            BACKGROUND: background,
-            IGNORED: sum(raw[i] for i in np.flatnonzero(label_set.table == IGNORE).tolist()) - background,
-        },
-    }
-
-
-def _of(kept: Sequence[Examined], split: str) -> list[Examined]:
-    return [one for one in kept if one.row["split"] == split]
+    with call.writing(
+        out=out,
+        inputs={"raw": custom.root_of(source, out), "labels": labels},
+        parameters={"protocol": own.protocol, "seed": seed, "leave_out": leave_out},
+    ) as work:
+        checked = custom.checked(source, own, folder=work.folder, out=out, leave_out=leave_out)
+        summary = custom.summary_of(checked)
+        checked.index.to_parquet(work.folder / INDEX_FILE, index=False)
+        write_json(work.folder / SUMMARY_FILE, summary)
+        work.hashes["raw"] = summary["data_sha256"]
+    counts = ", ".join(f"{counts['pictures']} {split}" for split, counts in summary["splits"].items())
+    log.info("prepared %s: %s", own.protocol, counts)
+    return CustomPrepared(out / INDEX_FILE, summary, images, checked.problems)

@@ -1,206 +1,69 @@
 """Step: from the official files of a public data set to its checked index."""
 
-import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from cascade_core.data.sources.archives import is_archive
-from cascade_core.data.sources.convert import convert
-from cascade_core.data.sources.official import check_file
-from cascade_core.data.sources.part_search import LocatedPart, Part, find, gather
-from cascade_core.data.sources.plan import Plan, Splits
-from cascade_core.datasets.catalogue import data_set as named_data_set
-from cascade_core.datasets.data_set import DataSet, Release
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_file, read_json, write_json
-from components.inputs import indexing
+from components.contract import Call, Option, Output, Place, step
 from components.inputs.prepared import Prepared
-from components.progress import progress
 
-log = logging.getLogger(__name__)
-
-STATE_FILE = "sources.json"
-"""In the raw folder: which parts lie there whole, and where each came from."""
+WORKERS = min(os.cpu_count() or 1, 8)
 
 
+@step("prepare")
 def run(
+    call: Call,
+    /,
     *,
-    name: str,
-    sources: Sequence[Path],
-    raw: Path,
-    out: Path,
-    protocol: str | None = None,
-    splits: Splits = ("train", "val"),
-    workers: int = 4,
-    allow_subset: bool = False,
+    name: Annotated[str, Option("Public data set, such as voc12.")],
+    sources: Annotated[
+        Sequence[Path],
+        Place("Archive, or folder with it packed or unpacked; repeatable.", flag="--from"),
+    ] = (),
+    raw: Annotated[
+        Path | None, Place("Folder for pictures and maps; local_outputs/raw/NAME if left out.")
+    ] = None,
+    out: Annotated[Path, Output(default="outputs/prepared")],
+    protocol: Annotated[str | None, Option("Label set and unseen classes by name.")] = None,
+    splits: Annotated[
+        Sequence[str],
+        Option("Only this split, such as val of a mere target; repeatable.", flag="--split"),
+    ] = ("train", "val"),
+    workers: Annotated[int, Option("Label maps converted side by side.", minimum=1)] = WORKERS,
+    allow_subset: Annotated[
+        bool, Option("Take a part of the data set, or files other than the official ones.")
+    ] = False,
 ) -> Prepared:
-    """Bring the data set `name` from `sources` (folders, archives) into `raw`, convert it, and index it into `out`.
+    """Bring a public data set from its official files to a checked index.
 
     Whatever was done stays in `raw`: another call goes on from there, and needs no source of a part that lies
-    there whole. `allow_subset` takes files of other size or checksum and other numbers of pictures than the
+    there whole. A subset may have files of other size or checksum and other numbers of pictures than the
     official ones, as samples have; the summary then says so.
 
     Raises:
         UserError: parts are missing (all are named at once), files are not the official ones, damaged or
             unsafe, numbers of pictures are not the official ones, or pictures and label maps are not well.
     """
-    data_set = named_data_set(name)
-    release, chosen = _release(data_set), _protocol(data_set, protocol)
-    _check_sources(sources, splits)
-    state = _read_state(raw, data_set)
-    parts = _locate(data_set.title, release.requirements(splits), sources, state["parts"])
-    for part in parts:
-        _bring(part, raw, state, allow_subset=allow_subset)
-    plan = release.plan(raw, splits)
-    differing = _differing(release, plan)
+    from cascade_core.datasets.catalogue import data_set as named_data_set
+    from components.inputs import official_files as files
+    from components.inputs.indexing import write_index
+
+    data_set, raw = named_data_set(name), raw or Path("local_outputs/raw") / name
+    release, chosen, asked = files.release_of(data_set), files.protocol_of(data_set, protocol), tuple(splits)
+    files.check_sources(sources, asked)
+    state = files.read_state(raw, data_set)
+    for part in files.locate(data_set.title, release.requirements(asked), sources, state["parts"]):
+        files.bring(part, raw, state, allow_subset=allow_subset)
+    plan = release.plan(raw, asked)
+    differing = files.differing(release, plan)
     if differing and not allow_subset:
         raise UserError(
             f"{data_set.title} in {raw}: {'; '.join(differing)}. Files are missing or too many: unpack the official "
             "archives into an empty --raw, or allow a part of the data set with --allow-subset"
         )
-    _convert(name, plan, raw, workers)
+    files.convert_maps(name, plan, raw, workers)
     notes = {**plan.notes, **release.verify(raw)}
-    return indexing.index_raw(
-        raw=raw / release.root,
-        protocol=chosen,
-        image_sets=plan.image_sets,
-        out=out,
-        source=_source(data_set.name, release, state, plan, differing=differing, notes=notes),
-    )
-
-
-def _release(data_set: DataSet) -> Release:
-    if data_set.release is None:
-        raise UserError(f"data set {data_set.name!r} has no official files to prepare; index it as it lies")
-    return data_set.release
-
-
-def _protocol(data_set: DataSet, protocol: str | None) -> str:
-    known = [split.name for split in data_set.protocols]
-    if protocol is not None and protocol not in known:
-        raise UserError(
-            f"protocol {protocol!r} is not one of data set {data_set.name!r}; its own are {', '.join(known)}"
-        )
-    return protocol or known[0]
-
-
-def _check_sources(sources: Sequence[Path], splits: Splits) -> None:
-    if missing := [str(path) for path in sources if not path.exists()]:
-        raise UserError(f"--from {', '.join(missing)}: no such folder or file; check the path")
-    if strange := [path for path in sources if path.is_file() and not _may_be_a_part(path)]:
-        raise UserError(
-            f"--from {strange[0]} is neither a folder nor an archive (.tar, .tgz, .zip) nor a .json"
-        )
-    if not splits or set(splits) - {"train", "val"}:
-        raise UserError(f"splits {', '.join(splits) or 'none'} are not to be had; allowed are train and val")
-
-
-def _may_be_a_part(path: Path) -> bool:
-    return is_archive(path) or path.suffix == ".json"
-
-
-def _locate(
-    title: str, requirements: Sequence[Sequence[Part]], sources: Sequence[Path], there: dict[str, Any]
-) -> list[LocatedPart]:
-    """Find all parts that do not lie in the raw folder yet, or say in one message which are nowhere."""
-    located, missing = [], []
-    for alternatives in requirements:
-        if any(_key(part) in there for part in alternatives):
-            continue
-        one = next((one for part in alternatives if (one := find(part, sources))), None)
-        if one is None:
-            missing.append(alternatives)
-        else:
-            located.append(one)
-    if missing:
-        where = ", ".join(str(source) for source in sources) or "no folder, for none was given"
-        wanted = "".join(f"\n  - {' or '.join(_wanted(part) for part in row)}" for row in missing)
-        raise UserError(
-            f"{title}: {len(missing)} of {len(requirements)} parts are missing, looked in {where}:"
-            f"{wanted}\ngive each with --from: the archive, or a folder that holds it packed or unpacked"
-        )
-    return located
-
-
-def _wanted(part: Part) -> str:
-    folder = f"unpacked with {', '.join(part.take)}, or as " if part.take else ""
-    return f"{part.what}: {folder}{part.file.describe()}"
-
-
-def _key(part: Part) -> str:
-    return f"{part.what}: {', '.join(part.take) or part.file.name}"
-
-
-def _bring(located: LocatedPart, raw: Path, state: dict[str, Any], *, allow_subset: bool) -> None:
-    """Check the file a part comes in, bring the part below `raw`, and note that it is there."""
-    checked = located.is_file and located.part.file.known and not allow_subset
-    if checked:
-        with progress(f"check {located.at.name}") as bar:
-            check_file(
-                located.at, located.part.file, progress=lambda done, all_: bar.advance(done, total=all_)
-            )
-    with progress(f"{'unpack' if is_archive(located.at) else 'link'} {located.at.name}") as bar:
-        files = gather(located, raw, progress=lambda done, all_: bar.advance(done, total=all_))
-    if absent := [item for item in located.part.take if not (raw / located.part.into / item).exists()]:
-        raise UserError(
-            f"{located.at} holds no {', '.join(absent)} below {located.part.root or 'its root'}; "
-            f"expected {located.part.file.describe()}"
-        )
-    state["parts"][_key(located.part)] = {
-        "from": located.at.name,
-        "bytes": located.at.stat().st_size if located.is_file else None,
-        "official_file": "checked" if checked else "not checked",
-        "files": files,
-    }
-    write_json(raw / STATE_FILE, state)
-
-
-def _read_state(raw: Path, data_set: DataSet) -> dict[str, Any]:
-    if not (raw / STATE_FILE).is_file():
-        return {"data_set": data_set.name, "parts": {}}
-    state = read_json(raw / STATE_FILE)
-    if not isinstance(state, dict) or state.get("data_set") != data_set.name or "parts" not in state:
-        raise UserError(
-            f"{raw / STATE_FILE} is not of data set {data_set.name!r}; every data set needs a --raw folder of its own"
-        )
-    return state
-
-
-def _differing(release: Release, plan: Plan) -> list[str]:
-    return [
-        f"{split} has {count:,} pictures, officially {release.counts[split]:,}"
-        for split, count in plan.counts.items()
-        if count != release.counts[split]
-    ]
-
-
-def _convert(name: str, plan: Plan, raw: Path, workers: int) -> None:
-    for path, names in plan.lists.items():
-        with new_file(raw / path) as file:
-            file.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    if plan.jobs:
-        with progress(f"convert {name}", len(plan.jobs)) as bar:
-            convert(plan.jobs, workers=workers, progress=lambda done, all_: bar.advance(done, total=all_))
-
-
-def _source(
-    name: str,
-    release: Release,
-    state: dict[str, Any],
-    plan: Plan,
-    *,
-    differing: list[str],
-    notes: dict[str, Any],
-) -> dict[str, Any]:
-    """Give what the summary says of where the data came from."""
-    for difference in differing:
-        log.warning("%s: a part of the data set: %s", name, difference)
-    return {
-        "data_set": name,
-        "complete": not differing,
-        "pictures": dict(plan.counts),
-        "official_pictures": {split: release.counts[split] for split in plan.counts},
-        "parts": state["parts"],
-        **notes,
-    }
+    source = files.source_of(name, release, state, plan, differing=differing, notes=notes)
+    return write_index(call, raw / release.root, protocol=chosen, image_sets=plan.image_sets, source=source)

@@ -17,17 +17,21 @@ OVERRIDES_HELP = "YAML file whose section `overrides` is put in first."
 TEXTS = list[str]
 
 
-def command_of(stated: Step[Any, Any]) -> Callable[..., None]:
-    """Give the function that typer makes a command of: it reads the options, runs the step and shows its result."""
+def command_of(stated: Step[Any, Any], *, help_text: str | None = None, **fixed: Any) -> Callable[..., None]:
+    """Give the function that typer makes a command of: it reads the options, runs the step and shows its result.
+
+    A command of several for one step has values `fixed` that are no options of it, and a help text of its own.
+    """
 
     def command(**options: Any) -> None:
-        result = stated(**arguments_of(stated, options))
+        result = stated(**arguments_of(stated, {**options, **fixed}))
         if show := getattr(result, "show", None):
             show()
 
-    parameters = [option for one in stated.parameters.values() for option in _options(one)]
+    shown = [one for name, one in stated.parameters.items() if name not in fixed]
+    parameters = [option for one in shown for option in _options(one)]
     command.__name__ = stated.name
-    command.__doc__ = stated.help
+    command.__doc__ = help_text or stated.help
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command

@@ -4,11 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cascade_core.datasets.catalogue import DATA_SETS
+from cascade_core.datasets.data_set import Release
 from components.contract import Step
 from components.steps import (
     evaluate,
     gate,
     mini_data,
+    prepare,
+    prepare_custom,
+    prepare_dataset,
     pretrain,
     profile,
     register,
@@ -18,7 +23,6 @@ from components.steps import (
     text_vectors,
     train,
 )
-from components.steps import prepare as prepare_step
 from pipelines.cli import (
     benchmark,
     clip,
@@ -28,8 +32,6 @@ from pipelines.cli import (
     export,
     pipeline,
     predict,
-    prepare,
-    prepare_custom,
     registry,
     results,
     schedule,
@@ -45,6 +47,12 @@ Command = tuple[str, Callable[..., None], str]
 def of_step(stated: Step[Any, Any]) -> Command:
     """Give the command of a step."""
     return stated.command.rpartition(" ")[2], command_of(stated), stated.example
+
+
+def of_data_set(name: str, release: Release) -> Command:
+    """Give the command that prepares a public data set."""
+    command = command_of(prepare_dataset.run, help_text=release.help, name=name)
+    return name, command, f"cascade-clip prepare {name} {release.example} --out local_outputs/prepared"
 
 
 @dataclass(frozen=True)
@@ -109,13 +117,9 @@ PREPARE = Group(
     ("prepare",),
     "From a raw data set to a checked index of its pictures.",
     (
-        of_step(prepare_step.run),
-        (
-            "custom",
-            prepare_custom.custom,
-            "cascade-clip prepare custom --labels pets.yaml --images pets/images --maps pets/maps --hold-out val=0.2",
-        ),
-        *prepare.COMMANDS,
+        of_step(prepare.run),
+        of_step(prepare_custom.run),
+        *(of_data_set(one.name, one.release) for one in DATA_SETS if one.release is not None),
     ),
 )
 

@@ -225,10 +225,13 @@ def own(tmp_path: Path, clip: Path) -> dict[str, Path]:
         "name: pets\nclasses: [{name: cat, synonyms: [sheep]}, dog]\n"
         "background: {id: 0, policy: prompts, names: [sky, wall]}\n"
     )
-    source = prepare_custom.Source(
-        tmp_path / "images", tmp_path / "maps", splits={"train": _listed(tmp_path, "a")}
+    prepare_custom.run(
+        labels=labels,
+        images=tmp_path / "images",
+        maps=tmp_path / "maps",
+        splits={"train": _listed(tmp_path, "a")},
+        out=tmp_path / "prepared",
     )
-    prepare_custom.run(labels=labels, source=source, out=tmp_path / "prepared")
     splits.run(prepared=tmp_path / "prepared", protocol=str(labels), out=tmp_path / "splits")
     text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=clip, out=tmp_path / "text")
     return {name: tmp_path / name for name in ("prepared", "splits", "text")}

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -52,7 +53,7 @@ COLOURS = {name: f"#00{10 * i:02x}05" for i, name in enumerate(CLASSES)}
 class Own:
     """A data set of one's own, prepared, and a training on it; the label file is gone."""
 
-    source: prepare_custom.Source
+    source: dict[str, Any]
     folders: dict[str, Path]
     clip: Path
     trained: Path
@@ -69,11 +70,13 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
     content = {"name": "own", "classes": classes, "unseen": ["taxi", "lava"], "background": {"id": 0}}
     labels.write_text(yaml.safe_dump(content))
     clip = write_tiny_clip(root / "clip")
-    source = prepare_custom.Source(
-        images=world / "JPEGImages", maps=world / "SegmentationClass", held_out={"val": 0.25}
-    )
+    source: dict[str, Any] = {
+        "images": world / "JPEGImages",
+        "maps": world / "SegmentationClass",
+        "held_out": {"val": 0.25},
+    }
     folders = {name: root / name for name in ("prepared", "splits", "text")}
-    prepare_custom.run(labels=labels, source=source, out=folders["prepared"])
+    prepare_custom.run(labels=labels, **source, out=folders["prepared"])
     splits.run(prepared=folders["prepared"], protocol=str(labels), out=folders["splits"])
     text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=root / "clip", out=folders["text"])
     name = protocol(str(labels)).name
@@ -228,7 +231,7 @@ def test_a_target_in_another_order_is_read_by_its_own_ids(own: Own, scored: Path
     labels = tmp_path / "turned.yaml"
     labels.write_text(yaml.safe_dump({"name": "turned", "classes": classes}))
     folders = {name: tmp_path / name for name in ("prepared", "splits", "text")}
-    prepare_custom.run(labels=labels, source=own.source, out=folders["prepared"])
+    prepare_custom.run(labels=labels, **own.source, out=folders["prepared"])
     splits.run(prepared=folders["prepared"], protocol=str(labels), out=folders["splits"])
     text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=own.clip, out=folders["text"])
     target = tmp_path / "target"

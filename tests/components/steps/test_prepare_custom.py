@@ -14,7 +14,6 @@ from cascade_core.labels.label_file import read_label_file
 from cascade_core.runtime.files import read_json
 from components.artifacts import data_hash
 from components.steps import prepare_custom
-from components.steps.prepare_custom import Source
 
 LABELS = """
 name: pets
@@ -56,9 +55,7 @@ def save_map(pets: Path, name: str, ids: list[list[int]]) -> None:
 
 def prepared(pets: Path, *, leave_out: bool = False, **source: Any) -> prepare_custom.CustomPrepared:
     given = {"images": pets / "images", **({"maps": pets / "maps"} if "coco" not in source else {}), **source}
-    return prepare_custom.run(
-        labels=pets / "labels.yaml", source=Source(**given), out=pets / "out", leave_out=leave_out
-    )
+    return prepare_custom.run(labels=pets / "labels.yaml", **given, out=pets / "out", leave_out=leave_out)
 
 
 def test_every_class_is_counted_by_pictures_and_pixels(pets: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cascade_core.configs.overrides import parse_overrides
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
-from components.contract.shared import parse_image_sets
+from components.contract.shared import values_by_split
 from pipelines.cli.app import app
 from pipelines.cli.table import GROUPS
 from pipelines.workstation import workflow
@@ -150,10 +150,12 @@ def test_a_parameter_file_without_overrides_gives_none(tmp_path: Path) -> None:
 
 
 def test_image_sets_are_split_and_lists() -> None:
-    assert parse_image_sets(["train=train+aug", "val=val"]) == {"train": "train+aug", "val": "val"}
+    example = "train=train"
+    sets = values_by_split("--image-set", ["train=train+aug", "val=val"], example=example)
+    assert sets == {"train": "train+aug", "val": "val"}
     for wrong in (["train"], ["=train"], ["train=a", "train=b"]):
         with pytest.raises(ValueError, match="--image-set"):
-            parse_image_sets(wrong)
+            values_by_split("--image-set", wrong, example=example)
 
 
 def test_results_are_told_with_table_report_and_mlflow_command(
