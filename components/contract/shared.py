@@ -1,36 +1,20 @@
 """Parameters that several steps share, each stated here once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background, parse_background
+from cascade_core.runtime.pairs import pairs
 from components.contract.parameters import Folder, Option, Output, Place, Settings
-
-
-def values_by_split(flag: str, items: Iterable[str], *, example: str) -> dict[str, str]:
-    """Give the value of each split from items like `val=val.txt`.
-
-    Raises:
-        UserError: an item is not SPLIT=VALUE, or a split comes twice.
-    """
-    values: dict[str, str] = {}
-    for item in items:
-        split, _, value = (part.strip() for part in item.partition("="))
-        if not (split and value):
-            raise UserError(f"{flag} {item!r} is not SPLIT=VALUE; an example is {flag} {example}")
-        if split in values:
-            raise UserError(f"{flag} names split {split!r} twice; give it once, as in {flag} {example}")
-        values[split] = value
-    return values
 
 
 def by_split(flag: str, *, example: str) -> dict[str, Any]:
     """Give the fields of a repeatable option that takes a value for each split."""
     return {
         "flag": flag,
-        "parse": lambda items: values_by_split(flag, items, example=example),
+        "parse": lambda items: pairs(flag, items, form="SPLIT=VALUE", example=example),
         "texts": lambda values: [f"{split}={value}" for split, value in values.items()],
         "repeatable": True,
     }

@@ -4,16 +4,14 @@ Application servers read a whole request into memory before a model sees it, and
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+import contextlib
 from dataclasses import dataclass
-from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascade_core.errors import UserError
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 MIB = 2**20
 
@@ -44,12 +42,12 @@ class Limited:
     memory for requests stays below `requests` times `mib`. One whose sender goes away is dropped.
     """
 
-    def __init__(self, app: App, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
         self.limits = limits
         self._running = 0
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif self._running >= self.limits.requests:
@@ -62,10 +60,12 @@ class Limited:
             finally:
                 self._running -= 1
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with asyncio.timeout(self.limits.seconds):
-                body = await self._body(scope, receive)
+                body = await self._body(Request(scope, receive))
+        except ClientDisconnect:
+            return
         except TooLargeError:
             told = f"the request has more than the {self.limits.mib:g} MiB that are allowed"
             await self._refuse(413, told, scope, receive, send)
@@ -73,31 +73,26 @@ class Limited:
             told = f"the request was not there within {self.limits.seconds:g} s"
             await self._refuse(408, told, scope, receive, send, drain=False)
         else:
-            if body is not None:
-                await self.app(scope, _replayed(body, receive), send)
+            await self.app(scope, _replayed(body, receive), send)
 
-    async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes | None:
-        """Read the whole request; None if its sender has gone."""
+    async def _body(self, request: Request) -> bytes:
+        """Read the whole request."""
         most = self.limits.mib * MIB
         # The server below has seen that it is a number.
-        if int(_header(scope, b"content-length") or 0) > most:
+        if int(request.headers.get("content-length", 0)) > most:
             raise TooLargeError
         body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
+        async for part in request.stream():
+            body += part
             if len(body) > most:
                 raise TooLargeError
-            if not message.get("more_body", False):
-                return bytes(body)
+        return bytes(body)
 
     async def _refuse(
         self,
         status: int,
         told: str,
-        scope: MutableMapping[str, Any],
+        scope: Scope,
         receive: Receive,
         send: Send,
         *,
@@ -111,22 +106,12 @@ class Limited:
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": f"{told}\n".encode(), "more_body": True})
-        if drain and _header(scope, b"expect") is None:
-            await self._drained(receive)
+        if drain and "expect" not in Headers(scope=scope):
+            with contextlib.suppress(TimeoutError):  # Whoever still sends has had the answer for that long.
+                async with asyncio.timeout(self.limits.seconds):
+                    while (await receive()).get("more_body", False):
+                        pass
         await send({"type": "http.response.body", "body": b""})
-
-    async def _drained(self, receive: Receive) -> None:
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                more = True
-                while more:
-                    more = (await receive()).get("more_body", False)
-        except TimeoutError:
-            return  # whoever still sends has had the answer for that long
-
-
-def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes | None:
-    return next((value for key, value in scope["headers"] if key == name), None)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

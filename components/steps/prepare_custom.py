@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.pairs import pairs
 from components.contract import Call, Option, Output, Place, step
-from components.contract.shared import by_split, values_by_split
+from components.contract.shared import by_split
 
 if TYPE_CHECKING:
     from cascade_core.data.examine import Problem
@@ -41,7 +42,7 @@ class CustomPrepared:
 
 def _shares(items: Iterable[str]) -> dict[str, float]:
     shares = {}
-    for split, value in values_by_split("--hold-out", items, example="val=0.2").items():
+    for split, value in pairs("--hold-out", items, form="SPLIT=SHARE", example="val=0.2").items():
         try:
             shares[split] = float(value)
         except ValueError:

@@ -11,14 +11,14 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, put_in_place, sha256
+from cascade_core.runtime.pool import parallel_map
 from components.progress import progress
 from components.storage.s3 import RETRIES, Address, address, check_bucket, connect, found, listed, told
 
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INDEX, HASH = "_files.json", "sha256"
-PART_BYTES, THREADS = 16 * 2**20, 4
-"""A larger file is moved in parts of this size; so many files, and parts of each, are moved at a time."""
 MEBIBYTE = 2**20
-
-In = TypeVar("In")
-Out = TypeVar("Out")
+PART_BYTES, THREADS = 16 * MEBIBYTE, 4
+"""A larger file is moved in parts of this size; so many files, and parts of each, are moved at a time."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,8 @@ def store(path: Path, uri: str) -> Moved:
     place = address(uri)
     if not path.exists():
         raise UserError(f"{path} does not exist; give a file or a folder to store")
-    if path.is_file():
-        place = place.below(path.name) if place.key in ("", "/") or place.key.endswith("/") else place
+    if path.is_file() and (not place.key or place.key.endswith("/")):
+        place = place.below(path.name)
     files = [Item("", path.stat().st_size, None)] if path.is_file() else _files(path)
     if not files:
         raise UserError(f"{path} is a folder without files; there is nothing to store")
@@ -84,11 +81,10 @@ def store(path: Path, uri: str) -> Moved:
                 _send(client, source, target, hashed, count)
             return hashed, kept
 
-        done = _each(send, files)
+        done = parallel_map(send, files, workers=THREADS)
     if path.is_dir():
-        content = {"files": [vars(item) for item, _ in done]}
+        body = json.dumps({"files": [vars(item) for item, _ in done]}, indent=1).encode()
         with told(place):
-            body = json.dumps(content, indent=1).encode()
             client.put_object(Bucket=place.bucket, Key=place.below(INDEX).key, Body=body)
     return _moved(done)
 
@@ -125,14 +121,14 @@ def fetch(uri: str, to: Path) -> Moved:
             _get(client, place.below(item.name), item, working / item.name, count)
             return item, False
 
-        done = _each(get, items)
+        done = parallel_map(get, items, workers=THREADS)
     _drop_strangers(working, {item.name for item in items})
     put_in_place(working, to)
     return _moved(done)
 
 
 def _fetch_file(client: Any, place: Address, head: dict[str, Any], to: Path) -> Moved:
-    item = Item(to.name, head["ContentLength"], head.get("Metadata", {}).get(HASH))
+    item = _described(to.name, head)
     kept = _is(to, item)
     if not kept:
         with _counted(f"fetch {to.name}", [item]) as count:
@@ -207,21 +203,13 @@ def _in_parts() -> "TransferConfig":
     )
 
 
-def _each(move: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
-    """Move several at a time; at the first error the ones not yet begun are left out."""
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        return list(pool.map(move, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _same(client: Any, target: Address, item: Item) -> bool:
     head = found(client, target)
-    return head is not None and (head["ContentLength"], head.get("Metadata", {}).get(HASH)) == (
-        item.size,
-        item.sha256,
-    )
+    return head is not None and _described(item.name, head) == item
+
+
+def _described(name: str, head: dict[str, Any]) -> Item:
+    return Item(name, head["ContentLength"], head.get("Metadata", {}).get(HASH))
 
 
 def _is(path: Path, item: Item) -> bool:

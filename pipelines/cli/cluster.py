@@ -10,25 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade_core.runtime.exit_codes import ExitCode
-from pipelines.cli.kubeflow_options import (
-    Experiment,
-    Host,
-    Image,
-    Kind,
-    LightImage,
-    Namespace,
-    Nodes,
-    Package,
-    Parameters,
-    Pipeline,
-    PipelineName,
-    Resource,
-    Token,
-    chosen_package,
-    connected,
-    gathered_parameters,
-)
-from pipelines.cli.options import OverridesFile, Set
+from pipelines.cli.kubeflow_options import Chosen, Experiment, Given, Server, unbundled
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.cluster import Cluster
@@ -39,22 +21,14 @@ POLL_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
+@unbundled
 def submit(
-    host: Host,
-    pipeline: Pipeline = PipelineName.zero_shot,
-    package: Package = None,
-    parameter: Parameters = None,
-    set_: Set = None,
-    overrides: OverridesFile = None,
-    kind: Kind = Nodes.cpu,
-    image: Image = None,
-    light_image: LightImage = None,
-    resource: Resource = None,
+    server: Server,
+    chosen: Chosen,
+    given: Given,
     experiment: Experiment = "cascade-clip",
     name: Annotated[str | None, typer.Option(help="Name of the run; pipeline and time if none.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow it to its end; exit 3 unless it succeeds.")] = False,
-    namespace: Namespace = None,
-    token: Token = None,
 ) -> None:
     """Start a run on a cluster, print its id.
 
@@ -62,17 +36,9 @@ def submit(
     """
     from pipelines.kubeflow import submit
 
-    with chosen_package(pipeline, package, kind, image, light_image, resource) as path:
-        values = gathered_parameters(
-            path,
-            parameter,
-            pipeline=None if package else pipeline,
-            set_=set_,
-            overrides=overrides,
-            kind=kind,
-            resource=resource,
-        )
-        cluster = connected(host, namespace, token)
+    with chosen.file() as path:
+        values = given.checked(path, chosen)
+        cluster = server.connect()
         run = submit.submit(cluster, path, parameters=values, experiment=experiment, name=name)
     print(run.run_id)
     print(run.link, file=sys.stderr)
@@ -80,20 +46,19 @@ def submit(
         _finish(_followed(cluster, run.run_id))
 
 
+@unbundled
 def status(
-    host: Host,
+    server: Server,
     run_id: Annotated[str, typer.Argument(help="Id of the run, as submit prints it.")],
     wait: Annotated[bool, typer.Option(help="Follow it to its end.")] = False,
-    namespace: Namespace = None,
-    token: Token = None,
 ) -> None:
     """Tell how a run and its steps stand.
 
-    Exit 1 if it failed or was cancelled.
+    Exit 3 if it failed or was cancelled.
     """
     from pipelines.kubeflow import submit
 
-    cluster = connected(host, namespace, token)
+    cluster = server.connect()
     run = _followed(cluster, run_id) if wait else submit.status(cluster, run_id)
     for step in run.steps.values():
         print(f"{step.state:<10} {step.name}{f'  {step.error}' if step.error else ''}")
@@ -102,18 +67,12 @@ def status(
         _finish(run)
 
 
+@unbundled
 def upload(
-    host: Host,
-    pipeline: Pipeline = PipelineName.zero_shot,
-    package: Package = None,
+    server: Server,
+    chosen: Chosen,
     name: Annotated[str | None, typer.Option(help="Name on the server; the pipeline's own if none.")] = None,
     version: Annotated[str | None, typer.Option(help="Name of the version; the time if none.")] = None,
-    kind: Kind = Nodes.cpu,
-    image: Image = None,
-    light_image: LightImage = None,
-    resource: Resource = None,
-    namespace: Namespace = None,
-    token: Token = None,
 ) -> None:
     """Keep a pipeline on the server by name.
 
@@ -121,9 +80,8 @@ def upload(
     """
     from pipelines.kubeflow import submit
 
-    with chosen_package(pipeline, package, kind, image, light_image, resource) as path:
-        cluster = connected(host, namespace, token)
-        done = submit.upload(cluster, path, name=name or path.stem, version=version)
+    with chosen.file() as path:
+        done = submit.upload(server.connect(), path, name=name or path.stem, version=version)
     print(f"{done.pipeline_id} {done.version_id}")
     print(done.link, file=sys.stderr)
 

@@ -4,54 +4,35 @@ kfp is imported inside them, so that `--help` is at once.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.kubeflow_options import (
-    Image,
-    Kind,
-    LightImage,
-    Nodes,
-    Parameters,
-    Pipeline,
-    PipelineName,
-    Resource,
-    chosen_package,
-    gathered_parameters,
-)
-from pipelines.cli.options import OverridesFile, Set
+from pipelines.cli.kubeflow_options import Chosen, Given, Made, PipelineName, unbundled
 
 MINI_BENCHMARK = {"raw": "data/mini/VOCdevkit/VOC2012", "clip": "data/mini/clip"}
 
 
+@unbundled
 def compile_pipeline(
-    pipeline: Pipeline = PipelineName.zero_shot,
+    made: Made,
     out: Annotated[Path | None, typer.Option(help="YAML file to write; build/PIPELINE.yaml if none.")] = None,
-    kind: Kind = Nodes.cpu,
-    image: Image = None,
-    light_image: LightImage = None,
-    resource: Resource = None,
 ) -> None:
     """Write a pipeline as YAML for a cluster."""
-    from pipelines.kubeflow import catalogue
-
-    out = out or Path("build") / f"{pipeline.value}.yaml"
-    catalogue.compile_pipeline(
-        pipeline.value, out, kind=kind.value, image=image, light_image=light_image, changes=resource or ()
-    )
+    out = out or Path("build") / f"{made.pipeline}.yaml"
+    made.write(out)
     print(out)
 
 
+@unbundled
 def run_local(
-    pipeline: Pipeline = PipelineName.zero_shot,
-    parameter: Parameters = None,
+    given: Given,
+    pipeline: Annotated[PipelineName, typer.Option(help="Which pipeline.")] = "zero_shot",
     recipe: Annotated[
         list[str] | None, typer.Option(help="Recipe to train; repeatable; those of the pipeline if none.")
     ] = None,
-    set_: Set = None,
-    overrides: OverridesFile = None,
     out: Annotated[Path, typer.Option(help="Folder for a folder per run.")] = Path("local_outputs/kfp"),
 ) -> None:
     """Run a pipeline here, every step in a process.
@@ -62,15 +43,15 @@ def run_local(
     from pipelines.kubeflow import local_run
     from pipelines.workstation import workflow
 
-    given = [*(parameter or ()), *([f"recipes={json.dumps(recipe)}"] if recipe else ())]
-    with chosen_package(pipeline, None, Nodes.cpu) as path:
-        values = gathered_parameters(
-            path, given, pipeline=pipeline, set_=set_, overrides=overrides, defaults=MINI_BENCHMARK
-        )
-    results = local_run.run_local(pipeline.value, values, out=out)
-    if pipeline is PipelineName.zero_shot:
+    if recipe:
+        given = replace(given, parameter=[*(given.parameter or ()), f"recipes={json.dumps(recipe)}"])
+    chosen = Chosen(pipeline)
+    with chosen.file() as path:
+        values = given.checked(path, chosen, defaults=MINI_BENCHMARK)
+    results = local_run.run_local(pipeline, values, out=out)
+    if pipeline == "zero_shot":
         workflow.tell_results(results)
-    elif pipeline is PipelineName.benchmark:
+    elif pipeline == "benchmark":
         print(results / "benchmark.html")
     else:
         print((results / "table.md").read_text(), end="")

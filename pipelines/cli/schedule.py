@@ -8,25 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.kubeflow_options import (
-    Experiment,
-    Host,
-    Image,
-    Kind,
-    LightImage,
-    Namespace,
-    Nodes,
-    Package,
-    Parameters,
-    Pipeline,
-    PipelineName,
-    Resource,
-    Token,
-    chosen_package,
-    connected,
-    gathered_parameters,
-)
-from pipelines.cli.options import OverridesFile, Set
+from pipelines.cli.kubeflow_options import Chosen, Experiment, Given, Server, unbundled
 
 NEXT_TIMES = 3
 
@@ -35,25 +17,17 @@ log = logging.getLogger(__name__)
 ScheduleId = Annotated[str, typer.Argument(help="Id of the schedule, as `list` prints it.")]
 
 
+@unbundled
 def create(
-    host: Host,
+    server: Server,
     name: Annotated[str, typer.Option(help="Name of the schedule.")],
     cron: Annotated[
         str, typer.Option(help="When: five fields as in crontab, or six with seconds first; UTC.")
     ],
-    pipeline: Pipeline = PipelineName.zero_shot,
-    package: Package = None,
-    parameter: Parameters = None,
-    set_: Set = None,
-    overrides: OverridesFile = None,
-    kind: Kind = Nodes.cpu,
-    image: Image = None,
-    light_image: LightImage = None,
-    resource: Resource = None,
+    chosen: Chosen,
+    given: Given,
     experiment: Experiment = "cascade-clip",
     catch_up: Annotated[bool, typer.Option(help="Make up for starts missed while paused.")] = False,
-    namespace: Namespace = None,
-    token: Token = None,
 ) -> None:
     """Start a pipeline again and again, print the schedule's id.
 
@@ -63,18 +37,10 @@ def create(
     from pipelines.kubeflow.cron import checked_cron, next_times
 
     cron = checked_cron(cron)
-    with chosen_package(pipeline, package, kind, image, light_image, resource) as path:
-        values = gathered_parameters(
-            path,
-            parameter,
-            pipeline=None if package else pipeline,
-            set_=set_,
-            overrides=overrides,
-            kind=kind,
-            resource=resource,
-        )
+    with chosen.file() as path:
+        values = given.checked(path, chosen)
         made = schedules.create(
-            connected(host, namespace, token),
+            server.connect(),
             path,
             parameters=values,
             experiment=experiment,
@@ -87,30 +53,34 @@ def create(
     log.info("%s: %s, next at %s UTC", made.name, made.cron, times)
 
 
-def list_schedules(host: Host, namespace: Namespace = None, token: Token = None) -> None:
+@unbundled
+def list_schedules(server: Server) -> None:
     """List schedules: id, state, expression, name."""
     from pipelines.kubeflow import schedules
 
-    for one in schedules.schedules(connected(host, namespace, token)):
+    for one in schedules.schedules(server.connect()):
         print(f"{one.schedule_id}  {'active' if one.enabled else 'paused'}  {one.cron:<16}  {one.name}")
 
 
-def pause(host: Host, schedule_id: ScheduleId, namespace: Namespace = None, token: Token = None) -> None:
+@unbundled
+def pause(server: Server, schedule_id: ScheduleId) -> None:
     """Start no more runs until resumed."""
     from pipelines.kubeflow import schedules
 
-    schedules.pause(connected(host, namespace, token), schedule_id)
+    schedules.pause(server.connect(), schedule_id)
 
 
-def resume(host: Host, schedule_id: ScheduleId, namespace: Namespace = None, token: Token = None) -> None:
+@unbundled
+def resume(server: Server, schedule_id: ScheduleId) -> None:
     """Start runs again."""
     from pipelines.kubeflow import schedules
 
-    schedules.resume(connected(host, namespace, token), schedule_id)
+    schedules.resume(server.connect(), schedule_id)
 
 
-def delete(host: Host, schedule_id: ScheduleId, namespace: Namespace = None, token: Token = None) -> None:
+@unbundled
+def delete(server: Server, schedule_id: ScheduleId) -> None:
     """Remove a schedule; runs it started stay."""
     from pipelines.kubeflow import schedules
 
-    schedules.delete(connected(host, namespace, token), schedule_id)
+    schedules.delete(server.connect(), schedule_id)

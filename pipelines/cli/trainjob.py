@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
+from cascade_core.runtime.pairs import pairs
 from cascade_core.runtime.validation import first_error
 from components.contract import Step
 from components.steps import self_train, train
@@ -76,7 +77,13 @@ def trainjob(
             nodes=nodes,
             gpus=gpus,
             gpu_resource=gpu_resource,
-            node_labels=_labels(node_label or ()),
+            node_labels=pairs(
+                "--node-label",
+                node_label or (),
+                form="KEY=VALUE",
+                example="nvidia.com/gpu.present=true",
+                empty=True,
+            ),
             cpu=cpu,
             memory=memory,
             volumes=tuple(Volume.parse(text) for text in volume),
@@ -105,18 +112,6 @@ def _start(job: "TrainJob", *, wait: bool) -> None:
     except RuntimeError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(ExitCode.INCOMPLETE) from error
-
-
-def _labels(items: Sequence[str]) -> dict[str, str]:
-    labels = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not (key and equals):
-            raise UserError(
-                f"--node-label {item!r} is not KEY=VALUE; an example is nvidia.com/gpu.present=true"
-            )
-        labels[key] = value
-    return labels
 
 
 def _parsed(command: Sequence[str]) -> tuple[Step[Any, Any], dict[str, Any]]:

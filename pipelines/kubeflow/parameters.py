@@ -6,40 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ConfigDict, Field, create_model
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_text
+from cascade_core.runtime.pairs import pairs
+from cascade_core.runtime.validation import validated
+
+TYPES = {
+    "STRING": str,
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": float,
+    "BOOLEAN": bool,
+    "LIST": list,
+    "STRUCT": dict,
+}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter as the pipeline declares it: type in the pipeline format's words, and if it may be left out."""
+    """One parameter as the pipeline declares it: its type, and whether a value must be given."""
 
-    name: str
-    type: str
+    type: type
     required: bool
 
 
-TYPES: dict[str, tuple[type, ...]] = {
-    "STRING": (str,),
-    "NUMBER_INTEGER": (int,),
-    "NUMBER_DOUBLE": (float, int),
-    "BOOLEAN": (bool,),
-    "LIST": (list,),
-    "STRUCT": (dict,),
-}
-WORDS = {
-    "STRING": "text",
-    "NUMBER_INTEGER": "a whole number",
-    "NUMBER_DOUBLE": "a number",
-    "BOOLEAN": "true or false",
-    "LIST": 'a list, such as ["a", "b"]',
-    "STRUCT": 'a mapping, such as {"a": "b"}',
-}
-
-
 def declared(package: Path) -> dict[str, Parameter]:
-    """Read the parameters of a compiled pipeline.
+    """Read the parameters of a compiled pipeline, by name.
 
     Raises:
         UserError: the file is missing, no YAML, or no compiled pipeline.
@@ -54,9 +47,7 @@ def declared(package: Path) -> dict[str, Parameter]:
         ) from None
     return {
         name: Parameter(
-            name,
-            type=entry["parameterType"],
-            required=not (entry.get("isOptional") or "defaultValue" in entry),
+            TYPES[entry["parameterType"]], not (entry.get("isOptional") or "defaultValue" in entry)
         )
         for name, entry in inputs.items()
     }
@@ -68,18 +59,13 @@ def parse_parameters(items: Iterable[str], known: Mapping[str, Parameter]) -> di
     Raises:
         UserError: an item is not NAME=VALUE, comes twice, or its value is not YAML.
     """
-    values: dict[str, Any] = {}
-    for item in items:
-        name, equals, text = item.partition("=")
-        if not (name and equals):
-            raise UserError(f"--parameter {item!r} is not NAME=VALUE; an example is --parameter seed=1")
-        if name in values:
-            raise UserError(f"--parameter names {name!r} twice; give it once")
-        is_text = name not in known or known[name].type == "STRING"
-        try:
-            values[name] = text if is_text else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"--parameter {name}: {text!r} is not a YAML value") from error
+    values: dict[str, Any] = pairs("--parameter", items, form="NAME=VALUE", example="seed=1", empty=True)
+    for name, text in values.items():
+        if name in known and known[name].type is not str:
+            try:
+                values[name] = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise UserError(f"--parameter {name}: {text!r} is not a YAML value") from error
     return values
 
 
@@ -89,18 +75,11 @@ def check_parameters(values: Mapping[str, Any], known: Mapping[str, Parameter]) 
     Raises:
         UserError: one is unknown or of another type, or a required one is missing.
     """
-    unknown = [name for name in values if name not in known]
-    if unknown:
-        raise UserError(
-            f"the pipeline has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
-        )
-    missing = [name for name, one in known.items() if one.required and name not in values]
-    if missing:
-        raise UserError(
-            f"the pipeline needs a value for {', '.join(missing)}; give it with --parameter NAME=VALUE"
-        )
-    for name, value in values.items():
-        wanted = known[name].type
-        is_a_stray_bool = isinstance(value, bool) and wanted != "BOOLEAN"
-        if is_a_stray_bool or not isinstance(value, TYPES[wanted]):
-            raise UserError(f"parameter {name} is {value!r}; it must be {WORDS[wanted]}")
+    # Aliases: a pipeline may call a parameter what pydantic calls a method.
+    wanted: dict[str, Any] = {
+        f"parameter_{name}": (one.type, Field(... if one.required else None, alias=name))
+        for name, one in known.items()
+    }
+    model = create_model("Parameters", __config__=ConfigDict(extra="forbid", strict=True), **wanted)
+    way_out = f"the pipeline takes {', '.join(known) or 'none'}, each as --parameter NAME=VALUE"
+    validated(model, values, source="parameters", way_out=way_out)

@@ -9,8 +9,6 @@ from typing import Any
 from cascade_core.errors import UserError
 from components.paging import pages
 from pipelines.kubeflow.cluster import Cluster
-from pipelines.kubeflow.cron import checked_cron
-from pipelines.kubeflow.parameters import check_parameters, declared
 from pipelines.kubeflow.submit import PAGE_SIZE, named, open_experiment
 
 
@@ -34,17 +32,14 @@ def create(
     cron: str,
     catch_up: bool = False,
 ) -> Schedule:
-    """Start a compiled pipeline at every time of `cron` (in the server's time zone, UTC unless it was set).
+    """Start a compiled pipeline at every time of `cron` (six fields, in the server's time zone, UTC unless it was set).
 
     One run at a time: a start that falls into a run waits for its end. `catch_up` makes up for the starts
     that were missed while the schedule was paused, all of them.
 
     Raises:
-        UserError: expression or parameters are wrong, a schedule of this name exists, the experiment is
-            archived, or the server refuses.
+        UserError: a schedule of this name exists, the experiment is archived, or the server refuses.
     """
-    cron = checked_cron(cron)
-    check_parameters(parameters, declared(package))
     if existing := _named(cluster, name):
         raise UserError(
             f"{cluster.host}: schedule {name!r} exists already ({existing.schedule_id}); delete it first, or give "

@@ -10,7 +10,7 @@ from typing import Any
 
 from cascade_core.errors import UserError
 from pipelines.kubeflow.cluster import Cluster
-from pipelines.kubeflow.parameters import check_parameters, declared
+from pipelines.kubeflow.parameters import declared
 
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 PAGE_SIZE = 100
@@ -66,10 +66,8 @@ def submit(
     """Start a run of a compiled pipeline in `experiment`, which is made if there is none of that name.
 
     Raises:
-        UserError: a parameter is unknown, missing or of another type, the experiment is archived, or the
-            server refuses.
+        UserError: the experiment is archived, or the server refuses.
     """
-    check_parameters(parameters, declared(package))
     experiment_id = open_experiment(cluster, experiment)
     name = name or timed_name(package)
     earlier = {run.run_id for run in _runs_named(cluster, experiment_id, name)}

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from cascade_core.configs.overrides import parse_overrides
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.pairs import pairs
 from components.artifacts import read_step_manifest
-from components.contract.shared import values_by_split
 from pipelines.cli.app import app
 from pipelines.cli.table import GROUPS
 from pipelines.workstation import workflow
@@ -150,12 +150,12 @@ def test_a_parameter_file_without_overrides_gives_none(tmp_path: Path) -> None:
 
 
 def test_image_sets_are_split_and_lists() -> None:
-    example = "train=train"
-    sets = values_by_split("--image-set", ["train=train+aug", "val=val"], example=example)
+    option = {"form": "SPLIT=LISTS", "example": "train=train"}
+    sets = pairs("--image-set", ["train=train+aug", "val=val"], **option)
     assert sets == {"train": "train+aug", "val": "val"}
     for wrong in (["train"], ["=train"], ["train=a", "train=b"]):
         with pytest.raises(ValueError, match="--image-set"):
-            values_by_split("--image-set", wrong, example=example)
+            pairs("--image-set", wrong, **option)
 
 
 def test_results_are_told_with_table_report_and_mlflow_command(

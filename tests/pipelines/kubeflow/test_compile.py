@@ -7,7 +7,7 @@ from functools import cache, reduce
 from itertools import product
 from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -18,7 +18,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 from components import ops
 from components.cluster import trainjob
 from components.cluster.names import DATA_FOLDER, SECRET
-from pipelines.cli.kubeflow_options import Nodes, PipelineName
+from pipelines.cli.kubeflow_options import Kind, PipelineName
 from pipelines.graphs import defaults
 from pipelines.kubeflow.catalogue import PIPELINES, compile_pipeline
 from pipelines.kubeflow.resource_options import changed, images
@@ -77,8 +77,8 @@ def test_a_setting_that_the_page_has_no_sentence_for_stands_on_it_too() -> None:
 
 
 def test_the_commands_know_every_pipeline_and_kind() -> None:
-    assert {name.value for name in PipelineName} == set(PIPELINES)
-    assert {kind.value for kind in Nodes} == set(RESOURCES)
+    assert set(get_args(PipelineName)) == set(PIPELINES)
+    assert set(get_args(Kind)) == set(RESOURCES)
 
 
 def test_small_results_are_of_kinds_that_a_page_shows() -> None:
