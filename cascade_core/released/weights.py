@@ -5,7 +5,8 @@ the numbers of attention heads and the tapped blocks is read off its shapes.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -23,37 +24,30 @@ from cascade_core.runtime.listing import short_list
 CLASS_WEIGHT_BUFFER = "decode_head.loss_decode.criterion.empty_weight"
 TEXT_PREFIX = "text_encoder."
 
-# Released name -> ours, tried in order, the first match wins. `\1` is the number it captured.
-_RENAMES: tuple[tuple[str, str], ...] = (
-    (r"backbone\.transformer\.resblocks\.", "trunk.visual.blocks."),
-    (r"backbone\.(prompt_|deep_prompt_)", r"trunk.prompts.\1"),
-    (r"backbone\.ln_layers\.", "decoder.mid.norms."),
-    (r"backbone\.proj_layers", "decoder.mid.projections"),
-    (r"backbone\.", "trunk.visual."),
-    (r"decode_head\.q_proj\.", "decoder.stages.0.query.proj."),
-    (r"decode_head\.q_projs\.(\d+)\.", r"decoder.stages.\1.query.proj."),
-    (r"decode_head\.decoder_1\.", "decoder.stages.0.decoder."),
-    (r"decode_head\.cascade_decoders\.(\d+)\.", r"decoder.stages.\1.decoder."),
-    (r"decode_head\.weights_s1", "decoder.group_weights.0"),
-    (r"decode_head\.weights_s2", "decoder.group_weights.1"),
+# Beginnings of released names and of ours; of several that fit, the first.
+_SHARED = (
+    ("backbone.transformer.resblocks.", "trunk.visual.blocks."),
+    ("backbone.prompt_", "trunk.prompts.prompt_"),
+    ("backbone.deep_prompt_", "trunk.prompts.deep_prompt_"),
+    ("backbone.ln_layers.", "decoder.mid.norms."),
+    ("backbone.proj_layers", "decoder.mid.projections"),
+    ("backbone.", "trunk.visual."),
+    ("decode_head.weights_s1", "decoder.group_weights.0"),
+    ("decode_head.weights_s2", "decoder.group_weights.1"),
 )
-_DEAD = {"self_attn.": "unused_self_attention.", "norm1.": "unused_norm.", "multihead_attn.": "attention."}
-# Ours -> released, for messages in the words of the file at hand; decoders and queries are named by method.
-_BACK: tuple[tuple[str, str], ...] = (
-    (r"trunk\.visual\.blocks\.", "backbone.transformer.resblocks."),
-    (r"trunk\.(visual|prompts)\.", "backbone."),
-    (r"decoder\.mid\.norms\.", "backbone.ln_layers."),
-    (r"decoder\.mid\.projections", "backbone.proj_layers"),
-    (r"decoder\.group_weights\.0", "decode_head.weights_s1"),
-    (r"decoder\.group_weights\.1", "decode_head.weights_s2"),
+_ZEGCLIP = (
+    ("decode_head.q_proj.", "decoder.stages.0.query.proj."),
+    ("decode_head.decoder_1.", "decoder.stages.0.decoder."),
 )
-_BACK_ZEGCLIP = (
-    (r"decoder\.stages\.0\.query\.proj\.", "decode_head.q_proj."),
-    (r"decoder\.stages\.0\.decoder\.", "decode_head.decoder_1."),
+_CASCADE = tuple(
+    (f"decode_head.{theirs}.{stage}.", f"decoder.stages.{stage}.{ours}.")
+    for stage in range(3)
+    for theirs, ours in (("q_projs", "query.proj"), ("cascade_decoders", "decoder"))
 )
-_BACK_CASCADE = (
-    (r"decoder\.stages\.(\d+)\.query\.proj\.", r"decode_head.q_projs.\1."),
-    (r"decoder\.stages\.(\d+)\.decoder\.", r"decode_head.cascade_decoders.\1."),
+_LAYER_PARTS = (
+    (".self_attn.", ".unused_self_attention."),
+    (".norm1.", ".unused_norm."),
+    (".multihead_attn.", ".attention."),
 )
 # Of every CLIP text tower; counting them instead would let a file pass that lacks the last ones.
 _TEXT_LAYERS = 12
@@ -65,12 +59,9 @@ def our_name(released: str) -> str:
     Raises:
         UserError: the key belongs to neither method.
     """
-    for pattern, replacement in _RENAMES:
-        name, matched = re.subn(rf"^{pattern}", replacement, released)
-        if matched:
-            for theirs, ours in _DEAD.items():
-                name = re.sub(rf"(\.layers\.\d+\.){re.escape(theirs)}", rf"\1{ours}", name)
-            return name
+    name = _renamed(released, (*_SHARED, *_ZEGCLIP, *_CASCADE), _LAYER_PARTS)
+    if name is not None:
+        return name
     raise UserError(
         f"checkpoint key {released!r} belongs to neither ZegCLIP nor Cascade-CLIP; "
         "expected keys starting with 'backbone.', 'decode_head.' or 'text_encoder.'"
@@ -83,13 +74,19 @@ def released_name(ours: str, *, cascade: bool) -> str:
     Raises:
         UserError: the released models have no such weight.
     """
-    for pattern, replacement in (*_BACK, *(_BACK_CASCADE if cascade else _BACK_ZEGCLIP)):
-        name, matched = re.subn(rf"^{pattern}", replacement, ours)
-        if matched:
-            for theirs, mine in _DEAD.items():
-                name = re.sub(rf"(\.layers\.\d+\.){re.escape(mine)}", rf"\1{theirs}", name)
-            return name
-    raise UserError(f"{ours!r} is no weight of {'Cascade-CLIP' if cascade else 'ZegCLIP'} as released")
+    pairs, parts = (*_SHARED, *(_CASCADE if cascade else _ZEGCLIP)), _LAYER_PARTS
+    name = _renamed(ours, [(back, key) for key, back in pairs], [(back, part) for part, back in parts])
+    if name is None:
+        raise UserError(f"{ours!r} is no weight of {'Cascade-CLIP' if cascade else 'ZegCLIP'} as released")
+    return name
+
+
+def _renamed(key: str, beginnings: Sequence[tuple[str, str]], parts: Sequence[tuple[str, str]]) -> str | None:
+    for old, new in beginnings:
+        if key.startswith(old):
+            name = new + key.removeprefix(old)
+            return reduce(lambda name, part: name.replace(*part), parts, name)
+    return None
 
 
 def segmentor_from_released(
@@ -152,13 +149,15 @@ def released_config(
     decoder_name = "cascade_decoders.0" if cascade else "decoder_1"
     embed_dim = shape("backbone.proj")[1]
     query_name = "q_projs.0" if cascade else "q_proj"
-    _agree("backbone.conv1.weight", width, "backbone.class_embedding", shape("backbone.class_embedding")[0])
-    _agree(
-        "backbone.proj",
-        embed_dim,
-        f"decode_head.{query_name}.bias",
-        shape(f"decode_head.{query_name}.bias")[0],
-    )
+    # Before anything is built with them.
+    for key, size, other in (
+        ("backbone.conv1.weight", width, "backbone.class_embedding"),
+        ("backbone.proj", embed_dim, f"decode_head.{query_name}.bias"),
+    ):
+        if size != shape(other)[0]:
+            raise UserError(
+                f"checkpoint does not fit: {key} is of width {size}, {other} of {shape(other)[0]}"
+            )
     feedforward = shape(f"decode_head.{decoder_name}.layers.0.linear1.weight")[0]
     image_size = side * patch_size
     clip = ClipConfig(
@@ -181,12 +180,6 @@ def released_config(
         decoder_heads=decoder_heads,
         feedforward_ratio=feedforward // embed_dim,
     )
-
-
-def _agree(key: str, size: int, other_key: str, other_size: int) -> None:
-    """Refuse a size that two keys state differently, before anything is built with it."""
-    if size != other_size:
-        raise UserError(f"checkpoint does not fit: {key} is of width {size}, {other_key} of {other_size}")
 
 
 def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, Any]:
@@ -224,25 +217,14 @@ def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
     embed_dim = state_dict[f"{TEXT_PREFIX}text_projection"].shape[1]
     with torch.device("meta"):
         # Only the key names and shapes of a text tower of this size are wanted; nothing is allocated.
-        tower = TextTransformer(
-            ClipConfig(
-                name="text",
-                image_size=1,
-                patch_size=1,
-                width=1,
-                layers=1,
-                heads=1,
-                embed_dim=embed_dim,
-                **shapes,
-            )
-        )
-    expected = {
-        re.sub(r"^blocks\.", "transformer.resblocks.", key): tensor.shape
-        for key, tensor in tower.state_dict().items()
-    }
+        image = dict.fromkeys(("image_size", "patch_size", "width", "layers", "heads"), 1)
+        tower = TextTransformer(ClipConfig(name="text", embed_dim=embed_dim, **image, **shapes))
     _compare(
-        {f"{TEXT_PREFIX}{key}": shape for key, shape in expected.items()},
-        {f"{TEXT_PREFIX}{key}": state_dict[f"{TEXT_PREFIX}{key}"].shape for key in present},
+        {
+            TEXT_PREFIX + re.sub(r"^blocks\.", "transformer.resblocks.", key): tensor.shape
+            for key, tensor in tower.state_dict().items()
+        },
+        {key: tensor.shape for key, tensor in state_dict.items() if key.startswith(TEXT_PREFIX)},
     )
 
 

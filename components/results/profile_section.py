@@ -24,12 +24,18 @@ def cost_section(profiles: Iterable[Path]) -> dict[str, Any]:
         return {}
     try:
         shares = [_shares(cost["breakdown"]) for _, cost in costs]
+        largest = {
+            name: max(one[name]["share"] for one in shares if name in one) for one in shares for name in one
+        }
         return {
             "counter": costs[0][1]["gmacs_counted_by"],
             "memory": costs[0][1]["peak_memory_measured_by"],
             "models": [_model(cost) for _, cost in costs],
             "cases": [_case(cost, speed) for _, cost in costs for speed in cost["speeds"]],
-            "parts": [(name, [one.get(name) for one in shares]) for name in _by_share(shares)],
+            "parts": [
+                (name, [one.get(name) for one in shares])
+                for name in sorted(largest, key=lambda name: -largest[name])
+            ],
         }
     except KeyError as error:
         raise UserError(
@@ -58,21 +64,9 @@ def _case(cost: dict[str, Any], speed: dict[str, Any]) -> dict[str, Any]:
 
 def _shares(breakdown: dict[str, Any]) -> dict[str, dict[str, float]]:
     return {
-        part["name"]: {
-            "share": part["milliseconds"] / breakdown["milliseconds"],
-            "milliseconds": part["milliseconds"],
-            "gmacs": part["gmacs"],
-        }
+        part["name"]: {"share": part["milliseconds"] / breakdown["milliseconds"], "gmacs": part["gmacs"]}
         for part in breakdown["parts"]
     }
-
-
-def _by_share(shares: list[dict[str, dict[str, float]]]) -> list[str]:
-    largest: dict[str, float] = {}
-    for one in shares:
-        for name, part in one.items():
-            largest[name] = max(largest.get(name, 0.0), part["share"])
-    return sorted(largest, key=lambda name: -largest[name])
 
 
 def _name(cost: dict[str, Any]) -> str:

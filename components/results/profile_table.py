@@ -1,6 +1,5 @@
 """What was measured of models as tables: on a terminal, in Markdown, and as CSV."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,13 +9,16 @@ import pandas as pd
 
 from cascade_core.profile.measure import Cost
 from cascade_core.profile.meter import OTHER
+from components.results.rows import padded_markdown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 NOTHING = "-"
 WIDE = 400
-"""Characters of a line of Markdown, so that nothing is wrapped."""
+"""Characters of a line where no terminal says how many it has, so that nothing is wrapped."""
+TEXTS = ("model", "part")
+"""Columns that are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,8 @@ def latency_frame(profiles: Sequence[Profiled]) -> pd.DataFrame:
             "batch": speed.batch_size,
             "picture size": speed.image_size,
             "ms/batch": speed.milliseconds_per_batch,
-            "lower quartile": None
-            if speed.milliseconds_quartiles is None
-            else speed.milliseconds_quartiles[0],
-            "upper quartile": None
-            if speed.milliseconds_quartiles is None
-            else speed.milliseconds_quartiles[1],
+            "lower quartile": (speed.milliseconds_quartiles or (None, None))[0],
+            "upper quartile": (speed.milliseconds_quartiles or (None, None))[1],
             "images/s": speed.images_per_second,
             "peak MiB": speed.peak_memory_mib,
         }
@@ -120,16 +118,29 @@ def _parts_side_by_side(profiles: Sequence[Profiled]) -> pd.DataFrame:
 
 def tables(profiles: Sequence[Profiled]) -> list["Table"]:
     """Lay out the three tables for a terminal."""
+    return [_table(*one) for one in _frames(profiles)]
+
+
+def markdown(profiles: Sequence[Profiled]) -> str:
+    """Give the three tables in Markdown."""
+    return "\n".join(
+        f"## {title}\n\n{caption}\n\n{padded_markdown(_texts(frame), texts=TEXTS)}"
+        for frame, title, caption in _frames(profiles)
+    )
+
+
+def _frames(profiles: Sequence[Profiled]) -> list[tuple[pd.DataFrame, str, str]]:
+    """Give each table with its title and what stands below it."""
     cost = profiles[0].cost
     where, parts = f"{cost.device}, {cost.threads} threads", cost.breakdown
     return [
-        _table(methods_frame(profiles), f"Models ({where})", f"GMACs by {cost.gmacs_counted_by}"),
-        _table(
+        (methods_frame(profiles), f"Models ({where})", f"GMACs by {cost.gmacs_counted_by}"),
+        (
             latency_frame(profiles),
             "Latency of the forward pass, maps of all classes at picture size",
             f"median and quartiles; peak memory beyond the loaded model, by {cost.peak_memory_measured_by}",
         ),
-        _table(
+        (
             _parts_side_by_side(profiles),
             f"From pictures to label maps, by part (batch {parts.batch_size}, {parts.image_size} px)",
             "of each model the run that took the median time; GMACs of the batch",
@@ -137,34 +148,22 @@ def tables(profiles: Sequence[Profiled]) -> list["Table"]:
     ]
 
 
-def markdown(profiles: Sequence[Profiled]) -> str:
-    """Give the three tables in Markdown."""
-    from rich import box
-    from rich.console import Console
-
-    written = io.StringIO()
-    console = Console(file=written, width=WIDE)
-    for table in tables(profiles):
-        title, caption = table.title, table.caption
-        table.box, table.title, table.caption = box.MARKDOWN, None, None
-        # Cells as they are: rich would take words in brackets for its own markup, and pads lines.
-        console.print(f"## {title}\n\n{caption}", markup=False, highlight=False)
-        console.print(table, markup=False)
-    return "".join(f"{line.rstrip()}\n" for line in written.getvalue().splitlines()).lstrip()
-
-
 def _table(frame: pd.DataFrame, title: str, caption: str) -> "Table":
     from rich.table import Table
 
     table = Table(title=title, caption=caption)
     for name in frame.columns:
-        is_text = name in ("model", "part")
+        is_text = name in TEXTS
         # On a narrow terminal long headings are folded, before names are cut.
         justify: Literal["left", "right"] = "left" if is_text else "right"
         table.add_column(name, justify=justify, no_wrap=is_text, overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(name, value) for name, value in zip(frame.columns, row, strict=True)))
+    for row in _texts(frame).itertuples(index=False):
+        table.add_row(*row)
     return table
+
+
+def _texts(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({name: [_cell(name, value) for value in frame[name]] for name in frame.columns})
 
 
 def _cell(name: str, value: Any) -> str:

@@ -166,7 +166,7 @@ def best_means(table: Sequence[Summary]) -> dict[str, float]:
     known: dict[str, list[float]] = {score: [] for score in SCORES}
     for summary in table:
         for score, mean in summary.mean.items():
-            if mean is not None and not summary.setting.startswith("control"):
+            if mean is not None and not summary.first.setting.startswith("control"):
                 known[score].append(mean)
     return {score: max(means) for score, means in known.items() if means}
 

@@ -1,10 +1,11 @@
 """Rows of results: what an evaluation and a profile say of one run, and tables of many with their spread."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.configs.recipes import METHOD_NAMES
@@ -53,11 +54,8 @@ class BenchmarkRow(BaseModel):
     @property
     def measured_by(self) -> str:
         """The protocol, and how background is told where it counts as a class."""
-        return (
-            self.protocol
-            if self.background == DROPPED
-            else f"{self.protocol}, background by {self.background}"
-        )
+        told_by = "" if self.background == DROPPED else f", background by {self.background}"
+        return self.protocol + told_by
 
 
 class RerunRow(BenchmarkRow):
@@ -83,20 +81,17 @@ Row = TypeVar("Row", bound=BenchmarkRow)
 
 
 class Summary(BaseModel):
-    """Rows that differ in nothing but the seed: mean and sample deviation of each score over them."""
+    """Rows that differ in nothing but the seed: mean and sample deviation of each score, and the median speed.
+
+    `first` is the first of them, for what they have in common.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    protocol: str
-    split: str
-    method: str
-    setting: str
-    background: str = DROPPED
+    first: BenchmarkRow
     seeds: tuple[int, ...]
     mean: dict[str, float | None]
     spread: dict[str, float | None]
-    trainable_params: int
-    gmacs: float
     images_per_second: float
 
     def shown(self, score: str) -> str:
@@ -149,21 +144,16 @@ def summaries(rows: Sequence[BenchmarkRow]) -> list[Summary]:
 
 def markdown_table(rows: Sequence[BenchmarkRow]) -> str:
     """Give a table in Markdown, padded so that it also reads well as text; scores in percent."""
-    head = ["method", "setting", *SCORES.values(), "trainable", "GMACs", "img/s"]
-    table = summaries(rows)
-    if any(len(summary.seeds) > 1 for summary in table):
-        head.insert(2, "seeds")
-    lines = [_cells(summary, with_seeds="seeds" in head) for summary in table]
-    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
-    rule = ["-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    padded = [
-        [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in [head, rule, *lines]
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in padded)
+    table = pd.DataFrame([_cells(summary) for summary in summaries(rows)])
+    if (table["seeds"] == "1").all():
+        del table["seeds"]
+    return padded_markdown(table, texts=("method", "setting"))
+
+
+def padded_markdown(table: pd.DataFrame, *, texts: Collection[str]) -> str:
+    """Give a table of texts in Markdown, the columns `texts` to the left and the others, of numbers, to the right."""
+    sides = ["left" if name in texts else "right" for name in table.columns]
+    return table.to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"
 
 
 def thousands(count: int) -> str:
@@ -171,35 +161,30 @@ def thousands(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
 
 
-def _cells(summary: Summary, *, with_seeds: bool) -> list[str]:
-    return [
-        METHOD_NAMES.get(summary.method, summary.method),
-        SETTING_NAMES.get(summary.setting, summary.setting)
-        + ("" if summary.background == DROPPED else f", background by {summary.background}"),
-        *([str(len(summary.seeds))] if with_seeds else []),
-        *[summary.shown(score) for score in SCORES],
-        thousands(summary.trainable_params),
-        f"{summary.gmacs:.3g}",
-        f"{summary.images_per_second:.3g}",
-    ]
+def _cells(summary: Summary) -> dict[str, str]:
+    first = summary.first
+    background = "" if first.background == DROPPED else f", background by {first.background}"
+    return {
+        "method": METHOD_NAMES.get(first.method, first.method),
+        "setting": SETTING_NAMES.get(first.setting, first.setting) + background,
+        "seeds": str(len(summary.seeds)),
+        **{title: summary.shown(score) for score, title in SCORES.items()},
+        "trainable": thousands(first.trainable_params),
+        "GMACs": f"{first.gmacs:.3g}",
+        "img/s": f"{summary.images_per_second:.3g}",
+    }
 
 
 def _summary(members: Sequence[BenchmarkRow]) -> Summary:
-    first = members[0]
-    values = {score: [getattr(row, score) for row in members] for score in SCORES}
-    known = {score: [v for v in listed if v is not None] for score, listed in values.items()}
+    known = {
+        score: [value for row in members if (value := getattr(row, score)) is not None] for score in SCORES
+    }
     return Summary(
-        protocol=first.measured_by,
-        background=first.background,
-        split=first.split,
-        method=first.method,
-        setting=first.setting,
+        first=members[0],
         seeds=tuple(row.seed for row in members),
         mean={score: statistics.fmean(listed) if listed else None for score, listed in known.items()},
         spread={
             score: statistics.stdev(listed) if len(listed) > 1 else None for score, listed in known.items()
         },
-        trainable_params=first.trainable_params,
-        gmacs=first.gmacs,
         images_per_second=statistics.median(row.images_per_second for row in members),
     )

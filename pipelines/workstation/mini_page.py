@@ -97,7 +97,7 @@ CLAIMS = (
 
 def claims(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
     """Yield a line for each claim: the means that bear on it, their difference, and whether it has the right sign."""
-    means = {(summary.method, summary.setting): summary.mean for summary in summaries(rows)}
+    means = {(summary.first.method, summary.first.setting): summary.mean for summary in summaries(rows)}
     for claim in CLAIMS:
         better, worse = (means[run][claim.score] for run in (claim.better, claim.worse))
         if better is None or worse is None:
