@@ -217,7 +217,7 @@ def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
     embed_dim = state_dict[f"{TEXT_PREFIX}text_projection"].shape[1]
     with torch.device("meta"):
         # Only the key names and shapes of a text tower of this size are wanted; nothing is allocated.
-        image = dict.fromkeys(("image_size", "patch_size", "width", "layers", "heads"), 1)
+        image: dict[str, Any] = dict.fromkeys(("image_size", "patch_size", "width", "layers", "heads"), 1)
         tower = TextTransformer(ClipConfig(name="text", embed_dim=embed_dim, **image, **shapes))
     _compare(
         {
