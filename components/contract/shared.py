@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from cascade_core.errors import UserError
 from cascade_core.labels.background import Background, parse_background
-from cascade_core.runtime.pairs import pairs
+from cascade_core.runtime.option_texts import numbers, pairs
 from components.contract.parameters import Folder, Option, Output, Place, Settings
 
 
@@ -22,14 +21,11 @@ def by_split(flag: str, *, example: str) -> dict[str, Any]:
 
 def whole_numbers(flag: str) -> dict[str, Any]:
     """Give the fields of an option that takes whole numbers by commas, such as 0,1,2."""
-
-    def parse(text: str) -> tuple[int, ...]:
-        try:
-            return tuple(int(part) for part in text.split(",") if part.strip())
-        except ValueError:
-            raise UserError(f"{flag} {text!r} are not whole numbers by commas, such as 0,1,2") from None
-
-    return {"flag": flag, "parse": parse, "texts": lambda numbers: [",".join(map(str, numbers))]}
+    return {
+        "flag": flag,
+        "parse": lambda text: numbers(flag, text, int, example="0,1,2"),
+        "texts": lambda given: [",".join(map(str, given))],
+    }
 
 
 def comma_separated(flag: str) -> dict[str, Any]:

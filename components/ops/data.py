@@ -28,8 +28,8 @@ def prepare(
     from pathlib import Path
 
     from cascade_core.configs.recipes import recipe as named_recipe
+    from components.bodies import before_training
     from components.inputs.split import read_split
-    from components.ops import before_training
     from components.storage import places
     from components.tracking import pipeline_run
 
@@ -74,7 +74,7 @@ def prepare_target(
 
     from cascade_core.checkpoints.manifest import load_manifest
     from cascade_core.labels.background import parse_background
-    from components.ops import before_training
+    from components.bodies import before_training
     from components.storage import places
     from components.tracking import pipeline_run
 

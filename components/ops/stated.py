@@ -21,7 +21,7 @@ def train(
     nodes: str = "",
 ) -> None:
     """Train a recipe, unseen classes left out."""
-    from components.ops.body import run_component
+    from components.bodies.stated_step import run_component
 
     run_component("train", locals())
 
@@ -39,7 +39,7 @@ def self_train(
     nodes: str = "",
 ) -> None:
     """Train on with pseudo-labels (transductive)."""
-    from components.ops.body import run_component
+    from components.bodies.stated_step import run_component
 
     run_component("self_train", locals())
 
@@ -58,7 +58,7 @@ def evaluate(
     confusion: Output[ClassificationMetrics],
 ) -> None:
     """Score a checkpoint: table, confusion, pictures."""
-    from components.ops.body import run_component
+    from components.bodies.stated_step import run_component
 
     run_component("evaluate", locals())
 
@@ -71,7 +71,7 @@ def profile(
     metrics: Output[Metrics],
 ) -> None:
     """Measure parameters, multiply-adds, speed, memory."""
-    from components.ops.body import run_component
+    from components.bodies.stated_step import run_component
 
     run_component("profile", locals())
 
@@ -83,7 +83,7 @@ def gate(
     decision: Output[Artifact],
 ) -> None:
     """Ask whether a candidate beats the champion."""
-    from components.ops.body import run_component
+    from components.bodies.stated_step import run_component
 
     run_component("gate", locals())
 
@@ -98,6 +98,6 @@ def register(
     registered: Output[Artifact],
 ) -> None:
     """Put a model into MLflow's registry."""
-    from components.ops.body import run_component
+    from components.bodies.stated_step import run_component
 
     run_component("register", locals())

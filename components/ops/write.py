@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.runtime.files import new_file
+from components.bodies.interface import NODES, cluster_of, inputs, outputs, stated_steps
 from components.contract import Step
-from components.ops.interface import NODES, cluster_of, inputs, outputs, stated_steps
 
 FILE = Path(__file__).with_name("stated.py")
 HEAD = '''"""Components made from the statements of their steps by `python -m components.ops.write`: change those instead."""
@@ -25,7 +25,7 @@ COMPONENT = '''
 def {name}(
 {parameters}) -> None:
     """{help}"""
-    from components.ops.body import run_component
+    from components.bodies.stated_step import run_component
 
     run_component("{name}", locals())
 '''

@@ -1,14 +1,12 @@
 """COCO files of a data set of one's own: their pictures by split, and their objects drawn into label maps."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from cascade_core.data.examine import Candidate, Problem
-from cascade_core.data.own_layout import assigned
 from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids, read_coco
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile
@@ -19,49 +17,42 @@ from components.progress import progress
 MAPS = "label_maps"
 
 
-@dataclass(frozen=True)
-class CocoSource:
-    """Files of instances by split, or one for all under ""; the rest as in `prepare_custom.Source`."""
-
-    images: Path
-    files: Mapping[str, Path]
-    splits: Mapping[str, str]
-    held_out: Mapping[str, float]
-    seed: int
-    other_categories: bool
+Assign = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
+"""Gives the pictures of each split, by name, of those that a file for all splits lists."""
 
 
 def draw_coco(
-    source: CocoSource, own: LabelFile, *, folder: Path, out: Path, root: Path
+    files: Mapping[str, Path],
+    own: LabelFile,
+    *,
+    images: Path,
+    assign: Assign,
+    other_categories: bool,
+    folder: Path,
+    out: Path,
+    root: Path,
 ) -> tuple[list[Candidate], list[Problem]]:
     """Draw every picture's objects into a palette PNG below `folder`, which becomes `out`, and give the pairs.
 
+    `files` are by split, or one under "" for all that `assign` names. With `other_categories`, pixels of categories
+    that the label file does not know are ignored. Paths are relative to `root`.
     Pixels of no object are background, or ignored where the label file has none. An annotation that cannot be
     drawn is a problem of its picture.
 
     Raises:
-        UserError: a file is none of instances, names categories that the label file does not (unless
-            `other_categories` turns their pixels into ignored ones), annotates a picture that it does not
-            list, or lists one twice; or splits are given in two ways.
+        UserError: a file is none of instances, names other categories, annotates a picture that it does not
+            list, or lists one twice; or pixels of no object have no id.
     """
-    if "" in source.files and len(source.files) > 1:
-        raise UserError(
-            "COCO files are given with and without a split; name the split of each: --coco val=FILE"
-        )
-    if "" not in source.files and (source.splits or source.held_out):
-        raise UserError(
-            "every COCO file is given a split, so --split and --hold-out have no say; leave them out"
-        )
     elsewhere = own.ignore_id if own.background is None else own.background.id
     if elsewhere is None:
         raise UserError(
             "pixels of no object need an id: give the label file a background or an ignore_id, such as 255"
         )
     found: list[Candidate | Problem] = []
-    for split, path in source.files.items():
+    for split, path in files.items():
         coco = read_coco(path)
-        ids = _ids(coco, own, path, other_categories=source.other_categories)
-        by_image, pictures = coco.by_image(), _pictures(coco, split, path, source)
+        ids = _ids(coco, own, path, other_categories=other_categories)
+        by_image, pictures = coco.by_image(), _pictures(coco, split, path, images, assign)
         with progress(f"draw {path.name}", len(pictures)) as bar:
             for done, (image, picture, where) in enumerate(pictures, start=1):
                 label = f"{MAPS}/{where}/{_bare(image)}.png"
@@ -121,7 +112,7 @@ def _ids(coco: CocoFile, own: LabelFile, path: Path, *, other_categories: bool) 
 
 
 def _pictures(
-    coco: CocoFile, split: str, path: Path, source: CocoSource
+    coco: CocoFile, split: str, path: Path, images: Path, assign: Assign
 ) -> list[tuple[CocoImage, Path, str]]:
     """Give the pictures of a file that belong to a split, each with its place and split."""
     counts = Counter(_bare(image) for image in coco.images)
@@ -131,19 +122,18 @@ def _pictures(
     if lost := [one.id for one in coco.annotations if one.image_id not in known]:
         raise UserError(f"{path}: annotations {lost[:10]} are of pictures it does not list; export it anew")
     if split:
-        below = source.images / split
+        below = images / split
         return [
             (
                 image,
-                inside(below if inside(below, image.file_name).is_file() else source.images, image.file_name),
+                inside(below if inside(below, image.file_name).is_file() else images, image.file_name),
                 split,
             )
             for image in coco.images
         ]
-    found = assigned(list(counts), given=source.splits, held_out=source.held_out, seed=source.seed)
-    split_of = {name: chosen for chosen, listed in found.items() for name in listed}
+    split_of = {name: chosen for chosen, listed in assign(list(counts)).items() for name in listed}
     chosen = (image for image in coco.images if _bare(image) in split_of)
-    return [(image, inside(source.images, image.file_name), split_of[_bare(image)]) for image in chosen]
+    return [(image, inside(images, image.file_name), split_of[_bare(image)]) for image in chosen]
 
 
 def _bare(image: CocoImage) -> str:

@@ -2,7 +2,7 @@
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -48,51 +48,33 @@ def _expanded(argument: str) -> list[tuple[Path, PurePosixPath]]:
     if path.is_file():
         return [(path, PurePosixPath(path.name))]
     if path.is_dir():
-        return _below(path)
+        below = [(one, PurePosixPath(one.relative_to(path).as_posix())) for one in sorted(path.rglob("*"))]
+        return [
+            (one, relative)
+            for one, relative in below
+            if _is_picture(one) and not any(part.startswith(".") for part in relative.parts)
+        ]
     matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 (absolute too)
     if not matches:
         raise UserError(f"{argument}: there is no such file or folder, and no file matches it as a pattern")
-    return [
-        pair
-        for match in matches
-        for pair in (
-            [(match, PurePosixPath(match.name))]
-            if match.is_file() and match.suffix.lower() in SUFFIXES
-            else []
-        )
-    ]
+    return [(match, PurePosixPath(match.name)) for match in matches if _is_picture(match)]
 
 
-def _below(folder: Path) -> list[tuple[Path, PurePosixPath]]:
-    pictures = (
-        path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() in SUFFIXES
-    )
-    pairs = ((path, path.relative_to(folder)) for path in pictures)
-    return [
-        (path, PurePosixPath(relative.as_posix()))
-        for path, relative in pairs
-        if not any(part.startswith(".") for part in relative.parts)
-    ]
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def _named(found: dict[Path, PurePosixPath]) -> list[PictureFile]:
-    stems = _counted(found, lambda relative: relative.with_suffix(""))
+    stems = Counter(relative.with_suffix("") for relative in found.values())
     names = {
         path: relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix("")
         for path, relative in found.items()
     }
-    shared = Counter(names.values())
+    taken: dict[PurePosixPath, Path] = {}
     for path, name in names.items():
-        if shared[name] > 1:
-            others = [str(other) for other in names if names[other] == name and other != path]
+        if (other := taken.setdefault(name, path)) != path:
             raise UserError(
-                f"{path} and {others[0]} would write to the same files; give their common folder, or call once "
+                f"{other} and {path} would write to the same files; give their common folder, or call once "
                 "for each with an --out of its own"
             )
     return [PictureFile(path, str(name)) for path, name in names.items()]
-
-
-def _counted(
-    found: dict[Path, PurePosixPath], key: Callable[[PurePosixPath], PurePosixPath]
-) -> Counter[PurePosixPath]:
-    return Counter(key(relative) for relative in found.values())

@@ -34,7 +34,7 @@ CLAIM_LASTS = timedelta(minutes=2)
 """An older claim is that of a promoter that died: moving the alias takes a second."""
 
 
-class ChampionMovedError(Exception):
+class ChampionMovedError(UserError):
     """Somebody else moved the alias since it was read, or is about to: what was decided must be decided anew."""
 
 
@@ -107,7 +107,9 @@ def promote(client: "MlflowClient", name: str, number: int, *, expected: int | N
     with _claimed(client, name, number):
         held = _alias(client, name)
         if held != expected:
-            raise ChampionMovedError(f"{name}: the champion is {held}, expected was {expected}")
+            raise ChampionMovedError(
+                f"{name}: the champion is {held}, expected was {expected}; look, then try again"
+            )
         _crown(client, name, number, [*_history(client, name, held), number], reason)
 
 
@@ -156,12 +158,16 @@ def _claimed(client: "MlflowClient", name: str, number: int) -> Iterator[None]:
         for found in _pages(client, name):
             for tag, value in found.tags.items():
                 if tag.startswith(CLAIM_TAG) and tag != claim and datetime.fromisoformat(value) > since:
-                    raise ChampionMovedError(f"{name}: somebody else moves the champion at this moment")
+                    raise ChampionMovedError(
+                        f"{name}: somebody else moves the champion at this moment; look, then try again"
+                    )
         yield
     finally:
         client.delete_model_version_tag(name, str(number), claim)
     if datetime.now(UTC) - began > CLAIM_LASTS:
-        raise ChampionMovedError(f"{name}: this took so long that somebody else may have gone on meanwhile")
+        raise ChampionMovedError(
+            f"{name}: this took so long that somebody else may have gone on meanwhile; look, then try again"
+        )
 
 
 def _crown(client: "MlflowClient", name: str, number: int, line: list[int], reason: str) -> None:
@@ -173,7 +179,9 @@ def _crown(client: "MlflowClient", name: str, number: int, line: list[int], reas
     client.set_model_version_tag(name, str(number), REASON_TAG, reason)
     held = _alias(client, name)
     if held != number:
-        raise ChampionMovedError(f"{name}: version {held} took the alias from version {number} at once")
+        raise ChampionMovedError(
+            f"{name}: version {held} took the alias from version {number} at once; look, then try again"
+        )
 
 
 def _pages(client: "MlflowClient", name: str) -> list["ModelVersion"]:

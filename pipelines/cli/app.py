@@ -1,4 +1,7 @@
-"""The command line: `cascade-clip <command>`, a thin layer over the steps and pipelines."""
+"""The command line: `cascade-clip <command>`, a thin layer over the steps and pipelines.
+
+What is slow to import (torch, mlflow, kfp, boto3) is imported inside the commands, so that `--help` is at once.
+"""
 
 import logging
 import sys

@@ -1,9 +1,8 @@
 """Commands about benchmark reruns: run one, list them, accept one."""
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -12,20 +11,14 @@ from cascade_core.runtime.exit_codes import ExitCode
 from pipelines.cli.options import OverridesFile, Set
 
 
-class Models(StrEnum):
-    """What a rerun measures."""
-
-    train = "train"
-    champions = "champions"
-
-
 def run(
     params: Annotated[Path, typer.Option(help="File with the section benchmark.")] = Path("params.yaml"),
     recipe: Annotated[
         list[str] | None, typer.Option(help="Recipe to rerun; repeatable; all of the data sets if none.")
     ] = None,
     models: Annotated[
-        Models | None, typer.Option(help="Train recipes, or take registered champions; the file's if none.")
+        Literal["train", "champions"] | None,
+        typer.Option(help="Train recipes, or take registered champions; the file's if none."),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; repeatable; the file's if none.")] = None,
     set_: Set = None,
@@ -54,7 +47,7 @@ def run(
         overrides=parse_overrides(set_ or (), overrides),
         accept=accept,
         workers=workers,
-        models=models.value if models else None,
+        models=models,
     )
     for change in found.changes:
         if change.verdict != "no change":

@@ -1,30 +1,11 @@
-"""Commands about what others published: CLIP's weights, vectors of class names, the authors' checkpoints.
+"""Commands about what others published: CLIP's weights, vectors of class names, the authors' checkpoints."""
 
-Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
-"""
-
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pipelines.cli.options import Out
-
-
-class ActivationName(StrEnum):
-    """What a CLIP's perceptrons compute."""
-
-    quick_gelu = "quick_gelu"
-    gelu = "gelu"
-
-
-class SettingName(StrEnum):
-    """How a released checkpoint was trained."""
-
-    inductive = "inductive"
-    transductive_oracle = "transductive_oracle"
-    supervised = "supervised"
 
 
 def import_clip(
@@ -39,7 +20,7 @@ def import_clip(
         typer.Option(help="Whose weights, as open_clip calls them: openai, laion2b_s34b_b88k, ..."),
     ] = None,
     activation: Annotated[
-        ActivationName | None, typer.Option(help="Of a bare file, where no tag says it.")
+        Literal["quick_gelu", "gelu"] | None, typer.Option(help="Of a bare file, where no tag says it.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="CLIP folder to write; data/clip/<name> if left out.")
@@ -58,7 +39,7 @@ def import_clip(
     done = import_clip.run(
         source,
         tag=tag,
-        activation=None if activation is None else activation.value,
+        activation=activation,
         out=out,
         cache=cache,
     )
@@ -72,7 +53,8 @@ def convert(
         str | None, typer.Option(help="What it was trained on, where the file does not tell.")
     ] = None,
     setting: Annotated[
-        SettingName | None, typer.Option(help="How it was trained, where the file does not tell.")
+        Literal["inductive", "transductive_oracle", "supervised"] | None,
+        typer.Option(help="How it was trained, where the file does not tell."),
     ] = None,
 ) -> None:
     """Make a checkpoint of ours from the authors'.
@@ -86,7 +68,7 @@ def convert(
         checkpoint=checkpoint,
         out=out,
         protocol=protocol,
-        setting=None if setting is None else setting.value,
+        setting=setting,
     )
     print(f"{done.run.config.method}, {done.run.split.name}, {done.run.setting}: {done.final}")
     print(

@@ -1,7 +1,4 @@
-"""Commands about runs on a cluster: submit a pipeline, see how a run stands, upload a pipeline by name.
-
-kfp is imported inside them, so that `--help` is at once.
-"""
+"""Commands about runs on a cluster: submit a pipeline, see how a run stands, upload a pipeline by name."""
 
 import logging
 import sys

@@ -1,7 +1,4 @@
-"""The command that puts models side by side: `cascade-clip compare`.
-
-Whatever is slow to import (torch) is imported inside it, so that `--help` is at once.
-"""
+"""The command that puts models side by side: `cascade-clip compare`."""
 
 from pathlib import Path
 from typing import Annotated

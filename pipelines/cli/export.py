@@ -1,7 +1,4 @@
-"""The command that writes a model for use elsewhere: `cascade-clip export`.
-
-Whatever is slow to import (torch) is imported inside it, so that `--help` is at once.
-"""
+"""The command that writes a model for use elsewhere: `cascade-clip export`."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,4 @@
-"""Commands about Kubeflow pipelines that need no cluster: compile one, run one on this machine.
-
-kfp is imported inside them, so that `--help` is at once.
-"""
+"""Commands about Kubeflow pipelines that need no cluster: compile one, run one on this machine."""
 
 import json
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""The command that segments pictures: `cascade-clip predict`.
-
-Whatever is slow to import (torch) is imported inside it, so that `--help` is at once.
-"""
+"""The command that segments pictures: `cascade-clip predict`."""
 
 import sys
 from pathlib import Path
@@ -9,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
+from cascade_core.runtime.option_texts import numbers
 from pipelines.cli.options import Background, Clip, Device, Model
 
 
@@ -73,7 +70,7 @@ def predict(
     from pipelines.cli.labels_given import labels_given
 
     names = labels_given(labels, labels_file)
-    numbers = _numbers(scales)
+    scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     files = picture_files(pictures, out=out)
     predictor = load_predictor(model, clip_for(model, clip), device=device)
     predictor.evaluate = eval_settings(
@@ -89,7 +86,7 @@ def predict(
         pictures=files,
         labels=names,
         out=out,
-        scales=numbers,
+        scales=scale_numbers,
         flip=flip,
         batch=batch or 1,
         resume=resume,
@@ -104,10 +101,3 @@ def predict(
             print(f"failed: {reason}", file=sys.stderr)
         print(f"{len(result.failed)} of {len(files)} pictures failed", file=sys.stderr)
         raise typer.Exit(ExitCode.INCOMPLETE)
-
-
-def _numbers(listed: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in listed.split(","))
-    except ValueError:
-        raise UserError(f"--scales {listed!r} are not numbers by commas, such as 0.75,1,1.25") from None

@@ -1,7 +1,4 @@
-"""Commands about registered models: ask the gate, list, show, serve, promote, roll back.
-
-Whatever is slow to import (mlflow, pydantic's models of it) is imported inside them, so that `--help` is at once.
-"""
+"""Commands about registered models: ask the gate, list, show, serve, promote, roll back."""
 
 import json
 import sys
@@ -95,10 +92,7 @@ def promote(
     client = open_store()
     held = registry.champion(client, name)
     before = None if held is None else held.number
-    try:
-        registry.promote(client, name, version, expected=before, reason=reason)
-    except registry.ChampionMovedError as error:
-        raise UserError(f"{error}; somebody else promotes at this moment: look, then try again") from error
+    registry.promote(client, name, version, expected=before, reason=reason)
     print(f"{name}: version {version} is champion{'' if before is None else f', before it was {before}'}")
 
 
@@ -107,10 +101,7 @@ def rollback(name: ModelName) -> None:
     from components.registry import versions as registry
     from components.tracking.store import open_store
 
-    try:
-        found = registry.roll_back(open_store(), name)
-    except registry.ChampionMovedError as error:
-        raise UserError(f"{error}; somebody else promotes at this moment: look, then try again") from error
+    found = registry.roll_back(open_store(), name)
     print(f"{name}: version {found.number} is champion again")
 
 

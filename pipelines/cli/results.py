@@ -1,14 +1,11 @@
-"""Commands that use what was trained: registry, report, and the table over seeds.
-
-Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
-"""
+"""Commands that use what was trained: registry, report, and the table over seeds."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import whole_numbers
+from cascade_core.runtime.option_texts import numbers
 
 Clip = Annotated[Path, typer.Option(help="CLIP folder, for its text tower.")]
 
@@ -35,7 +32,7 @@ def mini_results(
 
     mini_results.run(
         data=Data(prepared=outputs / "prepared", splits=outputs / "splits", text=outputs / "text", clip=clip),
-        seeds=whole_numbers("--seeds", seeds),
+        seeds=numbers("--seeds", seeds, int, example="0,1,2"),
         split=split,
         work=work,
         markdown=results / "mini.md",

@@ -1,7 +1,4 @@
-"""Commands about recurring runs on a cluster: create, list, pause, resume, delete.
-
-kfp is imported inside them, so that `--help` is at once.
-"""
+"""Commands about recurring runs on a cluster: create, list, pause, resume, delete."""
 
 import logging
 from typing import Annotated

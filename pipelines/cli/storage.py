@@ -1,7 +1,4 @@
-"""Commands that move files and folders to and from an object store.
-
-boto3 is imported inside them, so that `--help` is at once.
-"""
+"""Commands that move files and folders to and from an object store."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,7 +1,4 @@
-"""The command that writes a training on several nodes as a Kubeflow TrainJob, and starts it if asked to.
-
-Whatever is slow to import (torch, kfp) is imported inside it, so that `--help` is at once.
-"""
+"""The command that writes a training on several nodes as a Kubeflow TrainJob, and starts it if asked to."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +10,7 @@ from pydantic import ValidationError
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
-from cascade_core.runtime.pairs import pairs
+from cascade_core.runtime.option_texts import pairs
 from cascade_core.runtime.validation import first_error
 from components.contract import Step
 from components.steps import self_train, train

@@ -7,9 +7,9 @@ before each further try the server is asked whether the thing is there.
 """
 
 import contextlib
+import io
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +51,20 @@ class Cluster:
         Raises:
             UserError: the server refused, or could not be reached for longer than patience lasts.
         """
-        return _patiently(_quiet(request), self, about)
+
+        def quietly() -> Made:
+            # The client prints links on standard output, where commands write what scripts read.
+            with contextlib.redirect_stdout(io.StringIO()):
+                return request()
+
+        try:
+            return self.patience.ask(
+                quietly,
+                passes=_is_transient,
+                on_fault=lambda error: log.warning("%s: %s; trying again", self.host, _reason(error)),
+            )
+        except (kfp_server_api.ApiException, http.HTTPError) as error:
+            raise _explained(error, self, about) from error
 
     def create(self, request: Callable[[], Made], *, find: Callable[[], Made | None], about: str) -> Made:
         """Give what `request` creates; after a transient fault take what `find` gives, if it does, instead.
@@ -59,15 +72,14 @@ class Cluster:
         Raises:
             UserError: the server refused, or could not be reached for longer than patience lasts.
         """
-        tries = 0
+        tried: list[bool] = []
 
         def once() -> Made:
-            nonlocal tries
-            tries += 1
-            made = find() if tries > 1 else None
+            made = find() if tried else None
+            tried.append(True)
             return request() if made is None else made
 
-        return _patiently(_quiet(once), self, about)
+        return self.call(once, about=about)
 
     def link(self, place: str) -> str:
         """Give the address of a page, such as "runs/details/ID"."""
@@ -86,64 +98,40 @@ def connect(
     host, token = _checked_host(host), _checked_token(token)
     # Its own quick tries are no news beside ours, which are told.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    health = _first_contact(host, namespace, token)
+    multi_user = _first_contact(host, namespace, token)
     with warnings.catch_warnings():
         # That it only speaks to servers of version 2 is said of every client.
         warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")
         client = kfp.Client(host=host, namespace=namespace or "kubeflow", existing_token=token)
     namespace = namespace or client.get_user_namespace() or None
-    if health.multi_user and namespace is None:
+    if multi_user and namespace is None:
         raise UserError(
             f"{host} keeps its users apart by namespaces; name yours with --namespace or KFP_NAMESPACE"
         )
     return Cluster(client, host, namespace, patience)
 
 
-def _first_contact(host: str, namespace: str | None, token: str | None) -> Any:
-    """Ask for health before `kfp.Client` does, which would tell a refused token as five traces in 20 s."""
-    configuration = kfp_server_api.Configuration(host=host)
-    if token:
-        configuration.api_key, configuration.api_key_prefix = (
-            {"authorization": token},
-            {"authorization": "Bearer"},
-        )
+def _first_contact(host: str, namespace: str | None, token: str | None) -> bool:
+    """Say if the server has namespaces, before `kfp.Client` asks: a refused token is five traces in 20 s there."""
+    configuration = kfp_server_api.Configuration(
+        host=host,
+        api_key={"authorization": token} if token else None,
+        api_key_prefix={"authorization": "Bearer"},
+    )
     api = kfp_server_api.HealthzServiceApi(kfp_server_api.ApiClient(configuration))
-    stranger = Cluster(None, host, namespace, BRIEF)
-    health = stranger.call(
+    health = Cluster(None, host, namespace, BRIEF).call(
         lambda: api.healthz_service_get_healthz(
             _request_timeout=FIRST_CONTACT_SECONDS, _preload_content=False
         ),
         about="first contact",
     )
     try:
-        content = json.loads(health.data)
-        return kfp_server_api.V2beta1GetHealthzResponse(multi_user=bool(content.get("multi_user")))
+        return bool(json.loads(health.data).get("multi_user"))
     except (ValueError, AttributeError):
         raise UserError(
             f"{host} answers, but not as Kubeflow Pipelines does; give the address of its API (often ending in "
             "/pipeline), and a token if a login page stands before it"
         ) from None
-
-
-def _patiently(request: Callable[[], Made], cluster: Cluster, about: str) -> Made:
-    try:
-        return cluster.patience.ask(
-            request,
-            passes=_is_transient,
-            on_fault=lambda error: log.warning("%s: %s; trying again", cluster.host, _reason(error)),
-        )
-    except (kfp_server_api.ApiException, http.HTTPError) as error:
-        raise _explained(error, cluster, about) from error
-
-
-def _quiet(request: Callable[[], Made]) -> Callable[[], Made]:
-    """Keep the client's prints (of links) off standard output, where commands write what scripts read."""
-
-    def quietly() -> Made:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
-            return request()
-
-    return quietly
 
 
 def _is_transient(error: BaseException) -> bool:
@@ -155,11 +143,11 @@ def _is_transient(error: BaseException) -> bool:
 def _explained(error: BaseException, cluster: Cluster, about: str) -> UserError:
     """Say what went wrong with `about`, and the way out."""
     host, namespace = cluster.host, cluster.namespace
-    if not isinstance(error, kfp_server_api.ApiException) or not error.status:
-        return UserError(
-            f"{host} cannot be reached ({_reason(error)}); check --host, the port-forward and the network"
-        )
-    match error.status:
+    match getattr(error, "status", None) or 0:
+        case 0:
+            return UserError(
+                f"{host} cannot be reached ({_reason(error)}); check --host, the port-forward and the network"
+            )
         case 401:
             why = "token missing, wrong or expired (401); get a new one into KFP_EXISTING_TOKEN"
         case 403:
@@ -173,20 +161,18 @@ def _explained(error: BaseException, cluster: Cluster, about: str) -> UserError:
             )
         case status if status in TRANSIENT_STATUS:
             why = f"the server stays unavailable ({_reason(error)}); try again later"
-        case _:
-            why = f"the server says: {_said(error)} ({error.status})"
+        case status:
+            why = f"the server says: {_said(error)} ({status})"
     return UserError(f"{host}: {about}: {why}")
 
 
-def _said(error: kfp_server_api.ApiException) -> str:
+def _said(error: Any) -> str:
     """Give the server's own words: those of its JSON, or the start of whatever it sent."""
     body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or "")
-    try:
+    with contextlib.suppress(ValueError, AttributeError):
         content = json.loads(body)
-        body = content.get("message") or content.get("error") or body
-    except (ValueError, AttributeError):
-        pass
-    return " ".join(str(body).split())[:300] or str(error.reason)
+        body = str(content.get("message") or content.get("error") or body)
+    return " ".join(body.split())[:300] or str(error.reason)
 
 
 def _reason(error: BaseException) -> str:

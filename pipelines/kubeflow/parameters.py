@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, create_model
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_text
-from cascade_core.runtime.pairs import pairs
+from cascade_core.runtime.option_texts import pairs
 from cascade_core.runtime.validation import validated
 
 TYPES = {

@@ -10,6 +10,7 @@ from dataclasses import replace
 from kfp import dsl, kubernetes
 
 from cascade_core.runtime.listing import by_name
+from components.bodies.interface import cluster_of, stated_steps
 from components.cluster.names import (
     DATA_CLAIM,
     DATA_FOLDER,
@@ -21,7 +22,6 @@ from components.cluster.names import (
 from components.cluster.pods import MINI, NO_DATA, TALK, Gpu, Resources, by_kind
 from components.cluster.trainjob import Nodes, Volume
 from components.ops import IMAGE, LIGHT_IMAGE
-from components.ops.interface import cluster_of, stated_steps
 from components.patience import PATIENCE_VARIABLE
 from components.steps import evaluate
 from components.tracking.pipeline_run import IMAGE_VARIABLE

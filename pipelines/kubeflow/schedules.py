@@ -42,7 +42,7 @@ def create(
     """
     if existing := _named(cluster, name):
         raise UserError(
-            f"{cluster.host}: schedule {name!r} exists already ({existing.schedule_id}); delete it first, or give "
+            f"{cluster.host}: schedule {name!r} exists already ({existing.recurring_run_id}); delete it first, or give "
             "another name"
         )
     experiment_id = open_experiment(cluster, experiment)
@@ -56,7 +56,7 @@ def create(
             params=dict(parameters),
             pipeline_package_path=str(package),
         ),
-        find=lambda: _named_as_told(cluster, name),
+        find=lambda: _named(cluster, name),
         about=f"schedule {name!r}",
     )
     return _schedule(made)
@@ -103,12 +103,7 @@ def delete(cluster: Cluster, schedule_id: str) -> None:
     cluster.call(lambda: cluster.client.delete_recurring_run(schedule_id), about=about)
 
 
-def _named(cluster: Cluster, name: str) -> Schedule | None:
-    found = _named_as_told(cluster, name)
-    return None if found is None else _schedule(found)
-
-
-def _named_as_told(cluster: Cluster, name: str) -> Any:
+def _named(cluster: Cluster, name: str) -> Any:
     return next(iter(_page(cluster, None, filter=named(name)).recurring_runs or []), None)
 
 

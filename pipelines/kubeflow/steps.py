@@ -8,9 +8,9 @@ from typing import Any
 from kfp import dsl
 
 from components import ops
+from components.bodies.interface import cluster_of, input_name, inputs
 from components.contract import Step
 from components.ops import stated as of_steps
-from components.ops.interface import cluster_of, input_name, inputs
 from pipelines.graphs.runner import Data
 from pipelines.kubeflow.resources import Resources, nodes_of, waiting, with_resources
 

@@ -140,20 +140,24 @@ def upload(cluster: Cluster, package: Path, *, name: str, version: str | None = 
             find=lambda: _pipeline_named(cluster, name),
             about=about,
         )
-        first = _versions(cluster, pipeline.pipeline_id)[0]
-        return _uploaded(cluster, first)
-    if any(one.display_name == version for one in _versions(cluster, pipeline.pipeline_id)):
-        raise UserError(
-            f"{cluster.host}: {about} has a version {version!r} already; give another with --version"
+        made = _versions(cluster, pipeline.pipeline_id)[0]
+    else:
+
+        def there() -> Any:
+            listed = _versions(cluster, pipeline.pipeline_id)
+            return next((one for one in listed if one.display_name == version), None)
+
+        if there():
+            raise UserError(
+                f"{cluster.host}: {about} has a version {version!r} already; give another with --version"
+            )
+        made = cluster.create(
+            lambda: client.upload_pipeline_version(str(package), version, pipeline_id=pipeline.pipeline_id),
+            find=there,
+            about=f"{about}, version {version!r}",
         )
-    made = cluster.create(
-        lambda: client.upload_pipeline_version(str(package), version, pipeline_id=pipeline.pipeline_id),
-        find=lambda: next(
-            (one for one in _versions(cluster, pipeline.pipeline_id) if one.display_name == version), None
-        ),
-        about=f"{about}, version {version!r}",
-    )
-    return _uploaded(cluster, made)
+    page = f"pipelines/details/{made.pipeline_id}/version/{made.pipeline_version_id}"
+    return Uploaded(made.pipeline_id, made.pipeline_version_id, cluster.link(page))
 
 
 def open_experiment(cluster: Cluster, name: str) -> str:
@@ -215,11 +219,6 @@ def _versions(cluster: Cluster, pipeline_id: str) -> list[Any]:
         about=f"versions of pipeline {pipeline_id!r}",
     )
     return listed.pipeline_versions or []
-
-
-def _uploaded(cluster: Cluster, version: Any) -> Uploaded:
-    place = f"pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}"
-    return Uploaded(version.pipeline_id, version.pipeline_version_id, cluster.link(place))
 
 
 def _state(state: Any) -> str:

@@ -15,8 +15,8 @@ from cascade_core.data.prepared import read_index
 from cascade_core.datasets.context import CLASSES as CONTEXT_59
 from cascade_core.datasets.context import LITERATURE_CLASSES
 from cascade_core.runtime.files import read_json, write_json
+from components.bodies import before_training
 from components.inputs.preflight import preflight
-from components.ops import before_training
 from components.steps import prepare_custom, prepare_dataset, splits, text_vectors, train
 from components.vectors import vector_files
 from tests import official_files as files

@@ -1,5 +1,8 @@
 """Components that follow from steps' statements: their file, and the one body that runs them all."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -7,11 +10,12 @@ from typing import Annotated, Any
 import pytest
 
 from cascade_core.errors import UserError
+from components.bodies import stated_step as body
+from components.bodies.interface import inputs, outputs
 from components.cluster.pods import MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, Step, step
 from components.contract.shared import ClipFolder, Out, Overrides
-from components.ops import body, write
-from components.ops.interface import inputs, outputs
+from components.ops import write
 from components.tracking import pipeline_run
 
 GIVEN: dict[str, Any] = {}
@@ -142,3 +146,23 @@ def test_an_unknown_option_of_a_group_is_refused(tmp_path: Path, monkeypatch: py
     values = component(tmp_path) | {"seasoning": '{"sugar": 1}'}
     with pytest.raises(UserError, match="seasoning .* names sugar; known are salt, pepper"):
         body.run_component("mix", values)
+
+
+IMPORTED_IN_A_POD = """
+import ast, sys
+from pathlib import Path
+for path in Path(sys.argv[1]).glob("*.py"):
+    for function in ast.parse(path.read_text()).body:
+        if isinstance(function, ast.FunctionDef) and function.decorator_list:
+            lines = [one for one in function.body if isinstance(one, ast.Import | ast.ImportFrom)]
+            exec(compile(ast.Module(lines, []), function.name, "exec"))
+"""
+
+
+def test_what_bodies_import_defines_no_component() -> None:
+    """Where a component runs, kfp has no decorator to define one with."""
+    environment = {**os.environ, "_KFP_RUNTIME": "true"}
+    ops = write.FILE.parent
+    program = [sys.executable, "-c", IMPORTED_IN_A_POD, str(ops)]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

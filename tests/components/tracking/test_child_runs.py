@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.runtime.files import read_json
-from components.ops import before_training
+from components.bodies import before_training
 from components.steps import report
 from components.tracking import pipeline_run
 from components.tracking.store import open_store

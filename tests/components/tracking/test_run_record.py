@@ -25,7 +25,7 @@ from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder
 from components.artifacts import TRACKING_FILE, input_hash, read_step_manifest, write_manifest
-from components.ops import before_training
+from components.bodies import before_training
 from components.progress import Progress
 from components.registry import addresses
 from components.steps import prepare, splits, text_vectors, train
@@ -229,7 +229,7 @@ def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_
         server.stop()
         return done
 
-    monkeypatch.setattr("components.ops.before_training.prepare.run", goes_away)
+    monkeypatch.setattr("components.bodies.before_training.prepare.run", goes_away)
     folders = {name: tmp_path / name for name in ("prepared", "split", "text")}
     before_training.run(
         raw=raw,

@@ -54,9 +54,9 @@ def test_a_bad_picture_makes_the_command_fail_unless_it_is_left_out(pets: Path) 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--maps", "maps", "--hold-out", "val"), "--hold-out 'val' is not SPLIT=VALUE"),
+        (("--maps", "maps", "--hold-out", "val"), "--hold-out 'val' is not SPLIT=SHARE"),
         (("--maps", "maps", "--hold-out", "val=half"), "--hold-out val='half' is no share"),
-        (("--maps", "maps", "--split", "val=a", "--split", "val=b"), "--split names split 'val' twice"),
+        (("--maps", "maps", "--split", "val=a", "--split", "val=b"), "--split names 'val' twice"),
         (("--coco", "a.json", "--coco", "b.json"), "--coco 'b.json': a file was given already"),
         (("--coco", "val=none.json"), "none.json cannot be read"),
         ((), "give exactly one of them (--maps, --coco)"),

@@ -1,4 +1,7 @@
-"""The one body of every component that is made from a step's statement: artifacts in, the step, labels out."""
+"""The one body of every component that is made from a step's statement: artifacts in, the step, labels out.
+
+In a room of its own: where a component runs, kfp has no decorator, so that `components.ops` cannot be imported.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,9 +10,9 @@ from types import NoneType
 from typing import Any, get_args
 
 from cascade_core.errors import UserError
+from components.bodies.interface import NODES, RAW, cluster_of, given, input_name, plain_type
 from components.contract import Folder, Place, Settings, Step, step_named
 from components.contract.step import Parameter
-from components.ops.interface import NODES, RAW, cluster_of, given, input_name, plain_type
 from components.storage import places
 from components.tracking import pipeline_run
 

@@ -1,8 +1,11 @@
-"""Options that give one value by name, such as `--split val=val.txt`, again and again."""
+"""Options whose texts hold several values: by name, such as `--split val=val.txt` again and again, or by commas."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from cascade_core.errors import UserError
+
+Number = TypeVar("Number", int, float)
 
 
 def pairs(
@@ -22,3 +25,16 @@ def pairs(
             raise UserError(f"{option} names {name!r} twice; give it once")
         found[name] = value
     return found
+
+
+def numbers(option: str, listed: str, kind: Callable[[str], Number], *, example: str) -> tuple[Number, ...]:
+    """Read numbers by commas.
+
+    Raises:
+        UserError: there is something else among them.
+    """
+    try:
+        return tuple(kind(part) for part in listed.split(",") if part.strip())
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise UserError(f"{option} {listed!r} are not {what} by commas, such as {example}") from None
