@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cascade_core.clip.shapes import HEAD_WIDTH, Activation
+from cascade_core.clip.shapes import HEAD_WIDTH
 from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 

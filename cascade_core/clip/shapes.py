@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 
 HEAD_WIDTH = 64
 """Width of an attention head of every CLIP of OpenAI's; a few of others' have wider ones, which no shape tells."""
-
-Activation = Literal["quick_gelu", "gelu"]
 
 
 def clip_config(

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.configs.settings import Activation, SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import DROPPED, Background
@@ -37,7 +37,7 @@ class ClipConfig(Frozen):
     text_heads: int = Field(gt=0)
     context_length: int = Field(gt=0)
     vocab_size: int = Field(gt=0)
-    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    activation: Activation = "quick_gelu"
 
 
 class ModelConfig(Frozen):

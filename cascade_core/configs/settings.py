@@ -1,4 +1,4 @@
-"""What a training may know of the unseen classes (docs/methods.md); light, since the commands' help names these words."""
+"""Words that configurations and commands share; light, since the commands' help names them."""
 
 from typing import Literal
 
@@ -6,6 +6,10 @@ SelfTrainingMode = Literal["oracle", "strict"]
 """What self-training knows of unlabelled pixels: that some unseen class is there, as published; or nothing."""
 
 Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
+"""What a training may know of the unseen classes (docs/methods.md)."""
+
+Activation = Literal["quick_gelu", "gelu"]
+"""What a CLIP's perceptrons compute."""
 
 
 def transductive(mode: SelfTrainingMode) -> Setting:

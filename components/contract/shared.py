@@ -1,5 +1,6 @@
 """Parameters that several steps share, each stated here once."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +36,11 @@ def comma_separated(flag: str) -> dict[str, Any]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
 
     return {"flag": flag, "parse": parse, "texts": lambda parts: [",".join(parts)] if parts else []}
+
+
+def names_by_commas(text: str) -> tuple[str, ...]:
+    """Give class names; one with a comma stands in double quotes."""
+    return tuple(next(csv.reader([text], skipinitialspace=True), []))
 
 
 Raw = Annotated[Path, Place("Data set folder, such as one that holds VOCdevkit/VOC2012.")]
@@ -78,7 +84,7 @@ Protocol = Annotated[
 ]
 Recipe = Annotated[str, Option("Complete configuration by name, such as mini_zegclip.")]
 Overrides = Annotated[Mapping[str, Any], Settings()]
-Device = Annotated[str | None, Option("cpu or cuda; a GPU where there is one if left out.", unrecorded=True)]
+Device = Annotated[str | None, Option("cpu or cuda; a GPU where there is one if left out.")]
 Seed = Annotated[int, Option("Decides every random draw.")]
 Resume = Annotated[bool, Option("Go on from an interrupted run's last checkpoint.", unrecorded=True)]
 ImageSets = Annotated[

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cascade_core.labels.label_file import LabelFile
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
 from cascade_core.runtime.listing import bullets
 from components.inputs.indexing import data_sha256
-from components.pictures.draw_coco import CocoSource, draw_coco
+from components.pictures.draw_coco import draw_coco
 from components.progress import progress
 
 IGNORED = "ignored"
@@ -92,10 +93,16 @@ def _candidates(
     root = root_of(source, out)
     splits, held_out = source.splits or {}, source.held_out or {}
     if source.coco:
-        request = CocoSource(
-            source.images, source.coco, splits, held_out, source.seed, source.other_categories
+        return draw_coco(
+            source.coco,
+            own,
+            images=source.images,
+            assign=partial(assigned, given=splits, held_out=held_out, seed=source.seed),
+            other_categories=source.other_categories,
+            folder=folder,
+            out=out,
+            root=root,
         )
-        return draw_coco(request, own, folder=folder, out=out, root=root)
     assert source.maps is not None
     pictures = pictures_below(source.images)
     candidates = []

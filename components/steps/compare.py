@@ -1,58 +1,15 @@
-"""Step: models side by side on the same pictures, with the truth, on one page that needs nothing else.
+"""Step: models side by side on the same pictures, with the truth, on one page that needs nothing else."""
 
-The page sorts by the difference between two models, filters by class, and decodes a picture only when it comes
-into sight. Scores of single pictures tell where to look, not which model is better: that is the report's.
-"""
-
-import base64
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
-import torch
-from PIL import Image
-
-from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
-from cascade_core.configs.config import EvalConfig
-from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.errors import UserError
-from cascade_core.inference.background import scored_split
-from cascade_core.inference.label_maps import labelled
-from cascade_core.inference.views import views
-from cascade_core.inference.vocabulary import Vocabulary
-from cascade_core.labels.background import Background
-from cascade_core.labels.class_split import ClassSplit
-from cascade_core.labels.label_set import IGNORE
-from cascade_core.predictor import device_named
-from cascade_core.render.colours import palette
-from cascade_core.render.visualise import LEGEND_SHARE, tinted
-from cascade_core.runtime.files import new_folder, write_json
-from components.artifacts import data_hash, git_commit, write_manifest
-from components.inputs.reading import Inputs, check_limit, read_inputs, rows_of
-from components.pictures.picture_scores import PictureScores, picture_scores
-from components.progress import progress
-from components.results.margins import points
-from components.results.pages import filled
-from components.results.report_page import run_title
-from components.vectors.background_vectors import read_background_vectors
+from components.contract import Call, Folder, Option, step
+from components.contract.shared import BackgroundPolicy, Device, Out, Prepared, SplitsFolder, Text
 
 PAGE_FILE, SCORES_FILE = "compare.html", "pictures.json"
-TILE_SIDE, QUALITY = 320, 80
-MOST_PICTURES = 2000
-"""More would make a page that no browser opens gladly; `limit` chooses fewer."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A checkpoint to look at, ready to run, and what the page calls it."""
-
-    title: str
-    manifest: CheckpointManifest
-    vocabulary: Vocabulary
-    evaluate: EvalConfig
 
 
 @dataclass(frozen=True)
@@ -62,206 +19,65 @@ class Compared:
     page: Path
     num_pictures: int
 
+    def show(self) -> None:
+        """Print both."""
+        print(f"{self.page}: {self.num_pictures} pictures")
 
+
+@step(
+    "compare",
+    example="cascade-clip compare --checkpoint outputs/train/zegclip/final --checkpoint outputs/train/cascade_clip/final --out local_outputs/compare",
+    tracked=False,
+)
 def run(
+    call: Call,
+    /,
     *,
-    checkpoints: Sequence[Path],
-    prepared: Path,
-    splits: Path,
-    text: Path,
-    split: str,
-    out: Path,
-    limit: int | None = None,
-    device: str | None = None,
-    background: Background | None = None,
+    checkpoints: Annotated[
+        Sequence[Path], Folder("Checkpoint folder; two or more, in order.", flag="--checkpoint")
+    ],
+    prepared: Prepared,
+    splits: SplitsFolder,
+    text: Text,
+    split: Annotated[str, Option("Split whose pictures are shown.", default="val")],
+    out: Out,
+    limit: Annotated[
+        int | None, Option("So many pictures, evenly spread; all if left out.", minimum=1)
+    ] = None,
+    device: Device = None,
+    background: BackgroundPolicy | None = None,
 ) -> Compared:
-    """Write `compare.html`, and its scores as `pictures.json`, from two checkpoints or more of one protocol.
+    """Put picture, truth and the predictions of several models on one page.
 
-    Predictions are those of evaluation. `limit` takes so many pictures, evenly spread over the split; None takes all.
-    `background` says which pixels are background, in place of the checkpoints' own setting; unless it is
-    dropped, background is one more class.
+    The page needs nothing else, sorts by the difference between the first and the last model, and filters by
+    class. Scores of single pictures say where to look, not which model is better: that is the report's. They lie
+    beside the page as `pictures.json`. Predictions are those of evaluation; the checkpoints are of one protocol.
+    --background says which pixels are background, in place of the checkpoints' own setting.
 
     Raises:
         UserError: there are fewer than two checkpoints, they are of different protocols or background
             policies, the policy does not go with label maps or text vectors, the limit is below 1, or there are more
             than 2,000 pictures.
     """
+    from cascade_core.runtime.files import write_json
+    from components.artifacts import data_hash
+    from components.evaluation import side_by_side
+    from components.inputs.reading import check_limit
+
     check_limit(limit)
     if len(checkpoints) < 2:
         raise UserError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
-    models, inputs, chosen = _models(
-        checkpoints, device, background, prepared=prepared, splits=splits, text=text
-    )
-    scored = scored_split(inputs.split, chosen)
-    rows = rows_of(inputs, split)
-    if limit is not None and limit < len(rows):
-        rows = rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]
-    if len(rows) > MOST_PICTURES:
-        raise UserError(
-            f"{len(rows)} pictures make too large a page; give a limit of at most {MOST_PICTURES}"
-        )
-    lines = []
-    with progress("compare", len(rows)) as bar:
-        for name, image, label in rows[["name", "image", "label"]].astype(str).to_numpy():
-            lines.append(_line(name, inputs.root / image, inputs.root / label, models, scored))
-            bar.advance(len(lines))
-    with new_folder(out) as working:
-        (working / PAGE_FILE).write_text(_page(lines, models, scored, chosen, split, data_hash(prepared)))
-        titles = [model.title for model in models]
-        under = {"protocol": scored.name, "split": split, "background": str(chosen)}
-        write_json(
-            working / SCORES_FILE, {**under, "models": titles, "pictures": [_told(line) for line in lines]}
-        )
-        named = {f"checkpoint_{i}": folder for i, folder in enumerate(checkpoints)}
-        inputs_made_from = {"prepared": prepared, "splits": splits, "text": text, **named}
-        write_manifest(
-            working,
-            step="compare",
-            inputs=inputs_made_from,
-            parameters={"split": split, "limit": limit, "background": str(chosen)},
-        )
+    sides = side_by_side.sides(checkpoints, device, background, prepared=prepared, splits=splits, text=text)
+    under = {"split": split, "background": str(sides.background)}
+    with call.writing(parameters={**under, "limit": limit}) as work:
+        lines = side_by_side.lines_of(sides, split, limit)
+        page = side_by_side.page_of(lines, sides, split, data_hash(prepared))
+        (work.folder / PAGE_FILE).write_text(page)
+        scores = {
+            "protocol": sides.scored.name,
+            **under,
+            "models": [model.title for model in sides.models],
+            "pictures": [{"name": line["name"], "scores": [*map(vars, line["scores"])]} for line in lines],
+        }
+        write_json(work.folder / SCORES_FILE, scores)
     return Compared(out / PAGE_FILE, len(lines))
-
-
-def _models(
-    checkpoints: Sequence[Path], device: str | None, background: Background | None, **folders: Path
-) -> tuple[list[Model], Inputs, Background]:
-    """Load what is compared; give the background policy that all are compared under."""
-    chosen = device_named(device)
-    loaded = [load_segmentor(folder) for folder in checkpoints]
-    manifests = [manifest for _, manifest in loaded]
-    protocols = {manifest.config.data.protocol for manifest in manifests}
-    if len(protocols) > 1:
-        raise UserError(
-            f"checkpoints are of protocols {', '.join(sorted(protocols))}; give some of the same one"
-        )
-    policies = {manifest.config.evaluate.background for manifest in manifests}
-    if background is None and len(policies) > 1:
-        raise UserError(
-            f"checkpoints are of background policies {'; '.join(sorted(map(str, policies)))}; "
-            "choose one for all: --background dropped"
-        )
-    policy = policies.pop() if background is None else background
-    inputs = read_inputs(protocol_name=protocols.pop(), **folders)
-    vectors = inputs.class_vectors
-    if policy.names:
-        vectors = torch.cat([vectors, read_background_vectors(folders["text"], policy.names)])
-    models = []
-    for title, (segmentor, manifest) in zip(_titles(manifests), loaded, strict=True):
-        config = manifest.config
-        vocabulary = Vocabulary(
-            segmentor.to(chosen).eval(),
-            vectors.to(chosen),
-            config.loss.kind,
-            seen=inputs.split.foreground().seen,
-            seen_penalty=manifest.seen_penalty(config.evaluate),
-            background_names=len(policy.names),
-        )
-        inference = config.evaluate.model_copy(update={"background": policy})
-        models.append(Model(title, manifest, vocabulary, inference))
-    return models, inputs, policy
-
-
-def _titles(manifests: Sequence[CheckpointManifest]) -> list[str]:
-    """Name each model as people read it; what is alike gets its place."""
-    titles = [run_title(manifest.config.method, manifest.setting) for manifest in manifests]
-    return [
-        f"{title} ({place + 1})" if titles.count(title) > 1 else title for place, title in enumerate(titles)
-    ]
-
-
-def _line(name: str, image: Path, label: Path, models: Sequence[Model], scored: ClassSplit) -> dict[str, Any]:
-    """Give what the page shows of one picture."""
-    picture = read_image(image)
-    truth = read_label_map(label, scored.label_set)
-    predicted = [_predicted(model, picture) for model in models]
-    scores = [picture_scores(truth, labels, scored.unseen) for labels in predicted]
-    classes, num_classes = _present(truth, predicted), scored.num_classes
-    chosen = scored.label_set.colours
-    tiles = [picture, *(tinted(picture, labels, num_classes, 0.75, chosen) for labels in (truth, *predicted))]
-    return {
-        "name": name,
-        "width": picture.shape[1],
-        "height": picture.shape[0],
-        "scores": scores,
-        "classes": classes,
-        "tiles": [_webp(tile) for tile in tiles],
-    }
-
-
-def _predicted(model: Model, picture: np.ndarray) -> np.ndarray:
-    config = model.manifest.config
-    found = labelled(
-        model.vocabulary,
-        [picture],
-        views=views(),
-        evaluate=model.evaluate,
-        mean=config.data.mean,
-        std=config.data.std,
-    )
-    return found.classes[0]
-
-
-def _present(truth: np.ndarray, predicted: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-    """Give the classes of the truth, and those that only predictions have, largest first."""
-    true = np.bincount(truth[truth != IGNORE].ravel(), minlength=1)
-    maps = np.bincount(np.concatenate([labels.ravel() for labels in predicted]))
-    least = LEGEND_SHARE * truth.size
-    in_truth = [int(i) for i in np.argsort(-true, kind="stable") if true[i]]
-    only = [int(i) for i in np.argsort(-maps, kind="stable") if maps[i] > least and i not in in_truth]
-    return [{"id": i, "true": True} for i in in_truth] + [{"id": i, "true": False} for i in only]
-
-
-def _webp(picture: np.ndarray) -> str:
-    """Give a tile as a data address: small ones enlarged by a whole factor, large ones shrunk."""
-    image = Image.fromarray(picture)
-    largest = max(image.size)
-    if largest > TILE_SIDE:
-        image.thumbnail((TILE_SIDE, TILE_SIDE))
-    content = io.BytesIO()
-    # Few pixels are kept as they are: compression would blur what they show.
-    image.save(content, format="WEBP", quality=QUALITY, lossless=largest <= 128)
-    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
-
-
-def _told(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": line["name"], "scores": [vars(scores) for scores in line["scores"]]}
-
-
-def _page(
-    lines: Sequence[Mapping[str, Any]],
-    models: Sequence[Model],
-    scored: ClassSplit,
-    background: Background,
-    split: str,
-    data: str,
-) -> str:
-    colours = palette(scored.num_classes, scored.label_set.colours)
-    unseen = set(scored.unseen)
-    return filled(
-        "compare.html",
-        models=[model.title for model in models],
-        protocol=scored.name,
-        background=str(background),
-        split=split,
-        data_hash=data,
-        commit=git_commit(),
-        seeds=sorted({model.manifest.config.seed for model in models}),
-        lines=lines,
-        classes=[
-            {
-                "name": name,
-                "colour": "#{:02x}{:02x}{:02x}".format(*colours[i]),
-                "unseen": i in unseen,
-            }
-            for i, name in enumerate(scored.classes)
-        ],
-        tiles={str(place): line["tiles"] for place, line in enumerate(lines)},
-        difference=_difference,
-    )
-
-
-def _difference(scores: Sequence[PictureScores]) -> float | None:
-    """Give how much better the last model labels a picture than the first, in points of mean IoU."""
-    first, last = scores[0].miou, scores[-1].miou
-    return None if first is None or last is None else points(last, first)

@@ -3,16 +3,15 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor, save_checkpoint
-from cascade_core.clip.archives import read_archive
-from cascade_core.clip.text_tower import save_text_tower
 from cascade_core.configs.settings import Setting
 from cascade_core.errors import UserError
-from cascade_core.released.runs import ReleasedRun, recognise, told_by
-from cascade_core.released.weights import TEXT_PREFIX, segmentor_from_released
-from cascade_core.runtime.files import new_folder, sha256
-from components.artifacts import write_manifest
+from components.contract import Call, Option, step
+from components.contract.shared import Out
+
+if TYPE_CHECKING:
+    from cascade_core.released.runs import ReleasedRun
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +23,52 @@ class Converted:
     """Where the checkpoint lies, what it is of, and the text tower that came with it (None: it had none)."""
 
     final: Path
-    run: ReleasedRun
+    run: "ReleasedRun"
     text_tower: Path | None
 
+    def show(self) -> None:
+        """Print all three."""
+        print(f"{self.run.config.method}, {self.run.split.name}, {self.run.setting}: {self.final}")
+        print(
+            f"text tower (--clip): {self.text_tower}"
+            if self.text_tower
+            else "no text tower in it: give predict and register the CLIP folder it was trained from (--clip)"
+        )
 
+
+@step(
+    "convert",
+    example="cascade-clip convert iter_20000.pth --out local_outputs/released",
+    tracked=False,
+)
 def run(
-    *, checkpoint: Path, out: Path, protocol: str | None = None, setting: Setting | None = None
+    call: Call,
+    /,
+    *,
+    checkpoint: Annotated[
+        Path, Option("A .pth file of the authors' ZegCLIP or Cascade-CLIP.", argument=True)
+    ],
+    out: Out,
+    protocol: Annotated[str | None, Option("What it was trained on, where the file does not say.")] = None,
+    setting: Annotated[Setting | None, Option("How it was trained, where the file does not say.")] = None,
 ) -> Converted:
-    """Write the checkpoint folder `out/final`, and `out/text_tower` if the file holds CLIP's text tower.
+    """Make a checkpoint of ours from the authors'.
 
-    The frozen image tower is in the file, so no CLIP weights are needed to evaluate; the text tower, which
-    prediction with new names needs, is there too unless it was stripped. Nothing in the file is run, and the
-    optimiser's state is left out. `protocol` and `setting` say what the file does not tell.
+    Writes the folder final/, which evaluate, profile, register and predict take, and text_tower/ if the file holds
+    CLIP's text tower, which prediction with new names needs. The frozen image tower is in the file, so no CLIP
+    weights are needed to evaluate. Nothing in the file is run, and the optimiser's state is left out.
 
     Raises:
         UserError: the file is missing, unsafe or broken, of neither method, lacks or adds a key, or does not
-            tell what it is of; the message says what to add.
+            say what it is of; the message says what to add.
     """
+    from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor, save_checkpoint
+    from cascade_core.clip.archives import read_archive
+    from cascade_core.clip.text_tower import save_text_tower
+    from cascade_core.released.runs import recognise, told_by
+    from cascade_core.released.weights import TEXT_PREFIX, segmentor_from_released
+    from cascade_core.runtime.files import sha256
+
     archive = read_archive(checkpoint)
     try:
         released = recognise(told_by(archive.weights, archive.meta), protocol=protocol, setting=setting)
@@ -61,12 +89,13 @@ def run(
         for key, tensor in archive.weights.items()
         if key.startswith(TEXT_PREFIX)
     }
-    with new_folder(out) as working:
-        save_checkpoint(working / "final", segmentor, manifest)
-        load_segmentor(working / "final")  # what is left behind loads
+    with call.writing(
+        inputs={"checkpoint": checkpoint},
+        parameters={"protocol": released.split.name, "setting": released.setting},
+    ) as work:
+        save_checkpoint(work.folder / "final", segmentor, manifest)
+        load_segmentor(work.folder / "final")  # what is left behind loads
         if text:
-            save_text_tower(working / TEXT_TOWER, segmentor.config.clip, text)
-        parameters = {"protocol": released.split.name, "setting": released.setting}
-        write_manifest(working, step="convert", inputs={"checkpoint": checkpoint}, parameters=parameters)
+            save_text_tower(work.folder / TEXT_TOWER, segmentor.config.clip, text)
     log.info("%s is %s, %s, %s", checkpoint, released.config.method, released.split.name, released.setting)
     return Converted(out / "final", released, out / TEXT_TOWER if text else None)

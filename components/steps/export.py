@@ -7,21 +7,16 @@ the seen penalty, and how far the graph was found to differ from torch.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import numpy as np
-import torch
-
-from cascade_core.checkpoints.model_folder import write_model_folder
 from cascade_core.errors import UserError
-from cascade_core.inference import export
-from cascade_core.predictor import Predictor, checked_labels
-from cascade_core.runtime.files import new_folder, write_json
-from components.artifacts import write_manifest
-from components.registry.addresses import load_predictor, resolved
+from components.contract import Call, Option, Place, step
+from components.contract.shared import Out, names_by_commas
+
+if TYPE_CHECKING:
+    from cascade_core.predictor import Predictor
 
 Format = Literal["onnx", "torch", "folder"]
-FORMATS: tuple[Format, ...] = ("onnx", "torch", "folder")
 FACTS_FILE, VECTORS_FILE = "export.json", "class_vectors.npy"
 GRAPH_FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 
@@ -33,23 +28,66 @@ class Exported:
     file: Path
     difference: float | None
 
+    def show(self) -> None:
+        """Print both."""
+        if self.difference is not None:
+            print(f"largest difference to torch: {self.difference:.1e}")
+        print(self.file)
 
+
+@step(
+    "export",
+    example="cascade-clip export outputs/train/zegclip/final --format onnx --out local_outputs/onnx",
+    tracked=False,
+)
 def run(
-    *, model: str, clip: Path | None, out: Path, kind: str = "onnx", labels: Sequence[str] | None = None
+    call: Call,
+    /,
+    *,
+    model: Annotated[
+        str,
+        Option(
+            "Model folder, checkpoint folder, or an address such as models:/NAME@champion.", argument=True
+        ),
+    ],
+    out: Out,
+    kind: Annotated[
+        Format,
+        Option("onnx; torch (torch.export, .pt2); folder (checkpoint and text tower).", flag="--format"),
+    ] = "onnx",
+    clip: Annotated[Path, Place("CLIP folder of a bare checkpoint; data/mini/clip if left out.")]
+    | None = None,
+    labels: Annotated[
+        Sequence[str] | None,
+        Option("Class names by commas whose text vectors go beside the graph.", parse=names_by_commas),
+    ] = None,
+    labels_file: Annotated[Path | None, Option("The same, a name on each line.")] = None,
 ) -> Exported:
-    """Export a model (an address in the registry, a model folder, or a checkpoint with its CLIP) to `out`.
+    """Write a model as one graph that serves any vocabulary.
 
-    A graph is compared with torch before it is put there: on the CPU, over several batches, numbers of
-    classes and sizes. With `labels`, their text vectors go beside it, and what each pays as seen penalty.
+    Text vectors are an input; batch, classes and picture size are free. The graph is compared with torch
+    before it is kept: on the CPU, over several batches, numbers of classes and sizes. Beside the text vectors of
+    --labels stands what each pays as seen penalty.
 
     Raises:
         UserError: the format is unknown, the model cannot be read, a package is missing, or the graph
             differs from torch by more than 1e-4.
     """
-    if kind not in FORMATS:
-        raise UserError(f"format {kind!r} is not known; give one of {', '.join(FORMATS)}")
+    import numpy as np
+    import torch
+
+    from cascade_core.checkpoints.model_folder import write_model_folder
+    from cascade_core.inference import export
+    from cascade_core.runtime.files import write_json
+    from components.inputs.labels_given import labels_given
+    from components.registry.addresses import clip_for, load_predictor, resolved
+
+    if kind not in get_args(Format):
+        raise UserError(f"format {kind!r} is not known; give one of {', '.join(get_args(Format))}")
+    names = None if labels is None and labels_file is None else labels_given(labels, labels_file)
+    clip = clip_for(model, clip)
     if kind == "folder":
-        if labels is not None:
+        if names is not None:
             raise UserError("labels go with a graph; a model folder makes text vectors itself")
         with resolved(model, clip) as (checkpoint, text):
             write_model_folder(checkpoint, text, out)
@@ -57,26 +95,24 @@ def run(
     if kind == "onnx":
         export.need("onnx", "onnxscript", "onnxruntime")
     predictor = load_predictor(model, clip, device="cpu")
-    facts = _facts(predictor, labels)
+    facts = _facts(predictor, names)
     module = export.Exportable(predictor.segmentor, predictor.manifest.config)
     program = export.exported_program(module)
-    with new_folder(out) as working:
-        file = working / GRAPH_FILES[kind]
+    with call.writing(inputs={}, parameters={"format": kind, "weights": predictor.identity}) as work:
+        file = work.folder / GRAPH_FILES[kind]
         if kind == "onnx":
             export.write_onnx(program, file)
             difference = export.check(export.onnx_run(file), module)
         else:
             torch.export.save(program, file)
             difference = export.check(export.torch_run(file), module)
-        if labels is not None:
-            np.save(working / VECTORS_FILE, predictor.vocabulary(labels).class_vectors.numpy())
-        write_json(working / FACTS_FILE, {**facts, "largest_difference_to_torch": difference})
-        parameters = {"format": kind, "weights": predictor.identity}
-        write_manifest(working, step="export", inputs={}, parameters=parameters)
+        if names is not None:
+            np.save(work.folder / VECTORS_FILE, predictor.vocabulary(names).class_vectors.numpy())
+        write_json(work.folder / FACTS_FILE, {**facts, "largest_difference_to_torch": difference})
     return Exported(out / GRAPH_FILES[kind], difference)
 
 
-def _facts(predictor: Predictor, labels: Sequence[str] | None) -> dict[str, Any]:
+def _facts(predictor: "Predictor", labels: Sequence[str] | None) -> dict[str, Any]:
     """Give all that a caller of the graph needs besides it."""
     manifest = predictor.manifest
     facts: dict[str, Any] = {
@@ -97,6 +133,6 @@ def _facts(predictor: Predictor, labels: Sequence[str] | None) -> dict[str, Any]
     if labels is not None:
         vocabulary = predictor.vocabulary(labels)
         # Under the policy "prompts" the vectors of background's names come after the labels'.
-        names = [*checked_labels(labels), *predictor.evaluate.background.names]
+        names = [*labels, *predictor.evaluate.background.names]
         facts |= {"labels": names, "penalties": vocabulary.penalties.tolist()}
     return facts

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cascade_core.runtime.pairs import pairs
-
 from cascade_core.errors import UserError
+from cascade_core.runtime.option_texts import pairs
 from components.contract import Call, Option, Output, Place, step
 from components.contract.shared import by_split
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
-from components.contract.shared import Out, Overrides, Text, whole_numbers
+from components.contract.shared import Device, Out, Overrides, Text, whole_numbers
 
 if TYPE_CHECKING:
     from cascade_core.profile.measure import Cost
@@ -104,7 +104,7 @@ def run(
     ] = None,
     overrides: Overrides | None = None,
     repeats: Annotated[int, Option("Timed runs of each batch and picture size.")] = 5,
-    device: Annotated[str | None, Option("cpu or cuda; a GPU where there is one if left out.")] = None,
+    device: Device = None,
     threads: Annotated[int | None, Option("Threads on a CPU; torch's own choice if left out.")] = None,
 ) -> Profile:
     """Measure parameters, multiply-adds, speed, memory.

@@ -8,6 +8,7 @@ import typer
 
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
+from components.contract.shared import names_by_commas
 from pipelines.cli.options import Background, Clip, Device, Model
 
 
@@ -64,12 +65,12 @@ def predict(
     """
     from cascade_core.labels.background import parse_background
     from cascade_core.predictor import eval_settings
+    from components.inputs.labels_given import labels_given
     from components.pictures.picture_files import picture_files
     from components.registry.addresses import clip_for, load_predictor
     from components.steps import predict
-    from pipelines.cli.labels_given import labels_given
 
-    names = labels_given(labels, labels_file)
+    names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     files = picture_files(pictures, out=out)
     predictor = load_predictor(model, clip_for(model, clip), device=device)

@@ -8,8 +8,12 @@ from cascade_core.datasets.catalogue import DATA_SETS
 from cascade_core.datasets.data_set import Release
 from components.contract import Step
 from components.steps import (
+    compare,
+    convert,
     evaluate,
+    export,
     gate,
+    import_clip,
     mini_data,
     prepare,
     prepare_custom,
@@ -25,11 +29,8 @@ from components.steps import (
 )
 from pipelines.cli import (
     benchmark,
-    clip,
     cluster,
-    compare,
     data,
-    export,
     pipeline,
     predict,
     registry,
@@ -82,34 +83,18 @@ TOP = Group(
         ("store", storage.store, "cascade-clip store reports s3://bucket/reports"),
         ("record", registry.record, "cascade-clip record outputs"),
         of_step(report.run),
-        (
-            "compare",
-            compare.compare,
-            "cascade-clip compare --checkpoint outputs/train/zegclip/final --checkpoint outputs/train/cascade_clip/final --out local_outputs/compare",
-        ),
+        of_step(compare.run),
         (
             "predict",
             predict.predict,
             'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
         ),
-        (
-            "export",
-            export.export,
-            "cascade-clip export outputs/train/zegclip/final --format onnx --out local_outputs/onnx",
-        ),
+        of_step(export.run),
         ("mini-results", results.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
         of_step(mini_data.run),
         of_step(pretrain.run),
-        (
-            "import-clip",
-            clip.import_clip,
-            "cascade-clip import-clip ViT-B-16 --tag openai --out data/clip/ViT-B-16",
-        ),
-        (
-            "convert",
-            clip.convert,
-            "cascade-clip convert iter_20000.pth --out local_outputs/released",
-        ),
+        of_step(import_clip.run),
+        of_step(convert.run),
     ),
 )
 

@@ -46,7 +46,7 @@ def _same(folder: Path, weights: dict[str, Tensor], config: ClipConfig) -> bool:
 
 def test_a_safetensors_file_becomes_a_clip_folder(weights: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(weights, tmp_path / "w.safetensors")
-    import_clip.run(str(tmp_path / "w.safetensors"), activation="quick_gelu", out=tmp_path / "clip")
+    import_clip.run(source=str(tmp_path / "w.safetensors"), activation="quick_gelu", out=tmp_path / "clip")
     manifest = read_step_manifest(tmp_path / "clip")
     assert manifest.inputs["weights"].sha256 == sha256(tmp_path / "w.safetensors")
     assert manifest.parameters["activation"] == "quick_gelu"
@@ -58,7 +58,7 @@ def test_openai_s_archive_is_a_quickgelu_model_in_half_precision(
 ) -> None:
     halves = {key: tensor.half() for key, tensor in weights.items() if key != "attn_mask"}
     write_scripted(tmp_path / "ViT.pt", halves)
-    import_clip.run(str(tmp_path / "ViT.pt"), out=tmp_path / "clip")
+    import_clip.run(source=str(tmp_path / "ViT.pt"), out=tmp_path / "clip")
     assert _same(tmp_path / "clip", halves, VIT_B16.model_copy(update={"name": "ViT"}))
     assert {tensor.dtype for tensor in load_clip(tmp_path / "clip")[0].state_dict().values()} == {
         torch.float32
@@ -71,7 +71,7 @@ def test_a_hub_folder_says_heads_and_activation(named_weights: dict[str, Tensor]
     torch.save({"state_dict": named_weights}, tmp_path / "hub" / "open_clip_pytorch_model.bin")
     wanted = CONFIG.model_copy(update={"name": "hub"})
     for source in (tmp_path / "hub", tmp_path / "hub" / "open_clip_pytorch_model.bin"):
-        import_clip.run(str(source), out=tmp_path / "clip")
+        import_clip.run(source=str(source), out=tmp_path / "clip")
         assert _same(tmp_path / "clip", named_weights, wanted)
 
 
@@ -93,13 +93,13 @@ def test_a_model_by_name_and_tag_comes_out_of_open_clip_s_cache(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_file(named_weights, in_hub_cache(tmp_path / "hub", "laion/small", "open_clip_model.safetensors"))
-    done = import_clip.run("ViT-Small", tag="laion", cache=tmp_path / "hub")
+    done = import_clip.run(source="ViT-Small", tag="laion", cache=tmp_path / "hub")
     assert done.folder == Path("data/clip/ViT-Small-laion")
     assert _same(done.folder, named_weights, CONFIG.model_copy(update={"name": "ViT-Small laion"}))
     with pytest.raises(ValueError, match="add --tag, such as"):
-        import_clip.run("ViT-Small")
+        import_clip.run(source="ViT-Small")
     (tmp_path / "ViT-Small").mkdir()
-    again = import_clip.run("ViT-Small", tag="laion", cache=tmp_path / "hub", out=tmp_path / "again")
+    again = import_clip.run(source="ViT-Small", tag="laion", cache=tmp_path / "hub", out=tmp_path / "again")
     assert again.config == done.config
 
 
@@ -109,7 +109,7 @@ def test_weights_of_another_model_than_the_one_named_are_refused(
 ) -> None:
     save_file(weights, in_hub_cache(tmp_path / "hub", "laion/small", "open_clip_model.safetensors"))
     with pytest.raises(ValueError, match=r"width 64 is no multiple of 80|is not 'ViT-Small': it has"):
-        import_clip.run("ViT-Small", tag="laion", cache=tmp_path / "hub", out=tmp_path / "clip")
+        import_clip.run(source="ViT-Small", tag="laion", cache=tmp_path / "hub", out=tmp_path / "clip")
     assert not (tmp_path / "clip").exists()
 
 
@@ -118,9 +118,9 @@ def test_a_bare_file_that_does_not_tell_its_activation_is_refused(
 ) -> None:
     save_file(weights, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="does not say which activation .*--tag .*--activation"):
-        import_clip.run(str(tmp_path / "w.safetensors"), out=tmp_path / "clip")
+        import_clip.run(source=str(tmp_path / "w.safetensors"), out=tmp_path / "clip")
     with pytest.raises(ValueError, match="no model of open_clip's has the shapes"):
-        import_clip.run(str(tmp_path / "w.safetensors"), tag="openai", out=tmp_path / "clip")
+        import_clip.run(source=str(tmp_path / "w.safetensors"), tag="openai", out=tmp_path / "clip")
 
 
 def test_statements_that_contradict_each_other_are_refused(
@@ -128,7 +128,7 @@ def test_statements_that_contradict_each_other_are_refused(
 ) -> None:
     write_scripted(tmp_path / "ViT.pt", {key: weights[key] for key in weights if key != "attn_mask"})
     with pytest.raises(ValueError, match="--activation says gelu, OpenAI's archive says quick_gelu"):
-        import_clip.run(str(tmp_path / "ViT.pt"), activation="gelu", out=tmp_path / "clip")
+        import_clip.run(source=str(tmp_path / "ViT.pt"), activation="gelu", out=tmp_path / "clip")
 
 
 def test_a_surplus_or_missing_weight_is_named(weights: dict[str, Tensor], tmp_path: Path) -> None:
@@ -137,12 +137,14 @@ def test_a_surplus_or_missing_weight_is_named(weights: dict[str, Tensor], tmp_pa
     save_file(fewer, tmp_path / "fewer.safetensors")
     for name, told in (("more", r"visual\.extra"), ("fewer", r"text\.ln_final\.bias")):
         with pytest.raises(ValueError, match=told):
-            import_clip.run(str(tmp_path / f"{name}.safetensors"), activation="gelu", out=tmp_path / "clip")
+            import_clip.run(
+                source=str(tmp_path / f"{name}.safetensors"), activation="gelu", out=tmp_path / "clip"
+            )
     assert not (tmp_path / "clip").exists()
 
 
 def test_a_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"weights .*none\.safetensors do not exist"):
-        import_clip.run(str(tmp_path / "none.safetensors"), activation="gelu", out=tmp_path / "clip")
+        import_clip.run(source=str(tmp_path / "none.safetensors"), activation="gelu", out=tmp_path / "clip")
     with pytest.raises(ValueError, match=r"has no open_clip_config\.json: give a weights file in it"):
-        import_clip.run(str(tmp_path), out=tmp_path / WEIGHTS_FILE)
+        import_clip.run(source=str(tmp_path), out=tmp_path / WEIGHTS_FILE)

@@ -123,7 +123,7 @@ def test_panels_show_classes_in_the_label_files_colours(scored: Path) -> None:
 
 
 def test_predictions_show_classes_in_the_label_files_colours(own: Own, tmp_path: Path) -> None:
-    picture = next(own.source.images.iterdir())
+    picture = next(own.source["images"].iterdir())
     predict.run(
         predictor=Predictor.load(own.trained / "final", own.clip),
         pictures=[PictureFile(picture, "a")],
@@ -143,7 +143,7 @@ def test_background_is_black_in_predictions(own: Own, tmp_path: Path) -> None:
     predictor.evaluate = eval_settings(
         predictor.evaluate, background=Background(policy="threshold", threshold=1)
     )
-    picture = next(own.source.images.iterdir())
+    picture = next(own.source["images"].iterdir())
     predict.run(predictor=predictor, pictures=[PictureFile(picture, "a")], labels=["grass"], out=tmp_path)
     with Image.open(tmp_path / "a_labels.png") as label_map:
         assert label_map.convert("RGB").getcolors() == [(64 * 64, (0, 0, 0))]

@@ -11,10 +11,11 @@ from cascade_core.checkpoints.model_folder import write_model_folder
 from cascade_core.labels.background import Background
 from cascade_core.predictor import Predictor, eval_settings
 from cascade_core.runtime.files import read_json
+from components.contract.shared import names_by_commas
+from components.inputs.labels_given import labels_given
 from components.pictures.picture_files import PictureFile, picture_files
 from components.steps import predict
 from pipelines.cli.app import app
-from pipelines.cli.labels_given import labels_given
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 LABELS = ["zebra", "tiger", "sand"]
@@ -230,7 +231,7 @@ def test_arguments_that_name_no_picture_are_refused(
 
 
 def test_names_with_commas_come_in_quotes_or_from_a_file(tmp_path: Path) -> None:
-    assert labels_given('cat, "salt, pepper",  sea', None) == ("cat", "salt, pepper", "sea")
+    assert labels_given(names_by_commas('cat, "salt, pepper",  sea'), None) == ("cat", "salt, pepper", "sea")
     file = tmp_path / "labels.txt"
     file.write_bytes("\ufeffsalt, pepper\n\nтигр\n".encode())
     assert labels_given(None, file) == ("salt, pepper", "тигр")
@@ -247,7 +248,7 @@ def test_unusable_files_of_labels_are_named(content: bytes | None, told: str, tm
     with pytest.raises(ValueError, match=told):
         labels_given(None, file)
     with pytest.raises(ValueError, match="not both"):
-        labels_given("cat", file)
+        labels_given(["cat"], file)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Class names as people give them: in one argument by commas, or in a file, one a line."""
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from cascade_core.errors import UserError
@@ -8,11 +8,10 @@ from cascade_core.inference.prediction import checked_labels
 from cascade_core.runtime.files import read_text
 
 
-def labels_given(listed: str | None, file: Path | None) -> tuple[str, ...]:
+def labels_given(listed: Sequence[str] | None, file: Path | None) -> tuple[str, ...]:
     """Give the class names of `--labels` or `--labels-file`, of which exactly one is given.
 
-    In a list, a name with a comma stands in double quotes; in a file (UTF-8) each line is a name as it
-    stands, and empty lines do not count.
+    In a file (UTF-8) each line is a name as it stands, and empty lines do not count.
 
     Raises:
         UserError: neither or both are given, the file cannot be read, or as of `checked_labels`.
@@ -20,7 +19,7 @@ def labels_given(listed: str | None, file: Path | None) -> tuple[str, ...]:
     if (listed is None) == (file is None):
         raise UserError('give class names either by --labels "zebra, grass" or in a --labels-file, not both')
     if listed is not None:
-        return checked_labels(next(csv.reader([listed], skipinitialspace=True), []))
+        return checked_labels(listed)
     assert file is not None
     lines = read_text(file, "--labels-file").splitlines()
     try:

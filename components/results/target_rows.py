@@ -1,0 +1,86 @@
+"""Evaluations of one checkpoint on many data sets as rows of one table; scores are fractions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import read_json
+from components.results.rows import DROPPED, SCORES, SCORES_FILE
+from components.tables import read_table
+from components.tracking.tracker import metric_name
+
+COLUMNS = {
+    "protocol": "target",
+    "background": "background",
+    "method": "method",
+    "setting": "setting",
+    "split": "split",
+    "num_pictures": "pictures",
+    "num_classes": "classes",
+    "num_seen": "seen",
+    "miou": "mIoU",
+    **SCORES,
+}
+"""Fields of a row, and the headings of its columns."""
+
+FRACTIONS = ("miou", *SCORES)
+
+
+def in_common(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Give what all rows have in common of model and split, and nothing of what they have not."""
+    values = {name: {row[name] for row in rows} for name in ("method", "setting", "split")}
+    return {name: found.pop() for name, found in values.items() if len(found) == 1}
+
+
+def scores_by_target(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Name every score `target.score`, with the background policy where that is not the usual one."""
+    targets = [
+        row["protocol"] if row["background"] == DROPPED else f"{row['protocol']} {row['background']}"
+        for row in rows
+    ]
+    return {
+        metric_name(f"{target}.{score}"): row[score]
+        for target, row in zip(targets, rows, strict=True)
+        for score in FRACTIONS
+        if row[score] is not None
+    }
+
+
+def target_row(evaluation: Path) -> dict[str, Any]:
+    """Read the row of an evaluation; a score with nothing to average is None.
+
+    Raises:
+        UserError: the folder is not that of an evaluate step.
+    """
+    scores = read_json(evaluation / SCORES_FILE)
+    classes = read_table(evaluation / "per_class.csv", step="an evaluate step")
+    found = {
+        "num_classes": len(classes),
+        "num_seen": int((classes["group"] == "seen").sum()),
+        "miou": None if classes["iou"].isna().all() else float(classes["iou"].mean()),
+        "background": DROPPED,
+        **scores,
+    }
+    missing = [name for name in COLUMNS if name not in found]
+    if missing:
+        raise UserError(f"{evaluation / SCORES_FILE}: {missing} are missing; run the evaluate step again")
+    return {name: found[name] for name in COLUMNS}
+
+
+def shown(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Give the rows as people read them, scores in percent."""
+    return pd.DataFrame([_shown(row) for row in rows])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Give a table in Markdown."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    percent = {name: "-" if row[name] is None else f"{100 * row[name]:.1f}" for name in FRACTIONS}
+    return {title: str(percent.get(name, row[name])) for name, title in COLUMNS.items()}
