@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int16, UInt8, UInt16
 
 Levels = UInt8[np.ndarray, "3 height width"]
 """Red, green and blue planes."""
+Plane = UInt8[np.ndarray, "height width"]
 Table = UInt8[np.ndarray, "256"]
 PIXELS_AT_ONCE = 2**16
 """So that what is computed on the way stays in a core's own cache."""
@@ -51,13 +52,13 @@ def drawn(rng: np.random.Generator) -> Colours:
     saturation = rng.uniform(0.5, 1.5) if rng.random() < 0.5 else 1.0
     turn = int(rng.integers(-18, 18)) * 2 / 60 if rng.random() < 0.5 else 0.0
     after = IDENTITY if contrast_first else _contrast(rng)
-    return Colours(reduce(_then, before), saturation, turn, after)
+    return Colours(reduce(lambda first, second: second[first], before), saturation, turn, after)
 
 
 def recoloured(levels: Levels, colours: Colours) -> Levels:
     """Apply one draw."""
     if colours.saturation == 1 and colours.turn == 0:
-        return _looked_up(levels, _then(colours.before, colours.after))
+        return _looked_up(levels, colours.after[colours.before])
     levels = _looked_up(levels, colours.before)
     return _looked_up(turned(levels, colours.saturation, colours.turn), colours.after)
 
@@ -90,16 +91,14 @@ def _turn(levels: Levels, saturation: float, turn: float, *, out: Levels) -> Non
     np.subtract(high, below.astype(np.uint8), out=out)
 
 
-def _saturated(
-    chroma: UInt8[np.ndarray, "height width"], saturation: float, high: UInt8[np.ndarray, "height width"]
-) -> UInt8[np.ndarray, "height width"]:
+def _saturated(chroma: Plane, saturation: float, high: Plane) -> Plane:
     scaled = chroma * np.float32(saturation)
     scaled += 0.5
     return np.minimum(scaled, high, out=scaled).astype(np.uint8)
 
 
 def _hue(
-    levels: Levels, high: UInt8[np.ndarray, "height width"], chroma: Float32[np.ndarray, "height width"]
+    levels: Levels, high: Plane, chroma: Float32[np.ndarray, "height width"]
 ) -> Int16[np.ndarray, "height width"]:
     """Return the hue in sixths of the circle, -3 to 3 from red by way of green, in units of 1 / `ONE`.
 
@@ -139,10 +138,6 @@ def _contrast(rng: np.random.Generator) -> Table:
 
 def _affine(*, scale: float = 1.0, offset: float = 0.0) -> Table:
     return np.clip(IDENTITY.astype(np.float32) * scale + offset, 0, 255).astype(np.uint8)
-
-
-def _then(first: Table, second: Table) -> Table:
-    return second[first]
 
 
 def _looked_up(levels: Levels, table: Table) -> Levels:

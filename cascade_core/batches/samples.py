@@ -1,9 +1,9 @@
 """Samples of an indexed data set: photograph and label map, transformed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,12 @@ from torch.utils.data import Dataset
 from cascade_core.batches.resizing import ImageArray, LabelArray
 from cascade_core.batches.sampling import Draw
 from cascade_core.batches.transforms import (
+    Channels,
+    EvalTransform,
     Packed,
+    TrainTransform,
     Transformed,
-    eval_transform,
     normalise_levels,
-    train_transform,
 )
 from cascade_core.configs.config import DataConfig
 from cascade_core.data.pictures import read_image, read_label_map
@@ -43,27 +44,7 @@ class Sample:
     padding: Bool[Tensor, "height width"]
 
 
-@dataclass(frozen=True)
-class _Tensors:
-    """What is moved and pinned as one, whatever tensors it holds."""
-
-    def pin_memory(self) -> Self:
-        """Give it in page-locked memory, as a loader with `pin_memory=True` asks for."""
-        return self._each(Tensor.pin_memory)
-
-    def _moved(self, device: torch.device) -> Self:
-        """Give it on a device; from pinned memory the copies do not wait."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(
-            self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
-        )
-
-
-@dataclass(frozen=True)
-class Batch(_Tensors):
+class Batch(NamedTuple):
     """Several samples of one size."""
 
     names: tuple[str, ...]
@@ -71,30 +52,31 @@ class Batch(_Tensors):
     labels: Int64[Tensor, "batch label_height label_width"]
     padding: Bool[Tensor, "batch height width"]
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Batch":
         """Give the batch on a device; from pinned memory the copies do not wait."""
-        return self._moved(device)
+        return Batch(tuple(self.names), *(part.to(device, non_blocking=True) for part in self[1:]))
 
 
-@dataclass(frozen=True)
-class PackedBatch(_Tensors):
+class PackedBatch(NamedTuple):
     """Training samples in 8 bits, as loaders hand them over: a quarter of what has to be copied otherwise."""
 
     names: tuple[str, ...]
     levels: UInt8[Tensor, "batch 3 side side"]
     labels: UInt8[Tensor, "batch side side"]
     padding: Bool[Tensor, "batch side side"]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
 
     def to(self, device: torch.device) -> Batch:
         """Give the batch on a device, normalised there, with 0 (the mean) as padding."""
-        here = self._moved(device)
-        images = normalise_levels(here.levels, self.mean, self.std)
+        levels, labels, padding = (
+            part.to(device, non_blocking=True) for part in (self.levels, self.labels, self.padding)
+        )
+        images = normalise_levels(levels, self.mean, self.std)
         # Whose corner is picture has no padding; asked before the copy, so that nothing waits for the device.
         for index in self.padding[:, -1, -1].nonzero().flatten().tolist():
-            images[index].masked_fill_(here.padding[index], 0)
-        return Batch(names=self.names, images=images, labels=here.labels.long(), padding=here.padding)
+            images[index].masked_fill_(padding[index], 0)
+        return Batch(names=tuple(self.names), images=images, labels=labels.long(), padding=padding)
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -143,7 +125,7 @@ class SegmentationDataset(Dataset[Sample]):
 def train_dataset(index: pd.DataFrame, root: Path, *, data: DataConfig, seed: int) -> SegmentationDataset:
     """Give the rows of an index with the training augmentation of `data`."""
     label_set = data.split.label_set
-    return SegmentationDataset(index, root, label_set=label_set, transform=train_transform(data), seed=seed)
+    return SegmentationDataset(index, root, label_set=label_set, transform=TrainTransform(data), seed=seed)
 
 
 def eval_dataset(
@@ -158,9 +140,8 @@ def eval_dataset(
 
     `label_set` is that of the label maps where they are not of the data set that was trained on.
     """
-    transform = eval_transform(data, short_side=short_side)
     labels = data.split.label_set if label_set is None else label_set
-    return SegmentationDataset(index, root, label_set=labels, transform=transform)
+    return SegmentationDataset(index, root, label_set=labels, transform=EvalTransform(data, short_side))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -181,9 +162,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def pack(
-    samples: Sequence[Sample], *, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> PackedBatch:
+def pack(samples: Sequence[Sample], *, mean: Channels, std: Channels) -> PackedBatch:
     """Stack training samples, to be normalised with `mean` and `std` on the device."""
     return PackedBatch(
         names=tuple(sample.name for sample in samples),

@@ -35,6 +35,9 @@ Transformed = tuple[
 ]
 """Normalised picture, train ids with `IGNORE`, and where the picture is padding."""
 
+Channels = tuple[float, float, float]
+"""A number for red, green and blue each, on the scale 0..255."""
+
 LONG_SIDE_CAP = 4
 """Long sides beyond this many short-side targets shrink the resize factor (published: 2048 / 512)."""
 CROP_RETRIES = 10
@@ -92,17 +95,8 @@ class EvalTransform:
         if self.short_side is not None:
             image = resize_image(image, short_side_size(image.shape[:2], self.short_side))
         picture = normalise(image, self.data.mean, self.data.std)
-        return picture, _label_tensor(label), torch.zeros(picture.shape[1:], dtype=torch.bool)
-
-
-def train_transform(data: DataConfig) -> TrainTransform:
-    """Give the training augmentation of a data configuration."""
-    return TrainTransform(data)
-
-
-def eval_transform(data: DataConfig, *, short_side: int | None) -> EvalTransform:
-    """Give the evaluation transform of a data configuration."""
-    return EvalTransform(data, short_side)
+        padding = torch.zeros(picture.shape[1:], dtype=torch.bool)
+        return picture, torch.from_numpy(label.astype(np.int64)), padding
 
 
 def random_size(
@@ -155,17 +149,13 @@ def random_crop(
     return window, resized[window]
 
 
-def normalise(
-    image: ImageArray, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> Float32[Tensor, "3 height width"]:
+def normalise(image: ImageArray, mean: Channels, std: Channels) -> Float32[Tensor, "3 height width"]:
     """Subtract the mean and divide by the deviation of each channel, both on the scale 0..255."""
     return normalise_levels(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), mean, std)
 
 
 def normalise_levels(
-    levels: UInt8[Tensor, "*batch 3 height width"],
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    levels: UInt8[Tensor, "*batch 3 height width"], mean: Channels, std: Channels
 ) -> Float32[Tensor, "*batch 3 height width"]:
     """Normalise planes, where they are."""
     # Made here and sent without waiting: a tensor made on a GPU waits for all that was set going before it.
@@ -184,10 +174,6 @@ def pad(levels: UInt8[Tensor, "3 height width"], labels: UInt8[Tensor, "height w
     if not any(margins):
         return levels, labels, padding
     return functional.pad(levels, margins), functional.pad(labels, margins, value=IGNORE), padding
-
-
-def _label_tensor(label: LabelArray) -> Int64[Tensor, "height width"]:
-    return torch.from_numpy(label.astype(np.int64))
 
 
 def _scaled(length: int, factor: float) -> int:

@@ -59,15 +59,13 @@ def read_archive(path: Path) -> Archive:
         raise UserError(f"weights {path} do not exist; give the path of a file that does")
     if path.suffix == ".safetensors":
         return Archive(_unprefixed(_safetensors(path)), {}, scripted=False)
-    if scripted := _is_scripted(path):
-        return Archive(_scripted_weights(path), {}, scripted)
+    if _is_scripted(path):
+        return Archive(_scripted_weights(path), {}, scripted=True)
     content = _unpickled(path)
     wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-    if wrapper is None:
-        return Archive(_unprefixed(_tensors(content, path)), {}, scripted)
-    meta = content.get("meta")
-    weights = _unprefixed(_tensors(content[wrapper], path))
-    return Archive(weights, dict(meta) if isinstance(meta, Mapping) else {}, scripted)
+    meta = content.get("meta") if wrapper else None
+    weights = _unprefixed(_tensors(content[wrapper] if wrapper else content, path))
+    return Archive(weights, dict(meta) if isinstance(meta, Mapping) else {}, scripted=False)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ class Order:
     least_lead: float
 
 
-def check_shape(vectors: Float[Tensor, "rows embed"], names: Sequence[str], where: str) -> None:
+def check_shape(vectors: Float[Tensor, "*axes"], names: Sequence[str], where: str) -> None:
     """See that there is one finite unit vector a name, and that no two are the same.
 
     Raises:

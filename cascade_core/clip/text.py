@@ -70,7 +70,8 @@ def class_vectors(
             names, or the tokenizer refuses a text: then the message begins with the label. All before any text
             is encoded.
     """
-    words = _words(names, synonyms)
+    classes = _named(names, synonyms)
+    words = [word for named in classes for word in named]
     _check_templates(templates, num_names=len(names))
     for word in words:
         _tokens(tokenizer, word, templates)
@@ -82,7 +83,7 @@ def class_vectors(
         vectors = F.normalize(text.encode_text(tokens), dim=-1).unflatten(0, (len(batch), len(templates)))
         rows.append(F.normalize(vectors.mean(dim=1), dim=-1))
         on_batch((start + len(batch)) * len(templates))
-    return _averaged(torch.cat(rows), [1 + len(others) for others in synonyms or [()] * len(names)])
+    return _averaged(torch.cat(rows), [len(named) for named in classes])
 
 
 def num_texts(names: Sequence[str], templates: Sequence[str], synonyms: Sequence[Sequence[str]] = ()) -> int:
@@ -90,17 +91,13 @@ def num_texts(names: Sequence[str], templates: Sequence[str], synonyms: Sequence
     return (len(names) + sum(len(others) for others in synonyms)) * len(templates)
 
 
-def _words(names: Sequence[str], synonyms: Sequence[Sequence[str]]) -> list[str]:
-    """Give every name followed by its synonyms."""
+def _named(names: Sequence[str], synonyms: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Give each class's name followed by its synonyms."""
     if synonyms and len(synonyms) != len(names):
         raise UserError(
             f"{len(synonyms)} lists of synonyms for {len(names)} names; give one for each, empty ones too"
         )
-    return [
-        word
-        for name, others in zip(names, synonyms or [()] * len(names), strict=True)
-        for word in (name, *others)
-    ]
+    return [(name, *others) for name, others in zip(names, synonyms or [()] * len(names), strict=True)]
 
 
 def _check_templates(templates: Sequence[str], *, num_names: int) -> None:

@@ -13,12 +13,12 @@ from cascade_core.clip.weights import (
     CONFIG_FILE,
     VOCABULARY_FILE,
     WEIGHTS_FILE,
+    fill,
     load_tokenizer,
     name_from_openai,
     read_clip_config,
 )
 from cascade_core.configs.config import ClipConfig
-from cascade_core.errors import UserError
 from cascade_core.runtime.files import damage_told, new_folder, sha256
 
 _PREFIX = "text."
@@ -32,12 +32,10 @@ def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
     Raises:
         UserError: a file is missing or does not fit; the message names it.
     """
-    config = _config(folder)
+    config = read_clip_config(folder)
     text = TextTransformer(config)
-    try:
-        text.load_state_dict({key.removeprefix(_PREFIX): t.float() for key, t in _tensors(folder).items()})
-    except RuntimeError as error:
-        raise UserError(f"{folder / WEIGHTS_FILE} does not fit CLIP {config.name!r}: {error}") from error
+    state = {key.removeprefix(_PREFIX): tensor.float() for key, tensor in _tensors(folder).items()}
+    fill(text, state, source=folder / WEIGHTS_FILE, name=config.name)
     return text.eval(), load_tokenizer(folder, config)
 
 
@@ -47,7 +45,7 @@ def copy_text_tower(folder: Path, target: Path) -> None:
     Raises:
         UserError: as of `load_text_tower`.
     """
-    _config(folder)
+    read_clip_config(folder)
     with new_folder(target) as working:
         for name in (CONFIG_FILE, VOCABULARY_FILE):
             if (folder / name).is_file():
@@ -62,10 +60,8 @@ def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tens
         UserError: keys or shapes are not those of `config`'s text tower.
     """
     text = TextTransformer(config)
-    try:
-        text.load_state_dict({name_from_openai(key).removeprefix(_PREFIX): w for key, w in weights.items()})
-    except RuntimeError as error:
-        raise UserError(f"the text tower does not fit CLIP {config.name!r}: {error}") from error
+    state = {name_from_openai(key).removeprefix(_PREFIX): tensor for key, tensor in weights.items()}
+    fill(text, state, source="the text tower", name=config.name)
     with new_folder(folder) as working:
         (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
         save_file(
@@ -80,20 +76,9 @@ def fingerprint(folder: Path) -> dict[str, str]:
     Raises:
         UserError: a file is missing; the message names it.
     """
-    _config(folder)
+    read_clip_config(folder)
     files = (folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE))
     return {file.name: sha256(file) for file in files if file.is_file()}
-
-
-def _config(folder: Path) -> ClipConfig:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"CLIP file {folder / name} is missing: class names become vectors through CLIP's text tower. "
-                "For the mini benchmark run `dvc pull` or `cascade-clip pretrain`; for a real CLIP see "
-                "`cascade-clip import-clip --help`"
-            )
-    return read_clip_config(folder)
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from cascade_core.errors import UserError
 
+Tokens = Float[Tensor, "batch tokens width"]
+Prompts = Float[Tensor, "batch prompts width"]
+
 
 class QuickGELU(nn.Module):
     """OpenAI CLIP's approximation of GELU: x * sigmoid(1.702 x).
@@ -35,13 +38,7 @@ class FusedAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(
-        self,
-        tokens: Float[Tensor, "batch tokens width"],
-        prompts: Float[Tensor, "batch prompts width"] | None = None,
-        *,
-        causal: bool = False,
-    ) -> Float[Tensor, "batch tokens width"]:
+    def forward(self, tokens: Tokens, prompts: Prompts | None = None, *, causal: bool = False) -> Tokens:
         """Return what each of `tokens` gathers from all of them and from `prompts`, which gather nothing."""
         if prompts is None:
             projected = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
@@ -71,7 +68,7 @@ class FeedForward(nn.Module):
         self.activation = QuickGELU() if activation == "quick_gelu" else nn.GELU()
         self.c_proj = nn.Linear(4 * width, width)
 
-    def forward(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+    def forward(self, tokens: Tokens) -> Tokens:
         return self.c_proj(self.activation(self.c_fc(tokens)))
 
 
@@ -88,13 +85,7 @@ class ResidualBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = FeedForward(width, activation)
 
-    def forward(
-        self,
-        tokens: Float[Tensor, "batch tokens width"],
-        prompts: Float[Tensor, "batch prompts width"] | None = None,
-        *,
-        causal: bool = False,
-    ) -> Float[Tensor, "batch tokens width"]:
+    def forward(self, tokens: Tokens, prompts: Prompts | None = None, *, causal: bool = False) -> Tokens:
         """Return `tokens` after the block.
 
         `prompts` are attended to like tokens; what the block would make of them is not computed, since the next

@@ -5,9 +5,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from cascade_core.clip.byte_pair_tokenizer import BytePairTokenizer
 from cascade_core.clip.model import ClipModel
@@ -16,6 +15,7 @@ from cascade_core.clip.word_tokenizer import WordTokenizer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import damage_told, new_folder, read_json
+from cascade_core.runtime.validation import validated
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 
@@ -45,32 +45,28 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
     Raises:
         UserError: a file is missing or does not fit; the message names it.
     """
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"CLIP weights {folder / name} are missing. For the mini benchmark run `dvc pull` or "
-                f"`cascade-clip pretrain`; for a real CLIP `cascade-clip import-clip ViT-B-16 --tag openai --out {folder}`, "
-                "which says where it looks for the weights"
-            )
     clip = ClipModel(read_clip_config(folder))
     with damage_told(folder / WEIGHTS_FILE):
         state = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS_FILE).items()}
-    _load(clip, state, source=folder / WEIGHTS_FILE)
+    fill(clip, state, source=folder / WEIGHTS_FILE, name=clip.config.name)
     return clip.eval(), load_tokenizer(folder, clip.config)
 
 
 def read_clip_config(folder: Path) -> ClipConfig:
-    """Read the configuration of a CLIP folder.
+    """Read the configuration of a CLIP folder, or of its text half, that has its weights.
 
     Raises:
-        UserError: the file is missing, no JSON, or not that of a CLIP; the message names the field.
+        UserError: a file is missing, or the configuration is not that of a CLIP; the message names file or field.
     """
-    try:
-        return ClipConfig.model_validate(read_json(folder / CONFIG_FILE))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{folder / CONFIG_FILE}: {field}: {first['msg']}; import the CLIP again") from error
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"CLIP file {folder / name} is missing. For the mini benchmark run `dvc pull` or "
+                f"`cascade-clip pretrain`; for a real CLIP `cascade-clip import-clip ViT-B-16 --tag openai --out {folder}`, "
+                "which says where it looks for the weights"
+            )
+    path = folder / CONFIG_FILE
+    return validated(ClipConfig, read_json(path), source=path, way_out="import the CLIP again")
 
 
 def load_tokenizer(folder: Path, config: ClipConfig) -> Tokenizer:
@@ -99,12 +95,17 @@ def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> Cl
             continue
         renamed[name_from_openai(key)] = tensor.float()
     clip = ClipModel(config)
-    _load(clip, renamed, source="the OpenAI-layout state dict")
+    fill(clip, renamed, source="the OpenAI-layout state dict", name=config.name)
     return clip.eval()
 
 
-def _load(clip: ClipModel, state: Mapping[str, Tensor], *, source: Path | str) -> None:
+def fill(tower: nn.Module, state: Mapping[str, Tensor], *, source: Path | str, name: str) -> None:
+    """Load the weights of the CLIP `name`, or of a tower of it, strictly.
+
+    Raises:
+        UserError: keys or shapes differ.
+    """
     try:
-        clip.load_state_dict(state)
+        tower.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"{source} does not fit CLIP {clip.config.name!r}: {error}") from error
+        raise UserError(f"{source} does not fit CLIP {name!r}: {error}") from error

@@ -4,10 +4,8 @@ A class's score is its probability at the mask's size (the *configured* size for
 less the seen penalty, resized to the window, averaged over windows and resized to the picture.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,16 +22,3 @@ def probabilities(
             return mask_logits.sigmoid()
         case "cross_entropy":
             return mask_logits.softmax(dim=1)
-
-
-def seen_penalties(
-    num_classes: int, *, seen: Sequence[int], seen_penalty: float, device: torch.device
-) -> Float[Tensor, " classes"]:
-    """Return what is taken off each class's probability before they are compared.
-
-    Taking 0.1 off the seen classes (in every public code of this family, for inductive models only) is not in
-    the papers' text; scores may therefore be negative.
-    """
-    taken = torch.zeros(num_classes, device=device)
-    taken[list(seen)] = seen_penalty
-    return taken

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from cascade_core.batches.samples import Batch
-from cascade_core.batches.transforms import normalise
+from cascade_core.batches.transforms import Channels, normalise
 from cascade_core.configs.config import EvalConfig
 from cascade_core.errors import UserError
 from cascade_core.inference.labelling import Limits, Shown, best_classes, check_sizes
@@ -64,8 +64,8 @@ def labelled(
     *,
     views: Sequence[View],
     evaluate: EvalConfig,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: Channels,
+    std: Channels,
     limits: Limits | None = None,
 ) -> Labelled:
     """Label photographs of one size, at that size, by the average over views of what evaluation would score.
@@ -94,13 +94,7 @@ def labelled(
     return Labelled(classes, confidence)
 
 
-def _as_shown(
-    pictures: Sequence[Picture],
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    *,
-    mirrored: bool,
-) -> Shown:
+def _as_shown(pictures: Sequence[Picture], mean: Channels, std: Channels, *, mirrored: bool) -> Shown:
     """Show pictures that are held with 8 bits a channel, and normalised where the model looks."""
 
     def crop(rows: slice, columns: slice) -> Tensor:

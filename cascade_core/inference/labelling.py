@@ -180,16 +180,14 @@ def _sides(
             window=window[i],
             mask=mask[i],
             grid=grid[i],
-            origins=(0,) if evaluate.mode == "whole" else _origins(view.size[i], evaluate),
+            origins=(0,)
+            if evaluate.mode == "whole"
+            else window_origins(view.size[i], evaluate.crop_size, evaluate.stride),
             mirrored=view.mirrored and i == 1,
         )
         for i in (0, 1)
     )
     return down, across
-
-
-def _origins(length: int, evaluate: EvalConfig) -> tuple[int, ...]:
-    return tuple(window_origins(length, evaluate.crop_size, evaluate.stride))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from cascade_core.errors import UserError
 
 
-def window_origins(length: int, crop: int, stride: int) -> list[int]:
+def window_origins(length: int, crop: int, stride: int) -> tuple[int, ...]:
     """Give where windows start along one side: every `stride`, the last one shifted back inside.
 
     A side shorter than the crop has one window, of the whole side.
@@ -16,4 +16,4 @@ def window_origins(length: int, crop: int, stride: int) -> list[int]:
             f"length={length}, crop={crop}, stride={stride}: all must be positive and stride at most crop"
         )
     number = max(length - crop + stride - 1, 0) // stride + 1
-    return [max(min(i * stride + crop, length) - crop, 0) for i in range(number)]
+    return tuple(max(min(i * stride + crop, length) - crop, 0) for i in range(number))

@@ -21,6 +21,8 @@ from cascade_core.runtime.threads import threads_used
 
 ROUNDING = 1e-4
 """By how much bounds of scores may be off; a class that is as close as this to the best is not ruled out."""
+Chosen = Int64[Tensor, " chosen"] | slice
+"""Some classes, by number or as a stretch."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class SeenWindow:
     normaliser: Float[Tensor, "mask_height mask_width"] | None = None
 
     def probabilities(
-        self, row: Reading, column: Reading, classes: Int64[Tensor, " chosen"] | slice
+        self, row: Reading, column: Reading, classes: Chosen
     ) -> Float[Tensor, "places chosen across_places"]:
         """Give the probabilities of chosen classes at the places of the mask that a tile reads."""
         cells = self.logits[row.cells, :, column.cells][:, classes]
@@ -116,9 +118,7 @@ class Tiles:
         fitting = isqrt(self.tiling.numbers // len(self.penalties))
         return max(least[0], fitting), max(least[1], fitting)
 
-    def scores(
-        self, row: int, column: int, classes: Int64[Tensor, " chosen"] | slice
-    ) -> Float[Tensor, "height chosen width"]:
+    def scores(self, row: int, column: int, classes: Chosen) -> Float[Tensor, "height chosen width"]:
         """Work out the scores of chosen classes in a tile: averaged over windows and views, penalties taken off."""
         total: Tensor | None = None
         for view, down, across in zip(self.views, self._down, self._across, strict=True):

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cascade_core.errors import UserError
-from cascade_core.inference.class_scores import Kind, seen_penalties
+from cascade_core.inference.class_scores import Kind
 from cascade_core.inference.resampling import bilinear
 from cascade_core.inference.tiles import resample
 from cascade_core.model.queries import PreparedClasses
@@ -31,11 +30,7 @@ class Vocabulary:
     background_names: int = 0
 
     def __post_init__(self) -> None:
-        shape, width = tuple(self.class_vectors.shape), self.segmentor.config.clip.embed_dim
-        if len(shape) != 2 or shape[1] != width:
-            raise UserError(
-                f"class vectors have shape {shape}, expected [classes, {width}]: were they made with this model's CLIP?"
-            )
+        self.segmentor.check(self.class_vectors)
 
     def __len__(self) -> int:
         return len(self.class_vectors)
@@ -60,8 +55,14 @@ class Vocabulary:
 
     @cached_property
     def penalties(self) -> Float[Tensor, " classes"]:
-        """What is taken off each class's probability before they are compared."""
-        return seen_penalties(len(self), seen=self.seen, seen_penalty=self.penalty, device=self.device)
+        """What is taken off each class's probability before they are compared.
+
+        Taking 0.1 off the seen classes (in every public code of this family, for inductive models only) is not in
+        the papers' text; scores may therefore be negative.
+        """
+        taken = torch.zeros(len(self), device=self.device)
+        taken[list(self.seen)] = self.penalty
+        return taken
 
     @cached_property
     def prepared(self) -> PreparedClasses:

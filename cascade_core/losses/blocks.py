@@ -9,19 +9,14 @@ from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import Resize
-from cascade_core.losses.sums import FocalConstants, GradientMaps, PixelSums, Summed
+from cascade_core.losses.sums import FocalConstants, GradientMaps, GridLogits, Labels, PixelSums, Summed
 
 BLOCK_ELEMENTS = 1 << 18
 """Upsampled logits looked at together: small enough that the five buffers of a block stay in a CPU's cache."""
 
 
 def blocked_sums(
-    logits: Float[Tensor, "batch classes grid_height grid_width"],
-    labels: Int[Tensor, "batch height width"],
-    resize: Resize,
-    constants: FocalConstants,
-    *,
-    with_maps: bool,
+    logits: GridLogits, labels: Labels, resize: Resize, constants: FocalConstants, *, with_maps: bool
 ) -> Summed:
     """Return the sums, and the maps of their gradients if these are asked for.
 

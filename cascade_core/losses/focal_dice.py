@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from cascade_core.configs.config import LossConfig
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.pixel_sums import pixel_sums
 from cascade_core.losses.resize import resize_logits
-from cascade_core.losses.sums import FocalConstants
+from cascade_core.losses.sums import FocalConstants, GridLogits, Labels
 from cascade_core.parallel import mean_over_processes
 
 
@@ -27,11 +27,7 @@ class LossParts:
 
 
 def segmentation_loss(
-    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
-    labels: Int[Tensor, "batch height width"],
-    config: LossConfig,
-    *,
-    mask_size: tuple[int, int],
+    grid_logits: GridLogits, labels: Labels, config: LossConfig, *, mask_size: tuple[int, int]
 ) -> LossParts:
     """Return the loss that the configuration names."""
     if config.kind == "cross_entropy":
@@ -43,7 +39,7 @@ def segmentation_loss(
 
 
 def _cross_entropy(
-    mask_logits: Float[Tensor, "batch classes height width"], labels: Int[Tensor, "batch height width"]
+    mask_logits: Float[Tensor, "batch classes height width"], labels: Labels
 ) -> Float[Tensor, ""]:
     """Softmax cross-entropy over the classes fed, averaged over labelled pixels; 0 if there is none.
 
@@ -55,11 +51,7 @@ def _cross_entropy(
 
 
 def _focal_dice(
-    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
-    labels: Int[Tensor, "batch height width"],
-    config: LossConfig,
-    *,
-    mask_size: tuple[int, int],
+    grid_logits: GridLogits, labels: Labels, config: LossConfig, *, mask_size: tuple[int, int]
 ) -> LossParts:
     """Return the weighted focal and dice terms.
 

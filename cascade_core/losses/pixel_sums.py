@@ -10,22 +10,17 @@ from functools import cache
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cascade_core.losses.blocks import blocked_sums
 from cascade_core.losses.resize import resize_to
-from cascade_core.losses.sums import FocalConstants, PixelSums, Summed
+from cascade_core.losses.sums import FocalConstants, GridLogits, Labels, PixelSums, Summed
 from cascade_core.runtime.c_compiler import triton_works
 
 
 def pixel_sums(
-    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
-    labels: Int[Tensor, "batch height width"],
-    constants: FocalConstants,
-    *,
-    mask_size: tuple[int, int],
+    grid_logits: GridLogits, labels: Labels, constants: FocalConstants, *, mask_size: tuple[int, int]
 ) -> PixelSums:
     """Return the sums over `grid_logits` resized bilinearly to `mask_size`, and from there to the labels' size.
 

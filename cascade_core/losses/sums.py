@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+GridLogits = Float[Tensor, "batch classes grid_height grid_width"]
+Labels = Int[Tensor, "batch height width"]
 
 
 class FocalConstants(NamedTuple):
@@ -33,9 +36,9 @@ class PixelSums(NamedTuple):
 class GradientMaps(NamedTuple):
     """The gradients of `focal`, `probability` and `overlap` with respect to the logits on the grid."""
 
-    focal: Float[Tensor, "batch classes grid_height grid_width"]
-    probability: Float[Tensor, "batch classes grid_height grid_width"]
-    overlap: Float[Tensor, "batch classes grid_height grid_width"]
+    focal: GridLogits
+    probability: GridLogits
+    overlap: GridLogits
 
 
 Summed = tuple[PixelSums, GradientMaps | None]

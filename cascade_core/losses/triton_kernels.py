@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import resize_matrix
-from cascade_core.losses.sums import FocalConstants, GradientMaps, PixelSums, Summed
+from cascade_core.losses.sums import FocalConstants, GradientMaps, GridLogits, Labels, PixelSums, Summed
 
 MOST_COLUMNS = 256
 """Of pixels in one program: with four warps two for each thread, which leaves its registers to the sums."""
@@ -27,13 +27,7 @@ GRID_COLUMNS_AT_ONCE = 4
 """Of those that a done row is brought back to; more take so many registers that fewer programs fit on a GPU."""
 
 
-def kernel_sums(
-    logits: Float[Tensor, "batch classes grid_height grid_width"],
-    labels: Int[Tensor, "batch height width"],
-    constants: FocalConstants,
-    *,
-    with_maps: bool,
-) -> Summed:
+def kernel_sums(logits: GridLogits, labels: Labels, constants: FocalConstants, *, with_maps: bool) -> Summed:
     """Return the sums over logits resized in one step to the labels' size, and their gradients if asked for.
 
     Sums, maps and all that leads to them are in single precision, whatever the logits are.

@@ -28,10 +28,8 @@ SMALLEST_SHARE = 0.06
 """Part of the picture that a class must cover to be mentioned."""
 
 
-def names_in_view(
-    labels: UInt8[np.ndarray, "pictures height width"], *, smallest_share: float = SMALLEST_SHARE
-) -> list[list[str]]:
-    """Return, per picture, the classes covering at least that share of it, in the order of `CLASSES`.
+def names_in_view(labels: UInt8[np.ndarray, "pictures height width"]) -> list[list[str]]:
+    """Return, per picture, the classes covering at least `SMALLEST_SHARE` of it, in the order of `CLASSES`.
 
     The largest class is always named, however small its share.
     """
@@ -39,7 +37,7 @@ def names_in_view(
     rows = np.arange(count)[:, None] * len(CLASSES)
     areas = np.bincount((labels.reshape(count, -1) + rows).ravel(), minlength=count * len(CLASSES))
     areas = areas.reshape(count, len(CLASSES))
-    enough = areas >= np.minimum(smallest_share * labels[0].size, areas.max(axis=1))[:, None]
+    enough = areas >= np.minimum(SMALLEST_SHARE * labels[0].size, areas.max(axis=1))[:, None]
     return [[CLASSES[index] for index in np.flatnonzero(row)] for row in enough]
 
 

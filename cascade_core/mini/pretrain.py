@@ -19,11 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
-from cascade_core.clip.text import Tokenizer
 from cascade_core.clip.word_tokenizer import WordTokenizer
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import ClipConfig
@@ -67,9 +66,7 @@ def mini_tokenizer() -> WordTokenizer:
     return WordTokenizer(WORDS, MINI_CLIP.context_length)
 
 
-def normalise(
-    images: UInt8[np.ndarray, "pictures height width 3"],
-) -> Float[Tensor, "pictures 3 height width"]:
+def normalise(images: world.Images) -> Float[Tensor, "pictures 3 height width"]:
     """Return channel-first pixels as the image tower expects them."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()
     return (pixels - torch.tensor(PIXEL_MEAN)[:, None, None]) / torch.tensor(PIXEL_STD)[:, None, None]
@@ -77,16 +74,17 @@ def normalise(
 
 def draw_pictures(rng: np.random.Generator, count: int) -> world.Pictures:
     """Draw a batch: two fifths windows into scenes, a quarter single things, the rest close-ups."""
-    num_crops = round(0.4 * count)
-    num_objects = round(0.25 * count)
-    plan = world.join(
-        [
-            world.plan_crops(rng, num_crops),
-            world.plan_objects(rng, num_objects),
-            world.plan_close_ups(rng, count - num_crops - num_objects),
-        ]
-    )
-    return world.render(rng, plan, size=world.CROP_SIZE)
+    crops = world.plan_crops(rng, round(0.4 * count))
+    return _with_things(rng, crops, round(0.25 * count), count, size=world.CROP_SIZE)
+
+
+def _with_things(
+    rng: np.random.Generator, plan: world.Plan, num_objects: int, count: int, *, size: int
+) -> world.Pictures:
+    """Draw what is planned, then single things, and close-ups up to `count` pictures."""
+    objects = world.plan_objects(rng, num_objects)
+    close_ups = world.plan_close_ups(rng, count - len(plan) - num_objects)
+    return world.render(rng, world.join([plan, objects, close_ups]), size=size)
 
 
 def draw_crops(rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
@@ -103,15 +101,8 @@ def draw_scenes(rng: np.random.Generator, count: int) -> tuple[world.Pictures, l
 
 def draw_scenes_and_things(rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
     """Draw half scenes, the rest single things and close-ups, each captioned with a random part of it."""
-    num_scenes, num_objects = count // 2, count // 4
-    plan = world.join(
-        [
-            world.plan_scenes(rng, num_scenes),
-            world.plan_objects(rng, num_objects),
-            world.plan_close_ups(rng, count - num_scenes - num_objects),
-        ]
-    )
-    pictures = world.render(rng, plan, size=world.SCENE_SIZE)
+    scenes = world.plan_scenes(rng, count // 2)
+    pictures = _with_things(rng, scenes, count // 4, count, size=world.SCENE_SIZE)
     return pictures, captions(rng, some_of(rng, names_in_view(pictures.labels)))
 
 
@@ -167,8 +158,6 @@ def pretrain(
     *,
     seed: int,
     warmup_steps: int = 100,
-    weight_decay: float = 0.05,
-    tokenizer: Tokenizer | None = None,
 ) -> Iterator[PretrainReport]:
     """Train `clip` in place through one stage, one optimiser step per item, and report each step.
 
@@ -182,18 +171,17 @@ def pretrain(
         raise UserError(
             f"steps={stage.steps}, batch_size={stage.batch_size}; at least 1 step of 8 pictures is needed"
         )
-    tokenize = tokenizer or mini_tokenizer()
     device = clip.logit_scale.device
     decayed = [weight for weight in clip.parameters() if weight.ndim >= 2]
     plain = [weight for weight in clip.parameters() if weight.ndim < 2]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
         lr=stage.lr,
         betas=(0.9, 0.98),
         eps=1e-6,
     )
     clip.train()
-    for step, (pixels, tokens) in enumerate(_batches(tokenize, stage, seed=seed)):
+    for step, (pixels, tokens) in enumerate(_batches(stage, seed=seed)):
         rate = learning_rate_at(
             step, steps=stage.steps, lr=stage.lr, warmup_steps=min(warmup_steps, stage.steps)
         )
@@ -213,9 +201,9 @@ def pretrain(
 
 
 def _batches(
-    tokenize: Tokenizer, stage: Stage, *, seed: int
+    stage: Stage, *, seed: int
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch context"]]]:
-    rng = np.random.default_rng([PRETRAINING_STREAM, seed, stage.stream])
+    rng, tokenize = np.random.default_rng([PRETRAINING_STREAM, seed, stage.stream]), mini_tokenizer()
 
     def draw() -> tuple[Tensor, Tensor]:
         pictures, texts = stage.draw(rng, stage.batch_size)

@@ -5,7 +5,7 @@ plans. All randomness comes from the generator passed in, so that a seed decides
 every pixel.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
@@ -19,6 +19,10 @@ SCENE_SIZE = 64
 CROP_SIZE = MINI_CLIP.image_size
 MAX_STUFFS, MAX_THINGS = 2, 3
 NOTHING = -1
+
+Images = UInt8[np.ndarray, "pictures height width 3"]
+Labels = UInt8[np.ndarray, "pictures height width"]
+Colours = Float32[np.ndarray, "pictures height width 3"]
 
 _STUFF_IDS = np.array([CLASSES.index(name) for name in STUFFS])
 _THING_IDS = np.array([CLASSES.index(name) for name in THINGS])
@@ -45,8 +49,8 @@ class Plan:
 class Pictures:
     """Painted pictures: RGB images and the label id (position in `CLASSES`) of every pixel."""
 
-    images: UInt8[np.ndarray, "pictures height width 3"]
-    labels: UInt8[np.ndarray, "pictures height width"]
+    images: Images
+    labels: Labels
 
 
 def plan_scenes(rng: np.random.Generator, count: int) -> Plan:
@@ -73,54 +77,49 @@ def plan_crops(rng: np.random.Generator, count: int) -> Plan:
     plan = plan_scenes(rng, count)
     side = rng.uniform(36, 46, count)
     corner = rng.uniform(0, 1, (count, 2)) * (SCENE_SIZE - side)[:, None]
-    return Plan(plan.stuffs, plan.things, plan.centres, plan.radii, _float32(np.column_stack([corner, side])))
+    return replace(plan, window=_float32(np.column_stack([corner, side])))
 
 
 def plan_objects(rng: np.random.Generator, count: int) -> Plan:
     """Plan pictures of a single thing on a single stuff, the thing in the middle of a 40 pixel window."""
-    things = np.full((count, MAX_THINGS), NOTHING)
-    things[:, 0] = rng.choice(_THING_IDS, count)
-    stuffs = np.full((count, MAX_STUFFS), NOTHING)
-    stuffs[:, 0] = rng.choice(_STUFF_IDS, count)
+    things, stuffs = rng.choice(_THING_IDS, count), rng.choice(_STUFF_IDS, count)
     side = rng.uniform(34, 46, count)
-    corner = SCENE_SIZE / 2 - side[:, None] / 2 + rng.uniform(-4, 4, (count, 2))
-    return Plan(
-        stuffs=stuffs,
-        things=things,
-        centres=_float32(np.full((count, MAX_THINGS, 2), SCENE_SIZE / 2)),
-        radii=_float32(np.repeat(rng.uniform(11, 19, (count, 1)), MAX_THINGS, 1)),
-        window=_float32(np.column_stack([corner, side])),
-    )
+    shift = rng.uniform(-4, 4, (count, 2))
+    return _alone(things, stuffs, side, shift, radii=rng.uniform(11, 19, (count, 1)))
 
 
 def plan_close_ups(rng: np.random.Generator, count: int) -> Plan:
     """Plan windows that one class, thing or stuff alike, fills from edge to edge."""
     ids = rng.integers(0, len(CLASSES), count)
     is_thing = np.isin(ids, _THING_IDS)
-    things = np.full((count, MAX_THINGS), NOTHING)
-    things[:, 0] = np.where(is_thing, ids, NOTHING)
-    stuffs = np.full((count, MAX_STUFFS), NOTHING)
-    stuffs[:, 0] = np.where(is_thing, rng.choice(_STUFF_IDS, count), ids)
+    things, stuffs = np.where(is_thing, ids, NOTHING), np.where(is_thing, rng.choice(_STUFF_IDS, count), ids)
     side = rng.uniform(30, 46, count)
-    corner = SCENE_SIZE / 2 - side[:, None] / 2 + rng.uniform(-14, 14, (count, 2))
+    shift = rng.uniform(-14, 14, (count, 2))
+    return _alone(things, stuffs, side, shift, radii=np.full((count, 1), 4 * SCENE_SIZE))
+
+
+def _alone(
+    things: np.ndarray, stuffs: np.ndarray, side: np.ndarray, shift: np.ndarray, *, radii: np.ndarray
+) -> Plan:
+    """Plan one thing in the middle of one stuff a picture, seen through windows shifted from there."""
+    corner = SCENE_SIZE / 2 - side[:, None] / 2 + shift
+    stuff_layers, thing_layers = (
+        np.pad(ids[:, None], ((0, 0), (0, most - 1)), constant_values=NOTHING)
+        for ids, most in ((stuffs, MAX_STUFFS), (things, MAX_THINGS))
+    )
     return Plan(
-        stuffs=stuffs,
-        things=things,
-        centres=_float32(np.full((count, MAX_THINGS, 2), SCENE_SIZE / 2)),
-        radii=_float32(np.full((count, MAX_THINGS), 4 * SCENE_SIZE)),
+        stuffs=stuff_layers,
+        things=thing_layers,
+        centres=_float32(np.full((len(side), MAX_THINGS, 2), SCENE_SIZE / 2)),
+        radii=_float32(np.repeat(radii, MAX_THINGS, 1)),
         window=_float32(np.column_stack([corner, side])),
     )
 
 
 def join(plans: list[Plan]) -> Plan:
     """Return the plans one after the other as one."""
-    return Plan(
-        stuffs=np.concatenate([plan.stuffs for plan in plans]),
-        things=np.concatenate([plan.things for plan in plans]),
-        centres=np.concatenate([plan.centres for plan in plans]),
-        radii=np.concatenate([plan.radii for plan in plans]),
-        window=np.concatenate([plan.window for plan in plans]),
-    )
+    names = [field.name for field in fields(Plan)]
+    return Plan(*(np.concatenate([getattr(plan, name) for plan in plans]) for name in names))
 
 
 def render(rng: np.random.Generator, plan: Plan, *, size: int) -> Pictures:
@@ -187,8 +186,8 @@ def _blobs(rng: np.random.Generator, ids: np.ndarray, x: Field, y: Field, radii:
 
 def _paint(
     rng: np.random.Generator,
-    image: Float32[np.ndarray, "pictures height width 3"],
-    labels: UInt8[np.ndarray, "pictures height width"],
+    image: Colours,
+    labels: Labels,
     ids: Int[np.ndarray, " pictures"],
     x: Field,
     y: Field,
@@ -220,9 +219,7 @@ def _rows_by(ids: np.ndarray, attribute: str) -> dict[str, np.ndarray]:
     return {name: np.array(groups[name]) for name in sorted(groups)}
 
 
-def _light(
-    rng: np.random.Generator, image: Float32[np.ndarray, "pictures height width 3"], x: Field, y: Field
-) -> UInt8[np.ndarray, "pictures height width 3"]:
+def _light(rng: np.random.Generator, image: Colours, x: Field, y: Field) -> Images:
     """Shade from one side, change brightness and tint, add noise, and round to 0..255."""
     count, size = image.shape[:2]
     slope_x, slope_y = _float32(rng.uniform(-0.2, 0.2, (2, count, 1, 1)))

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
-from cascade_core.clip.text import Tokenizer, class_vectors
+from cascade_core.clip.text import class_vectors
 from cascade_core.datasets.mini import CLASSES, TEMPLATES, UNSEEN
 from cascade_core.mini import world
 from cascade_core.mini.pretrain import HELD_OUT_STREAM, mini_tokenizer, normalise
 from cascade_core.mini.vocabulary import THINGS
+
+PURITY = 0.75
+Ids = Int[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True)
@@ -26,38 +29,29 @@ class ZeroShotAccuracy:
     per_class: dict[str, float]
 
 
-def zero_shot_accuracy(
-    clip: ClipModel, *, seed: int, num_pictures: int = 960, tokenizer: Tokenizer | None = None
-) -> ZeroShotAccuracy:
+def zero_shot_accuracy(clip: ClipModel, *, seed: int, num_pictures: int = 960) -> ZeroShotAccuracy:
     """Return top-1 over all thing classes on held-out pictures of single things."""
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 0])
     plan = world.plan_objects(rng, num_pictures)
     pictures = world.render(rng, plan, size=clip.config.image_size)
-    vectors = class_vectors(clip.text, tokenizer or mini_tokenizer(), THINGS, TEMPLATES)
+    vectors = class_vectors(clip.text, mini_tokenizer(), THINGS, TEMPLATES)
     scores = _in_batches(clip, pictures.images, patches=False) @ vectors.cpu().T
     truth = np.array([THINGS.index(CLASSES[index]) for index in plan.things[:, 0]])
     return _accuracy(scores.argmax(dim=-1).numpy(), truth, THINGS)
 
 
-def patch_accuracy(
-    clip: ClipModel,
-    *,
-    seed: int,
-    num_pictures: int = 300,
-    purity: float = 0.75,
-    tokenizer: Tokenizer | None = None,
-) -> ZeroShotAccuracy:
+def patch_accuracy(clip: ClipModel, *, seed: int, num_pictures: int = 300) -> ZeroShotAccuracy:
     """Return how often a last-layer patch vector is nearest its class's text vector, over all classes.
 
     A diagnostic of how ready the frozen tower is for segmentation, on held-out whole scenes; only
-    patches of which one class covers at least `purity` count. It never trains anything.
+    patches of which one class covers at least `PURITY` count. It never trains anything.
     """
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 1])
     pictures = world.render(rng, world.plan_scenes(rng, num_pictures), size=world.SCENE_SIZE)
-    vectors = class_vectors(clip.text, tokenizer or mini_tokenizer(), CLASSES, TEMPLATES)
+    vectors = class_vectors(clip.text, mini_tokenizer(), CLASSES, TEMPLATES)
     scores = _in_batches(clip, pictures.images, patches=True) @ vectors.cpu().T
     share, truth = _majority(pictures.labels, clip.config.patch_size)
-    pure = share >= purity
+    pure = share >= PURITY
     return _accuracy(scores.argmax(dim=-1).numpy()[pure], truth[pure], CLASSES)
 
 
@@ -73,24 +67,17 @@ def patch_vectors(
 
 
 @torch.no_grad()
-def _in_batches(
-    clip: ClipModel,
-    images: UInt8[np.ndarray, "pictures height width 3"],
-    *,
-    patches: bool,
-    batch_size: int = 64,
-) -> Float[Tensor, "*rows embed"]:
-    device = clip.logit_scale.device
+def _in_batches(clip: ClipModel, images: world.Images, *, patches: bool) -> Float[Tensor, "*rows embed"]:
     rows = []
-    for start in range(0, len(images), batch_size):
-        pixels = normalise(images[start : start + batch_size]).to(device)
+    for few in normalise(images).split(64):
+        pixels = few.to(clip.logit_scale.device)
         vectors = patch_vectors(clip, pixels) if patches else clip.visual.encode_image(pixels)
         rows.append(F.normalize(vectors, dim=-1).cpu())
     return torch.cat(rows)
 
 
 def _majority(
-    labels: UInt8[np.ndarray, "pictures height width"], patch_size: int
+    labels: world.Labels, patch_size: int
 ) -> tuple[Float32[np.ndarray, "pictures patches"], Int[np.ndarray, "pictures patches"]]:
     """Return, per patch, the share of its most frequent class and that class."""
     count, side = len(labels), labels.shape[1] // patch_size
@@ -102,9 +89,7 @@ def _majority(
     return shares.max(axis=-1), shares.argmax(axis=-1)
 
 
-def _accuracy(
-    predicted: Int[np.ndarray, " rows"], truth: Int[np.ndarray, " rows"], names: Sequence[str]
-) -> ZeroShotAccuracy:
+def _accuracy(predicted: Ids, truth: Ids, names: Sequence[str]) -> ZeroShotAccuracy:
     per_class = {
         name: float((predicted[truth == index] == index).mean())
         for index, name in enumerate(names)

@@ -4,6 +4,7 @@ The same head without groups is ZegCLIP's decoder, and with all levels summed in
 naive fusion both papers warn of.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -12,10 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cascade_core.model.decoder import Decoder, MaskDecoder, parameters_without_gradient
+from cascade_core.model.decoder import Decoder, MaskDecoder, Masks, parameters_without_gradient
 from cascade_core.model.queries import ClassQuery, PreparedClasses
 from cascade_core.model.recompute import recomputed
 from cascade_core.model.trunk import TrunkFeatures
+
+Vectors = Float[Tensor, "classes embed"]
+Memory = Float[Tensor, "batch patches embed"]
 
 
 class MidProjections(nn.Module):
@@ -30,17 +34,12 @@ class MidProjections(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_levels))
         self.projections = nn.Parameter(torch.randn(num_levels, width, embed_dim) * width**-0.5)
 
-    def forward(
-        self, mid_tokens: tuple[Float[Tensor, "batch patches width"], ...]
-    ) -> list[Float[Tensor, "batch patches embed"]]:
-        """Return the unit-length maps of the levels, in their order."""
-        return [self.level(index, tokens) for index, tokens in enumerate(mid_tokens)]
-
-    def level(
-        self, index: int, tokens: Float[Tensor, "batch patches width"]
-    ) -> Float[Tensor, "batch patches embed"]:
-        """Return one level's unit-length map."""
-        return F.normalize(self.norms[index](tokens) @ self.projections[index], dim=-1)
+    def forward(self, tokens: Sequence[Float[Tensor, "batch patches width"]], first: int = 0) -> list[Memory]:
+        """Return the unit-length maps of successive levels, of which `first` is the first."""
+        return [
+            F.normalize(self.norms[level](one) @ self.projections[level], dim=-1)
+            for level, one in enumerate(tokens, first)
+        ]
 
 
 class MaskStage(nn.Module):
@@ -54,10 +53,10 @@ class MaskStage(nn.Module):
     def forward(
         self,
         global_embedding: Float[Tensor, "batch embed"],
-        class_vectors: Float[Tensor, "classes embed"],
-        text_terms: Float[Tensor, "classes embed"],
-        memory: Float[Tensor, "batch patches embed"],
-    ) -> Float[Tensor, "batch classes patches"]:
+        class_vectors: Vectors,
+        text_terms: Vectors,
+        memory: Memory,
+    ) -> Masks:
         return self.decoder(self.query(global_embedding, class_vectors, text_terms), memory)
 
 
@@ -88,7 +87,7 @@ class MaskHead(Decoder):
         )
         self.stages = nn.ModuleList(stages)
 
-    def memories(self, features: TrunkFeatures) -> list[Float[Tensor, "batch patches embed"]]:
+    def memories(self, features: TrunkFeatures) -> list[Memory]:
         """Return one memory per stage; the last stage sees the trunk's last map."""
         if self.mid is None:
             return [features.patches]
@@ -103,13 +102,13 @@ class MaskHead(Decoder):
 
     def _weighted(
         self, start: int, weights: Float[Tensor, " levels"], *tokens: Float[Tensor, "batch patches width"]
-    ) -> Float[Tensor, "batch patches embed"]:
+    ) -> Memory:
         """Return the weighted sum of the maps of successive levels, of which the first is `start`."""
         assert self.mid is not None
-        levels = torch.stack([self.mid.level(start + i, level) for i, level in enumerate(tokens)])
+        levels = torch.stack(self.mid(tokens, start))
         return torch.einsum("l,lbpe->bpe", weights, levels)
 
-    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+    def prepare(self, class_vectors: Vectors) -> PreparedClasses:
         """Return each stage's text half of the queries, beside the vectors."""
         terms = []
         for stage in self.stages:
@@ -117,9 +116,7 @@ class MaskHead(Decoder):
             terms.append(stage.query.text_terms(class_vectors))
         return PreparedClasses(class_vectors, tuple(terms))
 
-    def forward(
-        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
-    ) -> Float[Tensor, "batch classes patches"]:
+    def forward(self, features: TrunkFeatures, classes: Vectors | PreparedClasses) -> Masks:
         prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
         maps = [
             stage(features.global_embedding, prepared.vectors, terms, memory)

@@ -31,6 +31,11 @@ class Decoder(nn.Module, ABC):
         return set()
 
 
+Queries = Float[Tensor, "batch classes width"]
+Memory = Float[Tensor, "batch patches width"]
+Masks = Float[Tensor, "batch classes patches"]
+
+
 class CrossAttention(nn.Module):
     """Queries attend to patches, with separate biased projections."""
 
@@ -48,9 +53,7 @@ class CrossAttention(nn.Module):
     ) -> Float[Tensor, "batch heads tokens head_width"]:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def forward(
-        self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
-    ) -> Float[Tensor, "batch classes width"]:
+    def forward(self, queries: Queries, memory: Memory) -> Queries:
         mixed = F.scaled_dot_product_attention(
             self._heads(self.q(queries)),
             self._heads(self.k(memory)),
@@ -59,9 +62,7 @@ class CrossAttention(nn.Module):
         )
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
-    def mean_scores(
-        self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
-    ) -> Float[Tensor, "batch classes patches"]:
+    def mean_scores(self, queries: Queries, memory: Memory) -> Masks:
         """Return the scaled query-patch scores before the softmax, averaged over heads.
 
         The mean over heads of per-head products is one product over the full width, divided by
@@ -92,9 +93,7 @@ class DecoderLayer(nn.Module):
         self.unused_self_attention = nn.MultiheadAttention(width, heads)
         self.unused_norm = nn.LayerNorm(width)
 
-    def forward(
-        self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
-    ) -> Float[Tensor, "batch classes width"]:
+    def forward(self, queries: Queries, memory: Memory) -> Queries:
         queries = self.norm2(queries + self.dropout(self.attention(queries, memory)))
         hidden = self.linear2(self.dropout(F.relu(self.linear1(queries))))
         return self.norm3(queries + self.dropout(hidden))
@@ -115,9 +114,7 @@ class MaskDecoder(nn.Module):
         # Published: layers are copies of one, so they start identical.
         self.layers = nn.ModuleList([first, *(deepcopy(first) for _ in range(layers - 1))])
 
-    def forward(
-        self, queries: Float[Tensor, "batch classes width"], memory: Float[Tensor, "batch patches width"]
-    ) -> Float[Tensor, "batch classes patches"]:
+    def forward(self, queries: Queries, memory: Memory) -> Masks:
         for layer in self.layers[:-1]:
             queries = recomputed(layer, queries, memory)
         last = self.layers[-1]
@@ -151,7 +148,7 @@ class LinearDecoder(Decoder):
 
     def forward(
         self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
-    ) -> Float[Tensor, "batch classes patches"]:
+    ) -> Masks:
         prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
         mapped = F.normalize(self.proj(features.patches), dim=-1)
         return self.logit_scale.exp() * (prepared.vectors @ mapped.mT)

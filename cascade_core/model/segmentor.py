@@ -11,6 +11,10 @@ from cascade_core.model.decoder import Decoder
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.trunk import Trunk, TrunkFeatures
 
+Images = Float[Tensor, "batch 3 height width"]
+GridLogits = Float[Tensor, "batch classes grid_height grid_width"]
+Masks = Float[Tensor, "batch classes mask_height mask_width"]
+
 Classes = Float[Tensor, "classes embed"] | PreparedClasses
 """Text vectors, or what `Segmentor.prepare` made of them."""
 
@@ -24,15 +28,13 @@ class Segmentor(nn.Module):
         self.trunk = trunk
         self.decoder = decoder
 
-    def grid_logits(
-        self, images: Float[Tensor, "batch 3 height width"], classes: Classes
-    ) -> Float[Tensor, "batch classes grid_height grid_width"]:
+    def grid_logits(self, images: Images, classes: Classes) -> GridLogits:
         """Return mask logits on the patch grid.
 
         Raises:
             UserError: the text vectors' width is not the model's embedding width.
         """
-        self._check(classes)
+        self.check(classes)
         return self.decode(self.trunk(images), classes)
 
     def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
@@ -43,12 +45,10 @@ class Segmentor(nn.Module):
         Raises:
             UserError: the text vectors' width is not the model's embedding width.
         """
-        self._check(class_vectors)
+        self.check(class_vectors)
         return self.decoder.prepare(class_vectors)
 
-    def decode(
-        self, features: TrunkFeatures, classes: Classes
-    ) -> Float[Tensor, "batch classes grid_height grid_width"]:
+    def decode(self, features: TrunkFeatures, classes: Classes) -> GridLogits:
         """Return mask logits on the patch grid of pictures that the trunk has seen.
 
         A class's logits do not depend on the others', so classes may come in parts.
@@ -59,7 +59,12 @@ class Segmentor(nn.Module):
             patch_logits = patch_logits.float()
         return patch_logits.unflatten(-1, features.grid)
 
-    def _check(self, classes: Classes) -> None:
+    def check(self, classes: Classes) -> None:
+        """See that text vectors are as wide as the model's embedding.
+
+        Raises:
+            UserError: they are not.
+        """
         vectors = classes.vectors if isinstance(classes, PreparedClasses) else classes
         embed_dim = self.config.clip.embed_dim
         if vectors.ndim != 2 or vectors.shape[1] != embed_dim:
@@ -68,27 +73,17 @@ class Segmentor(nn.Module):
                 "were they made with this model's CLIP?"
             )
 
-    def forward(
-        self, images: Float[Tensor, "batch 3 height width"], classes: Classes
-    ) -> Float[Tensor, "batch classes mask_height mask_width"]:
+    def forward(self, images: Images, classes: Classes) -> Masks:
         """Return mask logits, upsampled bilinearly to `mask_size`."""
         height, width = images.shape[-2:]
         return self.to_mask_size(self.grid_logits(images, classes), (height, width))
 
-    def to_mask_size(
-        self,
-        grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
-        image_size: tuple[int, int],
-    ) -> Float[Tensor, "batch classes mask_height mask_width"]:
+    def to_mask_size(self, grid_logits: GridLogits, image_size: tuple[int, int]) -> Masks:
         """Return logits of the patch grid at `mask_size`."""
         size = self.mask_size(grid_logits, image_size)
         return F.interpolate(grid_logits, size=size, mode="bilinear", align_corners=False)
 
-    def mask_size(
-        self,
-        grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
-        image_size: tuple[int, int],
-    ) -> tuple[int, int]:
+    def mask_size(self, grid_logits: GridLogits, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width that masks of pictures of `image_size` are upsampled to.
 
         A square grid goes to the *configured* picture size, whatever the input's (published, and

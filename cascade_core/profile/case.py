@@ -1,11 +1,12 @@
 """One model at one batch and picture size: what is run, how long that takes, and how much memory."""
 
 import copy
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -93,8 +94,8 @@ class Case:
     def weigh(self, images: Float[Tensor, "batch 3 height width"]) -> None:
         """Warm up (libraries are loaded, kernels chosen), then note the peak memory of a forward pass."""
         self.model(images, self.class_vectors)
-        peak = peak_memory(lambda: self.model(images, self.class_vectors), self.device)
-        self.peak_memory_mib, self.measured_by = peak.mebibytes, peak.measured_by
+        work = partial(self.model, images, self.class_vectors)
+        self.peak_memory_mib, self.measured_by = peak_memory(work, self.device)
 
     def time(self, images: Float[Tensor, "batch 3 height width"]) -> None:
         """Note the seconds of a forward pass."""
@@ -103,8 +104,7 @@ class Case:
     def speed(self) -> Speed:
         if self.out_of_memory:
             return Speed(self.batch_size, self.image_size)
-        median = statistics.median(self.seconds)
-        low, high = _quartiles(self.seconds)
+        low, median, high = np.quantile(self.seconds, (0.25, 0.5, 0.75)).tolist()
         return Speed(
             self.batch_size,
             self.image_size,
@@ -124,10 +124,3 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - began
-
-
-def _quartiles(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) == 1:
-        return values[0], values[0]
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, high

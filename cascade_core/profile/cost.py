@@ -28,12 +28,13 @@ class Parameters:
 
 def parameters(model: nn.Module) -> Parameters:
     """Count the weights of a model."""
-    dead = 0
-    for decoder in model.modules():
-        if isinstance(decoder, MaskDecoder):
-            named = dict(decoder.named_parameters())
-            dead += sum(named[name].numel() for name in parameters_without_gradient(decoder))
     total = sum(parameter.numel() for parameter in model.parameters())
+    decoders = (one for one in model.modules() if isinstance(one, MaskDecoder))
+    dead = sum(
+        decoder.get_parameter(name).numel()
+        for decoder in decoders
+        for name in parameters_without_gradient(decoder)
+    )
     return Parameters(total, trainable_parameter_count(model), dead)
 
 

@@ -169,12 +169,10 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
 
 def _parts(cases: Sequence[Case], repeats: int) -> Breakdown | None:
     """Break down the first case whose label maps memory has room for too; None if there is none."""
-    tried = (_tried(case, repeats) for case in cases)
-    return next((found for found in tried if found is not None), None)
-
-
-def _tried(case: Case, repeats: int) -> Breakdown | None:
-    found: list[Breakdown] = []
-    # On a copy, so that a case which ran keeps its times.
-    replace(case).attempt(lambda images: found.append(breakdown(case, images, repeats=repeats)))
-    return found[0] if found else None
+    for case in cases:
+        found: list[Breakdown] = []
+        # On a copy, so that a case which ran keeps its times.
+        replace(case).attempt(lambda images: found.append(breakdown(case, images, repeats=repeats)))  # noqa: B023
+        if found:
+            return found[0]
+    return None

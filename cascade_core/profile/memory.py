@@ -5,7 +5,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -18,20 +17,14 @@ RESET_HIGHEST = "5"
 PROC = Path("/proc/self")
 
 
-@dataclass(frozen=True)
-class PeakMemory:
-    """MiB above what was held before the call, and what measured them."""
+def peak_memory(call: Callable[[], object], device: torch.device, *, proc: Path = PROC) -> tuple[float, str]:
+    """Run `call` once; return its peak above what stood before, in MiB, and what measured it.
 
-    mebibytes: float
-    measured_by: str
-
-
-def peak_memory(call: Callable[[], object], device: torch.device, *, proc: Path = PROC) -> PeakMemory:
-    """Run `call` once and return its peak above what stood before; pages freed earlier are given back first.
+    Pages freed earlier are given back first.
 
     On a GPU that is the allocator's own peak; on a CPU the highest resident size, which Linux keeps. Where `proc`
     does not offer it (another system, a container that forbids it) the resident size is sampled every
-    millisecond instead: a shorter peak may be missed, and `measured_by` says so.
+    millisecond instead: a shorter peak may be missed, and what measured it says so.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -39,15 +32,15 @@ def peak_memory(call: Callable[[], object], device: torch.device, *, proc: Path 
         torch.cuda.reset_peak_memory_stats(device)
         call()
         torch.cuda.synchronize(device)
-        return PeakMemory((torch.cuda.max_memory_allocated(device) - before) / MIB, "CUDA allocator's peak")
+        return (torch.cuda.max_memory_allocated(device) - before) / MIB, "CUDA allocator's peak"
     _give_back_freed_pages()
     before = psutil.Process().memory_info().rss
     if _reset_highest(proc):
         call()
-        return PeakMemory(max(_highest(proc) - before, 0) / MIB, "VmHWM")
+        return max(_highest(proc) - before, 0) / MIB, "VmHWM"
     with _sampled() as highest:
         call()
-    return PeakMemory(max(*highest, before) / MIB - before / MIB, "resident size, sampled")
+    return max(*highest, before) / MIB - before / MIB, "resident size, sampled"
 
 
 def _give_back_freed_pages() -> None:

@@ -53,22 +53,16 @@ class Meter:
     _inside: list[str] = field(default_factory=lambda: [OTHER])
     _notes: list[tuple[str, Any]] = field(default_factory=list)
 
-    def enter(self, part: str) -> None:
-        self._inside.append(part)
-        self.note()
-
-    def leave(self) -> None:
-        self._inside.pop()
-        self.note()
-
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count the block's work to a part that is no module."""
-        self.enter(name)
+        """Count the block's work to a part."""
+        self._inside.append(name)
+        self.note()
         try:
             yield
         finally:
-            self.leave()
+            self._inside.pop()
+            self.note()
 
     def note(self) -> None:
         """Take a mark: from here on the innermost part is at work."""
@@ -94,43 +88,28 @@ def metered(
     meter, modules = Meter(clock), dict(model.named_modules())
     with ExitStack() as watches:
         for name, module in modules.items():
-            part = _part_of(name, patterns)
+            part = next((part for pattern, part in patterns if fnmatchcase(name, pattern)), None)
             if part is not None:
-                _watch_module(module, meter, part, watches)
+                _watch(module, "forward", meter, part, watches)
         for path, part in methods:
             owner, _, method = path.rpartition(".")
             if hasattr(modules.get(owner), method):
-                _watch_method(modules[owner], method, meter, part, watches)
+                _watch(modules[owner], method, meter, part, watches)
         meter.note()
         yield meter
         meter.note()
 
 
-def _watch_module(module: nn.Module, meter: Meter, part: str, watches: ExitStack) -> None:
-    def begin(module: nn.Module, inputs: object) -> None:
-        meter.enter(part)
-
-    def end(module: nn.Module, inputs: object, outputs: object) -> None:
-        meter.leave()
-
-    watches.callback(module.register_forward_pre_hook(begin).remove)
-    watches.callback(module.register_forward_hook(end).remove)
-
-
-def _watch_method(owner: nn.Module, method: str, meter: Meter, part: str, watches: ExitStack) -> None:
+def _watch(owner: nn.Module, method: str, meter: Meter, part: str, watches: ExitStack) -> None:
     """Put a watched method before the class's own, which comes to light again at the end."""
     original = getattr(owner, method)
 
-    def watched(*args: Any) -> Any:
+    def watched(*args: Any, **options: Any) -> Any:
         with meter.part(part):
-            return original(*args)
+            return original(*args, **options)
 
     setattr(owner, method, watched)
     watches.callback(delattr, owner, method)
-
-
-def _part_of(name: str, patterns: Patterns) -> str | None:
-    return next((part for pattern, part in patterns if fnmatchcase(name, pattern)), None)
 
 
 def wall_clock(device: torch.device) -> Clock:

@@ -15,21 +15,27 @@ from torch import Tensor, nn
 
 from cascade_core.clip.vision import VisionTransformer
 
+Image = Float[Tensor, "3 height width"]
+Masks = Bool[Tensor, "regions height width"]
+Vectors = Float[Tensor, "classes embed"]
+Probabilities = Float[Tensor, "regions classes"]
+Scores = Float[Tensor, "classes height width"]
+
 PROPOSALS = 100
 """Masks of a picture, as in the methods on MaskFormer."""
 LOGIT_SCALE = 100.0
 """CLIP's temperature, as trained."""
-CROPS_AT_ONCE = 32
+CROPS_AT_ONCE, ROUNDS = 32, 3
 
 
 class Regions(nn.Module):
     """k-means over colour and position, started from a grid: `count` class-agnostic masks that share out a picture."""
 
-    def __init__(self, count: int, *, rounds: int = 3, stride: int = 4) -> None:
+    def __init__(self, count: int, *, stride: int = 4) -> None:
         super().__init__()
-        self.count, self.rounds, self.stride = count, rounds, stride
+        self.count, self.stride = count, stride
 
-    def forward(self, image: Float[Tensor, "3 height width"]) -> Bool[Tensor, "{self.count} height width"]:
+    def forward(self, image: Image) -> Bool[Tensor, "{self.count} height width"]:
         """Return masks of which each pixel is in exactly one; a mask may be empty.
 
         Every `stride`-th pixel is clustered, and its neighbours go with it.
@@ -49,7 +55,7 @@ class Regions(nn.Module):
         places = torch.stack(torch.meshgrid(y, x, indexing="ij"))
         points = torch.cat([image, places]).flatten(1).T
         cells = (places[0].long() * across + places[1].long()).flatten()
-        for _ in range(self.rounds):
+        for _ in range(ROUNDS):
             # By differences: infinities make no sense in a matrix product.
             far = torch.cdist(
                 points, self._centres(points, cells), compute_mode="donot_use_mm_for_euclid_dist"
@@ -73,9 +79,7 @@ class RegionCrops(nn.Module):
         super().__init__()
         self.size = size
 
-    def forward(
-        self, image: Float[Tensor, "3 height width"], masks: Bool[Tensor, "regions height width"]
-    ) -> Float[Tensor, "regions 3 {self.size} {self.size}"]:
+    def forward(self, image: Image, masks: Masks) -> Float[Tensor, "regions 3 {self.size} {self.size}"]:
         """Return one crop a mask, none of which may be empty; in a normalised picture the mean is zero."""
         # Here, since importing it takes seconds, and few profiles have two stages.
         from torchvision.ops import masks_to_boxes
@@ -96,9 +100,7 @@ class CropClassifier(nn.Module):
         super().__init__()
         self.visual = visual.requires_grad_(False)
 
-    def forward(
-        self, crops: Float[Tensor, "regions 3 side side"], class_vectors: Float[Tensor, "classes embed"]
-    ) -> Float[Tensor, "regions classes"]:
+    def forward(self, crops: Float[Tensor, "regions 3 side side"], class_vectors: Vectors) -> Probabilities:
         """Return each crop's probabilities of the classes."""
         embeddings = torch.cat([self.visual.encode_image(few) for few in crops.split(CROPS_AT_ONCE)])
         similarity = F.normalize(embeddings, dim=-1) @ F.normalize(class_vectors, dim=-1).T
@@ -108,11 +110,7 @@ class CropClassifier(nn.Module):
 class JoinedMasks(nn.Module):
     """A pixel's score of a class: the sum, over the masks that hold it, of their probabilities of the class."""
 
-    def forward(
-        self,
-        probabilities: Float[Tensor, "regions classes"],
-        masks: Bool[Tensor, "regions height width"],
-    ) -> Float[Tensor, "classes height width"]:
+    def forward(self, probabilities: Probabilities, masks: Masks) -> Scores:
         return torch.einsum("rc,rhw->chw", probabilities, masks.to(probabilities.dtype))
 
 
@@ -127,14 +125,12 @@ class TwoStage(nn.Module):
         self.joined = JoinedMasks()
 
     def forward(
-        self, images: Float[Tensor, "batch 3 height width"], class_vectors: Float[Tensor, "classes embed"]
+        self, images: Float[Tensor, "batch 3 height width"], class_vectors: Vectors
     ) -> Float[Tensor, "batch classes height width"]:
         """Return class scores of normalised pictures, at their size; zero where no proposal lies."""
         return torch.stack([self._scores(image, class_vectors) for image in images])
 
-    def _scores(
-        self, image: Float[Tensor, "3 height width"], class_vectors: Float[Tensor, "classes embed"]
-    ) -> Float[Tensor, "classes height width"]:
+    def _scores(self, image: Image, class_vectors: Vectors) -> Scores:
         masks = self.proposals(image)
         masks = masks[masks.flatten(1).any(dim=1)]
         if not len(masks):

@@ -82,11 +82,9 @@ def released_name(ours: str, *, cascade: bool) -> str:
 
 
 def _renamed(key: str, beginnings: Sequence[tuple[str, str]], parts: Sequence[tuple[str, str]]) -> str | None:
-    for old, new in beginnings:
-        if key.startswith(old):
-            name = new + key.removeprefix(old)
-            return reduce(lambda name, part: name.replace(*part), parts, name)
-    return None
+    begun = (new + key.removeprefix(old) for old, new in beginnings if key.startswith(old))
+    name = next(begun, None)
+    return name and reduce(lambda name, part: name.replace(*part), parts, name)
 
 
 def segmentor_from_released(

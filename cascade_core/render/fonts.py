@@ -1,7 +1,6 @@
 """A font for each name in a legend: Pillow's own for ASCII, else the first at hand that has all its letters."""
 
 import logging
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,17 +45,13 @@ def _font_path(text: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _fonts() -> tuple[str, ...]:
-    return tuple(_font_files())
-
-
-def _font_files() -> Iterator[str]:
     """List DejaVu Sans, which comes with matplotlib, then the fonts of this machine."""
     # Imported here, as it is slow: most names are ASCII.
     import matplotlib
     from matplotlib.font_manager import findSystemFonts
 
-    yield str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
-    yield from sorted(findSystemFonts())
+    own = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return str(own), *sorted(findSystemFonts())
 
 
 @lru_cache(maxsize=512)

@@ -1,6 +1,7 @@
 """Pictures of label maps: coloured overlays with a legend, palette PNGs, and panels beside the truth."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -76,7 +77,6 @@ def panel(
     names: Sequence[str],
     *,
     chosen: Sequence[str] = (),
-    alpha: float = 0.75,
 ) -> Image.Image:
     """Give picture, truth and predictions side by side, each titled, with one legend.
 
@@ -88,7 +88,7 @@ def panel(
     for labels in label_maps.values():
         _check(picture, labels, names)
     tiles = {"image": _enlarged(picture)} | {
-        title: _enlarged(tinted(picture, labels, len(names), alpha, chosen))
+        title: _enlarged(tinted(picture, labels, len(names), 0.75, chosen))
         for title, labels in label_maps.items()
     }
     titled = [_titled(tile, title) for title, tile in tiles.items()]
@@ -97,12 +97,8 @@ def panel(
 
 def stack(pictures: Sequence[Image.Image]) -> Image.Image:
     """Put pictures below one another on white."""
-    sheet = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
-    top = 0
-    for picture in pictures:
-        sheet.paste(picture, (0, top))
-        top += picture.height
-    return sheet
+    tops = [0, *accumulate(picture.height for picture in pictures)]
+    return _sheet(pictures, [(0, top) for top in tops[:-1]])
 
 
 def to_picture(
@@ -215,18 +211,21 @@ def _present(label_maps: Sequence[Labels], num_classes: int) -> tuple[list[int],
 
 
 def _titled(tile: Image.Image, title: str) -> Image.Image:
-    sheet = Image.new("RGB", (tile.width, tile.height + LINE), "white")
-    sheet.paste(tile, (0, LINE))
+    sheet = _sheet([tile], [(0, LINE)])
     text, font = drawable(title, FONT_SIZE)
     ImageDraw.Draw(sheet).text((tile.width // 2, LINE // 2), text, fill="black", font=font, anchor="mm")
     return sheet
 
 
 def _beside(tiles: Sequence[Image.Image]) -> Image.Image:
-    width = sum(tile.width for tile in tiles) + MARGIN * (len(tiles) - 1)
-    sheet = Image.new("RGB", (width, max(tile.height for tile in tiles)), "white")
-    left = 0
-    for tile in tiles:
-        sheet.paste(tile, (left, 0))
-        left += tile.width + MARGIN
+    lefts = [0, *accumulate(tile.width + MARGIN for tile in tiles)]
+    return _sheet(tiles, [(left, 0) for left in lefts[:-1]])
+
+
+def _sheet(tiles: Sequence[Image.Image], corners: Sequence[tuple[int, int]]) -> Image.Image:
+    """Put pictures on white, each with its upper left corner at a place."""
+    ends = [(x + t.width, y + t.height) for t, (x, y) in zip(tiles, corners, strict=True)]
+    sheet = Image.new("RGB", (max(x for x, _ in ends), max(y for _, y in ends)), "white")
+    for tile, corner in zip(tiles, corners, strict=True):
+        sheet.paste(tile, corner)
     return sheet

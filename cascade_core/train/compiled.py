@@ -20,14 +20,9 @@ def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) 
     saves. The method is compiled, not the module: names of weights, and so checkpoints, stay what they
     are. In one graph or not at all: a break would cost unseen what compiling is for.
     """
-    match choice:
-        case "never":
-            wanted = False
-        case "always":
-            wanted = True
-        case "auto":
-            wanted = device.type == "cuda" and triton_works("the model is not compiled")
-    if not wanted:
+    if choice == "auto" and device.type == "cuda" and triton_works("the model is not compiled"):
+        choice = "always"
+    if choice != "always":
         return segmentor.grid_logits
     # Of the trainings of one process, each has the compiler's whole number of variants for itself.
     torch.compiler.reset()

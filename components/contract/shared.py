@@ -10,11 +10,12 @@ from cascade_core.runtime.option_texts import numbers, pairs
 from components.contract.parameters import Folder, Option, Output, Place, Settings
 
 
-def by_split(flag: str, *, example: str) -> dict[str, Any]:
-    """Give the fields of a repeatable option that takes a value for each split."""
+def by_split(flag: str, *, form: str, example: str) -> dict[str, Any]:
+    """Give the fields of a repeatable option that takes a value for each split, in a form such as SPLIT=LIST."""
     return {
         "flag": flag,
-        "parse": lambda items: pairs(flag, items, form="SPLIT=VALUE", example=example),
+        "metavar": form,
+        "parse": lambda items: pairs(flag, items, form=form, example=example),
         "texts": lambda values: [f"{split}={value}" for split, value in values.items()],
         "repeatable": True,
     }
@@ -91,8 +92,7 @@ ImageSets = Annotated[
     Mapping[str, str],
     Option(
         "Image lists of a split, joined by '+'; repeatable.",
-        metavar="SPLIT=LISTS",
-        **by_split("--image-set", example="train=train+aug"),
+        **by_split("--image-set", form="SPLIT=LISTS", example="train=train+aug"),
     ),
 ]
 BackgroundPolicy = Annotated[

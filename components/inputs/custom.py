@@ -75,6 +75,14 @@ def placed(source: Source) -> Source:
         raise UserError(
             "labels come from a folder of label maps or from COCO files: give exactly one of them (--maps, --coco)"
         )
+    if source.coco and "" in source.coco and len(source.coco) > 1:
+        raise UserError(
+            "COCO files are given with and without a split; name the split of each: --coco val=FILE"
+        )
+    if source.coco and "" not in source.coco and (source.splits or source.held_out):
+        raise UserError(
+            "every COCO file is given a split, so --split and --hold-out have no say; leave them out"
+        )
     if source.maps is not None and not source.maps.is_dir():
         raise UserError(f"label map folder {source.maps} does not exist; give the folder that holds the PNGs")
     maps = None if source.maps is None else source.maps.resolve()
@@ -91,13 +99,13 @@ def _candidates(
 ) -> tuple[list[Candidate], list[Problem]]:
     """Pair pictures with label maps, those of COCO files drawn into `folder`, which becomes `out`."""
     root = root_of(source, out)
-    splits, held_out = source.splits or {}, source.held_out or {}
+    assign = partial(assigned, given=source.splits or {}, held_out=source.held_out or {}, seed=source.seed)
     if source.coco:
         return draw_coco(
             source.coco,
             own,
             images=source.images,
-            assign=partial(assigned, given=splits, held_out=held_out, seed=source.seed),
+            assign=assign,
             other_categories=source.other_categories,
             folder=folder,
             out=out,
@@ -106,7 +114,7 @@ def _candidates(
     assert source.maps is not None
     pictures = pictures_below(source.images)
     candidates = []
-    for split, names in assigned(list(pictures), given=splits, held_out=held_out, seed=source.seed).items():
+    for split, names in assign(list(pictures)).items():
         for name in names:
             label = source.maps / f"{name}{source.map_suffix}"
             candidates.append(

@@ -122,14 +122,10 @@ def _pictures(
     if lost := [one.id for one in coco.annotations if one.image_id not in known]:
         raise UserError(f"{path}: annotations {lost[:10]} are of pictures it does not list; export it anew")
     if split:
-        below = images / split
+        below = [(image, inside(images / split, image.file_name)) for image in coco.images]
         return [
-            (
-                image,
-                inside(below if inside(below, image.file_name).is_file() else images, image.file_name),
-                split,
-            )
-            for image in coco.images
+            (image, path if path.is_file() else inside(images, image.file_name), split)
+            for image, path in below
         ]
     split_of = {name: chosen for chosen, listed in assign(list(counts)).items() for name in listed}
     chosen = (image for image in coco.images if _bare(image) in split_of)

@@ -92,8 +92,7 @@ def run(
         Mapping[str, str] | None,
         Option(
             "Pictures of a split: a list in a file, or a folder of them.",
-            metavar="SPLIT=LIST",
-            **by_split("--split", example="val=val.txt"),
+            **by_split("--split", form="SPLIT=LIST", example="val=val.txt"),
         ),
     ] = None,
     held_out: Annotated[

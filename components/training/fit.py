@@ -21,7 +21,7 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from cascade_core.batches.samples import PackedBatch, pack, train_dataset
-from cascade_core.batches.sampling import IterationSampler
+from cascade_core.batches.sampling import iteration_batches
 from cascade_core.checkpoints.checkpoint import (
     CheckpointManifest,
     load_manifest,
@@ -223,7 +223,7 @@ def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Pac
     dataset = train_dataset(
         rows_of(job.inputs, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
     )
-    sampler = IterationSampler(
+    sampler = iteration_batches(
         len(dataset),
         share(job, world),
         iterations=job.iterations * accumulation,

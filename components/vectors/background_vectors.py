@@ -5,19 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, write_json
+from components.vectors.vector_files import read_rows
 
 log = logging.getLogger(__name__)
 
-VECTORS_FILE, NAMES_FILE, KEY = (
-    "background_vectors.safetensors",
-    "background_names.json",
-    "background_vectors",
-)
+NAMES_FILE, KEY = "background_names.json", "background_vectors"
+VECTORS_FILE = f"{KEY}.safetensors"
 
 
 def write_background_vectors(
@@ -40,22 +38,12 @@ def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "
     Raises:
         UserError: the folder has none, or those of other names, or the file is broken.
     """
-    if not (text / NAMES_FILE).is_file():
+    if (there := background_names(text)) != tuple(names):
         raise UserError(
-            f"{text} holds no text vectors for background; run the text-vectors step with "
-            f'--background-names "{", ".join(names)}"'
+            f"{text}: its text vectors for background are of {', '.join(there) or 'no name'}, the policy names "
+            f'{", ".join(names)}; run the text-vectors step with --background-names "{", ".join(names)}"'
         )
-    if (there := read_json(text / NAMES_FILE)) != list(names):
-        raise UserError(
-            f"{text / NAMES_FILE}: names {there} differ from those of the background policy, {list(names)}; "
-            f'run the text-vectors step with --background-names "{", ".join(names)}"'
-        )
-    try:
-        rows = load_file(text / VECTORS_FILE)[KEY].float()
-    except Exception as error:
-        raise UserError(
-            f"{text / VECTORS_FILE}: cannot be read ({error}); run the text-vectors step again"
-        ) from error
+    rows = read_rows(text / VECTORS_FILE, KEY)
     if rows.ndim != 2 or len(rows) != len(names):
         raise UserError(
             f"{text / VECTORS_FILE}: shape {tuple(rows.shape)}, expected a row for each of {len(names)} names; "

@@ -6,7 +6,6 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -43,14 +42,16 @@ def cached_class_vectors(
     Raises:
         UserError: the folder is no CLIP's, or as of `class_vectors`.
     """
-    made_from = {
+    content = {
         "arithmetic": ARITHMETIC,
         "clip": fingerprint(clip),
         "names": list(names),
         "synonyms": [list(others) for others in synonyms] if any(synonyms) else [],
         "templates": list(templates),
     }
-    file = _file(made_from)
+    made_from = json.dumps(content, sort_keys=True)
+    digest = hashlib.sha256(made_from.encode()).hexdigest()
+    file = cache_folder() / FOLDER / f"{digest[:32]}.safetensors"
     rows = _kept(file, made_from)
     if rows is None:
         rows = _made(clip, names, templates, synonyms)
@@ -68,16 +69,7 @@ def _made(
     return rows.cpu()
 
 
-def _file(made_from: dict[str, Any]) -> Path:
-    digest = hashlib.sha256(_text(made_from).encode()).hexdigest()
-    return cache_folder() / FOLDER / f"{digest[:32]}.safetensors"
-
-
-def _text(made_from: dict[str, Any]) -> str:
-    return json.dumps(made_from, sort_keys=True)
-
-
-def _kept(file: Path, made_from: dict[str, Any]) -> Float[Tensor, "classes embed"] | None:
+def _kept(file: Path, made_from: str) -> Float[Tensor, "classes embed"] | None:
     if not file.is_file():
         return None
     try:
@@ -86,21 +78,19 @@ def _kept(file: Path, made_from: dict[str, Any]) -> Float[Tensor, "classes embed
     except (OSError, SafetensorError) as error:
         log.warning("cached text vectors %s cannot be read (%s); making them anew", file, error)
         return None
-    if notes != {"made_from": _text(made_from), "sha256": _sum(rows)}:
+    if notes != {"made_from": made_from, "sha256": _sum(rows)}:
         log.warning("cached text vectors %s are not what they should be; making them anew", file)
         return None
     return rows
 
 
-def _keep(file: Path, rows: Tensor, made_from: dict[str, Any]) -> None:
+def _keep(file: Path, rows: Tensor, made_from: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own for every writer: two that make the same vectors must not write into one file.
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=file.parent) as folder:
             working = Path(folder) / file.name
-            save_file(
-                {KEY: rows.contiguous()}, working, {"made_from": _text(made_from), "sha256": _sum(rows)}
-            )
+            save_file({KEY: rows.contiguous()}, working, {"made_from": made_from, "sha256": _sum(rows)})
             working.chmod(0o644)
             working.replace(file)
     except (OSError, SafetensorError) as error:

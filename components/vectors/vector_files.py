@@ -62,18 +62,21 @@ def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes 
             f"{text / NAMES_FILE}: {len(names)} names differ from the {split.num_classes} classes of "
             f"{split.name!r} (number or order); run the text-vectors step for this protocol"
         )
-    path = text / VECTORS_FILE
+    rows = read_rows(text / VECTORS_FILE, KEY)
+    check_shape(rows, split.classes, str(text / VECTORS_FILE))
+    return rows
+
+
+def read_rows(path: Path, key: str) -> Float[Tensor, "rows embed"]:
+    """Read the vectors that stand under `key` in a safetensors file, in float32.
+
+    Raises:
+        UserError: the file is missing or broken, or holds no such vectors.
+    """
     try:
-        rows = load_file(path)[KEY].float()
+        return load_file(path)[key].float()
     except Exception as error:
         raise UserError(f"{path}: cannot be read ({error}); run the text-vectors step again") from error
-    if rows.ndim != 2 or len(rows) != split.num_classes:
-        raise UserError(
-            f"{path}: shape {tuple(rows.shape)}, expected a row for each of the {split.num_classes} classes of "
-            f"{split.name!r}; run the text-vectors step again"
-        )
-    check_shape(rows, split.classes, str(path))
-    return rows
 
 
 def check_templates(text: Path, templates: Sequence[str]) -> None:
@@ -114,10 +117,6 @@ def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes e
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError) as error:
         raise UserError(f"text vectors {path} cannot be read as .npy: {error}") from error
-    if array.ndim != 2 or len(array) != len(classes):
-        raise UserError(
-            f"text vectors {path} have shape {array.shape}; {len(classes)} rows are needed, one for each class in its order"
-        )
     rows = torch.from_numpy(array.astype(np.float32))
     check_shape(rows, classes, f"text vectors {path}")
     return rows

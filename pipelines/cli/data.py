@@ -1,7 +1,4 @@
-"""The command that checks what training reads.
-
-Whatever is slow to import (torch, mlflow) is imported inside them, so that `--help` is at once.
-"""
+"""The command that checks what training reads."""
 
 from pathlib import Path
 from typing import Annotated

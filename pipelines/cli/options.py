@@ -8,11 +8,6 @@ import typer
 Prepared = Annotated[Path, typer.Option(help="Folder of the prepare step.")]
 SplitsFolder = Annotated[Path, typer.Option("--splits", help="Folder of the splits step.")]
 Text = Annotated[Path, typer.Option(help="Folder of the text-vectors step.")]
-Out = Annotated[Path, typer.Option(help="Folder to write; replaced whole, or left as it was on an error.")]
-Protocol = Annotated[
-    str,
-    typer.Option(help="Label set and unseen classes: a name such as voc12-15-5, or your label file (.yaml)."),
-]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override of the recipe; repeatable.")
 ]

@@ -66,9 +66,9 @@ def predict(
     from cascade_core.labels.background import parse_background
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given
+    from components.pictures import predict
     from components.pictures.picture_files import picture_files
     from components.registry.addresses import clip_for, load_predictor
-    from components.steps import predict
 
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks import plain_input
 from cascade_core.batches.samples import Sample, pack
-from cascade_core.batches.transforms import random_crop, random_size, train_transform
+from cascade_core.batches.transforms import TrainTransform, random_crop, random_size
 from cascade_core.configs.config import DataConfig
 from cascade_core.data.pictures import read_image, read_label_map
 
@@ -67,7 +67,7 @@ def test_a_sample_without_colour_changes_is_the_published_one_to_the_bit(
         }
     )
     image, label = picture(size, seed, labels=kind)
-    planes, labels, padding = train_transform(data)(image, label, rng(seed))
+    planes, labels, padding = TrainTransform(data)(image, label, rng(seed))
     sample = Sample(name="a", image=planes, label=labels, padding=padding)
     batch = pack([sample], mean=data.mean, std=data.std).to(torch.device("cpu"))
     expected = plain_input.sample(image, label, data, rng(seed))
@@ -82,7 +82,7 @@ def test_a_published_sample_differs_by_the_rounding_of_8_bit_hues(
 ) -> None:
     image, label = picture(size, seed, labels=kind)
     generators = rng(seed), rng(seed)
-    levels, labels, _ = train_transform(PUBLISHED)(image, label, generators[0])
+    levels, labels, _ = TrainTransform(PUBLISHED)(image, label, generators[0])
     published, ids = plain_input.augmented(image, label, PUBLISHED, generators[1])
     assert generators[0].random() == generators[1].random()  # as many numbers were drawn
     height, width = ids.shape
@@ -101,7 +101,7 @@ def test_colours_differ_little_on_average() -> None:
         published = plain_input.distorted(image, rng(seed)).astype(int)
         _, label = picture((64, 64), 3)
         data = PUBLISHED.model_copy(update={"crop_size": 64, "resize_range": None, "flip": False})
-        found = train_transform(data)(image, label, rng(seed))[0].permute(1, 2, 0).numpy()
+        found = TrainTransform(data)(image, label, rng(seed))[0].permute(1, 2, 0).numpy()
         biases.append(np.abs(found - published).mean())
     assert np.mean(biases) < 0.6
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cascade_core.batches.transforms import eval_transform
+from cascade_core.batches.transforms import EvalTransform
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.checkpoints.model_folder import write_model_folder
 from cascade_core.clip.text import class_vectors
@@ -68,7 +68,7 @@ def test_all_classes_of_the_protocol_give_what_evaluation_gives(
     vectors = class_vectors(model.text, tokenizer, SPLIT.classes, config.data.templates)
     penalty = 0.1 if setting == "inductive" else 0.0
     label = np.zeros(picture.shape[:2], dtype=np.uint8)
-    image = eval_transform(config.data, short_side=48)(picture, label, np.random.default_rng())[0]
+    image = EvalTransform(config.data, short_side=48)(picture, label, np.random.default_rng())[0]
     vocabulary = Vocabulary(segmentor, vectors, "focal_dice", seen=SPLIT.seen, seen_penalty=penalty)
     expected = label_maps(vocabulary, image[None], evaluate=config.evaluate, size=(40, 56))
     assert np.array_equal(predicted, expected[0].numpy())

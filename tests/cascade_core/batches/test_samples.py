@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from cascade_core.batches.samples import (
     Sample,
@@ -18,8 +19,8 @@ from cascade_core.batches.samples import (
     pack,
     train_dataset,
 )
-from cascade_core.batches.sampling import IterationSampler
-from cascade_core.batches.transforms import train_transform
+from cascade_core.batches.sampling import iteration_batches
+from cascade_core.batches.transforms import TrainTransform
 from cascade_core.configs.config import DataConfig
 from cascade_core.data.index import index_voc
 from cascade_core.labels.label_set import LabelSet
@@ -33,7 +34,7 @@ def rows(voc: Path, animals: LabelSet) -> pd.DataFrame:
 
 
 def dataset(rows: pd.DataFrame, voc: Path, animals: LabelSet, seed: int = 0) -> SegmentationDataset:
-    return SegmentationDataset(rows, voc, label_set=animals, transform=train_transform(DATA), seed=seed)
+    return SegmentationDataset(rows, voc, label_set=animals, transform=TrainTransform(DATA), seed=seed)
 
 
 def test_a_sample_is_decided_by_picture_draw_and_seed(
@@ -51,7 +52,7 @@ def test_batches_do_not_depend_on_workers(
     workers: int, rows: pd.DataFrame, voc: Path, animals: LabelSet
 ) -> None:
     samples = dataset(rows, voc, animals)
-    sampler = IterationSampler(len(samples), 2, iterations=3, seed=5)
+    sampler = list(iteration_batches(len(samples), 2, iterations=3, seed=5))
     stack = partial(pack, mean=DATA.mean, std=DATA.std)
     loader = DataLoader(samples, batch_sampler=sampler, collate_fn=stack, num_workers=workers)
     for batch, draws in zip(loader, sampler, strict=True):
@@ -88,9 +89,9 @@ def test_a_loader_pins_every_tensor_of_a_batch(stack: Callable, monkeypatch: pyt
     monkeypatch.setattr(
         torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or torch.ones_like(tensor)
     )
-    batch = stack([Sample("a", planes, ids, torch.zeros(2, 2, dtype=torch.bool))]).pin_memory()
-    assert len(pinned) == 3
-    assert all(tensor.all() for tensor in vars(batch).values() if isinstance(tensor, torch.Tensor))
+    batch = pin_memory(stack([Sample("a", planes, ids, torch.zeros(2, 2, dtype=torch.bool))]))
+    assert len(pinned) == 3 and hasattr(batch, "names")
+    assert all(tensor.all() for tensor in batch if isinstance(tensor, torch.Tensor))
 
 
 def test_evaluation_samples_keep_the_labels_size(rows: pd.DataFrame, voc: Path) -> None:
@@ -145,6 +146,6 @@ def test_a_file_that_vanished_after_indexing_is_named(rows: pd.DataFrame, voc: P
 
 def test_label_ids_of_another_label_set_are_refused_on_access(rows: pd.DataFrame, voc: Path) -> None:
     other = LabelSet("one", ("cat",), (255, 0, *[-1] * 253, 255))
-    samples = SegmentationDataset(rows, voc, label_set=other, transform=train_transform(DATA))
+    samples = SegmentationDataset(rows, voc, label_set=other, transform=TrainTransform(DATA))
     with pytest.raises(ValueError, match=r"2007_000001.png: label ids \[2\] are not in label set 'one'"):
         _ = samples[0]

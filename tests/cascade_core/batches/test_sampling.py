@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade_core.batches.sampling import Draw, IterationSampler
+from cascade_core.batches.sampling import Draw, iteration_batches
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 3)).filter(
     lambda s: s[0] >= s[1] * s[2]
@@ -12,7 +12,7 @@ SIZES = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 3)).filt
 
 
 def stream(num: int, batch: int, **options: int) -> list[list[Draw]]:
-    return list(IterationSampler(num, batch, **{"iterations": 20, "seed": 3, **options}))
+    return list(iteration_batches(num, batch, **{"iterations": 20, "seed": 3, **options}))
 
 
 @settings(deadline=None, max_examples=30)
@@ -55,8 +55,7 @@ def test_every_draw_has_a_number_of_its_own(sizes: tuple[int, int, int]) -> None
 
 
 def test_the_length_is_the_iterations_left() -> None:
-    sampler = IterationSampler(10, 2, iterations=20, seed=0, start=7)
-    assert len(sampler) == len(list(sampler)) == 13
+    assert len(stream(10, 2, start=7)) == 13
 
 
 def test_another_seed_or_epoch_gives_another_order() -> None:
@@ -67,7 +66,8 @@ def test_another_seed_or_epoch_gives_another_order() -> None:
 
 
 def test_the_incomplete_last_batch_is_dropped() -> None:
-    assert IterationSampler(11, 4, iterations=1, seed=0).iterations_per_epoch == 2
+    first, second, third = stream(11, 4, iterations=3)
+    assert len({index for index, _ in first + second}) == 8 and len(third) == 4
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,10 @@ def test_the_incomplete_last_batch_is_dropped() -> None:
     [
         ({"batch_size": 12}, "10 pictures do not fill one batch of 12 .* at most 10"),
         ({"batch_size": 4, "world_size": 3}, "on 3 processes; lower the batch size to at most 3"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"num_samples": 0}, "num_samples=0"),
-        ({"start": 21}, r"start=21 must lie in 0..20"),
-        ({"rank": 1}, r"rank=1 must lie in 0..0"),
+        ({"num_samples": 0}, "0 pictures do not fill one batch"),
         ({"seed": -1}, "seed=-1"),
     ],
 )
 def test_impossible_streams_are_refused(options: dict[str, int], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        IterationSampler(**{"num_samples": 10, "batch_size": 2, "iterations": 20, "seed": 0, **options})
+        iteration_batches(**{"num_samples": 10, "batch_size": 2, "iterations": 20, "seed": 0, **options})

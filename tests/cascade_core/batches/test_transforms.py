@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade_core.batches.transforms import (
-    eval_transform,
+    EvalTransform,
+    TrainTransform,
     normalise,
     normalise_levels,
     random_crop,
     random_size,
     short_side_size,
-    train_transform,
 )
 from cascade_core.configs.config import DataConfig
 
@@ -124,7 +124,7 @@ def test_a_published_training_sample_is_square_with_padding_marked(
     height: int, width: int, seed: int
 ) -> None:
     image, label = picture(height, width)
-    planes, labels, padding = train_transform(PUBLISHED)(image, label, rng(seed))
+    planes, labels, padding = TrainTransform(PUBLISHED)(image, label, rng(seed))
     assert planes.shape == (3, 32, 32) and labels.shape == padding.shape == (32, 32)
     assert (planes[:, padding] == 0).all()
     assert (labels[padding] == 255).all()
@@ -139,13 +139,13 @@ def test_labels_follow_their_pictures_through_crop_flip_and_padding(
 ) -> None:
     image, label = picture(height, width)
     data = PLAIN.model_copy(update={"flip": True})
-    planes, labels, padding = train_transform(data)(image, label, rng(seed))
+    planes, labels, padding = TrainTransform(data)(image, label, rng(seed))
     assert torch.equal(planes[0][~padding], 10 * labels[~padding])
 
 
 def test_half_of_the_samples_are_mirrored() -> None:
     image, label = picture(32, 32)
-    transform = train_transform(PLAIN.model_copy(update={"flip": True}))
+    transform = TrainTransform(PLAIN.model_copy(update={"flip": True}))
     mirrored = [
         torch.equal(transform(image, label, rng(seed))[1], torch.from_numpy(label[:, ::-1].astype(int)))
         for seed in range(400)
@@ -155,7 +155,7 @@ def test_half_of_the_samples_are_mirrored() -> None:
 
 def test_a_plain_transform_leaves_a_fitting_picture_as_it_is() -> None:
     image, label = picture(32, 32)
-    planes, labels, padding = train_transform(PLAIN)(image, label, rng())
+    planes, labels, padding = TrainTransform(PLAIN)(image, label, rng())
     assert np.array_equal(planes.permute(1, 2, 0), image) and np.array_equal(labels, label)
     assert not padding.any()
 
@@ -173,7 +173,7 @@ def test_levels_are_normalised_by_channel() -> None:
 
 def test_the_generator_alone_decides_a_sample() -> None:
     image, label = picture(50, 70)
-    transform = train_transform(PUBLISHED)
+    transform = TrainTransform(PUBLISHED)
     first, again, other = (transform(image, label, rng(seed)) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
@@ -183,18 +183,18 @@ def test_transforms_leave_their_input_as_it_was() -> None:
     image, label = picture(50, 70)
     copies = image.copy(), label.copy()
     for seed in range(20):
-        train_transform(PUBLISHED)(image, label, rng(seed))
+        TrainTransform(PUBLISHED)(image, label, rng(seed))
     assert np.array_equal(image, copies[0]) and np.array_equal(label, copies[1])
 
 
 def test_evaluation_resizes_the_picture_and_keeps_the_labels_size() -> None:
     image, label = picture(30, 45)
-    planes, labels, padding = eval_transform(PLAIN, short_side=64)(image, label, rng())
+    planes, labels, padding = EvalTransform(PLAIN, short_side=64)(image, label, rng())
     assert planes.shape == (3, 64, 96) and labels.shape == (30, 45)
     assert not padding.any()
 
 
 def test_evaluation_without_a_short_side_keeps_the_pictures_size() -> None:
     image, label = picture(30, 45)
-    planes, _, _ = eval_transform(PLAIN, short_side=None)(image, label, rng())
+    planes, _, _ = EvalTransform(PLAIN, short_side=None)(image, label, rng())
     assert torch.equal(planes, normalise(image, PLAIN.mean, PLAIN.std))

@@ -87,7 +87,7 @@ def test_a_missing_weight_is_named(key: str) -> None:
 
 
 def test_a_missing_weights_file_is_named_with_the_way_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"config\.json are missing.*dvc pull"):
+    with pytest.raises(ValueError, match=r"config\.json is missing.*dvc pull"):
         load_clip(tmp_path)
 
 

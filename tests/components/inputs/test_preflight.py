@@ -267,7 +267,7 @@ def test_stored_vectors_of_a_label_file_are_in_its_own_order(own: dict[str, Path
 
 def test_vectors_for_background_that_a_label_file_asks_for_are_missed(own: dict[str, Path]) -> None:
     (own["text"] / "background_names.json").unlink()
-    with pytest.raises(ValueError, match="holds no text vectors for background"):
+    with pytest.raises(ValueError, match="for background are of no name"):
         preflight(**own)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cascade_core.batches.sampling import IterationSampler
+from cascade_core.batches.sampling import iteration_batches
 from cascade_core.checkpoints.checkpoint import load_manifest
 from cascade_core.data.prepared import data_root, read_index
 from components.launching import processes as launch
@@ -118,7 +118,7 @@ def drawn_first_at_step_three_by_the_second_process(folders: Folders) -> Path:
     batches = [
         [
             [position for position, _ in batch]
-            for batch in IterationSampler(6, 2, iterations=3, seed=SEED, rank=rank, world_size=2)
+            for batch in iteration_batches(6, 2, iterations=3, seed=SEED, rank=rank, world_size=2)
         ]
         for rank in (0, 1)
     ]

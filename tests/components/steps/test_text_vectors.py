@@ -55,8 +55,8 @@ def test_given_vectors_become_float32_and_stay_as_they_are(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (np.ones((23, 4)), r"have shape \(23, 4\); 24 rows are needed"),
-        (np.ones(24), r"have shape \(24,\)"),
+        (np.ones((23, 4)), r"shape \(23, 4\), expected a row for each of the 24 classes"),
+        (np.ones(24), r"shape \(24,\), expected"),
         (np.vstack([UNIT, np.zeros((1, 4))]), "vectors of pool are not finite and of unit length"),
         (np.vstack([np.full((1, 4), np.nan), UNIT]), "vectors of zebra are not finite and of unit length"),
     ],

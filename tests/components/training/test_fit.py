@@ -225,7 +225,7 @@ def test_self_training_starts_from_the_half_way_checkpoint(
         ({"overrides": {"train.iteration": 3}}, r"unknown override 'train.iteration'.*iterations"),
         ({"overrides": {"train.iterations": "many"}}, r"train.iterations.*'many'"),
         ({"recipe": "zegclip_voc12"}, r"protocol is 'mini-18-6'.*'voc12-15-5'"),
-        ({"clip": Path("nowhere")}, r"nowhere/config.json are missing.*dvc pull"),
+        ({"clip": Path("nowhere")}, r"nowhere/config.json is missing.*dvc pull"),
     ],
 )
 def test_bad_input_is_refused_before_training_and_leaves_outputs(

@@ -1,4 +1,4 @@
-"""Step: segment many pictures into any classes, going on past those that cannot be read.
+"""Segment many pictures into any classes, going on past those that cannot be read.
 
 Each picture gets an overlay, a label map and a JSON file with its classes; the last is written at the end, so
 that a picture whose JSON is there is done, and it says what it was made with, so that a rerun can tell.

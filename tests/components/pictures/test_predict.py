@@ -13,8 +13,8 @@ from cascade_core.predictor import Predictor, eval_settings
 from cascade_core.runtime.files import read_json
 from components.contract.shared import names_by_commas
 from components.inputs.labels_given import labels_given
+from components.pictures import predict
 from components.pictures.picture_files import PictureFile, picture_files
-from components.steps import predict
 from pipelines.cli.app import app
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
