@@ -3,9 +3,8 @@
 import statistics
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.configs.recipes import METHOD_NAMES
@@ -13,6 +12,9 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import first_error
 from components.results.names import PROFILE_FILE, SCORES_FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DROPPED = "dropped"
 """The background policy of published numbers, which is said nothing of."""
@@ -144,13 +146,15 @@ def summaries(rows: Sequence[BenchmarkRow]) -> list[Summary]:
 
 def markdown_table(rows: Sequence[BenchmarkRow]) -> str:
     """Give a table in Markdown, padded so that it also reads well as text; scores in percent."""
+    import pandas as pd  # slow to import, and commands read this module for their help
+
     table = pd.DataFrame([_cells(summary) for summary in summaries(rows)])
     if (table["seeds"] == "1").all():
         del table["seeds"]
     return padded_markdown(table, texts=("method", "setting"))
 
 
-def padded_markdown(table: pd.DataFrame, *, texts: Collection[str]) -> str:
+def padded_markdown(table: "pd.DataFrame", *, texts: Collection[str]) -> str:
     """Give a table of texts in Markdown, the columns `texts` to the left and the others, of numbers, to the right."""
     sides = ["left" if name in texts else "right" for name in table.columns]
     return table.to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"
