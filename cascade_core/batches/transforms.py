@@ -5,6 +5,7 @@ crop, flip, photometric distortion on 8-bit values, padding, normalisation. All 
 generator passed in; what is computed is the crop alone. Samples stay in 8 bits: the device normalises them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,9 +156,9 @@ def normalise(image: ImageArray, mean: Channels, std: Channels) -> Float32[Tenso
 
 
 def normalise_levels(
-    levels: UInt8[Tensor, "*batch 3 height width"], mean: Channels, std: Channels
+    levels: UInt8[Tensor, "*batch 3 height width"], mean: Sequence[float], std: Sequence[float]
 ) -> Float32[Tensor, "*batch 3 height width"]:
-    """Normalise planes, where they are."""
+    """Normalise planes, where they are; a loader that pins memory makes lists of tuples."""
     # Made here and sent without waiting: a tensor made on a GPU waits for all that was set going before it.
     centre, deviation = (
         torch.tensor(values).view(3, 1, 1).to(levels.device, non_blocking=True) for values in (mean, std)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from cascade_core.errors import UserError
-from cascade_core.labels.background import Background, Policy
+from cascade_core.labels.background import Background
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, INVALID, LabelSet, check_unseen
 from cascade_core.runtime.files import read_text
 from cascade_core.runtime.listing import bullets, duplicates
@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
 def _one_line(value: Any) -> Any:
     if not isinstance(value, str):
         raise UserError("a name is text; put quotes around it, YAML takes it for something else")
-    if isinstance(value, str) and not value.strip():
+    if not value.strip():
         raise UserError("a name is empty; give it a word or two")
     return " ".join(value.split())
 
@@ -78,24 +78,11 @@ class OwnClass(BaseModel):
     colour: Annotated[str, BeforeValidator(_hex_colour)] = ""
 
 
-class OwnBackground(BaseModel):
+class OwnBackground(Background):
     """The id of background pixels in label maps, and by which policy they are predicted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     id: RawId = 0
-    policy: Policy = "dropped"
-    threshold: float | None = Field(default=None, ge=0, le=1)
     names: tuple[Name, ...] = ()
-
-    @property
-    def setting(self) -> Background:
-        return Background(policy=self.policy, threshold=self.threshold, names=self.names)
-
-    @model_validator(mode="after")
-    def _check_setting(self) -> Self:
-        _ = self.setting
-        return self
 
 
 class LabelFile(BaseModel):
@@ -170,7 +157,7 @@ class LabelFile(BaseModel):
     @property
     def background_setting(self) -> Background:
         """How background is predicted; "dropped" where the file says nothing."""
-        return self.background.setting if self.background else Background()
+        return Background(**self.background.model_dump(exclude={"id"})) if self.background else Background()
 
     def colours_of(self, names: Iterable[str]) -> tuple[str, ...]:
         """Give the colour of each class name, "" where the file has none for it, or no such class."""

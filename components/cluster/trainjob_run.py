@@ -11,8 +11,9 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from cascade_core.errors import UserError
 from components.cluster.trainjob import CONTENT, GROUP, PLURAL, VERSION, TrainJob
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 State = Literal["waiting", "running", "complete", "failed"]
-Answer = TypeVar("Answer")
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PATIENT = Patience(300.0)
@@ -48,57 +48,43 @@ class Jobs:
     patience: Patience = PATIENT
     poll: float = 10.0
 
-    @property
-    def _place(self) -> dict[str, Any]:
-        return {
-            "group": GROUP,
-            "version": VERSION,
-            "namespace": self.namespace,
-            "plural": PLURAL,
-            "_request_timeout": CONNECT_AND_ANSWER_SECONDS,
-        }
-
     def create(self, manifest: Mapping[str, Any]) -> bool:
         """Create a job; False where one of its name is there already."""
-        name = manifest["metadata"]["name"]
-        made = self._call(
-            "create",
-            name,
-            lambda: self.api.create_namespaced_custom_object(body=manifest, **self._place),
-            409,
-        )
+        made = self._ask("create", manifest["metadata"]["name"], {"body": manifest}, unless=409)
         return made is not None
 
     def get(self, name: str) -> dict[str, Any] | None:
         """Give a job as the cluster tells it; None where there is none."""
-        return self._call(
-            "get", name, lambda: self.api.get_namespaced_custom_object(name=name, **self._place), 404
-        )
+        return self._ask("get", name, {"name": name}, unless=404)
 
     def delete(self, name: str) -> None:
         """Remove a job with its pods; nothing where there is none."""
-        self._call(
-            "delete",
-            name,
-            lambda: self.api.delete_namespaced_custom_object(
-                name=name, propagation_policy="Foreground", **self._place
-            ),
-            404,
-        )
+        self._ask("delete", name, {"name": name, "propagation_policy": "Foreground"}, unless=404)
 
-    def _call(self, verb: str, name: str, request: Callable[[], Answer], expected: int) -> Answer | None:
-        """Give the answer to a request, None where its status is the expected refusal."""
+    def _ask(self, verb: str, name: str, arguments: Mapping[str, Any], *, unless: int) -> Any:
+        """Give the answer to a request, None where the cluster refuses it with the status `unless`."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
+        request = partial(
+            getattr(self.api, f"{verb}_namespaced_custom_object"),
+            group=GROUP,
+            version=VERSION,
+            namespace=self.namespace,
+            plural=PLURAL,
+            _request_timeout=CONNECT_AND_ANSWER_SECONDS,
+            **arguments,
+        )
         try:
             return self.patience.ask(
                 request,
-                passes=_is_transient,
+                passes=lambda error: (
+                    isinstance(error, HTTPError) or getattr(error, "status", None) in TRANSIENT_STATUS
+                ),
                 on_fault=lambda error: log.warning("Kubernetes: %s; trying again", _reason(error)),
             )
         except (ApiException, HTTPError) as error:
-            if getattr(error, "status", None) == expected:
+            if getattr(error, "status", None) == unless:
                 return None
             raise _explained(error, verb, name, self.namespace) from error
 
@@ -234,15 +220,6 @@ def state(found: Mapping[str, Any]) -> tuple[State, str]:
     )
 
 
-def _is_transient(error: BaseException) -> bool:
-    from kubernetes.client import ApiException
-    from urllib3.exceptions import HTTPError
-
-    return (
-        error.status in TRANSIENT_STATUS if isinstance(error, ApiException) else isinstance(error, HTTPError)
-    )
-
-
 def _explained(error: BaseException, verb: str, name: str, namespace: str) -> UserError:
     status = getattr(error, "status", None)
     way_out = {
@@ -250,8 +227,8 @@ def _explained(error: BaseException, verb: str, name: str, namespace: str) -> Us
         403: f"this account may not {verb} trainjobs there; bind the Role of docs/distributed.md to it",
         404: "Kubeflow Trainer 2 is not installed there, or there is no such namespace",
     }.get(status or 0, _reason(error))
-    told = f" ({status})" if status else ""
-    return UserError(f"Kubernetes, {verb} TrainJob {name} in namespace {namespace}: {way_out}{told}")
+    code = f" ({status})" if status else ""
+    return UserError(f"Kubernetes, {verb} TrainJob {name} in namespace {namespace}: {way_out}{code}")
 
 
 def _reason(error: BaseException) -> str:
@@ -259,5 +236,4 @@ def _reason(error: BaseException) -> str:
     try:
         return str(json.loads(getattr(error, "body", "") or "")["message"])
     except (ValueError, KeyError, TypeError):
-        reason = getattr(error, "reason", None)
-        return str(reason or error).splitlines()[0] if str(reason or error) else type(error).__name__
+        return str(getattr(error, "reason", None) or error).partition("\n")[0] or type(error).__name__

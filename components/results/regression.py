@@ -171,21 +171,11 @@ def _change(
     *,
     same: bool,
 ) -> Change:
-    protocol, split, method, setting = run
-    now = _centre(metric, values) if values else None
-    before = _centre(metric, old) if old else None
+    now, before = (_centre(metric, side) if side else None for side in (values, old))
     noise = _noise(metric, values, old, thresholds, same=same) if values and old else None
-    return Change(
-        protocol=protocol,
-        split=split,
-        method=method,
-        setting=setting,
-        metric=metric,
-        before=before,
-        now=now,
-        noise=noise,
-        verdict=_verdict(metric, now, before, noise, thresholds),
-    )
+    about = dict(zip(("protocol", "split", "method", "setting"), run, strict=True))
+    verdict = _verdict(metric, now, before, noise, thresholds)
+    return Change(**about, metric=metric, before=before, now=now, noise=noise, verdict=verdict)
 
 
 def _centre(metric: str, values: Sequence[float]) -> float:
@@ -208,7 +198,7 @@ def _noise(
     metric: str, values: Sequence[float], old: Sequence[float], thresholds: Thresholds, *, same: bool
 ) -> float:
     if metric == SPEED:
-        return thresholds.max_slowdown_share
+        return _largest(metric, thresholds)
     if same:
         return ROUNDING
     # A side with one seed has no spread of its own and borrows the other's; two such sides have only the

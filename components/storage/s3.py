@@ -5,7 +5,7 @@ same names drive MLflow's artifacts and DVC. Transient failures are retried by b
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -84,24 +84,21 @@ def check_bucket(client: Any, place: Address) -> None:
     Raises:
         UserError: one of these does not hold; the message says which.
     """
-    from botocore.exceptions import ClientError
-
-    with told(place):
-        try:
-            client.head_bucket(Bucket=place.bucket)
-        except ClientError as error:
-            if error_code(error) in MISSING:
-                raise _no_bucket(place) from error
-            raise
+    if _unless_missing(place, lambda: client.head_bucket(Bucket=place.bucket)) is None:
+        raise _no_bucket(place)
 
 
 def found(client: Any, place: Address) -> dict[str, Any] | None:
     """Give what the store says of one object, or None if it has none there."""
+    return _unless_missing(place, lambda: client.head_object(Bucket=place.bucket, Key=place.key))
+
+
+def _unless_missing(place: Address, ask: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     from botocore.exceptions import ClientError
 
     with told(place):
         try:
-            return dict(client.head_object(Bucket=place.bucket, Key=place.key))
+            return ask()
         except ClientError as error:
             if error_code(error) in MISSING:
                 return None

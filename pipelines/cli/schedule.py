@@ -64,7 +64,7 @@ def pause(server: Server, schedule_id: ScheduleId) -> None:
     """Start no more runs until resumed."""
     from pipelines.kubeflow import schedules
 
-    schedules.pause(server.connect(), schedule_id)
+    schedules.change(server.connect(), schedule_id, "disable")
 
 
 @unbundled
@@ -72,7 +72,7 @@ def resume(server: Server, schedule_id: ScheduleId) -> None:
     """Start runs again."""
     from pipelines.kubeflow import schedules
 
-    schedules.resume(server.connect(), schedule_id)
+    schedules.change(server.connect(), schedule_id, "enable")
 
 
 @unbundled
@@ -80,4 +80,4 @@ def delete(server: Server, schedule_id: ScheduleId) -> None:
     """Remove a schedule; runs it started stay."""
     from pipelines.kubeflow import schedules
 
-    schedules.delete(server.connect(), schedule_id)
+    schedules.change(server.connect(), schedule_id, "delete")

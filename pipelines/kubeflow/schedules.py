@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cascade_core.errors import UserError
 from components.paging import pages
@@ -73,26 +73,8 @@ def schedules(cluster: Cluster) -> list[Schedule]:
     return sorted(found, key=lambda one: (one.name, one.schedule_id))
 
 
-def pause(cluster: Cluster, schedule_id: str) -> None:
-    """Start no more runs until it is resumed; one that runs goes on.
-
-    Raises:
-        UserError: there is no such schedule, or the server refuses.
-    """
-    cluster.call(lambda: cluster.client.disable_recurring_run(schedule_id), about=f"schedule {schedule_id!r}")
-
-
-def resume(cluster: Cluster, schedule_id: str) -> None:
-    """Start runs again.
-
-    Raises:
-        UserError: there is no such schedule, or the server refuses.
-    """
-    cluster.call(lambda: cluster.client.enable_recurring_run(schedule_id), about=f"schedule {schedule_id!r}")
-
-
-def delete(cluster: Cluster, schedule_id: str) -> None:
-    """Remove a schedule; the runs that it started stay.
+def change(cluster: Cluster, schedule_id: str, verb: Literal["disable", "enable", "delete"]) -> None:
+    """Pause a schedule (a run that is under way goes on), resume it, or remove it (its runs stay).
 
     Raises:
         UserError: there is no such schedule, or the server refuses.
@@ -100,7 +82,7 @@ def delete(cluster: Cluster, schedule_id: str) -> None:
     about = f"schedule {schedule_id!r}"
     # Looked up first: servers differ in what they answer to deleting what is not there.
     cluster.call(lambda: cluster.client.get_recurring_run(schedule_id), about=about)
-    cluster.call(lambda: cluster.client.delete_recurring_run(schedule_id), about=about)
+    cluster.call(lambda: getattr(cluster.client, f"{verb}_recurring_run")(schedule_id), about=about)
 
 
 def _named(cluster: Cluster, name: str) -> Any:

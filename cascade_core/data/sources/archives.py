@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_IFDIR, S_IFMT, S_IFREG
 from typing import IO
@@ -33,11 +34,12 @@ Place = Callable[[PurePosixPath], PurePosixPath | None]
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of an archive; `kind` is "file", "folder", or what else it claims to be."""
+    """One entry of an open archive; `kind` is "file", "folder", or what else it claims to be."""
 
     name: str
     size: int
     kind: str
+    open: Callable[[], IO[bytes] | None]
 
 
 def is_archive(path: Path) -> bool:
@@ -55,18 +57,21 @@ def unpack(archive: Path, target: Path, place: Place, *, progress: Progress | No
         UserError: the archive is cut short or damaged, has members that climb out of the target, are links
             or devices, or are encrypted, or the disk has no room for what it holds.
     """
-    with _damage_told(archive):
-        members = list(_members(archive))
-    _check(archive, members)
-    wanted = _wanted(members, target, place)
-    missing = {name: size for name, (path, size) in wanted.items() if not _is_there(path, size)}
-    _check_room(archive, target, sum(missing.values()))
-    done = len(wanted) - len(missing)
-    with _damage_told(archive):
-        for name, stream in _contents(archive, missing):
-            with new_file(wanted[name][0]) as path, path.open("wb") as file:
-                shutil.copyfileobj(stream, file, 1 << 20)
-            done += 1
+    with _damage_told(archive), _opened(archive) as members:
+        _check(archive, members)
+        wanted = [
+            (target / where, member)
+            for member in members
+            if member.kind == "file" and (where := place(PurePosixPath(member.name))) is not None
+        ]
+        missing = [(path, member) for path, member in wanted if not _is_there(path, member.size)]
+        _check_room(archive, target, sum(member.size for _, member in missing))
+        for done, (path, member) in enumerate(missing, start=len(wanted) - len(missing) + 1):
+            with new_file(path) as working, working.open("wb") as file:
+                stream = member.open()
+                assert stream is not None
+                with stream:
+                    shutil.copyfileobj(stream, file, 1 << 20)
             if progress is not None:
                 progress(done, len(wanted))
     return len(wanted)
@@ -79,7 +84,9 @@ def climbs(name: str) -> bool:
 
 
 def _check(archive: Path, members: list[Member]) -> None:
-    strange = [f"{member.name!r} ({member.kind})" for member in members if not _is_plain(member)]
+    strange = [
+        f"{member.name!r} ({member.kind})" for member in members if member.kind not in ("file", "folder")
+    ]
     outside = [repr(member.name) for member in members if climbs(member.name)]
     for found, fault in ((outside, "leave the folder"), (strange, "are neither files nor folders")):
         if found:
@@ -87,19 +94,6 @@ def _check(archive: Path, members: list[Member]) -> None:
                 f"archive {archive}: {len(found)} members {fault}: {short_list(found, most=3)}; nothing was unpacked. "
                 "The official archive has none such: fetch it from the official page"
             )
-
-
-def _is_plain(member: Member) -> bool:
-    return member.kind in ("file", "folder")
-
-
-def _wanted(members: list[Member], target: Path, place: Place) -> dict[str, tuple[Path, int]]:
-    found = {}
-    for member in members:
-        where = place(PurePosixPath(member.name)) if member.kind == "file" else None
-        if where is not None:
-            found[member.name] = (target / where, member.size)
-    return found
 
 
 def _is_there(path: Path, size: int) -> bool:
@@ -116,30 +110,36 @@ def _check_room(archive: Path, target: Path, needed: int) -> None:
         )
 
 
-def _members(archive: Path) -> Iterator[Member]:
+@contextmanager
+def _opened(archive: Path) -> Iterator[list[Member]]:
+    """Give the members of an archive that stays open until the block ends."""
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
-            yield from map(_zip_member, opened.infolist())
+            yield [
+                Member(info.filename, info.file_size, _zip_kind(info), partial(opened.open, info))
+                for info in opened.infolist()
+            ]
         return
     with tarfile.open(archive) as tar:
-        for info in tar:
-            kind = "file" if info.isreg() else "folder" if info.isdir() else _tar_kind(info)
-            yield Member(info.name, info.size, kind)
+        members = [
+            Member(info.name, info.size, _tar_kind(info), partial(tar.extractfile, info)) for info in tar
+        ]
         _check_end(tar)
+        yield members
 
 
-def _zip_member(info: zipfile.ZipInfo) -> Member:
-    mode = S_IFMT(info.external_attr >> 16)
-    kind = "folder" if info.is_dir() else "file"
+def _zip_kind(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 1:
-        kind = "encrypted"
-    elif mode not in (0, S_IFREG, S_IFDIR):  # 0: written on a system without modes
-        kind = "link or device"
-    return Member(info.filename, info.file_size, kind)
+        return "encrypted"
+    if S_IFMT(info.external_attr >> 16) not in (0, S_IFREG, S_IFDIR):  # 0: from a system without modes
+        return "link or device"
+    return "folder" if info.is_dir() else "file"
 
 
 def _tar_kind(info: tarfile.TarInfo) -> str:
-    return "link" if info.issym() or info.islnk() else "device"
+    if info.issym() or info.islnk():
+        return "link"
+    return "file" if info.isreg() else "folder" if info.isdir() else "device"
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -152,24 +152,6 @@ def _check_end(tar: tarfile.TarFile) -> None:
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it has no end mark")
-
-
-def _contents(archive: Path, wanted: dict[str, int]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield name and content of the wanted members, in the order in which they lie in the archive."""
-    if not wanted:
-        return
-    if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as opened:
-            for info in opened.infolist():
-                if info.filename in wanted:
-                    with opened.open(info) as stream:
-                        yield info.filename, stream
-        return
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            content = tar.extractfile(member) if member.name in wanted else None
-            if content is not None:
-                yield member.name, content
 
 
 @contextmanager
