@@ -73,9 +73,10 @@ class Cluster:
     """What a step asks of a cluster by kind of cluster, and how it looks there as a component.
 
     `output` names the artifact it writes. `options` are the parameters that pipelines pass; folders and places
-    are always passed. What is `grouped` travels as one JSON object of that name. `labels` are further texts, which decide nothing inside the step but belong to what it was
-    given, so that a cached result is one of the same data. A step that `reads_pictures` has the raw data brought
-    to its pod; one that `trains` runs in as many processes as its pod has GPUs, or on several nodes.
+    are always passed. What is `grouped` travels as one JSON object of that name. `labels` are further texts, which
+    decide nothing inside the step but belong to its input, so that a cached result is one of the same data. A
+    step that `reads_pictures` has the raw data brought to its pod; one that `trains` runs in as many processes as
+    its pod has GPUs, or on several nodes.
 
     `pages` are artifacts that Kubeflow's pages show, by name and kind. `show` fills them and returns what the
     output is labelled with beside its inputs' labels: it gets the step's result (None from several nodes), the

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import disk_is_full, new_file, sha256
+from cascade_core.runtime.validation import first_error
 from components.artifacts import TRACKING_FILE
 from components.tracking.pipeline_run import PARENT_TAG, kfp_run_of
 from components.tracking.store import (
@@ -164,6 +165,4 @@ def _read(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json(path.read_text())
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {field}: {first['msg']}; was it edited?") from error
+        raise UserError(f"{path}: {first_error(error)}; was it edited?") from error

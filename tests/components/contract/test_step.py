@@ -1,0 +1,102 @@
+"""A step's statement: what follows from the signature of its `run`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+
+from components.artifacts import read_step_manifest
+from components.contract import Call, Folder, Option, Place, Settings, step
+from components.contract.shared import ImageSets, Out, whole_numbers
+
+
+@step("mix_paint", example="cascade-clip mix-paint --out out", tracked=False)
+def mix(
+    call: Call,
+    /,
+    *,
+    pots: Annotated[Sequence[Path], Folder("Folder of a pot; repeatable.", flag="--pot", below="full")],
+    lid: Annotated[Path, Place("A lid.")] | None = None,
+    sets: ImageSets | None = None,
+    shares: Annotated[tuple[int, ...], Option("Shares.", **whole_numbers("--shares"))] = (1,),
+    slowly: Annotated[bool, Option("Take time.", unrecorded=True)] = False,
+    overrides: Annotated[Mapping[str, Any], Settings()] = {},
+    out: Out,
+) -> str:
+    """Mix paint.
+
+    From pots.
+
+    Raises:
+        UserError: a pot is empty.
+    """
+    with call.writing(protocol="colours") as work:
+        (work.folder / "paint").write_text("mud")
+        if slowly:
+            raise RuntimeError("spilt")
+    return "mud"
+
+
+@pytest.fixture
+def pots(tmp_path: Path) -> list[Path]:
+    for name in ("red", "blue"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    return [tmp_path / "red", tmp_path / "blue"]
+
+
+def test_command_and_help_follow_from_the_statement() -> None:
+    assert mix.command == "mix-paint"
+    assert mix.help == "Mix paint.\n\nFrom pots."
+    assert mix.output == "out"
+    assert [name for name, one in mix.parameters.items() if one.required] == ["pots", "out"]
+
+
+def test_a_call_writes_a_manifest_of_its_inputs_and_of_what_decides(pots: list[Path], tmp_path: Path) -> None:
+    assert mix(pots=pots, shares=(2, 3), overrides={"a.b": 1}, out=tmp_path / "out") == "mud"
+    manifest = read_step_manifest(tmp_path / "out")
+    assert manifest.step == "mix_paint"
+    assert list(manifest.inputs) == ["pots-0", "pots-1"]
+    assert manifest.parameters == {"sets": None, "shares": [2, 3], "overrides": {"a.b": 1}}
+
+
+def test_a_block_that_raises_leaves_the_earlier_folder(pots: list[Path], tmp_path: Path) -> None:
+    mix(pots=pots, out=tmp_path / "out")
+    with pytest.raises(RuntimeError, match="spilt"):
+        mix(pots=pots[:1], slowly=True, out=tmp_path / "out")
+    assert len(read_step_manifest(tmp_path / "out").inputs) == 2
+
+
+def test_words_are_those_the_command_takes() -> None:
+    arguments = {
+        "pots": [Path("a"), Path("b")],
+        "lid": None,
+        "sets": {"train": "train+aug"},
+        "shares": (2, 3),
+        "slowly": False,
+        "overrides": {"train.iterations": 20, "data.templates": ["{}"]},
+        "out": Path("o"),
+    }
+    assert mix.words(arguments) == [
+        "--pot=a",
+        "--pot=b",
+        "--image-set=train=train+aug",
+        "--shares=2,3",
+        "--no-slowly",
+        "--set=train.iterations=20",
+        '--set=data.templates=["{}"]',
+        "--out=o",
+    ]
+
+
+def test_a_folder_of_another_step_is_taken_in_part() -> None:
+    assert mix.parameters["pots"].taken(Path("red")) == (Path("red/full"),)
+
+
+def test_a_parameter_without_a_meaning_is_a_defect() -> None:
+    @step("bare")
+    def bare(call: Call, /, *, out: Path) -> None: ...
+
+    with pytest.raises(AssertionError, match="parameter out does not say what it means"):
+        _ = bare.parameters
