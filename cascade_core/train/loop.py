@@ -61,7 +61,7 @@ def train(
 
     `batches` yields the micro-batches of the remaining steps in order. Stopping the iteration between two
     reports leaves model and optimiser at a step's end, ready to be saved. Where processes train together
-    (`distributed.joined`) each gives its own part of every micro-batch, and reports tell of the whole.
+    (`parallel.joined`) each gives its own part of every micro-batch, and reports tell of the whole.
 
     Raises:
         FloatingPointError: the loss is not finite; the step is named and nothing is updated.

@@ -1,4 +1,4 @@
-"""Places, shares and replicas; what several processes compute together is held in `components/test_launch.py`."""
+"""Places, shares and replicas; what several processes compute together is held in `components/launching/test_processes.py`."""
 
 import os
 import signal
