@@ -103,10 +103,14 @@ def test_an_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from components.steps import splits
 from pipelines.cli.app import app
+
+# A shell that starts a job in the background has SIGINT ignored, which children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def wait(call, **_):
     try:
