@@ -5,7 +5,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from components.contract import Cluster, Folder, Place, Settings, Step, step_named
-from components.contract.step import Parameter
+from components.contract.parameters import Parameter
 
 STEPS = ("train", "self_train", "evaluate", "profile", "gate", "register")
 """Steps whose components and resources follow from their statements."""

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from cascade_core.errors import UserError
 from components.bodies.interface import NODES, RAW, cluster_of, given, input_name, plain_type
 from components.contract import Folder, Place, Settings, Step, step_named
-from components.contract.step import Parameter
+from components.contract.parameters import Parameter
 from components.storage import places
 from components.tracking import pipeline_run
 

@@ -1,10 +1,12 @@
-"""The meanings a parameter of a step may have. They stand as metadata in the annotations of its `run`."""
+"""Parameters of a step, and the meanings they may have, which stand as metadata in the annotations of its `run`."""
 
+import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePath
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,45 @@ class Settings:
 
 
 Meaning = Folder | Place | Output | Option | Settings
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a step: its type without the annotation, what it means, and the function's default."""
+
+    name: str
+    type: Any
+    meaning: Meaning
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must give it; a command may know a default of its own."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def several(self) -> bool:
+        """Whether it takes any number of values."""
+        return any(get_origin(hint) in (list, tuple, Sequence) for hint in (self.type, *get_args(self.type)))
+
+    def taken(self, folders: PurePath | Iterable[PurePath]) -> Any:
+        """Give folders that other steps wrote as the step takes them: the part that it reads, in a tuple if `several`."""
+        assert isinstance(self.meaning, Folder), f"parameter {self.name} is no folder of another step"
+        wrote = [folders] if isinstance(folders, PurePath) else list(folders)
+        parts = tuple(folder / self.meaning.below for folder in wrote)
+        return parts if self.several else parts[0]
+
+
+def parameter(name: str, hint: Any, default: Any) -> Parameter:
+    """Take an annotation apart; `Annotated[Path, ...] | None` means a parameter that may be None."""
+    optional = get_origin(hint) in (Union, UnionType)
+    annotated = (
+        next((one for one in get_args(hint) if hasattr(one, "__metadata__")), hint) if optional else hint
+    )
+    assert hasattr(annotated, "__metadata__"), f"parameter {name} does not say what it means"
+    base, *metadata = get_args(annotated)
+    (meaning,) = (one for one in metadata if isinstance(one, Meaning))
+    return Parameter(name, base | None if optional else base, meaning, default)
 
 
 def words(name: str, meaning: Meaning, value: Any) -> list[str]:

@@ -1,13 +1,12 @@
 """The statement of a step, and a call of it: bound arguments, the run in MLflow, the folder and its manifest."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, update_wrapper
 from importlib import import_module
-from pathlib import Path, PurePath
-from types import UnionType
+from pathlib import Path
 from typing import (
     Any,
     Concatenate,
@@ -15,9 +14,6 @@ from typing import (
     Literal,
     ParamSpec,
     TypeVar,
-    Union,
-    get_args,
-    get_origin,
     get_type_hints,
 )
 
@@ -25,47 +21,20 @@ from cascade_core.runtime.files import new_folder
 from components.artifacts import write_manifest
 from components.cluster.pods import Resources
 from components.contract.parameters import (
-    Folder,
     Meaning,
     Option,
     Output,
-    Place,
+    Parameter,
     Settings,
     as_folders,
     is_given_folder,
+    parameter,
     words,
 )
 from components.tracking.tracker import StepTracker, tracked_step
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a step: its type without the annotation, what it means, and the function's default."""
-
-    name: str
-    type: Any
-    meaning: Meaning
-    default: Any = inspect.Parameter.empty
-
-    @property
-    def required(self) -> bool:
-        """Whether a call must give it; a command may know a default of its own."""
-        return self.default is inspect.Parameter.empty
-
-    @property
-    def several(self) -> bool:
-        """Whether it takes any number of values."""
-        return any(get_origin(hint) in (list, tuple, Sequence) for hint in (self.type, *get_args(self.type)))
-
-    def taken(self, folders: PurePath | Iterable[PurePath]) -> Any:
-        """Give folders that other steps wrote as the step takes them: the part that it reads, in a tuple if `several`."""
-        assert isinstance(self.meaning, Folder), f"parameter {self.name} is no folder of another step"
-        wrote = [folders] if isinstance(folders, PurePath) else list(folders)
-        parts = tuple(folder / self.meaning.below for folder in wrote)
-        return parts if self.several else parts[0]
 
 
 @dataclass(frozen=True)
@@ -141,7 +110,7 @@ class Step(Generic[P, R]):
         hints = get_type_hints(self.function, include_extras=True)
         signature = inspect.signature(self.function)
         return {
-            name: _parameter(name, hints[name], one.default)
+            name: parameter(name, hints[name], one.default)
             for name, one in list(signature.parameters.items())[1:]
         }
 
@@ -281,18 +250,6 @@ def step(
         )
 
     return stated
-
-
-def _parameter(name: str, hint: Any, default: Any) -> Parameter:
-    """Take an annotation apart; `Annotated[Path, ...] | None` means a parameter that may be None."""
-    optional = get_origin(hint) in (Union, UnionType)
-    annotated = (
-        next((one for one in get_args(hint) if hasattr(one, "__metadata__")), hint) if optional else hint
-    )
-    assert hasattr(annotated, "__metadata__"), f"parameter {name} does not say what it means"
-    base, *metadata = get_args(annotated)
-    (meaning,) = (one for one in metadata if isinstance(one, Folder | Place | Output | Option | Settings))
-    return Parameter(name, base | None if optional else base, meaning, default)
 
 
 def _plain(meaning: Meaning, value: Any) -> Any:

@@ -10,8 +10,7 @@ import typer
 
 from cascade_core.configs.overrides import parse_overrides
 from components.contract import Folder, Option, Output, Place, Settings, Step
-from components.contract.parameters import flag_of
-from components.contract.step import Parameter
+from components.contract.parameters import Parameter, flag_of
 
 OVERRIDES_HELP = "YAML file whose section `overrides` is put in first."
 TEXTS = list[str]
