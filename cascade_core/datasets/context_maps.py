@@ -29,7 +29,7 @@ def draw(
             )
         try:
             mask = decode_mask(shape["segmentation"], ids.shape)
-        except ValueError as error:
+        except UserError as error:
             raise UserError(f"{where}: {error}") from error
         ids[mask] = table[shape["category_id"]]
     return ids

@@ -86,7 +86,6 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
         UserError: there are none or too many, one is empty, or one comes twice (case ignored).
     """
     if isinstance(labels, str):
-        # ValueError as for every other unusable input: callers tell it to their users.
         raise UserError(f"labels are a list of class names, not the text {labels!r}; split it at its commas")
     names = tuple(" ".join(name.split()) for name in labels)
     if not 0 < len(names) <= MAX_WIDE_LABELS:

@@ -133,7 +133,7 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
         miou_seen=_number(summary.miou_seen),
         miou_unseen=_number(summary.miou_unseen),
         hiou=_number(summary.hiou),
-        seen_penalty=job.vocabulary.seen_penalty,
+        seen_penalty=job.vocabulary.penalty,
         background=str(job.inference.background),
         num_pictures=len(job.rows),
         data_hash=data,

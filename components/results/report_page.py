@@ -31,6 +31,7 @@ from components.results.rows import (
     summaries,
     thousands,
 )
+from components.tables import read_table
 
 PICTURE_QUALITY = 88
 
@@ -99,7 +100,7 @@ def evaluated_in(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
         row=benchmark_row(folder, profiles[method]),
         num_pictures=scores["num_pictures"],
         data_hash=scores["data_hash"],
-        classes=pd.read_csv(folder / "per_class.csv", keep_default_na=False, na_values=[""]),
+        classes=read_table(folder / "per_class.csv", step="an evaluate step"),
         confusion=_inlined(confusion.read_bytes(), "png") if confusion.is_file() else None,
         profile=profiles[method],
         pictures=pictures_of(folder / "pictures"),
@@ -121,10 +122,7 @@ def curve_of(folder: Path, colour: str) -> Curve:
         UserError: the folder holds no history or no checkpoint.
     """
     manifest = load_manifest(folder / "final")
-    path = folder / HISTORY_FILE
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; run the training step again")
-    history = pd.read_csv(path)
+    history = read_table(folder / HISTORY_FILE, step="a training step")
     return Curve(
         title=run_title(manifest.config.method, manifest.setting),
         points=tuple(zip(history["iteration"].astype(float), history["loss"].astype(float), strict=True)),

@@ -106,7 +106,7 @@ def run(
         },
         tracked_parameters={
             "split": split,
-            "seen_penalty": job.vocabulary.seen_penalty,
+            "seen_penalty": job.vocabulary.penalty,
             "background": policy,
             "checkpoint_iteration": job.manifest.iteration,
         },

@@ -14,7 +14,7 @@ Splits = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Job:
-    """A label map to make: `make` gives its ids as 8-bit [height, width], or raises ValueError naming the wrong file."""
+    """A label map to make: `make` gives its ids as 8-bit [height, width], or raises UserError naming the wrong file."""
 
     target: Path
     make: Callable[[], Any]

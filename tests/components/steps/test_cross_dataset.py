@@ -234,6 +234,8 @@ def test_a_checkpoint_of_coco_stuff_is_scored_on_context_in_the_literatures_orde
         f"{target} from cocostuff-156-15",
         str(parse_background(background)),
     )
+    # All classes count as seen, so the inductive model pays nothing, and the row says so.
+    assert row.seen_penalty == 0.0 < COCO_CONFIG.evaluate.seen_penalty
     assert (row.miou_unseen, row.hiou) == (None, None) and row.miou_seen is not None
     confusion = pd.read_csv(tmp_path / "evaluated" / "confusion.csv", index_col="truth")
     assert confusion.sum(axis=1)[lambda pixels: pixels > 0].to_dict() == truth
