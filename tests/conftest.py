@@ -1,4 +1,4 @@
-"""What holds in every test: shapes are checked as the package runs, one thread, no chance, no deadline."""
+"""Rules of every test: shapes are checked at run time, one thread, fixed seeds, no deadline."""
 
 import shutil
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ settings.load_profile("reproducible")
 
 
 class SharedSetUp(LoadScopeScheduling):
-    """Give one worker all tests of a file, and one all of the workflow's run: what they set up is made once."""
+    """Give one worker all tests of a file, and one worker all tests of the workflow run, to share their fixtures."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -59,19 +59,19 @@ class SharedSetUp(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedSetUp:
-    """Group tests by what they share (xdist's own groups are not kept by every version of pytest)."""
+    """Group tests by shared fixtures; xdist's own groups fail with some versions of pytest."""
     return SharedSetUp(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Keep numbers independent of how many cores a machine has."""
+    """Make results independent of the number of cores."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what is cached between steps out of the machine's own cache."""
+    """Keep cached files out of the machine's own cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CASCADE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -79,7 +79,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def untracked() -> Iterator[None]:
-    """Record no runs but those of tests that take a store, which unset this."""
+    """Record no MLflow runs, except in tests that take a store, which unset this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CASCADE_TRACKING", "off")
         yield
@@ -87,7 +87,7 @@ def untracked() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make MLflow's tables once: that takes seconds, copying the file none."""
+    """Make MLflow's tables once, which takes seconds; tests copy the file."""
     from components.tracking.store import open_store
 
     file = tmp_path_factory.mktemp("empty_store") / "mlflow.db"
@@ -99,7 +99,7 @@ def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(_empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a working folder whose default store is there and empty; the test runs in it."""
+    """Run the test in a folder whose default store is empty."""
     folder = tmp_path / "work"
     (folder / "mlruns").mkdir(parents=True)
     shutil.copyfile(_empty_store, folder / "mlruns" / "mlflow.db")

@@ -1,4 +1,4 @@
-"""Where a test runs: on a CPU always, and on a GPU too where there is one (`pytest -m gpu`)."""
+"""Where a test runs: on a CPU, and also on a GPU if there is one (`pytest -m gpu`)."""
 
 import pytest
 import torch

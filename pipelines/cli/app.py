@@ -1,6 +1,6 @@
-"""The command line: `cascade-clip <command>`, a thin layer over the steps and pipelines.
+"""The command line: `cascade-clip COMMAND`, a thin layer over the steps and pipelines.
 
-What is slow to import (torch, mlflow, kfp, boto3) is imported inside the commands, so that `--help` is at once.
+Commands import slow packages (torch, mlflow, kfp, boto3) in their bodies, so `--help` answers at once.
 """
 
 import logging
@@ -16,7 +16,7 @@ from cascade_core.runtime.exit_codes import ExitCode, termination_raised
 from cascade_core.runtime.files import refusal
 from pipelines.cli.table import GROUPS
 
-CHATTY = (
+CHATTY = [
     "PIL",
     "alembic",
     "asyncio",
@@ -27,12 +27,13 @@ CHATTY = (
     "onnx_ir",
     "onnxscript",
     "urllib3",
-)
+]
+"""Loggers of libraries whose messages below warnings are hidden."""
 NOT_IN_THE_LIGHT_IMAGE = ("open_clip", "torch", "torchmetrics", "torchvision")
 
 
 class CascadeGroup(TyperGroup):
-    """Says in one sentence what is wrong with what was given or installed; other exceptions keep their trace."""
+    """Reports an error that the user can mend in one sentence; any other exception keeps its trace."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -49,29 +50,29 @@ class CascadeGroup(TyperGroup):
 
 
 def _sentence(error: UserError | OSError | ModuleNotFoundError) -> str | None:
-    """Give what people are told of an error; None of one that is a fault of the program."""
+    """Give the sentence that reports an error, or None if the error is a defect of this program."""
     if isinstance(error, UserError):
-        # Of one in a process that loads pictures, torch hands on the trace, which ends with what the error says.
+        # From a loader process torch hands on the whole trace; the sentence stands at its end.
         return str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2].rstrip()
     if isinstance(error, OSError):
         return refusal(error)
     if error.name not in NOT_IN_THE_LIGHT_IMAGE:
         return None
     return (
-        f"this command computes with a model and needs the package {error.name}, which is not installed here; run it "
-        "in the image with torch, or install the project whole"
+        f"this command needs the package {error.name}, which is not installed; run it in the image with torch, "
+        "or install the whole project"
     )
 
 
 class CascadeCommand(TyperCommand):
-    """Ends its help with a command to paste, which is never wrapped."""
+    """Ends its help with an example to paste, which is never wrapped."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"\nExample:\n  {self.epilog}\n")
 
 
 def _app() -> typer.Typer:
-    """Put the groups together, each in the one that the words before its own name."""
+    """Build the tree of groups and commands from `table.GROUPS`."""
     apps: dict[tuple[str, ...], typer.Typer] = {}
     for group in GROUPS:
         if group.path:
@@ -95,7 +96,7 @@ def _app() -> typer.Typer:
 
 def main(
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell details, and the trace of every error.")
+        bool, typer.Option("--verbose", "-v", help="Log details, and the trace of every error.")
     ] = False,
 ) -> None:
     """Zero-shot semantic segmentation: ZegCLIP and Cascade-CLIP in a reproducible workflow."""

@@ -1,4 +1,4 @@
-"""Commands about benchmark reruns: run one, list them, accept one."""
+"""Commands about benchmark reruns."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,13 +8,16 @@ import typer
 
 from cascade_core.configs.overrides import parse_overrides
 from cascade_core.runtime.exit_codes import ExitCode
+from components.results import accepted
 from pipelines.cli.options import OverridesFile, Set
+from pipelines.workstation import benchmark_plan
 
 
 def run(
     params: Annotated[Path, typer.Option(help="File with the section benchmark.")] = Path("params.yaml"),
     recipe: Annotated[
-        list[str] | None, typer.Option(help="Recipe to rerun; repeatable; all of the data sets if none.")
+        list[str] | None,
+        typer.Option(help="Recipe to rerun; repeatable; all recipes of the data sets if none."),
     ] = None,
     models: Annotated[
         Literal["train", "champions"] | None,
@@ -23,23 +26,21 @@ def run(
     seed: Annotated[list[int] | None, typer.Option(help="Seed; repeatable; the file's if none.")] = None,
     set_: Set = None,
     overrides: OverridesFile = None,
-    accept: Annotated[bool, typer.Option(help="Compare later reruns with this one.")] = False,
+    accept: Annotated[bool, typer.Option(help="Accept this rerun: later ones are compared with it.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Trainings side by side; all cores if left out.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder; one that holds an interrupted rerun goes on. A new one if left out."),
+        typer.Option(help="Folder; resumes the interrupted rerun in it, if any. A new one if left out."),
     ] = None,
 ) -> None:
-    """Train recipes or take champions, score and time them, and compare.
+    """Train recipes or take champions, score and time them, and compare with the accepted rerun.
 
-    Exits with 3 where quality or speed regressed against the last accepted results.
+    Exits with 3 if quality or speed regressed.
     """
-    from pipelines.workstation import benchmark_plan
-
     plan = benchmark_plan.BenchmarkPlan.read(params)
-    found = benchmark_plan.run(
+    rerun = benchmark_plan.run(
         plan=plan,
         out=out or Path("local_outputs/benchmark") / f"{datetime.now(tz=UTC):%Y%m%d-%H%M%S}",
         recipes=recipe or (),
@@ -49,22 +50,20 @@ def run(
         workers=workers,
         models=models,
     )
-    for change in found.changes:
+    for change in rerun.changes:
         if change.verdict != "no change":
             print(change.told())
-    print(f"benchmark: {found.outcome}")
-    print(f"report     {found.page.resolve()}")
-    print(f"rerun      {found.run_id}")
-    if found.outcome == "regressed":
+    print(f"benchmark: {rerun.outcome}")
+    print(f"report     {rerun.page.resolve()}")
+    print(f"rerun      {rerun.run_id}")
+    if rerun.outcome == "regressed":
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def history() -> None:
-    """List reruns, the latest last; a star marks the accepted one of each kind of models."""
+    """List reruns, the latest last; a star marks the accepted rerun of each kind of models."""
     from rich.console import Console
     from rich.table import Table
-
-    from components.results import accepted
 
     reruns = accepted.history()
     current = [accepted.last_accepted(accepted.of_kind(reruns, kind)) for kind in get_args(accepted.Models)]
@@ -82,10 +81,8 @@ def history() -> None:
 
 
 def accept(
-    rerun: Annotated[str, typer.Argument(help="Id of a rerun, as `benchmark history` shows it.")],
+    rerun: Annotated[str, typer.Argument(help="Id of a rerun, as `benchmark history` prints it.")],
 ) -> None:
-    """Make a rerun the one that later ones are compared with."""
-    from components.results import accepted
-
-    chosen = accepted.accept(rerun)
-    print(f"accepted {chosen.run_id} of {chosen.when:%Y-%m-%d %H:%M} UTC")
+    """Accept a rerun: later ones are compared with it."""
+    last = accepted.accept(rerun)
+    print(f"accepted {last.run_id} of {last.when:%Y-%m-%d %H:%M} UTC")

@@ -1,6 +1,6 @@
-"""Options of the commands about Kubeflow: which pipeline with which parameters, and which server as whom.
+"""Options of the Kubeflow commands: the pipeline, its parameters, and the server with its credentials.
 
-Commands that take the same options take one dataclass of them; `unbundled` gives its fields to typer.
+Commands that share options take them as one dataclass; `flat_options` gives its fields to typer.
 """
 
 import functools
@@ -18,6 +18,7 @@ import typer
 from cascade_core.configs.overrides import parse_overrides
 from cascade_core.errors import UserError
 from pipelines.cli.options import OverridesFile, Set
+from pipelines.kubeflow.parameters import check_parameters, declared, parse_parameters
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.cluster import Cluster
@@ -28,13 +29,14 @@ Experiment = Annotated[str, typer.Option(help="Experiment that gathers the runs;
 
 
 @dataclass(frozen=True)
-class Made:
-    """Which pipeline of this project, made for which cluster."""
+class PipelineChoice:
+    """One pipeline of this project and the cluster that it is compiled for."""
 
     pipeline: Annotated[PipelineName, typer.Option(help="Which pipeline.")] = "zero_shot"
-    kind: Annotated[Kind, typer.Option(help="Kind of nodes that resources are asked for.")] = "cpu"
+    kind: Annotated[Kind, typer.Option(help="Kind of nodes that the steps request.")] = "cpu"
     image: Annotated[
-        str | None, typer.Option(help="Container image of steps that need torch; the project's if left out.")
+        str | None,
+        typer.Option(help="Container image of the steps that need torch; the project's if left out."),
     ] = None
     light_image: Annotated[
         str | None,
@@ -50,7 +52,7 @@ class Made:
     ] = None
 
     def write(self, out: Path) -> None:
-        """Compile it to a file; errors as of `catalogue.compile_pipeline`."""
+        """Compile the pipeline to a file; raises as `catalogue.compile_pipeline`."""
         from pipelines.kubeflow.catalogue import compile_pipeline
 
         compile_pipeline(
@@ -64,17 +66,17 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Chosen(Made):
-    """Which compiled pipeline: one of this project's, or somebody's file."""
+class PackageChoice(PipelineChoice):
+    """A compiled pipeline: one of this project's, or any file."""
 
     package: Annotated[Path | None, typer.Option(help="A compiled pipeline instead of --pipeline.")] = None
 
     @contextmanager
     def file(self) -> Iterator[Path]:
-        """Give the compiled pipeline; one of this project's is there until the block ends.
+        """Give the compiled pipeline; a temporary file lasts until the block ends.
 
         Raises:
-            UserError: an image or a resource is not possible, or comes with a package, which has its own.
+            UserError: an image or a resource is impossible, or is given for a compiled package.
         """
         if self.package is None:
             with TemporaryDirectory() as folder:
@@ -83,14 +85,14 @@ class Chosen(Made):
                 yield path
         elif self.image or self.light_image or self.resource:
             raise UserError(
-                f"{self.package} is compiled: it has its images and resources; give them when you compile"
+                f"{self.package} is compiled with its images and resources; give --image and --resource when you compile"
             )
         else:
             yield self.package
 
 
 @dataclass(frozen=True)
-class Given:
+class RunParameters:
     """Parameters of a pipeline's run."""
 
     parameter: Annotated[
@@ -103,36 +105,36 @@ class Given:
     overrides: OverridesFile = None
 
     def checked(
-        self, file: Path, chosen: Chosen, *, defaults: Mapping[str, str] | None = None
+        self, file: Path, package: PackageChoice, *, defaults: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Give the parameters for the compiled pipeline `file`, checked by its own rules too where it is this project's.
+        """Give the checked parameters for the compiled pipeline `file`.
 
-        Its batches are then held against the resources that were `chosen`. `defaults` are for parameters that the
-        pipeline has and nobody gave.
+        For a pipeline of this project, also apply its own rules and compare its batches with its resources.
+        `defaults` fill parameters that the pipeline has and the user left out.
 
         Raises:
-            UserError: one is unknown, missing, of another type, or not possible, or a batch cannot be shared.
+            UserError: a parameter is unknown, missing, impossible or of another type, or a batch cannot be shared.
         """
-        from pipelines.kubeflow.parameters import check_parameters, declared, parse_parameters
-
-        known = declared(file)
-        own = {name: value for name, value in (defaults or {}).items() if name in known}
-        values = own | parse_parameters(self.parameter or (), known)
+        inputs = declared(file)
+        fallback = {name: value for name, value in (defaults or {}).items() if name in inputs}
+        values = fallback | parse_parameters(self.parameter or (), inputs)
         if self.set_ or self.overrides is not None:
             if "overrides" in values:
-                raise UserError("overrides come by --set and --overrides, or as a parameter: not both")
+                raise UserError(
+                    "overrides are given twice; use either --set and --overrides, or -p overrides=..."
+                )
             values["overrides"] = json.dumps(parse_overrides(self.set_ or (), self.overrides))
-        check_parameters(values, known)
-        if chosen.package is None:
+        check_parameters(values, inputs)
+        if package.package is None:
             from pipelines.kubeflow.catalogue import check_submission
 
-            check_submission(chosen.pipeline, values, kind=chosen.kind, changes=chosen.resource or ())
+            check_submission(package.pipeline, values, kind=package.kind, changes=package.resource or ())
         return values
 
 
 @dataclass(frozen=True)
 class Server:
-    """Which server, as whom; the names of the variables are those of Kubeflow's own `kfp` command."""
+    """Address and credentials of a server; the environment variables are those of the `kfp` command."""
 
     host: Annotated[
         str,
@@ -150,33 +152,35 @@ class Server:
         typer.Option(
             envvar="KFP_EXISTING_TOKEN",
             show_default=False,
-            help="Bearer token; better by the variable, which other users of the machine do not see.",
+            help="Bearer token; prefer the variable, which other users of the machine do not see.",
         ),
     ] = field(default=None, repr=False)
 
     def connect(self) -> "Cluster":
-        """Connect to it; errors as of `cluster.connect`."""
+        """Connect to the server; raises as `cluster.connect`."""
         from pipelines.kubeflow.cluster import connect
 
         return connect(self.host, namespace=self.namespace, token=self.token)
 
 
-def unbundled(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command whose options are the fields of the dataclasses that `command` takes, and its other parameters."""
+def flat_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` with each dataclass parameter replaced by one option a field."""
     hints = get_type_hints(command, include_extras=True)
     bundles: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
 
     @functools.wraps(command)
-    def called(**options: Any) -> None:
+    def flat(**options: Any) -> None:
         for name, bundle in bundles.items():
-            options[name] = bundle(**{one.name: options.pop(one.name) for one in fields(bundle)})
+            options[name] = bundle(**{item.name: options.pop(item.name) for item in fields(bundle)})
         command(**options)
 
     parameters = [
         option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, one in inspect.signature(command).parameters.items()
-        for option in (inspect.signature(bundles[name]).parameters.values() if name in bundles else [one])
+        for name, parameter in inspect.signature(command).parameters.items()
+        for option in (
+            inspect.signature(bundles[name]).parameters.values() if name in bundles else [parameter]
+        )
     ]
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {one.name: one.annotation for one in parameters}
-    return called
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {option.name: option.annotation for option in parameters}
+    return flat

@@ -12,13 +12,13 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override of the recipe; repeatable.")
 ]
 OverridesFile = Annotated[
-    Path | None, typer.Option("--overrides", help="YAML file whose section `overrides` is put in first.")
+    Path | None, typer.Option("--overrides", help="YAML file whose section `overrides` is applied first.")
 ]
 Background = Annotated[
     str | None,
     typer.Option(
         metavar="POLICY",
-        help="Pixels of no class: dropped, threshold=0.3, or prompts=sky,wall; as trained if left out.",
+        help="Policy for pixels of no class: dropped, threshold=0.3, or prompts=sky,wall; as trained if left out.",
     ),
 ]
 Model = Annotated[
@@ -32,4 +32,4 @@ Model = Annotated[
 Clip = Annotated[
     Path | None, typer.Option(help="CLIP folder of a bare checkpoint; data/mini/clip if left out.")
 ]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one if left out.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; if left out, a GPU if there is one.")]

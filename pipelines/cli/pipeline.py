@@ -1,50 +1,69 @@
-"""Commands about Kubeflow pipelines that need no cluster: compile one, run one on this machine."""
+"""Commands about Kubeflow pipelines: compile one, run it on this machine or on a cluster, show a run, upload one."""
 
 import json
+import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.kubeflow_options import Chosen, Given, Made, PipelineName, unbundled
+from cascade_core.runtime.exit_codes import ExitCode
+from pipelines.cli.kubeflow_options import (
+    Experiment,
+    PackageChoice,
+    PipelineChoice,
+    PipelineName,
+    RunParameters,
+    Server,
+    flat_options,
+)
+from pipelines.workstation import workflow
+
+if TYPE_CHECKING:
+    from pipelines.kubeflow.cluster import Cluster
+    from pipelines.kubeflow.submit import RunStatus
 
 MINI_BENCHMARK = {"raw": "data/mini/VOCdevkit/VOC2012", "clip": "data/mini/clip"}
+POLL_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
-@unbundled
+@flat_options
 def compile_pipeline(
-    made: Made,
+    choice: PipelineChoice,
     out: Annotated[Path | None, typer.Option(help="YAML file to write; build/PIPELINE.yaml if none.")] = None,
 ) -> None:
     """Write a pipeline as YAML for a cluster."""
-    out = out or Path("build") / f"{made.pipeline}.yaml"
-    made.write(out)
+    out = out or Path("build") / f"{choice.pipeline}.yaml"
+    choice.write(out)
     print(out)
 
 
-@unbundled
+@flat_options
 def run_local(
-    given: Given,
+    parameters: RunParameters,
     pipeline: Annotated[PipelineName, typer.Option(help="Which pipeline.")] = "zero_shot",
     recipe: Annotated[
         list[str] | None, typer.Option(help="Recipe to train; repeatable; those of the pipeline if none.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for a folder per run.")] = Path("local_outputs/kfp"),
 ) -> None:
-    """Run a pipeline here, every step in a process.
+    """Run a pipeline on this machine, each step in a process.
 
-    No container and no cluster: caching, resources and the image play no part. Data and CLIP are those of the
-    mini benchmark unless parameters name others.
+    Needs no container and no cluster, so caching, resources and images have no effect. Data and CLIP are those of
+    the mini benchmark unless parameters name others.
     """
     from pipelines.kubeflow import local_run
-    from pipelines.workstation import workflow
 
     if recipe:
-        given = replace(given, parameter=[*(given.parameter or ()), f"recipes={json.dumps(recipe)}"])
-    chosen = Chosen(pipeline)
-    with chosen.file() as path:
-        values = given.checked(path, chosen, defaults=MINI_BENCHMARK)
+        recipes = f"recipes={json.dumps(recipe)}"
+        parameters = replace(parameters, parameter=[*(parameters.parameter or ()), recipes])
+    package = PackageChoice(pipeline)
+    with package.file() as path:
+        values = parameters.checked(path, package, defaults=MINI_BENCHMARK)
     results = local_run.run_local(pipeline, values, out=out)
     if pipeline == "zero_shot":
         workflow.tell_results(results)
@@ -52,3 +71,88 @@ def run_local(
         print(results / "benchmark.html")
     else:
         print((results / "table.md").read_text(), end="")
+
+
+@flat_options
+def submit(
+    server: Server,
+    package: PackageChoice,
+    parameters: RunParameters,
+    experiment: Experiment = "cascade-clip",
+    name: Annotated[str | None, typer.Option(help="Name of the run; pipeline and time if none.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the run to its end; exit 3 unless it succeeds.")] = False,
+) -> None:
+    """Start a run on a cluster and print its id.
+
+    Parameters are checked before the first request to the cluster.
+    """
+    from pipelines.kubeflow import submit
+
+    with package.file() as path:
+        values = parameters.checked(path, package)
+        cluster = server.connect()
+        run = submit.submit(cluster, path, parameters=values, experiment=experiment, name=name)
+    print(run.run_id)
+    print(run.link, file=sys.stderr)
+    if wait:
+        _finish(_followed(cluster, run.run_id))
+
+
+@flat_options
+def status(
+    server: Server,
+    run_id: Annotated[str, typer.Argument(help="Id of the run, as submit prints it.")],
+    wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = False,
+) -> None:
+    """Show the state of a run and of its steps.
+
+    Exits with 3 if the run failed or was cancelled.
+    """
+    from pipelines.kubeflow import submit
+
+    cluster = server.connect()
+    run = _followed(cluster, run_id) if wait else submit.status(cluster, run_id)
+    for step in run.steps.values():
+        print(f"{step.state:<10} {step.name}{f'  {step.error}' if step.error else ''}")
+    print(f"{run.state:<10} {run.name}  {run.link}")
+    if run.finished:
+        _finish(run)
+
+
+@flat_options
+def upload(
+    server: Server,
+    package: PackageChoice,
+    name: Annotated[str | None, typer.Option(help="Name on the server; the pipeline's own if none.")] = None,
+    version: Annotated[str | None, typer.Option(help="Name of the version; the time if none.")] = None,
+) -> None:
+    """Keep a pipeline on the server by name.
+
+    The first upload creates the pipeline, each later one adds a version.
+    """
+    from pipelines.kubeflow import submit
+
+    with package.file() as path:
+        uploaded = submit.upload(server.connect(), path, name=name or path.stem, version=version)
+    print(f"{uploaded.pipeline_id} {uploaded.version_id}")
+    print(uploaded.link, file=sys.stderr)
+
+
+def _followed(cluster: "Cluster", run_id: str) -> "RunStatus":
+    """Log every change of state of a run and its steps, and return the finished run."""
+    from pipelines.kubeflow.submit import follow
+
+    logged: dict[str, str] = {}
+    for run in follow(cluster, run_id, every=POLL_SECONDS):
+        for task_id, step in run.steps.items():
+            if logged.get(task_id) != step.state:
+                log.info("%-10s %s%s", step.state, step.name, f": {step.error}" if step.error else "")
+                logged[task_id] = step.state
+    return run
+
+
+def _finish(run: "RunStatus") -> None:
+    error = f": {run.error}" if run.error else ""
+    log.info("%-10s %s%s", run.state, run.name, error)
+    if not run.succeeded:
+        raise typer.Exit(ExitCode.INCOMPLETE)

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.labels.background import parse_background
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
 from components.contract.shared import names_by_commas
+from components.pictures.picture_files import picture_files
 from pipelines.cli.options import Background, Clip, Device, Model
 
 
@@ -25,7 +27,7 @@ def predict(
     ] = None,
     model: Model = "outputs/self_train/cascade_clip/final",
     clip: Clip = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results; others in it stay.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the results; other files in it stay.")] = Path(
         "local_outputs/predictions"
     ),
     device: Device = None,
@@ -33,8 +35,8 @@ def predict(
         int | None,
         typer.Option(
             min=1,
-            help="Pictures of equal size, or windows, that go through together; if left out, one picture, and as many "
-            "windows as the recipe says.",
+            help="Pictures of equal size, or windows, in one batch; if left out, one picture, and the recipe's number "
+            "of windows.",
         ),
     ] = None,
     mode: Annotated[
@@ -42,32 +44,33 @@ def predict(
     ] = None,
     background: Background = None,
     short_side: Annotated[
-        int | None, typer.Option(min=1, help="Side to which pictures are resized; the recipe's if left out.")
+        int | None,
+        typer.Option(min=1, help="Length of the shorter side after resizing; the recipe's if left out."),
     ] = None,
     precision: Annotated[
         str | None,
         typer.Option(help="fp32 or bf16 (faster on a GPU, slower on a CPU); the recipe's if left out."),
     ] = None,
     scales: Annotated[str, typer.Option(help="Sizes to average over, such as 0.75,1,1.25.")] = "1",
-    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image too.")] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average with the scores of the mirror image.")
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Skip pictures whose results are there, of the same request.")
+        bool, typer.Option("--resume", help="Skip pictures that already have results of the same request.")
     ] = False,
     confidence_map: Annotated[
-        bool, typer.Option("--confidence-map", help="Write the confidence of every pixel as a picture too.")
+        bool, typer.Option("--confidence-map", help="Write the confidence of every pixel as a picture.")
     ] = False,
 ) -> None:
     """Segment pictures into any classes.
 
-    For each picture: a tinted overlay with a legend, the label map, and JSON with the areas and confidence of
-    its classes. A picture that cannot be segmented does not stop the others: it is told at the end, with
-    exit code 3.
+    For each picture, writes a tinted overlay with a legend, the label map, and JSON with the area and confidence of
+    each class. A picture that cannot be segmented does not stop the others; it is reported at the end, and the
+    command exits with 3.
     """
-    from cascade_core.labels.background import parse_background
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given
     from components.pictures import predict
-    from components.pictures.picture_files import picture_files
     from components.registry.addresses import clip_for, load_predictor
 
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
@@ -93,10 +96,10 @@ def predict(
         resume=resume,
         confidence_map=confidence_map,
     )
-    for written in result.written:
-        print(written.overlay)
+    for prediction in result.written:
+        print(prediction.overlay)
     if result.skipped:
-        print(f"{len(result.skipped)} skipped: their results are there", file=sys.stderr)
+        print(f"{len(result.skipped)} skipped: they have results", file=sys.stderr)
     if result.failed:
         for reason in result.failed.values():
             print(f"failed: {reason}", file=sys.stderr)

@@ -1,11 +1,12 @@
-"""Commands about recurring runs on a cluster: create, list, pause, resume, delete."""
+"""Commands about recurring runs on a cluster."""
 
 import logging
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.kubeflow_options import Chosen, Experiment, Given, Server, unbundled
+from pipelines.cli.kubeflow_options import Experiment, PackageChoice, RunParameters, Server, flat_options
+from pipelines.kubeflow.cron import checked_cron, next_times
 
 NEXT_TIMES = 3
 
@@ -14,29 +15,28 @@ log = logging.getLogger(__name__)
 ScheduleId = Annotated[str, typer.Argument(help="Id of the schedule, as `list` prints it.")]
 
 
-@unbundled
+@flat_options
 def create(
     server: Server,
     name: Annotated[str, typer.Option(help="Name of the schedule.")],
     cron: Annotated[
         str, typer.Option(help="When: five fields as in crontab, or six with seconds first; UTC.")
     ],
-    chosen: Chosen,
-    given: Given,
+    package: PackageChoice,
+    parameters: RunParameters,
     experiment: Experiment = "cascade-clip",
-    catch_up: Annotated[bool, typer.Option(help="Make up for starts missed while paused.")] = False,
+    catch_up: Annotated[bool, typer.Option(help="Run the starts missed while paused too.")] = False,
 ) -> None:
-    """Start a pipeline again and again, print the schedule's id.
+    """Create a schedule that starts a pipeline again and again, and print its id.
 
-    Expression and parameters are checked before the cluster is contacted.
+    Expression and parameters are checked before the first request to the cluster.
     """
     from pipelines.kubeflow import schedules
-    from pipelines.kubeflow.cron import checked_cron, next_times
 
     cron = checked_cron(cron)
-    with chosen.file() as path:
-        values = given.checked(path, chosen)
-        made = schedules.create(
+    with package.file() as path:
+        values = parameters.checked(path, package)
+        schedule = schedules.create(
             server.connect(),
             path,
             parameters=values,
@@ -45,39 +45,40 @@ def create(
             cron=cron,
             catch_up=catch_up,
         )
-    print(made.schedule_id)
+    print(schedule.schedule_id)
     times = ", ".join(f"{time:%Y-%m-%d %H:%M:%S}" for time in next_times(cron, NEXT_TIMES))
-    log.info("%s: %s, next at %s UTC", made.name, made.cron, times)
+    log.info("%s: %s, next at %s UTC", schedule.name, schedule.cron, times)
 
 
-@unbundled
+@flat_options
 def list_schedules(server: Server) -> None:
     """List schedules: id, state, expression, name."""
     from pipelines.kubeflow import schedules
 
-    for one in schedules.schedules(server.connect()):
-        print(f"{one.schedule_id}  {'active' if one.enabled else 'paused'}  {one.cron:<16}  {one.name}")
+    for schedule in schedules.schedules(server.connect()):
+        state = "active" if schedule.enabled else "paused"
+        print(f"{schedule.schedule_id}  {state}  {schedule.cron:<16}  {schedule.name}")
 
 
-@unbundled
+@flat_options
 def pause(server: Server, schedule_id: ScheduleId) -> None:
-    """Start no more runs until resumed."""
+    """Pause a schedule: it starts no runs until resumed."""
     from pipelines.kubeflow import schedules
 
     schedules.change(server.connect(), schedule_id, "disable")
 
 
-@unbundled
+@flat_options
 def resume(server: Server, schedule_id: ScheduleId) -> None:
-    """Start runs again."""
+    """Resume a paused schedule."""
     from pipelines.kubeflow import schedules
 
     schedules.change(server.connect(), schedule_id, "enable")
 
 
-@unbundled
+@flat_options
 def delete(server: Server, schedule_id: ScheduleId) -> None:
-    """Remove a schedule; runs it started stay."""
+    """Delete a schedule; the runs that it started stay."""
     from pipelines.kubeflow import schedules
 
     schedules.change(server.connect(), schedule_id, "delete")

@@ -1,53 +1,22 @@
-"""Every command by group: its name, its function, and a command to paste that ends its help."""
+"""Every command by group: its name, its function, and the example that ends its help."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from cascade_core.datasets.catalogue import DATA_SETS
 from cascade_core.datasets.data_set import Release
-from components.contract import Step
-from components.steps import (
-    compare,
-    convert,
-    evaluate,
-    export,
-    gate,
-    import_clip,
-    mini_data,
-    prepare,
-    prepare_custom,
-    prepare_dataset,
-    pretrain,
-    profile,
-    register,
-    report,
-    self_train,
-    splits,
-    text_vectors,
-    train,
-)
-from pipelines.cli import (
-    benchmark,
-    cluster,
-    data,
-    pipeline,
-    predict,
-    registry,
-    results,
-    schedule,
-    storage,
-    trainjob,
-    workflow,
-)
+from components.contract import step_named
+from components.steps import prepare_dataset
+from pipelines.cli import benchmark, pipeline, predict, registry, schedule, trainjob, workstation
 from pipelines.cli.from_step import command_of
 
 Command = tuple[str, Callable[..., None], str]
 
 
-def of_step(stated: Step[Any, Any]) -> Command:
-    """Give the command of a step."""
-    return stated.command.rpartition(" ")[2], command_of(stated), stated.example
+def of_step(name: str) -> Command:
+    """Give the command of the step that `components/steps/NAME.py` states."""
+    step = step_named(name)
+    return step.command.rpartition(" ")[2], command_of(step), step.example
 
 
 def of_data_set(name: str, release: Release) -> Command:
@@ -58,7 +27,7 @@ def of_data_set(name: str, release: Release) -> Command:
 
 @dataclass(frozen=True)
 class Group:
-    """Commands under one word, such as `pipeline`; the words on the way to it, and what it is about."""
+    """Commands under one word, such as `pipeline`: the words that lead to it, its help, and its commands."""
 
     path: tuple[str, ...]
     help: str
@@ -69,42 +38,46 @@ TOP = Group(
     (),
     "",
     (
-        ("run", workflow.run, "cascade-clip run"),
-        of_step(splits.run),
-        of_step(text_vectors.run),
-        ("preflight", data.preflight, "cascade-clip preflight --clip data/mini/clip"),
-        of_step(train.run),
-        of_step(self_train.run),
-        of_step(evaluate.run),
-        of_step(profile.run),
-        of_step(gate.run),
-        of_step(register.run),
-        ("fetch", storage.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
-        ("store", storage.store, "cascade-clip store reports s3://bucket/reports"),
+        ("run", workstation.run, "cascade-clip run"),
+        of_step("splits"),
+        of_step("text_vectors"),
+        ("preflight", workstation.preflight, "cascade-clip preflight --clip data/mini/clip"),
+        of_step("train"),
+        of_step("self_train"),
+        of_step("evaluate"),
+        of_step("profile"),
+        of_step("gate"),
+        of_step("register"),
+        ("fetch", workstation.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
+        ("store", workstation.store, "cascade-clip store reports s3://bucket/reports"),
         ("record", registry.record, "cascade-clip record outputs"),
-        of_step(report.run),
-        of_step(compare.run),
+        of_step("report"),
+        of_step("compare"),
         (
             "predict",
             predict.predict,
             'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
         ),
-        of_step(export.run),
-        ("mini-results", results.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
-        of_step(mini_data.run),
-        of_step(pretrain.run),
-        of_step(import_clip.run),
-        of_step(convert.run),
+        of_step("export"),
+        ("mini-results", workstation.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
+        of_step("mini_data"),
+        of_step("pretrain"),
+        of_step("import_clip"),
+        of_step("convert"),
     ),
 )
 
 PREPARE = Group(
     ("prepare",),
-    "From a raw data set to a checked index of its pictures.",
+    "Check a raw data set and index its pictures.",
     (
-        of_step(prepare.run),
-        of_step(prepare_custom.run),
-        *(of_data_set(one.name, one.release) for one in DATA_SETS if one.release is not None),
+        of_step("prepare"),
+        of_step("prepare_custom"),
+        *(
+            of_data_set(data_set.name, data_set.release)
+            for data_set in DATA_SETS
+            if data_set.release is not None
+        ),
     ),
 )
 
@@ -120,17 +93,17 @@ PIPELINE = Group(
         ),
         (
             "submit",
-            cluster.submit,
+            pipeline.submit,
             "cascade-clip pipeline submit --host http://localhost:8080 -p raw=/data/mini/VOCdevkit/VOC2012 -p clip=/data/mini/clip --wait",
         ),
         (
             "status",
-            cluster.status,
+            pipeline.status,
             "cascade-clip pipeline status --host http://localhost:8080 8a5c9d0e-1f2b-4c3d-9e8f-7a6b5c4d3e2f",
         ),
         (
             "upload",
-            cluster.upload,
+            pipeline.upload,
             "cascade-clip pipeline upload --host http://localhost:8080 --version 0.1.0",
         ),
         (
@@ -184,7 +157,7 @@ MODELS = Group(
 
 BENCHMARK = Group(
     ("benchmark",),
-    "Scheduled reruns: is anything worse than it was?",
+    "Rerun trainings on a schedule and compare their scores.",
     (
         ("run", benchmark.run, "cascade-clip benchmark run --recipe mini_zegclip --recipe mini_cascade_clip"),
         ("history", benchmark.history, "cascade-clip benchmark history"),
@@ -193,4 +166,4 @@ BENCHMARK = Group(
 )
 
 GROUPS = (TOP, PREPARE, PIPELINE, SCHEDULE, MODELS, BENCHMARK)
-"""A group stands after the one it is in."""
+"""All groups; each stands after the group that contains it."""

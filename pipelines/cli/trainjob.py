@@ -1,9 +1,9 @@
-"""The command that writes a training on several nodes as a Kubeflow TrainJob, and starts it if asked to."""
+"""The command that writes a training on several nodes as a Kubeflow TrainJob and can start it."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -12,26 +12,29 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import pairs
 from cascade_core.runtime.validation import first_error
+from components.cluster import trainjob_run
+from components.cluster.trainjob import TrainJob, Volume, write_trainjob
 from components.contract import Step
 from components.steps import self_train, train
 from pipelines.cli.from_step import arguments_of, command_of
 
-if TYPE_CHECKING:
-    from components.cluster.trainjob import TrainJob
-
-TRAININGS = {stated.command: stated for stated in (train.run, self_train.run)}
+TRAININGS = {step.command: step for step in (train.run, self_train.run)}
 WAITING_MINUTES = 24 * 60
-"""How long --wait bears that a job has not found its nodes, beyond the time it may run."""
+"""Time that --wait grants a job to get its nodes, added to the time it may run."""
 
 
 def trainjob(
     command: Annotated[
-        list[str], typer.Argument(metavar="-- train|self-train OPTIONS", help="The training, as typed here.")
+        list[str],
+        typer.Argument(metavar="-- train|self-train OPTIONS", help="The training command and its options."),
     ],
     nodes: Annotated[int, typer.Option(min=1, help="Nodes, a pod on each.")],
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node, a process for each; 0: processors.")],
+    gpus: Annotated[
+        int, typer.Option(min=0, help="GPUs of each node, with a process each; 0 trains on CPUs.")
+    ],
     volume: Annotated[
-        list[str], typer.Option(metavar="CLAIM=/FOLDER", help="Volume claim of every node; repeatable.")
+        list[str],
+        typer.Option(metavar="CLAIM=/FOLDER", help="Volume claim mounted on every node; repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("build/trainjob.yaml"),
     name: Annotated[str, typer.Option(help="Name of the job.")] = "cascade-clip-train",
@@ -40,27 +43,29 @@ def trainjob(
     cpu: Annotated[str, typer.Option(help="Cores of each node.")] = "8",
     memory: Annotated[str, typer.Option(help="Memory of each node.")] = "32Gi",
     secret: Annotated[
-        str | None, typer.Option(help="Secret with the addresses and keys of store and tracking server.")
+        str | None,
+        typer.Option(help="Secret with the addresses and keys of object store and tracking server."),
     ] = "cascade-clip",
     runtime: Annotated[str, typer.Option(help="ClusterTrainingRuntime to run on.")] = "torch-distributed",
-    gpu_resource: Annotated[
-        str, typer.Option(help="What a GPU is asked for as.", show_default=True)
-    ] = "nvidia.com/gpu",
+    gpu_resource: Annotated[str, typer.Option(help="Resource name of a GPU.")] = "nvidia.com/gpu",
     node_label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label that nodes must have; repeatable.")
     ] = None,
-    start: Annotated[bool, typer.Option(help="Start it, too, as KUBECONFIG or the pod says where.")] = False,
-    wait: Annotated[bool, typer.Option(help="With --start: follow it; exit 3 unless it completes.")] = False,
+    start: Annotated[
+        bool, typer.Option(help="Start the job too, on the cluster of KUBECONFIG or of this pod.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option(help="With --start: follow the job; exit 3 unless it completes.")
+    ] = False,
 ) -> None:
     """Write a training on several nodes as a TrainJob.
 
-    For Kubeflow Trainer 2; --start starts it, as does: kubectl apply --filename FILE
+    For Kubeflow Trainer 2. Start the job with --start or with: kubectl apply --filename FILE
     """
-    from components.cluster.trainjob import TrainJob, Volume, write_trainjob
     from components.ops.image import IMAGE
 
     if wait and not start:
-        raise UserError("--wait follows what --start has started; give both")
+        raise UserError("--wait follows the job that --start starts; give both")
 
     training, arguments = _parsed(command)
     try:
@@ -97,9 +102,7 @@ def trainjob(
         _start(job, wait=wait)
 
 
-def _start(job: "TrainJob", *, wait: bool) -> None:
-    from components.cluster import trainjob_run
-
+def _start(job: TrainJob, *, wait: bool) -> None:
     jobs = trainjob_run.connect(job.namespace)
     trainjob_run.start(jobs, job)
     if not wait:
@@ -112,20 +115,20 @@ def _start(job: "TrainJob", *, wait: bool) -> None:
 
 
 def _parsed(command: Sequence[str]) -> tuple[Step[Any, Any], dict[str, Any]]:
-    """Read the training's options as its own command does, so that a slip shows here and not in a pod."""
+    """Parse the training's options as its own command does, so that a mistake shows here and not in a pod."""
     name, *words = command
     if name not in TRAININGS:
-        known = ", ".join(TRAININGS)
-        raise UserError(f"a TrainJob trains: {name!r} is none of {known}; put it behind --")
-    stated = TRAININGS[name]
+        commands = ", ".join(TRAININGS)
+        raise UserError(f"a TrainJob cannot run {name!r}; put one of {commands} after --")
+    step = TRAININGS[name]
     reader = typer.Typer(add_completion=False)
-    reader.command(name)(command_of(stated))
+    reader.command(name)(command_of(step))
     options = typer.main.get_command(reader).make_context(name, list(words)).params
-    return stated, arguments_of(stated, options)
+    return step, arguments_of(step, options)
 
 
 def _check_batch(arguments: Mapping[str, Any], processes: int) -> None:
-    """Refuse a training's batch that the processes cannot share; self-training's is known only where it runs."""
+    """Refuse a batch that the processes cannot share; the batch of a self-training is known only in its pod."""
     from cascade_core.configs.recipes import recipe
     from cascade_core.parallel import World
 

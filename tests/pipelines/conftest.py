@@ -1,4 +1,4 @@
-"""A local Kubeflow Pipelines server, and compiled pipelines that it runs in seconds."""
+"""A local Kubeflow Pipelines server and pipelines that it runs in seconds."""
 
 import inspect
 import logging
@@ -14,7 +14,7 @@ from tests.pipelines.kfp_server import Server, serving
 from tests.pipelines.tiny_pipeline import compile_tiny
 
 QUICK, HASTY = Patience(20.0, first=0.01, longest=0.02), Patience(0.3, first=0.01, longest=0.05)
-"""Short pauses: patient enough for a busy machine, and for tests that wait for patience to end."""
+"""Short pauses: long enough for a busy machine, short enough for tests that wait for a timeout."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,7 +30,7 @@ def _callers_without_their_source() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _logging() -> Iterator[None]:
-    """Put logging back as it was: commands configure it."""
+    """Restore logging, which commands configure."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -47,7 +47,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def cluster(server: Server) -> Cluster:
-    """Give a connection to it that loses patience fast."""
+    """Give a connection to the server with a short timeout."""
     return connect(server.host, patience=QUICK)
 
 

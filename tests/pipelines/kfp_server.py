@@ -55,7 +55,7 @@ class Fault:
 
 @dataclass
 class Server:
-    """The state, in the shapes in which the API tells it; `requests` is what came in, for tests to look at."""
+    """The state of the server in the shapes of the API; `requests` records every request for the tests."""
 
     root: Path
     token: str | None = None
@@ -93,7 +93,7 @@ class Server:
             case "POST", ["runs"]:
                 return self._start(body)
             case "GET", ["runs", run_id]:
-                return _found(self.runs, run_id, "run")
+                return _entry(self.runs, run_id, "run")
             case "GET", ["pipelines"]:
                 return self._listed("pipelines", self.pipelines, query)
             case "POST", ["pipelines", "upload"]:
@@ -110,10 +110,10 @@ class Server:
             case "POST", ["recurringruns", call] if ":" in call:
                 schedule_id, verb = call.split(":")
                 status = {"enable": "ENABLED", "disable": "DISABLED"}[verb]
-                _found(self.schedules, schedule_id, "recurring run")["status"] = status
+                _entry(self.schedules, schedule_id, "recurring run")["status"] = status
                 return {}
             case "GET", ["recurringruns", schedule_id]:
-                return _found(self.schedules, schedule_id, "recurring run")
+                return _entry(self.schedules, schedule_id, "recurring run")
             case "DELETE", ["recurringruns", schedule_id]:
                 del self.schedules[schedule_id]
                 return {}
@@ -127,15 +127,15 @@ class Server:
 
     def _listed(self, key: str, all_: dict[str, dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
         self._check_namespace(query.get("namespace"), where=key)
-        found = list(all_.values())
+        entries = list(all_.values())
         for predicate in json.loads(query.get("filter") or "{}").get("predicates", []):
             assert predicate["operation"] in ("EQUALS", 1)
-            found = [one for one in found if one[predicate["key"]] == predicate["stringValue"]]
+            entries = [one for one in entries if one[predicate["key"]] == predicate["stringValue"]]
         if "experiment_id" in query:
-            found = [one for one in found if one["experiment_id"] == query["experiment_id"]]
+            entries = [one for one in entries if one["experiment_id"] == query["experiment_id"]]
         first = int(query.get("page_token") or 0)
-        page = found[first : first + self.page_size]
-        more = first + self.page_size < len(found)
+        page = entries[first : first + self.page_size]
+        more = first + self.page_size < len(entries)
         return {key: page, "next_page_token": str(first + self.page_size) if more else ""}
 
     def _check_namespace(self, namespace: str | None, *, where: str) -> None:
@@ -181,7 +181,7 @@ class Server:
         return new
 
     def _start(self, body: dict[str, Any]) -> dict[str, Any]:
-        experiment = _found(self.experiments, body["experiment_id"], "experiment")
+        experiment = _entry(self.experiments, body["experiment_id"], "experiment")
         if experiment["storage_state"] == "ARCHIVED":
             raise Refused(400, "Failed to create a run: the experiment is archived")
         documents = _documents(body["pipeline_spec"])
@@ -258,7 +258,7 @@ def _documents(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return documents
 
 
-def _found(known: dict[str, dict[str, Any]], id_: str, what: str) -> dict[str, Any]:
+def _entry(known: dict[str, dict[str, Any]], id_: str, what: str) -> dict[str, Any]:
     if id_ not in known:
         raise Refused(404, f"ResourceNotFoundError: {what} {id_} not found")
     return known[id_]

@@ -1,4 +1,4 @@
-"""The commands in README and docs: each is one that there is, with options that there are."""
+"""Each command in README and docs exists, with options that exist."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ COMMENT = re.compile(r"\s+# .*$", re.MULTILINE)
 def commands(document: Path) -> list[str]:
     """Give the commands of the blocks of a document, each on one line, without comments."""
     blocks = (COMMENT.sub("", block).replace("\\\n", " ") for block in BLOCK.findall(document.read_text()))
-    return [found for block in blocks for found in COMMAND.findall(block)]
+    return [command for block in blocks for command in COMMAND.findall(block)]
 
 
 DOCUMENTS = [
@@ -31,22 +31,22 @@ DOCUMENTS = [
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_in_the_docs_parse(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_ENDPOINT", "http://localhost:8080")
-    for told in commands(document):
-        left_out = told.rstrip().endswith("...")
-        words = shlex.split(told.rstrip().removesuffix("..."))[1:]
+    for line in commands(document):
+        left_out = line.rstrip().endswith("...")
+        words = shlex.split(line.rstrip().removesuffix("..."))[1:]
         if "--help" in words:
             continue
         command = typer.main.get_command(app)
         while words and words[0] in getattr(command, "commands", {}):
             name, *words = words
             command = command.commands[name]  # type: ignore[attr-defined]
-        assert not hasattr(command, "commands"), f"{told}: {words[:1]} is no command"
+        assert not hasattr(command, "commands"), f"{line}: {words[:1]} is no command"
         try:
             command.make_context(name, words)
         except Exception as error:
             # What is left out may be something that must be given.
             if not (left_out and type(error).__name__ == "MissingParameter"):
-                raise AssertionError(f"{told}: {error!r}") from error
+                raise AssertionError(f"{line}: {error!r}") from error
 
 
 def test_the_docs_name_commands_at_all() -> None:

@@ -1,4 +1,4 @@
-"""What the status of a command says: whose fault it was, and whether all was done."""
+"""Exit codes of a command: user error, defect, incomplete work, signal."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ from pipelines.cli.app import app
 
 
 def ended_by(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) -> Result:
-    """Give what a command does whose step raises `error`."""
+    """Give the result of a command whose step raises `error`."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise error
@@ -65,7 +65,7 @@ def invalid() -> ValueError:
         ),
     ],
 )
-def test_what_a_user_can_mend_is_one_sentence_and_2(
+def test_a_user_error_is_one_sentence_and_2(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, sentence: str
 ) -> None:
     done = ended_by(monkeypatch, error)
@@ -74,7 +74,7 @@ def test_what_a_user_can_mend_is_one_sentence_and_2(
     assert done.stderr.count("\n") == 1
 
 
-def test_of_an_error_in_a_loaders_process_the_sentence_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_loader_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="DataLoader worker") as raised:
         next(iter(DataLoader(Broken(), num_workers=1)))
     done = ended_by(monkeypatch, raised.value)
@@ -143,7 +143,7 @@ def test_a_signal_stops_a_command_which_clears_up(
     assert started.stdout.readline() == "waiting\n"
     time.sleep(0.1)
     started.send_signal(number)
-    _, told = started.communicate(timeout=60)
-    assert started.returncode == status, told
-    assert "Traceback" not in told
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == status, errors
+    assert "Traceback" not in errors
     assert (tmp_path / "cleared").exists()

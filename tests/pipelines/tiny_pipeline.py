@@ -1,4 +1,4 @@
-"""A real pipeline of two quick steps, with and without settings of Kubernetes, to submit where ours would take minutes."""
+"""A real pipeline of two quick steps, with and without settings of Kubernetes, for tests in which ours would take minutes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command line: quick help with commands to paste, one line for what was given wrongly, overrides."""
+"""The command line: quick help that ends with an example, one sentence for wrong input, overrides."""
 
 import json
 import shlex
@@ -63,7 +63,7 @@ def test_every_help_ends_with_a_command_that_parses(path: tuple[str, ...]) -> No
     command.make_context(path[-1], arguments[len(path) :])
 
 
-def test_a_wrong_value_is_told_in_one_line_without_a_trace(tmp_path: Path) -> None:
+def test_a_wrong_value_gives_one_line_and_no_trace(tmp_path: Path) -> None:
     where = ["--raw", str(tmp_path), "--image-set", "train=train"]
     arguments = ["prepare", "index", *where, "--protocol", "mini-18-7"]
     done = CliRunner().invoke(app, arguments)
@@ -72,16 +72,14 @@ def test_a_wrong_value_is_told_in_one_line_without_a_trace(tmp_path: Path) -> No
     assert done.stderr.count("\n") == 1
 
 
-def test_train_wants_clip_weights_or_expressly_none() -> None:
+def test_train_needs_clip_weights_or_random_clip() -> None:
     for flags in ([], ["--clip", "clip", "--random-clip"]):
         done = CliRunner().invoke(app, ["train", "--recipe", "mini_zegclip", "--out", "out", *flags])
         assert done.exit_code == 2
         assert "give exactly one of them" in done.stderr
 
 
-def test_text_vectors_are_made_as_the_overridden_recipe_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_text_vectors_follow_the_overridden_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tiny_clip(tmp_path / "clip")
     monkeypatch.setenv("CASCADE_CACHE", str(tmp_path / "cache"))
     given = [
@@ -110,7 +108,7 @@ def test_run_outside_a_project_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     assert "there is no dvc.yaml in" in done.stderr
 
 
-def test_overrides_are_read_as_yaml_those_of_the_command_line_last(tmp_path: Path) -> None:
+def test_overrides_of_the_command_line_win_over_those_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(
         "seed: 3\noverrides:\n  train: {iterations: 9, batch_size: null}\n  optim: {min_lr: 0.5}\n"
@@ -127,7 +125,7 @@ def test_overrides_are_read_as_yaml_those_of_the_command_line_last(tmp_path: Pat
 
 
 @pytest.mark.parametrize("item", ["train.iterations", "=3", "a=[1"])
-def test_an_override_that_is_none_is_refused(item: str) -> None:
+def test_a_malformed_override_is_refused(item: str) -> None:
     with pytest.raises(ValueError, match="--set"):
         parse_overrides([item])
 
@@ -136,7 +134,7 @@ def test_an_override_that_is_none_is_refused(item: str) -> None:
     ("content", "message"),
     [("overrides: 3\n", "overrides is 3"), ("a: [", "are not YAML"), (None, "cannot be read")],
 )
-def test_a_parameter_file_that_is_none_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_malformed_parameter_file_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
     file = tmp_path / "params.yaml"
     if content is not None:
         file.write_text(content)
@@ -158,20 +156,20 @@ def test_image_sets_are_split_and_lists() -> None:
             pairs("--image-set", wrong, **option)
 
 
-def test_results_are_told_with_table_report_and_mlflow_command(
+def test_results_end_with_table_report_and_mlflow_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "benchmark.json").write_text(json.dumps(ROWS))
     workflow.tell_results()
-    told = capsys.readouterr().out
-    (line,) = (line for line in told.splitlines() if "zegclip" in line)
+    output = capsys.readouterr().out
+    (line,) = (line for line in output.splitlines() if "zegclip" in line)
     assert [cell.strip() for cell in line.strip("│ ").split("│")] == [
         "zegclip", "inductive", "81.2", "55.0", "40.0", "-", "123,456", "0.0421", "310.2",
     ]  # fmt: skip
-    assert str(tmp_path / "reports" / "report.html") in told
-    assert "--host 127.0.0.1" in told
+    assert str(tmp_path / "reports" / "report.html") in output
+    assert "--host 127.0.0.1" in output
 
 
 def test_stages_find_this_environments_commands_first() -> None:

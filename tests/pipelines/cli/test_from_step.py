@@ -13,11 +13,11 @@ from tests.components.contract.test_step import mix
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> tuple[typer.Typer, dict[str, Any]]:
-    """Give a program of the one command, and the arguments that its step got."""
+    """Give a program with one command, and the arguments that its step receives."""
     got: dict[str, Any] = {}
-    monkeypatch.setattr(mix, "function", lambda _call, **arguments: got.update(arguments))
     app = typer.Typer()
     app.command()(command_of(mix))
+    monkeypatch.setattr(mix, "function", lambda _call, **arguments: got.update(arguments))
     return app, got
 
 

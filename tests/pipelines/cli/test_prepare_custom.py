@@ -1,4 +1,4 @@
-"""`prepare custom` on the command line: its table, its exit status, and options that make no sense."""
+"""`prepare custom` on the command line: its table, its exit code, and impossible options."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def run(pets: Path, *options: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_classes_are_told_in_a_table(pets: Path) -> None:
+def test_classes_are_printed_in_a_table(pets: Path) -> None:
     code, output = run(pets, "--maps", f"{pets}/maps", "--hold-out", "val=0.2")
     assert code == 0, output
     assert re.search(r"cat\W+4\W+50\.00 %\W+1\W+50\.00 %", output)
@@ -42,7 +42,7 @@ def test_classes_are_told_in_a_table(pets: Path) -> None:
     assert "no pixel in train: cow" in output and (pets / "out" / "index.parquet").is_file()
 
 
-def test_a_bad_picture_makes_the_command_fail_unless_it_is_left_out(pets: Path) -> None:
+def test_a_bad_picture_fails_the_command_unless_left_out(pets: Path) -> None:
     Image.fromarray(np.full((2, 2), 9, np.uint8)).save(pets / "maps" / "3.png")
     options = ("--maps", f"{pets}/maps", "--hold-out", "val=0.2")
     code, output = run(pets, *options)
@@ -52,7 +52,7 @@ def test_a_bad_picture_makes_the_command_fail_unless_it_is_left_out(pets: Path) 
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "sentence"),
     [
         (("--maps", "maps", "--hold-out", "val"), "--hold-out 'val' is not SPLIT=SHARE"),
         (("--maps", "maps", "--hold-out", "val=half"), "--hold-out val='half' is no share"),
@@ -62,9 +62,9 @@ def test_a_bad_picture_makes_the_command_fail_unless_it_is_left_out(pets: Path) 
         ((), "give exactly one of them (--maps, --coco)"),
     ],
 )
-def test_options_that_make_no_sense_are_told(pets: Path, options: tuple[str, ...], told: str) -> None:
+def test_impossible_options_are_refused(pets: Path, options: tuple[str, ...], sentence: str) -> None:
     code, output = run(pets, *options)
-    assert code == 2 and told in output
+    assert code == 2 and sentence in output
     assert not (pets / "out").exists()
 
 

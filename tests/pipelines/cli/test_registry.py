@@ -1,4 +1,4 @@
-"""`cascade-clip models ...` on a sqlite store: what is shown, and who is champion afterwards."""
+"""`cascade-clip models ...` on a sqlite store: what they print and which version is champion afterwards."""
 
 import json
 
@@ -45,10 +45,13 @@ def _json(*arguments: str) -> object:
 
 def test_promote_and_rollback_move_the_champion(client: MlflowClient) -> None:
     assert "version 1 is champion" in _models("promote", NAME, "1").stdout
-    told = _models("promote", NAME, "3", "--reason", "looked at pictures").stdout
-    assert told.splitlines()[-1] == f"{NAME}: version 3 is champion, before it was 1"
-    held = registry.champion(client, NAME)
-    assert held is not None and (held.number, held.tags["promotion_reason"]) == (3, "looked at pictures")
+    output = _models("promote", NAME, "3", "--reason", "looked at pictures").stdout
+    assert output.splitlines()[-1] == f"{NAME}: version 3 is champion, before it was 1"
+    champion = registry.champion(client, NAME)
+    assert champion is not None and (champion.number, champion.tags["promotion_reason"]) == (
+        3,
+        "looked at pictures",
+    )
     assert "version 1 is champion again" in _models("rollback", NAME).stdout
     done = _models("rollback", NAME)
     assert done.exit_code == 2 and "no champion is known before version 1" in done.stderr
@@ -68,14 +71,14 @@ def test_show_gives_the_card_of_the_champion_or_of_any_version(client: MlflowCli
     done = _models("show", NAME)
     assert done.exit_code == 2 and "has no champion" in done.stderr
     _models("promote", NAME, "2")
-    shown = _models("show", NAME).stdout
-    assert f"models:/{NAME}/2  (champion)" in shown and shown.rstrip().endswith("# Card 1")
+    output = _models("show", NAME).stdout
+    assert f"models:/{NAME}/2  (champion)" in output and output.rstrip().endswith("# Card 1")
     first = _json("show", NAME, "1")
     assert isinstance(first, dict) and first["description"] == "# Card 0" and not first["champion"]
     assert first["champion_history"] == [2]
 
 
-def test_an_unknown_name_is_told_with_the_known_ones(client: MlflowClient) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(client: MlflowClient) -> None:
     for arguments in (
         ["list", "nobody"],
         ["show", "nobody"],
@@ -87,7 +90,7 @@ def test_an_unknown_name_is_told_with_the_known_ones(client: MlflowClient) -> No
         assert f"no registered model 'nobody'; known are: {NAME}" in done.stderr
 
 
-def test_a_margin_that_is_none_is_refused(client: MlflowClient) -> None:
+def test_a_negative_margin_is_refused(client: MlflowClient) -> None:
     arguments = ["gate", "--evaluation", "x", "--out", "y", "--min-hiou-gain", "-1"]
     done = CliRunner().invoke(app, arguments)
     assert (

@@ -52,9 +52,7 @@ def test_the_manifest_is_the_recorded_one(tmp_path: Path) -> None:
         ["--gpu-resource", "amd.com/gpu", "--node-label", "zone=a", "--node-label", "amd.com/gpu.family=AI"],
     ],
 )
-def test_the_published_model_takes_the_manifest_and_loses_nothing_of_it(
-    tmp_path: Path, flags: list[str]
-) -> None:
+def test_the_published_model_keeps_the_whole_manifest(tmp_path: Path, flags: list[str]) -> None:
     manifest = rendered(tmp_path, *flags)
     read = TrainerV1alpha1TrainJob.from_dict(manifest)
     assert read is not None
@@ -75,7 +73,7 @@ def test_without_gpus_a_node_runs_one_process_and_asks_for_none(tmp_path: Path) 
     assert set(trainer["resourcesPerNode"]["limits"]) == {"cpu", "memory"}
 
 
-def test_a_gpu_of_another_kind_is_asked_for_by_its_key_and_its_nodes_labels(tmp_path: Path) -> None:
+def test_another_gpu_is_requested_by_resource_and_node_labels(tmp_path: Path) -> None:
     spec = rendered(tmp_path, "--gpu-resource", "amd.com/gpu", "--node-label", "zone=a")["spec"]
     assert spec["trainer"]["resourcesPerNode"]["limits"]["amd.com/gpu"] == "4"
     (job,) = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
@@ -120,9 +118,7 @@ def test_a_job_is_started_and_followed_where_that_is_asked_for(
     assert ("no such image" in done.stderr) == (not works)
 
 
-def test_without_a_cluster_the_manifest_is_written_and_starting_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_cluster_only_starting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     out = tmp_path / "trainjob.yaml"
@@ -136,9 +132,9 @@ def test_without_a_cluster_the_manifest_is_written_and_starting_is_refused_in_on
 def test_credentials_come_from_the_secret_and_stand_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-secret")
     manifest = rendered(tmp_path, "--secret", "team-keys")
-    assert "do-not-tell" not in yaml.safe_dump(manifest)
+    assert "hidden-secret" not in yaml.safe_dump(manifest)
     variables = {
         item["name"]: item["valueFrom"]["secretKeyRef"] for item in manifest["spec"]["trainer"]["env"]
     }
@@ -161,9 +157,9 @@ def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("flags", "training", "told"),
+    ("flags", "training", "sentence"),
     [
-        ([], ["evaluate"], "'evaluate' is none of train, self-train"),
+        ([], ["evaluate"], "a TrainJob cannot run 'evaluate'; put one of train, self-train after --"),
         ([], [*TRAINING[:-1], "out"], "--out out lies on no volume (there is /data)"),
         (
             ["--nodes", "3"],
@@ -173,7 +169,7 @@ def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) ->
         ([], [*TRAINING, "--set", "train.accumulation_steps=4"], "not divisible by 32 (8 processes x 4"),
         (["--name", "Train_1"], TRAINING, "name: String should match pattern"),
         (["--memory", "lots"], TRAINING, "(got 'lots')"),
-        (["--wait"], TRAINING, "--wait follows what --start has started"),
+        (["--wait"], TRAINING, "--wait follows the job that --start starts"),
         (["--node-label", "gpu"], TRAINING, "--node-label 'gpu' is not KEY=VALUE"),
         (["--volume", "/data"], TRAINING, "volume '/data' is not CLAIM=/FOLDER"),
         (["--volume", "other=/data"], TRAINING, "two volumes at one folder"),
@@ -182,12 +178,12 @@ def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) ->
     ],
 )
 def test_what_would_fail_in_the_cluster_is_refused_here(
-    tmp_path: Path, flags: list[str], training: list[str], told: str
+    tmp_path: Path, flags: list[str], training: list[str], sentence: str
 ) -> None:
     out = tmp_path / "trainjob.yaml"
     done = CliRunner().invoke(app, ["pipeline", "trainjob", *JOB, *flags, "--out", str(out), "--", *training])
     assert done.exit_code == 2, done.output
-    assert told in " ".join(done.output.split()) + " ".join(done.stderr.split())
+    assert sentence in " ".join(done.output.split()) + " ".join(done.stderr.split())
     assert not out.exists()
 
 

@@ -24,7 +24,7 @@ BAD = ("-p", "text=ab", "-p", "expected=x")
 @pytest.fixture(autouse=True)
 def _commands_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Poll fast, take nothing from the environment, and put logging back: commands configure it."""
-    monkeypatch.setattr("pipelines.cli.cluster.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("pipelines.cli.pipeline.POLL_SECONDS", 0.1)
     for name in ("KFP_NAMESPACE", "KFP_EXISTING_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     root = logging.getLogger()
@@ -137,7 +137,7 @@ def test_wrong_parameters_are_told_before_anything_is_made(
         (("-p", 'recipes=["mini_zegclipp"]'), "mini_zegclipp"),
         (("-p", "recipes=[]"), "parameter recipes is empty"),
         (("--set", "train.iteration=3"), "train.iteration"),
-        (("--set", "train.iterations=3", "-p", "overrides={}"), "not both"),
+        (("--set", "train.iterations=3", "-p", "overrides={}"), "given twice"),
         (("-p", "protocol=voc12-15-5"), "trains protocol 'mini-18-6'"),
         (("-p", "protocol=mini"), "unknown protocol 'mini'"),
         (("-p", "image_sets=train"), "image_sets is not JSON"),

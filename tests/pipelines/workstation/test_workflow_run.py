@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from cascade_core.errors import UserError
 from components.tracking.store import open_store
 from components.tracking.tracker import tracked_step
-from pipelines.cli import workflow as commands
+from pipelines.cli import workstation as commands
 from pipelines.workstation import workflow
 
 PROTOCOL = "mini-18-6"

@@ -1,0 +1,112 @@
+"""Commands of this machine that are no step: run the workflow, check inputs, move files, make the mini table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade_core.runtime.option_texts import numbers
+from components.storage import transfer
+from pipelines.cli.options import Prepared, SplitsFolder, Text
+from pipelines.graphs.runner import Data
+from pipelines.workstation import mini_results as mini_table
+from pipelines.workstation import workflow
+
+
+def run(
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="Stages to run, with the stages they need; all if none.")
+    ] = None,
+    pull: Annotated[bool, typer.Option(help="Fetch missing data from the DVC remote.")] = True,
+    force: Annotated[bool, typer.Option(help="Run unchanged stages too.")] = False,
+) -> None:
+    """Run the changed stages of the whole workflow and print its results."""
+    workflow.repro(targets or (), pull=pull, force=force)
+    workflow.tell_outcome(targets or ())
+
+
+def preflight(
+    prepared: Prepared = Path("outputs/prepared"),
+    splits: SplitsFolder = Path("outputs/splits"),
+    text: Text = Path("outputs/text"),
+    clip: Annotated[
+        Path | None,
+        typer.Option(help="CLIP folder; its text tower shows whether vectors are in class order."),
+    ] = None,
+    stored: Annotated[
+        Path | None, typer.Option(help="Or vectors to compare with: .npy [classes, width].")
+    ] = None,
+    stored_order: Annotated[
+        str | None, typer.Option(help="Label set that orders their rows; the protocol's if left out.")
+    ] = None,
+) -> None:
+    """Check that label maps, class names and text vectors agree.
+
+    Run it before a long training or evaluation. --clip or --stored also checks that each vector belongs to its name.
+    """
+    from components.inputs.preflight import preflight as compare
+
+    report = compare(
+        prepared=prepared, splits=splits, text=text, clip=clip, stored=stored, stored_order=stored_order
+    )
+    for sentence in report.passed:
+        print(f"ok    {sentence}")
+    for sentence in report.notes:
+        print(f"note  {sentence}")
+
+
+def fetch(
+    uri: Annotated[str, typer.Argument(help="s3://bucket/key of a file, or s3://bucket/prefix of a folder.")],
+    to: Annotated[Path, typer.Option(help="File or folder to write; replaced whole, or unchanged on error.")],
+) -> None:
+    """Fetch a file or folder from an object store.
+
+    Address and keys: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION.
+    """
+    _print_transfer(transfer.fetch(uri, to), "fetched", to)
+
+
+def store(
+    path: Annotated[Path, typer.Argument(help="File or folder to store.")],
+    uri: Annotated[str, typer.Argument(help="s3://bucket/key of a file, or the prefix of a folder.")],
+) -> None:
+    """Store a file or folder in an object store.
+
+    Address and keys: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION.
+    """
+    _print_transfer(transfer.store(path, uri), "stored", uri)
+
+
+def _print_transfer(moved: transfer.Moved, verb: str, target: object) -> None:
+    present = f", {moved.kept} of them were there already" if moved.kept else ""
+    print(f"{verb} {moved.files} files, {moved.num_bytes / 2**20:.1f} MiB{present}: {target}")
+
+
+def mini_results(
+    seeds: Annotated[str, typer.Option(help="Seeds by commas.")] = "0,1,2",
+    split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test",
+    outputs: Annotated[
+        Path, typer.Option(help="Folder with the outputs of prepare, splits and text-vectors.")
+    ] = Path("outputs"),
+    clip: Annotated[Path, typer.Option(help="CLIP folder, for its text tower.")] = Path("data/mini/clip"),
+    work: Annotated[Path, typer.Option(help="Folder for all trainings, kept.")] = Path("local_outputs/mini"),
+    results: Annotated[Path, typer.Option(help="Folder for mini.md and mini.json.")] = Path("docs/results"),
+    readme: Annotated[
+        Path | None, typer.Option(help="File that shows the head of the table between its markers.")
+    ] = Path("README.md"),
+    workers: Annotated[
+        int | None, typer.Option(help="Trainings side by side; all cores if left out.")
+    ] = None,
+) -> None:
+    """Make the mini benchmark's table over seeds."""
+    mini_table.run(
+        data=Data(prepared=outputs / "prepared", splits=outputs / "splits", text=outputs / "text", clip=clip),
+        seeds=numbers("--seeds", seeds, int, example="0,1,2"),
+        split=split,
+        work=work,
+        markdown=results / "mini.md",
+        rows_json=results / "mini.json",
+        readme=readme,
+        workers=workers,
+    )
+    print(results / "mini.md")
