@@ -1,8 +1,8 @@
-"""Which run a checkpoint of the authors' code is of: method, data set, protocol and setting, from what the file tells.
+"""Identify the run that a checkpoint of the authors' code comes from: method, data set, protocol and setting.
 
-Shapes tell the method, the number of prompts and of the classes that the loss was made for. The training
-script's notes (`meta`), where they were kept, tell the class names in their order and the configuration. What
-neither tells is asked for, never guessed: a wrong protocol or setting gives numbers, only wrong ones.
+The weights' shapes show the method, the number of prompts and the number of classes in the loss. The metadata that
+the training script may have saved (`meta`) hold the class names in order and the configuration. If both leave a
+choice, the user must state it: a guessed protocol or setting would give plausible but wrong scores.
 """
 
 import re
@@ -22,21 +22,21 @@ from cascade_core.labels.class_split import ClassSplit
 from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, released_config
 
 PUBLISHED = ("zegclip_voc12", "cascade_voc12", "cascade_context59", "zegclip_cocostuff", "cascade_cocostuff")
-"""Recipes of runs of which the authors' code has a configuration."""
+"""The recipes of the runs that the authors' code has a configuration for."""
 
 _SHAPES_OF_CLIP = ("patch_size", "width", "layers", "heads", "embed_dim")
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a released file tells of its run.
+class Evidence:
+    """What a released file reveals about its run.
 
     Attributes:
-        model: as read off the shapes.
-        num_fed: number of classes that the loss was made for; None if its buffer is not there.
-        classes: class names in their order; None where no notes say them.
-        self_training: whether the configuration in the notes self-trains; None without one.
-        iteration: optimiser steps done; None where no notes say it.
+        model: the configuration that the weights' shapes show.
+        num_fed: number of classes in the loss; None without the loss's buffer.
+        classes: class names in order; None if the metadata lack them.
+        self_training: whether the configuration in the metadata self-trains; None without a configuration.
+        iteration: optimiser steps taken; None if the metadata lack them.
     """
 
     model: ModelConfig
@@ -49,10 +49,18 @@ class Told:
     def method(self) -> str:
         return "cascade_clip" if self.model.fusion == "cascade" else "zegclip"
 
+    def __str__(self) -> str:
+        fed = "an unknown number of" if self.num_fed is None else self.num_fed
+        names = "" if self.classes is None else f", metadata naming {len(self.classes)} classes"
+        return (
+            f"{self.method} with {self.model.num_prompts} prompts, pictures of {self.model.image_size}, a tower of "
+            f"{self.model.clip.layers} blocks of width {self.model.clip.width}, and a loss for {fed} classes{names}"
+        )
+
 
 @dataclass(frozen=True)
 class ReleasedRun:
-    """A released checkpoint's run in our terms."""
+    """The run of a released checkpoint, in this project's terms."""
 
     config: RunConfig
     split: ClassSplit
@@ -61,15 +69,13 @@ class ReleasedRun:
     total_iterations: int
 
 
-def told_by(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Told:
-    """Read what a released file's weights and notes tell; only shapes are looked at.
+def read_evidence(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Evidence:
+    """Read from a released file's weights and metadata what identifies its run; of the weights only shapes.
 
     Raises:
-        UserError: the weights are of neither method; the message says what was expected.
+        UserError: the weights belong to neither method; the message states the expected keys.
     """
-    if not any(key.startswith("backbone.") for key in weights) or not any(
-        key.startswith("decode_head.") for key in weights
-    ):
+    if not all(any(key.startswith(prefix) for key in weights) for prefix in ("backbone.", "decode_head.")):
         raise UserError(
             "unknown checkpoint layout: expected the state dict of the authors' ZegCLIP or Cascade-CLIP, with keys "
             "'backbone.*' (image tower and prompts), 'decode_head.decoder_1.*' or 'decode_head.cascade_decoders.*', "
@@ -77,168 +83,157 @@ def told_by(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Told:
         )
     buffer, classes = weights.get(CLASS_WEIGHT_BUFFER), meta.get("CLASSES")
     config, iteration = meta.get("config"), meta.get("iter")
-    return Told(
+    self_training = bool(re.search(r"self_training\s*=\s*True", config)) if isinstance(config, str) else None
+    return Evidence(
         model=released_config(weights),
         num_fed=None if buffer is None else buffer.shape[0] - 1,
         classes=tuple(map(str, classes)) if isinstance(classes, Sequence) else None,
-        self_training=bool(re.search(r"self_training\s*=\s*True", config))
-        if isinstance(config, str)
-        else None,
+        self_training=self_training,
         iteration=iteration if isinstance(iteration, int) and iteration > 0 else None,
     )
 
 
-def recognise(told: Told, *, protocol: str | None = None, setting: Setting | None = None) -> ReleasedRun:
-    """Say which run a released checkpoint is of; `protocol` and `setting` answer what it does not tell.
+def identify(
+    evidence: Evidence, *, protocol: str | None = None, setting: Setting | None = None
+) -> ReleasedRun:
+    """Identify the run of a released checkpoint; `protocol` and `setting` settle what the evidence leaves open.
 
-    A published run gets its recipe's whole configuration. Another one, trained with the authors' code on a
-    protocol that must then be stated, gets its own shapes and the rest of its method's recipe, inference at the
-    size its position grid has.
+    A published run gets the whole configuration of its recipe. A run of the authors' code on another protocol, which
+    must be stated, gets its own shapes, inference at the size of its position grid, and the rest of its method's
+    recipe.
 
     Raises:
-        UserError: what is told fits several runs or none (the message lists them, and what to add), or
-            contradicts what is stated.
+        UserError: the evidence fits several runs or none (the message lists them and the option to add), or
+            contradicts `protocol` or `setting`.
     """
-    fitting = _fitting(told)
+    candidates = _published_candidates(evidence)
     if protocol is None:
-        base, split = _the_one(fitting, told)
+        base, split = _only_candidate(candidates, evidence)
     else:
         split = named_protocol(protocol)
-        _check_classes(told, split)
-        base = next((run for run, known in fitting if known.name == protocol), _of_method(told, split))
-    found = _setting(told, split, setting)
+        _check_classes(evidence, split)
+        published = (run for run, candidate in candidates if candidate.name == protocol)
+        base = next(published, _unpublished_config(evidence, split))
+    setting = _setting(evidence, split, setting)
     config = with_overrides(base, {"data.protocol": split.name})
-    total = config.train.iterations if found != "transductive_oracle" else config.self_train_iterations
-    done = told.iteration or total
-    return ReleasedRun(config, split, found, done, max(done, total))
+    schedule = config.train.iterations if setting != "transductive_oracle" else config.self_train_iterations
+    iteration = evidence.iteration or schedule
+    return ReleasedRun(config, split, setting, iteration, max(iteration, schedule))
 
 
-def _fitting(told: Told) -> list[tuple[RunConfig, ClassSplit]]:
-    """Give the published runs of these shapes, under every protocol with as many classes of either kind."""
-    runs = [run for run in map(recipe, PUBLISHED) if _same_shapes(told.model, run.model)]
+def _published_candidates(evidence: Evidence) -> list[tuple[RunConfig, ClassSplit]]:
+    """Return the published runs of these shapes, under every protocol with as many seen and unseen classes."""
     return [
         (run, split)
-        for run in runs
+        for run in map(recipe, PUBLISHED)
+        if _same_shapes(evidence.model, run.model)
         for split in protocols()
-        if _counts(split) == _counts(named_protocol(run.data.protocol))
-        and told.num_fed in {None, *_counts(split)}
-        and told.classes in {None, split.classes}
+        if _class_counts(split) == _class_counts(named_protocol(run.data.protocol))
+        and evidence.num_fed in {None, *_class_counts(split)}
+        and evidence.classes in {None, split.classes}
     ]
 
 
 def _same_shapes(model: ModelConfig, published: ModelConfig) -> bool:
-    clips = (tuple(getattr(one.clip, field) for field in _SHAPES_OF_CLIP) for one in (model, published))
-    return len(set(clips)) == 1 and model.model_copy(update={"clip": published.clip}) == published
+    clip = published.clip
+    same_clip = all(getattr(model.clip, field) == getattr(clip, field) for field in _SHAPES_OF_CLIP)
+    return same_clip and model.model_copy(update={"clip": clip}) == published
 
 
-def _counts(split: ClassSplit) -> tuple[int, int]:
+def _class_counts(split: ClassSplit) -> tuple[int, int]:
+    """Return the number of seen classes and of all classes."""
     return len(split.seen), split.num_classes
 
 
-def _the_one(fitting: list[tuple[RunConfig, ClassSplit]], told: Told) -> tuple[RunConfig, ClassSplit]:
-    match fitting:
-        case [one]:
-            return one
+def _only_candidate(
+    candidates: list[tuple[RunConfig, ClassSplit]], evidence: Evidence
+) -> tuple[RunConfig, ClassSplit]:
+    match candidates:
+        case [candidate]:
+            return candidate
         case []:
-            published = ", ".join(f"{name} ({_described(recipe(name))})" for name in PUBLISHED)
+            published = ", ".join(f"{name} ({_describe(recipe(name))})" for name in PUBLISHED)
             raise UserError(
-                f"the checkpoint is {_described_told(told)}, as no published run is: {published}. "
-                "If it was trained with the authors' code on another protocol, state it with --protocol"
+                f"the checkpoint is {evidence}, as no published run is: {published}; "
+                "if it was trained with the authors' code on another protocol, state that one with --protocol"
             )
         case _:
-            listed = ", ".join(split.name for _, split in fitting)
+            names = ", ".join(split.name for _, split in candidates)
             raise UserError(
-                f"the checkpoint is {_described_told(told)}, which fits several protocols: {listed}. "
-                "They differ in the order and choice of classes, which no shape tells: add --protocol with the "
-                "one it was trained on (the authors' released code has context59-released)"
+                f"the checkpoint is {evidence}, which fits several protocols: {names}, whose classes differ in order "
+                "or choice, which shapes cannot show; add --protocol with the one it was trained on (the authors' "
+                "released code uses context59-released)"
             )
 
 
-def _of_method(told: Told, split: ClassSplit) -> RunConfig:
-    """Give the configuration of an unpublished run: its own shapes, its method's recipe for the rest."""
+def _unpublished_config(evidence: Evidence, split: ClassSplit) -> RunConfig:
+    """Return the configuration of an unpublished run: its own shapes, and the rest of its method's recipe."""
     runs = [recipe(name) for name in PUBLISHED]
-    base = next(run for run in runs if run.method == told.method)
-    # Data sets of a size have been given the same templates by the authors.
-    alike = next(
-        (run for run in runs if named_protocol(run.data.protocol).num_classes == split.num_classes), base
-    )
-    size, old = told.model.image_size, base.model.image_size
+    base = next(run for run in runs if run.method == evidence.method)
+    # The authors use the same templates for data sets with the same number of classes.
+    same_size = (run for run in runs if named_protocol(run.data.protocol).num_classes == split.num_classes)
+    size = evidence.model.image_size
+    stride = max(1, base.evaluate.stride * size // base.model.image_size)
     return with_overrides(
         base,
         {
-            "recipe": f"{told.method} as converted",
-            "model": told.model.model_dump(mode="json"),
-            "data.templates": alike.data.templates,
+            "recipe": f"{evidence.method} as converted",
+            "model": evidence.model.model_dump(mode="json"),
+            "data.templates": next(same_size, base).data.templates,
             "data.crop_size": size,
-            "evaluate": EvalConfig(
-                short_side=size, crop_size=size, stride=max(1, base.evaluate.stride * size // old)
-            ).model_dump(),
+            "evaluate": EvalConfig(short_side=size, crop_size=size, stride=stride).model_dump(),
         },
     )
 
 
-def _check_classes(told: Told, split: ClassSplit) -> None:
-    if told.num_fed not in {None, *_counts(split)}:
+def _check_classes(evidence: Evidence, split: ClassSplit) -> None:
+    if evidence.num_fed not in {None, *_class_counts(split)}:
         raise UserError(
-            f"the checkpoint's loss is for {told.num_fed} classes; protocol {split.name!r} has {len(split.seen)} "
-            f"seen ones of {split.num_classes}"
+            f"the checkpoint's loss is for {evidence.num_fed} classes; protocol {split.name!r} has {len(split.seen)} "
+            f"seen ones of {split.num_classes}; state the protocol of its training with --protocol"
         )
-    if told.classes is not None and told.classes != split.classes:
-        differing = [f"{a!r}, not {b!r}" for a, b in zip(told.classes, split.classes, strict=False) if a != b]
+    if evidence.classes is not None and evidence.classes != split.classes:
+        pairs = zip(evidence.classes, split.classes, strict=False)
+        differing = [f"; {name!r}, not {expected!r}" for name, expected in pairs if name != expected]
         raise UserError(
-            f"the checkpoint's notes name {len(told.classes)} classes, protocol {split.name!r} has "
-            f"{split.num_classes}{'; ' if differing else ''}{'; '.join(differing[:3])}: "
-            "give the protocol of these classes in this order"
+            f"the checkpoint's metadata name {len(evidence.classes)} classes, protocol {split.name!r} has "
+            f"{split.num_classes}{''.join(differing[:3])}: give the protocol of these classes in this order"
         )
 
 
-def _setting(told: Told, split: ClassSplit, stated: Setting | None) -> Setting:
-    possible = _possible_settings(told, split)
-    if stated is not None:
-        if told.self_training and stated != "transductive_oracle":
-            raise UserError(
-                f"the checkpoint's own configuration self-trains; setting {stated!r} contradicts it"
-            )
-        return stated
+def _setting(evidence: Evidence, split: ClassSplit, stated: Setting | None) -> Setting:
+    """Return the setting that the user stated or, without one, the only setting that the evidence allows."""
+    if evidence.self_training and stated not in {None, "transductive_oracle"}:
+        raise UserError(f"the checkpoint's own configuration self-trains; setting {stated!r} contradicts it")
+    possible = (stated,) if stated else _possible_settings(evidence, split)
     if len(possible) == 1:
         return possible[0]
     raise UserError(
-        f"the checkpoint does not tell how it was trained on {split.name!r}: {' or '.join(possible)}. Inductive "
-        "models have a penalty taken off their seen scores, others not: add --setting"
+        f"the checkpoint does not show how it was trained on {split.name!r}: {' or '.join(possible)}; add --setting, "
+        "for only inductive models have the seen penalty subtracted from their seen scores"
     )
 
 
-def _possible_settings(told: Told, split: ClassSplit) -> tuple[Setting, ...]:
-    """Give the settings that what is told allows.
+def _possible_settings(evidence: Evidence, split: ClassSplit) -> tuple[Setting, ...]:
+    """Return the settings that the evidence allows.
 
-    Of the authors' self-training configurations only VOC's makes its loss for all classes, so that elsewhere a
-    loss for the seen ones alone says nothing.
+    Of the authors' self-training configurations only VOC's has a loss for all classes. On other data sets a loss for
+    the seen classes can therefore mean inductive training or self-training.
     """
-    seen_only = told.num_fed == len(split.seen) != split.num_classes
-    all_classes = told.num_fed == split.num_classes
-    if told.self_training:
+    all_classes = evidence.num_fed == split.num_classes
+    if evidence.self_training:
         return ("transductive_oracle",)
-    if told.self_training is False:
+    if evidence.self_training is False:
         return ("supervised",) if all_classes else ("inductive",)
     if not split.unseen:
         return ("supervised",)
     if all_classes:
         return "transductive_oracle", "supervised"
-    if seen_only and split.name == "voc12-15-5":
+    if evidence.num_fed == len(split.seen) and split.name == "voc12-15-5":
         return ("inductive",)
     return "inductive", "transductive_oracle"
 
 
-def _described(run: RunConfig) -> str:
-    seen, every = _counts(named_protocol(run.data.protocol))
-    return f"{run.method}, {run.model.num_prompts} prompts, {seen} seen classes of {every}"
-
-
-def _described_told(told: Told) -> str:
-    clip = told.model.clip
-    fed = "an unknown number of" if told.num_fed is None else told.num_fed
-    names = "" if told.classes is None else f", notes naming {len(told.classes)} classes"
-    return (
-        f"{told.method} with {told.model.num_prompts} prompts, pictures of {told.model.image_size}, a tower of "
-        f"{clip.layers} blocks of width {clip.width}, and a loss for {fed} classes{names}"
-    )
+def _describe(run: RunConfig) -> str:
+    num_seen, num_classes = _class_counts(named_protocol(run.data.protocol))
+    return f"{run.method}, {run.model.num_prompts} prompts, {num_seen} seen classes of {num_classes}"

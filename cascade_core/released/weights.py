@@ -1,7 +1,7 @@
-"""The authors' checkpoints: their state dicts in, segmentors out, strict about every key.
+"""Build segmentors from the state dicts of the authors' checkpoints; every key must match.
 
-Released files hold `{'meta', 'state_dict', 'optimizer'}`; this module takes the state dict. Everything but
-the numbers of attention heads and the tapped blocks is read off its shapes.
+Released files hold `{'meta', 'state_dict', 'optimizer'}`; this module takes the state dict. Its shapes give the
+whole configuration except the numbers of attention heads and the blocks that Cascade-CLIP taps.
 """
 
 import re
@@ -24,7 +24,7 @@ from cascade_core.runtime.listing import short_list
 CLASS_WEIGHT_BUFFER = "decode_head.loss_decode.criterion.empty_weight"
 TEXT_PREFIX = "text_encoder."
 
-# Beginnings of released names and of ours; of several that fit, the first.
+# Prefixes of released keys and of ours; the first that matches counts.
 _SHARED = (
     ("backbone.transformer.resblocks.", "trunk.visual.blocks."),
     ("backbone.prompt_", "trunk.prompts.prompt_"),
@@ -49,8 +49,8 @@ _LAYER_PARTS = (
     (".norm1.", ".unused_norm."),
     (".multihead_attn.", ".attention."),
 )
-# Of every CLIP text tower; counting them instead would let a file pass that lacks the last ones.
 _TEXT_LAYERS = 12
+"""Every CLIP text tower has 12 layers; a count of the keys would accept a file that lacks the last layers."""
 
 
 def our_name(released: str) -> str:
@@ -59,31 +59,29 @@ def our_name(released: str) -> str:
     Raises:
         UserError: the key belongs to neither method.
     """
-    name = _renamed(released, (*_SHARED, *_ZEGCLIP, *_CASCADE), _LAYER_PARTS)
-    if name is not None:
-        return name
-    raise UserError(
-        f"checkpoint key {released!r} belongs to neither ZegCLIP nor Cascade-CLIP; "
-        "expected keys starting with 'backbone.', 'decode_head.' or 'text_encoder.'"
-    )
-
-
-def released_name(ours: str, *, cascade: bool) -> str:
-    """Return the released state-dict key of one of ours: the inverse of `our_name`.
-
-    Raises:
-        UserError: the released models have no such weight.
-    """
-    pairs, parts = (*_SHARED, *(_CASCADE if cascade else _ZEGCLIP)), _LAYER_PARTS
-    name = _renamed(ours, [(back, key) for key, back in pairs], [(back, part) for part, back in parts])
+    name = _replace_prefix(released, (*_SHARED, *_ZEGCLIP, *_CASCADE), _LAYER_PARTS)
     if name is None:
-        raise UserError(f"{ours!r} is no weight of {'Cascade-CLIP' if cascade else 'ZegCLIP'} as released")
+        raise UserError(
+            f"checkpoint key {released!r} belongs to neither ZegCLIP nor Cascade-CLIP; "
+            "expected keys starting with 'backbone.', 'decode_head.' or 'text_encoder.'"
+        )
     return name
 
 
-def _renamed(key: str, beginnings: Sequence[tuple[str, str]], parts: Sequence[tuple[str, str]]) -> str | None:
-    begun = (new + key.removeprefix(old) for old, new in beginnings if key.startswith(old))
-    name = next(begun, None)
+def released_name(ours: str, *, cascade: bool) -> str:
+    """Return the released state-dict key for one of ours: the inverse of `our_name`."""
+    prefixes = [(ours, theirs) for theirs, ours in (*_SHARED, *(_CASCADE if cascade else _ZEGCLIP))]
+    name = _replace_prefix(ours, prefixes, [(ours, theirs) for theirs, ours in _LAYER_PARTS])
+    assert name is not None, f"{ours} is no weight of the released models"
+    return name
+
+
+def _replace_prefix(
+    key: str, prefixes: Sequence[tuple[str, str]], parts: Sequence[tuple[str, str]]
+) -> str | None:
+    """Replace the first prefix that matches, then every part inside the key; None if no prefix matches."""
+    renamed = (new + key.removeprefix(old) for old, new in prefixes if key.startswith(old))
+    name = next(renamed, None)
     return name and reduce(lambda name, part: name.replace(*part), parts, name)
 
 
@@ -94,16 +92,15 @@ def segmentor_from_released(
     decoder_heads: int = 8,
     groups: tuple[tuple[int, ...], ...] | None = None,
 ) -> Segmentor:
-    """Build the segmentor of a released ZegCLIP or Cascade-CLIP state dict and fill it.
+    """Build the segmentor of a released ZegCLIP or Cascade-CLIP state dict and load its weights.
 
-    Strict about every missing, unexpected or misshapen key. Two exceptions: the class-weight buffer
-    (`empty_weight`) differs in shape between settings and is dropped, and `text_encoder.*`, which no
-    inference runs, may be wholly there or wholly absent. `heads` is the image tower's; by default width / 64,
-    as in every CLIP ViT. `groups` are the blocks a Cascade-CLIP taps, which no shape tells; by default the
-    published ones.
+    Two kinds of keys are optional: the class-weight buffer (`empty_weight`), whose shape depends on the setting, is
+    dropped, and `text_encoder.*`, which inference does not run, may be complete or absent. Shapes show neither
+    `heads` of the image tower (by default width / 64, as in every CLIP ViT) nor the `groups` of blocks that
+    Cascade-CLIP taps (by default the published ones).
 
     Raises:
-        UserError: the keys or shapes are not those of either method; the message lists them.
+        UserError: a key is missing, unexpected or of another shape than either method has; the message lists them.
     """
     _check_text_encoder(state_dict)
     released = {
@@ -111,7 +108,7 @@ def segmentor_from_released(
         for key, tensor in state_dict.items()
         if not key.startswith(TEXT_PREFIX) and key != CLASS_WEIGHT_BUFFER
     }
-    ours = {key: our_name(key) for key in released}
+    ours = {our_name(key): tensor.float() for key, tensor in released.items()}
     config = released_config(state_dict, heads=heads, decoder_heads=decoder_heads, groups=groups)
     segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
     cascade = config.fusion == "cascade"
@@ -119,7 +116,7 @@ def segmentor_from_released(
         {released_name(key, cascade=cascade): tensor.shape for key, tensor in segmentor.state_dict().items()},
         {key: tensor.shape for key, tensor in released.items()},
     )
-    segmentor.load_state_dict({ours[key]: tensor.float() for key, tensor in released.items()})
+    segmentor.load_state_dict(ours)
     return segmentor
 
 
@@ -130,10 +127,10 @@ def released_config(
     decoder_heads: int = 8,
     groups: tuple[tuple[int, ...], ...] | None = None,
 ) -> ModelConfig:
-    """Read the configuration of a released state dict off its shapes; what they do not tell is as published.
+    """Read the configuration from a released state dict's shapes; arguments as in `segmentor_from_released`.
 
     Raises:
-        UserError: a key that every such state dict has is missing, or two contradict each other.
+        UserError: a key that both methods need is missing, or the shapes of two keys contradict each other.
     """
 
     def shape(key: str) -> torch.Size:
@@ -144,19 +141,15 @@ def released_config(
     width, _, patch_size, _ = shape("backbone.conv1.weight")
     side = round((shape("backbone.positional_embedding")[0] - 1) ** 0.5)
     cascade = any(key.startswith("decode_head.cascade_decoders.") for key in state_dict)
-    decoder_name = "cascade_decoders.0" if cascade else "decoder_1"
+    decoder_name, query_name = ("cascade_decoders.0", "q_projs.0") if cascade else ("decoder_1", "q_proj")
     embed_dim = shape("backbone.proj")[1]
-    query_name = "q_projs.0" if cascade else "q_proj"
-    # Before anything is built with them.
+    # Check sizes before the model is built with them.
     for key, size, other in (
         ("backbone.conv1.weight", width, "backbone.class_embedding"),
         ("backbone.proj", embed_dim, f"decode_head.{query_name}.bias"),
     ):
-        if size != shape(other)[0]:
-            raise UserError(
-                f"checkpoint does not fit: {key} is of width {size}, {other} of {shape(other)[0]}"
-            )
-    feedforward = shape(f"decode_head.{decoder_name}.layers.0.linear1.weight")[0]
+        if size != (width_of_other := shape(other)[0]):
+            raise UserError(f"checkpoint does not fit: {key} is {size} wide, {other} {width_of_other}")
     image_size = side * patch_size
     clip = ClipConfig(
         name="released",
@@ -176,12 +169,12 @@ def released_config(
         groups=(CASCADE_GROUPS if groups is None else groups) if cascade else (),
         decoder_layers=_count(state_dict, rf"decode_head\.{re.escape(decoder_name)}\.layers\.(\d+)\."),
         decoder_heads=decoder_heads,
-        feedforward_ratio=feedforward // embed_dim,
+        feedforward_ratio=shape(f"decode_head.{decoder_name}.layers.0.linear1.weight")[0] // embed_dim,
     )
 
 
 def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, Any]:
-    """Read the text tower's shapes, or state OpenAI's where the checkpoint carries none."""
+    """Read the shapes of the text tower; OpenAI's if the checkpoint has no text tower."""
     tokens = state_dict.get(f"{TEXT_PREFIX}token_embedding.weight")
     if tokens is None:
         openai = {"text_heads": 8, "context_length": 77, "vocab_size": 49408}
@@ -196,25 +189,24 @@ def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, 
 
 
 def _count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
-    found = {int(match[1]) for key in state_dict if (match := re.match(pattern, key))}
-    if not found:
+    """Return the highest index in the keys that match `pattern`, plus one."""
+    indices = [int(match[1]) for key in state_dict if (match := re.match(pattern, key))]
+    if not indices:
         raise UserError(f"checkpoint has no key matching {pattern!r}: is it a whole state dict?")
-    return max(found) + 1
+    return max(indices) + 1
 
 
 def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
+    """Check that `text_encoder.*` is absent or complete, with the shapes of a text tower."""
     present = {key.removeprefix(TEXT_PREFIX) for key in state_dict if key.startswith(TEXT_PREFIX)}
     if not present:
         return
-    needed = {"token_embedding.weight", "positional_embedding", "text_projection"}
-    if not needed <= present:
-        raise UserError(
-            f"checkpoint's text_encoder is partial: {short_list(sorted(needed - present), most=5)} missing; keep all of it or none"
-        )
+    if missing := {"token_embedding.weight", "positional_embedding", "text_projection"} - present:
+        names = short_list(sorted(missing), most=5)
+        raise UserError(f"checkpoint's text_encoder is partial: {names} missing; keep all of it or none")
     shapes = _text_shapes(state_dict, embed_dim=0)
     embed_dim = state_dict[f"{TEXT_PREFIX}text_projection"].shape[1]
-    with torch.device("meta"):
-        # Only the key names and shapes of a text tower of this size are wanted; nothing is allocated.
+    with torch.device("meta"):  # Only key names and shapes matter, so no memory is allocated.
         image: dict[str, Any] = dict.fromkeys(("image_size", "patch_size", "width", "layers", "heads"), 1)
         tower = TextTransformer(ClipConfig(name="text", embed_dim=embed_dim, **image, **shapes))
     _compare(
@@ -226,16 +218,17 @@ def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
     )
 
 
-def _compare(expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:
+def _compare(expected: Mapping[str, torch.Size], given: Mapping[str, torch.Size]) -> None:
+    """Raise a `UserError` that lists every key that is missing, unexpected or of another shape."""
     problems = []
-    if missing := expected.keys() - found.keys():
+    if missing := expected.keys() - given.keys():
         problems.append(f"missing {short_list(sorted(missing), most=5)}")
-    if unexpected := found.keys() - expected.keys():
+    if unexpected := given.keys() - expected.keys():
         problems.append(f"unexpected {short_list(sorted(unexpected), most=5)}")
     problems += [
-        f"{key} has shape {tuple(found[key])}, expected {tuple(expected[key])}"
-        for key in sorted(expected.keys() & found.keys())
-        if expected[key] != found[key]
+        f"{key} has shape {tuple(given[key])}, expected {tuple(expected[key])}"
+        for key in sorted(expected.keys() & given.keys())
+        if expected[key] != given[key]
     ]
     if problems:
         raise UserError(f"checkpoint does not fit: {'; '.join(problems)}")

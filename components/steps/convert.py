@@ -65,13 +65,14 @@ def run(
     from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor, save_checkpoint
     from cascade_core.clip.archives import read_archive
     from cascade_core.clip.text_tower import save_text_tower
-    from cascade_core.released.runs import recognise, told_by
+    from cascade_core.released.runs import identify, read_evidence
     from cascade_core.released.weights import TEXT_PREFIX, segmentor_from_released
     from cascade_core.runtime.files import sha256
 
     archive = read_archive(checkpoint)
     try:
-        released = recognise(told_by(archive.weights, archive.meta), protocol=protocol, setting=setting)
+        evidence = read_evidence(archive.weights, archive.meta)
+        released = identify(evidence, protocol=protocol, setting=setting)
         segmentor = segmentor_from_released(archive.weights)
     except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from error
