@@ -56,7 +56,7 @@ _LABELS = LabelSet("context59", CLASSES, reduce_zero_table(len(CLASSES)), backgr
 _LITERATURE_LABELS = LabelSet(
     "context59-literature",
     LITERATURE_CLASSES,
-    ranked_table([1 + CLASSES.index(name) for name in LITERATURE_CLASSES], ignored=(0,)),
+    ranked_table([1 + CLASSES.index(name) for name in LITERATURE_CLASSES], ignored=(0, 255)),
     background_ids=(0,),
 )
 

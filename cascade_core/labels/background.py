@@ -1,4 +1,4 @@
-"""What becomes of pixels that show none of the named classes: a setting of evaluation and prediction."""
+"""The background policy: which label a pixel gets that belongs to none of the named classes."""
 
 from typing import Literal, Self
 
@@ -11,10 +11,11 @@ Policy = Literal["dropped", "threshold", "prompts"]
 
 
 class Background(BaseModel):
-    """How pixels of no named class are told; `inference/background.py` has the exact rules.
+    """The policy by which evaluation and prediction recognise background; `inference/background.py` applies it.
 
-    "dropped", as published: nothing is called background. "threshold": what no class scores at least
-    `threshold` for. "prompts": what one of `names`, such as sky and wall, scores higher for than every class.
+    - "dropped", as published: no pixel is background.
+    - "threshold": a pixel is background if every class scores below `threshold`.
+    - "prompts": a pixel is background if one of `names`, such as sky and wall, scores higher than every class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,20 +54,17 @@ DROPPED = Background()
 
 
 def parse_background(text: str) -> Background:
-    """Read `dropped`, `threshold=0.3` or `prompts=sky, wall`, as a command line gives it.
+    """Parse a policy from the command line: `dropped`, `threshold=0.3` or `prompts=sky, wall`.
 
     Raises:
-        UserError: it is none of these, or a number or name in it cannot be.
+        UserError: the text has another form, or a threshold or name is invalid.
     """
     policy, _, value = text.partition("=")
     content: dict[str, object] = {"policy": policy.strip()}
-    match content["policy"]:
-        case "threshold":
-            content["threshold"] = value.strip() or None
-        case "prompts":
-            content["names"] = [name.strip() for name in value.split(",")] if value.strip() else []
-        case _ if value:
-            content["threshold"] = value
+    if content["policy"] == "prompts":
+        content["names"] = [name.strip() for name in value.split(",")] if value.strip() else []
+    elif value.strip():
+        content["threshold"] = value.strip()
     try:
         return Background.model_validate(content)
     except ValidationError as error:

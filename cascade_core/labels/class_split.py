@@ -1,6 +1,6 @@
-"""Which classes of a label set are seen and which unseen.
+"""Split the classes of a label set into seen and unseen ones.
 
-A split names its unseen classes; ids and the seen classes follow from that, so that nothing is typed twice.
+A split names its unseen classes only; seen classes and all ids are derived, so that no fact is typed twice.
 """
 
 from dataclasses import dataclass, replace
@@ -19,9 +19,9 @@ TargetSeen = Literal["all", "names"]
 
 @dataclass(frozen=True)
 class ClassSplit:
-    """A label set with the names of its unseen classes: all that a zero-shot protocol says about classes.
+    """A label set and the names of its unseen classes: a zero-shot protocol.
 
-    `own` is the label file it was read from, where it is no named protocol.
+    `own` is the label file that the split was read from, None for a named protocol.
     """
 
     name: str
@@ -38,16 +38,16 @@ class ClassSplit:
 
     @property
     def num_classes(self) -> int:
-        return len(self.label_set.classes)
+        return self.label_set.num_classes
 
     @cached_property
     def unseen(self) -> tuple[int, ...]:
         """Train ids of the unseen classes, ascending."""
-        return self.label_set.ids(self.unseen_names)
+        return tuple(sorted(map(self.classes.index, self.unseen_names)))
 
     @cached_property
     def seen(self) -> tuple[int, ...]:
-        """Train ids of all other classes, ascending."""
+        """Train ids of the seen classes, ascending."""
         return tuple(i for i in range(self.num_classes) if i not in self.unseen)
 
     @property
@@ -55,18 +55,18 @@ class ClassSplit:
         return tuple(self.classes[i] for i in self.seen)
 
     def with_background(self) -> Self:
-        """Give the split with background as one more class, which counts as seen; errors as of the label set."""
+        """Add background as the last class, which counts as seen; errors as in `LabelSet.with_background`."""
         return replace(self, label_set=self.label_set.with_background())
 
     def foreground(self) -> Self:
-        """Give the split of the classes that have names: without background, where that is a class."""
+        """Remove the background class, if there is one."""
         return replace(self, label_set=self.label_set.foreground())
 
     def supervised(self) -> Self:
-        """Give the same label set with every class seen, as fully supervised training has it."""
+        """Count every class as seen, as in fully supervised training."""
         return replace(self, name=f"{self.name}-supervised", unseen_names=())
 
 
 def split_of(file: "LabelFile") -> ClassSplit:
-    """Give a label file's label set with its unseen classes."""
+    """Return the class split that a label file describes."""
     return ClassSplit(file.protocol, file.label_set(), file.unseen, own=file)

@@ -1,7 +1,7 @@
-"""The YAML label file that describes a label set of one's own: names, ids in label maps, unseen classes, background.
+"""The label file: a user's own label set in YAML, with class names, ids, unseen classes and background.
 
-The name under which its results go holds a hash of what decides their numbers, so that results of two states of
-a file are never taken for one. The whole content travels with splits and checkpoints, which need no file then.
+Its protocol name contains a hash of all fields that affect scores, so that results of two versions of a file are
+never compared. Splits and checkpoints store the whole content and do not need the file.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ from pydantic_core import ErrorDetails
 
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background
-from cascade_core.labels.label_set import BACKGROUND, IGNORE, INVALID, LabelSet, check_unseen
+from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet, check_unseen, ranked_table
 from cascade_core.runtime.files import read_text
 from cascade_core.runtime.listing import bullets, duplicates
 from cascade_core.runtime.validation import sentence
 
 SUFFIXES = (".yaml", ".yml")
 MAX_CLASSES = IGNORE - 2
-"""Background, where it counts as a class, comes on top."""
+"""The most classes of a label file; a background class may be added to them."""
 EXAMPLE = "such as `classes: [cat, {name: dog, synonyms: [puppy]}]`"
 
 
 def _hex_colour(value: Any) -> Any:
-    """Read "#ff8000", "orange" or [255, 128, 0] into "#ff8000"."""
+    """Convert "#ff8000", "orange" or [255, 128, 0] to "#ff8000"."""
     if isinstance(value, list | tuple):
         if len(value) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in value):
             raise UserError("a colour is three numbers of 0..255, or a text such as '#ff8000' or orange")
@@ -40,7 +40,7 @@ def _hex_colour(value: Any) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice: PyYAML lets the last one win, and says nothing."""
+    """A YAML loader that refuses repeated keys, of which PyYAML silently uses the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -68,7 +68,7 @@ RawId = Annotated[int, Field(ge=0, le=255)]
 
 
 class OwnClass(BaseModel):
-    """A class: its name, the id that label maps have for it, names for the same thing, and a colour."""
+    """A class of a label file: its name, its id in label maps, its synonyms and its colour."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,16 +79,16 @@ class OwnClass(BaseModel):
 
 
 class OwnBackground(Background):
-    """The id of background pixels in label maps, and by which policy they are predicted."""
+    """The id of background pixels in label maps, and the policy that predicts background."""
 
     id: RawId = 0
     names: tuple[Name, ...] = ()
 
 
 class LabelFile(BaseModel):
-    """A label set of one's own with its unseen classes: the content of a label file.
+    """The content of a label file.
 
-    Classes without ids are numbered in their order, from 1 where background is 0, else from 0.
+    Classes without ids are numbered in order, from 1 if background has id 0, else from 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,105 +101,104 @@ class LabelFile(BaseModel):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        names = [owned.name for owned in self.classes]
+        names = self.class_names
         if not 0 < len(names) <= MAX_CLASSES:
             raise UserError(
                 f"classes has {len(names)} entries; 8-bit label maps have room for 1 to {MAX_CLASSES}"
             )
-        if twice := duplicates(names):
-            raise UserError(f"classes name {', '.join(twice)} twice; every class has one entry")
+        if repeated := duplicates(names):
+            raise UserError(f"classes name {', '.join(repeated)} twice; every class has one entry")
         if BACKGROUND in names:
             raise UserError(
-                f"no class can be named {BACKGROUND!r}; say by `background: {{id: 0}}` what it is"
+                f"no class can be named {BACKGROUND!r}; state its id with `background: {{id: 0}}`"
             )
-        every = [*names, *(synonym for owned in self.classes for synonym in owned.synonyms)]
-        every += self.background.names if self.background else ()
-        if twice := duplicates(name.casefold() for name in every):
-            raise UserError(f"{', '.join(twice)} stands for two things; a name or synonym has one class")
+        synonyms = [synonym for entry in self.classes for synonym in entry.synonyms]
+        all_names = (*names, *synonyms, *(self.background.names if self.background else ()))
+        if ambiguous := duplicates(name.casefold() for name in all_names):
+            raise UserError(f"{', '.join(ambiguous)} stands for two things; a name or synonym has one class")
         return self
 
     @model_validator(mode="after")
     def _check_ids(self) -> Self:
-        stated = [owned.id for owned in self.classes if owned.id is not None]
-        if 0 < len(stated) < len(self.classes):
-            without = next(owned.name for owned in self.classes if owned.id is None)
-            raise UserError(f"class {without!r} has no id where others have; give every class one, or none")
-        taken: dict[int, str] = {}
-        for raw, meaning in self._meanings():
-            if raw in taken:
-                raise UserError(f"id {raw} stands for {taken[raw]} and {meaning}; every id has one meaning")
-            taken[raw] = meaning
-        if stray := [raw for raw in taken if raw > 255]:
-            raise UserError(f"class ids reach {max(stray)}; label maps hold 0..255, so give ids by hand")
+        missing = [entry.name for entry in self.classes if entry.id is None]
+        if 0 < len(missing) < len(self.classes):
+            raise UserError(
+                f"class {missing[0]!r} has no id where others have; give every class one, or none"
+            )
+        meanings = [(raw, f"class {name!r}") for raw, name in zip(self.ids, self.class_names, strict=True)]
+        meanings += [(raw, "background") for raw in self._background_ids]
+        meanings += [(raw, "ignore_id") for raw in self._ignored_ids]
+        first: dict[int, str] = {}
+        for raw, meaning in meanings:
+            if raw in first:
+                raise UserError(f"id {raw} stands for {first[raw]} and {meaning}; every id has one meaning")
+            first[raw] = meaning
+        if max(first) > 255:
+            raise UserError(f"class ids reach {max(first)}; label maps hold 0..255, so give ids by hand")
         return self
 
     @model_validator(mode="after")
     def _check_unseen(self) -> Self:
-        names = [owned.name for owned in self.classes]
-        if stray := [name for name in self.unseen if name not in names]:
-            raise UserError(
-                f"unseen names {', '.join(stray)}, which no class is; there are {', '.join(names)}"
-            )
-        check_unseen(self.unseen, self.label_set(), where=f"split {self.protocol!r}")
+        check_unseen(self.unseen, self.label_set(), where=f"label file {self.name!r}")
         return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes in order."""
+        return tuple(entry.name for entry in self.classes)
 
     @property
     def ids(self) -> tuple[int, ...]:
         """The id of each class in label maps."""
-        first = 1 if self.background is not None and self.background.id == 0 else 0
-        return tuple(first + i if owned.id is None else owned.id for i, owned in enumerate(self.classes))
+        first = 1 if 0 in self._background_ids else 0
+        return tuple(first + i if entry.id is None else entry.id for i, entry in enumerate(self.classes))
+
+    @property
+    def _background_ids(self) -> tuple[int, ...]:
+        return () if self.background is None else (self.background.id,)
+
+    @property
+    def _ignored_ids(self) -> tuple[int, ...]:
+        return () if self.ignore_id is None else (self.ignore_id,)
 
     @property
     def protocol(self) -> str:
-        """The name that results go under; other classes, ids, synonyms or unseen classes give another one."""
-        return f"{self.name}-{_digest([self._content(), *self._words()])}"
+        """The protocol name; it changes with the classes, ids, synonyms and unseen classes.
+
+        The background policy is a setting of each evaluation and does not change it.
+        """
+        synonyms = [entry.synonyms for entry in self.classes]
+        return f"{self.name}-{_digest([self._map_content(), synonyms, sorted(self.unseen)])}"
 
     @property
     def background_setting(self) -> Background:
-        """How background is predicted; "dropped" where the file says nothing."""
+        """The background policy; "dropped" without a background in the file."""
         return Background(**self.background.model_dump(exclude={"id"})) if self.background else Background()
 
     def colours_of(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Give the colour of each class name, "" where the file has none for it, or no such class."""
-        colours = {owned.name.casefold(): owned.colour for owned in self.classes}
+        """Return the colour of each class name; "" for a class without one and for other names."""
+        colours = {entry.name.casefold(): entry.colour for entry in self.classes}
         return tuple(colours.get(name.casefold(), "") for name in names)
 
     def label_set(self) -> LabelSet:
-        """Give names and ids; background is ignored here, as in training under every policy."""
-        table = [INVALID] * 256
-        background = () if self.background is None else (self.background.id,)
-        for raw in (*background, *(() if self.ignore_id is None else (self.ignore_id,))):
-            table[raw] = IGNORE
-        for train, raw in enumerate(self.ids):
-            table[raw] = train
+        """Return the label set; it ignores background pixels, as training does under every policy."""
         return LabelSet(
-            f"{self.name}-maps-{_digest(self._content())}",
-            tuple(owned.name for owned in self.classes),
-            tuple(table),
-            synonyms=tuple(owned.synonyms for owned in self.classes),
-            colours=tuple(owned.colour for owned in self.classes),
-            background_ids=background,
+            f"{self.name}-maps-{_digest(self._map_content())}",
+            self.class_names,
+            ranked_table(self.ids, ignored=(*self._background_ids, *self._ignored_ids)),
+            synonyms=tuple(entry.synonyms for entry in self.classes),
+            colours=tuple(entry.colour for entry in self.classes),
+            background_ids=self._background_ids,
         )
 
-    def _meanings(self) -> list[tuple[int, str]]:
-        meanings = [(raw, f"class {owned.name!r}") for raw, owned in zip(self.ids, self.classes, strict=True)]
-        if self.background is not None:
-            meanings.append((self.background.id, "background"))
-        return meanings + ([] if self.ignore_id is None else [(self.ignore_id, "ignore_id")])
-
-    def _content(self) -> list[Any]:
-        """What says how label maps are read."""
-        names = [owned.name for owned in self.classes]
+    def _map_content(self) -> list[Any]:
+        """Return the fields that decide how label maps are read."""
         background = None if self.background is None else self.background.id
-        return [self.name, names, self.ids, self.ignore_id, background]
-
-    def _words(self) -> list[Any]:
-        """What more decides scores; how background is told is a setting of each evaluation, and shows there."""
-        return [[owned.synonyms for owned in self.classes], sorted(self.unseen)]
+        return [self.name, self.class_names, self.ids, self.ignore_id, background]
 
 
 def is_label_file(protocol: str) -> bool:
-    """Tell the path of a label file from the name of a protocol, without looking whether it is there."""
+    """Return whether a protocol is given as the path of a label file, which need not exist."""
     return protocol.lower().endswith(SUFFIXES)
 
 
@@ -207,7 +206,7 @@ def read_label_file(path: Path) -> LabelFile:
     """Read and check a label file.
 
     Raises:
-        UserError: it is missing, no YAML, or wrong; the message names the file and up to ten fields.
+        UserError: the file is missing, no YAML or invalid; the message names the file and up to ten fields.
     """
     text = read_text(path, "label file")
     try:
@@ -219,44 +218,41 @@ def read_label_file(path: Path) -> LabelFile:
     try:
         return LabelFile.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"label file {path}:{_told(error)}") from error
+        problems = [_problem(problem) for problem in error.errors()]
+        text = f" {problems[0]}" if len(problems) == 1 else bullets(problems)
+        raise UserError(f"label file {path}:{text}") from error
 
 
 def with_label_file(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Give overrides of a recipe in which a label file that stands for `data.protocol` is read.
+    """Replace a label file that `data.protocol` names in a recipe's overrides by its content.
 
-    Protocol, definition and, unless overridden too, the background's policy take its place.
+    The content sets the protocol, the label set and, unless it is overridden too, the background policy.
 
     Raises:
-        UserError: the file is missing or wrong.
+        UserError: the file is missing or invalid.
     """
-    chosen = overrides.get("data.protocol")
-    if isinstance(chosen, str) and is_label_file(chosen):
-        chosen = read_label_file(Path(chosen))
-    if not isinstance(chosen, LabelFile):
-        return dict(overrides) | ({"data.own": None} if chosen is not None else {})
-    placed: dict[str, Any] = {"data.protocol": chosen.protocol, "data.own": chosen.model_dump(mode="json")}
+    protocol = overrides.get("data.protocol")
+    if isinstance(protocol, str) and is_label_file(protocol):
+        protocol = read_label_file(Path(protocol))
+    if not isinstance(protocol, LabelFile):
+        return dict(overrides) | ({"data.own": None} if protocol is not None else {})
+    content = {"data.protocol": protocol.protocol, "data.own": protocol.model_dump(mode="json")}
     if not any(key.startswith("evaluate.background") for key in overrides):
-        placed["evaluate.background"] = chosen.background_setting.model_dump(mode="json")
-    return {**overrides, **placed}
+        content["evaluate.background"] = protocol.background_setting.model_dump(mode="json")
+    return {**overrides, **content}
 
 
 def _digest(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:8]
 
 
-def _told(error: ValidationError) -> str:
-    """Say what is wrong with which field, one problem a line where there are several."""
-    problems = [_problem(one) for one in error.errors()]
-    return f" {problems[0]}" if len(problems) == 1 else bullets(problems)
-
-
 def _problem(error: ErrorDetails) -> str:
+    """Describe one invalid field in a sentence."""
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        below: dict[str, type[BaseModel]] = {"classes": OwnClass, "background": OwnBackground}
-        known = LabelFile if len(error["loc"]) == 1 else below.get(str(error["loc"][0]), LabelFile)
-        return f"{where}: unknown key; known are {', '.join(known.model_fields)}"
+        nested: dict[str, type[BaseModel]] = {"classes": OwnClass, "background": OwnBackground}
+        model = LabelFile if len(error["loc"]) == 1 else nested.get(str(error["loc"][0]), LabelFile)
+        return f"{where}: unknown key; known are {', '.join(model.model_fields)}"
     if error["type"] == "missing":
         return f"{where}: is missing; expected {EXAMPLE if where == 'classes' else 'a value'}"
     return sentence(error)

@@ -1,8 +1,9 @@
-"""Label sets: class names, and how label maps number them."""
+"""Label sets: class names, and the ids by which label maps store them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
 from cascade_core.errors import UserError
@@ -13,26 +14,28 @@ if TYPE_CHECKING:
     from jaxtyping import Int16
 
 IGNORE = 255
-"""Label of pixels that belong to no class: background, void, unlabelled, padding."""
+"""The label of pixels without a class: background, void, unlabelled, padding."""
 
 INVALID = -1
-"""Entry of a raw-to-train table for a raw id that no label map of the set may hold."""
+"""The entry of a raw-to-train table for a raw id that label maps must not contain."""
 
 BACKGROUND = "background"
-"""Name of the class that stands for pixels of no other class, where it counts as one."""
+"""The name of the background class in label sets that count background as a class."""
 
 BACKGROUND_COLOUR = "black"
-"""What pictures show it in, as Pascal VOC's maps do: it is often most of a picture, and no find."""
+"""The colour of background in pictures, as in Pascal VOC's maps."""
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Class names in the order of their train ids, and the train id of each of the 256 raw PNG ids.
+    """Class names in the order of their train ids, and the mapping from raw ids to train ids.
 
-    `raw_to_train` maps to 0..C-1, to `IGNORE`, or to `INVALID` where no label map may hold the raw id.
-    `synonyms` are further names of each class, `colours` what pictures show it in ("" leaves that open); both
-    may be empty. `background_ids` are the ignored raw ids that stand for background; with `has_background` the
-    last class is the background, and has their pixels.
+    Attributes:
+        raw_to_train: for each of the 256 raw ids in a PNG its train id 0..C-1, `IGNORE` or `INVALID`.
+        synonyms: further names of each class; empty if no class has any.
+        colours: the colour of each class in pictures, "" for any colour; empty if no class has one.
+        background_ids: raw ids that stand for background.
+        has_background: whether the last class is background, with the pixels of `background_ids`.
     """
 
     name: str
@@ -46,38 +49,31 @@ class LabelSet:
     def __post_init__(self) -> None:
         if not 0 < len(self.classes) < IGNORE:
             raise UserError(
-                f"label set {self.name!r} has {len(self.classes)} classes; a map holds 1 to {IGNORE - 1}"
+                f"label set {self.name!r} has {len(self.classes)} classes; a label map holds 1 to {IGNORE - 1}"
             )
         if twice := duplicates(self.classes):
             raise UserError(f"label set {self.name!r} names {twice} twice; class names must be distinct")
         if any(not name.strip() for name in self.classes):
             raise UserError(f"label set {self.name!r} has an empty class name; every class needs a name")
-        if len(self.raw_to_train) != 256:
-            raise UserError(
-                f"raw_to_train of label set {self.name!r} has {len(self.raw_to_train)} entries, not 256"
-            )
-        stray = set(self.raw_to_train) - set(range(len(self.classes))) - {IGNORE, INVALID}
-        if stray:
+        if (length := len(self.raw_to_train)) != 256:
+            raise UserError(f"raw_to_train of label set {self.name!r} has {length} entries, not 256")
+        if stray := set(self.raw_to_train) - set(range(len(self.classes))) - {IGNORE, INVALID}:
             raise UserError(
                 f"raw_to_train of label set {self.name!r} gives train ids {sorted(stray)}; "
                 f"allowed are 0..{len(self.classes) - 1}, {IGNORE} (ignored) and {INVALID} (not allowed)"
             )
-        for field in ("synonyms", "colours"):
-            if len(getattr(self, field)) not in (0, len(self.classes)):
+        for field, entries in (("synonyms", self.synonyms), ("colours", self.colours)):
+            if len(entries) not in (0, len(self.classes)):
                 raise UserError(
-                    f"label set {self.name!r} has {field} of {len(getattr(self, field))} classes and "
+                    f"label set {self.name!r} has {field} of {len(entries)} classes and "
                     f"{len(self.classes)} class names; give one entry for each class, or none at all"
                 )
-        if any(self.raw_to_train[raw] != self._background for raw in self.background_ids):
+        background = len(self.classes) - 1 if self.has_background else IGNORE
+        if any(self.raw_to_train[raw] != background for raw in self.background_ids):
             raise UserError(
-                f"raw_to_train of label set {self.name!r} does not give train id {self._background} to all "
+                f"raw_to_train of label set {self.name!r} does not give train id {background} to all "
                 f"background ids {list(self.background_ids)}"
             )
-
-    @property
-    def _background(self) -> int:
-        """Train id that background pixels have."""
-        return len(self.classes) - 1 if self.has_background else IGNORE
 
     @property
     def num_classes(self) -> int:
@@ -85,33 +81,28 @@ class LabelSet:
 
     @cached_property
     def table(self) -> "Int16[np.ndarray, '256']":
-        """The table as an array to index with raw ids."""
-        import numpy as np  # the command line's help reads label sets, and waits for no array
+        """`raw_to_train` as an array that raw ids index."""
+        import numpy as np  # slow to import; the command line's help reads label sets without arrays
 
         table = np.array(self.raw_to_train, dtype=np.int16)
         table.setflags(write=False)
         return table
 
     def describe_raw_ids(self) -> str:
-        """Say which raw ids a label map may hold, for error messages."""
-        allowed = [raw for raw, train in enumerate(self.raw_to_train) if train != INVALID]
-        runs: list[list[int]] = []
-        for raw in allowed:
-            if runs and raw == runs[-1][1] + 1:
-                runs[-1][1] = raw
-            else:
-                runs.append([raw, raw])
-        return ", ".join(str(first) if first == last else f"{first}..{last}" for first, last in runs)
+        """List the raw ids that label maps may contain, as in "0..3, 255", for error messages."""
+        groups = groupby(range(256), key=lambda raw: self.raw_to_train[raw] != INVALID)
+        runs = [list(run) for allowed, run in groups if allowed]
+        return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs)
 
     def with_background(self, name: str | None = None) -> Self:
-        """Give the set with one more class, the last: `BACKGROUND`, which has the background's pixels.
+        """Add `BACKGROUND` as the last class, with the pixels of `background_ids`.
 
         Raises:
-            UserError: label maps of this set have no id for background, or it has such a class already.
+            UserError: label maps of this set have no id for background, or it has a background class already.
         """
         if self.has_background or not self.background_ids:
-            there = "counts background already" if self.has_background else "has no raw id for background"
-            raise UserError(f"label set {self.name!r} {there}; use background policy 'dropped' with it")
+            reason = "counts background already" if self.has_background else "has no raw id for background"
+            raise UserError(f"label set {self.name!r} {reason}; use background policy 'dropped' with it")
         table = list(self.raw_to_train)
         for raw in self.background_ids:
             table[raw] = self.num_classes
@@ -126,42 +117,27 @@ class LabelSet:
         )
 
     def foreground(self) -> Self:
-        """Give the set without the class of the background, whose pixels are ignored; itself where it has none."""
+        """Remove the background class, if there is one, and ignore its pixels."""
         if not self.has_background:
             return self
-        kept = self.num_classes - 1
+        background = self.num_classes - 1
         return replace(
             self,
-            classes=self.classes[:kept],
-            raw_to_train=tuple(IGNORE if train == kept else train for train in self.raw_to_train),
-            synonyms=self.synonyms[:kept],
-            colours=self.colours[:kept],
+            classes=self.classes[:background],
+            raw_to_train=tuple(IGNORE if train == background else train for train in self.raw_to_train),
+            synonyms=self.synonyms[:background],
+            colours=self.colours[:background],
             has_background=False,
         )
 
-    def ids(self, names: Iterable[str]) -> tuple[int, ...]:
-        """Give the train ids of class names, ascending.
-
-        Raises:
-            UserError: a name is not in the label set.
-        """
-        wanted = tuple(names)
-        stray = [name for name in wanted if name not in self.classes]
-        if stray:
-            raise UserError(
-                f"classes {stray} are not in label set {self.name!r}; it has {', '.join(self.classes)}"
-            )
-        return tuple(sorted({self.classes.index(name) for name in wanted}))
-
 
 def check_unseen(unseen: Sequence[str], label_set: LabelSet, *, where: str) -> None:
-    """See that the names of unseen classes, which `where` states, can be those of a split of `label_set`.
+    """Check that a split of `label_set` can have these unseen classes; `where` names their source in errors.
 
     Raises:
-        UserError: a name is no class, comes twice, or none of the classes is left seen.
+        UserError: a name is no class, is repeated, or no class is left seen.
     """
-    stray = [name for name in unseen if name not in label_set.classes]
-    if stray:
+    if stray := [name for name in unseen if name not in label_set.classes]:
         raise UserError(
             f"unseen classes {stray} of {where} are not in label set {label_set.name!r}; "
             f"it has {', '.join(label_set.classes)}"
@@ -173,20 +149,16 @@ def check_unseen(unseen: Sequence[str], label_set: LabelSet, *, where: str) -> N
 
 
 def reduce_zero_table(num_classes: int) -> tuple[int, ...]:
-    """Table of label maps that keep 0 for background: 0 and 255 become `IGNORE`, n becomes n - 1."""
-    return (IGNORE, *range(num_classes), *[INVALID] * (254 - num_classes), IGNORE)
+    """Return the table of label maps with 0 for background: 0 and 255 become `IGNORE`, n becomes n - 1."""
+    return ranked_table(range(1, num_classes + 1), ignored=(0, 255))
 
 
 def train_id_table(num_classes: int) -> tuple[int, ...]:
-    """Table of label maps that already hold train ids 0..C-1, and 255 for unlabelled."""
-    return (*range(num_classes), *[INVALID] * (255 - num_classes), IGNORE)
+    """Return the table of label maps that store train ids 0..C-1, and 255 for unlabelled pixels."""
+    return ranked_table(range(num_classes))
 
 
-def ranked_table(raw_ids: Sequence[int], *, ignored: Sequence[int] = ()) -> tuple[int, ...]:
-    """Table of label maps whose class k is written as `raw_ids[k]`, and unlabelled as 255 or one of `ignored`."""
-    table = [INVALID] * 255 + [IGNORE]
-    for raw in ignored:
-        table[raw] = IGNORE
-    for train, raw in enumerate(raw_ids):
-        table[raw] = train
-    return tuple(table)
+def ranked_table(raw_ids: Sequence[int], *, ignored: Sequence[int] = (255,)) -> tuple[int, ...]:
+    """Return the table of label maps that store class k as `raw_ids[k]`; the ids `ignored` become `IGNORE`."""
+    ranks = dict.fromkeys(ignored, IGNORE) | {raw: train for train, raw in enumerate(raw_ids)}
+    return tuple(ranks.get(raw, INVALID) for raw in range(256))

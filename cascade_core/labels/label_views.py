@@ -1,6 +1,6 @@
-"""What a training sees of the labels: inductive, transductive and fully supervised views.
+"""Label views: what inductive, transductive and fully supervised training may see of a label map.
 
-Label maps hold class ids 0..C-1 and `IGNORE`. A view is a table of 256 entries applied to a whole map.
+Label maps hold class ids 0..C-1 and `IGNORE`. A table of 256 entries turns a label map into a view.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,36 +12,38 @@ from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
 
-# In transductive tables and maps: a pixel of some unseen class, its name withheld.
 WITHHELD = -1
+"""The entry of tables and views for a pixel of an unseen class, whose name training must not know."""
 
 
 def inductive_table(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, "256"]:
-    """Renumber seen classes 0..S-1; withhold every other id; leave `IGNORE`.
+    """Renumber seen classes 0..S-1, keep `IGNORE` and withhold every other id.
 
-    Inductive training feeds only the seen classes' text vectors, so a label is a *position* among them.
+    Inductive training uses the text vectors of seen classes only, so a label is a *position* among them.
     """
-    table = torch.full((256,), WITHHELD, dtype=torch.long)
-    seen = [index for index in range(num_classes) if index not in set(unseen)]
-    table[seen] = torch.arange(len(seen))
-    table[IGNORE] = IGNORE
-    return table
+    seen = [index for index in range(num_classes) if index not in unseen]
+    return _table(seen, torch.arange(len(seen)))
 
 
 def transductive_table(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, "256"]:
-    """Keep seen ids as they are (every class's text vector is fed); withhold every other id; leave `IGNORE`.
+    """Keep seen ids (every class's text vector is used) and `IGNORE`; withhold every other id.
 
-    The published table keeps 200 too, once a second padding label. A data set of more than 200 classes has a class
-    of that id, and its truth must not leak where it is unseen; no smaller one has a pixel of it.
+    The published table also keeps id 200, an earlier padding label. This table does not: in a data set of more than
+    200 classes, 200 is a class, and if that class is unseen its labels would leak; smaller data sets have no pixel of
+    that id.
     """
+    seen = [index for index in range(num_classes) if index not in unseen]
+    return _table(seen, torch.tensor(seen, dtype=torch.long))
+
+
+def _table(seen: list[int], labels: Int[Tensor, " seen"]) -> Int[Tensor, "256"]:
     table = torch.full((256,), WITHHELD, dtype=torch.long)
-    seen = [index for index in range(num_classes) if index not in set(unseen)]
-    table[seen] = torch.tensor(seen, dtype=torch.long)
+    table[seen] = labels
     table[IGNORE] = IGNORE
     return table
 
 
-# Every training step asks for the same: on a GPU, copying it there anew would wait for the forward pass.
+# Training asks for the same tables at every step; without the cache each copy to a GPU would be a device sync.
 @lru_cache(maxsize=64)
 def _on(
     device: torch.device,
@@ -49,7 +51,7 @@ def _on(
     num_classes: int,
     unseen: tuple[int, ...],
 ) -> Int[Tensor, "*axes"]:
-    """Return on a device what `make` makes of a number of classes and the unseen ones among them."""
+    """Return `make(num_classes, unseen)` on a device."""
     return make(num_classes, unseen).to(device)
 
 
@@ -64,17 +66,16 @@ def _ones_of_seen(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, " clas
 def unseen_only(
     logits: Float[Tensor, "batch classes height width"], unseen: Sequence[int]
 ) -> Float[Tensor, "batch unseen height width"]:
-    """Return the maps of the unseen classes, in the order of `unseen`."""
+    """Select the logits of the unseen classes, in the order of `unseen`."""
     return logits.index_select(1, _on(logits.device, _unseen_ids, logits.shape[1], tuple(unseen)))
 
 
 def hide_unseen(
     labels: Int[Tensor, "batch height width"], num_classes: int, unseen: Sequence[int]
 ) -> Int[Tensor, "batch height width"]:
-    """Return the inductive view: positions among the seen classes, and `IGNORE` for everything else.
+    """Return the inductive view: positions among the seen classes, and `IGNORE` for all other pixels.
 
-    Inductive training may not know that an unseen class exists, so its pixels look exactly like
-    unannotated ones.
+    Inductive training must not know that an unseen class exists, so its pixels look like unannotated ones.
     """
     view = _on(labels.device, inductive_table, num_classes, tuple(unseen))[labels.long()]
     return view.masked_fill(view == WITHHELD, IGNORE)
@@ -87,16 +88,16 @@ def oracle_pseudo_labels(
     num_classes: int,
     unseen: Sequence[int],
 ) -> Int[Tensor, "batch height width"]:
-    """Return the transductive view as published: withheld pixels get their best unseen class.
+    """Return the transductive view as published: withheld pixels get the argmax of the unseen classes.
 
-    An oracle: the ground truth tells *that* a pixel is of some unseen class, the model only which. No
-    confidence threshold, no teacher; `unseen_logits`, of the classes `unseen` in that order, come from the
-    same forward pass (dropout included) that the loss uses.
+    This is an oracle: the ground truth shows *that* a pixel has an unseen class, and the model chooses which. There
+    is no confidence threshold and no teacher: `unseen_logits`, of the classes `unseen` in that order, come from the
+    same forward pass (dropout included) as the loss.
     """
-    asked = (num_classes, tuple(unseen))
-    view = _on(labels.device, transductive_table, *asked)[labels.long()]
-    # The sigmoid is monotone, so logits rank as scores do.
-    best = _on(labels.device, _unseen_ids, *asked)[unseen_logits.argmax(dim=1)]
+    key = (num_classes, tuple(unseen))
+    view = _on(labels.device, transductive_table, *key)[labels.long()]
+    # The sigmoid is monotone, so the argmax of logits is that of scores.
+    best = _on(labels.device, _unseen_ids, *key)[unseen_logits.argmax(dim=1)]
     return torch.where(view == WITHHELD, best, view)
 
 
@@ -109,16 +110,16 @@ def strict_pseudo_labels(
     padding: Bool[Tensor, "batch height width"],
     seen_penalty: float,
 ) -> Int[Tensor, "batch height width"]:
-    """Return a transductive view that knows no more than an annotator who skipped the unseen classes.
+    """Return the strict transductive view, which knows only what an annotator without the unseen classes wrote.
 
-    Unseen pixels and unannotated ones look alike, so every one that is not padding is a candidate. It
-    becomes the unseen class the model itself would predict there under the inference rule (sigmoid scores,
-    `seen_penalty` off the seen ones); where the model predicts a seen class it stays `IGNORE`.
+    Unseen pixels look like unannotated ones, so both are candidates unless they are padding. A candidate gets the
+    class that the model predicts under the inference rule (sigmoid scores, less `seen_penalty` for seen classes) if
+    that class is unseen; otherwise it is `IGNORE`.
     """
-    asked = (mask_logits.shape[1], tuple(unseen))
-    view = _on(labels.device, transductive_table, *asked)[labels.long()]
+    key = (mask_logits.shape[1], tuple(unseen))
+    view = _on(labels.device, transductive_table, *key)[labels.long()]
     candidates = ((view == WITHHELD) | (view == IGNORE)) & ~padding
-    is_seen = _on(labels.device, _ones_of_seen, *asked)
+    is_seen = _on(labels.device, _ones_of_seen, *key)
     scores = mask_logits.sigmoid()
     predicted = scores.sub_(seen_penalty * is_seen[:, None, None].to(scores.dtype)).argmax(dim=1)
     return torch.where(

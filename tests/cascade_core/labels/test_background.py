@@ -1,4 +1,4 @@
-"""The background setting: how it is written, and which combinations make no sense."""
+"""The background policy: its text form, and the combinations that are refused."""
 
 import pytest
 from pydantic import ValidationError
@@ -10,20 +10,20 @@ PROMPTS = Background(policy="prompts", names=("sky", "brick wall"))
 
 
 @pytest.mark.parametrize(
-    ("text", "background", "shown"),
+    ("text", "background", "text_form"),
     [
         ("dropped", Background(), "dropped"),
         ("threshold=0.30", THRESHOLD, "threshold 0.3"),
         ("prompts=sky, brick wall", PROMPTS, "prompts sky, brick wall"),
     ],
 )
-def test_a_policy_is_read_and_shown(text: str, background: Background, shown: str) -> None:
+def test_a_policy_is_parsed_and_printed(text: str, background: Background, text_form: str) -> None:
     assert parse_background(text) == background
-    assert str(background) == shown
+    assert str(background) == text_form
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("reject", "Input should be 'dropped', 'threshold' or 'prompts'"),
         ("threshold", "needs one, such as 0.3"),
@@ -35,9 +35,9 @@ def test_a_policy_is_read_and_shown(text: str, background: Background, shown: st
         ("prompts=sky,sky", "every name is given once"),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_told(text: str, told: str) -> None:
+def test_an_invalid_policy_is_an_error_with_the_allowed_ones(text: str, message: str) -> None:
     with pytest.raises(
-        ValueError, match=f"background '{text}': .*{told}.*allowed are dropped, threshold=0.3"
+        ValueError, match=f"background '{text}': .*{message}.*allowed are dropped, threshold=0.3"
     ):
         parse_background(text)
 

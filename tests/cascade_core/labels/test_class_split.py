@@ -13,7 +13,7 @@ def tiny(*names: str) -> LabelSet:
     return LabelSet("tiny", names, train_id_table(len(names)))
 
 
-def test_a_supervised_split_sees_every_class_of_the_same_label_set() -> None:
+def test_a_supervised_split_sees_every_class() -> None:
     split = protocol("voc12-15-5").supervised()
     assert split.seen == tuple(range(20)) and split.unseen == ()
     assert split.name == "voc12-15-5-supervised"
@@ -27,13 +27,13 @@ def test_seen_is_whatever_is_not_named_unseen(unseen: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unseen", "told"),
+    ("unseen", "message"),
     [
         (("cat", "unicorn"), r"unseen classes \['unicorn'\] .* not in label set 'tiny'; it has cat, dog"),
         (("cat", "cat"), "names an unseen class twice"),
         (("cat", "dog"), "leaves no class seen"),
     ],
 )
-def test_impossible_splits_are_refused(unseen: tuple[str, ...], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_impossible_splits_are_refused(unseen: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         ClassSplit("split", tiny("cat", "dog"), unseen)

@@ -1,4 +1,4 @@
-"""Label files: what they describe, under which name, and what is told of wrong ones."""
+"""Label files: the label set they describe, the name of their protocol, and the errors for invalid ones."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def written(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def test_a_label_file_stands_where_a_protocol_does(tmp_path: Path) -> None:
+def test_the_path_of_a_label_file_is_a_protocol(tmp_path: Path) -> None:
     split = protocol(str(written(tmp_path)))
     assert split.classes == ("cat", "dog", "gold fish")
     assert split.unseen_names == ("dog",) and split.seen == (0, 2)
@@ -59,7 +59,7 @@ def test_ids_of_label_maps_may_be_stated(tmp_path: Path) -> None:
     assert split.classes == ("猫", "dog, big")
 
 
-def test_background_is_ignored_unless_it_is_made_a_class(tmp_path: Path) -> None:
+def test_background_is_ignored_unless_it_is_a_class(tmp_path: Path) -> None:
     split = protocol(str(written(tmp_path)))
     counted = split.with_background()
     assert split.label_set.raw_to_train[0] == IGNORE
@@ -79,20 +79,20 @@ def test_background_is_ignored_unless_it_is_made_a_class(tmp_path: Path) -> None
         {"background": {"id": 9}},
     ],
 )
-def test_what_decides_numbers_changes_the_protocols_name(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_fields_that_affect_scores_change_the_protocols_name(tmp_path: Path, change: dict[str, Any]) -> None:
     first = protocol(str(written(tmp_path))).name
     assert first.startswith("pets-")
     assert protocol(str(written(tmp_path, **change))).name != first
 
 
-def test_colours_and_the_background_policy_leave_the_protocols_name(tmp_path: Path) -> None:
+def test_colours_and_background_policy_keep_the_protocols_name(tmp_path: Path) -> None:
     first = protocol(str(written(tmp_path)))
     classes = [*PETS["classes"][:2], "gold fish"]
     again = protocol(str(written(tmp_path, classes=classes, background={"id": 0})))
     assert (again.name, again.label_set.name) == (first.name, first.label_set.name)
 
 
-def test_other_unseen_classes_leave_the_label_maps_as_they_are(tmp_path: Path) -> None:
+def test_the_label_set_does_not_depend_on_unseen_classes(tmp_path: Path) -> None:
     first = protocol(str(written(tmp_path))).label_set
     assert protocol(str(written(tmp_path, unseen=["cat"]))).label_set.name == first.name
     other = written(tmp_path, unseen=[], classes=["cat", "cow", "gold fish"])
@@ -100,7 +100,7 @@ def test_other_unseen_classes_leave_the_label_maps_as_they_are(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"clases": []}, "pets.yaml: clases: unknown key; known are name, classes, unseen, ignore_id, background"),
         ({"classes": ["cat", {"name": "dog", "id": 300}]}, r"classes\.1\.id: .* less than or equal to 255"),
@@ -117,34 +117,34 @@ def test_other_unseen_classes_leave_the_label_maps_as_they_are(tmp_path: Path) -
         ({"classes": ["cat", 1]}, r"classes\.1\.name: a name is text; put quotes around it.*got 1"),
         ({"classes": [], "unseen": []}, "classes has 0 entries; 8-bit label maps have room for 1 to 253"),
         ({"classes": None}, "classes: is missing; expected such as"),
-        ({"unseen": ["cow"]}, "unseen names cow, which no class is; there are cat, dog, gold fish"),
+        ({"unseen": ["cow"]}, r"unseen classes \['cow'\] of label file 'pets' .*; it has cat, dog, gold fish"),
         ({"unseen": ["cat", "dog", "gold fish"]}, "leaves no class seen"),
         ({"background": {"policy": "threshold"}}, "background: threshold=None does not go with"),
         ({"background": {"policy": "dropped", "names": ["sky"]}}, r"background: names=\['sky'\] do not go"),
         ({"name": "../pets"}, "name: String should match pattern"),
     ],
 )  # fmt: skip
-def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         read_label_file(written(tmp_path, **change))
 
 
-def test_several_wrong_fields_are_told_at_once(tmp_path: Path) -> None:
+def test_one_error_lists_all_wrong_fields(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"pets\.yaml:\n  - name: .*\n  - unseen: "):
         read_label_file(written(tmp_path, name=3, unseen="dog"))
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"a: [", "is not YAML"),
         (b"- cat", "expected keys and values"),
         (b"\xff\xfe\xfa", "is not UTF-8 text"),
     ],
 )
-def test_a_file_that_is_no_label_file_is_named(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_no_label_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "labels.yaml").write_bytes(content)
-    with pytest.raises(ValueError, match=f"labels.yaml.* {told}"):
+    with pytest.raises(ValueError, match=f"labels.yaml.* {message}"):
         protocol(str(tmp_path / "labels.yaml"))
     with pytest.raises(ValueError, match=r"none.yml cannot be read \(No such file"):
         protocol(str(tmp_path / "none.yml"))
@@ -161,18 +161,18 @@ def test_an_override_puts_the_whole_file_into_the_configuration(tmp_path: Path) 
     assert type(config).model_validate_json(config.model_dump_json()) == config
 
 
-def test_a_named_protocol_takes_the_label_files_place_again(tmp_path: Path) -> None:
+def test_a_named_protocol_replaces_an_earlier_label_file(tmp_path: Path) -> None:
     config = recipe("mini_cascade_clip", {"data.protocol": str(written(tmp_path))})
     named = with_overrides(config, {"data.protocol": "mini-18-6"})
     assert named.data.own is None and named.data.split == protocol("mini-18-6")
 
 
-def test_an_own_background_policy_outdoes_the_files(tmp_path: Path) -> None:
+def test_an_overridden_background_policy_wins_over_the_files(tmp_path: Path) -> None:
     overrides = {"data.protocol": str(written(tmp_path)), "evaluate.background": {"policy": "dropped"}}
     assert recipe("mini_zegclip", overrides).evaluate.background == Background()
 
 
-def test_a_protocol_that_is_not_the_files_is_refused() -> None:
+def test_a_protocol_that_differs_from_the_files_is_refused() -> None:
     own = LabelFile.model_validate(PETS).model_dump(mode="json")
     with pytest.raises(
         ValueError, match=r"protocol='mini-18-6' is not that of the label set beside it, 'pets-"
@@ -181,13 +181,13 @@ def test_a_protocol_that_is_not_the_files_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("classes: [cat]\nname: a\nclasses: [dog]\n", "pets.yaml is not YAML: key 'classes' stands twice"),
         ("name: a\nclasses: [{name: cat, name: dog}]\n", "key 'name' stands twice"),
     ],
 )
-def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_repeated_key_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "pets.yaml").write_text(text)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         read_label_file(tmp_path / "pets.yaml")

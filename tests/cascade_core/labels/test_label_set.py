@@ -1,4 +1,4 @@
-"""What label sets refuse."""
+"""Label sets refuse inconsistent classes and tables."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from cascade_core.labels.label_set import LabelSet, train_id_table
 
 
 @pytest.mark.parametrize(
-    ("classes", "table", "told"),
+    ("classes", "table", "message"),
     [
         ((), train_id_table(0), "has 0 classes"),
         (("cat", "cat"), train_id_table(2), r"names \['cat'\] twice"),
@@ -16,9 +16,9 @@ from cascade_core.labels.label_set import LabelSet, train_id_table
     ],
 )
 def test_impossible_label_sets_are_refused(
-    classes: tuple[str, ...], table: tuple[int, ...], told: str
+    classes: tuple[str, ...], table: tuple[int, ...], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         LabelSet("bad", classes, table)
 
 
@@ -27,6 +27,6 @@ def test_synonyms_are_of_all_classes_or_of_none() -> None:
         LabelSet("bad", ("cat", "dog"), train_id_table(2), synonyms=(("kitten",),))
 
 
-def test_background_ids_are_ignored_where_background_is_no_class() -> None:
+def test_background_ids_must_be_ignored_or_of_the_last_class() -> None:
     with pytest.raises(ValueError, match=r"does not give train id 255 to all background ids \[0\]"):
         LabelSet("bad", ("cat", "dog"), train_id_table(2), background_ids=(0,))

@@ -1,4 +1,4 @@
-"""Label views: what each kind of training may know."""
+"""Label views: each setting of training knows of unseen classes what it may, and no more."""
 
 import pytest
 import torch
@@ -44,16 +44,14 @@ def test_inductive_labels_are_positions_among_the_seen_classes() -> None:
 
 @given(unseen=splits, seed=seeds)
 @settings(max_examples=50, deadline=None)
-def test_inductive_training_cannot_tell_unseen_pixels_from_unlabelled_ones(
-    unseen: list[int], seed: int
-) -> None:
+def test_unseen_and_unlabelled_pixels_have_one_inductive_view(unseen: list[int], seed: int) -> None:
     labels = _labels(seed)
     unlabelled = labels.masked_fill(torch.isin(labels, torch.tensor(unseen)), IGNORE)
     assert torch.equal(hide_unseen(labels, NUM_CLASSES, unseen), hide_unseen(unlabelled, NUM_CLASSES, unseen))
 
 
 @given(unseen=splits)
-def test_tables_have_an_entry_for_every_byte_and_withhold_what_is_not_seen(unseen: list[int]) -> None:
+def test_tables_withhold_every_byte_but_seen_ids_and_ignore(unseen: list[int]) -> None:
     seen = [index for index in range(NUM_CLASSES) if index not in unseen]
     inductive, transductive = inductive_table(NUM_CLASSES, unseen), transductive_table(NUM_CLASSES, unseen)
     assert len(inductive) == len(transductive) == 256
@@ -65,7 +63,7 @@ def test_tables_have_an_entry_for_every_byte_and_withhold_what_is_not_seen(unsee
 
 
 @pytest.mark.parametrize("unseen", [[200], [3, 200, 253]])
-def test_no_id_of_a_large_label_set_leaks_the_truth_of_an_unseen_class(unseen: list[int]) -> None:
+def test_no_id_of_a_large_label_set_leaks_an_unseen_class(unseen: list[int]) -> None:
     inductive, transductive = inductive_table(254, unseen), transductive_table(254, unseen)
     assert torch.all(inductive[unseen] == WITHHELD)
     assert torch.all(transductive[unseen] == WITHHELD)
@@ -74,9 +72,7 @@ def test_no_id_of_a_large_label_set_leaks_the_truth_of_an_unseen_class(unseen: l
 
 @given(unseen=splits, seed=seeds)
 @settings(max_examples=50, deadline=None)
-def test_the_oracle_names_the_best_unseen_class_exactly_where_the_truth_is_unseen(
-    unseen: list[int], seed: int
-) -> None:
+def test_the_oracle_gives_unseen_pixels_their_best_unseen_class(unseen: list[int], seed: int) -> None:
     labels, logits = _labels(seed), _logits(seed)
     view = _oracle(labels, logits, unseen)
     for b, y, x in torch.cartesian_prod(torch.arange(2), torch.arange(5), torch.arange(6)).tolist():
@@ -87,7 +83,7 @@ def test_the_oracle_names_the_best_unseen_class_exactly_where_the_truth_is_unsee
 
 @given(unseen=splits, seed=seeds)
 @settings(max_examples=50, deadline=None)
-def test_the_oracle_ignores_which_unseen_class_it_was(unseen: list[int], seed: int) -> None:
+def test_the_oracle_ignores_which_unseen_class_is_the_truth(unseen: list[int], seed: int) -> None:
     labels, logits = _labels(seed), _logits(seed)
     one_name = torch.where(torch.isin(labels, torch.tensor(unseen)), unseen[0], labels)
     assert torch.equal(_oracle(labels, logits, unseen), _oracle(one_name, logits, unseen))
@@ -103,7 +99,7 @@ def _strict(labels: Tensor, logits: Tensor, unseen: list[int], *, seen_penalty: 
 
 @given(unseen=splits, seed=seeds)
 @settings(max_examples=50, deadline=None)
-def test_strict_views_use_no_knowledge_of_which_pixels_were_hidden(unseen: list[int], seed: int) -> None:
+def test_strict_views_ignore_which_pixels_were_hidden(unseen: list[int], seed: int) -> None:
     """Shuffle unseen ids and 255 among the pixels that hold either: the view must not move."""
     labels, logits = _labels(seed), _logits(seed)
     hidden = torch.isin(labels, torch.tensor([*unseen, IGNORE]))
@@ -118,7 +114,7 @@ def test_strict_views_use_no_knowledge_of_which_pixels_were_hidden(unseen: list[
 
 @given(unseen=splits, seed=seeds)
 @settings(max_examples=50, deadline=None)
-def test_strict_views_equal_the_inference_rule_on_candidates_in_a_loop(unseen: list[int], seed: int) -> None:
+def test_strict_views_equal_the_inference_rule_in_a_loop(unseen: list[int], seed: int) -> None:
     labels, logits = _labels(seed), _logits(seed)
     view, padding, scores = _strict(labels, logits, unseen), _padding(), logits.sigmoid()
     for b, y, x in torch.cartesian_prod(torch.arange(2), torch.arange(5), torch.arange(6)).tolist():
@@ -149,7 +145,7 @@ def test_a_greater_seen_penalty_labels_more_pixels() -> None:
 
 
 @pytest.mark.parametrize("kind", ["oracle", "strict"])
-def test_pseudo_labels_carry_no_gradient_and_leave_the_logits_alone(kind: str) -> None:
+def test_pseudo_labels_have_no_gradient_and_keep_the_logits(kind: str) -> None:
     logits = _logits(0).requires_grad_()
     before = logits.detach().clone()
     view = (_oracle if kind == "oracle" else _strict)(_labels(0), logits, [1])
