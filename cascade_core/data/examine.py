@@ -1,6 +1,7 @@
-"""A look at every picture and label map of a data set, which goes on past what is wrong with one."""
+"""Check each picture of a data set and its label map; a problem with one does not stop the check of the others."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int64
 
 from cascade_core.data.pictures import decode_image, decode_label_ids
 from cascade_core.errors import UserError
@@ -20,7 +20,14 @@ Kind = Literal["missing", "unreadable", "size", "ids", "polygons", "duplicate"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that may come into an index: where it and its label map are, and how the index names them."""
+    """A picture that may enter an index.
+
+    Attributes:
+        image_path: the picture's file.
+        label_path: its label map's file.
+        image: the picture's path in the index, relative to the data root.
+        label: the label map's path in the index.
+    """
 
     name: str
     split: str
@@ -32,9 +39,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a picture of a split, in one sentence that names the file.
+    """A problem with a picture; `text` is a sentence that names the file.
 
-    `image` tells pictures apart, as in the index: two of them may have one name.
+    `image` identifies the picture, as in the index, because two pictures may have one name.
     """
 
     name: str
@@ -46,51 +53,55 @@ class Problem:
 
 @dataclass(frozen=True)
 class Examined:
-    """The index row of a picture that is as it should be, and how many pixels each raw id has in its label map."""
+    """The index row of a picture without problems, and the number of pixels of each raw id in its label map."""
 
     row: dict[str, Any]
     raw_pixels: Mapping[int, int]
 
 
 def examine_all(
-    candidates: Sequence[Candidate],
-    label_set: LabelSet,
-    *,
-    workers: int = 4,
-    progress: Progress | None = None,
+    candidates: Sequence[Candidate], label_set: LabelSet, *, progress: Progress | None = None
 ) -> list[Examined | Problem]:
-    """Examine every candidate, in their order."""
-    return parallel_map(partial(examine, label_set=label_set), candidates, workers=workers, progress=progress)
+    """Examine all candidates in parallel; order is preserved."""
+    return parallel_map(partial(examine, label_set=label_set), candidates, progress=progress)
 
 
 def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
-    """Read a picture and its label map whole, and give the first thing that is wrong with them."""
+    """Decode a picture and its label map, and return its index row or the first problem with them."""
+    problem = partial(Problem, candidate.name, candidate.image, candidate.split)
     try:
         image_content, label_content = candidate.image_path.read_bytes(), candidate.label_path.read_bytes()
         picture = decode_image(image_content, candidate.image)
         raw_ids = decode_label_ids(label_content, candidate.label)
     except OSError as error:
         text = f"{error.filename}: cannot be read ({error.strerror}); check that it is there, and its permissions"
-        kind: Kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return _problem(candidate, kind, text)
+        return problem("missing" if isinstance(error, FileNotFoundError) else "unreadable", text)
     except UserError as error:
-        return _problem(candidate, "unreadable", str(error))
+        return problem("unreadable", str(error))
     height, width = picture.shape[:2]
     if raw_ids.shape != (height, width):
+        remedy = "a label map has the size of its picture"
+        if raw_ids.shape == (width, height):
+            remedy = "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
         text = (
             f"{candidate.label}: size {raw_ids.shape[1]}x{raw_ids.shape[0]} differs from {width}x{height} of "
-            f"{candidate.image} (upright); {_size_remedy(raw_ids.shape, (height, width))}"
+            f"{candidate.image} (upright); {remedy}"
         )
-        return _problem(candidate, "size", text)
-    pixels = np.bincount(raw_ids.ravel(), minlength=256).astype(np.int64)
-    if strays := _strays(pixels, label_set):
+        return problem("size", text)
+    raw_pixels = {raw: count for raw, count in enumerate(np.bincount(raw_ids.ravel()).tolist()) if count}
+    class_pixels: Counter[int] = Counter()
+    for raw, count in raw_pixels.items():
+        class_pixels[label_set.raw_to_train[raw]] += count
+    if INVALID in class_pixels:
+        strays = (raw for raw in raw_pixels if label_set.raw_to_train[raw] == INVALID)
         text = (
-            f"{candidate.label}: label ids {strays} are not in label set {label_set.name!r}, whose maps hold "
-            f"{label_set.describe_raw_ids()}; mend the map, choose the label set of this data, or give the id a class, "
-            "background or ignore_id in the label file"
+            f"{candidate.label}: label ids {', '.join(f'{raw} ({raw_pixels[raw]} pixels)' for raw in strays)} are not "
+            f"in label set {label_set.name!r}, whose maps hold {label_set.describe_raw_ids()}; mend the map, choose "
+            "the label set of this data, or give the id a class, background or ignore_id in the label file"
         )
-        return _problem(candidate, "ids", text)
-    counts = _counts(pixels, label_set)
+        return problem("ids", text)
+    del class_pixels[IGNORE]
+    classes = sorted(class_pixels)
     row = {
         "name": candidate.name,
         "split": candidate.split,
@@ -98,50 +109,25 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
         "label": candidate.label,
         "width": width,
         "height": height,
-        "classes": list(counts),
-        "pixels": list(counts.values()),
+        "classes": classes,
+        "pixels": [class_pixels[train] for train in classes],
         "image_sha256": hashlib.sha256(image_content).hexdigest(),
         "label_sha256": hashlib.sha256(label_content).hexdigest(),
     }
-    return Examined(row, {int(raw): int(pixels[raw]) for raw in np.flatnonzero(pixels)})
-
-
-def _problem(candidate: Candidate, kind: Kind, text: str) -> Problem:
-    return Problem(candidate.name, candidate.image, candidate.split, kind, text)
-
-
-def _size_remedy(label_size: tuple[int, ...], image_size: tuple[int, int]) -> str:
-    """Say what to do about a label map of another size than its upright picture, both as height and width."""
-    if label_size == image_size[::-1]:
-        return (
-            "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
-        )
-    return "a label map has the size of its picture"
+    return Examined(row, raw_pixels)
 
 
 def copies_across_splits(examined: Iterable[Examined], order: Sequence[str]) -> Iterator[Problem]:
-    """Tell of pictures whose content is in a later split of `order` too: training on one of them would tell on the test."""
+    """Report pictures that occur in two splits (train/test leakage), except the copy in the last split of `order`."""
     by_content: dict[str, list[dict[str, Any]]] = {}
-    for one in examined:
-        by_content.setdefault(one.row["image_sha256"], []).append(one.row)
+    for picture in examined:
+        by_content.setdefault(picture.row["image_sha256"], []).append(picture.row)
     for rows in by_content.values():
         last = max(rows, key=lambda row: order.index(row["split"]))
         for row in rows:
             if row["split"] != last["split"]:
                 text = (
                     f"{row['image']} of split {row['split']!r} is the same picture as {last['image']} of "
-                    f"{last['split']!r}; keep one of them, or scores tell nothing"
+                    f"{last['split']!r}; keep only one of them, or the scores mean nothing"
                 )
                 yield Problem(row["name"], row["image"], row["split"], "duplicate", text)
-
-
-def _strays(pixels: Int64[np.ndarray, "256"], label_set: LabelSet) -> str:
-    """Say which raw ids outside the label set have how many pixels, or nothing."""
-    ids = np.flatnonzero((pixels > 0) & (label_set.table == INVALID))
-    return ", ".join(f"{raw} ({pixels[raw]} pixels)" for raw in ids.tolist())
-
-
-def _counts(pixels: Int64[np.ndarray, "256"], label_set: LabelSet) -> dict[int, int]:
-    """Give the pixels of every class present, by train id."""
-    raw = np.flatnonzero((pixels > 0) & (label_set.table != IGNORE))
-    return {int(label_set.table[i]): int(pixels[i]) for i in sorted(raw, key=lambda i: label_set.table[i])}

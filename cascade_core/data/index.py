@@ -1,16 +1,17 @@
-"""The checked index of a data set: one row per picture with its split, size, classes and hashes.
+"""The checked index of a data set: a row per picture with its split, size, classes and hashes.
 
-Every file is read and decoded once here, so that a broken one is named before training starts and not
-in the middle of it. All problems found are told in one error.
+Indexing decodes every file once, so that a broken file is reported before training and not during it. One error
+lists all problems.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 
 from cascade_core.data.examine import Candidate, Examined, Problem, examine_all
-from cascade_core.data.layouts import FOLDER_LAYOUT, VOC_LAYOUT, FolderLayout, VocLayout
+from cascade_core.data.layouts import FolderLayout, VocLayout
+from cascade_core.data.sources.archives import climbs
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.listing import bullets
@@ -35,20 +36,19 @@ def voc_root(folder: Path) -> Path:
     """Find the folder that holds `JPEGImages` in `folder`, `folder/*` or `folder/VOCdevkit/*`.
 
     Raises:
-        UserError: there is none, or more than one.
+        UserError: no folder holds it, or several do.
     """
     candidates = [folder, *sorted(folder.glob("*")), *sorted(folder.glob("VOCdevkit/*"))]
-    found = [candidate for candidate in candidates if (candidate / "JPEGImages").is_dir()]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UserError(
-            f"{folder}: no folder JPEGImages in it or in VOCdevkit/VOC2012 below; "
-            "give the folder that holds JPEGImages, SegmentationClass and ImageSets"
-        )
-    raise UserError(
-        f"{folder}: several data sets, {', '.join(str(path) for path in found)}; give one of them"
-    )
+    match [candidate for candidate in candidates if (candidate / "JPEGImages").is_dir()]:
+        case [root]:
+            return root
+        case []:
+            raise UserError(
+                f"{folder}: no folder JPEGImages in it or in VOCdevkit/VOC2012 below; "
+                "give the folder that holds JPEGImages, SegmentationClass and ImageSets"
+            )
+        case roots:
+            raise UserError(f"{folder}: several data sets, {', '.join(map(str, roots))}; give one of them")
 
 
 def index_voc(
@@ -56,20 +56,28 @@ def index_voc(
     *,
     label_set: LabelSet,
     image_sets: Mapping[str, str],
-    layout: VocLayout = VOC_LAYOUT,
-    workers: int = 4,
+    layout: VocLayout | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Index a folder in the layout of Pascal VOC, checking every file.
+    """Check every file of a data set in the layout of Pascal VOC, and return its index.
 
-    `image_sets` gives for each split the list that names its pictures, or several joined by "+": the
-    published VOC training set is {"train": "train+aug", "val": "val"}. Rows come in the order of the lists; `classes` holds the train ids
-    present, `pixels` how many each of them has, `width` and `height` those of the upright picture.
+    Args:
+        root: the folder that holds `JPEGImages`.
+        label_set: the label set of the label maps.
+        image_sets: for each split its image list, or several joined by "+": the published VOC sets are
+            {"train": "train+aug", "val": "val"}.
+        layout: the folders of label maps and lists; by default those of VOC.
+        progress: called after each picture.
+
+    Returns:
+        Rows in the order of the lists; `classes` holds the train ids that occur, `pixels` their numbers of pixels,
+        `width` and `height` the size of the upright picture.
 
     Raises:
-        UserError: naming file and field of up to ten problems: missing or empty lists, missing, broken or
-            ill-fitting pictures and label maps, ids outside the label set, a picture listed twice.
+        UserError: up to ten problems with their files: missing or empty lists; missing, broken or unequal pictures
+            and label maps; ids outside the label set; a picture that is listed twice.
     """
+    layout = layout or VocLayout()
     if not (root / "JPEGImages").is_dir():
         raise UserError(f"{root}: no folder JPEGImages; give the folder that holds it and {layout.lists_dir}")
     if not image_sets:
@@ -77,19 +85,13 @@ def index_voc(
     problems: list[str] = []
     pairs: list[Candidate] = []
     for split, lists in image_sets.items():
-        names = [
-            name
-            for stem in lists.split("+")
-            for name in _listed(root, f"{layout.lists_dir}/{stem}.txt", problems)
-        ]
+        paths = [f"{layout.lists_dir}/{stem}.txt" for stem in lists.split("+")]
+        names = [name for path in paths for name in _listed_names(root, path, problems)]
         if not names:
-            problems.append(
-                f"{layout.lists_dir}/{lists}.txt: split {split!r} is empty; list at least one picture"
-            )
+            problems.append(f"{' + '.join(paths)}: split {split!r} is empty; list at least one picture")
         for name in names:
             pairs.extend(_voc_pair(root, name, split, layout.label_dirs, problems))
-    problems.extend(_repeated(pairs))
-    return _index(root, pairs, problems, label_set=label_set, workers=workers, progress=progress)
+    return _index(root, pairs, problems, label_set=label_set, progress=progress)
 
 
 def index_folders(
@@ -97,39 +99,35 @@ def index_folders(
     *,
     label_set: LabelSet,
     folders: Mapping[str, tuple[str, str]],
-    layout: FolderLayout = FOLDER_LAYOUT,
-    workers: int = 4,
+    layout: FolderLayout | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Index parallel folders of photographs and label maps, the layout of COCO-Stuff and ADE20K.
+    """Check every file in parallel folders of pictures and label maps, as of COCO-Stuff, and return its index.
 
-    `folders` gives (images, labels) for each split, relative to the root. Rows are sorted by name. Errors as of
-    `index_voc`.
+    `folders` maps each split to its folders of pictures and of label maps, relative to the root. Rows are sorted by
+    name. Columns and errors are those of `index_voc`.
     """
+    suffix = (layout or FolderLayout()).label_suffix
     problems: list[str] = []
     pairs: list[Candidate] = []
     for split, (image_dir, label_dir) in folders.items():
-        images = sorted(
-            path for path in (root / image_dir).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES
-        )
+        paths = (root / image_dir).glob("*")
+        images = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
         if not images:
             problems.append(
                 f"{image_dir}: split {split!r} is empty; the folder needs {', '.join(IMAGE_SUFFIXES)} files"
             )
-        for image in images:
-            label = f"{label_dir}/{image.stem}{layout.label_suffix}"
+        for path in images:
+            image, label = f"{image_dir}/{path.name}", f"{label_dir}/{path.stem}{suffix}"
             if (root / label).is_file():
-                pairs.append(_pair(root, image.stem, split, f"{image_dir}/{image.name}", label))
+                pairs.append(Candidate(path.stem, split, path, root / label, image, label))
             else:
-                problems.append(
-                    f"{image_dir}/{image.name}: no label map {label}; add it, or remove the picture"
-                )
-    problems.extend(_repeated(pairs))
-    return _index(root, pairs, problems, label_set=label_set, workers=workers, progress=progress)
+                problems.append(f"{image}: no label map {label}; add it, or remove the picture")
+    return _index(root, pairs, problems, label_set=label_set, progress=progress)
 
 
-def _listed(root: Path, list_path: str, problems: list[str]) -> list[str]:
-    """Read the names of an image list, noting what is wrong with it."""
+def _listed_names(root: Path, list_path: str, problems: list[str]) -> list[str]:
+    """Read the names in an image list, and append its errors to `problems`."""
     try:
         lines = (root / list_path).read_text(encoding="utf-8-sig").splitlines()
     except OSError:
@@ -142,7 +140,7 @@ def _listed(root: Path, list_path: str, problems: list[str]) -> list[str]:
     names = []
     for number, line in enumerate(lines, start=1):
         fields = line.split()
-        if len(fields) == 1 and _is_plain(fields[0]):
+        if len(fields) == 1 and not climbs(fields[0]):
             names.append(fields[0])
         elif fields:
             problems.append(
@@ -152,19 +150,15 @@ def _listed(root: Path, list_path: str, problems: list[str]) -> list[str]:
     return names
 
 
-def _is_plain(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and "\0" not in name
-
-
 def _voc_pair(
     root: Path, name: str, split: str, label_dirs: tuple[str, ...], problems: list[str]
 ) -> Iterator[Candidate]:
-    """Yield the pair of a listed name if both its files exist, else note which is missing."""
+    """Yield the pair of a listed name, or append to `problems` which file is missing."""
     images = [f"JPEGImages/{name}{suffix}" for suffix in IMAGE_SUFFIXES]
     labels = [f"{folder}/{name}.png" for folder in label_dirs]
-    image = next((path for path in images if (root / path).is_file()), None)
-    label = next((path for path in labels if (root / path).is_file()), None)
+    image, label = (
+        next((path for path in paths if (root / path).is_file()), None) for paths in (images, labels)
+    )
     if image is None:
         problems.append(
             f"{images[0]}: picture of split {split!r} is missing; add it, or take {name} off the list"
@@ -175,21 +169,7 @@ def _voc_pair(
             f"add it, or take {name} off the list"
         )
     if image is not None and label is not None:
-        yield _pair(root, name, split, image, label)
-
-
-def _pair(root: Path, name: str, split: str, image: str, label: str) -> Candidate:
-    return Candidate(name, split, root / image, root / label, image, label)
-
-
-def _repeated(pairs: Iterable[Candidate]) -> Iterator[str]:
-    """Tell of pictures that are listed twice, within a split or across splits."""
-    first_split: dict[str, str] = {}
-    for pair in pairs:
-        if pair.image in first_split:
-            both = f"{first_split[pair.image]!r} and {pair.split!r}"
-            yield f"{pair.image}: listed twice, in splits {both}; a picture belongs to one split, once"
-        first_split.setdefault(pair.image, pair.split)
+        yield Candidate(name, split, root / image, root / label, image, label)
 
 
 def _index(
@@ -198,13 +178,21 @@ def _index(
     problems: list[str],
     *,
     label_set: LabelSet,
-    workers: int,
     progress: Progress | None,
 ) -> pd.DataFrame:
-    """Check all pairs and gather the rows."""
-    found = examine_all(pairs, label_set, workers=workers, progress=progress)
-    problems = problems + [one.text for one in found if isinstance(one, Problem)]
+    """Check all pairs and return their rows, or raise one error with all problems."""
+    splits: dict[str, str] = {}
+    for pair in pairs:
+        if pair.image in splits:
+            both = f"{splits[pair.image]!r} and {pair.split!r}"
+            problems.append(
+                f"{pair.image}: listed twice, in splits {both}; a picture belongs to one split, once"
+            )
+        splits.setdefault(pair.image, pair.split)
+    pictures = examine_all(pairs, label_set, progress=progress)
+    problems.extend(picture.text for picture in pictures if isinstance(picture, Problem))
     if problems:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise UserError(f"data set {root}: {count}{bullets(problems)}")
-    return pd.DataFrame([one.row for one in found if isinstance(one, Examined)], columns=list(COLUMNS))
+    rows = [picture.row for picture in pictures if isinstance(picture, Examined)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,13 +1,13 @@
-"""How photographs and label maps lie beside each other: facts, which `index.py` reads a data set by."""
+"""Layouts: where a data set keeps its pictures, label maps and image lists; `index.py` reads them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class VocLayout:
-    """Pascal VOC's: `JPEGImages`, folders of label maps, and lists of names, each of which is a split or a part of one.
+    """The layout of Pascal VOC: `JPEGImages`, folders of label maps, and image lists in `lists_dir`.
 
-    A label map is taken from the first of `label_dirs` that has it; `lists_dir` holds the lists.
+    A label map is taken from the first of `label_dirs` that has it. A split is one list or several.
     """
 
     label_dirs: tuple[str, ...] = ("SegmentationClass", "SegmentationClassAug")
@@ -16,10 +16,9 @@ class VocLayout:
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """Parallel folders of photographs and label maps; the map of `a.jpg` is `a` and `label_suffix`."""
+    """Parallel folders of pictures and label maps; the label map of `a.jpg` is `a` plus `label_suffix`."""
 
     label_suffix: str = ".png"
 
 
 Layout = VocLayout | FolderLayout
-VOC_LAYOUT, FOLDER_LAYOUT = VocLayout(), FolderLayout()

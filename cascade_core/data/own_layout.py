@@ -1,4 +1,4 @@
-"""Which picture of a data set of one's own belongs to which split, and which label map to it."""
+"""The pictures of a user's own data set, and their assignment to splits."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,59 +13,57 @@ TRAIN = "train"
 
 
 def pictures_below(folder: Path) -> dict[str, Path]:
-    """Give every picture below a folder by its path in it without suffix, in the order of those.
+    """Find the pictures below a folder, sorted; the keys are their paths without suffix, relative to the folder.
 
     Raises:
-        UserError: the folder is missing or has none, or two pictures differ in the suffix alone.
+        UserError: the folder is missing or has no picture, or two pictures differ only in their suffix.
     """
     if not folder.is_dir():
         raise UserError(f"picture folder {folder} does not exist; give the folder that holds the photographs")
-    found: dict[str, Path] = {}
+    pictures: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
             name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                raise UserError(f"{found[name]} and {path.name} would share a label map; rename one of them")
-            found[name] = path
-    if not found:
-        raise UserError(f"picture folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file")
-    return found
+            if name in pictures:
+                raise UserError(
+                    f"{pictures[name]} and {path.name} would share a label map; rename one of them"
+                )
+            pictures[name] = path
+    if not pictures:
+        raise UserError(f"picture folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file; add pictures")
+    return pictures
 
 
 def assigned(
     names: Sequence[str], *, given: Mapping[str, str], held_out: Mapping[str, float], seed: int
 ) -> dict[str, list[str]]:
-    """Give the names of each split.
+    """Assign pictures to splits, and return the names of each split; without `given` and `held_out`, by folder.
 
-    `given` says for a split which folder of the pictures, or which file with a list of them, it is;
-    `held_out` says which share of the training pictures goes to another split, chosen by `seed` and the names
-    alone. Training pictures are those given as "train", else all that no split was given. With neither, each
-    folder of pictures is a split.
+    Args:
+        names: all pictures, by their paths without suffix.
+        given: for a split its folder of pictures, or a file that lists them.
+        held_out: for a split its share of the training pictures: those given as "train", else all that no split has.
+        seed: decides with the names alone which pictures are held out.
 
     Raises:
-        UserError: a folder or list is empty or names what is not there, a split is given twice, or shares
-            leave nothing to train on or to hold out.
+        UserError: a folder or list is empty or names an unknown picture, a split or picture occurs twice, or the
+            shares leave a split empty.
     """
     if not given and not held_out:
         return _by_folder(names)
     if both := sorted(set(given) & set(held_out)):
         raise UserError(f"split {both[0]!r} is given and held out too; choose one of both")
-    splits = {split: _given(split, place, names) for split, place in given.items()}
-    _check_apart(splits)
-    if held_out:
-        taken = {name for listed in splits.values() for name in listed}
-        pool = splits.get(TRAIN) or [name for name in names if name not in taken]
-        splits |= _held_out(pool, held_out, seed)
-    return {TRAIN: splits.pop(TRAIN), **splits} if TRAIN in splits else splits
-
-
-def _check_apart(splits: Mapping[str, Sequence[str]]) -> None:
-    first: dict[str, str] = {}
-    for split, listed in splits.items():
-        for name in listed:
-            if first.setdefault(name, split) != split:
-                both = f"{first[name]!r} and {split!r}"
+    splits = {split: _pictures_at(split, place, names) for split, place in given.items()}
+    split_of: dict[str, str] = {}
+    for split, pictures in splits.items():
+        for name in pictures:
+            if split_of.setdefault(name, split) != split:
+                both = f"{split_of[name]!r} and {split!r}"
                 raise UserError(f"picture {name} is in splits {both}; a picture belongs to one split, once")
+    if held_out:
+        pool = splits.get(TRAIN) or [name for name in names if name not in split_of]
+        splits |= _hold_out(pool, held_out, seed)
+    return {TRAIN: splits.pop(TRAIN), **splits} if TRAIN in splits else splits
 
 
 def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
@@ -81,50 +79,50 @@ def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
     return splits
 
 
-def _given(split: str, place: str, names: Sequence[str]) -> list[str]:
+def _pictures_at(split: str, place: str, names: Sequence[str]) -> list[str]:
+    """Return the pictures of a split whose place is a list file or a folder of pictures."""
     if Path(place).is_file():
-        return _listed(Path(place), names)
+        return _read_list(Path(place), names)
     prefix = f"{place.strip('/')}/"
-    found = [name for name in names if name.startswith(prefix)]
-    if not found:
+    pictures = [name for name in names if name.startswith(prefix)]
+    if not pictures:
         folders = sorted({name.partition("/")[0] for name in names if "/" in name})
         raise UserError(
             f"split {split}={place!r} is neither a file with a list nor a folder of the pictures; "
             f"folders there: {', '.join(folders) or 'none'}"
         )
-    return found
+    return pictures
 
 
-def _listed(path: Path, names: Sequence[str]) -> list[str]:
-    """Read names, a line each, with or without the suffix of a picture."""
-    lines = [line.strip() for line in read_text(path, "list").splitlines()]
+def _read_list(path: Path, names: Sequence[str]) -> list[str]:
+    """Read the picture names in a list, one a line, with or without suffix."""
+    pictures = []
+    for line in filter(None, map(str.strip, read_text(path, "list").splitlines())):
+        suffix = Path(line).suffix
+        pictures.append(line.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else line)
     known = set(names)
-    listed: list[str] = []
-    strange: list[str] = []
-    for line in filter(None, lines):
-        bare = line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in IMAGE_SUFFIXES else line
-        (listed if bare in known else strange).append(bare)
-    if strange or not listed:
-        which = short_list(strange, most=5) or "nothing"
+    strays = [name for name in pictures if name not in known]
+    if strays or not pictures:
+        which = short_list(strays, most=5) or "nothing"
         raise UserError(f"list {path} names {which}; names are paths below the picture folder, a line each")
-    if twice := duplicates(listed):
-        raise UserError(f"list {path} names {twice[0]} twice; a picture belongs to one split, once")
-    return listed
+    if repeated := duplicates(pictures):
+        raise UserError(f"list {path} names {repeated[0]} twice; a picture belongs to one split, once")
+    return pictures
 
 
-def _held_out(pool: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+def _hold_out(pool: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+    """Move shares of the pool to other splits; the rest is the training split."""
+    # Hashes of names decide, so that most pictures keep their split when others are added or removed.
+    rest = sorted(pool, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).hexdigest())
+    splits: dict[str, list[str]] = {}
     for split, share in shares.items():
-        if not 0 < share < 1 or not 0 < round(share * len(pool)) < len(pool):
+        count = round(share * len(pool))
+        if not 0 < share < 1 or not 0 < count < len(pool):
             raise UserError(
                 f"holding out {split}={share:g} of {len(pool)} pictures leaves a split empty; "
                 "give a share such as 0.2 of enough pictures"
             )
-    # By a hash of each name, so that nearly all stay where they are when others come or go.
-    shuffled = sorted(pool, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).hexdigest())
-    splits: dict[str, list[str]] = {}
-    for split, share in shares.items():
-        count = round(share * len(pool))
-        splits[split], shuffled = sorted(shuffled[:count]), shuffled[count:]
-    if not shuffled:
+        splits[split], rest = sorted(rest[:count]), rest[count:]
+    if not rest:
         raise UserError(f"holding out {dict(shares)} leaves no picture to train on; give smaller shares")
-    return {TRAIN: sorted(shuffled), **splits}
+    return {TRAIN: sorted(rest), **splits}

@@ -1,4 +1,4 @@
-"""Object annotations in COCO's JSON format, polygons and run-length masks, drawn into label maps."""
+"""Read object annotations in COCO's JSON format, and draw their polygons and run-length masks into label maps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,29 +7,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 from pycocotools import mask as masks
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from cascade_core.data.run_lengths import decode_mask
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import short_list
 from cascade_core.runtime.validation import sentence
 
-SHOWN_ERRORS = 10
 
-
-class CocoRle(BaseModel):
-    """A mask as run lengths, down the columns: numbers, or COCO's text of them."""
-
-    model_config = ConfigDict(frozen=True)
+class CocoRle(BaseModel, frozen=True):
+    """A mask as run lengths, column by column: numbers, or COCO's text form of them."""
 
     size: tuple[int, int]
     counts: list[int] | str
 
 
-class CocoImage(BaseModel):
-    """A picture that annotations are of; `file_name` is relative to the folder of pictures."""
-
-    model_config = ConfigDict(frozen=True)
+class CocoImage(BaseModel, frozen=True):
+    """A picture; `file_name` is relative to the folder of pictures."""
 
     id: int
     file_name: str
@@ -37,10 +31,8 @@ class CocoImage(BaseModel):
     height: int = Field(gt=0)
 
 
-class CocoAnnotation(BaseModel):
-    """One object: its picture, category and outline."""
-
-    model_config = ConfigDict(frozen=True)
+class CocoAnnotation(BaseModel, frozen=True):
+    """An object in a picture: its category and its outline."""
 
     id: int
     image_id: int
@@ -48,102 +40,99 @@ class CocoAnnotation(BaseModel):
     segmentation: list[list[float]] | CocoRle
 
 
-class CocoCategory(BaseModel):
+class CocoCategory(BaseModel, frozen=True):
     """The name of a category."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: int
     name: str
 
 
-class CocoFile(BaseModel):
-    """What is read of a file of instances; its other keys are left alone."""
-
-    model_config = ConfigDict(frozen=True)
+class CocoFile(BaseModel, frozen=True):
+    """A file of instances in COCO's format; other keys of the file are ignored."""
 
     images: tuple[CocoImage, ...]
     annotations: tuple[CocoAnnotation, ...]
     categories: tuple[CocoCategory, ...]
 
     def by_image(self) -> dict[int, list[CocoAnnotation]]:
-        """Give the annotations of every picture, none for one without."""
-        found: dict[int, list[CocoAnnotation]] = {image.id: [] for image in self.images}
+        """Group the annotations by the id of their picture; a picture without annotations has an empty list."""
+        groups: dict[int, list[CocoAnnotation]] = {image.id: [] for image in self.images}
         for annotation in self.annotations:
-            found.setdefault(annotation.image_id, []).append(annotation)
-        return found
+            groups.setdefault(annotation.image_id, []).append(annotation)
+        return groups
 
 
 def read_coco(path: Path) -> CocoFile:
     """Read a file of instances.
 
     Raises:
-        UserError: it is missing, or not of COCO's format; the message names up to ten fields.
+        UserError: the file is missing or not in COCO's format; the message names up to ten fields.
     """
     try:
         return CocoFile.model_validate_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
     except ValidationError as error:
-        problems = short_list([sentence(one) for one in error.errors()], most=SHOWN_ERRORS, separator="; ")
+        problems = short_list([sentence(problem) for problem in error.errors()], most=10, separator="; ")
         raise UserError(f"{path} is no file of COCO instances: {problems}; export it anew") from error
 
 
 def raw_ids(
     categories: Iterable[CocoCategory], names: Mapping[str, int]
 ) -> tuple[dict[int, int], dict[int, str]]:
-    """Give the label map id of each category whose name, or a synonym of it, is known, case ignored; and all others by name."""
+    """Look up the label map id of each category in `names`, which include synonyms; case is ignored.
+
+    Returns:
+        The ids by category id, and the names of the categories that `names` lacks by category id.
+    """
     folded = {name.casefold(): raw for name, raw in names.items()}
-    known: dict[int, int] = {}
+    ids: dict[int, int] = {}
     others: dict[int, str] = {}
     for category in categories:
         raw = folded.get(" ".join(category.name.split()).casefold())
         if raw is None:
             others[category.id] = category.name
         else:
-            known[category.id] = raw
-    return known, others
+            ids[category.id] = raw
+    return ids, others
 
 
 def draw(
     image: CocoImage, annotations: Sequence[CocoAnnotation], ids: Mapping[int, int], *, elsewhere: int
 ) -> UInt8[np.ndarray, "height width"]:
-    """Draw objects into a label map that holds `elsewhere` where there is none, the larger first.
+    """Draw objects into a label map; pixels without an object get the id `elsewhere`.
 
-    So the smaller of two that overlap stays whole, as a cup on a table. Pixels are those that COCO's own
-    tools give an outline.
+    Larger objects are drawn first, so that a smaller one on top, such as a cup on a table, stays whole. An outline
+    covers the pixels that COCO's own tools give it.
 
     Raises:
         UserError: an outline is empty, broken or of another size; the message names the annotation.
     """
     label_map = np.full((image.height, image.width), elsewhere, dtype=np.uint8)
-    drawn = [(_mask(image, annotation), ids[annotation.category_id]) for annotation in annotations]
-    for mask, raw in sorted(drawn, key=lambda one: -int(one[0].sum())):
+    objects = [(_mask(image, annotation), ids[annotation.category_id]) for annotation in annotations]
+    for mask, raw in sorted(objects, key=lambda pair: -int(pair[0].sum())):
         label_map[mask] = raw
     return label_map
 
 
 def _mask(image: CocoImage, annotation: CocoAnnotation) -> Bool[np.ndarray, "height width"]:
-    outline, where = annotation.segmentation, f"{image.file_name}: annotation {annotation.id}"
-    shape = (image.height, image.width)
+    outline = annotation.segmentation
     try:
-        if isinstance(outline, CocoRle):
-            return decode_mask(outline.model_dump(), shape)
-        return decode_mask(_packed(outline, image), shape)
+        runs = outline.model_dump() if isinstance(outline, CocoRle) else _packed(outline, image)
+        return decode_mask(runs, (image.height, image.width))
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{image.file_name}: annotation {annotation.id}: {error}") from error
 
 
 def _packed(outline: list[list[float]], image: CocoImage) -> dict[str, Any]:
-    """Draw polygons with COCO's own tools, into run lengths."""
+    """Convert polygons to run lengths with COCO's own tools."""
     if not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
         raise UserError("it has no polygon of at least three points (x, y); draw it anew, or remove it")
     corners = np.concatenate(outline)
-    # Memory for an outline grows with its length: one of another scale is told before it is drawn.
+    # The memory for an outline grows with its length, so refuse one in other units before drawing it.
     if not (np.isfinite(corners) & (np.abs(corners) <= 2 * max(image.width, image.height))).all():
         raise UserError(
             f"it has corners far outside the picture of {image.width}x{image.height}; polygons are in its pixels"
         )
-    parts = masks.frPyObjects(outline, image.height, image.width)
-    merged = masks.merge(parts)
+    merged = masks.merge(masks.frPyObjects(outline, image.height, image.width))
     return {"size": merged["size"], "counts": merged["counts"].decode()}

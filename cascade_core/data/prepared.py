@@ -1,4 +1,4 @@
-"""A prepared data set, as the prepare step leaves it: the index of its pictures, and where they lie."""
+"""Read the output of the prepare step: the index of a data set, and the folder of its pictures."""
 
 import os
 from pathlib import Path
@@ -15,10 +15,10 @@ INDEX_FILE, SUMMARY_FILE, MANIFEST_FILE = "index.parquet", "summary.json", "mani
 
 
 def read_index(prepared: Path) -> pd.DataFrame:
-    """Read the index of a prepare step, a row per picture.
+    """Read the index that a prepare step wrote, a row per picture.
 
     Raises:
-        UserError: the folder has none, or one that lacks columns.
+        UserError: the folder has no index, or columns are missing.
     """
     path = prepared / INDEX_FILE
     if not path.is_file():
@@ -27,7 +27,7 @@ def read_index(prepared: Path) -> pd.DataFrame:
         index = pd.read_parquet(path)
     except (OSError, ValueError) as error:  # Arrow's, for a file that is no Parquet
         raise UserError(f"{path} cannot be read ({error}); run the prepare step again") from error
-    # Indexes of earlier versions do not count pixels; no later step reads that.
+    # Indexes of earlier versions lack the column "pixels"; no later step reads it.
     missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
     if missing:
         raise UserError(f"{path}: columns {missing} are missing; run the prepare step again")
@@ -38,34 +38,34 @@ def rows_of_split(index: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return the index rows of one split.
 
     Raises:
-        UserError: there are none; the message lists the splits there are.
+        UserError: the split has no rows; the message lists the splits of the index.
     """
     rows = index[index["split"] == split]
     if rows.empty:
-        known = ", ".join(sorted(set(index["split"])))
-        raise UserError(f"split {split!r} has no pictures in the prepared index; it has {known}")
+        splits = ", ".join(sorted(set(index["split"])))
+        raise UserError(f"split {split!r} has no pictures in the prepared index; it has {splits}")
     return rows
 
 
 def check_label_set(prepared: Path, label_set: LabelSet) -> None:
-    """See that the data were prepared for a label set: the same maps may be read in two orders of classes.
+    """Check that the data were prepared for a label set, since two class orders can read the same label maps.
 
     Raises:
-        UserError: they were prepared for another one.
+        UserError: the data were prepared for another label set.
     """
-    there = read_json(prepared / SUMMARY_FILE).get("label_set")
-    if there != label_set.name:
+    name = read_json(prepared / SUMMARY_FILE).get("label_set")
+    if name != label_set.name:
         raise UserError(
-            f"{prepared / SUMMARY_FILE}: label_set is {there!r}, the protocol needs {label_set.name!r}; "
+            f"{prepared / SUMMARY_FILE}: label_set is {name!r}, the protocol needs {label_set.name!r}; "
             "run the prepare step for this protocol, or give the folder that it wrote"
         )
 
 
 def data_root(prepared: Path) -> Path:
-    """Find the pictures that a prepared index points to.
+    """Find the folder that the paths in a prepared index are relative to.
 
     Raises:
-        UserError: the folder is not that of a prepare step, or the pictures are not where they were.
+        UserError: no prepare step wrote the folder, or the pictures have moved.
     """
     file = prepared / MANIFEST_FILE
     match read_manifest(file):
@@ -77,7 +77,7 @@ def data_root(prepared: Path) -> Path:
             )
     if not root.is_dir():
         raise UserError(
-            f"{file}: inputs.raw: the data set is not at {root} (any more); "
-            "bring it back, or run the prepare step on its new place"
+            f"{file}: inputs.raw: the data set is not at {root}; "
+            "move it back, or run the prepare step on its new place"
         )
     return root

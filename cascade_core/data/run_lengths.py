@@ -1,4 +1,4 @@
-"""Run-length masks as COCO and the Detail API write them: column by column, background first."""
+"""Decode run-length masks of COCO and the Detail API: column by column, background first."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from cascade_core.errors import UserError
 
 
 def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
-    """Turn `{"size": [height, width], "counts": ...}` into a mask; counts are run lengths, or text that packs them.
+    """Decode `{"size": [height, width], "counts": ...}`; counts are run lengths or COCO's text form of them.
 
-    Not by pycocotools, whose decoder leaves what too few runs do not reach to chance. `shape` is that of the
-    picture: a mask of another size is refused before memory is taken for it.
+    The decoder of pycocotools is no alternative: it leaves pixels uninitialised if the runs are too short. `shape` is
+    the picture's (height, width); a mask of another size is refused before its memory is allocated.
 
     Raises:
-        UserError: fields are missing, the size is another one, or the runs do not fill it.
+        UserError: a field is missing, the size differs, or the runs do not add up to it.
     """
     try:
         size, counts = tuple(segmentation["size"]), segmentation["counts"]
@@ -35,8 +35,11 @@ def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "
 def unpack_runs(packed: str) -> Int64[np.ndarray, " runs"]:
     """Unpack COCO's text form of run lengths.
 
-    Each character holds 5 bits and a mark that more follow, above an offset of 48; the lowest bits come first
-    and the highest one is the sign. From the fourth on, a number is the difference to the one two before.
+    A character minus 48 holds 5 bits of a number, lowest bits first, and a flag that more bits follow; a number's
+    highest bit is its sign. From the fourth on, a number is the difference to the one two before.
+
+    Raises:
+        UserError: the text is no packed run lengths.
     """
     codes = np.frombuffer(packed.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
     if codes.size == 0 or (codes < 0).any() or (codes > 63).any() or codes[-1] & 32:

@@ -1,4 +1,4 @@
-"""ADE20K as the scene parsing benchmark of 2016 publishes it: 150 classes, maps that need no conversion."""
+"""ADE20K of the 2016 scene parsing benchmark: 150 classes; its label maps need no conversion."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from cascade_core.data.layouts import FolderLayout
 from cascade_core.data.sources.official import OfficialFile
 from cascade_core.data.sources.part_search import Part
 from cascade_core.data.sources.plan import Plan, Splits
-from cascade_core.datasets.data_set import DataSet, Release, class_names
+from cascade_core.datasets.data_set import DataSet, Release, class_names, folder_plan
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet, reduce_zero_table
 
@@ -40,20 +40,14 @@ _FILE = OfficialFile(
 
 
 def requirements(splits: Splits) -> tuple[tuple[Part, ...], ...]:
-    """Give the one part there is."""
-    pictures = tuple(f"images/{FOLDERS[split]}" for split in splits)
-    maps = tuple(f"annotations/{FOLDERS[split]}" for split in splits)
-    what = "photographs and label maps"
-    return ((Part(what=what, file=_FILE, into=ROOT, root=ROOT, take=(*pictures, *maps)),),)
+    """Return the only part: the pictures and label maps of the splits."""
+    take = tuple(f"{kind}/{FOLDERS[split]}" for kind in ("images", "annotations") for split in splits)
+    return ((Part("photographs and label maps", _FILE, into=ROOT, root=ROOT, take=take),),)
 
 
 def plan(raw: Path, splits: Splits) -> Plan:
-    """Count the pictures by their photographs."""
-    pictures = raw / ROOT / "images"
-    return Plan(
-        counts={split: sum(1 for _ in (pictures / FOLDERS[split]).glob("*.jpg")) for split in splits},
-        image_sets={split: f"images/{FOLDERS[split]}:annotations/{FOLDERS[split]}" for split in splits},
-    )
+    """Count the pictures; there is nothing to convert."""
+    return folder_plan(raw / ROOT / "images", FOLDERS, splits)
 
 
 ADE20K = DataSet(

@@ -1,7 +1,6 @@
-"""The public data sets, and their label sets and class splits by name: every protocol numbers are published under.
+"""Look up public data sets, label sets and protocols (class splits) by name.
 
-A label file (`labels/label_file.py`) describes a label set of one's own, and its path stands wherever a protocol's
-name does.
+The path of a label file (`labels/label_file.py`), which describes a user's own label set, is a protocol name too.
 """
 
 from pathlib import Path
@@ -16,62 +15,47 @@ from cascade_core.datasets.voc12 import VOC12
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit, split_of
 from cascade_core.labels.label_set import LabelSet
+from cascade_core.runtime.listing import by_name
 
 DATA_SETS = (VOC12, CONTEXT, COCOSTUFF, ADE20K, MINI)
 
 
 def data_set(name: str) -> DataSet:
-    """Give a data set by name.
-
-    Raises:
-        UserError: no data set has this name.
-    """
-    known = {one.name: one for one in DATA_SETS}
-    if name not in known:
-        raise UserError(f"unknown data set {name!r}; known are {', '.join(known)}")
-    return known[name]
+    """Return the data set of this name; a `UserError` lists the known names."""
+    return by_name(name, {dataset.name: dataset for dataset in DATA_SETS}, kind="data set")
 
 
 def label_sets() -> tuple[LabelSet, ...]:
-    """Give the label sets of all data sets."""
-    return tuple(labels for one in DATA_SETS for labels in one.label_sets)
+    """Return the label sets of all data sets."""
+    return tuple(labels for dataset in DATA_SETS for labels in dataset.label_sets)
 
 
 def label_set(name: str) -> LabelSet:
-    """Give a label set by name.
-
-    Raises:
-        UserError: no label set has this name.
-    """
-    known = {labels.name: labels for labels in label_sets()}
-    if name not in known:
-        raise UserError(f"unknown label set {name!r}; known are {', '.join(known)}")
-    return known[name]
+    """Return the label set of this name; a `UserError` lists the known names."""
+    return by_name(name, {labels.name: labels for labels in label_sets()}, kind="label set")
 
 
 def protocols() -> tuple[ClassSplit, ...]:
-    """Give the class splits of all data sets."""
-    return tuple(split for one in DATA_SETS for split in one.protocols)
+    """Return the class splits of all data sets."""
+    return tuple(split for dataset in DATA_SETS for split in dataset.protocols)
 
 
 def protocol(name: str) -> ClassSplit:
-    """Give a class split by name, or that of a label file, whose path `name` then is.
+    """Return the class split of a protocol's name or of a label file's path.
 
     Raises:
-        UserError: no protocol has this name, or the label file is missing or wrong.
+        UserError: no protocol has this name, or the label file is missing or invalid.
     """
     from cascade_core.labels.label_file import is_label_file, read_label_file  # slow to import
 
     if is_label_file(name):
         return split_of(read_label_file(Path(name)))
-    known = {split.name: split for split in protocols()}
-    if name not in known:
-        raise UserError(
-            f"unknown protocol {name!r}; known are {', '.join(known)}, or give the path of a label file (.yaml)"
-        )
-    return known[name]
+    try:
+        return by_name(name, {split.name: split for split in protocols()}, kind="protocol")
+    except UserError as error:
+        raise UserError(f"{error}, or give the path of a label file (.yaml)") from None
 
 
 def layout_of(labels: LabelSet) -> Layout | None:
-    """Give the layout that label maps of a label set are published in; None for one of a label file."""
-    return next((one.layout for one in DATA_SETS if labels in one.label_sets), None)
+    """Return the layout in which label maps of a label set are published; None for a label file's label set."""
+    return next((dataset.layout for dataset in DATA_SETS if labels in dataset.label_sets), None)

@@ -1,4 +1,4 @@
-"""COCO-Stuff 164K: photographs of COCO 2017, and label maps whose 182 raw ids become 171 train ids."""
+"""COCO-Stuff 164K: photographs of COCO 2017, and label maps that convert from 182 raw ids to 171 train ids."""
 
 from functools import partial
 from pathlib import Path
@@ -7,7 +7,7 @@ from cascade_core.data.layouts import FolderLayout
 from cascade_core.data.sources.official import OfficialFile
 from cascade_core.data.sources.part_search import Part
 from cascade_core.data.sources.plan import Job, Plan, Splits
-from cascade_core.datasets.data_set import DataSet, Release, class_names
+from cascade_core.datasets.data_set import DataSet, Release, class_names, folder_plan
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet, ranked_table, train_id_table
 
@@ -31,7 +31,7 @@ CLASSES = class_names(
     window-blind, window-other, wood
     """
 )
-"""80 things, then 91 stuffs."""
+"""The classes: 80 things, then 91 kinds of stuff."""
 UNSEEN = class_names(
     """
     cow, giraffe, suitcase, frisbee, skateboard, carrot, scissors, cardboard, clouds, grass, playingfield,
@@ -39,7 +39,7 @@ UNSEEN = class_names(
     """
 )
 RAW_GAPS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
-"""Ids in 0..181 that no class uses in published maps; a train id is the rank among the rest."""
+"""The ids in 0..181 without a class in the published label maps; a train id is the rank among the other ids."""
 PUBLISHED_MAPS = LabelSet(
     "cocostuff171-raw", CLASSES, ranked_table([raw for raw in range(182) if raw not in RAW_GAPS])
 )
@@ -47,20 +47,21 @@ PUBLISHED_MAPS = LabelSet(
 CONVERTED = "_labelTrainIds.png"
 FOLDERS = {"train": "train2017", "val": "val2017"}
 RAW_MAPS = "stuffthingmaps"
+_STATED = "PaddleDetection's and others' download scripts"
 _PHOTOGRAPHS = {
     "train": OfficialFile(
         "train2017.zip",
         "'COCO - Common Objects in Context' (2017 Train images)",
         size=19_336_861_798,
         digest="md5:cced6f7f71b7629ddf16f17bbcfab6b2",
-        stated="PaddleDetection's and others' download scripts",
+        stated=_STATED,
     ),
     "val": OfficialFile(
         "val2017.zip",
         "'COCO - Common Objects in Context' (2017 Val images)",
         size=815_585_330,
         digest="md5:442b8da7639aecaf257c1dceb8ba8c80",
-        stated="PaddleDetection's and others' download scripts",
+        stated=_STATED,
     ),
 }
 _MAPS = OfficialFile(
@@ -70,34 +71,19 @@ _READY = OfficialFile("stuffthingmaps_labelTrainIds.zip", "no official page: oth
 
 
 def requirements(splits: Splits) -> tuple[tuple[Part, ...], ...]:
-    """Give the photographs of each split, and label maps: converted ones or the published ones."""
+    """Return the photographs of each split, and as alternatives the converted and the published label maps."""
     folders = tuple(FOLDERS[split] for split in splits)
-    photographs = tuple(
-        (
-            Part(
-                what=f"photographs of {split}",
-                file=_PHOTOGRAPHS[split],
-                into="images",
-                take=(FOLDERS[split],),
-                suffix=".jpg",
-            ),
-        )
+    photographs = [
+        (Part(f"photographs of {split}", _PHOTOGRAPHS[split], "images", (FOLDERS[split],), suffix=".jpg"),)
         for split in splits
-    )
-    ready = Part(what="converted label maps", file=_READY, into="annotations", take=folders, suffix=CONVERTED)
-    raw = Part(
-        what="label maps",
-        file=_MAPS,
-        into=RAW_MAPS,
-        take=folders,
-        suffix=".png",
-        but_not="TrainIds.png",
-    )
-    return (*photographs, (ready, raw))
+    ]
+    ready = Part("converted label maps", _READY, "annotations", folders, suffix=CONVERTED)
+    published = Part("label maps", _MAPS, RAW_MAPS, folders, suffix=".png", but_not="TrainIds.png")
+    return (*photographs, (ready, published))
 
 
 def plan(raw: Path, splits: Splits) -> Plan:
-    """Say which label maps are to be renumbered; pictures are counted by their photographs."""
+    """Plan the conversion of the published label maps, and count the pictures."""
     from cascade_core.data.pictures import read_label_map  # slow to import
 
     jobs = [
@@ -108,11 +94,7 @@ def plan(raw: Path, splits: Splits) -> Plan:
         for folder in (FOLDERS[split] for split in splits)
         for path in sorted((raw / RAW_MAPS / folder).glob("*.png"))
     ]
-    return Plan(
-        jobs=jobs,
-        counts={split: sum(1 for _ in (raw / "images" / FOLDERS[split]).glob("*.jpg")) for split in splits},
-        image_sets={split: f"images/{FOLDERS[split]}:annotations/{FOLDERS[split]}" for split in splits},
-    )
+    return folder_plan(raw / "images", FOLDERS, splits, jobs)
 
 
 COCOSTUFF = DataSet(

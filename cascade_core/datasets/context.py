@@ -1,9 +1,8 @@
 """Pascal Context, 59 classes: photographs of VOC 2010 and the annotations of the Detail API, or ready PNGs.
 
-Label maps are written as mmsegmentation's converter writes them, from which released weights come: 0 for
-background, then the classes in alphabetical order. Both protocols with unseen classes read these maps, each into its
-own order: they share raw label maps but neither class order nor unseen classes, because the released code applies the
-literature's unseen *indices* to an alphabetical list.
+Label maps are written as by mmsegmentation's converter, which made those of the released weights: 0 for background,
+then the classes in alphabetical order. Both protocols with unseen classes read these label maps, but their class
+orders and unseen classes differ: the released code applies the literature's unseen *indices* to an alphabetical list.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,7 +30,7 @@ CLASSES = class_names(
     wall, water, window, wood
     """
 )
-"""Without background, alphabetical, the order of released weights."""
+"""The classes without background in alphabetical order, that of the released weights."""
 LITERATURE_CLASSES = class_names(
     """
     aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, table, dog, horse, motorbike, person,
@@ -41,7 +40,7 @@ LITERATURE_CLASSES = class_names(
     truck, wall, water, window, wood
     """
 )
-"""The same classes with those of VOC first, the order in which the literature counts the unseen ones."""
+"""The same classes in the literature's order, with those of VOC first."""
 UNSEEN = class_names(
     """
     aeroplane, bed, bedclothes, boat, bottle, car, cloth, cow, keyboard, plate
@@ -56,41 +55,34 @@ _LABELS = LabelSet("context59", CLASSES, reduce_zero_table(len(CLASSES)), backgr
 _LITERATURE_LABELS = LabelSet(
     "context59-literature",
     LITERATURE_CLASSES,
-    ranked_table([1 + CLASSES.index(name) for name in LITERATURE_CLASSES], ignored=(0, 255)),
+    ranked_table([1 + CLASSES.index(name) for name in LITERATURE_CLASSES], ignored=(0,)),
     background_ids=(0,),
 )
 
 ROOT = "VOCdevkit/VOC2010"
 MAPS, LISTS = "SegmentationClassContext", "ImageSets/SegmentationContext"
 COMPARED = 500
-"""Pictures of which VOC has label maps too that suffice to tell one class order from another."""
+"""The number of pictures with label maps of VOC that suffices to distinguish two class orders."""
 
 RAW_IDS = (
     2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158,
     159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366,
     368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458,
 )  # fmt: skip
-"""Ids of the 59 classes among the 459 of the annotations, in the order of `CLASSES`, both alphabetical.
+"""The ids of `CLASSES` among the 459 categories of the annotations, both alphabetical.
 
-From mmsegmentation's tools/convert_datasets/pascal_context.py; not compared with the real file here. Where the
-annotations name their categories, those names decide.
+They come from mmsegmentation's tools/convert_datasets/pascal_context.py and were not compared with the real file. If
+the annotations name their categories, those names decide.
 """
 
-_VOC_2010 = OfficialFile(
-    "VOCtrainval_03-May-2010.tar",
-    "'The PASCAL Visual Object Classes Challenge 2010' (Development Kit: training/validation data)",
-    digest="md5:da459979d0c395079b5c75ee67908abb",
-    stated="torchvision.datasets.VOCSegmentation",
-)
-_ANNOTATIONS = OfficialFile(
-    "trainval_merged.json",
-    "'PASCAL in Detail' (annotations of the Detail API)",
-    digest="sha1:169325d9f7e9047537fedca7b04de4dddf10b881",
-    stated="gluoncv's pascal context script",
-)
 _PHOTOGRAPHS = Part(
     what="photographs of VOC 2010",
-    file=_VOC_2010,
+    file=OfficialFile(
+        "VOCtrainval_03-May-2010.tar",
+        "'The PASCAL Visual Object Classes Challenge 2010' (Development Kit: training/validation data)",
+        digest="md5:da459979d0c395079b5c75ee67908abb",
+        stated="torchvision.datasets.VOCSegmentation",
+    ),
     into=ROOT,
     root=ROOT,
     take=("JPEGImages",),
@@ -105,20 +97,24 @@ _READY = Part(
     take=(MAPS, f"{LISTS}/train.txt", f"{LISTS}/val.txt"),
     suffix=".png",
 )
-_JSON = Part(what="annotations", file=_ANNOTATIONS, into="")
-_EXPECTED = f"expected the annotations of the Detail API, {_ANNOTATIONS.name}"
+_ANNOTATIONS = OfficialFile(
+    "trainval_merged.json",
+    "'PASCAL in Detail' (annotations of the Detail API)",
+    digest="sha1:169325d9f7e9047537fedca7b04de4dddf10b881",
+    stated="gluoncv's pascal context script",
+)
 
 
 def requirements(splits: Splits) -> tuple[tuple[Part, ...], ...]:
-    """Give what is needed, whichever the splits: photographs, and label maps or annotations."""
-    return ((_PHOTOGRAPHS,), (_READY, _JSON))
+    """Return the photographs, and as alternatives label maps and annotations; all splits need the same."""
+    return ((_PHOTOGRAPHS,), (_READY, Part(what="annotations", file=_ANNOTATIONS, into="")))
 
 
 def plan(raw: Path, splits: Splits) -> Plan:
-    """Say which label maps are to be made from the annotations, and which lists.
+    """Plan the label maps and image lists that the annotations give.
 
     Raises:
-        UserError: the annotations do not parse or lack a field, or a ready list is missing.
+        UserError: the annotations do not parse or lack a field, or a list of ready label maps is missing.
     """
     from cascade_core.datasets.context_maps import draw  # slow to import
 
@@ -127,68 +123,77 @@ def plan(raw: Path, splits: Splits) -> Plan:
     if not annotations.is_file():
         lists = {split: read_names(raw / ROOT / LISTS / f"{split}.txt") for split in splits}
         return Plan(counts={split: len(names) for split, names in lists.items()}, image_sets=image_sets)
-    content = _read(annotations)
-    images = {split: list(_images(content, split, annotations)) for split in splits}
-    table, stated_by = category_table(content, annotations)
-    shapes = _shapes(content, annotations)
+    try:
+        content = read_json(annotations)
+    except UserError as error:
+        remedy = f"fetch it again from {_ANNOTATIONS.page}, and give it with an empty --raw"
+        raise UserError(f"{error}; {remedy}") from error
+    fields = {"image_id": int, "file_name": str, "phase": str, "height": int, "width": int}
+    pictures: dict[str, list[tuple[str, Mapping[str, Any]]]] = {split: [] for split in splits}
+    for image in _items(content, "images", annotations, fields):
+        if image["phase"] in pictures:
+            pictures[image["phase"]].append((Path(image["file_name"]).stem, image))
+    table, source = category_table(content, annotations)
+    shapes: dict[int, list[Mapping[str, Any]]] = {}
+    fields = {"image_id": int, "category_id": int, "segmentation": dict}
+    for shape in _items(content, "annos_segmentation", annotations, fields):
+        shapes.setdefault(shape["image_id"], []).append(shape)
     return Plan(
-        counts={split: len(found) for split, found in images.items()},
+        counts={split: len(images) for split, images in pictures.items()},
         image_sets=image_sets,
         lists={
-            f"{ROOT}/{LISTS}/{split}.txt": sorted(Path(image["file_name"]).stem for image in found)
-            for split, found in images.items()
+            f"{ROOT}/{LISTS}/{split}.txt": sorted(name for name, _ in images)
+            for split, images in pictures.items()
         },
         jobs=[
             Job(
-                raw / ROOT / MAPS / f"{Path(image['file_name']).stem}.png",
+                raw / ROOT / MAPS / f"{name}.png",
                 partial(draw, image, shapes.get(image["image_id"], []), table, annotations),
             )
-            for found in images.values()
-            for image in found
+            for images in pictures.values()
+            for name, image in images
         ],
-        notes={"category_ids": stated_by},
+        notes={"category_ids": source},
     )
 
 
 def category_table(content: Mapping[str, Any], path: Path) -> tuple[dict[int, int], str]:
-    """Give the id in label maps (1..59, background 0) of each category id, and who says so.
+    """Return the id in label maps (1..59, background 0) of each category id, and the source of this table.
 
     Raises:
-        UserError: the file names some of the classes only, and gives one another id than mmsegmentation does.
+        UserError: the file names only some of the classes, and with other ids than mmsegmentation's.
     """
-    known = dict(zip(CLASSES, RAW_IDS, strict=True))
-    listed = (
-        _items(content, "categories", path, {"name": str, "category_id": int})
-        if "categories" in content
-        else ()
-    )
-    named = {item["name"]: item["category_id"] for item in listed}
-    own = {name: named[name] for name in CLASSES if name in named}
-    if len(own) == len(CLASSES):
-        return {0: 0} | {own[name]: i for i, name in enumerate(CLASSES, 1)}, f"categories of {path.name}"
-    if strange := {name: raw for name, raw in own.items() if raw != known[name]}:
-        raise UserError(
-            f"{path}: categories give {strange}, expected { ({name: known[name] for name in strange}) }; these are "
-            "annotations of another kind, give the published ones or ready PNGs"
-        )
-    return {0: 0} | {raw: i for i, raw in enumerate(RAW_IDS, 1)}, "mmsegmentation's converter"
+    ids = dict(zip(CLASSES, RAW_IDS, strict=True))
+    source = "mmsegmentation's converter"
+    if "categories" in content:
+        items = list(_items(content, "categories", path, {"name": str, "category_id": int}))
+        stated = {item["name"]: item["category_id"] for item in items if item["name"] in ids}
+        differing = {name: ids[name] for name in CLASSES if stated.get(name, ids[name]) != ids[name]}
+        if len(stated) == len(CLASSES):
+            ids, source = stated, f"categories of {path.name}"
+        elif differing:
+            raise UserError(
+                f"{path}: categories give { ({name: stated[name] for name in differing}) }, expected {differing}; these "
+                "are annotations of another kind, give the published ones or ready PNGs"
+            )
+    return {0: 0} | {ids[name]: i for i, name in enumerate(CLASSES, 1)}, source
 
 
 def verify(raw: Path) -> dict[str, Any]:
-    """Compare the numbering of the maps with VOC's own maps of the same pictures, where those are at hand.
+    """Verify the class order of the label maps against VOC's own label maps of the same pictures, if there are any.
 
-    Count and range of the ids cannot tell the alphabetical order from the literature's, which has the same
-    59 classes; pictures of which VOC says "cat" can.
+    Neither number nor range of the ids distinguishes the alphabetical order from the literature's, which has the same
+    59 classes; pictures with, say, a cat in VOC's label map do.
 
     Raises:
-        UserError: the maps agree better with the literature's order than with the alphabetical one.
+        UserError: the label maps agree better with the literature's order than with the alphabetical one.
     """
     from cascade_core.datasets.context_maps import agreement  # slow to import
 
-    pairs = sorted((raw / ROOT / "SegmentationClass").glob("*.png"))
-    both = [(voc, maps) for voc in pairs if (maps := raw / ROOT / MAPS / voc.name).is_file()][:COMPARED]
+    voc_maps = sorted((raw / ROOT / "SegmentationClass").glob("*.png"))
+    pairs = [(voc, own) for voc in voc_maps if (own := raw / ROOT / MAPS / voc.name).is_file()][:COMPARED]
     names = ["table" if name == "diningtable" else name for name in voc12.CLASSES]
-    shares = agreement(both, names, {"alphabetical": CLASSES, "literature": LITERATURE_CLASSES})
+    shares = agreement(pairs, names, {"alphabetical": CLASSES, "literature": LITERATURE_CLASSES})
     if not shares:
         return {"class_order": "unverified: no label map of VOC at hand to compare with"}
     if shares["alphabetical"] <= shares["literature"]:
@@ -197,43 +202,22 @@ def verify(raw: Path) -> dict[str, Any]:
             f"maps are numbered with VOC's classes first, {shares['alphabetical']:.0%} if alphabetically; they must be "
             "numbered alphabetically, 1 (aeroplane) to 59 (wood): convert them again from trainval_merged.json"
         )
-    return {"class_order": f"{shares['alphabetical']:.0%} of VOC's pixels agree in {len(both)} pictures"}
-
-
-def _read(annotations: Path) -> Any:
-    try:
-        return read_json(annotations)
-    except UserError as error:
-        raise UserError(
-            f"{error}; fetch it again from {_ANNOTATIONS.page}, and give it with an empty --raw"
-        ) from error
-
-
-def _images(content: Any, split: str, path: Path) -> Iterator[Mapping[str, Any]]:
-    fields = {"image_id": int, "file_name": str, "phase": str, "height": int, "width": int}
-    yield from (image for image in _items(content, "images", path, fields) if image["phase"] == split)
-
-
-def _shapes(content: Any, path: Path) -> dict[Any, list[Mapping[str, Any]]]:
-    found: dict[Any, list[Mapping[str, Any]]] = {}
-    fields = {"image_id": int, "category_id": int, "segmentation": dict}
-    for shape in _items(content, "annos_segmentation", path, fields):
-        found.setdefault(shape["image_id"], []).append(shape)
-    return found
+    return {"class_order": f"{shares['alphabetical']:.0%} of VOC's pixels agree in {len(pairs)} pictures"}
 
 
 def _items(content: Any, name: str, path: Path, fields: Mapping[str, type]) -> Iterator[Mapping[str, Any]]:
-    """Give the mappings of a list in the file, each of which has `fields` of these types."""
+    """Yield the mappings in a list of the annotations; each must have `fields` of these types."""
+    expected = f"expected the annotations of the Detail API, {_ANNOTATIONS.name}"
     items = content.get(name) if isinstance(content, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UserError(f"{path} has no list of mappings {name!r}; {_EXPECTED}")
+        raise UserError(f"{path} has no list of mappings {name!r}; {expected}")
     for number, item in enumerate(items):
-        if missing := [field for field in fields if field not in item]:
-            raise UserError(f"{path}: {name}[{number}] lacks {', '.join(missing)}; {_EXPECTED}")
+        if missing := fields.keys() - item.keys():
+            raise UserError(f"{path}: {name}[{number}] lacks {', '.join(sorted(missing))}; {expected}")
         for field, kind in fields.items():
             if not isinstance(item[field], kind):
                 raise UserError(
-                    f"{path}: {name}[{number}].{field} is {item[field]!r}, no {kind.__name__}; {_EXPECTED}"
+                    f"{path}: {name}[{number}].{field} is {item[field]!r}, no {kind.__name__}; {expected}"
                 )
         yield item
 

@@ -1,4 +1,4 @@
-"""Label maps of Pascal Context: drawn from the annotations, and compared with VOC's own of the same pictures."""
+"""Draw label maps of Pascal Context from the annotations, and compare them with VOC's own of the same pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ from cascade_core.errors import UserError
 def draw(
     image: Mapping[str, Any], shapes: Sequence[Mapping[str, Any]], table: Mapping[int, int], path: Path
 ) -> UInt8[np.ndarray, "height width"]:
-    """Draw the annotations of a picture over each other in the order of the file, as the Detail API does.
+    """Draw the annotations of a picture into a label map, in the order of the file, as the Detail API does.
 
     Raises:
-        UserError: a mask is damaged or of another size, or a category is none of the 59.
+        UserError: a mask is damaged or of another size, or a category is none of the 59 classes.
     """
     ids = np.zeros((image["height"], image["width"]), dtype=np.uint8)
     for shape in shapes:
@@ -38,14 +38,15 @@ def draw(
 def agreement(
     pairs: Sequence[tuple[Path, Path]], names: Sequence[str], orders: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """Give for each class order the share of VOC's pixels that Context's maps, read in it, call by the same name.
+    """Return for each class order the share of VOC's pixels to which Context's label maps give the same class.
 
-    `pairs` are label maps of VOC and of Context, `names` VOC's classes as Context calls them. Empty where no pixel
-    has a class in both.
+    `pairs` are label maps of VOC and of Context, `names` are VOC's classes in Context's words. The result is empty if
+    no pixel has a class in both.
     """
     num_classes = len(next(iter(orders.values())))
-    nothing = np.zeros((1 + len(names), 2 + num_classes), dtype=np.int64)
-    counts = sum((_together(voc, context, nothing.shape) for voc, context in pairs), nothing)
+    counts = np.zeros((1 + len(names), 2 + num_classes), dtype=np.int64)
+    for voc, context in pairs:
+        counts += _count_pairs(voc, context, counts.shape)
     if not counts.any():
         return {}
     rows = np.arange(1, 1 + len(names))
@@ -55,14 +56,16 @@ def agreement(
     }
 
 
-def _together(voc: Path, context: Path, shape: tuple[int, int]) -> Int64[np.ndarray, "{shape[0]} {shape[1]}"]:
-    """Count the pixels of each pair of VOC's and Context's ids; all that is no class goes to row 0 or the last column."""
+def _count_pairs(
+    voc: Path, context: Path, shape: tuple[int, int]
+) -> Int64[np.ndarray, "{shape[0]} {shape[1]}"]:
+    """Count the pixels of each pair of ids in two label maps; ids without a class count in row 0 or the last column."""
     rows, columns = shape
     first, second = read_label_ids(voc).astype(np.int64), read_label_ids(context).astype(np.int64)
     if first.shape != second.shape:
         raise UserError(f"{context}: size {second.shape} differs from {first.shape} of {voc} (height, width)")
     first[first >= rows] = 0
-    second[second >= columns - 1] = columns - 1
+    second = second.clip(max=columns - 1)
     counts = np.bincount((columns * first + second).ravel(), minlength=rows * columns).reshape(shape)
     counts[0] = 0
     return counts

@@ -1,38 +1,38 @@
-"""What a public data set is to this package: label sets and class splits, the layout of its files, and its release.
+"""The description of a public data set: label sets, class splits, the layout of its files, and its release.
 
-A module of this folder states one data set, and `catalogue.py` lists them. The list is read for the command line's
-help, so nothing here imports numpy: what converts label maps lies in modules of its own, imported where it is used.
+Each module of this folder describes one data set, and `catalogue.py` lists them. The command line's help reads the
+list, so these modules do not import numpy; functions import the converters of label maps when they run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cascade_core.data.layouts import Layout
 from cascade_core.data.sources.part_search import Part
-from cascade_core.data.sources.plan import Plan, Splits
+from cascade_core.data.sources.plan import Job, Plan, Splits
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet
 
 
 def class_names(text: str) -> tuple[str, ...]:
-    """Split a comma-separated block into names, whatever its line breaks."""
+    """Split a comma-separated text of several lines into names."""
     return tuple(" ".join(name.split()) for name in text.split(","))
 
 
 @dataclass(frozen=True)
 class Release:
-    """The official files of a data set, and what `cascade-clip prepare NAME` makes of them.
+    """The official files of a data set, and the way `cascade-clip prepare NAME` uses them.
 
     Attributes:
-        help: the command's help: a sentence, then the files it needs.
-        example: the command's options in the example that ends its help.
+        help: the command's help: a sentence, then the files that it needs.
+        example: the command's options in the example of its help.
         counts: the official number of pictures of each split.
-        root: the folder below the raw one that the index starts from.
-        requirements: the parts for some splits; of each row of alternatives one is needed.
-        plan: what is left to do once all parts lie below the raw folder.
-        verify: looks at the finished raw folder, and returns notes for the summary.
+        root: the folder below the raw folder that the index reads.
+        requirements: returns the parts for some splits; each row holds alternatives, of which one is needed.
+        plan: returns the work that remains when all parts are in the raw folder.
+        verify: checks the finished raw folder, and returns notes for the summary.
     """
 
     help: str
@@ -44,12 +44,23 @@ class Release:
     verify: Callable[[Path], Mapping[str, Any]] = lambda raw: {}
 
 
+def folder_plan(pictures: Path, folders: Mapping[str, str], splits: Splits, jobs: Sequence[Job] = ()) -> Plan:
+    """Plan a data set of parallel folders: `folders` names each split's folder below `images` and `annotations`."""
+    return Plan(
+        counts={split: sum(1 for _ in (pictures / folders[split]).glob("*.jpg")) for split in splits},
+        image_sets={split: f"images/{folders[split]}:annotations/{folders[split]}" for split in splits},
+        jobs=jobs,
+    )
+
+
 @dataclass(frozen=True)
 class DataSet:
-    """A public data set: `protocols` are the class splits its label maps serve, the usual one first.
+    """A public data set.
 
-    `release` is None where no files are to be fetched. `other_label_sets` read maps of another numbering, such as
-    maps that are not converted yet.
+    Attributes:
+        protocols: the class splits that its label maps serve, the default first.
+        release: None if there are no official files to fetch.
+        other_label_sets: label sets of maps with another numbering, such as maps before conversion.
     """
 
     name: str
@@ -61,6 +72,6 @@ class DataSet:
 
     @property
     def label_sets(self) -> tuple[LabelSet, ...]:
-        """Every label set of the data set, once."""
+        """All label sets of the data set, without repetition."""
         of_protocols = {split.label_set.name: split.label_set for split in self.protocols}
         return (*of_protocols.values(), *self.other_label_sets)

@@ -1,4 +1,4 @@
-"""The mini benchmark's data set: 24 classes of drawn pictures, laid out as Pascal VOC; `cascade_core/mini` draws it."""
+"""The data set of the mini benchmark: 24 classes in synthetic pictures (`cascade_core/mini`), in Pascal VOC's layout."""
 
 from cascade_core.data.layouts import VocLayout
 from cascade_core.datasets.data_set import DataSet, class_names
@@ -11,16 +11,14 @@ CLASSES = class_names(
     snail, turtle, grass, sand, wood, bamboo, water, lava, bricks, pool
     """
 )
-"""Things first, then stuffs; the position of a name is its label id."""
+"""The classes: things, then stuff; the position of a name is its train id."""
 UNSEEN = ("tiger", "mushroom", "taxi", "onion", "sand", "lava")
 TEMPLATES = ("a photo of a {}", "a picture of the {}", "a close up of a {}")
-"""Prompts whose text vectors are averaged into one class vector; each is among the caption templates."""
-
-_LABELS = LabelSet("mini24", CLASSES, reduce_zero_table(len(CLASSES)))
+"""Prompts whose text vectors are averaged into a class vector; all of them are caption templates too."""
 
 MINI = DataSet(
     name="mini",
     title="the mini benchmark",
     layout=VocLayout(),
-    protocols=(ClassSplit("mini-18-6", _LABELS, UNSEEN),),
+    protocols=(ClassSplit("mini-18-6", LabelSet("mini24", CLASSES, reduce_zero_table(24)), UNSEEN),),
 )

@@ -1,4 +1,4 @@
-"""The annotations of SBD (Hariharan et al., ICCV 2011), of which VOC 2012's training pictures have most label maps."""
+"""Read annotations of SBD (Hariharan et al., ICCV 2011), from which most training label maps of VOC 2012 come."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from cascade_core.labels.label_set import IGNORE
 
 
 def read_mat(path: Path, num_classes: int) -> UInt8[np.ndarray, "height width"]:
-    """Read the class map of an SBD annotation: the field Segmentation of the structure GTcls.
+    """Read the label map in an SBD annotation: the field Segmentation of the structure GTcls.
 
     Raises:
-        UserError: the file is no such MATLAB file, or holds anything but ids 0 to `num_classes` and 255.
+        UserError: the file is no such MATLAB file, or has other ids than 0 to `num_classes` and 255.
     """
-    from scipy.io import loadmat  # slow to import, and only this reads .mat
+    from scipy.io import loadmat  # slow to import
 
     try:
         ids = np.asarray(loadmat(path, squeeze_me=True)["GTcls"]["Segmentation"].item())
-    except Exception as error:  # loadmat raises whatever its parser trips over
+    except Exception as error:  # loadmat's parser raises many kinds of exceptions
         raise UserError(
             f"{path}: no annotation of SBD ({type(error).__name__}: {error}), expected a MATLAB file with "
             "GTcls.Segmentation; fetch SBD again, and give it with an empty --raw"

@@ -1,7 +1,7 @@
 """Pascal VOC 2012 with the annotations of SBD: the 10,582 training and 1,449 validation pictures of the papers.
 
-Training is VOC's own list plus every picture of SBD (Hariharan et al., ICCV 2011) that is in neither of VOC's
-lists. VOC's map is used where VOC has one, SBD's elsewhere.
+The training set is VOC's own list plus the pictures of SBD (Hariharan et al., ICCV 2011) that are in neither of VOC's
+lists. VOC's label map is preferred to SBD's.
 """
 
 from functools import partial
@@ -21,44 +21,41 @@ CLASSES = class_names(
     person, pottedplant, sheep, sofa, train, tvmonitor
     """
 )
-"""Without background."""
+"""The classes without background."""
 UNSEEN = ("pottedplant", "sheep", "sofa", "train", "tvmonitor")
 _LABELS = LabelSet("voc20", CLASSES, reduce_zero_table(len(CLASSES)), background_ids=(0,))
 
 ROOT = "VOCdevkit/VOC2012"
 LISTS = "ImageSets/Segmentation"
 
-_ARCHIVE = OfficialFile(
-    "VOCtrainval_11-May-2012.tar",
-    "'The PASCAL Visual Object Classes Challenge 2012' (Development Kit: training/validation data)",
-    size=1_999_639_040,
-    digest="md5:6cd6e144f989b92b3379bac3b3de84fd",
-    stated="torchvision.datasets.VOCSegmentation (md5) and download logs (size)",
-)
-_SBD_ARCHIVE = OfficialFile(
-    "benchmark.tgz",
-    "'Semantic Contours from Inverse Detectors', Berkeley (the SBD data set)",
-    digest="md5:82b4d87ceb2ed10f6038a1cba92111cb",
-    stated="torchvision.datasets.SBDataset",
-)
-_READY_ARCHIVE = OfficialFile("SegmentationClassAug.zip", "no official page: others' conversion of SBD")
 _VOC = Part(
     what="photographs, label maps and image lists of VOC 2012",
-    file=_ARCHIVE,
+    file=OfficialFile(
+        "VOCtrainval_11-May-2012.tar",
+        "'The PASCAL Visual Object Classes Challenge 2012' (Development Kit: training/validation data)",
+        size=1_999_639_040,
+        digest="md5:6cd6e144f989b92b3379bac3b3de84fd",
+        stated="torchvision.datasets.VOCSegmentation (md5) and download logs (size)",
+    ),
     into=ROOT,
     root=ROOT,
     take=("JPEGImages", "SegmentationClass", f"{LISTS}/train.txt", f"{LISTS}/val.txt"),
 )
 _SBD = Part(
     what="SBD's annotations (.mat)",
-    file=_SBD_ARCHIVE,
+    file=OfficialFile(
+        "benchmark.tgz",
+        "'Semantic Contours from Inverse Detectors', Berkeley (the SBD data set)",
+        digest="md5:82b4d87ceb2ed10f6038a1cba92111cb",
+        stated="torchvision.datasets.SBDataset",
+    ),
     into="SBD",
     root="benchmark_RELEASE/dataset",
     take=("cls", "train.txt", "val.txt"),
 )
 _READY = Part(
     what="SBD's annotations as PNG",
-    file=_READY_ARCHIVE,
+    file=OfficialFile("SegmentationClassAug.zip", "no official page: others' conversion of SBD"),
     into=ROOT,
     take=("SegmentationClassAug",),
     suffix=".png",
@@ -66,12 +63,12 @@ _READY = Part(
 
 
 def requirements(splits: Splits) -> tuple[tuple[Part, ...], ...]:
-    """Give what is needed for the splits: of each row of alternatives one. Validation needs VOC alone."""
+    """Return VOC and, for training, SBD's annotations in either form."""
     return ((_VOC,), (_READY, _SBD)) if "train" in splits else ((_VOC,),)
 
 
 def plan(raw: Path, splits: Splits) -> Plan:
-    """Say which maps of SBD are to be converted, and which lists come out of it.
+    """Plan the conversion of SBD's annotations and the list of their pictures, `aug.txt`.
 
     Raises:
         UserError: a list is missing or names no picture.
@@ -82,27 +79,25 @@ def plan(raw: Path, splits: Splits) -> Plan:
     train, val = (read_names(root / LISTS / f"{name}.txt") for name in ("train", "val"))
     if "train" not in splits:
         return Plan(counts={"val": len(val)}, image_sets={"val": "val"})
-    own, sbd = {*train, *val}, _annotated(raw)
-    aug = sorted(name for name in sbd if name not in own)
-    jobs = [
-        Job(root / "SegmentationClassAug" / f"{name}.png", partial(read_mat, sbd[name], len(CLASSES)))
-        for name in aug
-    ]
+    sbd = _sbd_files(raw)
+    aug = sorted(sbd.keys() - {*train, *val})
     counts = {"train": len(train) + len(aug), "val": len(val)}
     return Plan(
-        jobs=jobs,
+        jobs=[
+            Job(root / "SegmentationClassAug" / f"{name}.png", partial(read_mat, sbd[name], len(CLASSES)))
+            for name in aug
+        ],
         lists={f"{ROOT}/{LISTS}/aug.txt": aug},
         counts={split: counts[split] for split in splits},
         image_sets={split: {"train": "train+aug", "val": "val"}[split] for split in splits},
     )
 
 
-def _annotated(raw: Path) -> dict[str, Path]:
-    """Give the file of every picture that SBD's annotations cover, ready PNGs or .mat."""
-    ready = raw / ROOT / "SegmentationClassAug"
+def _sbd_files(raw: Path) -> dict[str, Path]:
+    """Return the file of every picture that SBD annotates, a ready PNG or a .mat."""
     sbd = raw / "SBD"
     if not (sbd / "train.txt").is_file():
-        return {path.stem: path for path in ready.glob("*.png")}
+        return {path.stem: path for path in (raw / ROOT / "SegmentationClassAug").glob("*.png")}
     names = [*read_names(sbd / "train.txt"), *read_names(sbd / "val.txt")]
     return {name: sbd / "cls" / f"{name}.mat" for name in names}
 

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background
-from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet, check_unseen, ranked_table
+from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet, check_unseen, id_table
 from cascade_core.runtime.files import read_text
 from cascade_core.runtime.listing import bullets, duplicates
 from cascade_core.runtime.validation import sentence
@@ -106,16 +106,16 @@ class LabelFile(BaseModel):
             raise UserError(
                 f"classes has {len(names)} entries; 8-bit label maps have room for 1 to {MAX_CLASSES}"
             )
-        if repeated := duplicates(names):
-            raise UserError(f"classes name {', '.join(repeated)} twice; every class has one entry")
         if BACKGROUND in names:
             raise UserError(
                 f"no class can be named {BACKGROUND!r}; state its id with `background: {{id: 0}}`"
             )
         synonyms = [synonym for entry in self.classes for synonym in entry.synonyms]
         all_names = (*names, *synonyms, *(self.background.names if self.background else ()))
-        if ambiguous := duplicates(name.casefold() for name in all_names):
-            raise UserError(f"{', '.join(ambiguous)} stands for two things; a name or synonym has one class")
+        if repeated := duplicates(name.casefold() for name in all_names):
+            raise UserError(
+                f"{', '.join(repeated)} is named twice; every name or synonym stands for one class"
+            )
         return self
 
     @model_validator(mode="after")
@@ -185,7 +185,7 @@ class LabelFile(BaseModel):
         return LabelSet(
             f"{self.name}-maps-{_digest(self._map_content())}",
             self.class_names,
-            ranked_table(self.ids, ignored=(*self._background_ids, *self._ignored_ids)),
+            id_table(self.ids, (*self._background_ids, *self._ignored_ids)),
             synonyms=tuple(entry.synonyms for entry in self.classes),
             colours=tuple(entry.colour for entry in self.classes),
             background_ids=self._background_ids,

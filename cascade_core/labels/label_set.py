@@ -47,33 +47,21 @@ class LabelSet:
     has_background: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.classes) < IGNORE:
-            raise UserError(
-                f"label set {self.name!r} has {len(self.classes)} classes; a label map holds 1 to {IGNORE - 1}"
-            )
-        if twice := duplicates(self.classes):
-            raise UserError(f"label set {self.name!r} names {twice} twice; class names must be distinct")
-        if any(not name.strip() for name in self.classes):
-            raise UserError(f"label set {self.name!r} has an empty class name; every class needs a name")
-        if (length := len(self.raw_to_train)) != 256:
-            raise UserError(f"raw_to_train of label set {self.name!r} has {length} entries, not 256")
-        if stray := set(self.raw_to_train) - set(range(len(self.classes))) - {IGNORE, INVALID}:
-            raise UserError(
-                f"raw_to_train of label set {self.name!r} gives train ids {sorted(stray)}; "
-                f"allowed are 0..{len(self.classes) - 1}, {IGNORE} (ignored) and {INVALID} (not allowed)"
-            )
-        for field, entries in (("synonyms", self.synonyms), ("colours", self.colours)):
-            if len(entries) not in (0, len(self.classes)):
-                raise UserError(
-                    f"label set {self.name!r} has {field} of {len(entries)} classes and "
-                    f"{len(self.classes)} class names; give one entry for each class, or none at all"
-                )
-        background = len(self.classes) - 1 if self.has_background else IGNORE
-        if any(self.raw_to_train[raw] != background for raw in self.background_ids):
-            raise UserError(
-                f"raw_to_train of label set {self.name!r} does not give train id {background} to all "
-                f"background ids {list(self.background_ids)}"
-            )
+        name, count = self.name, len(self.classes)
+        if not 0 < count < IGNORE:
+            raise UserError(f"label set {name!r} has {count} classes; a label map holds 1 to {IGNORE - 1}")
+        if repeated := duplicates(self.classes):
+            raise UserError(f"label set {name!r} names {repeated} twice; class names must be distinct")
+        if any(not class_name.strip() for class_name in self.classes):
+            raise UserError(f"label set {name!r} has an empty class name; every class needs a name")
+        assert len(self.raw_to_train) == 256, f"{name}: raw_to_train has {len(self.raw_to_train)} entries"
+        strays = set(self.raw_to_train) - {*range(count), IGNORE, INVALID}
+        assert not strays, f"{name}: raw_to_train gives train ids {strays} to {count} classes"
+        assert len(self.synonyms) in (0, count), f"{name}: synonyms of {len(self.synonyms)} classes"
+        assert len(self.colours) in (0, count), f"{name}: colours of {len(self.colours)} classes"
+        background = count - 1 if self.has_background else IGNORE
+        trains = {self.raw_to_train[raw] for raw in self.background_ids}
+        assert trains <= {background}, f"{name}: background ids have train ids {trains}, not {background}"
 
     @property
     def num_classes(self) -> int:
@@ -150,7 +138,7 @@ def check_unseen(unseen: Sequence[str], label_set: LabelSet, *, where: str) -> N
 
 def reduce_zero_table(num_classes: int) -> tuple[int, ...]:
     """Return the table of label maps with 0 for background: 0 and 255 become `IGNORE`, n becomes n - 1."""
-    return ranked_table(range(1, num_classes + 1), ignored=(0, 255))
+    return ranked_table(range(1, num_classes + 1), ignored=(0,))
 
 
 def train_id_table(num_classes: int) -> tuple[int, ...]:
@@ -158,7 +146,12 @@ def train_id_table(num_classes: int) -> tuple[int, ...]:
     return ranked_table(range(num_classes))
 
 
-def ranked_table(raw_ids: Sequence[int], *, ignored: Sequence[int] = (255,)) -> tuple[int, ...]:
-    """Return the table of label maps that store class k as `raw_ids[k]`; the ids `ignored` become `IGNORE`."""
-    ranks = dict.fromkeys(ignored, IGNORE) | {raw: train for train, raw in enumerate(raw_ids)}
-    return tuple(ranks.get(raw, INVALID) for raw in range(256))
+def ranked_table(raw_ids: Sequence[int], *, ignored: Sequence[int] = ()) -> tuple[int, ...]:
+    """Return the table of label maps that store class k as `raw_ids[k]`; 255 and `ignored` become `IGNORE`."""
+    return id_table(raw_ids, (*ignored, 255))
+
+
+def id_table(raw_ids: Sequence[int], ignored: Sequence[int]) -> tuple[int, ...]:
+    """Return the table that maps `raw_ids[k]` to k, `ignored` to `IGNORE` and all other ids to `INVALID`."""
+    train_ids = dict.fromkeys(ignored, IGNORE) | {raw: train for train, raw in enumerate(raw_ids)}
+    return tuple(train_ids.get(raw, INVALID) for raw in range(256))

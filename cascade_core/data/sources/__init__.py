@@ -1,1 +1,1 @@
-"""Public data sets as their makers publish them: which files, how they unpack, and how labels convert."""
+"""The official files of public data sets: find, check and unpack them, and convert their label maps."""

@@ -1,8 +1,7 @@
-"""Unpacking archives that came from elsewhere: safely, member by member, and going on where a call stopped.
+"""Unpack archives safely and member by member; a repeated call resumes an interrupted one.
 
-The whole list of members is looked at before the first one is written. An archive with a single member that
-is neither file nor folder, or that would land outside the target, is refused as a whole: none of the official
-archives has such a member, so the file is not what it is taken for.
+All members are checked before the first is written. One member that is neither file nor folder, or whose path leaves
+the target folder, refuses the whole archive: no official archive has such a member, so the file is another one.
 """
 
 import gzip
@@ -26,15 +25,15 @@ from cascade_core.runtime.pool import Progress
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
-"""What the standard library raises for archives that are cut short, damaged, or no archives."""
+"""The exceptions of the standard library for archives that are cut short, damaged, or no archives."""
 
 Place = Callable[[PurePosixPath], PurePosixPath | None]
-"""Gives the place of a member below the target folder, or None to leave it in the archive."""
+"""Maps a member to its path below the target folder, or to None to skip it."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of an open archive; `kind` is "file", "folder", or what else it claims to be."""
+    """An entry of an open archive; `kind` is "file", "folder", or a kind that is refused, such as "link"."""
 
     name: str
     size: int
@@ -43,64 +42,63 @@ class Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Tell by its name whether a file is an archive that `unpack` takes."""
+    """Return whether the name of a file is that of an archive that `unpack` can read."""
     return path.name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def unpack(archive: Path, target: Path, place: Place, *, progress: Progress | None = None) -> int:
-    """Write the files of `archive` that `place` gives a place below `target`, and return their number.
+    """Write the files of `archive` that `place` maps to a path below `target`, and return their number.
 
-    A file that is there with its full size is left alone, so that an interrupted call goes on where it
-    stopped: each is written under a temporary name and renamed.
+    A file of the full size is skipped, so a repeated call resumes an interrupted one; each file is written under a
+    temporary name and then renamed.
 
     Raises:
-        UserError: the archive is cut short or damaged, has members that climb out of the target, are links
-            or devices, or are encrypted, or the disk has no room for what it holds.
+        UserError: the archive is cut short or damaged, or has encrypted members, links, devices or paths that leave
+            the target, or the disk has too little space.
     """
-    with _damage_told(archive), _opened(archive) as members:
-        _check(archive, members)
-        wanted = [
-            (target / where, member)
+    with _named_damage(archive), _opened(archive) as members:
+        _check_members(archive, members)
+        files = [
+            (target / path, member)
             for member in members
-            if member.kind == "file" and (where := place(PurePosixPath(member.name))) is not None
+            if member.kind == "file" and (path := place(PurePosixPath(member.name))) is not None
         ]
-        missing = [(path, member) for path, member in wanted if not _is_there(path, member.size)]
-        _check_room(archive, target, sum(member.size for _, member in missing))
-        for done, (path, member) in enumerate(missing, start=len(wanted) - len(missing) + 1):
-            with new_file(path) as working, working.open("wb") as file:
-                stream = member.open()
-                assert stream is not None
-                with stream:
-                    shutil.copyfileobj(stream, file, 1 << 20)
+        missing = [
+            (path, member)
+            for path, member in files
+            if not path.is_file() or path.stat().st_size != member.size
+        ]
+        _check_space(archive, target, sum(member.size for _, member in missing))
+        for done, (path, member) in enumerate(missing, start=len(files) - len(missing) + 1):
+            stream = member.open()
+            assert stream is not None
+            with new_file(path) as working, working.open("wb") as file, stream:
+                shutil.copyfileobj(stream, file, 1 << 20)
             if progress is not None:
-                progress(done, len(wanted))
-    return len(wanted)
+                progress(done, len(files))
+    return len(files)
 
 
 def climbs(name: str) -> bool:
-    """Tell whether a path taken from a file would leave the folder it is joined to, on any system."""
+    """Return whether a path leaves the folder that it is joined to, on any operating system."""
     path = PurePosixPath(name)
     return path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or name[1:2] == ":"
 
 
-def _check(archive: Path, members: list[Member]) -> None:
-    strange = [
+def _check_members(archive: Path, members: list[Member]) -> None:
+    kinds = [
         f"{member.name!r} ({member.kind})" for member in members if member.kind not in ("file", "folder")
     ]
     outside = [repr(member.name) for member in members if climbs(member.name)]
-    for found, fault in ((outside, "leave the folder"), (strange, "are neither files nor folders")):
-        if found:
+    for names, fault in ((outside, "leave the folder"), (kinds, "are neither files nor folders")):
+        if names:
             raise UserError(
-                f"archive {archive}: {len(found)} members {fault}: {short_list(found, most=3)}; nothing was unpacked. "
-                "The official archive has none such: fetch it from the official page"
+                f"archive {archive}: {len(names)} members {fault}: {short_list(names, most=3)}; nothing was unpacked, "
+                "for the official archive has no such member: fetch it from the official page"
             )
 
 
-def _is_there(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
-
-
-def _check_room(archive: Path, target: Path, needed: int) -> None:
+def _check_space(archive: Path, target: Path, needed: int) -> None:
     target.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target).free
     if needed > free:
@@ -112,26 +110,26 @@ def _check_room(archive: Path, target: Path, needed: int) -> None:
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[list[Member]]:
-    """Give the members of an archive that stays open until the block ends."""
+    """Open an archive for the duration of a block, and give its members."""
     if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as opened:
+        with zipfile.ZipFile(archive) as file:
             yield [
-                Member(info.filename, info.file_size, _zip_kind(info), partial(opened.open, info))
-                for info in opened.infolist()
+                Member(info.filename, info.file_size, _zip_kind(info), partial(file.open, info))
+                for info in file.infolist()
             ]
-        return
-    with tarfile.open(archive) as tar:
-        members = [
-            Member(info.name, info.size, _tar_kind(info), partial(tar.extractfile, info)) for info in tar
-        ]
-        _check_end(tar)
-        yield members
+    else:
+        with tarfile.open(archive) as tar:
+            members = [
+                Member(info.name, info.size, _tar_kind(info), partial(tar.extractfile, info)) for info in tar
+            ]
+            _check_end(tar)
+            yield members
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 1:
         return "encrypted"
-    if S_IFMT(info.external_attr >> 16) not in (0, S_IFREG, S_IFDIR):  # 0: from a system without modes
+    if S_IFMT(info.external_attr >> 16) not in (0, S_IFREG, S_IFDIR):  # 0: made on a system without modes
         return "link or device"
     return "folder" if info.is_dir() else "file"
 
@@ -143,10 +141,10 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """See that the archive ends as one does: tarfile takes a cut between two members for the end."""
+    """Check the end of the archive, because tarfile takes a cut between two members for the end."""
     assert tar.fileobj is not None
     if isinstance(tar.fileobj, gzip.GzipFile):
-        while tar.fileobj.read(1 << 20):  # to the checksum at its end
+        while tar.fileobj.read(1 << 20):  # gzip verifies the checksum at the end.
             pass
         return
     tar.fileobj.seek(tar.offset)
@@ -155,7 +153,8 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 @contextmanager
-def _damage_told(archive: Path) -> Iterator[None]:
+def _named_damage(archive: Path) -> Iterator[None]:
+    """Turn the exceptions for a damaged archive into a `UserError` that names it."""
     try:
         yield
     except NotImplementedError as error:
@@ -165,5 +164,5 @@ def _damage_told(archive: Path) -> Iterator[None]:
         ) from error
     except _BROKEN as error:
         raise UserError(
-            f"archive {archive} is cut short or damaged ({error}); fetch it again, what was unpacked is kept"
+            f"archive {archive} is cut short or damaged ({error}); fetch it again; unpacked files are kept"
         ) from error

@@ -1,4 +1,4 @@
-"""Converting many label maps at once: in parallel, going on where a call stopped, telling all that is broken."""
+"""Convert many label maps in parallel; a repeated call resumes an interrupted one, and one error lists all faults."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -16,22 +16,21 @@ from cascade_core.runtime.pool import Progress, parallel_map
 
 
 def convert(jobs: Sequence[Job], *, workers: int, progress: Progress | None = None) -> int:
-    """Write the PNG of every job that is not there yet, on `workers` threads, and return how many were written.
+    """Write the PNG of every job on `workers` threads, skip those that exist, and return the number written.
 
-    A file that is there is whole, for it is written under a temporary name and renamed.
+    An existing file is complete, because it was written under a temporary name and then renamed.
 
     Raises:
-        UserError: naming up to ten files that could not be converted; all others are.
+        UserError: files could not be converted, up to ten of which the message names; the others are written.
     """
     missing = sorted((job for job in jobs if not job.target.exists()), key=lambda job: job.target)
-    there = len(jobs) - len(missing)
 
     def report(done: int, _: int) -> None:
         if progress is not None:
-            progress(there + done, len(jobs))
+            progress(len(jobs) - len(missing) + done, len(jobs))
 
-    found = parallel_map(_run, missing, workers=workers, progress=report)
-    if problems := [one for one in found if one is not None]:
+    errors = parallel_map(_error_of, missing, workers=workers, progress=report)
+    if problems := list(filter(None, errors)):
         raise UserError(
             f"{len(problems)} of {len(missing)} label maps could not be converted, the others are kept; "
             f"mend these and run the command again:{bullets(problems)}"
@@ -40,7 +39,7 @@ def convert(jobs: Sequence[Job], *, workers: int, progress: Progress | None = No
 
 
 def write_label_map(target: Path, ids: UInt8[np.ndarray, "height width"]) -> None:
-    """Write ids as a palette PNG in Pascal VOC's colours, whole or not at all."""
+    """Write ids as a palette PNG in Pascal VOC's colours, completely or not at all."""
     picture = Image.fromarray(ids)
     picture.putpalette(voc_palette())
     with new_file(target) as path:
@@ -49,16 +48,14 @@ def write_label_map(target: Path, ids: UInt8[np.ndarray, "height width"]) -> Non
 
 @cache
 def voc_palette() -> bytes:
-    """Give the 256 colours of Pascal VOC's PNGs: the bits of an id, spread over the high bits of r, g and b."""
-    ids = np.arange(256)
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((ids >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    return colours.tobytes()
+    """Return the 256 colours of Pascal VOC's PNGs: bits 0, 3, 6 of an id are the high bits of red, and so on."""
+    ids, channels = np.arange(256)[:, None], np.arange(3)
+    colours = sum((ids >> (3 * bit + channels) & 1) << (7 - bit) for bit in range(8))
+    return np.asarray(colours, dtype=np.uint8).tobytes()
 
 
-def _run(job: Job) -> str | None:
+def _error_of(job: Job) -> str | None:
+    """Write the label map of a job, and return the text of its error, if there is one."""
     try:
         write_label_map(job.target, job.make())
     except UserError as error:

@@ -1,9 +1,10 @@
-"""The parts of a data set, found wherever they lie: an unpacked folder, an archive, or a single file."""
+"""Find the parts of a data set: each is an unpacked folder, an archive, or a single file."""
 
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from cascade_core.data.sources.archives import is_archive, unpack
@@ -12,16 +13,23 @@ from cascade_core.runtime.files import new_file
 from cascade_core.runtime.pool import Progress
 
 SEARCH_DEPTH = 4
-"""How far below a given folder a part is looked for: one above VOCdevkit finds VOCdevkit/VOC2012/JPEGImages."""
+"""The number of folder levels that are searched: from above VOCdevkit it reaches VOCdevkit/VOC2012/JPEGImages."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Files that belong together: `take` names them below the root of `file`, and below `into` of the raw folder.
+    """Files of a data set that belong together.
 
-    `take` are folders and files. Of folders only files with `suffix` (and without `but_not`) are taken; that
-    also tells folders of one name apart, such as COCO's pictures and maps. `root` is where they lie in the
-    archive. A part without `take` is the single file itself.
+    Attributes:
+        what: a description for messages.
+        file: the published archive, or the single file itself if `take` is empty.
+        into: the destination below the raw folder.
+        take: the required folders and files, relative to `root`.
+        optional: further folders and files that are taken if they exist.
+        root: the folder inside the archive that holds them.
+        suffix: the suffix of the files to take from folders; it distinguishes folders of one name, such as COCO's
+            pictures and label maps.
+        but_not: a suffix of files to skip in folders.
     """
 
     what: str
@@ -34,30 +42,24 @@ class Part:
     but_not: str = "\0"
 
     def place(self, member: PurePosixPath) -> PurePosixPath | None:
-        """Give the place of an archive's member below the raw folder, None for those not wanted."""
-        try:
-            inner = member.relative_to(self.root)
-        except ValueError:
+        """Return the path of an archive's member below the raw folder; None for a member to skip."""
+        if not member.is_relative_to(self.root):
             return None
-        return PurePosixPath(self.into) / inner if self._takes(inner) else None
-
-    def _takes(self, inner: PurePosixPath) -> bool:
-        for taken in (*self.take, *self.optional):
-            if inner == PurePosixPath(taken):
-                return True
-            if inner.is_relative_to(taken):
-                return self.takes_name(inner.name)
-        return False
+        inner = member.relative_to(self.root)
+        for path in (*self.take, *self.optional):
+            if inner == PurePosixPath(path) or (inner.is_relative_to(path) and self.takes_name(inner.name)):
+                return PurePosixPath(self.into) / inner
+        return None
 
     def takes_name(self, name: str) -> bool:
-        """Tell whether a file in a folder of the part is one of it."""
-        hidden = name.startswith(".")  # such as the ._ twins that one system adds to archives
+        """Return whether a file in a folder of the part belongs to it."""
+        hidden = name.startswith(".")  # such as the ._ twins that macOS adds to archives
         return name.endswith(self.suffix) and not name.endswith(self.but_not) and not hidden
 
 
 @dataclass(frozen=True)
 class LocatedPart:
-    """A part and where it lies: a folder that holds what it takes, an archive, or the file."""
+    """A part and its location: a folder that holds the files, the archive, or the file itself."""
 
     part: Part
     at: Path
@@ -68,27 +70,27 @@ class LocatedPart:
 
 
 def find(part: Part, sources: Sequence[Path]) -> LocatedPart | None:
-    """Look for a part in folders and files that were given; an unpacked folder goes before an archive.
+    """Find a part in the user's folders and files; an unpacked folder is preferred to an archive.
 
-    Of several folders that hold it the one named as in the archive is taken: VOC2010 and VOC2012 look alike.
+    If several folders hold it, the one named as in the archive is preferred, because VOC2010 and VOC2012 look alike.
     """
     if part.take:
-        fitting = [folder for folder in _folders(sources) if _holds(folder, part)]
-        fitting.sort(key=lambda folder: not folder.resolve().as_posix().endswith(f"/{part.root}"))
-        if fitting:
-            return LocatedPart(part, fitting[0])
-    for file in _files(sources, part.file.name):
-        return LocatedPart(part, file)
-    return None
+        folders = [folder for folder in _folders(sources) if _holds(folder, part)]
+        folders.sort(key=lambda folder: not folder.resolve().as_posix().endswith(f"/{part.root}"))
+        if folders:
+            return LocatedPart(part, folders[0])
+    named = (source for source in sources if source.name == part.file.name)
+    files = chain(named, (folder / part.file.name for folder in _folders(sources)))
+    return next((LocatedPart(part, file) for file in files if file.is_file()), None)
 
 
 def gather(located: LocatedPart, raw: Path, *, progress: Progress | None = None) -> int:
-    """Bring a part's files below `raw` and return their number: unpacked, or linked (copied across disks).
+    """Unpack, link or copy a part's files into `raw`, and return their number.
 
-    What is there already stays. Links are hard ones: they cost no room, and `raw` outlives its source.
+    Existing files are kept. Hard links take no space and `raw` outlives its source; across disks files are copied.
 
     Raises:
-        UserError: as `unpack` does.
+        UserError: as in `unpack`.
     """
     if located.is_file and is_archive(located.at):
         return unpack(located.at, raw, located.part.place, progress=progress)
@@ -102,18 +104,19 @@ def gather(located: LocatedPart, raw: Path, *, progress: Progress | None = None)
 
 
 def _pairs(located: LocatedPart, raw: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the source and target of each file of an unpacked part."""
     part, into = located.part, raw / located.part.into
     if located.is_file:
         yield located.at, into / part.file.name
         return
-    for taken in (*part.take, *part.optional):
-        source = located.at / taken
+    for path in (*part.take, *part.optional):
+        source = located.at / path
         if source.is_file():
-            yield source, into / taken
+            yield source, into / path
             continue
-        for file in sorted(path for path in source.rglob("*") if path.is_file()):
-            if part.takes_name(file.name):
-                yield file, into / taken / file.relative_to(source)
+        for file in sorted(source.rglob("*")):
+            if file.is_file() and part.takes_name(file.name):
+                yield file, into / path / file.relative_to(source)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -125,13 +128,12 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _holds(folder: Path, part: Part) -> bool:
-    for taken in part.take:
-        path = folder / taken
-        if path.is_file():
-            continue
-        if not path.is_dir() or not any(part.takes_name(name) for name in _names(path)):
-            return False
-    return True
+    """Return whether a folder has every required file, and a file in every required folder, of the part."""
+    return all(
+        (folder / path).is_file()
+        or ((folder / path).is_dir() and any(map(part.takes_name, _names(folder / path))))
+        for path in part.take
+    )
 
 
 def _names(folder: Path) -> Iterator[str]:
@@ -140,7 +142,7 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def _folders(sources: Sequence[Path]) -> Iterator[Path]:
-    """Yield the given folders and those below them, nearer ones first."""
+    """Yield the source folders and those below them, level by level."""
     level = [source for source in sources if source.is_dir()]
     for _ in range(SEARCH_DEPTH):
         yield from level
@@ -150,10 +152,3 @@ def _folders(sources: Sequence[Path]) -> Iterator[Path]:
 def _subfolders(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         return sorted(Path(entry.path) for entry in entries if entry.is_dir() and entry.name[0] != ".")
-
-
-def _files(sources: Sequence[Path], name: str) -> Iterator[Path]:
-    yield from (source for source in sources if source.is_file() and source.name == name)
-    for folder in _folders(sources):
-        if (folder / name).is_file():
-            yield folder / name

@@ -1,4 +1,4 @@
-"""What is left to do for a data set once its official files are unpacked: label maps to convert, lists to write."""
+"""The work that remains after the official files of a data set are unpacked: convert label maps, write lists."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Splits = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Job:
-    """A label map to make: `make` gives its ids as 8-bit [height, width], or raises UserError naming the wrong file."""
+    """A label map to write: `make` returns its 8-bit ids [height, width], or raises a `UserError` naming the file."""
 
     target: Path
     make: Callable[[], Any]
@@ -22,10 +22,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do once all parts lie below the raw folder.
+    """The work that remains once all parts are in the raw folder.
 
-    `lists` gives the names of each image list to write, by its path; `counts` the pictures of each split;
-    `image_sets` what the index reads of each (see `components/inputs/indexing.py`); `notes` go into the summary.
+    Attributes:
+        counts: the number of pictures of each split.
+        image_sets: the lists or folders from which the index reads each split (`components/inputs/indexing.py`).
+        jobs: the label maps to write.
+        lists: the image lists to write: names by the path of the list.
+        notes: entries for the summary.
     """
 
     counts: Mapping[str, int]
@@ -39,10 +43,9 @@ def read_names(path: Path) -> list[str]:
     """Read an image list: one name a line.
 
     Raises:
-        UserError: the list is missing, no text, empty, or has a line that is no name.
+        UserError: the list is missing, no text or empty, or a line is no name.
     """
-    lines = read_text(path, "image list").splitlines()
-    names = [line.strip() for line in lines if line.strip()]
+    names = [line.strip() for line in read_text(path, "image list").splitlines() if line.strip()]
     if not names:
         raise UserError(f"image list {path} is empty; it names a picture a line")
     if stray := [name for name in names if climbs(name) or len(name.split()) > 1]:

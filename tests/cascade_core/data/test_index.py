@@ -1,4 +1,4 @@
-"""The index of a data set: what it holds, and that each kind of bad file is named."""
+"""The index of a data set: its rows, and an error that names each kind of bad file."""
 
 import hashlib
 import re
@@ -35,14 +35,12 @@ def test_lists_joined_by_a_plus_make_one_split_in_their_order(voc: Path, animals
     assert rows["split"].tolist() == ["train"] * 4 + ["val"]
 
 
-def test_a_label_map_missing_in_the_first_folder_is_taken_from_the_second(
-    voc: Path, animals: LabelSet
-) -> None:
+def test_the_second_folder_serves_label_maps_the_first_lacks(voc: Path, animals: LabelSet) -> None:
     rows = index(voc, animals).set_index("name")
     assert rows.loc["2008_000001", "label"] == "SegmentationClassAug/2008_000001.png"
 
 
-def test_a_row_states_size_classes_and_hashes_of_its_files(voc: Path, animals: LabelSet) -> None:
+def test_a_row_has_the_size_classes_and_hashes_of_its_files(voc: Path, animals: LabelSet) -> None:
     row = index(voc, animals).iloc[0]
     assert (row["width"], row["height"], row["classes"]) == (40, 30, [0, 1])
     assert row["image"] == f"JPEGImages/{FIRST}.jpg"
@@ -58,29 +56,22 @@ def test_the_index_survives_parquet(voc: Path, animals: LabelSet, tmp_path: Path
     pd.testing.assert_frame_equal(rows, again)
 
 
-def test_rows_do_not_depend_on_the_number_of_threads(voc: Path, animals: LabelSet) -> None:
-    alone = index_voc(voc, label_set=animals, image_sets=IMAGE_SETS, workers=1)
-    pd.testing.assert_frame_equal(alone, index_voc(voc, label_set=animals, image_sets=IMAGE_SETS, workers=8))
-
-
 def test_progress_counts_every_picture_once(voc: Path, animals: LabelSet) -> None:
-    told: list[tuple[int, int]] = []
-    index_voc(voc, label_set=animals, image_sets=IMAGE_SETS, progress=lambda *step: told.append(step))
-    assert told == [(i, 5) for i in range(1, 6)]
+    steps: list[tuple[int, int]] = []
+    index_voc(voc, label_set=animals, image_sets=IMAGE_SETS, progress=lambda *step: steps.append(step))
+    assert steps == [(i, 5) for i in range(1, 6)]
 
 
 def test_a_rotated_photograph_is_measured_upright(voc: Path, animals: LabelSet) -> None:
     path = voc / "JPEGImages" / f"{FIRST}.jpg"
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter: stored 30 x 40, shown 40 x 30
+    exif[0x0112] = 6  # a quarter turn: stored as 30 x 40, viewed as 40 x 30
     with Image.open(path) as picture:
         picture.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
     assert index(voc, animals).iloc[0][["width", "height"]].tolist() == [40, 30]
 
 
-def test_a_map_drawn_on_a_photograph_that_was_not_turned_is_told_how_to_mend(
-    voc: Path, animals: LabelSet
-) -> None:
+def test_a_label_map_without_the_exif_rotation_gets_a_remedy(voc: Path, animals: LabelSet) -> None:
     path = voc / "JPEGImages" / f"{FIRST}.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -158,7 +149,7 @@ def binary_list(voc: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "told"),
+    ("break_it", "message"),
     [
         (without_label, f"{FIRST} of split 'train': label map is missing.*SegmentationClass/{FIRST}.png"),
         (without_image, f"JPEGImages/{FIRST}.jpg: picture of split 'train' is missing"),
@@ -184,14 +175,14 @@ def binary_list(voc: Path) -> None:
     ],
 )
 def test_bad_input_is_named_with_file_and_field(
-    break_it: Callable[[Path], None], told: str, voc: Path, animals: LabelSet
+    break_it: Callable[[Path], None], message: str, voc: Path, animals: LabelSet
 ) -> None:
     break_it(voc)
-    with pytest.raises(ValueError, match=f"(?s)data set {re.escape(str(voc))}.*{told}"):
+    with pytest.raises(ValueError, match=f"(?s)data set {re.escape(str(voc))}.*{message}"):
         index(voc, animals)
 
 
-def test_all_problems_are_told_at_once_up_to_ten(voc: Path, animals: LabelSet) -> None:
+def test_one_error_lists_up_to_ten_problems(voc: Path, animals: LabelSet) -> None:
     truncated(voc)
     (voc / "SegmentationClass" / "2007_000002.png").unlink()
     (voc / "ImageSets" / "Segmentation" / "val.txt").write_text("".join(f"absent{i}\n" for i in range(9)))
@@ -240,7 +231,7 @@ def coco(tmp_path: Path) -> Path:
 COCO_FOLDERS = {"train": ("images/train2017", "annotations/train2017")}
 
 
-def test_parallel_folders_are_indexed_by_the_suffix_of_their_label_maps(coco: Path) -> None:
+def test_parallel_folders_are_paired_by_label_suffix(coco: Path) -> None:
     rows = index_folders(
         coco,
         label_set=label_set("cocostuff171"),
@@ -251,7 +242,7 @@ def test_parallel_folders_are_indexed_by_the_suffix_of_their_label_maps(coco: Pa
     assert rows["label"][0] == "annotations/train2017/000000000009_labelTrainIds.png"
 
 
-def test_parallel_folders_name_a_missing_label_map_and_an_empty_split(coco: Path) -> None:
+def test_parallel_folders_report_a_missing_map_and_empty_split(coco: Path) -> None:
     folders = {**COCO_FOLDERS, "val": ("images/val2017", "annotations/val2017")}
     with pytest.raises(ValueError, match=r"(?s)000000000009.jpg: no label map.*split 'val' is empty"):
         index_folders(coco, label_set=label_set("cocostuff171"), folders=folders)

@@ -67,7 +67,7 @@ def test_a_truncated_photograph_is_refused(kept: int) -> None:
         decode_image(jpeg(Image.fromarray(RAMP))[:kept], "a.jpg")
 
 
-def test_label_maps_turn_raw_ids_into_train_ids(voc: Path, animals: LabelSet) -> None:
+def test_raw_ids_of_label_maps_become_train_ids(voc: Path, animals: LabelSet) -> None:
     labels = read_label_map(voc / "SegmentationClass" / "2007_000001.png", animals)
     assert labels[0, 0] == 255  # background
     assert labels[20].tolist() == [0] * 20 + [255] + [1] * 19
@@ -105,7 +105,7 @@ def test_a_photograph_of_any_common_mode_becomes_rgb(mode: str) -> None:
 
 
 def png_claiming(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size, and that holds no pixel."""
+    """Return a PNG without pixels whose header claims a size."""
     chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT": b"", b"IEND": b""}
     packed = (
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -114,7 +114,7 @@ def png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() -> None:
+def test_a_picture_too_large_for_memory_is_refused() -> None:
     for decode in (decode_image, decode_label_ids):
         with pytest.raises(ValueError, match=r"a\.png: has more than 178,956,970 pixels .* scale it down"):
             decode(png_claiming(20_000, 20_000), "a.png")

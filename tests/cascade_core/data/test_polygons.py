@@ -1,4 +1,4 @@
-"""COCO annotations drawn into label maps: the pixels of COCO's own tools, and what broken ones are told."""
+"""Label maps from COCO annotations: the pixels of COCO's own tools, and an error for each broken annotation."""
 
 import json
 from pathlib import Path
@@ -27,25 +27,30 @@ def rectangle(left: int, top: int, right: int, bottom: int) -> list[float]:
 
 
 def test_a_polygon_covers_the_pixels_between_its_corners() -> None:
-    drawn = draw(IMAGE, [annotation([rectangle(1, 1, 3, 4), rectangle(5, 0, 6, 1)])], {1: 7}, elsewhere=0)
-    assert drawn.tolist() == [[0, 0, 0, 0, 0, 7], [0, 7, 7, 0, 0, 0], [0, 7, 7, 0, 0, 0], [0, 7, 7, 0, 0, 0]]
+    label_map = draw(IMAGE, [annotation([rectangle(1, 1, 3, 4), rectangle(5, 0, 6, 1)])], {1: 7}, elsewhere=0)
+    assert label_map.tolist() == [
+        [0, 0, 0, 0, 0, 7],
+        [0, 7, 7, 0, 0, 0],
+        [0, 7, 7, 0, 0, 0],
+        [0, 7, 7, 0, 0, 0],
+    ]
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_the_smaller_of_two_that_overlap_stays_whole(swapped: bool) -> None:
+def test_the_smaller_of_two_overlapping_objects_stays_whole(swapped: bool) -> None:
     objects = [annotation([rectangle(0, 0, 6, 4)]), annotation([rectangle(2, 1, 4, 3)], category=2)]
-    drawn = draw(IMAGE, objects[::-1] if swapped else objects, {1: 3, 2: 4}, elsewhere=0)
-    assert (drawn == 4).sum() == 4 and (drawn == 3).sum() == 20
+    label_map = draw(IMAGE, objects[::-1] if swapped else objects, {1: 3, 2: 4}, elsewhere=0)
+    assert (label_map == 4).sum() == 4 and (label_map == 3).sum() == 20
 
 
 @given(st.lists(st.booleans(), min_size=24, max_size=24))
-def test_run_lengths_give_the_mask_back(pixels: list[bool]) -> None:
+def test_run_lengths_decode_to_the_encoded_mask(pixels: list[bool]) -> None:
     mask = np.array(pixels).reshape(4, 6)
     packed = masks.encode(np.asfortranarray(mask.astype(np.uint8)))
     text = packed["counts"].decode()
     for counts in (text, unpack_runs(text).tolist()):
-        drawn = draw(IMAGE, [annotation({"size": [4, 6], "counts": counts})], {1: 1}, elsewhere=0)
-        assert (drawn == mask).all()
+        label_map = draw(IMAGE, [annotation({"size": [4, 6], "counts": counts})], {1: 1}, elsewhere=0)
+        assert (label_map == mask).all()
 
 
 def test_long_runs_take_several_characters() -> None:
@@ -58,7 +63,7 @@ def test_long_runs_take_several_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "told"),
+    ("segmentation", "message"),
     [
         ([], "annotation 1: it has no polygon of at least three points"),
         ([[1, 1, 2, 2]], "no polygon of at least three points"),
@@ -77,12 +82,12 @@ def test_long_runs_take_several_characters() -> None:
         ({"size": [4, 6], "counts": "P"}, "annotation 1: no run-length mask"),
     ],
 )
-def test_a_broken_outline_is_told(segmentation: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_broken_outline_is_an_error_with_its_annotation(segmentation: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         draw(IMAGE, [annotation(segmentation)], {1: 1}, elsewhere=0)
 
 
-def test_categories_are_found_by_name_or_synonym() -> None:
+def test_categories_match_names_and_synonyms() -> None:
     categories = [
         CocoCategory(id=i, name=name) for i, name in ((3, "Cat"), (9, "traffic  light"), (4, "cow"))
     ]
@@ -90,16 +95,18 @@ def test_categories_are_found_by_name_or_synonym() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "cannot be read"),
         ({"images": [], "categories": []}, "annotations: Field required"),
         ({"images": [{"id": 1, "file_name": "a.jpg", "width": 0, "height": 4}]}, r"images\.0\.width"),
     ],
 )
-def test_a_file_that_is_none_of_instances_is_named(tmp_path: Path, content: Any, told: str) -> None:
+def test_an_invalid_file_of_instances_is_an_error_that_names_it(
+    tmp_path: Path, content: Any, message: str
+) -> None:
     path = tmp_path / "instances.json"
     if content is not None:
         path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=f"instances.json .*{told}"):
+    with pytest.raises(ValueError, match=f"instances.json .*{message}"):
         read_coco(path)

@@ -10,7 +10,7 @@ from tests.official_files import packed_runs
 
 
 @given(seed=st.integers(0, 999), height=st.integers(1, 9), width=st.integers(1, 40), fill=st.floats(0, 1))
-def test_what_was_packed_comes_out_again(seed: int, height: int, width: int, fill: float) -> None:
+def test_unpacking_inverts_packing(seed: int, height: int, width: int, fill: float) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < fill
     assert np.array_equal(
         decode_mask({"size": [height, width], "counts": packed_runs(mask)}, mask.shape), mask
@@ -29,7 +29,7 @@ def test_unpacked_counts_run_down_the_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "told"),
+    ("segmentation", "message"),
     [
         ({"size": [2, 3], "counts": [1, 2]}, "add up to 3 pixels, not to 2 x 3"),
         ({"size": [2, 3], "counts": [9, -3]}, "add up to 6 pixels"),
@@ -43,6 +43,6 @@ def test_unpacked_counts_run_down_the_columns() -> None:
         ([[0, 0, 2, 0, 2, 2]], "no run-length mask"),
     ],
 )
-def test_damaged_masks_are_refused(segmentation: object, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_damaged_masks_are_refused(segmentation: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         decode_mask(segmentation, (2, 3))

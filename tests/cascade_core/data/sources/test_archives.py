@@ -1,4 +1,4 @@
-"""Unpacking: what comes out, that a stopped call goes on, and that no hostile or broken archive gets its way."""
+"""Unpacking: the files, resuming, and the refusal of hostile and broken archives."""
 
 import io
 import shutil
@@ -32,22 +32,22 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.zip"])
-def test_only_wanted_members_are_unpacked_each_at_its_place(name: str, tmp_path: Path) -> None:
+def test_wanted_members_are_unpacked_to_their_places(name: str, tmp_path: Path) -> None:
     assert unpack(written(name, tmp_path), tmp_path / "out", keep) == 2
     assert content(tmp_path / "out") == {"a.txt": FILES["root/a.txt"], "deep/b.txt": b"second"}
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.zip"])
-def test_a_second_call_writes_only_what_is_missing_or_of_another_size(name: str, tmp_path: Path) -> None:
+def test_a_second_call_writes_missing_and_incomplete_files_only(name: str, tmp_path: Path) -> None:
     archive, out = written(name, tmp_path), tmp_path / "out"
     unpack(archive, out, keep)
     (out / "a.txt").write_bytes(b"cut short")
     before = (out / "deep" / "b.txt").stat().st_mtime_ns
-    told: list[tuple[int, int]] = []
-    unpack(archive, out, keep, progress=lambda *step: told.append(step))
+    steps: list[tuple[int, int]] = []
+    unpack(archive, out, keep, progress=lambda *step: steps.append(step))
     assert content(out)["a.txt"] == FILES["root/a.txt"]
     assert (out / "deep" / "b.txt").stat().st_mtime_ns == before
-    assert told == [(2, 2)]
+    assert steps == [(2, 2)]
 
 
 def add(archive: Path, info: tarfile.TarInfo) -> Path:
@@ -96,7 +96,7 @@ def linked_zip(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("write", "told"),
+    ("write", "message"),
     [
         (climbing, "1 members leave the folder: 'root/../../stolen'"),
         (absolute, "1 members leave the folder: '/tmp/stolen'"),
@@ -108,17 +108,17 @@ def linked_zip(folder: Path) -> Path:
         (device, r"neither files nor folders: 'root/null' \(device\)"),
     ],
 )
-def test_a_hostile_member_refuses_the_whole_archive(
-    write: Callable[[Path], Path], told: str, tmp_path: Path
+def test_one_hostile_member_refuses_the_whole_archive(
+    write: Callable[[Path], Path], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=f"a\\.(tar|zip): .*{told}.*nothing was unpacked"):
+    with pytest.raises(ValueError, match=f"a\\.(tar|zip): .*{message}.*nothing was unpacked"):
         unpack(write(tmp_path), tmp_path / "out", keep)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.zip"])
 @pytest.mark.parametrize("kept", [0.5, 0.6])
-def test_an_archive_cut_short_is_one_error_that_names_it(name: str, kept: float, tmp_path: Path) -> None:
+def test_a_truncated_archive_is_an_error_that_names_it(name: str, kept: float, tmp_path: Path) -> None:
     archive = written(name, tmp_path)
     whole = archive.read_bytes()
     archive.write_bytes(whole[: int(kept * len(whole))])
@@ -126,7 +126,7 @@ def test_an_archive_cut_short_is_one_error_that_names_it(name: str, kept: float,
         unpack(archive, tmp_path / "out", keep)
 
 
-def test_a_tar_cut_between_two_members_is_noticed(tmp_path: Path) -> None:
+def test_a_tar_truncated_between_two_members_is_refused(tmp_path: Path) -> None:
     archive = written("a.tar", tmp_path)
     with tarfile.open(archive) as tar:
         start_of_last = tar.getmembers()[-1].offset
@@ -135,7 +135,7 @@ def test_a_tar_cut_between_two_members_is_noticed(tmp_path: Path) -> None:
         unpack(archive, tmp_path / "out", keep)
 
 
-def test_a_zip_whose_content_was_changed_is_noticed(tmp_path: Path) -> None:
+def test_a_zip_with_altered_content_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
         opened.writestr("root/a.txt", b"payload")
@@ -145,7 +145,7 @@ def test_a_zip_whose_content_was_changed_is_noticed(tmp_path: Path) -> None:
     assert content(tmp_path / "out") == {}
 
 
-def test_an_archive_that_would_fill_the_disk_is_refused_before_it_is_unpacked(
+def test_an_archive_larger_than_the_free_space_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
