@@ -56,11 +56,13 @@ def check_file(path: Path, file: OfficialFile, *, progress: Callable[[int, int],
     algorithm, expected = file.digest.split(":")
     # The check is against chance damage, so the weak algorithms that the sources state suffice.
     digest = hashlib.new(algorithm, usedforsecurity=False)
+    done = 0
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
+            done += len(chunk)
             if progress is not None:
-                progress(stream.tell(), size)
+                progress(done, size)
     if digest.hexdigest() != expected:
         raise UserError(
             f"{path} has the {algorithm} {digest.hexdigest()}, the official {file.name} {expected} "

@@ -32,7 +32,7 @@ def test_a_protocol_has_the_published_classes_and_unseen_ids(name: str) -> None:
 
 
 @pytest.mark.parametrize("split", protocols(), ids=lambda split: split.name)
-def test_seen_and_unseen_share_out_the_classes(split: ClassSplit) -> None:
+def test_every_class_is_either_seen_or_unseen(split: ClassSplit) -> None:
     assert sorted((*split.seen, *split.unseen)) == list(range(split.num_classes))
     assert {*split.seen_names, *split.unseen_names} == set(split.classes)
 
@@ -43,7 +43,7 @@ def test_the_mini_split_has_18_seen_and_6_unseen_classes() -> None:
     assert split.label_set.raw_to_train[:2] == (IGNORE, 0)
 
 
-def test_the_two_context_splits_withhold_different_classes_at_the_same_ids() -> None:
+def test_equal_unseen_ids_of_context_name_different_classes() -> None:
     released, literature = protocol("context59-released"), protocol("context59-literature")
     assert released.unseen == literature.unseen
     assert set(released.classes) == set(literature.classes)
@@ -55,7 +55,7 @@ def test_the_two_context_splits_withhold_different_classes_at_the_same_ids() -> 
     }
 
 
-def test_raw_context_maps_mean_the_same_class_in_both_orders() -> None:
+def test_raw_context_ids_name_one_class_in_both_orders() -> None:
     released, literature = label_set("context59"), label_set("context59-literature")
     for raw in range(1, 60):
         by_name = released.classes[released.raw_to_train[raw]]
@@ -72,12 +72,12 @@ def test_background_is_ignored_and_other_ids_are_reduced_by_one(name: str) -> No
     assert labels.raw_to_train[255] == IGNORE
 
 
-def test_converted_cocostuff_maps_are_read_as_they_are() -> None:
+def test_converted_cocostuff_maps_store_train_ids() -> None:
     table = label_set("cocostuff171").raw_to_train
     assert table == (*range(171), *[INVALID] * 84, IGNORE)
 
 
-def test_context60_is_context59_with_background_as_its_last_class() -> None:
+def test_context60_is_context59_plus_background_as_last_class() -> None:
     sixty, fifty_nine = label_set("context60"), label_set("context59")
     assert sixty.classes == (*fifty_nine.classes, "background")
     assert sixty.raw_to_train == (59, *fifty_nine.raw_to_train[1:])
@@ -106,20 +106,20 @@ def test_raw_cocostuff_ids_are_ranked_over_the_gaps() -> None:
     assert labels.describe_raw_ids().startswith("0..10, 12..24, 26..27, 30..43,")
 
 
-def test_unknown_names_are_answered_with_the_known_ones() -> None:
+def test_an_unknown_name_is_an_error_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown label set 'voc'; known are voc20, context59, "):
         label_set("voc")
     with pytest.raises(ValueError, match="unknown protocol 'voc'; known are voc12-15-5, voc12-20, "):
         protocol("voc")
 
 
-def test_every_name_stands_for_one_thing() -> None:
+def test_every_label_set_and_protocol_has_its_own_name() -> None:
     assert [label_set(labels.name) for labels in label_sets()] == list(label_sets())
     assert [protocol(split.name) for split in protocols()] == list(protocols())
-    assert len({one.name for one in DATA_SETS}) == len(DATA_SETS)
+    assert len({dataset.name for dataset in DATA_SETS}) == len(DATA_SETS)
 
 
-def test_every_data_set_has_the_layout_that_its_label_maps_are_published_in() -> None:
+def test_a_label_set_has_the_layout_of_its_published_label_maps() -> None:
     assert layout_of(label_set("cocostuff171")) == FolderLayout("_labelTrainIds.png")
     assert layout_of(label_set("ade20k150")) == FolderLayout(".png")
     assert layout_of(label_set("context60")) == layout_of(label_set("context59-literature"))

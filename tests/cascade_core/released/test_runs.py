@@ -109,7 +109,7 @@ def test_iterations_come_from_the_metadata_else_the_schedule() -> None:
     assert (run.iteration, run.total_iterations) == (10_000, 10_000)
 
 
-def test_an_error_compares_an_unknown_run_with_the_published_ones() -> None:
+def test_an_error_compares_an_unknown_run_with_published_ones() -> None:
     with pytest.raises(
         ValueError,
         match=r"zegclip with 10 prompts, pictures of 512.*a loss for 12 classes, as no published run is: "

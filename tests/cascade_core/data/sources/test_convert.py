@@ -1,4 +1,4 @@
-"""Converting label maps: every one, or only those still missing, and every problem at once."""
+"""The conversion of label maps: missing ones only, and one error for all broken files."""
 
 import time
 from functools import partial
@@ -24,7 +24,7 @@ def jobs(folder: Path, values: list[int]) -> list[Job]:
     return [Job(folder / f"{value}.png", partial(ids, value)) for value in values]
 
 
-def test_label_maps_carry_ids_in_the_colours_of_voc(tmp_path: Path) -> None:
+def test_label_maps_store_ids_with_the_palette_of_voc(tmp_path: Path) -> None:
     write_label_map(tmp_path / "a.png", ids(15))
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.mode == "P"
@@ -38,21 +38,21 @@ def test_the_palette_is_that_of_a_map_of_the_official_archive() -> None:
     assert {i: tuple(colours[i].tolist()) for i in known} == known
 
 
-def test_a_second_call_makes_only_what_is_missing(tmp_path: Path) -> None:
+def test_a_second_call_converts_missing_maps_only(tmp_path: Path) -> None:
     assert convert(jobs(tmp_path, [1, 2, 3]), workers=2) == 3
     (tmp_path / "2.png").unlink()
-    told: list[tuple[int, int]] = []
-    assert convert(jobs(tmp_path, [1, 2, 3]), workers=2, progress=lambda *step: told.append(step)) == 1
-    assert told == [(3, 3)]
+    steps: list[tuple[int, int]] = []
+    assert convert(jobs(tmp_path, [1, 2, 3]), workers=2, progress=lambda *step: steps.append(step)) == 1
+    assert steps == [(3, 3)]
 
 
-def test_every_broken_map_is_named_and_the_others_are_made(tmp_path: Path) -> None:
+def test_an_error_names_the_broken_maps_and_the_others_exist(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"(?s)2 of 4 label maps.*map -1 is broken.*map -2 is broken"):
         convert(jobs(tmp_path, [-1, 5, -2, 6]), workers=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["5.png", "6.png"]
 
 
-def test_who_interrupts_does_not_wait_for_the_rest(tmp_path: Path) -> None:
+def test_an_interrupt_does_not_wait_for_the_remaining_maps(tmp_path: Path) -> None:
     interrupted = Event()
 
     def interrupt(done: int, total: int) -> None:
