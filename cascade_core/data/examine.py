@@ -20,13 +20,9 @@ Kind = Literal["missing", "unreadable", "size", "ids", "polygons", "duplicate"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that may enter an index.
+    """A picture that may enter an index, and its label map.
 
-    Attributes:
-        image_path: the picture's file.
-        label_path: its label map's file.
-        image: the picture's path in the index, relative to the data root.
-        label: the label map's path in the index.
+    `image_path` and `label_path` are the files, `image` and `label` their paths in the index, relative to the data root.
     """
 
     name: str

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cascade_core.data.examine import Candidate, Examined, Problem, examine_all
 from cascade_core.data.layouts import FolderLayout, VocLayout
-from cascade_core.data.sources.archives import climbs
+from cascade_core.data.sources.plan import read_names
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.listing import bullets
@@ -85,10 +85,16 @@ def index_voc(
     problems: list[str] = []
     pairs: list[Candidate] = []
     for split, lists in image_sets.items():
-        paths = [f"{layout.lists_dir}/{stem}.txt" for stem in lists.split("+")]
-        names = [name for path in paths for name in _listed_names(root, path, problems)]
+        names: list[str] = []
+        for stem in lists.split("+"):
+            try:
+                names += read_names(root / layout.lists_dir / f"{stem}.txt")
+            except UserError as error:
+                problems.append(str(error))
         if not names:
-            problems.append(f"{' + '.join(paths)}: split {split!r} is empty; list at least one picture")
+            problems.append(
+                f"{layout.lists_dir}/{lists}.txt: split {split!r} is empty; list at least one picture"
+            )
         for name in names:
             pairs.extend(_voc_pair(root, name, split, layout.label_dirs, problems))
     return _index(root, pairs, problems, label_set=label_set, progress=progress)
@@ -124,30 +130,6 @@ def index_folders(
             else:
                 problems.append(f"{image}: no label map {label}; add it, or remove the picture")
     return _index(root, pairs, problems, label_set=label_set, progress=progress)
-
-
-def _listed_names(root: Path, list_path: str, problems: list[str]) -> list[str]:
-    """Read the names in an image list, and append its errors to `problems`."""
-    try:
-        lines = (root / list_path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError:
-        present = sorted(path.stem for path in (root / list_path).parent.glob("*.txt"))
-        problems.append(f"{list_path}: image list is missing; lists at hand: {', '.join(present) or 'none'}")
-        return []
-    except UnicodeDecodeError:
-        problems.append(f"{list_path}: image list is no UTF-8 text; write one picture name a line")
-        return []
-    names = []
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if len(fields) == 1 and not climbs(fields[0]):
-            names.append(fields[0])
-        elif fields:
-            problems.append(
-                f"{list_path} line {number}: {line.strip()!r} is no picture name; "
-                "expected one name a line, without suffix, spaces or '..'"
-            )
-    return names
 
 
 def _voc_pair(

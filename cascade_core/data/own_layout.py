@@ -57,9 +57,10 @@ def assigned(
     split_of: dict[str, str] = {}
     for split, pictures in splits.items():
         for name in pictures:
-            if split_of.setdefault(name, split) != split:
-                both = f"{split_of[name]!r} and {split!r}"
-                raise UserError(f"picture {name} is in splits {both}; a picture belongs to one split, once")
+            if (other := split_of.setdefault(name, split)) != split:
+                raise UserError(
+                    f"picture {name} is in splits {other!r} and {split!r}; a picture belongs to one split, once"
+                )
     if held_out:
         pool = splits.get(TRAIN) or [name for name in names if name not in split_of]
         splits |= _hold_out(pool, held_out, seed)

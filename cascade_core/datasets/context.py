@@ -41,15 +41,9 @@ LITERATURE_CLASSES = class_names(
     """
 )
 """The same classes in the literature's order, with those of VOC first."""
-UNSEEN = class_names(
-    """
-    aeroplane, bed, bedclothes, boat, bottle, car, cloth, cow, keyboard, plate
-    """
-)
+UNSEEN = class_names("aeroplane, bed, bedclothes, boat, bottle, car, cloth, cow, keyboard, plate")
 LITERATURE_UNSEEN = class_names(
-    """
-    aeroplane, bird, boat, cat, cow, motorbike, sofa, tvmonitor, fence, keyboard
-    """
+    "aeroplane, bird, boat, cat, cow, motorbike, sofa, tvmonitor, fence, keyboard"
 )
 _LABELS = LabelSet("context59", CLASSES, reduce_zero_table(len(CLASSES)), background_ids=(0,))
 _LITERATURE_LABELS = LabelSet(

@@ -55,12 +55,10 @@ def folder_plan(pictures: Path, folders: Mapping[str, str], splits: Splits, jobs
 
 @dataclass(frozen=True)
 class DataSet:
-    """A public data set.
+    """A public data set: `protocols` are the class splits that its label maps serve, the default first.
 
-    Attributes:
-        protocols: the class splits that its label maps serve, the default first.
-        release: None if there are no official files to fetch.
-        other_label_sets: label sets of maps with another numbering, such as maps before conversion.
+    `release` is None if there are no official files. `other_label_sets` are those of maps with another numbering,
+    such as maps before conversion.
     """
 
     name: str

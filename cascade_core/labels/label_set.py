@@ -30,12 +30,9 @@ BACKGROUND_COLOUR = "black"
 class LabelSet:
     """Class names in the order of their train ids, and the mapping from raw ids to train ids.
 
-    Attributes:
-        raw_to_train: for each of the 256 raw ids in a PNG its train id 0..C-1, `IGNORE` or `INVALID`.
-        synonyms: further names of each class; empty if no class has any.
-        colours: the colour of each class in pictures, "" for any colour; empty if no class has one.
-        background_ids: raw ids that stand for background.
-        has_background: whether the last class is background, with the pixels of `background_ids`.
+    `raw_to_train` gives each of the 256 raw ids of a PNG its train id 0..C-1, `IGNORE` or `INVALID`. `synonyms` are
+    further names of each class, `colours` its colour in pictures ("" for any); both may be empty. `background_ids` are
+    raw ids that stand for background; with `has_background` the last class is background and has their pixels.
     """
 
     name: str

@@ -54,17 +54,9 @@ _TEXT_LAYERS = 12
 
 
 def our_name(released: str) -> str:
-    """Return our state-dict key for a released one (text encoder and class-weight buffer excepted).
-
-    Raises:
-        UserError: the key belongs to neither method.
-    """
+    """Return our state-dict key for a released one (text encoder and class-weight buffer excepted)."""
     name = _replace_prefix(released, (*_SHARED, *_ZEGCLIP, *_CASCADE), _LAYER_PARTS)
-    if name is None:
-        raise UserError(
-            f"checkpoint key {released!r} belongs to neither ZegCLIP nor Cascade-CLIP; "
-            "expected keys starting with 'backbone.', 'decode_head.' or 'text_encoder.'"
-        )
+    assert name is not None, f"{released} is no key of ZegCLIP or Cascade-CLIP"
     return name
 
 
@@ -108,7 +100,6 @@ def segmentor_from_released(
         for key, tensor in state_dict.items()
         if not key.startswith(TEXT_PREFIX) and key != CLASS_WEIGHT_BUFFER
     }
-    ours = {our_name(key): tensor.float() for key, tensor in released.items()}
     config = released_config(state_dict, heads=heads, decoder_heads=decoder_heads, groups=groups)
     segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
     cascade = config.fusion == "cascade"
@@ -116,7 +107,7 @@ def segmentor_from_released(
         {released_name(key, cascade=cascade): tensor.shape for key, tensor in segmentor.state_dict().items()},
         {key: tensor.shape for key, tensor in released.items()},
     )
-    segmentor.load_state_dict(ours)
+    segmentor.load_state_dict({our_name(key): tensor.float() for key, tensor in released.items()})
     return segmentor
 
 

@@ -59,9 +59,9 @@ def unpack(archive: Path, target: Path, place: Place, *, progress: Progress | No
     with _named_damage(archive), _opened(archive) as members:
         _check_members(archive, members)
         files = [
-            (target / path, member)
+            (target / inner, member)
             for member in members
-            if member.kind == "file" and (path := place(PurePosixPath(member.name))) is not None
+            if member.kind == "file" and (inner := place(PurePosixPath(member.name))) is not None
         ]
         missing = [
             (path, member)

@@ -18,18 +18,11 @@ SEARCH_DEPTH = 4
 
 @dataclass(frozen=True)
 class Part:
-    """Files of a data set that belong together.
+    """Files of a data set that belong together; `what` describes them in messages.
 
-    Attributes:
-        what: a description for messages.
-        file: the published archive, or the single file itself if `take` is empty.
-        into: the destination below the raw folder.
-        take: the required folders and files, relative to `root`.
-        optional: further folders and files that are taken if they exist.
-        root: the folder inside the archive that holds them.
-        suffix: the suffix of the files to take from folders; it distinguishes folders of one name, such as COCO's
-            pictures and label maps.
-        but_not: a suffix of files to skip in folders.
+    `take` names the required folders and files, relative to `root` in the archive `file` and to `into` in the raw
+    folder; without it the part is the single `file`. Of folders only files with `suffix` and without `but_not` are
+    taken, which also distinguishes folders of one name, such as COCO's pictures and label maps.
     """
 
     what: str

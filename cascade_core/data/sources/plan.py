@@ -8,6 +8,7 @@ from typing import Any
 from cascade_core.data.sources.archives import climbs
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_text
+from cascade_core.runtime.listing import short_list
 
 Splits = tuple[str, ...]
 
@@ -22,14 +23,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The work that remains once all parts are in the raw folder.
+    """The work that remains once all parts are in the raw folder: label maps and `lists` (names by path) to write.
 
-    Attributes:
-        counts: the number of pictures of each split.
-        image_sets: the lists or folders from which the index reads each split (`components/inputs/indexing.py`).
-        jobs: the label maps to write.
-        lists: the image lists to write: names by the path of the list.
-        notes: entries for the summary.
+    `counts` are the pictures of each split, `image_sets` the lists or folders from which the index reads it (see
+    `components/inputs/indexing.py`); `notes` go into the summary.
     """
 
     counts: Mapping[str, int]
@@ -40,14 +37,22 @@ class Plan:
 
 
 def read_names(path: Path) -> list[str]:
-    """Read an image list: one name a line.
+    """Read an image list: one name a line, or none.
 
     Raises:
-        UserError: the list is missing, no text or empty, or a line is no name.
+        UserError: the list is missing or no text, or lines are no names.
     """
-    names = [line.strip() for line in read_text(path, "image list").splitlines() if line.strip()]
-    if not names:
-        raise UserError(f"image list {path} is empty; it names a picture a line")
-    if stray := [name for name in names if climbs(name) or len(name.split()) > 1]:
-        raise UserError(f"image list {path}: {stray[0]!r} is no picture name; expected one a line")
-    return names
+    if not path.is_file():
+        lists = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt")))
+        raise UserError(f"{path}: image list is missing; lists at hand: {lists or 'none'}")
+    lines = {
+        number: line.strip() for number, line in enumerate(read_text(path, "image list").splitlines(), 1)
+    }
+    if strays := [
+        f"line {n} ({name!r})" for n, name in lines.items() if climbs(name) or len(name.split()) > 1
+    ]:
+        raise UserError(
+            f"{path}: no picture name in {short_list(strays, most=5)}; "
+            "expected one name a line, without suffix, spaces or '..'"
+        )
+    return list(filter(None, lines.values()))

@@ -168,10 +168,10 @@ def binary_list(voc: Path) -> None:
         (empty_split, "ImageSets/Segmentation/val.txt: split 'val' is empty"),
         (without_list, "ImageSets/Segmentation/val.txt: image list is missing; lists at hand: aug, train"),
         (listed_in_two_splits, f"JPEGImages/{FIRST}.jpg: listed twice, in splits 'train' and 'val'"),
-        (climbing_name, r"val.txt line 1: '../../secret' is no picture name"),
-        (absolute_name, r"val.txt line 1: '/etc/passwd' is no picture name"),
-        (name_with_flag, r"val.txt line 1: '2009_000001 -1' is no picture name"),
-        (binary_list, r"val.txt: image list is no UTF-8 text"),
+        (climbing_name, r"val.txt: no picture name in line 1 \('../../secret'\); expected one name"),
+        (absolute_name, r"val.txt: no picture name in line 1 \('/etc/passwd'\); expected one name"),
+        (name_with_flag, r"val.txt: no picture name in line 1 \('2009_000001 -1'\); expected one name"),
+        (binary_list, "image list .*val.txt is not UTF-8 text"),
     ],
 )
 def test_bad_input_is_named_with_file_and_field(
