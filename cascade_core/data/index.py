@@ -61,17 +61,9 @@ def index_voc(
 ) -> pd.DataFrame:
     """Check every file of a data set in the layout of Pascal VOC, and return its index.
 
-    Args:
-        root: the folder that holds `JPEGImages`.
-        label_set: the label set of the label maps.
-        image_sets: for each split its image list, or several joined by "+": the published VOC sets are
-            {"train": "train+aug", "val": "val"}.
-        layout: the folders of label maps and lists; by default those of VOC.
-        progress: called after each picture.
-
-    Returns:
-        Rows in the order of the lists; `classes` holds the train ids that occur, `pixels` their numbers of pixels,
-        `width` and `height` the size of the upright picture.
+    `image_sets` names the image list of each split, or several joined by "+": the published VOC sets are
+    {"train": "train+aug", "val": "val"}. Rows are in the order of the lists. `classes` holds the train ids that occur,
+    `pixels` their numbers of pixels, `width` and `height` the size of the upright picture.
 
     Raises:
         UserError: up to ten problems with their files: missing or empty lists; missing, broken or unequal pictures

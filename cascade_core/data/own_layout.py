@@ -101,8 +101,7 @@ def _read_list(path: Path, names: Sequence[str]) -> list[str]:
     for line in filter(None, map(str.strip, read_text(path, "list").splitlines())):
         suffix = Path(line).suffix
         pictures.append(line.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else line)
-    known = set(names)
-    strays = [name for name in pictures if name not in known]
+    strays = sorted(set(pictures) - set(names), key=pictures.index)
     if strays or not pictures:
         which = short_list(strays, most=5) or "nothing"
         raise UserError(f"list {path} names {which}; names are paths below the picture folder, a line each")

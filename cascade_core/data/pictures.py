@@ -71,9 +71,9 @@ def to_train_ids(
     # Translating and searching bytes is several times faster than indexing with numpy.
     train_ids = bytearray(raw_ids).translate(table.tobytes())
     if _STRAY in train_ids:
-        stray = np.unique(raw_ids[label_set.table[raw_ids] == INVALID])
+        strays = np.unique(raw_ids[label_set.table[raw_ids] == INVALID])
         raise UserError(
-            f"{where}: label ids {stray.tolist()} are not in label set {label_set.name!r}, whose files hold "
+            f"{where}: label ids {strays.tolist()} are not in label set {label_set.name!r}, whose files hold "
             f"{label_set.describe_raw_ids()}; choose the label set of this data, or mend the map"
         )
     return np.frombuffer(train_ids, dtype=np.uint8).reshape(raw_ids.shape)

@@ -1,6 +1,6 @@
 """Read object annotations in COCO's JSON format, and draw their polygons and run-length masks into label maps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def raw_ids(
-    categories: Iterable[CocoCategory], names: Mapping[str, int]
+    categories: Sequence[CocoCategory], names: Mapping[str, int]
 ) -> tuple[dict[int, int], dict[int, str]]:
     """Look up the label map id of each category in `names`, which include synonyms; case is ignored.
 
@@ -86,15 +86,9 @@ def raw_ids(
         The ids by category id, and the names of the categories that `names` lacks by category id.
     """
     folded = {name.casefold(): raw for name, raw in names.items()}
-    ids: dict[int, int] = {}
-    others: dict[int, str] = {}
-    for category in categories:
-        raw = folded.get(" ".join(category.name.split()).casefold())
-        if raw is None:
-            others[category.id] = category.name
-        else:
-            ids[category.id] = raw
-    return ids, others
+    keys = {category.id: " ".join(category.name.split()).casefold() for category in categories}
+    ids = {number: folded[key] for number, key in keys.items() if key in folded}
+    return ids, {category.id: category.name for category in categories if category.id not in ids}
 
 
 def draw(

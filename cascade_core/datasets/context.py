@@ -21,16 +21,6 @@ from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet, ranked_table, reduce_zero_table
 from cascade_core.runtime.files import read_json
 
-CLASSES = class_names(
-    """
-    aeroplane, bag, bed, bedclothes, bench, bicycle, bird, boat, book, bottle, building, bus, cabinet, car,
-    cat, ceiling, chair, cloth, computer, cow, cup, curtain, dog, door, fence, floor, flower, food, grass,
-    ground, horse, keyboard, light, motorbike, mountain, mouse, person, plate, platform, pottedplant, road,
-    rock, sheep, shelves, sidewalk, sign, sky, snow, sofa, table, track, train, tree, truck, tvmonitor,
-    wall, water, window, wood
-    """
-)
-"""The classes without background in alphabetical order, that of the released weights."""
 LITERATURE_CLASSES = class_names(
     """
     aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, table, dog, horse, motorbike, person,
@@ -40,11 +30,14 @@ LITERATURE_CLASSES = class_names(
     truck, wall, water, window, wood
     """
 )
-"""The same classes in the literature's order, with those of VOC first."""
-UNSEEN = class_names("aeroplane, bed, bedclothes, boat, bottle, car, cloth, cow, keyboard, plate")
+"""The classes without background in the literature's order, with those of VOC first."""
+CLASSES = tuple(sorted(LITERATURE_CLASSES))
+"""The same classes in alphabetical order, that of the released weights."""
 LITERATURE_UNSEEN = class_names(
     "aeroplane, bird, boat, cat, cow, motorbike, sofa, tvmonitor, fence, keyboard"
 )
+UNSEEN = tuple(CLASSES[LITERATURE_CLASSES.index(name)] for name in LITERATURE_UNSEEN)
+"""The classes at the literature's unseen indices in alphabetical order, as the released code takes them."""
 _LABELS = LabelSet("context59", CLASSES, reduce_zero_table(len(CLASSES)), background_ids=(0,))
 _LITERATURE_LABELS = LabelSet(
     "context59-literature",

@@ -28,7 +28,7 @@ def read_mat(path: Path, num_classes: int) -> UInt8[np.ndarray, "height width"]:
         raise UserError(
             f"{path}: GTcls.Segmentation is {ids.dtype} of shape {ids.shape}, expected a map of ids"
         )
-    stray = np.setdiff1d(np.unique(ids), [*range(num_classes + 1), IGNORE])
-    if stray.size:
-        raise UserError(f"{path}: ids {stray.tolist()[:10]} are none of 0..{num_classes} and {IGNORE}")
+    strays = np.setdiff1d(np.unique(ids), [*range(num_classes + 1), IGNORE])
+    if strays.size:
+        raise UserError(f"{path}: ids {strays.tolist()[:10]} are none of 0..{num_classes} and {IGNORE}")
     return ids.astype(np.uint8)

@@ -122,9 +122,9 @@ def check_unseen(unseen: Sequence[str], label_set: LabelSet, *, where: str) -> N
     Raises:
         UserError: a name is no class, is repeated, or no class is left seen.
     """
-    if stray := [name for name in unseen if name not in label_set.classes]:
+    if strays := [name for name in unseen if name not in label_set.classes]:
         raise UserError(
-            f"unseen classes {stray} of {where} are not in label set {label_set.name!r}; "
+            f"unseen classes {strays} of {where} are not in label set {label_set.name!r}; "
             f"it has {', '.join(label_set.classes)}"
         )
     if len(set(unseen)) != len(unseen):

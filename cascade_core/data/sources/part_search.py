@@ -123,15 +123,9 @@ def _link(source: Path, target: Path) -> None:
 def _holds(folder: Path, part: Part) -> bool:
     """Return whether a folder has every required file, and a file in every required folder, of the part."""
     return all(
-        (folder / path).is_file()
-        or ((folder / path).is_dir() and any(map(part.takes_name, _names(folder / path))))
+        (folder / path).is_file() or any(part.takes_name(file.name) for file in (folder / path).glob("*"))
         for path in part.take
     )
-
-
-def _names(folder: Path) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries)
 
 
 def _folders(sources: Sequence[Path]) -> Iterator[Path]:
