@@ -59,10 +59,6 @@ def _unseen_ids(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, " unseen
     return torch.tensor(list(unseen), dtype=torch.long)
 
 
-def _ones_of_seen(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, " classes"]:
-    return torch.ones(num_classes, dtype=torch.long).index_fill(0, _unseen_ids(num_classes, unseen), 0)
-
-
 def unseen_only(
     logits: Float[Tensor, "batch classes height width"], unseen: Sequence[int]
 ) -> Float[Tensor, "batch unseen height width"]:
@@ -116,14 +112,14 @@ def strict_pseudo_labels(
     class that the model predicts under the inference rule (sigmoid scores, less `seen_penalty` for seen classes) if
     that class is unseen; otherwise it is `IGNORE`.
     """
-    key = (mask_logits.shape[1], tuple(unseen))
-    view = _on(labels.device, transductive_table, *key)[labels.long()]
+    num_classes = mask_logits.shape[1]
+    table = _on(labels.device, transductive_table, num_classes, tuple(unseen))
+    view, is_seen = table[labels.long()], table[:num_classes] != WITHHELD
     candidates = ((view == WITHHELD) | (view == IGNORE)) & ~padding
-    is_seen = _on(labels.device, _ones_of_seen, *key)
     scores = mask_logits.sigmoid()
     predicted = scores.sub_(seen_penalty * is_seen[:, None, None].to(scores.dtype)).argmax(dim=1)
     return torch.where(
-        candidates & (is_seen[predicted] == 0),
+        candidates & ~is_seen[predicted],
         predicted,
         view.masked_fill(candidates | (view == WITHHELD), IGNORE),
     )
