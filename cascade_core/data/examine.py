@@ -76,14 +76,7 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
         return problem("unreadable", str(error))
     height, width = picture.shape[:2]
     if raw_ids.shape != (height, width):
-        remedy = "a label map has the size of its picture"
-        if raw_ids.shape == (width, height):
-            remedy = "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
-        text = (
-            f"{candidate.label}: size {raw_ids.shape[1]}x{raw_ids.shape[0]} differs from {width}x{height} of "
-            f"{candidate.image} (upright); {remedy}"
-        )
-        return problem("size", text)
+        return problem("size", _size_text(candidate, raw_ids.shape, (height, width)))
     raw_pixels = {raw: count for raw, count in enumerate(np.bincount(raw_ids.ravel()).tolist()) if count}
     class_pixels: Counter[int] = Counter()
     for raw, count in raw_pixels.items():
@@ -111,6 +104,19 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
         "label_sha256": hashlib.sha256(label_content).hexdigest(),
     }
     return Examined(row, raw_pixels)
+
+
+def _size_text(candidate: Candidate, label_size: tuple[int, ...], size: tuple[int, int]) -> str:
+    """Describe a label map of another size than its upright picture, both (height, width), and the remedy."""
+    remedy = "a label map has the size of its picture"
+    if label_size == size[::-1]:
+        remedy = (
+            "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
+        )
+    return (
+        f"{candidate.label}: size {label_size[1]}x{label_size[0]} differs from {size[1]}x{size[0]} of "
+        f"{candidate.image} (upright); {remedy}"
+    )
 
 
 def copies_across_splits(examined: Iterable[Examined], order: Sequence[str]) -> Iterator[Problem]:

@@ -5,7 +5,8 @@ then the classes in alphabetical order. Both protocols with unseen classes read 
 orders and unseen classes differ: the released code applies the literature's unseen *indices* to an alphabetical list.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,29 +117,27 @@ def plan(raw: Path, splits: Splits) -> Plan:
         remedy = f"fetch it again from {_ANNOTATIONS.page}, and give it with an empty --raw"
         raise UserError(f"{error}; {remedy}") from error
     fields = {"image_id": int, "file_name": str, "phase": str, "height": int, "width": int}
-    pictures: dict[str, list[tuple[str, Mapping[str, Any]]]] = {split: [] for split in splits}
-    for image in _items(content, "images", annotations, fields):
-        if image["phase"] in pictures:
-            pictures[image["phase"]].append((Path(image["file_name"]).stem, image))
+    images = _grouped(_items(content, "images", annotations, fields), "phase")
+    pictures = {
+        split: [(Path(image["file_name"]).stem, image) for image in images[split]] for split in splits
+    }
     table, source = category_table(content, annotations)
-    shapes: dict[int, list[Mapping[str, Any]]] = {}
     fields = {"image_id": int, "category_id": int, "segmentation": dict}
-    for shape in _items(content, "annos_segmentation", annotations, fields):
-        shapes.setdefault(shape["image_id"], []).append(shape)
+    shapes = _grouped(_items(content, "annos_segmentation", annotations, fields), "image_id")
     return Plan(
-        counts={split: len(images) for split, images in pictures.items()},
+        counts={split: len(named) for split, named in pictures.items()},
         image_sets=image_sets,
         lists={
-            f"{ROOT}/{LISTS}/{split}.txt": sorted(name for name, _ in images)
-            for split, images in pictures.items()
+            f"{ROOT}/{LISTS}/{split}.txt": sorted(name for name, _ in named)
+            for split, named in pictures.items()
         },
         jobs=[
             Job(
                 raw / ROOT / MAPS / f"{name}.png",
-                partial(draw, image, shapes.get(image["image_id"], []), table, annotations),
+                partial(draw, image, shapes[image["image_id"]], table, annotations),
             )
-            for images in pictures.values()
-            for name, image in images
+            for named in pictures.values()
+            for name, image in named
         ],
         notes={"category_ids": source},
     )
@@ -190,6 +189,14 @@ def verify(raw: Path) -> dict[str, Any]:
             "numbered alphabetically, 1 (aeroplane) to 59 (wood): convert them again from trainval_merged.json"
         )
     return {"class_order": f"{shares['alphabetical']:.0%} of VOC's pixels agree in {len(pairs)} pictures"}
+
+
+def _grouped(items: Iterable[Mapping[str, Any]], field: str) -> Mapping[Any, list[Mapping[str, Any]]]:
+    """Group mappings by the value of a field; a value that no mapping has gives an empty list."""
+    groups: defaultdict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for item in items:
+        groups[item[field]].append(item)
+    return groups
 
 
 def _items(content: Any, name: str, path: Path, fields: Mapping[str, type]) -> Iterator[Mapping[str, Any]]:
