@@ -1,14 +1,12 @@
-"""The steps as Kubeflow components, in this package's image: each body only runs its step.
+"""Kubeflow components that run the steps; every body only imports and calls.
 
-Those of `stated.py` follow from the steps' statements; the others join several steps in one pod, gather what loops
-have made, or are about a pipeline's own run. What a step makes travels as an artifact; data sets and CLIP weights,
-which are large, stay where they lie, and steps get their addresses. What has structure travels as JSON text, because
-numbers in lists and dictionaries would arrive as floats. Bodies run in an interpreter of their own, so they import
-what they use.
+The components of `stated.py` follow from the steps' statements. The others join several steps in one pod, gather the
+artifacts of a loop, or handle the pipeline's own run. A step's folder travels as an artifact. Data sets and CLIP
+weights are large: they stay in place, and steps get their addresses. Lists and dictionaries travel as JSON text,
+because kfp would turn the numbers in them into floats. kfp copies a body's source, so a body imports what it uses.
 """
 
-from components.ops.champions import find_champions, take_champion
-from components.ops.data import prepare, prepare_target
+from components.ops.data import evaluate_target, prepare, prepare_target
 from components.ops.image import IMAGE, LIGHT_IMAGE
 from components.ops.results import (
     ablation_report,
@@ -18,8 +16,7 @@ from components.ops.results import (
     refuse_regression,
     report,
 )
-from components.ops.runs import close_run, grid, open_run, told
-from components.ops.scoring import evaluate_target
+from components.ops.runs import close_run, find_champions, grid, open_run, take_champion, target_items
 
 __all__ = [
     "IMAGE",
@@ -38,5 +35,5 @@ __all__ = [
     "refuse_regression",
     "report",
     "take_champion",
-    "told",
+    "target_items",
 ]

@@ -1,7 +1,7 @@
-"""Components before training: data checked and indexed, classes stated, a vector per class name."""
+"""Components that read a data set: prepare it for training, or prepare and score it as another checkpoint's target."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Output
+from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Metrics, Output
 
 from components.ops.image import IMAGE
 
@@ -19,10 +19,10 @@ def prepare(
     splits: Output[Dataset],
     text: Output[Dataset],
 ) -> list:
-    """Check and index the data, state seen and unseen classes, make a vector per class name; return the runs to loop over.
+    """Check and index the data, write the class split and the text vectors, and return the loop's items: a run per recipe.
 
-    Each has its recipe, the protocol's name and the hash of the data. These take this way because `kfp.local` 2.17 puts the
-    loop's item in the place of any other step's result that enters a loop.
+    A run has its recipe, the protocol's name and the data's hash. They travel in the items because `kfp.local` 2.17
+    replaces every other step's output that enters a loop by the loop's item.
     """
     import json
     from pathlib import Path
@@ -65,9 +65,9 @@ def prepare_target(
     splits: Output[Dataset],
     text: Output[Dataset],
 ) -> None:
-    """Prepare another data set for a checkpoint: its vectors come from the prompt templates that it was trained with.
+    """Prepare another data set for a checkpoint, with text vectors from the checkpoint's own prompt templates.
 
-    Names that stand for `background` get vectors too.
+    The class names of the `background` policy get vectors too.
     """
     import json
     from pathlib import Path
@@ -92,3 +92,44 @@ def prepare_target(
         background=parse_background(background).names,
     )
     prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate_target(
+    raw: str,
+    checkpoint: str,
+    prepared: Input[Dataset],
+    splits: Input[Dataset],
+    text: Input[Dataset],
+    protocol: str,
+    split: str,
+    limit: int,
+    background: str,
+    evaluation: Output[Artifact],
+    scores: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
+) -> None:
+    """Score a checkpoint on another data set, whose classes all count as seen; a limit of 0 takes all pictures."""
+    from pathlib import Path
+
+    from cascade_core.labels.background import parse_background
+    from components.results import confusion_table
+    from components.steps import evaluate
+    from components.storage import places
+    from components.tracking import pipeline_run
+
+    pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
+    places.folder("raw", raw)
+    result = evaluate.run(
+        prepared=Path(prepared.path),
+        splits=Path(splits.path),
+        text=Path(text.path),
+        checkpoint=places.folder("checkpoint", checkpoint),
+        split=split,
+        limit=limit or None,
+        target=places.protocol(protocol),
+        background=parse_background(background),
+        out=Path(evaluation.path),
+    )
+    confusion_table.show(result, Path(evaluation.path), scores=scores, confusion=confusion)
+    evaluation.metadata.update(checkpoint=checkpoint, protocol=protocol, split=split)

@@ -1,7 +1,7 @@
-"""The images that steps run in."""
+"""Names of the container images that steps run in; compiling a pipeline may replace them."""
 
 IMAGE = "cascade-clip-workflow:0.1.0-python3.11"
-"""Holds this package and torch; compiling a pipeline may put another one in its place."""
+"""The image with this package and torch, for steps that compute with a model."""
 
 LIGHT_IMAGE = f"{IMAGE}-light"
-"""The one without torch, for every step that computes with no model."""
+"""The image without torch, for all other steps."""

@@ -1,4 +1,4 @@
-"""Components that gather what loops have made into tables and pages, and judge it."""
+"""Components that gather the artifacts of loops into tables and pages, and compare them with accepted results."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Model, Output
@@ -17,7 +17,7 @@ def report(
     results: Output[Artifact],
     page: Output[HTML],
 ) -> None:
-    """Gather all runs into benchmark.json, a table and a page."""
+    """Gather all runs into benchmark.json, a table and a page; a recipe's inductive run precedes its transductive one."""
     import shutil
     from pathlib import Path
 
@@ -25,10 +25,14 @@ def report(
     from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
-    evaluations = [Path(one.path) for both in zip(inductive, transductive, strict=True) for one in both]
-    trainings = [Path(one.path) for both in zip(trained, self_trained, strict=True) for one in both]
-    profiles = [Path(cost.path) for cost in costs]
-    done = report.run(evaluations=evaluations, profiles=profiles, trainings=trainings, out=Path(results.path))
+    done = report.run(
+        evaluations=[
+            Path(folder.path) for pair in zip(inductive, transductive, strict=True) for folder in pair
+        ],
+        profiles=[Path(folder.path) for folder in costs],
+        trainings=[Path(folder.path) for pair in zip(trained, self_trained, strict=True) for folder in pair],
+        out=Path(results.path),
+    )
     shutil.copyfile(done.page, page.path)
 
 
@@ -41,7 +45,7 @@ def ablation_report(
     results: Output[Artifact],
     page: Output[HTML],
 ) -> None:
-    """Gather the runs of a grid into one table, a row per recipe with mean and deviation over its seeds."""
+    """Gather a grid's runs into one table: a row per recipe, with mean and deviation over its seeds."""
     import shutil
     from pathlib import Path
 
@@ -50,9 +54,9 @@ def ablation_report(
 
     pipeline_run.join(mlflow_run)
     done = report.run(
-        evaluations=[Path(one.path) for one in evaluations],
-        profiles=[Path(one.path) for one in costs],
-        trainings=[Path(one.path) for one in trained],
+        evaluations=[Path(folder.path) for folder in evaluations],
+        profiles=[Path(folder.path) for folder in costs],
+        trainings=[Path(folder.path) for folder in trained],
         out=Path(results.path),
     )
     shutil.copyfile(done.page, page.path)
@@ -62,7 +66,7 @@ def ablation_report(
 def compare_targets(
     mlflow_run: str, evaluations: Input[list[Artifact]], results: Output[Artifact], page: Output[HTML]
 ) -> None:
-    """Gather the evaluations of one checkpoint on many data sets into one table."""
+    """Gather one checkpoint's evaluations on several data sets into one table."""
     import shutil
     from pathlib import Path
 
@@ -70,7 +74,9 @@ def compare_targets(
     from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
-    done = cross_dataset.run(evaluations=[Path(one.path) for one in evaluations], out=Path(results.path))
+    done = cross_dataset.run(
+        evaluations=[Path(folder.path) for folder in evaluations], out=Path(results.path)
+    )
     shutil.copyfile(done.page, page.path)
 
 
@@ -85,7 +91,7 @@ def compare_with_accepted(
     results: Output[Artifact],
     page: Output[HTML],
 ) -> str:
-    """Hold a rerun of the benchmark against the accepted one, record it, and return how it came out."""
+    """Compare a rerun of the benchmark with the accepted one, record it, and return the outcome."""
     import json
     import shutil
     from pathlib import Path
@@ -95,8 +101,8 @@ def compare_with_accepted(
 
     pipeline_run.join(mlflow_run)
     done = benchmark_rerun.run(
-        evaluations=[Path(one.path) for one in [*inductive, *transductive]],
-        profiles=[Path(one.path) for one in [*costs, *costs]],
+        evaluations=[Path(folder.path) for folder in [*inductive, *transductive]],
+        profiles=[Path(folder.path) for folder in [*costs, *costs]],
         thresholds=json.loads(thresholds),
         accept=accept,
         out=Path(results.path),
@@ -115,7 +121,7 @@ def compare_champions_with_accepted(
     results: Output[Artifact],
     page: Output[HTML],
 ) -> str:
-    """Hold the champions as they score now against how champions scored, record it, and return how it came out."""
+    """Compare the champions' scores with their accepted scores, record them, and return the outcome."""
     import json
     import shutil
     from pathlib import Path
@@ -125,8 +131,8 @@ def compare_champions_with_accepted(
 
     pipeline_run.join(mlflow_run)
     done = benchmark_rerun.run(
-        evaluations=[Path(one.path) for one in evaluations],
-        profiles=[Path(one.path) for one in costs],
+        evaluations=[Path(folder.path) for folder in evaluations],
+        profiles=[Path(folder.path) for folder in costs],
         thresholds=json.loads(thresholds),
         accept=accept,
         models="champions",
@@ -138,7 +144,7 @@ def compare_champions_with_accepted(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def refuse_regression(outcome: str) -> None:
-    """Fail where a rerun regressed; a step of its own, so that the comparison before it keeps its page."""
+    """Fail if the rerun regressed; a separate step, so that the failure does not cost the comparison's page."""
     from components.steps import benchmark_rerun
 
     benchmark_rerun.refuse_regression(outcome)

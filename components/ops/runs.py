@@ -1,13 +1,14 @@
-"""Components about a pipeline's own run in MLflow, and about what its loops go over."""
+"""Components for a pipeline's run in MLflow, for the items that its loops run over, and for registered champions."""
 
 from kfp import dsl
+from kfp.dsl import Model, Output
 
 from components.ops.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
-    """Open the pipeline's run in MLflow, whose children the steps' runs become, and return its id."""
+    """Open the pipeline's run in MLflow, the parent of the steps' runs, and return its id."""
     from components.storage import places
     from components.tracking import pipeline_run
 
@@ -16,7 +17,7 @@ def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    """End the pipeline's run in MLflow as it ended; the exit handler, which runs whatever broke."""
+    """Close the pipeline's run in MLflow with the pipeline's final state; runs as the exit handler, after any failure."""
     from components.storage import places
     from components.tracking import pipeline_run
 
@@ -26,15 +27,36 @@ def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) 
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def told(mlflow_run: str, items: list, background: str) -> list:
-    """Tell every item of a loop the pipeline's run, and how background is told where it does not say itself.
+def target_items(mlflow_run: str, targets: list, background: str) -> list:
+    """Return a loop's items: each target with the pipeline's run, and with `background` unless it has its own.
 
-    A step does, because `kfp.local` 2.17 loops over a step's list only, and lets nothing else in.
+    A component does this because a loop of `kfp.local` 2.17 runs over a step's list only and takes no other input.
     """
-    return [{"background": background, **item, "mlflow_run": mlflow_run} for item in items]
+    return [{"background": background, **target, "mlflow_run": mlflow_run} for target in targets]
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def grid(runs: list, seeds: list) -> list:
-    """Give every run with every seed, as ParallelFor takes them."""
+    """Return a loop's items: every run with every seed."""
     return [{**run, "seed": int(seed)} for run in runs for seed in seeds]
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def find_champions(runs: list) -> list:
+    """Return a loop's items: every run with its recipe's champion; fails if a recipe has none."""
+    from components.registry import champions
+
+    versions = champions.every_champion([run["recipe"] for run in runs], protocol=runs[0]["protocol"])
+    return [{**run, "model": versions[run["recipe"]].uri} for run in runs]
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def take_champion(model: str, trained: Output[Model]) -> None:
+    """Fetch a registered version into a training's folder, which the measuring steps read."""
+    from pathlib import Path
+
+    from components.registry import champions
+
+    manifest = champions.fetch(model, Path(trained.path))
+    config = manifest.config
+    trained.metadata.update(recipe=config.recipe, seed=config.seed, setting=manifest.setting, model=model)

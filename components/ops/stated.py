@@ -1,4 +1,4 @@
-"""Components made from the statements of their steps by `python -m components.ops.write`: change those instead."""
+"""Generated from the steps' statements by `python -m components.ops.write`; change the statements instead."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output

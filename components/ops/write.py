@@ -1,7 +1,6 @@
-"""Writes `stated.py`: a component for each step that states what it asks of a cluster.
+"""Generates `stated.py`, which holds a component per step: `python -m components.ops.write`.
 
-kfp copies the source of a component into the pipeline, so that there must be some: `python -m components.ops.write`
-writes it anew, and a test fails while the file is another one.
+kfp copies a component's source into the pipeline, so the source must be a file. A test fails if it is out of date.
 """
 
 from pathlib import Path
@@ -12,7 +11,7 @@ from components.bodies.interface import NODES, cluster_of, inputs, outputs, stat
 from components.contract import Step
 
 FILE = Path(__file__).with_name("stated.py")
-HEAD = '''"""Components made from the statements of their steps by `python -m components.ops.write`: change those instead."""
+HEAD = '''"""Generated from the steps' statements by `python -m components.ops.write`; change the statements instead."""
 
 from kfp import dsl
 from kfp.dsl import {artifacts}
@@ -32,10 +31,10 @@ def {name}(
 
 
 def source() -> str:
-    """Give the whole file as it should be."""
+    """Generate the text of `stated.py`."""
     steps = stated_steps()
-    hints = [hint for one in steps for _, hint in (*inputs(one), *outputs(one)) if hint.endswith("]")]
-    kinds = {part for hint in hints for part in hint.rstrip("]").split("[")}
+    types = [hint for step in steps for _, hint in (*inputs(step), *outputs(step)) if hint.endswith("]")]
+    kinds = {part for hint in types for part in hint.rstrip("]").split("[")}
     return HEAD.format(artifacts=", ".join(sorted(kinds))) + "".join(map(_component, steps))
 
 
@@ -43,8 +42,8 @@ def _component(stated: Step[Any, Any]) -> str:
     lines = [f"    {name}: {hint},\n" for name, hint in (*inputs(stated), *outputs(stated))]
     if cluster_of(stated).trains:
         lines.append(f'    {NODES}: str = "",\n')
-    first_sentence = stated.help.splitlines()[0]
-    return COMPONENT.format(name=stated.name, parameters="".join(lines), help=first_sentence)
+    summary = stated.help.splitlines()[0]
+    return COMPONENT.format(name=stated.name, parameters="".join(lines), help=summary)
 
 
 if __name__ == "__main__":

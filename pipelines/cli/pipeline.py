@@ -66,7 +66,7 @@ def run_local(
         values = parameters.checked(path, package, defaults=MINI_BENCHMARK)
     results = local_run.run_local(pipeline, values, out=out)
     if pipeline == "zero_shot":
-        workflow.tell_results(results)
+        workflow.print_results(results)
     elif pipeline == "benchmark":
         print(results / "benchmark.html")
     else:

@@ -22,7 +22,7 @@ def run(
 ) -> None:
     """Run the changed stages of the whole workflow and print its results."""
     workflow.repro(targets or (), pull=pull, force=force)
-    workflow.tell_outcome(targets or ())
+    workflow.print_outcome(targets or ())
 
 
 def preflight(

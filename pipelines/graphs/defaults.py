@@ -1,6 +1,6 @@
-"""What the pipelines do unless a parameter says otherwise; a pipeline that is submitted has no params.yaml beside it.
+"""Default parameters of the Kubeflow pipelines; a submitted pipeline has no params.yaml.
 
-`params.yaml` says the same for the workflow on a workstation, which a test holds.
+A test holds them equal to `params.yaml`, which configures the workflow on a workstation.
 """
 
 import json
@@ -14,11 +14,6 @@ SPLIT = "test"
 SELF_TRAINING: SelfTrainingMode = "oracle"
 RECIPES = ["mini_zegclip", "mini_cascade_clip"]
 SEEDS = [0, 1, 2]
-IMAGE_SETS = json.dumps({"train": "train", "val": "val", "test": "test"})
-MARGINS = json.dumps(Margins().model_dump())
-THRESHOLDS = json.dumps(USUAL.model_dump())
-"""Parameters with structure are JSON texts, as Kubeflow takes them."""
-
 ABLATION_RECIPES = [
     "mini_cascade_clip",
     "mini_naive_fusion",
@@ -26,3 +21,7 @@ ABLATION_RECIPES = [
     "mini_zegclip_no_prompts",
     "mini_zegclip_no_rd",
 ]
+IMAGE_SETS = json.dumps({"train": "train", "val": "val", "test": "test"})
+MARGINS = json.dumps(Margins().model_dump())
+THRESHOLDS = json.dumps(USUAL.model_dump())
+"""Kubeflow parameters with structure are JSON texts."""

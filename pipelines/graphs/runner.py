@@ -1,23 +1,23 @@
-"""What a graph of steps is stated against: a runner that does a step, and the data that lie ready for it.
+"""The interface between a graph of steps and its runners, and the data folders that the steps read.
 
-A runner makes Kubeflow tasks, stages of dvc.yaml, or calls the steps here; what it gives of a step (a handle) is
-its output, to be handed to later steps. Graphs know nothing more of it.
+A runner makes a Kubeflow task of a step, or a stage of dvc.yaml, or calls the step on this machine. It returns a handle of
+the step's output, which the graph passes to later steps and knows nothing else about.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from components.contract import Step
+from components.contract import Folder, Step
 
 Handle = TypeVar("Handle")
 
 
 @dataclass(frozen=True)
 class Data(Generic[Handle]):
-    """What lies ready for every step: each takes of it what its statement names.
+    """The data that every step may read; a step gets those that its statement names.
 
-    `data_hash` is known before training only where a pipeline's first step reports it.
+    `data_hash` is set only in a pipeline whose first step reports it.
     """
 
     raw: Handle | None = None
@@ -27,22 +27,30 @@ class Data(Generic[Handle]):
     text: Handle | None = None
     data_hash: Handle | None = None
 
-    def given(self, names: Collection[str], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Give what of the data has one of these names, and the arguments over it; None leaves a default."""
-        ready = {name: value for name, value in vars(self).items() if name in names}
-        return {name: value for name, value in {**ready, **arguments}.items() if value is not None}
+    def arguments(self, names: Collection[str], own: Mapping[str, Any]) -> dict[str, Any]:
+        """Join the data of these names and a step's `own` arguments, which win; drop None, so that defaults apply."""
+        shared = {name: value for name, value in vars(self).items() if name in names}
+        return {name: value for name, value in {**shared, **own}.items() if value is not None}
+
+    def step_arguments(self, step: Step[Any, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a step's call; of an earlier step's folder it gets the part that it reads."""
+        parameters = step.parameters
+        return {
+            name: parameters[name].taken(value) if isinstance(parameters[name].meaning, Folder) else value
+            for name, value in self.arguments(parameters, own).items()
+        }
 
 
 class Runner(Protocol[Handle]):
-    """Does one step with the data that lie ready and its own arguments, and gives its output.
+    """Runs one step, given the data and the step's own arguments, and returns the handle of its output.
 
-    The setting, such as "inductive", tells several calls of a step apart. A step that comes `after` others waits
-    for them, although it takes nothing of theirs, wherever several steps run at a time.
+    The `setting`, such as "inductive", distinguishes several calls of one step. The step starts after the steps in
+    `after`, although it reads nothing of theirs.
     """
 
     def __call__(
         self,
-        stated: Step[Any, Any],
+        step: Step[Any, Any],
         data: Data[Handle],
         setting: str = "",
         *,

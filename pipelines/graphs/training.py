@@ -1,6 +1,6 @@
-"""The graph of the workflow, stated once: data made ready, a training with all that hangs on it, models offered.
+"""The graph of the workflow, stated once: prepare the data, train, measure, register and report models.
 
-Kubeflow's pipelines, dvc.yaml and the chains of this machine are renderings of it.
+The Kubeflow pipelines, dvc.yaml and the chains on this machine all follow from it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,46 +24,45 @@ from pipelines.graphs.runner import Data, Handle, Runner
 
 @dataclass(frozen=True)
 class Measured(Generic[Handle]):
-    """A model, how it scores, and what it costs."""
+    """A model with its evaluation and its profile (`cost`)."""
 
     model: Handle
     evaluation: Handle
     cost: Handle
 
 
-def made_ready(
-    do: Runner[Handle],
+def prepare_data(
+    run: Runner[Handle],
     data: Data[Handle],
     *,
     protocol: Any,
     image_sets: Mapping[str, Any],
     vectors: Mapping[str, Any],
-    vectors_of: str = "",
+    vectors_name: str = "",
 ) -> Data[Handle]:
-    """Index the pictures, state the classes, make their text vectors as `vectors` says, which `vectors_of` names."""
-    prepared = do(prepare.run, data, protocol=protocol, image_sets=image_sets)
-    data = replace(data, prepared=prepared)
-    data = replace(data, splits=do(splits.run, data, protocol=protocol))
-    return replace(data, text=do(text_vectors.run, data, vectors_of, protocol=protocol, **vectors))
+    """Index the pictures, write the class split, and make the text vectors with the options `vectors`."""
+    data = replace(data, prepared=run(prepare.run, data, protocol=protocol, image_sets=image_sets))
+    data = replace(data, splits=run(splits.run, data, protocol=protocol))
+    return replace(data, text=run(text_vectors.run, data, vectors_name, protocol=protocol, **vectors))
 
 
-def scored(
-    do: Runner[Handle], data: Data[Handle], model: Handle, setting: str, scoring: Mapping[str, Any]
+def score(
+    run: Runner[Handle], data: Data[Handle], model: Handle, setting: str, scoring: Mapping[str, Any]
 ) -> Handle:
-    """Evaluate a model; `scoring` holds the split, and whatever else the evaluate step takes."""
-    return do(evaluate.run, data, setting, checkpoint=model, **scoring)
+    """Evaluate a model; `scoring` holds the split and further options of the evaluate step."""
+    return run(evaluate.run, data, setting, checkpoint=model, **scoring)
 
 
-def measured(
-    do: Runner[Handle], data: Data[Handle], model: Handle, setting: str, scoring: Mapping[str, Any]
+def measure(
+    run: Runner[Handle], data: Data[Handle], model: Handle, setting: str, scoring: Mapping[str, Any]
 ) -> Measured[Handle]:
-    """Evaluate a model and profile it."""
-    evaluation = scored(do, data, model, setting, scoring)
-    return Measured(model, evaluation, do(profile.run, data, checkpoints=model))
+    """Evaluate and profile a model."""
+    evaluation = score(run, data, model, setting, scoring)
+    return Measured(model, evaluation, run(profile.run, data, checkpoints=model))
 
 
-def trained(
-    do: Runner[Handle],
+def train_and_measure(
+    run: Runner[Handle],
     data: Data[Handle],
     *,
     recipe: Any,
@@ -73,13 +72,13 @@ def trained(
     random_clip: bool | None = None,
     setting: str = "inductive",
 ) -> Measured[Handle]:
-    """Train a recipe inductively and measure what came of it; "" as setting where nothing else is evaluated."""
-    model = do(train.run, data, recipe=recipe, overrides=overrides, seed=seed, random_clip=random_clip)
-    return measured(do, data, model, setting, scoring)
+    """Train a recipe inductively, then measure the model; a graph with a single evaluation has the setting ""."""
+    model = run(train.run, data, recipe=recipe, overrides=overrides, seed=seed, random_clip=random_clip)
+    return measure(run, data, model, setting, scoring)
 
 
-def self_trained(
-    do: Runner[Handle],
+def self_train_and_score(
+    run: Runner[Handle],
     data: Data[Handle],
     start: Measured[Handle],
     *,
@@ -87,40 +86,31 @@ def self_trained(
     overrides: Any,
     scoring: Mapping[str, Any],
 ) -> Measured[Handle]:
-    """Train a model on with pseudo-labels and score it; it costs what the one it started from does."""
-    model = do(self_train.run, data, trained=start.model, mode=mode, overrides=overrides)
-    return Measured(model, scored(do, data, model, "transductive", scoring), start.cost)
+    """Continue training a model with pseudo-labels and score the result, whose cost is that of `start`."""
+    model = run(self_train.run, data, trained=start.model, mode=mode, overrides=overrides)
+    return Measured(model, score(run, data, model, "transductive", scoring), start.cost)
 
 
-def offered(
-    do: Runner[Handle], data: Data[Handle], models: Sequence[Measured[Handle]], margins: Mapping[str, Any]
+def register_models(
+    run: Runner[Handle], data: Data[Handle], models: Sequence[Measured[Handle]], margins: Mapping[str, Any]
 ) -> None:
-    """Ask the gate about each model, which has to be better by the `margins`, and register it.
+    """Register the inductive and the transductive model, each with the gate's decision under these `margins`.
 
-    One after the other: each is held against the champion that the one before it may have become.
+    They go one after the other, because the first may become the champion that the second is compared with.
     """
     registered: list[Handle] = []
-    for setting, one in zip(("inductive", "transductive"), models, strict=True):
-        decision = do(gate.run, data, setting, after=registered, evaluation=one.evaluation, **margins)
-        registered.append(
-            do(
-                register.run,
-                data,
-                setting,
-                checkpoint=one.model,
-                evaluation=one.evaluation,
-                profile=one.cost,
-                decision=decision,
-            )
-        )
+    for setting, model in zip(("inductive", "transductive"), models, strict=True):
+        decision = run(gate.run, data, setting, after=registered, evaluation=model.evaluation, **margins)
+        parts = {"checkpoint": model.model, "evaluation": model.evaluation, "profile": model.cost}
+        registered.append(run(register.run, data, setting, **parts, decision=decision))
 
 
-def reported(do: Runner[Handle], data: Data[Handle], models: Sequence[Measured[Handle]]) -> Handle:
-    """Gather all models' scores, costs and loss curves into one page."""
-    return do(
+def report_models(run: Runner[Handle], data: Data[Handle], models: Sequence[Measured[Handle]]) -> Handle:
+    """Gather the scores, costs and loss curves of all models into one page."""
+    return run(
         report.run,
         data,
-        evaluations=[one.evaluation for one in models],
-        profiles=list(dict.fromkeys(one.cost for one in models)),
-        trainings=[one.model for one in models],
+        evaluations=[model.evaluation for model in models],
+        profiles=list(dict.fromkeys(model.cost for model in models)),
+        trainings=[model.model for model in models],
     )

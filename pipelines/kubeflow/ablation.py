@@ -1,4 +1,4 @@
-"""A grid of recipes and seeds: each is trained and scored alike, and all come into one table."""
+"""The ablation pipeline: trains and scores every recipe with every seed, and puts all into one table."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +9,7 @@ from kfp import dsl
 from cascade_core.errors import UserError
 from components import ops
 from pipelines.graphs.defaults import ABLATION_RECIPES, IMAGE_SETS, PROTOCOL, SEEDS, SPLIT
-from pipelines.graphs.training import trained
+from pipelines.graphs.training import train_and_measure
 from pipelines.kubeflow.checks import check_image_sets, check_places, check_recipes
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
@@ -18,9 +18,9 @@ NAME = "ablation"
 
 
 def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
-    """Give the pipeline, each step with its resources of `table`.
+    """Build the pipeline; `table` holds the resources of each step.
 
-    Parameters are those of the zero-shot pipeline, but for several seeds; training is inductive.
+    The parameters are those of the zero-shot pipeline, except for several seeds; training is inductive.
     """
     step = Steps(table)
 
@@ -37,8 +37,8 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
         limit: int = 0,
     ) -> None:
         scoring = {"split": split, "limit": limit}
-        with step.tracked(NAME, protocol) as mlflow_run:
-            data, runs = step.prepared(
+        with step.mlflow_run(NAME, protocol) as mlflow_run:
+            data, runs = step.prepare(
                 mlflow_run=mlflow_run,
                 raw=raw,
                 clip=clip,
@@ -50,10 +50,9 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
             grid = step(ops.grid, runs=runs, seeds=seeds)
 
             with dsl.ParallelFor(items=grid.output, name="every-run") as run:
-                ready = replace(data, data_hash=run.data_hash)
-                found = trained(
-                    step.stated,
-                    ready,
+                models = train_and_measure(
+                    step.run_step,
+                    replace(data, data_hash=run.data_hash),
                     recipe=run.recipe,
                     overrides=overrides,
                     seed=run.seed,
@@ -64,30 +63,26 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
             step(
                 ops.ablation_report,
                 mlflow_run=mlflow_run,
-                evaluations=found.evaluation.collected,
-                costs=found.cost.collected,
-                trained=found.model.collected,
+                evaluations=models.evaluation.collected,
+                costs=models.cost.collected,
+                trained=models.model.collected,
             )
 
     return ablation
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:
-    """Check what a cluster would find out only as it runs; parameters left out have their defaults.
+    """Check parameters before submission; those that are left out have their defaults.
 
     Raises:
-        UserError: recipe, override, protocol or split is unknown or does not fit, or seeds are none.
+        UserError: a recipe, override, protocol or split is unknown or does not fit, or the seeds are wrong.
     """
     check_places(values, "raw", "clip")
-    check_recipes(
-        values.get("recipes", ABLATION_RECIPES),
-        values.get("overrides", "{}"),
-        values.get("protocol", PROTOCOL),
-    )
+    recipes, seeds = values.get("recipes", ABLATION_RECIPES), values.get("seeds", SEEDS)
+    check_recipes(recipes, values.get("overrides", "{}"), values.get("protocol", PROTOCOL))
     check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", SPLIT))
-    seeds = values.get("seeds", SEEDS)
     if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds):
         raise UserError(f"parameter seeds is {seeds!r}; expected whole numbers, such as [0, 1, 2]")
-    for name, given in (("seeds", seeds), ("recipes", values.get("recipes", ABLATION_RECIPES))):
-        if len(set(given)) != len(given):
-            raise UserError(f"parameter {name} is {given!r}; name each once")
+    for name, items in (("seeds", seeds), ("recipes", recipes)):
+        if len(set(items)) != len(items):
+            raise UserError(f"parameter {name} is {items!r}; name each once")

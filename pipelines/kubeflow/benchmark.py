@@ -1,19 +1,20 @@
-"""The scheduled rerun of the benchmark: every recipe over seeds, or its champion, against the last accepted results."""
+"""The benchmark pipeline: compares every recipe over seeds, or its champion, with the last accepted results."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 from kfp import dsl
 
+from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from components import ops
 from components.results.accepted import Models
 from components.results.regression import Thresholds
 from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, RECIPES, SEEDS, SELF_TRAINING, SPLIT, THRESHOLDS
-from pipelines.graphs.training import measured, self_trained, trained
+from pipelines.graphs.training import measure, self_train_and_score, train_and_measure
 from pipelines.kubeflow.ablation import check_parameters as check_grid
-from pipelines.kubeflow.checks import as_mapping, check_self_training
+from pipelines.kubeflow.checks import as_mapping, check_choice
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
@@ -21,12 +22,12 @@ NAME = "benchmark"
 
 
 def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
-    """Give the pipeline, each step with its resources of `table`.
+    """Build the pipeline; `table` holds the resources of each step.
 
-    Parameters are those of the zero-shot pipeline, but for `models` (train, or champions: take each recipe's of
-    the registry, and leave seeds, overrides and self-training aside), several seeds, `thresholds` (JSON) from
-    which on a difference counts, and `accept`, which holds later reruns against this one. The run fails if
-    anything regressed; the comparison is made before, and keeps its page.
+    It adds to the parameters of the zero-shot pipeline: `models` ("train", or "champions" for each recipe's registered
+    champion, without seeds, overrides and self-training), several `seeds`, the `thresholds` (JSON) of the
+    comparison, and `accept`, which makes later reruns compare with this one. The run fails after the comparison if
+    anything regressed.
     """
     step = Steps(table)
 
@@ -47,8 +48,8 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
         accept: bool = False,
     ) -> None:
         scoring = {"split": split, "limit": limit}
-        with step.tracked(NAME, protocol) as mlflow_run:
-            data, runs = step.prepared(
+        with step.mlflow_run(NAME, protocol) as mlflow_run:
+            data, runs = step.prepare(
                 mlflow_run=mlflow_run,
                 raw=raw,
                 clip=clip,
@@ -58,43 +59,34 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                 overrides=overrides,
             )
             with dsl.If(models == "champions", name="champions-taken"):
-                held = step(ops.find_champions, runs=runs)
-                with dsl.ParallelFor(items=held.output, name="every-champion") as champion:
-                    taken = step(ops.take_champion, model=champion.model).outputs["trained"]
-                    found = measured(step.stated, data, taken, "champion", scoring)
+                items = step(ops.find_champions, runs=runs)
+                with dsl.ParallelFor(items=items.output, name="every-champion") as champion:
+                    model = step(ops.take_champion, model=champion.model).outputs["trained"]
+                    measured = measure(step.run_step, data, model, "champion", scoring)
 
-                compared = step(
+                comparison = step(
                     ops.compare_champions_with_accepted,
                     mlflow_run=mlflow_run,
-                    evaluations=found.evaluation.collected,
-                    costs=found.cost.collected,
+                    evaluations=measured.evaluation.collected,
+                    costs=measured.cost.collected,
                     thresholds=thresholds,
                     accept=accept,
                 )
-                step(ops.refuse_regression, outcome=compared.outputs["Output"])
+                step(ops.refuse_regression, outcome=comparison.outputs["Output"])
 
             with dsl.Else(name="recipes-trained"):
                 grid = step(ops.grid, runs=runs, seeds=seeds)
                 with dsl.ParallelFor(items=grid.output, name="every-run") as run:
                     ready = replace(data, data_hash=run.data_hash)
-                    inductive = trained(
-                        step.stated,
-                        ready,
-                        recipe=run.recipe,
-                        overrides=overrides,
-                        seed=run.seed,
-                        scoring=scoring,
+                    settings: dict[str, Any] = {"overrides": overrides, "scoring": scoring}
+                    inductive = train_and_measure(
+                        step.run_step, ready, recipe=run.recipe, seed=run.seed, **settings
                     )
-                    transductive = self_trained(
-                        step.stated,
-                        ready,
-                        inductive,
-                        mode=self_training,
-                        overrides=overrides,
-                        scoring=scoring,
+                    transductive = self_train_and_score(
+                        step.run_step, ready, inductive, mode=self_training, **settings
                     )
 
-                compared = step(
+                comparison = step(
                     ops.compare_with_accepted,
                     mlflow_run=mlflow_run,
                     inductive=inductive.evaluation.collected,
@@ -103,31 +95,25 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                     thresholds=thresholds,
                     accept=accept,
                 )
-                step(ops.refuse_regression, outcome=compared.outputs["Output"])
+                step(ops.refuse_regression, outcome=comparison.outputs["Output"])
 
     return benchmark
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:
-    """Check what a cluster would find out only as it runs; parameters left out have their defaults.
+    """Check parameters before submission; those that are left out have their defaults.
 
     Raises:
-        UserError: as for the ablation, or models, the self-training mode or a threshold is not possible, or
-            seeds or overrides are given for champions.
+        UserError: as for the ablation; or `models`, the self-training mode or a threshold is wrong; or champions come
+            with seeds or overrides.
     """
     check_grid({"recipes": RECIPES, **values})
-    _check_models(values)
-    check_self_training(values.get("self_training", SELF_TRAINING))
-    Thresholds.read(
-        as_mapping("thresholds", values.get("thresholds", THRESHOLDS)), source="parameter thresholds"
-    )
-
-
-def _check_models(values: Mapping[str, Any]) -> None:
-    models, known = values.get("models", "train"), get_args(Models)
-    if models not in known:
-        raise UserError(f"parameter models is {models!r}; known are {', '.join(known)}")
-    if models == "champions" and (given := {"seeds", "overrides"} & set(values)):
+    models = values.get("models", "train")
+    check_choice("models", models, Models)
+    if models == "champions" and (excess := {"seeds", "overrides"} & set(values)):
         raise UserError(
-            f"champions are measured as they were trained; leave out {', '.join(sorted(given))}, or give models=train"
+            f"champions are scored as they were trained; leave out {', '.join(sorted(excess))}, or give models=train"
         )
+    check_choice("self_training", values.get("self_training", SELF_TRAINING), SelfTrainingMode)
+    thresholds = as_mapping("thresholds", values.get("thresholds", THRESHOLDS))
+    Thresholds.read(thresholds, source="parameter thresholds")

@@ -1,5 +1,6 @@
-"""The pipelines by name: what builds each, what checks its parameters, and how it becomes a file."""
+"""The pipelines by name: how each is built, how its parameters are checked, and how it is compiled to a file."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +14,16 @@ from cascade_core.runtime.listing import by_name
 from components import ops
 from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
-from pipelines.kubeflow.batches import check_batches
-from pipelines.kubeflow.checks import as_mapping, check_limit
+from pipelines.kubeflow.checks import as_mapping, check_batches
 from pipelines.kubeflow.resource_options import changed, images
 from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, resources
-
-LIGHT = "<light image>"
-"""Stands for the light image until the other's name is in place, which may be a part of it."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One pipeline: `build` takes the resources of each step, `check` the parameters that were given.
+    """A pipeline: `build` takes the resources of each step, `check` the parameters of a run.
 
-    `trains` are its steps that train, `recipes` what they train unless a parameter says otherwise.
+    `trains` are its training steps, `recipes` the recipes that they train by default.
     """
 
     build: Callable[[Mapping[str, Resources]], Any]
@@ -44,10 +41,10 @@ PIPELINES: dict[str, Entry] = {
 
 
 def entry(name: str) -> Entry:
-    """Give a pipeline by name.
+    """Return a pipeline by name.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no such pipeline.
     """
     return by_name(name, PIPELINES, kind="pipeline")
 
@@ -55,19 +52,20 @@ def entry(name: str) -> Entry:
 def check_submission(
     name: str, values: Mapping[str, Any], *, kind: str = "cpu", changes: Iterable[str] = ()
 ) -> None:
-    """Hold parameters against the pipeline's own rules, and batches against the table that trainings get.
+    """Check parameters by the pipeline's own rules, and batches against the resources of the training steps.
 
     Raises:
-        UserError: pipeline or kind is unknown, or a parameter, a change or a batch is not possible.
+        UserError: the pipeline or kind is unknown, or a parameter, a change of resources or a batch is wrong.
     """
-    chosen = entry(name)
-    chosen.check(values)
-    check_limit(values.get("limit", 0))
+    pipeline, limit = entry(name), values.get("limit", 0)
+    pipeline.check(values)
+    if limit < 0:
+        raise UserError(f"parameter limit is {limit}; give so many pictures, or 0 for all")
     if values.get("models") != "champions":
         check_batches(
-            values.get("recipes", chosen.recipes),
+            values.get("recipes", pipeline.recipes),
             as_mapping("overrides", values.get("overrides", "{}")),
-            steps=chosen.trains,
+            steps=pipeline.trains,
             table=changed(resources(kind), changes),
         )
 
@@ -81,24 +79,25 @@ def compile_pipeline(
     light_image: str | None = None,
     changes: Iterable[str] = (),
 ) -> None:
-    """Write a pipeline as YAML for a cluster of a kind (`cpu`, `gpu`), with `changes` put into that kind's table.
+    """Compile a pipeline to YAML for a kind of cluster (`cpu`, `gpu`), with `changes` of that kind's resources.
 
-    Steps that compute with a model run in `image`, all others in `light_image`; `pipelines/kubeflow/resource_options.py` says
-    what either is if left out, and what changes look like.
+    Steps that compute with a model run in `image`, all others in `light_image`. `pipelines/kubeflow/resource_options.py`
+    documents the changes and the default images.
 
     Raises:
-        UserError: pipeline or kind is unknown, the file's name does not end in .yaml, or an image or a change
-            is not possible.
+        UserError: the pipeline or kind is unknown, the file's name does not end in .yaml, or an image or a change is
+            wrong.
     """
-    with_torch, light = images(image, light_image)
-    built = entry(name).build(changed(resources(kind), changes))
+    torch_image, light = images(image, light_image)
+    pipeline = entry(name).build(changed(resources(kind), changes))
     if out.suffix != ".yaml":
         raise UserError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
     with new_file(out) as path:
-        # The compiler goes by the suffix, which the temporary name lacks.
-        written = path.with_name(f"{path.name}.yaml")
-        compiler.Compiler().compile(built, str(written))
-        # The longer name first: the other one begins it.
-        text = written.read_text().replace(ops.LIGHT_IMAGE, LIGHT).replace(ops.IMAGE, with_torch)
-        path.write_text(text.replace(LIGHT, light))
-        written.unlink()
+        # The compiler wants a name in .yaml, which the temporary file lacks.
+        compiled = path.with_name(f"{path.name}.yaml")
+        compiler.Compiler().compile(pipeline, str(compiled))
+        text = compiled.read_text()
+        compiled.unlink()
+        # One pass for both images, because the light image's name starts with the other's.
+        names = {ops.LIGHT_IMAGE: light, ops.IMAGE: torch_image}
+        path.write_text(re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], text))

@@ -1,27 +1,23 @@
-"""What several pipelines ask of their parameters, checked before a run is submitted or a step starts.
-
-A wrong recipe or protocol would otherwise be told by a pod, minutes later.
-"""
+"""Checks of parameters that several pipelines share, made before submission: a pod would fail minutes later."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from cascade_core.configs.recipes import recipe as named_recipe
-from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import parse_background
 from cascade_core.labels.label_file import is_label_file
-from cascade_core.runtime.validation import validated
 from components.storage.places import check_place
+from pipelines.kubeflow.resources import Resources, nodes_of
 
 
 def check_places(values: Mapping[str, Any], *names: str) -> None:
-    """Hold the addresses of data that were given against what steps can read.
+    """Check the addresses of data among the values.
 
     Raises:
-        UserError: one is empty or no path.
+        UserError: an address is empty, or neither a path nor an s3:// address.
     """
     for name in names:
         if name in values:
@@ -29,12 +25,12 @@ def check_places(values: Mapping[str, Any], *names: str) -> None:
 
 
 def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
-    """Hold recipes and overrides (JSON) against what there is, and the recipes' protocol against `protocol`.
+    """Check recipes with their overrides (JSON) and protocol.
 
-    Any recipe trains on the label set of a label file, which is looked at only where the steps run.
+    With a label file as protocol, any recipe trains on its label set; only the steps read the file.
 
     Raises:
-        UserError: none or an unknown recipe, an override that does not fit, or another protocol.
+        UserError: there is no recipe or an unknown one, an override is wrong, or recipes differ in protocol or templates.
     """
     if not recipes:
         raise UserError("parameter recipes is empty; name at least one, such as mini_zegclip")
@@ -51,16 +47,16 @@ def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None
         templates.add(tuple(config.data.templates))
     if len(templates) > 1:
         raise UserError(
-            f"recipes {', '.join(map(str, recipes))} use different prompt templates, a run has one set of text "
-            "vectors; run them apart"
+            f"recipes {', '.join(map(str, recipes))} use different prompt templates, but a run has one set of text "
+            "vectors; submit a run for each"
         )
 
 
 def check_protocol(name: str, protocol: str) -> None:
-    """Hold a protocol against what there is; of a label file only the address, which this machine may not see.
+    """Check a protocol's name; of a label file check only the address, since only the steps read it.
 
     Raises:
-        UserError: it is unknown, or no address that steps can read.
+        UserError: the protocol is unknown, or the address is wrong.
     """
     if is_label_file(protocol):
         check_place(name, protocol)
@@ -69,10 +65,11 @@ def check_protocol(name: str, protocol: str) -> None:
 
 
 def check_background(name: str, background: str, protocol: str) -> None:
-    """Hold a background policy against what there is, and against the label maps of a named protocol.
+    """Check a background policy, and that it fits the label maps of a named protocol.
 
     Raises:
-        UserError: it is none, or those maps have no background, or count it as a class that "dropped" never predicts.
+        UserError: the policy is wrong, the label maps have no background, or the policy "dropped" would never predict a
+            background that the protocol counts as a class.
     """
     from cascade_core.inference.background import scored_split
 
@@ -85,10 +82,10 @@ def check_background(name: str, background: str, protocol: str) -> None:
 
 
 def check_image_sets(image_sets: str, split: str) -> None:
-    """Hold the image sets (JSON) against what training and scoring need of them.
+    """Check the image sets (JSON): lists by split, with the split that is scored.
 
     Raises:
-        UserError: they are no mapping of text, or lack the split that is scored.
+        UserError: they are no mapping of text, or lack the split.
     """
     sets = as_mapping("image_sets", image_sets)
     if not all(isinstance(lists, str) for lists in sets.values()):
@@ -99,43 +96,53 @@ def check_image_sets(image_sets: str, split: str) -> None:
         raise UserError(f"parameter split is {split!r}; image_sets has {', '.join(sets) or 'none'}")
 
 
-def check_limit(limit: int) -> None:
-    """Hold the number of pictures against what there is: a parameter cannot be left empty, so 0 stands for all.
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Check a parameter that takes one of the texts of a `Literal`.
 
     Raises:
-        UserError: it is negative.
+        UserError: it is none of them.
     """
-    if limit < 0:
-        raise UserError(f"parameter limit is {limit}; give so many pictures, or 0 for all")
+    if value not in get_args(choices):
+        raise UserError(f"parameter {name} is {value!r}; known are {', '.join(get_args(choices))}")
 
 
-def check_self_training(mode: str) -> None:
-    """Hold the self-training mode against what there is.
+def check_batches(
+    recipes: Iterable[str],
+    overrides: Mapping[str, Any],
+    *,
+    steps: Iterable[str],
+    table: Mapping[str, Resources],
+) -> None:
+    """Check that the processes of each training step (nodes x GPUs) can share each recipe's batch evenly.
 
     Raises:
-        UserError: it is unknown.
+        UserError: they cannot; the message names recipe and step.
     """
-    known = get_args(SelfTrainingMode)
-    if mode not in known:
-        raise UserError(f"parameter self_training is {mode!r}; known are {', '.join(known)}")
+    num_processes = {step: number for step in steps if (number := nodes_of(table[step]).processes) > 1}
+    if not num_processes:
+        return
+    # A local import, because it loads torch, which no other check needs.
+    from cascade_core.parallel import World
 
-
-def check_margins(margins: str) -> None:
-    """Hold the gate's margins (JSON) against what there is.
-
-    Raises:
-        UserError: one is unknown, negative, or no number.
-    """
-    from components.results.margins import Margins
-
-    validated(Margins, as_mapping("margins", margins), source="parameter margins")
+    for name in recipes:
+        config = named_recipe(name, overrides, seed=0)
+        batches = {"train": config.train.batch_size, "self_train": config.self_train.batch_size}
+        for step, size in num_processes.items():
+            try:
+                World(size=size).share(
+                    batches[step], config.train.accumulation_steps, field=f"{step}.batch_size"
+                )
+            except UserError as error:
+                raise UserError(
+                    f"recipe {name!r}, step {step} (nodes x GPUs of the table): {error}"
+                ) from None
 
 
 def as_mapping(name: str, text: str) -> Mapping[str, Any]:
     """Read a parameter that holds a JSON object.
 
     Raises:
-        UserError: it is none.
+        UserError: it holds none.
     """
     try:
         content = json.loads(text)

@@ -1,13 +1,13 @@
-"""A Kubeflow Pipelines server to talk to: connected once, patient with what passes, clear about what does not.
+"""The connection to a Kubeflow Pipelines server, with retries and one-sentence errors.
 
-What passes is retried with growing pauses: a connection that breaks, 429, 502, 503 and 504. What does not (a
-wrong address, an expired token, an unknown id) becomes a `ValueError` of one sentence. A request that
-creates something is never sent twice blindly: the answer may have been lost after the work was done, so
-before each further try the server is asked whether the thing is there.
+Transient faults (a broken connection, 429, 502, 503, 504) are retried with growing pauses. All others (a wrong
+address, an expired token, an unknown id) become a `UserError`. A request that creates something may have succeeded
+although its answer was lost, so each retry first asks the server whether the thing exists.
 """
 
 import contextlib
 import io
+import itertools
 import json
 import logging
 import warnings
@@ -27,92 +27,94 @@ log = logging.getLogger(__name__)
 
 TRANSIENT_STATUS = (429, 502, 503, 504)
 FIRST_CONTACT_SECONDS = (5, 15)
-"""How long the first request waits to connect, and for the answer."""
+"""Timeouts of the first request: to connect, and to get the answer."""
 
 PATIENT, BRIEF = Patience(90.0, longest=20.0), Patience(8.0, longest=20.0)
 
-Made = TypeVar("Made")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """An unmodified client and what error messages need to know; the token is in the client alone."""
+    """kfp's client, and what error messages need; only the client holds the token."""
 
     client: kfp.Client
     host: str
     namespace: str | None
     patience: Patience = PATIENT
 
-    def call(self, request: Callable[[], Made], *, about: str) -> Made:
-        """Give what `request` returns, tried again after transient faults; `about` is what it is for.
-
-        Only for requests that do the same when sent twice.
+    def call(self, request: Callable[[], Answer], *, about: str) -> Answer:
+        """Send an idempotent request, with retries after transient faults; errors name its subject, `about`.
 
         Raises:
-            UserError: the server refused, or could not be reached for longer than patience lasts.
+            UserError: the server refused, or stayed unavailable for longer than `patience`.
         """
 
-        def quietly() -> Made:
-            # The client prints links on standard output, where commands write what scripts read.
+        def silent_request() -> Answer:
+            # The client prints links on standard output, which scripts read.
             with contextlib.redirect_stdout(io.StringIO()):
                 return request()
 
         try:
             return self.patience.ask(
-                quietly,
+                silent_request,
                 passes=_is_transient,
                 on_fault=lambda error: log.warning("%s: %s; trying again", self.host, _reason(error)),
             )
         except (kfp_server_api.ApiException, http.HTTPError) as error:
             raise _explained(error, self, about) from error
 
-    def create(self, request: Callable[[], Made], *, find: Callable[[], Made | None], about: str) -> Made:
-        """Give what `request` creates; after a transient fault take what `find` gives, if it does, instead.
+    def create(
+        self, request: Callable[[], Answer], *, find: Callable[[], Answer | None], about: str
+    ) -> Answer:
+        """Send a request that creates something; a retry first looks with `find` whether it exists.
 
         Raises:
-            UserError: the server refused, or could not be reached for longer than patience lasts.
+            UserError: the server refused, or stayed unavailable for longer than `patience`.
         """
-        tried: list[bool] = []
+        attempts = itertools.count()
 
-        def once() -> Made:
-            made = find() if tried else None
-            tried.append(True)
-            return request() if made is None else made
+        def find_or_request() -> Answer:
+            existing = find() if next(attempts) else None
+            return request() if existing is None else existing
 
-        return self.call(once, about=about)
+        return self.call(find_or_request, about=about)
 
     def link(self, place: str) -> str:
-        """Give the address of a page, such as "runs/details/ID"."""
+        """Return the address of a page, such as "runs/details/ID"."""
         return f"{self.host}/#/{place}"
 
 
 def connect(
     host: str, *, namespace: str | None = None, token: str | None = None, patience: Patience = PATIENT
 ) -> Cluster:
-    """Connect to the server at `host`, as `token` if one is given.
+    """Connect to the server at `host`, with a bearer `token` if the server wants one.
 
     Raises:
-        UserError: host or token cannot be one, nobody answers there, the answer is not that of Kubeflow
-            Pipelines, the token is refused, or the server has namespaces and none is given.
+        UserError: host or token is malformed, no server answers, it is not Kubeflow Pipelines, it refuses the token, or
+            it has namespaces and none is given.
     """
     host, token = _checked_host(host), _checked_token(token)
-    # Its own quick tries are no news beside ours, which are told.
+    # urllib3's own quick retries are not logged; `Cluster.call` logs ours.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     multi_user = _first_contact(host, namespace, token)
     with warnings.catch_warnings():
-        # That it only speaks to servers of version 2 is said of every client.
+        # The client always warns that it needs a server of version 2.
         warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")
         client = kfp.Client(host=host, namespace=namespace or "kubeflow", existing_token=token)
     namespace = namespace or client.get_user_namespace() or None
     if multi_user and namespace is None:
         raise UserError(
-            f"{host} keeps its users apart by namespaces; name yours with --namespace or KFP_NAMESPACE"
+            f"{host} separates its users by namespaces; name yours with --namespace or KFP_NAMESPACE"
         )
     return Cluster(client, host, namespace, patience)
 
 
 def _first_contact(host: str, namespace: str | None, token: str | None) -> bool:
-    """Say if the server has namespaces, before `kfp.Client` asks: a refused token is five traces in 20 s there."""
+    """Return whether the server has namespaces.
+
+    This comes before `kfp.Client`, which answers a refused token with five tracebacks in 20 s.
+    """
     configuration = kfp_server_api.Configuration(
         host=host,
         api_key={"authorization": token} if token else None,
@@ -141,7 +143,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _explained(error: BaseException, cluster: Cluster, about: str) -> UserError:
-    """Say what went wrong with `about`, and the way out."""
+    """Turn a server's error into a sentence that says what to do; `about` is the subject of the request."""
     host, namespace = cluster.host, cluster.namespace
     match getattr(error, "status", None) or 0:
         case 0:
@@ -154,20 +156,18 @@ def _explained(error: BaseException, cluster: Cluster, about: str) -> UserError:
             where = f"namespace {namespace!r}" if namespace else "this server without a namespace"
             why = f"no access to {where}, or there is none of that name (403); check --namespace and your rights"
         case 404:
-            why = "it is not known there (404); list what there is, or check --host and --namespace"
+            why = "the server does not know it (404); list what exists, or check --host and --namespace"
         case 409:
-            why = (
-                f"the name is taken, maybe by something deleted or hidden ({_said(error)}); give another name"
-            )
+            why = f"the name is taken, maybe by something deleted or hidden ({_server_message(error)}); give another"
         case status if status in TRANSIENT_STATUS:
             why = f"the server stays unavailable ({_reason(error)}); try again later"
         case status:
-            why = f"the server says: {_said(error)} ({status})"
+            why = f"the server answered: {_server_message(error)} ({status})"
     return UserError(f"{host}: {about}: {why}")
 
 
-def _said(error: Any) -> str:
-    """Give the server's own words: those of its JSON, or the start of whatever it sent."""
+def _server_message(error: Any) -> str:
+    """Return the message in the server's JSON, or the start of any other answer."""
     body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or "")
     with contextlib.suppress(ValueError, AttributeError):
         content = json.loads(body)
@@ -178,7 +178,7 @@ def _said(error: Any) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, kfp_server_api.ApiException):
         return f"{error.status or 'TLS'} {' '.join(str(error.reason).split())}"
-    # urllib3 puts the connection's representation before what happened.
+    # urllib3 puts the connection's representation before the reason.
     return " ".join(str(_root(error)).rpartition("): ")[2].split())
 
 
@@ -191,8 +191,7 @@ def _checked_host(host: str) -> str:
     parts = urlsplit(host.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(
-            f"host {host!r} is not an address that starts with http:// or https://; an example is "
-            "http://localhost:8080"
+            f"host {host!r} does not start with http:// or https://; an example is http://localhost:8080"
         )
     if parts.username or parts.password:
         raise UserError("the host's address holds a user name; give the token in KFP_EXISTING_TOKEN instead")
@@ -200,10 +199,10 @@ def _checked_host(host: str) -> str:
 
 
 def _checked_token(token: str | None) -> str | None:
-    """Give the token without the line end that files bring; never shown, also not in an error."""
+    """Return the token without a file's line end; no error message shows it."""
     cleaned = (token or "").strip()
     if not (cleaned.isascii() and cleaned.isprintable() and " " not in cleaned):
         raise UserError(
-            "the token holds blanks, line ends or other characters that no token has; copy it again, whole"
+            "the token holds blanks, line ends or other characters that no token has; copy the whole token again"
         )
     return cleaned or None

@@ -1,16 +1,14 @@
-"""Cron expressions as Kubeflow Pipelines reads them: six fields, seconds first; five get a 0 for the seconds.
+"""Cron expressions of Kubeflow Pipelines: six fields, seconds first; an expression of five gets 0 seconds.
 
-The server has the last word: its scheduler is stricter than croniter, and knows no L or #, no range that wraps
-around, and no Sunday called 7.
+The server decides in the end: its scheduler is stricter than croniter, and refuses L, #, ranges that wrap around, and 7
+for Sunday.
 """
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+
+from croniter import CroniterBadDateError, CroniterError, croniter
 
 from cascade_core.errors import UserError
-
-if TYPE_CHECKING:
-    from croniter import croniter
 
 FIELDS = {
     "second": "0-59",
@@ -20,18 +18,16 @@ FIELDS = {
     "month": "1-12 or JAN-DEC",
     "day of week": "0-6 or SUN-SAT, Sunday is 0",
 }
-"""The fields in their order, and the values each may hold."""
+"""The fields in their order, and their values."""
 
 
 def checked_cron(expression: str) -> str:
-    """Give the expression with six fields.
+    """Return the expression with six fields.
 
     Raises:
-        UserError: it has another number of fields, a field is wrong (the message names it), or no date ever
-            fits, such as the 30th of February.
+        UserError: the number of fields is wrong, a field is wrong (the message names it), or no date fits, such as the
+            30th of February.
     """
-    from croniter import CroniterBadDateError, CroniterError
-
     fields = expression.split()
     if len(fields) == len(FIELDS) - 1:
         fields.insert(0, "0")
@@ -40,34 +36,32 @@ def checked_cron(expression: str) -> str:
             f"cron expression {expression!r} has {len(fields)} fields; expected six ({', '.join(FIELDS)}), or "
             "five without the seconds"
         )
-    for position, (name, allowed) in enumerate(FIELDS.items()):
-        alone = ["*"] * len(FIELDS)
-        alone[position] = fields[position]
+    for position, (name, values) in enumerate(FIELDS.items()):
+        others = ["*"] * len(FIELDS)
+        others[position] = fields[position]
         try:
-            _times(" ".join(alone))
+            _times(" ".join(others))
         except CroniterError:
             raise UserError(
-                f"cron expression {expression!r}: {name} is {fields[position]!r}; allowed are {allowed}, *, lists, "
+                f"cron expression {expression!r}: {name} is {fields[position]!r}; allowed are {values}, *, lists, "
                 "ranges and steps"
             ) from None
-    six = " ".join(fields)
+    six_fields = " ".join(fields)
     try:
-        next_times(six, 1)
+        next_times(six_fields, 1)
     except CroniterBadDateError:
         raise UserError(
             f"cron expression {expression!r}: no date fits day of month {fields[3]!r} and month {fields[4]!r}; "
             "the schedule would never run"
         ) from None
-    return six
+    return six_fields
 
 
-def next_times(expression: str, count: int, *, after: datetime | None = None) -> list[datetime]:
-    """Give the next times, in UTC, at which a checked expression starts a run."""
-    times = _times(expression, after)
+def next_times(six_fields: str, count: int, *, after: datetime | None = None) -> list[datetime]:
+    """Return the next times, in UTC, at which a checked expression starts a run."""
+    times = _times(six_fields, after)
     return [times.get_next(datetime) for _ in range(count)]
 
 
-def _times(six: str, after: datetime | None = None) -> "croniter":
-    from croniter import croniter
-
-    return croniter(six.replace("?", "*"), after or datetime.now(UTC), second_at_beginning=True)
+def _times(six_fields: str, after: datetime | None = None) -> croniter:
+    return croniter(six_fields.replace("?", "*"), after or datetime.now(UTC), second_at_beginning=True)

@@ -1,4 +1,4 @@
-"""One checkpoint on many data sets: each is prepared and scored by itself, and all come into one table."""
+"""The cross-dataset pipeline: prepares several data sets, scores one checkpoint on each, and makes one table."""
 
 import json
 from collections.abc import Mapping
@@ -8,31 +8,26 @@ from kfp import dsl
 
 from cascade_core.errors import UserError
 from components import ops
+from components.storage.places import check_place
 from components.tracking.pipeline_run import CROSS_DATASET
-from pipelines.kubeflow.checks import (
-    check_background,
-    check_image_sets,
-    check_place,
-    check_places,
-    check_protocol,
-)
+from pipelines.kubeflow.checks import check_background, check_image_sets, check_places, check_protocol
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
 NAME = "cross-dataset"
 FIELDS = ("raw", "protocol", "image_sets", "split")
-"""What a target says, all of it text: its folder, label set, image sets (JSON), and the split that is scored."""
-OWN = ("background",)
-"""What it may say, in place of the parameter of that name."""
+"""The required fields of a target, all text: data folder, protocol, image sets (JSON), and the split to score."""
+OPTIONAL = ("background",)
+"""The optional fields of a target, which replace the pipeline's parameters of these names."""
 
 
 def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
-    """Give the pipeline, each step with its resources of `table`.
+    """Build the pipeline; `table` holds the resources of each step.
 
-    `checkpoint` (such as .../train/zegclip/final) and `clip` are folders, as the steps see them; `targets` is a
-    list of mappings of `FIELDS`; a `limit` of 0 evaluates all pictures of each split. `background` says which
-    pixels are background (`dropped`, `threshold=0.3`, `prompts=sky, wall`), of every target that does not say so
-    itself: Context's 60 classes want a policy, ADE20K's maps have no background.
+    `checkpoint` (such as .../train/zegclip/final) and `clip` are folders in the steps' pods. `targets` is a list of
+    mappings of `FIELDS`. A `limit` of 0 evaluates all pictures of each split. `background` is the policy of the targets
+    without their own: `dropped`, `threshold=0.3` or `prompts=sky, wall`. Context's 60 classes need a policy;
+    ADE20K's label maps have no background.
     """
     step = Steps(table)
 
@@ -40,9 +35,9 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
     def cross_dataset(
         checkpoint: str, clip: str, targets: list, limit: int = 0, background: str = "dropped"
     ) -> None:
-        with step.tracked(NAME, CROSS_DATASET) as mlflow_run:
-            told = step(ops.told, mlflow_run=mlflow_run, items=targets, background=background)
-            with dsl.ParallelFor(items=told.output, name="every-target") as target:
+        with step.mlflow_run(NAME, CROSS_DATASET) as mlflow_run:
+            items = step(ops.target_items, mlflow_run=mlflow_run, targets=targets, background=background)
+            with dsl.ParallelFor(items=items.output, name="every-target") as target:
                 prepared = step(
                     ops.prepare_target,
                     mlflow_run=target.mlflow_run,
@@ -53,7 +48,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     image_sets=target.image_sets,
                     background=target.background,
                 )
-                evaluated = step(
+                evaluation = step(
                     ops.evaluate_target,
                     raw=target.raw,
                     checkpoint=checkpoint,
@@ -68,18 +63,18 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
             step(
                 ops.compare_targets,
                 mlflow_run=mlflow_run,
-                evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
+                evaluations=dsl.Collected(evaluation.outputs["evaluation"]),
             )
 
     return cross_dataset
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:
-    """Check what a cluster would find out only as it runs.
+    """Check parameters before submission.
 
     Raises:
-        UserError: there is no target, or one lacks a field, or names an unknown protocol or split, or one with which
-            the background policy does not go.
+        UserError: there is no target, or a target lacks a field, has an unknown protocol or split, or has a protocol
+            that the background policy does not fit.
     """
     check_places(values, "checkpoint", "clip")
     targets = values.get("targets", [])
@@ -90,13 +85,13 @@ def check_parameters(values: Mapping[str, Any]) -> None:
 
 
 def _check_target(where: str, target: Any, background: str) -> None:
-    if not isinstance(target, dict) or set(target) - set(OWN) != set(FIELDS):
+    if not isinstance(target, dict) or set(target) - set(OPTIONAL) != set(FIELDS):
         raise UserError(
             f"parameter {where} is {json.dumps(target)}; expected a mapping of {', '.join(FIELDS)}, "
-            f"and {', '.join(OWN)} if it differs"
+            f"and {', '.join(OPTIONAL)} if it differs"
         )
-    if stray := [name for name, value in target.items() if not isinstance(value, str)]:
-        raise UserError(f"parameter {where}: {', '.join(stray)} must be text (image_sets as JSON in quotes)")
+    if wrong := [name for name, value in target.items() if not isinstance(value, str)]:
+        raise UserError(f"parameter {where}: {', '.join(wrong)} must be text (image_sets as JSON in quotes)")
     check_place(f"{where}.raw", target["raw"])
     check_protocol(f"{where}.protocol", target["protocol"])
     check_image_sets(target["image_sets"], target["split"])

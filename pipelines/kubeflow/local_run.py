@@ -1,4 +1,4 @@
-"""A pipeline on this machine: every step in a process of its own, no container, no cluster."""
+"""Runs a pipeline on this machine with `kfp.local`: a process per step, no container, no cluster."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ from pipelines.kubeflow.catalogue import entry
 from pipelines.kubeflow.resources import local_resources
 
 PLACES = ("raw", "clip", "checkpoint")
-"""Parameters that are folders, here relative to the working folder too."""
+"""The parameters, and fields of targets, that are folders."""
 
 
 def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Path:
-    """Run a pipeline with everything it writes below `out`, a new folder per run, and give its results' folder.
+    """Run a pipeline in a new folder below `out`, and return the folder of its results.
 
-    Two turns of a loop run at a time. Caching, limits, volumes, secrets and the image, which only a cluster
-    knows, play no part, and nothing that fails is tried again.
+    Two iterations of a loop run in parallel. There are no retries; caching, limits, volumes, secrets and images have no
+    effect.
 
     Raises:
-        UserError: the pipeline is unknown, a parameter is not possible, or a folder does not exist.
+        UserError: the pipeline is unknown, a parameter is wrong, or a folder does not exist.
         RuntimeError: a step failed; its own error is in the log.
     """
     chosen = entry(pipeline)
     chosen.check(parameters)
-    values = {name: _found(name, value) for name, value in parameters.items()}
+    values = {name: _resolved(name, value) for name, value in parameters.items()}
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(out),
@@ -37,27 +37,28 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
     )
     earlier = set(out.glob("*"))
     with warnings.catch_warnings():
-        # Said of every task; this function's own words say it once.
+        # kfp warns of this for every task.
         warnings.filterwarnings("ignore", message="Task .* have no effect in the current local runner")
         chosen.build(local_resources())(**values)
-    # What stands inside an exit handler is no output of the pipeline: kfp allows none from there.
-    (results,) = (found for run in set(out.glob("*")) - earlier for found in run.glob("*/results"))
+    # The folder is searched for, because kfp allows a pipeline no output from inside an exit handler.
+    (results,) = (path for run in set(out.glob("*")) - earlier for path in run.glob("*/results"))
     return results
 
 
-def _found(name: str, value: Any) -> Any:
-    """Give a parameter with the folders in it as absolute paths: steps run elsewhere."""
+def _resolved(name: str, value: Any) -> Any:
+    """Return a parameter with absolute paths, because a step's process has another working folder."""
     if name == "targets":
         return [
-            {key: _found(f"targets[{i}].{key}", item) for key, item in target.items()}
+            {key: _resolved(f"targets[{i}].{key}", item) for key, item in target.items()}
             for i, target in enumerate(value)
         ]
-    if name.rpartition(".")[2] == "protocol" and is_label_file(value) and not value.startswith(S3):
-        if not Path(value).is_file():
-            raise UserError(f"{name}: label file {value} does not exist; check the path")
-        return str(Path(value).resolve())
-    if name.rpartition(".")[2] not in PLACES or value.startswith(S3):
+    field = name.rpartition(".")[2]
+    label_file = field == "protocol" and is_label_file(value)
+    if not (label_file or field in PLACES) or value.startswith(S3):
         return value
-    if not Path(value).is_dir():
-        raise UserError(f"{name}: folder {value} does not exist; run `dvc pull`, or give another one")
-    return str(Path(value).resolve())
+    path = Path(value)
+    if label_file and not path.is_file():
+        raise UserError(f"{name}: label file {value} does not exist; check the path")
+    if not label_file and not path.is_dir():
+        raise UserError(f"{name}: folder {value} does not exist; run `dvc pull`, or give another folder")
+    return str(path.resolve())

@@ -1,4 +1,4 @@
-"""The parameters of a compiled pipeline: what it declares, and values checked against that before any contact."""
+"""The parameters that a compiled pipeline declares, and the check of values before the cluster is contacted."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter as the pipeline declares it: its type, and whether a value must be given."""
+    """A declared parameter: its type, and whether it needs a value."""
 
     type: type
     required: bool
 
 
 def declared(package: Path) -> dict[str, Parameter]:
-    """Read the parameters of a compiled pipeline, by name.
+    """Read the parameters that a compiled pipeline declares, by name.
 
     Raises:
-        UserError: the file is missing, no YAML, or no compiled pipeline.
+        UserError: the file is missing, or is not a compiled pipeline.
     """
     text = read_text(package, "pipeline")
     try:
@@ -54,10 +54,10 @@ def declared(package: Path) -> dict[str, Parameter]:
 
 
 def parse_parameters(items: Iterable[str], known: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Give the values of items like `seed=1`; those of parameters that are no text are read as YAML.
+    """Parse items like `seed=1`; values are YAML, except those of text parameters.
 
     Raises:
-        UserError: an item is not NAME=VALUE, comes twice, or its value is not YAML.
+        UserError: an item is not NAME=VALUE, a name comes twice, or a value is not YAML.
     """
     values: dict[str, Any] = pairs("--parameter", items, form="NAME=VALUE", example="seed=1", empty=True)
     for name, text in values.items():
@@ -70,16 +70,16 @@ def parse_parameters(items: Iterable[str], known: Mapping[str, Parameter]) -> di
 
 
 def check_parameters(values: Mapping[str, Any], known: Mapping[str, Parameter]) -> None:
-    """Hold values against the declaration.
+    """Check values against the declared parameters.
 
     Raises:
-        UserError: one is unknown or of another type, or a required one is missing.
+        UserError: a parameter is unknown, of another type, or required and missing.
     """
-    # Aliases: a pipeline may call a parameter what pydantic calls a method.
-    wanted: dict[str, Any] = {
-        f"parameter_{name}": (one.type, Field(... if one.required else None, alias=name))
-        for name, one in known.items()
+    # Aliases, because a parameter may have the name of a pydantic method.
+    model_fields: dict[str, Any] = {
+        f"parameter_{name}": (parameter.type, Field(... if parameter.required else None, alias=name))
+        for name, parameter in known.items()
     }
-    model = create_model("Parameters", __config__=ConfigDict(extra="forbid", strict=True), **wanted)
+    model = create_model("Parameters", __config__=ConfigDict(extra="forbid", strict=True), **model_fields)
     way_out = f"the pipeline takes {', '.join(known) or 'none'}, each as --parameter NAME=VALUE"
     validated(model, values, source="parameters", way_out=way_out)

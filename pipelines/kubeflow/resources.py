@@ -1,8 +1,8 @@
-"""What each step asks of a cluster: one table for processors alone, one with a GPU where it helps.
+"""The resources table: what each step requests from a cluster without GPUs (`cpu`) or with them (`gpu`).
 
-A step's row is what the step states; the rows here are those of components that are no stated step.
-The cluster brings three things of agreed names: a volume claim with the data, a secret with the addresses and
-keys of the object store and the tracking server, and, for kind `gpu`, nodes labelled by NVIDIA's operator.
+A step's statement holds its row; the rows of all other components are here. The cluster has three things of agreed
+names: a volume claim with the data, a secret with the addresses and keys of the object store and the tracking server,
+and, for kind `gpu`, nodes labelled by NVIDIA's operator.
 """
 
 from dataclasses import replace
@@ -11,14 +11,7 @@ from kfp import dsl, kubernetes
 
 from cascade_core.runtime.listing import by_name
 from components.bodies.interface import cluster_of, stated_steps
-from components.cluster.names import (
-    DATA_CLAIM,
-    DATA_FOLDER,
-    GPU,
-    OPTIONAL_KEYS,
-    REQUIRED_KEYS,
-    SECRET,
-)
+from components.cluster.names import DATA_CLAIM, DATA_FOLDER, GPU, OPTIONAL_KEYS, REQUIRED_KEYS, SECRET
 from components.cluster.pods import MINI, NO_DATA, TALK, Gpu, Resources, by_kind
 from components.cluster.trainjob import Nodes, Volume
 from components.ops import IMAGE, LIGHT_IMAGE
@@ -30,7 +23,7 @@ BACKOFF, LONGEST_BACKOFF = "30s", "600s"
 
 IMAGES = {"torch": IMAGE, "light": LIGHT_IMAGE}
 TALKING = {
-    # Not patient: the first to talk tells a wrong address, and has no work to lose.
+    # No patience: the first step has no work to lose, so it reports a wrong address at once.
     "open_run": replace(TALK, retries=4, patience=0),
     "close_run": replace(TALK, retries=4),
     "compare_with_accepted": replace(TALK, retries=2),
@@ -41,14 +34,14 @@ TALKING = {
     "report": replace(TALK, retries=2),
     "ablation_report": replace(TALK, retries=2),
     "refuse_regression": NO_DATA,
-    "told": NO_DATA,
+    "target_items": NO_DATA,
     "grid": NO_DATA,
 }
-"""Steps that only talk to the tracking server, or to nobody: alike in every cluster."""
+"""Rows of the steps that use the tracking server only, or no server: the same for every kind of cluster."""
 
 PREPARING = by_kind(cpu=MINI, gpu=Resources(cpu="8", memory="16Gi", minutes=360))
 BY_KIND = {
-    **{step: by_kind(wanted) for step, wanted in TALKING.items()},
+    **{step: by_kind(row) for step, row in TALKING.items()},
     "prepare": PREPARING,
     "prepare_target": PREPARING,
     "evaluate_target": cluster_of(evaluate.run).pods,
@@ -57,11 +50,11 @@ BY_KIND = {
 RESOURCES: dict[str, dict[str, Resources]] = {
     kind: {step: pods[kind] for step, pods in BY_KIND.items()} for kind in ("cpu", "gpu")
 }
-"""By kind of cluster and step: "cpu" is enough for the mini benchmark, "gpu" is for ViT-B/16."""
+"""The rows by kind of cluster and step: "cpu" is enough for the mini benchmark, "gpu" is for ViT-B/16."""
 
 
 def resources(kind: str) -> dict[str, Resources]:
-    """Give the table of a kind of cluster.
+    """Return the table of a kind of cluster.
 
     Raises:
         UserError: there is no such kind.
@@ -70,73 +63,71 @@ def resources(kind: str) -> dict[str, Resources]:
 
 
 def local_resources() -> dict[str, Resources]:
-    """Give the table for this machine, which has no images, and where nothing is tried again or waited for: nothing passes here."""
-    return {
-        step: replace(wanted, retries=0, patience=0, told_image=False)
-        for step, wanted in RESOURCES["cpu"].items()
-    }
+    """Return the table for this machine: no images, no retries and no waiting, since local failures are not transient."""
+    rows = RESOURCES["cpu"].items()
+    return {step: replace(row, retries=0, patience=0, told_image=False) for step, row in rows}
 
 
 WAITING_MINUTES = 45
-"""What a pod that waits for a TrainJob gets beyond the job's own limit: nodes to come free, folders to be copied."""
+"""The time limit of a pod that waits for a TrainJob exceeds the job's by this: nodes must come free, folders be copied."""
 TRAINING_STEPS = tuple(step.name for step in stated_steps() if cluster_of(step).trains)
-"""Steps that can outgrow a node: they take the parameter `nodes`."""
+"""The steps that can run on several nodes: they take the parameter `nodes`."""
 
 
-def waiting(wanted: Resources) -> Resources:
-    """Give the row of a pod that only waits for the TrainJob that has these resources."""
-    minutes = wanted.minutes + WAITING_MINUTES
+def waiting(row: Resources) -> Resources:
+    """Return the row of a pod that waits for a TrainJob with these resources."""
+    minutes = row.minutes + WAITING_MINUTES
     return replace(
-        wanted, cpu="1", memory="2Gi", minutes=minutes, gpu=None, shared_memory=None, nodes=1, image="light"
+        row, cpu="1", memory="2Gi", minutes=minutes, gpu=None, shared_memory=None, nodes=1, image="light"
     )
 
 
-def nodes_of(wanted: Resources) -> Nodes:
-    """Give the nodes of the TrainJob that a row with several of them asks for."""
-    gpu = wanted.gpu
+def nodes_of(row: Resources) -> Nodes:
+    """Return the nodes of the TrainJob that a row with several nodes requests."""
+    gpu = row.gpu
     return Nodes(
-        image=IMAGES[wanted.image],
-        nodes=wanted.nodes,
+        image=IMAGES[row.image],
+        nodes=row.nodes,
         gpus=gpu.count if gpu else 0,
         gpu_resource=gpu.resource if gpu else GPU,
         node_labels=dict(gpu.labels) if gpu else {},
-        cpu=wanted.cpu,
-        memory=wanted.memory,
-        shared_memory=wanted.shared_memory or "64Mi",
+        cpu=row.cpu,
+        memory=row.memory,
+        shared_memory=row.shared_memory or "64Mi",
         volumes=(Volume.parse(f"{DATA_CLAIM}={DATA_FOLDER}"),),
         secret=SECRET,
-        minutes=wanted.minutes,
+        minutes=row.minutes,
     )
 
 
-def with_resources(task: dsl.PipelineTask, wanted: Resources) -> dsl.PipelineTask:
-    """Give a task its row of the table; requests equal limits: what a step is promised is what it gets."""
-    task.set_cpu_request(wanted.cpu).set_cpu_limit(wanted.cpu)
-    task.set_memory_request(wanted.memory).set_memory_limit(wanted.memory)
-    task.set_caching_options(enable_caching=wanted.cached)
-    kubernetes.set_timeout(task, wanted.minutes * 60)
-    if wanted.retries:
+def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
+    """Set a task's resources; requests equal limits, so that a step gets exactly what it requests."""
+    task.set_cpu_request(row.cpu).set_cpu_limit(row.cpu)
+    task.set_memory_request(row.memory).set_memory_limit(row.memory)
+    task.set_caching_options(enable_caching=row.cached)
+    kubernetes.set_timeout(task, row.minutes * 60)
+    if row.retries:
         task.set_retry(
-            wanted.retries,
+            row.retries,
             backoff_duration=BACKOFF,
             backoff_factor=2.0,
             backoff_max_duration=LONGEST_BACKOFF,
         )
-    if wanted.gpu:
-        _with_gpu(task, wanted.gpu)
-    task.set_container_image(IMAGES[wanted.image])
-    if wanted.told_image:
-        task.set_env_variable(IMAGE_VARIABLE, IMAGES[wanted.image])
-    if wanted.secret and wanted.patience:
-        task.set_env_variable(PATIENCE_VARIABLE, str(60 * wanted.patience))
-    if wanted.shared_memory:
-        # Loaders pass pictures through /dev/shm, of which a pod has 64 MiB unless told otherwise.
+    if row.gpu:
+        _with_gpu(task, row.gpu)
+    task.set_container_image(IMAGES[row.image])
+    if row.told_image:
+        task.set_env_variable(IMAGE_VARIABLE, IMAGES[row.image])
+    if row.secret and row.patience:
+        task.set_env_variable(PATIENCE_VARIABLE, str(60 * row.patience))
+    if row.shared_memory:
+        # Data loaders pass pictures through /dev/shm, which has 64 MiB in a pod by default.
         kubernetes.empty_dir_mount(
-            task, "shared-memory", "/dev/shm", medium="Memory", size_limit=wanted.shared_memory
+            task, "shared-memory", "/dev/shm", medium="Memory", size_limit=row.shared_memory
         )
-    if wanted.data:
+    if row.data:
         kubernetes.mount_pvc(task, DATA_CLAIM, DATA_FOLDER)
-    if wanted.secret:
+    if row.secret:
         for optional, keys in ((False, REQUIRED_KEYS), (True, OPTIONAL_KEYS)):
             kubernetes.use_secret_as_env(task, SECRET, {key: key for key in keys}, optional=optional)
     return task
@@ -146,5 +137,5 @@ def _with_gpu(task: dsl.PipelineTask, gpu: Gpu) -> None:
     task.set_accelerator_type(gpu.resource).set_accelerator_limit(gpu.count)
     for label, value in gpu.labels.items():
         kubernetes.add_node_selector(task, label, value)
-    # Nodes with GPUs are often tainted, to keep other pods off.
+    # Nodes with GPUs often have a taint that keeps other pods off.
     kubernetes.add_toleration(task, key=gpu.resource, operator="Exists", effect="NoSchedule")

@@ -1,4 +1,4 @@
-"""Recurring runs on a cluster: a compiled pipeline, its parameters, and the times at which it starts."""
+"""Schedules on a cluster (Kubeflow's recurring runs): a compiled pipeline, its parameters, and its start times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from typing import Any, Literal
 from cascade_core.errors import UserError
 from components.paging import pages
 from pipelines.kubeflow.cluster import Cluster
-from pipelines.kubeflow.submit import PAGE_SIZE, named, open_experiment
+from pipelines.kubeflow.submit import PAGE_SIZE, name_filter, open_experiment
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule: what the server calls a recurring run."""
+    """A schedule, which the server calls a recurring run."""
 
     schedule_id: str
     name: str
@@ -32,10 +32,10 @@ def create(
     cron: str,
     catch_up: bool = False,
 ) -> Schedule:
-    """Start a compiled pipeline at every time of `cron` (six fields, in the server's time zone, UTC unless it was set).
+    """Start a compiled pipeline at every time of `cron` (six fields, in the server's time zone, by default UTC).
 
-    One run at a time: a start that falls into a run waits for its end. `catch_up` makes up for the starts
-    that were missed while the schedule was paused, all of them.
+    Only one run is active at a time; a start during a run waits for its end. With `catch_up`, a resumed schedule makes
+    up for all starts that it missed.
 
     Raises:
         UserError: a schedule of this name exists, the experiment is archived, or the server refuses.
@@ -46,7 +46,7 @@ def create(
             "another name"
         )
     experiment_id = open_experiment(cluster, experiment)
-    made = cluster.create(
+    recurring_run = cluster.create(
         lambda: cluster.client.create_recurring_run(
             experiment_id,
             name,
@@ -59,34 +59,34 @@ def create(
         find=lambda: _named(cluster, name),
         about=f"schedule {name!r}",
     )
-    return _schedule(made)
+    return _schedule(recurring_run)
 
 
 def schedules(cluster: Cluster) -> list[Schedule]:
-    """Give every schedule of the namespace, in the order of their names.
+    """Return all schedules of the namespace, sorted by name.
 
     Raises:
         UserError: the server refuses.
     """
-    answer = pages(lambda token: _page(cluster, token), next_token=attrgetter("next_page_token"))
-    found = [_schedule(one) for page in answer for one in page.recurring_runs or []]
-    return sorted(found, key=lambda one: (one.name, one.schedule_id))
+    answers = pages(lambda token: _page(cluster, token), next_token=attrgetter("next_page_token"))
+    listed = [_schedule(recurring_run) for answer in answers for recurring_run in answer.recurring_runs or []]
+    return sorted(listed, key=attrgetter("name", "schedule_id"))
 
 
 def change(cluster: Cluster, schedule_id: str, verb: Literal["disable", "enable", "delete"]) -> None:
-    """Pause a schedule (a run that is under way goes on), resume it, or remove it (its runs stay).
+    """Disable a schedule (an active run goes on), enable it, or delete it (its runs stay).
 
     Raises:
         UserError: there is no such schedule, or the server refuses.
     """
     about = f"schedule {schedule_id!r}"
-    # Looked up first: servers differ in what they answer to deleting what is not there.
+    # The lookup comes first, because servers answer differently when an unknown schedule is deleted.
     cluster.call(lambda: cluster.client.get_recurring_run(schedule_id), about=about)
     cluster.call(lambda: getattr(cluster.client, f"{verb}_recurring_run")(schedule_id), about=about)
 
 
 def _named(cluster: Cluster, name: str) -> Any:
-    return next(iter(_page(cluster, None, filter=named(name)).recurring_runs or []), None)
+    return next(iter(_page(cluster, None, filter=name_filter(name)).recurring_runs or []), None)
 
 
 def _page(cluster: Cluster, token: str | None, filter: str | None = None) -> Any:  # noqa: A002
@@ -98,7 +98,8 @@ def _page(cluster: Cluster, token: str | None, filter: str | None = None) -> Any
     )
 
 
-def _schedule(told: Any) -> Schedule:
-    cron = told.trigger and told.trigger.cron_schedule and told.trigger.cron_schedule.cron
-    enabled = str(told.status or told.mode or "").upper() in ("ENABLED", "ENABLE")
-    return Schedule(told.recurring_run_id, told.display_name, cron or "-", enabled)
+def _schedule(recurring_run: Any) -> Schedule:
+    trigger = recurring_run.trigger
+    cron = trigger and trigger.cron_schedule and trigger.cron_schedule.cron
+    enabled = str(recurring_run.status or recurring_run.mode or "").upper() in ("ENABLED", "ENABLE")
+    return Schedule(recurring_run.recurring_run_id, recurring_run.display_name, cron or "-", enabled)

@@ -1,4 +1,4 @@
-"""What pipelines are made of: steps with their resources, the run in MLflow around them, and graphs of stated steps."""
+"""The parts of a pipeline: steps with their resources, the MLflow run around them, and the runner of graphs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,77 +10,70 @@ from kfp import dsl
 from components import ops
 from components.bodies.interface import cluster_of, input_name, inputs
 from components.contract import Step
-from components.ops import stated as of_steps
+from components.ops import stated as step_components
 from pipelines.graphs.runner import Data
 from pipelines.kubeflow.resources import Resources, nodes_of, waiting, with_resources
 
-SHOWN_WITH_SETTING = ("evaluate",)
-"""Steps that Kubeflow's page shows with their setting, such as "evaluate inductive"."""
-
 
 @dataclass(frozen=True)
-class Made:
-    """A task that runs a stated step: as a handle of a graph it stands for its output."""
+class StepTask:
+    """The task of a step, and its output; a graph uses it as the handle of that output."""
 
     task: dsl.PipelineTask
     output: Any
 
     @property
     def collected(self) -> Any:
-        """The outputs of all turns of a loop together."""
+        """The outputs of all iterations of a loop together."""
         return dsl.Collected(self.output)
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Makes the steps of a pipeline, each with its resources of `table`."""
+    """Makes the tasks of a pipeline, each with its row of the resources `table`."""
 
     table: Mapping[str, Resources]
 
     def __call__(self, component: Any, **arguments: Any) -> dsl.PipelineTask:
-        """Give a step that runs one of `components.ops`, where the pipeline that is being built stands now."""
+        """Make a task of a component, at the current place of the pipeline under construction."""
         row = self.table[component.name.replace("-", "_")]
         if row.nodes == 1:
             return with_resources(component(**arguments), row)
-        nodes = nodes_of(row).model_dump_json()
-        return with_resources(component(**arguments, nodes=nodes), waiting(row))
+        return with_resources(component(**arguments, nodes=nodes_of(row).model_dump_json()), waiting(row))
 
     @contextmanager
-    def tracked(self, pipeline: str, experiment: str) -> Iterator[Any]:
-        """Open the pipeline's run in MLflow around the steps of a block, and give its id; it is closed whatever breaks."""
+    def mlflow_run(self, pipeline: str, experiment: str) -> Iterator[Any]:
+        """Open the pipeline's run in MLflow around a block and yield its id; an exit handler closes it in any case."""
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        closed = self(ops.close_run, protocol=experiment, kfp_run=run)
-        with dsl.ExitHandler(exit_task=closed, name="tracked"):
+        close = self(ops.close_run, protocol=experiment, kfp_run=run)
+        with dsl.ExitHandler(exit_task=close, name="tracked"):
             yield self(ops.open_run, pipeline=pipeline, protocol=experiment, kfp_run=run).output
 
-    def prepared(self, *, raw: Any, clip: Any, recipes: Any, **arguments: Any) -> tuple[Data[Any], Any]:
-        """Prepare data; give what lies ready for all later steps, and the runs to loop over, one a recipe."""
-        done = self(ops.prepare, raw=raw, clip=clip, recipes=recipes, **arguments)
-        folders = {name: done.outputs[name] for name in ("prepared", "splits", "text")}
-        return Data(raw=raw, clip=clip, **folders), done.outputs["Output"]
+    def prepare(self, *, raw: Any, clip: Any, **arguments: Any) -> tuple[Data[Any], Any]:
+        """Prepare the data; return them for later steps, with the items of a loop over the recipes."""
+        task = self(ops.prepare, raw=raw, clip=clip, **arguments)
+        folders = {name: task.outputs[name] for name in ("prepared", "splits", "text")}
+        return Data(raw=raw, clip=clip, **folders), task.outputs["Output"]
 
-    def stated(
+    def run_step(
         self,
-        stated: Step[Any, Any],
+        step: Step[Any, Any],
         data: Data[Any],
         setting: str = "",
         *,
-        after: Sequence[Made] = (),
+        after: Sequence[StepTask] = (),
         **arguments: Any,
-    ) -> Made:
-        """Make a task of a stated step: this is the runner of `pipelines/graphs`."""
-        named = {
-            _input(stated, name): value.output if isinstance(value, Made) else value
+    ) -> StepTask:
+        """Make the task of a step with a statement: this is the runner of `pipelines/graphs`."""
+        cluster = cluster_of(step)
+        own = {
+            name if name in cluster.grouped else input_name(step.parameters[name]): (
+                value.output if isinstance(value, StepTask) else value
+            )
             for name, value in arguments.items()
         }
-        component = getattr(of_steps, stated.name)
-        task = self(component, **data.given(dict(inputs(stated)), named))
-        task.after(*(one.task for one in after))
-        if setting and stated.name in SHOWN_WITH_SETTING:
-            task.set_display_name(f"{stated.name} {setting}")
-        return Made(task, task.outputs[cluster_of(stated).output])
-
-
-def _input(stated: Step[Any, Any], name: str) -> str:
-    """Give the name of a component's input for a parameter, or for a group of them."""
-    return name if name in cluster_of(stated).grouped else input_name(stated.parameters[name])
+        task = self(getattr(step_components, step.name), **data.arguments(dict(inputs(step)), own))
+        task.after(*(earlier.task for earlier in after))
+        if setting and step.name == "evaluate":
+            task.set_display_name(f"{step.name} {setting}")
+        return StepTask(task, task.outputs[cluster.output])

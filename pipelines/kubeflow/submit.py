@@ -1,4 +1,4 @@
-"""Runs on a cluster: submit a compiled pipeline, follow it to its end, say how it stands; upload it by name."""
+"""Runs and uploads on a cluster: submit a compiled pipeline, follow its run, or store it on the server by name."""
 
 import json
 import time
@@ -14,12 +14,12 @@ from pipelines.kubeflow.parameters import declared
 
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 PAGE_SIZE = 100
-ARCHIVED = "ARCHIVED"
+NEWEST_FIRST: dict[str, Any] = {"page_size": PAGE_SIZE, "sort_by": "created_at desc"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run: its name and state, and its own error if it failed."""
+    """A step of a run, its state, and its error if it failed."""
 
     name: str
     state: str
@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands; `steps` by task id, in the order in which the server tells them."""
+    """The state of a run and of its `steps`, which are by task id and in the server's order."""
 
     run_id: str
     name: str
@@ -48,7 +48,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A pipeline version that the server keeps by name."""
+    """A pipeline version on the server."""
 
     pipeline_id: str
     version_id: str
@@ -63,34 +63,42 @@ def submit(
     experiment: str,
     name: str | None = None,
 ) -> RunStatus:
-    """Start a run of a compiled pipeline in `experiment`, which is made if there is none of that name.
+    """Start a run of a compiled pipeline in `experiment`, which is created if it does not exist.
 
     Raises:
         UserError: the experiment is archived, or the server refuses.
     """
     experiment_id = open_experiment(cluster, experiment)
     name = name or timed_name(package)
-    earlier = {run.run_id for run in _runs_named(cluster, experiment_id, name)}
+
+    def runs() -> list[Any]:
+        answer = cluster.call(
+            lambda: cluster.client.list_runs(
+                experiment_id=experiment_id, filter=name_filter(name), **NEWEST_FIRST
+            ),
+            about=f"runs of the name {name!r}",
+        )
+        return answer.runs or []
+
+    earlier = {run.run_id for run in runs()}
     run = cluster.create(
         lambda: cluster.client.run_pipeline(
             experiment_id, name, pipeline_package_path=str(package), params=dict(parameters)
         ),
-        find=lambda: next(
-            (run for run in _runs_named(cluster, experiment_id, name) if run.run_id not in earlier), None
-        ),
+        find=lambda: next((run for run in runs() if run.run_id not in earlier), None),
         about=f"run {name!r}",
     )
     return status(cluster, run.run_id)
 
 
 def status(cluster: Cluster, run_id: str) -> RunStatus:
-    """Say how a run and its steps stand.
+    """Return the state of a run and of its steps.
 
     Raises:
         UserError: there is no such run, or the server refuses.
     """
     run = cluster.call(lambda: cluster.client.get_run(run_id), about=f"run {run_id!r}")
-    details = (run.run_details and run.run_details.task_details) or []
+    tasks = (run.run_details and run.run_details.task_details) or []
     return RunStatus(
         run_id=run.run_id,
         name=run.display_name,
@@ -98,8 +106,7 @@ def status(cluster: Cluster, run_id: str) -> RunStatus:
         error=_message(run.error),
         link=cluster.link(f"runs/details/{run.run_id}"),
         steps={
-            task.task_id: Step(task.display_name, _state(task.state), _message(task.error))
-            for task in details
+            task.task_id: Step(task.display_name, _state(task.state), _message(task.error)) for task in tasks
         },
     )
 
@@ -107,118 +114,98 @@ def status(cluster: Cluster, run_id: str) -> RunStatus:
 def follow(
     cluster: Cluster, run_id: str, *, every: float = 5.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[RunStatus]:
-    """Yield the status of a run now and whenever it or a step changed, the finished one last.
+    """Yield a run's status now and after each change, up to its end; poll `every` so many seconds.
 
     Raises:
-        UserError: there is no such run, or the server refuses, as it does when a token expires meanwhile; the
-            run itself goes on.
+        UserError: there is no such run, or the server refuses, for example when the token expires; the run goes on.
     """
     last = None
-    while True:
+    while last is None or not last.finished:
+        if last is not None:
+            sleep(every)
         now = status(cluster, run_id)
         if now != last:
             yield now
-        if now.finished:
-            return
         last = now
-        sleep(every)
 
 
 def upload(cluster: Cluster, package: Path, *, name: str, version: str | None = None) -> Uploaded:
-    """Keep a compiled pipeline on the server under `name`: the first version of it, or a further one.
+    """Store a compiled pipeline on the server as the first or a further version of the pipeline `name`.
 
     Raises:
-        UserError: the package is none, the version exists already, or the server refuses.
+        UserError: the package is not a compiled pipeline, the version exists already, or the server refuses.
     """
     declared(package)
     version = version or timed_name(package)
     client, about = cluster.client, f"pipeline {name!r}"
-    pipeline = _pipeline_named(cluster, name)
+
+    def find_pipeline() -> Any:
+        answer = cluster.call(
+            lambda: client.list_pipelines(filter=name_filter(name), namespace=cluster.namespace), about=about
+        )
+        return (answer.pipelines or [None])[0]
+
+    def versions() -> list[Any]:
+        answer = cluster.call(
+            lambda: client.list_pipeline_versions(pipeline.pipeline_id, **NEWEST_FIRST),
+            about=f"versions of {about}",
+        )
+        return answer.pipeline_versions or []
+
+    def find_version() -> Any:
+        return next((one for one in versions() if one.display_name == version), None)
+
+    pipeline = find_pipeline()
     if pipeline is None:
         pipeline = cluster.create(
             lambda: client.upload_pipeline(str(package), pipeline_name=name, namespace=cluster.namespace),
-            find=lambda: _pipeline_named(cluster, name),
+            find=find_pipeline,
             about=about,
         )
-        made = _versions(cluster, pipeline.pipeline_id)[0]
+        stored = versions()[0]
+    elif find_version():
+        raise UserError(
+            f"{cluster.host}: {about} has a version {version!r} already; give another with --version"
+        )
     else:
-
-        def there() -> Any:
-            listed = _versions(cluster, pipeline.pipeline_id)
-            return next((one for one in listed if one.display_name == version), None)
-
-        if there():
-            raise UserError(
-                f"{cluster.host}: {about} has a version {version!r} already; give another with --version"
-            )
-        made = cluster.create(
+        stored = cluster.create(
             lambda: client.upload_pipeline_version(str(package), version, pipeline_id=pipeline.pipeline_id),
-            find=there,
+            find=find_version,
             about=f"{about}, version {version!r}",
         )
-    page = f"pipelines/details/{made.pipeline_id}/version/{made.pipeline_version_id}"
-    return Uploaded(made.pipeline_id, made.pipeline_version_id, cluster.link(page))
+    page = f"pipelines/details/{stored.pipeline_id}/version/{stored.pipeline_version_id}"
+    return Uploaded(stored.pipeline_id, stored.pipeline_version_id, cluster.link(page))
 
 
 def open_experiment(cluster: Cluster, name: str) -> str:
-    """Give the id of the experiment of this name, made if there is none.
+    """Return the id of the experiment `name`, which is created if it does not exist.
 
     Raises:
         UserError: the name is empty, the experiment is archived, or the server refuses.
     """
     if not name.strip():
         raise UserError("the experiment's name is empty; name one with --experiment")
-    found = cluster.call(
+    experiment = cluster.call(
         lambda: cluster.client.create_experiment(name, namespace=cluster.namespace),
         about=f"experiment {name!r}",
     )
-    if _state(found.storage_state) == ARCHIVED:
+    if _state(experiment.storage_state) == "ARCHIVED":
+        page = cluster.link(f"experiments/details/{experiment.experiment_id}")
         raise UserError(
-            f"{cluster.host}: experiment {name!r} is archived, runs in it are not shown; restore it on its page "
-            f"({cluster.link(f'experiments/details/{found.experiment_id}')}), or give another --experiment"
+            f"{cluster.host}: experiment {name!r} is archived, so its runs are hidden; restore it on its page "
+            f"({page}), or give another --experiment"
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def timed_name(package: Path) -> str:
-    """Name a run or version after the pipeline's file and the time, in UTC."""
+    """Name a run or version after the pipeline's file and the time in UTC."""
     return f"{package.stem} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def named(name: str) -> str:
-    """Write the filter for an exact name as the server wants it."""
+def name_filter(name: str) -> str:
+    """Return the server's filter for an exact name."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
-
-
-def _runs_named(cluster: Cluster, experiment_id: str, name: str) -> list[Any]:
-    listed = cluster.call(
-        lambda: cluster.client.list_runs(
-            experiment_id=experiment_id,
-            filter=named(name),
-            page_size=PAGE_SIZE,
-            sort_by="created_at desc",
-        ),
-        about=f"runs of the name {name!r}",
-    )
-    return listed.runs or []
-
-
-def _pipeline_named(cluster: Cluster, name: str) -> Any:
-    listed = cluster.call(
-        lambda: cluster.client.list_pipelines(filter=named(name), namespace=cluster.namespace),
-        about=f"pipeline {name!r}",
-    )
-    return (listed.pipelines or [None])[0]
-
-
-def _versions(cluster: Cluster, pipeline_id: str) -> list[Any]:
-    listed = cluster.call(
-        lambda: cluster.client.list_pipeline_versions(
-            pipeline_id, page_size=PAGE_SIZE, sort_by="created_at desc"
-        ),
-        about=f"versions of pipeline {pipeline_id!r}",
-    )
-    return listed.pipeline_versions or []
 
 
 def _state(state: Any) -> str:

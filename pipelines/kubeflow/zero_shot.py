@@ -1,4 +1,4 @@
-"""The whole workflow as a Kubeflow pipeline: for every recipe, train, self-train, evaluate, profile, register."""
+"""The zero-shot pipeline, the whole workflow: train, self-train, evaluate, profile and register every recipe."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,16 +6,13 @@ from typing import Any
 
 from kfp import dsl
 
+from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.runtime.validation import validated
 from components import ops
+from components.results.margins import Margins
 from pipelines.graphs.defaults import IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
-from pipelines.graphs.training import offered, self_trained, trained
-from pipelines.kubeflow.checks import (
-    check_image_sets,
-    check_margins,
-    check_places,
-    check_recipes,
-    check_self_training,
-)
+from pipelines.graphs.training import register_models, self_train_and_score, train_and_measure
+from pipelines.kubeflow.checks import as_mapping, check_choice, check_image_sets, check_places, check_recipes
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
@@ -23,10 +20,10 @@ NAME = "zero-shot-segmentation"
 
 
 def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
-    """Give the pipeline, each step with its resources of `table`.
+    """Build the pipeline; `table` holds the resources of each step.
 
-    `raw` and `clip` are folders, as the steps see them, or s3:// addresses; `image_sets`, `overrides` and
-    `margins` (of the gate) are JSON; a `limit` of 0 evaluates all pictures of the split.
+    `raw` and `clip` are folders in the steps' pods, or s3:// addresses. `image_sets`, `overrides` and `margins` (of
+    the gate) are JSON. A `limit` of 0 evaluates all pictures of the split.
     """
     step = Steps(table)
 
@@ -45,8 +42,8 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         margins: str = MARGINS,
     ) -> None:
         scoring = {"split": split, "limit": limit}
-        with step.tracked(NAME, protocol) as mlflow_run:
-            data, runs = step.prepared(
+        with step.mlflow_run(NAME, protocol) as mlflow_run:
+            data, runs = step.prepare(
                 mlflow_run=mlflow_run,
                 raw=raw,
                 clip=clip,
@@ -57,13 +54,13 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
             )
             with dsl.ParallelFor(items=runs, name="every-recipe") as run:
                 ready = replace(data, data_hash=run.data_hash)
-                inductive = trained(
-                    step.stated, ready, recipe=run.recipe, overrides=overrides, seed=seed, scoring=scoring
+                inductive = train_and_measure(
+                    step.run_step, ready, recipe=run.recipe, seed=seed, overrides=overrides, scoring=scoring
                 )
-                transductive = self_trained(
-                    step.stated, ready, inductive, mode=self_training, overrides=overrides, scoring=scoring
+                transductive = self_train_and_score(
+                    step.run_step, ready, inductive, mode=self_training, overrides=overrides, scoring=scoring
                 )
-                offered(step.stated, ready, (inductive, transductive), {"margins": margins})
+                register_models(step.run_step, ready, (inductive, transductive), {"margins": margins})
 
             step(
                 ops.report,
@@ -79,14 +76,16 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:
-    """Check what a cluster would find out only as it runs; parameters left out have their defaults.
+    """Check parameters before submission; those that are left out have their defaults.
 
     Raises:
-        UserError: a place is no folder's, or recipe, override, protocol, split, or self-training mode is unknown or does not fit.
+        UserError: an address is wrong, or a recipe, override, protocol, split or self-training mode is unknown or
+            does not fit.
     """
-    recipes, overrides = values.get("recipes", RECIPES), values.get("overrides", "{}")
     check_places(values, "raw", "clip")
-    check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
+    check_recipes(
+        values.get("recipes", RECIPES), values.get("overrides", "{}"), values.get("protocol", PROTOCOL)
+    )
     check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", SPLIT))
-    check_self_training(values.get("self_training", SELF_TRAINING))
-    check_margins(values.get("margins", MARGINS))
+    check_choice("self_training", values.get("self_training", SELF_TRAINING), SelfTrainingMode)
+    validated(Margins, as_mapping("margins", values.get("margins", MARGINS)), source="parameter margins")

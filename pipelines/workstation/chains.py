@@ -1,4 +1,4 @@
-"""Chains: one training with all that hangs on it, many of them side by side."""
+"""Chains: a training with the evaluations that need it, many of them in parallel processes on this machine."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,46 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.configs.settings import SelfTrainingMode
+from components.contract import Step
 from components.progress import progress
+from components.registry import champions
 from pipelines.graphs.runner import Data
-from pipelines.graphs.training import Measured, measured, scored, self_trained, trained
-from pipelines.workstation.folders import InFolder
+from pipelines.graphs.training import Measured, measure, score, self_train_and_score, train_and_measure
+
+
+@dataclass(frozen=True)
+class FolderRunner:
+    """The runner of `pipelines/graphs` that calls each step here and writes below `folder`.
+
+    A step's folder is named after the step, its setting and its split. A step whose folder exists is skipped, so an
+    interrupted graph resumes.
+    """
+
+    folder: Path
+
+    def __call__(
+        self,
+        step: Step[Any, Any],
+        data: Data[Path],
+        setting: str = "",
+        *,
+        after: Sequence[Path] = (),
+        **arguments: Any,
+    ) -> Path:
+        """Run a step unless its folder exists, and return the folder."""
+        out = self.folder / "-".join(filter(None, (step.name, setting, arguments.get("split"))))
+        if not out.exists():
+            step(**data.step_arguments(step, arguments), **{step.output: out})
+        return out
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One training of a recipe, and what is evaluated of it beside the training itself.
+    """One training of a recipe, and the self-trainings and controls that start from it.
 
-    A random tower stands in CLIP's place as a control; nothing else is evaluated of such a training. `model` is
-    a registered version ("models:/NAME/3") that is fetched in place of a training, and evaluated as it is.
-    `overrides` are pairs of a dotted name and a value.
+    With `random_tower`, a control, random weights replace CLIP, and the model is only evaluated. `model` is a registered
+    version ("models:/NAME/3") that is fetched and evaluated instead of a training. `overrides` are pairs of a dotted name
+    and a value.
     """
 
     recipe: str
@@ -35,68 +62,60 @@ class Chain:
 
 
 def run_chains(
-    chains: Sequence[Chain],
-    folders: Sequence[Path],
+    chains: Mapping[Path, Chain],
     *,
     split: str,
     workers: int | None,
     environment: Mapping[str, str] | None = None,
-) -> list[list[Measured[Path]]]:
-    """Run all chains, one thread each and as many side by side as `workers` (all cores if None).
+) -> list[Measured[Path]]:
+    """Run chains, each in the folder that is its key; return the models of all, in the chains' order.
 
-    Each writes into its folder and keeps what that holds already, so an interrupted call goes on where it
-    stopped. `environment` is put before their processes' own, such as to track nothing.
+    Single-threaded processes run `workers` chains at a time (as many as there are cores if None), with this
+    environment updated by `environment`. A chain keeps what its folder holds already, so an interrupted call resumes.
     """
-    found: dict[int, list[Measured[Path]]] = {}
     with (
         ProcessPoolExecutor(
             max_workers=workers or os.cpu_count(),
             mp_context=get_context("spawn"),
-            initializer=_alone,
-            initargs=(environment or {},),
+            initializer=_set_environment,
+            initargs=({**(environment or {}), "OMP_NUM_THREADS": "1"},),
         ) as pool,
         progress("trainings", len(chains)) as bar,
     ):
-        running = {
-            pool.submit(run_chain, chain, folder, split): place
-            for place, (chain, folder) in enumerate(zip(chains, folders, strict=True))
-        }
-        for done, future in enumerate(as_completed(running), start=1):
-            place = running[future]
-            found[place] = future.result()
-            bar.advance(done, f"{chains[place].recipe} seed {chains[place].seed}")
-    return [found[place] for place in range(len(chains))]
+        futures = {pool.submit(run_chain, chain, folder, split): chain for folder, chain in chains.items()}
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            bar.advance(done, f"{futures[future].recipe} seed {futures[future].seed}")
+    return [model for future in futures for model in future.result()]
 
 
 def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
-    """Train (or fetch), profile, self-train and evaluate one chain, skipping what its folder holds already."""
-    from components.registry import champions
-
-    do, scoring, overrides = InFolder(folder), {"split": split}, dict(chain.overrides)
+    """Run the steps of one chain that `folder` lacks, and return its models."""
+    run, scoring, overrides = FolderRunner(folder), {"split": split}, dict(chain.overrides)
     if chain.model is not None:
         model = folder / "train"
         if not model.exists():
             champions.fetch(chain.model, model)
-        return [measured(do, chain.data, model, "champion", scoring)]
+        return [measure(run, chain.data, model, "champion", scoring)]
     training: dict[str, Any] = {"recipe": chain.recipe, "overrides": overrides, "seed": chain.seed}
     if chain.random_tower:
-        without, control = replace(chain.data, clip=None), {**scoring, "control": "random_tower"}
-        return [trained(do, without, **training, random_clip=True, scoring=control)]
-    first = trained(do, chain.data, **training, scoring=scoring)
-    done = [first]
+        without_clip, control = replace(chain.data, clip=None), {**scoring, "control": "random_tower"}
+        return [train_and_measure(run, without_clip, **training, random_clip=True, scoring=control)]
+    start = train_and_measure(run, chain.data, **training, scoring=scoring)
+    models = [start]
     for mode in chain.self_trainings:
-        done.append(
-            self_trained(
-                InFolder(folder / mode), chain.data, first, mode=mode, overrides=overrides, scoring=scoring
-            )
+        run_mode = FolderRunner(folder / mode)
+        models.append(
+            self_train_and_score(run_mode, chain.data, start, mode=mode, overrides=overrides, scoring=scoring)
         )
     if chain.control_words:
         control = {**scoring, "control": "words"}
-        evaluation = scored(do, chain.data, first.model, "control_words", control)
-        done.append(replace(first, evaluation=evaluation))
-    return done
+        models.append(
+            replace(start, evaluation=score(run, chain.data, start.model, "control_words", control))
+        )
+    return models
 
 
-def _alone(environment: Mapping[str, str]) -> None:
-    """Make a worker one that takes one core; torch is not loaded yet."""
-    os.environ.update({**environment, "OMP_NUM_THREADS": "1"})
+def _set_environment(variables: Mapping[str, str]) -> None:
+    """Set variables in a worker, before it loads torch, which reads the number of threads once."""
+    os.environ.update(variables)

@@ -1,7 +1,7 @@
-"""The files of this project that a step's result depends on, from the graph of imports.
+"""The project's files that a step's result depends on, from the graph of imports (those within functions included).
 
-Imports within functions count. Rooms that cannot change a result are left out, with all that is imported through
-them alone: they state, run, watch and record a step, or bring bytes as they are.
+The rooms in `CANNOT_CHANGE_A_RESULT` state, run, watch and record a step, or copy bytes. They are left out, with
+everything that is imported only through them.
 """
 
 from collections.abc import Collection, Iterator
@@ -20,36 +20,36 @@ CANNOT_CHANGE_A_RESULT = (
     "components.storage",
     "components.tracking",
 )
-READ_FILES = {"components.results.pages": "components/results/templates"}
-"""Folders that a module reads and does not import."""
+FILES_READ_BY = {"components.results.pages": "components/results/templates"}
+"""Folders that a module reads without importing them."""
 MOST = 0.5
-"""Share of a room's modules from which on the room stands for them."""
+"""A room's folder stands for its modules if at least this share of them is imported."""
 
 
 def imported_by(step: str) -> set[str]:
-    """Give the modules that the result of a step, such as `train`, depends on, its own among them."""
+    """Return the modules that the result of a step, such as `train`, depends on, including the step's own."""
     module = f"components.steps.{step}"
     return {module, *_graph().find_upstream_modules(module)}
 
 
 def code_of(step: str) -> list[str]:
-    """Give the paths of what `imported_by` gives: a room's folder where most of it is imported, single files else."""
+    """Return the paths of these modules: a room's folder if most of it is imported, single files otherwise."""
     modules = imported_by(step)
-    read = {READ_FILES[module] for module in modules & set(READ_FILES)}
-    return sorted({*read, *(path for package in PACKAGES for path in _within(package, modules, _graph()))})
+    paths = {path for package in PACKAGES for path in _paths_within(package, modules)}
+    return sorted(paths | {FILES_READ_BY[module] for module in modules & set(FILES_READ_BY)})
 
 
-def _within(package: str, modules: Collection[str], graph: ImportGraph) -> Iterator[str]:
-    """Give the paths for those of `modules` that are a package or below it."""
-    below = graph.find_descendants(package)
+def _paths_within(package: str, modules: Collection[str]) -> Iterator[str]:
+    """Yield the paths of those `modules` that are the package or lie below it."""
+    below = _graph().find_descendants(package)
     wanted = below & set(modules)
     if wanted and package not in PACKAGES and len(wanted) >= MOST * len(below):
         yield package.replace(".", "/")
         return
     if package in modules:
         yield _file(package)
-    for child in graph.find_children(package):
-        yield from _within(child, modules, graph)
+    for child in _graph().find_children(package):
+        yield from _paths_within(child, modules)
 
 
 def _file(module: str) -> str:

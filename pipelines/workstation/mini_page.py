@@ -1,4 +1,4 @@
-"""The page of the mini benchmark's results: the table, the papers' claims held against it, every self-trained seed."""
+"""The page of the mini benchmark's results: the table, the papers' claims checked on it, every self-trained seed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from components.results.rows import SCORES, BenchmarkRow, markdown_table, summar
 from components.steps.pretrain import Pretrained
 
 PUBLISHED = ("zegclip", "cascade_clip")
-"""The methods that are also self-trained and put to the controls."""
+"""The papers' own methods, for which self-training and controls run too."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """That one run's score lies above another's; a run is a method and a setting."""
+    """The claim that one run has a higher score than another; a run is a method and a setting."""
 
     text: str
     score: str
@@ -36,7 +36,7 @@ INDUCTIVE = {
         "summing all levels into one decoder hurts the unseen classes (Cascade-CLIP)"
     ),
 }
-"""Claims about methods: the score by which the first method beats the second, both inductive."""
+"""Claims about two inductive methods: the score in which the first beats the second."""
 OF_A_METHOD = {
     ("transductive_oracle", "inductive"): (
         "transductive, oracle self-training helps the unseen classes of {method}"
@@ -47,7 +47,7 @@ OF_A_METHOD = {
     ("inductive", "control_words"): "{method} reads the unseen words: exchanged, they lose",
     ("inductive", "control_random_tower"): "{method} lives on CLIP's pictures: a random image tower loses",
 }
-"""Claims about each published method: the setting in which its unseen classes do better than in the other."""
+"""Claims about each published method: the first setting has a higher mIoU(U) than the second."""
 CLAIMS = (
     *(
         Claim(text, score, (better, "inductive"), (worse, "inductive"))
@@ -62,25 +62,22 @@ CLAIMS = (
 
 
 def claims(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
-    """Yield a line for each claim: the means that bear on it, their difference, and whether it has the right sign."""
+    """Yield a table row per claim: the two means, their difference, and whether the claim holds."""
     means = {(summary.first.method, summary.first.setting): summary.mean for summary in summaries(rows)}
     for claim in CLAIMS:
         better, worse = (means[run][claim.score] for run in (claim.better, claim.worse))
         if better is None or worse is None:
             yield f"| {claim.text} | {SCORES[claim.score]} undefined | - |"
             continue
-        measured = f"{SCORES[claim.score]} {100 * better:.1f} against {100 * worse:.1f}: {100 * (better - worse):+.1f}"
-        yield f"| {claim.text} | {measured} | {'yes' if better > worse else '**no**'} |"
+        means_text = f"{SCORES[claim.score]} {100 * better:.1f} against {100 * worse:.1f}: {100 * (better - worse):+.1f}"
+        yield f"| {claim.text} | {means_text} | {'yes' if better > worse else '**no**'} |"
 
 
-def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int], *, clip: Pretrained, made_from: str) -> str:
-    """Lay out the table, the claims it bears on, and every self-trained seed.
-
-    `clip` says how well the tiny CLIP tells whole pictures; `made_from` names code and data.
-    """
+def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int], *, clip: Pretrained, provenance: str) -> str:
+    """Write the page; `clip` holds the tiny CLIP's image-level accuracies, `provenance` names code and data."""
     split, protocol = rows[0].split, rows[0].protocol
     listed = ", ".join(str(seed) for seed in seeds)
-    single = [row for row in rows if row.setting.startswith("transductive")]
+    self_trained = [_seed_row(row) for row in rows if row.setting.startswith("transductive")]
     return "\n".join(
         [
             "# Mini benchmark: results",
@@ -88,7 +85,7 @@ def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int], *, clip: Pretrained
             f"Made by `cascade-clip mini-results --seeds {listed.replace(' ', '')}` on the {split} pictures, protocol "
             f"`{protocol}`. Mean ± sample standard deviation over seeds {listed}, in percent; "
             "rows in [mini.json](mini.json). "
-            f"Made from {made_from}.",
+            f"Made from {provenance}.",
             "",
             markdown_table(rows),
             "The tiny CLIP alone, image-level zero-shot top-1 over all things on held-out pictures of single things, mean "
@@ -110,15 +107,13 @@ def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int], *, clip: Pretrained
             "",
             "| method | setting | seed | pAcc | mIoU(S) | mIoU(U) | hIoU |",
             "|---|---|--:|--:|--:|--:|--:|",
-            *(
-                f"| {row.method} | {row.setting} | {row.seed} | "
-                + " | ".join(
-                    "-" if value is None else f"{100 * value:.1f}"
-                    for value in (row.pAcc, row.miou_seen, row.miou_unseen, row.hiou)
-                )
-                + " |"
-                for row in single
-            ),
+            *self_trained,
             "",
         ]
     )
+
+
+def _seed_row(row: BenchmarkRow) -> str:
+    scores = (getattr(row, name) for name in SCORES)
+    cells = ["-" if score is None else f"{100 * score:.1f}" for score in scores]
+    return f"| {' | '.join([row.method, row.setting, str(row.seed), *cells])} |"

@@ -1,7 +1,7 @@
-"""The mini benchmark's table: every method, setting and control over several seeds, with spread.
+"""The mini benchmark's table: every method, setting and control over several seeds, with the spread.
 
-Each chain keeps its folders under a key of its configuration and data: an interrupted call goes on where it
-stopped, and a changed recipe runs anew by itself.
+A chain's folder is named by a digest of its configuration and data: an interrupted call resumes, and a changed
+recipe is trained again.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cascade_core.configs.recipes import recipe, recipe_names
+from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from components.artifacts import data_hash, git_commit, input_hash
@@ -26,16 +27,14 @@ TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
 
 
 def chains(seeds: Sequence[int], data: Data[Path]) -> list[Chain]:
-    """List the chains, the longest first, so that processes end together."""
+    """List the chains, the longest first, so that the processes end together."""
     published = [(f"mini_{method}", seed) for method in reversed(PUBLISHED) for seed in seeds]
     others = [(f"mini_{method}", seed) for method in METHODS if method not in PUBLISHED for seed in seeds]
+    modes: tuple[SelfTrainingMode, ...] = ("oracle", "strict")
     return [
-        *(
-            Chain(recipe, seed, data, self_trainings=("oracle", "strict"), control_words=True)
-            for recipe, seed in published
-        ),
-        *(Chain(recipe, seed, data, random_tower=True) for recipe, seed in published),
-        *(Chain(recipe, seed, data) for recipe, seed in others),
+        *(Chain(*run, data, self_trainings=modes, control_words=True) for run in published),
+        *(Chain(*run, data, random_tower=True) for run in published),
+        *(Chain(*run, data) for run in others),
     ]
 
 
@@ -50,31 +49,29 @@ def run(
     readme: Path | None = None,
     workers: int | None = None,
 ) -> list[BenchmarkRow]:
-    """Run every chain, then write the table, its rows and its head into the README; return the rows.
+    """Run every chain, write the page, its rows as JSON and the table's head in the README; return the rows.
 
     Raises:
-        UserError: no seed is given, the README lacks the markers, the CLIP comes without its accuracies, or
-            a step refuses its input.
+        UserError: no seed is given, the README lacks the markers, the CLIP folder lacks its accuracies, or a step
+            refuses its input.
     """
     if readme is not None:
         _around_table(readme)
     if not seeds:
         raise UserError("mini-results needs at least one seed, such as --seeds 0,1,2")
-    clip = read_accuracy(_folder(data.clip))
+    clip = read_accuracy(_given(data.clip))
     work.mkdir(parents=True, exist_ok=True)
-    made_from = _made_from(data)  # before the files below are written, which would be changes to the commit
-    wanted = chains(seeds, data)
-    done = run_chains(
-        wanted,
-        [work / _key(chain) for chain in wanted],
+    provenance = _provenance(data)  # before the files below are written, which change the working tree
+    models = run_chains(
+        {work / _folder_name(chain): chain for chain in chains(seeds, data)},
         split=split,
         workers=workers,
-        environment={SWITCH_VARIABLE: "off"},  # they end in one page, which names what they were made from
+        environment={SWITCH_VARIABLE: "off"},  # no MLflow runs: the page names their code and data
     )
-    rows = sorted((benchmark_row(one.evaluation, one.cost) for chain in done for one in chain), key=_order)
+    rows = sorted((benchmark_row(model.evaluation, model.cost) for model in models), key=_order)
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
-        path.write_text(page(rows, seeds, clip=clip, made_from=made_from))
+        path.write_text(page(rows, seeds, clip=clip, provenance=provenance))
     if readme is not None:
         before, after = _around_table(readme)
         head = [row for row in rows if row.method in PUBLISHED and not row.setting.startswith("control")]
@@ -83,13 +80,14 @@ def run(
     return rows
 
 
-def _made_from(data: Data[Path]) -> str:
-    """Name what decided the numbers, and where and when they were made."""
+def _provenance(data: Data[Path]) -> str:
+    """Name the code and data of the numbers, the machine and the date."""
     machine = f"{os.cpu_count()} CPU cores, {datetime.now(tz=UTC):%Y-%m-%d}"
-    return f"commit {git_commit() or 'unknown'}, data {data_hash(_folder(data.prepared))[:12]}, on {machine}"
+    return f"commit {git_commit() or 'unknown'}, data {data_hash(_given(data.prepared))[:12]}, on {machine}"
 
 
 def _around_table(readme: Path) -> tuple[str, str]:
+    """Return the README's text before and after the table."""
     before, begin, rest = readme.read_text().partition(TABLE_BEGIN)
     _, end, after = rest.partition(TABLE_END)
     if not (begin and end):
@@ -99,17 +97,18 @@ def _around_table(readme: Path) -> tuple[str, str]:
     return before, after
 
 
-def _key(chain: Chain) -> str:
+def _folder_name(chain: Chain) -> str:
     data, method = chain.data, chain.recipe.removeprefix("mini_")
     config = recipe(chain.recipe, {}, seed=chain.seed).model_dump_json()
-    hashes = [input_hash(_folder(path)) for path in (data.text, data.clip)]
-    inputs = "".join(hashes) + data_hash(_folder(data.prepared))
+    inputs = "".join(input_hash(_given(path)) for path in (data.text, data.clip)) + data_hash(
+        _given(data.prepared)
+    )
     digest = hashlib.sha256((config + inputs).encode()).hexdigest()[:12]
     tower = "-random" if chain.random_tower else ""
     return f"{method}{tower}-s{chain.seed}-{digest}"
 
 
-def _folder(path: Path | None) -> Path:
+def _given(path: Path | None) -> Path:
     assert path is not None, "the data of a chain lack a folder"
     return path
 

@@ -1,4 +1,4 @@
-"""Renders a graph of steps as stages of dvc.yaml: each step's command, the files that it reads, the folder it writes."""
+"""Renders the steps of a graph as stages of dvc.yaml: command, dependencies and output folder."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,81 +7,71 @@ from typing import Any
 
 from components.contract import Folder, Output, Place, Settings, Step
 from pipelines.graphs.runner import Data
-from pipelines.workstation.folders import as_taken
 from pipelines.workstation.imports import code_of
 
 OUTPUTS = PurePosixPath("outputs")
 KEY = "${key}"
-"""What DVC replaces by each key of what a stage is repeated for."""
+"""DVC replaces this text by each key of the mapping that a stage is repeated for."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The runner of `pipelines/graphs` that writes stages: `written` gets them, by name.
+    """The runner of `pipelines/graphs` that adds a stage to `written` for each step, by name.
 
-    Within `every` a stage is repeated for each entry of a mapping of params.yaml.
+    With `every`, a stage is repeated for each entry of that mapping in params.yaml.
     """
 
     written: dict[str, Any] = field(default_factory=dict)
     every: str | None = None
 
     def for_every(self, mapping: str) -> "Stages":
-        """Give the runner whose stages are repeated for each entry of `mapping`, such as "${recipes}"."""
+        """Return the runner that repeats its stages for each entry of a mapping, such as "${recipes}"."""
         return replace(self, every=mapping)
 
     def __call__(
         self,
-        stated: Step[Any, Any],
+        step: Step[Any, Any],
         data: Data[PurePosixPath],
         setting: str = "",
         *,
         after: Sequence[PurePosixPath] = (),
         **arguments: Any,
     ) -> PurePosixPath:
-        """Write a stage, and give the folder that it writes.
-
-        Stages run one at a time; `after` adds nothing to that.
-        """
-        out = self._folder(stated, setting)
-        given = as_taken(stated, data.given(stated.parameters, arguments))
-        words = stated.words({**given, stated.output: out})
+        """Add a stage and return its output folder; `after` adds nothing, because DVC runs one stage at a time."""
+        out = self._folder(step, setting)
+        values = data.step_arguments(step, arguments)
+        words = step.words({**values, step.output: out})
+        reads_overrides = any(isinstance(step.parameters[name].meaning, Settings) for name in values)
         stage = {
-            "desc": stated.help.splitlines()[0].removesuffix("."),
-            "cmd": " ".join(["cascade-clip", stated.command, *words]),
-            **_parameters(stated, given),
-            "deps": [*dict.fromkeys(_read(stated, data, given)), *code_of(stated.name)],
+            "desc": step.help.splitlines()[0].removesuffix("."),
+            "cmd": " ".join(["cascade-clip", step.command, *words]),
+            **({"params": ["overrides"]} if reads_overrides else {}),
+            "deps": [*dict.fromkeys(_input_files(step, data, values)), *code_of(step.name)],
             "outs": [str(out)],
         }
-        name = "_".join(filter(None, (stated.name, setting)))
+        name = "_".join(filter(None, (step.name, setting)))
         self.written[name] = {"foreach": self.every, "do": stage} if self.every else stage
         return out
 
-    def _folder(self, stated: Step[Any, Any], setting: str) -> PurePosixPath:
+    def _folder(self, step: Step[Any, Any], setting: str) -> PurePosixPath:
         if self.every:
-            return OUTPUTS / stated.name / "-".join(filter(None, (KEY, setting)))
-        output = stated.parameters[stated.output].meaning
-        assert isinstance(output, Output) and output.default is not None, f"{stated.name} has no usual folder"
+            return OUTPUTS / step.name / "-".join(filter(None, (KEY, setting)))
+        output = step.parameters[step.output].meaning
+        assert isinstance(output, Output) and output.default is not None, f"{step.name} has no default folder"
         return PurePosixPath(output.default)
 
 
-def _parameters(stated: Step[Any, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the section of params.yaml that a step reads itself."""
-    reads = any(isinstance(stated.parameters[name].meaning, Settings) for name in given)
-    return {"params": ["overrides"]} if reads else {}
+def _input_files(step: Step[Any, Any], data: Data[PurePosixPath], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the data and the files of earlier steps' folders that a step reads.
 
-
-def _read(stated: Step[Any, Any], data: Data[PurePosixPath], given: Mapping[str, Any]) -> Iterator[str]:
-    """Give what a step reads of the data and of other steps' folders.
-
-    Of a folder these are the files that the step looks at, not the manifest beside them: it names the commit, which
-    may change where nothing else does.
+    The manifests in those folders are left out: they name the commit, which may change alone.
     """
-    if stated.cluster is not None and stated.cluster.reads_pictures:
+    if step.cluster is not None and step.cluster.reads_pictures:
         yield str(data.raw)
-    for name, value in given.items():
-        match stated.parameters[name].meaning:
+    for name, value in values.items():
+        match step.parameters[name].meaning:
             case Place():
                 yield str(value)
             case Folder(content=content):
-                for folder in value if stated.parameters[name].several else (value,):
+                for folder in value if step.parameters[name].several else (value,):
                     yield from (str(folder / part) for part in content or ("",))

@@ -1,4 +1,4 @@
-"""The pipelines' preparing steps: what they make is what the overridden recipe, or the checkpoint, will ask for."""
+"""The pipelines' prepare component follows the recipe's overrides."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from components.artifacts import read_step_manifest
 from tests.tiny import write_tiny_clip
 
 
-def test_data_are_prepared_as_recipe_and_overrides_say_and_every_run_names_the_data_sets_protocol(
+def test_data_are_prepared_by_the_overrides_for_every_run(
     tmp_path: Path,
 ) -> None:
     world = write_benchmark(tmp_path / "raw", sizes={"train": 2, "val": 1, "test": 1})
@@ -25,7 +25,7 @@ def test_data_are_prepared_as_recipe_and_overrides_say_and_every_run_names_the_d
     own.write_text(yaml.safe_dump({"name": "own", "classes": ids, "unseen": ["taxi", "lava"]}))
     background = {"policy": "prompts", "names": ["grass", "sand"]}
     overrides = {"data.templates": ["{}"], "evaluate.background": background}
-    made = {
+    artifacts = {
         name: SimpleNamespace(path=str(tmp_path / name), metadata={})
         for name in ("prepared", "splits", "text")
     }
@@ -37,12 +37,12 @@ def test_data_are_prepared_as_recipe_and_overrides_say_and_every_run_names_the_d
         image_sets=json.dumps({"train": "train", "test": "test"}),
         recipes=["mini_zegclip", "mini_cascade_clip"],
         overrides=json.dumps(overrides),
-        **made,
+        **artifacts,
     )
     assert read_step_manifest(tmp_path / "text").parameters["templates"] == ["{}"]
     assert read_json(tmp_path / "text" / "background_names.json") == ["grass", "sand"]
-    hashed = made["prepared"].metadata["data_hash"]
+    data_hash = artifacts["prepared"].metadata["data_hash"]
     assert runs == [
-        {"recipe": name, "protocol": protocol(str(own)).name, "data_hash": hashed}
+        {"recipe": name, "protocol": protocol(str(own)).name, "data_hash": data_hash}
         for name in ("mini_zegclip", "mini_cascade_clip")
     ]

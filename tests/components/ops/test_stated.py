@@ -1,4 +1,4 @@
-"""Components that follow from steps' statements: their file, and the one body that runs them all."""
+"""Components generated from steps' statements: their file, and their common body."""
 
 import os
 import subprocess
@@ -18,10 +18,10 @@ from components.contract.shared import ClipFolder, Out, Overrides
 from components.ops import write
 from components.tracking import pipeline_run
 
-GIVEN: dict[str, Any] = {}
+ARGUMENTS: dict[str, Any] = {}
 
 
-def test_the_file_is_what_the_statements_say() -> None:
+def test_the_file_follows_from_the_statements() -> None:
     assert write.FILE.read_text() == write.source(), "run: python -m components.ops.write"
 
 
@@ -60,7 +60,7 @@ def mixing(**cluster: Any) -> Step[Any, Any]:
         out: Out,
     ) -> str:
         """Mix."""
-        GIVEN.update(call.arguments)
+        ARGUMENTS.update(call.arguments)
         return "well"
 
     return run
@@ -86,7 +86,7 @@ def component(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def test_a_components_inputs_and_outputs_are_those_of_the_statement() -> None:
+def test_inputs_and_outputs_follow_from_the_statement() -> None:
     stated = mixing(pages={"scores": "Metrics"})
     assert list(inputs(stated)) == [
         ("raw", "str"),
@@ -102,7 +102,7 @@ def test_a_components_inputs_and_outputs_are_those_of_the_statement() -> None:
     assert list(outputs(stated)) == [("mixed", "Output[Artifact]"), ("scores", "Output[Metrics]")]
 
 
-def test_the_body_hands_artifacts_on_as_folders_and_labels_what_the_step_writes(
+def test_the_body_passes_folders_and_labels_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(pipeline_run.PARENT_VARIABLE, "")
@@ -120,7 +120,7 @@ def test_the_body_hands_artifacts_on_as_folders_and_labels_what_the_step_writes(
         "quiet": False,
         "overrides": {"train.iterations": 4},
         "out": tmp_path / "mixed",
-    } == GIVEN
+    } == ARGUMENTS
     assert values["mixed"].metadata == {
         "seed": 3, "mlflow_run": "abc", "data_hash": "new", "amount": 2, "shown": 8
     }  # fmt: skip
@@ -128,7 +128,7 @@ def test_the_body_hands_artifacts_on_as_folders_and_labels_what_the_step_writes(
     assert pipeline_run.os.environ[pipeline_run.PARENT_VARIABLE] == "abc"
 
 
-def test_what_may_come_from_the_cache_names_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_steps_output_names_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[tuple[str, str]] = []
     monkeypatch.setenv(pipeline_run.PARENT_VARIABLE, "")
     monkeypatch.setattr(body, "step_named", lambda name: mixing(trains=True))
@@ -159,8 +159,8 @@ for path in Path(sys.argv[1]).glob("*.py"):
 """
 
 
-def test_what_bodies_import_defines_no_component() -> None:
-    """Where a component runs, kfp has no decorator to define one with."""
+def test_the_imports_of_bodies_define_no_component() -> None:
+    """In a pod, kfp has no decorator that could define a component."""
     environment = {**os.environ, "_KFP_RUNTIME": "true"}
     ops = write.FILE.parent
     program = [sys.executable, "-c", IMPORTED_IN_A_POD, str(ops)]

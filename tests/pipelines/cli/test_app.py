@@ -162,7 +162,7 @@ def test_results_end_with_table_report_and_mlflow_command(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "benchmark.json").write_text(json.dumps(ROWS))
-    workflow.tell_results()
+    workflow.print_results()
     output = capsys.readouterr().out
     (line,) = (line for line in output.splitlines() if "zegclip" in line)
     assert [cell.strip() for cell in line.strip("│ ").split("│")] == [

@@ -1,4 +1,4 @@
-"""The graph of the workflow, by a runner that only notes what feeds what."""
+"""The graph of the workflow, with a runner that records each step's arguments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,42 +8,50 @@ from typing import Annotated, Any
 from components.contract import Call, Folder, Option, Step, step
 from components.contract.shared import Out, Prepared
 from pipelines.graphs.runner import Data
-from pipelines.graphs.training import made_ready, offered, reported, self_trained, trained
-from pipelines.workstation.folders import InFolder
+from pipelines.graphs.training import (
+    prepare_data,
+    register_models,
+    report_models,
+    self_train_and_score,
+    train_and_measure,
+)
+from pipelines.workstation.chains import FolderRunner
 
 
 @dataclass
-class Noting:
-    """Gives names as handles, and notes what each step got."""
+class Recorder:
+    """The runner that returns steps' names as handles and records their arguments."""
 
-    got: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __call__(
-        self, stated: Step[Any, Any], data: Data[str], setting: str = "", *, after: Sequence[str] = (), **arguments: Any
+        self, step: Step[Any, Any], data: Data[str], setting: str = "", *, after: Sequence[str] = (), **arguments: Any
     ) -> str:  # fmt: skip
-        name = " ".join(filter(None, (stated.name, setting)))
-        assert name not in self.got
-        unknown = set(arguments) - set(stated.parameters)
-        assert not unknown, f"step {stated.name} takes no {unknown}"
-        self.got[name] = {**data.given(stated.parameters, arguments), "after": list(after)}
+        name = " ".join(filter(None, (step.name, setting)))
+        assert name not in self.calls
+        unknown = set(arguments) - set(step.parameters)
+        assert not unknown, f"step {step.name} takes no {unknown}"
+        self.calls[name] = {**data.arguments(step.parameters, arguments), "after": list(after)}
         return name
 
 
-def test_every_step_is_fed_by_the_ones_before_it() -> None:
-    do, scoring = Noting(), {"split": "test"}
-    data = made_ready(do, Data(raw="raw", clip="clip"), protocol="p", image_sets={}, vectors={"recipe": "r"})
+def test_every_step_reads_outputs_of_the_right_steps() -> None:
+    run, scoring = Recorder(), {"split": "test"}
+    data = prepare_data(
+        run, Data(raw="raw", clip="clip"), protocol="p", image_sets={}, vectors={"recipe": "r"}
+    )
     assert (data.prepared, data.splits, data.text) == ("prepare", "splits", "text_vectors")
-    inductive = trained(do, data, recipe="r", overrides={}, seed=0, scoring=scoring)
-    transductive = self_trained(do, data, inductive, mode="oracle", overrides={}, scoring=scoring)
-    offered(do, data, (inductive, transductive), {})
-    reported(do, data, (inductive, transductive))
-    fed = {
-        name: {key for key, value in got.items() if isinstance(value, str) and value in do.got}
-        | {*got["after"]}
-        for name, got in do.got.items()
+    inductive = train_and_measure(run, data, recipe="r", overrides={}, seed=0, scoring=scoring)
+    transductive = self_train_and_score(run, data, inductive, mode="oracle", overrides={}, scoring=scoring)
+    register_models(run, data, (inductive, transductive), {})
+    report_models(run, data, (inductive, transductive))
+    inputs = {
+        name: {key for key, value in call.items() if isinstance(value, str) and value in run.calls}
+        | {*call["after"]}
+        for name, call in run.calls.items()
         if name != "report"
     }
-    assert fed == {
+    assert inputs == {
         "prepare": set(),
         "splits": {"prepared"},
         "text_vectors": set(),
@@ -57,9 +65,9 @@ def test_every_step_is_fed_by_the_ones_before_it() -> None:
         "gate transductive": {"evaluation", "register inductive"},
         "register transductive": {"checkpoint", "evaluation", "profile", "decision"},
     }
-    assert do.got["evaluate transductive"]["checkpoint"] == "self_train"
-    assert do.got["register transductive"]["checkpoint"] == "self_train"
-    report = do.got["report"]
+    assert run.calls["evaluate transductive"]["checkpoint"] == "self_train"
+    assert run.calls["register transductive"]["checkpoint"] == "self_train"
+    report = run.calls["report"]
     assert report["evaluations"] == ["evaluate inductive", "evaluate transductive"]
     assert (report["profiles"], report["trainings"]) == (["profile"], ["train", "self_train"])
 
@@ -74,17 +82,17 @@ def count(
     split: Annotated[str, Option()] = "test",
     out: Out,
 ) -> None:
-    """Write what was given."""
+    """Write the arguments to a file."""
     out.mkdir(parents=True)
-    (out / "given").write_text(f"{prepared} {models} {split}")
+    (out / "arguments").write_text(f"{prepared} {models} {split}")
 
 
-def test_steps_run_here_once_each_into_a_folder_of_their_own(tmp_path: Path) -> None:
-    do, data = InFolder(tmp_path), Data(raw=Path("raw"), prepared=Path("prepared"))
-    out = do(count, data, "all", models=Path("one"), split="val")
+def test_a_step_whose_folder_exists_is_skipped(tmp_path: Path) -> None:
+    run, data = FolderRunner(tmp_path), Data(raw=Path("raw"), prepared=Path("prepared"))
+    out = run(count, data, "all", models=Path("one"), split="val")
     assert out == tmp_path / "count-all-val"
-    given = (out / "given").read_text()
-    assert given == f"prepared {(Path('one/final'),)} val"
-    (out / "given").write_text("kept")
-    assert do(count, data, "all", models=Path("one"), split="val") == out
-    assert (out / "given").read_text() == "kept"
+    text = (out / "arguments").read_text()
+    assert text == f"prepared {(Path('one/final'),)} val"
+    (out / "arguments").write_text("kept")
+    assert run(count, data, "all", models=Path("one"), split="val") == out
+    assert (out / "arguments").read_text() == "kept"

@@ -1,7 +1,7 @@
-"""What a compiled pipeline says, on a page: its steps and where their inputs come from, and what each asks of a cluster.
+"""Readable summaries of compiled pipelines: the steps, the origin of their inputs, and their requests to a cluster.
 
-`python -m tests.pipelines.kubeflow.summaries` writes the page of every pipeline into `golden/`. Nothing that a step asks for
-is left out: a setting without a sentence of its own stands there as the compiler wrote it.
+`python -m tests.pipelines.kubeflow.summaries` writes a page per pipeline into `golden/`. A page is complete: a setting
+without a sentence here appears as the compiler wrote it.
 """
 
 import json
@@ -20,16 +20,16 @@ from pipelines.kubeflow.resources import RESOURCES
 GOLDEN = Path(__file__).parent / "golden"
 COMMAND = "python -m tests.pipelines.kubeflow.summaries"
 WIDTH = 118
-TOLD = (
+SUMMARIZED = (
     "cachingOptions", "componentRef", "dependentTasks", "inputs", "parameterIterator", "retryPolicy", "taskInfo",
     "triggerPolicy",
 )  # fmt: skip
-"""What a task holds and a sentence here says; whatever else it holds stands as the compiler wrote it."""
+"""The fields of a task that have a sentence here; all other fields appear as the compiler wrote them."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Documents = list[dict[str, Any]]
-"""The pipeline and its settings of Kubernetes, as the compiler writes them."""
+"""A compiled pipeline and its Kubernetes settings."""
 
 
 def compiled(pipeline: str, **options: Any) -> Documents:
@@ -41,10 +41,10 @@ def compiled(pipeline: str, **options: Any) -> Documents:
 
 
 def summary(kinds: Mapping[str, Documents]) -> str:
-    """Give the page of one pipeline that was compiled for several kinds of clusters, which have one graph."""
+    """Summarize a pipeline compiled for several kinds of clusters, whose graphs must be equal."""
     graph, *others = (_graph(documents[0]) for documents in kinds.values())
     assert all(other == graph for other in others), "kinds of clusters differ in more than resources"
-    lines = [*graph, *(line for kind, documents in kinds.items() for line in (kind, *_facts(documents)))]
+    lines = [*graph, *(line for kind, documents in kinds.items() for line in (kind, *_requests(documents)))]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -63,25 +63,25 @@ def _graph(pipeline: dict[str, Any]) -> list[str]:
 def _steps(
     pipeline: dict[str, Any], dag: dict[str, Any], scope: Mapping[str, str], depth: int
 ) -> Iterator[str]:
-    """Give the steps of a group, a line each; `scope` holds the origin of each of the group's own inputs."""
+    """Yield a line per step of a group; `scope` holds the origins of the group's own inputs."""
     for task in dag["tasks"].values():
         component = pipeline["components"][task["componentRef"]["name"]]
         inputs = dict(_inputs(pipeline, dag, task, scope))
         order = "".join(f" {one}" for one in _order(dag, task, inputs))
         if "dag" in component:
             inner = dict(inputs)
-            if (each := task.get("parameterIterator")) is not None:
-                items = inputs.get(each["items"].get("inputParameter"), json.dumps(each["items"]))
+            if (loop := task.get("parameterIterator")) is not None:
+                items = inputs.get(loop["items"].get("inputParameter"), json.dumps(loop["items"]))
                 order += f" for each of {items}"
-                inner[each["itemInput"]] = f"{_name(task)}.item"
+                inner[loop["itemInput"]] = f"{_name(task)}.item"
             yield from _wrapped(f"{_name(task)}{order}:", depth)
             yield from _steps(pipeline, component["dag"], inner, depth + 1)
         else:
             arguments = ", ".join(f"{name}={origin}" for name, origin in inputs.items())
-            made = ", ".join(_outputs(component))
+            outputs = ", ".join(_outputs(component))
             yield from _wrapped(
-                f"{_called(pipeline, component, _name(task))}({arguments}){order}"
-                + (f" -> {made}" if made else ""),
+                f"{_title(pipeline, component, _name(task))}({arguments}){order}"
+                + (f" -> {outputs}" if outputs else ""),
                 depth,
             )
 
@@ -109,7 +109,7 @@ def _inputs(
 def _origin(
     pipeline: dict[str, Any], dag: dict[str, Any], given: dict[str, Any], scope: Mapping[str, str]
 ) -> str:
-    """Say where an input comes from: a parameter of the pipeline, another step's output, a constant, a loop's item."""
+    """Name an input's origin: a pipeline's parameter, another step's output, a constant, or a loop's item."""
     match given:
         case {"componentInputParameter": name, "parameterExpressionSelector": part}:
             return str(part).replace("parseJson(string_value)", scope[name])
@@ -128,7 +128,7 @@ def _origin(
 
 
 def _output(pipeline: dict[str, Any], task: dict[str, Any], key: str) -> str:
-    """Name an output by the step that makes it, which may lie within a group."""
+    """Name an output by its step, which may be inside a group."""
     dag = pipeline["components"][task["componentRef"]["name"]].get("dag")
     if dag is None:
         return f"{_name(task)}.{key}"
@@ -140,11 +140,11 @@ def _output(pipeline: dict[str, Any], task: dict[str, Any], key: str) -> str:
 
 
 def _order(dag: dict[str, Any], task: dict[str, Any], inputs: Mapping[str, str]) -> Iterator[str]:
-    """Say when a step runs, as far as its inputs do not."""
+    """Yield a step's conditions and the dependencies that do not follow from its inputs."""
     policy = task.get("triggerPolicy", {})
     if condition := policy.get("condition"):
         yield "if " + re.sub(
-            r"inputs\.parameter_values\['([^']+)'\]", lambda found: inputs[found[1]], condition
+            r"inputs\.parameter_values\['([^']+)'\]", lambda match: inputs[match[1]], condition
         )
     if strategy := policy.get("strategy"):
         yield f"when {strategy}"
@@ -153,11 +153,11 @@ def _order(dag: dict[str, Any], task: dict[str, Any], inputs: Mapping[str, str])
         _name(dag["tasks"][one]) for one in task.get("dependentTasks", ()) if f'"{one}"' not in used
     ]:
         yield f"after {', '.join(others)}"
-    yield from (f"{key} {json.dumps(value)}" for key, value in task.items() if key not in TOLD)
+    yield from (f"{key} {json.dumps(value)}" for key, value in task.items() if key not in SUMMARIZED)
 
 
-def _called(pipeline: dict[str, Any], component: dict[str, Any], name: str) -> str:
-    """Name the function that a step runs, after the step's own name where that is another."""
+def _title(pipeline: dict[str, Any], component: dict[str, Any], name: str) -> str:
+    """Name a step, and its function if that has another name."""
     *_, function = pipeline["deploymentSpec"]["executors"][component["executorLabel"]]["container"]["args"]
     return name if name == function.replace("_", "-") else f"{name}: {function}"
 
@@ -170,32 +170,32 @@ def _outputs(component: dict[str, Any]) -> Iterator[str]:
         yield f"{name} {one['parameterType']}"
 
 
-def _facts(documents: Documents) -> Iterator[str]:
-    """Say what steps ask for, and for each such thing which steps do."""
+def _requests(documents: Documents) -> Iterator[str]:
+    """Yield each request to the cluster, with the steps that make it."""
     pipeline, platform = documents
     executors = pipeline["deploymentSpec"]["executors"]
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    asked: dict[str, list[str]] = {}
+    requests: dict[str, list[str]] = {}
     steps = []
     for task in _every_task(pipeline):
         label = pipeline["components"][task["componentRef"]["name"]].get("executorLabel")
         if label is not None:
             steps.append(_name(task))
-            for fact in (
+            for request in (
                 *_of_task(task),
                 *_of_container(executors[label]),
                 *_of_pod(settings.get(label, {})),
             ):
-                asked.setdefault(fact, []).append(_name(task))
+                requests.setdefault(request, []).append(_name(task))
     assert len(set(steps)) == len(steps), f"two steps have one name: {steps}"
-    for fact in sorted(asked):
-        yield from _wrapped(f"{fact}: {_listed(asked[fact], steps)}", 1)
+    for request in sorted(requests):
+        yield from _wrapped(f"{request}: {_listed(requests[request], steps)}", 1)
 
 
-def _listed(some: list[str], every: list[str]) -> str:
-    others = [one for one in every if one not in some]
-    if len(others) >= len(some):
-        return ", ".join(some)
+def _listed(members: list[str], steps: list[str]) -> str:
+    others = [step for step in steps if step not in members]
+    if len(others) >= len(members):
+        return ", ".join(members)
     return f"all but {', '.join(others)}" if others else "all"
 
 
@@ -217,17 +217,17 @@ def _of_container(executor: dict[str, Any]) -> Iterator[str]:
     resources, (*_, function) = container.pop("resources"), container.pop("args")
     *_, start, source = container.pop("command")
     assert "kfp.dsl.executor_main" in start and f"\ndef {function}(" in source, (
-        f"{function} is not what is run"
+        f"the container does not run {function}"
     )
     yield f"image {container.pop('image')}"
     for one in container.pop("env", ()):
         yield f"environment {one['name']}={one['value']}"
-    asked = f"{resources['resourceCpuLimit']} cores, {resources['resourceMemoryLimit']}"
+    request = f"{resources['resourceCpuLimit']} cores, {resources['resourceMemoryLimit']}"
     if gpu := resources.get("accelerator"):
-        asked += f", {gpu['resourceCount']} {gpu['resourceType']}"
+        request += f", {gpu['resourceCount']} {gpu['resourceType']}"
     limits = {name: resources[name.replace("Request", "Limit")] for name in resources if "Request" in name}
-    assert all(resources[name] == limit for name, limit in limits.items()), f"{function} asks for less"
-    yield f"resources {asked}"
+    assert all(resources[name] == limit for name, limit in limits.items()), f"{function} requests less"
+    yield f"resources {request}"
     yield from (f"{key} {json.dumps(value)}" for key, value in container.items())
 
 

@@ -1,4 +1,4 @@
-"""Parameters of the pipelines that compare: what would only fail on the cluster is told before."""
+"""Checks of the pipelines' parameters before submission."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipelines.kubeflow.local_run import run_local
 TARGET = {"raw": "/data/voc", "protocol": "voc12-20", "image_sets": '{"val": "val"}', "split": "val"}
 
 
-def test_what_fits_is_let_through() -> None:
+def test_right_parameters_pass() -> None:
     zero_shot.check_parameters({"raw": "/data", "clip": "/clip"})
     ablation.check_parameters({"raw": "/data", "clip": "/clip"})
     cross_dataset.check_parameters({"checkpoint": "/c", "clip": "/clip", "targets": [TARGET]})
@@ -48,20 +48,20 @@ def test_what_fits_is_let_through() -> None:
         ),
     ],
 )
-def test_a_wrong_target_is_told_with_its_place(change: dict[str, Any], message: str) -> None:
+def test_a_wrong_target_is_refused_with_its_position(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cross_dataset.check_parameters({"targets": [{**TARGET, **change}]})
 
 
-def test_a_targets_own_background_goes_before_that_of_all() -> None:
+def test_a_targets_own_background_wins() -> None:
     context, ade = {**TARGET, "protocol": "context60"}, {**TARGET, "protocol": "ade20k-150"}
-    everyone = {"targets": [context, {**ade, "background": "dropped"}], "background": "prompts=sky, wall"}
-    cross_dataset.check_parameters(everyone)
+    parameters = {"targets": [context, {**ade, "background": "dropped"}], "background": "prompts=sky, wall"}
+    cross_dataset.check_parameters(parameters)
     with pytest.raises(ValueError, match=r"targets\[1\].background: label set 'ade20k150'"):
-        cross_dataset.check_parameters({**everyone, "targets": [context, ade]})
+        cross_dataset.check_parameters({**parameters, "targets": [context, ade]})
 
 
-def test_no_target_is_refused() -> None:
+def test_an_empty_list_of_targets_is_refused() -> None:
     with pytest.raises(ValueError, match="targets is empty"):
         cross_dataset.check_parameters({"targets": []})
 
@@ -86,14 +86,14 @@ def test_a_grid_that_cannot_run_is_refused(values: dict[str, Any], message: str)
         ablation.check_parameters(values)
 
 
-def test_a_local_run_wants_its_folders_before_any_step_starts(tmp_path: Path) -> None:
+def test_a_missing_folder_fails_before_any_step(tmp_path: Path) -> None:
     parameters = {"checkpoint": str(tmp_path), "clip": str(tmp_path), "targets": [TARGET]}
     with pytest.raises(ValueError, match=r"targets\[0\].raw: folder /data/voc does not exist"):
         run_local("cross_dataset", json.loads(json.dumps(parameters)), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_any_recipe_trains_on_a_label_file_that_only_the_steps_see() -> None:
+def test_any_recipe_trains_on_a_label_file() -> None:
     own = {"raw": "/data", "clip": "/clip", "protocol": "s3://bucket/pets.yaml"}
     zero_shot.check_parameters(own)
     ablation.check_parameters(own)
@@ -103,7 +103,7 @@ def test_any_recipe_trains_on_a_label_file_that_only_the_steps_see() -> None:
         zero_shot.check_parameters({**own, "protocol": "gs://bucket/pets.yaml"})
 
 
-def test_a_local_run_wants_its_label_file_before_any_step_starts(tmp_path: Path) -> None:
+def test_a_missing_label_file_fails_before_any_step(tmp_path: Path) -> None:
     parameters = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": f"{tmp_path}/pets.yaml"}
     with pytest.raises(ValueError, match=r"protocol: label file .*pets\.yaml does not exist"):
         run_local("zero_shot", parameters, out=tmp_path / "out")
@@ -111,15 +111,15 @@ def test_a_local_run_wants_its_label_file_before_any_step_starts(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"models": "both"}, "parameter models is 'both'; known are train, champions"),
         ({"models": "champions", "seeds": [1]}, "as they were trained; leave out seeds"),
         ({"thresholds": '{"max_drop_points": {}}'}, "parameter thresholds: max_slowdown_share"),
     ],
 )
-def test_a_benchmark_that_cannot_be_is_refused(values: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_benchmark_with_wrong_parameters_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         benchmark.check_parameters(values)
 
 
@@ -150,7 +150,7 @@ def test_a_limit_of_0_takes_all_and_a_negative_one_is_refused(pipeline: str) -> 
         ("cross_dataset", ["all.gpu.count=3"], {"targets": [TARGET]}, None),
     ],
 )  # fmt: skip
-def test_a_batch_that_nodes_and_gpus_cannot_share_is_told_before_submission(
+def test_a_batch_that_gpus_cannot_share_is_refused(
     pipeline: str, changes: list[str], values: dict[str, Any], message: str | None
 ) -> None:
     def check() -> None:

@@ -1,4 +1,4 @@
-"""Talking to a server: what is told of each way in which that goes wrong, and what is tried again."""
+"""The connection to a server: its error messages and its retries."""
 
 import logging
 import socket
@@ -23,58 +23,58 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("host", ["", "localhost:8080", "ftp://there", "http://", "https://me:pass@there"])
-def test_an_address_that_is_none_is_refused(host: str) -> None:
-    with pytest.raises(ValueError, match="host") as refused:
+def test_a_malformed_address_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="host") as refusal:
         connect(host)
-    assert "pass@" not in str(refused.value)
+    assert "pass@" not in str(refusal.value)
 
 
-def test_a_server_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_fails_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.kubeflow.cluster.BRIEF", HASTY)
     host = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ValueError, match=r"cannot be reached \(.*refused\); check --host") as told:
+    with pytest.raises(ValueError, match=r"cannot be reached \(.*refused\); check --host") as refusal:
         connect(host)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refusal.value)
 
 
-def test_a_refused_token_is_told_at_once_and_never_shown(
+def test_a_refused_token_fails_at_once_and_is_never_printed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with serving(Server(tmp_path, token="another")) as server:
-        with pytest.raises(ValueError, match="expired \\(401\\); get a new one") as told:
+        with pytest.raises(ValueError, match="expired \\(401\\); get a new one") as refusal:
             connect(server.host, token=SECRET)
         assert len(server.requests) == 1
-    shown = capsys.readouterr()
-    assert SECRET not in f"{told.value}{caplog.text}{shown.out}{shown.err}"
+    streams = capsys.readouterr()
+    assert SECRET not in f"{refusal.value}{caplog.text}{streams.out}{streams.err}"
 
 
-def test_a_token_that_is_taken_is_sent_but_never_shown(
+def test_an_accepted_token_is_never_printed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with serving(Server(tmp_path, token=SECRET)) as server:
-        found = connect(server.host, token=f"{SECRET}\n", patience=QUICK)
-        open_experiment(found, "e")
+        connection = connect(server.host, token=f"{SECRET}\n", patience=QUICK)
+        open_experiment(connection, "e")
         assert server.experiments
-    shown = capsys.readouterr()
-    assert SECRET not in f"{found}{caplog.text}{shown.out}{shown.err}"
+    streams = capsys.readouterr()
+    assert SECRET not in f"{connection}{caplog.text}{streams.out}{streams.err}"
 
 
-def test_a_token_that_cannot_be_one_is_refused_without_being_shown() -> None:
-    with pytest.raises(ValueError, match="the token holds") as told:
+def test_a_malformed_token_is_refused_and_not_printed() -> None:
+    with pytest.raises(ValueError, match="the token holds") as refusal:
         connect("http://127.0.0.1:1", token=f"{SECRET}\r\nX: y")
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(refusal.value)
 
 
-def test_a_page_that_is_no_api_is_told(server: Server) -> None:
+def test_a_login_page_is_not_taken_for_the_api(server: Server) -> None:
     server.faults.append(Fault("GET", "/healthz", "<html>log in</html>"))
     with pytest.raises(ValueError, match="not as Kubeflow Pipelines does"):
         connect(server.host)
 
 
-def test_a_server_with_namespaces_wants_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The client's own memory of a namespace, in the home folder, is none of the test's.
+def test_a_server_with_namespaces_needs_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The client remembers a namespace in the home folder, which must not decide the test.
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "none.json"))
     with serving(Server(tmp_path, namespaces=("ours",))) as server:
         with pytest.raises(ValueError, match="--namespace or KFP_NAMESPACE"):
@@ -85,20 +85,20 @@ def test_a_server_with_namespaces_wants_one(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("kind", [429, 502, 503, 504, "reset"])
-def test_what_passes_is_tried_again(cluster: Cluster, server: Server, kind: int | str) -> None:
+def test_transient_faults_are_retried(cluster: Cluster, server: Server, kind: int | str) -> None:
     server.faults += [Fault("POST", "/experiments", kind)] * 2
     assert open_experiment(cluster, "e") in server.experiments
 
 
 @pytest.mark.parametrize("kind", [400, 403, 404, 409, 500])
-def test_what_does_not_pass_is_asked_once(cluster: Cluster, server: Server, kind: int) -> None:
+def test_other_faults_are_not_retried(cluster: Cluster, server: Server, kind: int) -> None:
     server.faults.append(Fault("POST", "/experiments", kind))
     with pytest.raises(ValueError, match=f"experiment 'e'.*{kind}|name is taken"):
         open_experiment(cluster, "e")
     assert [request[:2] for request in server.requests].count(("POST", "/apis/v2beta1/experiments")) == 1
 
 
-def test_a_server_that_stays_away_is_told_after_patience_is_lost(cluster: Cluster, server: Server) -> None:
+def test_retries_end_after_the_patience(cluster: Cluster, server: Server) -> None:
     server.faults += [Fault("GET", "/experiments", 503)] * 1000
     with pytest.raises(ValueError, match="stays unavailable \\(503"):
         open_experiment(replace(cluster, patience=HASTY), "e")
@@ -114,23 +114,19 @@ def test_a_run_whose_answer_was_lost_is_not_started_twice(
     assert list(server.runs) == [run.run_id]
 
 
-def test_an_archived_experiment_is_told_with_the_way_out(
-    cluster: Cluster, server: Server, tiny: Path
-) -> None:
+def test_an_archived_experiment_is_refused(cluster: Cluster, server: Server, tiny: Path) -> None:
     server.experiments[open_experiment(cluster, "old")]["storage_state"] = "ARCHIVED"
     with pytest.raises(ValueError, match=r"experiment 'old' is archived.*restore it"):
         submit(cluster, tiny, parameters=GOOD, experiment="old")
     assert not server.runs
 
 
-def test_an_experiment_name_that_something_deleted_still_holds_is_told(
-    cluster: Cluster, server: Server
-) -> None:
+def test_the_name_of_a_deleted_experiment_is_refused(cluster: Cluster, server: Server) -> None:
     server.faults.append(Fault("POST", "/experiments", 409))
     with pytest.raises(ValueError, match="experiment 'e': the name is taken, maybe by something deleted"):
         open_experiment(cluster, "e")
 
 
-def test_an_unknown_run_is_told(cluster: Cluster) -> None:
-    with pytest.raises(ValueError, match=r"run 'nope': it is not known there \(404\)"):
+def test_an_unknown_run_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(ValueError, match=r"run 'nope': the server does not know it \(404\)"):
         status(cluster, "nope")

@@ -1,4 +1,4 @@
-"""Compiling the pipelines: the YAML is a contract, held by kfp's schemas and by a page on each pipeline."""
+"""The compiled pipelines: their YAML fits kfp's schemas and a summary of each pipeline."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ from tests.pipelines.kubeflow.summaries import COMMAND, GOLDEN, Documents, compi
 
 @cache
 def _compiled(pipeline: str = "zero_shot", **options: Any) -> Documents:
-    """Compile once what several tests look at; none changes it."""
+    """Compile once for several tests, which must not change the result."""
     return compiled(pipeline, **options)
 
 
@@ -38,14 +38,14 @@ def _executors(documents: Documents) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("pipeline", sorted(PIPELINES))
-def test_the_page_of_a_pipeline_says_what_is_compiled(pipeline: str) -> None:
+def test_a_pipeline_fits_its_summary(pipeline: str) -> None:
     page = summary({kind: _compiled(pipeline, kind=kind) for kind in RESOURCES})
     assert page == (GOLDEN / f"{pipeline}.txt").read_text(), f"if the change is meant: {COMMAND}"
 
 
 @pytest.mark.parametrize("kind", sorted(RESOURCES))
 @pytest.mark.parametrize("pipeline", sorted(PIPELINES))
-def test_a_compiled_pipeline_is_one_by_the_schemas_of_kfp(pipeline: str, kind: str) -> None:
+def test_a_compiled_pipeline_fits_the_schemas_of_kfp(pipeline: str, kind: str) -> None:
     specification, platform = _compiled(pipeline, kind=kind)
     ParseDict(specification, PipelineSpec())
     parsed = ParseDict(platform, PlatformSpec())
@@ -59,19 +59,19 @@ def test_a_compiled_pipeline_is_one_by_the_schemas_of_kfp(pipeline: str, kind: s
     ("document", "place"),
     [(0, ("root", "dag", "tasks", "close-run")), (1, ("platforms", "kubernetes", "deploymentSpec"))],
 )
-def test_a_field_that_the_schemas_do_not_know_is_refused(document: int, place: tuple[str, ...]) -> None:
-    changed_one = deepcopy(_compiled(kind="cpu")[document])
-    reduce(getitem, place, changed_one)["retryPolicies"] = {"maxRetryCount": 1}
+def test_a_field_that_the_schemas_lack_is_refused(document: int, place: tuple[str, ...]) -> None:
+    extended = deepcopy(_compiled(kind="cpu")[document])
+    reduce(getitem, place, extended)["retryPolicies"] = {"maxRetryCount": 1}
     with pytest.raises(ParseError, match="retryPolicies"):
-        ParseDict(changed_one, (PipelineSpec, PlatformSpec)[document]())
+        ParseDict(extended, (PipelineSpec, PlatformSpec)[document]())
 
 
-def test_a_setting_that_the_page_has_no_sentence_for_stands_on_it_too() -> None:
-    changed_ones = deepcopy(_compiled(kind="cpu"))
-    pods = changed_ones[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+def test_a_summary_shows_settings_without_a_sentence_too() -> None:
+    documents = deepcopy(_compiled(kind="cpu"))
+    pods = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     pods["exec-train"]["imagePullPolicy"] = "Always"
-    _executors(changed_ones)["exec-train"]["lifecycle"] = {"preStop": "none"}
-    page = summary({"cpu": changed_ones})
+    _executors(documents)["exec-train"]["lifecycle"] = {"preStop": "none"}
+    page = summary({"cpu": documents})
     assert '  imagePullPolicy "Always": train\n' in page
     assert '  lifecycle {"preStop": "none"}: train\n' in page
 
@@ -81,7 +81,7 @@ def test_the_commands_know_every_pipeline_and_kind() -> None:
     assert set(get_args(Kind)) == set(RESOURCES)
 
 
-def test_small_results_are_of_kinds_that_a_page_shows() -> None:
+def test_small_results_are_of_kinds_that_kubeflow_shows() -> None:
     components = _compiled()[0]["components"]
     kinds = {
         name: entry["artifactType"]["schemaTitle"]
@@ -95,20 +95,27 @@ def test_small_results_are_of_kinds_that_a_page_shows() -> None:
     assert kinds["prepared"] == "system.Dataset"
 
 
-def test_no_large_data_enter_as_artifacts() -> None:
+def test_no_data_are_imported_as_artifacts() -> None:
     for pipeline, kind in product(PIPELINES, RESOURCES):
         executors = _compiled(pipeline, kind=kind)[0]["deploymentSpec"]["executors"].values()
         assert not [one for one in executors if "importer" in one], (pipeline, kind)
 
 
 def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
-    ours = "registry.example/ours:1-python3.11"
-    containers = _executors(_compiled(kind="gpu", image=ours))
+    image = "registry.example/image:1-python3.11"
+    containers = _executors(_compiled(kind="gpu", image=image))
     in_image = {name: one["image"] for name, one in containers.items()}
-    light = {"exec-open-run", "exec-close-run", "exec-told", "exec-gate", "exec-gate-2", "exec-report"}
-    assert in_image == {name: f"{ours}-light" if name in light else ours for name in containers}
-    on_processors = _executors(_compiled(kind="cpu", image=ours, light_image="ours@sha256:12"))
-    assert {one["image"] for one in on_processors.values()} == {ours, "ours@sha256:12"}
+    light = {
+        "exec-open-run",
+        "exec-close-run",
+        "exec-target-items",
+        "exec-gate",
+        "exec-gate-2",
+        "exec-report",
+    }
+    assert in_image == {name: f"{image}-light" if name in light else image for name in containers}
+    on_processors = _executors(_compiled(kind="cpu", image=image, light_image="image@sha256:12"))
+    assert {one["image"] for one in on_processors.values()} == {image, "image@sha256:12"}
     assert not [name for name, container in containers.items() if "pip install" in str(container["command"])]
 
 
@@ -119,7 +126,7 @@ def test_every_step_has_its_resources() -> None:
     assert all(one["resources"]["resourceMemoryLimit"] for one in containers.values())
 
 
-def test_every_row_of_the_table_is_in_the_yaml() -> None:
+def test_a_row_of_the_table_is_in_the_yaml() -> None:
     pipeline, platform = _compiled(kind="gpu")
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     row = RESOURCES["gpu"]["train"]
@@ -135,9 +142,7 @@ def test_every_row_of_the_table_is_in_the_yaml() -> None:
     assert cached == {"train"}
 
 
-def test_a_step_that_takes_what_others_made_is_tried_again_and_one_that_checks_what_was_given_is_not() -> (
-    None
-):
+def test_steps_with_artifacts_have_retries_and_checking_steps_none() -> None:
     checking = {"comp-prepare", "comp-prepare-target", "comp-find-champions"}
     for pipeline in PIPELINES:
         components = _compiled(pipeline, kind="gpu")[0]["components"].values()
@@ -153,15 +158,17 @@ def _is_a_group(task: dict[str, Any]) -> bool:
     return task["componentRef"]["name"].startswith(("comp-for-loop", "comp-condition", "comp-exit-handler"))
 
 
-def test_a_step_is_told_its_image_and_its_patience_and_no_secret_but_by_name() -> None:
-    impatient = ("exec-open-run", "exec-told", "exec-grid")
+def test_a_step_gets_its_image_and_patience_as_variables() -> None:
+    without_patience = ("exec-open-run", "exec-target-items", "exec-grid")
     for name, one in _executors(_compiled("ablation", kind="gpu", changes=("train.patience=9",))).items():
         seconds = 540 if name == "exec-train" else 300
-        patience = [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in impatient else []
+        patience = (
+            [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in without_patience else []
+        )
         assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, *patience]
 
 
-def test_a_step_that_fails_here_is_not_run_again_and_waits_for_nothing_and_is_in_no_image() -> None:
+def test_local_steps_have_no_retries_no_waiting_and_no_image() -> None:
     rows = local_resources().values()
     assert {(row.retries, row.patience, row.told_image) for row in rows} == {(0, 0, False)}
     assert local_resources().keys() == RESOURCES["cpu"].keys()
@@ -197,13 +204,13 @@ def test_unknown_resources_are_refused() -> None:
         resources("tpu")
 
 
-def test_a_pipeline_is_written_as_yaml_only(tmp_path: Path) -> None:
+def test_a_compiled_pipelines_name_ends_in_yaml(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"pipeline\.txt: a compiled pipeline is YAML"):
         compile_pipeline("zero_shot", tmp_path / "pipeline.txt")
     assert not list(tmp_path.iterdir())
 
 
-def test_defaults_of_a_submitted_pipeline_are_those_of_the_parameter_file() -> None:
+def test_pipelines_default_to_the_parameter_file() -> None:
     parameters = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
     benchmark = parameters["benchmark"]
     assert yaml.safe_load(defaults.MARGINS) == parameters["gate"]
@@ -215,7 +222,7 @@ def test_defaults_of_a_submitted_pipeline_are_those_of_the_parameter_file() -> N
     assert (parameters["protocol"], parameters["evaluate"]["split"]) == (defaults.PROTOCOL, defaults.SPLIT)
 
 
-def test_whatever_breaks_the_exit_handler_closes_the_run() -> None:
+def test_the_exit_handler_closes_the_run_after_any_failure() -> None:
     for pipeline in PIPELINES:
         tasks = _compiled(pipeline, kind="cpu")[0]["root"]["dag"]["tasks"]
         handler, closing = sorted(tasks, key=lambda name: not name.startswith("exit-handler"))
@@ -225,12 +232,12 @@ def test_whatever_breaks_the_exit_handler_closes_the_run() -> None:
 
 
 def _settings(documents: Documents, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give what a step's container asks for, and its settings of Kubernetes."""
+    """Return what a step's container requests, and its Kubernetes settings."""
     platform = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return _executors(documents)[name]["resources"], platform[name]
 
 
-def test_what_is_said_of_a_step_or_of_all_gpus_changes_the_yaml() -> None:
+def test_resource_options_change_the_yaml() -> None:
     changes = (
         "train.gpu.count=4",
         "train.memory=64Gi",
@@ -250,24 +257,24 @@ def test_what_is_said_of_a_step_or_of_all_gpus_changes_the_yaml() -> None:
     assert "nvidia" not in yaml.safe_dump_all(documents)
 
 
-def test_a_training_on_several_nodes_waits_in_a_light_pod_for_a_job_that_has_its_resources() -> None:
-    documents = _compiled(kind="gpu", image="ours:1", changes=("train.nodes=2", "train.gpu.count=8"))
+def test_a_training_on_several_nodes_waits_in_a_light_pod() -> None:
+    documents = _compiled(kind="gpu", image="image:1", changes=("train.nodes=2", "train.gpu.count=8"))
     pod, where = _settings(documents, "exec-train")
     assert "accelerator" not in pod and "nodeSelector" not in where
-    assert _executors(documents)["exec-train"]["image"] == "ours:1-light"
+    assert _executors(documents)["exec-train"]["image"] == "image:1-light"
     row = RESOURCES["gpu"]["train"]
     assert where["activeDeadlineSeconds"] == str((row.minutes + WAITING_MINUTES) * 60)
     graphs = [one["dag"]["tasks"] for one in documents[0]["components"].values() if "dag" in one]
     (tasks,) = (tasks for tasks in graphs if "train" in tasks)
     given = tasks["train"]["inputs"]["parameters"]["nodes"]["runtimeValue"]["constant"]
     nodes = trainjob.Nodes.model_validate_json(given)
-    assert (nodes.nodes, nodes.gpus, nodes.memory, nodes.image) == (2, 8, row.memory, "ours:1")
+    assert (nodes.nodes, nodes.gpus, nodes.memory, nodes.image) == (2, 8, row.memory, "image:1")
     assert (str(nodes.volumes[0].folder), nodes.secret) == (DATA_FOLDER, SECRET)
     assert "nodes" not in tasks["self-train"]["inputs"]["parameters"]
 
 
 @pytest.mark.parametrize(
-    ("item", "told"),
+    ("item", "message"),
     [
         ("train", "is not STEP.FIELD=VALUE; an example is"),
         ("train=4", "is not STEP.FIELD=VALUE"),
@@ -282,19 +289,19 @@ def test_a_training_on_several_nodes_waits_in_a_light_pod_for_a_job_that_has_its
         ("evaluate.nodes=2", "several nodes are for the steps train and self_train only"),
     ],
 )
-def test_a_change_of_resources_that_cannot_be_is_refused(item: str, told: str) -> None:
-    with pytest.raises(ValueError, match=f"--resource {re.escape(repr(item))}.*{told}"):
+def test_a_wrong_resource_option_is_refused(item: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"--resource {re.escape(repr(item))}.*{message}"):
         changed(resources("gpu"), [item])
 
 
-def test_a_number_where_text_is_meant_is_taken_for_it() -> None:
+def test_a_number_becomes_text_if_the_field_is_text() -> None:
     assert changed(resources("cpu"), ["train.cpu=4"])["train"].cpu == "4"
 
 
 def test_images_come_in_pairs() -> None:
     assert images(None, None) == (ops.IMAGE, ops.LIGHT_IMAGE)
-    assert images("host:5000/ours:1", None) == ("host:5000/ours:1", "host:5000/ours:1-light")
-    for untagged in ("ours@sha256:12", "host:5000/ours"):
+    assert images("host:5000/image:1", None) == ("host:5000/image:1", "host:5000/image:1-light")
+    for untagged in ("image@sha256:12", "host:5000/image"):
         with pytest.raises(ValueError, match=f"image '{untagged}' has no tag"):
             images(untagged, None)
         assert images(untagged, "other") == (untagged, "other")

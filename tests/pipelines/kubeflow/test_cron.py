@@ -1,4 +1,4 @@
-"""Cron expressions: six fields, and a wrong one is named."""
+"""Cron expressions: they get six_fields fields, and errors name the wrong field."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from pipelines.kubeflow.cron import FIELDS, checked_cron, next_times
 
 
 @pytest.mark.parametrize(
-    ("given", "six"),
+    ("expression", "six_fields"),
     [
         ("0 3 * * *", "0 0 3 * * *"),
         ("30 0 3 * * *", "30 0 3 * * *"),
@@ -17,8 +17,8 @@ from pipelines.kubeflow.cron import FIELDS, checked_cron, next_times
         ("0 0 29 FEB *", "0 0 0 29 FEB *"),
     ],
 )
-def test_five_fields_get_a_second_and_six_stay(given: str, six: str) -> None:
-    assert checked_cron(given) == six
+def test_an_expression_of_five_fields_gets_seconds(expression: str, six_fields: str) -> None:
+    assert checked_cron(expression) == six_fields
 
 
 @pytest.mark.parametrize("position", range(6), ids=list(FIELDS))
@@ -42,7 +42,7 @@ def test_a_date_that_never_comes_is_refused() -> None:
         checked_cron("0 3 30 2 *")
 
 
-def test_the_next_times_are_those_of_the_expression() -> None:
+def test_the_next_times_follow_the_expression() -> None:
     after = datetime(2026, 1, 1, 12, tzinfo=UTC)
     assert next_times("0 30 3 ? * 1", 2, after=after) == [
         datetime(2026, 1, 5, 3, 30, tzinfo=UTC),

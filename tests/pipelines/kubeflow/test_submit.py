@@ -1,4 +1,4 @@
-"""Runs, uploads and schedules by the commands, with kfp's own client, on a server that runs what it gets."""
+"""Commands for runs, uploads and schedules, with kfp's own client and a server that executes pipelines."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ BAD = ("-p", "text=ab", "-p", "expected=x")
 
 @pytest.fixture(autouse=True)
 def _commands_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Poll fast, take nothing from the environment, and put logging back: commands configure it."""
+    """Poll fast, clear the environment's settings, and restore logging, which commands configure."""
     monkeypatch.setattr("pipelines.cli.pipeline.POLL_SECONDS", 0.1)
     for name in ("KFP_NAMESPACE", "KFP_EXISTING_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -47,8 +47,8 @@ def test_a_run_is_submitted_followed_and_succeeds(
     assert done.exit_code == 0, done.output
     (run_id,) = server.runs
     assert done.stdout == f"{run_id}\n"
-    told = done.stderr.splitlines()
-    assert "SUCCEEDED  check" in told and told[-1].startswith("SUCCEEDED  tiny")
+    lines = done.stderr.splitlines()
+    assert "SUCCEEDED  check" in lines and lines[-1].startswith("SUCCEEDED  tiny")
     (written,) = (server.root / run_id).rglob("check/written")
     assert written.read_text() == "ababab"
     (body,) = (body for method, path, body in server.requests if (method, path[-5:]) == ("POST", "/runs"))
@@ -57,19 +57,19 @@ def test_a_run_is_submitted_followed_and_succeeds(
     assert body["runtime_config"]["parameters"] == {"text": "ab", "expected": "ababab", "times": 3}
 
 
-def test_a_run_that_fails_says_which_step_and_exits_3(server: Server, tiny: Path) -> None:
+def test_a_failed_run_names_the_step_and_exits_with_3(server: Server, tiny: Path) -> None:
     done = command(server, "submit", "--package", str(tiny), *BAD, "--wait")
     assert done.exit_code == 3, done.output
-    told = done.stderr.splitlines()
-    assert "SUCCEEDED  write" in told and "FAILED     check" in told
-    assert told[-1].startswith("FAILED     tiny")
+    lines = done.stderr.splitlines()
+    assert "SUCCEEDED  write" in lines and "FAILED     check" in lines
+    assert lines[-1].startswith("FAILED     tiny")
     (run_id,) = server.runs
     again = command(server, "status", run_id)
     assert again.exit_code == 3
     assert "FAILED     check" in again.stdout
 
 
-def test_what_a_step_says_of_its_failure_is_told_while_waiting(server: Server) -> None:
+def test_a_failed_steps_error_is_logged_while_waiting(server: Server) -> None:
     task = {"task_id": "t", "display_name": "train", "state": "FAILED", "error": {"message": "out of memory"}}
     details = {"run_details": {"task_details": [task]}}
     server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "FAILED", **details}
@@ -84,9 +84,7 @@ def test_a_cancelled_run_ends_the_waiting(cluster: Cluster, server: Server) -> N
     assert [one.state for one in seen] == ["RUNNING", "CANCELED"]
 
 
-def test_waiting_bears_a_restart_of_the_server_but_not_an_expired_token(
-    cluster: Cluster, server: Server
-) -> None:
+def test_waiting_survives_a_restart_but_no_expired_token(cluster: Cluster, server: Server) -> None:
     server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "RUNNING"}
     server.faults += [Fault("GET", "/runs/r", 502), Fault("GET", "/runs/r", "reset")]
     seen = follow(cluster, "r", sleep=lambda _: server.faults.append(Fault("GET", "/runs/r", 401)))
@@ -120,7 +118,7 @@ def test_waiting_bears_a_restart_of_the_server_but_not_an_expired_token(
         (("--experiment", " ", *GOOD), "the experiment's name is empty"),
     ],
 )
-def test_wrong_parameters_are_told_before_anything_is_made(
+def test_wrong_parameters_are_refused_before_submission(
     server: Server, tiny: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = command(server, "submit", "--package", str(tiny), *arguments)
@@ -146,7 +144,7 @@ def test_wrong_parameters_are_told_before_anything_is_made(
         (("--kind", "gpu", "--resource", "train.gpu.count=3"), "train.batch_size=8, the batch over all"),
     ],
 )
-def test_our_pipelines_check_their_parameters_without_any_contact(
+def test_our_pipelines_parameters_are_checked_offline(
     server: Server, arguments: tuple[str, ...], message: str
 ) -> None:
     done = command(server, "submit", "-p", "raw=/data", "-p", "clip=/clip", *arguments)
@@ -156,7 +154,7 @@ def test_our_pipelines_check_their_parameters_without_any_contact(
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "a: 1", "- 1", ""])
-def test_a_package_that_is_no_pipeline_is_refused(
+def test_a_file_that_is_not_a_pipeline_is_refused(
     server: Server, tmp_path: Path, content: str | None
 ) -> None:
     package = tmp_path / "no.yaml"
@@ -167,7 +165,7 @@ def test_a_package_that_is_no_pipeline_is_refused(
     assert "is not a compiled pipeline" in done.stderr or "cannot be read" in done.stderr
 
 
-def test_uploads_make_a_pipeline_and_then_versions_of_it(server: Server, tiny: Path) -> None:
+def test_uploads_create_a_pipeline_and_then_versions(server: Server, tiny: Path) -> None:
     for version in ("one", "two"):
         done = command(server, "upload", "--package", str(tiny), "--name", "ours", "--version", version)
         assert done.exit_code == 0, done.output
@@ -180,7 +178,7 @@ def test_uploads_make_a_pipeline_and_then_versions_of_it(server: Server, tiny: P
     assert again.exit_code == 2 and "has a version 'two' already" in again.stderr
 
 
-def test_a_schedule_is_made_listed_paused_resumed_and_deleted(server: Server, tiny: Path) -> None:
+def test_a_schedule_goes_through_all_its_commands(server: Server, tiny: Path) -> None:
     made = command(
         server,
         "schedule",
@@ -206,7 +204,7 @@ def test_a_schedule_is_made_listed_paused_resumed_and_deleted(server: Server, ti
     assert command(server, "schedule", "list").stdout == ""
 
 
-def test_a_schedule_starts_runs_that_work(
+def test_a_schedule_starts_runs_that_succeed(
     cluster: Cluster, server: Server, tiny_with_kubernetes: Path
 ) -> None:
     parameters = {"text": "ab", "expected": "abab"}
@@ -218,7 +216,7 @@ def test_a_schedule_starts_runs_that_work(
 
 
 @pytest.mark.parametrize("kind", [503, "lost"])
-def test_a_schedule_whose_answer_was_lost_is_not_made_twice(
+def test_a_schedule_whose_answer_was_lost_is_unique(
     cluster: Cluster, server: Server, tiny: Path, kind: int | str
 ) -> None:
     server.faults.append(Fault("POST", "/recurringruns", kind))
@@ -232,13 +230,13 @@ def test_a_schedule_whose_answer_was_lost_is_not_made_twice(
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "delete"])
-def test_an_unknown_schedule_is_told(server: Server, verb: str) -> None:
+def test_an_unknown_schedule_is_refused(server: Server, verb: str) -> None:
     done = command(server, "schedule", verb, "nope")
     assert done.exit_code == 2
-    assert "schedule 'nope': it is not known there (404)" in done.stderr
+    assert "schedule 'nope': the server does not know it (404)" in done.stderr
 
 
-def test_a_wrong_expression_is_told_before_any_contact(server: Server, tiny: Path) -> None:
+def test_a_wrong_cron_expression_is_refused_offline(server: Server, tiny: Path) -> None:
     done = command(
         server, "schedule", "create", "--package", str(tiny), *GOOD, "--name", "n", "--cron", "0 25 * * *"
     )
@@ -258,7 +256,7 @@ def test_every_page_of_schedules_is_listed(cluster: Cluster, server: Server) -> 
     assert [one.name for one in schedules.schedules(cluster)] == ["s0", "s1", "s2", "s3", "s4"]
 
 
-def test_without_a_host_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_host_the_command_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     done = CliRunner().invoke(app, ["pipeline", "status", "some-run"])
@@ -266,10 +264,10 @@ def test_without_a_host_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "--host" in done.stderr
 
 
-def test_help_shows_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_help_text_hides_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_EXISTING_TOKEN", "s3cr3t")
-    shown = CliRunner().invoke(app, ["pipeline", "submit", "--help"]).output
-    assert "KFP_EXISTING_TOKEN" in " ".join(shown.split()) and "s3cr3t" not in shown
+    text = CliRunner().invoke(app, ["pipeline", "submit", "--help"]).output
+    assert "KFP_EXISTING_TOKEN" in " ".join(text.split()) and "s3cr3t" not in text
 
 
 def test_parameters_arrive_as_json(server: Server, tiny: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a benchmark rerun is asked to do: a plan from a file, checked before any training."""
+"""The plan of a benchmark rerun: read from a file and checked before any training."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ def _plan(tmp_path: Path, **changes: object) -> Path:
     return tmp_path / "params.yaml"
 
 
-def test_the_projects_own_plan_reads() -> None:
+def test_the_projects_own_plan_is_read() -> None:
     plan = BenchmarkPlan.read(PARAMS)
     assert plan.seeds == (0, 1, 2)
     assert plan.datasets["mini"].protocol == "mini-18-6"
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"seeds": []}, r"params.yaml: benchmark: seeds: .*at least 1"),
         (
@@ -36,10 +36,10 @@ def test_the_projects_own_plan_reads() -> None:
         ({"models": "both"}, r"params.yaml: benchmark: models: .*'train' or 'champions'.*got 'both'"),
     ],
 )
-def test_a_plan_that_cannot_be_names_file_and_field(
-    tmp_path: Path, changes: dict[str, object], told: str
+def test_a_wrong_plan_is_refused_with_file_and_field(
+    tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         BenchmarkPlan.read(_plan(tmp_path, **changes))
 
 
@@ -50,7 +50,7 @@ def test_a_file_without_the_section_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "recipes", "told"),
+    ("changes", "recipes", "message"),
     [
         ({}, ("mini_zegclp",), "unknown recipe 'mini_zegclp'"),
         ({}, ("zegclip_voc12",), "no data set at hand for zegclip_voc12"),
@@ -58,29 +58,29 @@ def test_a_file_without_the_section_is_refused(tmp_path: Path) -> None:
         ({"thresholds": {}}, (), "benchmark.thresholds: max_drop_points"),
     ],
 )
-def test_what_cannot_be_run_is_told_before_anything_is_written(
-    tmp_path: Path, changes: dict[str, object], recipes: tuple[str, ...], told: str
+def test_an_impossible_rerun_fails_before_writing_anything(
+    tmp_path: Path, changes: dict[str, object], recipes: tuple[str, ...], message: str
 ) -> None:
     plan = BenchmarkPlan.read(_plan(tmp_path, **changes))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         run(plan=plan, out=tmp_path / "out", recipes=recipes)
     assert not (tmp_path / "out").exists()
 
 
-def test_another_configuration_goes_on_with_no_training_of_this_one_and_a_seed_given_twice_is_one(
+def test_a_folder_belongs_to_one_configuration_and_seed(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned: list[list[str]] = []
 
-    def noted(chains: object, folders: list[Path], **_: object) -> None:
-        planned.append([folder.name.rpartition("-")[0] for folder in folders])
-        planned.append([folder.name for folder in folders])
+    def record(chains: dict[Path, object], **_: object) -> None:
+        planned.append([folder.name.rpartition("-")[0] for folder in chains])
+        planned.append([folder.name for folder in chains])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.workstation.benchmark_plan.run_chains", noted)
-    monkeypatch.setattr("pipelines.workstation.benchmark_plan.made_ready", lambda *_, **__: Data())
-    here = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": "mini-18-6", "image_sets": {}}
-    plan = BenchmarkPlan.read(_plan(tmp_path, seeds=[0, 0, 1], datasets={"mini": here}))
+    monkeypatch.setattr("pipelines.workstation.benchmark_plan.run_chains", record)
+    monkeypatch.setattr("pipelines.workstation.benchmark_plan.prepare_data", lambda *_, **__: Data())
+    data_set = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": "mini-18-6", "image_sets": {}}
+    plan = BenchmarkPlan.read(_plan(tmp_path, seeds=[0, 0, 1], datasets={"mini": data_set}))
     for overrides in ({}, {"evaluate.seen_penalty": 1.0}, {}):
         with pytest.raises(KeyboardInterrupt):
             run(plan=plan, out=tmp_path / "out", recipes=["mini_zegclip"], overrides=overrides)
@@ -89,7 +89,7 @@ def test_another_configuration_goes_on_with_no_training_of_this_one_and_a_seed_g
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("arguments", "message"),
     [
         ({"seeds": (1,)}, "as they were trained, seeds were given"),
         ({"overrides": {"train.iterations": 3}}, r"overrides \(train.iterations\) were given"),
@@ -100,22 +100,25 @@ def test_another_configuration_goes_on_with_no_training_of_this_one_and_a_seed_g
         ({}, "no champion is registered for mini_zegclip"),
     ],
 )
-def test_champions_are_taken_as_they_are_or_not_at_all(
-    store: Path, tmp_path: Path, given: dict[str, Any], told: str
+def test_champions_are_unchanged_and_registered(
+    store: Path, tmp_path: Path, arguments: dict[str, Any], message: str
 ) -> None:
-    here = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": "mini-18-6", "image_sets": {}}
-    plan = BenchmarkPlan.read(_plan(tmp_path, models="champions", datasets={"mini": here}))
-    with pytest.raises(ValueError, match=told):
-        run(plan=plan, out=tmp_path / "out", **given)
+    data_set = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": "mini-18-6", "image_sets": {}}
+    plan = BenchmarkPlan.read(_plan(tmp_path, models="champions", datasets={"mini": data_set}))
+    with pytest.raises(ValueError, match=message):
+        run(plan=plan, out=tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_on_a_label_file_any_recipe_is_measured_that_was_named_and_its_champion_is_that_of_the_file(
-    store: Path, tmp_path: Path
-) -> None:
+def test_a_label_file_takes_named_recipes_and_their_champions(store: Path, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("name: own\nclasses: [cat, dog]\n")
-    here = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": f"{tmp_path}/own.yaml", "image_sets": {}}
-    plan = BenchmarkPlan.read(_plan(tmp_path, models="champions", datasets={"own": here}))
+    data_set = {
+        "raw": str(tmp_path),
+        "clip": str(tmp_path),
+        "protocol": f"{tmp_path}/own.yaml",
+        "image_sets": {},
+    }
+    plan = BenchmarkPlan.read(_plan(tmp_path, models="champions", datasets={"own": data_set}))
     with pytest.raises(ValueError, match=r"no champion is registered for mini_zegclip \(own-\w+-zegclip\)"):
         run(plan=plan, out=tmp_path / "out", recipes=["mini_zegclip"])
     with pytest.raises(ValueError, match=r"no data set of benchmark.datasets is at hand"):

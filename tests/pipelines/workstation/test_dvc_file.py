@@ -1,4 +1,4 @@
-"""dvc.yaml: written from graph and statements, and every stage depends on all that its step imports."""
+"""dvc.yaml follows from graph and statements, and each stage depends on all that its step imports."""
 
 import ast
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def step_of(stage: str) -> str:
     return stage.removesuffix("_inductive").removesuffix("_transductive")
 
 
-def test_the_file_is_what_graph_and_statements_say() -> None:
+def test_the_file_follows_from_graph_and_statements() -> None:
     recipes = list(yaml.safe_load((ROOT / "params.yaml").read_text())["recipes"])
     content = dvc_file.workflow(recipes)
     written = (ROOT / "dvc.yaml").read_text()
@@ -32,7 +32,7 @@ def test_the_file_is_what_graph_and_statements_say() -> None:
 
 
 def _imported(module: str) -> Iterator[str]:
-    """Give the modules of this project that a module imports, by its source alone."""
+    """Yield the project's modules that a module's source imports."""
     tree = ast.parse(_file(module).read_text())
     typing_only = {
         id(node)
@@ -55,17 +55,17 @@ def _file(module: str) -> Path:
 
 
 def _closure(module: str) -> set[str]:
-    found, ahead = set(), [module]
-    while ahead:
-        one = ahead.pop()
-        if one not in found and not one.startswith(CANNOT_CHANGE_A_RESULT):
-            found.add(one)
-            ahead += _imported(one)
-    return found
+    closure, pending = set(), [module]
+    while pending:
+        one = pending.pop()
+        if one not in closure and not one.startswith(CANNOT_CHANGE_A_RESULT):
+            closure.add(one)
+            pending += _imported(one)
+    return closure
 
 
 @pytest.mark.parametrize("stage", sorted(stages()))
-def test_a_stage_depends_on_every_module_that_its_step_imports(stage: str) -> None:
+def test_a_stage_depends_on_all_modules_of_its_step(stage: str) -> None:
     listed = [ROOT / path for path in stages()[stage]["deps"] if "$" not in path]
     needed = [_file(module) for module in _closure(f"components.steps.{step_of(stage)}")]
     assert len(needed) > 5
@@ -74,7 +74,7 @@ def test_a_stage_depends_on_every_module_that_its_step_imports(stage: str) -> No
 
 
 @pytest.mark.parametrize("step", ["train", "evaluate", "report"])
-def test_sources_and_grimp_find_the_same_modules(step: str) -> None:
+def test_sources_and_grimp_yield_the_same_modules(step: str) -> None:
     by_source = {one for one in _closure(f"components.steps.{step}") if _file(one).stat().st_size}
     assert by_source == {one for one in imported_by(step) if _file(one).stat().st_size}
 
@@ -91,20 +91,20 @@ def test_sources_and_grimp_find_the_same_modules(step: str) -> None:
         ("components/results/templates/report.html", {"report"}),
     ],
 )  # fmt: skip
-def test_a_change_of_what_decides_a_result_makes_its_stages_stale(changed: str, stale: set[str]) -> None:
+def test_a_change_of_code_makes_its_stages_stale(changed: str, stale: set[str]) -> None:
     path = ROOT / changed
     assert path.is_file()
     listed = {name: {ROOT / one for one in stage["deps"]} for name, stage in stages().items()}
     assert stale <= {name for name, deps in listed.items() if {path, *path.parents} & deps}
 
 
-def test_what_only_records_or_watches_makes_no_stage_stale() -> None:
+def test_code_that_records_or_watches_makes_no_stage_stale() -> None:
     left_out = tuple(room.replace(".", "/") for room in CANNOT_CHANGE_A_RESULT)
     for stage in stages().values():
         assert not [path for path in stage["deps"] if path.startswith(left_out)]
 
 
-def test_a_file_stands_for_itself_where_little_of_its_room_is_imported() -> None:
+def test_a_room_of_which_little_is_imported_is_listed_by_file() -> None:
     code = code_of("splits")
     assert "components/inputs/split.py" in code and "cascade_core/labels" in code
     assert not {"cascade_core", "components", "components/inputs"} & set(code)

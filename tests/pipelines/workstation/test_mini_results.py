@@ -1,4 +1,4 @@
-"""The table over seeds: which trainings it needs, and what its page says of given rows."""
+"""The table over seeds: the trainings that it needs, and the page that it makes of rows."""
 
 from pathlib import Path
 
@@ -41,13 +41,13 @@ def every_row(*, with_descriptor: float, without: float) -> list[BenchmarkRow]:
     ]
 
 
-def test_every_method_is_trained_with_every_seed_and_the_published_ones_also_on_a_random_tower() -> None:
+def test_every_method_has_all_seeds_and_published_ones_controls() -> None:
     data = Data(**{name: Path(name) for name in FOLDERS})
-    wanted = chains([0, 1, 2], data)
-    assert len(set(wanted)) == len(wanted) == 3 * (len(METHODS) + len(PUBLISHED))
-    plain = {(chain.recipe, chain.seed) for chain in wanted if not chain.random_tower}
+    planned = chains([0, 1, 2], data)
+    assert len(set(planned)) == len(planned) == 3 * (len(METHODS) + len(PUBLISHED))
+    plain = {(chain.recipe, chain.seed) for chain in planned if not chain.random_tower}
     assert plain == {(f"mini_{method}", seed) for method in METHODS for seed in (0, 1, 2)}
-    assert {chain.recipe for chain in wanted if chain.random_tower} == {f"mini_{m}" for m in PUBLISHED}
+    assert {chain.recipe for chain in planned if chain.random_tower} == {f"mini_{m}" for m in PUBLISHED}
 
 
 def test_a_claim_holds_or_fails_by_its_sign() -> None:
@@ -59,7 +59,7 @@ def test_a_claim_holds_or_fails_by_its_sign() -> None:
 
 def test_the_page_shows_every_self_trained_seed() -> None:
     clip = Pretrained(ZeroShotAccuracy(0.912, 0.887, {}), ZeroShotAccuracy(0.1, 0.1, {}))
-    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip, made_from="commit x")
+    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip, provenance="commit x")
     assert "Made from commit x." in text
     assert "seen 91.2, unseen 88.7." in text
     for method in PUBLISHED:
@@ -68,26 +68,26 @@ def test_the_page_shows_every_self_trained_seed() -> None:
                 assert f"| {method} | {setting} | {seed} |" in text
 
 
-def test_a_readme_without_markers_is_refused_before_any_training(tmp_path: Path) -> None:
+def test_a_readme_without_markers_is_refused_at_once(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"# Title\n{TABLE_BEGIN}\n")
-    nowhere = Data(**{name: tmp_path / name for name in FOLDERS})
+    missing = Data(**{name: tmp_path / name for name in FOLDERS})
     files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
     with pytest.raises(ValueError, match=f"{TABLE_END} are missing"):
-        run(data=nowhere, seeds=[0], split="test", work=tmp_path / "work", readme=readme, **files)
+        run(data=missing, seeds=[0], split="test", work=tmp_path / "work", readme=readme, **files)
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_a_clip_without_its_accuracies_is_refused_before_any_training(tmp_path: Path) -> None:
-    nowhere = Data(**{name: tmp_path / name for name in FOLDERS})
+def test_a_clip_without_accuracies_is_refused_at_once(tmp_path: Path) -> None:
+    missing = Data(**{name: tmp_path / name for name in FOLDERS})
     files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
     with pytest.raises(ValueError, match=r"clip/accuracy\.json"):
-        run(data=nowhere, seeds=[0], split="test", work=tmp_path / "work", **files)
+        run(data=missing, seeds=[0], split="test", work=tmp_path / "work", **files)
     assert not any(tmp_path.iterdir())
 
 
-def test_no_seed_is_refused(tmp_path: Path) -> None:
-    nowhere = Data(**{name: tmp_path / name for name in FOLDERS})
+def test_an_empty_list_of_seeds_is_refused(tmp_path: Path) -> None:
+    missing = Data(**{name: tmp_path / name for name in FOLDERS})
     files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
     with pytest.raises(ValueError, match="at least one seed"):
-        run(data=nowhere, seeds=[], split="test", work=tmp_path / "work", **files)
+        run(data=missing, seeds=[], split="test", work=tmp_path / "work", **files)

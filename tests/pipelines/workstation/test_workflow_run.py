@@ -1,4 +1,4 @@
-"""`cascade-clip run` and its MLflow run: one where a stage ran, none where nothing did."""
+"""`cascade-clip run` and its MLflow run, which exists only if a stage ran."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ PROTOCOL = "mini-18-6"
 
 
 def _dvc(monkeypatch: pytest.MonkeyPatch, *, stages: int, status: int) -> None:
-    """Put something in DVC's place that runs tracked stages in the environment it is given."""
+    """Replace DVC by a function that runs tracked stages in the environment of the call."""
 
     def run(command: list[str], *, env: dict[str, str], check: bool) -> SimpleNamespace:
         assert command[1:4] == ["-m", "dvc", "repro"]
@@ -35,8 +35,8 @@ def _dvc(monkeypatch: pytest.MonkeyPatch, *, stages: int, status: int) -> None:
 
 def _runs() -> list[Run]:
     client = open_store()
-    found = client.get_experiment_by_name(PROTOCOL)
-    return list(client.search_runs([found.experiment_id])) if found else []
+    experiment = client.get_experiment_by_name(PROTOCOL)
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def _project(store: Path) -> None:
     (store / "dvc.yaml").touch()
 
 
-def test_a_run_of_stages_is_one_parent_with_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_are_children_of_one_mlflow_run(monkeypatch: pytest.MonkeyPatch) -> None:
     _dvc(monkeypatch, stages=2, status=0)
     workflow.repro()
     (parent,) = (run for run in _runs() if run.info.run_name == "workflow")
@@ -63,7 +63,7 @@ def test_a_stage_that_fails_fails_the_parent(monkeypatch: pytest.MonkeyPatch) ->
     assert (parent.info.status, parent.data.tags["error"]) == ("FAILED", "dvc repro: exit 255")
 
 
-def test_one_stage_alone_ends_well_where_there_is_no_report(
+def test_single_stages_succeed_without_a_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _dvc(monkeypatch, stages=0, status=0)
@@ -75,20 +75,20 @@ def test_one_stage_alone_ends_well_where_there_is_no_report(
         commands.run()
 
 
-def test_where_nothing_ran_there_is_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_stage_there_is_no_mlflow_run(monkeypatch: pytest.MonkeyPatch) -> None:
     _dvc(monkeypatch, stages=0, status=0)
     workflow.repro()
     assert _runs() == []
 
 
-def test_a_store_that_went_away_does_not_fail_the_workflow(
+def test_a_store_that_is_away_does_not_fail_the_workflow(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def lost(**_: Any) -> None:
+    def fail(**_: Any) -> None:
         raise UserError("the MLflow store cannot be opened")
 
     _dvc(monkeypatch, stages=1, status=0)
-    monkeypatch.setattr(workflow, "close_run", lost)
+    monkeypatch.setattr(workflow, "close_run", fail)
     workflow.repro()
     assert "the workflow's MLflow run stays open: the MLflow store cannot be opened" in caplog.text
     assert "CASCADE_PARENT_FILE" not in os.environ
@@ -98,7 +98,7 @@ SERVED = "mlflow ui --backend-store-uri {} --host 127.0.0.1 --port 5000"
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "expected"),
     [
         ("", SERVED.format("sqlite:///mlruns/mlflow.db")),
         ("postgresql+psycopg2://db/runs", SERVED.format("postgresql+psycopg2://db/runs")),
@@ -108,9 +108,9 @@ SERVED = "mlflow ui --backend-store-uri {} --host 127.0.0.1 --port 5000"
         ("http://localhost:5000", "http://localhost:5000"),
     ],
 )
-def test_how_to_open_mlflows_pages_fits_the_store_and_shows_no_password(
-    uri: str, told: str, monkeypatch: pytest.MonkeyPatch
+def test_mlflows_pages_fit_the_store_and_hide_the_password(
+    uri: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     pages = workflow.mlflow_pages()
-    assert pages == told or pages.endswith(f"/{told}")
+    assert pages == expected or pages.endswith(f"/{expected}")
