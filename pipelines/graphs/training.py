@@ -46,18 +46,11 @@ def prepare_data(
     return replace(data, text=run(text_vectors.run, data, vectors_name, protocol=protocol, **vectors))
 
 
-def score(
-    run: Runner[Handle], data: Data[Handle], model: Handle, setting: str, scoring: Mapping[str, Any]
-) -> Handle:
-    """Evaluate a model; `scoring` holds the split and further options of the evaluate step."""
-    return run(evaluate.run, data, setting, checkpoint=model, **scoring)
-
-
 def measure(
     run: Runner[Handle], data: Data[Handle], model: Handle, setting: str, scoring: Mapping[str, Any]
 ) -> Measured[Handle]:
-    """Evaluate and profile a model."""
-    evaluation = score(run, data, model, setting, scoring)
+    """Evaluate and profile a model; `scoring` holds the split and further options of the evaluate step."""
+    evaluation = run(evaluate.run, data, setting, checkpoint=model, **scoring)
     return Measured(model, evaluation, run(profile.run, data, checkpoints=model))
 
 
@@ -88,7 +81,8 @@ def self_train_and_score(
 ) -> Measured[Handle]:
     """Continue training a model with pseudo-labels and score the result, whose cost is that of `start`."""
     model = run(self_train.run, data, trained=start.model, mode=mode, overrides=overrides)
-    return Measured(model, score(run, data, model, "transductive", scoring), start.cost)
+    evaluation = run(evaluate.run, data, "transductive", checkpoint=model, **scoring)
+    return Measured(model, evaluation, start.cost)
 
 
 def register_models(
@@ -101,8 +95,17 @@ def register_models(
     registered: list[Handle] = []
     for setting, model in zip(("inductive", "transductive"), models, strict=True):
         decision = run(gate.run, data, setting, after=registered, evaluation=model.evaluation, **margins)
-        parts = {"checkpoint": model.model, "evaluation": model.evaluation, "profile": model.cost}
-        registered.append(run(register.run, data, setting, **parts, decision=decision))
+        registered.append(
+            run(
+                register.run,
+                data,
+                setting,
+                checkpoint=model.model,
+                evaluation=model.evaluation,
+                profile=model.cost,
+                decision=decision,
+            )
+        )
 
 
 def report_models(run: Runner[Handle], data: Data[Handle], models: Sequence[Measured[Handle]]) -> Handle:

@@ -7,10 +7,11 @@ from typing import Any
 from kfp import dsl
 
 from cascade_core.errors import UserError
-from components import ops
+from components.ops.results import ablation_report
+from components.ops.runs import grid
 from pipelines.graphs.defaults import ABLATION_RECIPES, IMAGE_SETS, PROTOCOL, SEEDS, SPLIT
 from pipelines.graphs.training import train_and_measure
-from pipelines.kubeflow.checks import check_image_sets, check_places, check_recipes
+from pipelines.kubeflow.checks import check_training
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
@@ -47,9 +48,9 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
                 recipes=recipes,
                 overrides=overrides,
             )
-            grid = step(ops.grid, runs=runs, seeds=seeds)
+            items = step(grid, runs=runs, seeds=seeds)
 
-            with dsl.ParallelFor(items=grid.output, name="every-run") as run:
+            with dsl.ParallelFor(items=items.output, name="every-run") as run:
                 models = train_and_measure(
                     step.run_step,
                     replace(data, data_hash=run.data_hash),
@@ -61,7 +62,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
                 )
 
             step(
-                ops.ablation_report,
+                ablation_report,
                 mlflow_run=mlflow_run,
                 evaluations=models.evaluation.collected,
                 costs=models.cost.collected,
@@ -75,12 +76,10 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check parameters before submission; those that are left out have their defaults.
 
     Raises:
-        UserError: a recipe, override, protocol or split is unknown or does not fit, or the seeds are wrong.
+        UserError: as for `check_training`, or a seed is wrong, or a seed or recipe comes twice.
     """
-    check_places(values, "raw", "clip")
+    check_training(values, ABLATION_RECIPES)
     recipes, seeds = values.get("recipes", ABLATION_RECIPES), values.get("seeds", SEEDS)
-    check_recipes(recipes, values.get("overrides", "{}"), values.get("protocol", PROTOCOL))
-    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", SPLIT))
     if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds):
         raise UserError(f"parameter seeds is {seeds!r}; expected whole numbers, such as [0, 1, 2]")
     for name, items in (("seeds", seeds), ("recipes", recipes)):

@@ -8,13 +8,14 @@ from kfp import dsl
 
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
-from components import ops
+from components.ops import results
+from components.ops.runs import find_champions, grid, take_champion
 from components.results.accepted import Models
 from components.results.regression import Thresholds
 from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, RECIPES, SEEDS, SELF_TRAINING, SPLIT, THRESHOLDS
 from pipelines.graphs.training import measure, self_train_and_score, train_and_measure
 from pipelines.kubeflow.ablation import check_parameters as check_grid
-from pipelines.kubeflow.checks import as_mapping, check_choice
+from pipelines.kubeflow.checks import check_choice, from_json
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
@@ -59,24 +60,24 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                 overrides=overrides,
             )
             with dsl.If(models == "champions", name="champions-taken"):
-                items = step(ops.find_champions, runs=runs)
+                items = step(find_champions, runs=runs)
                 with dsl.ParallelFor(items=items.output, name="every-champion") as champion:
-                    model = step(ops.take_champion, model=champion.model).outputs["trained"]
+                    model = step(take_champion, model=champion.model).outputs["trained"]
                     measured = measure(step.run_step, data, model, "champion", scoring)
 
                 comparison = step(
-                    ops.compare_champions_with_accepted,
+                    results.compare_champions_with_accepted,
                     mlflow_run=mlflow_run,
                     evaluations=measured.evaluation.collected,
                     costs=measured.cost.collected,
                     thresholds=thresholds,
                     accept=accept,
                 )
-                step(ops.refuse_regression, outcome=comparison.outputs["Output"])
+                step(results.refuse_regression, outcome=comparison.outputs["Output"])
 
             with dsl.Else(name="recipes-trained"):
-                grid = step(ops.grid, runs=runs, seeds=seeds)
-                with dsl.ParallelFor(items=grid.output, name="every-run") as run:
+                items = step(grid, runs=runs, seeds=seeds)
+                with dsl.ParallelFor(items=items.output, name="every-run") as run:
                     ready = replace(data, data_hash=run.data_hash)
                     settings: dict[str, Any] = {"overrides": overrides, "scoring": scoring}
                     inductive = train_and_measure(
@@ -87,7 +88,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                     )
 
                 comparison = step(
-                    ops.compare_with_accepted,
+                    results.compare_with_accepted,
                     mlflow_run=mlflow_run,
                     inductive=inductive.evaluation.collected,
                     transductive=transductive.evaluation.collected,
@@ -95,7 +96,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                     thresholds=thresholds,
                     accept=accept,
                 )
-                step(ops.refuse_regression, outcome=comparison.outputs["Output"])
+                step(results.refuse_regression, outcome=comparison.outputs["Output"])
 
     return benchmark
 
@@ -115,5 +116,5 @@ def check_parameters(values: Mapping[str, Any]) -> None:
             f"champions are scored as they were trained; leave out {', '.join(sorted(excess))}, or give models=train"
         )
     check_choice("self_training", values.get("self_training", SELF_TRAINING), SelfTrainingMode)
-    thresholds = as_mapping("thresholds", values.get("thresholds", THRESHOLDS))
+    thresholds = from_json("thresholds", values.get("thresholds", THRESHOLDS))
     Thresholds.read(thresholds, source="parameter thresholds")

@@ -11,12 +11,11 @@ from kfp import compiler
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import by_name
-from components import ops
+from components.ops.image import IMAGE, LIGHT_IMAGE
 from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
-from pipelines.kubeflow.checks import as_mapping, check_batches
-from pipelines.kubeflow.resource_options import changed, images
-from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, resources
+from pipelines.kubeflow.checks import check_batches, from_json
+from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, changed, images, resources
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def check_submission(
     if values.get("models") != "champions":
         check_batches(
             values.get("recipes", pipeline.recipes),
-            as_mapping("overrides", values.get("overrides", "{}")),
+            from_json("overrides", values.get("overrides", "{}")),
             steps=pipeline.trains,
             table=changed(resources(kind), changes),
         )
@@ -81,7 +80,7 @@ def compile_pipeline(
 ) -> None:
     """Compile a pipeline to YAML for a kind of cluster (`cpu`, `gpu`), with `changes` of that kind's resources.
 
-    Steps that compute with a model run in `image`, all others in `light_image`. `pipelines/kubeflow/resource_options.py`
+    Steps that compute with a model run in `image`, all others in `light_image`. `pipelines/kubeflow/resources.py`
     documents the changes and the default images.
 
     Raises:
@@ -99,5 +98,5 @@ def compile_pipeline(
         text = compiled.read_text()
         compiled.unlink()
         # One pass for both images, because the light image's name starts with the other's.
-        names = {ops.LIGHT_IMAGE: light, ops.IMAGE: torch_image}
+        names = {LIGHT_IMAGE: light, IMAGE: torch_image}
         path.write_text(re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], text))

@@ -1,41 +1,53 @@
 """Checks of parameters that several pipelines share, made before submission: a pod would fail minutes later."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
+
+from pydantic import Json
 
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import parse_background
 from cascade_core.labels.label_file import is_label_file
+from cascade_core.runtime.validation import validated
 from components.storage.places import check_place
+from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, SPLIT
 from pipelines.kubeflow.resources import Resources, nodes_of
 
+PLACES = {"raw", "clip", "checkpoint"}
+"""The parameters, and fields of targets, that are data folders."""
 
-def check_places(values: Mapping[str, Any], *names: str) -> None:
-    """Check the addresses of data among the values.
+
+def check_places(values: Mapping[str, Any]) -> None:
+    """Check the addresses of data folders among the values.
 
     Raises:
         UserError: an address is empty, or neither a path nor an s3:// address.
     """
-    for name in names:
-        if name in values:
-            check_place(name, values[name])
+    for name in sorted(PLACES & set(values)):
+        check_place(name, values[name])
 
 
-def check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
-    """Check recipes with their overrides (JSON) and protocol.
-
-    With a label file as protocol, any recipe trains on its label set; only the steps read the file.
+def check_training(values: Mapping[str, Any], recipes: Sequence[str]) -> None:
+    """Check the parameters that all training pipelines share; `recipes` are the pipeline's default.
 
     Raises:
-        UserError: there is no recipe or an unknown one, an override is wrong, or recipes differ in protocol or templates.
+        UserError: an address is wrong, there is no recipe, or a recipe, override, protocol or split is unknown or does
+            not fit.
     """
+    check_places(values)
+    recipes, overrides = values.get("recipes", recipes), values.get("overrides", "{}")
+    _check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
+    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", SPLIT))
+
+
+def _check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
+    """Check recipes with their overrides (JSON); with a label file as protocol, any recipe trains on its labels."""
     if not recipes:
         raise UserError("parameter recipes is empty; name at least one, such as mini_zegclip")
     check_protocol("protocol", protocol)
-    values = as_mapping("overrides", overrides)
+    values = from_json("overrides", overrides)
     templates = set()
     for name in recipes:
         config = named_recipe(str(name), values, seed=0)
@@ -87,11 +99,7 @@ def check_image_sets(image_sets: str, split: str) -> None:
     Raises:
         UserError: they are no mapping of text, or lack the split.
     """
-    sets = as_mapping("image_sets", image_sets)
-    if not all(isinstance(lists, str) for lists in sets.values()):
-        raise UserError(
-            f'parameter image_sets is {image_sets}; expected lists by split: {{"train": "train"}}'
-        )
+    sets = from_json("image_sets", image_sets, dict[str, str])
     if split not in sets:
         raise UserError(f"parameter split is {split!r}; image_sets has {', '.join(sets) or 'none'}")
 
@@ -138,16 +146,11 @@ def check_batches(
                 ) from None
 
 
-def as_mapping(name: str, text: str) -> Mapping[str, Any]:
-    """Read a parameter that holds a JSON object.
+def from_json(name: str, text: str, kind: Any = dict[str, Any]) -> Any:
+    """Read a parameter that holds JSON of a kind.
 
     Raises:
-        UserError: it holds none.
+        UserError: the text is not JSON, or not of that kind.
     """
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"parameter {name} is not JSON ({error}): {text!r}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"parameter {name} is {text!r}; expected a JSON object")
-    return content
+    json_type = Json[kind]  # type: ignore[misc]
+    return validated(json_type, text, source=f"parameter {name}", way_out=f"its value is {text!r}")

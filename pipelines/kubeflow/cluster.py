@@ -144,26 +144,25 @@ def _is_transient(error: BaseException) -> bool:
 
 def _explained(error: BaseException, cluster: Cluster, about: str) -> UserError:
     """Turn a server's error into a sentence that says what to do; `about` is the subject of the request."""
-    host, namespace = cluster.host, cluster.namespace
-    match getattr(error, "status", None) or 0:
-        case 0:
-            return UserError(
-                f"{host} cannot be reached ({_reason(error)}); check --host, the port-forward and the network"
-            )
-        case 401:
-            why = "token missing, wrong or expired (401); get a new one into KFP_EXISTING_TOKEN"
-        case 403:
-            where = f"namespace {namespace!r}" if namespace else "this server without a namespace"
-            why = f"no access to {where}, or there is none of that name (403); check --namespace and your rights"
-        case 404:
-            why = "the server does not know it (404); list what exists, or check --host and --namespace"
-        case 409:
-            why = f"the name is taken, maybe by something deleted or hidden ({_server_message(error)}); give another"
-        case status if status in TRANSIENT_STATUS:
-            why = f"the server stays unavailable ({_reason(error)}); try again later"
-        case status:
-            why = f"the server answered: {_server_message(error)} ({status})"
-    return UserError(f"{host}: {about}: {why}")
+    status = getattr(error, "status", None)
+    if not status:
+        return UserError(
+            f"{cluster.host} cannot be reached ({_reason(error)}); check --host, the port-forward and the network"
+        )
+    where = f"namespace {cluster.namespace!r}" if cluster.namespace else "this server without a namespace"
+    message = _server_message(error)
+    reasons = {
+        401: "token missing, wrong or expired (401); get a new one into KFP_EXISTING_TOKEN",
+        403: f"no access to {where}, or there is none of that name (403); check --namespace and your rights",
+        404: "the server does not know it (404); list what exists, or check --host and --namespace",
+        409: f"the name is taken, maybe by something deleted or hidden ({message}); give another name",
+        **dict.fromkeys(
+            TRANSIENT_STATUS, f"the server stays unavailable ({_reason(error)}); try again later"
+        ),
+    }
+    return UserError(
+        f"{cluster.host}: {about}: {reasons.get(status, f'the server answered: {message} ({status})')}"
+    )
 
 
 def _server_message(error: Any) -> str:

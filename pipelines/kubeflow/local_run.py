@@ -11,10 +11,8 @@ from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
 from components.storage.places import S3
 from pipelines.kubeflow.catalogue import entry
+from pipelines.kubeflow.checks import PLACES
 from pipelines.kubeflow.resources import local_resources
-
-PLACES = ("raw", "clip", "checkpoint")
-"""The parameters, and fields of targets, that are folders."""
 
 
 def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Path:

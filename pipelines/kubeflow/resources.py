@@ -5,24 +5,34 @@ names: a volume claim with the data, a secret with the addresses and keys of the
 and, for kind `gpu`, nodes labelled by NVIDIA's operator.
 """
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
 
+import yaml
 from kfp import dsl, kubernetes
 
+from cascade_core.errors import UserError
 from cascade_core.runtime.listing import by_name
+from cascade_core.runtime.validation import validated
 from components.bodies.interface import cluster_of, stated_steps
 from components.cluster.names import DATA_CLAIM, DATA_FOLDER, GPU, OPTIONAL_KEYS, REQUIRED_KEYS, SECRET
 from components.cluster.pods import MINI, NO_DATA, TALK, Gpu, Resources, by_kind
 from components.cluster.trainjob import Nodes, Volume
-from components.ops import IMAGE, LIGHT_IMAGE
+from components.ops.image import IMAGE, LIGHT_IMAGE
 from components.patience import PATIENCE_VARIABLE
 from components.steps import evaluate
 from components.tracking.pipeline_run import IMAGE_VARIABLE
 
+FIXED = ("image",)
+"""No option changes these fields: a step's imports decide its image, and --image and --light-image name the images."""
+EVERY = "all"
+EXAMPLE = "--resource train.gpu.count=4"
+
 BACKOFF, LONGEST_BACKOFF = "30s", "600s"
 
 IMAGES = {"torch": IMAGE, "light": LIGHT_IMAGE}
-TALKING = {
+LIGHT_ROWS = {
     # No patience: the first step has no work to lose, so it reports a wrong address at once.
     "open_run": replace(TALK, retries=4, patience=0),
     "close_run": replace(TALK, retries=4),
@@ -41,7 +51,7 @@ TALKING = {
 
 PREPARING = by_kind(cpu=MINI, gpu=Resources(cpu="8", memory="16Gi", minutes=360))
 BY_KIND = {
-    **{step: by_kind(row) for step, row in TALKING.items()},
+    **{step: by_kind(row) for step, row in LIGHT_ROWS.items()},
     "prepare": PREPARING,
     "prepare_target": PREPARING,
     "evaluate_target": cluster_of(evaluate.run).pods,
@@ -98,6 +108,76 @@ def nodes_of(row: Resources) -> Nodes:
         secret=SECRET,
         minutes=row.minutes,
     )
+
+
+def changed(table: Mapping[str, Resources], items: Iterable[str]) -> dict[str, Resources]:
+    """Return the table changed by items like `train.gpu.count=4`; a later item wins.
+
+    `all.` means every step, `all.gpu.` every step with a GPU. Values are YAML.
+
+    Raises:
+        UserError: an item is not STEP.FIELD=VALUE, its step, field or value is wrong, the step has no GPU, or a step
+            that does not train gets several nodes.
+    """
+    rows = dict(table)
+    for item in items:
+        steps, path, value = _parsed(item, rows)
+        for step in steps:
+            rows[step] = _changed_row(rows[step], path, value, item)
+    return rows
+
+
+def images(image: str | None, light_image: str | None) -> tuple[str, str]:
+    """Return the images of the steps that compute with a model and of all others; by default, the project's own.
+
+    The light image's name follows from an image with a tag: "-light" after the tag, as `make images` names it.
+
+    Raises:
+        UserError: the image has no tag, but a digest for example, and `light_image` is missing.
+    """
+    if image is None:
+        return IMAGE, light_image or LIGHT_IMAGE
+    tagged = ":" in image.rpartition("/")[2] and "@" not in image
+    if light_image is None and not tagged:
+        raise UserError(
+            f"image {image!r} has no tag to name the light image after; name the light image with --light-image (the "
+            "same image serves both)"
+        )
+    return image, light_image or f"{image}-light"
+
+
+def _parsed(item: str, rows: Mapping[str, Resources]) -> tuple[list[str], list[str], Any]:
+    name, equals, text = item.partition("=")
+    step, *path = name.split(".")
+    if not (equals and step and path and all(path)):
+        raise UserError(f"--resource {item!r} is not STEP.FIELD=VALUE; an example is {EXAMPLE}")
+    if step != EVERY and step not in rows:
+        raise UserError(f"--resource {item!r}: no step {step!r}; there are {EVERY}, {', '.join(rows)}")
+    needs_gpu = path[0] == "gpu" and len(path) > 1
+    steps = [name for name, row in rows.items() if step in (name, EVERY) and (row.gpu or not needs_gpu)]
+    if not steps:
+        raise UserError(f"--resource {item!r}: {step} has no GPU; take --kind gpu, or another step")
+    if path == ["nodes"] and not set(steps) <= set(TRAINING_STEPS):
+        raise UserError(
+            f"--resource {item!r}: several nodes are for the steps {' and '.join(TRAINING_STEPS)} only"
+        )
+    try:
+        return steps, path, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--resource {item!r}: {text!r} is not a YAML value") from error
+
+
+def _changed_row(row: Resources, path: list[str], value: Any, item: str) -> Resources:
+    values = asdict(row)
+    match path:
+        case ["gpu", *names] if names:
+            allowed, place = [field.name for field in fields(Gpu)], values["gpu"]
+        case names:
+            allowed, place = [field.name for field in fields(Resources) if field.name not in FIXED], values
+    if len(names) != 1 or names[0] not in allowed:
+        raise UserError(f"--resource {item!r}: no field {'.'.join(path)!r}; there are {', '.join(allowed)}")
+    place[names[0]] = value
+    return validated(Resources, values, source=f"--resource {item!r}")
 
 
 def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:

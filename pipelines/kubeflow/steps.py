@@ -7,9 +7,10 @@ from typing import Any
 
 from kfp import dsl
 
-from components import ops
 from components.bodies.interface import cluster_of, input_name, inputs
 from components.contract import Step
+from components.ops import data as data_components
+from components.ops import runs
 from components.ops import stated as step_components
 from pipelines.graphs.runner import Data
 from pipelines.kubeflow.resources import Resources, nodes_of, waiting, with_resources
@@ -45,13 +46,13 @@ class Steps:
     def mlflow_run(self, pipeline: str, experiment: str) -> Iterator[Any]:
         """Open the pipeline's run in MLflow around a block and yield its id; an exit handler closes it in any case."""
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        close = self(ops.close_run, protocol=experiment, kfp_run=run)
+        close = self(runs.close_run, protocol=experiment, kfp_run=run)
         with dsl.ExitHandler(exit_task=close, name="tracked"):
-            yield self(ops.open_run, pipeline=pipeline, protocol=experiment, kfp_run=run).output
+            yield self(runs.open_run, pipeline=pipeline, protocol=experiment, kfp_run=run).output
 
     def prepare(self, *, raw: Any, clip: Any, **arguments: Any) -> tuple[Data[Any], Any]:
         """Prepare the data; return them for later steps, with the items of a loop over the recipes."""
-        task = self(ops.prepare, raw=raw, clip=clip, **arguments)
+        task = self(data_components.prepare, raw=raw, clip=clip, **arguments)
         folders = {name: task.outputs[name] for name in ("prepared", "splits", "text")}
         return Data(raw=raw, clip=clip, **folders), task.outputs["Output"]
 

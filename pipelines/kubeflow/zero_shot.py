@@ -7,12 +7,11 @@ from typing import Any
 from kfp import dsl
 
 from cascade_core.configs.settings import SelfTrainingMode
-from cascade_core.runtime.validation import validated
-from components import ops
+from components.ops.results import report
 from components.results.margins import Margins
 from pipelines.graphs.defaults import IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
 from pipelines.graphs.training import register_models, self_train_and_score, train_and_measure
-from pipelines.kubeflow.checks import as_mapping, check_choice, check_image_sets, check_places, check_recipes
+from pipelines.kubeflow.checks import check_choice, check_training, from_json
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
@@ -63,7 +62,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 register_models(step.run_step, ready, (inductive, transductive), {"margins": margins})
 
             step(
-                ops.report,
+                report,
                 mlflow_run=mlflow_run,
                 inductive=inductive.evaluation.collected,
                 transductive=transductive.evaluation.collected,
@@ -79,13 +78,8 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check parameters before submission; those that are left out have their defaults.
 
     Raises:
-        UserError: an address is wrong, or a recipe, override, protocol, split or self-training mode is unknown or
-            does not fit.
+        UserError: as for `check_training`, or the self-training mode or a margin is wrong.
     """
-    check_places(values, "raw", "clip")
-    check_recipes(
-        values.get("recipes", RECIPES), values.get("overrides", "{}"), values.get("protocol", PROTOCOL)
-    )
-    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", SPLIT))
+    check_training(values, RECIPES)
     check_choice("self_training", values.get("self_training", SELF_TRAINING), SelfTrainingMode)
-    validated(Margins, as_mapping("margins", values.get("margins", MARGINS)), source="parameter margins")
+    from_json("margins", values.get("margins", MARGINS), Margins)

@@ -12,8 +12,9 @@ from cascade_core.configs.settings import SelfTrainingMode
 from components.contract import Step
 from components.progress import progress
 from components.registry import champions
+from components.steps import evaluate
 from pipelines.graphs.runner import Data
-from pipelines.graphs.training import Measured, measure, score, self_train_and_score, train_and_measure
+from pipelines.graphs.training import Measured, measure, self_train_and_score, train_and_measure
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def run_chains(
 
 def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
     """Run the steps of one chain that `folder` lacks, and return its models."""
-    run, scoring, overrides = FolderRunner(folder), {"split": split}, dict(chain.overrides)
+    run, overrides = FolderRunner(folder), dict(chain.overrides)
+    scoring: dict[str, Any] = {"split": split}
     if chain.model is not None:
         model = folder / "train"
         if not model.exists():
@@ -110,9 +112,8 @@ def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
         )
     if chain.control_words:
         control = {**scoring, "control": "words"}
-        models.append(
-            replace(start, evaluation=score(run, chain.data, start.model, "control_words", control))
-        )
+        evaluation = run(evaluate.run, chain.data, "control_words", checkpoint=start.model, **control)
+        models.append(replace(start, evaluation=evaluation))
     return models
 
 

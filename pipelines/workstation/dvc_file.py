@@ -5,13 +5,15 @@ The file follows from the graph (`pipelines/graphs`), the steps' statements and 
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 from cascade_core.runtime.files import new_file
+from components.contract import Folder, Output, Place, Settings, Step
 from components.results.margins import Margins
 from components.results.names import HISTORY_FILE, SCORES_FILE
 from pipelines.graphs.runner import Data
@@ -23,7 +25,7 @@ from pipelines.graphs.training import (
     self_train_and_score,
     train_and_measure,
 )
-from pipelines.workstation.stages import KEY, Stages
+from pipelines.workstation.imports import code_of
 
 WORKFLOW, PARAMETERS = Path("dvc.yaml"), Path("params.yaml")
 PER_CLASS_FILE = "per_class.csv"
@@ -34,23 +36,72 @@ HEAD = """\
 # A stage depends on the files that its step reads and on the code that its step imports. It does not depend on the
 # manifests beside those files: they name the commit, which may change alone.
 """
+OUTPUTS = PurePosixPath("outputs")
+KEY = "${key}"
+"""DVC replaces this text by each key of the mapping that a stage is repeated for."""
 
 
-class _Dumper(yaml.SafeDumper):
-    """A YAML writer that indents lists below their key and folds commands."""
+@dataclass(frozen=True)
+class Stages:
+    """The runner of `pipelines/graphs` that adds a stage to `written` for each step, by name.
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        """Indent lists too."""
-        super().increase_indent(flow, indentless=False)
+    With `every`, a stage is repeated for each entry of that mapping in params.yaml.
+    """
+
+    written: dict[str, Any] = field(default_factory=dict)
+    every: str | None = None
+
+    def for_every(self, mapping: str) -> "Stages":
+        """Return the runner that repeats its stages for each entry of a mapping, such as "${recipes}"."""
+        return replace(self, every=mapping)
+
+    def __call__(
+        self,
+        step: Step[Any, Any],
+        data: Data[PurePosixPath],
+        setting: str = "",
+        *,
+        after: Sequence[PurePosixPath] = (),
+        **arguments: Any,
+    ) -> PurePosixPath:
+        """Add a stage and return its output folder; `after` adds nothing, because DVC runs one stage at a time."""
+        out = self._folder(step, setting)
+        values = data.step_arguments(step, arguments)
+        words = step.words({**values, step.output: out})
+        reads_overrides = any(isinstance(step.parameters[name].meaning, Settings) for name in values)
+        stage = {
+            "desc": step.help.splitlines()[0].removesuffix("."),
+            "cmd": " ".join(["cascade-clip", step.command, *words]),
+            **({"params": ["overrides"]} if reads_overrides else {}),
+            "deps": [*dict.fromkeys(_input_files(step, data, values)), *code_of(step.name)],
+            "outs": [str(out)],
+        }
+        name = "_".join(filter(None, (step.name, setting)))
+        self.written[name] = {"foreach": self.every, "do": stage} if self.every else stage
+        return out
+
+    def _folder(self, step: Step[Any, Any], setting: str) -> PurePosixPath:
+        if self.every:
+            return OUTPUTS / step.name / "-".join(filter(None, (KEY, setting)))
+        output = step.parameters[step.output].meaning
+        assert isinstance(output, Output) and output.default is not None, f"{step.name} has no default folder"
+        return PurePosixPath(output.default)
 
 
-class _Command(str):
-    """A text that the writer folds over several lines."""
+def _input_files(step: Step[Any, Any], data: Data[PurePosixPath], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the data and the files of earlier steps' folders that a step reads.
 
-
-_Dumper.add_representer(
-    _Command, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=">")
-)
+    The manifests in those folders are left out: they name the commit, which may change alone.
+    """
+    if step.cluster is not None and step.cluster.reads_pictures:
+        yield str(data.raw)
+    for name, value in values.items():
+        match step.parameters[name].meaning:
+            case Place():
+                yield str(value)
+            case Folder(content=content):
+                for folder in value if step.parameters[name].several else (value,):
+                    yield from (str(folder / part) for part in content or ("",))
 
 
 def workflow(recipes: Sequence[str]) -> dict[str, Any]:
@@ -79,10 +130,8 @@ def workflow(recipes: Sequence[str]) -> dict[str, Any]:
 
 
 def text(content: dict[str, Any]) -> str:
-    """Write the content as YAML for readers: a blank line between stages, long commands folded."""
-    stages = [
-        textwrap.indent(_yaml({name: _folded(stage)}), "  ") for name, stage in content["stages"].items()
-    ]
+    """Write the content as YAML, with a blank line between stages and between sections."""
+    stages = [textwrap.indent(_yaml({name: stage}), "  ") for name, stage in content["stages"].items()]
     sections = [
         "stages:\n" + "\n".join(stages),
         *(_yaml({key: content[key]}) for key in ("metrics", "plots")),
@@ -104,14 +153,8 @@ def _plots(recipes: Sequence[str], models: Sequence[Measured[PurePosixPath]]) ->
         yield {f"IoU per class, {recipe} inductive": {"template": "bar_horizontal", "x": "iou", "y": classes}}
 
 
-def _folded(stage: dict[str, Any]) -> dict[str, Any]:
-    if "do" in stage:
-        return {**stage, "do": _folded(stage["do"])}
-    return {**stage, "cmd": _Command(stage["cmd"])}
-
-
 def _yaml(content: dict[str, Any]) -> str:
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=WIDTH)
+    return yaml.safe_dump(content, sort_keys=False, width=WIDTH)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,12 @@ class Without(MetaPathFinder):
 
 def imported_by_light_steps() -> list[str]:
     """Do all the imports of every step that the resources table puts into the light image; give the steps."""
-    from components import ops
-    from components.ops import stated
+    from components.ops import results, runs, stated
     from pipelines.kubeflow.resources import RESOURCES
 
     light = [name for name, row in RESOURCES["gpu"].items() if row.image == "light"]
     for name in light:
-        component = getattr(ops, name, None) or getattr(stated, name)
+        (component,) = (vars(module)[name] for module in (results, runs, stated) if name in vars(module))
         body = ast.parse(textwrap.dedent(inspect.getsource(component.python_func))).body[0]
         imports = [node for node in ast.walk(body) if isinstance(node, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(imports, []), name, "exec"), {})

@@ -10,8 +10,8 @@ from cascade_core.datasets.catalogue import protocol
 from cascade_core.datasets.mini import CLASSES
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.runtime.files import read_json
-from components import ops
 from components.artifacts import read_step_manifest
+from components.ops.data import prepare
 from tests.tiny import write_tiny_clip
 
 
@@ -29,7 +29,7 @@ def test_data_are_prepared_by_the_overrides_for_every_run(
         name: SimpleNamespace(path=str(tmp_path / name), metadata={})
         for name in ("prepared", "splits", "text")
     }
-    runs = ops.prepare.python_func(
+    runs = prepare.python_func(
         mlflow_run="",
         raw=str(world),
         clip=str(tmp_path / "clip"),

@@ -26,18 +26,18 @@ def test_right_parameters_pass() -> None:
         ({"raw": " "}, r"targets\[0\].raw is empty"),
         ({"protocol": "voc"}, "unknown protocol 'voc'"),
         ({"split": "test"}, "parameter split is 'test'; image_sets has val"),
-        ({"image_sets": "val"}, "image_sets is not JSON"),
-        ({"image_sets": "[1]"}, "expected a JSON object"),
-        ({"image_sets": {"val": "val"}}, "image_sets must be text"),
+        ({"image_sets": "val"}, "image_sets: Invalid JSON: .*; its value is 'val'"),
+        ({"image_sets": "[1]"}, "image_sets: Input should be a valid dictionary"),
+        ({"image_sets": {"val": "val"}}, r"targets\[0\]: image_sets: Input should be a valid string"),
         (
             {"limit": "3"},
-            "expected a mapping of raw, protocol, image_sets, split, and background if it differs",
+            r"targets\[0\]: limit: Extra inputs .* a target is a mapping of raw, protocol, image_sets, split, background",
         ),
         (
             {"background": "sky"},
             r"targets\[0\].background: background 'sky': .* allowed are dropped, threshold=0.3",
         ),
-        ({"background": 0.3}, "background must be text"),
+        ({"background": 0.3}, r"targets\[0\]: background: Input should be a valid string"),
         (
             {"protocol": "context60"},
             r"targets\[0\].background: protocol 'context60' counts background as a class",

@@ -18,11 +18,18 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 from components import ops
 from components.cluster import trainjob
 from components.cluster.names import DATA_FOLDER, SECRET
+from components.ops.image import IMAGE, LIGHT_IMAGE
 from pipelines.cli.kubeflow_options import Kind, PipelineName
 from pipelines.graphs import defaults
 from pipelines.kubeflow.catalogue import PIPELINES, compile_pipeline
-from pipelines.kubeflow.resource_options import changed, images
-from pipelines.kubeflow.resources import RESOURCES, WAITING_MINUTES, local_resources, resources
+from pipelines.kubeflow.resources import (
+    RESOURCES,
+    WAITING_MINUTES,
+    changed,
+    images,
+    local_resources,
+    resources,
+)
 from tests.pipelines.kubeflow.summaries import COMMAND, GOLDEN, Documents, compiled, summary
 
 
@@ -299,7 +306,7 @@ def test_a_number_becomes_text_if_the_field_is_text() -> None:
 
 
 def test_images_come_in_pairs() -> None:
-    assert images(None, None) == (ops.IMAGE, ops.LIGHT_IMAGE)
+    assert images(None, None) == (IMAGE, LIGHT_IMAGE)
     assert images("host:5000/image:1", None) == ("host:5000/image:1", "host:5000/image:1-light")
     for untagged in ("image@sha256:12", "host:5000/image"):
         with pytest.raises(ValueError, match=f"image '{untagged}' has no tag"):

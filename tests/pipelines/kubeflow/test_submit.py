@@ -138,7 +138,7 @@ def test_wrong_parameters_are_refused_before_submission(
         (("--set", "train.iterations=3", "-p", "overrides={}"), "given twice"),
         (("-p", "protocol=voc12-15-5"), "trains protocol 'mini-18-6'"),
         (("-p", "protocol=mini"), "unknown protocol 'mini'"),
-        (("-p", "image_sets=train"), "image_sets is not JSON"),
+        (("-p", "image_sets=train"), "parameter image_sets: Invalid JSON"),
         (("-p", "split=valid"), "parameter split is 'valid'; image_sets has train, val, test"),
         (("-p", "self_training=oracel"), "self_training is 'oracel'; known are oracle, strict"),
         (("--kind", "gpu", "--resource", "train.gpu.count=3"), "train.batch_size=8, the batch over all"),
