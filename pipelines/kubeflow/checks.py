@@ -152,5 +152,5 @@ def from_json(name: str, text: str, kind: Any = dict[str, Any]) -> Any:
     Raises:
         UserError: the text is not JSON, or not of that kind.
     """
-    json_type = Json[kind]  # type: ignore[misc]
+    json_type = Json[kind]
     return validated(json_type, text, source=f"parameter {name}", way_out=f"its value is {text!r}")

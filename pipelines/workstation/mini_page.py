@@ -59,6 +59,34 @@ CLAIMS = (
         for method in PUBLISHED
     ),
 )
+PAGE = """\
+# Mini benchmark: results
+
+Made by `{command}` on the {row.split} pictures, protocol `{row.protocol}`. Mean ± sample standard deviation over seeds \
+{seeds}, in percent; rows in [mini.json](mini.json). Made from {provenance}.
+
+{table}
+The tiny CLIP alone, image-level zero-shot top-1 over all things on held-out pictures of single things, mean of the \
+classes: seen {clip_seen}, unseen {clip_unseen}.
+
+## What the papers claim, and what holds here
+
+Differences of means over seeds, in points.
+
+| claim | measured | holds |
+|---|---|---|
+{claims}
+
+How settings were chosen, and why some claims fail: [choices.md](choices.md).
+
+## Every self-trained seed
+
+A self-training can collapse; so each seed is shown.
+
+| method | setting | seed | pAcc | mIoU(S) | mIoU(U) | hIoU |
+|---|---|--:|--:|--:|--:|--:|
+{self_trained}
+"""
 
 
 def claims(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
@@ -75,41 +103,16 @@ def claims(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
 
 def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int], *, clip: Pretrained, provenance: str) -> str:
     """Write the page; `clip` holds the tiny CLIP's image-level accuracies, `provenance` names code and data."""
-    split, protocol = rows[0].split, rows[0].protocol
-    listed = ", ".join(str(seed) for seed in seeds)
-    self_trained = [_seed_row(row) for row in rows if row.setting.startswith("transductive")]
-    return "\n".join(
-        [
-            "# Mini benchmark: results",
-            "",
-            f"Made by `cascade-clip mini-results --seeds {listed.replace(' ', '')}` on the {split} pictures, protocol "
-            f"`{protocol}`. Mean ± sample standard deviation over seeds {listed}, in percent; "
-            "rows in [mini.json](mini.json). "
-            f"Made from {provenance}.",
-            "",
-            markdown_table(rows),
-            "The tiny CLIP alone, image-level zero-shot top-1 over all things on held-out pictures of single things, mean "
-            f"of the classes: seen {100 * clip.pictures.seen:.1f}, unseen {100 * clip.pictures.unseen:.1f}.",
-            "",
-            "## What the papers claim, and what holds here",
-            "",
-            "Differences of means over seeds, in points.",
-            "",
-            "| claim | measured | holds |",
-            "|---|---|---|",
-            *claims(rows),
-            "",
-            "How settings were chosen, and why some claims fail: [choices.md](choices.md).",
-            "",
-            "## Every self-trained seed",
-            "",
-            "A self-training can collapse; so each seed is shown.",
-            "",
-            "| method | setting | seed | pAcc | mIoU(S) | mIoU(U) | hIoU |",
-            "|---|---|--:|--:|--:|--:|--:|",
-            *self_trained,
-            "",
-        ]
+    return PAGE.format(
+        command=f"cascade-clip mini-results --seeds {','.join(map(str, seeds))}",
+        row=rows[0],
+        seeds=", ".join(map(str, seeds)),
+        provenance=provenance,
+        table=markdown_table(rows),
+        clip_seen=f"{100 * clip.pictures.seen:.1f}",
+        clip_unseen=f"{100 * clip.pictures.unseen:.1f}",
+        claims="\n".join(claims(rows)),
+        self_trained="\n".join(_seed_row(row) for row in rows if row.setting.startswith("transductive")),
     )
 
 

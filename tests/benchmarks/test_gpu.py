@@ -1,4 +1,4 @@
-"""The GPU's benchmark where there is none: its arithmetic, and that it calls what is there."""
+"""The GPU benchmark on a CPU: its arithmetic, and the functions that it calls."""
 
 import pytest
 import torch
@@ -13,36 +13,36 @@ def case() -> gpu.Case:
     return gpu.make_case(tiny_config(), torch.device("cpu"), batch=2)
 
 
-def test_without_a_gpu_it_says_so_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_benchmark_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SystemExit, match="^benchmarks.gpu needs a CUDA device") as stopped:
+    with pytest.raises(SystemExit, match="^benchmarks.gpu needs a CUDA device") as failure:
         gpu.main()
-    assert stopped.value.code
+    assert failure.value.code
 
 
-def test_the_share_counts_two_operations_for_a_multiply_add() -> None:
+def test_a_multiply_add_counts_as_two_operations() -> None:
     # 100 images a second of 50 billion multiply-adds are 10 TFLOP/s.
     assert gpu.share_of_peak(100, 50, peak=40e12) == pytest.approx(0.25)
 
 
-def test_a_step_goes_back_through_frozen_weights_once_and_through_trained_ones_twice() -> None:
+def test_backward_costs_frozen_weights_once_trained_ones_twice() -> None:
     assert gpu.multiply_adds_of_a_step({"trunk": 10, "decoder": 1, "total": 11}) == 10 + 1 + 10 + 2
 
 
 @pytest.mark.parametrize(
     ("measured", "at_most", "word"), [(0.5, False, "met"), (0.5, True, "missed"), (0.4, True, "met")]
 )
-def test_a_bar_says_whether_it_is_met(measured: float, at_most: bool, word: str) -> None:
+def test_a_bar_is_met_or_missed(measured: float, at_most: bool, word: str) -> None:
     assert gpu.Bar("share", measured, 0.4, at_most=at_most).row()[-1] == word
 
 
-def test_training_is_the_loop_s_in_bfloat16(case: gpu.Case) -> None:
+def test_training_runs_the_loops_step(case: gpu.Case) -> None:
     report = case.training()()
     assert isinstance(report, StepReport)
     assert report.terms.keys() == {"focal", "dice"}
 
 
-def test_plain_training_changes_what_it_trains(case: gpu.Case) -> None:
+def test_plain_training_changes_the_trained_weights(case: gpu.Case) -> None:
     before = {name: weight.clone() for name, weight in case.segmentor.named_parameters()}
     case.plain_training()()
     changed = {
@@ -52,7 +52,7 @@ def test_plain_training_changes_what_it_trains(case: gpu.Case) -> None:
     assert any("prompt" in name for name in changed)
 
 
-def test_both_ways_of_inference_label_every_pixel_alike_up_to_rounding(case: gpu.Case) -> None:
+def test_both_kinds_of_inference_agree_up_to_rounding(case: gpu.Case) -> None:
     ours, published = case.inference()(), case.plain_inference()()
     assert ours.shape == (2, 32, 32)
     assert (ours[:1] == published).float().mean() > 0.9

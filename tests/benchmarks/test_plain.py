@@ -1,4 +1,4 @@
-"""What users run against the published computation written plainly: the same label maps, and the same counts of them."""
+"""Evaluation against a plain version of the published computation: the same label maps and the same counts."""
 
 from functools import cache
 
@@ -38,15 +38,15 @@ def _model(method: str, device: torch.device) -> Segmentor:
     return segmentor.to(device).eval()
 
 
-def _batch(draw: torch.Generator, shown: tuple[int, int], labels: Tensor) -> Batch:
-    images = torch.randn(len(labels), 3, *shown, generator=draw)
-    return Batch(("",) * len(labels), images, labels, torch.zeros(len(labels), *shown, dtype=torch.bool))
+def _batch(rng: torch.Generator, image_size: tuple[int, int], labels: Tensor) -> Batch:
+    images = torch.randn(len(labels), 3, *image_size, generator=rng)
+    return Batch(("",) * len(labels), images, labels, torch.zeros(len(labels), *image_size, dtype=torch.bool))
 
 
-def _labels(draw: torch.Generator, size: tuple[int, int]) -> Tensor:
-    """Draw label maps of two pictures: some pixels ignored, a class absent from one, the other empty."""
-    some = torch.randint(1, CLASSES + 1, size, generator=draw)
-    return torch.stack([some.masked_fill(some == CLASSES, IGNORE), torch.full(size, IGNORE)])
+def _labels(rng: torch.Generator, size: tuple[int, int]) -> Tensor:
+    """Draw label maps of two pictures: one with ignored pixels and an absent class, one without labels."""
+    ids = torch.randint(1, CLASSES + 1, size, generator=rng)
+    return torch.stack([ids.masked_fill(ids == CLASSES, IGNORE), torch.full(size, IGNORE)])
 
 
 def _counted(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -65,35 +65,35 @@ sides, sizes = st.integers(CROP, 91), st.integers(1, 70)
 @ON_EACH_DEVICE
 @settings(max_examples=12)
 @given(
-    shown=st.tuples(sides, sides),
+    image_size=st.tuples(sides, sides),
     size=st.tuples(sizes, sizes),
     at_once=st.integers(1, 5),
     seed=st.integers(0, 10**6),
 )
-@example(shown=(32, 32), size=(7, 1), at_once=1, seed=0)
-@example(shown=(32, 50), size=(32, 50), at_once=2, seed=0)
+@example(image_size=(32, 32), size=(7, 1), at_once=1, seed=0)
+@example(image_size=(32, 50), size=(32, 50), at_once=2, seed=0)
 @torch.no_grad()
-def test_evaluation_predicts_the_published_label_maps_and_counts_them(
+def test_evaluation_predicts_the_published_label_maps(
     method: str,
     precision: Precision,
     device: torch.device,
-    shown: tuple[int, int],
+    image_size: tuple[int, int],
     size: tuple[int, int],
     at_once: int,
     seed: int,
 ) -> None:
-    model, draw = _model(method, device), torch.Generator().manual_seed(seed)
-    vectors = torch.nn.functional.normalize(torch.randn(CLASSES, 16, generator=draw), dim=-1).to(device)
-    batch = _batch(draw, shown, _labels(draw, size))
-    asked = Vocabulary(model, vectors, "focal_dice", seen=SEEN, seen_penalty=0.1)
+    model, rng = _model(method, device), torch.Generator().manual_seed(seed)
+    vectors = torch.nn.functional.normalize(torch.randn(CLASSES, 16, generator=rng), dim=-1).to(device)
+    batch = _batch(rng, image_size, _labels(rng, size))
+    vocabulary = Vocabulary(model, vectors, "focal_dice", seen=SEEN, seen_penalty=0.1)
     evaluate = CASCADE.evaluate.model_copy(update={"precision": precision, "batch_size": at_once})
-    ((here, predicted),) = predictions(asked, [batch], evaluate=evaluate)
+    ((moved, predicted),) = predictions(vocabulary, [batch], evaluate=evaluate)
     windows = {"seen": SEEN, "seen_penalty": 0.1, "size": size, "crop": CROP, "stride": 24}
-    for image, labels in zip(here.images.split(1), predicted.split(1), strict=True):
+    for image, labels in zip(moved.images.split(1), predicted.split(1), strict=True):
         published = plain.score_maps(model, image, vectors, **windows)
-        chosen = published.gather(1, labels[:, None])[:, 0]
-        # Where two classes are equal up to rounding, either may win.
-        torch.testing.assert_close(chosen, published.amax(dim=1), atol=ROUNDING[precision], rtol=0)
+        best = published.gather(1, labels[:, None])[:, 0]
+        # If two classes are equal up to rounding, either may win.
+        torch.testing.assert_close(best, published.amax(dim=1), atol=ROUNDING[precision], rtol=0)
     confusion = ConfusionMatrix(CLASSES, device=device)
-    confusion.update(predicted, here.labels)
+    confusion.update(predicted, moved.labels)
     assert torch.equal(confusion.counts, _counted(predicted, batch.labels))

@@ -1,4 +1,4 @@
-"""Training samples that users get against the published pipeline written plainly, for the same random numbers."""
+"""Training samples against a plain version of the published pipeline, for the same random numbers."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from cascade_core.data.pictures import read_image, read_label_map
 
 PUBLISHED = DataConfig(protocol="voc12-15-5", crop_size=48)
 HUES = 255 / 6
-"""Steps of Pillow's hue a sixth of the circle, over which a channel passes the whole chroma."""
+"""Number of Pillow's hue levels in a sixth of the circle, in which a channel crosses the whole chroma."""
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -25,7 +25,7 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def picture(size: tuple[int, int], seed: int, *, labels: str = "regions") -> tuple[np.ndarray, np.ndarray]:
-    """A smooth picture in colour, and labels in regions of unlike sizes."""
+    """Return a smooth colour picture, and labels in regions of different sizes."""
     height, width = size
     coarse = Image.fromarray(rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8))
     image = np.array(coarse.resize((width, height), Image.Resampling.BILINEAR))
@@ -50,7 +50,7 @@ KINDS = st.sampled_from(["regions", "ignored", "grey"])
     flip=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_a_sample_without_colour_changes_is_the_published_one_to_the_bit(
+def test_a_sample_without_colour_changes_is_the_published_one(
     size: tuple[int, int],
     kind: str,
     resize_range: tuple[float, float] | None,
@@ -77,19 +77,17 @@ def test_a_sample_without_colour_changes_is_the_published_one_to_the_bit(
 
 @settings(max_examples=120)
 @given(size=SIZES, kind=KINDS, seed=st.integers(0, 2**32 - 1))
-def test_a_published_sample_differs_by_the_rounding_of_8_bit_hues(
-    size: tuple[int, int], kind: str, seed: int
-) -> None:
+def test_samples_differ_by_the_rounding_of_8_bit_hues(size: tuple[int, int], kind: str, seed: int) -> None:
     image, label = picture(size, seed, labels=kind)
     generators = rng(seed), rng(seed)
     levels, labels, _ = TrainTransform(PUBLISHED)(image, label, generators[0])
     published, ids = plain_input.augmented(image, label, PUBLISHED, generators[1])
-    assert generators[0].random() == generators[1].random()  # as many numbers were drawn
+    assert generators[0].random() == generators[1].random()  # both have drawn equally many numbers
     height, width = ids.shape
     assert np.array_equal(labels[:height, :width], ids)
-    found = levels[:, :height, :width].permute(1, 2, 0).int()
-    differences = (found - torch.from_numpy(published.copy()).int()).abs()
-    # Each of two conversions drops up to one hue; contrast of 1.5 may come after, and levels are cut four times.
+    ours = levels[:, :height, :width].permute(1, 2, 0).int()
+    differences = (ours - torch.from_numpy(published.copy()).int()).abs()
+    # Each of two conversions loses up to one hue level, a contrast of 1.5 may follow, and levels are truncated four times.
     assert differences.max() <= 1.5 * 2 * 255 / HUES + 4
     assert differences.float().mean() <= 2
 
@@ -101,8 +99,8 @@ def test_colours_differ_little_on_average() -> None:
         published = plain_input.distorted(image, rng(seed)).astype(int)
         _, label = picture((64, 64), 3)
         data = PUBLISHED.model_copy(update={"crop_size": 64, "resize_range": None, "flip": False})
-        found = TrainTransform(data)(image, label, rng(seed))[0].permute(1, 2, 0).numpy()
-        biases.append(np.abs(found - published).mean())
+        ours = TrainTransform(data)(image, label, rng(seed))[0].permute(1, 2, 0).numpy()
+        biases.append(np.abs(ours - published).mean())
     assert np.mean(biases) < 0.6
 
 
@@ -112,7 +110,7 @@ def test_colours_differ_little_on_average() -> None:
     max_class_share=st.sampled_from([0.3, 0.5, 0.75, 1.0]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_windows_are_drawn_anew_as_often_as_published(
+def test_windows_are_redrawn_as_often_as_published(
     shares: list[int], max_class_share: float, seed: int
 ) -> None:
     ids = np.repeat([*range(len(shares)), 255], [*shares, 10]).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A training step as users run it against the published one written plainly: any size, any labels, both precisions."""
+"""A training step against a plain version of the published one: any size, any labels, both precisions."""
 
 from dataclasses import dataclass
 
@@ -24,12 +24,12 @@ ZEGCLIP = CASCADE.model_copy(
 METHODS = pytest.mark.parametrize("config", [ZEGCLIP, CASCADE], ids=["zegclip", "cascade_clip"])
 
 BF16 = 0.03
-"""Relative (L2) distance of bfloat16 from single precision; its numbers are 2^-8 = 0.004 apart."""
+"""The tolerated relative (L2) distance of bfloat16 from single precision; bfloat16's spacing is 2^-8 = 0.004."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model of either method, pictures, text vectors and labels, drawn from a few numbers."""
+    """The sizes and the seed from which a model, pictures, text vectors and labels follow."""
 
     seed: int
     side: int
@@ -47,9 +47,9 @@ class Case:
         return build_segmentor(shape, tower, seed=self.seed).to(device).eval()
 
     def inputs(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw pictures, vectors and labels: `present` classes at most, and a share of pixels ignored.
+        """Draw pictures, vectors and labels of at most `present` classes, with the share `ignored` of pixels ignored.
 
-        Where some are, the last of several pictures is empty.
+        If that share is not 0, the last of several pictures has no labels.
         """
         draw = torch.Generator().manual_seed(self.seed)
         images = torch.randn(self.batch, 3, self.side, self.side, generator=draw)
@@ -78,14 +78,14 @@ half_empty = example(case=Case(seed=1, side=32, batch=2, classes=7, prompts=2, p
 
 @dataclass(frozen=True)
 class Step:
-    """What one step computes; weights without a gradient are left out of the gradients, or have zeros there."""
+    """Logits, loss and gradients of one step; the gradient of an unused weight is zero."""
 
     logits: Tensor
     loss: Tensor
     gradients: dict[str, Tensor]
 
     def distances(self, other: "Step") -> dict[str, float]:
-        """Give relative distances to what `other` computed; of the gradients, of all of them together."""
+        """Return the relative distances to another step; all gradients count as one vector."""
         ours, theirs = (
             torch.cat([g.flatten() for _, g in sorted(s.gradients.items())]) for s in (self, other)
         )
@@ -116,10 +116,10 @@ def _published(
 
 def _step(model: Segmentor, logits: Tensor, loss: Tensor) -> Step:
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    grads = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     gradients = {
         name: torch.zeros_like(weight) if gradient is None else gradient
-        for (name, weight), gradient in zip(weights.items(), found, strict=True)
+        for (name, weight), gradient in zip(weights.items(), grads, strict=True)
     }
     return Step(logits.detach(), loss.detach(), gradients)
 
@@ -130,11 +130,11 @@ def _step(model: Segmentor, logits: Tensor, loss: Tensor) -> Step:
 @empty
 @half_empty
 @settings(max_examples=5)
-def test_a_step_s_logits_loss_and_every_gradient_are_the_published_ones(
+def test_logits_loss_and_gradients_are_the_published_ones(
     config: RunConfig, device: torch.device, case: Case
 ) -> None:
     model, inputs = case.model(config, device), case.inputs(device)
-    ours, published = (way(model, config, inputs, mixed=False) for way in (_ours, _published))
+    ours, published = (step(model, config, inputs, mixed=False) for step in (_ours, _published))
     torch.testing.assert_close(ours.logits, published.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.loss, published.loss, rtol=1e-5, atol=1e-6)
     scale = max(float(gradient.abs().max()) for gradient in published.gradients.values())
@@ -154,7 +154,7 @@ def test_a_step_s_logits_loss_and_every_gradient_are_the_published_ones(
 @empty
 @half_empty
 @settings(max_examples=5)
-def test_in_bfloat16_a_step_is_as_near_to_the_published_one_as_that_is_to_itself(
+def test_bfloat16_steps_are_as_exact_as_the_published_ones(
     config: RunConfig, device: torch.device, case: Case
 ) -> None:
     model, inputs = case.model(config, device), case.inputs(device)

@@ -149,7 +149,7 @@ def test_a_row_of_the_table_is_in_the_yaml() -> None:
     assert cached == {"train"}
 
 
-def test_steps_with_artifacts_have_retries_and_checking_steps_none() -> None:
+def test_steps_with_artifacts_have_retries_checking_steps_none() -> None:
     checking = {"comp-prepare", "comp-prepare-target", "comp-find-champions"}
     for pipeline in PIPELINES:
         components = _compiled(pipeline, kind="gpu")[0]["components"].values()
