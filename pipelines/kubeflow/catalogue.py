@@ -15,7 +15,7 @@ from components.ops.image import IMAGE, LIGHT_IMAGE
 from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
 from pipelines.kubeflow.checks import check_batches, from_json
-from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, changed, images, resources
+from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, images, resources
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def check_submission(
             values.get("recipes", pipeline.recipes),
             from_json("overrides", values.get("overrides", "{}")),
             steps=pipeline.trains,
-            table=changed(resources(kind), changes),
+            table=resources(kind, changes),
         )
 
 
@@ -88,7 +88,7 @@ def compile_pipeline(
             wrong.
     """
     torch_image, light = images(image, light_image)
-    pipeline = entry(name).build(changed(resources(kind), changes))
+    pipeline = entry(name).build(resources(kind, changes))
     if out.suffix != ".yaml":
         raise UserError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
     with new_file(out) as path:

@@ -63,13 +63,21 @@ RESOURCES: dict[str, dict[str, Resources]] = {
 """The rows by kind of cluster and step: "cpu" is enough for the mini benchmark, "gpu" is for ViT-B/16."""
 
 
-def resources(kind: str) -> dict[str, Resources]:
-    """Return the table of a kind of cluster.
+def resources(kind: str, changes: Iterable[str] = ()) -> dict[str, Resources]:
+    """Return the table of a kind of cluster, changed by items like `train.gpu.count=4`; a later item wins.
+
+    `all.` means every step, `all.gpu.` every step with a GPU. Values are YAML.
 
     Raises:
-        UserError: there is no such kind.
+        UserError: there is no such kind, an item is not STEP.FIELD=VALUE, its step, field or value is wrong, the step
+            has no GPU, or a step that does not train gets several nodes.
     """
-    return by_name(kind, RESOURCES, kind="resources")
+    rows = dict(by_name(kind, RESOURCES, kind="resources"))
+    for item in changes:
+        steps, path, value = _parsed(item, rows)
+        for step in steps:
+            rows[step] = _changed(rows[step], path, value, item)
+    return rows
 
 
 def local_resources() -> dict[str, Resources]:
@@ -108,23 +116,6 @@ def nodes_of(row: Resources) -> Nodes:
         secret=SECRET,
         minutes=row.minutes,
     )
-
-
-def changed(table: Mapping[str, Resources], items: Iterable[str]) -> dict[str, Resources]:
-    """Return the table changed by items like `train.gpu.count=4`; a later item wins.
-
-    `all.` means every step, `all.gpu.` every step with a GPU. Values are YAML.
-
-    Raises:
-        UserError: an item is not STEP.FIELD=VALUE, its step, field or value is wrong, the step has no GPU, or a step
-            that does not train gets several nodes.
-    """
-    rows = dict(table)
-    for item in items:
-        steps, path, value = _parsed(item, rows)
-        for step in steps:
-            rows[step] = _changed_row(rows[step], path, value, item)
-    return rows
 
 
 def images(image: str | None, light_image: str | None) -> tuple[str, str]:
@@ -167,7 +158,7 @@ def _parsed(item: str, rows: Mapping[str, Resources]) -> tuple[list[str], list[s
         raise UserError(f"--resource {item!r}: {text!r} is not a YAML value") from error
 
 
-def _changed_row(row: Resources, path: list[str], value: Any, item: str) -> Resources:
+def _changed(row: Resources, path: list[str], value: Any, item: str) -> Resources:
     values = asdict(row)
     match path:
         case ["gpu", *names] if names:

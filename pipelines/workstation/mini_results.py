@@ -100,10 +100,8 @@ def _around_table(readme: Path) -> tuple[str, str]:
 def _folder_name(chain: Chain) -> str:
     data, method = chain.data, chain.recipe.removeprefix("mini_")
     config = recipe(chain.recipe, {}, seed=chain.seed).model_dump_json()
-    inputs = "".join(input_hash(_given(path)) for path in (data.text, data.clip)) + data_hash(
-        _given(data.prepared)
-    )
-    digest = hashlib.sha256((config + inputs).encode()).hexdigest()[:12]
+    inputs = [input_hash(_given(data.text)), input_hash(_given(data.clip)), data_hash(_given(data.prepared))]
+    digest = hashlib.sha256("".join([config, *inputs]).encode()).hexdigest()[:12]
     tower = "-random" if chain.random_tower else ""
     return f"{method}{tower}-s{chain.seed}-{digest}"
 

@@ -25,7 +25,6 @@ from pipelines.kubeflow.catalogue import PIPELINES, compile_pipeline
 from pipelines.kubeflow.resources import (
     RESOURCES,
     WAITING_MINUTES,
-    changed,
     images,
     local_resources,
     resources,
@@ -298,11 +297,11 @@ def test_a_training_on_several_nodes_waits_in_a_light_pod() -> None:
 )
 def test_a_wrong_resource_option_is_refused(item: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"--resource {re.escape(repr(item))}.*{message}"):
-        changed(resources("gpu"), [item])
+        resources("gpu", [item])
 
 
 def test_a_number_becomes_text_if_the_field_is_text() -> None:
-    assert changed(resources("cpu"), ["train.cpu=4"])["train"].cpu == "4"
+    assert resources("cpu", ["train.cpu=4"])["train"].cpu == "4"
 
 
 def test_images_come_in_pairs() -> None:
