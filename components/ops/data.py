@@ -35,7 +35,7 @@ def prepare(
 
     pipeline_run.join(mlflow_run)
     config = named_recipe(recipes[0], json.loads(overrides))
-    done = before_training.run(
+    index = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),
         protocol=places.protocol(protocol),
@@ -46,9 +46,9 @@ def prepare(
         split=Path(splits.path),
         text=Path(text.path),
     )
-    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
+    prepared.metadata.update(data_hash=index.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
     text.metadata.update(mlflow_run=mlflow_run)
-    run = {"protocol": read_split(Path(splits.path)).name, "data_hash": done.data_hash}
+    run = {"protocol": read_split(Path(splits.path)).name, "data_hash": index.data_hash}
     return [{"recipe": recipe, **run} for recipe in recipes]
 
 
@@ -80,7 +80,7 @@ def prepare_target(
 
     pipeline_run.join(mlflow_run)
     config = load_manifest(places.folder("checkpoint", checkpoint)).config
-    done = before_training.run(
+    index = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),
         protocol=places.protocol(protocol),
@@ -91,7 +91,7 @@ def prepare_target(
         text=Path(text.path),
         background=parse_background(background).names,
     )
-    prepared.metadata.update(data_hash=done.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
+    prepared.metadata.update(data_hash=index.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -25,7 +25,7 @@ def report(
     from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
-    done = report.run(
+    summary = report.run(
         evaluations=[
             Path(folder.path) for pair in zip(inductive, transductive, strict=True) for folder in pair
         ],
@@ -33,7 +33,7 @@ def report(
         trainings=[Path(folder.path) for pair in zip(trained, self_trained, strict=True) for folder in pair],
         out=Path(results.path),
     )
-    shutil.copyfile(done.page, page.path)
+    shutil.copyfile(summary.page, page.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -53,13 +53,13 @@ def ablation_report(
     from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
-    done = report.run(
+    summary = report.run(
         evaluations=[Path(folder.path) for folder in evaluations],
         profiles=[Path(folder.path) for folder in costs],
         trainings=[Path(folder.path) for folder in trained],
         out=Path(results.path),
     )
-    shutil.copyfile(done.page, page.path)
+    shutil.copyfile(summary.page, page.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -74,10 +74,10 @@ def compare_targets(
     from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
-    done = cross_dataset.run(
+    comparison = cross_dataset.run(
         evaluations=[Path(folder.path) for folder in evaluations], out=Path(results.path)
     )
-    shutil.copyfile(done.page, page.path)
+    shutil.copyfile(comparison.page, page.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -100,15 +100,15 @@ def compare_with_accepted(
     from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
-    done = benchmark_rerun.run(
+    rerun = benchmark_rerun.run(
         evaluations=[Path(folder.path) for folder in [*inductive, *transductive]],
         profiles=[Path(folder.path) for folder in [*costs, *costs]],
         thresholds=json.loads(thresholds),
         accept=accept,
         out=Path(results.path),
     )
-    shutil.copyfile(done.page, page.path)
-    return done.outcome
+    shutil.copyfile(rerun.page, page.path)
+    return rerun.outcome
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -130,7 +130,7 @@ def compare_champions_with_accepted(
     from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
-    done = benchmark_rerun.run(
+    rerun = benchmark_rerun.run(
         evaluations=[Path(folder.path) for folder in evaluations],
         profiles=[Path(folder.path) for folder in costs],
         thresholds=json.loads(thresholds),
@@ -138,8 +138,8 @@ def compare_champions_with_accepted(
         models="champions",
         out=Path(results.path),
     )
-    shutil.copyfile(done.page, page.path)
-    return done.outcome
+    shutil.copyfile(rerun.page, page.path)
+    return rerun.outcome
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -59,21 +59,24 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                 recipes=recipes,
                 overrides=overrides,
             )
+
+            def compare(component: Any, **folders: Any) -> None:
+                comparison = step(
+                    component, mlflow_run=mlflow_run, thresholds=thresholds, accept=accept, **folders
+                )
+                step(results.refuse_regression, outcome=comparison.outputs["Output"])
+
             with dsl.If(models == "champions", name="champions-taken"):
                 items = step(find_champions, runs=runs)
                 with dsl.ParallelFor(items=items.output, name="every-champion") as champion:
                     model = step(take_champion, model=champion.model).outputs["trained"]
                     measured = measure(step.run_step, data, model, "champion", scoring)
 
-                comparison = step(
+                compare(
                     results.compare_champions_with_accepted,
-                    mlflow_run=mlflow_run,
                     evaluations=measured.evaluation.collected,
                     costs=measured.cost.collected,
-                    thresholds=thresholds,
-                    accept=accept,
                 )
-                step(results.refuse_regression, outcome=comparison.outputs["Output"])
 
             with dsl.Else(name="recipes-trained"):
                 items = step(grid, runs=runs, seeds=seeds)
@@ -87,16 +90,12 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                         step.run_step, ready, inductive, mode=self_training, **settings
                     )
 
-                comparison = step(
+                compare(
                     results.compare_with_accepted,
-                    mlflow_run=mlflow_run,
                     inductive=inductive.evaluation.collected,
                     transductive=transductive.evaluation.collected,
                     costs=inductive.cost.collected,
-                    thresholds=thresholds,
-                    accept=accept,
                 )
-                step(results.refuse_regression, outcome=comparison.outputs["Output"])
 
     return benchmark
 

@@ -25,8 +25,8 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
         UserError: the pipeline is unknown, a parameter is wrong, or a folder does not exist.
         RuntimeError: a step failed; its own error is in the log.
     """
-    chosen = entry(pipeline)
-    chosen.check(parameters)
+    definition = entry(pipeline)
+    definition.check(parameters)
     values = {name: _resolved(name, value) for name, value in parameters.items()}
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
@@ -37,7 +37,7 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
     with warnings.catch_warnings():
         # kfp warns of this for every task.
         warnings.filterwarnings("ignore", message="Task .* have no effect in the current local runner")
-        chosen.build(local_resources())(**values)
+        definition.build(local_resources())(**values)
     # The folder is searched for, because kfp allows a pipeline no output from inside an exit handler.
     (results,) = (path for run in set(out.glob("*")) - earlier for path in run.glob("*/results"))
     return results

@@ -53,7 +53,7 @@ def declared(package: Path) -> dict[str, Parameter]:
     }
 
 
-def parse_parameters(items: Iterable[str], known: Mapping[str, Parameter]) -> dict[str, Any]:
+def parse_parameters(items: Iterable[str], parameters: Mapping[str, Parameter]) -> dict[str, Any]:
     """Parse items like `seed=1`; values are YAML, except those of text parameters.
 
     Raises:
@@ -61,7 +61,7 @@ def parse_parameters(items: Iterable[str], known: Mapping[str, Parameter]) -> di
     """
     values: dict[str, Any] = pairs("--parameter", items, form="NAME=VALUE", example="seed=1", empty=True)
     for name, text in values.items():
-        if name in known and known[name].type is not str:
+        if name in parameters and parameters[name].type is not str:
             try:
                 values[name] = yaml.safe_load(text)
             except yaml.YAMLError as error:
@@ -69,7 +69,7 @@ def parse_parameters(items: Iterable[str], known: Mapping[str, Parameter]) -> di
     return values
 
 
-def check_parameters(values: Mapping[str, Any], known: Mapping[str, Parameter]) -> None:
+def check_parameters(values: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> None:
     """Check values against the declared parameters.
 
     Raises:
@@ -78,8 +78,8 @@ def check_parameters(values: Mapping[str, Any], known: Mapping[str, Parameter]) 
     # Aliases, because a parameter may have the name of a pydantic method.
     model_fields: dict[str, Any] = {
         f"parameter_{name}": (parameter.type, Field(... if parameter.required else None, alias=name))
-        for name, parameter in known.items()
+        for name, parameter in parameters.items()
     }
     model = create_model("Parameters", __config__=ConfigDict(extra="forbid", strict=True), **model_fields)
-    way_out = f"the pipeline takes {', '.join(known) or 'none'}, each as --parameter NAME=VALUE"
+    way_out = f"the pipeline takes {', '.join(parameters) or 'none'}, each as --parameter NAME=VALUE"
     validated(model, values, source="parameters", way_out=way_out)

@@ -84,9 +84,9 @@ def run_chains(
         progress("trainings", len(chains)) as bar,
     ):
         futures = {pool.submit(run_chain, chain, folder, split): chain for folder, chain in chains.items()}
-        for done, future in enumerate(as_completed(futures), start=1):
+        for count, future in enumerate(as_completed(futures), start=1):
             future.result()
-            bar.advance(done, f"{futures[future].recipe} seed {futures[future].seed}")
+            bar.advance(count, f"{futures[future].recipe} seed {futures[future].seed}")
     return [model for future in futures for model in future.result()]
 
 

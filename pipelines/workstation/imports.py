@@ -42,8 +42,8 @@ def code_of(step: str) -> list[str]:
 def _paths_within(package: str, modules: Collection[str]) -> Iterator[str]:
     """Yield the paths of those `modules` that are the package or lie below it."""
     below = _graph().find_descendants(package)
-    wanted = below & set(modules)
-    if wanted and package not in PACKAGES and len(wanted) >= MOST * len(below):
+    imported = below & set(modules)
+    if imported and package not in PACKAGES and len(imported) >= MOST * len(below):
         yield package.replace(".", "/")
         return
     if package in modules:

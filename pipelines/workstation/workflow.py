@@ -35,7 +35,7 @@ def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False
     """
     if not WORKFLOW_FILE.is_file():
         raise UserError(f"there is no {WORKFLOW_FILE} in {Path.cwd()}; run this in the project's folder")
-    flags = [flag for flag, wanted in (("--pull", pull), ("--force", force)) if wanted]
+    flags = [flag for flag, active in (("--pull", pull), ("--force", force)) if active]
     with tempfile.TemporaryDirectory() as scratch:
         run_file = Path(scratch, "parent_run")
         command = [sys.executable, "-m", "dvc", "repro", *flags, *targets]
@@ -62,8 +62,8 @@ def stage_environment() -> dict[str, str]:
     The mini benchmark's tensors are too small for a second thread to pay off, and on a busy machine it slows them
     down. `OMP_NUM_THREADS` in the environment overrides this.
     """
-    here = str(Path(sys.executable).parent)
-    path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])
+    programs = str(Path(sys.executable).parent)
+    path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
     return {"OMP_NUM_THREADS": "1", **os.environ, **NO_TELEMETRY, "PATH": path}
 
 
