@@ -14,7 +14,8 @@ from torch import Tensor
 from cascade_core.batches.transforms import short_side_size
 from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
 from cascade_core.checkpoints.model_folder import locate
-from cascade_core.clip.text import TextTransformer, Tokenizer, class_vectors
+from cascade_core.clip.text import TextTransformer, class_vectors
+from cascade_core.clip.tokenizers import Tokenizer
 from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.configs.config import EvalConfig
 from cascade_core.data.pictures import read_image

@@ -1,4 +1,4 @@
-"""What lies beside a checkpoint's tensors and says what they are: read without torch, by all who only want to know."""
+"""The manifest of a checkpoint: what its tensors are. This module reads it without importing torch."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ MODEL_FILE, MANIFEST_FILE = "model.safetensors", "manifest.json"
 
 
 class CheckpointManifest(BaseModel):
-    """What a checkpoint was made from; enough to rebuild it and to say what its numbers mean."""
+    """Everything needed to rebuild a checkpoint's model and to interpret its scores."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +29,7 @@ class CheckpointManifest(BaseModel):
     provenance: dict[str, Any]
 
     def seen_penalty(self, inference: EvalConfig) -> float:
-        """Give what an inference takes off the seen classes' scores: its penalty from an inductive model, else nothing."""
+        """Return the penalty on the seen classes' scores: `inference`'s for an inductive model, else 0."""
         return inference.seen_penalty if self.setting == "inductive" else 0.0
 
 
@@ -37,18 +37,17 @@ def load_manifest(folder: Path) -> CheckpointManifest:
     """Read a checkpoint's manifest.
 
     Raises:
-        UserError: it is missing, no JSON, of a later format, or not a checkpoint's; the message says where one lies, if below.
+        UserError: it is missing, not JSON, of a later format, or not a checkpoint's; the message lists
+            checkpoints in direct subfolders, if there are any.
     """
     file = folder / MANIFEST_FILE
     try:
         return CheckpointManifest.model_validate(read_manifest(file))
     except ValidationError as error:
-        below = sorted(
-            str(found.parent)
-            for found in folder.glob(f"*/{MODEL_FILE}")
-            if found.with_name(MANIFEST_FILE).is_file()  # a text tower has none
-        )
+        # A text tower has weights too, but no manifest.
+        weights = sorted(folder.glob(f"*/{MODEL_FILE}"))
+        below = [str(path.parent) for path in weights if path.with_name(MANIFEST_FILE).is_file()]
         raise UserError(
-            f"{file} is no checkpoint's ({first_error(error)}); give "
+            f"{file} is not a checkpoint's manifest ({first_error(error)}); give "
             f"{' or '.join(below) or 'a checkpoint folder, such as outputs/train/zegclip/final'}"
         ) from error

@@ -1,7 +1,7 @@
-"""A model folder: a checkpoint and the text tower that turns class names into its vectors, together in one place.
+"""Model folders: a checkpoint (`checkpoint/`) and the text tower that encodes class names (`text_tower/`).
 
-`checkpoint/` and `text_tower/` lie side by side, as they do in a registered model; a checkpoint of a training
-alone has no text tower, and needs the CLIP folder it was trained with.
+A registered model has the same two folders below `artifacts/`. Training writes a checkpoint alone, which needs
+the CLIP folder it was trained with.
 """
 
 import shutil
@@ -16,24 +16,24 @@ CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
 
 
 def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
-    """Give the checkpoint and the CLIP folder that `folder` stands for.
+    """Return the checkpoint and the CLIP folder of a model.
 
-    It is a model folder, a registered model's (with its `artifacts/`), or a checkpoint, which needs `clip`.
-    A `clip` that is given goes before the text tower of the folder.
+    Args:
+        folder: a model folder, a registered model (with its `artifacts/`), or a checkpoint.
+        clip: a CLIP folder, which a checkpoint needs; for the others it replaces their own text tower.
 
     Raises:
         UserError: there is no such folder, it is of a later format, or a checkpoint comes without its CLIP.
     """
     if not folder.is_dir():
         raise UserError(
-            f"model {folder} is no folder; give a checkpoint such as outputs/train/zegclip/final, or a model "
+            f"model {folder} is not a folder; give a checkpoint such as outputs/train/zegclip/final, or a model "
             "folder of `cascade-clip export --format folder`"
         )
-    for place in (folder, folder / "artifacts"):
-        if (place / CHECKPOINT).is_dir():
-            if (place / MANIFEST_FILE).is_file():  # earlier model folders and registered versions have none
-                read_manifest(place / MANIFEST_FILE)
-            return place / CHECKPOINT, clip or place / TEXT_TOWER
+    if model := _model_folder(folder):
+        if (model / MANIFEST_FILE).is_file():  # earlier model folders and registered versions have none
+            read_manifest(model / MANIFEST_FILE)
+        return model / CHECKPOINT, clip or model / TEXT_TOWER
     if clip is None:
         raise UserError(
             f"checkpoint {folder} has no text tower beside it: give the CLIP folder it was trained with, or put "
@@ -44,18 +44,17 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
 
 def brings_text_tower(folder: Path) -> bool:
     """Say whether a folder holds a text tower besides its checkpoint."""
-    return any((place / CHECKPOINT).is_dir() for place in (folder, folder / "artifacts"))
+    return _model_folder(folder) is not None
 
 
 def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
-    """Copy a checkpoint, without what only resuming needs, and the text half of a CLIP folder into `out`.
+    """Copy a checkpoint, without its optimizer state, and the text half of a CLIP folder into `out`.
 
     Raises:
         UserError: a file is missing; the message names it.
     """
-    from cascade_core.clip.text_tower import (
-        copy_text_tower,  # brings torch, which finding a folder does without
-    )
+    # Imports torch, which `locate` does without.
+    from cascade_core.clip.text_tower import copy_text_tower
 
     load_manifest(checkpoint)
     if not (checkpoint / MODEL_FILE).is_file():
@@ -66,3 +65,8 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
             shutil.copyfile(checkpoint / name, working / CHECKPOINT / name)
         copy_text_tower(clip, working / TEXT_TOWER)
         write_json(working / MANIFEST_FILE, {"format": FORMAT})
+
+
+def _model_folder(folder: Path) -> Path | None:
+    places = (folder, folder / "artifacts")
+    return next((place for place in places if (place / CHECKPOINT).is_dir()), None)

@@ -1,15 +1,15 @@
-"""Weights out of files that others made: safetensors, state dicts, and TorchScript archives, without running any code.
+"""Reading weights from other people's files (safetensors, state dicts, TorchScript) without running their code.
 
-`torch.jit.load` runs what an archive holds, and unpickling runs what a pickle names. So a TorchScript archive is
-read here as what it is, a zip of raw tensors and a pickle that says which attribute each is, by an unpickler
-that knows a handful of harmless names; every other pickle goes through `torch.load(weights_only=True)`.
+`torch.jit.load` and unpickling run code that the file holds. A TorchScript archive is therefore read as a zip of
+raw tensors and a pickle that names them, by an unpickler with a short list of harmless names. Every other pickle
+goes through `torch.load(weights_only=True)`.
 """
 
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.files import damage_told
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -32,59 +33,55 @@ _DTYPES = {
     "BoolStorage": torch.bool,
 }
 _WRAPPERS = ("state_dict", "model")
-"""Keys under which training scripts keep the weights beside other things."""
+"""Keys under which training scripts keep the weights beside other content."""
 
 _PARALLEL_PREFIX = "module."
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file's weights by name, what else it tells (empty unless weights were wrapped), and whether it is TorchScript."""
+    """A file's weights by name, the "meta" that a training script stored beside them, and whether it is TorchScript."""
 
     weights: dict[str, Tensor]
-    meta: dict[str, Any]
-    scripted: bool
+    meta: dict[str, Any] = field(default_factory=dict)
+    scripted: bool = False
 
 
 def read_archive(path: Path) -> Archive:
     """Read the weights of a .safetensors file, a `torch.save` file or a TorchScript archive, on the CPU.
 
-    Weights wrapped in `state_dict` or `model` and the prefix `module.` of parallel training are unwrapped; an
-    optimiser's state is never brought into memory where the format allows it.
+    Unwraps weights under `state_dict` or `model`, and removes the prefix `module.` of parallel training.
 
     Raises:
-        UserError: the file is missing, broken, would have to run code to be read, or holds no weights.
+        UserError: the file is missing or damaged, would run code, or holds no weights.
     """
     if not path.is_file():
         raise UserError(f"weights {path} do not exist; give the path of a file that does")
     if path.suffix == ".safetensors":
-        return Archive(_unprefixed(_safetensors(path)), {}, scripted=False)
-    if _is_scripted(path):
-        return Archive(_scripted_weights(path), {}, scripted=True)
+        with damage_told(path):
+            return Archive(_unprefixed(load_file(path)))
+    if root := _script_root(path):
+        return Archive(_scripted_weights(path, root), scripted=True)
     content = _unpickled(path)
     wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-    meta = content.get("meta") if wrapper else None
-    weights = _unprefixed(_tensors(content[wrapper] if wrapper else content, path))
-    return Archive(weights, dict(meta) if isinstance(meta, Mapping) else {}, scripted=False)
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except Exception as error:
-        raise UserError(f"{path} cannot be read as safetensors ({error}); fetch it again") from error
+    if wrapper is None:
+        return Archive(_unprefixed(_tensors(content, path)))
+    meta = content.get("meta")
+    weights = _unprefixed(_tensors(content[wrapper], path))
+    return Archive(weights, dict(meta) if isinstance(meta, Mapping) else {})
 
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
     try:
-        # Mapped, so that what nobody asks for, such as an optimiser's moments, is not read.
+        # Memory-mapped: unused content, such as an optimizer's moments, is not read.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        # Of torch's advice, what was refused; else its first sentence: the next ones say how to load it unsafely.
-        named = next((line.strip() for line in told if "GLOBAL" in line), f"{told[0].split('. ')[0]}.")
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # torch's message goes on to advise an unsafe load. Quote the line that names the refused code, else the
+        # first sentence.
+        reason = next((line.strip() for line in lines if "GLOBAL" in line), f"{lines[0].split('. ')[0]}.")
         raise UserError(
-            f"{path} cannot be read safely as weights: {named} Files that would run code on loading are refused, "
+            f"{path} cannot be read safely as weights: {reason} Files that would run code on loading are refused, "
             "broken ones too: fetch it again, or ask for a safetensors file"
         ) from error
     if not isinstance(content, Mapping):
@@ -95,14 +92,12 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
 
 
 def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    weights = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    if not weights:
-        found = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
-        raise UserError(
-            f"{path} holds no weights: expected tensors by name, bare or under "
-            f"{' or '.join(map(repr, _WRAPPERS))}; found {found}"
-        )
-    return weights
+    if weights := {key: value for key, value in content.items() if isinstance(value, Tensor)}:
+        return weights
+    raise UserError(
+        f"{path} holds no weights: expected tensors by name, bare or under {' or '.join(map(repr, _WRAPPERS))}; "
+        f"found {', '.join(str(key) for key in list(content)[:5]) or 'nothing'}"
+    )
 
 
 def _unprefixed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -111,15 +106,28 @@ def _unprefixed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _is_scripted(path: Path) -> bool:
+def _script_root(path: Path) -> str | None:
+    """Return the top folder inside a TorchScript archive, None for any other file."""
     if not zipfile.is_zipfile(path):
-        return False
+        return None
     with zipfile.ZipFile(path) as archive:
-        return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
+        parts = [name.partition("/") for name in archive.namelist()]
+    return next((root for root, _, name in parts if name == "constants.pkl"), None)
+
+
+def _scripted_weights(path: Path, root: str) -> dict[str, Tensor]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            weights = dict(_leaves(_ScriptedUnpickler(archive, root).load(), ""))
+    except Exception as error:
+        raise UserError(f"TorchScript archive {path} cannot be read safely: {error}") from error
+    if not weights:
+        raise UserError(f"TorchScript archive {path} holds no weights; is it OpenAI's CLIP?")
+    return weights
 
 
 class _Inert:
-    """Stands for an object of a class that is never made: keeps its attributes, does nothing."""
+    """Stands for an object of a class that the archive defines: keeps its attributes, does nothing."""
 
     def __init__(self, *arguments: Any) -> None:
         self.attributes: dict[str, Any] = {}
@@ -128,15 +136,23 @@ class _Inert:
         self.attributes = state if isinstance(state, dict) else {}
 
 
+def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(node, Tensor):
+        yield prefix, node
+    elif isinstance(node, _Inert):
+        for name, child in node.attributes.items():
+            yield from _leaves(child, f"{prefix}.{name}" if prefix else name)
+
+
 class _ScriptedUnpickler(pickle.Unpickler):
-    """Reads the module tree of a TorchScript archive, and no name but those such a tree needs."""
+    """Reads the module tree of a TorchScript archive and refuses every name that such a tree does not need."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(archive.open(f"{root}/data.pkl"))
         self._archive, self._root = archive, root
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give something harmless for a name; `_Inert` for whatever class the archive's own code defines."""
+        """Return a harmless stand-in for a name; `_Inert` for every class that the archive's own code defines."""
         if module == "__torch__" or module.startswith("__torch__."):
             return _Inert
         match module, name:
@@ -152,36 +168,15 @@ class _ScriptedUnpickler(pickle.Unpickler):
                 raise pickle.UnpicklingError(f"it names {module}.{name}, which no CLIP needs")
 
     def persistent_load(self, address: Any) -> Tensor:
-        """Give the values of a storage as a flat tensor."""
+        """Return the values of a storage as a flat tensor."""
         _, dtype, key, _, count = address
         info = self._archive.getinfo(f"{self._root}/data/{key}")
         if info.compress_type != zipfile.ZIP_STORED:
             raise pickle.UnpicklingError("its tensors are compressed, as PyTorch never writes them")
-        # A copy that may be written to: torch warns of tensors on read-only memory.
+        # A bytearray, because torch warns about tensors on read-only memory.
         return torch.frombuffer(bytearray(self._archive.read(info)), dtype=dtype, count=count)
 
 
 def _rebuilt(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """Give the view of a storage that a tensor is; torch refuses one that reaches beyond it."""
+    """Return a tensor as a view of its storage; torch refuses a view that reaches beyond the storage."""
     return torch.as_strided(storage, size, stride, offset)
-
-
-def _scripted_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            root = next(name for name in archive.namelist() if name.endswith("/constants.pkl")).split("/")[0]
-            weights = dict(_leaves(_ScriptedUnpickler(archive, root).load(), ""))
-    except Exception as error:
-        raise UserError(f"TorchScript archive {path} cannot be read safely: {error}") from error
-    if not weights:
-        raise UserError(f"TorchScript archive {path} holds no weights; is it OpenAI's CLIP?")
-    return weights
-
-
-def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(node, _Inert):
-        for name, child in node.attributes.items():
-            if isinstance(child, Tensor):
-                yield f"{prefix}{name}", child
-            else:
-                yield from _leaves(child, f"{prefix}{name}.")

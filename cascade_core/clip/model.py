@@ -1,4 +1,4 @@
-"""A whole CLIP model: both towers and the temperature that joins them."""
+"""A whole CLIP model: both towers and the temperature of their logits."""
 
 import math
 

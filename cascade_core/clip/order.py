@@ -1,8 +1,7 @@
-"""Whether class vectors belong to the names they are used for: the one mistake that no count and no range shows.
+"""Checks that class vectors belong to the names they are used with.
 
-Two label sets of Pascal Context have the same 59 classes in two orders. Vectors of one used with names of the
-other have the right number, width and length, train without complaint, and score near zero where the orders
-differ.
+Two label sets of Pascal Context have the same 59 classes in two orders. Vectors in one order used with names in
+the other have the right number, width and length and train without an error, but the scores are near zero.
 """
 
 from collections.abc import Sequence
@@ -18,26 +17,26 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.listing import short_list
 
 LENGTH_TOLERANCE = 1e-2
-"""How far from unit length a vector may be: float16 files are, a little."""
+"""Largest deviation from unit length; vectors stored in float16 deviate a little."""
 MARGIN = 0.02
-"""A vector counts as misplaced if its cosine with another name is higher by more: near-synonyms differ by less.
+"""A vector is misplaced if its cosine with another name is higher by more than this; near-synonyms differ by less.
 
-Of CLIP ViT-B/16's vectors of COCO-Stuff's 171 names, made with one template and with fifteen, each is nearest to
-its own name across the two, at 0.957 to 0.98.
+CLIP ViT-B/16's vectors of COCO-Stuff's 171 names, made with one template, are all nearest to their own name's
+vector made with fifteen, at a cosine of 0.957 to 0.98.
 """
-SHOWN = 3
+MOST_LISTED = 3
 
 
 @dataclass(frozen=True)
 class Order:
-    """How well vectors fit their names: the least cosine with the own name, and the least lead over any other."""
+    """How well vectors fit their names: least cosine with the own name, and least lead over any other name."""
 
     least_cosine: float
     least_lead: float
 
 
 def check_shape(vectors: Float[Tensor, "*axes"], names: Sequence[str], where: str) -> None:
-    """See that there is one finite unit vector a name, and that no two are the same.
+    """Check that there is one finite unit vector per name, and that all differ.
 
     Raises:
         UserError: number, values or lengths are wrong, or classes share a vector.
@@ -46,23 +45,17 @@ def check_shape(vectors: Float[Tensor, "*axes"], names: Sequence[str], where: st
         raise UserError(
             f"{where}: shape {tuple(vectors.shape)}, expected a row for each of the {len(names)} classes"
         )
-    lengths = vectors.norm(dim=1)
-    wrong = [
-        name
-        for name, length in zip(names, lengths.tolist(), strict=True)
-        if not abs(length - 1) < LENGTH_TOLERANCE
-    ]
-    if wrong:
+    fits = (vectors.norm(dim=1) - 1).abs() < LENGTH_TOLERANCE  # False for NaN
+    if wrong := [name for name, fit in zip(names, fits.tolist(), strict=True) if not fit]:
         raise UserError(
-            f"{where}: vectors of {short_list(wrong, most=SHOWN)} are not finite and of unit length; make them anew with text-vectors"
+            f"{where}: vectors of {short_list(wrong, most=MOST_LISTED)} are not finite and of unit length; "
+            "make them anew with text-vectors"
         )
-    _, group = torch.unique(vectors, dim=0, return_inverse=True)
-    twins = [
-        name for name, count in zip(names, torch.bincount(group)[group].tolist(), strict=True) if count > 1
-    ]
-    if twins:
+    _, group, sizes = torch.unique(vectors, dim=0, return_inverse=True, return_counts=True)
+    if twins := [name for name, size in zip(names, sizes[group].tolist(), strict=True) if size > 1]:
         raise UserError(
-            f"{where}: {short_list(twins, most=SHOWN)} share a vector and cannot be told apart; give them names that differ to CLIP"
+            f"{where}: {short_list(twins, most=MOST_LISTED)} share a vector, so that CLIP cannot distinguish them; "
+            "give them names that differ to CLIP"
         )
 
 
@@ -72,11 +65,11 @@ def check_order(
     names: Sequence[str],
     where: str,
 ) -> Order:
-    """See that each vector is nearer to its own name's `reference` than to any other's.
+    """Check that each vector is nearer to its own name's `reference` than to any other name's.
 
     Raises:
-        UserError: widths differ, or vectors belong to other names; if they are in the order of a known label
-            set, it is named.
+        UserError: widths differ, or vectors belong to other names; the message names the label set that has the
+            vectors' order, if there is one.
     """
     if vectors.shape != reference.shape:
         raise UserError(
@@ -85,28 +78,19 @@ def check_order(
         )
     cosines = functional.normalize(vectors.float(), dim=1) @ functional.normalize(reference.float(), dim=1).T
     own = cosines.diagonal()
-    others = cosines.clone().fill_diagonal_(-1.0)
-    best, nearest = others.max(dim=1)
-    wrong = [i for i in range(len(names)) if best[i] > own[i] + MARGIN]
-    if wrong:
-        shown = [
-            f"row {i} ({names[i]}) is nearest to {names[int(nearest[i])]!r}, {best[i]:.2f} against {own[i]:.2f}"
-            for i in wrong
-        ]
+    best, nearest = cosines.clone().fill_diagonal_(-1.0).max(dim=1)
+    misplaced = [
+        f"row {i} ({names[i]}) is nearest to {names[int(nearest[i])]!r}, {best[i]:.2f} against {own[i]:.2f}"
+        for i in range(len(names))
+        if best[i] > own[i] + MARGIN
+    ]
+    if misplaced:
+        order = tuple(names[i] for i in cosines.argmax(dim=1).tolist())
+        fitting = " or ".join(labels.name for labels in label_sets() if labels.classes == order)
+        order_name = f"label set {fitting}" if fitting else "no known label set"
         raise UserError(
-            f"{where}: {len(wrong)} of {len(names)} vectors belong to other names: "
-            f"{short_list(shown, most=SHOWN)}. {_known_order(cosines, names)}; make them anew with "
-            "text-vectors --clip, or choose the protocol in whose order they are"
+            f"{where}: {len(misplaced)} of {len(names)} vectors belong to other names: "
+            f"{short_list(misplaced, most=MOST_LISTED)}; they are in the order of "
+            f"{order_name}; make them anew with text-vectors --clip, or choose the protocol in whose order they are"
         )
     return Order(least_cosine=float(own.min()), least_lead=float((own - best).min()))
-
-
-def _known_order(cosines: Float[Tensor, "classes classes"], names: Sequence[str]) -> str:
-    """Name the label set in whose order the vectors are, if it is a known one."""
-    found = tuple(names[i] for i in cosines.argmax(dim=1).tolist())
-    fitting = [labels.name for labels in label_sets() if labels.classes == found]
-    return (
-        f"They are in the order of label set {' or '.join(fitting)}"
-        if fitting
-        else "Their order is of no known label set"
-    )

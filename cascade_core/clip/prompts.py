@@ -1,4 +1,4 @@
-"""Deep visual prompts: the only part of the trunk that trains (Visual Prompt Tuning; ZegCLIP section 3.2)."""
+"""Deep visual prompts, the only trainable part of the trunk (Visual Prompt Tuning; ZegCLIP section 3.2)."""
 
 import math
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class DeepPrompts(nn.Module):
-    """Fresh prompt tokens for every block, one shared projection, and the norm on the way out.
+    """New prompt tokens for every block, their shared projection, and the norm of the trunk's output.
 
     The tokens of the first block are `prompt_embeddings`, those of block i >= 1 are row i-1 of
-    `deep_prompt_embeddings`; they replace what the block before made of its prompts.
+    `deep_prompt_embeddings`; they replace the previous block's prompts.
     """
 
     def __init__(self, *, num_prompts: int, layers: int, width: int, patch_size: int, dropout: float) -> None:
@@ -29,6 +29,6 @@ class DeepPrompts(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def tokens(self, block: int, batch: int) -> Float[Tensor, "batch prompts width"]:
-        """Return the prompt tokens that enter `block`; dropout is drawn for each picture."""
+        """Return the prompt tokens that enter `block`, with dropout of their own for each picture."""
         embeddings = self.prompt_embeddings if block == 0 else self.deep_prompt_embeddings[block - 1 : block]
         return self.dropout(self.prompt_proj(embeddings).expand(batch, -1, -1))

@@ -1,4 +1,4 @@
-"""A CLIP's configuration, read off the shapes of its weights in OpenAI's layout, which open_clip shares."""
+"""A CLIP's configuration, read off the shapes of its weights in the key layout of OpenAI and open_clip."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 
 HEAD_WIDTH = 64
-"""Width of an attention head of every CLIP of OpenAI's; a few of others' have wider ones, which no shape tells."""
+"""Width of an attention head in all of OpenAI's CLIPs. Some others have wider heads, which shapes do not show."""
 
 
 def clip_config(
@@ -19,8 +19,11 @@ def clip_config(
 ) -> ClipConfig:
     """Read the configuration of a CLIP with a ViT as image tower.
 
-    Two things no shape tells are given: the activation, and the width of a head where it is not 64 (the text
-    tower's always is).
+    Args:
+        weights: tensors in OpenAI's key layout.
+        name: the configuration's name.
+        activation: not visible in shapes.
+        head_width: width of the image tower's heads, not visible in shapes; the text tower's is always 64.
 
     Raises:
         UserError: weights that every such CLIP has are missing or contradict each other; the message names one.
@@ -61,23 +64,23 @@ def clip_config(
 
 def _blocks(weights: Mapping[str, Tensor], tower: str) -> int:
     pattern = rf"{re.escape(tower)}\.resblocks\.(\d+)\."
-    found = {int(match[1]) for key in weights if (match := re.match(pattern, key))}
-    if not found:
+    indices = [int(match[1]) for key in weights if (match := re.match(pattern, key))]
+    if not indices:
         raise UserError(f"weights lack '{tower}.resblocks.0.*': they are no CLIP in OpenAI's layout")
-    return max(found) + 1
+    return max(indices) + 1
 
 
 def _heads(width: int, head_width: int, tower: str) -> int:
     if width % head_width:
         raise UserError(
-            f"the {tower} tower's width {width} is no multiple of {head_width}, the width of a head; "
-            "the weights do not tell it: give the CLIP by open_clip's name, or a folder with open_clip_config.json"
+            f"the {tower} tower's width {width} is no multiple of {head_width}, the usual width of a head, and shapes "
+            "do not show another: give the CLIP by open_clip's name, or a folder with open_clip_config.json"
         )
     return width // head_width
 
 
 def _guess(weights: Mapping[str, Tensor]) -> str:
-    """Say what weights of another kind are likely to be, for the message that refuses them."""
+    """Say of which other kind weights probably are, for the error that refuses them."""
     if any(key.startswith(("vision_model.", "text_model.")) for key in weights):
         return "they are in the layout of Hugging Face transformers; take the file that open_clip publishes"
     if any(key.startswith("visual.layer1.") for key in weights):

@@ -1,27 +1,20 @@
-"""CLIP's text tower, and the class vectors it gives for names x templates."""
+"""CLIP's text tower, and the class vectors it computes from names and templates."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from cascade_core.clip.tokenizers import Tokenizer
 from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 
 
-@runtime_checkable
-class Tokenizer(Protocol):
-    """Turns texts into token rows whose highest id marks the end, as CLIP's do."""
-
-    def __call__(self, texts: list[str]) -> Int[Tensor, "texts context"]: ...
-
-
 class TextTransformer(nn.Module):
-    """The causal transformer of CLIP's text side."""
+    """CLIP's causal text transformer."""
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
@@ -39,7 +32,7 @@ class TextTransformer(nn.Module):
         initialise_blocks(self.blocks, config.text_width)
 
     def encode_text(self, tokens: Int[Tensor, "texts context"]) -> Float[Tensor, "texts embed"]:
-        """Return text embeddings (not normalised), read at the end token, the highest id of a row."""
+        """Return text embeddings, not normalised, read at the end token: the highest id of a row."""
         states = self.token_embedding(tokens) + self.positional_embedding
         for block in self.blocks:
             states = block(states, causal=True)
@@ -58,72 +51,62 @@ def class_vectors(
     batch_size: int = 256,
     on_batch: Callable[[int], None] = lambda texts_done: None,
 ) -> Float[Tensor, "classes embed"]:
-    """Return one unit vector per class: each template's vector normalised, averaged, renormalised.
+    """Return one unit vector per class: normalised text embeddings, averaged over templates, renormalised.
 
-    `synonyms` gives further names of each class, none or one list per name; each has its own vector made, and
-    their mean, renormalised, is the class's: every name of a class counts alike. No more than `batch_size`
-    texts, but at least one name's, are in memory at a time; `on_batch` hears how many are done, of
-    `num_texts`.
+    Args:
+        text: the text tower.
+        tokenizer: the tokenizer of the same CLIP.
+        names: one name per class.
+        templates: texts with `{}` in place of a name.
+        synonyms: further names of each class, none or one list per class. A class's vector is the renormalised
+            mean of its names' vectors.
+        batch_size: number of texts encoded at a time; a batch holds the texts of at least one name.
+        on_batch: called with the number of texts encoded so far, of `num_texts`.
 
     Raises:
-        UserError: no name or template is given, a template lacks its `{}`, the synonyms are not as many as the
-            names, or the tokenizer refuses a text: then the message begins with the label. All before any text
-            is encoded.
+        UserError: before any text is encoded, if there is no name or template, a template lacks its `{}`, there
+            is not one list of synonyms per name, or the tokenizer refuses a text of a label.
     """
-    classes = _named(names, synonyms)
-    words = [word for named in classes for word in named]
-    _check_templates(templates, num_names=len(names))
-    for word in words:
-        _tokens(tokenizer, word, templates)
-    device, rows = text.text_projection.device, []
-    words_per_batch = max(1, batch_size // len(templates))
-    for start in range(0, len(words), words_per_batch):
-        batch = words[start : start + words_per_batch]
-        tokens = torch.cat([_tokens(tokenizer, word, templates) for word in batch]).to(device)
-        vectors = F.normalize(text.encode_text(tokens), dim=-1).unflatten(0, (len(batch), len(templates)))
-        rows.append(F.normalize(vectors.mean(dim=1), dim=-1))
-        on_batch((start + len(batch)) * len(templates))
-    return _averaged(torch.cat(rows), [len(named) for named in classes])
-
-
-def num_texts(names: Sequence[str], templates: Sequence[str], synonyms: Sequence[Sequence[str]] = ()) -> int:
-    """Give the number of texts that class vectors are made of."""
-    return (len(names) + sum(len(others) for others in synonyms)) * len(templates)
-
-
-def _named(names: Sequence[str], synonyms: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Give each class's name followed by its synonyms."""
+    if not names or not templates:
+        raise UserError(
+            f"class vectors need names and templates; got {len(names)} names, {len(templates)} templates"
+        )
     if synonyms and len(synonyms) != len(names):
         raise UserError(
             f"{len(synonyms)} lists of synonyms for {len(names)} names; give one for each, empty ones too"
         )
-    return [(name, *others) for name, others in zip(names, synonyms or [()] * len(names), strict=True)]
-
-
-def _check_templates(templates: Sequence[str], *, num_names: int) -> None:
-    if not num_names or not templates:
-        raise UserError(
-            f"class vectors need names and templates; got {num_names} names, {len(templates)} templates"
-        )
     for template in templates:
         if "{}" not in template:
             raise UserError(f"template {template!r} has no '{{}}' for the class name")
+    classes = [[name, *others] for name, others in zip(names, synonyms or [()] * len(names), strict=True)]
+    labels = [label for class_labels in classes for label in class_labels]
+    tokens = [_tokens(tokenizer, label, templates) for label in labels]
+    rows = []
+    labels_per_batch = max(1, batch_size // len(templates))
+    for start in range(0, len(labels), labels_per_batch):
+        batch = torch.stack(tokens[start : start + labels_per_batch]).to(text.text_projection.device)
+        vectors = F.normalize(text.encode_text(batch.flatten(0, 1)), dim=-1).unflatten(0, batch.shape[:2])
+        rows.append(F.normalize(vectors.mean(dim=1), dim=-1))
+        on_batch((start + len(batch)) * len(templates))
+    return _class_means(torch.cat(rows), [len(class_labels) for class_labels in classes])
 
 
-def _tokens(tokenizer: Tokenizer, word: str, templates: Sequence[str]) -> Int[Tensor, "templates context"]:
+def num_texts(names: Sequence[str], templates: Sequence[str], synonyms: Sequence[Sequence[str]] = ()) -> int:
+    """Return the number of texts that `class_vectors` encodes."""
+    return (len(names) + sum(map(len, synonyms))) * len(templates)
+
+
+def _tokens(tokenizer: Tokenizer, label: str, templates: Sequence[str]) -> Int[Tensor, "templates context"]:
     try:
         # Not str.format: a template may hold other braces.
-        return tokenizer([template.replace("{}", word) for template in templates])
+        return tokenizer([template.replace("{}", label) for template in templates])
     except UserError as error:
-        raise UserError(f"label {word!r}: {error}") from error
+        raise UserError(f"label {label!r}: {error}") from error
 
 
-def _averaged(words: Float[Tensor, "words embed"], counts: Sequence[int]) -> Float[Tensor, "classes embed"]:
-    """Average the vectors of each class's names; a class of one name keeps its vector to the bit."""
-    if len(words) == len(counts):
-        return words
-    classes = [
-        group[0] if len(group) == 1 else F.normalize(group.mean(dim=0), dim=-1)
-        for group in words.split(list(counts))
-    ]
-    return torch.stack(classes)
+def _class_means(vectors: Float[Tensor, "labels embed"], counts: list[int]) -> Float[Tensor, "classes embed"]:
+    """Average the vectors of each class's labels; a class with one label keeps its vector to the bit."""
+    groups = vectors.split(counts)
+    return torch.stack(
+        [group[0] if len(group) == 1 else F.normalize(group.mean(dim=0), dim=-1) for group in groups]
+    )

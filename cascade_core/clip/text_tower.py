@@ -8,16 +8,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cascade_core.clip.text import TextTransformer, Tokenizer
-from cascade_core.clip.weights import (
-    CONFIG_FILE,
-    VOCABULARY_FILE,
-    WEIGHTS_FILE,
-    fill,
-    load_tokenizer,
-    name_from_openai,
-    read_clip_config,
-)
+from cascade_core.clip import weights
+from cascade_core.clip.text import TextTransformer
+from cascade_core.clip.tokenizers import Tokenizer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.runtime.files import damage_told, new_folder, sha256
 
@@ -32,55 +25,51 @@ def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
     Raises:
         UserError: a file is missing or does not fit; the message names it.
     """
-    config = read_clip_config(folder)
+    config = weights.read_clip_config(folder)
     text = TextTransformer(config)
     state = {key.removeprefix(_PREFIX): tensor.float() for key, tensor in _tensors(folder).items()}
-    fill(text, state, source=folder / WEIGHTS_FILE, name=config.name)
-    return text.eval(), load_tokenizer(folder, config)
+    weights.load_state(text, state, source=folder / weights.WEIGHTS_FILE, name=config.name)
+    return text.eval(), weights.load_tokenizer(folder, config)
 
 
 def copy_text_tower(folder: Path, target: Path) -> None:
     """Write the text half of a CLIP folder: its configuration, vocabulary and text weights.
 
     Raises:
-        UserError: as of `load_text_tower`.
+        UserError: a file is missing or damaged; the message names it.
     """
-    read_clip_config(folder)
+    weights.read_clip_config(folder)
     with new_folder(target) as working:
-        for name in (CONFIG_FILE, VOCABULARY_FILE):
+        for name in (weights.CONFIG_FILE, weights.VOCABULARY_FILE):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, working / name)
-        save_file(_tensors(folder), working / WEIGHTS_FILE)
+        save_file(_tensors(folder), working / weights.WEIGHTS_FILE)
 
 
-def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tensor]) -> None:
-    """Write the text half of a CLIP from weights in OpenAI's layout, strictly.
+def save_text_tower(folder: Path, config: ClipConfig, state_dict: Mapping[str, Tensor]) -> None:
+    """Write the text half of a CLIP from weights in OpenAI's key layout, strictly.
 
     Raises:
         UserError: keys or shapes are not those of `config`'s text tower.
     """
     text = TextTransformer(config)
-    state = {name_from_openai(key).removeprefix(_PREFIX): tensor for key, tensor in weights.items()}
-    fill(text, state, source="the text tower", name=config.name)
-    with new_folder(folder) as working:
-        (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-        save_file(
-            {f"{_PREFIX}{key}": w.contiguous() for key, w in text.state_dict().items()},
-            working / WEIGHTS_FILE,
-        )
+    state = {weights.name_from_openai(key).removeprefix(_PREFIX): w for key, w in state_dict.items()}
+    weights.load_state(text, state, source="the text tower", name=config.name)
+    weights.write_clip_folder(folder, config, {_PREFIX + key: w for key, w in text.state_dict().items()})
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Give the SHA-256 of each file of a CLIP folder that decides what its text tower computes.
+    """Return the SHA-256 of each file of a CLIP folder that decides what its text tower computes.
 
     Raises:
         UserError: a file is missing; the message names it.
     """
-    read_clip_config(folder)
-    files = (folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE))
-    return {file.name: sha256(file) for file in files if file.is_file()}
+    weights.read_clip_config(folder)
+    names = (weights.CONFIG_FILE, weights.WEIGHTS_FILE, weights.VOCABULARY_FILE)
+    return {name: sha256(folder / name) for name in names if (folder / name).is_file()}
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
-    with damage_told(folder / WEIGHTS_FILE), safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+    path = folder / weights.WEIGHTS_FILE
+    with damage_told(path), safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys() if key.startswith(_PREFIX)}  # noqa: SIM118

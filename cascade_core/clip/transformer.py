@@ -1,4 +1,4 @@
-"""The pre-norm residual attention block of CLIP, shared by its image and its text tower."""
+"""The pre-norm residual attention block of CLIP's image tower and text tower."""
 
 from typing import Literal
 
@@ -16,8 +16,7 @@ Prompts = Float[Tensor, "batch prompts width"]
 class QuickGELU(nn.Module):
     """OpenAI CLIP's approximation of GELU: x * sigmoid(1.702 x).
 
-    Written as silu(1.702 x) / 1.702, which is the same: torch has a kernel for it, forward and backward, and a
-    backward pass needs one tensor, where the product of two would keep both.
+    Computed as the equal silu(1.702 x) / 1.702: torch has kernels for it, and backward needs one tensor, not two.
     """
 
     def forward(self, inputs: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
@@ -39,7 +38,7 @@ class FusedAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, tokens: Tokens, prompts: Prompts | None = None, *, causal: bool = False) -> Tokens:
-        """Return what each of `tokens` gathers from all of them and from `prompts`, which gather nothing."""
+        """Return the attention of `tokens` over tokens and `prompts`; prompts are keys and values, never queries."""
         if prompts is None:
             projected = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
             query, key, value = self._heads(projected, 3)
@@ -73,9 +72,9 @@ class FeedForward(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)). No dropout and no stochastic depth.
+    """x + attention(norm(x)), then x + mlp(norm(x)), without dropout or stochastic depth.
 
-    The released segmentation code configures a drop-path rate that its blocks never use, so none is here.
+    The released segmentation code configures a drop-path rate, but its blocks never use it.
     """
 
     def __init__(self, width: int, heads: int, activation: Literal["quick_gelu", "gelu"]) -> None:
@@ -88,8 +87,7 @@ class ResidualBlock(nn.Module):
     def forward(self, tokens: Tokens, prompts: Prompts | None = None, *, causal: bool = False) -> Tokens:
         """Return `tokens` after the block.
 
-        `prompts` are attended to like tokens; what the block would make of them is not computed, since the next
-        block has prompts of its own.
+        Tokens attend to `prompts` too. The prompts' own output is not computed: the next block has new prompts.
         """
         attended = None if prompts is None else self.ln_1(prompts)
         tokens = tokens + self.attn(self.ln_1(tokens), attended, causal=causal)
@@ -97,7 +95,7 @@ class ResidualBlock(nn.Module):
 
 
 def initialise_blocks(blocks: nn.ModuleList, width: int) -> None:
-    """Draw CLIP's pretraining initialisation (depth-scaled normals) for `blocks`, in place."""
+    """Initialise `blocks` in place as CLIP's pretraining does, with depth-scaled normal distributions."""
     attention_std = width**-0.5
     residual_std = attention_std * (2 * len(blocks)) ** -0.5
     for block in blocks:

@@ -1,4 +1,4 @@
-"""CLIP's image tower: patches to tokens to an embedding."""
+"""CLIP's image tower (ViT)."""
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,8 @@ def resize_position_grid(
 ) -> Float[Tensor, "resized_slots width"]:
     """Resize the patch part of a position table bilinearly to `height` x `width` patches.
 
-    The first slot (CLS) stays; the rest is taken as a square grid, as CLIP stores it. Bilinear with
-    align_corners=False and no antialiasing, as the released code does it (CLIP's own tools resize
-    bicubically). The identity where the size already fits.
+    The first slot (CLS) stays; the others form a square grid. A table of the right size is returned as it is.
+    No antialiasing and align_corners=False, as in the released code; CLIP's own tools resize bicubically.
 
     Raises:
         UserError: the table's patch part is not square.
@@ -27,7 +26,7 @@ def resize_position_grid(
         raise UserError(
             f"a position table of {positions.shape[0]} slots is not 1 + a square; is it from a ViT?"
         )
-    # An exported graph takes any size, so it resizes always; to the same size that changes nothing.
+    # An exported graph takes any size, so it always resizes; resizing to the same size changes nothing.
     if not torch.compiler.is_exporting() and (height, width) == (side, side):
         return positions
     grid = positions[1:].T.reshape(1, -1, side, side)
@@ -36,7 +35,7 @@ def resize_position_grid(
 
 
 class VisionTransformer(nn.Module):
-    """The ViT of CLIP (Radford et al. 2021), in pieces a segmentor can tap and prompt."""
+    """CLIP's ViT (Radford et al. 2021), split so that a segmentor can tap its blocks and prompt them."""
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
@@ -59,7 +58,7 @@ class VisionTransformer(nn.Module):
     ) -> tuple[Float[Tensor, "batch tokens embed"], tuple[int, int]]:
         """Return [CLS, patches] after `ln_pre`, and the patch grid's (height, width).
 
-        A picture that is no multiple of the patch size loses its last rows and columns. The released
+        A picture whose size is no multiple of the patch size loses its last rows and columns. The released
         segmentation code adds the class embedding to the CLS slot twice (`class_embedding_count=2`).
         """
         patches = self.conv1(images)
@@ -72,7 +71,7 @@ class VisionTransformer(nn.Module):
         return self.ln_pre(tokens), grid
 
     def encode_image(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed"]:
-        """Return CLIP's image embedding (not normalised), as in pretraining."""
+        """Return CLIP's image embedding as in pretraining, not normalised."""
         tokens, _ = self.embed(images)
         for block in self.blocks:
             tokens = block(tokens)

@@ -1,17 +1,15 @@
-"""CLIP weights on disk: our own folder format, and state dicts in the layout that OpenAI and open_clip share."""
+"""CLIP weights on disk: our own folder format, and state dicts in the key layout of OpenAI and open_clip."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cascade_core.clip.byte_pair_tokenizer import BytePairTokenizer
 from cascade_core.clip.model import ClipModel
-from cascade_core.clip.text import Tokenizer
-from cascade_core.clip.word_tokenizer import WordTokenizer
+from cascade_core.clip.tokenizers import BytePairTokenizer, Tokenizer, WordTokenizer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import damage_told, new_folder, read_json
@@ -24,17 +22,22 @@ _OPENAI_RENAMES = (
     (r"^transformer\.resblocks\.", "text.blocks."),
     (r"^(token_embedding\.|positional_embedding$|ln_final\.|text_projection$)", r"text.\1"),
 )
-# Scalars that OpenAI's archives carry beside the weights.
-_OPENAI_EXTRAS = {"input_resolution", "context_length", "vocab_size"}
+# OpenAI's archives hold these scalars, and open_clip's state dicts this buffer, besides the weights.
+_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
-def save_clip(folder: Path, clip: ClipModel, *, words: list[str] | None = None) -> None:
-    """Write `clip` as config, safetensors and, for a word-level tokenizer, its vocabulary."""
+def save_clip(folder: Path, clip: ClipModel, *, words: Sequence[str] | None = None) -> None:
+    """Write the folder of a CLIP; `words` are the vocabulary of a word-level tokenizer."""
+    write_clip_folder(folder, clip.config, clip.state_dict(), words=words)
+
+
+def write_clip_folder(
+    folder: Path, config: ClipConfig, state: Mapping[str, Tensor], *, words: Sequence[str] | None = None
+) -> None:
+    """Write configuration, weights (of both towers or of the text tower) and vocabulary, if there is one."""
     with new_folder(folder) as working:
-        (working / CONFIG_FILE).write_text(clip.config.model_dump_json(indent=2) + "\n")
-        save_file(
-            {key: tensor.contiguous() for key, tensor in clip.state_dict().items()}, working / WEIGHTS_FILE
-        )
+        (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+        save_file({key: tensor.contiguous() for key, tensor in state.items()}, working / WEIGHTS_FILE)
         if words is not None:
             (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n")
 
@@ -48,15 +51,15 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
     clip = ClipModel(read_clip_config(folder))
     with damage_told(folder / WEIGHTS_FILE):
         state = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS_FILE).items()}
-    fill(clip, state, source=folder / WEIGHTS_FILE, name=clip.config.name)
+    load_state(clip, state, source=folder / WEIGHTS_FILE, name=clip.config.name)
     return clip.eval(), load_tokenizer(folder, clip.config)
 
 
 def read_clip_config(folder: Path) -> ClipConfig:
-    """Read the configuration of a CLIP folder, or of its text half, that has its weights.
+    """Read the configuration of a CLIP folder, or of its text half, and check that the weights are there.
 
     Raises:
-        UserError: a file is missing, or the configuration is not that of a CLIP; the message names file or field.
+        UserError: a file is missing, or the configuration is not a CLIP's; the message names file or field.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
@@ -70,37 +73,37 @@ def read_clip_config(folder: Path) -> ClipConfig:
 
 
 def load_tokenizer(folder: Path, config: ClipConfig) -> Tokenizer:
-    """Return the folder's word-level tokenizer, or CLIP's byte-pair one where it brings no vocabulary."""
+    """Return the folder's word-level tokenizer, or CLIP's byte-pair tokenizer if it lists no vocabulary."""
     if (folder / VOCABULARY_FILE).is_file():
         return WordTokenizer(read_json(folder / VOCABULARY_FILE), config.context_length)
     return BytePairTokenizer(config.context_length)
 
 
 def name_from_openai(key: str) -> str:
-    """Give our state-dict key for one of OpenAI's."""
+    """Translate a state-dict key of OpenAI's into ours."""
     for pattern, replacement in _OPENAI_RENAMES:
         key = re.sub(pattern, replacement, key)
     return key
 
 
 def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> ClipModel:
-    """Return a CLIP from weights in OpenAI's key layout, which open_clip shares, strictly.
+    """Build a CLIP, in float32 and eval mode, from weights in OpenAI's key layout, strictly.
 
     Raises:
         UserError: keys or shapes differ from `config`'s.
     """
-    renamed = {}
-    for key, tensor in state_dict.items():
-        if key in _OPENAI_EXTRAS or key.rpartition(".")[2] == "attn_mask":
-            continue
-        renamed[name_from_openai(key)] = tensor.float()
+    state = {
+        name_from_openai(key): tensor.float()
+        for key, tensor in state_dict.items()
+        if key.rpartition(".")[2] not in _NO_WEIGHTS
+    }
     clip = ClipModel(config)
-    fill(clip, renamed, source="the OpenAI-layout state dict", name=config.name)
+    load_state(clip, state, source="the OpenAI-layout state dict", name=config.name)
     return clip.eval()
 
 
-def fill(tower: nn.Module, state: Mapping[str, Tensor], *, source: Path | str, name: str) -> None:
-    """Load the weights of the CLIP `name`, or of a tower of it, strictly.
+def load_state(tower: nn.Module, state: Mapping[str, Tensor], *, source: Path | str, name: str) -> None:
+    """Load the weights of the CLIP `name`, or of one of its towers, strictly.
 
     Raises:
         UserError: keys or shapes differ.

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cascade_core.clip.model import ClipModel
-from cascade_core.clip.word_tokenizer import WordTokenizer
+from cascade_core.clip.tokenizers import WordTokenizer
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError

@@ -1,4 +1,4 @@
-"""The CLIP families in small: same layout, layers and activation as the published ones, few weights."""
+"""Small CLIPs of each published family, with the same layout and activation but few weights."""
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ VIT_L14 = VIT_B16.model_copy(
     }
 )
 VIT_H14 = VIT_L14.model_copy(update={"name": "ViT-H-14 in small", "width": 160, "activation": "gelu"})
-"""Heads of width 80, as no shape tells."""
+"""Its heads have width 80, which shapes do not show."""
 
 FAMILIES = (
     VIT_B16,
@@ -45,7 +45,7 @@ FAMILIES = (
 
 
 def random_weights(config: ClipConfig) -> dict[str, Tensor]:
-    """Give the state dict of open_clip's own model of a configuration, norms and biases random too."""
+    """Return the state dict of open_clip's model of a configuration, with random norms and biases too."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         state = open_clip_model(config).state_dict()

@@ -1,4 +1,4 @@
-"""Our towers beside open_clip's own, with the same weights."""
+"""Comparison of our towers with open_clip's, given the same weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from cascade_core.configs.config import ClipConfig
 
 
 def open_clip_model(config: ClipConfig, *, image_size: int | None = None) -> Any:
-    """Build open_clip's model of a configuration, its weights random; `image_size` defaults to the configuration's."""
+    """Build open_clip's model with random weights; `image_size` defaults to the configuration's."""
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
     vision = CLIPVisionCfg(
@@ -37,21 +37,23 @@ def open_clip_model(config: ClipConfig, *, image_size: int | None = None) -> Any
 def differences(
     clip: ClipModel, weights: Mapping[str, Tensor], *, image_sizes: tuple[int, ...] = ()
 ) -> dict[str, float]:
-    """Give the largest differences from open_clip's unit vectors, of pictures of each size and of texts.
+    """Return the largest differences from open_clip's unit vectors, for pictures of each size and for texts.
 
-    `weights` are those `clip` was made from, in OpenAI's layout. Sizes default to the one of pretraining; at
-    any other both get the position grid as `resize_position_grid` makes it. Inputs are noise from a fixed seed.
+    `weights` are the weights of `clip` in OpenAI's layout. Sizes default to the pretraining size; at other sizes
+    both models use the position grid of `resize_position_grid`. Inputs are noise from a fixed seed.
     """
     config, generator = clip.config, torch.Generator().manual_seed(0)
-    found = {}
+    largest = {}
     for size in image_sizes or (config.image_size,):
         theirs = _loaded(config, weights, size)
         images = torch.randn(1, 3, size, size, generator=generator)
-        found[f"pictures of {size}"] = _largest(clip.visual.encode_image(images), theirs.encode_image(images))
+        largest[f"pictures of {size}"] = _largest(
+            clip.visual.encode_image(images), theirs.encode_image(images)
+        )
     tokens = torch.randint(1, config.vocab_size - 1, (2, config.context_length), generator=generator)
     tokens[:, -1] = config.vocab_size - 1
-    found["texts"] = _largest(clip.text.encode_text(tokens), theirs.encode_text(tokens))
-    return found
+    largest["texts"] = _largest(clip.text.encode_text(tokens), theirs.encode_text(tokens))
+    return largest
 
 
 def _loaded(config: ClipConfig, weights: Mapping[str, Tensor], size: int) -> Any:

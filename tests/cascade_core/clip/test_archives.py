@@ -1,4 +1,4 @@
-"""Weights come out of every usual file, and no code comes out of any."""
+"""Weights are read from every usual file format, and no file gets its code run."""
 
 import io
 import os
@@ -17,11 +17,11 @@ from tests.cascade_core.clip.families import VIT_B16, random_weights
 
 
 class _Node(nn.Module):
-    """A module whose attributes are the parts of dotted weight names, as in OpenAI's archives."""
+    """A node of the module tree that dotted weight names describe, as in OpenAI's archives."""
 
 
 def write_scripted(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write weights as OpenAI's archives have them: a traced module tree, with scalars and flags among them."""
+    """Write weights as in OpenAI's archives: a traced module tree that also holds scalars."""
     root = _Node()
     for key, tensor in weights.items():
         *parents, leaf = key.split(".")
@@ -34,7 +34,7 @@ def write_scripted(path: Path, weights: dict[str, Tensor]) -> None:
     root.register_buffer("input_resolution", torch.tensor(64))
     root.forward = lambda x: x * 1.702
     with io.BytesIO() as content, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is on its way out; OpenAI's files stay
+        warnings.simplefilter("ignore", FutureWarning)  # torch deprecates torch.jit, but OpenAI's files stay
         torch.jit.save(torch.jit.trace(root, torch.zeros(1), check_trace=False), content)
         path.write_bytes(content.getvalue())
 
@@ -51,9 +51,7 @@ def weights() -> dict[str, Tensor]:
     }
 
 
-def test_a_torchscript_archive_gives_its_weights_without_being_run(
-    weights: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_a_torchscript_archive_is_read_without_being_run(weights: dict[str, Tensor], tmp_path: Path) -> None:
     write_scripted(tmp_path / "ViT.pt", weights)
     read = read_archive(tmp_path / "ViT.pt")
     assert read.scripted
@@ -62,8 +60,8 @@ def test_a_torchscript_archive_gives_its_weights_without_being_run(
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.load`:FutureWarning")
-def test_it_gives_what_torch_itself_would_read(weights: dict[str, Tensor], tmp_path: Path) -> None:
-    # A transposed view and shared storage, as tensors may lie in a file.
+def test_a_torchscript_archive_reads_as_torch_reads_it(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    # A transposed view and shared storage, which files may contain.
     shared = {"a.weight": weights["visual.proj"].T, "b.weight": weights["visual.proj"][1:3]}
     write_scripted(tmp_path / "ViT.pt", shared)
     assert _equal(
@@ -96,7 +94,7 @@ def test_a_safetensors_file_is_read(weights: dict[str, Tensor], tmp_path: Path) 
 
 
 class _Exploit:
-    """Unpickled in the usual way, this makes a file."""
+    """Creates a folder when it is unpickled in the usual way."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -123,7 +121,7 @@ def _replaced(path: Path, name: str, content: bytes, *, compressed: bool = False
     return target
 
 
-def test_a_torchscript_archive_whose_pickle_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_a_torchscript_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     write_scripted(tmp_path / "ViT.pt", {"a": torch.ones(2)})
     bad = _replaced(tmp_path / "ViT.pt", "data.pkl", pickle.dumps(_Exploit(tmp_path / "ran"), protocol=2))
     with pytest.raises(ValueError, match=r"changed\.pt cannot be read safely: it names posix\.mkdir"):
@@ -131,13 +129,13 @@ def test_a_torchscript_archive_whose_pickle_runs_code_is_refused_and_not_run(tmp
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_torchscript_archive_with_a_storage_that_is_too_short_is_refused(tmp_path: Path) -> None:
+def test_a_torchscript_archive_with_a_short_storage_is_refused(tmp_path: Path) -> None:
     write_scripted(tmp_path / "ViT.pt", {"a": torch.ones(20)})
     with pytest.raises(ValueError, match=r"changed\.pt cannot be read safely"):
         read_archive(_replaced(tmp_path / "ViT.pt", "data/0", b"\0" * 8))
 
 
-def test_a_torchscript_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+def test_a_compressed_torchscript_archive_is_refused(tmp_path: Path) -> None:
     write_scripted(tmp_path / "ViT.pt", {"a": torch.ones(20)})
     bomb = _replaced(tmp_path / "ViT.pt", "data/0", b"\0" * 1_000_000, compressed=True)
     with pytest.raises(ValueError, match="its tensors are compressed"):
@@ -154,12 +152,12 @@ def test_a_torchscript_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_pa
 )
 def test_a_broken_file_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name} {message}") as told:
+    with pytest.raises(ValueError, match=rf"{name} {message}") as raised:
         read_archive(tmp_path / name)
-    assert "weights_only" not in str(told.value), "torch's advice how to load it unsafely"
+    assert "weights_only" not in str(raised.value), "torch advises how to load it unsafely"
 
 
-def test_what_holds_no_weights_is_told(tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "w.pt")
     with pytest.raises(ValueError, match="holds no weights: .*found epoch, lr"):
         read_archive(tmp_path / "w.pt")

@@ -1,4 +1,4 @@
-"""That vectors of one order of names are not taken for those of another."""
+"""Class vectors in the order of other names are refused."""
 
 from zlib import crc32
 
@@ -14,27 +14,27 @@ NAMES = ("cat", "dog", "cow", "sheep")
 
 
 def vectors_of(names: tuple[str, ...], *, noise: float = 0.0) -> torch.Tensor:
-    """A vector of each name that depends on nothing else, and a little noise that depends on its row."""
+    """Return a vector per name that depends on the name alone, plus noise that depends on its row."""
     rows = [torch.randn(32, generator=torch.Generator().manual_seed(crc32(name.encode()))) for name in names]
-    shaken = torch.randn(len(names), 32, generator=torch.Generator().manual_seed(0))
-    return functional.normalize(functional.normalize(torch.stack(rows), dim=1) + noise * shaken, dim=1)
+    jitter = torch.randn(len(names), 32, generator=torch.Generator().manual_seed(0))
+    return functional.normalize(functional.normalize(torch.stack(rows), dim=1) + noise * jitter, dim=1)
 
 
-def test_vectors_of_the_same_names_agree_even_if_made_a_little_differently() -> None:
+def test_slightly_different_vectors_of_the_same_names_agree() -> None:
     order = check_order(vectors_of(NAMES, noise=0.05), vectors_of(NAMES), NAMES, "a")
     assert 0.8 < order.least_cosine < 1 and order.least_lead > 0.2
 
 
-def test_vectors_in_the_released_order_are_not_taken_for_those_of_the_literature() -> None:
+def test_vectors_in_the_released_order_do_not_fit_the_literature() -> None:
     released, literature = (vectors_of(names) for names in (CONTEXT_59, LITERATURE_CLASSES))
     with pytest.raises(ValueError, match="text: .* of 59 vectors belong to other names: row 1 ") as raised:
         check_order(released, literature, LITERATURE_CLASSES, "text")
-    told = str(raised.value)
-    assert "row 1 (bicycle) is nearest to 'bag'" in told
-    assert "They are in the order of label set context59; make them anew" in told
+    message = str(raised.value)
+    assert "row 1 (bicycle) is nearest to 'bag'" in message
+    assert "they are in the order of label set context59; make them anew" in message
 
 
-def test_two_exchanged_vectors_are_enough() -> None:
+def test_two_exchanged_vectors_are_refused() -> None:
     exchanged = vectors_of(("dog", "cat", "cow", "sheep"))
     with pytest.raises(
         ValueError, match=r"2 of 4 .*row 0 \(cat\) is nearest to 'dog'.*of no known label set"
@@ -42,26 +42,26 @@ def test_two_exchanged_vectors_are_enough() -> None:
         check_order(exchanged, vectors_of(NAMES), NAMES, "a")
 
 
-def test_vectors_of_another_width_are_of_another_clip() -> None:
+def test_vectors_of_another_width_are_refused() -> None:
     with pytest.raises(ValueError, match="another CLIP"):
         check_order(vectors_of(NAMES), vectors_of(NAMES)[:, :16], NAMES, "a")
 
 
-def spoilt(row: int, value: float) -> torch.Tensor:
+def scaled(row: int, value: float) -> torch.Tensor:
     vectors = vectors_of(NAMES)
     vectors[row] *= value
     return vectors
 
 
 @pytest.mark.parametrize(
-    ("vectors", "told"),
+    ("vectors", "message"),
     [
         (vectors_of(NAMES)[:3], r"shape \(3, 32\), expected a row for each of the 4 classes"),
-        (spoilt(1, 1.5), "vectors of dog are not finite and of unit length"),
-        (spoilt(2, float("nan")), "vectors of cow are not finite and of unit length"),
+        (scaled(1, 1.5), "vectors of dog are not finite and of unit length"),
+        (scaled(2, float("nan")), "vectors of cow are not finite and of unit length"),
         (vectors_of(("cat", "dog", "cat", "sheep")), "cat, cow share a vector"),
     ],
 )
-def test_vectors_that_are_no_vectors_of_these_names_are_refused(vectors: torch.Tensor, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_vectors_that_do_not_fit_the_names_are_refused(vectors: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         check_shape(vectors, NAMES, "a")

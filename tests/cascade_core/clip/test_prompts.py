@@ -11,7 +11,7 @@ def _prompts(*, dropout: float = 0.0) -> DeepPrompts:
     return DeepPrompts(num_prompts=3, layers=4, width=8, patch_size=16, dropout=dropout)
 
 
-def test_each_block_has_prompts_of_its_own_through_one_projection() -> None:
+def test_each_block_has_its_own_prompts_and_shares_a_projection() -> None:
     prompts = _prompts()
     rows = [prompts.prompt_embeddings[0], *prompts.deep_prompt_embeddings]
     for block, row in enumerate(rows):
@@ -44,5 +44,5 @@ def test_prompts_start_uniform_within_the_published_bound() -> None:
     assert prompts.prompt_proj.weight.std().item() == pytest.approx((2 / 768) ** 0.5, rel=0.01)
 
 
-def test_the_prompts_norm_has_an_epsilon_unlike_clip_s_own() -> None:
+def test_the_prompt_norm_s_epsilon_differs_from_clip_s() -> None:
     assert _prompts().prompt_norm.eps == 1e-6

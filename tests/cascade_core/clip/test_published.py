@@ -1,4 +1,4 @@
-"""What open_clip publishes: configurations, activations by tag, and weights out of its cache."""
+"""open_clip's published models: configurations, activations by tag, and weights in its cache."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from cascade_core.errors import UserError
 
 
 def in_hub_cache(cache: Path, repository: str, name: str, content: bytes = b"weights") -> Path:
-    """Put a file where the hub's client looks for it."""
+    """Write a file to the place where the hub's client looks for it."""
     folder = cache / f"models--{repository.replace('/', '--')}"
     file = folder / "snapshots" / "0123abc" / name
     file.parent.mkdir(parents=True)
@@ -32,9 +32,7 @@ def in_hub_cache(cache: Path, repository: str, name: str, content: bytes = b"wei
         ("ViT-L-14", "laion2b_s32b_b82k", "gelu"),
     ],
 )
-def test_the_activation_is_that_of_the_tag_not_of_the_model_s_name(
-    model: str, tag: str, activation: str
-) -> None:
+def test_the_tag_decides_the_activation(model: str, tag: str, activation: str) -> None:
     assert published.published_config(model, tag).activation == activation
     assert published.tag_activation(model, tag) == activation
 
@@ -43,7 +41,7 @@ def test_a_tag_of_the_quickgelu_twin_counts_for_the_model() -> None:
     assert published.tag_activation("ViT-H-14", "dfn5b") == "quick_gelu"
 
 
-def test_heads_of_an_unusual_width_are_known_by_name() -> None:
+def test_the_model_name_gives_heads_of_unusual_width() -> None:
     assert published.published_config("ViT-H-14", "laion2b_s32b_b79k").heads == 16
 
 
@@ -58,7 +56,7 @@ def test_heads_of_an_unusual_width_are_known_by_name() -> None:
         ("ViT-B-16-SigLIP", "webli", "not of OpenAI's ViT layout .*another tokenizer"),
     ],
 )
-def test_what_cannot_be_had_is_refused_with_what_can(model: str, tag: str, message: str) -> None:
+def test_an_unavailable_model_is_refused_with_alternatives(model: str, tag: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         published.published_config(model, tag)
 
@@ -69,7 +67,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_offline")
-def test_weights_in_open_clip_s_cache_are_found_the_safer_file_first(tmp_path: Path) -> None:
+def test_cached_weights_are_used_the_safer_file_first(tmp_path: Path) -> None:
     where = (tmp_path, "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
     pickled = in_hub_cache(*where, "open_clip_pytorch_model.bin")
     assert published.weights_file("ViT-B-32", "laion2b_s34b_b79k", cache=tmp_path) == pickled
@@ -79,7 +77,7 @@ def test_weights_in_open_clip_s_cache_are_found_the_safer_file_first(tmp_path: P
 
 
 @pytest.mark.usefixtures("_offline")
-def test_weights_that_cannot_be_had_are_named_with_what_to_do_instead(tmp_path: Path) -> None:
+def test_weights_that_cannot_be_fetched_are_named_with_a_way_out(tmp_path: Path) -> None:
     with pytest.raises(
         UserError,
         match=r"fetch open_clip_model\.safetensors of 'timm/vit_base_patch16_clip_224\.openai' on the Hugging "
@@ -88,7 +86,7 @@ def test_weights_that_cannot_be_had_are_named_with_what_to_do_instead(tmp_path: 
         published.weights_file("ViT-B-16", "openai", cache=tmp_path)
 
 
-def test_a_hub_folder_gives_file_and_configuration(tmp_path: Path) -> None:
+def test_a_hub_folder_has_a_weights_file_and_a_configuration(tmp_path: Path) -> None:
     from open_clip import get_model_config
 
     model_cfg = {**get_model_config("ViT-L-14"), "quick_gelu": True}

@@ -1,4 +1,4 @@
-"""Configurations are read off weights."""
+"""A CLIP's configuration follows from its weights."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_a_configuration_comes_back_from_its_weights(config: ClipConfig) -> None
 
 
 @pytest.mark.parametrize("key", ["visual.conv1.weight", "token_embedding.weight", "visual.proj"])
-def test_a_weight_every_clip_has_is_missed_by_name(key: str) -> None:
+def test_a_missing_weight_is_named(key: str) -> None:
     weights = random_weights(VIT_B16)
     del weights[key]
     with pytest.raises(ValueError, match=f"lack '{key}'"):
@@ -26,7 +26,7 @@ def test_a_weight_every_clip_has_is_missed_by_name(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("vision_model.embeddings.class_embedding", "layout of Hugging Face transformers"),
         ("visual.layer1.0.conv1.weight", "image tower is a ResNet"),
@@ -34,8 +34,8 @@ def test_a_weight_every_clip_has_is_missed_by_name(key: str) -> None:
         ("weird.weight", "they have weird.weight"),
     ],
 )
-def test_weights_of_another_kind_are_told_for_what_they_are(key: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_weights_of_another_kind_are_refused_by_kind(key: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         clip_config({key: torch.zeros(1)}, name="x", activation="gelu")
 
 
@@ -51,7 +51,7 @@ def test_contradicting_shapes_are_refused() -> None:
         clip_config(without_blocks, name="x", activation="gelu")
 
 
-def test_heads_of_an_untold_width_are_asked_for() -> None:
+def test_a_width_that_is_no_multiple_of_64_is_refused() -> None:
     weights = random_weights(VIT_L14.model_copy(update={"width": 80, "heads": 1}))
     with pytest.raises(ValueError, match="width 80 is no multiple of 64"):
         clip_config(weights, name="x", activation="gelu")

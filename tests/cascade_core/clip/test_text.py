@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
-from cascade_core.clip.word_tokenizer import WordTokenizer
+from cascade_core.clip.tokenizers import WordTokenizer
 from cascade_core.configs.config import ClipConfig
 
 TOKENIZER = WordTokenizer(["a", "photo", "of", "some", "cat", "dog", "grass"], context_length=8)
@@ -37,7 +37,7 @@ def test_class_vectors_have_unit_length(text: TextTransformer) -> None:
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
 
 
-def test_templates_are_normalised_each_then_averaged_then_normalised_again(text: TextTransformer) -> None:
+def test_vectors_are_normalised_before_and_after_the_average(text: TextTransformer) -> None:
     rows = []
     for name in NAMES:
         total = torch.zeros(12)
@@ -54,7 +54,7 @@ def test_class_vectors_do_not_depend_on_the_batch_size(text: TextTransformer) ->
     torch.testing.assert_close(class_vectors(text, TOKENIZER, NAMES, TEMPLATES, batch_size=2), whole)
 
 
-def test_class_vectors_stand_in_the_order_of_the_names(text: TextTransformer) -> None:
+def test_class_vectors_are_in_the_order_of_the_names(text: TextTransformer) -> None:
     forward = class_vectors(text, TOKENIZER, NAMES, TEMPLATES)
     torch.testing.assert_close(class_vectors(text, TOKENIZER, NAMES[::-1], TEMPLATES), forward.flip(0))
 
@@ -63,7 +63,7 @@ def test_class_vectors_carry_no_gradient(text: TextTransformer) -> None:
     assert not class_vectors(text, TOKENIZER, NAMES, TEMPLATES).requires_grad
 
 
-def test_what_follows_the_end_token_does_not_matter(text: TextTransformer) -> None:
+def test_tokens_after_the_end_have_no_effect(text: TextTransformer) -> None:
     tokens = TOKENIZER(["a cat"])
     changed = tokens.clone()
     changed[0, 5:] = 3
@@ -115,7 +115,7 @@ def test_synonyms_of_other_classes_are_refused(text: TextTransformer) -> None:
         class_vectors(text, TOKENIZER, NAMES, TEMPLATES, synonyms=[[], []])
 
 
-def test_a_label_that_cannot_be_read_is_named_before_anything_is_encoded(text: TextTransformer) -> None:
+def test_a_label_with_unknown_words_is_refused_before_encoding(text: TextTransformer) -> None:
     done: list[int] = []
     for names, synonyms in ((["cat", "unicorn"], []), (["cat", "dog"], [[], ["unicorn"]])):
         with pytest.raises(ValueError, match=r"^label 'unicorn': .*outside the vocabulary"):

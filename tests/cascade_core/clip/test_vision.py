@@ -1,13 +1,14 @@
-"""The image tower, beside its own description and beside open_clip's."""
+"""The image tower, compared with definitions in loops and with open_clip's tower."""
 
 import pytest
 import torch
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.model import CLIP
 
 from cascade_core.clip.model import ClipModel
 from cascade_core.clip.vision import VisionTransformer, resize_position_grid
 from cascade_core.clip.weights import clip_from_openai
 from cascade_core.configs.config import ClipConfig
+from tests.cascade_core.clip.reference import open_clip_model
 
 CONFIG = ClipConfig(
     name="small",
@@ -25,32 +26,10 @@ CONFIG = ClipConfig(
 )
 
 
-def _open_clip(config: ClipConfig, image_size: int | None = None) -> CLIP:
-    model = CLIP(
-        config.embed_dim,
-        CLIPVisionCfg(
-            layers=config.layers,
-            width=config.width,
-            head_width=config.width // config.heads,
-            patch_size=config.patch_size,
-            image_size=image_size or config.image_size,
-        ),
-        CLIPTextCfg(
-            context_length=config.context_length,
-            vocab_size=config.vocab_size,
-            width=config.text_width,
-            heads=config.text_heads,
-            layers=config.text_layers,
-        ),
-        quick_gelu=config.activation == "quick_gelu",
-    )
-    return model.eval()
-
-
 def _pair(config: ClipConfig) -> tuple[CLIP, ClipModel]:
-    """Give open_clip's model with random weights, norms and biases included, and ours with the same."""
+    """Return open_clip's model with random weights, norms and biases included, and ours with the same weights."""
     torch.manual_seed(3)
-    theirs = _open_clip(config)
+    theirs = open_clip_model(config)
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -69,9 +48,9 @@ def test_image_embeddings_equal_open_clip_s(activation: str) -> None:
 
 @pytest.mark.parametrize("side", [32, 80])
 @torch.no_grad()
-def test_at_another_picture_size_only_the_position_grid_differs_from_open_clip_s(side: int) -> None:
+def test_only_the_position_grid_depends_on_the_picture_size(side: int) -> None:
     theirs, ours = _pair(CONFIG)
-    resized = _open_clip(CONFIG, image_size=side)
+    resized = open_clip_model(CONFIG, image_size=side)
     grid = side // CONFIG.patch_size
     positions = resize_position_grid(theirs.visual.positional_embedding, grid, grid)
     resized.load_state_dict({**theirs.state_dict(), "visual.positional_embedding": positions})
@@ -99,7 +78,7 @@ def test_the_two_activations_differ() -> None:
 
 
 def _bilinear(grid: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Bilinear interpolation of a [rows, columns, width] grid, pixel centres aligned, borders repeated."""
+    """Interpolate a [rows, columns, width] grid bilinearly, with aligned pixel centres and repeated borders."""
     rows, columns, _ = grid.shape
     resized = torch.empty(height, width, grid.shape[2])
     for y in range(height):
@@ -129,12 +108,12 @@ def test_a_constant_position_grid_stays_constant_at_any_size() -> None:
     assert torch.allclose(resize_position_grid(positions, 7, 11)[1:], torch.arange(4.0), atol=1e-6)
 
 
-def test_a_position_table_without_a_square_is_refused() -> None:
+def test_a_position_table_that_is_not_square_is_refused() -> None:
     with pytest.raises(ValueError, match="11 slots is not 1 \\+ a square"):
         resize_position_grid(torch.zeros(11, 4), 3, 3)
 
 
-def test_a_picture_that_is_no_multiple_of_the_patch_loses_its_last_rows_and_columns() -> None:
+def test_rows_and_columns_beyond_whole_patches_are_dropped() -> None:
     visual = VisionTransformer(CONFIG)
     images = torch.randn(1, 3, 55, 63)
     tokens, grid = visual.embed(images)
@@ -142,7 +121,7 @@ def test_a_picture_that_is_no_multiple_of_the_patch_loses_its_last_rows_and_colu
     assert torch.equal(tokens, visual.embed(images[:, :, :48, :48])[0])
 
 
-def test_the_second_class_embedding_reaches_the_cls_slot_alone() -> None:
+def test_the_second_class_embedding_reaches_only_the_cls_slot() -> None:
     visual = VisionTransformer(CONFIG)
     images = torch.randn(2, 3, 48, 48)
     once, _ = visual.embed(images)

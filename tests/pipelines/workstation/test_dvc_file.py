@@ -87,7 +87,7 @@ def test_sources_and_grimp_yield_the_same_modules(step: str) -> None:
         ("cascade_core/configs/templates.py", {"text_vectors", "train", "profile"}),
         ("cascade_core/runtime/threads.py", {"profile"}),
         ("cascade_core/configs/backbones.py", {"train"}),
-        ("cascade_core/clip/word_tokenizer.py", {"text_vectors", "train"}),
+        ("cascade_core/clip/tokenizers.py", {"text_vectors", "train"}),
         ("components/results/templates/report.html", {"report"}),
     ],
 )  # fmt: skip
