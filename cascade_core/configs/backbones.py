@@ -1,4 +1,4 @@
-"""CLIPs that a recipe may be put on. The published runs are all on ViT-B-16; what is here for others is ours."""
+"""Backbones: CLIPs that recipes run on. All published runs are on ViT-B-16; settings for the others are ours."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +36,7 @@ CLIP_VIT_L14 = CLIP_VIT_B16.model_copy(
 )
 CLIP_VIT_L14_336 = CLIP_VIT_L14.model_copy(update={"name": "ViT-L-14-336", "image_size": 336})
 CLIPS = {clip.name: clip for clip in (CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, CLIP_VIT_L14_336)}
-"""By open_clip's names. OpenAI's weights have the activation stated here; a CLIP folder says its own."""
+"""Backbones by open_clip's names, with the activation of OpenAI's weights; a CLIP folder states its own."""
 
 MINI_CLIP = ClipConfig(
     name="mini",
@@ -52,24 +52,20 @@ MINI_CLIP = ClipConfig(
     context_length=20,
     vocab_size=49,
 )
-"""The mini benchmark's: OpenAI's layout with patches of 8 on pictures of 40 pixels, and a token for each word."""
+"""The mini benchmark's CLIP: OpenAI's layout, patches of 8 on pictures of 40 pixels, one token per word."""
 
 
-def same_tower(one: ClipConfig, other: ClipConfig) -> bool:
-    """Say whether the image towers of two CLIPs take each other's weights; activation and heads are no matter of shape."""
-    return all(
-        getattr(one, field) == getattr(other, field)
-        for field in ("width", "layers", "patch_size", "embed_dim")
-    )
+def same_tower(left: ClipConfig, right: ClipConfig) -> bool:
+    """Say whether the weights of two CLIPs' image towers have the same shapes; activation and heads may differ."""
+    shapes = ("width", "layers", "patch_size", "embed_dim")
+    return all(getattr(left, field) == getattr(right, field) for field in shapes)
 
 
-def less_backbone(overrides: Mapping[str, Any], trained: RunConfig) -> dict[str, Any]:
-    """Give overrides without the backbone's name, which what is `trained` already has.
-
-    The same overrides serve a training and the self-training after it.
+def without_backbone(overrides: Mapping[str, Any], trained: RunConfig) -> dict[str, Any]:
+    """Return overrides without `clip`, so that self-training takes the same overrides as the training before it.
 
     Raises:
-        UserError: they name another backbone than the trained one.
+        UserError: `clip` names another backbone than that of `trained`.
     """
     rest = dict(overrides)
     name = rest.pop("clip", None)
@@ -82,11 +78,11 @@ def less_backbone(overrides: Mapping[str, Any], trained: RunConfig) -> dict[str,
 
 
 def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
-    """Give the overrides that put `config` on another CLIP; none of its values change on the one it has.
+    """Return the overrides that put `config` on another CLIP; for its own CLIP they change nothing.
 
-    Middle blocks keep their relative depths: of 24 blocks (11, 13, 15) and (17, 19, 21) are tapped, which lie
-    as deep as the published (5, 6, 7) and (8, 9, 10) of 12. Sizes are rounded down to whole patches, so that no
-    pixel is cut off: 512 becomes 504 at patches of 14. Not published, and not tuned.
+    Middle blocks keep their relative depths: (11, 13, 15) and (17, 19, 21) of 24 blocks are as deep as the
+    published (5, 6, 7) and (8, 9, 10) of 12. Sizes are rounded down to whole patches, so that no pixel is cut
+    off: 512 becomes 504 with patches of 14. These choices are neither published nor tuned.
 
     Raises:
         UserError: the backbone is unknown; the message lists the known ones.

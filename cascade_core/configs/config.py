@@ -1,12 +1,21 @@
-"""The complete description of a run, as frozen models that refuse unknown keys.
+"""The complete configuration of a run, as frozen models that refuse unknown keys.
 
-A `RunConfig` is made by a recipe, changed by overrides, written into every checkpoint's manifest,
-and is the only thing from which a model, a data pipeline and an optimiser are built.
+A recipe makes a `RunConfig`, overrides change it, and every checkpoint's manifest stores it. It alone determines
+the model, the data pipeline and the optimizer.
 """
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from cascade_core.configs.settings import Activation, SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -14,6 +23,12 @@ from cascade_core.errors import UserError
 from cascade_core.labels.background import DROPPED, Background
 from cascade_core.labels.class_split import ClassSplit, split_of
 from cascade_core.labels.label_file import LabelFile
+
+Precision = Literal["fp32", "bf16"]
+"""Precision of the model's arithmetic; 'bf16' is autocast. Losses and scores are always in float32."""
+Compile = Literal["auto", "always", "never"]
+"""Whether training compiles the model; 'auto' does so on a GPU. (None of these words is a YAML boolean.)"""
+STRICT_SEEN_PENALTY = 0.1
 
 
 class Frozen(BaseModel):
@@ -26,50 +41,43 @@ class ClipConfig(Frozen):
     """Shapes of a CLIP model in OpenAI's ViT layout (Radford et al. 2021, section 2.4)."""
 
     name: str
-    image_size: int = Field(gt=0, description="side of the pretraining pictures in pixels")
-    patch_size: int = Field(gt=0)
-    width: int = Field(gt=0)
-    layers: int = Field(gt=0)
-    heads: int = Field(gt=0)
-    embed_dim: int = Field(gt=0)
-    text_width: int = Field(gt=0)
-    text_layers: int = Field(gt=0)
-    text_heads: int = Field(gt=0)
-    context_length: int = Field(gt=0)
-    vocab_size: int = Field(gt=0)
+    image_size: PositiveInt  # side of the pretraining pictures, in pixels
+    patch_size: PositiveInt
+    width: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    embed_dim: PositiveInt
+    text_width: PositiveInt
+    text_layers: PositiveInt
+    text_heads: PositiveInt
+    context_length: PositiveInt
+    vocab_size: PositiveInt
     activation: Activation = "quick_gelu"
 
 
 class ModelConfig(Frozen):
-    """A segmentor: a trunk (frozen CLIP, or deep prompts in it) and a decoder."""
+    """A segmentor: a trunk (frozen CLIP, or CLIP with deep prompts) and a decoder."""
 
     clip: ClipConfig
-    image_size: int = Field(
-        gt=0, description="side to which mask logits are upsampled, and of the position grid"
-    )
+    image_size: PositiveInt  # side of the position grid's pictures; mask logits are upsampled to it
     trunk: Literal["frozen", "deep_prompts"] = "deep_prompts"
-    num_prompts: int = Field(default=10, ge=0)
-    double_class_embedding: bool = Field(
-        default=True, description="published quirk: the class embedding is added to the CLS slot twice"
-    )
-    decoder: str = Field(default="masks", description="one of `DECODERS` in model/build.py")
+    num_prompts: NonNegativeInt = 10
+    double_class_embedding: bool = True  # published quirk: the CLS slot gets the class embedding twice
+    decoder: str = "masks"  # one of `DECODERS` in model/build.py
     fusion: Literal["none", "cascade", "naive"] = "none"
-    groups: tuple[tuple[int, ...], ...] = Field(
-        default=(), description="0-based middle blocks; with 'cascade' each group feeds its own decoder"
+    groups: tuple[tuple[int, ...], ...] = ()  # 0-based middle blocks; 'cascade' has a decoder per group
+    mid_projection_init: Literal["random", "clip"] = (
+        "random"  # published: random; 'clip': CLIP's ln_post, proj
     )
-    mid_projection_init: Literal["random", "clip"] = Field(
-        default="random", description="published: random; 'clip' starts from CLIP's own ln_post and proj"
-    )
-    mid_projection_trains: bool = Field(default=False, description="published: frozen")
+    mid_projection_trains: bool = False  # published: frozen
     query: Literal["relationship_descriptor", "text"] = "relationship_descriptor"
-    decoder_layers: int = Field(default=3, gt=0)
-    decoder_heads: int = Field(default=8, gt=0)
-    feedforward_ratio: int = Field(default=4, gt=0)
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="of prompts and decoder")
-    head_init: Literal["torch_default", "trunc_normal"] = Field(
-        default="torch_default", description="published: torch's default; the head's own init is never called"
-    )
-    head_init_std: float = Field(default=0.02, gt=0, description="of 'trunc_normal'")
+    decoder_layers: PositiveInt = 3
+    decoder_heads: PositiveInt = 8
+    feedforward_ratio: PositiveInt = 4
+    dropout: float = Field(default=0.1, ge=0, lt=1)  # of prompts and decoder
+    # The released code never calls its own initialisation of the head.
+    head_init: Literal["torch_default", "trunc_normal"] = "torch_default"
+    head_init_std: PositiveFloat = 0.02  # of 'trunc_normal'
 
     @model_validator(mode="after")
     def _check_composition(self) -> Self:
@@ -102,37 +110,35 @@ class LossConfig(Frozen):
     focal_weight: float = 100.0
     dice_weight: float = 1.0
     focal_alpha: float = Field(default=0.25, ge=0, le=1)
-    focal_gamma: float = Field(default=2.0, ge=0)
-    ignored_as_negative: bool = Field(
-        default=True, description="published quirk: 255 pixels are negatives of every class in focal and dice"
+    focal_gamma: NonNegativeFloat = 2.0
+    ignored_as_negative: bool = (
+        True  # published quirk: in focal and dice, 255 pixels are negatives of every class
     )
 
 
 class OptimConfig(Frozen):
     """AdamW with a polynomial schedule and a linear warm-up."""
 
-    prompt_lr: float = Field(default=2e-4, gt=0)
-    decoder_lr: float = Field(default=2e-4, gt=0)
+    prompt_lr: PositiveFloat = 2e-4
+    decoder_lr: PositiveFloat = 2e-4
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
     power: float = 0.9
-    min_lr: float = Field(default=1e-6, description="absolute, the same for every group")
-    warmup_iterations: int = Field(default=1500, ge=0)
+    min_lr: float = 1e-6  # absolute, the same for every parameter group
+    warmup_iterations: NonNegativeInt = 1500
     warmup_ratio: float = 1e-6
 
 
 class DataConfig(Frozen):
     """Label set, protocol and augmentation."""
 
-    protocol: str = Field(description="named class split, such as voc12-15-5, or a label file's")
-    own: LabelFile | None = Field(
-        default=None, description="the label file's content, so that a checkpoint needs no file beside it"
-    )
+    protocol: str  # a named class split, such as voc12-15-5, or a label file's
+    own: LabelFile | None = None  # the label file's content, so that a checkpoint needs no file beside it
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    crop_size: int = Field(gt=0)
+    crop_size: PositiveInt
     resize_range: tuple[float, float] | None = (0.5, 2.0)
     max_class_share: float | None = 0.75
     photometric: bool = True
@@ -141,7 +147,7 @@ class DataConfig(Frozen):
 
     @property
     def split(self) -> ClassSplit:
-        """The class split that `protocol` names; UserError if none is."""
+        """The class split that `protocol` names; an unknown name raises UserError."""
         return named_protocol(self.protocol) if self.own is None else split_of(self.own)
 
     @model_validator(mode="after")
@@ -154,26 +160,18 @@ class DataConfig(Frozen):
         return self
 
 
-Precision = Literal["fp32", "bf16"]
-"""Of what the model computes; 'bf16' is autocast. Losses and scores are always in single precision."""
-Compile = Literal["auto", "always", "never"]
-"""Whether the model is compiled for training; 'auto': on a GPU. (Words that YAML reads as no boolean.)"""
-
-
 class TrainConfig(Frozen):
-    """How long, with what batches, and how it is saved and resumed."""
+    """Length, batches, logging and checkpoints of a training."""
 
-    iterations: int = Field(gt=0)
-    batch_size: int = Field(gt=0, description="pictures per optimiser step over all processes")
-    accumulation_steps: int = Field(default=1, gt=0)
+    iterations: PositiveInt
+    batch_size: PositiveInt  # pictures per optimizer step, over all processes
+    accumulation_steps: PositiveInt = 1
     precision: Precision = "fp32"
     compile: Compile = "auto"
-    workers: int = Field(default=0, ge=0)
-    log_every: int = Field(default=50, gt=0)
-    checkpoint_every: int = Field(default=1000, gt=0)
-    supervision: Literal["zero_shot", "full"] = Field(
-        default="zero_shot", description="'full' shows every class's labels (fully supervised upper bound)"
-    )
+    workers: NonNegativeInt = 0
+    log_every: PositiveInt = 50
+    checkpoint_every: PositiveInt = 1000
+    supervision: Literal["zero_shot", "full"] = "zero_shot"  # 'full': labels of every class, an upper bound
 
     @model_validator(mode="after")
     def _check_accumulation(self) -> Self:
@@ -184,32 +182,25 @@ class TrainConfig(Frozen):
         return self
 
 
-STRICT_SEEN_PENALTY = 0.1
-
-
 class SelfTrainConfig(Frozen):
     """Transductive training, started from the inductive checkpoint at `start_iteration`."""
 
-    iterations: int | None = Field(default=None, gt=0, description="None: half of the inductive schedule")
-    batch_size: int = Field(gt=0, description="pictures per optimiser step over all processes")
-    start_iteration: int | None = Field(
-        default=None,
-        gt=0,
-        description="inductive iteration whose snapshot is the start; None: half the schedule",
-    )
+    iterations: PositiveInt | None = None  # None: half of the inductive schedule
+    batch_size: PositiveInt  # pictures per optimizer step, over all processes
+    start_iteration: PositiveInt | None = None  # None: half-way through the inductive schedule
     mode: SelfTrainingMode = "oracle"
-    strict_seen_penalty: float = Field(
-        default=STRICT_SEEN_PENALTY, description="for 'strict': taken off seen scores before choosing"
+    strict_seen_penalty: float = (
+        STRICT_SEEN_PENALTY  # subtracted from seen scores when 'strict' picks pseudo-labels
     )
 
     @model_validator(mode="before")
     @classmethod
     def _read_old_key(cls, values: Any) -> Any:
-        """Take the mode of earlier checkpoints, which call it `protocol`."""
+        """Accept `protocol`, the name of `mode` in earlier checkpoints."""
         if isinstance(values, dict) and "protocol" in values:
             if "mode" in values:
                 raise UserError(
-                    "mode and protocol are given; protocol is the old name of mode: give mode alone"
+                    "mode and protocol are given; protocol is the old name of mode: give only mode"
                 )
             return {"mode" if key == "protocol" else key: value for key, value in values.items()}
         return values
@@ -219,15 +210,11 @@ class EvalConfig(Frozen):
     """Inference and its calibration."""
 
     mode: Literal["whole", "slide"] = "slide"
-    short_side: int | None = Field(
-        default=512, description="pictures are resized to it; None keeps their size"
-    )
+    short_side: int | None = 512  # pictures are resized to it; None keeps their size
     crop_size: int = 512
     stride: int = 426
-    seen_penalty: float = Field(
-        default=0.1, ge=0, description="subtracted from seen scores of inductive models"
-    )
-    batch_size: int = Field(default=1, gt=0)
+    seen_penalty: NonNegativeFloat = 0.1  # subtracted from seen scores of inductive models
+    batch_size: PositiveInt = 1
     precision: Precision = "fp32"
     background: Background = DROPPED
 

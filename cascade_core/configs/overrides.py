@@ -1,4 +1,4 @@
-"""Overrides of a recipe as people give them: `--set key=value` on a command line, a section of params.yaml."""
+"""Overrides of a recipe: `--set key=value` on a command line, or a section of params.yaml."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,21 +14,21 @@ STATED = {
     "recipe": "--recipe (a pipeline's parameter recipes)",
     "seed": "--seed (a pipeline's parameter seed or seeds)",
     "self_train.mode": "self-train's --mode (a pipeline's parameter self_training)",
-    "self_train.protocol": "self-train's --mode, its name now (a pipeline's parameter self_training)",
+    "self_train.protocol": "self-train's --mode, its new name (a pipeline's parameter self_training)",
 }
-"""Keys that have an option of their own: as an override each would be a second word for one thing, and lose."""
+"""Keys with a command-line option of their own. An override of one would be silently replaced by the option."""
 
 
 def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str, Any]:
-    """Give dotted keys and values: those of `file`'s section `overrides`, then `items` over them.
+    """Return dotted keys and values: those of `file`'s section `overrides`, then `items` over them.
 
-    A value is read as YAML, so `64` is a number and `[1, 2]` a list. In the file, null leaves the recipe's
-    own value; in `items` it is a value.
+    Values are parsed as YAML, so `64` is a number and `[1, 2]` a list. A null in the file keeps the recipe's
+    value; a null in `items` is a value.
 
     Raises:
         UserError: an item is not KEY=VALUE, or the file is missing or not YAML.
     """
-    overrides = _from_file(file) if file is not None else {}
+    overrides = _from_file(file) if file else {}
     for item in items:
         key, equals, value = item.partition("=")
         if not (key.strip() and equals):
@@ -41,18 +41,14 @@ def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str,
 
 
 def refuse_stated(overrides: Iterable[str]) -> None:
-    """Refuse an override of what an option states.
-
-    Raises:
-        UserError: a key is one of `STATED`.
-    """
+    """Raise UserError if a key has a command-line option of its own."""
     for key in overrides:
         if key in STATED:
-            raise UserError(f"override {key!r}: {key} is stated by {STATED[key]}; give it there")
+            raise UserError(f"override {key!r}: {key} is stated by {STATED[key]}; use that instead")
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings into one with dotted keys, leaving out null."""
+    """Flatten nested mappings into one with dotted keys, without null values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -63,10 +59,10 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read_parameters(file: Path) -> Mapping[str, Any]:
-    """Read a file of parameters, such as params.yaml; an empty one has none.
+    """Read a file of parameters, such as params.yaml; an empty file has none.
 
     Raises:
-        UserError: it cannot be read, or is no YAML mapping.
+        UserError: the file cannot be read, or is not a YAML mapping.
     """
     text = read_text(file, "parameters")
     try:

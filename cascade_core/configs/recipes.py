@@ -1,11 +1,11 @@
-"""Complete runs as functions: every published configuration, and the mini benchmark's.
+"""Recipes: functions that return the complete configuration of a published run or of the mini benchmark's.
 
-A variant replaces fields of its parent, so each ablation says what it changes and nothing else.
+An ablation replaces fields of its parent recipe and names no others.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -37,100 +37,60 @@ METHOD_NAMES = {
     "baseline": "frozen CLIP + decoder, cross-entropy",
     "linear": "linear pixel-text map",
 }
-"""What tables and pages call a recipe's `method`; one that is not listed goes by its own name."""
-
+"""The title of a recipe's `method` in tables and pages; a method that is not listed has its own name as title."""
 
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 MINI_CASCADE_GROUPS = ((1, 2, 3), (4, 5, 6))
-
-
-def _published(
-    recipe: str,
-    *,
-    method: str,
-    protocol: str,
-    templates: tuple[str, ...],
-    num_prompts: int,
-    iterations: int,
-    self_train_batch: int = 16,
-) -> RunConfig:
-    """A run as the authors' configuration files state it, at batch 16 (4 processes of 4)."""
-    cascade = method == "cascade_clip"
-    return RunConfig(
-        recipe=recipe,
-        method=method,
-        model=ModelConfig(
-            clip=CLIP_VIT_B16,
-            image_size=512,
-            num_prompts=num_prompts,
-            fusion="cascade" if cascade else "none",
-            groups=CASCADE_GROUPS if cascade else (),
-        ),
-        data=DataConfig(protocol=protocol, crop_size=512, templates=templates),
-        train=TrainConfig(iterations=iterations, batch_size=16, workers=4),
-        self_train=SelfTrainConfig(batch_size=self_train_batch),
-        evaluate=EvalConfig(),
-    )
+FROZEN_TRUNK = {"model.trunk": "frozen", "model.num_prompts": 0}
 
 
 def zegclip_voc12() -> RunConfig:
     """ZegCLIP on Pascal VOC 15/5: 20k iterations, 10 prompts."""
-    return _published(
-        "zegclip_voc12",
-        method="zegclip",
-        protocol="voc12-15-5",
-        templates=SINGLE_TEMPLATE,
-        num_prompts=10,
-        iterations=20_000,
-    )
+    return _published("zegclip", "voc12", num_prompts=10)
 
 
 def cascade_voc12() -> RunConfig:
     """Cascade-CLIP on Pascal VOC 15/5: 20k iterations, 10 prompts; self-training at batch 32."""
-    return _published(
-        "cascade_voc12",
-        method="cascade_clip",
-        protocol="voc12-15-5",
-        templates=SINGLE_TEMPLATE,
-        num_prompts=10,
-        iterations=20_000,
-        self_train_batch=32,
-    )
+    return _published("cascade", "voc12", num_prompts=10, self_train_batch=32)
 
 
 def cascade_context59() -> RunConfig:
-    """Cascade-CLIP on Pascal Context 49/10, the split its released code has: 40k iterations, 35 prompts."""
-    return _published(
-        "cascade_context59",
-        method="cascade_clip",
-        protocol="context59-released",
-        templates=CLIP_TEMPLATES_15,
-        num_prompts=35,
-        iterations=40_000,
-    )
+    """Cascade-CLIP on Pascal Context 49/10, with the split of its released code: 40k iterations, 35 prompts."""
+    return _published("cascade", "context59", num_prompts=35)
 
 
 def zegclip_cocostuff() -> RunConfig:
     """ZegCLIP on COCO-Stuff 156/15: 80k iterations, 100 prompts."""
-    return _published(
-        "zegclip_cocostuff",
-        method="zegclip",
-        protocol="cocostuff-156-15",
-        templates=CLIP_TEMPLATES_15,
-        num_prompts=100,
-        iterations=80_000,
-    )
+    return _published("zegclip", "cocostuff", num_prompts=100)
 
 
 def cascade_cocostuff() -> RunConfig:
     """Cascade-CLIP on COCO-Stuff 156/15: 80k iterations, 50 prompts."""
-    return _published(
-        "cascade_cocostuff",
-        method="cascade_clip",
-        protocol="cocostuff-156-15",
-        templates=CLIP_TEMPLATES_15,
-        num_prompts=50,
-        iterations=80_000,
+    return _published("cascade", "cocostuff", num_prompts=50)
+
+
+def _published(
+    method: Literal["zegclip", "cascade"],
+    data: Literal["voc12", "context59", "cocostuff"],
+    *,
+    num_prompts: int,
+    self_train_batch: int = 16,
+) -> RunConfig:
+    """Build a run of the authors' configuration files, at batch 16 (4 processes of 4)."""
+    protocol, iterations, templates = {
+        "voc12": ("voc12-15-5", 20_000, SINGLE_TEMPLATE),
+        "context59": ("context59-released", 40_000, CLIP_TEMPLATES_15),
+        "cocostuff": ("cocostuff-156-15", 80_000, CLIP_TEMPLATES_15),
+    }[data]
+    fusion = {"fusion": "cascade", "groups": CASCADE_GROUPS} if method == "cascade" else {}
+    return RunConfig(
+        recipe=f"{method}_{data}",
+        method="cascade_clip" if method == "cascade" else method,
+        model=ModelConfig(clip=CLIP_VIT_B16, image_size=512, num_prompts=num_prompts, **fusion),
+        data=DataConfig(protocol=protocol, crop_size=512, templates=templates),
+        train=TrainConfig(iterations=iterations, batch_size=16, workers=4),
+        self_train=SelfTrainConfig(batch_size=self_train_batch),
+        evaluate=EvalConfig(),
     )
 
 
@@ -139,7 +99,7 @@ def mini_zegclip() -> RunConfig:
 
     Learning rates, the decoder's initial scale and dropout differ from the published recipes: at an embedding
     width of 64 the default initialisation gives maps too flat to learn from in a few hundred iterations, and
-    dropout costs more than it gives.
+    dropout lowers the scores.
     """
     return RunConfig(
         recipe="mini_zegclip",
@@ -169,16 +129,14 @@ def mini_zegclip() -> RunConfig:
 
 
 def mini_cascade_clip() -> RunConfig:
-    """Cascade-CLIP on the mini benchmark: two groups of three middle blocks, and the last."""
+    """Cascade-CLIP on the mini benchmark: two groups of three middle blocks, and the last block."""
     return _variant(
-        mini_zegclip(),
-        "cascade_clip",
-        {"model.fusion": "cascade", "model.groups": MINI_CASCADE_GROUPS},
+        mini_zegclip(), "cascade_clip", {"model.fusion": "cascade", "model.groups": MINI_CASCADE_GROUPS}
     )
 
 
 def mini_naive_fusion() -> RunConfig:
-    """All middle levels and the last summed into one decoder."""
+    """All middle levels and the last level summed into one decoder."""
     return _variant(
         mini_zegclip(), "naive_fusion", {"model.fusion": "naive", "model.groups": MINI_CASCADE_GROUPS}
     )
@@ -191,34 +149,30 @@ def mini_zegclip_no_rd() -> RunConfig:
 
 def mini_zegclip_no_prompts() -> RunConfig:
     """ZegCLIP on the frozen CLIP: no prompts and no prompt norm."""
-    return _variant(mini_zegclip(), "zegclip_no_prompts", {"model.trunk": "frozen", "model.num_prompts": 0})
+    return _variant(mini_zegclip(), "zegclip_no_prompts", FROZEN_TRUNK)
 
 
 def mini_decoder_ce() -> RunConfig:
-    """Prompts and decoder, text queries, softmax cross-entropy over the classes fed."""
+    """Prompts and decoder, text queries, softmax cross-entropy over the candidate classes."""
     return _variant(mini_zegclip(), "decoder_ce", {"model.query": "text", "loss.kind": "cross_entropy"})
 
 
 def mini_baseline() -> RunConfig:
     """`decoder_ce` on the frozen CLIP."""
-    return _variant(mini_decoder_ce(), "baseline", {"model.trunk": "frozen", "model.num_prompts": 0})
+    return _variant(mini_decoder_ce(), "baseline", FROZEN_TRUNK)
 
 
 def mini_linear() -> RunConfig:
     """A linear map of the frozen patch vectors, from the identity, with cosine similarity and cross-entropy."""
-    return _variant(
-        mini_zegclip(),
-        "linear",
-        {
-            "model.trunk": "frozen",
-            "model.num_prompts": 0,
-            "model.decoder": "linear",
-            "loss.kind": "cross_entropy",
-        },
-    )
+    changes = {**FROZEN_TRUNK, "model.decoder": "linear", "loss.kind": "cross_entropy"}
+    return _variant(mini_zegclip(), "linear", changes)
 
 
-# Names are derived from the functions, in the order they should be listed.
+def _variant(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
+    return with_overrides(parent, {"recipe": f"mini_{method}", "method": method, **changes})
+
+
+# By function name, in the order of lists.
 _RECIPES: dict[str, Callable[[], RunConfig]] = {
     function.__name__: function
     for function in (
@@ -240,18 +194,18 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Return every recipe's name, mini benchmark first."""
+    """Return every recipe's name, those of the mini benchmark first."""
     return tuple(_RECIPES)
 
 
 def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int = 0) -> RunConfig:
-    """Return the complete run that `name` stands for, with dotted `overrides` put in.
+    """Return the configuration of the recipe `name`, changed by dotted `overrides`.
 
-    The override `clip` is the name of another backbone, such as "ViT-L-14"; it comes before all others.
+    The override `clip` names another backbone, such as "ViT-L-14", and is applied before all others.
 
     Raises:
-        UserError: the recipe, the backbone or an override's key is unknown (the known ones are listed), an
-            override states what an option states, or a value is refused by the configuration.
+        UserError: the recipe, the backbone or an override's key is unknown (the message lists the known ones), an
+            override has a command-line option of its own, or the configuration refuses a value.
     """
     refuse_stated(overrides or ())
     changes = {**(overrides or {}), "seed": seed}
@@ -262,40 +216,30 @@ def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int =
 
 
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
-    """Return `config` with values put in at dotted keys, such as `{"train.iterations": 20}`, checked anew.
+    """Return `config` with the values of dotted keys, such as `{"train.iterations": 20}`, replaced and checked.
 
-    A label file for `data.protocol` puts in its whole content.
+    If `data.protocol` is a label file, its whole content becomes part of the configuration.
 
     Raises:
-        UserError: a key is unknown; the message lists the keys known at that place. Or a value is refused.
+        UserError: a key is unknown (the message lists the keys known there), or a value is refused.
     """
     values = json.loads(config.model_dump_json())
     for key, value in with_label_file(overrides).items():
-        *parents, leaf = key.split(".")
-        section = values
-        model: type[BaseModel] = type(config)
-        for parent in parents:
-            model = _section_type(model, parent, key)
-            section = section[parent]
-        if leaf not in model.model_fields:
+        *parents, field = key.split(".")
+        section: dict[str, Any] = values
+        model: type[BaseModel] = RunConfig
+        for name in parents:
+            kind = model.model_fields[name].annotation if name in model.model_fields else None
+            if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+                known = ", ".join(model.model_fields)
+                raise UserError(
+                    f"unknown override {key!r}: {model.__name__} has no section {name!r}; it has {known}"
+                )
+            section, model = section[name], kind
+        if field not in model.model_fields:
             raise UserError(f"unknown override {key!r}: {model.__name__} has {', '.join(model.model_fields)}")
-        section[leaf] = value
+        section[field] = value
     try:
         return RunConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise UserError(f"recipe {config.recipe!r}: {first_error(error)}") from error
-
-
-def _section_type(model: type[BaseModel], name: str, key: str) -> type[BaseModel]:
-    field = model.model_fields.get(name)
-    annotation = field.annotation if field else None
-    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-        sections = [known for known, info in model.model_fields.items() if isinstance(info.annotation, type)]
-        raise UserError(
-            f"unknown override {key!r}: {model.__name__} has no section {name!r}; it has {', '.join(sections)}"
-        )
-    return annotation
-
-
-def _variant(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
-    return with_overrides(parent, {"recipe": f"mini_{method}", "method": method, **changes})

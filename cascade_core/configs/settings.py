@@ -1,17 +1,17 @@
-"""Words that configurations and commands share; light, since the commands' help names them."""
+"""Words that configurations and commands share. This module imports nothing heavy: commands' help uses it."""
 
 from typing import Literal
 
 SelfTrainingMode = Literal["oracle", "strict"]
-"""What self-training knows of unlabelled pixels: that some unseen class is there, as published; or nothing."""
+"""Use of unlabelled pixels in self-training. 'oracle', as published, knows which of them are of unseen classes."""
 
 Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
-"""What a training may know of the unseen classes (docs/methods.md)."""
+"""Use of the unseen classes in training (docs/methods.md)."""
 
 Activation = Literal["quick_gelu", "gelu"]
-"""What a CLIP's perceptrons compute."""
+"""Activation function of a CLIP's perceptrons."""
 
 
 def transductive(mode: SelfTrainingMode) -> Setting:
-    """Name the setting of a self-training."""
+    """Return the setting of self-training in a mode."""
     return "transductive_oracle" if mode == "oracle" else "transductive_strict"

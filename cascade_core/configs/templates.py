@@ -1,10 +1,9 @@
-"""Prompt templates: facts about how class names are put to CLIP's text tower."""
+"""Prompt templates: the texts in which CLIP's text tower gets a class name."""
 
 from enum import StrEnum
 
 SINGLE_TEMPLATE = ("a photo of a {}",)
 
-# The fifteen that the released Context and COCO-Stuff text vectors average.
 CLIP_TEMPLATES_15 = (
     "a photo of a {}.",
     "a photo of a small {}.",
@@ -22,10 +21,11 @@ CLIP_TEMPLATES_15 = (
     "This is the {} in the scene.",
     "This is one {} in the scene.",
 )
+"""The templates that the authors' text vectors of Context and COCO-Stuff average."""
 
 
 class TemplateSet(StrEnum):
-    """Sets of templates by name."""
+    """Names of template sets."""
 
     single = "single"
     authors15 = "authors15"
@@ -33,7 +33,7 @@ class TemplateSet(StrEnum):
 
 
 def named_templates(name: TemplateSet) -> tuple[str, ...]:
-    """Give a set of templates: the one of VOC, the authors' 15 of Context and COCO-Stuff, or CLIP's 80 of ImageNet."""
+    """Return a template set: VOC's one, the authors' 15 of Context and COCO-Stuff, or CLIP's 80 of ImageNet."""
     match name:
         case TemplateSet.single:
             return SINGLE_TEMPLATE

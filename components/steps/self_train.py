@@ -65,7 +65,7 @@ def run(
             evenly.
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
-    from cascade_core.configs.backbones import less_backbone
+    from cascade_core.configs.backbones import without_backbone
     from cascade_core.configs.overrides import refuse_stated
     from cascade_core.configs.recipes import with_overrides
     from components.artifacts import data_hash
@@ -78,7 +78,7 @@ def run(
         raise UserError(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
-    changes = {**less_backbone(overrides, manifest.config), "self_train.mode": mode}
+    changes = {**without_backbone(overrides, manifest.config), "self_train.mode": mode}
     config = with_overrides(manifest.config, changes)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of(inputs, "train")

@@ -235,7 +235,9 @@ def test_the_folder_around_a_checkpoint_says_where_the_checkpoint_is(clip: Path,
     write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
     copy_text_tower(clip, tmp_path / "text_tower")
     (tmp_path / "manifest.json").write_text('{"step": "train"}')
-    with pytest.raises(ValueError, match=r"manifest\.json is not a checkpoint's manifest \(config: .*; give \S+/final$"):
+    with pytest.raises(
+        ValueError, match=r"manifest\.json is not a checkpoint's manifest \(config: .*; give \S+/final$"
+    ):
         Predictor.load(tmp_path, clip)
     with pytest.raises(ValueError, match="is no folder"):
         Predictor.load(tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""Manifests: their format's number, the settings, and who pays the seen penalty."""
+"""Manifests: the number of their format, the settings, and the seen penalty."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A checkpoint `final`, and the model folder `model`."""
+    """Write a checkpoint `final` and a model folder `model`, and return the folder of both."""
     write_tiny_checkpoint(tmp_path / "final", write_tiny_clip(tmp_path / "clip"), tiny_config())
     write_model_folder(tmp_path / "final", tmp_path / "clip", tmp_path / "model")
     return tmp_path
@@ -25,7 +25,7 @@ def _renumber(file: Path, number: object) -> None:
     write_json(file, {**read_json(file), "format": number})
 
 
-def test_what_is_written_today_has_format_1(model: Path) -> None:
+def test_new_manifests_have_format_1(model: Path) -> None:
     step = write_manifest(model / "final", step="none", inputs={}, parameters={})
     assert step.format == 1
     for file in ("final/manifest.json", "model/manifest.json", "model/checkpoint/manifest.json"):
@@ -33,7 +33,7 @@ def test_what_is_written_today_has_format_1(model: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [2, "one"])
-def test_a_later_format_is_refused_with_the_file_and_the_way_out(model: Path, number: object) -> None:
+def test_a_later_format_is_refused_with_a_way_out(model: Path, number: object) -> None:
     _renumber(model / "final" / "manifest.json", number)
     with pytest.raises(UserError, match=rf"final/manifest.json has format {number}.*update the project"):
         load_manifest(model / "final")
@@ -55,9 +55,7 @@ def test_a_manifest_without_a_number_reads_as_format_1(model: Path) -> None:
     ("setting", "penalty"),
     [("inductive", 0.3), ("supervised", 0.0), (transductive("oracle"), 0.0), (transductive("strict"), 0.0)],
 )
-def test_inductive_models_alone_pay_the_penalty_of_an_inference(
-    setting: Setting, penalty: float, tmp_path: Path
-) -> None:
+def test_only_inductive_models_have_a_seen_penalty(setting: Setting, penalty: float, tmp_path: Path) -> None:
     clip, config = write_tiny_clip(tmp_path / "clip"), tiny_config(seen_penalty=0.1)
     manifest = write_tiny_checkpoint(tmp_path / "final", clip, config, setting=setting)
     assert manifest.seen_penalty(config.evaluate.model_copy(update={"seen_penalty": 0.3})) == penalty

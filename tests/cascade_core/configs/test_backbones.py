@@ -1,16 +1,16 @@
-"""Recipes on other CLIPs than the published one."""
+"""Recipes on backbones other than the published one."""
 
 import pytest
 
 from cascade_core.clip.published import published_config
-from cascade_core.configs.backbones import CLIPS, less_backbone
+from cascade_core.configs.backbones import CLIPS, without_backbone
 from cascade_core.configs.recipes import recipe, with_overrides
 
 PUBLISHED = ("zegclip_voc12", "cascade_voc12", "cascade_context59", "cascade_cocostuff")
 
 
 @pytest.mark.parametrize("name", list(CLIPS))
-def test_a_backbone_is_what_open_clip_says_of_openai_s_weights(name: str) -> None:
+def test_a_backbone_equals_open_clip_s_configuration(name: str) -> None:
     assert CLIPS[name] == published_config(name, "openai")
 
 
@@ -21,7 +21,7 @@ def test_the_published_backbone_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("backbone", list(CLIPS))
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_recipe_goes_on_every_backbone_in_whole_patches(name: str, backbone: str) -> None:
+def test_every_recipe_fits_every_backbone_in_whole_patches(name: str, backbone: str) -> None:
     config = recipe(name, {"clip": backbone})
     patch = CLIPS[backbone].patch_size
     assert config.model.clip == CLIPS[backbone]
@@ -31,7 +31,7 @@ def test_every_published_recipe_goes_on_every_backbone_in_whole_patches(name: st
     assert config.evaluate.short_side == config.evaluate.crop_size
 
 
-def test_middle_blocks_of_a_deeper_clip_lie_as_deep_as_the_published_ones() -> None:
+def test_middle_blocks_of_a_deeper_clip_keep_their_relative_depth() -> None:
     groups = recipe("cascade_voc12", {"clip": "ViT-L-14"}).model.groups
     assert groups == ((11, 13, 15), (17, 19, 21))
     shares = [(block + 1) / 24 for group in groups for block in group]
@@ -51,11 +51,11 @@ def test_an_unknown_backbone_is_refused_with_the_known_ones() -> None:
         recipe("cascade_voc12", {"clip": "ViT-Z"})
 
 
-def test_what_is_trained_takes_the_overrides_of_its_training_and_no_other_backbone() -> None:
+def test_self_training_refuses_an_override_of_the_backbone() -> None:
     trained = recipe("cascade_voc12", {"clip": "ViT-L-14"})
     overrides = {"clip": "ViT-L-14", "train.iterations": 6}
-    assert less_backbone(overrides, trained) == {"train.iterations": 6}
-    renamed = with_overrides(trained, {"model.clip.name": "of others", "model.clip.activation": "gelu"})
-    assert less_backbone(overrides, renamed) == {"train.iterations": 6}
+    assert without_backbone(overrides, trained) == {"train.iterations": 6}
+    renamed = with_overrides(trained, {"model.clip.name": "another name", "model.clip.activation": "gelu"})
+    assert without_backbone(overrides, renamed) == {"train.iterations": 6}
     with pytest.raises(ValueError, match="clip='ViT-B-32': the checkpoint was trained on 'ViT-L-14'"):
-        less_backbone({"clip": "ViT-B-32"}, trained)
+        without_backbone({"clip": "ViT-B-32"}, trained)

@@ -1,4 +1,4 @@
-"""Configurations refuse what cannot be, and say why."""
+"""Configurations refuse impossible values, and say why."""
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -50,7 +50,7 @@ MODEL = {"clip": CLIP, "image_size": 32, "decoder_heads": 3}
         ({"head_init_std": 0}, "greater than 0"),
     ],
 )
-def test_a_model_that_cannot_be_is_refused_with_the_reason(changes: dict, message: str) -> None:
+def test_an_impossible_model_is_refused_with_the_reason(changes: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ModelConfig.model_validate({**MODEL, **changes})
 
@@ -65,7 +65,7 @@ def test_a_model_that_cannot_be_is_refused_with_the_reason(changes: dict, messag
         {"trunk": "frozen", "num_prompts": 0, "decoder": "linear"},
     ],
 )
-def test_every_composition_of_trunk_and_decoder_that_makes_sense_is_allowed(changes: dict) -> None:
+def test_every_valid_composition_of_trunk_and_decoder_is_allowed(changes: dict) -> None:
     config = ModelConfig.model_validate({**MODEL, **changes})
     assert ModelConfig.model_validate_json(config.model_dump_json()) == config
 
@@ -75,7 +75,7 @@ def test_accumulation_steps_must_divide_the_batch() -> None:
         TrainConfig(iterations=10, batch_size=8, accumulation_steps=3)
 
 
-def test_self_training_cannot_start_beyond_the_inductive_schedule() -> None:
+def test_self_training_cannot_start_beyond_the_schedule() -> None:
     run = recipe(recipe_names()[0]).model_dump()
     run["self_train"]["start_iteration"] = run["train"]["iterations"] + 1
     with pytest.raises(ValidationError, match=r"start_iteration=\d+ lies beyond"):
@@ -108,7 +108,7 @@ def test_configurations_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_run_comes_back_from_json_as_it_was(name: str) -> None:
+def test_a_run_survives_json_unchanged(name: str) -> None:
     run = recipe(name)
     assert RunConfig.model_validate_json(run.model_dump_json()) == run
 

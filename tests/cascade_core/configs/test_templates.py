@@ -7,9 +7,7 @@ from cascade_core.configs.templates import TemplateSet, named_templates
 
 
 @pytest.mark.parametrize(("name", "number"), [("single", 1), ("authors15", 15), ("clip80", 80)])
-def test_each_set_has_its_number_of_different_templates_with_one_place_for_the_name(
-    name: str, number: int
-) -> None:
+def test_each_set_has_different_templates_with_one_slot(name: str, number: int) -> None:
     templates = named_templates(TemplateSet(name))
     assert len(set(templates)) == len(templates) == number
     assert all(template.count("{}") == 1 for template in templates)
