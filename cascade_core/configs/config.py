@@ -6,16 +6,7 @@ the model, the data pipeline and the optimizer.
 
 from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from cascade_core.configs.settings import Activation, SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -66,9 +57,8 @@ class ModelConfig(Frozen):
     decoder: str = "masks"  # one of `DECODERS` in model/build.py
     fusion: Literal["none", "cascade", "naive"] = "none"
     groups: tuple[tuple[int, ...], ...] = ()  # 0-based middle blocks; 'cascade' has a decoder per group
-    mid_projection_init: Literal["random", "clip"] = (
-        "random"  # published: random; 'clip': CLIP's ln_post, proj
-    )
+    # Published: random; 'clip' starts from CLIP's own ln_post and proj.
+    mid_projection_init: Literal["random", "clip"] = "random"
     mid_projection_trains: bool = False  # published: frozen
     query: Literal["relationship_descriptor", "text"] = "relationship_descriptor"
     decoder_layers: PositiveInt = 3
@@ -77,7 +67,7 @@ class ModelConfig(Frozen):
     dropout: float = Field(default=0.1, ge=0, lt=1)  # of prompts and decoder
     # The released code never calls its own initialisation of the head.
     head_init: Literal["torch_default", "trunc_normal"] = "torch_default"
-    head_init_std: PositiveFloat = 0.02  # of 'trunc_normal'
+    head_init_std: float = Field(default=0.02, gt=0)  # of 'trunc_normal'
 
     @model_validator(mode="after")
     def _check_composition(self) -> Self:
@@ -110,17 +100,15 @@ class LossConfig(Frozen):
     focal_weight: float = 100.0
     dice_weight: float = 1.0
     focal_alpha: float = Field(default=0.25, ge=0, le=1)
-    focal_gamma: NonNegativeFloat = 2.0
-    ignored_as_negative: bool = (
-        True  # published quirk: in focal and dice, 255 pixels are negatives of every class
-    )
+    focal_gamma: float = Field(default=2.0, ge=0)
+    ignored_as_negative: bool = True  # published quirk: 255 pixels are negatives in focal and dice
 
 
 class OptimConfig(Frozen):
     """AdamW with a polynomial schedule and a linear warm-up."""
 
-    prompt_lr: PositiveFloat = 2e-4
-    decoder_lr: PositiveFloat = 2e-4
+    prompt_lr: float = Field(default=2e-4, gt=0)
+    decoder_lr: float = Field(default=2e-4, gt=0)
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
@@ -189,9 +177,7 @@ class SelfTrainConfig(Frozen):
     batch_size: PositiveInt  # pictures per optimizer step, over all processes
     start_iteration: PositiveInt | None = None  # None: half-way through the inductive schedule
     mode: SelfTrainingMode = "oracle"
-    strict_seen_penalty: float = (
-        STRICT_SEEN_PENALTY  # subtracted from seen scores when 'strict' picks pseudo-labels
-    )
+    strict_seen_penalty: float = STRICT_SEEN_PENALTY  # subtracted from seen scores in mode 'strict'
 
     @model_validator(mode="before")
     @classmethod
@@ -213,7 +199,7 @@ class EvalConfig(Frozen):
     short_side: int | None = 512  # pictures are resized to it; None keeps their size
     crop_size: int = 512
     stride: int = 426
-    seen_penalty: NonNegativeFloat = 0.1  # subtracted from seen scores of inductive models
+    seen_penalty: float = Field(default=0.1, ge=0)  # subtracted from seen scores of inductive models
     batch_size: PositiveInt = 1
     precision: Precision = "fp32"
     background: Background = DROPPED

@@ -1,14 +1,11 @@
-"""Contrastive pretraining of the tiny CLIP on pictures made on the fly, and its zero-shot checks.
+"""Contrastive pretraining of the tiny CLIP on pictures drawn on the fly.
 
-The only training signal is the symmetric InfoNCE loss of CLIP (Radford et al.
-2021, figure 3). Pictures are a mixture of windows into scenes, single things
-and close-ups that one material fills: the close-ups and the small windows are
-what makes patch vectors, not only whole pictures, tell patterns apart. Two later
-stages have the size that segmentation uses, as CLIP's own training ended at a higher
-resolution, and captions that name some of what is there: whole scenes first, which
-teach the global embedding which of several classes are present, on which the
-relationship descriptor relies; then scenes among single things and close-ups, which
-keep apart classes that share their colours.
+The only training signal is CLIP's symmetric InfoNCE loss (Radford et al. 2021, figure 3). The first stage mixes
+windows into scenes, single things, and close-ups that one material fills; small windows and close-ups teach
+patch vectors, not only whole pictures, to separate patterns. Two later stages use the picture size of
+segmentation, as CLIP's own training ended at a higher resolution, and captions that name a part of the classes.
+Whole scenes teach the global embedding which of several classes are present, which the relationship descriptor
+needs. Then scenes among single things and close-ups separate classes that share their colours.
 """
 
 import math
@@ -28,24 +25,23 @@ from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.mini import world
-from cascade_core.mini.captions import captions, names_in_view, some_of
-from cascade_core.mini.vocabulary import WORDS
+from cascade_core.mini.vocabulary import WORDS, caption, names_in_view, random_part
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-"""Pixels in 0..255 less the mean, over the deviation: the same in pretraining and segmentation."""
+"""Mean and standard deviation of pixels in 0..255, the same in pretraining and segmentation."""
 
 PRETRAINING_STREAM, HELD_OUT_STREAM = 0, 1
-"""First word of the seeds: no picture of one stream is ever drawn in another (see `voc_layout`)."""
+"""First number of the seeds: streams never draw the same picture (`voc_layout` has the others)."""
 
 LARGEST_LOGIT_SCALE = 7.0
-"""CLIP stops at 100. With 24 words that lets class vectors huddle by colour and still win every comparison;
-a soft softmax has to hold them apart, patterns too (`docs/results/choices.md` has the figures)."""
+"""Upper bound of the logit scale. CLIP's own bound, 100, lets the vectors of 24 words cluster by colour and still
+rank correctly; a softer softmax has to separate patterns too (`docs/results/choices.md` has the figures)."""
 
 
 @dataclass(frozen=True)
 class PretrainReport:
-    """What one optimiser step did; `accuracy` is how often a picture found its own caption in the batch."""
+    """Values of one optimizer step; `accuracy` is the share of pictures that retrieve their caption in the batch."""
 
     step: int
     loss: float
@@ -55,7 +51,7 @@ class PretrainReport:
 
 
 def new_clip(config: ClipConfig, *, seed: int) -> ClipModel:
-    """Return a CLIP with random weights that the seed alone decides."""
+    """Return a CLIP whose random weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ClipModel(config)
@@ -67,66 +63,54 @@ def mini_tokenizer() -> WordTokenizer:
 
 
 def normalise(images: world.Images) -> Float[Tensor, "pictures 3 height width"]:
-    """Return channel-first pixels as the image tower expects them."""
+    """Return channel-first, normalised pixels for the image tower."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()
     return (pixels - torch.tensor(PIXEL_MEAN)[:, None, None]) / torch.tensor(PIXEL_STD)[:, None, None]
 
 
-def draw_pictures(rng: np.random.Generator, count: int) -> world.Pictures:
-    """Draw a batch: two fifths windows into scenes, a quarter single things, the rest close-ups."""
-    crops = world.plan_crops(rng, round(0.4 * count))
-    return _with_things(rng, crops, round(0.25 * count), count, size=world.CROP_SIZE)
-
-
-def _with_things(
-    rng: np.random.Generator, plan: world.Plan, num_objects: int, count: int, *, size: int
-) -> world.Pictures:
-    """Draw what is planned, then single things, and close-ups up to `count` pictures."""
-    objects = world.plan_objects(rng, num_objects)
-    close_ups = world.plan_close_ups(rng, count - len(plan) - num_objects)
-    return world.render(rng, world.join([plan, objects, close_ups]), size=size)
-
-
-def draw_crops(rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
-    """Draw small pictures, each captioned with all that it shows."""
-    pictures = draw_pictures(rng, count)
-    return pictures, captions(rng, names_in_view(pictures.labels))
-
-
-def draw_scenes(rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
-    """Draw whole scenes, each captioned with a random part of what it shows."""
-    pictures = world.render(rng, world.plan_scenes(rng, count), size=world.SCENE_SIZE)
-    return pictures, captions(rng, some_of(rng, names_in_view(pictures.labels)))
-
-
-def draw_scenes_and_things(rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
-    """Draw half scenes, the rest single things and close-ups, each captioned with a random part of it."""
-    scenes = world.plan_scenes(rng, count // 2)
-    pictures = _with_things(rng, scenes, count // 4, count, size=world.SCENE_SIZE)
-    return pictures, captions(rng, some_of(rng, names_in_view(pictures.labels)))
-
-
-Draw = Callable[[np.random.Generator, int], tuple[world.Pictures, list[str]]]
-
-
 @dataclass(frozen=True)
 class Stage:
-    """A part of the pretraining: what is drawn, from which random stream, for how long, at what highest rate."""
+    """A part of the pretraining: its pictures, their captions, and the schedule."""
 
     name: str
-    stream: int
-    draw: Draw
+    stream: int  # third number of the seeds
+    plan: Callable[[np.random.Generator, int], world.Plan]
+    size: int  # side of the pictures, in pixels
+    name_all: bool  # whether captions name all classes in view, or a random part of them
     steps: int
     batch_size: int
-    lr: float
+    lr: float  # the highest learning rate
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
+        """Draw `count` pictures and a caption of each."""
+        pictures = world.render(rng, self.plan(rng, count), size=self.size)
+        names = names_in_view(pictures.labels)
+        if not self.name_all:
+            names = [random_part(rng, in_view) for in_view in names]
+        return pictures, [caption(rng, mentioned) for mentioned in names]
+
+
+def plan_mixture(rng: np.random.Generator, count: int) -> world.Plan:
+    """Plan two fifths windows into scenes, a quarter single things, and close-ups for the rest."""
+    return _with_things(rng, world.plan_crops(rng, round(0.4 * count)), round(0.25 * count), count)
+
+
+def plan_scenes_and_things(rng: np.random.Generator, count: int) -> world.Plan:
+    """Plan one half scenes, a quarter single things, and close-ups for the rest."""
+    return _with_things(rng, world.plan_scenes(rng, count // 2), count // 4, count)
+
+
+def _with_things(rng: np.random.Generator, plan: world.Plan, num_objects: int, count: int) -> world.Plan:
+    objects = world.plan_objects(rng, num_objects)
+    return world.join([plan, objects, world.plan_close_ups(rng, count - len(plan) - num_objects)])
 
 
 STAGES = (
-    Stage("crops", 0, draw_crops, steps=2400, batch_size=96, lr=2e-3),
-    Stage("scenes", 1, draw_scenes, steps=800, batch_size=64, lr=1e-3),
-    Stage("scenes and things", 2, draw_scenes_and_things, steps=3000, batch_size=64, lr=1e-3),
+    Stage("crops", 0, plan_mixture, world.CROP_SIZE, True, 2400, 96, 2e-3),
+    Stage("scenes", 1, world.plan_scenes, world.SCENE_SIZE, False, 800, 64, 1e-3),
+    Stage("scenes and things", 2, plan_scenes_and_things, world.SCENE_SIZE, False, 3000, 64, 1e-3),
 )
-"""What the shipped weights were made with."""
+"""The stages that made the shipped weights."""
 
 
 def info_nce(
@@ -134,10 +118,10 @@ def info_nce(
     text_vectors: Float[Tensor, "batch embed"],
     scale: Float[Tensor, ""],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return CLIP's loss, the mean of both directions' cross-entropy, and the retrieval accuracy.
+    """Return CLIP's loss (the mean of both directions' cross-entropy) and the retrieval accuracy.
 
-    Two pictures with the very same caption share its vector; each then asks for an equal part of
-    the probability, so such pairs pull nothing apart and need no mask.
+    Pictures with equal captions need no mask: their captions share one vector and split the probability equally,
+    so that the loss does not separate them.
     """
     logits = scale * F.normalize(image_vectors, dim=-1) @ F.normalize(text_vectors, dim=-1).T
     own = torch.arange(len(logits), device=logits.device)
@@ -146,23 +130,19 @@ def info_nce(
 
 
 def learning_rate_at(step: int, *, steps: int, lr: float, warmup_steps: int) -> float:
-    """Return the rate of step 0, 1, ...: linear warm-up, then a cosine down to nothing."""
+    """Return the learning rate of the 0-based `step`: linear warm-up, then cosine decay to zero."""
     if step < warmup_steps:
         return lr * (step + 1) / warmup_steps
     return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
 def pretrain(
-    clip: ClipModel,
-    stage: Stage,
-    *,
-    seed: int,
-    warmup_steps: int = 100,
+    clip: ClipModel, stage: Stage, *, seed: int, warmup_steps: int = 100
 ) -> Iterator[PretrainReport]:
-    """Train `clip` in place through one stage, one optimiser step per item, and report each step.
+    """Train `clip` in place through one stage; yield a report after each optimizer step.
 
-    The next batch is drawn on a thread beside the step; one generator draws all batches in
-    order, so the seed decides them. AdamW; vectors and gains are not decayed.
+    AdamW does not decay vectors and gains. A thread draws the next batch during a step, with one generator for
+    all batches in order, so that the seed decides them.
 
     Raises:
         UserError: the stage's steps or batch size are too small to train on.
@@ -180,11 +160,10 @@ def pretrain(
         betas=(0.9, 0.98),
         eps=1e-6,
     )
+    warmup_steps = min(warmup_steps, stage.steps)
     clip.train()
     for step, (pixels, tokens) in enumerate(_batches(stage, seed=seed)):
-        rate = learning_rate_at(
-            step, steps=stage.steps, lr=stage.lr, warmup_steps=min(warmup_steps, stage.steps)
-        )
+        rate = learning_rate_at(step, steps=stage.steps, lr=stage.lr, warmup_steps=warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         image_vectors = clip.visual.encode_image(pixels.to(device))
@@ -203,6 +182,7 @@ def pretrain(
 def _batches(
     stage: Stage, *, seed: int
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch context"]]]:
+    """Prefetch each batch in a background thread."""
     rng, tokenize = np.random.default_rng([PRETRAINING_STREAM, seed, stage.stream]), mini_tokenizer()
 
     def draw() -> tuple[Tensor, Tensor]:
@@ -211,8 +191,7 @@ def _batches(
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         upcoming = pool.submit(draw)
-        for step in range(stage.steps):
-            batch = upcoming.result()
-            if step + 1 < stage.steps:
-                upcoming = pool.submit(draw)
+        for _ in range(stage.steps - 1):
+            batch, upcoming = upcoming.result(), pool.submit(draw)
             yield batch
+        yield upcoming.result()

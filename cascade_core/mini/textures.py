@@ -1,8 +1,4 @@
-"""The patterns and outlines of the mini world as functions of coordinates, many pictures at a time.
-
-Every pattern answers, per pixel, which share of the class's first colour is
-there (0 to 1). Coordinates are in pixels, already turned and scaled.
-"""
+"""Patterns and outlines of the mini world as functions of coordinates, for many pictures at a time."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,14 +10,14 @@ PerPicture = Float32[np.ndarray, "pictures 1 1"]
 
 TURN = np.float32(2 * np.pi)
 NUM_DRAWS = 4
-"""Random numbers in 0..1 that a layer's pattern, and again its outline, may use."""
+"""Number of random numbers in 0..1 for the pattern of a layer, and again for its outline."""
 
 
 def pattern(name: str, u: Field, v: Field, draws: tuple[PerPicture, ...]) -> Field:
-    """Return the share (0..1) of the first colour at every pixel.
+    """Return the share (0..1) of the class's figure colour at every pixel; an unknown pattern raises UserError.
 
-    `draws` are `NUM_DRAWS` fields of random numbers in 0..1, one per picture: phases and
-    the like. UserError if the pattern has no such name.
+    `u` and `v` are rotated and scaled coordinates in pixels; `draws` are `NUM_DRAWS` random numbers in 0..1 per
+    picture, such as phases.
     """
     phase, second, third, fourth = (TURN * draw for draw in draws)
     match name:
@@ -52,14 +48,15 @@ def pattern(name: str, u: Field, v: Field, draws: tuple[PerPicture, ...]) -> Fie
         case "tiles":
             return _tiles(u + 12 * draws[0], v + 7 * draws[1])
         case _:
-            raise UserError(f"there is no pattern {name!r}; see THING_PATTERNS and STUFF_PATTERNS")
+            raise UserError(
+                f"there is no pattern {name!r}; see APPEARANCE in cascade_core/mini/vocabulary.py"
+            )
 
 
 def outline(name: str, x: Field, y: Field, draws: tuple[PerPicture, ...]) -> Field:
-    """Return 1 inside an irregular blob of unit size, 0 at its rim, negative outside.
+    """Return 1 at the centre of an irregular blob, 0 at its rim, negative outside; UserError for an unknown name.
 
-    `x` and `y` are in units of the blob's radius. Two random harmonics make each blob
-    its own. UserError if the outline has no such name.
+    `x` and `y` are in units of the blob's radius; two random harmonics vary the blobs.
     """
     match name:
         case "round":
@@ -71,7 +68,9 @@ def outline(name: str, x: Field, y: Field, draws: tuple[PerPicture, ...]) -> Fie
         case "lobed":
             distance = np.hypot(x, y) / (1 + 0.16 * np.cos(5 * np.arctan2(y, x)))
         case _:
-            raise UserError(f"there is no outline {name!r}; see OUTLINES")
+            raise UserError(
+                f"there is no outline {name!r}; see APPEARANCE in cascade_core/mini/vocabulary.py"
+            )
     angle = np.arctan2(y, x)
     wobble = 0.11 * np.cos(2 * angle + TURN * draws[0]) * draws[1]
     wobble = wobble + 0.09 * np.cos(3 * angle + TURN * draws[2]) * draws[3]
@@ -83,7 +82,7 @@ def _soft(wave: Field, slope: float) -> Field:
 
 
 def _tiles(u: Field, v: Field) -> Field:
-    """Bricks of 12 x 7 pixels, every second row shifted by half; the joints show the second colour."""
+    """Return bricks of 12 x 7 pixels, every second row shifted by half, with joints in the ground colour."""
     row = np.floor(v / 7)
     along = u / 12 + 0.5 * (row % 2)
     column = np.floor(along)

@@ -1,8 +1,7 @@
-"""Write the mini benchmark to disk as Pascal VOC is laid out, so that the real data path reads it.
+"""Writes the mini benchmark in Pascal VOC's layout, so that the code for real data reads it.
 
-`VOCdevkit/VOC2012/` holds JPEGImages, SegmentationClass (palette PNGs, label id + 1;
-0 stays for background, which no pixel has) and ImageSets/Segmentation with one list
-of names per split.
+`VOCdevkit/VOC2012/` holds JPEGImages, SegmentationClass (palette PNGs of label id + 1; no pixel has 0, VOC's
+background) and ImageSets/Segmentation with a list of names per split.
 """
 
 from collections.abc import Callable
@@ -18,9 +17,8 @@ from cascade_core.mini.world import SCENE_SIZE, plan_scenes, render
 from cascade_core.runtime.files import new_folder
 
 SPLIT_SIZES: dict[str, int] = {"train": 800, "val": 200, "test": 400}
-
 SPLIT_STREAMS: dict[str, int] = {"train": 2, "val": 3, "test": 4}
-"""First word of each split's seeds; 0 and 1 belong to pretraining and its checks (see `pretrain`)."""
+"""First number of each split's seeds; `pretrain` uses 0 and 1."""
 
 VOC_DIR = Path("VOCdevkit") / "VOC2012"
 FIRST_RAW_ID = 1
@@ -30,7 +28,7 @@ JPEG_QUALITY = 95
 def scene(
     split: str, index: int, *, seed: int
 ) -> tuple[UInt8[np.ndarray, "64 64 3"], UInt8[np.ndarray, "64 64"]]:
-    """Return picture `index` of a split and its label ids; the three arguments decide every pixel.
+    """Return picture `index` of a split and its label ids; the arguments alone decide every pixel.
 
     Raises:
         UserError: there is no such split.
@@ -51,10 +49,9 @@ def write_benchmark(
     sizes: dict[str, int] | None = None,
     on_picture: Callable[[str, int], None] | None = None,
 ) -> Path:
-    """Write all splits under `root` and return the folder of the pictures, `root/VOCdevkit/VOC2012`.
+    """Write all splits under `root`, whole or not at all, and return the folder `root/VOCdevkit/VOC2012`.
 
-    Everything is written beside `root` first and moved there at the end, so that `root` is
-    whole or absent. `on_picture(split, index)` is called after each picture, for a progress bar.
+    `on_picture(split, index)` is called after each picture, for a progress bar.
 
     Raises:
         UserError: `root` exists and is not empty; nothing is overwritten.
@@ -70,13 +67,10 @@ def write_benchmark(
 def _write_split(
     folder: Path, split: str, size: int, *, seed: int, on_picture: Callable[[str, int], None] | None
 ) -> None:
-    images, labels, lists = (
-        folder / "JPEGImages",
-        folder / "SegmentationClass",
-        folder / "ImageSets" / "Segmentation",
-    )
-    for made in (images, labels, lists):
-        made.mkdir(parents=True, exist_ok=True)
+    subfolders = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+    images, labels, lists = (folder / name for name in subfolders)
+    for subfolder in (images, labels, lists):
+        subfolder.mkdir(parents=True, exist_ok=True)
     names = [f"{split}_{index:04d}" for index in range(size)]
     for index, name in enumerate(names):
         image, label = scene(split, index, seed=seed)

@@ -1,8 +1,7 @@
-"""The synthetic world: scenes of irregular things on stuffs, every pixel labelled, many at a time.
+"""The synthetic world: batches of scenes with irregular things on stuffs, and the label of every pixel.
 
-A *plan* says what stands where (ids, places, the viewed window); `render` paints
-plans. All randomness comes from the generator passed in, so that a seed decides
-every pixel.
+A plan holds classes, places and the viewed window; `render` paints it. All randomness comes from the generator
+passed in, so that a seed decides every pixel.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -30,9 +29,9 @@ _THING_IDS = np.array([CLASSES.index(name) for name in THINGS])
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch of pictures shows; ids are label ids, `NOTHING` where a layer is absent.
+    """The layers of a batch of pictures: label ids, or `NOTHING` for an absent layer.
 
-    Lengths are in scene pixels. `window` is the viewed square: its left, top and side.
+    Lengths are in scene pixels. `window` is the viewed square: left, top and side.
     """
 
     stuffs: Int[np.ndarray, "pictures 2"]
@@ -47,14 +46,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Painted pictures: RGB images and the label id (position in `CLASSES`) of every pixel."""
+    """RGB images, and the label id (position in `CLASSES`) of every pixel."""
 
     images: Images
     labels: Labels
 
 
 def plan_scenes(rng: np.random.Generator, count: int) -> Plan:
-    """Plan whole scenes: 1 or 2 stuffs, 1 to 3 things of different classes spread around the middle."""
+    """Plan whole scenes: 1 or 2 stuffs, and 1 to 3 things of different classes around the centre."""
     num_things = rng.integers(1, MAX_THINGS + 1, count)
     angle = rng.uniform(0, 2 * np.pi, (count, 1)) + np.arange(MAX_THINGS) * (2 * np.pi / num_things[:, None])
     angle = angle + rng.uniform(-0.35, 0.35, (count, MAX_THINGS))
@@ -73,7 +72,7 @@ def plan_scenes(rng: np.random.Generator, count: int) -> Plan:
 
 
 def plan_crops(rng: np.random.Generator, count: int) -> Plan:
-    """Plan windows of 36 to 46 pixels somewhere in whole scenes: what web pictures are to photographs."""
+    """Plan windows of 36 to 46 pixels at random places of whole scenes."""
     plan = plan_scenes(rng, count)
     side = rng.uniform(36, 46, count)
     corner = rng.uniform(0, 1, (count, 2)) * (SCENE_SIZE - side)[:, None]
@@ -81,27 +80,27 @@ def plan_crops(rng: np.random.Generator, count: int) -> Plan:
 
 
 def plan_objects(rng: np.random.Generator, count: int) -> Plan:
-    """Plan pictures of a single thing on a single stuff, the thing in the middle of a 40 pixel window."""
+    """Plan pictures of one thing on one stuff, near the centre of a window of about 40 pixels."""
     things, stuffs = rng.choice(_THING_IDS, count), rng.choice(_STUFF_IDS, count)
     side = rng.uniform(34, 46, count)
     shift = rng.uniform(-4, 4, (count, 2))
-    return _alone(things, stuffs, side, shift, radii=rng.uniform(11, 19, (count, 1)))
+    return _one_thing(things, stuffs, side, shift, radii=rng.uniform(11, 19, (count, 1)))
 
 
 def plan_close_ups(rng: np.random.Generator, count: int) -> Plan:
-    """Plan windows that one class, thing or stuff alike, fills from edge to edge."""
+    """Plan windows that a single class, thing or stuff, fills."""
     ids = rng.integers(0, len(CLASSES), count)
     is_thing = np.isin(ids, _THING_IDS)
     things, stuffs = np.where(is_thing, ids, NOTHING), np.where(is_thing, rng.choice(_STUFF_IDS, count), ids)
     side = rng.uniform(30, 46, count)
     shift = rng.uniform(-14, 14, (count, 2))
-    return _alone(things, stuffs, side, shift, radii=np.full((count, 1), 4 * SCENE_SIZE))
+    return _one_thing(things, stuffs, side, shift, radii=np.full((count, 1), 4 * SCENE_SIZE))
 
 
-def _alone(
+def _one_thing(
     things: np.ndarray, stuffs: np.ndarray, side: np.ndarray, shift: np.ndarray, *, radii: np.ndarray
 ) -> Plan:
-    """Plan one thing in the middle of one stuff a picture, seen through windows shifted from there."""
+    """Plan one thing at the centre of one stuff per picture, in windows shifted from the centre."""
     corner = SCENE_SIZE / 2 - side[:, None] / 2 + shift
     stuff_layers, thing_layers = (
         np.pad(ids[:, None], ((0, 0), (0, most - 1)), constant_values=NOTHING)
@@ -117,13 +116,13 @@ def _alone(
 
 
 def join(plans: list[Plan]) -> Plan:
-    """Return the plans one after the other as one."""
+    """Concatenate plans."""
     names = [field.name for field in fields(Plan)]
     return Plan(*(np.concatenate([getattr(plan, name) for plan in plans]) for name in names))
 
 
 def render(rng: np.random.Generator, plan: Plan, *, size: int) -> Pictures:
-    """Paint every plan on `size` x `size` pixels: jittered colours, scale, turn, rims, light and noise."""
+    """Paint a plan at `size` x `size` pixels, with random colours, scales, rotations, shores, light and noise."""
     count = len(plan)
     step = (np.arange(size, dtype=np.float32) + 0.5) / size
     x = plan.window[:, 0, None, None] + plan.window[:, 2, None, None] * step[None, None, :]
@@ -137,16 +136,16 @@ def render(rng: np.random.Generator, plan: Plan, *, size: int) -> Pictures:
     for layer in range(MAX_THINGS):
         from_x = x - plan.centres[:, layer, 0, None, None]
         from_y = y - plan.centres[:, layer, 1, None, None]
-        turned = _turn(rng, from_x, from_y)
-        cover = _blobs(rng, plan.things[:, layer], *turned, plan.radii[:, layer, None, None])
-        _paint(rng, image, labels, plan.things[:, layer], *turned, cover)
+        rotated = _rotate(rng, from_x, from_y)
+        cover = _blobs(rng, plan.things[:, layer], *rotated, plan.radii[:, layer, None, None])
+        _paint(rng, image, labels, plan.things[:, layer], *rotated, cover)
     return Pictures(images=_light(rng, image, x, y), labels=labels)
 
 
 def _different(rng: np.random.Generator, ids: np.ndarray, how_many: np.ndarray, most: int) -> np.ndarray:
-    """Draw `how_many` different ids a row; the rest of the `most` columns is `NOTHING`."""
-    drawn = ids[np.argsort(rng.random((len(how_many), len(ids))), axis=1)[:, :most]]
-    return np.where(np.arange(most) < how_many[:, None], drawn, NOTHING)
+    """Draw `how_many` different ids per row; the rest of the `most` columns is `NOTHING`."""
+    shuffled = ids[np.argsort(rng.random((len(how_many), len(ids))), axis=1)[:, :most]]
+    return np.where(np.arange(most) < how_many[:, None], shuffled, NOTHING)
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
@@ -157,14 +156,14 @@ def _draws(rng: np.random.Generator, count: int) -> tuple[PerPicture, ...]:
     return tuple(rng.random((NUM_DRAWS, count, 1, 1), dtype=np.float32))
 
 
-def _turn(rng: np.random.Generator, x: Field, y: Field) -> tuple[Field, Field]:
+def _rotate(rng: np.random.Generator, x: Field, y: Field) -> tuple[Field, Field]:
     angle = (2 * np.pi * rng.random((len(x), 1, 1))).astype(np.float32)
     return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
 
 def _shore(rng: np.random.Generator, x: Field, y: Field) -> Field:
-    """Cover one side of a wavy line through the middle part of the scene."""
-    u, v = _turn(rng, x - SCENE_SIZE / 2, y - SCENE_SIZE / 2)
+    """Return the cover of one side of a wavy line through the scene."""
+    u, v = _rotate(rng, x - SCENE_SIZE / 2, y - SCENE_SIZE / 2)
     offset, swing, phase, wavelength = _draws(rng, len(x))
     line = (
         v - 24 * (offset - 0.5) - (1 + 4 * swing) * np.sin(2 * np.pi * (u / (28 + 20 * wavelength) + phase))
@@ -173,7 +172,7 @@ def _shore(rng: np.random.Generator, x: Field, y: Field) -> Field:
 
 
 def _blobs(rng: np.random.Generator, ids: np.ndarray, x: Field, y: Field, radii: PerPicture) -> Field:
-    """Cover irregular blobs, each with its class's outline and a rim of about a pixel."""
+    """Return the cover of irregular blobs with their classes' outlines and rims of about a pixel."""
     draws = _draws(rng, len(ids))
     cover = np.zeros_like(x)
     for name, rows in _rows_by(ids, "outline").items():
@@ -193,16 +192,16 @@ def _paint(
     y: Field,
     cover: Field,
 ) -> None:
-    """Paint one class a picture over what stands there, in place; rows whose id is `NOTHING` stay."""
+    """Paint one class per picture over image and labels, in place; rows whose id is `NOTHING` stay."""
     count = len(ids)
-    u, v = _turn(rng, x, y)
+    u, v = _rotate(rng, x, y)
     scale = rng.uniform(0.85, 1.18, (count, 1, 1)).astype(np.float32)
     draws = _draws(rng, count)
     tints = _float32(rng.normal(0, 11, (count, 2, 3)))
     for name, rows in _rows_by(ids, "pattern").items():
-        u_turned, v_turned = (x, y) if name == "rings" else (u, v)
+        along_u, along_v = (x, y) if name == "rings" else (u, v)
         share = pattern(
-            name, u_turned[rows] / scale[rows], v_turned[rows] / scale[rows], tuple(d[rows] for d in draws)
+            name, along_u[rows] / scale[rows], along_v[rows] / scale[rows], tuple(d[rows] for d in draws)
         )
         colours = _COLOURS[ids[rows]] + tints[rows]
         ground, figure = colours[:, None, None, 1], colours[:, None, None, 0]
@@ -212,7 +211,7 @@ def _paint(
 
 
 def _rows_by(ids: np.ndarray, attribute: str) -> dict[str, np.ndarray]:
-    """Group the rows that show something by their class's pattern or outline."""
+    """Group the rows whose id is not `NOTHING` by their class's pattern or outline."""
     groups: dict[str, list[int]] = {}
     for row in np.flatnonzero(ids != NOTHING):
         groups.setdefault(getattr(APPEARANCE[CLASSES[ids[row]]], attribute), []).append(int(row))
@@ -220,7 +219,7 @@ def _rows_by(ids: np.ndarray, attribute: str) -> dict[str, np.ndarray]:
 
 
 def _light(rng: np.random.Generator, image: Colours, x: Field, y: Field) -> Images:
-    """Shade from one side, change brightness and tint, add noise, and round to 0..255."""
+    """Add shade from one side, random brightness, tint and noise, and round to 0..255."""
     count, size = image.shape[:2]
     slope_x, slope_y = _float32(rng.uniform(-0.2, 0.2, (2, count, 1, 1)))
     shade = 1 + slope_x * (x / SCENE_SIZE - 0.5) + slope_y * (y / SCENE_SIZE - 0.5)

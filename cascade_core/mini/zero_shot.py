@@ -1,6 +1,6 @@
-"""What the tiny CLIP knows without any label: zero-shot accuracy on held-out pictures, whole and by patch."""
+"""Zero-shot accuracy of the tiny CLIP on held-out pictures: of whole pictures and of patches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,11 @@ from cascade_core.mini.pretrain import HELD_OUT_STREAM, mini_tokenizer, normalis
 from cascade_core.mini.vocabulary import THINGS
 
 PURITY = 0.75
-Ids = Int[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True)
 class ZeroShotAccuracy:
-    """Mean of the per-class accuracies (fractions) over seen and over unseen classes."""
+    """Means of the per-class accuracies (fractions) over seen and over unseen classes."""
 
     seen: float
     unseen: float
@@ -30,36 +29,34 @@ class ZeroShotAccuracy:
 
 
 def zero_shot_accuracy(clip: ClipModel, *, seed: int, num_pictures: int = 960) -> ZeroShotAccuracy:
-    """Return top-1 over all thing classes on held-out pictures of single things."""
+    """Return the top-1 accuracy among all thing classes on held-out pictures of single things."""
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 0])
     plan = world.plan_objects(rng, num_pictures)
     pictures = world.render(rng, plan, size=clip.config.image_size)
-    vectors = class_vectors(clip.text, mini_tokenizer(), THINGS, TEMPLATES)
-    scores = _in_batches(clip, pictures.images, patches=False) @ vectors.cpu().T
+    predicted = _nearest(clip, clip.visual.encode_image, pictures.images, THINGS)
     truth = np.array([THINGS.index(CLASSES[index]) for index in plan.things[:, 0]])
-    return _accuracy(scores.argmax(dim=-1).numpy(), truth, THINGS)
+    return _accuracy(predicted, truth, THINGS)
 
 
 def patch_accuracy(clip: ClipModel, *, seed: int, num_pictures: int = 300) -> ZeroShotAccuracy:
-    """Return how often a last-layer patch vector is nearest its class's text vector, over all classes.
+    """Return the accuracy of the text vector nearest to a last-layer patch vector, among all classes.
 
-    A diagnostic of how ready the frozen tower is for segmentation, on held-out whole scenes; only
-    patches of which one class covers at least `PURITY` count. It never trains anything.
+    Measures how suitable the frozen tower is for segmentation, on held-out whole scenes; no model is trained or
+    chosen by it. Only patches count of which one class covers at least `PURITY`.
     """
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 1])
     pictures = world.render(rng, world.plan_scenes(rng, num_pictures), size=world.SCENE_SIZE)
-    vectors = class_vectors(clip.text, mini_tokenizer(), CLASSES, TEMPLATES)
-    scores = _in_batches(clip, pictures.images, patches=True) @ vectors.cpu().T
+    predicted = _nearest(clip, lambda pixels: patch_vectors(clip, pixels), pictures.images, CLASSES)
     share, truth = _majority(pictures.labels, clip.config.patch_size)
     pure = share >= PURITY
-    return _accuracy(scores.argmax(dim=-1).numpy()[pure], truth[pure], CLASSES)
+    return _accuracy(predicted[pure], truth[pure], CLASSES)
 
 
 @torch.no_grad()
 def patch_vectors(
     clip: ClipModel, images: Float[Tensor, "batch 3 height width"]
 ) -> Float[Tensor, "batch patches embed"]:
-    """Return the last layer's patch tokens taken where CLIP takes its CLS token: `ln_post`, then `proj`."""
+    """Return the last layer's patch tokens after `ln_post` and `proj`, which CLIP applies to its CLS token."""
     tokens, _ = clip.visual.embed(images)
     for block in clip.visual.blocks:
         tokens = block(tokens)
@@ -67,19 +64,22 @@ def patch_vectors(
 
 
 @torch.no_grad()
-def _in_batches(clip: ClipModel, images: world.Images, *, patches: bool) -> Float[Tensor, "*rows embed"]:
-    rows = []
-    for few in normalise(images).split(64):
-        pixels = few.to(clip.logit_scale.device)
-        vectors = patch_vectors(clip, pixels) if patches else clip.visual.encode_image(pixels)
-        rows.append(F.normalize(vectors, dim=-1).cpu())
-    return torch.cat(rows)
+def _nearest(
+    clip: ClipModel, encode: Callable[[Tensor], Tensor], images: world.Images, names: Sequence[str]
+) -> Int[np.ndarray, "*rows"]:
+    """Return the index of the name whose text vector is nearest to each vector that `encode` makes of `images`."""
+    device = clip.logit_scale.device
+    vectors = torch.cat(
+        [F.normalize(encode(batch.to(device)), dim=-1).cpu() for batch in normalise(images).split(64)]
+    )
+    text = class_vectors(clip.text, mini_tokenizer(), names, TEMPLATES)
+    return (vectors @ text.cpu().T).argmax(dim=-1).numpy()
 
 
 def _majority(
     labels: world.Labels, patch_size: int
 ) -> tuple[Float32[np.ndarray, "pictures patches"], Int[np.ndarray, "pictures patches"]]:
-    """Return, per patch, the share of its most frequent class and that class."""
+    """Return the share of each patch's most frequent class, and that class."""
     count, side = len(labels), labels.shape[1] // patch_size
     cells = labels.reshape(count, side, patch_size, side, patch_size).transpose(0, 1, 3, 2, 4)
     cells = cells.reshape(count, side * side, -1)
@@ -89,7 +89,9 @@ def _majority(
     return shares.max(axis=-1), shares.argmax(axis=-1)
 
 
-def _accuracy(predicted: Ids, truth: Ids, names: Sequence[str]) -> ZeroShotAccuracy:
+def _accuracy(
+    predicted: Int[np.ndarray, " rows"], truth: Int[np.ndarray, " rows"], names: Sequence[str]
+) -> ZeroShotAccuracy:
     per_class = {
         name: float((predicted[truth == index] == index).mean())
         for index, name in enumerate(names)

@@ -1,3 +1,5 @@
+"""Pretraining of the tiny CLIP: stages, loss, schedule, and zero-shot accuracy."""
+
 import itertools
 import math
 from dataclasses import replace
@@ -9,21 +11,19 @@ import torch
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import DataConfig
 from cascade_core.datasets.mini import CLASSES
-from cascade_core.mini.captions import names_in_view
 from cascade_core.mini.pretrain import (
     LARGEST_LOGIT_SCALE,
     PIXEL_MEAN,
     PIXEL_STD,
     STAGES,
     Stage,
-    draw_pictures,
     info_nce,
     learning_rate_at,
     new_clip,
     normalise,
     pretrain,
 )
-from cascade_core.mini.vocabulary import THINGS
+from cascade_core.mini.vocabulary import THINGS, names_in_view
 from cascade_core.mini.zero_shot import patch_accuracy, patch_vectors, zero_shot_accuracy
 
 
@@ -54,18 +54,18 @@ def test_the_seed_decides_the_training():
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_the_second_stage_sees_whole_scenes_with_part_of_their_classes_named():
+def test_captions_of_the_second_stage_name_a_part_of_the_classes():
     pictures, texts = STAGES[1].draw(np.random.default_rng(0), 64)
     assert pictures.images.shape[1:3] == (64, 64)
-    shown = [len(named) for named in names_in_view(pictures.labels)]
-    told = [sum(word in CLASSES for word in text.split()) for text in texts]
-    assert all(part <= whole for part, whole in zip(told, shown, strict=True))
-    assert sum(told) < 0.7 * sum(shown)
+    in_view = [len(named) for named in names_in_view(pictures.labels)]
+    mentioned = [sum(word in CLASSES for word in text.split()) for text in texts]
+    assert all(part <= whole for part, whole in zip(mentioned, in_view, strict=True))
+    assert sum(mentioned) < 0.7 * sum(in_view)
     clip = new_clip(MINI_CLIP, seed=0)
     assert len(list(pretrain(clip, short(steps=2, batch_size=8, stage=1), seed=0))) == 2
 
 
-def test_the_last_stage_sees_close_ups_and_single_things_among_scenes_of_the_same_size():
+def test_the_last_stage_mixes_scenes_things_and_close_ups():
     labels = STAGES[-1].draw(np.random.default_rng(0), 64)[0].labels
     classes_per_picture = [len(np.unique(row)) for row in labels]
     assert labels.shape == (64, 64, 64)
@@ -80,7 +80,7 @@ def test_the_scale_of_the_logits_stays_below_its_bound():
     assert report.logit_scale == pytest.approx(LARGEST_LOGIT_SCALE)
 
 
-def test_making_a_clip_leaves_the_global_generator_alone():
+def test_a_new_clip_does_not_change_the_global_generator():
     before = torch.random.get_rng_state()
     new_clip(MINI_CLIP, seed=1)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -91,7 +91,7 @@ def test_the_tiny_clip_has_the_promised_size():
     assert sum(weight.numel() for weight in clip.parameters()) == 526_849
 
 
-def test_the_loss_is_the_mean_of_both_directions_written_out():
+def test_the_loss_is_the_mean_of_both_directions_in_loops():
     generator = torch.Generator().manual_seed(0)
     images, texts = torch.randn(2, 5, 3, generator=generator)
     scale = torch.tensor(7.0)
@@ -128,8 +128,8 @@ def test_pixels_are_normalised_as_the_segmentor_has_them():
     assert pixels[0, 2, 0, 0].item() == pytest.approx((200 - 103.53) / 57.375, rel=1e-5)
 
 
-def test_a_batch_mixes_scenes_single_things_and_close_ups():
-    labels = draw_pictures(np.random.default_rng(0), 40).labels
+def test_the_first_stage_mixes_windows_things_and_close_ups():
+    labels = STAGES[0].draw(np.random.default_rng(0), 40)[0].labels
     classes_per_picture = [len(np.unique(row)) for row in labels]
     assert labels.shape == (40, 40, 40)
     assert set(classes_per_picture[26:]) == {1} and max(classes_per_picture[:16]) >= 3
@@ -149,7 +149,7 @@ def test_patch_vectors_follow_the_size_of_the_picture():
     assert patch_vectors(clip, torch.zeros(2, 3, 64, 64)).shape == (2, 64, 64)
 
 
-def test_no_training_at_all_is_refused():
+def test_a_stage_without_steps_is_refused():
     clip = new_clip(MINI_CLIP, seed=0)
     with pytest.raises(ValueError, match="steps=0"):
         next(pretrain(clip, short(steps=0, batch_size=8), seed=0))

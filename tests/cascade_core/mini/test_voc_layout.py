@@ -1,3 +1,5 @@
+"""The mini benchmark on disk: Pascal VOC's layout, splits and label maps."""
+
 import hashlib
 
 import numpy as np
@@ -17,7 +19,7 @@ def folder(tmp_path_factory):
     return write_benchmark(tmp_path_factory.mktemp("mini") / "data", seed=7, sizes=SMALL)
 
 
-def test_every_split_is_listed_and_has_a_picture_and_a_label_map_of_the_same_size(folder):
+def test_every_listed_name_has_a_picture_and_a_label_map(folder):
     for split, size in SMALL.items():
         names = (folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
         assert len(names) == size
@@ -28,7 +30,7 @@ def test_every_split_is_listed_and_has_a_picture_and_a_label_map_of_the_same_siz
                 assert (label_map.mode, label_map.size) == ("P", (64, 64))
 
 
-def test_label_maps_hold_label_id_plus_one_under_the_palette_of_voc(folder):
+def test_label_maps_hold_label_id_plus_one_and_voc_s_palette(folder):
     _, labels = scene("val", 2, seed=7)
     with Image.open(folder / "SegmentationClass" / "val_0002.png") as label_map:
         assert np.array_equal(np.array(label_map), labels + 1)
@@ -49,7 +51,7 @@ def test_the_jpeg_is_the_scene_but_for_compression(folder):
     assert difference.mean() < 4
 
 
-def test_no_picture_stands_in_two_splits_or_twice():
+def test_no_picture_occurs_twice_within_or_across_splits():
     pictures = {
         hashlib.sha256(scene(split, index, seed=0)[0].tobytes()).hexdigest()
         for split in SPLIT_SIZES
@@ -58,7 +60,7 @@ def test_no_picture_stands_in_two_splits_or_twice():
     assert len(pictures) == 25 * len(SPLIT_SIZES)
 
 
-def test_pretraining_draws_from_streams_of_its_own():
+def test_pretraining_has_its_own_random_streams():
     streams = [PRETRAINING_STREAM, HELD_OUT_STREAM, *SPLIT_STREAMS.values()]
     assert len(set(streams)) == len(streams) == 5
 
@@ -75,7 +77,7 @@ def test_writing_twice_gives_the_same_bytes(folder, tmp_path):
     assert all((folder / path).read_bytes() == (again / path).read_bytes() for path in files)
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_empty_is_refused_and_kept(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(ValueError, match="is not empty"):
         write_benchmark(tmp_path, sizes=SMALL)

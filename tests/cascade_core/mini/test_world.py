@@ -1,12 +1,22 @@
+"""The synthetic world and its captions."""
+
 import numpy as np
 import pytest
 
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.datasets.mini import CLASSES, TEMPLATES, UNSEEN
-from cascade_core.mini.captions import SMALLEST_SHARE, caption, captions, names_in_view
 from cascade_core.mini.pretrain import mini_tokenizer
 from cascade_core.mini.textures import pattern
-from cascade_core.mini.vocabulary import APPEARANCE, PALETTES, STUFFS, THINGS, WORDS
+from cascade_core.mini.vocabulary import (
+    APPEARANCE,
+    PALETTES,
+    SMALLEST_SHARE,
+    STUFFS,
+    THINGS,
+    WORDS,
+    caption,
+    names_in_view,
+)
 from cascade_core.mini.world import (
     NOTHING,
     SCENE_SIZE,
@@ -19,14 +29,14 @@ from cascade_core.mini.world import (
 )
 
 
-def test_every_class_is_a_combination_of_its_own():
+def test_every_class_is_a_different_combination():
     looks = [(look.palette, look.pattern) for look in APPEARANCE.values()]
     assert len(set(looks)) == len(CLASSES) == len(THINGS) + len(STUFFS) == 24
     assert {look.palette for look in APPEARANCE.values()} == set(PALETTES)
 
 
 @pytest.mark.parametrize("attribute", ["palette", "pattern", "outline"])
-def test_what_unseen_classes_consist_of_also_occurs_among_the_seen(attribute):
+def test_attributes_of_unseen_classes_occur_among_seen_classes(attribute):
     seen = {getattr(APPEARANCE[name], attribute) for name in CLASSES if name not in UNSEEN}
     assert {getattr(APPEARANCE[name], attribute) for name in UNSEEN} <= seen
     assert set(UNSEEN) <= set(CLASSES) and len(set(UNSEEN)) == 6
@@ -51,14 +61,14 @@ def test_every_pixel_shows_a_class_that_was_planned():
     pictures = render(rng, plan, size=SCENE_SIZE)
     for row, labels in enumerate(pictures.labels):
         planned = {*plan.stuffs[row], *plan.things[row]} - {NOTHING}
-        shown = set(np.unique(labels).tolist())
-        assert shown <= planned
-        assert {index for index in planned if CLASSES[index] in THINGS} <= shown
+        visible = set(np.unique(labels).tolist())
+        assert visible <= planned
+        assert {index for index in planned if CLASSES[index] in THINGS} <= visible
         assert 1 <= sum(CLASSES[index] in THINGS for index in planned) <= 3
         assert 1 <= sum(CLASSES[index] in STUFFS for index in planned) <= 2
 
 
-def test_all_classes_occur_in_a_few_hundred_scenes_with_room_to_be_segmented():
+def test_every_class_covers_a_fair_share_of_200_scenes():
     rng = np.random.default_rng(1)
     labels = render(rng, plan_scenes(rng, 200), size=SCENE_SIZE).labels
     shares = np.bincount(labels.ravel(), minlength=len(CLASSES)) / labels.size
@@ -80,7 +90,7 @@ def test_a_picture_shows_the_colours_of_its_palette():
         assert mixed < 30, f"{name} has mean colour {mean}"
 
 
-def test_close_ups_are_filled_by_one_class_and_single_things_stand_on_one_stuff():
+def test_close_ups_have_one_class_and_single_things_one_stuff():
     rng = np.random.default_rng(3)
     assert all(len(np.unique(labels)) == 1 for labels in render(rng, plan_close_ups(rng, 40), size=40).labels)
     objects = plan_objects(rng, 40)
@@ -108,7 +118,7 @@ def test_an_unknown_pattern_is_refused():
         )
 
 
-def test_captions_name_exactly_what_covers_enough_of_the_picture():
+def test_names_in_view_cover_enough_of_the_picture():
     labels = np.zeros((2, 10, 10), np.uint8)
     labels[0, :5] = CLASSES.index("sand")
     labels[0, 0, : round(100 * SMALLEST_SHARE) - 1] = CLASSES.index("tiger")
@@ -124,10 +134,10 @@ def test_captions_name_things_before_stuffs():
         assert set(named[:2]) == {"zebra", "taxi"} and set(named[2:]) == {"sand", "lava"}
 
 
-def test_captions_stay_within_vocabulary_and_context_and_name_every_class():
+def test_captions_fit_the_vocabulary_and_the_context():
     rng = np.random.default_rng(5)
     plan = join([plan_scenes(rng, 200), plan_close_ups(rng, 200)])
-    texts = captions(rng, names_in_view(render(rng, plan, size=40).labels))
+    texts = [caption(rng, names) for names in names_in_view(render(rng, plan, size=40).labels)]
     texts += [caption(rng, ["zebra", "taxi", "onion", "sand", "lava"]) for _ in range(200)]
     tokens = mini_tokenizer()(texts)
     assert tokens.shape == (600, MINI_CLIP.context_length)
@@ -140,7 +150,7 @@ def test_a_caption_of_nothing_is_refused():
         caption(np.random.default_rng(0), [])
 
 
-def test_the_end_token_has_the_highest_id_and_stands_after_the_last_word():
+def test_the_end_token_has_the_highest_id_and_follows_the_words():
     tokenizer = mini_tokenizer()
     tokens = tokenizer([template.format("zebra") for template in TEMPLATES])
     assert tokenizer.vocab_size == MINI_CLIP.vocab_size == 49 and int(tokens.max()) == 48
