@@ -16,7 +16,7 @@ from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, 
 from cascade_core.checkpoints.model_folder import locate
 from cascade_core.clip.text import TextTransformer, class_vectors
 from cascade_core.clip.tokenizers import Tokenizer
-from cascade_core.clip.text_tower import load_text_tower
+from cascade_core.clip.weights import load_text_tower
 from cascade_core.configs.config import EvalConfig
 from cascade_core.data.pictures import read_image
 from cascade_core.errors import UserError

@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, save_checkpoint
-from cascade_core.clip.model import ClipModel
-from cascade_core.clip.weights import save_clip
+from cascade_core.clip.weights import ClipModel, save_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import (
     ClipConfig,

@@ -54,7 +54,7 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
         UserError: a file is missing; the message names it.
     """
     # Imports torch, which `locate` does without.
-    from cascade_core.clip.text_tower import copy_text_tower
+    from cascade_core.clip.weights import copy_text_tower
 
     load_manifest(checkpoint)
     if not (checkpoint / MODEL_FILE).is_file():

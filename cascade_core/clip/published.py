@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cascade_core.clip.shapes import HEAD_WIDTH
 from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
@@ -17,6 +16,9 @@ from cascade_core.runtime.files import read_json
 HUB_CONFIG_FILE = "open_clip_config.json"
 HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of the weights file in a hub folder of open_clip's; the safer format is first."""
+
+HEAD_WIDTH = 64
+"""Width of an attention head in all of OpenAI's CLIPs. Some others have wider heads, which shapes do not show."""
 
 EXAMPLES = "ViT-B-16, ViT-B-32, ViT-L-14, ViT-L-14-336, ViT-H-14"
 

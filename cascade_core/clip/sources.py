@@ -1,12 +1,19 @@
-"""Published CLIP weights: where the file is, and which configuration it has."""
+"""Published CLIP weights: where the file is, and which configuration it has.
 
+Shapes of the weights, in the key layout of OpenAI and open_clip, give most of the configuration. They do not show
+the activation and the number of heads, which a publisher or the user states.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from cascade_core.clip import published
 from cascade_core.clip.archives import Archive
-from cascade_core.clip.shapes import HEAD_WIDTH, clip_config
 from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
@@ -62,21 +69,19 @@ def _hub_source(folder: Path) -> Source:
 def config_of(source: Source, archive: Archive, *, tag: str | None, given: Activation | None) -> ClipConfig:
     """Read the configuration off the weights; name and heads are those of the model with the same shapes.
 
-    Args:
-        source: the weights file and what its publisher states.
-        archive: the file's content.
-        tag: open_clip's tag of the weights, if the user gave one.
-        given: the activation that the user gave with `--activation`.
+    `tag` is open_clip's tag of the weights and `given` the activation, if the user stated them.
 
     Raises:
         UserError: statements about the weights contradict each other or the weights, or nothing states the
             activation.
     """
     stated = source.stated
-    head_width = stated.width // stated.heads if stated else HEAD_WIDTH
+    head_width = stated.width // stated.heads if stated else published.HEAD_WIDTH
     shapes = clip_config(archive.weights, name="", activation="gelu", head_width=head_width)
     if stated is not None:
-        _check_stated(shapes, stated, source.weights)
+        ours, theirs = (config.model_dump(exclude={"name", "activation"}) for config in (shapes, stated))
+        if wrong := [f"{key} {ours[key]}, not {theirs[key]}" for key in ours if ours[key] != theirs[key]]:
+            raise UserError(f"{source.weights} is not {stated.name!r}: it has {'; '.join(wrong)}")
     model = stated or published.named_like(shapes)
     heads = {"heads": model.heads, "text_heads": model.text_heads} if model else {}
     name = model.name if model else source.weights.stem
@@ -92,14 +97,6 @@ def config_of(source: Source, archive: Archive, *, tag: str | None, given: Activ
         activations["OpenAI's archive"] = "quick_gelu"
     activation = _agreed(activations, source.weights)
     return shapes.model_copy(update={"name": name, "activation": activation, **heads})
-
-
-def _check_stated(shapes: ClipConfig, stated: ClipConfig, weights: Path) -> None:
-    ours, theirs = (config.model_dump(exclude={"name", "activation"}) for config in (shapes, stated))
-    if differing := [
-        f"{key} {value}, not {theirs[key]}" for key, value in ours.items() if value != theirs[key]
-    ]:
-        raise UserError(f"{weights} is not {stated.name!r}: it has {'; '.join(differing)}")
 
 
 def _of_tag(tag: str, model: ClipConfig | None, weights: Path) -> Activation:
@@ -122,3 +119,79 @@ def _agreed(activations: Mapping[str, Activation], weights: Path) -> Activation:
         statements = ", ".join(f"{source} says {activation}" for source, activation in activations.items())
         raise UserError(f"{weights}: {statements}; leave out what is wrong")
     return next(iter(activations.values()))
+
+
+def clip_config(
+    weights: Mapping[str, Tensor],
+    *,
+    name: str,
+    activation: Activation,
+    head_width: int = published.HEAD_WIDTH,
+) -> ClipConfig:
+    """Read the configuration of a CLIP with a ViT as image tower.
+
+    `head_width` is that of the image tower; the text tower's is always 64.
+
+    Raises:
+        UserError: weights that every such CLIP has are missing or contradict each other; the message names one.
+    """
+
+    def shape(key: str, ndim: int) -> torch.Size:
+        if key not in weights:
+            raise UserError(
+                f"weights lack {key!r}: they are no CLIP in OpenAI's layout with a ViT as image tower "
+                f"({_guess(weights)})"
+            )
+        if weights[key].ndim != ndim:
+            raise UserError(f"weights do not fit: {key} has shape {tuple(weights[key].shape)}")
+        return weights[key].shape
+
+    width, _, patch_size, _ = shape("visual.conv1.weight", 4)
+    slots = shape("visual.positional_embedding", 2)[0]
+    side = round((slots - 1) ** 0.5)
+    if side * side != slots - 1:
+        raise UserError(f"weights do not fit: a position table of {slots} slots is not 1 + a square")
+    vocab_size, text_width = shape("token_embedding.weight", 2)
+    return ClipConfig(
+        name=name,
+        image_size=side * patch_size,
+        patch_size=patch_size,
+        width=width,
+        layers=_blocks(weights, "visual.transformer"),
+        heads=_heads(width, head_width, "image"),
+        embed_dim=shape("visual.proj", 2)[1],
+        text_width=text_width,
+        text_layers=_blocks(weights, "transformer"),
+        text_heads=_heads(text_width, published.HEAD_WIDTH, "text"),
+        context_length=shape("positional_embedding", 2)[0],
+        vocab_size=vocab_size,
+        activation=activation,
+    )
+
+
+def _blocks(weights: Mapping[str, Tensor], tower: str) -> int:
+    pattern = rf"{re.escape(tower)}\.resblocks\.(\d+)\."
+    indices = [int(match[1]) for key in weights if (match := re.match(pattern, key))]
+    if not indices:
+        raise UserError(f"weights lack '{tower}.resblocks.0.*': they are no CLIP in OpenAI's layout")
+    return max(indices) + 1
+
+
+def _heads(width: int, head_width: int, tower: str) -> int:
+    if width % head_width:
+        raise UserError(
+            f"the {tower} tower's width {width} is no multiple of {head_width}, the usual width of a head, and shapes "
+            "do not show another: give the CLIP by open_clip's name, or a folder with open_clip_config.json"
+        )
+    return width // head_width
+
+
+def _guess(weights: Mapping[str, Tensor]) -> str:
+    """Say of which other kind weights probably are, for the error that refuses them."""
+    if any(key.startswith(("vision_model.", "text_model.")) for key in weights):
+        return "they are in the layout of Hugging Face transformers; take the file that open_clip publishes"
+    if any(key.startswith("visual.layer1.") for key in weights):
+        return "their image tower is a ResNet"
+    if any(key.startswith("visual.trunk.") for key in weights):
+        return "their image tower is of the timm package"
+    return f"they have {', '.join(sorted(weights)[:3])}"

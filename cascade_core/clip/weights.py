@@ -1,22 +1,32 @@
-"""CLIP weights on disk: our own folder format, and state dicts in the key layout of OpenAI and open_clip."""
+"""CLIP as a whole, its folder on disk, and the text half of that folder.
+
+The text half is all that a trained segmentor needs besides its checkpoint. Weights of OpenAI and open_clip come in
+a key layout of their own, which `name_from_openai` translates.
+"""
 
 import json
+import math
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cascade_core.clip.model import ClipModel
+from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.tokenizers import BytePairTokenizer, Tokenizer, WordTokenizer
+from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import damage_told, new_folder, read_json
+from cascade_core.runtime.files import damage_told, new_folder, read_json, sha256
 from cascade_core.runtime.validation import validated
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 
+_TEXT_PREFIX = "text."
 _OPENAI_RENAMES = (
     (r"^visual\.transformer\.resblocks\.", "visual.blocks."),
     (r"^transformer\.resblocks\.", "text.blocks."),
@@ -26,20 +36,46 @@ _OPENAI_RENAMES = (
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
+class ClipModel(nn.Module):
+    """Image tower, text tower and the logarithm of the logit scale (Radford et al. 2021, figure 3)."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual = VisionTransformer(config)
+        self.text = TextTransformer(config)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+
 def save_clip(folder: Path, clip: ClipModel, *, words: Sequence[str] | None = None) -> None:
     """Write the folder of a CLIP; `words` are the vocabulary of a word-level tokenizer."""
-    write_clip_folder(folder, clip.config, clip.state_dict(), words=words)
+    _write_folder(folder, clip.config, clip.state_dict(), words=words)
 
 
-def write_clip_folder(
-    folder: Path, config: ClipConfig, state: Mapping[str, Tensor], *, words: Sequence[str] | None = None
-) -> None:
-    """Write configuration, weights (of both towers or of the text tower) and vocabulary, if there is one."""
-    with new_folder(folder) as working:
-        (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-        save_file({key: tensor.contiguous() for key, tensor in state.items()}, working / WEIGHTS_FILE)
-        if words is not None:
-            (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n")
+def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tensor]) -> None:
+    """Write the text half of a CLIP from weights in OpenAI's key layout, strictly.
+
+    Raises:
+        UserError: keys or shapes are not those of `config`'s text tower.
+    """
+    text = TextTransformer(config)
+    state = {name_from_openai(key).removeprefix(_TEXT_PREFIX): tensor for key, tensor in weights.items()}
+    _load_state(text, state, source="the text tower", name=config.name)
+    _write_folder(folder, config, {_TEXT_PREFIX + key: tensor for key, tensor in text.state_dict().items()})
+
+
+def copy_text_tower(folder: Path, target: Path) -> None:
+    """Write the text half of a CLIP folder: its configuration, vocabulary and text weights.
+
+    Raises:
+        UserError: a file is missing or damaged; the message names it.
+    """
+    read_clip_config(folder)
+    with new_folder(target) as working:
+        for name in (CONFIG_FILE, VOCABULARY_FILE):
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, working / name)
+        save_file(_read_tensors(folder, _TEXT_PREFIX), working / WEIGHTS_FILE)
 
 
 def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
@@ -49,10 +85,18 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
         UserError: a file is missing or does not fit; the message names it.
     """
     clip = ClipModel(read_clip_config(folder))
-    with damage_told(folder / WEIGHTS_FILE):
-        state = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS_FILE).items()}
-    load_state(clip, state, source=folder / WEIGHTS_FILE, name=clip.config.name)
-    return clip.eval(), load_tokenizer(folder, clip.config)
+    return clip, _load_folder(folder, clip, clip.config, prefix="")
+
+
+def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
+    """Read only the text tower, in float32 and eval mode, and the tokenizer of a CLIP folder or of its text half.
+
+    Raises:
+        UserError: a file is missing or does not fit; the message names it.
+    """
+    config = read_clip_config(folder)
+    text = TextTransformer(config)
+    return text, _load_folder(folder, text, config, prefix=_TEXT_PREFIX)
 
 
 def read_clip_config(folder: Path) -> ClipConfig:
@@ -72,11 +116,15 @@ def read_clip_config(folder: Path) -> ClipConfig:
     return validated(ClipConfig, read_json(path), source=path, way_out="import the CLIP again")
 
 
-def load_tokenizer(folder: Path, config: ClipConfig) -> Tokenizer:
-    """Return the folder's word-level tokenizer, or CLIP's byte-pair tokenizer if it lists no vocabulary."""
-    if (folder / VOCABULARY_FILE).is_file():
-        return WordTokenizer(read_json(folder / VOCABULARY_FILE), config.context_length)
-    return BytePairTokenizer(config.context_length)
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a CLIP folder that decides what its text tower computes.
+
+    Raises:
+        UserError: a file is missing; the message names it.
+    """
+    read_clip_config(folder)
+    names = (CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE)
+    return {name: sha256(folder / name) for name in names if (folder / name).is_file()}
 
 
 def name_from_openai(key: str) -> str:
@@ -98,17 +146,39 @@ def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> Cl
         if key.rpartition(".")[2] not in _NO_WEIGHTS
     }
     clip = ClipModel(config)
-    load_state(clip, state, source="the OpenAI-layout state dict", name=config.name)
+    _load_state(clip, state, source="the OpenAI-layout state dict", name=config.name)
     return clip.eval()
 
 
-def load_state(tower: nn.Module, state: Mapping[str, Tensor], *, source: Path | str, name: str) -> None:
-    """Load the weights of the CLIP `name`, or of one of its towers, strictly.
+def _write_folder(
+    folder: Path, config: ClipConfig, state: Mapping[str, Tensor], *, words: Sequence[str] | None = None
+) -> None:
+    with new_folder(folder) as working:
+        (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+        save_file({key: tensor.contiguous() for key, tensor in state.items()}, working / WEIGHTS_FILE)
+        if words is not None:
+            (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n")
 
-    Raises:
-        UserError: keys or shapes differ.
-    """
+
+def _load_folder(folder: Path, module: nn.Module, config: ClipConfig, *, prefix: str) -> Tokenizer:
+    """Load the weights below `prefix` into `module`, set it to eval mode, and return the folder's tokenizer."""
+    tensors = _read_tensors(folder, prefix)
+    state = {key.removeprefix(prefix): tensor.float() for key, tensor in tensors.items()}
+    _load_state(module, state, source=folder / WEIGHTS_FILE, name=config.name)
+    module.eval()
+    if (folder / VOCABULARY_FILE).is_file():
+        return WordTokenizer(read_json(folder / VOCABULARY_FILE), config.context_length)
+    return BytePairTokenizer(config.context_length)
+
+
+def _read_tensors(folder: Path, prefix: str) -> dict[str, Tensor]:
+    path = folder / WEIGHTS_FILE
+    with damage_told(path), safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+
+
+def _load_state(module: nn.Module, state: Mapping[str, Tensor], *, source: Path | str, name: str) -> None:
     try:
-        tower.load_state_dict(state)
+        module.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(f"{source} does not fit CLIP {name!r}: {error}") from error

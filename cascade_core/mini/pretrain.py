@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cascade_core.clip.model import ClipModel
 from cascade_core.clip.tokenizers import WordTokenizer
+from cascade_core.clip.weights import ClipModel
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError

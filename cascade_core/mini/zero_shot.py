@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import class_vectors
+from cascade_core.clip.weights import ClipModel
 from cascade_core.datasets.mini import CLASSES, TEMPLATES, UNSEEN
 from cascade_core.mini import world
 from cascade_core.mini.pretrain import HELD_OUT_STREAM, mini_tokenizer, normalise

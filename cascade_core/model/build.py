@@ -6,8 +6,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from cascade_core.clip.prompts import DeepPrompts
-from cascade_core.clip.vision import VisionTransformer, resize_position_grid
+from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_position_grid
 from cascade_core.configs.config import ModelConfig
 from cascade_core.errors import UserError
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cascade_core.clip.prompts import DeepPrompts
-from cascade_core.clip.vision import VisionTransformer
+from cascade_core.clip.vision import DeepPrompts, VisionTransformer
 
 
 @dataclass(frozen=True)

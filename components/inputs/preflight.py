@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cascade_core.clip.order import Order, check_order, check_shape
 from cascade_core.clip.text import class_vectors
-from cascade_core.clip.text_tower import load_text_tower
+from cascade_core.clip.weights import load_text_tower
 from cascade_core.data.prepared import SUMMARY_FILE
 from cascade_core.datasets.catalogue import label_set
 from cascade_core.errors import UserError

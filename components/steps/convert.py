@@ -64,7 +64,7 @@ def run(
     """
     from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor, save_checkpoint
     from cascade_core.clip.archives import read_archive
-    from cascade_core.clip.text_tower import save_text_tower
+    from cascade_core.clip.weights import save_text_tower
     from cascade_core.released.runs import identify, read_evidence
     from cascade_core.released.weights import TEXT_PREFIX, segmentor_from_released
     from cascade_core.runtime.files import sha256

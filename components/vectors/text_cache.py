@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade_core.clip.text import class_vectors, num_texts
-from cascade_core.clip.text_tower import fingerprint, load_text_tower
+from cascade_core.clip.weights import fingerprint, load_text_tower
 from components.progress import progress
 from components.storage.places import cache_folder
 

@@ -11,8 +11,7 @@ from cascade_core.batches.transforms import EvalTransform
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.checkpoints.model_folder import write_model_folder
 from cascade_core.clip.text import class_vectors
-from cascade_core.clip.text_tower import copy_text_tower, load_text_tower
-from cascade_core.clip.weights import load_clip
+from cascade_core.clip.weights import copy_text_tower, load_clip, load_text_tower
 from cascade_core.configs.config import RunConfig
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.inference.label_maps import label_maps
@@ -239,7 +238,7 @@ def test_the_folder_around_a_checkpoint_says_where_the_checkpoint_is(clip: Path,
         ValueError, match=r"manifest\.json is not a checkpoint's manifest \(config: .*; give \S+/final$"
     ):
         Predictor.load(tmp_path, clip)
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         Predictor.load(tmp_path / "elsewhere")
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cascade_core.clip.model import ClipModel
 from cascade_core.clip.vision import resize_position_grid
+from cascade_core.clip.weights import ClipModel
 from cascade_core.configs.config import ClipConfig
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cascade_core.clip.prompts import DeepPrompts
+from cascade_core.clip.vision import DeepPrompts
 
 
 def _prompts(*, dropout: float = 0.0) -> DeepPrompts:

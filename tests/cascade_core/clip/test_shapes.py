@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cascade_core.clip.shapes import clip_config
+from cascade_core.clip.sources import clip_config
 from cascade_core.configs.config import ClipConfig
 from tests.cascade_core.clip.families import FAMILIES, VIT_B16, VIT_L14, random_weights
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from cascade_core.clip.model import ClipModel
 from cascade_core.clip.vision import VisionTransformer, resize_position_grid
-from cascade_core.clip.weights import clip_from_openai
+from cascade_core.clip.weights import ClipModel, clip_from_openai
 from cascade_core.configs.config import ClipConfig
 from tests.cascade_core.clip.reference import open_clip_model
 

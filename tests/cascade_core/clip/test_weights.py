@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cascade_core.clip.model import ClipModel
-from cascade_core.clip.text_tower import load_text_tower
 from cascade_core.clip.tokenizers import WordTokenizer
-from cascade_core.clip.weights import clip_from_openai, load_clip, save_clip
+from cascade_core.clip.weights import ClipModel, clip_from_openai, load_clip, load_text_tower, save_clip
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 from tests.tiny import write_tiny_clip

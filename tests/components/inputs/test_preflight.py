@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cascade_core.clip.model import ClipModel
 from cascade_core.clip.text import class_vectors
-from cascade_core.clip.text_tower import load_text_tower
-from cascade_core.clip.weights import save_clip
+from cascade_core.clip.weights import ClipModel, load_text_tower, save_clip
 from cascade_core.data.prepared import read_index
 from cascade_core.datasets.context import CLASSES as CONTEXT_59
 from cascade_core.datasets.context import LITERATURE_CLASSES

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
-from cascade_core.clip.text_tower import load_text_tower
+from cascade_core.clip.weights import load_text_tower
 from cascade_core.inference import export as core
 from cascade_core.predictor import Predictor
 from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, TEXT_PREFIX, our_name

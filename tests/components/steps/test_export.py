@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cascade_core.clip.model import ClipModel
-from cascade_core.clip.weights import save_clip
+from cascade_core.clip.weights import ClipModel, save_clip
 from cascade_core.configs.config import EvalConfig, RunConfig
 from cascade_core.inference import export as core
 from cascade_core.inference.vocabulary import Vocabulary
@@ -126,7 +125,7 @@ def test_what_cannot_be_exported_is_told_before_any_work(tmp_path: Path) -> None
     for options, told in (
         ({"kind": "tflite"}, "'tflite' is not known; give one of onnx, torch, folder"),
         ({"kind": "folder", "labels": LABELS}, "labels go with a graph"),
-        ({}, "is no folder"),
+        ({}, "is not a folder"),
     ):
         with pytest.raises(ValueError, match=told):
             export.run(**{"model": str(tmp_path / "gone"), "clip": None, "out": tmp_path / "out", **options})
