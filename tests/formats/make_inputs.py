@@ -1,4 +1,4 @@
-"""Pictures and a CLIP, small enough to store; run by make.sh with the old code on the path."""
+"""Write pictures and a CLIP that are small enough to store. `make.sh` runs this with the old code on the path."""
 
 import sys
 from pathlib import Path

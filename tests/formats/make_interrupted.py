@@ -1,4 +1,4 @@
-"""`cascade-clip train`, which stops after its first resumable checkpoint; run by make.sh with the old code on the path."""
+"""Run `cascade-clip train` and stop after its first resumable checkpoint. `make.sh` runs this with the old code on the path."""
 
 import sys
 from pathlib import Path

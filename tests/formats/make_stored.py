@@ -1,4 +1,4 @@
-"""What stands in MLflow's store alone: a version, an accepted rerun; run by make.sh with the old code on the path."""
+"""Copy a version and an accepted rerun out of MLflow's store. `make.sh` runs this with the old code on the path."""
 
 import json
 import shutil
@@ -27,11 +27,9 @@ version = client.get_model_version(model.name, "1")
 with tempfile.TemporaryDirectory() as scratch:
     fetched = mlflow.artifacts.download_artifacts(f"models:/{model.name}/1", dst_path=scratch)
     shutil.copytree(fetched, out / "registered" / "model", ignore=shutil.ignore_patterns("__pycache__"))
-described = out / "registered" / "model" / "MLmodel"
+mlmodel = out / "registered" / "model" / "MLmodel"
 checkout = str(Path(benchmark_rerun.__file__).parents[1])
-described.write_text(
-    described.read_text().replace(checkout, "/checkout")
-)  # where it was made matters to nobody
+mlmodel.write_text(mlmodel.read_text().replace(checkout, "/checkout"))  # the path differs on each machine
 facts = {"name": model.name, "description": version.description, "tags": version.tags}
 (out / "registered" / "version.json").write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -49,8 +47,12 @@ kept = {key: value for key, value in run.data.tags.items() if not key.startswith
 facts = {"status": run.info.status, "start_time": run.info.start_time, "tags": kept}
 (out / "accepted" / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
 
-found = Segmenter.load(out / "model_folder", device="cpu").segment(
+prediction = Segmenter.load(out / "model_folder", device="cpu").segment(
     out / "pictures/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg", LABELS
 )
-expected = {"labels": LABELS, "label_map": found.label_map.tolist(), "mean_confidence": found.mean_confidence}
+expected = {
+    "labels": LABELS,
+    "label_map": prediction.label_map.tolist(),
+    "mean_confidence": prediction.mean_confidence,
+}
 (out / "expected.json").write_text(json.dumps(expected) + "\n")

@@ -1,4 +1,4 @@
-"""What commit 3c99941 stored (see README.md) loads, evaluates, trains on and serves with today's code."""
+"""Today's code loads, evaluates, trains on and serves the files that commit 3c99941 stored (see README.md)."""
 
 import asyncio
 import base64
@@ -37,13 +37,13 @@ THRESHOLDS = {
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    """A copy, so that nothing is written beside the stored files (bytecode, or a training that goes on)."""
+    """Copy the stored files, so that tests write nothing beside them, such as bytecode or a resumed training."""
     return Path(shutil.copytree(STORED, tmp_path / "stored"))
 
 
 @pytest.fixture
 def registered(store: Path, stored: Path) -> str:
-    """The stored version as the champion of a store of the test's own; its name."""
+    """Register the stored version as champion in the test's own store, and return its name."""
     client = open_store()
     client.create_registered_model(MODEL["name"])
     client.create_model_version(MODEL["name"], (stored / "registered" / "model").as_uri(), tags=MODEL["tags"])
@@ -52,7 +52,7 @@ def registered(store: Path, stored: Path) -> str:
 
 
 def _agree(label_map: Any) -> bool:
-    """Say whether a label map is the old one, but for the few pixels that another CPU's rounding may turn."""
+    """Say whether a label map equals the old one, except for the few pixels that depend on the CPU's rounding."""
     return bool((np.asarray(label_map) == np.asarray(EXPECTED["label_map"])).mean() > 0.995)
 
 
@@ -65,27 +65,27 @@ def _inputs(stored: Path) -> dict[str, Path]:
     return {name: stored / name for name in ("prepared", "splits", "text")}
 
 
-def test_a_model_folder_labels_as_it_did(stored: Path) -> None:
-    found = Predictor.load(stored / "model_folder", device="cpu").predict(
+def test_a_model_folder_predicts_the_same_label_map(stored: Path) -> None:
+    prediction = Predictor.load(stored / "model_folder", device="cpu").predict(
         stored / PICTURE, EXPECTED["labels"]
     )
-    assert _agree(found.label_map)
-    assert found.mean_confidence == pytest.approx(EXPECTED["mean_confidence"], abs=1e-4)
+    assert _agree(prediction.label_map)
+    assert prediction.mean_confidence == pytest.approx(EXPECTED["mean_confidence"], abs=1e-4)
 
 
-def test_a_checkpoint_labels_as_it_did(stored: Path) -> None:
+def test_a_checkpoint_predicts_the_same_label_map(stored: Path) -> None:
     predictor = Predictor.load(stored / "train" / "final", stored / "clip", device="cpu")
     assert _agree(predictor.predict(stored / PICTURE, EXPECTED["labels"]).label_map)
 
 
-def test_a_registered_version_runs_the_code_that_was_stored_with_it(stored: Path) -> None:
+def test_a_registered_version_runs_the_code_stored_with_it(stored: Path) -> None:
     folder = stored / "registered" / "model"
     assert "from cascade_core.predict import" in (folder / "registered_model.py").read_text()
     (answer,) = mlflow.pyfunc.load_model(str(folder)).predict([_row(stored)])
     assert _agree(answer["label_map"]) and answer["labels"] == EXPECTED["labels"]
 
 
-def test_a_registered_version_is_found_by_its_address(registered: str, stored: Path) -> None:
+def test_a_registered_version_loads_by_its_address(registered: str, stored: Path) -> None:
     predictor = load_predictor(f"models:/{registered}@champion", device="cpu")
     assert _agree(predictor.predict(stored / PICTURE, EXPECTED["labels"]).label_map)
 
@@ -127,7 +127,7 @@ async def _post(app: Any, body: bytes) -> tuple[int, bytes]:
     return sent[0]["status"], b"".join(part.get("body", b"") for part in sent[1:])
 
 
-def test_a_checkpoint_scores_as_it_did(stored: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_has_the_same_scores(stored: Path, tmp_path: Path) -> None:
     old = stored / "evaluate" / "inductive"
     result = evaluate.run(
         checkpoint=stored / "train" / "final", split="test", out=tmp_path / "out", **_inputs(stored)
@@ -140,7 +140,7 @@ def test_a_checkpoint_scores_as_it_did(stored: Path, tmp_path: Path) -> None:
     assert np.abs(now - before).to_numpy().sum() <= 0.005 * before.to_numpy().sum()
 
 
-def test_an_interrupted_training_goes_on(stored: Path) -> None:
+def test_an_interrupted_training_resumes(stored: Path) -> None:
     left = stored / ".interrupted.unfinished"
     half_way = load_manifest(left / "resume")
     kept = pd.read_csv(left / "history.csv").iloc[:2]
@@ -173,7 +173,7 @@ def test_self_training_starts_from_a_checkpoint(stored: Path, tmp_path: Path) ->
     assert now == before
 
 
-def test_a_candidate_is_registered_from_what_was_stored(store: Path, stored: Path, tmp_path: Path) -> None:
+def test_a_candidate_is_registered_from_stored_folders(store: Path, stored: Path, tmp_path: Path) -> None:
     done = register.run(
         checkpoint=stored / "train" / "final",
         clip=stored / "clip",
@@ -187,14 +187,14 @@ def test_a_candidate_is_registered_from_what_was_stored(store: Path, stored: Pat
     assert _agree(answer["label_map"])
 
 
-def test_a_candidate_is_held_against_a_champion_of_before(
+def test_a_candidate_is_compared_with_an_earlier_champion(
     registered: str, stored: Path, tmp_path: Path
 ) -> None:
     decided = gate.run(evaluation=stored / "evaluate" / "inductive", out=tmp_path / "out")
     assert decided.champion == 1 and decided.reason.startswith("a tie: ")
 
 
-def test_the_report_reads_what_was_stored(stored: Path, tmp_path: Path) -> None:
+def test_the_report_reads_stored_folders(stored: Path, tmp_path: Path) -> None:
     done = report.run(
         evaluations=[stored / "evaluate" / "inductive"],
         profiles=[stored / "profile"],
@@ -223,7 +223,7 @@ def test_a_rerun_is_compared_with_one_accepted_before(store: Path, stored: Path,
         out=tmp_path / "out",
     )
     assert done.compared_with == run.info.run_id
-    assert done.outcome == "no change", [change.told() for change in done.changes]
+    assert done.outcome == "no change", done.changes
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""One golden set: the authors' tensors and numbers, and which test answers for each of them.
+"""Golden sets (the authors' tensors and numbers), and the record of which test checks which of them.
 
-The folder is `CASCADE_GOLDEN_DIR` if that is set, else `tests/golden`. Everything about sizes, classes and
-tolerances is read from the JSON beside the tensors, so that another set made the same way works as well.
+`CASCADE_GOLDEN_DIR` replaces the folder `tests/golden`. Sizes, classes and tolerances come from the JSON beside
+the tensors, so that another set made in the same way works too.
 """
 
 import functools
@@ -30,15 +30,14 @@ GOLDEN_DIR = Path(os.environ.get("CASCADE_GOLDEN_DIR", SHIPPED_DIR))
 METHODS = ("zeg", "cascade")
 SETS = (*METHODS, "generic")
 
-# (set, pattern) -> the test that answers for what matches; filled by `covers`, checked for completeness.
+# (set, pattern) -> the test that checks all matching addresses; `covers` fills it, test_completeness.py reads it.
 COVERAGE: dict[tuple[str, str], str] = {}
 
 
 class GoldenSet:
-    """The tensors and the JSON record of one method, with the released model they belong to.
+    """The tensors and the JSON record of a method, and its released model.
 
-    Numbers of the JSON are addressed like tensors, by paths such as `json/losses/inductive/total`; lists are
-    not taken apart.
+    Numbers of the JSON have addresses like tensors, such as `json/losses/inductive/total`; a list has one address.
     """
 
     def __init__(self, name: str) -> None:
@@ -50,7 +49,7 @@ class GoldenSet:
 
     @property
     def keys(self) -> list[str]:
-        """Every address in the set: stored tensors, then numbers."""
+        """All addresses of the set: tensors, then numbers."""
         return [*self.tensor_keys, *self.numbers]
 
     @property
@@ -63,7 +62,7 @@ class GoldenSet:
 
     @functools.cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Stored tensors; half precision is exact and becomes float32, label maps become int64."""
+        """The stored tensors; half precision becomes float32 (exactly), label maps become int64."""
         return {
             key: _upcast(tensor) for key, tensor in load_file(GOLDEN_DIR / f"{self.name}.safetensors").items()
         }
@@ -82,7 +81,7 @@ class GoldenSet:
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Blocks that feed a decoder each, besides the last map."""
+        """Groups of blocks with a decoder of their own, besides the last map's."""
         return tuple(tuple(memory) for memory in self.config["decoder_memory"] if memory != ["last"])
 
     @property
@@ -96,11 +95,11 @@ class GoldenSet:
         }
 
     def segmentor(self, dtype: torch.dtype = torch.float32) -> Segmentor:
-        """A copy of the released model, in evaluation mode."""
+        """Return a copy of the released model, in eval mode."""
         return deepcopy(self._released).to(dtype)
 
     def segmentor_without_dropout(self, dtype: torch.dtype = torch.float32) -> Segmentor:
-        """The same in training mode, every dropout at 0, as the reference run had it."""
+        """Return a copy in training mode with every dropout at 0, as in the reference run."""
         config = self._released.config.model_copy(update={"dropout": 0.0})
         segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
         segmentor.load_state_dict(self._released.state_dict())
@@ -118,18 +117,22 @@ class GoldenSet:
 
 @functools.cache
 def golden_set(name: str) -> GoldenSet:
-    """Open a set of `GOLDEN_DIR`, once."""
+    """Open a set of `GOLDEN_DIR`; repeated calls return the same object."""
     return GoldenSet(name)
 
 
 def covers(
     *patterns: str, given: tuple[str, ...] = (), sets: tuple[str, ...] = METHODS
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Run a test for every stored address that matches one of `patterns`, and note that it answers for them.
+    """Parametrize a test by the stored addresses that match `patterns`, and record that it checks them.
 
-    The test gets `golden` and `keys`. A pattern without a group makes a case of each address; with a group,
-    addresses that agree in what it captures share one case. `given` are the addresses it reads as settings or
-    inputs: it answers for them too, but they make no cases.
+    The test takes `golden` and `keys`. A pattern without a group makes a case per address; with a group, a case
+    per captured text, shared by its addresses.
+
+    Args:
+        patterns: regular expressions of the addresses to check.
+        given: addresses that the test reads as settings or inputs; recorded too, but without cases.
+        sets: names of golden sets.
     """
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
@@ -152,7 +155,7 @@ def covers(
 
 
 def thinned(full: Tensor, key: str) -> Tensor:
-    """Take of `full` what was stored under `key`: with the suffix `@sN`, every Nth row and column."""
+    """Return the rows and columns of `full` that `key` stores: every Nth with the suffix `@sN`, else all."""
     match = re.search(r"@s(\d+)$", key)
     return full if match is None else full[..., :: int(match[1]), :: int(match[1])]
 

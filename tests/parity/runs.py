@@ -1,4 +1,4 @@
-"""What the parity tests compute with our code, once per golden set and setting."""
+"""Our side of the parity tests, computed once per golden set and setting."""
 
 import functools
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ PICTURES = {"backbone": "img", "backbone_rect": "rect_img", "backbone_nonmult": 
 
 @dataclass(frozen=True)
 class TrainingView:
-    """One training forward pass: logits, the labels the loss saw, its value, and the accuracy logged beside it."""
+    """A training forward pass: logits, the labels of the loss, its value, and the accuracy that is logged with it."""
 
     mask_logits: Tensor
     labels: Tensor
@@ -31,7 +31,7 @@ class TrainingView:
     accuracy: Tensor
 
     def as_released(self) -> dict[str, float]:
-        """Name the numbers as the released code logs them."""
+        """Return the numbers under the names that the released code logs."""
         return {
             "decode.loss_mask": self.loss.terms["focal"].item(),
             "decode.loss_dice": self.loss.terms["dice"].item(),
@@ -41,7 +41,7 @@ class TrainingView:
 
 
 def training_view(golden: GoldenSet, segmentor: Segmentor, setting: str) -> TrainingView:
-    """Run the forward pass of a setting, as named in the JSON's `losses`."""
+    """Run the forward pass of a setting of the JSON's `losses`."""
     dtype = segmentor.trunk.visual.proj.dtype
     text, images = golden.tensors["text"].to(dtype), golden.tensors["img"].to(dtype)
     match setting:
@@ -68,15 +68,15 @@ def training_view(golden: GoldenSet, segmentor: Segmentor, setting: str) -> Trai
 
 
 def _pixel_accuracy(mask_logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the share of labelled pixels whose highest logit is right, 1 if no pixel is labelled, as is logged there."""
-    labelled = labels != IGNORE
-    right = (mask_logits.argmax(dim=1) == labels)[labelled]
-    return right.double().mean() if labelled.any() else torch.ones(())
+    """Return the accuracy on pixels that are not `IGNORE`; 1 without such pixels, as the released code logs."""
+    counted = labels != IGNORE
+    right = (mask_logits.argmax(dim=1) == labels)[counted]
+    return right.double().mean() if counted.any() else torch.ones(())
 
 
 @dataclass(frozen=True)
 class Differentiated:
-    """A training view with the gradient of every trainable weight, by released name; None where none came."""
+    """A training view, and the gradient of every trainable weight by released name; None for a weight without."""
 
     view: TrainingView
     gradients: dict[str, Tensor | None]
@@ -84,7 +84,7 @@ class Differentiated:
 
 @functools.cache
 def differentiated(name: str, setting: str, dtype: torch.dtype = torch.float32) -> Differentiated:
-    """Run a setting forward and backward."""
+    """Run a setting's forward and backward pass."""
     golden = golden_set(name)
     segmentor = golden.segmentor_without_dropout(dtype)
     view = training_view(golden, segmentor, setting)
@@ -99,7 +99,7 @@ def differentiated(name: str, setting: str, dtype: torch.dtype = torch.float32) 
 
 @functools.cache
 def feature_maps(name: str, which: str, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """Return the trunk's maps as the released backbone lists them, `feat0`.. and `global`."""
+    """Return the trunk's maps under the released backbone's names: `feat0`, `feat1`, ... and `global`."""
     golden = golden_set(name)
     segmentor = golden.segmentor(dtype)
     assert isinstance(segmentor.decoder, MaskHead)
@@ -115,19 +115,19 @@ def feature_maps(name: str, which: str, dtype: torch.dtype = torch.float32) -> d
 
 @functools.cache
 def mask_logits(name: str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the logits of all classes for the batch, in evaluation mode."""
+    """Return the logits of all classes for the batch, in eval mode."""
     golden = golden_set(name)
     with torch.no_grad():
         return golden.segmentor(dtype)(golden.tensors["img"].to(dtype), golden.tensors["text"].to(dtype))
 
 
 def seen_penalty(golden: GoldenSet, kind: str) -> float:
-    """Only inductive models pay the seen penalty."""
+    """Return the seen penalty, which only inductive models have."""
     return {"inductive": golden.config["seen_penalty"], "selftrain": 0.0}[kind]
 
 
 def vocabulary(golden: GoldenSet, kind: str, dtype: torch.dtype = torch.float32) -> Vocabulary:
-    """Return the inductive or the self-trained model with its classes."""
+    """Return the inductive or the self-trained model with its candidate classes."""
     return Vocabulary(
         golden.segmentor(dtype),
         golden.tensors["text"].to(dtype),
@@ -138,7 +138,7 @@ def vocabulary(golden: GoldenSet, kind: str, dtype: torch.dtype = torch.float32)
 
 
 def whole_scores(golden: GoldenSet, images: Tensor, kind: str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the class scores of whole pictures, at their size."""
+    """Return the class scores of whole pictures, at the pictures' size."""
     return score_maps(vocabulary(golden, kind, dtype), images.to(dtype), evaluate=EvalConfig(mode="whole"))
 
 

@@ -1,4 +1,4 @@
-"""Nothing stored is left out: each tensor and number of the golden sets is some test's to answer for."""
+"""A test checks each tensor and number of the golden sets."""
 
 import importlib
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from .golden import COVERAGE, SETS, golden_set
 
-# Notes about how a set was made, and tolerances, which the tests use rather than check.
+# Notes on how a set was made, and tolerances: no test checks them.
 NOTES = (
     r"json/(?:method|set|dtype|torch|subsampling)",
     r"json/config/seed",
@@ -22,20 +22,20 @@ NOTES = (
 
 @pytest.fixture(scope="module", autouse=True)
 def all_modules() -> None:
-    """Fill the table of who answers for what, also when this file runs alone."""
+    """Import all tests, so that `COVERAGE` is complete even if only this file runs."""
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         importlib.import_module(f"{__package__}.{path.stem}")
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_some_test_answers_for_every_stored_tensor_and_number(name: str) -> None:
-    patterns = [pattern for (of, pattern) in COVERAGE if of == name] + list(NOTES)
+def test_a_test_checks_every_stored_tensor_and_number(name: str) -> None:
+    patterns = [pattern for (set_name, pattern) in COVERAGE if set_name == name] + list(NOTES)
     forgotten = [key for key in golden_set(name).keys if not any(re.fullmatch(p, key) for p in patterns)]
     assert not forgotten
 
 
-def test_every_pattern_finds_something_in_some_set() -> None:
-    """A pattern that matches nothing is a test that never runs."""
+def test_every_pattern_matches_an_address() -> None:
+    """A test whose pattern matches nothing would never run."""
     patterns = {pattern for (_, pattern) in COVERAGE}
     keys = [(name, key) for name in SETS for key in golden_set(name).keys]
     idle = [
@@ -67,5 +67,5 @@ def test_every_pattern_finds_something_in_some_set() -> None:
     ],
 )
 def test_a_set_holds_every_kind_of_tensor(name: str, kind: str) -> None:
-    """So that an incomplete set fails instead of passing for lack of cases."""
+    """An incomplete set fails instead of passing without cases."""
     assert any(key.startswith(kind) for key in golden_set(name).keys)

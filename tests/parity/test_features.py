@@ -1,4 +1,4 @@
-"""The trunk: every tapped level's map and the global embedding, for square, rectangular and cut-off pictures."""
+"""The trunk's maps and global embedding, for pictures that are square, rectangular or no multiple of the patch."""
 
 import torch
 
@@ -15,9 +15,7 @@ def test_features_equal_the_released_ones(golden: GoldenSet, keys: list[str]) ->
 
 
 @covers(r"json/fp32_vs_fp64_maxabs/backbone(?:_rect|_nonmult)?/(?:feat\d+|global)")
-def test_features_in_double_precision_differ_by_the_reference_s_own_rounding_and_nothing_else(
-    golden: GoldenSet, keys: list[str]
-) -> None:
+def test_float64_features_differ_only_by_reference_rounding(golden: GoldenSet, keys: list[str]) -> None:
     (key,) = keys
     which, level = key.split("/")[-2:]
     ours = feature_maps(golden.name, which, torch.float64)[level]

@@ -1,4 +1,4 @@
-"""Parts on their own: learning rates, position grids, losses on random logits, label tables, metrics."""
+"""Single parts: learning rates, position grids, losses on random logits, label tables, metrics."""
 
 import math
 import re
@@ -67,9 +67,7 @@ def test_a_position_grid_of_the_right_size_stays_as_it_is(golden: GoldenSet, key
     given=(r"json/loss/.*",),
     sets=GENERIC,
 )
-def test_losses_and_their_gradient_on_random_logits_equal_the_released_ones(
-    golden: GoldenSet, keys: list[str]
-) -> None:
+def test_losses_on_random_logits_equal_the_released_ones(golden: GoldenSet, keys: list[str]) -> None:
     record = golden.record["loss"]
     config = LossConfig(
         focal_weight=record["mask_weight"],
@@ -96,7 +94,7 @@ def test_label_tables_equal_the_released_ones(golden: GoldenSet, keys: list[str]
     assert sorted(record["seen"] + record["unseen"]) == list(range(record["num_classes"]))
     for name, table in tables.items():
         ours = table(record["num_classes"], record["unseen"])
-        # The released table keeps 200, a padding label that no map holds; ours withholds it, see `transductive_table`.
+        # The released table keeps 200, a padding label that no map holds; `transductive_table` withholds it.
         released = [WITHHELD if raw == 200 else new for raw, new in enumerate(golden.record[name])]
         assert record["num_classes"] <= 200
         assert ours.tolist() == released
@@ -104,7 +102,7 @@ def test_label_tables_equal_the_released_ones(golden: GoldenSet, keys: list[str]
 
 
 def _confusion(golden: GoldenSet, case: str) -> tuple[ConfusionMatrix, ClassSplit]:
-    """Sum the stored label maps as `metrics_plain` or `metrics_reduce_zero_label` has it."""
+    """Accumulate the stored label maps as in `metrics_plain` or `metrics_reduce_zero_label`."""
     record = golden.record[case]
     names = tuple(f"c{index}" for index in range(record["num_classes"]))
     label_set = LabelSet("golden", names, train_id_table(len(names)))
@@ -113,25 +111,25 @@ def _confusion(golden: GoldenSet, case: str) -> tuple[ConfusionMatrix, ClassSpli
         if key.startswith("metric/label"):
             truth = golden.tensors[key]
             if record["reduce_zero_label"]:
-                # Labels alone are reduced: 0 is background, every other id moves down by one.
+                # Only labels are reduced: 0 is background, every other id moves down by one.
                 truth = torch.where((truth == 0) | (truth == IGNORE), IGNORE, truth - 1)
             confusion.update(golden.tensors[key.replace("label", "pred")], truth)
     return confusion, ClassSplit("golden", label_set, tuple(names[index] for index in record["novel"]))
 
 
-def _fractions(found: Scores) -> dict[str, float | tuple[float, ...]]:
-    """Give our scores under the names of the record."""
+def _fractions(ours: Scores) -> dict[str, float | tuple[float, ...]]:
+    """Return our scores under the record's names."""
     return {
-        "aAcc": found.pAcc,
-        "IoU": found.iou,
-        "Acc": found.accuracy,
-        "mIoU": found.miou,
-        "mAcc": found.macc,
-        "mIoU_seen": found.miou_seen,
-        "mIoU_unseen": found.miou_unseen,
-        "mAcc_seen": found.macc_seen,
-        "mAcc_unseen": found.macc_unseen,
-        "hIoU_NOT_IN_REFERENCE": found.hiou,
+        "aAcc": ours.pAcc,
+        "IoU": ours.iou,
+        "Acc": ours.accuracy,
+        "mIoU": ours.miou,
+        "mAcc": ours.macc,
+        "mIoU_seen": ours.miou_seen,
+        "mIoU_unseen": ours.miou_unseen,
+        "mAcc_seen": ours.macc_seen,
+        "mAcc_unseen": ours.macc_unseen,
+        "hIoU_NOT_IN_REFERENCE": ours.hiou,
     }
 
 
@@ -162,34 +160,32 @@ def test_scores_equal_the_released_ones(golden: GoldenSet, keys: list[str]) -> N
     ours = _fractions(scores(*_confusion(golden, keys[0].split("/")[1])))
     for key in keys:
         theirs = golden.numbers[key]
-        expected = [_nan_for_null(value) for value in (theirs if isinstance(theirs, list) else [theirs])]
-        found = ours[key.rpartition("/")[2]]
-        found = list(found) if isinstance(found, tuple) else [found]
-        assert found == pytest.approx(expected, abs=golden.tolerances["metrics_atol"], rel=0, nan_ok=True), (
+        expected = [_nan_for_null(number) for number in (theirs if isinstance(theirs, list) else [theirs])]
+        value = ours[key.rpartition("/")[2]]
+        values = list(value) if isinstance(value, tuple) else [value]
+        assert values == pytest.approx(expected, abs=golden.tolerances["metrics_atol"], rel=0, nan_ok=True), (
             key
         )
 
 
 @covers(r"json/metrics_(\w+)/reference_evaluate_return/.*", sets=GENERIC)
-def test_the_released_report_is_our_scores_rounded_to_hundredths_of_a_percent(
-    golden: GoldenSet, keys: list[str]
-) -> None:
-    """Per class the released code rounds single-precision percentages, so its fractions carry that noise."""
-    found = scores(*_confusion(golden, keys[0].split("/")[1]))
-    values = {"aAcc": found.pAcc, "mIoU": found.miou, "mAcc": found.macc}
-    values |= {f"IoU.c{index}": value for index, value in enumerate(found.iou)}
-    values |= {f"Acc.c{index}": value for index, value in enumerate(found.accuracy)}
+def test_the_released_report_holds_our_rounded_scores(golden: GoldenSet, keys: list[str]) -> None:
+    """Its per-class fractions come from rounded float32 percentages."""
+    ours = scores(*_confusion(golden, keys[0].split("/")[1]))
+    values = {"aAcc": ours.pAcc, "mIoU": ours.miou, "mAcc": ours.macc}
+    values |= {f"IoU.c{index}": value for index, value in enumerate(ours.iou)}
+    values |= {f"Acc.c{index}": value for index, value in enumerate(ours.accuracy)}
     atol = golden.tolerances["metrics_atol"]
     for key in keys:
-        ours, theirs = values[key.rpartition("/")[2]], _nan_for_null(golden.numbers[key])
+        value, theirs = values[key.rpartition("/")[2]], _nan_for_null(golden.numbers[key])
         # A value within `atol` of a rounding boundary may round either way.
-        rounded = [round(ours + shift, 4) for shift in (-atol, 0, atol)]
+        rounded = [round(value + shift, 4) for shift in (-atol, 0, atol)]
         assert any(
             candidate == pytest.approx(theirs, abs=atol, rel=0, nan_ok=True) for candidate in rounded
         ), key
 
 
-def test_both_metric_cases_are_there() -> None:
+def test_the_generic_set_has_both_metric_cases() -> None:
     assert len(_metric_cases(golden_set("generic"))) >= 2
 
 

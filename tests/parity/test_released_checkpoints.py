@@ -1,7 +1,7 @@
-"""Released checkpoints at full size (ViT-B/16), from their key lists: loading, counts, what trains and how.
+"""Released checkpoints at full size (ViT-B/16): loading, parameter counts, trainable weights and their optimizer.
 
-The key lists belong to the shipped golden set and are always read from there. Values are random, in the real
-shapes: windows on one random buffer, so that only the model itself takes memory.
+The shipped golden set has lists of their keys and shapes. Values are random views of one buffer, so that only the
+model itself takes memory.
 """
 
 import gc
@@ -29,12 +29,12 @@ from cascade_core.train.optim import build_optimizer, names_without_gradient
 from .golden import SHIPPED_DIR, golden_set
 
 CHECKPOINTS = ("zeg_voc", "zeg_coco", "cascade_voc", "cascade_context", "cascade_coco")
-# The counts the papers and their READMEs state, in millions.
+# Trainable parameters in millions, from the papers and their READMEs.
 PUBLISHED_MILLIONS = {"zeg_voc": 13.8, "zeg_coco": 14.6, "cascade_coco": 40.5}
 
 
 class Loaded(NamedTuple):
-    """A released checkpoint's record, its state dict, and the segmentor made of it."""
+    """A released checkpoint's record, its state dict, and its segmentor."""
 
     record: dict[str, Any]
     state: dict[str, Tensor]
@@ -42,14 +42,14 @@ class Loaded(NamedTuple):
 
     @property
     def trainable(self) -> set[str]:
-        """Released names of what trains, by the record."""
+        """Released names of the trainable weights, from the record."""
         return {group["name"] for group in self.record["param_groups"] if group["requires_grad"]}
 
 
 def _state_dict(record: dict[str, Any]) -> dict[str, Tensor]:
     sizes = {key: prod(shape) for key, (shape, _) in record["state_dict"].items()}
     buffer = torch.randn(max(sizes.values()) + len(sizes), generator=torch.Generator().manual_seed(0))
-    # Shifted by one value per key, so that no two tensors of a shape are equal.
+    # Each key starts one value later, so that tensors of equal shape differ.
     return {
         key: buffer[shift : shift + sizes[key]].view(shape)
         for shift, (key, (shape, _)) in enumerate(record["state_dict"].items())
@@ -72,21 +72,21 @@ def test_every_value_arrives_under_our_name(loaded: Loaded) -> None:
     assert all(torch.equal(ours[our_name(key)], loaded.state[key]) for key in keys)
 
 
-def test_trainable_parameters_are_as_many_as_recorded_dead_ones_included(loaded: Loaded) -> None:
+def test_the_number_of_trainable_parameters_is_the_recorded_one(loaded: Loaded) -> None:
     assert trainable_parameter_count(loaded.segmentor) == loaded.record["trainable_numel"]
 
 
-def test_all_parameters_with_the_text_encoder_are_as_many_as_recorded(loaded: Loaded) -> None:
+def test_the_total_number_of_parameters_is_the_recorded_one(loaded: Loaded) -> None:
     text = sum(tensor.numel() for key, tensor in loaded.state.items() if key.startswith(TEXT_PREFIX))
     ours = sum(parameter.numel() for parameter in loaded.segmentor.parameters())
     assert text > 0
     assert ours + text == loaded.record["total_numel"]
 
 
-def test_the_published_parameter_counts_are_these(loaded: Loaded) -> None:
+def test_the_published_parameter_counts_are_right(loaded: Loaded) -> None:
     published = PUBLISHED_MILLIONS.get(f"{loaded.record['method']}_{loaded.record['dataset']}")
     millions = trainable_parameter_count(loaded.segmentor) / 1e6
-    # 14,650,624 is published as 14.6: rounding up or down is not the papers' concern.
+    # 14,650,624 is published as 14.6, so accept rounding up or down.
     assert published is None or abs(millions - published) <= 0.051
 
 
@@ -97,8 +97,8 @@ def test_exactly_the_recorded_parameters_train(loaded: Loaded) -> None:
     assert len(ours) == sum(summary.values()) == {"zeg": 74, "cascade": 212}[loaded.record["method"]]
 
 
-def test_every_trainable_parameter_has_the_recorded_learning_rate_and_decay(loaded: Loaded) -> None:
-    """One optimiser group per parameter there, two here; weights without gradient are in none of ours."""
+def test_every_trainable_parameter_has_its_recorded_optimizer(loaded: Loaded) -> None:
+    """The record has a group per parameter. We have two groups, without weights that get no gradient."""
     optimizer = build_optimizer(loaded.segmentor, OptimConfig())
     names = {id(parameter): name for name, parameter in loaded.segmentor.named_parameters()}
     ours = {
@@ -131,7 +131,7 @@ def test_the_optimiser_s_defaults_are_the_recorded_ones(loaded: Loaded) -> None:
     )
 
 
-def test_the_recorded_model_is_read_off_the_shapes(loaded: Loaded) -> None:
+def test_shapes_determine_the_recorded_model(loaded: Loaded) -> None:
     model, config = loaded.record["model_cfg"], loaded.segmentor.config
     assert config.num_prompts == model["num_tokens"]
     assert config.decoder_heads == model["num_heads"]
@@ -161,13 +161,13 @@ def _small(method: str) -> tuple[dict[str, Tensor], dict[str, int]]:
 
 
 def _kinds(method: str) -> list[str]:
-    """One key of each kind: those that differ in their numbers only are alike."""
+    """Return a key of each kind; keys of a kind differ only in their numbers."""
     kinds = {re.sub(r"\d+", "#", key): key for key in golden_set(method).released_state}
     return [key for key in kinds.values() if key != CLASS_WEIGHT_BUFFER]
 
 
 def _small_text_encoder(embed_dim: int, *, width: int = 16) -> dict[str, Tensor]:
-    """A text encoder with the released key names and small shapes."""
+    """Return a text encoder with the released key names and small shapes."""
     record = json.loads((SHIPPED_DIR / "keys" / "keys_zeg_voc.json").read_text())["state_dict"]
     small = {512: width, 1536: 3 * width, 2048: 4 * width, 77: 6, 49408: 20}
     tensors = {
@@ -227,7 +227,7 @@ def test_the_class_weight_buffer_may_have_any_shape_or_be_absent(
 
 
 @pytest.mark.parametrize("method", ["zeg", "cascade"])
-def test_the_text_encoder_may_be_wholly_there_and_changes_nothing(method: str) -> None:
+def test_a_complete_text_encoder_changes_nothing(method: str) -> None:
     state, options = _small(method)
     text = _small_text_encoder(golden_set(method).config["dim"])
     without = segmentor_from_released(state, **options).state_dict()
@@ -275,7 +275,7 @@ def test_an_unexpected_key_of_the_text_encoder_is_named() -> None:
         segmentor_from_released({**state, **text, "text_encoder.extra": torch.zeros(1)}, **options)
 
 
-def test_a_checkpoint_in_half_precision_becomes_a_model_in_single() -> None:
+def test_a_half_precision_checkpoint_becomes_a_float32_model() -> None:
     state, options = _small("zeg")
     segmentor = segmentor_from_released({key: tensor.half() for key, tensor in state.items()}, **options)
     assert {tensor.dtype for tensor in segmentor.state_dict().values()} == {torch.float32}

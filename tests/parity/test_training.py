@@ -1,4 +1,4 @@
-"""Training: what the losses see, their values, every gradient, and where six optimiser steps lead."""
+"""Training: the inputs and values of the losses, every gradient, and the weights after six optimizer steps."""
 
 import functools
 
@@ -29,14 +29,14 @@ def test_inductive_labels_equal_the_released_ones(golden: GoldenSet, keys: list[
 
 
 @covers(r"out/train_transductive/label")
-def test_pseudo_labels_equal_the_released_ones_but_for_near_ties(golden: GoldenSet, keys: list[str]) -> None:
+def test_pseudo_labels_equal_the_released_except_near_ties(golden: GoldenSet, keys: list[str]) -> None:
     ours = differentiated(golden.name, "transductive").view.labels
     different = (ours != golden.tensors[keys[0]][:, 0]).double().mean().item()
     assert different <= golden.tolerances["argmax_fraction_different"]
 
 
 @covers(r"out/train_transductive/label")
-def test_pseudo_labels_stand_exactly_where_the_truth_is_unseen(golden: GoldenSet, keys: list[str]) -> None:
+def test_pseudo_labels_are_exactly_where_the_truth_is_unseen(golden: GoldenSet, keys: list[str]) -> None:
     unseen = torch.tensor(golden.unseen)
     stored = golden.tensors[keys[0]][:, 0]
     assert torch.equal(torch.isin(stored, unseen), torch.isin(golden.labels, unseen))
@@ -46,9 +46,7 @@ def test_pseudo_labels_stand_exactly_where_the_truth_is_unseen(golden: GoldenSet
     r"json/fp32_vs_fp64_maxabs/train_(?:inductive|transductive)/pred_masks",
     r"json/fp32_vs_fp64_maxabs/train_transductive/label",
 )
-def test_training_in_double_precision_differs_by_the_reference_s_own_rounding_and_nothing_else(
-    golden: GoldenSet, keys: list[str]
-) -> None:
+def test_float64_training_differs_only_by_reference_rounding(golden: GoldenSet, keys: list[str]) -> None:
     (key,) = keys
     folder, kind = key.split("/")[-2:]
     view = differentiated(golden.name, folder.removeprefix("train_"), torch.float64).view
@@ -71,9 +69,7 @@ def test_losses_equal_the_released_ones(golden: GoldenSet, keys: list[str]) -> N
 
 
 @covers(r"json/losses_fp64/(\w+)/.*")
-def test_losses_in_double_precision_equal_the_released_ones_to_eleven_digits(
-    golden: GoldenSet, keys: list[str]
-) -> None:
+def test_float64_losses_equal_the_released_ones_to_eleven_digits(golden: GoldenSet, keys: list[str]) -> None:
     for key in keys:
         setting, term = key.split("/")[2:]
         ours = differentiated(golden.name, setting, torch.float64).view.as_released()[term]
@@ -92,9 +88,7 @@ def test_gradients_equal_the_released_ones(golden: GoldenSet, keys: list[str]) -
 
 
 @covers(r"json/fp32_vs_fp64_grad_rel/(?:inductive|transductive)")
-def test_gradients_in_double_precision_differ_by_the_reference_s_own_rounding_and_nothing_else(
-    golden: GoldenSet, keys: list[str]
-) -> None:
+def test_float64_gradients_differ_only_by_reference_rounding(golden: GoldenSet, keys: list[str]) -> None:
     (key,) = keys
     setting = key.rpartition("/")[2]
     ours = differentiated(golden.name, setting, torch.float64).gradients
@@ -138,7 +132,7 @@ def test_exactly_the_recorded_trainable_weights_get_no_gradient(golden: GoldenSe
 def _trajectory(
     name: str, setting: str
 ) -> tuple[list[dict[str, float]], list[list[float]], dict[str, torch.Tensor]]:
-    """Take the recorded number of steps; return losses and learning rates per step, and the weights after it."""
+    """Train for the recorded number of steps; return losses and learning rates per step, and the final weights."""
     golden = golden_set(name)
     record, optim = golden.record["trajectory"], trajectory_optim(golden)
     segmentor = golden.segmentor_without_dropout()
@@ -159,7 +153,7 @@ def _trajectory(
     r"json/trajectory/(inductive|transductive)_losses",
     given=(r"json/trajectory/(?:base_lr|lr_mult|weight_decay|betas|eps|steps)",),
 )
-def test_losses_along_the_trajectory_equal_the_released_ones(golden: GoldenSet, keys: list[str]) -> None:
+def test_losses_of_the_trajectory_equal_the_released_ones(golden: GoldenSet, keys: list[str]) -> None:
     for key in keys:
         ours, _, _ = _trajectory(golden.name, key.rpartition("/")[2].removesuffix("_losses"))
         theirs = golden.numbers[key]
@@ -175,9 +169,7 @@ def test_losses_along_the_trajectory_equal_the_released_ones(golden: GoldenSet, 
     r"json/trajectory/lr_per_step",
     given=(r"json/trajectory/(?:power|min_lr|warmup_iters|warmup_ratio|max_iters)",),
 )
-def test_learning_rates_along_the_trajectory_equal_the_released_ones(
-    golden: GoldenSet, keys: list[str]
-) -> None:
+def test_learning_rates_of_the_trajectory_equal_the_released(golden: GoldenSet, keys: list[str]) -> None:
     _, rates, _ = _trajectory(golden.name, "inductive")
     recorded = golden.record["trajectory"]["lr_per_step"]
     assert len(rates) == len(recorded)
@@ -198,7 +190,7 @@ def test_weights_after_the_trajectory_equal_the_released_ones(golden: GoldenSet,
     assert largest_difference(ours, golden.tensors[key]) <= golden.tolerances["trajectory_param_atol"]
 
 
-def test_the_trajectory_leaves_frozen_and_dead_weights_as_they_were() -> None:
+def test_the_trajectory_does_not_change_frozen_and_dead_weights() -> None:
     for golden in (golden_set("zeg"), golden_set("cascade")):
         before = golden.segmentor()
         trains = {name for name, parameter in before.named_parameters() if parameter.requires_grad}
@@ -209,5 +201,5 @@ def test_the_trajectory_leaves_frozen_and_dead_weights_as_they_were() -> None:
 
 
 def _accuracy_slack(golden: GoldenSet, term: str) -> float:
-    """Accuracies (percent) are of an argmax, where a near tie may fall either way; losses have no slack."""
+    """Return the tolerance of a term: near ties may change an accuracy (in percent); losses get none."""
     return 100 * golden.tolerances["argmax_fraction_different"] if term == "decode.acc_seg" else 1e-12

@@ -1,4 +1,4 @@
-"""The released weights and inputs, as stored in the golden sets."""
+"""The released weights and inputs in the golden sets."""
 
 import torch
 
@@ -9,7 +9,7 @@ from .runs import PICTURES
 
 
 @covers(r"sd/(backbone|decode_head\.(?!loss_decode)).*")
-def test_every_released_weight_arrives_under_our_name_unchanged(golden: GoldenSet, keys: list[str]) -> None:
+def test_every_released_weight_is_unchanged_under_our_name(golden: GoldenSet, keys: list[str]) -> None:
     ours = golden.segmentor().state_dict()
     changed = [
         key
@@ -20,9 +20,7 @@ def test_every_released_weight_arrives_under_our_name_unchanged(golden: GoldenSe
 
 
 @covers(r"sd/decode_head\.loss_decode\..*")
-def test_the_class_weight_buffer_counts_the_seen_classes_and_is_no_part_of_our_model(
-    golden: GoldenSet, keys: list[str]
-) -> None:
+def test_the_class_weight_buffer_has_one_value_per_seen_class(golden: GoldenSet, keys: list[str]) -> None:
     assert keys == [f"sd/{CLASS_WEIGHT_BUFFER}"]
     assert golden.tensors[keys[0]].shape == (len(golden.seen) + 1,)
 
@@ -97,10 +95,10 @@ def test_stored_tensors_have_their_recorded_statistics(golden: GoldenSet, keys: 
     name = keys[0].removeprefix("json/tensor_stats/").rpartition("/")[0]
     tensor = golden.tensors[name].double()
     recorded = golden.record["tensor_stats"][name]
-    found = [tensor.mean(), tensor.std(), tensor.min(), tensor.max()]
+    statistics = [tensor.mean(), tensor.std(), tensor.min(), tensor.max()]
     assert list(tensor.shape) == recorded["shape"]
     torch.testing.assert_close(
-        torch.stack(found),
+        torch.stack(statistics),
         torch.tensor([recorded[key] for key in ("mean", "std", "min", "max")]).double(),
         rtol=1e-4,
         atol=1e-6,

@@ -43,7 +43,7 @@ def test_quick_gelu_is_x_times_sigmoid_of_1_702_x() -> None:
     torch.testing.assert_close(QuickGELU()(values), expected)
 
 
-def test_quick_gelu_has_its_formula_s_gradient_and_is_not_in_place() -> None:
+def test_quick_gelu_has_the_gradient_of_its_formula() -> None:
     values = torch.linspace(-9, 9, 37, dtype=torch.float64, requires_grad=True)
     before = values.detach().clone()
     ours, formula = QuickGELU()(values), values * torch.sigmoid(1.702 * values)
@@ -71,7 +71,7 @@ def test_a_block_attends_to_prompts_as_to_tokens() -> None:
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_a_block_adds_attention_then_feed_forward_of_normed_tokens() -> None:
+def test_a_block_adds_attention_then_feed_forward_after_norms() -> None:
     block = ResidualBlock(16, 2, "gelu")
     tokens = torch.randn(2, 4, 16)
     middle = tokens + block.attn(block.ln_1(tokens), causal=False)

@@ -31,7 +31,7 @@ def test_every_recipe_fits_every_backbone_in_whole_patches(name: str, backbone: 
     assert config.evaluate.short_side == config.evaluate.crop_size
 
 
-def test_middle_blocks_of_a_deeper_clip_keep_their_relative_depth() -> None:
+def test_middle_blocks_of_a_deeper_clip_keep_relative_depths() -> None:
     groups = recipe("cascade_voc12", {"clip": "ViT-L-14"}).model.groups
     assert groups == ((11, 13, 15), (17, 19, 21))
     shares = [(block + 1) / 24 for group in groups for block in group]
