@@ -42,11 +42,7 @@ def save_checkpoint(
 
 
 def load_segmentor(folder: Path) -> tuple[Segmentor, CheckpointManifest]:
-    """Rebuild the segmentor of a checkpoint, in eval mode.
-
-    Raises:
-        UserError: a file is missing, or the weights do not fit the manifest's configuration.
-    """
+    """Rebuild a checkpoint's segmentor, in eval mode; UserError if a file is missing or the weights do not fit."""
     manifest = load_manifest(folder)
     model = manifest.config.model
     segmentor = build_segmentor(model, VisionTransformer(model.clip), seed=manifest.config.seed)
@@ -55,11 +51,7 @@ def load_segmentor(folder: Path) -> tuple[Segmentor, CheckpointManifest]:
 
 
 def load_weights(segmentor: Segmentor, folder: Path) -> None:
-    """Load a checkpoint's weights into `segmentor`, strictly.
-
-    Raises:
-        UserError: the file is missing, damaged, or of another configuration.
-    """
+    """Load a checkpoint's weights strictly; UserError if the file is missing, damaged or does not fit."""
     path = folder / MODEL_FILE
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; train first, or give the folder that holds it")

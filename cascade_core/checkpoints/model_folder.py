@@ -48,11 +48,7 @@ def brings_text_tower(folder: Path) -> bool:
 
 
 def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
-    """Copy a checkpoint, without its optimizer state, and the text half of a CLIP folder into `out`.
-
-    Raises:
-        UserError: a file is missing; the message names it.
-    """
+    """Copy a checkpoint without optimizer state, and a CLIP's text half; UserError if a file is missing."""
     # Imports torch, which `locate` does without.
     from cascade_core.clip.weights import copy_text_tower
 

@@ -57,17 +57,18 @@ def read_archive(path: Path) -> Archive:
     """
     if not path.is_file():
         raise UserError(f"weights {path} do not exist; give the path of a file that does")
-    if path.suffix == ".safetensors":
-        with damage_told(path):
-            return Archive(_unprefixed(load_file(path)))
     if root := _script_root(path):
         return Archive(_scripted_weights(path, root), scripted=True)
-    content = _unpickled(path)
+    if path.suffix == ".safetensors":
+        with damage_told(path):
+            content: Mapping[str, Any] = load_file(path)
+    else:
+        content = _unpickled(path)
     wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-    if wrapper is None:
-        return Archive(_unprefixed(_tensors(content, path)))
-    meta = content.get("meta")
-    weights = _unprefixed(_tensors(content[wrapper], path))
+    weights = _tensors(content[wrapper] if wrapper else content, path)
+    if all(key.startswith(_PARALLEL_PREFIX) for key in weights):
+        weights = {key.removeprefix(_PARALLEL_PREFIX): tensor for key, tensor in weights.items()}
+    meta = content.get("meta") if wrapper else None
     return Archive(weights, dict(meta) if isinstance(meta, Mapping) else {})
 
 
@@ -98,12 +99,6 @@ def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
         f"{path} holds no weights: expected tensors by name, bare or under {' or '.join(map(repr, _WRAPPERS))}; "
         f"found {', '.join(str(key) for key in list(content)[:5]) or 'nothing'}"
     )
-
-
-def _unprefixed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    if all(key.startswith(_PARALLEL_PREFIX) for key in weights):
-        return {key.removeprefix(_PARALLEL_PREFIX): tensor for key, tensor in weights.items()}
-    return weights
 
 
 def _script_root(path: Path) -> str | None:
@@ -157,7 +152,7 @@ class _ScriptedUnpickler(pickle.Unpickler):
             return _Inert
         match module, name:
             case "torch._utils", "_rebuild_tensor_v2":
-                return _rebuilt
+                return lambda storage, offset, size, stride, *_: storage.as_strided(size, stride, offset)
             case "collections", "OrderedDict":
                 return OrderedDict
             case "torch", _ if name in _DTYPES:
@@ -175,8 +170,3 @@ class _ScriptedUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError("its tensors are compressed, as PyTorch never writes them")
         # A bytearray, because torch warns about tensors on read-only memory.
         return torch.frombuffer(bytearray(self._archive.read(info)), dtype=dtype, count=count)
-
-
-def _rebuilt(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """Return a tensor as a view of its storage; torch refuses a view that reaches beyond the storage."""
-    return torch.as_strided(storage, size, stride, offset)

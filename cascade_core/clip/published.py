@@ -20,6 +20,7 @@ HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 HEAD_WIDTH = 64
 """Width of an attention head in all of OpenAI's CLIPs. Some others have wider heads, which shapes do not show."""
 
+QUICKGELU_SUFFIX = "-quickgelu"
 EXAMPLES = "ViT-B-16, ViT-B-32, ViT-L-14, ViT-L-14-336, ViT-H-14"
 
 # Any other field means a tower of another layout, with weights or arithmetic that ours lacks.
@@ -45,7 +46,7 @@ def tag_activation(model: str, tag: str) -> Activation:
     """
     from open_clip.pretrained import list_pretrained_tags_by_model
 
-    twin = f"{_plain(model)}-quickgelu"
+    twin = f"{model.removesuffix(QUICKGELU_SUFFIX)}{QUICKGELU_SUFFIX}"
     return published_config(twin if tag in list_pretrained_tags_by_model(twin) else model, tag).activation
 
 
@@ -109,7 +110,7 @@ def _architecture(model: str, activation: Activation) -> ClipConfig:
     model_cfg = open_clip.get_model_config(model)
     if model_cfg is None:
         raise UserError(f"open_clip has no model {model!r}; of OpenAI's ViT layout are {EXAMPLES} and others")
-    return _from_open_clip(model_cfg, _plain(model), activation)
+    return _from_open_clip(model_cfg, model.removesuffix(QUICKGELU_SUFFIX), activation)
 
 
 def _from_open_clip(model_cfg: Mapping[str, Any], name: str, activation: Activation) -> ClipConfig:
@@ -160,8 +161,3 @@ def _addresses(entry: Mapping[str, Any]) -> str:
     repository, _, name = entry.get("hf_hub", "").rpartition("/")
     hub = f"{name or HUB_WEIGHT_FILES[0]} of {repository!r} on the Hugging Face hub" if repository else ""
     return " or ".join(filter(None, (hub, entry.get("url"))))
-
-
-def _plain(model: str) -> str:
-    """Return a model's name without the suffix for its activation."""
-    return model.removesuffix("-quickgelu")

@@ -36,11 +36,7 @@ class BytePairTokenizer:
         self._tokenizer = SimpleTokenizer(context_length=context_length)
 
     def __call__(self, texts: list[str]) -> Int[Tensor, "texts context"]:
-        """Return one row of ids per text.
-
-        Raises:
-            UserError: a text is too long for the context, or contains a start or end mark.
-        """
+        """Return one row of ids per text; UserError for a text that is too long or contains a start or end mark."""
         return _padded(texts, [self._ids(text) for text in texts], self.context_length)
 
     def _ids(self, text: str) -> list[int]:
@@ -72,11 +68,7 @@ class WordTokenizer:
         self._ids = {word: index for index, word in enumerate(self.words, start=2)}
 
     def __call__(self, texts: list[str]) -> Int[Tensor, "texts context"]:
-        """Return one row of ids per text, ignoring case and punctuation.
-
-        Raises:
-            UserError: a text is too long for the context, or contains a word outside the vocabulary.
-        """
+        """Return one row of ids per text, without case and punctuation; UserError for long texts and unknown words."""
         rows = [[START, *self._word_ids(text), self.end] for text in texts]
         return _padded(texts, rows, self.context_length)
 

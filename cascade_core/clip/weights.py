@@ -53,11 +53,7 @@ def save_clip(folder: Path, clip: ClipModel, *, words: Sequence[str] | None = No
 
 
 def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tensor]) -> None:
-    """Write the text half of a CLIP from weights in OpenAI's key layout, strictly.
-
-    Raises:
-        UserError: keys or shapes are not those of `config`'s text tower.
-    """
+    """Write the text half of a CLIP from weights in OpenAI's key layout; UserError if keys or shapes do not fit."""
     text = TextTransformer(config)
     state = {name_from_openai(key).removeprefix(_TEXT_PREFIX): tensor for key, tensor in weights.items()}
     _load_state(text, state, source="the text tower", name=config.name)
@@ -65,11 +61,7 @@ def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tens
 
 
 def copy_text_tower(folder: Path, target: Path) -> None:
-    """Write the text half of a CLIP folder: its configuration, vocabulary and text weights.
-
-    Raises:
-        UserError: a file is missing or damaged; the message names it.
-    """
+    """Copy the text half of a CLIP folder to `target`; UserError names a missing or damaged file."""
     read_clip_config(folder)
     with new_folder(target) as working:
         for name in (CONFIG_FILE, VOCABULARY_FILE):
@@ -79,21 +71,13 @@ def copy_text_tower(folder: Path, target: Path) -> None:
 
 
 def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
-    """Read a CLIP folder: the model in float32 and eval mode, and its tokenizer.
-
-    Raises:
-        UserError: a file is missing or does not fit; the message names it.
-    """
+    """Read a CLIP, in float32 and eval mode, and its tokenizer; UserError names a missing or unfit file."""
     clip = ClipModel(read_clip_config(folder))
     return clip, _load_folder(folder, clip, clip.config, prefix="")
 
 
 def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
-    """Read only the text tower, in float32 and eval mode, and the tokenizer of a CLIP folder or of its text half.
-
-    Raises:
-        UserError: a file is missing or does not fit; the message names it.
-    """
+    """Read as `load_clip` does, but only the text tower, of a CLIP folder or of its text half."""
     config = read_clip_config(folder)
     text = TextTransformer(config)
     return text, _load_folder(folder, text, config, prefix=_TEXT_PREFIX)
@@ -117,11 +101,7 @@ def read_clip_config(folder: Path) -> ClipConfig:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of a CLIP folder that decides what its text tower computes.
-
-    Raises:
-        UserError: a file is missing; the message names it.
-    """
+    """Return the SHA-256 of each file that decides what a CLIP folder's text tower computes."""
     read_clip_config(folder)
     names = (CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE)
     return {name: sha256(folder / name) for name in names if (folder / name).is_file()}
@@ -135,11 +115,7 @@ def name_from_openai(key: str) -> str:
 
 
 def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> ClipModel:
-    """Build a CLIP, in float32 and eval mode, from weights in OpenAI's key layout, strictly.
-
-    Raises:
-        UserError: keys or shapes differ from `config`'s.
-    """
+    """Build a CLIP, in float32 and eval mode, from weights in OpenAI's key layout; UserError if they do not fit."""
     state = {
         name_from_openai(key): tensor.float()
         for key, tensor in state_dict.items()

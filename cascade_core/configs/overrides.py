@@ -28,7 +28,12 @@ def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str,
     Raises:
         UserError: an item is not KEY=VALUE, or the file is missing or not YAML.
     """
-    overrides = _from_file(file) if file else {}
+    section = read_parameters(file).get(SECTION) or {} if file else {}
+    if not isinstance(section, Mapping):
+        raise UserError(
+            f"{file}: {SECTION} is {section!r}; expected sections such as train: {{iterations: 20}}"
+        )
+    overrides = dotted(section)
     for item in items:
         key, equals, value = item.partition("=")
         if not (key.strip() and equals):
@@ -59,11 +64,7 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read_parameters(file: Path) -> Mapping[str, Any]:
-    """Read a file of parameters, such as params.yaml; an empty file has none.
-
-    Raises:
-        UserError: the file cannot be read, or is not a YAML mapping.
-    """
+    """Read a YAML mapping such as params.yaml, which may be empty; UserError if the file is anything else."""
     text = read_text(file, "parameters")
     try:
         content = yaml.safe_load(text) or {}
@@ -72,12 +73,3 @@ def read_parameters(file: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise UserError(f"parameters {file} hold {content!r}; expected sections, such as overrides:")
     return content
-
-
-def _from_file(file: Path) -> dict[str, Any]:
-    section = read_parameters(file).get(SECTION) or {}
-    if not isinstance(section, Mapping):
-        raise UserError(
-            f"{file}: {SECTION} is {section!r}; expected sections such as train: {{iterations: 20}}"
-        )
-    return dotted(section)

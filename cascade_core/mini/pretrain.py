@@ -46,7 +46,6 @@ class PretrainReport:
     step: int
     loss: float
     accuracy: float
-    learning_rate: float
     logit_scale: float
 
 
@@ -175,7 +174,7 @@ def pretrain(
         optimizer.step()
         with torch.no_grad():
             clip.logit_scale.clamp_(max=math.log(LARGEST_LOGIT_SCALE))
-        yield PretrainReport(step + 1, loss.item(), accuracy.item(), rate, clip.logit_scale.exp().item())
+        yield PretrainReport(step + 1, loss.item(), accuracy.item(), clip.logit_scale.exp().item())
     clip.eval()
 
 

@@ -7,19 +7,20 @@ from cascade_core.errors import UserError
 
 Field = Float32[np.ndarray, "pictures height width"]
 PerPicture = Float32[np.ndarray, "pictures 1 1"]
+Draws = Float32[np.ndarray, "draws pictures 1 1"]
 
 TURN = np.float32(2 * np.pi)
 NUM_DRAWS = 4
 """Number of random numbers in 0..1 for the pattern of a layer, and again for its outline."""
 
 
-def pattern(name: str, u: Field, v: Field, draws: tuple[PerPicture, ...]) -> Field:
+def pattern(name: str, u: Field, v: Field, draws: Draws) -> Field:
     """Return the share (0..1) of the class's figure colour at every pixel; an unknown pattern raises UserError.
 
     `u` and `v` are rotated and scaled coordinates in pixels; `draws` are `NUM_DRAWS` random numbers in 0..1 per
     picture, such as phases.
     """
-    phase, second, third, fourth = (TURN * draw for draw in draws)
+    phase, second, third, fourth = TURN * draws
     match name:
         case "stripes":
             bend = np.sin(TURN * v / 30 + second)
@@ -53,7 +54,7 @@ def pattern(name: str, u: Field, v: Field, draws: tuple[PerPicture, ...]) -> Fie
             )
 
 
-def outline(name: str, x: Field, y: Field, draws: tuple[PerPicture, ...]) -> Field:
+def outline(name: str, x: Field, y: Field, draws: Draws) -> Field:
     """Return 1 at the centre of an irregular blob, 0 at its rim, negative outside; UserError for an unknown name.
 
     `x` and `y` are in units of the blob's radius; two random harmonics vary the blobs.

@@ -15,6 +15,7 @@ from cascade_core.data.sources.convert import write_label_map
 from cascade_core.errors import UserError
 from cascade_core.mini.world import SCENE_SIZE, plan_scenes, render
 from cascade_core.runtime.files import new_folder
+from cascade_core.runtime.listing import by_name
 
 SPLIT_SIZES: dict[str, int] = {"train": 800, "val": 200, "test": 400}
 SPLIT_STREAMS: dict[str, int] = {"train": 2, "val": 3, "test": 4}
@@ -28,16 +29,8 @@ JPEG_QUALITY = 95
 def scene(
     split: str, index: int, *, seed: int
 ) -> tuple[UInt8[np.ndarray, "64 64 3"], UInt8[np.ndarray, "64 64"]]:
-    """Return picture `index` of a split and its label ids; the arguments alone decide every pixel.
-
-    Raises:
-        UserError: there is no such split.
-    """
-    if split not in SPLIT_STREAMS:
-        raise UserError(
-            f"there is no split {split!r} in the mini benchmark; it has {', '.join(SPLIT_STREAMS)}"
-        )
-    rng = np.random.default_rng([SPLIT_STREAMS[split], seed, index])
+    """Return picture `index` of a split and its label ids; the arguments alone decide every pixel."""
+    rng = np.random.default_rng([by_name(split, SPLIT_STREAMS, kind="split"), seed, index])
     pictures = render(rng, plan_scenes(rng, 1), size=SCENE_SIZE)
     return pictures.images[0], pictures.labels[0]
 

@@ -18,8 +18,6 @@ from jaxtyping import UInt8
 from cascade_core.datasets.mini import CLASSES
 from cascade_core.errors import UserError
 
-Colour = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Appearance:
@@ -30,7 +28,7 @@ class Appearance:
     outline: str | None = None
 
 
-PALETTES: dict[str, tuple[Colour, Colour]] = {
+PALETTES = {
     "black_white": ((28, 28, 30), (235, 235, 230)),
     "yellow_black": ((240, 208, 40), (32, 28, 24)),
     "orange_black": ((236, 128, 28), (30, 24, 20)),
@@ -114,11 +112,7 @@ def names_in_view(labels: UInt8[np.ndarray, "pictures height width"]) -> list[li
 
 
 def caption(rng: np.random.Generator, names: Sequence[str]) -> str:
-    """Return a caption of all `names` in random order and wording, things before stuffs.
-
-    Raises:
-        UserError: `names` is empty.
-    """
+    """Return a caption of all `names`, at least one, in random order and wording, things before stuffs."""
     if not names:
         raise UserError("a caption needs at least one class name; the picture's names are empty")
     shuffled = [names[index] for index in rng.permutation(len(names))]

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int, UInt8
 
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.datasets.mini import CLASSES
-from cascade_core.mini.textures import NUM_DRAWS, Field, PerPicture, outline, pattern
+from cascade_core.mini.textures import NUM_DRAWS, Draws, Field, PerPicture, outline, pattern
 from cascade_core.mini.vocabulary import APPEARANCE, PALETTES, STUFFS, THINGS
 
 SCENE_SIZE = 64
@@ -152,12 +152,12 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32)
 
 
-def _draws(rng: np.random.Generator, count: int) -> tuple[PerPicture, ...]:
-    return tuple(rng.random((NUM_DRAWS, count, 1, 1), dtype=np.float32))
+def _draws(rng: np.random.Generator, count: int) -> Draws:
+    return rng.random((NUM_DRAWS, count, 1, 1), dtype=np.float32)
 
 
 def _rotate(rng: np.random.Generator, x: Field, y: Field) -> tuple[Field, Field]:
-    angle = (2 * np.pi * rng.random((len(x), 1, 1))).astype(np.float32)
+    angle = _float32(2 * np.pi * rng.random((len(x), 1, 1)))
     return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
 
@@ -165,10 +165,8 @@ def _shore(rng: np.random.Generator, x: Field, y: Field) -> Field:
     """Return the cover of one side of a wavy line through the scene."""
     u, v = _rotate(rng, x - SCENE_SIZE / 2, y - SCENE_SIZE / 2)
     offset, swing, phase, wavelength = _draws(rng, len(x))
-    line = (
-        v - 24 * (offset - 0.5) - (1 + 4 * swing) * np.sin(2 * np.pi * (u / (28 + 20 * wavelength) + phase))
-    )
-    return np.clip(line + 0.5, 0, 1)
+    wave = (1 + 4 * swing) * np.sin(2 * np.pi * (u / (28 + 20 * wavelength) + phase))
+    return np.clip(v - 24 * (offset - 0.5) - wave + 0.5, 0, 1)
 
 
 def _blobs(rng: np.random.Generator, ids: np.ndarray, x: Field, y: Field, radii: PerPicture) -> Field:
@@ -176,9 +174,7 @@ def _blobs(rng: np.random.Generator, ids: np.ndarray, x: Field, y: Field, radii:
     draws = _draws(rng, len(ids))
     cover = np.zeros_like(x)
     for name, rows in _rows_by(ids, "outline").items():
-        inside = outline(
-            name, x[rows] / radii[rows], y[rows] / radii[rows], tuple(draw[rows] for draw in draws)
-        )
+        inside = outline(name, x[rows] / radii[rows], y[rows] / radii[rows], draws[:, rows])
         cover[rows] = np.clip(inside * radii[rows] + 0.5, 0, 1)
     return cover
 
@@ -195,14 +191,12 @@ def _paint(
     """Paint one class per picture over image and labels, in place; rows whose id is `NOTHING` stay."""
     count = len(ids)
     u, v = _rotate(rng, x, y)
-    scale = rng.uniform(0.85, 1.18, (count, 1, 1)).astype(np.float32)
+    scale = _float32(rng.uniform(0.85, 1.18, (count, 1, 1)))
     draws = _draws(rng, count)
     tints = _float32(rng.normal(0, 11, (count, 2, 3)))
     for name, rows in _rows_by(ids, "pattern").items():
         along_u, along_v = (x, y) if name == "rings" else (u, v)
-        share = pattern(
-            name, along_u[rows] / scale[rows], along_v[rows] / scale[rows], tuple(d[rows] for d in draws)
-        )
+        share = pattern(name, along_u[rows] / scale[rows], along_v[rows] / scale[rows], draws[:, rows])
         colours = _COLOURS[ids[rows]] + tints[rows]
         ground, figure = colours[:, None, None, 1], colours[:, None, None, 0]
         painted = ground + share[..., None] * (figure - ground)
@@ -212,10 +206,9 @@ def _paint(
 
 def _rows_by(ids: np.ndarray, attribute: str) -> dict[str, np.ndarray]:
     """Group the rows whose id is not `NOTHING` by their class's pattern or outline."""
-    groups: dict[str, list[int]] = {}
-    for row in np.flatnonzero(ids != NOTHING):
-        groups.setdefault(getattr(APPEARANCE[CLASSES[ids[row]]], attribute), []).append(int(row))
-    return {name: np.array(groups[name]) for name in sorted(groups)}
+    looks = [APPEARANCE[CLASSES[index]] if index != NOTHING else None for index in ids]
+    names = np.array([getattr(look, attribute) if look else "" for look in looks])
+    return {str(name): np.flatnonzero(names == name) for name in np.unique(names) if name}
 
 
 def _light(rng: np.random.Generator, image: Colours, x: Field, y: Field) -> Images:

@@ -66,7 +66,7 @@ def test_pretraining_has_its_own_random_streams():
 
 
 def test_a_split_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="no split 'trainval'.*train, val, test"):
+    with pytest.raises(ValueError, match="unknown split 'trainval'.*train, val, test"):
         scene("trainval", 0, seed=0)
 
 

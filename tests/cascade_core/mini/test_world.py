@@ -110,12 +110,7 @@ def test_joined_plans_keep_their_order():
 
 def test_an_unknown_pattern_is_refused():
     with pytest.raises(ValueError, match="no pattern 'tartan'"):
-        pattern(
-            "tartan",
-            np.zeros((1, 2, 2), np.float32),
-            np.zeros((1, 2, 2), np.float32),
-            (np.zeros((1, 1, 1), np.float32),) * 4,
-        )
+        pattern("tartan", *np.zeros((2, 1, 2, 2), np.float32), np.zeros((4, 1, 1, 1), np.float32))
 
 
 def test_names_in_view_cover_enough_of_the_picture():
