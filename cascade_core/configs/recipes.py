@@ -82,11 +82,17 @@ def _published(
         "context59": ("context59-released", 40_000, CLIP_TEMPLATES_15),
         "cocostuff": ("cocostuff-156-15", 80_000, CLIP_TEMPLATES_15),
     }[data]
-    fusion = {"fusion": "cascade", "groups": CASCADE_GROUPS} if method == "cascade" else {}
+    cascade = method == "cascade"
     return RunConfig(
         recipe=f"{method}_{data}",
-        method="cascade_clip" if method == "cascade" else method,
-        model=ModelConfig(clip=CLIP_VIT_B16, image_size=512, num_prompts=num_prompts, **fusion),
+        method="cascade_clip" if cascade else "zegclip",
+        model=ModelConfig(
+            clip=CLIP_VIT_B16,
+            image_size=512,
+            num_prompts=num_prompts,
+            fusion="cascade" if cascade else "none",
+            groups=CASCADE_GROUPS if cascade else (),
+        ),
         data=DataConfig(protocol=protocol, crop_size=512, templates=templates),
         train=TrainConfig(iterations=iterations, batch_size=16, workers=4),
         self_train=SelfTrainConfig(batch_size=self_train_batch),
