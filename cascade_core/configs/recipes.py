@@ -178,7 +178,7 @@ def _variant(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunC
     return with_overrides(parent, {"recipe": f"mini_{method}", "method": method, **changes})
 
 
-# By function name, in the order of lists.
+# Names are derived from the functions, in the order they should be listed.
 _RECIPES: dict[str, Callable[[], RunConfig]] = {
     function.__name__: function
     for function in (
