@@ -1,80 +1,80 @@
-"""Which pictures a prediction is asked for: files, folders and patterns, each with a name for its results."""
+"""The pictures that a prediction is asked for: files, folders and patterns, with a name for each one's results."""
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cascade_core.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""What a folder is searched for; a file that is named is taken whatever it is called."""
+"""Folders and patterns stand for files with these suffixes; a file given by name may have any."""
 
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture, and the name (a relative path without ending) below which its results are written."""
+    """A picture, and the name of its results: a relative path without suffix."""
 
     path: Path
     name: str
 
 
 def picture_files(given: Sequence[str | Path], *, out: Path) -> list[PictureFile]:
-    """List the pictures that arguments stand for, each once, in their order; folders with all below them.
+    """List the pictures of all arguments, each once, in order; a folder stands for every picture below it.
 
-    Results are named as the picture without its ending, below its folder where a folder was given. Where that
-    names two pictures alike (a.jpg and a.png), they keep their endings. What lies in `out` is no picture, so
-    that a second call does not segment the results of the first.
+    Results are named like the picture, relative to a given folder, without its suffix. Pictures that differ in
+    the suffix alone (a.jpg and a.png) keep it. Files in `out` are left out, so that a second call does not
+    segment the results of the first.
 
     Raises:
-        UserError: an argument is no file, no folder and matches nothing, there is no picture in any, or two
+        UserError: an argument is neither a file nor a folder and matches nothing, there is no picture, or two
             pictures of different folders have one name.
     """
-    found: dict[Path, PurePosixPath] = {}
+    pictures: dict[Path, PurePosixPath] = {}
     for argument in given:
         for path, relative in _expanded(str(argument)):
             if not path.resolve().is_relative_to(out.resolve()):
-                found.setdefault(path, relative)
-    if not found:
+                pictures.setdefault(path, relative)
+    if not pictures:
         raise UserError(
             f"no picture in {', '.join(map(str, given)) or 'nothing'}; folders are searched for {', '.join(SUFFIXES)}"
         )
-    return _named(found)
+    return _named(pictures)
 
 
-def _expanded(argument: str) -> list[tuple[Path, PurePosixPath]]:
+def _expanded(argument: str) -> Iterator[tuple[Path, PurePosixPath]]:
+    """Yield the pictures of an argument, each with its path relative to a given folder."""
     path = Path(argument)
     if path.is_file():
-        return [(path, PurePosixPath(path.name))]
-    if path.is_dir():
-        below = [(one, PurePosixPath(one.relative_to(path).as_posix())) for one in sorted(path.rglob("*"))]
-        return [
-            (one, relative)
-            for one, relative in below
-            if _is_picture(one) and not any(part.startswith(".") for part in relative.parts)
-        ]
-    matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 (absolute too)
-    if not matches:
-        raise UserError(f"{argument}: there is no such file or folder, and no file matches it as a pattern")
-    return [(match, PurePosixPath(match.name)) for match in matches if _is_picture(match)]
+        yield path, PurePosixPath(path.name)
+    elif path.is_dir():
+        for below in sorted(path.rglob("*")):
+            relative = PurePosixPath(below.relative_to(path).as_posix())
+            if _is_picture(below) and not any(part.startswith(".") for part in relative.parts):
+                yield below, relative
+    else:
+        matches = sorted(map(Path, glob.glob(argument, recursive=True)))  # noqa: PTH207 (absolute too)
+        if not matches:
+            raise UserError(
+                f"{argument}: there is no such file or folder, and no file matches it as a pattern"
+            )
+        yield from ((match, PurePosixPath(match.name)) for match in matches if _is_picture(match))
 
 
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def _named(found: dict[Path, PurePosixPath]) -> list[PictureFile]:
-    stems = Counter(relative.with_suffix("") for relative in found.values())
-    names = {
-        path: relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix("")
-        for path, relative in found.items()
-    }
-    taken: dict[PurePosixPath, Path] = {}
-    for path, name in names.items():
-        if (other := taken.setdefault(name, path)) != path:
+def _named(pictures: dict[Path, PurePosixPath]) -> list[PictureFile]:
+    stems = Counter(relative.with_suffix("") for relative in pictures.values())
+    by_name: dict[PurePosixPath, Path] = {}
+    for path, relative in pictures.items():
+        stem = relative.with_suffix("")
+        other = by_name.setdefault(relative if stems[stem] > 1 else stem, path)
+        if other != path:
             raise UserError(
                 f"{other} and {path} would write to the same files; give their common folder, or call once "
                 "for each with an --out of its own"
             )
-    return [PictureFile(path, str(name)) for path, name in names.items()]
+    return [PictureFile(path, str(name)) for name, path in by_name.items()]

@@ -1,4 +1,4 @@
-"""How well one picture is labelled: what a comparison sorts by, and not to be averaged into a data set's score."""
+"""Scores of single pictures, by which a comparison sorts them; their mean is not the score of the data set."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ Labels = Integer[np.ndarray, "height width"]
 
 @dataclass(frozen=True)
 class PictureScores:
-    """Shares of 1: of the labelled pixels that are right, and the mean IoU of the classes in the truth.
+    """Pixel accuracy, and mean IoU over the (unseen) classes in the truth, as fractions.
 
-    None where the truth has no labelled pixel, or no class of the kind.
+    A score is None if the truth has no labelled pixel, or no class of the kind.
     """
 
     pixels: float | None
@@ -24,9 +24,9 @@ class PictureScores:
 
 
 def picture_scores(truth: Labels, predicted: Labels, unseen: tuple[int, ...]) -> PictureScores:
-    """Score one label map; ignored pixels of the truth count nowhere.
+    """Score one label map; pixels that the truth ignores do not count.
 
-    A data set's IoU sums pixels over all pictures, so a mean over these is another number.
+    The IoU of a data set sums pixels over all pictures, so it is not the mean of these scores.
 
     Raises:
         UserError: the sizes differ.
@@ -34,16 +34,18 @@ def picture_scores(truth: Labels, predicted: Labels, unseen: tuple[int, ...]) ->
     if truth.shape != predicted.shape:
         raise UserError(f"truth of {truth.shape} and prediction of {predicted.shape} differ in size")
     counted = truth != IGNORE
-    true, found = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
+    true, guess = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
     if not true.size:
         return PictureScores(None, None, None)
-    number = int(max(true.max(), found.max())) + 1
-    hits, trues, founds = (np.bincount(ids, minlength=number) for ids in (true[true == found], true, found))
+    num_classes = int(max(true.max(), guess.max())) + 1
+    hits, trues, guesses = (
+        np.bincount(ids, minlength=num_classes) for ids in (true[true == guess], true, guess)
+    )
     present = np.flatnonzero(trues)
-    iou = hits[present] / (trues + founds - hits)[present]
+    iou = hits[present] / (trues + guesses - hits)[present]
     of_unseen = iou[np.isin(present, unseen)]
     return PictureScores(
-        pixels=float((true == found).mean()),
+        pixels=float((true == guess).mean()),
         miou=float(iou.mean()),
         miou_unseen=float(of_unseen.mean()) if of_unseen.size else None,
     )

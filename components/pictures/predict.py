@@ -1,7 +1,7 @@
-"""Segment many pictures into any classes, going on past those that cannot be read.
+"""Segment many pictures into any classes; a picture that cannot be read does not stop the others.
 
-Each picture gets an overlay, a label map and a JSON file with its classes; the last is written at the end, so
-that a picture whose JSON is there is done, and it says what it was made with, so that a rerun can tell.
+Each picture gets an overlay, a label map and a JSON file with its classes. The JSON is written last, so its presence
+marks the picture as done. It records the request, so that a rerun can decide whether the results still hold.
 """
 
 import hashlib
@@ -25,15 +25,12 @@ from components.pictures.picture_files import PictureFile
 from components.progress import progress
 
 BATCH_PIXELS = 2**22
-"""Pictures go together only as long as all have no more pixels than this."""
+"""A batch of pictures has at most this many pixels, unless one picture has more."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What every picture is segmented with, which makes a result comparable: another request, another result.
-
-    How many windows go through the model together is no part of it.
-    """
+    """Everything beside the picture that decides a result; the batch size does not."""
 
     labels: tuple[str, ...]
     model: str
@@ -41,26 +38,29 @@ class Request:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
+    def record(self) -> dict[str, Any]:
+        """Return the request as JSON holds it."""
+        return {**asdict(self), "labels": list(self.labels), "scales": list(self.scales)}
+
 
 @dataclass(frozen=True)
 class Written:
-    """The files of one picture: tinted picture, label map, classes, and the confidence where it was wanted."""
+    """The files of one picture: overlay, label map, classes, and the confidence map if requested."""
 
     overlay: Path
     label_map: Path
     classes: Path
-    confidence: Path | None = None
+    confidence: Path | None
 
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return tuple(
-            p for p in (self.overlay, self.label_map, self.classes, self.confidence) if p is not None
-        )
+    def are_files(self) -> bool:
+        """Say whether all of them exist."""
+        paths = (self.overlay, self.label_map, self.classes, self.confidence)
+        return all(path.is_file() for path in paths if path is not None)
 
 
 @dataclass
 class Predicted:
-    """What became of each picture."""
+    """The outcome for each picture: its files, or that its results were there already, or the error."""
 
     written: list[Written] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
@@ -68,9 +68,9 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class _Read:
+class _Picture:
     file: PictureFile
-    picture: np.ndarray
+    pixels: np.ndarray
     sha256: str
 
 
@@ -86,43 +86,39 @@ def run(
     resume: bool = False,
     confidence_map: bool = False,
 ) -> Predicted:
-    """Segment pictures into `labels` and write their results below `out`; say what became of each.
+    """Segment pictures into `labels`, write the results below `out`, and return the outcome for each picture.
 
-    Pictures of equal size go through the model `batch`
-    at a time. With `resume`, a picture is skipped whose results were made of the same file with the same
-    request. One that cannot be read or is too large is noted, and the others go on.
+    `batch` pictures of equal size go through the model together. `resume` skips a picture whose results were made
+    from the same file with the same request. A picture that cannot be read or is too large does not stop the others.
 
     Raises:
-        UserError: labels, background, scales or batch are unusable: before any picture is read.
+        UserError: labels, background, scales or batch are invalid; checked before any picture is read.
     """
     if batch < 1:
         raise UserError(f"batch of {batch} pictures; give 1 or more")
     names = checked_labels(labels)
     views(scales, flip=flip)
-    # An unknown word, of background's names too, is told before the first picture.
+    # Encode the names, those for background too, so that an unknown word fails before the first picture.
     predictor.vocabulary(names)
     inference = predictor.evaluate.model_dump(mode="json", exclude={"batch_size"})
     request = Request(names, predictor.identity, inference, tuple(scales), flip)
-    colours = _colours(predictor, names)
+    own = predictor.manifest.config.data.own
+    colours = (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
     result = Predicted()
     with progress("predict", len(pictures)) as bar:
-        for together in _batches(pictures, batch, result):
-            read = list(_read(together, request, out, result, resume, confidence_map))
-            for one, prediction in _segmented(predictor, read, request, result):
-                result.written.append(_write(one, prediction, request, out, confidence_map, colours))
+        for files in _batches(pictures, batch, result):
+            read = list(_read(files, request, out, result, resume, confidence_map))
+            for picture, prediction in _segmented(predictor, read, request, result):
+                target = places(out, picture.file.name, confidence_map)
+                _write(picture, prediction, request, target, colours)
+                result.written.append(target)
             done = len(result.written) + len(result.skipped) + len(result.failed)
             bar.advance(done, f"{len(result.failed)} failed" if result.failed else "")
     return result
 
 
-def _colours(predictor: Predictor, names: Sequence[str]) -> tuple[str, ...]:
-    """Give the colours of a label file that the model was trained with, and background's after them."""
-    own = predictor.manifest.config.data.own
-    return (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
-
-
 def _batches(pictures: Sequence[PictureFile], batch: int, result: Predicted) -> Iterator[list[PictureFile]]:
-    """Put pictures of equal size together, by their headers; those without a readable one are noted."""
+    """Yield batches of pictures of equal size, read from their headers; a picture without a size fails."""
     by_size: dict[tuple[int, int], list[PictureFile]] = {}
     for file in pictures:
         try:
@@ -130,16 +126,16 @@ def _batches(pictures: Sequence[PictureFile], batch: int, result: Predicted) -> 
         except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
             result.failed[file.path] = f"{file.path}: cannot be opened as a picture ({error})"
     for (width, height), files in by_size.items():
-        together = max(1, min(batch, BATCH_PIXELS // (width * height)))
-        for first in range(0, len(files), together):
-            yield files[first : first + together]
+        step = max(1, min(batch, BATCH_PIXELS // (width * height)))
+        for first in range(0, len(files), step):
+            yield files[first : first + step]
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
     with Image.open(path) as picture:
-        turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientations that swap the sides
+        on_side = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientations that swap the sides
         width, height = picture.size
-        return (height, width) if turned else (width, height)
+        return (height, width) if on_side else (width, height)
 
 
 def _read(
@@ -149,7 +145,8 @@ def _read(
     result: Predicted,
     resume: bool,
     confidence_map: bool,
-) -> Iterator[_Read]:
+) -> Iterator[_Picture]:
+    """Yield the pictures to segment; the others become skipped or failed."""
     for file in files:
         try:
             content = file.path.read_bytes()
@@ -157,7 +154,7 @@ def _read(
             if resume and _is_done(places(out, file.name, confidence_map), request, digest):
                 result.skipped.append(file.path)
                 continue
-            yield _Read(file, decode_image(content, str(file.path)), digest)
+            yield _Picture(file, decode_image(content, str(file.path)), digest)
         except OSError as error:
             result.failed[file.path] = f"{file.path}: cannot be read ({error.strerror})"
         except UserError as error:
@@ -165,67 +162,57 @@ def _read(
 
 
 def _is_done(written: Written, request: Request, sha256: str) -> bool:
-    if not all(path.is_file() for path in written.paths):
+    if not written.are_files():
         return False
-    known = read_json(written.classes)
-    return bool(known.get("request") == _as_json(request) and known.get("picture_sha256") == sha256)
+    record = read_json(written.classes)
+    return bool(record.get("request") == request.record() and record.get("picture_sha256") == sha256)
 
 
 def _segmented(
-    predictor: Predictor, read: Sequence[_Read], request: Request, result: Predicted
-) -> Iterator[tuple[_Read, Prediction]]:
-    if not read:
+    predictor: Predictor, pictures: Sequence[_Picture], request: Request, result: Predicted
+) -> Iterator[tuple[_Picture, Prediction]]:
+    if not pictures:
         return
+    pixels = [picture.pixels for picture in pictures]
     try:
-        found = predictor.predict_equal(
-            [one.picture for one in read], request.labels, scales=request.scales, flip=request.flip
+        predictions = predictor.predict_equal(
+            pixels, request.labels, scales=request.scales, flip=request.flip
         )
     except UserError as error:
-        result.failed |= {one.file.path: f"{one.file.path}: {error}" for one in read}
+        result.failed |= {picture.file.path: f"{picture.file.path}: {error}" for picture in pictures}
         return
-    yield from zip(read, found, strict=True)
+    yield from zip(pictures, predictions, strict=True)
 
 
-def places(out: Path, name: str, confidence_map: bool = False) -> Written:
-    """Give where the results of a picture are written."""
-    confidence = out / f"{name}_confidence.png" if confidence_map else None
+def places(out: Path, name: str, confidence_map: bool) -> Written:
+    """Return the paths of a picture's results."""
     return Written(
-        out / f"{name}_overlay.png", out / f"{name}_labels.png", out / f"{name}_classes.json", confidence
+        out / f"{name}_overlay.png",
+        out / f"{name}_labels.png",
+        out / f"{name}_classes.json",
+        out / f"{name}_confidence.png" if confidence_map else None,
     )
 
 
 def _write(
-    one: _Read,
-    prediction: Prediction,
-    request: Request,
-    out: Path,
-    confidence_map: bool,
-    colours: Sequence[str],
-) -> Written:
-    written, names = places(out, one.file.name, confidence_map), prediction.labels
-    written.classes.unlink(missing_ok=True)
-    with new_file(written.overlay) as path:
-        overlay(one.picture, prediction.label_map, names, chosen=colours).save(path, format="PNG")
-    with new_file(written.label_map) as path:
+    picture: _Picture, prediction: Prediction, request: Request, target: Written, colours: Sequence[str]
+) -> None:
+    names, (height, width) = prediction.labels, prediction.label_map.shape
+    target.classes.unlink(missing_ok=True)
+    with new_file(target.overlay) as path:
+        overlay(picture.pixels, prediction.label_map, names, chosen=colours).save(path, format="PNG")
+    with new_file(target.label_map) as path:
         label_png(prediction.label_map, len(names), colours).save(path, format="PNG")
-    if written.confidence is not None:
-        with new_file(written.confidence) as path:
+    if target.confidence is not None:
+        with new_file(target.confidence) as path:
             Image.fromarray(prediction.confidence_levels).save(path, format="PNG")
-    write_json(written.classes, {**found(prediction), "picture": one.file.path.name,
-                                 "picture_sha256": one.sha256, "request": _as_json(request)})  # fmt: skip
-    return written
-
-
-def found(prediction: Prediction) -> dict[str, Any]:
-    """Give the classes found, with pixels, share and mean confidence, as they stand in the JSON file."""
-    height, width = prediction.label_map.shape
-    return {
+    content = {
         "width": width,
         "height": height,
         "mean_confidence": prediction.mean_confidence,
         "classes": [asdict(area) for area in prediction.areas],
+        "picture": picture.file.path.name,
+        "picture_sha256": picture.sha256,
+        "request": request.record(),
     }
-
-
-def _as_json(request: Request) -> dict[str, Any]:
-    return {**asdict(request), "labels": list(request.labels), "scales": list(request.scales)}
+    write_json(target.classes, content)

@@ -87,7 +87,7 @@ def _score_table(row: BenchmarkRow, others: Sequence[BenchmarkRow]) -> list[str]
     if others:
         (summary,) = summaries([row, *others])
         seeds = ", ".join(str(seed) for seed in sorted(summary.seeds))
-        lines.append([f"over seeds {seeds}", *(summary.shown(score) for score in SCORES)])
+        lines.append([f"over seeds {seeds}", *(summary.percent(score) for score in SCORES)])
     rule = ["---", *["--:"] * len(SCORES)]
     return [f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines)]
 

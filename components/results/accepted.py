@@ -1,4 +1,4 @@
-"""Benchmark results in MLflow: every rerun is a run of one experiment, the accepted ones are what counts as good."""
+"""Benchmark reruns in MLflow: each is a run of one experiment, and a tag marks the accepted ones."""
 
 import tempfile
 from collections.abc import Sequence
@@ -20,23 +20,23 @@ EXPERIMENT, ROWS_FILE = "benchmark", "benchmark.json"
 ACCEPTED, OUTCOME, MODELS = "accepted", "outcome", "models"
 
 Models = Literal["train", "champions"]
-"""What a rerun measures: recipes trained anew, or the champions of the registry. Either is held against its like."""
+"""A rerun measures newly trained recipes or the registry's champions; only reruns of one kind are compared."""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """One rerun of the benchmark as MLflow keeps it."""
+class RecordedRerun:
+    """A rerun of the benchmark as MLflow records it."""
 
     run_id: str
     when: datetime
     commit: str | None
     outcome: str
     accepted: bool
-    models: Models = "train"
+    models: Models
 
 
-def history() -> list[Recorded]:
-    """Give every rerun that ended well, the oldest first.
+def history() -> list[RecordedRerun]:
+    """Return every rerun that finished, the oldest first.
 
     Raises:
         UserError: the store cannot be opened.
@@ -45,59 +45,59 @@ def history() -> list[Recorded]:
     runs = all_runs(
         client,
         [experiment_id(client, EXPERIMENT)],
-        # The experiment also holds the runs of whole reruns, whose children these are.
+        # The experiment also holds the parent runs of the pipelines that run a rerun.
         f"attributes.status = 'FINISHED' and tags.step = '{EXPERIMENT}'",
         order_by=["attributes.start_time ASC"],
     )
     return [_recorded(run) for run in runs]
 
 
-def of_kind(reruns: Sequence[Recorded], models: Models) -> list[Recorded]:
-    """Give those of `reruns` that measured the same kind of models, in their order."""
+def of_kind(reruns: Sequence[RecordedRerun], models: Models) -> list[RecordedRerun]:
+    """Keep the reruns that measured this kind of models; order is preserved."""
     return [rerun for rerun in reruns if rerun.models == models]
 
 
-def last_accepted(reruns: Sequence[Recorded]) -> Recorded | None:
-    """Give the latest accepted one of `reruns`, or None before the first; they should be of one kind."""
+def last_accepted(reruns: Sequence[RecordedRerun]) -> RecordedRerun | None:
+    """Return the latest accepted rerun, or None before the first; give reruns of one kind."""
     return next((rerun for rerun in reversed(reruns) if rerun.accepted), None)
 
 
 def check_accepted(models: Models) -> None:
-    """Make sure, before anything long starts, that what a rerun of this kind will be held against can be read.
+    """Check before any long work that the accepted rows of this kind can be read.
 
     Raises:
         UserError: tracking is off, the store cannot be opened, or the accepted rows cannot be read.
     """
     require_store("hold a benchmark against")
-    if (held := last_accepted(of_kind(history(), models))) is not None:
-        rows(held)
+    if (accepted := last_accepted(of_kind(history(), models))) is not None:
+        rows(accepted)
 
 
-def accept(run_id: str) -> Recorded:
-    """Make a recorded rerun the one that later ones of its kind are compared with; return it.
+def accept(run_id: str) -> RecordedRerun:
+    """Accept a recorded rerun: later ones of its kind are compared with it.
 
     Raises:
-        UserError: no rerun that ended well has this id.
+        UserError: no rerun that finished has this id.
     """
-    known = history()
-    chosen = next((rerun for rerun in known if rerun.run_id == run_id), None)
-    if chosen is None:
-        listed = ", ".join(rerun.run_id for rerun in known[-5:]) or "none"
-        raise UserError(f"no benchmark rerun has the id {run_id!r}; the latest are {listed}")
+    reruns = history()
+    rerun = next((rerun for rerun in reruns if rerun.run_id == run_id), None)
+    if rerun is None:
+        latest = ", ".join(rerun.run_id for rerun in reruns[-5:]) or "none"
+        raise UserError(f"no benchmark rerun has the id {run_id!r}; the latest are {latest}")
     client = open_store()
-    # The newest start time wins, so acceptance is taken from those that came after.
-    for rerun in of_kind(known, chosen.models):
-        if rerun.accepted and rerun.when > chosen.when:
-            client.set_tag(rerun.run_id, ACCEPTED, "false")
+    # The latest start time wins, so the reruns after this one lose their acceptance.
+    for later in of_kind(reruns, rerun.models):
+        if later.accepted and later.when > rerun.when:
+            client.set_tag(later.run_id, ACCEPTED, "false")
     client.set_tag(run_id, ACCEPTED, "true")
-    return chosen
+    return rerun
 
 
-def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
-    """Fetch a rerun's rows, which are a file in the store.
+def rows(rerun: RecordedRerun) -> tuple[RerunRow, ...]:
+    """Download the rows of a rerun from the store.
 
     Raises:
-        UserError: the store cannot be opened, or the rows are not there or do not read.
+        UserError: the store cannot be opened, or the rows are missing or invalid.
     """
     client, where = open_store(), f"{ROWS_FILE} of benchmark rerun {rerun.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
@@ -106,15 +106,14 @@ def rows(rerun: Recorded) -> tuple[RerunRow, ...]:
         return validated(tuple[RerunRow, ...], read_json(path), source=where, way_out="delete that run")
 
 
-def _recorded(run: "Run") -> Recorded:
+def _recorded(run: "Run") -> RecordedRerun:
     tags = run.data.tags
-    # Reruns from before there was a choice carry no tag, and trained.
-    models: Models = "champions" if tags.get(MODELS) == "champions" else "train"
-    return Recorded(
+    return RecordedRerun(
         run_id=run.info.run_id,
         when=datetime.fromtimestamp(run.info.start_time / 1000, tz=UTC),
         commit=tags.get("git_commit"),
         outcome=tags.get(OUTCOME, ""),
         accepted=tags.get(ACCEPTED) == "true",
-        models=models,
+        # Early reruns have no such tag; all of them trained.
+        models="champions" if tags.get(MODELS) == "champions" else "train",
     )

@@ -1,4 +1,4 @@
-"""An evaluation as Kubeflow's pages show it: its scores, and the confusion matrix of the classes at hand."""
+"""An evaluation as artifacts for Kubeflow's pages: its scores and a confusion matrix."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,24 +12,26 @@ CONFUSION_FILE = "confusion.csv"
 
 
 def confusion_at_hand(evaluation: Path) -> tuple[list[str], list[list[int]]]:
-    """Give class names and pixel counts (rows: truth) of the classes that are present or were predicted.
+    """Read names and pixel counts (rows: truth) of the classes that have a true or a predicted pixel.
 
     Raises:
         UserError: the folder is not that of an evaluate step.
     """
     table = read_table(evaluation / CONFUSION_FILE, names="truth", step="an evaluate step")
     counts = table.set_index("truth").astype("int64")
-    counts.columns = counts.index  # the same classes; in the header, one called truth comes twice
+    counts.columns = (
+        counts.index
+    )  # pandas renames the column of a class called truth, as the name comes twice
     at_hand = [name for name in counts.columns if counts[name].any() or counts.loc[name].any()]
     return at_hand, counts.loc[at_hand, at_hand].to_numpy().tolist()
 
 
-def show(found: "Evaluation", folder: Path, *, scores: Any, confusion: Any) -> None:
-    """Put an evaluation, whose step wrote `folder`, into a Metrics and a ClassificationMetrics artifact.
+def show(evaluation: "Evaluation", folder: Path, *, scores: Any, confusion: Any) -> None:
+    """Log an evaluation, whose step wrote `folder`, to a Metrics and a ClassificationMetrics artifact.
 
     Raises:
         UserError: the folder is not that of an evaluate step.
     """
-    for name, value in found.scores.items():
+    for name, value in evaluation.scores.items():
         scores.log_metric(name, value)
     confusion.log_confusion_matrix(*confusion_at_hand(folder))

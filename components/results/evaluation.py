@@ -1,18 +1,19 @@
-"""One row of results, as the evaluate step writes it into `scores.json`."""
+"""The result of an evaluation, as the evaluate step writes it into `scores.json`."""
 
 from dataclasses import dataclass
 from typing import Literal
 
+from components.results.names import SCORES
+
 Control = Literal["words", "random_tower"]
-"""Negative controls of an evaluation: a model that reads its words, or CLIP's tower, must lose by them."""
-SCORE_TITLES = {"pAcc": "pAcc", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "hiou": "hIoU"}
+"""A negative control spoils an input (class names or CLIP's image tower); a model that uses it scores lower."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One row of results: what was evaluated, how, and its scores as fractions (None: nothing to average).
+    """What was evaluated, how, and the scores as fractions (None: no class to average over).
 
-    Unless `background` is "dropped", background is a class like any other, which counts as seen.
+    Unless `background` is "dropped", background counts as one more seen class.
     """
 
     method: str
@@ -32,11 +33,11 @@ class Evaluation:
     @property
     def scores(self) -> dict[str, float]:
         """The scores that are defined, by name."""
-        return {name: value for name in SCORE_TITLES if (value := getattr(self, name)) is not None}
+        return {name: value for name in SCORES if (value := getattr(self, name)) is not None}
 
     def show(self) -> None:
-        """Print the row in percent."""
+        """Print the scores in percent."""
         percent = {name: f"{100 * value:.1f}" for name, value in self.scores.items()}
-        listed = " | ".join(f"{title} {percent.get(name, '-')}" for name, title in SCORE_TITLES.items())
+        listed = " | ".join(f"{title} {percent.get(name, '-')}" for name, title in SCORES.items())
         policy = "" if self.background == "dropped" else f", background by {self.background}"
         print(f"{self.method} {self.setting} on {self.split} of {self.protocol}{policy}: {listed}")

@@ -1,10 +1,10 @@
-"""What a difference between two models must be to count: in percent points, as tables show scores."""
+"""The margins by which a candidate must beat the champion, in percent points, as tables show scores."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class Margins(BaseModel):
-    """How much better than the champion a candidate must be, in points; `params.yaml` has them under `gate`."""
+    """How far, in points, a candidate must gain in hIoU and may drop in mIoU(S); `gate` in `params.yaml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -13,8 +13,8 @@ class Margins(BaseModel):
 
 
 def points(ours: float, theirs: float) -> float:
-    """Give the difference of two fractions in percent points.
+    """Return the difference of two fractions in percent points.
 
-    Rounded far below any margin, so that a gain of exactly the margin is not one of more by float's grace.
+    It is rounded far below any margin: a gain of exactly the margin must not pass or fail by float error.
     """
     return round(100 * (ours - theirs), 9)

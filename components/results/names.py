@@ -1,3 +1,6 @@
-"""The names of the files in steps' folders that other steps read."""
+"""Names that several steps share: files in their folders that other steps read, and the papers' scores."""
 
 SCORES_FILE, PROFILE_FILE, HISTORY_FILE = "scores.json", "profile.json", "history.csv"
+
+SCORES = {"pAcc": "pAcc", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "hiou": "hIoU"}
+"""The papers' names of the four scores, by field."""

@@ -1,17 +1,37 @@
-"""Pages for people: one file each, filled from the templates beside the steps."""
+"""HTML pages for people, a single file each: templates filled in, with charts and pictures inside."""
 
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLOURS = ("#2563eb", "#d97706", "#0d9488", "#c026d3", "#65a30d", "#dc2626", "#64748b", "#7c3aed")
-"""Colours of curves, in turn."""
+"""Curves take these colours in turn."""
+WIDTH, HEIGHT = 7.6, 3.0
+"""The size of a chart in inches; the page stretches it to its column."""
+GREY = "#808080"
+"""This grey is visible on light and dark pages; a chart's text takes the page's colour."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line through points (x, y)."""
+
+    title: str
+    points: tuple[tuple[float, float], ...]
+    colour: str
+    dashed: bool = False
 
 
 def filled(template: str, **values: Any) -> str:
-    """Fill a template; what it names and `values` lack is an error, and text is escaped."""
+    """Fill a template, with text escaped; a name that `values` lacks is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -20,3 +40,42 @@ def filled(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
+
+
+def line_chart(curves: Sequence[Curve], *, x_title: str, y_title: str) -> str:
+    """Draw curves as SVG, on shared axes that start at zero, with a gap where a point is not finite.
+
+    The same curves give the same text. Without curves the axes are empty.
+    """
+    # Imported here: it costs a second, and a figure made without pyplot needs no display or global state.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    for curve in curves:
+        axes.plot(
+            *zip(*curve.points, strict=True), color=curve.colour, linestyle="--" if curve.dashed else "-"
+        )
+    axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, None), ylim=(0, None))
+    axes.grid(axis="y", color=GREY, alpha=0.3)
+    axes.tick_params(color=GREY)
+    axes.spines[:].set_visible(False)
+    text = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "chart"}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+    _, _, svg = text.getvalue().partition("<svg ")
+    return f'<svg role="img" aria-label="{escape(f"{y_title} by {x_title}")}" {svg}'
+
+
+def webp_address(picture: Image.Image, *, quality: int, lossless: bool = False) -> str:
+    """Compress a picture as WebP, small enough to put many on one page, and return its data URL."""
+    content = io.BytesIO()
+    picture.save(content, format="WEBP", quality=quality, lossless=lossless)
+    return data_address(content.getvalue(), "webp")
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """Return the data URL of an image file of this kind, such as `png`."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

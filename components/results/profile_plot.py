@@ -1,40 +1,40 @@
-"""What was measured of models as one picture: latency by batch and picture size, and the parts of the time."""
+"""Profiles of models as one plot: latency by batch size and picture size, and the parts of the time."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.results.profile_table import Profiled, latency_frame, parts_frame, shown
+from components.results.profile_table import Profiled, latency_frame, number_text, parts_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PANEL_WIDTH, HEIGHT, DPI = 5.5, 4.2, 110
 LEAST_SHARE = 0.02
-"""Parts with a smaller share of every model's time are drawn as one."""
+"""Parts with a smaller share of every model's time become one."""
 SMALL_PARTS = "small parts"
 
 
 def save_plot(profiles: Sequence[Profiled], path: Path) -> None:
-    """Draw latency against the batch size, against the picture size, and where the time goes, as PNG."""
+    """Plot latency against batch size, latency against picture size, and shares of the time, as PNG."""
     # Imported here: it costs a second, and a figure made without pyplot needs no display or global state.
     from matplotlib.figure import Figure
 
     latency = latency_frame(profiles).dropna()
     figure = Figure(figsize=(3 * PANEL_WIDTH, HEIGHT), layout="constrained")
     by_batch, by_size, parts = figure.subplots(1, 3)
-    _lines(by_batch, latency, x="batch", each="picture size", unit=" px")
-    _lines(by_size, latency, x="picture size", each="batch", unit=" at once")
-    _bars(parts, parts_frame(profiles), [one.name for one in profiles])
+    _lines(by_batch, latency, x="batch", line_per="picture size", unit=" px")
+    _lines(by_size, latency, x="picture size", line_per="batch", unit=" at once")
+    _bars(parts, parts_frame(profiles), [profile.name for profile in profiles])
     figure.savefig(path, dpi=DPI)
 
 
-def _lines(axes: Any, latency: "pd.DataFrame", *, x: str, each: str, unit: str) -> None:
-    for (model, value), rows in latency.groupby(["model", each], sort=False):
+def _lines(axes: Any, latency: "pd.DataFrame", *, x: str, line_per: str, unit: str) -> None:
+    for (model, value), rows in latency.groupby(["model", line_per], sort=False):
         rows = rows.sort_values(x)
-        middle = rows["ms/batch"]
-        spread = [middle - rows["lower quartile"], rows["upper quartile"] - middle]
-        axes.errorbar(rows[x], middle, spread, marker="o", capsize=3, label=f"{model}, {value}{unit}")
+        median = rows["ms/batch"]
+        spread = [median - rows["lower quartile"], rows["upper quartile"] - median]
+        axes.errorbar(rows[x], median, spread, marker="o", capsize=3, label=f"{model}, {value}{unit}")
     axes.set(xlabel=x, ylabel="ms per batch (median, quartiles)", ylim=(0, None))
     axes.set_xticks(sorted(set(latency[x])))
     axes.grid(axis="y", alpha=0.3)
@@ -45,14 +45,14 @@ def _bars(axes: Any, parts: "pd.DataFrame", models: Sequence[str]) -> None:
     from matplotlib import colormaps
 
     largest = parts.groupby("part")["share of time"].max()
-    drawn = parts.assign(part=parts["part"].where(parts["part"].map(largest) >= LEAST_SHARE, SMALL_PARTS))
-    shares = drawn.pivot_table(
+    parts = parts.assign(part=parts["part"].where(parts["part"].map(largest) >= LEAST_SHARE, SMALL_PARTS))
+    shares = parts.pivot_table(
         index="model", columns="part", values="share of time", aggfunc="sum", fill_value=0, sort=False
     ).loc[list(models)]
-    totals = drawn.groupby("model")["ms"].sum()
+    totals = parts.groupby("model")["ms"].sum()
+    labels = [f"{model}\n{number_text(totals[model])} ms" for model in models]
     left = shares.iloc[:, 0] * 0
-    labels = [f"{model}\n{shown(totals[model])} ms" for model in models]
-    # Twice the ten usual colours: no two parts look alike.
+    # Twice the usual ten colours: no two parts look alike.
     colours = colormaps["tab20"]
     for place, part in enumerate(shares.columns):
         axes.barh(labels, 100 * shares[part], left=100 * left, label=part, color=colours(place))

@@ -1,4 +1,4 @@
-"""What was measured of models as tables: on a terminal, in Markdown, and as CSV."""
+"""Profiles of models as tables: on a terminal, in Markdown, and as CSV."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,16 +14,15 @@ from components.results.rows import padded_markdown
 if TYPE_CHECKING:
     from rich.table import Table
 
-NOTHING = "-"
 WIDE = 400
-"""Characters of a line where no terminal says how many it has, so that nothing is wrapped."""
+"""Tables are this many characters wide without a terminal, so that no line wraps."""
 TEXTS = ("model", "part")
-"""Columns that are no numbers."""
+"""These columns hold names; all others hold numbers."""
 
 
 @dataclass(frozen=True)
 class Profiled:
-    """A model under the name that the tables give it, and its cost."""
+    """A model's cost, with the name that the tables give the model."""
 
     name: str
     method: str
@@ -31,47 +30,47 @@ class Profiled:
     cost: Cost
 
     def fields(self) -> dict[str, Any]:
-        """Give what profile.json holds."""
+        """Return the content of profile.json."""
         return {"method": self.method, "protocol": self.protocol, "name": self.name, **asdict(self.cost)}
 
 
 def save_frames(profiles: Sequence[Profiled], folder: Path) -> None:
-    """Write methods.csv, latency.csv and parts.csv, numbers unrounded."""
-    methods_frame(profiles).to_csv(folder / "methods.csv", index=False)
-    latency_frame(profiles).to_csv(folder / "latency.csv", index=False)
-    parts_frame(profiles).to_csv(folder / "parts.csv", index=False)
+    """Write methods.csv, latency.csv and parts.csv, with numbers unrounded."""
+    for name, frame in (("methods", methods_frame), ("latency", latency_frame), ("parts", parts_frame)):
+        frame(profiles).to_csv(folder / f"{name}.csv", index=False)
 
 
 def methods_frame(profiles: Sequence[Profiled]) -> pd.DataFrame:
-    """Give a row a model: weights, multiply-adds, speed and memory, and time and multiply-adds over the first's.
+    """Tabulate weights, multiply-adds, speed and memory of each model, and ratios to the first model.
 
-    Time is that of one picture at the first batch and picture size, missing where memory ran out there.
+    Time is for one picture at the first batch size and picture size; it is missing if memory ran out there.
     """
-    rows = [
-        {
-            "model": one.name,
-            "classes": one.cost.num_classes,
-            "weights": one.cost.total_params,
-            "trainable": one.cost.trainable_params,
-            "of these dead": one.cost.dead_params,
-            "GMACs": one.cost.gmacs,
-            "ms/picture": _per_picture(one.cost),
-            "best images/s": one.cost.images_per_second,
-            "peak MiB": one.cost.peak_memory_mib,
-        }
-        for one in profiles
-    ]
-    frame = pd.DataFrame(rows).astype({"ms/picture": float})
+    frame = pd.DataFrame(
+        [
+            {
+                "model": profile.name,
+                "classes": profile.cost.num_classes,
+                "weights": profile.cost.total_params,
+                "trainable": profile.cost.trainable_params,
+                "of these dead": profile.cost.dead_params,
+                "GMACs": profile.cost.gmacs,
+                "ms/picture": _per_picture(profile.cost),
+                "best images/s": profile.cost.images_per_second,
+                "peak MiB": profile.cost.peak_memory_mib,
+            }
+            for profile in profiles
+        ]
+    ).astype({"ms/picture": float})
     frame["time ratio"] = frame["ms/picture"] / frame["ms/picture"].iloc[0]
     frame["GMACs ratio"] = frame["GMACs"] / frame["GMACs"].iloc[0]
     return frame
 
 
 def latency_frame(profiles: Sequence[Profiled]) -> pd.DataFrame:
-    """Give a row for each model, batch and picture size; numbers are missing where memory ran out."""
+    """Tabulate each model, batch size and picture size; numbers are missing if memory ran out."""
     rows = [
         {
-            "model": one.name,
+            "model": profile.name,
             "batch": speed.batch_size,
             "picture size": speed.image_size,
             "ms/batch": speed.milliseconds_per_batch,
@@ -80,57 +79,51 @@ def latency_frame(profiles: Sequence[Profiled]) -> pd.DataFrame:
             "images/s": speed.images_per_second,
             "peak MiB": speed.peak_memory_mib,
         }
-        for one in profiles
-        for speed in one.cost.speeds
+        for profile in profiles
+        for speed in profile.cost.speeds
     ]
     return pd.DataFrame(rows).astype(dict.fromkeys(list(rows[0])[3:], float))
 
 
 def parts_frame(profiles: Sequence[Profiled]) -> pd.DataFrame:
-    """Give a row for each model and part: milliseconds and multiply-adds of a batch, and their shares."""
-    rows = [
-        {
-            "model": one.name,
-            "part": part.name,
-            "batch": one.cost.breakdown.batch_size,
-            "picture size": one.cost.breakdown.image_size,
-            "ms": part.milliseconds,
-            "share of time": part.milliseconds / one.cost.breakdown.milliseconds,
-            "GMACs": part.gmacs,
-        }
-        for one in profiles
-        for part in one.cost.breakdown.parts
-    ]
-    return pd.DataFrame(rows)
-
-
-def _parts_side_by_side(profiles: Sequence[Profiled]) -> pd.DataFrame:
-    """Give a row a part, in the order of the models' work, and for each model its columns."""
-    frame = parts_frame(profiles)
-    order = [name for name in dict.fromkeys(frame["part"]) if name != OTHER] + [OTHER]
-    side_by_side = pd.DataFrame({"part": order})
-    for name, rows in frame.groupby("model", sort=False):
-        own = rows.set_index("part").reindex(order)
-        for column in ("ms", "share of time", "GMACs"):
-            side_by_side[f"{name}, {column}" if len(profiles) > 1 else column] = own[column].to_numpy()
-    return side_by_side
+    """Tabulate each part of each model: its milliseconds and multiply-adds for a batch, and its share of the time."""
+    return pd.DataFrame(
+        [
+            {
+                "model": profile.name,
+                "part": part.name,
+                "batch": profile.cost.breakdown.batch_size,
+                "picture size": profile.cost.breakdown.image_size,
+                "ms": part.milliseconds,
+                "share of time": part.milliseconds / profile.cost.breakdown.milliseconds,
+                "GMACs": part.gmacs,
+            }
+            for profile in profiles
+            for part in profile.cost.breakdown.parts
+        ]
+    )
 
 
 def tables(profiles: Sequence[Profiled]) -> list["Table"]:
     """Lay out the three tables for a terminal."""
-    return [_table(*one) for one in _frames(profiles)]
+    return [_table(*frame) for frame in _frames(profiles)]
 
 
 def markdown(profiles: Sequence[Profiled]) -> str:
-    """Give the three tables in Markdown."""
+    """Lay out the three tables in Markdown."""
     return "\n".join(
         f"## {title}\n\n{caption}\n\n{padded_markdown(_texts(frame), texts=TEXTS)}"
         for frame, title, caption in _frames(profiles)
     )
 
 
+def number_text(value: float) -> str:
+    """Format a number for people: three significant digits, or all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _frames(profiles: Sequence[Profiled]) -> list[tuple[pd.DataFrame, str, str]]:
-    """Give each table with its title and what stands below it."""
+    """Return each table with its title and its caption."""
     cost = profiles[0].cost
     where, parts = f"{cost.device}, {cost.threads} threads", cost.breakdown
     return [
@@ -148,13 +141,25 @@ def _frames(profiles: Sequence[Profiled]) -> list[tuple[pd.DataFrame, str, str]]
     ]
 
 
+def _parts_side_by_side(profiles: Sequence[Profiled]) -> pd.DataFrame:
+    """Tabulate a part per row, in the order of the models' work, with the same columns for each model."""
+    frame = parts_frame(profiles)
+    order = [name for name in dict.fromkeys(frame["part"]) if name != OTHER] + [OTHER]
+    side_by_side = pd.DataFrame({"part": order})
+    for name, rows in frame.groupby("model", sort=False):
+        own = rows.set_index("part").reindex(order)
+        for column in ("ms", "share of time", "GMACs"):
+            side_by_side[f"{name}, {column}" if len(profiles) > 1 else column] = own[column].to_numpy()
+    return side_by_side
+
+
 def _table(frame: pd.DataFrame, title: str, caption: str) -> "Table":
     from rich.table import Table
 
     table = Table(title=title, caption=caption)
     for name in frame.columns:
         is_text = name in TEXTS
-        # On a narrow terminal long headings are folded, before names are cut.
+        # A narrow terminal folds long headings before it cuts names.
         justify: Literal["left", "right"] = "left" if is_text else "right"
         table.add_column(name, justify=justify, no_wrap=is_text, overflow="fold")
     for row in _texts(frame).itertuples(index=False):
@@ -170,17 +175,10 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if pd.isna(value):
-        return "out of memory" if name == "ms/batch" else NOTHING
+        return "out of memory" if name == "ms/batch" else "-"
     if name.endswith("share of time"):
         return f"{100 * value:.1f} %"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return shown(value)
-
-
-def shown(value: float) -> str:
-    """Say a number as people read it: three digits, or all that stand before the point."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else number_text(value)
 
 
 def _per_picture(cost: Cost) -> float | None:

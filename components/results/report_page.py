@@ -1,10 +1,5 @@
-"""The content of a report: evaluations with their profiles and curves, and one page to look at.
+"""The report's page: evaluations with their profiles, pictures and loss curves, in one HTML file."""
 
-The page is one file that needs nothing else: styles, plots and pictures are inside.
-"""
-
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +9,13 @@ import pandas as pd
 from PIL import Image
 
 from cascade_core.checkpoints.manifest import load_manifest
-from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.artifacts import git_commit
-from components.results.charts import Curve, line_chart
-from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES_FILE
-from components.results.pages import filled
+from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES, SCORES_FILE
+from components.results.pages import Curve, data_address, filled, line_chart, webp_address
 from components.results.profile_section import cost_section
-from components.results.rows import (
-    SCORES,
-    SETTING_NAMES,
-    BenchmarkRow,
-    Summary,
-    benchmark_row,
-    summaries,
-    thousands,
-)
+from components.results.rows import BenchmarkRow, Summary, run_names, summaries, thousands
 from components.tables import read_table
 
 PICTURE_QUALITY = 88
@@ -38,7 +23,13 @@ PICTURE_QUALITY = 88
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation with all that the page shows of it."""
+    """One evaluation with everything that the page shows of it.
+
+    Attributes:
+        classes: IoU of every class, from `per_class.csv`.
+        confusion: data URL of the confusion matrix's plot, if there is one.
+        pictures: data URLs of the panels, by picture.
+    """
 
     row: BenchmarkRow
     num_pictures: int
@@ -54,21 +45,21 @@ class Evaluated:
 
 
 def facts_in_common(evaluated: Sequence[Evaluated]) -> dict[str, str]:
-    """Give what all evaluations have in common of split and data, and nothing of what they have not."""
-    known = {
-        "split": _distinct(one.row.split for one in evaluated),
-        "data_hash": _distinct(one.data_hash for one in evaluated),
+    """Return those of split and data hash that all evaluations share."""
+    facts = {
+        "split": {one.row.split for one in evaluated},
+        "data_hash": {one.data_hash for one in evaluated},
     }
-    return {name: values[0] for name, values in known.items() if len(values) == 1}
+    return {name: values.pop() for name, values in facts.items() if len(values) == 1}
 
 
 def run_title(method: str, setting: str) -> str:
-    """Name a run as people read it."""
-    return f"{METHOD_NAMES.get(method, method)}, {SETTING_NAMES.get(setting, setting)}"
+    """Name a run for people."""
+    return ", ".join(run_names(method, setting))
 
 
 def profiles_by_method(profiles: Sequence[Path]) -> dict[str, Path]:
-    """Give the folders of profile steps by the method they measured.
+    """Map each method to the profile step's folder that measured it.
 
     Raises:
         UserError: a folder names no method.
@@ -97,26 +88,29 @@ def evaluated_in(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
         )
     confusion = folder / "confusion.png"
     return Evaluated(
-        row=benchmark_row(folder, profiles[method]),
+        row=BenchmarkRow.read(folder, profiles[method]),
         num_pictures=scores["num_pictures"],
         data_hash=scores["data_hash"],
         classes=read_table(folder / "per_class.csv", step="an evaluate step"),
-        confusion=_inlined(confusion.read_bytes(), "png") if confusion.is_file() else None,
+        confusion=data_address(confusion.read_bytes(), "png") if confusion.is_file() else None,
         profile=profiles[method],
         pictures=pictures_of(folder / "pictures"),
     )
 
 
 def pictures_of(folder: Path) -> dict[str, str]:
-    """Give the panels of an evaluation by the names of their pictures, which may hold folders."""
-    return {
-        path.relative_to(folder).with_suffix("").as_posix(): _as_webp(path)
-        for path in sorted(folder.rglob("*.png"))
-    }
+    """Read an evaluation's panels as data URLs, by picture name; a name may contain folders."""
+    panels = {}
+    for path in sorted(folder.rglob("*.png")):
+        with Image.open(path) as picture:
+            panels[path.relative_to(folder).with_suffix("").as_posix()] = webp_address(
+                picture.convert("RGB"), quality=PICTURE_QUALITY
+            )
+    return panels
 
 
 def curve_of(folder: Path, colour: str) -> Curve:
-    """Read the loss curve of a training step's folder.
+    """Read the loss curve in a training step's folder.
 
     Raises:
         UserError: the folder holds no history or no checkpoint.
@@ -132,7 +126,7 @@ def curve_of(folder: Path, colour: str) -> Curve:
 
 
 def page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
-    """Return the page as HTML that needs no other file."""
+    """Fill the page; the HTML needs no other file."""
     rows = [one.row for one in evaluated]
     table = summaries(rows)
     return filled(
@@ -146,31 +140,26 @@ def page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
         scores=SCORES,
         table=table,
         best=best_means(table),
-        run_title=run_title,
-        method_names=METHOD_NAMES,
-        setting_names=SETTING_NAMES,
+        run_names=run_names,
         thousands=thousands,
         evaluated=evaluated,
         class_groups=_class_groups(evaluated),
         loss_chart=line_chart(curves, x_title="iteration", y_title="training loss") if curves else "",
         curves=curves,
-        costs=cost_section(dict.fromkeys(one.profile for one in evaluated)),
+        costs=cost_section(_distinct(one.profile for one in evaluated)),
         pictures=_distinct(name for one in evaluated for name in one.pictures),
     )
 
 
 def best_means(table: Sequence[Summary]) -> dict[str, float]:
-    """Give the highest mean of each score; controls, which are meant to fail, do not compete."""
-    known: dict[str, list[float]] = {score: [] for score in SCORES}
-    for summary in table:
-        for score, mean in summary.mean.items():
-            if mean is not None and not summary.first.setting.startswith("control"):
-                known[score].append(mean)
-    return {score: max(means) for score, means in known.items() if means}
+    """Return the highest mean of each score; controls, which are meant to fail, do not compete."""
+    rivals = [summary.mean for summary in table if not summary.first.setting.startswith("control")]
+    means = {score: [mean for one in rivals if (mean := one[score]) is not None] for score in SCORES}
+    return {score: max(values) for score, values in means.items() if values}
 
 
 def _class_groups(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Give the IoU of every class in every evaluation: unseen classes first, the best found ones on top."""
+    """Tabulate every class's IoU in every evaluation: unseen classes first, the best of each group on top."""
     merged = pd.concat(
         [one.classes.set_index(["group", "class"])["iou"].rename(str(i)) for i, one in enumerate(evaluated)],
         axis=1,
@@ -190,15 +179,3 @@ def _class_groups(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
 def _distinct(values: Any) -> list[Any]:
     return list(dict.fromkeys(values))
-
-
-def _as_webp(path: Path) -> str:
-    """Give a picture in a form small enough to put many on one page."""
-    content = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.convert("RGB").save(content, format="WEBP", quality=PICTURE_QUALITY)
-    return _inlined(content.getvalue(), "webp")
-
-
-def _inlined(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,9 +1,9 @@
-"""Rows of results: what an evaluation and a profile say of one run, and tables of many with their spread."""
+"""Benchmark rows: the scores and the cost of one run, and tables of many runs with their spread over seeds."""
 
 import statistics
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,14 +11,15 @@ from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import first_error
-from components.results.names import PROFILE_FILE, SCORES_FILE
+from components.results.names import PROFILE_FILE, SCORES, SCORES_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DROPPED = "dropped"
-"""The background policy of published numbers, which is said nothing of."""
-
+"""Published numbers have this background policy, so tables leave it out."""
+SPEED_FIELDS = ("trainable_params", "gmacs", "images_per_second")
+"""A profile holds these fields of a row, an evaluation the others."""
 SETTING_NAMES = {
     "inductive": "inductive",
     "transductive_oracle": "transductive (oracle)",
@@ -28,9 +29,12 @@ SETTING_NAMES = {
     "control_random_tower": "control: random image tower",
 }
 
+Run = tuple[str, str, str, str]
+"""Rows of one run have the same protocol (with background policy), split, method and setting."""
+
 
 class BenchmarkRow(BaseModel):
-    """One method, setting and seed on one split: scores as fractions (None where undefined), size and speed."""
+    """One method, setting and seed on one split: scores as fractions (None if undefined), size and speed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -48,24 +52,52 @@ class BenchmarkRow(BaseModel):
     gmacs: float
     images_per_second: float
 
+    @classmethod
+    def read(cls, evaluation: Path, profile: Path) -> Self:
+        """Join the scores in an evaluate step's folder with the size and speed in a profile step's.
+
+        Raises:
+            UserError: a file or field is missing, or the two are of different methods.
+        """
+        scores, speed = read_json(evaluation / SCORES_FILE), read_json(profile / PROFILE_FILE)
+        if speed.get("method", scores.get("method")) != scores.get("method"):
+            raise UserError(
+                f"{profile / PROFILE_FILE}: method is {speed['method']!r}, that of {evaluation / SCORES_FILE} is "
+                f"{scores.get('method')!r}; give the profile of the evaluated method"
+            )
+        try:
+            return cls.model_validate({**speed, **scores})
+        except ValidationError as error:
+            wrong = first_error(error)
+            file = profile / PROFILE_FILE if wrong.startswith(SPEED_FIELDS) else evaluation / SCORES_FILE
+            raise UserError(f"{file}: {wrong}; run the step that writes it again") from error
+
     @property
-    def run(self) -> tuple[str, str, str, str]:
-        """What the row is about, seed aside."""
+    def run(self) -> Run:
+        """The run of the row; its rows differ only in the seed."""
         return self.measured_by, self.split, self.method, self.setting
 
     @property
     def measured_by(self) -> str:
-        """The protocol, and how background is told where it counts as a class."""
-        told_by = "" if self.background == DROPPED else f", background by {self.background}"
-        return self.protocol + told_by
+        """The protocol, with the background policy if background counts as a class."""
+        return self.protocol + self.policy
+
+    @property
+    def policy(self) -> str:
+        """The background policy as the end of a phrase; nothing for the published one."""
+        return "" if self.background == DROPPED else f", background by {self.background}"
 
 
 class RerunRow(BenchmarkRow):
-    """A row that can be held against one of another day: its speed is also a multiple of a fixed network's.
+    """A row to compare with rows of other days.
 
-    None where that was not measured. `checkpoint` is the hash of the weights that were scored: two rows of one
-    checkpoint differ by the code around it alone. Rows on other data, or on another number of its pictures, say
-    nothing about each other. All of these are None where they are not known.
+    All fields are None if they are unknown.
+
+    Attributes:
+        relative_speed: images per second as a multiple of a fixed network's on the same machine.
+        checkpoint: hash of the scored weights; rows with one hash differ only by the code around the weights.
+        data_hash: hash of the data set; rows on other data, or other pictures of it, cannot be compared.
+        num_pictures: number of scored pictures.
     """
 
     relative_speed: float | None = None
@@ -83,9 +115,9 @@ Row = TypeVar("Row", bound=BenchmarkRow)
 
 
 class Summary(BaseModel):
-    """Rows that differ in nothing but the seed: mean and sample deviation of each score, and the median speed.
+    """The rows of a run: mean and sample deviation of each score over the seeds, and the median speed.
 
-    `first` is the first of them, for what they have in common.
+    `first` is the first row, for the fields that all rows share.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -96,56 +128,39 @@ class Summary(BaseModel):
     spread: dict[str, float | None]
     images_per_second: float
 
-    def shown(self, score: str) -> str:
-        """Give a score in percent, with its deviation where there are several seeds, or a dash."""
+    def percent(self, score: str) -> str:
+        """Format a score in percent, with its deviation over several seeds; a dash if it is undefined."""
         mean, spread = self.mean[score], self.spread[score]
         if mean is None:
             return "-"
         return f"{100 * mean:.1f}" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
 
 
-SCORES = {"pAcc": "pAcc", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "hiou": "hIoU"}
-"""Fields of the four scores, and what the papers call them."""
+def run_names(method: str, setting: str) -> tuple[str, str]:
+    """Return the names that people use for a method and a setting."""
+    return METHOD_NAMES.get(method, method), SETTING_NAMES.get(setting, setting)
 
 
-def benchmark_row(evaluation: Path, profile: Path) -> BenchmarkRow:
-    """Join the scores in an evaluate step's folder with the size and speed in a profile step's.
-
-    Raises:
-        UserError: a file or field is missing, or the two are of different methods.
-    """
-    return joined_row(BenchmarkRow, evaluation, profile)
-
-
-def joined_row(kind: type[Row], evaluation: Path, profile: Path) -> Row:
-    """Join an evaluate and a profile step's folders into a row of a kind, as `benchmark_row` does."""
-    scores, speed = read_json(evaluation / SCORES_FILE), read_json(profile / PROFILE_FILE)
-    if speed.get("method", scores.get("method")) != scores.get("method"):
-        raise UserError(
-            f"{profile / PROFILE_FILE}: method is {speed['method']!r}, that of {evaluation / SCORES_FILE} is "
-            f"{scores.get('method')!r}; give the profile of the evaluated method"
-        )
-    try:
-        return kind.model_validate({**speed, **scores})
-    except ValidationError as error:
-        wrong = first_error(error)
-        where = profile / PROFILE_FILE if wrong.startswith(_SPEED_FIELDS) else evaluation / SCORES_FILE
-        raise UserError(f"{where}: {wrong}; run the step that writes it again") from error
+def by_run(rows: Sequence[Row]) -> dict[Run, list[Row]]:
+    """Group rows by their run; order is preserved."""
+    runs: dict[Run, list[Row]] = {}
+    for row in rows:
+        runs.setdefault(row.run, []).append(row)
+    return runs
 
 
-_SPEED_FIELDS = ("trainable_params", "gmacs", "images_per_second")
+def defined_values(rows: Sequence[BenchmarkRow], field: str) -> list[float]:
+    """Return the values of a field in the rows that define it."""
+    return [value for row in rows if (value := getattr(row, field)) is not None]
 
 
 def summaries(rows: Sequence[BenchmarkRow]) -> list[Summary]:
-    """Gather rows that differ in the seed alone, in the order in which their runs first come."""
-    runs: dict[tuple[str, str, str, str], list[BenchmarkRow]] = {}
-    for row in rows:
-        runs.setdefault(row.run, []).append(row)
-    return [_summary(members) for members in runs.values()]
+    """Summarise each run over its seeds, in the order of first appearance."""
+    return [_summary(members) for members in by_run(rows).values()]
 
 
 def markdown_table(rows: Sequence[BenchmarkRow]) -> str:
-    """Give a table in Markdown, padded so that it also reads well as text; scores in percent."""
+    """Lay out a row per run in Markdown, padded to also read well as plain text; scores in percent."""
     import pandas as pd  # slow to import, and commands read this module for their help
 
     table = pd.DataFrame([_cells(summary) for summary in summaries(rows)])
@@ -155,40 +170,36 @@ def markdown_table(rows: Sequence[BenchmarkRow]) -> str:
 
 
 def padded_markdown(table: "pd.DataFrame", *, texts: Collection[str]) -> str:
-    """Give a table of texts in Markdown, the columns `texts` to the left and the others, of numbers, to the right."""
+    """Lay out a table of strings in Markdown: columns of `texts` aligned left, those of numbers right."""
     sides = ["left" if name in texts else "right" for name in table.columns]
     return table.to_markdown(index=False, colalign=sides, disable_numparse=True) + "\n"
 
 
 def thousands(count: int) -> str:
-    """Say a number of weights: `36,416`, `13.8 M`."""
+    """Format a number of weights: `36,416`, `13.8 M`."""
     return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
 
 
 def _cells(summary: Summary) -> dict[str, str]:
     first = summary.first
-    background = "" if first.background == DROPPED else f", background by {first.background}"
+    method, setting = run_names(first.method, first.setting)
     return {
-        "method": METHOD_NAMES.get(first.method, first.method),
-        "setting": SETTING_NAMES.get(first.setting, first.setting) + background,
+        "method": method,
+        "setting": setting + first.policy,
         "seeds": str(len(summary.seeds)),
-        **{title: summary.shown(score) for score, title in SCORES.items()},
+        **{title: summary.percent(score) for score, title in SCORES.items()},
         "trainable": thousands(first.trainable_params),
         "GMACs": f"{first.gmacs:.3g}",
         "img/s": f"{summary.images_per_second:.3g}",
     }
 
 
-def _summary(members: Sequence[BenchmarkRow]) -> Summary:
-    known = {
-        score: [value for row in members if (value := getattr(row, score)) is not None] for score in SCORES
-    }
+def _summary(rows: Sequence[BenchmarkRow]) -> Summary:
+    values = {score: defined_values(rows, score) for score in SCORES}
     return Summary(
-        first=members[0],
-        seeds=tuple(row.seed for row in members),
-        mean={score: statistics.fmean(listed) if listed else None for score, listed in known.items()},
-        spread={
-            score: statistics.stdev(listed) if len(listed) > 1 else None for score, listed in known.items()
-        },
-        images_per_second=statistics.median(row.images_per_second for row in members),
+        first=rows[0],
+        seeds=tuple(row.seed for row in rows),
+        mean={score: statistics.fmean(one) if one else None for score, one in values.items()},
+        spread={score: statistics.stdev(one) if len(one) > 1 else None for score, one in values.items()},
+        images_per_second=statistics.median(row.images_per_second for row in rows),
     )

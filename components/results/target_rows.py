@@ -1,4 +1,4 @@
-"""Evaluations of one checkpoint on many data sets as rows of one table; scores are fractions."""
+"""Evaluations of one checkpoint on many data sets (targets) as rows of one table; scores are fractions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ import pandas as pd
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-from components.results.rows import DROPPED, SCORES, SCORES_FILE
+from components.results.names import SCORES, SCORES_FILE
+from components.results.rows import DROPPED
 from components.tables import read_table
 from components.tracking.tracker import metric_name
 
@@ -24,19 +25,22 @@ COLUMNS = {
     "miou": "mIoU",
     **SCORES,
 }
-"""Fields of a row, and the headings of its columns."""
+"""The table's headings, by field of a row."""
 
 FRACTIONS = ("miou", *SCORES)
 
 
 def in_common(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Give what all rows have in common of model and split, and nothing of what they have not."""
-    values = {name: {row[name] for row in rows} for name in ("method", "setting", "split")}
-    return {name: found.pop() for name, found in values.items() if len(found) == 1}
+    """Return those of method, setting and split that are the same in all rows."""
+    return {
+        name: rows[0][name]
+        for name in ("method", "setting", "split")
+        if len({row[name] for row in rows}) == 1
+    }
 
 
 def scores_by_target(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Name every score `target.score`, with the background policy where that is not the usual one."""
+    """Name every defined score `target.score`, with the background policy unless it is the usual one."""
     targets = [
         row["protocol"] if row["background"] == DROPPED else f"{row['protocol']} {row['background']}"
         for row in rows
@@ -50,37 +54,36 @@ def scores_by_target(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def target_row(evaluation: Path) -> dict[str, Any]:
-    """Read the row of an evaluation; a score with nothing to average is None.
+    """Read the row of an evaluation; a score without classes to average over is None.
 
     Raises:
         UserError: the folder is not that of an evaluate step.
     """
     scores = read_json(evaluation / SCORES_FILE)
     classes = read_table(evaluation / "per_class.csv", step="an evaluate step")
-    found = {
+    row = {
         "num_classes": len(classes),
         "num_seen": int((classes["group"] == "seen").sum()),
         "miou": None if classes["iou"].isna().all() else float(classes["iou"].mean()),
         "background": DROPPED,
         **scores,
     }
-    missing = [name for name in COLUMNS if name not in found]
-    if missing:
+    if missing := [name for name in COLUMNS if name not in row]:
         raise UserError(f"{evaluation / SCORES_FILE}: {missing} are missing; run the evaluate step again")
-    return {name: found[name] for name in COLUMNS}
+    return {name: row[name] for name in COLUMNS}
 
 
-def shown(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Give the rows as people read them, scores in percent."""
-    return pd.DataFrame([_shown(row) for row in rows])
+def text_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows as strings for people, scores in percent."""
+    return pd.DataFrame([_cells(row) for row in rows])
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Give a table in Markdown."""
+    """Lay out a table in Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _shown(row: dict[str, Any]) -> dict[str, str]:
+def _cells(row: dict[str, Any]) -> dict[str, str]:
     percent = {name: "-" if row[name] is None else f"{100 * row[name]:.1f}" for name in FRACTIONS}
     return {title: str(percent.get(name, row[name])) for name, title in COLUMNS.items()}

@@ -45,7 +45,7 @@ def run(call: Call, /, *, evaluations: Evaluations, out: Out) -> Comparison:
             if data_hash := read_json(evaluation / SCORES_FILE).get("data_hash"):
                 work.tracker.dataset(row["protocol"], data_hash, source=row["protocol"])
         work.tracker.metrics(target_rows.scores_by_target(rows))
-        table = target_rows.shown(rows)
+        table = target_rows.text_table(rows)
         write_json(work.folder / ROWS_FILE, rows)
         (work.folder / TABLE_FILE).write_text(target_rows.markdown(table))
         (work.folder / PAGE_FILE).write_text(table.to_html(index=False, border=0))

@@ -77,7 +77,7 @@ def run(
     from components.registry import decisions, model_card
     from components.registry import registration as registry
     from components.results.margins import Margins
-    from components.results.rows import benchmark_row
+    from components.results.rows import BenchmarkRow
     from components.tracking.store import require_store
     from components.tracking.tracker import tracked_step
 
@@ -85,7 +85,7 @@ def run(
     given = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
     margins = validated(Margins, given, source="margins")
     manifest = load_manifest(checkpoint)
-    row, scored = benchmark_row(evaluation, profile), decisions.read_scored(evaluation)
+    row, scored = BenchmarkRow.read(evaluation, profile), decisions.read_scored(evaluation)
     registry.check_same_run(manifest, row, evaluation)
     name = name or f"{row.protocol}-{row.method}"
     earlier = None if decision is None else registry.earlier_decision(decision, name)

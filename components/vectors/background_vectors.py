@@ -1,4 +1,4 @@
-"""Text vectors of names that stand for background, kept beside those of the classes in a text-vectors folder."""
+"""Text vectors of names that stand for background, kept beside the class vectors in a text-vectors folder."""
 
 import logging
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ VECTORS_FILE = f"{KEY}.safetensors"
 def write_background_vectors(
     folder: Path, names: Sequence[str], vectors: Float[Tensor, "names embed"]
 ) -> None:
-    """Write a unit vector for each name, made as those of classes are."""
+    """Write a unit vector for each name."""
     save_file({KEY: vectors.contiguous()}, folder / VECTORS_FILE)
     write_json(folder / NAMES_FILE, list(names))
     log.info("text vectors of %d names for background", len(names))
 
 
 def background_names(text: Path) -> tuple[str, ...]:
-    """Give the names for background that a text-vectors folder has vectors of; none where it has none."""
+    """Read the names for background in a text-vectors folder; () if it has none."""
     return tuple(read_json(text / NAMES_FILE)) if (text / NAMES_FILE).is_file() else ()
 
 
@@ -36,7 +36,7 @@ def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "
     """Read the vectors of `names`.
 
     Raises:
-        UserError: the folder has none, or those of other names, or the file is broken.
+        UserError: the folder has none or those of other names, or the file is broken.
     """
     if (there := background_names(text)) != tuple(names):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Where class names and prompt templates of text vectors come from: a protocol or a file, a recipe or the call."""
+"""The sources of text vectors: class names from a protocol or a file, prompt templates from a recipe or the call."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from components.vectors.vector_files import read_names
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompt templates, and the names that a recipe has for background."""
+    """Prompt templates, and the recipe's names for background."""
 
     templates: tuple[str, ...]
     background: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ class Prompts:
 
 @dataclass(frozen=True)
 class NamedClasses:
-    """Class names in their order, synonyms of each, and the names that a label file has for background."""
+    """Class names in order, the synonyms of each, and the label file's names for background."""
 
     names: tuple[str, ...]
     synonyms: Sequence[Sequence[str]]
@@ -37,10 +37,10 @@ def prompt_templates(
     templates: Sequence[str],
     overrides: Mapping[str, Any],
 ) -> Prompts:
-    """Take templates from a recipe with overrides put in, from a set by name, or as they are given.
+    """Take templates from a recipe with overrides, from a named set, or from the call.
 
     Raises:
-        UserError: not exactly one of the three is given, overrides come without a recipe, or it is unknown.
+        UserError: not exactly one of the three is given, the recipe is unknown, or overrides come without one.
     """
     if sum(bool(source) for source in (recipe, template_set, templates)) != 1:
         raise UserError(
@@ -64,10 +64,10 @@ def named_classes(protocol: str | None, names: Path | None) -> NamedClasses:
         raise UserError("class names come from --protocol or from --names FILE: give exactly one of them")
     if protocol is not None:
         split = named_protocol(protocol).foreground()
-        behind = split.own.background_setting.names if split.own else ()
-        return NamedClasses(split.classes, split.label_set.synonyms, behind, split.name)
+        background = split.own.background_setting.names if split.own else ()
+        return NamedClasses(split.classes, split.label_set.synonyms, background, split.name)
     assert names is not None
-    words, synonyms = read_names(names)
-    if twice := duplicates(map(str.casefold, words)):
-        raise UserError(f"names {', '.join(twice)} come more than once; give every class once")
-    return NamedClasses(tuple(words), synonyms)
+    classes, synonyms = read_names(names)
+    if repeated := duplicates(map(str.casefold, classes)):
+        raise UserError(f"names {', '.join(repeated)} come more than once; give every class once")
+    return NamedClasses(tuple(classes), synonyms)

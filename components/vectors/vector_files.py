@@ -1,4 +1,4 @@
-"""Class vectors in files: one unit vector per class name, with the names in their order."""
+"""Files of class vectors: one unit vector per class, with the class names in order."""
 
 import logging
 from collections.abc import Sequence
@@ -22,39 +22,39 @@ VECTORS_FILE, NAMES_FILE, KEY = "class_vectors.safetensors", "names.json", "clas
 
 
 def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
-    """Read class names, a line each, and their synonyms, which follow on the line behind `|`.
+    """Read class names, one a line, and their synonyms, which follow `|` on the same line.
 
     Raises:
-        UserError: the file cannot be read, has no name, or a line has an empty one.
+        UserError: the file cannot be read, has no class name, or has an empty name beside `|`.
     """
-    lines = read_text(file, "names").splitlines()
-    classes = [
-        (number, [word.strip() for word in line.split("|")])
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
-    if not classes:
-        raise UserError(f"names {file} has no class name; write one a line, synonyms behind '|'")
-    for number, words in classes:
-        if "" in words:
+    classes, synonyms = [], []
+    for number, line in enumerate(read_text(file, "names").splitlines(), 1):
+        if not line.strip():
+            continue
+        name, *others = (word.strip() for word in line.split("|"))
+        if not (name and all(others)):
             raise UserError(
                 f"names {file}, line {number}: an empty name beside '|'; give it, or take '|' away"
             )
-    return [words[0] for _, words in classes], [words[1:] for _, words in classes]
+        classes.append(name)
+        synonyms.append(others)
+    if not classes:
+        raise UserError(f"names {file} has no class name; write one a line, synonyms behind '|'")
+    return classes, synonyms
 
 
 def write_class_vectors(folder: Path, rows: Float[Tensor, "classes embed"], names: Sequence[str]) -> None:
-    """Write vectors (float32, a unit row per class) and their names into a step's folder."""
+    """Write class vectors (float32, unit length) and their names into a step's folder."""
     save_file({KEY: rows.contiguous()}, folder / VECTORS_FILE)
     write_json(folder / NAMES_FILE, list(names))
     log.info("text vectors of %d classes, %d wide", *rows.shape)
 
 
 def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes embed"]:
-    """Read the vectors of a text-vectors step, checked against the classes of `split`.
+    """Read the vectors of a text-vectors step, and check that they are of the classes of `split`.
 
     Raises:
-        UserError: a file is missing or broken, or names or number differ from the split's classes.
+        UserError: a file is missing or broken, or the names differ from the split's classes.
     """
     names = read_json(text / NAMES_FILE)
     if names != list(split.classes):
@@ -68,10 +68,10 @@ def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes 
 
 
 def read_rows(path: Path, key: str) -> Float[Tensor, "rows embed"]:
-    """Read the vectors that stand under `key` in a safetensors file, in float32.
+    """Read the tensor `key` of a safetensors file as float32.
 
     Raises:
-        UserError: the file is missing or broken, or holds no such vectors.
+        UserError: the file is missing or broken, or lacks the key.
     """
     try:
         return load_file(path)[key].float()
@@ -82,34 +82,34 @@ def read_rows(path: Path, key: str) -> Float[Tensor, "rows embed"]:
 def check_templates(text: Path, templates: Sequence[str]) -> None:
     """Check that a text-vectors folder was made with the prompt templates of a training.
 
-    A checkpoint names its templates, and prediction makes the vectors of new names with those: a model trained with
-    the vectors of others would be asked in words that it does not know. A folder without a record of templates passes.
+    Prediction makes vectors of new names with the checkpoint's templates, so the training must use the same ones.
+    A folder without a record of templates passes.
 
     Raises:
-        UserError: the folder was made with others.
+        UserError: the folder was made with other templates.
     """
     if not (text / MANIFEST_FILE).is_file():
         return
     made_with = read_step_manifest(text).parameters.get("templates")
     if made_with and list(made_with) != list(templates):
         raise UserError(
-            f"{text}: the vectors were made with the templates {_shown(made_with)}, the recipe has {_shown(templates)}; "
+            f"{text}: the vectors were made with the templates {_abridged(made_with)}, the recipe has {_abridged(templates)}; "
             "run the text-vectors step for this recipe, or give the training those: --set data.templates=[...]"
         )
 
 
-def _shown(templates: Sequence[str]) -> str:
+def _abridged(templates: Sequence[str]) -> str:
     first = ", ".join(repr(one) for one in templates[:2])
     return first if len(templates) <= 2 else f"{first} and {len(templates) - 2} more"
 
 
 def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes embed"]:
-    """Read ready vectors (.npy, a row for each of `classes`) as they are, in float32.
+    """Read precomputed vectors (.npy, a row for each of `classes`) as float32, without normalising them.
 
-    The authors' float16 files are of unit length only to about 5e-4 and are not normalised again, as published.
+    The authors' float16 files have unit length to about 5e-4 only; their code does not normalise them either.
 
     Raises:
-        UserError: the file is missing or no .npy, or does not hold a unit vector for each class.
+        UserError: the file is missing or not .npy, or does not hold a unit vector for each class.
     """
     if not path.is_file():
         raise UserError(f"text vectors {path} do not exist; give a .npy file, or a CLIP folder to make them")

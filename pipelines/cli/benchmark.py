@@ -52,7 +52,7 @@ def run(
     )
     for change in rerun.changes:
         if change.verdict != "no change":
-            print(change.told())
+            print(change.line())
     print(f"benchmark: {rerun.outcome}")
     print(f"report     {rerun.page.resolve()}")
     print(f"rerun      {rerun.run_id}")

@@ -15,7 +15,7 @@ from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from components.artifacts import data_hash, git_commit, input_hash
-from components.results.rows import BenchmarkRow, benchmark_row, markdown_table
+from components.results.rows import BenchmarkRow, markdown_table
 from components.steps.pretrain import read_accuracy
 from components.tracking.store import SWITCH_VARIABLE
 from pipelines.graphs.runner import Data
@@ -68,7 +68,7 @@ def run(
         workers=workers,
         environment={SWITCH_VARIABLE: "off"},  # no MLflow runs: the page names their code and data
     )
-    rows = sorted((benchmark_row(model.evaluation, model.cost) for model in models), key=_order)
+    rows = sorted((BenchmarkRow.read(model.evaluation, model.cost) for model in models), key=_order)
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
         path.write_text(page(rows, seeds, clip=clip, provenance=provenance))

@@ -1,4 +1,4 @@
-"""The predict step and its command: many pictures of many kinds, and what becomes of those that are none."""
+"""The predict command: pictures of many kinds, and files that are not pictures."""
 
 from pathlib import Path
 
@@ -56,12 +56,10 @@ def rotated() -> Image.Exif:
     return exif
 
 
-def test_every_kind_of_picture_is_labelled_upright_at_its_own_size(
-    predictor: Predictor, tmp_path: Path
-) -> None:
+def test_every_kind_of_picture_gets_an_upright_map_of_its_size(predictor: Predictor, tmp_path: Path) -> None:
     files = [
         save(tmp_path / "cmyk.jpg", mode="CMYK"),
-        save(tmp_path / "turned.jpg", exif=rotated()),
+        save(tmp_path / "sideways.jpg", exif=rotated()),
         save(tmp_path / "grey.png", mode="L"),
         save(tmp_path / "alpha.png", mode="RGBA"),
         save(tmp_path / "palette.gif", mode="P"),
@@ -72,13 +70,13 @@ def test_every_kind_of_picture_is_labelled_upright_at_its_own_size(
     assert not result.failed
     sizes = {p.label_map.name: opened(p.label_map).shape for p in result.written}
     assert sizes.pop("dot_labels.png") == (1, 1)
-    assert sizes.pop("turned_labels.png") == (40, 24)
+    assert sizes.pop("sideways_labels.png") == (40, 24)
     assert len(sizes) == 5
     assert set(sizes.values()) == {(24, 40)}
     assert all(opened(written.overlay).shape[0] >= 24 for written in result.written)
 
 
-def test_bad_pictures_are_told_and_do_not_stop_the_others(predictor: Predictor, tmp_path: Path) -> None:
+def test_bad_pictures_are_reported_and_do_not_stop_the_others(predictor: Predictor, tmp_path: Path) -> None:
     good = [save(tmp_path / "a.png"), save(tmp_path / "z.png")]
     cut = PictureFile(tmp_path / "cut.jpg", "cut")
     save(cut.path)
@@ -99,20 +97,18 @@ def test_bad_pictures_are_told_and_do_not_stop_the_others(predictor: Predictor, 
     assert sorted(path.name.split("_")[0] for path in (tmp_path / "out").iterdir()) == ["a"] * 3 + ["z"] * 3
 
 
-def test_a_picture_whose_exif_is_broken_is_told_like_any_other(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_picture_with_broken_exif_is_reported_by_name(predictor: Predictor, tmp_path: Path) -> None:
     exif = rotated()
     exif[0x010E] = "a description"
     file = save(tmp_path / "a.jpg", exif=exif)
-    # A text where a tag of numbers stands: Pillow fails when it writes the turned picture's tags.
+    # Text in a numeric tag: Pillow fails when it writes the tags of the picture it turned upright.
     damaged = file.path.read_bytes().replace(b"\x01\x0e\x00\x02", b"\x01\x56\x00\x02", 1)
     file.path.write_bytes(damaged)
     result = predict.run(predictor=predictor, pictures=[file], labels=LABELS, out=tmp_path / "out")
     assert "a.jpg: cannot be decoded as a picture" in result.failed[file.path]
 
 
-def test_json_tells_areas_and_confidence_of_the_label_map_beside_it(
-    predictor: Predictor, tmp_path: Path
-) -> None:
+def test_json_reports_areas_and_confidence_of_the_label_map(predictor: Predictor, tmp_path: Path) -> None:
     (written,) = predict.run(
         predictor=predictor,
         pictures=[save(tmp_path / "a.png")],
@@ -120,16 +116,16 @@ def test_json_tells_areas_and_confidence_of_the_label_map_beside_it(
         out=tmp_path / "out",
         confidence_map=True,
     ).written
-    told, ids = read_json(written.classes), opened(written.label_map)
-    assert told["request"]["labels"] == LABELS
-    assert sum(area["pixels"] for area in told["classes"]) == ids.size == told["width"] * told["height"]
+    report, ids = read_json(written.classes), opened(written.label_map)
+    assert report["request"]["labels"] == LABELS
+    assert sum(area["pixels"] for area in report["classes"]) == ids.size == report["width"] * report["height"]
     assert written.confidence is not None
     levels = opened(written.confidence) / 255
-    for area in told["classes"]:
+    for area in report["classes"]:
         assert area["pixels"] == np.count_nonzero(ids == area["id"])
         assert area["label"] == LABELS[area["id"]]
         assert area["confidence"] == pytest.approx(levels[ids == area["id"]].mean(), abs=0.003)
-    assert told["mean_confidence"] == pytest.approx(levels.mean(), abs=0.003)
+    assert report["mean_confidence"] == pytest.approx(levels.mean(), abs=0.003)
 
 
 def test_batches_change_no_label(predictor: Predictor, tmp_path: Path) -> None:
@@ -143,9 +139,7 @@ def test_batches_change_no_label(predictor: Predictor, tmp_path: Path) -> None:
     assert maps[1] == maps[4]
 
 
-def test_resuming_skips_what_was_made_of_the_same_picture_with_the_same_request(
-    predictor: Predictor, tmp_path: Path
-) -> None:
+def test_resuming_skips_equal_requests_of_equal_pictures(predictor: Predictor, tmp_path: Path) -> None:
     files = [save(tmp_path / "a.png"), save(tmp_path / "b.png", pixels()[::-1])]
     out = tmp_path / "out"
 
@@ -165,7 +159,7 @@ def test_resuming_skips_what_was_made_of_the_same_picture_with_the_same_request(
     assert again(LABELS[:2]) == (0, 2)
 
 
-def test_resuming_with_other_batches_makes_nothing_anew(
+def test_resuming_with_another_batch_size_skips_all(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = {"pictures": [save(tmp_path / "a.png")], "labels": LABELS, "out": tmp_path / "out"}
@@ -175,7 +169,7 @@ def test_resuming_with_other_batches_makes_nothing_anew(
     assert [path.name for path in again.skipped] == ["a.png"]
 
 
-def test_a_name_for_background_that_is_unknown_is_refused_before_a_picture_is_read(
+def test_an_unknown_background_name_fails_before_any_picture(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -188,11 +182,11 @@ def test_a_name_for_background_that_is_unknown_is_refused_before_a_picture_is_re
         predict.run(predictor=predictor, pictures=nothing, labels=LABELS, out=tmp_path / "out")
 
 
-def test_unusable_requests_are_refused_before_a_picture_is_read(predictor: Predictor, tmp_path: Path) -> None:
+def test_invalid_requests_fail_before_any_picture(predictor: Predictor, tmp_path: Path) -> None:
     nothing = [PictureFile(tmp_path / "gone.png", "gone")]
-    for options, told in (({"labels": ["unicorn"]}, "unicorn"), ({"scales": (-1.0,)}, "scale -1.0"),
+    for options, message in (({"labels": ["unicorn"]}, "unicorn"), ({"scales": (-1.0,)}, "scale -1.0"),
                           ({"batch": 0}, "batch of 0")):  # fmt: skip
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             predict.run(
                 **{"predictor": predictor, "pictures": nothing, "labels": LABELS, "out": tmp_path, **options}
             )
@@ -203,17 +197,17 @@ def test_files_folders_and_patterns_name_pictures_once(tmp_path: Path) -> None:
         save(tmp_path / name)
     (tmp_path / "in" / "notes.txt").write_text("")
     given = [tmp_path / "c.png", tmp_path / "in", f"{tmp_path}/**/*.png"]
-    found = picture_files(given, out=tmp_path / "out")
-    assert [file.name for file in found] == ["c", "a", "sub/b"]
+    files = picture_files(given, out=tmp_path / "out")
+    assert [file.name for file in files] == ["c", "a", "sub/b"]
 
 
-def test_results_of_an_earlier_call_are_no_pictures(tmp_path: Path) -> None:
+def test_results_of_an_earlier_call_are_not_pictures(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     save(tmp_path / "out" / "a_overlay.png")
     assert [file.name for file in picture_files([tmp_path], out=tmp_path / "out")] == ["a"]
 
 
-def test_two_pictures_of_one_name_keep_their_endings_or_are_refused(tmp_path: Path) -> None:
+def test_pictures_of_one_name_keep_their_suffix_or_are_refused(tmp_path: Path) -> None:
     given = [save(tmp_path / "x" / "a.png").path, save(tmp_path / "x" / "a.jpg").path]
     assert [file.name for file in picture_files(given, out=tmp_path / "out")] == ["a.png", "a.jpg"]
     other = save(tmp_path / "y" / "a.png").path
@@ -221,12 +215,12 @@ def test_two_pictures_of_one_name_keep_their_endings_or_are_refused(tmp_path: Pa
         picture_files([*given, other], out=tmp_path / "out")
 
 
-@pytest.mark.parametrize(("given", "told"), [("*.png", "no file matches"), (".", "no picture in")])
-def test_arguments_that_name_no_picture_are_refused(
-    given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("given", "message"), [("*.png", "no file matches"), (".", "no picture in")])
+def test_arguments_without_a_picture_are_refused(
+    given: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         picture_files([given], out=tmp_path / "out")
 
 
@@ -238,14 +232,14 @@ def test_names_with_commas_come_in_quotes_or_from_a_file(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [(b"\xff\xfe", "is not UTF-8"), (b"cat\nCat\n", "labels.txt: labels name cat"), (None, "cannot be read")],
 )
-def test_unusable_files_of_labels_are_named(content: bytes | None, told: str, tmp_path: Path) -> None:
+def test_invalid_label_lists_are_refused_by_name(content: bytes | None, message: str, tmp_path: Path) -> None:
     file = tmp_path / "labels.txt"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         labels_given(None, file)
     with pytest.raises(ValueError, match="not both"):
         labels_given(["cat"], file)
@@ -254,7 +248,7 @@ def test_unusable_files_of_labels_are_named(content: bytes | None, told: str, tm
 @pytest.mark.parametrize(
     ("options", "windows", "pictures"), [([], 3, 1), (["--batch", "1"], 1, 1), (["--batch", "5"], 5, 5)]
 )
-def test_the_batch_of_the_command_stands_above_the_recipes(
+def test_the_batch_option_overrides_the_recipe(
     options: list[str],
     windows: int,
     pictures: int,
@@ -263,21 +257,21 @@ def test_the_batch_of_the_command_stands_above_the_recipes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     save(tmp_path / "a.png")
-    asked: list[tuple[int, int]] = []
+    batches: list[tuple[int, int]] = []
 
-    def note(*, predictor: Predictor, batch: int, **_: object) -> predict.Predicted:
-        asked.append((predictor.evaluate.batch_size, batch))
+    def record(*, predictor: Predictor, batch: int, **_: object) -> predict.Predicted:
+        batches.append((predictor.evaluate.batch_size, batch))
         return predict.Predicted()
 
     loaded = Predictor.load(model, device="cpu")
     loaded.evaluate = eval_settings(loaded.evaluate, batch_size=3)
 
-    monkeypatch.setattr(predict, "run", note)
+    monkeypatch.setattr(predict, "run", record)
     monkeypatch.setattr("components.registry.addresses.load_predictor", lambda *_, **__: loaded)
     arguments = ["predict", str(tmp_path / "a.png"), "--labels", "zebra", "--model", str(model), *options]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert asked == [(windows, pictures)]
+    assert batches == [(windows, pictures)]
 
 
 def test_the_command_goes_on_past_a_bad_picture_and_ends_with_3(model: Path, tmp_path: Path) -> None:

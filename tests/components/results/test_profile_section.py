@@ -1,4 +1,4 @@
-"""What the report shows of profiles."""
+"""The report's section on cost."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from components.results.profile_section import cost_section
 
 
 def cost(method: str, **parts: float) -> dict[str, Any]:
-    listed = [{"name": name, "milliseconds": taken, "gmacs": taken / 10} for name, taken in parts.items()]
-    ran = {
+    listed = [{"name": name, "milliseconds": time, "gmacs": time / 10} for name, time in parts.items()]
+    measured = {
         "batch_size": 1,
         "image_size": 64,
         "milliseconds_per_batch": 8.0,
@@ -20,14 +20,14 @@ def cost(method: str, **parts: float) -> dict[str, Any]:
         "images_per_second": 125.0,
         "peak_memory_mib": 3.5,
     }
-    out_of_memory = dict.fromkeys(ran) | {"batch_size": 8, "image_size": 64}
+    out_of_memory = dict.fromkeys(measured) | {"batch_size": 8, "image_size": 64}
     return {
         "method": method,
         "device": "cpu",
         "threads": 2,
         "gmacs_counted_by": "a <counter>",
         "peak_memory_measured_by": "VmHWM",
-        "speeds": [ran, out_of_memory],
+        "speeds": [measured, out_of_memory],
         "breakdown": {
             "batch_size": 1,
             "image_size": 64,
@@ -64,7 +64,7 @@ def test_the_page_shows_cases_parts_and_the_counter(tmp_path: Path) -> None:
     assert 'style="width: 75.0%"' in page and "a &lt;counter&gt;" in page
 
 
-def test_profiles_of_before_have_no_section(tmp_path: Path) -> None:
+def test_old_profiles_without_a_breakdown_have_no_section(tmp_path: Path) -> None:
     assert cost_section([folder(tmp_path / "a", {"method": "zegclip", "gmacs": 0.5})]) == {}
 
 

@@ -1,4 +1,4 @@
-"""Comparing benchmark results: chance is not taken for change, and a real loss is."""
+"""Comparison of benchmark results: chance is no change, and a real loss is a regression."""
 
 import math
 
@@ -40,8 +40,8 @@ def rows(
 
 
 def of(changes: list[Change], metric: str = "hiou") -> Change:
-    (found,) = [change for change in changes if change.metric == metric]
-    return found
+    (change,) = [change for change in changes if change.metric == metric]
+    return change
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.floats(0.01, 100))
@@ -69,34 +69,37 @@ def test_beyond_the_noise_the_allowed_drop_decides(now: tuple[float, ...], verdi
     assert outcome(changes) == ("regressed" if verdict == "regressed" else "changed")
 
 
-def test_one_seed_borrows_the_other_sides_spread_and_two_single_ones_the_allowed_drop() -> None:
+def test_a_side_with_one_seed_borrows_the_other_sides_spread() -> None:
     assert of(compare(rows(0.3), rows(0.4, 0.6), LIMITS)).verdict == "no change"
-    single = of(compare(rows(0.45), rows(0.5), LIMITS))
-    assert (single.noise, single.verdict) == (4.0, "regressed")
+
+
+def test_between_single_seeds_the_allowed_drop_is_the_noise() -> None:
+    change = of(compare(rows(0.45), rows(0.5), LIMITS))
+    assert (change.noise, change.verdict) == (4.0, "regressed")
 
 
 @pytest.mark.parametrize(("speed", "verdict"), [(1.5, "no change"), (1.3, "regressed"), (2.7, "better")])
-def test_speed_may_vary_by_a_part_of_itself(speed: float, verdict: str) -> None:
+def test_speed_may_vary_by_the_allowed_share(speed: float, verdict: str) -> None:
     changes = compare(rows(0.5, speed=speed), rows(0.5, speed=2.0), LIMITS)
     assert of(changes, SPEED).verdict == verdict
 
 
-def test_what_was_not_measured_is_not_compared() -> None:
+def test_undefined_metrics_are_not_compared() -> None:
     changes = compare(rows(None, speed=None), rows(None, speed=None), LIMITS)
     assert {change.metric for change in changes} == {"pAcc", "miou_seen", "miou_unseen"}
 
 
-def test_a_new_run_is_a_change_and_a_missing_one_a_regression() -> None:
+def test_a_new_run_is_a_change_and_a_missing_run_a_regression() -> None:
     both = rows(0.5) + rows(0.5, setting="transductive_oracle")
-    added, lost = compare(both, rows(0.5), LIMITS), compare(rows(0.5), both, LIMITS)
-    assert {change.verdict for change in added if change.setting != "inductive"} == {"new"}
-    assert outcome(added) == "changed"
-    assert {change.verdict for change in lost if change.setting != "inductive"} == {"missing"}
-    assert outcome(lost) == "regressed"
+    more, less = compare(both, rows(0.5), LIMITS), compare(rows(0.5), both, LIMITS)
+    assert {change.verdict for change in more if change.setting != "inductive"} == {"new"}
+    assert outcome(more) == "changed"
+    assert {change.verdict for change in less if change.setting != "inductive"} == {"missing"}
+    assert outcome(less) == "regressed"
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"max_slowdown_share": 2}, "params.yaml: max_slowdown_share: .*less than 1.*got 2"),
         ({"max_drops": {}}, "params.yaml: max_drops: "),
@@ -111,25 +114,28 @@ def test_a_new_run_is_a_change_and_a_missing_one_a_regression() -> None:
         ({"num_deviations": math.inf}, "params.yaml: num_deviations: .*finite number"),
     ],
 )
-def test_thresholds_that_cannot_be_are_refused_by_name(changes: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_thresholds_are_refused_by_name(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Thresholds.read(LIMITS.model_dump() | changes, source="params.yaml")
 
 
-def test_two_champions_have_no_spread_and_one_and_the_same_is_held_to_rounding() -> None:
-    def champion(hiou: float, weights: str | None) -> list[RerunRow]:
-        return [row.model_copy(update={"checkpoint": weights}) for row in rows(hiou)]
-
-    other = of(compare(champion(0.47, "b"), champion(0.5, "a"), LIMITS))
-    assert (other.noise, other.verdict) == (4.0, "no change")
-    same = [of(compare(champion(hiou, "a"), champion(0.5, "a"), LIMITS)) for hiou in (0.4995, 0.47, 0.45)]
-    assert {change.noise for change in same} == {ROUNDING}
-    assert [change.verdict for change in same] == ["no change", "worse", "regressed"]
-    assert of(compare(champion(0.47, None), champion(0.5, None), LIMITS)).verdict == "no change"
+def with_weights(checkpoint: str | None, *hious: float) -> list[RerunRow]:
+    return [row.model_copy(update={"checkpoint": checkpoint}) for row in rows(*hious)]
 
 
-def test_weights_that_are_the_same_take_no_spread_away() -> None:
-    def trained(*hious: float) -> list[RerunRow]:
-        return [row.model_copy(update={"checkpoint": "a"}) for row in rows(*hious)]
+@pytest.mark.parametrize("checkpoints", [("b", "a"), (None, None)])
+def test_between_two_champions_the_allowed_drop_is_the_noise(checkpoints: tuple[str | None, ...]) -> None:
+    now, before = checkpoints
+    change = of(compare(with_weights(now, 0.47), with_weights(before, 0.5), LIMITS))
+    assert (change.noise, change.verdict) == (4.0, "no change")
 
-    assert of(compare(trained(0.45, 0.55), trained(0.4, 0.5), LIMITS)).verdict == "no change"
+
+@pytest.mark.parametrize(("hiou", "verdict"), [(0.4995, "no change"), (0.47, "worse"), (0.45, "regressed")])
+def test_one_champion_may_differ_from_itself_by_rounding(hiou: float, verdict: str) -> None:
+    change = of(compare(with_weights("a", hiou), with_weights("a", 0.5), LIMITS))
+    assert (change.noise, change.verdict) == (ROUNDING, verdict)
+
+
+def test_several_seeds_of_equal_weights_keep_their_spread() -> None:
+    change = of(compare(with_weights("a", 0.45, 0.55), with_weights("a", 0.4, 0.5), LIMITS))
+    assert change.verdict == "no change"

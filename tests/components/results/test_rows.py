@@ -1,11 +1,11 @@
-"""Rows of results and their tables."""
+"""Benchmark rows and their tables."""
 
 from pathlib import Path
 
 import pytest
 
 from cascade_core.runtime.files import write_json
-from components.results.rows import BenchmarkRow, benchmark_row, markdown_table, summaries, thousands
+from components.results.rows import BenchmarkRow, markdown_table, summaries, thousands
 
 SCORES = {
     "method": "zegclip",
@@ -31,13 +31,13 @@ def _folders(tmp_path: Path, scores: dict[str, object], speed: dict[str, object]
     return tmp_path / "evaluation", tmp_path / "profile"
 
 
-def test_a_row_has_exactly_the_fields_that_were_agreed(tmp_path: Path) -> None:
-    row = benchmark_row(*_folders(tmp_path, {**SCORES, "num_pictures": 4}, {**SPEED, "total_params": 9}))
+def test_a_row_has_exactly_the_agreed_fields(tmp_path: Path) -> None:
+    row = BenchmarkRow.read(*_folders(tmp_path, {**SCORES, "num_pictures": 4}, {**SPEED, "total_params": 9}))
     assert row.model_dump() == {**SPEED, **SCORES, "background": "dropped"}
 
 
 @pytest.mark.parametrize(
-    ("scores", "speed", "told"),
+    ("scores", "speed", "message"),
     [
         ({**SCORES, "hiou": "high"}, SPEED, r"scores\.json: hiou"),
         ({key: value for key, value in SCORES.items() if key != "seed"}, SPEED, r"scores\.json: seed"),
@@ -45,26 +45,26 @@ def test_a_row_has_exactly_the_fields_that_were_agreed(tmp_path: Path) -> None:
         (SCORES, {**SPEED, "method": "linear"}, r"profile\.json: method is 'linear'"),
     ],
 )
-def test_what_is_wrong_with_a_row_names_file_and_field(
-    scores: dict[str, object], speed: dict[str, object], told: str, tmp_path: Path
+def test_an_error_in_a_row_names_file_and_field(
+    scores: dict[str, object], speed: dict[str, object], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=told):
-        benchmark_row(*_folders(tmp_path, scores, speed))
+    with pytest.raises(ValueError, match=message):
+        BenchmarkRow.read(*_folders(tmp_path, scores, speed))
 
 
-def test_seeds_are_summed_up_with_their_sample_deviation() -> None:
+def test_a_summary_has_the_sample_deviation_over_seeds() -> None:
     rows = [_row(seed=0, hiou=0.4), _row(seed=1, hiou=0.5), _row(seed=0, setting="supervised", hiou=0.9)]
     first, second = summaries(rows)
     assert (first.seeds, second.seeds) == ((0, 1), (0,))
-    assert first.shown("hiou") == "45.0 ± 7.1"
-    assert second.shown("hiou") == "90.0"
+    assert first.percent("hiou") == "45.0 ± 7.1"
+    assert second.percent("hiou") == "90.0"
 
 
-def test_scores_that_do_not_exist_are_dashes() -> None:
-    assert summaries([_row(miou_unseen=None, hiou=None)])[0].shown("hiou") == "-"
+def test_undefined_scores_are_dashes() -> None:
+    assert summaries([_row(miou_unseen=None, hiou=None)])[0].percent("hiou") == "-"
 
 
-def test_rows_with_another_background_policy_are_another_run() -> None:
+def test_another_background_policy_is_another_run() -> None:
     rows = [_row(), _row(background="threshold 0.3", seed=1)]
     assert [summary.seeds for summary in summaries(rows)] == [(0,), (1,)]
     assert rows[1].run[0] == f"{rows[0].protocol}, background by threshold 0.3"
@@ -80,6 +80,6 @@ def test_the_table_is_markdown_with_columns_of_one_width() -> None:
     assert set(lines[1]) <= set("|-: ")
 
 
-@pytest.mark.parametrize(("count", "said"), [(216_896, "216,896"), (13_800_000, "13.8 M")])
-def test_weights_are_counted_in_words(count: int, said: str) -> None:
-    assert thousands(count) == said
+@pytest.mark.parametrize(("count", "text"), [(216_896, "216,896"), (13_800_000, "13.8 M")])
+def test_large_numbers_of_weights_are_in_millions(count: int, text: str) -> None:
+    assert thousands(count) == text

@@ -76,7 +76,7 @@ def test_a_loss_is_told_against_what_was_accepted_until_it_is_accepted_itself(tm
     assert (first.outcome, again.outcome, worse.outcome) == ("first", "no change", "regressed")
     assert first.compared_with is None and again.compared_with == worse.compared_with == first.run_id
     (lost,) = [change for change in worse.changes if change.verdict != "no change"]
-    assert lost.told().startswith("mini-18-6 test zegclip inductive: mIoU(S) regressed, 0.50 against 60.50")
+    assert lost.line().startswith("mini-18-6 test zegclip inductive: mIoU(S) regressed, 0.50 against 60.50")
 
     assert worse.run_id is not None
     accepted.accept(worse.run_id)
@@ -97,7 +97,7 @@ def test_champions_are_held_against_champions_and_never_against_trainings(tmp_pa
     worse = rerun(tmp_path / "worse", seen=0.49, **champion)
     assert (first.outcome, first.compared_with) == ("first", None)
     assert (worse.outcome, worse.compared_with) == ("changed", first.run_id)
-    assert [change.told() for change in worse.changes if change.verdict == "worse"] == [
+    assert [change.line() for change in worse.changes if change.verdict == "worse"] == [
         "mini-18-6 test zegclip inductive: mIoU(S) worse, 49.00 against 50.00 (noise 0.1)"
     ]
     assert "Benchmark rerun of champions" in worse.page.read_text()

@@ -1,4 +1,4 @@
-"""Class vectors are made once, whoever makes them, and never of something else."""
+"""The cache of class vectors: computed once for one CLIP, names and templates, and never mixed up."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +30,8 @@ def clip(tmp_path: Path, cache: Path) -> Path:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Give the names of every time that vectors are made."""
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """List the names of each computation of vectors."""
     calls: list[tuple[str, ...]] = []
 
     def counted(*arguments: object, **options: object) -> torch.Tensor:
@@ -42,22 +42,26 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return calls
 
 
-def test_vectors_are_made_once_and_come_back_to_the_bit(clip: Path, made: list[tuple[str, ...]]) -> None:
+def test_vectors_are_computed_once_and_come_back_to_the_bit(
+    clip: Path, computed: list[tuple[str, ...]]
+) -> None:
     first, again = (cached_class_vectors(clip, NAMES, TEMPLATES) for _ in range(2))
     model, tokenizer = load_clip(clip)
     assert torch.equal(first, again)
     assert torch.equal(first, class_vectors(model.text, tokenizer, NAMES, TEMPLATES))
-    assert made == [NAMES]
+    assert computed == [NAMES]
 
 
-def test_other_names_templates_or_synonyms_are_other_vectors(clip: Path, made: list[tuple[str, ...]]) -> None:
+def test_other_names_templates_or_synonyms_are_other_vectors(
+    clip: Path, computed: list[tuple[str, ...]]
+) -> None:
     cached_class_vectors(clip, NAMES, TEMPLATES)
     cached_class_vectors(clip, NAMES[::-1], TEMPLATES)
     cached_class_vectors(clip, NAMES, TEMPLATES[:1])
     cached_class_vectors(clip, NAMES, TEMPLATES, synonyms=[["tiger"], []])
-    assert len(made) == 4
-    cached_class_vectors(clip, NAMES, TEMPLATES, synonyms=[[], []])  # none is none
-    assert len(made) == 4
+    assert len(computed) == 4
+    cached_class_vectors(clip, NAMES, TEMPLATES, synonyms=[[], []])  # as good as no synonyms
+    assert len(computed) == 4
 
 
 def test_other_weights_in_the_same_place_are_other_vectors(clip: Path) -> None:
@@ -73,11 +77,11 @@ def _file(cache: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "of something else", "empty"])
-def test_a_damaged_file_is_made_anew_with_a_warning(
+def test_a_damaged_file_is_replaced_with_a_warning(
     damage: str,
     clip: Path,
     cache: Path,
-    made: list[tuple[str, ...]],
+    computed: list[tuple[str, ...]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     right = cached_class_vectors(clip, NAMES, TEMPLATES)
@@ -96,17 +100,17 @@ def test_a_damaged_file_is_made_anew_with_a_warning(
         assert torch.equal(cached_class_vectors(clip, NAMES, TEMPLATES), right)
     assert str(file) in caplog.text
     cached_class_vectors(clip, NAMES, TEMPLATES)
-    assert len(made) == 2
+    assert len(computed) == 2
 
 
-def test_several_writers_at_once_leave_one_whole_file_and_nothing_else(clip: Path, cache: Path) -> None:
+def test_concurrent_writers_leave_one_whole_file(clip: Path, cache: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         rows = list(pool.map(lambda _: cached_class_vectors(clip, NAMES, TEMPLATES), range(24)))
     assert all(torch.equal(row, rows[0]) for row in rows)
     assert torch.equal(load_file(_file(cache))["class_vectors"], rows[0])
 
 
-def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_more(
+def test_a_cache_that_cannot_be_written_costs_only_a_warning(
     clip: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.parent.write_text("a file where the cache should be")
