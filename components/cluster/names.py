@@ -1,7 +1,7 @@
-"""What a cluster brings for the steps, by agreed names: a volume claim with the data, and a secret with addresses and keys."""
+"""Names of the Kubernetes objects that the steps expect: a volume claim with data, a secret with addresses and keys."""
 
 DATA_CLAIM, DATA_FOLDER = "cascade-data", "/data"
-"""Volume claim that holds data sets and CLIP weights, and where steps find it."""
+"""This volume claim holds data sets and CLIP weights; steps mount it at the folder."""
 
 SECRET = "cascade-clip"
 REQUIRED_KEYS = ("MLFLOW_TRACKING_URI",)
@@ -14,7 +14,7 @@ OPTIONAL_KEYS = (
     "MLFLOW_TRACKING_PASSWORD",
     "CASCADE_CACHE",
 )
-"""Keys of the secret become variables of the same names. Without a tracking server runs would be lost with the pod."""
+"""Each key of the secret becomes an environment variable. The tracking server is required: a pod's own runs are lost with it."""
 
 GPU, GPU_LABELS = "nvidia.com/gpu", {"nvidia.com/gpu.present": "true"}
-"""How a pod asks for a GPU, and what NVIDIA's operator labels nodes that have some."""
+"""The resource that a pod requests to get a GPU, and the label that NVIDIA's operator puts on nodes with GPUs."""

@@ -1,4 +1,4 @@
-"""What a pod asks of a cluster, and the few sizes that steps ask for: for processors alone, and with a GPU where it helps."""
+"""Resources that a step's pod requests from the cluster, and the usual sizes, with and without GPU."""
 
 from dataclasses import field, replace
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ CHECKED = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
 @dataclass(frozen=True, config=CHECKED)
 class Gpu:
-    """GPUs of one step: how many of which resource, on nodes with which labels."""
+    """GPUs of one step: their number, the resource, and the labels of nodes that have it."""
 
     count: Count
     resource: Annotated[str, Field(min_length=1)] = GPU
@@ -24,15 +24,17 @@ class Gpu:
 
 @dataclass(frozen=True, config=CHECKED)
 class Resources:
-    """One step's pod: cores and memory as Kubernetes writes them, time limit, and what it has mounted.
+    """The pod of one step. With several `nodes`, each node of the step's TrainJob gets all of this.
 
-    `retries` is for faults that pass, such as a node that goes away, and for steps whose input was checked before
-    them: the ones that check it (`prepare`, `find_champions`) are run once, since wrong input stays wrong. `patience` is how many
-    minutes the step itself waits for a tracking server or an object store that is away. `cached`
-    is for steps whose parameters name all that decides their outcome. Steps that compute with a model need the
-    image with torch, on processors and GPUs alike; for all others the `light` one is pulled sooner. With several
-    `nodes`, all of this is what each node of the step's TrainJob gets, and the step's own pod only waits for it.
-    Runs in MLflow are tagged with the image that the step is told it runs in (`told_image`).
+    Attributes:
+        cpu: cores in Kubernetes' notation; `memory` and `shared_memory` likewise.
+        minutes: time limit of the pod.
+        retries: after transient faults, such as a lost node; 0 for steps that check input, since it stays wrong.
+        patience: minutes that the step waits for a tracking server or an object store that does not answer.
+        cached: reuse the outputs of an equal call; only if the parameters decide the outcome.
+        data: mount the volume with the data; `secret` sets the secret's variables.
+        records_image: tag the step's runs in MLflow with its image.
+        image: steps that run a model need `torch`; `light` is smaller and pulled sooner.
     """
 
     cpu: Cores
@@ -46,11 +48,11 @@ class Resources:
     data: bool = True
     secret: bool = True
     nodes: Count = 1
-    told_image: bool = True
+    records_image: bool = True
     image: Literal["torch", "light"] = "torch"
 
     def with_retries(self, retries: int) -> "Resources":
-        """Give the same with so many retries."""
+        """Return the same resources with this number of retries."""
         return replace(self, retries=retries)
 
 
@@ -62,5 +64,5 @@ NO_DATA = replace(TALK, secret=False)
 
 
 def by_kind(cpu: Resources, gpu: Resources | None = None) -> dict[str, Resources]:
-    """Give what a step asks of each kind of cluster; the same of both where one is given."""
+    """Map each kind of cluster to a step's resources; without `gpu` both get the same."""
     return {"cpu": cpu, "gpu": gpu or cpu}

@@ -1,7 +1,7 @@
-"""A training on several nodes: the same command, as a `TrainJob` of Kubeflow Trainer (version 2).
+"""A training on several nodes as a `TrainJob` of Kubeflow Trainer (version 2).
 
-Trainer's torch runtime starts a pod per node and tells torchrun its place (PET_NNODES, PET_MASTER_ADDR, ...);
-in each pod torchrun starts `cascade-clip train` or `self-train` once per GPU, as on one machine.
+Trainer's torch runtime starts a pod per node and sets torchrun's variables (PET_NNODES, PET_MASTER_ADDR, ...).
+In each pod torchrun starts `cascade-clip train` or `self-train` once per GPU, as on one machine.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ from components.cluster.names import GPU, OPTIONAL_KEYS, REQUIRED_KEYS
 GROUP, VERSION, KIND, PLURAL = "trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"
 MANAGER = "cascade-clip-workflow/manager"
 CONTENT = "cascade-clip-workflow/content"
-"""Annotation with the hash of the specification: whether a job that is there already is the one that is wanted."""
+"""This annotation holds the hash of a job's specification, which identifies an existing job of the same training."""
 NODE = "node"
-"""What Trainer's torch runtime calls its replicated job and, in it, the container that trains."""
+"""Trainer's torch runtime gives this name to its replicated job and to the training container in it."""
 
 Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
 Memory = Annotated[str, Field(pattern=r"^\d+([KMGT]i?)?$")]
 
 
 class Volume(BaseModel):
-    """A volume claim, and the folder at which every node has it."""
+    """A volume claim, and the folder where every node mounts it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +40,7 @@ class Volume(BaseModel):
         """Read `CLAIM=/FOLDER`.
 
         Raises:
-            UserError: it is none, the claim is no Kubernetes name, or the folder is not absolute.
+            UserError: the text has another form, or the claim is not a Kubernetes name.
         """
         claim, _, folder = text.partition("=")
         if not (claim and folder.startswith("/")):
@@ -49,7 +49,7 @@ class Volume(BaseModel):
 
 
 class Nodes(BaseModel):
-    """The nodes of a training: `nodes` of them with `gpus` processes each (one on processors, if 0), and what they mount."""
+    """The nodes of a training: each runs a process per GPU, or one process on the CPU if `gpus` is 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,20 +76,20 @@ class Nodes(BaseModel):
 
     @property
     def processes(self) -> int:
-        """All processes together, each of which takes its share of a batch."""
+        """All processes together; each takes its share of a batch."""
         return self.nodes * max(1, self.gpus)
 
     def shares(self, path: PurePosixPath) -> bool:
-        """Say whether all nodes see this path, which then lies on a volume."""
+        """Say whether the path lies on a volume, so that all nodes see it."""
         return any(path.is_relative_to(volume.folder) for volume in self.volumes)
 
     def shared(self) -> str:
-        """Name the folders that all nodes see."""
+        """List the folders that all nodes see."""
         return ", ".join(str(volume.folder) for volume in self.volumes) or "none"
 
 
 class TrainJob(Nodes):
-    """One training on such nodes; `variables` join those that come from the secret."""
+    """One training on these nodes; `variables` are environment variables beside the secret's."""
 
     name: str = Field(
         pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", description="a DNS label, as pods need it"
@@ -110,7 +110,7 @@ class TrainJob(Nodes):
         return self
 
     def manifest(self) -> dict[str, Any]:
-        """Return the object that Kubernetes gets; quantities are strings."""
+        """Return the Kubernetes object; quantities are strings."""
         spec = self._spec()
         content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
         metadata: dict[str, Any] = {"name": self.name, "annotations": {CONTENT: content}}
@@ -133,7 +133,7 @@ class TrainJob(Nodes):
         own = [{"name": name, "value": value} for name, value in self.variables.items()]
         return {
             "image": self.image,
-            # torchrun reads from the environment what it is not told here.
+            # torchrun reads its other options from the environment.
             "command": ["torchrun", "--no-python", "cascade-clip"],
             "args": [self.command, *self.arguments],
             "env": [*([] if self.secret is None else _variables(self.secret)), *own],
@@ -143,7 +143,7 @@ class TrainJob(Nodes):
         }
 
     def _patch(self) -> dict[str, Any]:
-        """Mount the volumes and shared memory into the runtime's pods, place them, and refuse to run as root."""
+        """Patch the runtime's pods: mount volumes and shared memory, select nodes, and refuse to run as root."""
         claims = {f"volume-{index}": volume for index, volume in enumerate(self.volumes)}
         memory = {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": self.shared_memory}}
         pod = {
@@ -170,7 +170,7 @@ class TrainJob(Nodes):
         return {"template": {"spec": {"replicatedJobs": [job]}}}
 
     def _placed(self) -> dict[str, Any]:
-        """Choose nodes by their labels; those with GPUs are often tainted, to keep other pods off."""
+        """Select nodes by label, and tolerate the taint that keeps other pods off nodes with GPUs."""
         taint = {"key": self.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
         return {
             **({"nodeSelector": self.node_labels} if self.node_labels else {}),

@@ -1,4 +1,4 @@
-"""The job of an evaluation: read and checked before the first picture, counted, drawn and written."""
+"""An evaluation: check its inputs, count pixels by true and predicted class, draw pictures, write tables."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +22,7 @@ from cascade_core.inference.label_maps import predictions
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
+from cascade_core.model.segmentor import Segmentor
 from cascade_core.predictor import device_named
 from cascade_core.render.visualise import panel, to_picture
 from cascade_core.runtime.files import write_json
@@ -35,11 +36,12 @@ from components.results.names import SCORES_FILE
 from components.vectors.background_vectors import read_background_vectors
 
 NUM_PICTURES = 8
+"""An evaluation draws its first predictions, this many."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """The choices of an evaluation, beside its folders."""
+    """The options of an evaluation; the evaluate step explains them."""
 
     split: str
     control: Control | None
@@ -51,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """What is evaluated, how, and on which rows of the index; all of it read and checked before the first picture."""
+    """A checked evaluation: the model with its classes, the options, and the rows of the index to score."""
 
     manifest: CheckpointManifest
     vocabulary: Vocabulary
@@ -64,12 +66,12 @@ class EvaluationJob:
 
 
 def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob:
-    """Read the checkpoint and the folders of the earlier steps, and check that they fit together.
+    """Read the checkpoint and the earlier steps' folders, and check that they fit together.
 
     Raises:
-        UserError: the checkpoint is missing, of another protocol where no target is named, or shares no seen
-            class name with the target where names decide; the split is empty; or the background policy does
-            not go with the label maps or the text vectors.
+        UserError: the checkpoint is missing; without a target, it is of another protocol; with `target_seen` by
+            names, it shares no seen class with the target; the split is empty; or the background policy does not fit
+            the label maps or the text vectors.
     """
     segmentor, manifest = load_segmentor(folders["checkpoint"])
     config = manifest.config
@@ -77,26 +79,19 @@ def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob
     inputs = read_inputs(
         prepared=folders["prepared"], splits=folders["splits"], text=folders["text"], protocol_name=protocol
     )
-    chosen = config.evaluate.background if given.background is None else given.background
-    scored, asked = scored_split(inputs.split, chosen), inputs.split.foreground()
+    policy = config.evaluate.background if given.background is None else given.background
+    scored, candidates = scored_split(inputs.split, policy), inputs.split.foreground()
     if given.target is not None:
-        asked = carried_over(asked, manifest, seen=given.target_seen)
-        scored = replace(scored, name=asked.name, unseen_names=asked.unseen_names)
-    vectors = inputs.class_vectors if given.control != "words" else _shifted(inputs.class_vectors, asked)
-    if chosen.names:
-        vectors = torch.cat([vectors, read_background_vectors(folders["text"], chosen.names)])
-    rows, device = rows_of(inputs, given.split), device_named(None)
+        candidates = carried_over(candidates, manifest, seen=given.target_seen)
+        scored = replace(scored, name=candidates.name, unseen_names=candidates.unseen_names)
+    vectors = inputs.class_vectors if given.control != "words" else _shifted(inputs.class_vectors, candidates)
+    rows = rows_of(inputs, given.split)
     return EvaluationJob(
         manifest=manifest,
-        vocabulary=Vocabulary(
-            segmentor.to(device),
-            vectors.to(device),
-            kind=config.loss.kind,
-            seen=asked.seen,
-            seen_penalty=manifest.seen_penalty(config.evaluate),
-            background_names=len(chosen.names),
+        vocabulary=vocabulary_of(
+            segmentor, manifest, vectors, candidates, policy, text=folders["text"], device=device_named(None)
         ),
-        inference=config.evaluate.model_copy(update={"background": chosen}),
+        inference=config.evaluate.model_copy(update={"background": policy}),
         scored=scored,
         rows=rows.iloc[: given.limit],
         root=inputs.root,
@@ -105,8 +100,35 @@ def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob
     )
 
 
+def vocabulary_of(
+    segmentor: Segmentor,
+    manifest: CheckpointManifest,
+    class_vectors: Float[Tensor, "classes embed"],
+    candidates: ClassSplit,
+    policy: Background,
+    *,
+    text: Path,
+    device: torch.device,
+) -> Vocabulary:
+    """Bind a checkpoint to its candidate classes, with the vectors of the policy's names for background behind.
+
+    Raises:
+        UserError: the folder `text` lacks the vectors of these names.
+    """
+    if policy.names:
+        class_vectors = torch.cat([class_vectors, read_background_vectors(text, policy.names)])
+    return Vocabulary(
+        segmentor.to(device),
+        class_vectors.to(device),
+        kind=manifest.config.loss.kind,
+        seen=candidates.seen,
+        seen_penalty=manifest.seen_penalty(manifest.config.evaluate),
+        background_names=len(policy.names),
+    )
+
+
 def count(job: EvaluationJob, pictures: Path) -> ConfusionMatrix:
-    """Count predicted against true classes, and draw the first predictions into the folder `pictures`."""
+    """Count pixels by true and predicted class, and draw the first predictions into the folder `pictures`."""
     config, done = job.manifest.config, 0
     pictures.mkdir()
     confusion = ConfusionMatrix(job.scored.num_classes, device=job.vocabulary.device)
@@ -121,7 +143,7 @@ def count(job: EvaluationJob, pictures: Path) -> ConfusionMatrix:
 
 
 def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str) -> Evaluation:
-    """Return the row of results."""
+    """Gather the row of `scores.json`; `data` is the hash of the data set."""
     config = job.manifest.config
     return Evaluation(
         method=config.method,
@@ -143,10 +165,10 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
 def _shifted(
     class_vectors: Float[Tensor, "classes embed"], split: ClassSplit
 ) -> Float[Tensor, "classes embed"]:
-    """Exchange the unseen classes' vectors among themselves.
+    """Give each unseen class the vector of the next one (negative control `words`).
 
     Raises:
-        UserError: there are fewer than two.
+        UserError: there are fewer than two unseen classes.
     """
     unseen = list(split.unseen)
     if len(unseen) < 2:
@@ -167,22 +189,21 @@ def _draw(
         if picture.shape[:2] != labels.shape:
             picture = np.asarray(Image.fromarray(picture).resize((labels.shape[1], labels.shape[0])))
         maps = {"truth": labels, "prediction": predicted[index].cpu().numpy()}
-        drawn = panel(picture, maps, split.classes, chosen=split.label_set.colours)
-        place = folder / f"{batch.names[index]}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)  # names from lists may hold folders
-        drawn.save(place)
+        path = folder / f"{batch.names[index]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)  # names from lists may contain folders
+        panel(picture, maps, split.classes, chosen=split.label_set.colours).save(path)
 
 
 def write_tables(
     folder: Path, result: Evaluation, summary: Scores, confusion: ConfusionMatrix, split: ClassSplit
 ) -> None:
-    """Write `scores.json`, the tables per class and of confusion, and a plot of each."""
+    """Write `scores.json`, the per-class table, the confusion matrix, and a plot of both tables."""
     write_json(folder / SCORES_FILE, asdict(result))
     table = per_class_table(summary, split, confusion)
     table.to_csv(folder / "per_class.csv", index=False)
-    pd.DataFrame(confusion.counts.numpy(), index=list(split.classes), columns=list(split.classes)).to_csv(
-        folder / "confusion.csv", index_label="truth"
-    )
+    classes = list(split.classes)
+    counts = pd.DataFrame(confusion.counts.numpy(), index=classes, columns=classes)
+    counts.to_csv(folder / "confusion.csv", index_label="truth")
     title = f"{result.method}, {result.setting}, {result.split} ({result.protocol})"
     plot_confusion(confusion, split, folder / "confusion.png", title=title)
     plot_per_class(table, folder / "per_class.png", title=title)

@@ -1,18 +1,15 @@
-"""Models side by side on the same pictures, with the truth, on one page that needs nothing else.
+"""Models side by side: each picture with its truth and all predictions, on one HTML page without other files.
 
-The page sorts by the difference between two models, filters by class, and decodes a picture only when it comes
-into sight. Scores of single pictures tell where to look, not which model is better: that is the report's.
+The page sorts by the difference between two models, filters by class, and decodes a picture when it scrolls into
+view. Scores of single pictures show where to look; which model is better is for the report, over the whole data set.
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
@@ -30,22 +27,22 @@ from cascade_core.predictor import device_named
 from cascade_core.render.colours import palette
 from cascade_core.render.visualise import LEGEND_SHARE, tinted
 from components.artifacts import git_commit
+from components.evaluation.job import vocabulary_of
 from components.inputs.reading import Inputs, read_inputs, rows_of
 from components.pictures.picture_scores import PictureScores, picture_scores
 from components.progress import progress
 from components.results.margins import points
-from components.results.pages import filled
+from components.results.pages import filled, webp_address
 from components.results.report_page import run_title
-from components.vectors.background_vectors import read_background_vectors
 
 TILE_SIDE, QUALITY = 320, 80
 MOST_PICTURES = 2000
-"""More would make a page that no browser opens gladly; `limit` chooses fewer."""
+"""A page with more pictures opens too slowly in a browser; `limit` takes fewer."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint to look at, ready to run, and what the page calls it."""
+    """A loaded checkpoint, and its title on the page."""
 
     title: str
     manifest: CheckpointManifest
@@ -55,7 +52,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Sides:
-    """Models to look at, on what data, and the background policy that all are compared under."""
+    """The models to compare, the data, and the background policy for all of them."""
 
     models: list[Model]
     inputs: Inputs
@@ -63,20 +60,20 @@ class Sides:
 
     @property
     def scored(self) -> ClassSplit:
-        """The classes of the page; unless it is dropped, background is one more."""
+        """The classes of the page; unless the policy drops background, it is one of them."""
         return scored_split(self.inputs.split, self.background)
 
 
 def sides(
     checkpoints: Sequence[Path], device: str | None, background: Background | None, **folders: Path
 ) -> Sides:
-    """Load what is compared, and the data from the `folders` of the earlier steps.
+    """Load the checkpoints, and the data from the `folders` of the earlier steps.
 
     Raises:
-        UserError: the checkpoints are of different protocols or background policies, or the policy does not go with
-            label maps or text vectors.
+        UserError: the checkpoints are of different protocols or background policies, or the policy does not fit the
+            label maps or the text vectors.
     """
-    chosen = device_named(device)
+    run_on = device_named(device)
     loaded = [load_segmentor(folder) for folder in checkpoints]
     manifests = [manifest for _, manifest in loaded]
     protocols = {manifest.config.data.protocol for manifest in manifests}
@@ -92,27 +89,23 @@ def sides(
         )
     policy = policies.pop() if background is None else background
     inputs = read_inputs(protocol_name=protocols.pop(), **folders)
-    vectors = inputs.class_vectors
-    if policy.names:
-        vectors = torch.cat([vectors, read_background_vectors(folders["text"], policy.names)])
-    models = []
-    for title, (segmentor, manifest) in zip(_titles(manifests), loaded, strict=True):
-        config = manifest.config
-        vocabulary = Vocabulary(
-            segmentor.to(chosen).eval(),
-            vectors.to(chosen),
-            config.loss.kind,
-            seen=inputs.split.foreground().seen,
-            seen_penalty=manifest.seen_penalty(config.evaluate),
-            background_names=len(policy.names),
+    candidates, vectors = inputs.split.foreground(), inputs.class_vectors
+    models = [
+        Model(
+            title,
+            manifest,
+            vocabulary_of(
+                segmentor, manifest, vectors, candidates, policy, text=folders["text"], device=run_on
+            ),
+            manifest.config.evaluate.model_copy(update={"background": policy}),
         )
-        inference = config.evaluate.model_copy(update={"background": policy})
-        models.append(Model(title, manifest, vocabulary, inference))
+        for title, (segmentor, manifest) in zip(_titles(manifests), loaded, strict=True)
+    ]
     return Sides(models, inputs, policy)
 
 
 def lines_of(sides: Sides, split: str, limit: int | None) -> list[dict[str, Any]]:
-    """Label the pictures of a split, at most `limit` evenly spread ones, and give what the page shows of each.
+    """Segment the pictures of a split, or `limit` evenly spread ones, and return each one's part of the page.
 
     Raises:
         UserError: there are more than 2,000 pictures.
@@ -134,7 +127,7 @@ def lines_of(sides: Sides, split: str, limit: int | None) -> list[dict[str, Any]
 
 
 def _titles(manifests: Sequence[CheckpointManifest]) -> list[str]:
-    """Name each model as people read it; what is alike gets its place."""
+    """Name each model for people; equal names are numbered."""
     titles = [run_title(manifest.config.method, manifest.setting) for manifest in manifests]
     return [
         f"{title} ({place + 1})" if titles.count(title) > 1 else title for place, title in enumerate(titles)
@@ -142,27 +135,30 @@ def _titles(manifests: Sequence[CheckpointManifest]) -> list[str]:
 
 
 def _line(name: str, image: Path, label: Path, models: Sequence[Model], scored: ClassSplit) -> dict[str, Any]:
-    """Give what the page shows of one picture."""
+    """Segment one picture, and return its part of the page."""
     picture = read_image(image)
     truth = read_label_map(label, scored.label_set)
     predicted = [_predicted(model, picture) for model in models]
     scores = [picture_scores(truth, labels, scored.unseen) for labels in predicted]
     classes, num_classes = _present(truth, predicted), scored.num_classes
-    chosen = scored.label_set.colours
-    tiles = [picture, *(tinted(picture, labels, num_classes, 0.75, chosen) for labels in (truth, *predicted))]
+    colours = scored.label_set.colours
+    tiles = [
+        picture,
+        *(tinted(picture, labels, num_classes, 0.75, colours) for labels in (truth, *predicted)),
+    ]
     return {
         "name": name,
         "width": picture.shape[1],
         "height": picture.shape[0],
         "scores": scores,
         "classes": classes,
-        "tiles": [_webp(tile) for tile in tiles],
+        "tiles": [_tile(tile) for tile in tiles],
     }
 
 
 def _predicted(model: Model, picture: np.ndarray) -> np.ndarray:
     config = model.manifest.config
-    found = labelled(
+    prediction = labelled(
         model.vocabulary,
         [picture],
         views=views(),
@@ -170,11 +166,11 @@ def _predicted(model: Model, picture: np.ndarray) -> np.ndarray:
         mean=config.data.mean,
         std=config.data.std,
     )
-    return found.classes[0]
+    return prediction.classes[0]
 
 
 def _present(truth: np.ndarray, predicted: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-    """Give the classes of the truth, and those that only predictions have, largest first."""
+    """List the classes of the truth, then those that only predictions have, both by falling number of pixels."""
     true = np.bincount(truth[truth != IGNORE].ravel(), minlength=1)
     maps = np.bincount(np.concatenate([labels.ravel() for labels in predicted]))
     least = LEGEND_SHARE * truth.size
@@ -183,23 +179,20 @@ def _present(truth: np.ndarray, predicted: Sequence[np.ndarray]) -> list[dict[st
     return [{"id": i, "true": True} for i in in_truth] + [{"id": i, "true": False} for i in only]
 
 
-def _webp(picture: np.ndarray) -> str:
-    """Give a tile as a data address: small ones enlarged by a whole factor, large ones shrunk."""
+def _tile(picture: np.ndarray) -> str:
+    """Return the data URL of a picture, shrunk to the side of a tile if it is larger."""
     image = Image.fromarray(picture)
     largest = max(image.size)
     if largest > TILE_SIDE:
         image.thumbnail((TILE_SIDE, TILE_SIDE))
-    content = io.BytesIO()
-    # Few pixels are kept as they are: compression would blur what they show.
-    image.save(content, format="WEBP", quality=QUALITY, lossless=largest <= 128)
-    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
+    # Lossy compression would blur the few pixels of a small picture.
+    return webp_address(image, quality=QUALITY, lossless=largest <= 128)
 
 
 def page_of(lines: Sequence[Mapping[str, Any]], sides: Sides, split: str, data: str) -> str:
-    """Give the page; `data` is the hash of the data set."""
+    """Fill the page; `data` is the hash of the data set."""
     scored, models = sides.scored, sides.models
     colours = palette(scored.num_classes, scored.label_set.colours)
-    unseen = set(scored.unseen)
     return filled(
         "compare.html",
         models=[model.title for model in models],
@@ -211,11 +204,7 @@ def page_of(lines: Sequence[Mapping[str, Any]], sides: Sides, split: str, data: 
         seeds=sorted({model.manifest.config.seed for model in models}),
         lines=lines,
         classes=[
-            {
-                "name": name,
-                "colour": "#{:02x}{:02x}{:02x}".format(*colours[i]),
-                "unseen": i in unseen,
-            }
+            {"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colours[i]), "unseen": i in scored.unseen}
             for i, name in enumerate(scored.classes)
         ],
         tiles={str(place): line["tiles"] for place, line in enumerate(lines)},
@@ -224,6 +213,6 @@ def page_of(lines: Sequence[Mapping[str, Any]], sides: Sides, split: str, data: 
 
 
 def _difference(scores: Sequence[PictureScores]) -> float | None:
-    """Give how much better the last model labels a picture than the first, in points of mean IoU."""
+    """Return the gain in mean IoU of the last model over the first on one picture, in percent points."""
     first, last = scores[0].miou, scores[-1].miou
     return None if first is None or last is None else points(last, first)

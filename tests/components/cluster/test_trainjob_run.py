@@ -1,4 +1,4 @@
-"""TrainJobs started, followed and removed by Kubernetes' own client, and a training step that runs as one."""
+"""TrainJobs through Kubernetes' own client, and a training step that runs as a TrainJob."""
 
 import dataclasses
 import logging
@@ -33,7 +33,7 @@ def trainer() -> Trainer:
 
 @pytest.fixture
 def jobs(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
-    """Give a connection, as a kubeconfig names it, that is quick and loses patience fast."""
+    """Connect by a kubeconfig, with short pauses and a short timeout."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with serving(trainer, tmp_path) as kubeconfig:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
@@ -50,15 +50,15 @@ def test_a_job_is_started_followed_and_removed(
     trainjob_run.start(jobs, JOB)
     assert trainer.jobs["job"]["spec"] == JOB.manifest()["spec"]
     trainjob_run.follow(jobs, "job", minutes=1, sleep=lambda _: go_on.set())
-    told = caplog.messages
-    assert told[0] == "TrainJob team/job: started on 2 nodes"
-    assert told[1].startswith("TrainJob job: running, 1 jobs ready (0 min)")
-    assert told[-1].startswith("TrainJob job: complete")
+    messages = caplog.messages
+    assert messages[0] == "TrainJob team/job: started on 2 nodes"
+    assert messages[1].startswith("TrainJob job: running, 1 jobs ready (0 min)")
+    assert messages[-1].startswith("TrainJob job: complete")
     trainjob_run.remove(jobs, "job")
     assert trainer.jobs == {}
 
 
-def test_a_job_that_fails_fails_the_waiting_with_its_own_message(jobs: Jobs, trainer: Trainer) -> None:
+def test_a_failed_job_is_reported_with_its_own_message(jobs: Jobs, trainer: Trainer) -> None:
     def fail(manifest: dict[str, Any]) -> None:
         raise RuntimeError("node-0-1 was OOMKilled")
 
@@ -71,9 +71,7 @@ def test_a_job_that_fails_fails_the_waiting_with_its_own_message(jobs: Jobs, tra
     assert "job" in trainer.jobs
 
 
-def test_a_job_of_the_same_name_and_specification_is_adopted_unless_it_failed(
-    jobs: Jobs, trainer: Trainer
-) -> None:
+def test_an_equal_job_is_adopted_unless_it_failed(jobs: Jobs, trainer: Trainer) -> None:
     trainjob_run.start(jobs, JOB)
     first = trainer.jobs["job"]
     trainjob_run.start(jobs, JOB)
@@ -87,16 +85,14 @@ def test_a_job_of_the_same_name_and_specification_is_adopted_unless_it_failed(
 
 
 @pytest.mark.parametrize("fault", [503, 429, "lost"])
-def test_a_job_whose_answer_was_lost_is_not_started_twice(
-    jobs: Jobs, trainer: Trainer, fault: int | str
-) -> None:
+def test_a_lost_answer_does_not_start_a_job_twice(jobs: Jobs, trainer: Trainer, fault: int | str) -> None:
     trainer.faults += [("POST", fault), ("GET", 502)]
     trainjob_run.start(jobs, JOB)
     trainjob_run.follow(jobs, "job", minutes=1)
     assert len(trainer.threads) == 1
 
 
-def test_waiting_ends_when_time_is_up_or_the_job_is_gone(jobs: Jobs, trainer: Trainer) -> None:
+def test_waiting_ends_when_time_is_up_or_the_job_disappears(jobs: Jobs, trainer: Trainer) -> None:
     go_on, waited = threading.Event(), []
     trainer.work = lambda manifest: waited.append(go_on.wait(20))
     trainjob_run.start(jobs, JOB)
@@ -112,7 +108,7 @@ def test_waiting_ends_when_time_is_up_or_the_job_is_gone(jobs: Jobs, trainer: Tr
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [
         (401, r"create TrainJob job in namespace team: the token is missing, wrong or expired \(401\)"),
         (403, r"this account may not create trainjobs there; bind the Role of docs/distributed.md to it"),
@@ -120,24 +116,24 @@ def test_waiting_ends_when_time_is_up_or_the_job_is_gone(jobs: Jobs, trainer: Tr
         (422, r"namespace team: planted \(422\)"),
     ],
 )
-def test_what_the_cluster_refuses_is_told_once_without_the_token(
-    jobs: Jobs, trainer: Trainer, status: int, told: str
+def test_a_refusal_is_reported_once_without_the_token(
+    jobs: Jobs, trainer: Trainer, status: int, message: str
 ) -> None:
     trainer.faults.append(("POST", status))
-    with pytest.raises(ValueError, match=told) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         trainjob_run.start(jobs, JOB)
     assert trainer.requests == ["POST"]
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_a_cluster_that_stays_away_ends_the_waiting(jobs: Jobs, trainer: Trainer) -> None:
+def test_a_cluster_that_never_answers_ends_the_waiting(jobs: Jobs, trainer: Trainer) -> None:
     trainer.faults += [("GET", 503)] * 1000
     hasty = dataclasses.replace(jobs, patience=Patience(0.2, first=0.01))
     with pytest.raises(ValueError, match=r"get TrainJob job in namespace team: planted \(503\)"):
         trainjob_run.follow(hasty, "job", minutes=1)
 
 
-def test_without_access_to_a_cluster_the_ways_to_get_it_are_named(
+def test_without_a_kubeconfig_the_error_names_ways_to_connect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
@@ -146,13 +142,13 @@ def test_without_access_to_a_cluster_the_ways_to_get_it_are_named(
         trainjob_run.connect()
 
 
-def test_a_namespace_that_is_named_goes_before_the_contexts(jobs: Jobs) -> None:
+def test_a_given_namespace_overrides_the_contexts(jobs: Jobs) -> None:
     assert jobs.namespace == "team"
     assert trainjob_run.connect("other").namespace == "other"
 
 
-def as_typed(manifest: dict[str, Any]) -> None:
-    """Do what the pods of a job do, but in one process: run its command with its arguments."""
+def run_command(manifest: dict[str, Any]) -> None:
+    """Run a job's command in this one process, in place of the job's pods."""
     from pipelines.cli.app import app
 
     command, *arguments = manifest["spec"]["trainer"]["args"]
@@ -163,9 +159,9 @@ def as_typed(manifest: dict[str, Any]) -> None:
 def step(
     folders: Folders, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, Any], Nodes, Path]:
-    """Give the arguments of a training, the nodes it wants, and the folder that stands for their volume.
+    """Return the arguments of a training, its nodes, and the folder of their volume.
 
-    That volume holds raw data and CLIP; the prepared folders are elsewhere, as a step's artifacts are.
+    The volume holds raw data and CLIP; the prepared folders lie elsewhere, like a step's artifacts.
     """
     monkeypatch.setattr(trainjob_run, "connect", lambda: jobs)
     volume = folders.clip.parent
@@ -181,22 +177,22 @@ def step(
     return arguments, nodes, volume
 
 
-def test_a_step_that_outgrows_its_node_trains_to_what_one_process_does(
+def test_a_step_on_several_nodes_trains_like_one_process(
     step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer, tmp_path: Path
 ) -> None:
     arguments, nodes, volume = step
-    trainer.work = as_typed
+    trainer.work = run_command
     launch_nodes.run_where("train", arguments, nodes.model_dump_json())
-    train.run(**{**arguments, "out": tmp_path / "alone"})
-    curves = [pd.read_csv(folder / "history.csv") for folder in (arguments["out"], tmp_path / "alone")]
+    train.run(**{**arguments, "out": tmp_path / "one_process"})
+    curves = [pd.read_csv(folder / "history.csv") for folder in (arguments["out"], tmp_path / "one_process")]
     pd.testing.assert_frame_equal(*curves)
     assert {path.name for path in arguments["out"].iterdir()} >= {"final", "half", "history.csv"}
-    # Nothing of a job that was handed on is left.
+    # The job and its working folder are removed.
     assert trainer.jobs == {}
     assert list((volume / launch_nodes.WORK).iterdir()) == []
 
 
-def test_a_step_tried_again_goes_on_with_the_job_it_had(
+def test_a_retried_step_uses_the_same_job_name_and_folder(
     step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer
 ) -> None:
     arguments, nodes, volume = step
@@ -220,28 +216,28 @@ def test_a_step_tried_again_goes_on_with_the_job_it_had(
     }
 
 
-def test_nodes_are_told_the_pipelines_run_and_how_long_to_wait_for_servers(
+def test_nodes_inherit_the_pipeline_run_and_the_patience(
     step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {"CASCADE_PARENT_RUN": "a1", "KFP_RUN_ID": "kfp-1", "CASCADE_PATIENCE": "300"}
-    for name, value in told.items():
+    variables = {"CASCADE_PARENT_RUN": "a1", "KFP_RUN_ID": "kfp-1", "CASCADE_PATIENCE": "300"}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     arguments, nodes, _ = step
-    seen: list[dict[str, str]] = []
+    environments: list[dict[str, str]] = []
 
-    def look(manifest: dict[str, Any]) -> None:
-        seen.append(
+    def record(manifest: dict[str, Any]) -> None:
+        environments.append(
             {one["name"]: one["value"] for one in manifest["spec"]["trainer"]["env"] if "value" in one}
         )
-        raise RuntimeError("seen")
+        raise RuntimeError("recorded")
 
-    trainer.work = look
-    with pytest.raises(RuntimeError, match="seen"):
+    trainer.work = record
+    with pytest.raises(RuntimeError, match="recorded"):
         launch_nodes.run_where("train", arguments, nodes.model_dump_json())
-    assert seen == [told | {"CASCADE_IMAGE": "ours:1"}]
+    assert environments == [variables | {"CASCADE_IMAGE": "ours:1"}]
 
 
-def test_what_not_all_nodes_see_is_refused_before_anything_starts(
+def test_a_folder_that_some_nodes_lack_is_refused_at_once(
     step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer
 ) -> None:
     arguments, nodes, _ = step
