@@ -1,4 +1,4 @@
-"""The whole workflow run once through DVC, for real but at a few iterations, in a copy of the repository."""
+"""One run of the whole workflow through DVC, at a few training iterations, in a copy of the repository."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ import yaml
 from pipelines.workstation.workflow import stage_environment
 
 REPOSITORY = Path(__file__).parents[2]
-LEFT_BY_A_RUN = "dvc.lock"
+RUN_RECORD = "dvc.lock"
 
 FEW_ITERATIONS = {
     "train": {"iterations": 4, "batch_size": 4},
@@ -22,13 +22,13 @@ FEW_ITERATIONS = {
 
 @dataclass(frozen=True)
 class Workflow:
-    """A copy of the repository in which the workflow has run; `log` is what that printed."""
+    """A copy of the repository, and the printed log of the workflow's run in it."""
 
     root: Path
     log: str = ""
 
     def dvc(self, *arguments: str) -> str:
-        """Run dvc in it and return what it prints; a failure fails the test, with the output."""
+        """Run dvc in the copy and return its output; a failure fails the test with the output."""
         done = subprocess.run(
             [sys.executable, "-m", "dvc", *arguments],
             cwd=self.root,
@@ -42,13 +42,13 @@ class Workflow:
         return done.stdout
 
     def set_parameters(self, **changes: object) -> None:
-        """Put values into params.yaml, whole sections at a time."""
+        """Replace whole sections of params.yaml."""
         path = self.root / "params.yaml"
         parameters = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**parameters, **changes}, sort_keys=False))
 
     def environment(self) -> dict[str, str]:
-        """Give the environment of its stages: one thread, and its own store for runs."""
+        """Return the environment of the stages: one thread, and the copy's own store for runs."""
         environment = {**stage_environment(), "OMP_NUM_THREADS": "1", "TERM": "dumb"}
         environment.pop("MLFLOW_TRACKING_URI", None)
         environment.pop("CASCADE_TRACKING", None)
@@ -56,15 +56,14 @@ class Workflow:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests of the run: they take longest."""
+    """Start with the tests of the run: they take longest."""
     items.sort(key=lambda item: "workflow" not in getattr(item, "fixturenames", ()))
 
 
 def copy_of_repository(target: Path) -> Workflow:
-    """Copy what a clone of the present state would hold, uncommitted files included, as a fresh repository.
+    """Copy the tracked and the uncommitted files into a new repository; results of earlier runs stay behind.
 
-    What a run of the workflow left beside the sources does not come along: no clone has it. The copy has an
-    author of its own, without whom `dvc exp` makes no commit.
+    The copy sets an author, without whom `dvc exp` cannot commit.
     """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -75,7 +74,7 @@ def copy_of_repository(target: Path) -> Workflow:
     ).stdout
     for name in filter(None, listed.split("\0")):
         source = REPOSITORY / name
-        if source.is_file() and name != LEFT_BY_A_RUN:
+        if source.is_file() and name != RUN_RECORD:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
     settings = {"user.name": "test", "user.email": "test@localhost", "commit.gpgsign": "false"}
@@ -90,7 +89,7 @@ def copy_of_repository(target: Path) -> Workflow:
 
 @pytest.fixture(scope="session")
 def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """Give a fresh copy of the repository after `dvc repro --pull` at a few training iterations."""
+    """Run `dvc repro --pull` in a fresh copy of the repository, at a few training iterations."""
     fresh = copy_of_repository(tmp_path_factory.mktemp("workflow") / "project")
     fresh.set_parameters(overrides=FEW_ITERATIONS)
     return Workflow(fresh.root, fresh.dvc("repro", "--pull"))

@@ -1,4 +1,4 @@
-"""A benchmark rerun through the command line: nothing changed, then something planted is caught."""
+"""Benchmark reruns through the command line: unchanged code, then a planted loss."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from cascade_core.runtime.files import read_json
 from components.steps.benchmark_rerun import CHANGES_FILE
 from tests.workflow.conftest import Workflow
 
-# At a few iterations scores are tiny, so the drop that is let pass must be, too.
+# Scores are tiny after a few iterations, so the allowed drops are, too.
 SMALL = {"pAcc": 0.1, "miou_seen": 0.1, "miou_unseen": 0.1, "hiou": 0.1}
 
 
@@ -45,7 +45,7 @@ def _benchmark(workflow: Workflow, parameters: Path, *arguments: str, **environm
 
 
 def _steps(store: Path) -> set[str]:
-    """Give the steps that are children of the one pipeline in a store."""
+    """Return the steps that ran as children of the only pipeline run in a store."""
     client = MlflowClient(f"sqlite:///{store}")
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
     (parent,) = (run for run in runs if "pipeline" in run.data.tags)
@@ -58,7 +58,7 @@ def _steps(store: Path) -> set[str]:
 
 
 def _moved(rerun: Path) -> list[str]:
-    """Give the scores that are not what they were; speed is the machine's, which may be busy."""
+    """Return the scores that changed; speed does not count, since the machine may be busy."""
     changes = read_json(rerun / "report" / CHANGES_FILE)
     assert {change["metric"] for change in changes} >= SMALL.keys()
     return [
@@ -68,35 +68,35 @@ def _moved(rerun: Path) -> list[str]:
     ]
 
 
-def test_unchanged_code_changes_nothing_and_a_planted_loss_is_caught(
+def test_unchanged_code_passes_and_a_planted_loss_fails(
     workflow: Workflow, parameters: Path, tmp_path: Path
 ) -> None:
-    # After so few iterations no score outweighs the usual penalty: without any, some seen pixels are right.
+    # Without the penalty some seen pixels are right even after so few iterations.
     kind = ("--set", "evaluate.seen_penalty=0")
-    status, told = _rerun(workflow, parameters, *kind, "--out", str(tmp_path / "first"))
-    assert (status, "benchmark: first" in told) == (0, True), told
+    status, log = _rerun(workflow, parameters, *kind, "--out", str(tmp_path / "first"))
+    assert (status, "benchmark: first" in log) == (0, True), log
     assert _steps(tmp_path / "mlflow.db") == {
         *("prepare", "splits", "text_vectors", "train", "profile", "evaluate", "benchmark")
     }
-    status, told = _rerun(workflow, parameters, *kind, "--out", str(tmp_path / "again"))
-    assert (status, _moved(tmp_path / "again")) == (0, []), told
+    status, log = _rerun(workflow, parameters, *kind, "--out", str(tmp_path / "again"))
+    assert (status, _moved(tmp_path / "again")) == (0, []), log
     planted = ("--set", "evaluate.seen_penalty=1", "--out", str(tmp_path / "planted"))
-    status, told = _rerun(workflow, parameters, *planted)
-    assert status == ExitCode.INCOMPLETE, told
-    assert "mini-18-6 val zegclip inductive: mIoU(S) regressed, 0.00 against" in told
+    status, log = _rerun(workflow, parameters, *planted)
+    assert status == ExitCode.INCOMPLETE, log
+    assert "mini-18-6 val zegclip inductive: mIoU(S) regressed, 0.00 against" in log
     assert (tmp_path / "planted" / "report" / "benchmark.html").is_file()
 
 
 @pytest.mark.slow
-def test_champions_that_did_not_change_say_so(workflow: Workflow, parameters: Path, tmp_path: Path) -> None:
+def test_unchanged_champions_show_no_change(workflow: Workflow, parameters: Path, tmp_path: Path) -> None:
     champions = ("--models", "champions", "--out")
     store = shutil.copyfile(workflow.root / "mlruns" / "mlflow.db", tmp_path / "mlflow.db")
     uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
-    status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "first"), **uri)
-    assert (status, "benchmark: first" in told) == (0, True), told
-    assert "left out, as nothing is registered for them: mini_naive_fusion" in told
-    status, told = _benchmark(workflow, parameters, *champions, str(tmp_path / "again"), **uri)
-    assert (status, _moved(tmp_path / "again")) == (0, []), told
+    status, log = _benchmark(workflow, parameters, *champions, str(tmp_path / "first"), **uri)
+    assert (status, "benchmark: first" in log) == (0, True), log
+    assert "left out, as nothing is registered for them: mini_naive_fusion" in log
+    status, log = _benchmark(workflow, parameters, *champions, str(tmp_path / "again"), **uri)
+    assert (status, _moved(tmp_path / "again")) == (0, []), log
     rows = read_json(tmp_path / "again" / "report" / "benchmark.json")
     assert {row["method"] for row in rows} == {"zegclip", "cascade_clip"}
     assert all(row["checkpoint"] for row in rows)

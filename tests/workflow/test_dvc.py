@@ -1,4 +1,4 @@
-"""The whole workflow through DVC in a fresh copy of the repository: all of it, once, and then only what changed."""
+"""The whole workflow through DVC in a fresh copy of the repository; a second run repeats only changed stages."""
 
 import json
 import shutil
@@ -44,23 +44,23 @@ def test_benchmark_rows_are_complete_and_fractions(workflow: Workflow) -> None:
         assert row["images_per_second"] > 0
 
 
-def test_nothing_is_left_beside_what_is_tracked_or_ignored(workflow: Workflow) -> None:
+def test_a_run_leaves_only_tracked_or_ignored_files(workflow: Workflow) -> None:
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=workflow.root, capture_output=True, text=True, check=True
     ).stdout
     assert set(status.splitlines()) <= {" M params.yaml", "?? dvc.lock"}
 
 
-def test_metrics_and_plots_are_shown(workflow: Workflow) -> None:
+def test_dvc_reads_metrics_and_plots(workflow: Workflow) -> None:
     metrics = json.loads(workflow.dvc("metrics", "show", "--json"))
-    (shown,) = metrics.values()
-    assert len(shown["data"]) == len(METHODS) * len(SETTINGS)
+    (scores,) = metrics.values()
+    assert len(scores["data"]) == len(METHODS) * len(SETTINGS)
     plots = json.loads(workflow.dvc("plots", "show", "--json"))["data"]
     assert "training loss" in plots
     assert len(plots["training loss"][0]["content"]["data"]["values"]) >= 2 * len(METHODS)
 
 
-def test_run_again_it_does_nothing(workflow: Workflow) -> None:
+def test_a_second_run_does_nothing(workflow: Workflow) -> None:
     again = workflow.dvc("repro", "--pull")
     assert _stages(again) == set()
     assert "up to date" in again
@@ -81,10 +81,10 @@ def test_run_again_it_does_nothing(workflow: Workflow) -> None:
     ],
     ids=["split", "recipe", "protocol"],
 )
-def test_a_changed_parameter_touches_only_the_stages_it_is_for(
+def test_a_changed_parameter_reruns_only_its_own_stages(
     workflow: Workflow, changes: dict[str, object], expected: set[str]
 ) -> None:
-    """A dry run names the stages that changed themselves; what hangs on them follows from their outputs."""
+    """A dry run lists the stages whose own parameters changed; later stages depend on their outputs."""
     path = workflow.root / "params.yaml"
     untouched = path.read_text()
     try:
@@ -94,7 +94,7 @@ def test_a_changed_parameter_touches_only_the_stages_it_is_for(
         path.write_text(untouched)
 
 
-def test_an_experiment_runs_with_the_parameters_it_was_given(workflow: Workflow, tmp_path: Path) -> None:
+def test_an_experiment_uses_its_own_parameters(workflow: Workflow, tmp_path: Path) -> None:
     copy = Workflow(tmp_path / "copy")
     shutil.copytree(workflow.root, copy.root)
     stage = "evaluate_inductive@zegclip"

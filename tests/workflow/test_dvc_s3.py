@@ -1,4 +1,4 @@
-"""DVC on S3: a remote is one command, a clone has nothing to do, and an edited label map reruns what it must."""
+"""DVC with an S3 remote: a clone is up to date, and an edited label map reruns the stages that read it."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from tests.workflow.conftest import REPOSITORY
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
 STAGES = ("prepare", "splits", "text_vectors")
 TO_S3 = ("remote", "add", "--local", "--default", "s3", "s3://bucket/dvc")
-"""The one command of docs/storage.md."""
+"""docs/storage.md gives this command."""
 
 PROGRAM = """
 import json, sys
@@ -37,12 +37,12 @@ for command in json.loads(sys.argv[1]):
 
 @dataclass(frozen=True)
 class Project:
-    """A project with the first stages of this one's dvc.yaml, on a dozen pictures."""
+    """A project with the first stages of this repository's dvc.yaml, on five pictures."""
 
     root: Path
 
     def dvc(self, *commands: tuple[str, ...]) -> str:
-        """Run dvc's commands one after the other in one process, which saves its imports; give what they print."""
+        """Run dvc's commands in one process, which saves imports, and return their output."""
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, json.dumps(commands)],
             cwd=self.root,
@@ -69,7 +69,7 @@ def _stages(log: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Give a clone of a project that was run, pushed to S3 and committed elsewhere."""
+    """Clone a project that was run, pushed to S3 and committed elsewhere."""
     with pytest.MonkeyPatch.context() as patch, object_store(patch):
         first = Project(tmp_path_factory.mktemp("first"))
         for package in ("cascade_core", "components"):
@@ -101,13 +101,13 @@ def test_a_clone_that_pulled_from_s3_has_nothing_to_do(clone: Project) -> None:
     assert "up to date" in log
 
 
-def test_nothing_secret_is_written_down(clone: Project) -> None:
+def test_no_config_file_holds_a_secret(clone: Project) -> None:
     settings = [path.read_text() for path in (clone.root / ".dvc").glob("config*")]
     assert any("s3://bucket/dvc" in one for one in settings)
     assert not any("secret" in one or "127.0.0.1" in one for one in settings)
 
 
-def test_one_edited_label_map_reruns_what_reads_it_changes_the_data_hash_and_shows_in_mlflow(
+def test_an_edited_label_map_changes_the_data_hash_everywhere(
     clone: Project, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = clone.data_hash
@@ -118,7 +118,7 @@ def test_one_edited_label_map_reruns_what_reads_it_changes_the_data_hash_and_sho
     ids[0, 0] = 1 if ids[0, 0] != 1 else 2
     edited = Image.fromarray(ids, mode="P")
     edited.putpalette(labels.getpalette())
-    path.unlink()  # a link to DVC's cache, perhaps
+    path.unlink()  # it may be a link to DVC's cache
     edited.save(path)
     assert _stages(clone.dvc(("add", "-q", "data"), ("repro",))) == {"prepare", "splits"}
     assert clone.data_hash != before

@@ -1,4 +1,4 @@
-"""The pipelines, every step for real: the whole workflow scores as DVC's run of the same seed does."""
+"""The pipelines with every step run locally: their scores equal those of DVC's run with the same seed."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ OVERRIDES = [f"--set={key}={value}" for key, value in flattened(FEW_ITERATIONS).
 
 
 def run_local(workflow: Workflow, *arguments: str | Path, succeeds: bool = True, **environment: str) -> str:
-    """Run a pipeline in DVC's copy of the project, and give what it printed."""
+    """Run a pipeline in DVC's copy of the project, and return its output."""
     program = Path(sys.executable).parent / "cascade-clip"
     done = subprocess.run(
         [program, "pipeline", "run-local", *arguments],
@@ -41,7 +41,7 @@ def run_local(workflow: Workflow, *arguments: str | Path, succeeds: bool = True,
 
 @pytest.fixture(scope="module")
 def report(workflow: Workflow) -> Path:
-    """Run the whole workflow with one recipe, and give the report step's folder."""
+    """Run the whole workflow with one recipe, and return the report step's folder."""
     out = workflow.root / "local_outputs" / "kfp"
     run_local(workflow, "--recipe", f"mini_{METHOD}", *OVERRIDES, "--out", out)
     (benchmark,) = out.glob("*/report/results/benchmark.json")
@@ -51,9 +51,9 @@ def report(workflow: Workflow) -> Path:
 def test_scores_are_those_of_the_dvc_run(workflow: Workflow, report: Path) -> None:
     by_dvc = read_json(workflow.root / "reports" / "benchmark.json")
     expected = [row for row in by_dvc if row["method"] == METHOD]
-    found = read_json(report / "benchmark.json")
-    assert [row["setting"] for row in found] == ["inductive", "transductive_oracle"]
-    for ours, theirs in zip(found, expected, strict=True):
+    rows = read_json(report / "benchmark.json")
+    assert [row["setting"] for row in rows] == ["inductive", "transductive_oracle"]
+    for ours, theirs in zip(rows, expected, strict=True):
         assert {key: ours[key] for key in SCORES} == {key: theirs[key] for key in SCORES}
 
 
@@ -72,9 +72,7 @@ def test_results_are_artifacts_that_a_page_can_show(workflow: Workflow, report: 
     assert page.read_bytes() == (report / "report.html").read_bytes()
 
 
-def test_every_step_left_a_manifest_that_leads_back_to_the_same_data(
-    workflow: Workflow, report: Path
-) -> None:
+def test_every_step_leaves_a_manifest_of_the_same_data(workflow: Workflow, report: Path) -> None:
     manifests = {path: read_json(path) for path in report.parent.parent.rglob("manifest.json")}
     steps = {manifest["step"] for manifest in manifests.values() if "step" in manifest}
     assert steps == {
@@ -86,7 +84,7 @@ def test_every_step_left_a_manifest_that_leads_back_to_the_same_data(
     assert [one["content_sha256"] for one in prepared] == [by_dvc["content_sha256"]]
 
 
-def test_both_ways_lead_to_versions_in_the_registry(workflow: Workflow, report: Path) -> None:
+def test_dvc_and_kubeflow_register_versions_of_one_model(workflow: Workflow, report: Path) -> None:
     run = report.parent.parent
     registered = [read_json(path) for path in sorted(run.rglob("model.json"))]
     assert {one["name"] for one in registered} == {f"mini-18-6-{METHOD}"}
@@ -102,27 +100,15 @@ def test_the_pipeline_is_one_run_whose_children_are_its_steps(workflow: Workflow
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
-def test_whatever_step_breaks_the_pipelines_run_is_closed_as_failed(
-    workflow: Workflow, tmp_path: Path
-) -> None:
+def test_a_failing_step_closes_the_pipelines_run_as_failed(workflow: Workflow, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     store = tmp_path / "mlflow.db"
-    done = subprocess.run(
-        [
-            "cascade-clip",
-            "pipeline",
-            "run-local",
-            "-p",
-            f"raw={tmp_path / 'empty'}",
-            "--out",
-            tmp_path / "out",
-        ],
-        cwd=workflow.root,
-        env={**workflow.environment(), "MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
-        capture_output=True,
-        check=False,
+    run_local(
+        workflow,
+        *("-p", f"raw={tmp_path / 'empty'}", "--out", tmp_path / "out"),
+        succeeds=False,
+        MLFLOW_TRACKING_URI=f"sqlite:///{store}",
     )
-    assert done.returncode != 0
     parent, _ = _pipeline_run(store)
     assert parent.info.status == "FAILED"
     assert parent.data.tags["error"]
@@ -141,7 +127,7 @@ def test_one_checkpoint_is_compared_on_many_targets(workflow: Workflow, tmp_path
     labels = tmp_path / "own.yaml"
     labels.write_text(f"name: own\nclasses: {json.dumps(list(CLASSES))}\nbackground: {{id: 0}}\n")
     shared = {"raw": "data/mini/VOCdevkit/VOC2012", "image_sets": '{"test": "test"}', "split": "test"}
-    # The second is told by the parameter which pixels are background, and needs vectors for that.
+    # The second takes its background policy from the parameter, which needs vectors of the names.
     targets = [
         {**shared, "protocol": "mini-18-6", "background": "dropped"},
         {**shared, "protocol": str(labels)},
@@ -153,18 +139,18 @@ def test_one_checkpoint_is_compared_on_many_targets(workflow: Workflow, tmp_path
         *("-p", f"checkpoint=outputs/train/{METHOD}/final", "-p", f"targets={json.dumps(targets)}"),
     )
     (path,) = tmp_path.rglob("cross_dataset.json")
-    found = read_json(path)
+    rows = read_json(path)
     own = read_label_file(labels).protocol
-    assert [(row["protocol"], row["background"]) for row in found] == [
+    assert [(row["protocol"], row["background"]) for row in rows] == [
         ("mini-18-6 from mini-18-6", "dropped"),
         (f"{own} from mini-18-6", "prompts picture, scene"),
     ]
-    assert [(row["num_seen"], row["hiou"]) for row in found] == [(24, None), (25, None)]
-    assert all(row["miou"] == pytest.approx(row["miou_seen"]) and row["miou"] > 0 for row in found)
+    assert [(row["num_seen"], row["hiou"]) for row in rows] == [(24, None), (25, None)]
+    assert all(row["miou"] == pytest.approx(row["miou_seen"]) and row["miou"] > 0 for row in rows)
 
 
 @pytest.mark.slow
-def test_a_grid_of_recipes_and_seeds_comes_into_one_table(workflow: Workflow, tmp_path: Path) -> None:
+def test_a_grid_of_recipes_and_seeds_becomes_one_table(workflow: Workflow, tmp_path: Path) -> None:
     recipes = ["--recipe", "mini_zegclip", "--recipe", "mini_cascade_clip"]
     few = ["--set=train.iterations=4", "--set=train.batch_size=4", "-p", "limit=4", "-p", "seeds=[0, 1]"]
     run_local(workflow, "--pipeline", "ablation", *recipes, *few, "--out", tmp_path)
@@ -174,8 +160,8 @@ def test_a_grid_of_recipes_and_seeds_comes_into_one_table(workflow: Workflow, tm
     ]  # fmt: skip
 
 
-# Scores of few iterations say little, but are the same each time, so the drop that is let pass is tiny; speeds are those of a
-# machine with other work to do, so the slowdown is not.
+# Scores after few iterations are low but reproducible, so the allowed drop is tiny; speed varies on a busy machine, so
+# the allowed slowdown is large.
 SHARP = {
     "max_drop_points": dict.fromkeys(("pAcc", "miou_seen", "miou_unseen", "hiou"), 0.1),
     "max_slowdown_share": 0.9,
@@ -184,9 +170,7 @@ SHARP = {
 
 
 @pytest.mark.slow
-def test_a_benchmark_run_fails_where_something_regressed_and_only_there(
-    workflow: Workflow, tmp_path: Path
-) -> None:
+def test_a_benchmark_run_fails_only_if_something_regressed(workflow: Workflow, tmp_path: Path) -> None:
     def rerun(name: str, penalty: int, *, succeeds: bool = True) -> str:
         few = ["--set=train.iterations=20", "--set=train.batch_size=4", "--set=self_train.iterations=2"]
         few += ["--set=self_train.batch_size=4", "--set=self_train.start_iteration=2"]
@@ -201,8 +185,8 @@ def test_a_benchmark_run_fails_where_something_regressed_and_only_there(
 
     assert "Benchmark rerun: first" in _page(rerun("first", 0))
     assert "Benchmark rerun: no change" in _page(rerun("again", 0))
-    told = rerun("planted", 1, succeeds=False)
-    assert "the benchmark regressed" in told
+    log = rerun("planted", 1, succeeds=False)
+    assert "the benchmark regressed" in log
     (page,) = (tmp_path / "planted").rglob("benchmark.html")
     assert "Benchmark rerun: regressed" in page.read_text()
     outcomes = _outcomes(tmp_path / "mlflow.db")
@@ -213,7 +197,7 @@ def test_a_benchmark_run_fails_where_something_regressed_and_only_there(
 def test_a_benchmark_of_champions_trains_nothing(workflow: Workflow, tmp_path: Path) -> None:
     champions = ["--pipeline", "benchmark", "-p", "models=champions", "-p", "split=val", "-p", "limit=4"]
     champions += ["-p", f"thresholds={json.dumps(SHARP)}"]
-    # Its own reruns beside the champions there are: what the store holds points to artifacts by whole paths.
+    # A copy of the store, for reruns of this test alone; its champions' artifacts have absolute paths.
     store = shutil.copyfile(workflow.root / "mlruns" / "mlflow.db", tmp_path / "mlflow.db")
     for outcome in ("first", "no change"):
         out = tmp_path / outcome
@@ -225,22 +209,22 @@ def test_a_benchmark_of_champions_trains_nothing(workflow: Workflow, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_benchmark_of_champions_that_are_not_there_fails(workflow: Workflow, tmp_path: Path) -> None:
-    told = run_local(
+def test_a_benchmark_without_champions_fails(workflow: Workflow, tmp_path: Path) -> None:
+    log = run_local(
         workflow,
         *("--pipeline", "benchmark", "-p", "models=champions", "--recipe", "mini_linear", "--out", tmp_path),
         succeeds=False,
     )
-    assert "no champion is registered for mini_linear (mini-18-6-linear)" in told
+    assert "no champion is registered for mini_linear (mini-18-6-linear)" in log
 
 
 def _page(printed: str) -> str:
-    """Read the page whose place a run ends by telling."""
+    """Read the page whose path is the last line of a run's output."""
     return Path(printed.splitlines()[-1].strip()).read_text()
 
 
 def _outcomes(store: Path) -> list[str]:
-    """Give how the pipeline's runs ended, the oldest first."""
+    """Return the final states of the pipeline's runs, the oldest first."""
     client = MlflowClient(tracking_uri=f"sqlite:///{store}")
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
     ours = [run for run in runs if run.data.tags.get("pipeline") == "benchmark"]

@@ -1,7 +1,7 @@
-"""The full-size path on real Pascal VOC photographs, with random CLIP weights: that it runs, not what it scores.
+"""Training and evaluation at full size on real Pascal VOC photographs, with random CLIP weights, without scores.
 
-`CASCADE_VOC_SAMPLE` names a folder with VOCdevkit/VOC2012 in the official layout, `CASCADE_VOC_VECTORS` a .npy file
-with VOC's 20 text vectors of ViT-B/16.
+Set `CASCADE_VOC_SAMPLE` to a folder with VOCdevkit/VOC2012 in the official layout, and `CASCADE_VOC_VECTORS` to a .npy
+file with VOC's 20 text vectors of ViT-B/16.
 """
 
 import os
@@ -29,7 +29,7 @@ def sample() -> tuple[Path, Path]:
 @pytest.mark.real_data
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["zegclip_voc12", "cascade_voc12"])
-def test_full_size_training_and_evaluation_run_on_real_photographs(
+def test_full_size_training_and_evaluation_run_on_photographs(
     sample: tuple[Path, Path], recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CASCADE_TRACKING", "off")
@@ -67,7 +67,7 @@ def test_full_size_training_and_evaluation_run_on_real_photographs(
 def test_real_photographs_are_prepared_as_a_part_of_voc_2012(
     sample: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """From the unpacked official layout, without SBD's archive: its maps lie ready in SegmentationClassAug."""
+    """The sample has no SBD archive: SBD's label maps are ready in SegmentationClassAug."""
     folder, vectors = sample
     given = {"name": "voc12", "sources": [folder], "raw": tmp_path / "raw"}
     with pytest.raises(ValueError, match="officially 10,582"):
@@ -85,6 +85,6 @@ def test_real_photographs_are_prepared_as_a_part_of_voc_2012(
         protocol="voc12-15-5", templates=("a photo of a {}",), vectors=vectors, out=tmp_path / "text"
     )
     steps = {name: tmp_path / name for name in ("prepared", "splits", "text")}
-    found = preflight(**steps, stored=vectors)
-    assert any("each of 20 is nearest to its own name" in sentence for sentence in found.passed)
-    assert found.notes[-1].startswith("data: a part of voc12 only")
+    checks = preflight(**steps, stored=vectors)
+    assert any("each of 20 is nearest to its own name" in sentence for sentence in checks.passed)
+    assert checks.notes[-1].startswith("data: a part of voc12 only")

@@ -1,4 +1,4 @@
-"""Two torchrun agents, as on two nodes, against one process: the mini recipe at the same global batch.
+"""Two torchrun agents, as on two nodes, train the mini recipe like one process with the same global batch.
 
 pytest tests/workflow/test_torchrun.py -m slow
 """
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """Give a folder in which all steps before training were run on 40 pictures and a random CLIP."""
+    """Run all steps before training on 40 pictures and a random CLIP."""
     raw = write_benchmark(tmp_path / "raw", sizes={"train": 40, "val": 1, "test": 1})
     save_clip(tmp_path / "clip", new_clip(MINI_CLIP, seed=0), words=list(WORDS))
     prepared = tmp_path / "prepared"
@@ -63,17 +63,17 @@ def environment(store: Path) -> dict[str, str]:
 
 
 def agent(command: list[str], store: Path, *, port: int) -> subprocess.Popen[bytes]:
-    """Start one of two agents that meet at a port, with one process each."""
+    """Start one of two agents that meet at a port; each has one process."""
     where = ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=test"]
     torchrun = [str(PROGRAMS / "torchrun"), "--nnodes=2", "--nproc-per-node=1", "--local-addr=127.0.0.1"]
     return subprocess.Popen([*torchrun, *where, "--no-python", *command], env=environment(store))
 
 
 @pytest.mark.slow
-def test_two_torchrun_agents_train_to_the_loss_curve_of_one_process(world: Path) -> None:
+def test_two_torchrun_agents_have_the_loss_curve_of_one_process(world: Path) -> None:
     subprocess.run(train_command(world, world / "one"), env=environment(world / "one.db"), check=True)
     port = free_port()
-    # Each node names an output and a store of its own: only those of the first process may be written.
+    # Each node has its own output and store; only the first process may write.
     agents = [
         agent(train_command(world, world / name), world / f"{name}.db", port=port) for name in ("a", "b")
     ]
@@ -91,7 +91,7 @@ def test_two_torchrun_agents_train_to_the_loss_curve_of_one_process(world: Path)
 
 
 @pytest.mark.slow
-def test_a_node_that_goes_away_ends_the_other_and_leaves_no_output(world: Path) -> None:
+def test_a_lost_node_ends_the_other_and_leaves_no_output(world: Path) -> None:
     endless = ["--set=train.iterations=1000000", "--set=train.checkpoint_every=2"]
     port = free_port()
     agents = [
