@@ -24,7 +24,9 @@ class Gpu:
 
 @dataclass(frozen=True, config=CHECKED)
 class Resources:
-    """The pod of one step. With several `nodes`, each node of the step's TrainJob gets all of this.
+    """The pod of one step; `--resource STEP.FIELD=VALUE` sets its fields.
+
+    With several `nodes`, each node of the step's TrainJob gets all of this, and the step's own pod only waits.
 
     Attributes:
         cpu: cores in Kubernetes' notation; `memory` and `shared_memory` likewise.
@@ -33,7 +35,7 @@ class Resources:
         patience: minutes that the step waits for a tracking server or an object store that does not answer.
         cached: reuse the outputs of an equal call; only if the parameters decide the outcome.
         data: mount the volume with the data; `secret` sets the secret's variables.
-        records_image: tag the step's runs in MLflow with its image.
+        told_image: tag the step's runs in MLflow with its image.
         image: steps that run a model need `torch`; `light` is smaller and pulled sooner.
     """
 
@@ -48,7 +50,7 @@ class Resources:
     data: bool = True
     secret: bool = True
     nodes: Count = 1
-    records_image: bool = True
+    told_image: bool = True
     image: Literal["torch", "light"] = "torch"
 
     def with_retries(self, retries: int) -> "Resources":

@@ -111,20 +111,17 @@ class TrainJob(Nodes):
 
     def manifest(self) -> dict[str, Any]:
         """Return the Kubernetes object; quantities are strings."""
-        spec = self._spec()
-        content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
-        metadata: dict[str, Any] = {"name": self.name, "annotations": {CONTENT: content}}
-        if self.namespace:
-            metadata["namespace"] = self.namespace
-        return {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": spec}
-
-    def _spec(self) -> dict[str, Any]:
-        return {
+        spec = {
             "runtimeRef": {"apiGroup": GROUP, "kind": "ClusterTrainingRuntime", "name": self.runtime},
             "activeDeadlineSeconds": 60 * self.minutes,
             "trainer": self._trainer(),
             "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": self._patch()}],
         }
+        content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+        metadata: dict[str, Any] = {"name": self.name, "annotations": {CONTENT: content}}
+        if self.namespace:
+            metadata["namespace"] = self.namespace
+        return {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": spec}
 
     def _trainer(self) -> dict[str, Any]:
         amounts = {"cpu": self.cpu, "memory": self.memory}
@@ -144,38 +141,23 @@ class TrainJob(Nodes):
 
     def _patch(self) -> dict[str, Any]:
         """Patch the runtime's pods: mount volumes and shared memory, select nodes, and refuse to run as root."""
-        claims = {f"volume-{index}": volume for index, volume in enumerate(self.volumes)}
-        memory = {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": self.shared_memory}}
-        pod = {
-            "securityContext": {"runAsNonRoot": True},
-            **self._placed(),
-            "volumes": [
-                *(
-                    {"name": name, "persistentVolumeClaim": {"claimName": volume.claim}}
-                    for name, volume in claims.items()
-                ),
-                memory,
-            ],
-            "containers": [
-                {
-                    "name": NODE,
-                    "volumeMounts": [
-                        *({"name": name, "mountPath": str(volume.folder)} for name, volume in claims.items()),
-                        {"name": "shared-memory", "mountPath": "/dev/shm"},
-                    ],
-                }
-            ],
-        }
+        volumes: list[dict[str, Any]] = []
+        mounts = []
+        for index, volume in enumerate(self.volumes):
+            name = f"volume-{index}"
+            volumes.append({"name": name, "persistentVolumeClaim": {"claimName": volume.claim}})
+            mounts.append({"name": name, "mountPath": str(volume.folder)})
+        memory = {"medium": "Memory", "sizeLimit": self.shared_memory}
+        volumes.append({"name": "shared-memory", "emptyDir": memory})
+        mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})
+        pod: dict[str, Any] = {"securityContext": {"runAsNonRoot": True}}
+        if self.node_labels:
+            pod["nodeSelector"] = self.node_labels
+        if self.gpus:  # a taint often keeps other pods off nodes with GPUs
+            pod["tolerations"] = [{"key": self.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}]
+        pod |= {"volumes": volumes, "containers": [{"name": NODE, "volumeMounts": mounts}]}
         job = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}
         return {"template": {"spec": {"replicatedJobs": [job]}}}
-
-    def _placed(self) -> dict[str, Any]:
-        """Select nodes by label, and tolerate the taint that keeps other pods off nodes with GPUs."""
-        taint = {"key": self.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
-        return {
-            **({"nodeSelector": self.node_labels} if self.node_labels else {}),
-            **({"tolerations": [taint]} if self.gpus else {}),
-        }
 
 
 def write_trainjob(job: TrainJob, out: Path) -> None:

@@ -85,7 +85,7 @@ class Jobs:
         except (ApiException, HTTPError) as error:
             if getattr(error, "status", None) == none_on:
                 return None
-            raise _explained(error, verb, name, self.namespace) from error
+            raise _explain(error, verb, name, self.namespace) from error
 
 
 def connect(namespace: str | None = None) -> Jobs:
@@ -218,7 +218,7 @@ def state(job: Mapping[str, Any]) -> tuple[State, str]:
     return "waiting", ""
 
 
-def _explained(error: BaseException, verb: str, name: str, namespace: str) -> UserError:
+def _explain(error: BaseException, verb: str, name: str, namespace: str) -> UserError:
     """Explain a refusal in one sentence, by its HTTP status."""
     status = getattr(error, "status", None)
     reason = {

@@ -33,7 +33,7 @@ from components.inputs.reading import read_inputs, rows_of
 from components.progress import progress
 from components.results.evaluation import Control, Evaluation
 from components.results.names import SCORES_FILE
-from components.vectors.background_vectors import read_background_vectors
+from components.vectors.vector_files import read_background_vectors
 
 NUM_PICTURES = 8
 """An evaluation draws its first predictions, this many."""
@@ -84,7 +84,9 @@ def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob
     if given.target is not None:
         candidates = carried_over(candidates, manifest, seen=given.target_seen)
         scored = replace(scored, name=candidates.name, unseen_names=candidates.unseen_names)
-    vectors = inputs.class_vectors if given.control != "words" else _shifted(inputs.class_vectors, candidates)
+    vectors = (
+        inputs.class_vectors if given.control != "words" else _rotate_unseen(inputs.class_vectors, candidates)
+    )
     rows = rows_of(inputs, given.split)
     return EvaluationJob(
         manifest=manifest,
@@ -162,7 +164,7 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
     )
 
 
-def _shifted(
+def _rotate_unseen(
     class_vectors: Float[Tensor, "classes embed"], split: ClassSplit
 ) -> Float[Tensor, "classes embed"]:
     """Give each unseen class the vector of the next one (negative control `words`).

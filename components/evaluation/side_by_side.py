@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 from PIL import Image
 
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
@@ -29,15 +30,28 @@ from cascade_core.render.visualise import LEGEND_SHARE, tinted
 from components.artifacts import git_commit
 from components.evaluation.job import vocabulary_of
 from components.inputs.reading import Inputs, read_inputs, rows_of
-from components.pictures.picture_scores import PictureScores, picture_scores
 from components.progress import progress
 from components.results.margins import points
-from components.results.pages import filled, webp_address
+from components.results.pages import fill_template, webp_address
 from components.results.report_page import run_title
 
 TILE_SIDE, QUALITY = 320, 80
 MOST_PICTURES = 2000
 """A page with more pictures opens too slowly in a browser; `limit` takes fewer."""
+
+Labels = Integer[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class PictureScores:
+    """Pixel accuracy, and mean IoU over the (unseen) classes in the truth, as fractions.
+
+    A score is None if the truth has no labelled pixel, or no class of the kind.
+    """
+
+    pixels: float | None
+    miou: float | None
+    miou_unseen: float | None
 
 
 @dataclass(frozen=True)
@@ -138,9 +152,9 @@ def _line(name: str, image: Path, label: Path, models: Sequence[Model], scored: 
     """Segment one picture, and return its part of the page."""
     picture = read_image(image)
     truth = read_label_map(label, scored.label_set)
-    predicted = [_predicted(model, picture) for model in models]
+    predicted = [_predict(model, picture) for model in models]
     scores = [picture_scores(truth, labels, scored.unseen) for labels in predicted]
-    classes, num_classes = _present(truth, predicted), scored.num_classes
+    classes, num_classes = _classes_on(truth, predicted), scored.num_classes
     colours = scored.label_set.colours
     tiles = [
         picture,
@@ -156,7 +170,7 @@ def _line(name: str, image: Path, label: Path, models: Sequence[Model], scored: 
     }
 
 
-def _predicted(model: Model, picture: np.ndarray) -> np.ndarray:
+def _predict(model: Model, picture: np.ndarray) -> np.ndarray:
     config = model.manifest.config
     prediction = labelled(
         model.vocabulary,
@@ -169,7 +183,35 @@ def _predicted(model: Model, picture: np.ndarray) -> np.ndarray:
     return prediction.classes[0]
 
 
-def _present(truth: np.ndarray, predicted: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+def picture_scores(truth: Labels, predicted: Labels, unseen: tuple[int, ...]) -> PictureScores:
+    """Score one label map; pixels that the truth ignores do not count.
+
+    The IoU of a data set sums pixels over all pictures, so it is not the mean of these scores.
+
+    Raises:
+        UserError: the sizes differ.
+    """
+    if truth.shape != predicted.shape:
+        raise UserError(f"truth of {truth.shape} and prediction of {predicted.shape} differ in size")
+    counted = truth != IGNORE
+    true, guess = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
+    if not true.size:
+        return PictureScores(None, None, None)
+    num_classes = int(max(true.max(), guess.max())) + 1
+    hits, trues, guesses = (
+        np.bincount(ids, minlength=num_classes) for ids in (true[true == guess], true, guess)
+    )
+    present = np.flatnonzero(trues)
+    iou = hits[present] / (trues + guesses - hits)[present]
+    of_unseen = iou[np.isin(present, unseen)]
+    return PictureScores(
+        pixels=float((true == guess).mean()),
+        miou=float(iou.mean()),
+        miou_unseen=float(of_unseen.mean()) if of_unseen.size else None,
+    )
+
+
+def _classes_on(truth: np.ndarray, predicted: Sequence[np.ndarray]) -> list[dict[str, Any]]:
     """List the classes of the truth, then those that only predictions have, both by falling number of pixels."""
     true = np.bincount(truth[truth != IGNORE].ravel(), minlength=1)
     maps = np.bincount(np.concatenate([labels.ravel() for labels in predicted]))
@@ -193,7 +235,7 @@ def page_of(lines: Sequence[Mapping[str, Any]], sides: Sides, split: str, data: 
     """Fill the page; `data` is the hash of the data set."""
     scored, models = sides.scored, sides.models
     colours = palette(scored.num_classes, scored.label_set.colours)
-    return filled(
+    return fill_template(
         "compare.html",
         models=[model.title for model in models],
         protocol=scored.name,

@@ -20,7 +20,7 @@ from components.artifacts import read_step_manifest
 from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
 from components.vectors import vector_files
-from components.vectors.background_vectors import background_names, read_background_vectors
+from components.vectors.vector_files import background_names, read_background_vectors
 
 
 @dataclass(frozen=True)

@@ -33,17 +33,17 @@ def picture_files(given: Sequence[str | Path], *, out: Path) -> list[PictureFile
     """
     pictures: dict[Path, PurePosixPath] = {}
     for argument in given:
-        for path, relative in _expanded(str(argument)):
+        for path, relative in _expand(str(argument)):
             if not path.resolve().is_relative_to(out.resolve()):
                 pictures.setdefault(path, relative)
     if not pictures:
         raise UserError(
             f"no picture in {', '.join(map(str, given)) or 'nothing'}; folders are searched for {', '.join(SUFFIXES)}"
         )
-    return _named(pictures)
+    return _with_names(pictures)
 
 
-def _expanded(argument: str) -> Iterator[tuple[Path, PurePosixPath]]:
+def _expand(argument: str) -> Iterator[tuple[Path, PurePosixPath]]:
     """Yield the pictures of an argument, each with its path relative to a given folder."""
     path = Path(argument)
     if path.is_file():
@@ -66,7 +66,7 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def _named(pictures: dict[Path, PurePosixPath]) -> list[PictureFile]:
+def _with_names(pictures: dict[Path, PurePosixPath]) -> list[PictureFile]:
     stems = Counter(relative.with_suffix("") for relative in pictures.values())
     by_name: dict[PurePosixPath, Path] = {}
     for path, relative in pictures.items():

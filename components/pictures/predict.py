@@ -44,7 +44,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Written:
+class ResultFiles:
     """The files of one picture: overlay, label map, classes, and the confidence map if requested."""
 
     overlay: Path
@@ -59,10 +59,10 @@ class Written:
 
 
 @dataclass
-class Predicted:
+class Outcomes:
     """The outcome for each picture: its files, or that its results were there already, or the error."""
 
-    written: list[Written] = field(default_factory=list)
+    written: list[ResultFiles] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
 
@@ -85,7 +85,7 @@ def run(
     batch: int = 1,
     resume: bool = False,
     confidence_map: bool = False,
-) -> Predicted:
+) -> Outcomes:
     """Segment pictures into `labels`, write the results below `out`, and return the outcome for each picture.
 
     `batch` pictures of equal size go through the model together. `resume` skips a picture whose results were made
@@ -104,11 +104,11 @@ def run(
     request = Request(names, predictor.identity, inference, tuple(scales), flip)
     own = predictor.manifest.config.data.own
     colours = (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
-    result = Predicted()
+    result = Outcomes()
     with progress("predict", len(pictures)) as bar:
         for files in _batches(pictures, batch, result):
             read = list(_read(files, request, out, result, resume, confidence_map))
-            for picture, prediction in _segmented(predictor, read, request, result):
+            for picture, prediction in _segment(predictor, read, request, result):
                 target = places(out, picture.file.name, confidence_map)
                 _write(picture, prediction, request, target, colours)
                 result.written.append(target)
@@ -117,7 +117,7 @@ def run(
     return result
 
 
-def _batches(pictures: Sequence[PictureFile], batch: int, result: Predicted) -> Iterator[list[PictureFile]]:
+def _batches(pictures: Sequence[PictureFile], batch: int, result: Outcomes) -> Iterator[list[PictureFile]]:
     """Yield batches of pictures of equal size, read from their headers; a picture without a size fails."""
     by_size: dict[tuple[int, int], list[PictureFile]] = {}
     for file in pictures:
@@ -142,7 +142,7 @@ def _read(
     files: Sequence[PictureFile],
     request: Request,
     out: Path,
-    result: Predicted,
+    result: Outcomes,
     resume: bool,
     confidence_map: bool,
 ) -> Iterator[_Picture]:
@@ -161,15 +161,15 @@ def _read(
             result.failed[file.path] = str(error)
 
 
-def _is_done(written: Written, request: Request, sha256: str) -> bool:
+def _is_done(written: ResultFiles, request: Request, sha256: str) -> bool:
     if not written.are_files():
         return False
     record = read_json(written.classes)
     return bool(record.get("request") == request.record() and record.get("picture_sha256") == sha256)
 
 
-def _segmented(
-    predictor: Predictor, pictures: Sequence[_Picture], request: Request, result: Predicted
+def _segment(
+    predictor: Predictor, pictures: Sequence[_Picture], request: Request, result: Outcomes
 ) -> Iterator[tuple[_Picture, Prediction]]:
     if not pictures:
         return
@@ -184,9 +184,9 @@ def _segmented(
     yield from zip(pictures, predictions, strict=True)
 
 
-def places(out: Path, name: str, confidence_map: bool) -> Written:
+def places(out: Path, name: str, confidence_map: bool) -> ResultFiles:
     """Return the paths of a picture's results."""
-    return Written(
+    return ResultFiles(
         out / f"{name}_overlay.png",
         out / f"{name}_labels.png",
         out / f"{name}_classes.json",
@@ -195,7 +195,7 @@ def places(out: Path, name: str, confidence_map: bool) -> Written:
 
 
 def _write(
-    picture: _Picture, prediction: Prediction, request: Request, target: Written, colours: Sequence[str]
+    picture: _Picture, prediction: Prediction, request: Request, target: ResultFiles, colours: Sequence[str]
 ) -> None:
     names, (height, width) = prediction.labels, prediction.label_map.shape
     target.classes.unlink(missing_ok=True)

@@ -49,7 +49,7 @@ def history() -> list[RecordedRerun]:
         f"attributes.status = 'FINISHED' and tags.step = '{EXPERIMENT}'",
         order_by=["attributes.start_time ASC"],
     )
-    return [_recorded(run) for run in runs]
+    return [_from_run(run) for run in runs]
 
 
 def of_kind(reruns: Sequence[RecordedRerun], models: Models) -> list[RecordedRerun]:
@@ -106,7 +106,7 @@ def rows(rerun: RecordedRerun) -> tuple[RerunRow, ...]:
         return validated(tuple[RerunRow, ...], read_json(path), source=where, way_out="delete that run")
 
 
-def _recorded(run: "Run") -> RecordedRerun:
+def _from_run(run: "Run") -> RecordedRerun:
     tags = run.data.tags
     return RecordedRerun(
         run_id=run.info.run_id,

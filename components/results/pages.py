@@ -1,4 +1,4 @@
-"""HTML pages for people, a single file each: templates filled in, with charts and pictures inside."""
+"""HTML pages for people, a single file each: templates fill_template in, with charts and pictures inside."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ class Curve:
     dashed: bool = False
 
 
-def filled(template: str, **values: Any) -> str:
+def fill_template(template: str, **values: Any) -> str:
     """Fill a template, with text escaped; a name that `values` lacks is an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -13,7 +13,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.artifacts import git_commit
 from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES, SCORES_FILE
-from components.results.pages import Curve, data_address, filled, line_chart, webp_address
+from components.results.pages import Curve, data_address, fill_template, line_chart, webp_address
 from components.results.profile_section import cost_section
 from components.results.rows import BenchmarkRow, Summary, run_names, summaries, thousands
 from components.tables import read_table
@@ -22,7 +22,7 @@ PICTURE_QUALITY = 88
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ReportEntry:
     """One evaluation with everything that the page shows of it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Evaluated:
         return run_title(self.row.method, self.row.setting)
 
 
-def facts_in_common(evaluated: Sequence[Evaluated]) -> dict[str, str]:
+def facts_in_common(evaluated: Sequence[ReportEntry]) -> dict[str, str]:
     """Return those of split and data hash that all evaluations share."""
     facts = {
         "split": {one.row.split for one in evaluated},
@@ -73,7 +73,7 @@ def profiles_by_method(profiles: Sequence[Path]) -> dict[str, Path]:
     return by_method
 
 
-def evaluated_in(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
+def evaluated_in(folder: Path, profiles: Mapping[str, Path]) -> ReportEntry:
     """Read the folder of an evaluate step, with the profile of its method.
 
     Raises:
@@ -87,7 +87,7 @@ def evaluated_in(folder: Path, profiles: Mapping[str, Path]) -> Evaluated:
             f"{', '.join(profiles) or 'none'}; run the profile step for it"
         )
     confusion = folder / "confusion.png"
-    return Evaluated(
+    return ReportEntry(
         row=BenchmarkRow.read(folder, profiles[method]),
         num_pictures=scores["num_pictures"],
         data_hash=scores["data_hash"],
@@ -125,17 +125,17 @@ def curve_of(folder: Path, colour: str) -> Curve:
     )
 
 
-def page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
+def page(evaluated: Sequence[ReportEntry], curves: Sequence[Curve]) -> str:
     """Fill the page; the HTML needs no other file."""
     rows = [one.row for one in evaluated]
     table = summaries(rows)
-    return filled(
+    return fill_template(
         "report.html",
-        protocols=_distinct(row.measured_by for row in rows),
-        splits=_distinct(row.split for row in rows),
-        seeds=_distinct(row.seed for row in rows),
-        num_pictures=_distinct(one.num_pictures for one in evaluated),
-        data_hashes=_distinct(one.data_hash for one in evaluated),
+        protocols=_unique(row.measured_by for row in rows),
+        splits=_unique(row.split for row in rows),
+        seeds=_unique(row.seed for row in rows),
+        num_pictures=_unique(one.num_pictures for one in evaluated),
+        data_hashes=_unique(one.data_hash for one in evaluated),
         commit=git_commit(),
         scores=SCORES,
         table=table,
@@ -146,8 +146,8 @@ def page(evaluated: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
         class_groups=_class_groups(evaluated),
         loss_chart=line_chart(curves, x_title="iteration", y_title="training loss") if curves else "",
         curves=curves,
-        costs=cost_section(_distinct(one.profile for one in evaluated)),
-        pictures=_distinct(name for one in evaluated for name in one.pictures),
+        costs=cost_section(_unique(one.profile for one in evaluated)),
+        pictures=_unique(name for one in evaluated for name in one.pictures),
     )
 
 
@@ -158,7 +158,7 @@ def best_means(table: Sequence[Summary]) -> dict[str, float]:
     return {score: max(values) for score, values in means.items() if values}
 
 
-def _class_groups(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
+def _class_groups(evaluated: Sequence[ReportEntry]) -> list[dict[str, Any]]:
     """Tabulate every class's IoU in every evaluation: unseen classes first, the best of each group on top."""
     merged = pd.concat(
         [one.classes.set_index(["group", "class"])["iou"].rename(str(i)) for i, one in enumerate(evaluated)],
@@ -177,5 +177,5 @@ def _class_groups(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     return groups
 
 
-def _distinct(values: Any) -> list[Any]:
+def _unique(values: Any) -> list[Any]:
     return list(dict.fromkeys(values))

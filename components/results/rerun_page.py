@@ -8,7 +8,7 @@ from cascade_core.errors import UserError
 from components.artifacts import MANIFEST_FILE, git_commit, read_step_manifest
 from components.results.accepted import Models, RecordedRerun
 from components.results.accepted import rows as rows_of
-from components.results.pages import COLOURS, Curve, filled, line_chart
+from components.results.pages import COLOURS, Curve, fill_template, line_chart
 from components.results.regression import METRICS, SPEED, Change, centres
 from components.results.rows import RerunRow, Run, run_names
 from components.tracking.tracker import metric_name
@@ -67,7 +67,7 @@ def page_of(
     models: Models,
 ) -> str:
     """Fill the page of a rerun: its verdict, the changes, and the trend of every metric over the reruns."""
-    reruns = [*(alike(rows, old, models) for old in _readable(earlier[-(LATEST - 1) :])), list(rows)]
+    reruns = [*(alike(rows, old, models) for old in _read_rows(earlier[-(LATEST - 1) :])), list(rows)]
     colours = {run: COLOURS[i % len(COLOURS)] for i, run in enumerate(dict.fromkeys(row.run for row in rows))}
     values = [centres(rerun) for rerun in reruns]
 
@@ -86,7 +86,7 @@ def page_of(
         ]
         return line_chart(curves, x_title="rerun", y_title=title)
 
-    return filled(
+    return fill_template(
         "benchmark.html",
         verdict=verdict,
         models=models,
@@ -103,7 +103,7 @@ def page_of(
     )
 
 
-def _readable(reruns: Sequence[RecordedRerun]) -> Iterator[Sequence[RerunRow]]:
+def _read_rows(reruns: Sequence[RecordedRerun]) -> Iterator[Sequence[RerunRow]]:
     """Yield the rows of every rerun, and log a warning for a rerun whose rows cannot be read."""
     for rerun in reruns:
         try:

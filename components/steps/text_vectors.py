@@ -67,10 +67,14 @@ def run(
         UserError: not exactly one source of names, of templates or of vectors is given, a file is missing or
             broken, a name comes twice, or the vectors do not fit the classes.
     """
-    from components.vectors.background_vectors import write_background_vectors
     from components.vectors.sources import named_classes, prompt_templates
     from components.vectors.text_cache import cached_class_vectors
-    from components.vectors.vector_files import VECTORS_FILE, read_vectors, write_class_vectors
+    from components.vectors.vector_files import (
+        VECTORS_FILE,
+        read_vectors,
+        write_background_vectors,
+        write_class_vectors,
+    )
 
     prompts = prompt_templates(recipe, template_set, templates, overrides or {})
     classes = named_classes(protocol, names)

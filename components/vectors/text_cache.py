@@ -51,18 +51,18 @@ def cached_class_vectors(
     made_from = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(made_from.encode()).hexdigest()
     file = cache_folder() / FOLDER / f"{digest[:32]}.safetensors"
-    rows = _cached(file, made_from)
+    rows = _read_cache(file, made_from)
     if rows is None:
         text, tokenizer = load_text_tower(clip)
         text.to("cuda" if torch.cuda.is_available() else "cpu")
         with progress("text vectors", num_texts(names, templates, synonyms)) as bar:
             rows = class_vectors(text, tokenizer, names, templates, synonyms=synonyms, on_batch=bar.advance)
         rows = rows.cpu()
-        _cache(file, rows, made_from)
+        _write_cache(file, rows, made_from)
     return rows
 
 
-def _cached(file: Path, made_from: str) -> Float[Tensor, "classes embed"] | None:
+def _read_cache(file: Path, made_from: str) -> Float[Tensor, "classes embed"] | None:
     if not file.is_file():
         return None
     try:
@@ -77,7 +77,7 @@ def _cached(file: Path, made_from: str) -> Float[Tensor, "classes embed"] | None
     return rows
 
 
-def _cache(file: Path, rows: Tensor, made_from: str) -> None:
+def _write_cache(file: Path, rows: Tensor, made_from: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # Each writer has a folder of its own: two processes with the same vectors must not write into one file.

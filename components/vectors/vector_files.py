@@ -1,4 +1,4 @@
-"""Files of class vectors: one unit vector per class, with the class names in order."""
+"""Files of text vectors: one unit vector per class or per name for background, with the names in order."""
 
 import logging
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ from components.artifacts import MANIFEST_FILE, read_step_manifest
 log = logging.getLogger(__name__)
 
 VECTORS_FILE, NAMES_FILE, KEY = "class_vectors.safetensors", "names.json", "class_vectors"
+BACKGROUND_FILE, BACKGROUND_NAMES_FILE = "background_vectors.safetensors", "background_names.json"
+BACKGROUND_KEY = "background_vectors"
 
 
 def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
@@ -62,21 +64,44 @@ def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes 
             f"{text / NAMES_FILE}: {len(names)} names differ from the {split.num_classes} classes of "
             f"{split.name!r} (number or order); run the text-vectors step for this protocol"
         )
-    rows = read_rows(text / VECTORS_FILE, KEY)
+    rows = _rows(text / VECTORS_FILE, KEY)
     check_shape(rows, split.classes, str(text / VECTORS_FILE))
     return rows
 
 
-def read_rows(path: Path, key: str) -> Float[Tensor, "rows embed"]:
-    """Read the tensor `key` of a safetensors file as float32.
+def write_background_vectors(
+    folder: Path, names: Sequence[str], vectors: Float[Tensor, "names embed"]
+) -> None:
+    """Write a unit vector for each name that stands for background, beside the class vectors."""
+    save_file({BACKGROUND_KEY: vectors.contiguous()}, folder / BACKGROUND_FILE)
+    write_json(folder / BACKGROUND_NAMES_FILE, list(names))
+    log.info("text vectors of %d names for background", len(names))
+
+
+def background_names(text: Path) -> tuple[str, ...]:
+    """Read the names for background in a text-vectors folder; () if it has none."""
+    file = text / BACKGROUND_NAMES_FILE
+    return tuple(read_json(file)) if file.is_file() else ()
+
+
+def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "names embed"]:
+    """Read the vectors of `names`, which stand for background.
 
     Raises:
-        UserError: the file is missing or broken, or lacks the key.
+        UserError: the folder has none or those of other names, or the file is broken.
     """
-    try:
-        return load_file(path)[key].float()
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read ({error}); run the text-vectors step again") from error
+    if (there := background_names(text)) != tuple(names):
+        raise UserError(
+            f"{text}: its text vectors for background are of {', '.join(there) or 'no name'}, the policy names "
+            f'{", ".join(names)}; run the text-vectors step with --background-names "{", ".join(names)}"'
+        )
+    rows = _rows(text / BACKGROUND_FILE, BACKGROUND_KEY)
+    if rows.ndim != 2 or len(rows) != len(names):
+        raise UserError(
+            f"{text / BACKGROUND_FILE}: shape {tuple(rows.shape)}, expected a row for each of {len(names)} names; "
+            "run the text-vectors step again"
+        )
+    return rows
 
 
 def check_templates(text: Path, templates: Sequence[str]) -> None:
@@ -93,12 +118,12 @@ def check_templates(text: Path, templates: Sequence[str]) -> None:
     made_with = read_step_manifest(text).parameters.get("templates")
     if made_with and list(made_with) != list(templates):
         raise UserError(
-            f"{text}: the vectors were made with the templates {_abridged(made_with)}, the recipe has {_abridged(templates)}; "
+            f"{text}: the vectors were made with the templates {_abridge(made_with)}, the recipe has {_abridge(templates)}; "
             "run the text-vectors step for this recipe, or give the training those: --set data.templates=[...]"
         )
 
 
-def _abridged(templates: Sequence[str]) -> str:
+def _abridge(templates: Sequence[str]) -> str:
     first = ", ".join(repr(one) for one in templates[:2])
     return first if len(templates) <= 2 else f"{first} and {len(templates) - 2} more"
 
@@ -120,3 +145,15 @@ def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes e
     rows = torch.from_numpy(array.astype(np.float32))
     check_shape(rows, classes, f"text vectors {path}")
     return rows
+
+
+def _rows(path: Path, key: str) -> Float[Tensor, "rows embed"]:
+    """Read the tensor `key` of a safetensors file as float32.
+
+    Raises:
+        UserError: the file is missing or broken, or lacks the key.
+    """
+    try:
+        return load_file(path)[key].float()
+    except Exception as error:
+        raise UserError(f"{path}: cannot be read ({error}); run the text-vectors step again") from error

@@ -259,9 +259,9 @@ def test_the_batch_option_overrides_the_recipe(
     save(tmp_path / "a.png")
     batches: list[tuple[int, int]] = []
 
-    def record(*, predictor: Predictor, batch: int, **_: object) -> predict.Predicted:
+    def record(*, predictor: Predictor, batch: int, **_: object) -> predict.Outcomes:
         batches.append((predictor.evaluate.batch_size, batch))
-        return predict.Predicted()
+        return predict.Outcomes()
 
     loaded = Predictor.load(model, device="cpu")
     loaded.evaluate = eval_settings(loaded.evaluate, batch_size=3)

@@ -15,7 +15,7 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import mini_cascade_clip, mini_zegclip
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-from components.pictures.picture_scores import PictureScores, picture_scores
+from components.evaluation.side_by_side import PictureScores, picture_scores
 from components.steps import compare, evaluate
 from tests.components.conftest import Folders
 from tests.tiny import write_tiny_checkpoint
