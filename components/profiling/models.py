@@ -24,8 +24,7 @@ from cascade_core.runtime.files import write_json
 from cascade_core.runtime.threads import threads_used
 from components.progress import progress
 from components.results.names import PROFILE_FILE
-from components.results.profile_plot import save_plot
-from components.results.profile_table import Profiled, markdown, save_frames
+from components.results.profile_table import Profiled, markdown, save_frames, save_plot
 from components.vectors.vector_files import read_class_vectors
 
 TABLE_FILE = "profile.md"

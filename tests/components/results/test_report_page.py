@@ -7,7 +7,7 @@ import pytest
 
 from cascade_core.runtime.files import write_json
 from components.results.pages import fill_template
-from components.results.profile_section import cost_section
+from components.results.report_page import cost_section
 
 
 def cost(method: str, **parts: float) -> dict[str, Any]:
