@@ -104,7 +104,7 @@ class TrainJob(Nodes):
     def _check_out(self) -> Self:
         if not self.shares(self.out):
             raise UserError(
-                f"--out {self.out} lies on no volume (there is {self.shared()}) and would be lost with its pod; "
+                f"--out {self.out} lies on no volume (there is {self.shared()}) and would be lost with the pod; "
                 "give an absolute path on one, or mount another volume there"
             )
         return self

@@ -179,7 +179,7 @@ def follow(
             logged, when = line, clock()
         if clock() - began > 60 * minutes:
             raise RuntimeError(
-                f"TrainJob {name} did not end within {minutes:g} minutes ({line}); it is left as it is"
+                f"TrainJob {name} did not end within {minutes:g} minutes ({line}); the job is not removed"
             )
         sleep(jobs.poll)
 
@@ -195,7 +195,7 @@ def remove(jobs: Jobs, name: str, *, seconds: float = GONE_SECONDS) -> None:
     while jobs.get(name) is not None:
         if time.monotonic() - began > seconds:
             raise UserError(
-                f"TrainJob {name} was deleted and is still there after {seconds:g} s; see what holds it: kubectl describe "
+                f"TrainJob {name} was deleted but still exists after {seconds:g} s; see what blocks it: kubectl describe "
                 f"trainjob {name} --namespace {jobs.namespace}"
             )
         time.sleep(min(1.0, jobs.poll))

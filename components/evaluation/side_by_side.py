@@ -93,13 +93,13 @@ def sides(
     protocols = {manifest.config.data.protocol for manifest in manifests}
     if len(protocols) > 1:
         raise UserError(
-            f"checkpoints are of protocols {', '.join(sorted(protocols))}; give some of the same one"
+            f"checkpoints are of protocols {', '.join(sorted(protocols))}; give checkpoints of one protocol"
         )
     policies = {manifest.config.evaluate.background for manifest in manifests}
     if background is None and len(policies) > 1:
         raise UserError(
             f"checkpoints are of background policies {'; '.join(sorted(map(str, policies)))}; "
-            "choose one for all: --background dropped"
+            "choose one policy for all, such as --background dropped"
         )
     policy = policies.pop() if background is None else background
     inputs = read_inputs(protocol_name=protocols.pop(), **folders)
@@ -130,7 +130,7 @@ def lines_of(sides: Sides, split: str, limit: int | None) -> list[dict[str, Any]
         rows = rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]
     if len(rows) > MOST_PICTURES:
         raise UserError(
-            f"{len(rows)} pictures make too large a page; give a limit of at most {MOST_PICTURES}"
+            f"{len(rows)} pictures are too many for one page; give a limit of at most {MOST_PICTURES}"
         )
     lines = []
     with progress("compare", len(rows)) as bar:

@@ -101,7 +101,7 @@ def rows(rerun: RecordedRerun) -> tuple[RerunRow, ...]:
     """
     client, where = open_store(), f"{ROWS_FILE} of benchmark rerun {rerun.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
-        with told_of(where, way_out="see that the store of artifacts is there, or delete that run"):
+        with told_of(where, way_out="check that the artifact store is there, or delete that run"):
             path = Path(client.download_artifacts(rerun.run_id, ROWS_FILE, scratch))
         return validated(tuple[RerunRow, ...], read_json(path), source=where, way_out="delete that run")
 

@@ -11,7 +11,7 @@ Control = Literal["words", "random_tower"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was evaluated, how, and the scores as fractions (None: no class to average over).
+    """An evaluated model and data set, with the scores as fractions (None: no class to average over).
 
     Unless `background` is "dropped", background counts as one more seen class.
     """

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Margins(BaseModel):
-    """How far, in points, a candidate must gain in hIoU and may drop in mIoU(S); `gate` in `params.yaml`."""
+    """The required gain in hIoU and the allowed drop in mIoU(S), in points; `params.yaml` holds them under `gate`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

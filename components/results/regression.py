@@ -31,7 +31,7 @@ Verdict = Literal["no change", "better", "worse", "regressed", "new", "missing"]
 
 
 class Thresholds(BaseModel):
-    """How large a difference counts; `params.yaml` holds these under `benchmark.thresholds`.
+    """The thresholds above which a difference counts; `params.yaml` holds them under `benchmark.thresholds`.
 
     A score differs if its means lie further apart than `num_deviations` standard errors of their difference,
     estimated from the spread over seeds. Without a spread (one seed on each side) it differs if it moved by more
@@ -59,7 +59,7 @@ class Thresholds(BaseModel):
         thresholds = validated(cls, values, source=source)
         if missing := set(SCORES) - set(thresholds.max_drop_points):
             raise UserError(
-                f"{source}: max_drop_points says nothing of {', '.join(sorted(missing))}; give percent points"
+                f"{source}: max_drop_points lacks {', '.join(sorted(missing))}; give percent points"
             )
         return thresholds
 

@@ -119,7 +119,7 @@ def check_templates(text: Path, templates: Sequence[str]) -> None:
     if made_with and list(made_with) != list(templates):
         raise UserError(
             f"{text}: the vectors were made with the templates {_abridge(made_with)}, the recipe has {_abridge(templates)}; "
-            "run the text-vectors step for this recipe, or give the training those: --set data.templates=[...]"
+            "run the text-vectors step for this recipe, or give the training these templates: --set data.templates=[...]"
         )
 
 

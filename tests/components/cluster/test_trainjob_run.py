@@ -98,7 +98,7 @@ def test_waiting_ends_when_time_is_up_or_the_job_disappears(jobs: Jobs, trainer:
     trainjob_run.start(jobs, JOB)
     ticks = iter(range(0, 10_000, 50))
     with pytest.raises(
-        RuntimeError, match=r"did not end within 1 minutes \(running, .*; it is left as it is"
+        RuntimeError, match=r"did not end within 1 minutes \(running, .*; the job is not removed"
     ):
         trainjob_run.follow(jobs, "job", minutes=1, sleep=lambda _: None, clock=lambda: next(ticks))
     assert "job" in trainer.jobs

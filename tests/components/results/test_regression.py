@@ -103,7 +103,7 @@ def test_a_new_run_is_a_change_and_a_missing_run_a_regression() -> None:
     [
         ({"max_slowdown_share": 2}, "params.yaml: max_slowdown_share: .*less than 1.*got 2"),
         ({"max_drops": {}}, "params.yaml: max_drops: "),
-        ({"max_drop_points": {"hiou": 1}}, "max_drop_points says nothing of miou_seen, miou_unseen, pAcc"),
+        ({"max_drop_points": {"hiou": 1}}, "max_drop_points lacks miou_seen, miou_unseen, pAcc"),
         ({"max_drop_points": {"hiou": math.nan}}, r"params.yaml: max_drop_points\.hiou: .*finite number"),
         ({"max_drop_points": {"hiou": 400}}, r"params.yaml: max_drop_points\.hiou: .*less than 100.*got 400"),
         (
