@@ -99,7 +99,7 @@ def sides(
     if background is None and len(policies) > 1:
         raise UserError(
             f"checkpoints are of background policies {'; '.join(sorted(map(str, policies)))}; "
-            "choose one policy for all, such as --background dropped"
+            "choose one for all: --background dropped"
         )
     policy = policies.pop() if background is None else background
     inputs = read_inputs(protocol_name=protocols.pop(), **folders)
