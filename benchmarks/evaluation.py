@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.compare import surroundings
 from benchmarks.stopwatch import Stopwatch
-from cascade_core.batches.ahead import batches
+from cascade_core.batches.prefetch import batches
 from cascade_core.batches.samples import eval_dataset
 from cascade_core.batches.transforms import resize_image, resize_label
 from cascade_core.clip.vision import VisionTransformer

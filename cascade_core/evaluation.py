@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cascade_core.batches.ahead import batches
+from cascade_core.batches.prefetch import batches
 from cascade_core.batches.samples import Batch, eval_dataset
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.config import RunConfig

@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Before any test imports them: in these, each annotated signature is checked at every call. (Left out are
 # modules whose methods return `Self`, which the checker cannot follow from outside a class.)
 CHECKED = (
-    "batches.ahead",
+    "batches.prefetch",
     "batches.photometric",
     "batches.resizing",
     "batches.sampling",

@@ -1,10 +1,9 @@
 """Random changes of brightness, contrast, saturation and hue (mmsegmentation's `PhotoMetricDistortion`).
 
-Everything is drawn first. Then consecutive changes of brightness and contrast are one table of 256 levels, and
-saturation and hue change together, a plane per channel: what the detour over HSV gives, without its 8-bit hues.
+This draws all changes first. Then it applies consecutive changes of brightness and contrast as one table of 256
+levels, and saturation and hue together per channel plane: the result of the detour over HSV without its 8-bit hues.
 """
 
-from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -15,34 +14,20 @@ Levels = UInt8[np.ndarray, "3 height width"]
 Plane = UInt8[np.ndarray, "height width"]
 Table = UInt8[np.ndarray, "256"]
 PIXELS_AT_ONCE = 2**16
-"""So that what is computed on the way stays in a core's own cache."""
+"""This many pixels and their intermediate values fit into the cache of one core."""
 BITS = 8
 ONE = 1 << BITS
-"""Of shares and of sixths of the circle in fixed point: six times as fine as 8-bit hues are."""
+"""The number 1 in fixed point, for shares and for sixths of the hue circle: six times as fine as 8-bit hues."""
 IDENTITY: Table = np.arange(256, dtype=np.uint8)
-
-
-@dataclass(frozen=True)
-class Colours:
-    """One draw: a table for before, the factor of saturation, the turn of hue in sixths, a table for after."""
-
-    before: Table
-    saturation: float
-    turn: float
-    after: Table
 
 
 def photometric_distortion(levels: Levels, rng: np.random.Generator) -> Levels:
     """Distort brightness, contrast, saturation and hue, each with probability one half.
 
-    Contrast comes before or after saturation and hue, by a coin. Values are cut to 8 bits after each step, but
-    for those of saturation where hue follows. Hue moves by whole steps of two degrees, -36 to 34.
+    A coin decides whether contrast comes before or after saturation and hue. Each step clips its values to 8 bits,
+    except saturation if hue follows. Hue moves by whole steps of two degrees, -36 to 34. The order of the draws is
+    the published one: earlier coins decide which later draws happen.
     """
-    return recoloured(levels, drawn(rng))
-
-
-def drawn(rng: np.random.Generator) -> Colours:
-    """Draw the changes in the published order, in which earlier coins decide what is drawn later."""
     before = [IDENTITY]
     if rng.random() < 0.5:
         before.append(_affine(offset=rng.uniform(-32, 32)))
@@ -50,42 +35,37 @@ def drawn(rng: np.random.Generator) -> Colours:
     if contrast_first:
         before.append(_contrast(rng))
     saturation = rng.uniform(0.5, 1.5) if rng.random() < 0.5 else 1.0
-    turn = int(rng.integers(-18, 18)) * 2 / 60 if rng.random() < 0.5 else 0.0
+    hue_shift = int(rng.integers(-18, 18)) * 2 / 60 if rng.random() < 0.5 else 0.0
     after = IDENTITY if contrast_first else _contrast(rng)
-    return Colours(reduce(lambda first, second: second[first], before), saturation, turn, after)
+    table = reduce(lambda first, second: second[first], before)
+    if saturation == 1 and hue_shift == 0:
+        return _apply_table(levels, after[table])
+    return _apply_table(shift_colours(_apply_table(levels, table), saturation, hue_shift), after)
 
 
-def recoloured(levels: Levels, colours: Colours) -> Levels:
-    """Apply one draw."""
-    if colours.saturation == 1 and colours.turn == 0:
-        return _looked_up(levels, colours.after[colours.before])
-    levels = _looked_up(levels, colours.before)
-    return _looked_up(turned(levels, colours.saturation, colours.turn), colours.after)
-
-
-def turned(levels: Levels, saturation: float, turn: float) -> Levels:
-    """Scale the saturation of HSV, at most to that of a pure colour, and turn its hue by sixths of the circle."""
+def shift_colours(levels: Levels, saturation: float, hue_shift: float) -> Levels:
+    """Scale the HSV saturation, up to that of a pure colour, and shift the hue by sixths of the circle."""
     height, width = levels.shape[1:]
     rows = max(1, PIXELS_AT_ONCE // width)
     changed = np.empty_like(levels)
     for top in range(0, height, rows):
-        _turn(levels[:, top : top + rows], saturation, turn, out=changed[:, top : top + rows])
+        _shift_rows(levels[:, top : top + rows], saturation, hue_shift, out=changed[:, top : top + rows])
     return changed
 
 
-def _turn(levels: Levels, saturation: float, turn: float, *, out: Levels) -> None:
-    """Write the highest channel, which stays, minus what each new one lies below it."""
+def _shift_rows(levels: Levels, saturation: float, hue_shift: float, *, out: Levels) -> None:
+    """Write the highest channel, which stays the same, minus the distance of each new channel below it."""
     high = levels.max(axis=0)
     chroma = high - levels.min(axis=0)
-    # Where all are equal there is no hue, and nothing to divide.
+    # Greys have no hue and no chroma: avoid the division by zero.
     divisor = np.maximum(chroma, 1).astype(np.float32)
-    if turn == 0:
+    if hue_shift == 0:
         factor = np.minimum(high / divisor, np.float32(saturation))
         below = (high - levels) * (factor * ONE + 0.5).astype(np.uint16)
     else:
-        below = _shares(_hue(levels, high, divisor) + np.int16(round(turn * ONE)))
+        below = _shares(_hue(levels, high, divisor) + np.int16(round(hue_shift * ONE)))
         below *= chroma if saturation == 1 else _saturated(chroma, saturation, high)
-    # 255 * ONE, what rounding added to the factor (127 at most) and the half that rounds stay below 2 ** 16.
+    # The sum stays below 2 ** 16: 255 * ONE, at most 127 from rounding the factor, and the half for rounding here.
     below += ONE // 2
     below >>= BITS
     np.subtract(high, below.astype(np.uint8), out=out)
@@ -102,8 +82,8 @@ def _hue(
 ) -> Int16[np.ndarray, "height width"]:
     """Return the hue in sixths of the circle, -3 to 3 from red by way of green, in units of 1 / `ONE`.
 
-    Below the highest channel (by 0 itself), another lies by the chroma, and the hue moves the third between them.
-    So in units of chroma the distance from red is 2 plus what red lies below it minus what green and blue do.
+    The lowest channel lies one chroma below the highest; the third moves between them with the hue. So in units of
+    chroma the distance from red is 2, plus red's distance below the highest, minus those of green and blue.
     """
     red, green, blue = levels.astype(np.int16)
     sums = green + blue
@@ -113,7 +93,7 @@ def _hue(
     shares += 2
     shares *= ONE
     away = shares.astype(np.int16)
-    # Negated towards blue: all bits of the difference's sign turn it over, and take one off.
+    # Negate the hue on blue's side: xor with the difference's sign bits, then subtract them (two's complement).
     sign = green - blue
     sign >>= 15
     away ^= sign
@@ -122,9 +102,9 @@ def _hue(
 
 
 def _shares(hue: Int16[np.ndarray, "height width"]) -> UInt16[np.ndarray, "3 height width"]:
-    """Tell by how much of the chroma red, green and blue of a hue lie below the highest: trapezoids of the circle."""
+    """Return red's, green's and blue's distance below the highest channel, in shares of the chroma, for each hue."""
     away = hue - np.array([0, 2 * ONE, -2 * ONE], dtype=np.int16)[:, None, None]
-    # Once around is 6, so a distance above 3 is shorter the other way; then 0 up to 1, and 1 from 2 on.
+    # The circle has length 6, so distances above 3 are shorter the other way; then the share is a trapezoid.
     np.abs(away, out=away)
     away -= 3 * ONE
     np.abs(away, out=away)
@@ -140,9 +120,9 @@ def _affine(*, scale: float = 1.0, offset: float = 0.0) -> Table:
     return np.clip(IDENTITY.astype(np.float32) * scale + offset, 0, 255).astype(np.uint8)
 
 
-def _looked_up(levels: Levels, table: Table) -> Levels:
+def _apply_table(levels: Levels, table: Table) -> Levels:
     if np.array_equal(table, IDENTITY):
         return levels
-    # Faster than numpy's `take`.
+    # `bytes.translate` is faster than numpy's `take`.
     replaced = bytearray(levels).translate(table.tobytes())
     return np.frombuffer(replaced, dtype=np.uint8).reshape(levels.shape)

@@ -1,4 +1,4 @@
-"""Samples of an indexed data set: photograph and label map, transformed."""
+"""Samples and batches of an indexed data set: transformed pictures and label maps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ Transform = Callable[[ImageArray, LabelArray, np.random.Generator], Transformed 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture, with train ids 0..C-1 and 255 as labels, and where it is padding.
+    """A picture, its labels (train ids 0..C-1 and 255) and its padding.
 
-    For training picture and labels are in 8 bits, for evaluation the picture is normalised.
+    Training samples are in 8 bits. Evaluation samples have a normalised picture.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Batch(NamedTuple):
     padding: Bool[Tensor, "batch height width"]
 
     def to(self, device: torch.device) -> "Batch":
-        """Give the batch on a device; from pinned memory the copies do not wait."""
+        """Copy the batch to a device; copies from pinned memory are asynchronous."""
         return Batch(tuple(self.names), *(part.to(device, non_blocking=True) for part in self[1:]))
 
 
 class PackedBatch(NamedTuple):
-    """Training samples in 8 bits, as loaders hand them over: a quarter of what has to be copied otherwise."""
+    """Training samples in 8 bits: loaders copy a quarter of the bytes of normalised ones."""
 
     names: tuple[str, ...]
     levels: UInt8[Tensor, "batch 3 side side"]
@@ -68,26 +68,26 @@ class PackedBatch(NamedTuple):
     std: Channels
 
     def to(self, device: torch.device) -> Batch:
-        """Give the batch on a device, normalised there, with 0 (the mean) as padding."""
+        """Copy the batch to a device and normalise it there; padding becomes 0 (the mean)."""
         levels, labels, padding = (
             part.to(device, non_blocking=True) for part in (self.levels, self.labels, self.padding)
         )
         images = normalise_levels(levels, self.mean, self.std)
-        # Whose corner is picture has no padding; asked before the copy, so that nothing waits for the device.
+        # A sample whose bottom-right pixel is not padding has none. Checked on the CPU to avoid a device sync.
         for index in self.padding[:, -1, -1].nonzero().flatten().tolist():
             images[index].masked_fill_(padding[index], 0)
         return Batch(names=tuple(self.names), images=images, labels=labels.long(), padding=padding)
 
 
 class SegmentationDataset(Dataset[Sample]):
-    """Read the pictures of an index (rows as of `index_voc`, of one split) below `root`.
+    """The pictures and label maps of an index (the rows of one split, see `index_voc`) below `root`.
 
-    An item is asked for by its position, or by (position, draw): the draw's number and the seed decide the
-    augmentation, so a sample is the same whichever worker makes it.
+    The key of an item is its position, or (position, draw): seed and draw decide the augmentation, whichever worker
+    makes the sample.
 
     Raises:
-        UserError: the index has no rows or lacks columns, or a path leaves the root; on access, sizes
-            that differ, and what `read_image` and `read_label_map` raise.
+        UserError: the index has no rows or lacks columns, or a path leaves the root; on access also if picture and
+            label map differ in size, or `read_image` or `read_label_map` raises it.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class SegmentationDataset(Dataset[Sample]):
         if image.shape[:2] != label.shape:
             raise UserError(
                 f"{self.labels[position]}: size {label.shape} differs from {image.shape[:2]} of "
-                f"{self.images[position]}; the data changed since it was indexed, prepare it again"
+                f"{self.images[position]}; the data changed after indexing, prepare it again"
             )
         rng = np.random.default_rng((self.seed, draw))
         picture, labels, padding = self.transform(image, label, rng)
@@ -123,7 +123,7 @@ class SegmentationDataset(Dataset[Sample]):
 
 
 def train_dataset(index: pd.DataFrame, root: Path, *, data: DataConfig, seed: int) -> SegmentationDataset:
-    """Give the rows of an index with the training augmentation of `data`."""
+    """Return the data set of an index with the training augmentation of `data`."""
     label_set = data.split.label_set
     return SegmentationDataset(index, root, label_set=label_set, transform=TrainTransform(data), seed=seed)
 
@@ -136,9 +136,9 @@ def eval_dataset(
     short_side: int | None,
     label_set: LabelSet | None = None,
 ) -> SegmentationDataset:
-    """Give the rows of an index resized for evaluation; labels keep their own size.
+    """Return the data set of an index with pictures resized for evaluation; labels keep their size.
 
-    `label_set` is that of the label maps where they are not of the data set that was trained on.
+    `label_set` is the label set of the label maps, if it is not the one of the training data.
     """
     labels = data.split.label_set if label_set is None else label_set
     return SegmentationDataset(index, root, label_set=labels, transform=EvalTransform(data, short_side))
@@ -148,27 +148,24 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one size.
 
     Raises:
-        UserError: sizes differ, as they do when evaluating photographs: use batches of one there.
+        UserError: the samples differ in size, as photographs do in evaluation.
     """
     sizes = {(tuple(sample.image.shape[1:]), tuple(sample.label.shape)) for sample in samples}
     if len(sizes) > 1:
         listed = ", ".join(f"{image}" for image, _ in sorted(sizes))
         raise UserError(f"pictures of sizes {listed} do not stack; evaluate with batch_size=1")
-    return Batch(
-        names=tuple(sample.name for sample in samples),
-        images=torch.stack([sample.image for sample in samples]),
-        labels=torch.stack([sample.label for sample in samples]),
-        padding=torch.stack([sample.padding for sample in samples]),
-    )
+    return Batch(*_stack(samples))
 
 
 def pack(samples: Sequence[Sample], *, mean: Channels, std: Channels) -> PackedBatch:
-    """Stack training samples, to be normalised with `mean` and `std` on the device."""
-    return PackedBatch(
-        names=tuple(sample.name for sample in samples),
-        levels=torch.stack([sample.image for sample in samples]),
-        labels=torch.stack([sample.label for sample in samples]),
-        padding=torch.stack([sample.padding for sample in samples]),
-        mean=mean,
-        std=std,
+    """Stack 8-bit training samples; the device normalises them with `mean` and `std`."""
+    return PackedBatch(*_stack(samples), mean=mean, std=std)
+
+
+def _stack(samples: Sequence[Sample]) -> tuple[tuple[str, ...], Tensor, Tensor, Tensor]:
+    return (
+        tuple(sample.name for sample in samples),
+        torch.stack([sample.image for sample in samples]),
+        torch.stack([sample.label for sample in samples]),
+        torch.stack([sample.padding for sample in samples]),
     )

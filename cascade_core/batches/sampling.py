@@ -1,4 +1,4 @@
-"""The order in which training sees its pictures: a stream of batches that can be continued anywhere."""
+"""The order of the training pictures: a stream of batches that can start at any iteration."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import numpy as np
 from cascade_core.errors import UserError
 
 Draw = tuple[int, int]
-"""Index of a picture, and the number of its draw in the stream, which seeds its augmentation."""
+"""A picture's index, and the number of this draw in the stream, which seeds the augmentation."""
 
 
 def iteration_batches(
@@ -20,12 +20,11 @@ def iteration_batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[list[Draw]]:
-    """Give the batches of iterations `start` to `iterations`, for use as `DataLoader(batch_sampler=...)`, once.
+    """Yield the batches of iterations `start` to `iterations`, for `DataLoader(batch_sampler=...)`, usable once.
 
-    Every epoch is a new seeded permutation whose incomplete last batch is dropped. Batch i depends on the
-    seed and on i alone: neither on `start` (a resumed training sees what an uninterrupted one would have
-    seen) nor on the number of workers. `batch_size` is per process; the global batch is cut into
-    `world_size` parts, so two processes of 8 see together what one of 16 sees.
+    Every epoch is a new seeded permutation without its incomplete last batch. Batch i depends only on the seed
+    and i, so a resumed training sees the same batches as an uninterrupted one. `batch_size` is per process: two
+    processes with 8 see together the same batch as one process with 16.
 
     Raises:
         UserError: the seed is negative, or one global batch needs more pictures than there are.
@@ -35,8 +34,8 @@ def iteration_batches(
         raise UserError(f"seed={seed} must not be negative; give a whole number from 0")
     if num_samples < batch_size * world_size:
         raise UserError(
-            f"{num_samples} pictures do not fill one batch of {batch_size} on {world_size} processes"
-            f"; lower the batch size to at most {num_samples // world_size}, or add pictures"
+            f"{num_samples} pictures do not fill one batch of {batch_size} on {world_size} processes; "
+            f"lower the batch size to at most {num_samples // world_size}, or add pictures"
         )
     per_epoch = num_samples // (batch_size * world_size)
 
@@ -45,7 +44,7 @@ def iteration_batches(
         for iteration in range(start, iterations):
             if iteration // per_epoch != epoch:
                 epoch = iteration // per_epoch
-                # The trailing 1 keeps this stream apart from those of the draws, seeded by (seed, draw).
+                # The trailing 1 separates this stream from those of the draws, seeded by (seed, draw).
                 order = np.random.default_rng((seed, epoch, 1)).permutation(num_samples)
             first, draw = (
                 (number * world_size + rank) * batch_size for number in (iteration % per_epoch, iteration)

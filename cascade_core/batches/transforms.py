@@ -1,8 +1,8 @@
 """Augmentation for training and resizing for evaluation, in the published distribution.
 
 The training chain is that of mmsegmentation's configurations used by both papers: random resize, random
-crop, flip, photometric distortion on 8-bit values, padding, normalisation. All is drawn in that order, from the
-generator passed in; what is computed is the crop alone. Samples stay in 8 bits: the device normalises them.
+crop, flip, photometric distortion on 8-bit values, padding, normalisation. It draws all random numbers in that order
+from the caller's generator, but computes only the crop. Samples stay in 8 bits: the device normalises them.
 """
 
 from collections.abc import Sequence
@@ -28,32 +28,32 @@ from cascade_core.configs.config import DataConfig
 from cascade_core.labels.label_set import IGNORE
 
 Packed = tuple[UInt8[Tensor, "3 side side"], UInt8[Tensor, "side side"], Bool[Tensor, "side side"]]
-"""A training sample: levels, train ids with `IGNORE`, and where the picture is padding."""
+"""A training sample: levels, train ids with `IGNORE`, and a mask of the padding."""
 Transformed = tuple[
     Float32[Tensor, "3 new_height new_width"],
     Int64[Tensor, "label_height label_width"],
     Bool[Tensor, "new_height new_width"],
 ]
-"""Normalised picture, train ids with `IGNORE`, and where the picture is padding."""
+"""An evaluation sample: normalised picture, train ids with `IGNORE`, and a mask of the padding."""
 
 Channels = tuple[float, float, float]
-"""A number for red, green and blue each, on the scale 0..255."""
+"""One number each for red, green and blue, on the scale 0..255."""
 
 LONG_SIDE_CAP = 4
 """Long sides beyond this many short-side targets shrink the resize factor (published: 2048 / 512)."""
 CROP_RETRIES = 10
-SAMPLED = 16
-"""Every so many rows and columns are looked at to guess the commonest class of a crop."""
+SAMPLING_STEP = 16
+"""The guess of a crop's commonest class looks at every 16th row and column."""
 
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Turn a photograph and its train ids into a training sample of `crop_size` x `crop_size`."""
+    """Make a training sample of `crop_size` x `crop_size` from a photograph and its train ids."""
 
     data: DataConfig
 
     def __call__(self, image: ImageArray, label: LabelArray, rng: np.random.Generator) -> Packed:
-        size, window, label = self._drawn(label, rng)
+        size, window, label = self._random_geometry(label, rng)
         levels = image_window(image, size, window)
         mirrored = self.data.flip and rng.random() < 0.5
         if self.data.photometric:
@@ -63,10 +63,10 @@ class TrainTransform:
             levels, labels = levels.flip(-1), labels.flip(-1)
         return pad(levels, labels, self.data.crop_size)
 
-    def _drawn(
+    def _random_geometry(
         self, label: LabelArray, rng: np.random.Generator
     ) -> tuple[tuple[int, int], Window, UInt8[np.ndarray, "window_height window_width"]]:
-        """Draw the size of the whole and a window of it, and give its labels."""
+        """Draw a size for the resized picture and a window of it; return both and the window's labels."""
         data = self.data
         height, width = label.shape
         size = height, width
@@ -76,15 +76,14 @@ class TrainTransform:
             return size, *random_crop(
                 label, size, data.crop_size, max_class_share=data.max_class_share, rng=rng
             )
-        whole = slice(0, size[0]), slice(0, size[1])
-        return size, whole, label_window(label, size, whole)
+        return size, (slice(0, size[0]), slice(0, size[1])), resize_label(label, size)
 
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize the short side of a photograph to `short_side` (None: keep it) and normalise; no padding.
+    """Resize the short side of a photograph to `short_side` (None: keep it) and normalise it, without padding.
 
-    The label keeps its own size, at which predictions are compared with it.
+    The label map keeps its size: predictions are scored at that size.
     """
 
     data: DataConfig
@@ -115,7 +114,7 @@ def random_size(
 
 
 def short_side_size(size: tuple[int, ...], short_side: int) -> tuple[int, int]:
-    """Give the size whose short side is exactly `short_side`; the long side is unbounded."""
+    """Return the size with the same aspect ratio whose short side is exactly `short_side`."""
     height, width = size
     factor = short_side / min(height, width)
     return _scaled(height, factor), _scaled(width, factor)
@@ -129,19 +128,19 @@ def random_crop(
     max_class_share: float | None,
     rng: np.random.Generator,
 ) -> tuple[Window, UInt8[np.ndarray, "window_height window_width"]]:
-    """Draw a window of a label map resized to `size` in which no class fills `max_class_share` or more of the
-    labelled pixels, and give it with its labels.
+    """Draw a window of a label map resized to `size`; return the window and its labels.
 
-    A window that also lacks a second class is drawn anew, up to ten times; the last one stands unchecked.
-    None takes the first window. Sides shorter than the crop are taken whole.
+    Retry up to ten times while the window has fewer than two classes, or one class fills `max_class_share` or more
+    of its labelled pixels; the last window is accepted unchecked. None accepts the first window. The window covers
+    sides shorter than the crop entirely.
     """
     window = _random_window(size, crop_size, rng)
     labels = label_window(label, size, window)
     if max_class_share is None or _is_mixed(labels, max_class_share):
         return window, labels
-    # Many pictures are of a single class: no window of theirs need be looked at.
+    # Many pictures have a single class, so none of their windows is mixed.
     hopeless = np.count_nonzero(_pixels(label)) <= 1
-    # From the second one on, windows are cheaper cut out of the whole.
+    # Resizing the whole map once is cheaper than several windows.
     resized = resize_label(label, size)
     for _ in range(CROP_RETRIES):
         window = _random_window(size, crop_size, rng)
@@ -158,8 +157,8 @@ def normalise(image: ImageArray, mean: Channels, std: Channels) -> Float32[Tenso
 def normalise_levels(
     levels: UInt8[Tensor, "*batch 3 height width"], mean: Sequence[float], std: Sequence[float]
 ) -> Float32[Tensor, "*batch 3 height width"]:
-    """Normalise planes, where they are; a loader that pins memory makes lists of tuples."""
-    # Made here and sent without waiting: a tensor made on a GPU waits for all that was set going before it.
+    """Normalise planes on their device; loaders that pin memory pass mean and std as lists."""
+    # Created on the CPU and copied asynchronously: creating them on a GPU would sync with it.
     centre, deviation = (
         torch.tensor(values).view(3, 1, 1).to(levels.device, non_blocking=True) for values in (mean, std)
     )
@@ -167,7 +166,7 @@ def normalise_levels(
 
 
 def pad(levels: UInt8[Tensor, "3 height width"], labels: UInt8[Tensor, "height width"], side: int) -> Packed:
-    """Pad right and bottom to a square: the levels with 0, the labels with `IGNORE`."""
+    """Pad right and bottom to a square: levels with 0, labels with `IGNORE`."""
     height, width = labels.shape
     margins = (0, side - width, 0, side - height)
     padding = torch.ones(side, side, dtype=torch.bool)
@@ -187,19 +186,21 @@ def _random_window(size: tuple[int, ...], crop_size: int, rng: np.random.Generat
 
 
 def _is_mixed(labels: UInt8[np.ndarray, "height width"], max_class_share: float) -> bool:
-    """Tell whether there are several classes, of which none fills `max_class_share` of the labelled pixels.
+    """Check that there are several classes and that none fills `max_class_share` of the labelled pixels.
 
-    Nearly always the commonest class of a sample settles it: all others together have less than that share.
+    The commonest class of a sparse sample nearly always decides: all others together have less than that share.
     """
-    labelled = np.count_nonzero(labels != IGNORE)
-    likely = np.bincount(labels[::SAMPLED, ::SAMPLED].ravel(), minlength=IGNORE + 1)[:IGNORE].argmax()
+    num_pixels = np.count_nonzero(labels != IGNORE)
+    likely = np.bincount(labels[::SAMPLING_STEP, ::SAMPLING_STEP].ravel(), minlength=IGNORE + 1)[
+        :IGNORE
+    ].argmax()
     most = np.count_nonzero(labels == np.uint8(likely))
-    if most and (labelled - most) / labelled < max_class_share:
-        return bool(most < labelled and most / labelled < max_class_share)
+    if most and (num_pixels - most) / num_pixels < max_class_share:
+        return bool(most < num_pixels and most / num_pixels < max_class_share)
     counts = _pixels(labels)
-    return bool(np.count_nonzero(counts) > 1 and counts.max() / labelled < max_class_share)
+    return bool(np.count_nonzero(counts) > 1 and counts.max() / num_pixels < max_class_share)
 
 
 def _pixels(labels: UInt8[np.ndarray, "height width"]) -> Int64[np.ndarray, " classes"]:
-    """Count the labelled pixels of each class, with torch, which is twice as fast at bytes as numpy."""
+    """Count the pixels of each class; torch counts bytes twice as fast as numpy."""
     return torch.bincount(torch.from_numpy(labels).flatten(), minlength=IGNORE + 1)[:IGNORE].numpy()

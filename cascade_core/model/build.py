@@ -1,4 +1,4 @@
-"""From a `ModelConfig` to a segmentor: the one place where parts are chosen."""
+"""Build a segmentor from a `ModelConfig`; only this module chooses its parts."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -8,27 +8,23 @@ from torch import nn
 
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_position_grid
 from cascade_core.configs.config import ModelConfig
-from cascade_core.errors import UserError
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
 from cascade_core.model.decoder import Decoder, LinearDecoder, MaskDecoder
 from cascade_core.model.queries import ClassQuery
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import Trunk
+from cascade_core.runtime.listing import by_name
 
 
 def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int) -> Segmentor:
-    """Compose a segmentor around a copy of `visual`, its new weights drawn from `seed` alone.
+    """Compose a segmentor around a copy of `visual`; only `seed` decides its new weights.
 
-    CLIP's position grid is resized once, here, to the configured picture size. Torch's global random state
-    is left as it was.
+    This resizes CLIP's position grid once, to the configured picture size, and keeps torch's global random state.
 
     Raises:
-        UserError: the configuration names a decoder that is none.
+        UserError: `model.decoder` names no decoder.
     """
-    if config.decoder not in DECODERS:
-        raise UserError(
-            f"unknown decoder {config.decoder!r} (model.decoder); known are {', '.join(DECODERS)}"
-        )
+    decoder = by_name(config.decoder, DECODERS, kind="decoder (model.decoder)")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tower = _tower_at(config, visual)
@@ -38,7 +34,7 @@ def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int
             tapped_blocks=tuple(block for group in config.groups for block in group),
             double_class_embedding=config.double_class_embedding,
         )
-        return Segmentor(config, trunk, DECODERS[config.decoder](config, tower))
+        return Segmentor(config, trunk, decoder(config, tower))
 
 
 def _tower_at(config: ModelConfig, visual: VisionTransformer) -> VisionTransformer:
@@ -50,17 +46,15 @@ def _tower_at(config: ModelConfig, visual: VisionTransformer) -> VisionTransform
 
 
 def _prompts(config: ModelConfig) -> DeepPrompts | None:
-    match config.trunk:
-        case "frozen":
-            return None
-        case "deep_prompts":
-            return DeepPrompts(
-                num_prompts=config.num_prompts,
-                layers=config.clip.layers,
-                width=config.clip.width,
-                patch_size=config.clip.patch_size,
-                dropout=config.dropout,
-            )
+    if config.trunk == "frozen":
+        return None
+    return DeepPrompts(
+        num_prompts=config.num_prompts,
+        layers=config.clip.layers,
+        width=config.clip.width,
+        patch_size=config.clip.patch_size,
+        dropout=config.dropout,
+    )
 
 
 def _mask_head(config: ModelConfig, tower: VisionTransformer) -> MaskHead:
@@ -108,4 +102,4 @@ DECODERS: dict[str, Callable[[ModelConfig, VisionTransformer], Decoder]] = {
     "masks": _mask_head,
     "linear": lambda config, tower: LinearDecoder(config.clip.embed_dim),
 }
-"""How each decoder that `model.decoder` may name is made, from the configuration and the frozen image tower."""
+"""The decoders that `model.decoder` may name, each built from the configuration and the frozen image tower."""

@@ -1,7 +1,7 @@
-"""Cascade-CLIP: middle levels join the text through decoders of their own (Cascade-CLIP section 3).
+"""Cascade-CLIP's head: each group of middle levels has its own decoder (Cascade-CLIP section 3).
 
-The same head without groups is ZegCLIP's decoder, and with all levels summed into one memory it is the
-naive fusion both papers warn of.
+Without groups this head is ZegCLIP's decoder. With all levels summed into one memory it is the naive fusion
+that both papers advise against.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,7 @@ Memory = Float[Tensor, "batch patches embed"]
 class MidProjections(nn.Module):
     """One norm and one linear projection per tapped block, into CLIP's common space.
 
-    Published: the norms are plain, the projections random (std width^-0.5) and both stay frozen, so a
-    checkpoint is useless without them.
+    Published: plain norms and random projections (std width^-0.5). Both stay frozen, so checkpoints must store them.
     """
 
     def __init__(self, num_levels: int, width: int, embed_dim: int) -> None:
@@ -35,15 +34,15 @@ class MidProjections(nn.Module):
         self.projections = nn.Parameter(torch.randn(num_levels, width, embed_dim) * width**-0.5)
 
     def forward(self, tokens: Sequence[Float[Tensor, "batch patches width"]], first: int = 0) -> list[Memory]:
-        """Return the unit-length maps of successive levels, of which `first` is the first."""
+        """Return the unit-length maps of successive levels, starting at level `first`."""
         return [
-            F.normalize(self.norms[level](one) @ self.projections[level], dim=-1)
-            for level, one in enumerate(tokens, first)
+            F.normalize(self.norms[level](level_tokens) @ self.projections[level], dim=-1)
+            for level, level_tokens in enumerate(tokens, first)
         ]
 
 
 class MaskStage(nn.Module):
-    """A query map and a decoder: all that one memory needs to give masks."""
+    """A query map and a decoder: they turn one memory into masks."""
 
     def __init__(self, query: ClassQuery, decoder: MaskDecoder) -> None:
         super().__init__()
@@ -67,7 +66,7 @@ def gaussian_weights(count: int) -> Float[Tensor, " count"]:
 
 
 class MaskHead(Decoder):
-    """Memories from the trunk's levels, a stage for each, and the sum of their masks."""
+    """Make memories from the trunk's levels, decode each with its own stage, and sum the masks."""
 
     def __init__(
         self,
@@ -103,13 +102,13 @@ class MaskHead(Decoder):
     def _weighted(
         self, start: int, weights: Float[Tensor, " levels"], *tokens: Float[Tensor, "batch patches width"]
     ) -> Memory:
-        """Return the weighted sum of the maps of successive levels, of which the first is `start`."""
+        """Return the weighted sum of the maps of successive levels, starting at level `start`."""
         assert self.mid is not None
         levels = torch.stack(self.mid(tokens, start))
         return torch.einsum("l,lbpe->bpe", weights, levels)
 
     def prepare(self, class_vectors: Vectors) -> PreparedClasses:
-        """Return each stage's text half of the queries, beside the vectors."""
+        """Return the vectors and, for each stage, the text half of its queries."""
         terms = []
         for stage in self.stages:
             assert isinstance(stage, MaskStage)
@@ -125,7 +124,7 @@ class MaskHead(Decoder):
         return torch.stack(maps).sum(dim=0)
 
     def names_without_gradient(self) -> set[str]:
-        """Return the names of the weights of all stages' decoders that never get a gradient, as in released models."""
+        """Return the names of the decoder weights that never get a gradient, as in the released models."""
         names = set()
         for index, stage in enumerate(self.stages):
             assert isinstance(stage, MaskStage)

@@ -1,4 +1,4 @@
-"""What every decoder is, and two of them: query-patch attention as masks (ZegCLIP section 3.2, after SegViT), and a map."""
+"""The decoder interface and two decoders: attention as masks (ZegCLIP section 3.2, after SegViT), and a linear map."""
 
 from abc import ABC, abstractmethod
 from copy import deepcopy
@@ -14,11 +14,11 @@ from cascade_core.model.trunk import TrunkFeatures
 
 
 class Decoder(nn.Module, ABC):
-    """What turns a trunk's features and class vectors into mask logits; every method has one (`build.py`)."""
+    """Turns a trunk's features and class vectors into mask logits; `build.py` chooses one for each method."""
 
     @abstractmethod
     def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
-        """Return what follows from the class vectors alone."""
+        """Compute everything that depends on the class vectors only."""
 
     @abstractmethod
     def forward(
@@ -27,7 +27,7 @@ class Decoder(nn.Module, ABC):
         """Return the logits of every class on the patch grid, patches in row-major order."""
 
     def names_without_gradient(self) -> set[str]:
-        """Return the names of trainable weights that shape nothing; most decoders have none."""
+        """Return the names of the trainable weights that never get a gradient; most decoders have none."""
         return set()
 
 
@@ -65,9 +65,8 @@ class CrossAttention(nn.Module):
     def mean_scores(self, queries: Queries, memory: Memory) -> Masks:
         """Return the scaled query-patch scores before the softmax, averaged over heads.
 
-        The mean over heads of per-head products is one product over the full width, divided by
-        heads * sqrt(head width). It need not see keys: q (W m + b) = (q W) m + q b, and there are fewer queries
-        than patches to be mapped.
+        The mean of the per-head products is one product over the full width, divided by heads * sqrt(head width).
+        q (W m + b) = (q W) m + q b, so this maps the queries instead of the patches, which are more.
         """
         head_width = queries.shape[-1] // self.heads
         query = self.q(queries) / (self.heads * head_width**0.5)
@@ -78,8 +77,8 @@ class CrossAttention(nn.Module):
 class DecoderLayer(nn.Module):
     """Cross-attention and feed-forward, post-norm, without self-attention or positions.
 
-    `unused_self_attention` and `unused_norm` are dead weights of the released models: never run, yet part of
-    their checkpoints and of their published parameter counts.
+    `unused_self_attention` and `unused_norm` never run. The released models have them too: in their checkpoints
+    and in their published parameter counts.
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
@@ -100,12 +99,11 @@ class DecoderLayer(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """A stack of decoder layers of which the last gives only its attention scores: the masks.
+    """A stack of decoder layers; the attention scores of the last layer are the masks.
 
-    The last layer's values, output projection and feed-forward shape nothing and get no gradient; they are
-    kept because released checkpoints hold them. Of the other layers a backward pass keeps queries and memory: their
-    scores, of every class with every patch in every head, are most of what a decoder would hold, and a small part
-    of what it computes.
+    The rest of the last layer (values, output projection, feed-forward) is unused and gets no gradient, but released
+    checkpoints hold it. The backward pass recomputes the other layers: their scores of every class with every patch
+    in every head take most of a decoder's memory and little of its time.
     """
 
     def __init__(self, *, width: int, heads: int, layers: int, feedforward: int, dropout: float) -> None:
@@ -123,7 +121,7 @@ class MaskDecoder(nn.Module):
 
 
 def parameters_without_gradient(decoder: MaskDecoder) -> set[str]:
-    """Return the names, inside `decoder`, of weights that never get a gradient."""
+    """Return the names of the weights in `decoder` that never get a gradient."""
     last = f"layers.{len(decoder.layers) - 1}."
     dead_in_last = ("attention.v.", "attention.proj.", "linear1.", "linear2.", "norm2.", "norm3.")
     return {
@@ -134,7 +132,7 @@ def parameters_without_gradient(decoder: MaskDecoder) -> set[str]:
 
 
 class LinearDecoder(Decoder):
-    """A learned linear map of patch vectors, started from the identity, and scaled cosine similarity to text."""
+    """Map patch vectors linearly (from the identity on) and score them by scaled cosine similarity to the text."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How a class name becomes a decoder query."""
+"""Decoder queries from class vectors."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class PreparedClasses:
-    """What a decoder computes of class vectors alone, whatever the picture: once per label set.
+    """The part of a decoder's work that depends on the class vectors only, computed once per label set.
 
-    `Segmentor.prepare` makes it, and whatever takes class vectors takes this in their place. It holds for the
-    weights that it was made with. A slice of it is that of some of the classes.
+    Every function that takes class vectors takes this instead. It is valid until the weights change. A slice selects
+    classes.
 
     Attributes:
-        vectors: the class vectors as the decoder reads them.
-        terms: for each stage of the decoder, what text alone adds to the queries.
+        vectors: the class vectors that the decoder reads.
+        terms: the text half of the queries, for each stage of the decoder.
     """
 
     vectors: Float[Tensor, "classes embed"]
@@ -31,14 +31,13 @@ class PreparedClasses:
 
 
 class ClassQuery(nn.Module):
-    """One linear map from class vectors, alone or related to the picture, to queries.
+    """One linear map from class vectors to queries.
 
-    'relationship_descriptor' (ZegCLIP section 3.3) joins the element-wise product of the picture's global
-    embedding and the class vector with the class vector itself, product first, before the map; the text is
-    not projected and the global embedding is not detached, so prompts learn through it. 'text' maps the
-    class vector alone, the same for every picture.
+    'relationship_descriptor' (ZegCLIP section 3.3) maps the concatenation of two vectors: first the element-wise
+    product of the picture's global embedding and the class vector, then the class vector. The text is not projected.
+    The global embedding is not detached, so prompts learn through it. 'text' maps the class vector only.
 
-    A linear map of two joined parts is the sum of one map of each, and the text's is the same for every picture.
+    A linear map of a concatenation is the sum of a map of each half, and the text half is the same for every picture.
     """
 
     def __init__(self, embed_dim: int, kind: Literal["relationship_descriptor", "text"]) -> None:
@@ -48,7 +47,7 @@ class ClassQuery(nn.Module):
         self.proj = nn.Linear(2 * embed_dim if kind == "relationship_descriptor" else embed_dim, embed_dim)
 
     def text_terms(self, class_vectors: Float[Tensor, "classes embed"]) -> Float[Tensor, "classes embed"]:
-        """Return what class vectors alone add to the queries, the bias with it."""
+        """Return the text half of the queries, including the bias."""
         return F.linear(class_vectors, self.proj.weight[:, -self.embed_dim :], self.proj.bias)
 
     def forward(
@@ -57,7 +56,7 @@ class ClassQuery(nn.Module):
         class_vectors: Float[Tensor, "classes embed"],
         text_terms: Float[Tensor, "classes embed"],
     ) -> Float[Tensor, "batch classes embed"]:
-        """Return the queries of every picture; `text_terms` are those of `class_vectors`."""
+        """Return the queries of every picture; `text_terms` must be the text half for `class_vectors`."""
         if self.kind == "text":
             return text_terms.expand(global_embedding.shape[0], -1, -1)
         related = global_embedding[:, None] * class_vectors

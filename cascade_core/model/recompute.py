@@ -1,4 +1,4 @@
-"""Memory for time, where time is little: parts whose intermediate values are computed anew instead of kept."""
+"""Activation checkpointing: recompute cheap parts in the backward pass instead of storing their activations."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(function: Callable[..., Float[Tensor, "*axes"]], *inputs: Tensor) -> Float[Tensor, "*axes"]:
-    """Return `function(*inputs)`, keeping its inputs alone for the backward pass, which calls it once more.
+    """Return `function(*inputs)`, storing only the inputs; the backward pass calls `function` again.
 
-    Dropout draws the same again. Worth it where `function` holds much and computes little. Without gradients it is
-    a mere call; and so it is inside `torch.compile`, whose partitioner decides by itself what to keep.
+    Dropout uses the same mask in both calls. Without gradients this is a plain call, and also inside `torch.compile`,
+    whose partitioner chooses the stored activations itself.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return function(*inputs)
-    kept: Tensor = checkpoint(function, *inputs, use_reentrant=False)
-    return kept
+    outputs: Tensor = checkpoint(function, *inputs, use_reentrant=False)
+    return outputs

@@ -1,4 +1,4 @@
-"""A segmentor: trunk, decoder, and masks at picture size. Knows no class: text vectors come with the call."""
+"""A segmentor: trunk, decoder and upsampling. Its weights know no class: the caller passes the text vectors."""
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,11 @@ GridLogits = Float[Tensor, "batch classes grid_height grid_width"]
 Masks = Float[Tensor, "batch classes mask_height mask_width"]
 
 Classes = Float[Tensor, "classes embed"] | PreparedClasses
-"""Text vectors, or what `Segmentor.prepare` made of them."""
+"""Text vectors, or the result of `Segmentor.prepare` for them."""
 
 
 class Segmentor(nn.Module):
-    """Labels every pixel of a picture with one of the classes whose text vectors it is given."""
+    """Computes mask logits of pictures for the classes whose text vectors the caller passes."""
 
     def __init__(self, config: ModelConfig, trunk: Trunk, decoder: Decoder) -> None:
         super().__init__()
@@ -38,9 +38,9 @@ class Segmentor(nn.Module):
         return self.decode(self.trunk(images), classes)
 
     def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
-        """Return what the decoder computes of `class_vectors` alone, for many calls with the same classes.
+        """Precompute the decoder's text half, for many calls with the same classes.
 
-        It holds until the weights change, and carries gradients to them unless made under `torch.no_grad`.
+        The result is valid until the weights change. It carries gradients, except under `torch.no_grad`.
 
         Raises:
             UserError: the text vectors' width is not the model's embedding width.
@@ -49,9 +49,9 @@ class Segmentor(nn.Module):
         return self.decoder.prepare(class_vectors)
 
     def decode(self, features: TrunkFeatures, classes: Classes) -> GridLogits:
-        """Return mask logits on the patch grid of pictures that the trunk has seen.
+        """Return mask logits on the patch grid, from the trunk's features.
 
-        A class's logits do not depend on the others', so classes may come in parts.
+        The logits of a class do not depend on the other classes, so a caller may pass the classes in parts.
         """
         patch_logits = self.decoder(features, classes)
         if patch_logits.dtype == torch.bfloat16:
@@ -60,37 +60,36 @@ class Segmentor(nn.Module):
         return patch_logits.unflatten(-1, features.grid)
 
     def check(self, classes: Classes) -> None:
-        """See that text vectors are as wide as the model's embedding.
+        """Check the shape of text vectors.
 
         Raises:
-            UserError: they are not.
+            UserError: their width is not the model's embedding width.
         """
         vectors = classes.vectors if isinstance(classes, PreparedClasses) else classes
         embed_dim = self.config.clip.embed_dim
         if vectors.ndim != 2 or vectors.shape[1] != embed_dim:
             raise UserError(
-                f"class vectors have shape {tuple(vectors.shape)}, expected [classes, {embed_dim}]: "
-                "were they made with this model's CLIP?"
+                f"class vectors have shape {tuple(vectors.shape)}, expected [classes, {embed_dim}]; "
+                "make them with this model's CLIP"
             )
 
     def forward(self, images: Images, classes: Classes) -> Masks:
-        """Return mask logits, upsampled bilinearly to `mask_size`."""
+        """Return mask logits, bilinearly upsampled to `mask_size`."""
         height, width = images.shape[-2:]
         return self.to_mask_size(self.grid_logits(images, classes), (height, width))
 
     def to_mask_size(self, grid_logits: GridLogits, image_size: tuple[int, int]) -> Masks:
-        """Return logits of the patch grid at `mask_size`."""
+        """Upsample patch-grid logits bilinearly to `mask_size`."""
         size = self.mask_size(grid_logits, image_size)
         return F.interpolate(grid_logits, size=size, mode="bilinear", align_corners=False)
 
     def mask_size(self, grid_logits: GridLogits, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the height and width that masks of pictures of `image_size` are upsampled to.
+        """Return height and width of the upsampled masks for pictures of `image_size`.
 
-        A square grid goes to the *configured* picture size, whatever the input's (published, and
-        load-bearing for inputs of another size); a rectangular one, which the released code cannot take,
-        to the input's size.
+        Masks of a square grid get the *configured* picture size, also for inputs of another size (published; scores
+        depend on it). Masks of a rectangular grid get the input's size; the released code cannot take such inputs.
         """
-        # By arithmetic: where a graph is traced, sides are symbols, and it could hold no branch on them.
+        # Arithmetic instead of a branch: in a traced graph the sides are symbols.
         across = grid_logits.shape[-1] - grid_logits.shape[-2]
         square = 1 // (1 + across * across)
         height, width = (square * self.config.image_size + (1 - square) * side for side in image_size)
@@ -98,5 +97,5 @@ class Segmentor(nn.Module):
 
 
 def trainable_parameter_count(model: nn.Module) -> int:
-    """Count the weights that train, dead ones included, as the papers do."""
+    """Count the trainable weights as the papers do: including those that never get a gradient."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""The trunk: what a decoder sees of a picture, from a frozen CLIP with or without deep prompts."""
+"""The trunk: a frozen CLIP, with or without deep prompts, computes the features that a decoder reads."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from cascade_core.clip.vision import DeepPrompts, VisionTransformer
 
 @dataclass(frozen=True)
 class TrunkFeatures:
-    """One batch of pictures as the decoders see them; patches are in row-major order.
+    """The features of one batch of pictures; patches are in row-major order.
 
     Attributes:
         global_embedding: the CLS token's embedding, unit length.
-        patches: last block's patch embeddings in CLIP's common space, unit length.
-        mid_tokens: for each tapped block its patch tokens (after the prompts' norm, if there are prompts).
+        patches: the last block's patch embeddings in CLIP's common space, unit length.
+        mid_tokens: the patch tokens of each tapped block (after the prompts' norm, if there are prompts).
         grid: height and width in patches.
     """
 
@@ -27,7 +27,7 @@ class TrunkFeatures:
 
 
 class Trunk(nn.Module):
-    """A frozen CLIP image tower, optionally steered by deep prompts, tapped at chosen blocks."""
+    """A frozen CLIP image tower with optional deep prompts; it also returns the tokens of `tapped_blocks`."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class Trunk(nn.Module):
             tokens = block(tokens, self._prompts(index, tokens))
             if index in self.tapped_blocks:
                 mid_tokens.append(self._normalise(tokens[:, 1:]))
-        # Published: the prompts' norm and CLIP's ln_post follow each other.
+        # Published: the prompts' norm, then CLIP's ln_post.
         final = F.normalize(visual.ln_post(self._normalise(tokens)) @ visual.proj, dim=-1)
-        # In one piece, as every decoder layer's products need it: else each would make a copy of its own.
+        # Contiguous: otherwise every decoder layer would copy it for its products.
         return TrunkFeatures(final[:, 0], final[:, 1:].contiguous(), tuple(mid_tokens), grid)
 
     def _prompts(
         self, block: int, tokens: Float[Tensor, "batch tokens width"]
     ) -> Float[Tensor, "batch prompts width"] | None:
-        """Give the prompts of a block: behind ln_pre, without position or norm, new before every block."""
+        """Return a block's own prompts, which have no position embedding and no norm."""
         return None if self.prompts is None else self.prompts.tokens(block, tokens.shape[0]).to(tokens.dtype)
 
     def _normalise(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:

@@ -1,4 +1,4 @@
-"""Where the time and the multiply-adds go, from pictures to label maps."""
+"""Time and multiply-adds by part of a model, from pictures to label maps."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from cascade_core.profile.meter import SCORING, UPSAMPLING, Meter, metered, wall
 
 @dataclass(frozen=True)
 class PartCost:
-    """What one part takes of a batch."""
+    """Time and multiply-adds of one part for a batch."""
 
     name: str
     milliseconds: float
@@ -23,7 +23,7 @@ class PartCost:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """From a batch of pictures to label maps, by part; `milliseconds` is the sum of the parts'."""
+    """The costs of a batch by part; `milliseconds` is the sum over the parts."""
 
     batch_size: int
     image_size: int
@@ -34,18 +34,20 @@ class Breakdown:
 def breakdown(case: Case, images: Float[Tensor, "batch 3 height width"], *, repeats: int) -> Breakdown:
     """Time the parts and count their multiply-adds.
 
-    The times are those of one run, the one that took the median of `repeats`, so that they add up.
+    The times are those of the run with the median total, so they add up.
     """
     runs = []
     for _ in range(repeats):
         with metered(case.model, wall_clock(case.device)) as meter:
             _label(case, images, meter)
-        runs.append(meter.spent())
-    spent = sorted(runs, key=lambda run: sum(run.values()))[len(runs) // 2]
-    counted = _multiply_adds(case, images)
+        runs.append(meter.by_part())
+    seconds = sorted(runs, key=lambda run: sum(run.values()))[len(runs) // 2]
+    # A segmentor's shapes do not depend on the pictures' content, so counting needs no real forward pass.
+    device = torch.device("meta") if isinstance(case.model, Segmentor) else case.device
+    gmacs = multiply_adds_by_part(case.model, images.to(device), case.class_vectors.to(device))
     parts = tuple(
-        PartCost(name, 1e3 * spent.get(name, 0.0), counted.get(name, 0.0))
-        for name in dict.fromkeys([*spent, *counted])
+        PartCost(name, 1e3 * seconds.get(name, 0.0), gmacs.get(name, 0.0))
+        for name in dict.fromkeys([*seconds, *gmacs])
     )
     return Breakdown(case.batch_size, case.image_size, sum(part.milliseconds for part in parts), parts)
 
@@ -53,9 +55,9 @@ def breakdown(case: Case, images: Float[Tensor, "batch 3 height width"], *, repe
 def _label(
     case: Case, images: Float[Tensor, "batch 3 height width"], meter: Meter
 ) -> Int64[Tensor, "batch height width"]:
-    """Return label maps, plainly: maps of all classes at picture size, their sigmoid, the best class.
+    """Return label maps the plain way: upsample all classes to picture size, then sigmoid and argmax.
 
-    An inductive model's penalty, or a softmax in the sigmoid's place, would cost about the same.
+    The seen penalty of an inductive model, or softmax instead of sigmoid, costs about the same.
     """
     if not isinstance(case.model, Segmentor):
         scores = case.model(images, case.class_vectors)
@@ -66,9 +68,3 @@ def _label(
         logits = case.model.to_mask_size(grid_logits, (images.shape[-2], images.shape[-1]))
     with meter.part(SCORING):
         return logits.sigmoid_().argmax(dim=1)
-
-
-def _multiply_adds(case: Case, images: Float[Tensor, "batch 3 height width"]) -> dict[str, float]:
-    # A segmentor's shapes are the same whatever is in a picture, so that nothing need be run.
-    where = torch.device("meta") if isinstance(case.model, Segmentor) else case.device
-    return multiply_adds_by_part(case.model, images.to(where), case.class_vectors.to(where))

@@ -1,4 +1,4 @@
-"""One model at one batch and picture size: what is run, how long that takes, and how much memory."""
+"""One model at one batch and picture size: its forward pass, timed, and its peak memory."""
 
 import copy
 import time
@@ -18,9 +18,9 @@ from cascade_core.profile.memory import peak_memory
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to measure: from normalised pictures and class vectors to a map of every class at picture size.
+    """A model to measure; it maps normalised pictures and class vectors to maps of all classes at picture size.
 
-    `image_size` is the side of the pictures it is made for; sides must be multiples of `patch_size`.
+    `image_size` is the model's own picture size; picture sizes must be multiples of `patch_size`.
     """
 
     name: str
@@ -30,9 +30,9 @@ class Subject:
     patch_size: int
 
     def at(self, image_size: int) -> nn.Module:
-        """Return the model for pictures of another size, sharing its weights.
+        """Return the model for another picture size, with shared weights.
 
-        A segmentor's position grid is resized at every call then, as it is in prediction.
+        At another size a segmentor resizes its position grid in every call, as in prediction.
         """
         if not isinstance(self.model, Segmentor):
             return self.model
@@ -43,9 +43,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Speed:
-    """The forward pass at one batch and picture size: median and quartiles over its runs, and peak memory.
+    """The forward pass at one batch and picture size: median and quartiles over the runs, and peak memory.
 
-    All None where a GPU's memory ran out.
+    All values are None if the GPU ran out of memory.
     """
 
     batch_size: int
@@ -58,7 +58,7 @@ class Speed:
 
 @dataclass
 class Case:
-    """A subject at one batch and picture size, and what its runs gave so far."""
+    """A subject at one batch and picture size, with the measurements of its runs so far."""
 
     subject: Subject
     batch_size: int
@@ -74,13 +74,13 @@ class Case:
         self.class_vectors = self.subject.class_vectors.to(self.device)
 
     def images(self) -> Float[Tensor, "batch 3 height width"]:
-        """Draw smooth pictures, always the same: a two-stage model's work depends on what is in them."""
+        """Return the same smooth random pictures in every call: a two-stage model's cost depends on their content."""
         generator = torch.Generator().manual_seed(0)
         coarse = torch.randn(self.batch_size, 3, 16, 16, generator=generator).to(self.device)
         return F.interpolate(coarse, size=(self.image_size, self.image_size), mode="bilinear")
 
     def attempt(self, work: Callable[[Tensor], None]) -> None:
-        """Do `work` on the pictures, unless a GPU's memory has run out before; note it if it does now."""
+        """Call `work` with the pictures; skip it once the GPU has run out of memory."""
         if self.out_of_memory:
             return
         try:
@@ -88,17 +88,17 @@ class Case:
         except torch.OutOfMemoryError:
             self.out_of_memory = True
         if self.out_of_memory:
-            # Only now: as long as the error is handled, its traceback holds what was computed so far.
+            # Outside the except block: inside, the traceback keeps the tensors alive.
             torch.cuda.empty_cache()
 
-    def weigh(self, images: Float[Tensor, "batch 3 height width"]) -> None:
-        """Warm up (libraries are loaded, kernels chosen), then note the peak memory of a forward pass."""
+    def measure_memory(self, images: Float[Tensor, "batch 3 height width"]) -> None:
+        """Warm up (load libraries, choose kernels), then record the peak memory of a forward pass."""
         self.model(images, self.class_vectors)
         work = partial(self.model, images, self.class_vectors)
         self.peak_memory_mib, self.measured_by = peak_memory(work, self.device)
 
-    def time(self, images: Float[Tensor, "batch 3 height width"]) -> None:
-        """Note the seconds of a forward pass."""
+    def measure_time(self, images: Float[Tensor, "batch 3 height width"]) -> None:
+        """Record the seconds of a forward pass."""
         self.seconds.append(seconds_of(lambda: self.model(images, self.class_vectors), self.device))
 
     def speed(self) -> Speed:
@@ -116,7 +116,7 @@ class Case:
 
 
 def seconds_of(call: Callable[[], object], device: torch.device) -> float:
-    """Time a call, to the end of what it set going on a GPU."""
+    """Time a call, including its work on a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What can be told of a segmentor without running it: its weights, and its multiply-adds."""
+"""The costs of a model that depend on shapes only: its weights and its multiply-adds."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ COUNTER = (
 
 @dataclass(frozen=True)
 class Parameters:
-    """Numbers of weights. Trainable ones are counted as in the papers: `dead` ones, which never get a gradient, too."""
+    """Numbers of weights; as in the papers, `trainable` includes the `dead` ones, which never get a gradient."""
 
     total: int
     trainable: int
@@ -29,7 +29,7 @@ class Parameters:
 def parameters(model: nn.Module) -> Parameters:
     """Count the weights of a model."""
     total = sum(parameter.numel() for parameter in model.parameters())
-    decoders = (one for one in model.modules() if isinstance(one, MaskDecoder))
+    decoders = (module for module in model.modules() if isinstance(module, MaskDecoder))
     dead = sum(
         decoder.get_parameter(name).numel()
         for decoder in decoders
@@ -39,11 +39,11 @@ def parameters(model: nn.Module) -> Parameters:
 
 
 def multiply_adds(segmentor: Segmentor, *, image_size: int, num_classes: int) -> dict[str, float]:
-    """Count the multiply-adds, in billions, of one picture by part, with their sum as 'total'.
+    """Count the multiply-adds of one picture in billions: 'trunk', 'decoder' and 'total'.
 
-    Convolutions, linear layers and matrix products count, attention's two included; norms, activations and
-    upsampling do not. What the released code computes and throws away (values and feed-forward of the last
-    decoder layer) is not computed here, so not counted. Nothing is run: shapes alone decide.
+    This counts convolutions, linear layers and matrix products, including attention's two, but no norms, activations
+    or upsampling. It runs on the meta device. The released code also computes unused values (values and feed-forward
+    of the last decoder layer); this project neither computes nor counts them.
     """
     images = torch.empty(1, 3, image_size, image_size, device="meta")
     vectors = torch.empty(num_classes, segmentor.config.clip.embed_dim, device="meta")
@@ -60,9 +60,9 @@ def multiply_adds_by_part(
     patterns: Patterns = PARTS,
     methods: Patterns = METHODS,
 ) -> dict[str, float]:
-    """Count the multiply-adds, in billions, of a model's forward pass by part; they sum to the whole.
+    """Count the multiply-adds of a model's forward pass by part, in billions; the parts sum to the whole.
 
-    Inputs on the meta device are enough where shapes do not depend on what is in a picture.
+    Inputs may be on the meta device if the shapes inside the model do not depend on the pictures' content.
     """
     weights = {name: tensor.to(images.device) for name, tensor in model.state_dict().items()}
     with FlopCounterMode(display=False) as counter:
@@ -70,4 +70,4 @@ def multiply_adds_by_part(
         clock: Clock = (counter.get_total_flops, lambda begun, ended: (ended - begun) / 2e9)
         with metered(model, clock, patterns, methods) as meter:
             functional_call(model, weights, (images, class_vectors))
-    return meter.spent()
+    return meter.by_part()

@@ -1,4 +1,4 @@
-"""What models cost when they run, several by turns: latency, throughput, peak memory, and a breakdown by part."""
+"""The running costs of models, measured in turns: latency, throughput, peak memory, and a breakdown by part."""
 
 import gc
 import statistics
@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from cascade_core.errors import UserError
 from cascade_core.profile.breakdown import Breakdown, breakdown
 from cascade_core.profile.case import Case, Speed, Subject, seconds_of
 from cascade_core.profile.cost import COUNTER, parameters
-from cascade_core.profile.reference import BATCH as REFERENCE_BATCH
-from cascade_core.profile.reference import reference_network, reference_tokens
+
+REFERENCE_BATCH, TOKENS, WIDTH = 8, 64, 64
+"""The reference network's input has the shape [8, 64, 64]."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is varied, and how often each case is timed. No picture size stands for each model's own."""
+    """Batch and picture sizes to measure, and runs per case. Without picture sizes each model uses its own."""
 
     batch_sizes: tuple[int, ...] = (1, 8)
     image_sizes: tuple[int, ...] = ()
@@ -31,10 +33,10 @@ class Settings:
 class Cost:
     """The cost of one model for a given number of classes.
 
-    `gmacs` are billions of multiply-adds for one picture of `image_size`, the first size measured.
-    `images_per_second` and `peak_memory_mib` are the highest over the batch sizes there; memory is what the
-    process held at most beyond what it held before. `relative_speed` is `images_per_second` over the reference
-    network's, timed in turns with the model. Of the trainable weights the dead ones never get a gradient.
+    `gmacs` are billions of multiply-adds for one picture of `image_size`, the first size. `images_per_second` and
+    `peak_memory_mib` are the maxima over the batch sizes at that size. `peak_memory_mib` is the growth over the memory
+    before the call. `relative_speed` is `images_per_second` divided by the reference network's. `dead_params` are the
+    trainable weights that never get a gradient.
     """
 
     image_size: int
@@ -54,22 +56,22 @@ class Cost:
     threads: int
 
 
-Told = Callable[[int, int, str], None]
-"""Hears after each run how many are done, of how many, and what was run."""
+Report = Callable[[int, int, str], None]
+"""Called after each run with the number of finished runs, their total and a description of the run."""
 
 
 @torch.no_grad()
 def measure(
-    subjects: Sequence[Subject], settings: Settings, device: torch.device, *, told: Told
+    subjects: Sequence[Subject], settings: Settings, device: torch.device, *, report: Report
 ) -> tuple[Cost, ...]:
-    """Measure the forward pass of each subject, maps of all classes at picture size included.
+    """Measure the forward pass of each subject, up to maps of all classes at picture size.
 
-    Runs of the subjects and of the reference network take turns, so that a busy hour of the machine falls on
-    all of them. The breakdown goes on to the label map, at the first batch and picture size that memory has room for.
-    Where a GPU's memory runs out the rest goes on.
+    The subjects and the reference network take turns, so other load on the machine affects all of them alike. The
+    breakdown includes the argmax; it is of the first case that fits into memory. A case that runs out of GPU memory
+    does not stop the others.
 
     Raises:
-        UserError: a setting is refused, or memory ran out in every case of a subject's first picture size.
+        UserError: `check` refuses a setting, or every case of a subject's first picture size ran out of memory.
     """
     check(subjects, settings)
     for subject in subjects:
@@ -82,21 +84,21 @@ def measure(
     reference_times: list[float] = []
     total = len(subjects) * (len(cases) * (1 + settings.repeats) + 1)
     for done, text in enumerate(_runs(cases, settings.repeats, reference_times), 1):
-        told(done, total, text)
+        report(done, total, text)
     reference_speed = REFERENCE_BATCH / statistics.median(reference_times)
     costs = []
     for left, own in enumerate(zip(*cases, strict=True), 1 - len(subjects)):
         costs.append(_cost(own, settings, reference_speed))
-        told(total + left, total, f"parts of {own[0].subject.name}")
+        report(total + left, total, f"parts of {own[0].subject.name}")
     return tuple(costs)
 
 
 def check(subjects: Sequence[Subject], settings: Settings) -> None:
-    """Refuse what cannot be measured.
+    """Check subjects and settings before anything runs.
 
     Raises:
-        UserError: there is no subject, a batch size, a picture size or the number of repeats is below 1, or a
-            size is no multiple of a subject's patch.
+        UserError: there is no subject; a batch size, a picture size or the number of repeats is below 1; or a
+            picture size is no multiple of a subject's patch size.
     """
     if not subjects:
         raise UserError("there is no model to measure; give a checkpoint or a recipe")
@@ -119,24 +121,25 @@ def check(subjects: Sequence[Subject], settings: Settings) -> None:
 
 
 def _runs(cases: Sequence[Sequence[Case]], repeats: int, reference_times: list[float]) -> Iterator[str]:
-    """Run all cases, those of one batch and picture size by turns, and yield what each run was."""
+    """Run all cases, those of one batch and picture size in turns; yield a description of each run."""
     device = cases[0][0].device
-    reference, tokens = reference_network(device), reference_tokens(device)
+    reference = reference_network(device)
+    tokens = torch.zeros(REFERENCE_BATCH, TOKENS, WIDTH, device=device)
     reference(tokens)
-    gc.collect()  # what is dropped during a run would blur its memory
+    gc.collect()  # garbage freed during a run would distort its memory
     for turn in cases:
         for case in turn:
-            case.attempt(case.weigh)
+            case.attempt(case.measure_memory)
             yield f"memory of {case.subject.name}"
         for _ in range(repeats):
             for case in turn:
-                case.attempt(case.time)
+                case.attempt(case.measure_time)
                 yield f"batch {case.batch_size} of {case.image_size} px, {case.subject.name}"
             reference_times.append(seconds_of(lambda: reference(tokens), device))
 
 
 def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> Cost:
-    """Sum up the cases of one subject."""
+    """Summarise the cases of one subject."""
     subject, device = cases[0].subject, cases[0].device
     size = settings.sizes(subject)[0]
     ran = [case for case in cases if case.image_size == size and not case.out_of_memory]
@@ -144,7 +147,7 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
     if parts is None:
         raise UserError(
             f"{subject.name} ran out of memory at every batch size with pictures of {size} x {size}; "
-            "give smaller ones"
+            "give smaller batch or picture sizes"
         )
     images_per_second = max(case.batch_size / statistics.median(case.seconds) for case in ran)
     counted = parameters(subject.model)
@@ -168,11 +171,22 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
 
 
 def _parts(cases: Sequence[Case], repeats: int) -> Breakdown | None:
-    """Break down the first case whose label maps memory has room for too; None if there is none."""
+    """Break down the first case whose label maps fit into memory; return None if none does."""
     for case in cases:
-        found: list[Breakdown] = []
-        # On a copy, so that a case which ran keeps its times.
-        replace(case).attempt(lambda images: found.append(breakdown(case, images, repeats=repeats)))  # noqa: B023
-        if found:
-            return found[0]
+        breakdowns: list[Breakdown] = []
+        # On a copy: if it runs out of memory, the case itself keeps its times.
+        replace(case).attempt(lambda images: breakdowns.append(breakdown(case, images, repeats=repeats)))  # noqa: B023
+        if breakdowns:
+            return breakdowns[0]
     return None
+
+
+def reference_network(device: torch.device) -> nn.Module:
+    """Return torch's own transformer encoder at the mini benchmark's size, always with the same weights.
+
+    It is a yardstick: its time changes only with the machine and torch, so it separates them from changes of our code.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, dropout=0.0, batch_first=True)
+        return nn.TransformerEncoder(layer, 4, enable_nested_tensor=False).to(device).eval()

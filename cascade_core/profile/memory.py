@@ -1,4 +1,4 @@
-"""The most memory that a call holds beyond what stood before it: the true peak, not what is left at its end."""
+"""The peak memory of a call, beyond the memory held before it."""
 
 import ctypes
 import re
@@ -13,18 +13,16 @@ import torch
 MIB = 2**20
 SAMPLING_SECONDS = 0.001
 RESET_HIGHEST = "5"
-"""Written into clear_refs, it lets Linux count the highest resident size anew (proc(5))."""
+"""Writing this into clear_refs resets the peak resident size in Linux (proc(5))."""
 PROC = Path("/proc/self")
 
 
 def peak_memory(call: Callable[[], object], device: torch.device, *, proc: Path = PROC) -> tuple[float, str]:
-    """Run `call` once; return its peak above what stood before, in MiB, and what measured it.
+    """Run `call` once; return its peak memory in MiB above the memory before, and the name of the method.
 
-    Pages freed earlier are given back first.
-
-    On a GPU that is the allocator's own peak; on a CPU the highest resident size, which Linux keeps. Where `proc`
-    does not offer it (another system, a container that forbids it) the resident size is sampled every
-    millisecond instead: a shorter peak may be missed, and what measured it says so.
+    On a GPU this is the allocator's peak. On a CPU this returns freed pages to the system first, and then reads the
+    peak resident size from Linux. If `proc` does not offer that (another system, a restricted container) it samples
+    the resident size every millisecond, which may miss a shorter peak.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -33,24 +31,20 @@ def peak_memory(call: Callable[[], object], device: torch.device, *, proc: Path 
         call()
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / MIB, "CUDA allocator's peak"
-    _give_back_freed_pages()
-    before = psutil.Process().memory_info().rss
-    if _reset_highest(proc):
-        call()
-        return max(_highest(proc) - before, 0) / MIB, "VmHWM"
-    with _sampled() as highest:
-        call()
-    return max(*highest, before) / MIB - before / MIB, "resident size, sampled"
-
-
-def _give_back_freed_pages() -> None:
-    """Let the C library return what it keeps for reuse: a call would take it without the resident size growing."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
     if trim is not None:
+        # A call that reuses freed pages would not increase the resident size.
         trim(0)
+    before = psutil.Process().memory_info().rss
+    if _reset_peak(proc):
+        call()
+        return max(_peak(proc) - before, 0) / MIB, "VmHWM"
+    with _sampling() as sizes:
+        call()
+    return (max(*sizes, before) - before) / MIB, "resident size, sampled"
 
 
-def _reset_highest(proc: Path) -> bool:
+def _reset_peak(proc: Path) -> bool:
     try:
         (proc / "clear_refs").write_text(RESET_HIGHEST)
     except OSError:
@@ -58,14 +52,14 @@ def _reset_highest(proc: Path) -> bool:
     return True
 
 
-def _highest(proc: Path) -> int:
+def _peak(proc: Path) -> int:
     (kibibytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", (proc / "status").read_text(), re.MULTILINE)
     return int(kibibytes) * 1024
 
 
 @contextmanager
-def _sampled() -> Iterator[list[int]]:
-    """Gather resident sizes in a thread until the block ends; torch computes without holding the interpreter."""
+def _sampling() -> Iterator[list[int]]:
+    """Sample resident sizes in a thread until the block ends; torch releases the interpreter lock while it computes."""
     process, sizes, done = psutil.Process(), [0], threading.Event()
 
     def watch() -> None:

@@ -1,10 +1,11 @@
-"""Which part of a model is at work when: time and multiply-adds, split so that the parts sum to the whole."""
+"""Split the time or the multiply-adds of a model into parts that sum to the whole."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ Patterns = tuple[tuple[str, str], ...]
 OTHER = "other"
 UPSAMPLING, SCORING = "upsampling", "scoring and argmax"
 PARTS: Patterns = (
-    # Of a segmentor; in a two-stage baseline the tower is `visual`.
+    # A segmentor, and the tower of a two-stage baseline, which is `visual` too.
     ("*visual.conv1", "patch embedding"),
     ("*visual.blocks.*.attn", "attention"),
     ("*visual.blocks.*.mlp", "feed-forward"),
@@ -26,65 +27,62 @@ PARTS: Patterns = (
     ("decoder.stages.*.decoder", "decoders"),
     ("decoder.proj", "decoders"),
     ("decoder", "rest of the head"),
-    # Of a two-stage baseline.
+    # A two-stage baseline.
     ("proposals", "proposals"),
     ("crops", "crops"),
     ("classifier", "rest of the classifier"),
     ("joined", "masks joined"),
 )
-"""Patterns of modules' names, and the part that a module's work counts to; of several that fit, the first."""
+"""Maps patterns of module names to parts; the first matching pattern decides."""
 METHODS: Patterns = (
-    # Work that a head does between the calls of its modules.
+    # A head's own work between the calls of its modules.
     ("decoder.memories", "mid projections"),
     ("decoder.prepare", "query map"),
 )
-"""Methods of modules, where there are such, and the part that their work counts to."""
+"""Maps methods to parts, for the modules that have them."""
 TRUNK_AND_DECODER: Patterns = (("trunk", "trunk"), ("decoder", "decoder"))
 
 Clock = tuple[Callable[[], Any], Callable[[Any, Any], float]]
-"""How to take a mark, and what lies between two of them."""
+"""A function that reads the clock, and one that returns the difference of two readings."""
 
 
 @dataclass
 class Meter:
-    """Notes on a clock when a part begins and ends; what lies between two notes is the innermost part's."""
+    """Reads a clock when a part begins and ends; the time between two readings belongs to the innermost part."""
 
     clock: Clock
-    _inside: list[str] = field(default_factory=lambda: [OTHER])
-    _notes: list[tuple[str, Any]] = field(default_factory=list)
+    _stack: list[str] = field(default_factory=lambda: [OTHER])
+    _readings: list[tuple[str, Any]] = field(default_factory=list)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count the block's work to a part."""
-        self._inside.append(name)
-        self.note()
+        self._stack.append(name)
+        self.read()
         try:
             yield
         finally:
-            self._inside.pop()
-            self.note()
+            self._stack.pop()
+            self.read()
 
-    def note(self) -> None:
-        """Take a mark: from here on the innermost part is at work."""
-        self._notes.append((self._inside[-1], self.clock[0]()))
+    def read(self) -> None:
+        """Read the clock; the time from now on belongs to the innermost part."""
+        self._readings.append((self._stack[-1], self.clock[0]()))
 
-    def spent(self) -> dict[str, float]:
-        """Return what each part took, in the order in which they began; the sum is what the whole took."""
-        between = self.clock[1]
-        found: dict[str, float] = {}
-        for (part, begun), (_, ended) in zip(self._notes, self._notes[1:], strict=False):
-            found[part] = found.get(part, 0.0) + between(begun, ended)
-        return {**{part: found[part] for part in found if part != OTHER}, OTHER: found.get(OTHER, 0.0)}
+    def by_part(self) -> dict[str, float]:
+        """Return each part's total, parts in order of their first start and `OTHER` last."""
+        totals: dict[str, float] = {}
+        for (part, begun), (_, ended) in pairwise(self._readings):
+            totals[part] = totals.get(part, 0.0) + self.clock[1](begun, ended)
+        rest = totals.pop(OTHER, 0.0)
+        return {**totals, OTHER: rest}
 
 
 @contextmanager
 def metered(
     model: nn.Module, clock: Clock, patterns: Patterns = PARTS, methods: Patterns = METHODS
 ) -> Iterator[Meter]:
-    """Watch the modules and methods of `model` that are named while the block runs; the rest of it is 'other'.
-
-    Work inside a watched module that an inner watched one does counts to the inner one alone.
-    """
+    """Meter the modules and methods of `model` that match while the block runs; all other work is 'other'."""
     meter, modules = Meter(clock), dict(model.named_modules())
     with ExitStack() as watches:
         for name, module in modules.items():
@@ -95,13 +93,13 @@ def metered(
             owner, _, method = path.rpartition(".")
             if hasattr(modules.get(owner), method):
                 _watch(modules[owner], method, meter, part, watches)
-        meter.note()
+        meter.read()
         yield meter
-        meter.note()
+        meter.read()
 
 
 def _watch(owner: nn.Module, method: str, meter: Meter, part: str, watches: ExitStack) -> None:
-    """Put a watched method before the class's own, which comes to light again at the end."""
+    """Shadow the class's method on the instance by a metered one until `watches` closes."""
     original = getattr(owner, method)
 
     def watched(*args: Any, **options: Any) -> Any:
@@ -113,11 +111,11 @@ def _watch(owner: nn.Module, method: str, meter: Meter, part: str, watches: Exit
 
 
 def wall_clock(device: torch.device) -> Clock:
-    """Give a clock of seconds; on a GPU its own events, so that nothing waits in between."""
+    """Return a clock in seconds; on a GPU it uses CUDA events, which need no device sync in between."""
     if device.type != "cuda":
         return time.perf_counter, lambda begun, ended: ended - begun
 
-    def mark() -> torch.cuda.Event:
+    def read() -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(device))
         return event
@@ -126,4 +124,4 @@ def wall_clock(device: torch.device) -> Clock:
         ended.synchronize()
         return begun.elapsed_time(ended) / 1e3
 
-    return mark, seconds
+    return read, seconds

@@ -1,4 +1,4 @@
-"""The training loop: yields a report per optimiser step; prints and saves nothing."""
+"""The training loop: it yields a report per optimiser step, and neither prints nor saves."""
 
 import math
 import time
@@ -17,15 +17,14 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import mean_over_processes, processes, seed_step
-from cascade_core.train.compiled import GridLogits, grid_logits_of
+from cascade_core.train.grid_logits import GridLogits, grid_logits_of, replicated
 from cascade_core.train.optim import set_learning_rates
-from cascade_core.train.replicas import replicated
 from cascade_core.train.supervision import Supervision
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one optimiser step did; `iteration` counts finished steps, from 1."""
+    """The numbers of one optimiser step; `iteration` counts finished steps, from 1."""
 
     iteration: int
     total_iterations: int
@@ -59,12 +58,12 @@ def train(
 ) -> Iterator[StepReport]:
     """Train from iteration `start` (finished steps) to `total`, yielding a report after every step.
 
-    `batches` yields the micro-batches of the remaining steps in order. Stopping the iteration between two
-    reports leaves model and optimiser at a step's end, ready to be saved. Where processes train together
-    (`parallel.joined`) each gives its own part of every micro-batch, and reports tell of the whole.
+    `batches` yields the micro-batches of the remaining steps in order. Between two reports model and optimiser are
+    consistent, so the caller can save them. Under `parallel.joined` each process passes its own part of every
+    micro-batch, and the reports are of the whole batch.
 
     Raises:
-        FloatingPointError: the loss is not finite; the step is named and nothing is updated.
+        FloatingPointError: the loss is not finite; the message names the step, which updates nothing.
     """
     model = replicated(segmentor.train(), grid_logits_of(segmentor, config.train.compile, device))
     vectors = supervision.training_vectors(class_vectors).to(device)
@@ -79,10 +78,8 @@ def train(
         images = 0
         for position in range(accumulation):
             batch = next(micro_batches).to(device)
-            with _last_one_averages(model, last=position == accumulation - 1):
-                loss_parts = _forward(
-                    model, segmentor, batch, vectors, config=config, supervision=supervision
-                )
+            with _averaging(model, last=position == accumulation - 1):
+                loss_parts = _loss(model, segmentor, batch, vectors, config=config, supervision=supervision)
                 (loss_parts.total / accumulation).backward()
             parts.append({name: term.detach() for name, term in loss_parts.terms.items()})
             images += len(batch.images)
@@ -90,8 +87,8 @@ def train(
         loss = sum(terms.values())
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"loss is {loss} at step {iteration + 1} ({terms}); lower the learning rates "
-                "or check the text vectors and pictures for non-finite values"
+                f"the loss is {loss} at step {iteration + 1} ({terms}); lower the learning rates, or check the text "
+                "vectors and pictures for non-finite values"
             )
         optimizer.step()
         yield StepReport(
@@ -104,8 +101,8 @@ def train(
         )
 
 
-def _last_one_averages(model: GridLogits, *, last: bool) -> AbstractContextManager[None]:
-    """Let gradients add up inside a process until the step's last micro-batch; then processes average them."""
+def _averaging(model: GridLogits, *, last: bool) -> AbstractContextManager[None]:
+    """Accumulate gradients inside each process, and average them over processes at the last micro-batch only."""
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
     return nullcontext()
@@ -114,14 +111,14 @@ def _last_one_averages(model: GridLogits, *, last: bool) -> AbstractContextManag
 def _mean_terms(parts: list[dict[str, Tensor]]) -> dict[str, float]:
     """Average each term over micro-batches and processes, in double precision.
 
-    All processes get the same numbers, so all of them stop where the loss is not finite.
+    All processes get the same numbers, so all stop at the same step if the loss is not finite.
     """
     stacked = torch.stack([torch.stack(list(terms.values())).double() for terms in parts])
     mean = mean_over_processes(stacked.mean(dim=0))
     return dict(zip(parts[0], mean.tolist(), strict=True))
 
 
-def _forward(
+def _loss(
     model: GridLogits,
     segmentor: Segmentor,
     batch: Batch,

@@ -10,8 +10,8 @@ from cascade_core.model.segmentor import Segmentor
 def learning_rate(base: float, iteration: int, total_iterations: int, config: OptimConfig) -> float:
     """Return the learning rate of `iteration` (from 0): polynomial decay times a linear warm-up.
 
-    The warm-up multiplies the current polynomial value, and iteration `warmup_iterations` is the first
-    unscaled one; `min_lr` is absolute, whatever the base.
+    The warm-up multiplies the current polynomial value; iteration `warmup_iterations` is the first unscaled one.
+    `min_lr` is absolute: it does not depend on `base`.
     """
     decayed = (base - config.min_lr) * (1 - iteration / total_iterations) ** config.power + config.min_lr
     if iteration >= config.warmup_iterations:
@@ -20,10 +20,10 @@ def learning_rate(base: float, iteration: int, total_iterations: int, config: Op
 
 
 def build_optimizer(segmentor: Segmentor, config: OptimConfig) -> AdamW:
-    """Return AdamW over everything that trains: prompts in one group, the decoder in another.
+    """Return AdamW over all trainable weights, with one group for the prompts and one for the decoder.
 
-    Published: the same weight decay for all, biases, norms and prompts included. Weights that never get a
-    gradient are in no group; AdamW would skip them, undecayed, all the same.
+    Published: the same weight decay for all, including biases, norms and prompts. Weights that never get a gradient
+    are in no group; AdamW would skip them anyway, without decay.
     """
     dead = names_without_gradient(segmentor)
     groups = [
@@ -35,7 +35,7 @@ def build_optimizer(segmentor: Segmentor, config: OptimConfig) -> AdamW:
         betas=(config.beta1, config.beta2),
         eps=config.eps,
         weight_decay=config.weight_decay,
-        # One pass over each weight and its moments, in place of a dozen.
+        # One kernel updates a weight and its moments.
         fused=True,
     )
 
@@ -47,7 +47,7 @@ def set_learning_rates(optimizer: AdamW, iteration: int, total_iterations: int, 
 
 
 def names_without_gradient(segmentor: Segmentor) -> set[str]:
-    """Return the names of trainable weights that shape nothing (dead in the released models too)."""
+    """Return the names of the trainable weights that never get a gradient, as in the released models."""
     return {f"decoder.{name}" for name in segmentor.decoder.names_without_gradient()}
 
 

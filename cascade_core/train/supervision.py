@@ -1,4 +1,4 @@
-"""Which classes a training feeds as text, and which labels it sees: inductive, transductive or full."""
+"""The text vectors and labels that a training may use: inductive, transductive or supervised."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Supervision:
     def training_vectors(
         self, class_vectors: Float[Tensor, "classes embed"]
     ) -> Float[Tensor, "fed_classes embed"]:
-        """Return the text vectors that training feeds: the seen ones inductively, else all.
+        """Return the text vectors for training: inductively those of the seen classes, else all.
 
         Raises:
             UserError: the number of vectors is not the split's number of classes.
@@ -41,7 +41,7 @@ class Supervision:
         if len(class_vectors) != self.split.num_classes:
             raise UserError(
                 f"{len(class_vectors)} text vectors for the {self.split.num_classes} classes of "
-                f"protocol {self.split.name!r}; make them anew from its class names"
+                f"protocol {self.split.name!r}; make them again from its class names"
             )
         return class_vectors[list(self.split.seen)] if self.setting == "inductive" else class_vectors
 
@@ -53,10 +53,10 @@ class Supervision:
         *,
         mask_size: tuple[int, int],
     ) -> Int[Tensor, "batch label_height label_width"]:
-        """Return the labels that the loss sees, ids indexing the vectors fed, `IGNORE` elsewhere.
+        """Return the labels for the loss: indices into the training vectors, `IGNORE` elsewhere.
 
-        Pseudo-labels go by the logits upsampled to `mask_size`, and on to the labels' size where it differs; one
-        picture at a time, so that the maps of all classes stand in memory for one alone.
+        Pseudo-labels come from the logits upsampled to `mask_size`, and then to the labels' size if it differs. This
+        upsamples one picture at a time to save memory.
         """
         split, labels = self.split, batch.labels
         match self.setting:

@@ -134,9 +134,9 @@ def measured(
 ) -> tuple[Profiled, ...]:
     """Measure the models by turns, with so many threads (torch's own number if None)."""
     subjects = [model.subject for model in models]
-    with progress("profile") as shown, threads_used(threads or torch.get_num_threads()):
+    with progress("profile") as bar, threads_used(threads or torch.get_num_threads()):
         costs = measure(
-            subjects, settings, device, told=lambda done, total, text: shown.advance(done, text, total=total)
+            subjects, settings, device, report=lambda done, total, text: bar.advance(done, text, total=total)
         )
     return tuple(model.profiled(cost) for model, cost in zip(models, costs, strict=True))
 

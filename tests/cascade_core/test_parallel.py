@@ -28,8 +28,8 @@ from cascade_core.parallel import (
     share_start,
     world_of,
 )
+from cascade_core.train.grid_logits import replicated
 from cascade_core.train.optim import build_optimizer, names_without_gradient
-from cascade_core.train.replicas import replicated
 from tests.tiny import TINY_CLIP
 
 

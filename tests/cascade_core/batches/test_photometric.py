@@ -1,4 +1,4 @@
-"""Colour changes: what is drawn when, and what it does to a colour."""
+"""Photometric distortion: the order of its draws, and their effect on colours."""
 
 import colorsys
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cascade_core.batches.photometric import photometric_distortion, turned
+from cascade_core.batches.photometric import photometric_distortion, shift_colours
 
 
 def planes(colours: list[tuple[int, int, int]]) -> np.ndarray:
@@ -16,7 +16,7 @@ def planes(colours: list[tuple[int, int, int]]) -> np.ndarray:
 
 
 class Scripted(np.random.Generator):
-    """A generator whose coins and draws are given, in order."""
+    """A generator that returns the passed coins and draws in order."""
 
     def __init__(self, coins: list[float], uniforms: list[float], hue: int = 0) -> None:
         super().__init__(np.random.PCG64(0))
@@ -86,15 +86,15 @@ def test_saturation_and_hue_change_as_in_hsv(
 ) -> None:
     hue, share, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
     expected = colorsys.hsv_to_rgb((hue + degrees / 360) % 1, min(share * saturation, 1), value)
-    changed = turned(planes([colour]), saturation, degrees / 60)[:, 0, 0]
+    changed = shift_colours(planes([colour]), saturation, degrees / 60)[:, 0, 0]
     assert np.abs(changed - 255 * np.array(expected)).max() < 2
 
 
 def test_large_pictures_change_pixel_by_pixel() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (3, 300, 500), dtype=np.uint8)
-    changed = turned(levels, 1.3, -0.4)
+    changed = shift_colours(levels, 1.3, -0.4)
     for row in (0, 130, 131, 299):
-        assert np.array_equal(changed[:, row : row + 1], turned(levels[:, row : row + 1], 1.3, -0.4))
+        assert np.array_equal(changed[:, row : row + 1], shift_colours(levels[:, row : row + 1], 1.3, -0.4))
 
 
 def test_brightness_and_contrast_are_cut_one_after_the_other() -> None:

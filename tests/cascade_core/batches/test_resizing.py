@@ -13,7 +13,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_labels_are_resized_to_the_nearest_id_with_the_source_truncated() -> None:
+def test_labels_are_resized_to_the_nearest_id_truncated() -> None:
     label = rng().integers(0, 256, (13, 17), dtype=np.uint8)
     resized = resize_label(label, (20, 11))
     expected = [[label[int(y * 13 / 20), int(x * 17 / 11)] for x in range(11)] for y in range(20)]

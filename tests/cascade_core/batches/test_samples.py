@@ -69,7 +69,7 @@ def test_training_batches_have_the_crops_size(rows: pd.DataFrame, voc: Path) -> 
     assert set(batch.labels.unique().tolist()) <= {0, 1, 255}
 
 
-def test_a_batch_is_normalised_where_it_goes_and_padded_with_the_mean() -> None:
+def test_the_device_normalises_and_pads_with_the_mean() -> None:
     levels = torch.randint(0, 256, (3, 3, 4, 4), dtype=torch.uint8)
     padding = torch.zeros(3, 4, 4, dtype=torch.bool)
     padding[1, 3:], padding[2, :, 1:] = True, True

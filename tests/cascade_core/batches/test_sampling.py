@@ -32,18 +32,18 @@ def test_an_epoch_draws_no_picture_twice(sizes: tuple[int, int, int]) -> None:
     per_epoch = num // batch
     batches = stream(num, batch, iterations=per_epoch * 2)
     for epoch in (batches[:per_epoch], batches[per_epoch:]):
-        drawn = [index for step in epoch for index, _ in step]
-        assert len(drawn) == len(set(drawn)) == per_epoch * batch
-        assert set(drawn) <= set(range(num))
+        indices = [index for step in epoch for index, _ in step]
+        assert len(indices) == len(set(indices)) == per_epoch * batch
+        assert set(indices) <= set(range(num))
 
 
 @settings(deadline=None, max_examples=30)
 @given(sizes=SIZES)
 def test_processes_share_the_batch_of_one_process(sizes: tuple[int, int, int]) -> None:
     num, batch, world = sizes
-    alone = stream(num, batch * world)
+    single = stream(num, batch * world)
     parts = [stream(num, batch, rank=rank, world_size=world) for rank in range(world)]
-    assert alone == [[draw for part in parts for draw in part[i]] for i in range(20)]
+    assert single == [[draw for part in parts for draw in part[i]] for i in range(20)]
 
 
 @settings(deadline=None, max_examples=30)
@@ -71,7 +71,7 @@ def test_the_incomplete_last_batch_is_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"batch_size": 12}, "10 pictures do not fill one batch of 12 .* at most 10"),
         ({"batch_size": 4, "world_size": 3}, "on 3 processes; lower the batch size to at most 3"),
@@ -79,6 +79,6 @@ def test_the_incomplete_last_batch_is_dropped() -> None:
         ({"seed": -1}, "seed=-1"),
     ],
 )
-def test_impossible_streams_are_refused(options: dict[str, int], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_impossible_streams_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         iteration_batches(**{"num_samples": 10, "batch_size": 2, "iterations": 20, "seed": 0, **options})

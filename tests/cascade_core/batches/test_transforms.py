@@ -1,4 +1,4 @@
-"""Augmentation and evaluation transforms: sizes, distributions, and that labels follow their pictures."""
+"""Training and evaluation transforms: sizes, distributions, and labels that match their pictures."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def picture(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A picture whose red is 10 times the label, so that one can be checked against the other."""
+    """A picture and its label map; the red level is 10 times the label."""
     label = rng(seed).integers(0, 20, (height, width), dtype=np.uint8)
     image = np.zeros((height, width, 3), dtype=np.uint8)
     image[..., 0] = 10 * label
@@ -61,7 +61,7 @@ def test_resize_factors_are_spread_evenly() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(height=st.integers(20, 700), width=st.integers(20, 700))
-def test_evaluation_makes_the_short_side_exact_and_leaves_the_long_unbounded(height: int, width: int) -> None:
+def test_evaluation_resizes_the_short_side_exactly(height: int, width: int) -> None:
     new = short_side_size((height, width), 512)
     assert min(new) == 512
     assert max(new) == pytest.approx(512 * max(height, width) / min(height, width), abs=0.5)
@@ -98,17 +98,17 @@ def test_ignored_pixels_do_not_count_for_a_crops_share() -> None:
     assert len(windows) > 20  # two classes of equal share: the first window is taken, whatever is ignored
 
 
-def test_a_crop_of_a_single_class_picture_is_taken_after_ten_retries() -> None:
+def test_a_single_class_picture_is_cropped_after_ten_retries() -> None:
     class Counting(np.random.Generator):
-        drawn = 0
+        draws = 0
 
         def integers(self, *args: int) -> int:  # type: ignore[override]
-            self.drawn += 1
+            self.draws += 1
             return int(super().integers(*args))
 
     counting = Counting(np.random.PCG64(0))
     random_crop(np.zeros((20, 20), dtype=np.uint8), (20, 20), 8, max_class_share=0.75, rng=counting)
-    assert counting.drawn == 2 * (1 + 10)
+    assert counting.draws == 2 * (1 + 10)
 
 
 def test_without_a_share_limit_only_one_window_is_drawn() -> None:
@@ -120,9 +120,7 @@ def test_without_a_share_limit_only_one_window_is_drawn() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(height=st.integers(20, 90), width=st.integers(20, 90), seed=st.integers(0, 10_000))
-def test_a_published_training_sample_is_square_with_padding_marked(
-    height: int, width: int, seed: int
-) -> None:
+def test_a_training_sample_is_square_with_padding_marked(height: int, width: int, seed: int) -> None:
     image, label = picture(height, width)
     planes, labels, padding = TrainTransform(PUBLISHED)(image, label, rng(seed))
     assert planes.shape == (3, 32, 32) and labels.shape == padding.shape == (32, 32)
@@ -134,9 +132,7 @@ def test_a_published_training_sample_is_square_with_padding_marked(
 
 @settings(deadline=None, max_examples=40)
 @given(height=st.integers(20, 60), width=st.integers(20, 60), seed=st.integers(0, 10_000))
-def test_labels_follow_their_pictures_through_crop_flip_and_padding(
-    height: int, width: int, seed: int
-) -> None:
+def test_labels_follow_pictures_through_crop_flip_and_padding(height: int, width: int, seed: int) -> None:
     image, label = picture(height, width)
     data = PLAIN.model_copy(update={"flip": True})
     planes, labels, padding = TrainTransform(data)(image, label, rng(seed))
@@ -187,7 +183,7 @@ def test_transforms_leave_their_input_as_it_was() -> None:
     assert np.array_equal(image, copies[0]) and np.array_equal(label, copies[1])
 
 
-def test_evaluation_resizes_the_picture_and_keeps_the_labels_size() -> None:
+def test_evaluation_resizes_pictures_and_keeps_label_sizes() -> None:
     image, label = picture(30, 45)
     planes, labels, padding = EvalTransform(PLAIN, short_side=64)(image, label, rng())
     assert planes.shape == (3, 64, 96) and labels.shape == (30, 45)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cascade_core.batches.ahead import ahead
+from cascade_core.batches.prefetch import prefetch
 from cascade_core.batches.samples import Batch
 from cascade_core.configs.config import EvalConfig
 from cascade_core.inference.label_maps import label_maps, predictions
@@ -48,7 +48,7 @@ def test_items_come_in_order_and_the_next_ones_are_made_before_they_are_asked_fo
                 third.set()
             yield number
 
-    reading = ahead(items())
+    reading = prefetch(items())
     assert next(reading) == 0
     assert third.wait(timeout=30)
     assert list(reading) == [1, 2, 3, 4] and made == list(range(5))
@@ -59,7 +59,7 @@ def test_an_error_comes_where_its_item_would_have() -> None:
         yield 1
         raise ValueError("no such picture")
 
-    reading = ahead(items())
+    reading = prefetch(items())
     assert next(reading) == 1
     with pytest.raises(ValueError, match="no such picture"):
         next(reading)
@@ -73,7 +73,7 @@ def test_nothing_more_is_made_once_nobody_reads_on() -> None:
             made.append(number)
             yield number
 
-    reading = ahead(items(), depth=2)
+    reading = prefetch(items(), depth=2)
     assert next(reading) == 0
     reading.close()
-    assert len(made) <= 4 and list(ahead([])) == []
+    assert len(made) <= 4 and list(prefetch([])) == []

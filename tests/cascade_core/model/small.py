@@ -42,7 +42,7 @@ def visual(seed: int = 0) -> VisionTransformer:
 
 
 def segmentor(seed: int = 1, **changes: Any) -> Segmentor:
-    """Build it around `visual()`, in evaluation mode."""
+    """Build a segmentor around `visual()`, in evaluation mode."""
     return build_segmentor(config(**changes), visual(), seed=seed).eval()
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to a segmentor."""
+"""Building a segmentor from a configuration."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_building_leaves_torch_s_global_random_state_as_it_was(changes: dict) ->
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_clip_given_is_copied_and_stays_trainable() -> None:
+def test_the_passed_clip_is_copied_and_stays_trainable() -> None:
     tower = visual()
     before = {key: tensor.clone() for key, tensor in tower.state_dict().items()}
     model = build_segmentor(config(), tower, seed=0)
@@ -51,7 +51,7 @@ def test_the_clip_given_is_copied_and_stays_trainable() -> None:
     assert not any(parameter.requires_grad for parameter in model.trunk.visual.parameters())
 
 
-def test_the_position_grid_is_resized_once_to_the_configured_picture_size() -> None:
+def test_the_position_grid_gets_the_configured_picture_size() -> None:
     tower = visual()
     model = build_segmentor(config(), tower, seed=0)
     expected = resize_position_grid(tower.positional_embedding.detach(), 4, 4)
@@ -81,7 +81,7 @@ def test_middle_projections_may_train(init: str) -> None:
     assert all(parameter.requires_grad for parameter in mid.parameters())
 
 
-def test_trunc_normal_heads_have_the_configured_spread_and_no_bias() -> None:
+def test_trunc_normal_heads_have_the_configured_std_and_no_bias() -> None:
     model = segmentor(**CASCADE, head_init="trunc_normal", head_init_std=0.2)
     for stage in model.decoder.stages:
         for name, parameter in stage.named_parameters():
@@ -91,7 +91,7 @@ def test_trunc_normal_heads_have_the_configured_spread_and_no_bias() -> None:
                 assert not parameter.any(), name
 
 
-def test_torch_default_heads_are_uniform_within_the_inverse_root_of_the_inputs() -> None:
+def test_torch_default_heads_are_uniform_in_the_fan_in_bound() -> None:
     weight = segmentor().decoder.stages[0].query.proj.weight
     assert weight.abs().max() <= 24**-0.5
     assert weight.abs().max() > 0.9 * 24**-0.5

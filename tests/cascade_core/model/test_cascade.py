@@ -18,7 +18,7 @@ def test_gaussian_weights_are_the_published_three() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_gaussian_weights_rise_to_one_at_the_level_nearest_to_the_last(count: int) -> None:
+def test_gaussian_weights_rise_to_one_at_the_last_level(count: int) -> None:
     weights = gaussian_weights(count)
     assert weights[-1] == 1
     assert torch.all(weights.diff() > 0)
@@ -34,7 +34,7 @@ def test_middle_maps_are_norm_then_projection_then_unit_length() -> None:
 
 
 @torch.no_grad()
-def test_a_cascade_s_memories_are_weighted_sums_of_its_groups_and_the_last_map() -> None:
+def test_memories_are_weighted_group_sums_and_the_last_map() -> None:
     model = segmentor(**CASCADE)
     model.decoder.group_weights[0].copy_(torch.tensor([0.3, -0.7]))
     features = model.trunk(torch.randn(2, 3, 32, 32))
@@ -46,7 +46,7 @@ def test_a_cascade_s_memories_are_weighted_sums_of_its_groups_and_the_last_map()
 
 
 @torch.no_grad()
-def test_naive_fusion_sums_all_levels_with_equal_weights_into_one_memory() -> None:
+def test_naive_fusion_sums_all_levels_with_equal_weights() -> None:
     model = segmentor(**NAIVE)
     features = model.trunk(torch.randn(2, 3, 32, 32))
     (memory,) = model.decoder.memories(features)
@@ -75,7 +75,7 @@ def test_masks_of_the_stages_are_summed_not_averaged() -> None:
     torch.testing.assert_close(model.decoder(features, vectors), parts[0] + parts[1] + parts[2])
 
 
-def test_the_decoders_of_a_cascade_start_different_from_each_other() -> None:
+def test_the_decoders_of_a_cascade_start_different() -> None:
     first, second, third = (
         stage.decoder.layers[0].linear1.weight for stage in segmentor(**CASCADE).decoder.stages
     )

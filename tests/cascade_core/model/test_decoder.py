@@ -32,7 +32,7 @@ def test_mean_scores_equal_the_mean_over_heads_in_a_loop() -> None:
 
 
 @torch.no_grad()
-def test_attention_equals_softmax_of_scores_times_values_in_a_loop() -> None:
+def test_attention_equals_softmax_times_values_in_a_loop() -> None:
     torch.manual_seed(0)
     attention = CrossAttention(12, 3, 0.0)
     queries, memory = torch.randn(2, 5, 12), torch.randn(2, 7, 12)
@@ -47,7 +47,7 @@ def test_attention_equals_softmax_of_scores_times_values_in_a_loop() -> None:
 
 
 @torch.no_grad()
-def test_a_layer_norms_after_each_addition_and_never_looks_among_queries() -> None:
+def test_a_layer_is_post_norm_without_self_attention() -> None:
     torch.manual_seed(0)
     layer = DecoderLayer(12, 3, 20, 0.0).eval()
     queries, memory = torch.randn(1, 4, 12), torch.randn(1, 6, 12)
@@ -57,7 +57,7 @@ def test_a_layer_norms_after_each_addition_and_never_looks_among_queries() -> No
     torch.testing.assert_close(layer(queries[:, 2:3], memory), expected[:, 2:3])
 
 
-def test_the_layers_of_a_decoder_start_identical_and_are_not_shared() -> None:
+def test_decoder_layers_start_identical_and_are_not_shared() -> None:
     first, *others = _decoder().layers
     for other in others:
         for mine, theirs in zip(first.parameters(), other.parameters(), strict=True):
@@ -65,7 +65,7 @@ def test_the_layers_of_a_decoder_start_identical_and_are_not_shared() -> None:
             assert mine is not theirs
 
 
-def test_masks_of_a_class_do_not_depend_on_which_others_are_asked_for() -> None:
+def test_masks_of_a_class_do_not_depend_on_other_classes() -> None:
     decoder = _decoder().eval()
     queries, memory = torch.randn(2, 6, 12), torch.randn(2, 9, 12)
     all_masks = decoder(queries, memory)
@@ -78,7 +78,7 @@ def test_masks_follow_a_permutation_of_the_patches() -> None:
     torch.testing.assert_close(decoder(queries, memory[:, order]), decoder(queries, memory)[..., order])
 
 
-def test_the_weights_said_to_get_no_gradient_are_those_that_get_none() -> None:
+def test_exactly_the_listed_weights_get_no_gradient() -> None:
     decoder = _decoder()
     decoder(torch.randn(1, 3, 12), torch.randn(1, 8, 12)).square().sum().backward()
     without = {name for name, parameter in decoder.named_parameters() if parameter.grad is None}

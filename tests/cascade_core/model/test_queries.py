@@ -5,7 +5,7 @@ import torch
 from cascade_core.model.queries import ClassQuery
 
 
-def test_the_relationship_descriptor_joins_product_and_text_in_this_order() -> None:
+def test_the_descriptor_joins_product_and_text_in_this_order() -> None:
     query = ClassQuery(6, "relationship_descriptor")
     pictures, classes = torch.randn(2, 6), torch.randn(4, 6)
     queries = query(pictures, classes, query.text_terms(classes))

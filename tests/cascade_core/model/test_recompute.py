@@ -1,4 +1,4 @@
-"""What a recomputed part keeps, and that it gives what it would give."""
+"""Recomputation stores only inputs and changes no value."""
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +15,21 @@ def _kept(function, *inputs: Tensor) -> list[Tensor]:
     return kept
 
 
-def test_a_recomputed_part_draws_the_same_dropout_in_its_backward_pass() -> None:
+def test_recomputation_uses_the_same_dropout_mask() -> None:
     torch.manual_seed(0)
     part = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 4))
     inputs = torch.randn(5, 6, requires_grad=True)
-    found = []
+    passes = []
     for call in (part, lambda x: recomputed(part, x)):
         torch.manual_seed(7)
         outputs = call(inputs)
         torch.rand(3)  # another stage draws in between
-        found.append((outputs, *torch.autograd.grad(outputs.square().sum(), [inputs, *part.parameters()])))
-    for plainly, again in zip(*found, strict=True):
+        passes.append((outputs, *torch.autograd.grad(outputs.square().sum(), [inputs, *part.parameters()])))
+    for plainly, again in zip(*passes, strict=True):
         assert torch.equal(plainly, again)
 
 
-def test_a_recomputed_part_keeps_its_inputs_alone() -> None:
+def test_recomputation_stores_only_the_inputs() -> None:
     part, inputs = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(5, 6)
     inputs.requires_grad_()
     weights = {weight.data_ptr() for weight in part.parameters()}
@@ -42,14 +42,14 @@ def test_a_recomputed_part_keeps_its_inputs_alone() -> None:
     outputs.sum().backward()
 
 
-def test_without_gradients_nothing_is_kept() -> None:
+def test_without_gradients_nothing_is_stored() -> None:
     part, inputs = nn.Linear(6, 8), torch.randn(5, 6)
     with torch.no_grad():
         assert not _kept(lambda x: recomputed(part, x), inputs)
         assert torch.equal(recomputed(part, inputs), part(inputs))
 
 
-def test_a_segmentor_keeps_no_scores_of_classes_with_patches_in_heads() -> None:
+def test_a_segmentor_stores_no_attention_scores() -> None:
     """They are the largest thing a decoder computes: classes x patches x heads x layers x stages."""
     model, classes = segmentor(**CASCADE, dropout=0.1).train(), 7
     vectors = nn.functional.normalize(torch.randn(classes, 12), dim=-1)

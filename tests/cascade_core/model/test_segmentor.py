@@ -14,7 +14,7 @@ KINDS = [{}, CASCADE, NAIVE, {"trunk": "frozen", "num_prompts": 0, "decoder": "l
 
 @pytest.mark.parametrize("changes", KINDS)
 @torch.no_grad()
-def test_masks_of_square_pictures_have_the_configured_size_whatever_the_input_s(changes: dict) -> None:
+def test_masks_of_square_pictures_have_the_configured_size(changes: dict) -> None:
     for side in (32, 48, 35):
         assert segmentor(**changes)(torch.randn(2, 3, side, side), torch.randn(5, 12)).shape == (2, 5, 32, 32)
 
@@ -45,7 +45,7 @@ def test_classes_may_be_permuted_or_left_out_at_call_time(changes: dict) -> None
 
 @pytest.mark.parametrize("changes", [*KINDS, {"query": "text"}])
 @torch.no_grad()
-def test_classes_prepared_once_give_the_masks_of_their_vectors_whole_and_in_parts(changes: dict) -> None:
+def test_prepared_classes_give_the_same_masks_whole_and_in_parts(changes: dict) -> None:
     model, images, vectors = segmentor(**changes), torch.randn(2, 3, 32, 32), torch.randn(5, 12)
     prepared, expected = model.prepare(vectors), model.grid_logits(images, vectors)
     assert len(prepared) == 5
@@ -57,7 +57,7 @@ def test_classes_prepared_once_give_the_masks_of_their_vectors_whole_and_in_part
 
 
 @torch.no_grad()
-def test_with_prepared_classes_nothing_is_computed_of_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_classes_skip_the_text_half(monkeypatch: pytest.MonkeyPatch) -> None:
     model = segmentor(**CASCADE)
     prepared = model.prepare(torch.randn(5, 12))
     monkeypatch.delattr(ClassQuery, "text_terms")
@@ -82,7 +82,7 @@ def test_the_refusal_names_both_widths() -> None:
 
 @pytest.mark.parametrize("changes", KINDS)
 @torch.no_grad()
-def test_masks_under_bfloat16_autocast_stay_single_precision_and_near(changes: dict) -> None:
+def test_masks_under_bfloat16_autocast_are_float32_and_close(changes: dict) -> None:
     model, images = segmentor(**changes), torch.randn(1, 3, 32, 32)
     vectors = F.normalize(torch.randn(5, 12), dim=-1)
     exact = model(images, vectors)

@@ -1,4 +1,4 @@
-"""The trunk: which tokens enter each block and what is read off."""
+"""The trunk: the tokens that enter each block, and the features it returns."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ Blocks = list[torch.Tensor]
 
 
 def _around_blocks(trunk: Trunk, images: torch.Tensor) -> tuple[Blocks, Blocks, Blocks]:
-    """Record the tokens and the prompts that enter each block, and what leaves it."""
+    """Record the tokens and the prompts that enter each block, and its outputs."""
     entered, prompts, left = [], [], []
     hooks = []
     for block in trunk.visual.blocks:
@@ -49,7 +49,7 @@ def test_prompts_enter_behind_the_first_norm() -> None:
 
 
 @torch.no_grad()
-def test_a_frozen_trunk_without_the_doubled_class_embedding_is_clip_itself() -> None:
+def test_a_frozen_trunk_with_one_class_embedding_is_clip() -> None:
     """At CLIP's own picture size, so that the position grid is untouched."""
     model = segmentor(trunk="frozen", num_prompts=0, double_class_embedding=False, image_size=24)
     images = torch.randn(2, 3, 24, 24)
@@ -70,7 +70,7 @@ def test_final_maps_go_through_the_prompts_norm_and_then_clip_s() -> None:
 
 
 @torch.no_grad()
-def test_tapped_blocks_give_their_patches_behind_the_prompts_norm() -> None:
+def test_tapped_blocks_return_patches_after_the_prompts_norm() -> None:
     trunk = segmentor(**CASCADE).trunk
     images = torch.randn(1, 3, 32, 32)
     _, _, left = _around_blocks(trunk, images)

@@ -1,4 +1,4 @@
-"""What the profile counts, against sums by hand and the papers' figures."""
+"""Counts of the profile, compared with sums by hand and the papers' figures."""
 
 import pytest
 import torch
@@ -12,17 +12,17 @@ from cascade_core.profile.cost import multiply_adds, multiply_adds_by_part, para
 
 
 def on_meta(config: RunConfig) -> Segmentor:
-    """A full-size model without memory: shapes alone are counted."""
+    """Build a full-size model on the meta device."""
     with torch.device("meta"):
         return build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
 
 
 def norms_and_upsampling(config: RunConfig, num_classes: int) -> float:
-    """What the authors' counter adds, in billions: 5 per normalised element, 4 per upsampled one, twice.
+    """Return what the authors' counter adds, in billions: 5 per normalised element, 4 per upsampled one, twice.
 
-    It also counts what is not computed here: what becomes of prompt tokens in a block (queries, attention,
-    output and perceptron), and CLIP's projection of them; and the last decoder layer maps all patches to keys
-    there, instead of the classes' queries (and their product with the bias) here.
+    It also counts operations that this project omits: those on prompt tokens as queries in a block (queries,
+    attention, output and perceptron), CLIP's projection of them, and the mapping of all patches to keys in the last
+    decoder layer, which maps the classes' queries here.
     """
     clip, prompts = config.model.clip, config.model.num_prompts
     patches = (config.model.image_size // clip.patch_size) ** 2
@@ -73,14 +73,14 @@ def test_parts_sum_to_the_multiply_adds_of_the_whole() -> None:
     assert parts["feed-forward"] > parts["decoders"] > parts["norms"] == 0
 
 
-def test_counting_needs_no_memory_and_leaves_the_weights_where_they_are() -> None:
+def test_counting_allocates_nothing_and_moves_no_weights() -> None:
     config = recipe("mini_zegclip")
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
     multiply_adds(segmentor, image_size=64, num_classes=24)
     assert {parameter.device.type for parameter in segmentor.parameters()} == {"cpu"}
 
 
-def test_dead_weights_are_those_that_no_gradient_reaches() -> None:
+def test_dead_weights_are_those_without_gradient() -> None:
     config = recipe("mini_cascade_clip")
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
     segmentor(torch.randn(1, 3, 64, 64), torch.randn(24, 64)).sum().backward()

@@ -1,4 +1,4 @@
-"""Measuring: every case, several models by turns, and what happens where memory runs out."""
+"""Measuring every case and several models in turns, also when memory runs out."""
 
 from dataclasses import replace
 
@@ -25,8 +25,8 @@ def tiny() -> Subject:
 
 
 def quick(*subjects: Subject, device: torch.device = CPU, **settings: object) -> tuple[Cost, ...]:
-    chosen = Settings(**{"batch_sizes": (1,), "repeats": 2, **settings})  # type: ignore[arg-type]
-    return measure(subjects, chosen, device, told=lambda done, total, text: None)
+    all_settings = Settings(**{"batch_sizes": (1,), "repeats": 2, **settings})  # type: ignore[arg-type]
+    return measure(subjects, all_settings, device, report=lambda done, total, text: None)
 
 
 class Forgetful(nn.Module):
@@ -43,17 +43,17 @@ class Forgetful(nn.Module):
         return images.new_zeros(len(images), len(class_vectors), *images.shape[-2:])
 
 
-def test_every_batch_and_picture_size_is_measured_and_told() -> None:
-    told = []
+def test_every_batch_and_picture_size_is_measured_and_reported() -> None:
+    reports = []
     (cost,) = measure(
         [tiny()],
         Settings(batch_sizes=(1, 2), image_sizes=(32, 48), repeats=1),
         CPU,
-        told=lambda done, total, text: told.append((done, total)),
+        report=lambda done, total, text: reports.append((done, total)),
     )
     sizes = [(speed.batch_size, speed.image_size) for speed in cost.speeds]
     assert sizes == [(1, 32), (2, 32), (1, 48), (2, 48)]
-    assert told == [(done, 9) for done in range(1, 10)]
+    assert reports == [(done, 9) for done in range(1, 10)]
     assert cost.images_per_second == max(speed.images_per_second for speed in cost.speeds[:2])
     assert cost.peak_memory_mib == max(speed.peak_memory_mib for speed in cost.speeds[:2])
 
@@ -90,14 +90,14 @@ def test_models_take_turns_and_share_the_reference() -> None:
     assert second.trainable_params == second.dead_params == 0
 
 
-def test_at_another_size_masks_are_at_that_size_and_the_model_is_left_as_it_was() -> None:
+def test_another_picture_size_leaves_the_model_unchanged() -> None:
     subject = tiny()
     sized = subject.at(48)
     assert sized(torch.zeros(1, 3, 48, 48), VECTORS).shape == (1, 5, 48, 48)
     assert subject.model(torch.zeros(1, 3, 48, 48), VECTORS).shape == (1, 5, 32, 32)
 
 
-def test_where_memory_runs_out_the_row_says_so_and_the_rest_goes_on() -> None:
+def test_a_case_out_of_memory_is_marked_and_the_others_run() -> None:
     (cost,) = quick(Subject("hungry", Forgetful(1), VECTORS, 16, 1), batch_sizes=(2, 1))
     assert cost.speeds[0] == Speed(2, 16)
     assert cost.speeds[1].images_per_second == cost.images_per_second > 0
@@ -105,7 +105,7 @@ def test_where_memory_runs_out_the_row_says_so_and_the_rest_goes_on() -> None:
 
 
 class Growing(Forgetful):
-    """Has room for so many calls of its larger batch, as where a label map is what is too much."""
+    """Has memory for `most` calls of its larger batch, so that only the label maps are too much."""
 
     def forward(self, images: Tensor, class_vectors: Tensor) -> Tensor:
         self.most -= len(images) > 1
@@ -114,14 +114,14 @@ class Growing(Forgetful):
         return images.new_zeros(len(images), len(class_vectors), *images.shape[-2:])
 
 
-def test_where_memory_runs_out_for_the_parts_alone_they_are_those_of_the_next_case() -> None:
+def test_parts_out_of_memory_come_from_the_next_case() -> None:
     # Two calls for memory, two for time.
     (cost,) = quick(Subject("growing", Growing(4), VECTORS, 16, 1), batch_sizes=(2, 1))
     assert all(speed.images_per_second for speed in cost.speeds)
     assert cost.breakdown.batch_size == 1
 
 
-def test_a_model_for_which_memory_never_sufficed_is_an_error() -> None:
+def test_a_model_that_always_runs_out_of_memory_is_an_error() -> None:
     with pytest.raises(ValueError, match="hungry ran out of memory at every batch size with pictures of 16"):
         quick(Subject("hungry", Forgetful(0), VECTORS, 16, 1))
 
@@ -136,7 +136,7 @@ def test_a_model_for_which_memory_never_sufficed_is_an_error() -> None:
         ({"image_sizes": (32, 36)}, "size 36 is no multiple of the patches of tiny, .* give 32 or 40"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_anything_runs(
+def test_impossible_settings_are_refused_before_anything_runs(
     settings: dict[str, tuple[int, ...]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

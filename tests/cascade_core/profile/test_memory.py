@@ -1,4 +1,4 @@
-"""Peak memory is what a call held at most, gone at its end or not."""
+"""Peak memory is the most that a call held, also if it freed it."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ BIG = 96
 
 
 def hold_for_a_while() -> None:
-    """Fill memory and let it go again."""
+    """Fill memory and free it again."""
     np.ones(BIG * MIB, dtype=np.uint8)
     held = np.ones(BIG * MIB, dtype=np.uint8)
     time.sleep(0.05)
@@ -24,7 +24,7 @@ def hold_for_a_while() -> None:
 @pytest.mark.parametrize(
     ("proc", "measured_by"), [(PROC, "VmHWM"), (Path("/nowhere"), "resident size, sampled")]
 )
-def test_what_was_let_go_at_the_end_counts(proc: Path, measured_by: str) -> None:
+def test_memory_freed_at_the_end_counts(proc: Path, measured_by: str) -> None:
     mebibytes, by = peak_memory(hold_for_a_while, CPU, proc=proc)
     assert BIG * 0.95 < mebibytes < BIG * 1.3
     assert by == measured_by
@@ -37,7 +37,7 @@ def test_memory_held_before_does_not_count() -> None:
 
 
 def test_memory_freed_before_does_not_hide_a_call() -> None:
-    """The C library may keep what was freed: a call that takes it again needs it all the same."""
+    """The C library may keep freed memory; a call that reuses it needs it nevertheless."""
     for _ in range(2):
         mebibytes, _ = peak_memory(lambda: [np.ones(MIB // 16, dtype=np.uint8) for _ in range(16 * BIG)], CPU)
         assert mebibytes > BIG * 0.9

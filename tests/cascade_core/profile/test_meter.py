@@ -1,4 +1,4 @@
-"""Which part works when: each stretch of a clock goes to the innermost part, and the parts sum to the whole."""
+"""The time between two clock readings belongs to the innermost part, and the parts sum to the whole."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from cascade_core.profile.meter import OTHER, Meter, metered, wall_clock
 
 
 def ticking() -> tuple:
-    """Give a clock that is one further at every look."""
+    """Return a clock that advances by one at every reading."""
     ticks = itertools.count()
     return (lambda: next(ticks)), (lambda begun, ended: float(ended - begun))
 
@@ -44,8 +44,8 @@ def test_inner_work_counts_to_the_inner_part_alone() -> None:
     model = Whole()
     with metered(model, ticking(), PATTERNS) as meter:
         model(torch.zeros(1))
-    # Looks at the clock: begin, twice (in, in, out, out), end.
-    assert meter.spent() == {"around": 4.0, "inside": 2.0, OTHER: 3.0}
+    # Readings of the clock: begin, twice (in, in, out, out), end.
+    assert meter.by_part() == {"around": 4.0, "inside": 2.0, OTHER: 3.0}
 
 
 def test_a_method_may_be_a_part_and_is_itself_again_afterwards() -> None:
@@ -53,17 +53,17 @@ def test_a_method_may_be_a_part_and_is_itself_again_afterwards() -> None:
     methods = (("outer.between", "between"), ("outer.absent", "nothing"), ("absent.method", "nothing"))
     with metered(model, ticking(), PATTERNS, methods) as meter:
         model(torch.zeros(1))
-    assert meter.spent() == {"around": 6.0, "inside": 2.0, "between": 2.0, OTHER: 3.0}
+    assert meter.by_part() == {"around": 6.0, "inside": 2.0, "between": 2.0, OTHER: 3.0}
     assert "between" not in vars(model.outer)
 
 
 def test_a_part_need_not_be_a_module() -> None:
     meter = Meter(ticking())
-    meter.note()
+    meter.read()
     with meter.part("argmax"):
         pass
-    meter.note()
-    assert meter.spent() == {"argmax": 1.0, OTHER: 2.0}
+    meter.read()
+    assert meter.by_part() == {"argmax": 1.0, OTHER: 2.0}
 
 
 def test_no_watch_is_left_behind_when_a_model_raises() -> None:
@@ -79,7 +79,7 @@ def test_no_watch_is_left_behind_when_a_model_raises() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_wall_clock_tells_seconds() -> None:
+def test_the_wall_clock_returns_seconds() -> None:
     read, between = wall_clock(torch.device("cpu"))
     begun = read()
     assert 0 <= between(begun, read()) < 1

@@ -1,4 +1,4 @@
-"""The two-stage baseline labels pictures, on toy input."""
+"""The two-stage baseline labels toy pictures."""
 
 import pytest
 import torch
@@ -19,8 +19,8 @@ from cascade_core.profile.two_stage import (
 from tests.tiny import TINY_CLIP
 
 
-class Given(nn.Module):
-    """Proposals known beforehand."""
+class FixedProposals(nn.Module):
+    """Return the same masks for every picture."""
 
     def __init__(self, masks: Tensor) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ def visual() -> VisionTransformer:
 
 
 def halves() -> tuple[Tensor, Tensor]:
-    """Give a picture of two noisy halves, and their masks."""
+    """Return a picture of two noisy halves, and their masks."""
     left = torch.zeros(24, 32, dtype=torch.bool)
     left[:, :20] = True
     noise = torch.randn(3, 24, 32, generator=torch.Generator().manual_seed(0))
@@ -66,11 +66,11 @@ def test_regions_of_a_flat_picture_are_a_grid() -> None:
 
 def test_regions_follow_colours() -> None:
     image, masks = halves()
-    found = Regions(2, stride=1)(image)
-    assert torch.equal(found, masks) or torch.equal(found, masks.flip(0))
+    regions = Regions(2, stride=1)(image)
+    assert torch.equal(regions, masks) or torch.equal(regions, masks.flip(0))
 
 
-def test_a_crop_is_its_region_alone_at_clips_size() -> None:
+def test_a_crop_is_its_region_only_at_clip_s_size() -> None:
     image = torch.arange(3 * 4 * 6, dtype=torch.float32).reshape(3, 4, 6)
     mask = torch.zeros(1, 4, 6, dtype=torch.bool)
     mask[0, 1:3, 2:4] = True
@@ -84,8 +84,8 @@ def test_a_crop_is_its_region_alone_at_clips_size() -> None:
 def test_crops_are_classified_as_clip_classifies_pictures(visual: VisionTransformer) -> None:
     crops, vectors = torch.randn(40, 3, 32, 32), torch.randn(5, 16)
     with torch.no_grad():
-        found = CropClassifier(visual)(crops, vectors)
-        for crop, row in zip(crops[::13], found[::13], strict=True):
+        probabilities = CropClassifier(visual)(crops, vectors)
+        for crop, row in zip(crops[::13], probabilities[::13], strict=True):
             cosine = F.cosine_similarity(visual.encode_image(crop[None]), vectors)
             torch.testing.assert_close(row, (LOGIT_SCALE * cosine).softmax(dim=0), rtol=1e-4, atol=1e-5)
 
@@ -98,9 +98,9 @@ def test_overlapping_masks_add_their_scores() -> None:
     assert torch.equal(scores[1, 0], torch.tensor([0.25, 0.75, 0.5, 0.0]))
 
 
-def test_each_region_gets_the_class_whose_vector_its_crop_has(visual: VisionTransformer) -> None:
+def test_each_region_gets_the_class_of_its_crop_s_vector(visual: VisionTransformer) -> None:
     image, masks = halves()
-    model = TwoStage(visual, Given(masks)).eval()
+    model = TwoStage(visual, FixedProposals(masks)).eval()
     with torch.no_grad():
         vectors = visual.encode_image(model.crops(image, masks))
         scores = model(image[None], vectors)
@@ -108,16 +108,16 @@ def test_each_region_gets_the_class_whose_vector_its_crop_has(visual: VisionTran
     torch.testing.assert_close(scores.sum(dim=1), torch.ones(1, 24, 32))
 
 
-def test_pictures_of_a_batch_are_labelled_each_on_its_own(visual: VisionTransformer) -> None:
+def test_pictures_of_a_batch_are_labelled_independently(visual: VisionTransformer) -> None:
     model, vectors = TwoStage(visual, Regions(4)).eval(), torch.randn(3, 16)
     pictures = torch.randn(2, 3, 32, 24)
     with torch.no_grad():
-        together = model(pictures, vectors)
-        alone = [model(picture[None], vectors)[0] for picture in pictures]
-    torch.testing.assert_close(together, torch.stack(alone))
+        batched = model(pictures, vectors)
+        single = [model(picture[None], vectors)[0] for picture in pictures]
+    torch.testing.assert_close(batched, torch.stack(single))
 
 
 def test_empty_proposals_label_nothing(visual: VisionTransformer) -> None:
     masks = torch.zeros(3, 16, 16, dtype=torch.bool)
-    scores = TwoStage(visual, Given(masks))(torch.randn(1, 3, 16, 16), torch.randn(4, 16))
+    scores = TwoStage(visual, FixedProposals(masks))(torch.randn(1, 3, 16, 16), torch.randn(4, 16))
     assert torch.equal(scores, torch.zeros(1, 4, 16, 16))

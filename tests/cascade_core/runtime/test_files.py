@@ -56,7 +56,7 @@ def test_a_swap_killed_at_any_moment_loses_neither_folder(
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_new_folder_first_brings_back_what_a_killed_swap_set_aside(tmp_path: Path) -> None:
+def test_a_new_folder_first_restores_after_a_killed_swap(tmp_path: Path) -> None:
     _, target = folders(tmp_path)
     target.rename(tmp_path / ".target.replaced")
     with pytest.raises(RuntimeError), new_folder(target):
@@ -83,7 +83,7 @@ def test_a_name_that_is_too_long_asks_for_a_shorter_one(tmp_path: Path) -> None:
             place.write_text("")
 
 
-def test_what_the_block_itself_cannot_read_is_named_and_an_earlier_folder_stays(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named_and_the_old_folder_stays(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with (
         pytest.raises(UserError, match=r"missing\.txt: No such file or directory; check the path"),
@@ -96,7 +96,7 @@ def test_what_the_block_itself_cannot_read_is_named_and_an_earlier_folder_stays(
 @pytest.mark.parametrize(
     "error", [OSError("without a file"), ConnectionResetError(errno.ECONNRESET, "reset")]
 )
-def test_an_error_of_the_system_that_names_no_file_goes_on_as_it_is(error: OSError) -> None:
+def test_a_system_error_without_a_file_is_raised_unchanged(error: OSError) -> None:
     with pytest.raises(OSError) as raised, refusals_of_machine():
         raise error
     assert raised.value is error

@@ -6,14 +6,14 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.listing import bullets, by_name, duplicates, short_list
 
 
-def test_a_short_list_is_whole_and_of_a_long_one_the_rest_is_counted() -> None:
+def test_a_long_list_is_cut_and_the_rest_counted() -> None:
     assert short_list(["sky", "wall"], most=2) == "sky, wall"
     assert short_list(["sky", "wall", "sea"], most=1, separator="; ") == "sky and 2 more"
     assert bullets(["sky", "wall"]) == "\n  - sky\n  - wall"
     assert bullets(["sky", "wall"], most=1) == "\n  - sky\n  and 1 more"
 
 
-def test_a_name_that_is_not_in_the_table_is_refused_with_those_that_are() -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     assert by_name("sky", {"sky": 1, "wall": 2}, kind="class") == 1
     with pytest.raises(UserError, match="^unknown class 'sea'; known are sky, wall$"):
         by_name("sea", {"sky": 1, "wall": 2}, kind="class")

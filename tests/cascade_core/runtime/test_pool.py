@@ -7,7 +7,7 @@ import pytest
 from cascade_core.runtime.pool import parallel_map
 
 
-def test_what_is_made_comes_in_the_order_of_the_items_whichever_is_done_first() -> None:
+def test_results_keep_the_order_of_the_items() -> None:
     def slow_first(item: int) -> int:
         time.sleep(0.02 * (item == 0))
         return item * item
@@ -22,7 +22,7 @@ def test_nothing_makes_nothing() -> None:
     assert parallel_map(str, []) == []
 
 
-def test_an_exception_ends_it_before_the_items_that_have_not_begun() -> None:
+def test_an_exception_cancels_the_items_not_yet_started() -> None:
     begun: list[int] = []
 
     def fail(item: int) -> None:

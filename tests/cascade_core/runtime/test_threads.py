@@ -30,7 +30,7 @@ def test_a_thread_that_starts_meanwhile_has_as_many_as_ever() -> None:
     assert torch.get_num_threads() == in_a_new_thread() == 3
 
 
-def test_afterwards_there_are_as_many_as_before_also_after_an_error() -> None:
+def test_the_thread_count_is_restored_also_after_an_error() -> None:
     with pytest.raises(KeyError), threads_used(1), threads_used(2):
         raise KeyError
     assert torch.get_num_threads() == in_a_new_thread() == 3

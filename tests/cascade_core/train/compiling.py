@@ -1,6 +1,6 @@
 """Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or `three_steps`, or `on_a_gpu`).
 
-In a process of its own: what checks shapes while tests run is nothing that torch can compile. Prints JSON.
+It runs in its own process, because torch cannot compile the tests' shape checks. It prints JSON.
 """
 
 import json
@@ -17,9 +17,9 @@ from cascade_core.batches.samples import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import Compile, OptimConfig
 from cascade_core.model.build import build_segmentor
+from cascade_core.train.grid_logits import replicated
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
-from cascade_core.train.replicas import replicated
 from cascade_core.train.supervision import Supervision
 from tests.cascade_core.model.small import CASCADE, segmentor
 from tests.tiny import TINY_CLIP, tiny_config
@@ -28,13 +28,13 @@ STEPS = 3
 
 
 def one_graph() -> dict[str, float]:
-    """Trace Cascade-CLIP, which holds all of ZegCLIP, dropout included; tell how far it is from what was traced.
+    """Trace Cascade-CLIP, which contains all of ZegCLIP, with dropout; return the differences to the plain model.
 
-    In training as processes that train together run it, in a group of this one alone.
+    Training runs as in distributed training, in a process group of one.
     """
     vectors, images = nn.functional.normalize(torch.randn(5, 12), dim=-1), torch.randn(2, 3, 32, 32)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    found = {}
+    differences = {}
     for training in (True, False):
         model = segmentor(**CASCADE, dropout=0.5).train(training)
         traced = torch.compile(model.grid_logits, fullgraph=True, dynamic=False, backend="eager")
@@ -43,16 +43,16 @@ def one_graph() -> dict[str, float]:
             torch.manual_seed(3)
             with torch.set_grad_enabled(training):
                 logits.append(call(images, vectors).detach())
-        found["training" if training else "inference"] = float((logits[0] - logits[1]).abs().max())
+        differences["training" if training else "inference"] = float((logits[0] - logits[1]).abs().max())
     dist.destroy_process_group()
-    found["gradients in bf16"] = _gradients_in_half_precision(images, vectors)
-    return {**found, "graphs": counters["stats"]["unique_graphs"]}
+    differences["gradients in bf16"] = _gradients_in_half_precision(images, vectors)
+    return {**differences, "graphs": counters["stats"]["unique_graphs"]}
 
 
 def _gradients_in_half_precision(images: Tensor, vectors: Tensor) -> float:
-    """Go forward and back under autocast, traced to single operations; tell how far gradients are from what was traced.
+    """Return the relative difference of gradients under autocast between the traced and the plain model.
 
-    Without dropout, as a backward pass that is traced may draw it otherwise.
+    Without dropout: a traced backward pass may draw it differently.
     """
     model = segmentor(**CASCADE, dropout=0.0).train()
     traced = torch.compile(model.grid_logits, fullgraph=True, dynamic=False, backend="aot_eager")
@@ -62,20 +62,21 @@ def _gradients_in_half_precision(images: Tensor, vectors: Tensor) -> float:
         with torch.autocast("cpu", torch.bfloat16):
             logits = call(images, vectors)
         logits.square().sum().backward()
-        found = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
-        gradients.append(torch.cat(found))
+        gradients.append(
+            torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+        )
     return float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
 
 
 def three_steps(device: str = "cpu") -> dict[str, Any]:
-    """Train Cascade-CLIP as written and compiled; tell losses, and how many graphs were compiled by then.
+    """Train Cascade-CLIP plain and compiled; return the losses and the number of graphs compiled so far.
 
-    Without dropout, which kernels draw otherwise.
+    Without dropout: kernels draw it differently.
     """
-    found = {}
-    for choice in ("never", "always"):
-        found[choice] = [_losses(choice, torch.device(device)), counters["stats"]["unique_graphs"]]
-    return found
+    return {
+        choice: [_losses(choice, torch.device(device)), counters["stats"]["unique_graphs"]]
+        for choice in ("never", "always")
+    }
 
 
 def _losses(choice: Compile, device: torch.device) -> list[float]:
@@ -112,5 +113,5 @@ def _batch(classes: int) -> Batch:
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    asked = {"one_graph": one_graph, "three_steps": three_steps, "on_a_gpu": partial(three_steps, "cuda")}
-    print(json.dumps(asked[sys.argv[1]]()))
+    functions = {"one_graph": one_graph, "three_steps": three_steps, "on_a_gpu": partial(three_steps, "cuda")}
+    print(json.dumps(functions[sys.argv[1]]()))

@@ -54,7 +54,7 @@ def test_the_rate_at_the_end_is_the_absolute_minimum(base: float, total: int) ->
 
 
 @given(base=bases, total=st.integers(200, 100_000))
-def test_the_first_iteration_after_the_warm_up_is_the_plain_polynomial_value(base: float, total: int) -> None:
+def test_the_first_rate_after_the_warm_up_is_unscaled(base: float, total: int) -> None:
     config = _config()
     plain = (base - config.min_lr) * (1 - 100 / total) ** config.power + config.min_lr
     assert learning_rate(base, 100, total, config) == plain
@@ -80,7 +80,7 @@ def test_a_base_at_the_minimum_stays_there_without_warm_up(total: int, iteration
     assert learning_rate(1e-6, iteration, total, _config(warmup_iterations=0)) == pytest.approx(1e-6)
 
 
-def test_prompts_and_decoder_have_rates_of_their_own_and_one_weight_decay() -> None:
+def test_prompts_and_decoder_have_own_rates_and_one_decay() -> None:
     optimizer = build_optimizer(_segmentor(), OptimConfig(prompt_lr=1e-3, decoder_lr=5e-2, weight_decay=0.03))
     groups = {group["name"]: group for group in optimizer.param_groups}
     assert groups["prompts"]["lr"] == groups["prompts"]["base_lr"] == 1e-3
@@ -88,7 +88,7 @@ def test_prompts_and_decoder_have_rates_of_their_own_and_one_weight_decay() -> N
     assert {group["weight_decay"] for group in groups.values()} == {0.03}
 
 
-def test_the_groups_hold_everything_that_trains_but_the_dead_weights() -> None:
+def test_the_groups_hold_all_that_trains_except_dead_weights() -> None:
     segmentor = _segmentor(fusion="cascade", groups=((0,), (1,)))
     optimizer = build_optimizer(segmentor, OptimConfig())
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
@@ -130,7 +130,7 @@ def test_setting_rates_moves_each_group_from_its_own_base() -> None:
         ]
 
 
-def test_weights_without_gradient_are_the_recorded_ones_for_every_composition() -> None:
+def test_weights_without_gradient_match_the_recorded_ones() -> None:
     for changes in ({}, {"fusion": "cascade", "groups": ((0,), (1,))}, {"query": "text"}):
         segmentor = _segmentor(**changes)
         segmentor(torch.randn(1, 3, 16, 16), torch.randn(3, 8)).square().sum().backward()

@@ -1,4 +1,4 @@
-"""What the loss sees of labels, though the maps it goes by are made for one picture at a time."""
+"""The labels that the loss sees; pseudo-labels need the logits of one picture at a time."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def batch() -> Batch:
     return Batch(("a", "b", "c"), torch.randn(3, 3, *SIDE), labels, torch.rand(3, *SIDE) < 0.1)
 
 
-def _of_the_whole(batch: Batch, maps: Tensor, setting: str) -> Tensor:
+def _whole_batch_labels(batch: Batch, maps: Tensor, setting: str) -> Tensor:
     if setting == "transductive_oracle":
         unseen = maps[:, list(SPLIT.unseen)]
         return oracle_pseudo_labels(batch.labels, unseen, SPLIT.num_classes, SPLIT.unseen)
@@ -31,16 +31,16 @@ def _of_the_whole(batch: Batch, maps: Tensor, setting: str) -> Tensor:
 
 
 @pytest.mark.parametrize("setting", ["transductive_oracle", "transductive_strict"])
-def test_pseudo_labels_of_a_batch_are_those_of_its_maps_upsampled_together(
+def test_pseudo_labels_equal_those_of_the_whole_batch(
     batch: Batch, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid_logits = 3 * torch.randn(3, SPLIT.num_classes, 4, 4)
-    expected = _of_the_whole(batch, resize_logits(grid_logits, (24, 24), SIDE), setting)
-    together = []
+    expected = _whole_batch_labels(batch, resize_logits(grid_logits, (24, 24), SIDE), setting)
+    batch_sizes = []
     monkeypatch.setattr(
         "cascade_core.train.supervision.resize_logits",
-        lambda logits, *sizes: together.append(len(logits)) or resize_logits(logits, *sizes),
+        lambda logits, *sizes: batch_sizes.append(len(logits)) or resize_logits(logits, *sizes),
     )
-    found = Supervision(setting, SPLIT).view(batch, grid_logits, mask_size=(24, 24))
-    assert torch.equal(found, expected)
-    assert together == [1, 1, 1]
+    labels = Supervision(setting, SPLIT).view(batch, grid_logits, mask_size=(24, 24))
+    assert torch.equal(labels, expected)
+    assert batch_sizes == [1, 1, 1]

@@ -128,9 +128,7 @@ def drawn_first_at_step_three_by_the_second_process(folders: Folders) -> Path:
     return data_root(folders.prepared) / rows.iloc[position]["image"]
 
 
-def test_a_process_that_fails_ends_all_and_one_alone_finishes_what_two_began(
-    folders: Folders, alone: Path, tmp_path: Path
-) -> None:
+def test_a_failure_ends_all_and_one_process_can_resume(folders: Folders, alone: Path, tmp_path: Path) -> None:
     out, unfinished = tmp_path / "trained", tmp_path / ".trained.unfinished"
     picture = drawn_first_at_step_three_by_the_second_process(folders)
     whole = picture.read_bytes()
@@ -159,9 +157,7 @@ def test_two_processes_finish_what_one_began(
     assert_same_training(alone, out)
 
 
-def test_what_the_processes_cannot_share_is_refused_with_the_numbers(
-    folders: Folders, tmp_path: Path
-) -> None:
+def test_an_indivisible_batch_is_refused_with_the_numbers(folders: Folders, tmp_path: Path) -> None:
     told = r"train.batch_size=4.*not divisible by 3 \(3 processes x 1 accumulation steps\); set it to 6"
     with pytest.raises(ValueError, match=told):
         launch.run("train", train_arguments(folders, tmp_path / "out"), processes=3)

@@ -48,7 +48,7 @@ def inductive(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
-def test_training_changes_prompts_and_decoder_and_nothing_of_clip(folders: Folders, inductive: Path) -> None:
+def test_training_changes_prompts_and_decoder_but_not_clip(folders: Folders, inductive: Path) -> None:
     half, final = (load_file(inductive / name / "model.safetensors") for name in ("half", "final"))
     changed = {name for name in final if not torch.equal(half[name], final[name])}
     assert any(name.startswith("trunk.prompts.") for name in changed)
@@ -69,7 +69,7 @@ def test_a_run_is_decided_by_its_seed(folders: Folders, inductive: Path, tmp_pat
     assert (other / "history.csv").read_text() != (inductive / "history.csv").read_text()
 
 
-def test_an_interrupted_training_resumes_as_if_it_had_never_stopped(
+def test_a_resumed_training_equals_an_uninterrupted_one(
     folders: Folders, inductive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "cascade_clip"
@@ -100,7 +100,7 @@ def test_dropout_draws_the_same_in_a_resumed_training(
     assert len({(tmp_path / name / "history.csv").read_text() for name in ("whole", "resumed")}) == 1
 
 
-def test_an_interrupted_training_leaves_the_earlier_output_untouched(
+def test_an_interrupted_training_keeps_the_earlier_output(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "cascade_clip"
@@ -112,7 +112,7 @@ def test_an_interrupted_training_leaves_the_earlier_output_untouched(
     assert (out / "kept").read_text() == "earlier"
 
 
-def test_a_training_killed_before_the_swap_ends_without_another_step(
+def test_a_training_killed_before_the_swap_only_swaps(
     folders: Folders, inductive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "cascade_clip"
@@ -186,9 +186,7 @@ def test_a_training_that_diverges_says_at_which_step(folders: Folders, tmp_path:
         trained(folders, tmp_path / "out", text=broken)
 
 
-def test_full_supervision_is_its_own_setting_and_refuses_self_training(
-    folders: Folders, tmp_path: Path
-) -> None:
+def test_full_supervision_refuses_self_training(folders: Folders, tmp_path: Path) -> None:
     out = tmp_path / "supervised"
     trained(folders, out, overrides={**SHORT, "train.supervision": "full"})
     assert read_json(out / "final/manifest.json")["setting"] == "supervised"
@@ -246,9 +244,7 @@ def test_a_clip_of_another_architecture_is_refused(folders: Folders, tmp_path: P
         trained(folders, tmp_path / "out", clip=tmp_path / "clip")
 
 
-def test_a_checkpoint_has_the_activation_of_the_clip_it_was_trained_on(
-    folders: Folders, tmp_path: Path
-) -> None:
+def test_a_checkpoint_has_the_activation_of_its_clip(folders: Folders, tmp_path: Path) -> None:
     gelu = MINI_CLIP.model_copy(update={"activation": "gelu", "name": "mini of others"})
     save_clip(tmp_path / "clip", new_clip(gelu, seed=0), words=list(WORDS))
     once = {**SHORT, "train.iterations": 1}
@@ -266,7 +262,7 @@ def test_text_vectors_whose_count_does_not_fit_are_refused(folders: Folders, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_text_vectors_of_other_templates_are_refused_before_training(
+def test_text_vectors_of_other_templates_are_refused(
     folders: Folders, inductive: Path, tmp_path: Path
 ) -> None:
     others = {**SHORT, "data.templates": ["a photo of a {}"]}
@@ -280,7 +276,7 @@ def test_text_vectors_of_other_templates_are_refused_before_training(
     assert not (tmp_path / "out").exists()
 
 
-def test_text_vectors_without_a_record_of_their_templates_are_taken(folders: Folders, tmp_path: Path) -> None:
+def test_text_vectors_without_recorded_templates_are_accepted(folders: Folders, tmp_path: Path) -> None:
     shutil.copytree(folders.text, tmp_path / "text")
     (tmp_path / "text" / "manifest.json").unlink()
     check_templates(tmp_path / "text", ["a photo of a {}"])
@@ -317,7 +313,7 @@ def test_the_seen_penalty_is_for_inductive_models_only(
     assert read_json(evaluated / "scores.json")["seen_penalty"] == 0.1
 
 
-def test_exchanged_words_move_unseen_predictions_and_no_seen_text(
+def test_swapped_words_change_unseen_predictions_only(
     folders: Folders, inductive: Path, evaluated: Path, tmp_path: Path
 ) -> None:
     row = evaluate.run(
@@ -337,7 +333,7 @@ def test_exchanged_words_move_unseen_predictions_and_no_seen_text(
         assert (tables[1][place].to_numpy() == tables[0][word].to_numpy()).all()
 
 
-def test_a_target_named_is_scored_with_the_classes_that_the_checkpoint_saw(
+def test_a_named_target_uses_the_checkpoint_s_seen_classes(
     folders: Folders, inductive: Path, evaluated: Path, tmp_path: Path
 ) -> None:
     """Carried over to its own data set, a checkpoint scores as it does there, under another name."""
@@ -395,9 +391,7 @@ def test_a_profile_counts_what_the_model_computes(folders: Folders, inductive: P
     assert cost.images_per_second > 0
 
 
-def test_the_training_folder_holds_no_resume_state_at_the_end_nor_in_its_hash(
-    inductive: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_finished_training_keeps_no_resume_state(inductive: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not (inductive / training.RESUME_FOLDER).exists()
     assert input_hash(inductive) == read_step_manifest(inductive).content_sha256
     assert not caplog.records
