@@ -1,9 +1,9 @@
-"""The one kind of error that users can mend themselves; commands and servers show it as a sentence, without a trace."""
+"""The error class for faults that a user can mend; commands and servers show it without a traceback."""
 
 
 class UserError(ValueError):
-    """The input, or the machine, is at fault, and the message says what was expected and how to mend it.
+    """A fault of the input or the machine; the message says what was expected and how to mend it.
 
-    Commands exit with 2 and print the message; the server answers 400. Any other exception is a defect of the
-    program: exit code 1 with a trace, status 500.
+    Commands print the message and exit with 2; the server answers 400. Any other exception is a defect of the program:
+    commands print a traceback and exit with 1; the server answers 500.
     """

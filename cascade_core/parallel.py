@@ -1,8 +1,8 @@
-"""Training in several processes: who takes part, what each draws, what all share.
+"""Training in several processes: their ranks, devices, random streams and shared values.
 
-`torchrun` starts the processes and tells each its place in environment variables. All hold the whole model;
-each takes its part of every global batch, and gradients are averaged, so that the result is that of one
-process at the same global batch.
+`torchrun` starts the processes and sets environment variables with the rank of each. Every process holds the whole
+model and takes its part of every global batch. Gradients are averaged, so the result equals that of one process at the
+same global batch.
 """
 
 import logging
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 PLACE_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 GRACE_SECONDS = 15.0
-"""How long a process that lost another one waits to be ended by torchrun, before it fails too."""
+"""A process that lost its connection to another waits this long for torchrun to end it, and then fails."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together, seen from one of them; `launched` if torchrun started it."""
+    """This process's place among the processes that train together; `launched` means that torchrun started it."""
 
     rank: int = 0
     size: int = 1
@@ -39,14 +39,14 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one process that writes, tracks and tells."""
+        """Whether this is the process that writes, tracks and reports."""
         return self.rank == 0
 
     def share(self, global_batch: int, accumulation_steps: int, *, field: str = "train.batch_size") -> int:
-        """Return how many pictures of every micro-batch are this process's.
+        """Return the number of pictures of every micro-batch for this process.
 
         Raises:
-            UserError: the global batch does not divide evenly; `field` is what to change.
+            UserError: the global batch does not divide evenly; the message names `field` as the value to change.
         """
         parts = self.size * accumulation_steps
         if global_batch % parts:
@@ -60,32 +60,32 @@ class World:
 
 
 def world_of(environment: Mapping[str, str]) -> World:
-    """Return the place that torchrun's variables give this process; alone if there are none.
+    """Return this process's place from torchrun's variables; without them, that of a single process.
 
     Raises:
-        UserError: some are missing, or are no numbers that fit together.
+        UserError: a variable is missing, is no number, or contradicts the others.
     """
-    found = {name: environment[name] for name in PLACE_VARIABLES if name in environment}
-    if not {"RANK", "WORLD_SIZE"} & set(found):
+    values = {name: environment[name] for name in PLACE_VARIABLES if name in environment}
+    if not {"RANK", "WORLD_SIZE"} & set(values):
         return World()
     try:
-        rank, size, local_rank = (int(found[name]) for name in PLACE_VARIABLES)
+        rank, size, local_rank = (int(values[name]) for name in PLACE_VARIABLES)
         if not 0 <= rank < size or local_rank < 0:
             raise ValueError
     except (KeyError, ValueError):
-        told = ", ".join(f"{name}={value}" for name, value in found.items())
+        given = ", ".join(f"{name}={value}" for name, value in values.items())
         raise UserError(
-            f"the environment says {told}; several processes need RANK in 0..WORLD_SIZE-1, WORLD_SIZE and "
-            "LOCAL_RANK: start them with torchrun, or unset these to train alone"
+            f"the environment has {given}; several processes need RANK in 0..WORLD_SIZE-1, WORLD_SIZE and "
+            "LOCAL_RANK: start them with torchrun, or unset these to train in one process"
         ) from None
     return World(rank, size, local_rank, launched=True)
 
 
 def device_of(world: World) -> torch.device:
-    """Return the device of this process: a GPU of its own, or the processor where there is none at all.
+    """Return the device of this process: its own GPU, or the CPU if the machine has no GPU.
 
     Raises:
-        UserError: this node has GPUs, but fewer than processes.
+        UserError: this node has fewer GPUs than processes, but at least one.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
@@ -100,10 +100,9 @@ def device_of(world: World) -> torch.device:
 
 @contextmanager
 def joined(world: World, device: torch.device) -> Iterator[None]:
-    """Connect the processes while the block runs: over gloo on processors, nccl on GPUs. Alone, do nothing.
+    """Connect the processes while the block runs: over nccl on GPUs, else gloo. Do nothing for a single process.
 
-    A SIGTERM, which is how torchrun ends the others when one process dies, leaves the block as SystemExit,
-    so that what the block opened is closed.
+    When a process dies, torchrun ends the others by SIGTERM. It raises SystemExit in the block, so files are closed.
     """
     if not world.launched:
         yield
@@ -116,8 +115,10 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
             yield
         except RuntimeError as error:
             if _lost_another(error):
-                # Else torchrun might notice this one first and tell a closed connection as the cause.
-                log.warning("another process of this training is gone; waiting to be ended")
+                # Otherwise torchrun might report this process first, with a closed connection as the cause.
+                log.warning(
+                    "the connection to another process of this training is lost; waiting for torchrun to end this one"
+                )
                 time.sleep(GRACE_SECONDS)
             raise
         finally:
@@ -125,12 +126,12 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
 
 
 def processes() -> int:
-    """Return how many processes train together at the moment."""
+    """Return the number of connected processes."""
     return dist.get_world_size() if together() else 1
 
 
 def mean_over_processes(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """Return the elementwise mean over all processes; `values` themselves where there is only one."""
+    """Return the elementwise mean over all processes; a single process gets `values` unchanged."""
     if not together():
         return values
     summed = values.detach().clone()
@@ -139,10 +140,9 @@ def mean_over_processes(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"
 
 
 def share_start(optimizer: AdamW, start: int) -> int:
-    """Return the first process's number of finished steps, and give all its AdamW moments.
+    """Broadcast the first process's AdamW moments and return its number of finished steps.
 
-    So only that process needs to see the checkpoint that a training resumes from. (Weights follow in
-    `train/replicas.py`.)
+    So only that process needs the checkpoint to resume from; `train/grid_logits.py` broadcasts the weights.
     """
     if not together():
         return start
@@ -164,10 +164,10 @@ def share_start(optimizer: AdamW, start: int) -> int:
 
 
 def seed_step(seed: int, iteration: int) -> None:
-    """Set torch's random state, from which dropout draws, for one step of this process.
+    """Seed torch's random state, which dropout uses, for one step of this process.
 
-    A step's draws depend on seed, step and process alone, so a resumed training needs no saved state, on
-    any device; processes draw apart, else their parts of a batch would be masked alike.
+    It depends on seed, step and rank only, so resuming needs no saved random state. The rank gives each process its own
+    dropout masks.
     """
     rank = dist.get_rank() if together() else 0
     words = np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)
@@ -180,5 +180,5 @@ def _lost_another(error: RuntimeError) -> bool:
 
 
 def together() -> bool:
-    """Say whether this process trains with others at the moment."""
+    """Return whether this process is connected to others."""
     return dist.is_available() and dist.is_initialized()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import refusals_of_machine
+from cascade_core.runtime.files import system_errors_as_user_errors
 
 
 def read_table(path: Path, *, names: str = "class", step: str) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def read_table(path: Path, *, names: str = "class", step: str) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the folder of {step}, or run it again")
     try:
-        with refusals_of_machine():
+        with system_errors_as_user_errors():
             return pd.read_csv(path, dtype={names: str}, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no table of {step} ({error}); run it again") from error

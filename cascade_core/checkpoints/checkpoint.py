@@ -11,7 +11,7 @@ from cascade_core.clip.vision import VisionTransformer
 from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.runtime.files import damage_told, new_folder, write_json
+from cascade_core.runtime.files import new_folder, readable_weights, write_json
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -71,7 +71,7 @@ def load_optimizer(optimizer: AdamW, folder: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path} does not exist: this checkpoint cannot be resumed, only started from")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    with damage_told(path), safe_open(path, framework="pt") as tensors:
+    with readable_weights(path), safe_open(path, framework="pt") as tensors:
         if len(parameters) != sum(name.startswith("exp_avg/") for name in tensors.keys()):  # noqa: SIM118
             raise UserError(
                 f"{path} holds the state of another set of weights; was the configuration changed?"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import damage_told
+from cascade_core.runtime.files import readable_weights
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -60,7 +60,7 @@ def read_archive(path: Path) -> Archive:
     if root := _script_root(path):
         return Archive(_scripted_weights(path, root), scripted=True)
     if path.suffix == ".safetensors":
-        with damage_told(path):
+        with readable_weights(path):
             content: Mapping[str, Any] = load_file(path)
     else:
         content = _unpickled(path)

@@ -21,7 +21,7 @@ from cascade_core.clip.tokenizers import BytePairTokenizer, Tokenizer, WordToken
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import damage_told, new_folder, read_json, sha256
+from cascade_core.runtime.files import readable_weights, new_folder, read_json, sha256
 from cascade_core.runtime.validation import validated
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
@@ -149,7 +149,7 @@ def _load_folder(folder: Path, module: nn.Module, config: ClipConfig, *, prefix:
 
 def _read_tensors(folder: Path, prefix: str) -> dict[str, Tensor]:
     path = folder / WEIGHTS_FILE
-    with damage_told(path), safe_open(path, framework="pt") as file:
+    with readable_weights(path), safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
 
 

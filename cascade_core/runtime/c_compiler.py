@@ -1,4 +1,4 @@
-"""What Triton needs wherever it starts a kernel; images for GPUs have it."""
+"""The requirements for starting Triton kernels; GPU images meet them."""
 
 import logging
 import os
@@ -11,10 +11,9 @@ log = logging.getLogger(__name__)
 
 
 def missing_for_triton() -> str | None:
-    """Name what is missing here, for a message; None where Triton can start kernels.
+    """Return the missing requirement as text for a message, or None if Triton can start kernels.
 
-    It compiles a little C at each kernel's first start. All of that includes Python's headers, which Debian has in a
-    package apart (`python3-dev`).
+    Triton compiles C code, which includes Python's headers, when a kernel first starts.
     """
     if find_spec("triton") is None:
         return "Triton, which torch brings on Linux alone"
@@ -26,7 +25,7 @@ def missing_for_triton() -> str | None:
 
 
 def triton_works(otherwise: str) -> bool:
-    """Say whether Triton can start kernels; where it cannot, warn what happens `otherwise`, and why."""
+    """Check that Triton can start kernels; if not, log a warning with the consequence (`otherwise`) and the reason."""
     missing = missing_for_triton()
     if missing is not None:
         log.warning("%s, which needs %s", otherwise, missing)

@@ -1,4 +1,4 @@
-"""What the status of a command that has ended says, and how a stop from outside becomes one; docs/exit_codes.md."""
+"""Exit codes of the commands, and SIGTERM as an exception; see docs/exit_codes.md."""
 
 import logging
 import signal
@@ -12,13 +12,13 @@ log = logging.getLogger(__name__)
 
 
 class ExitCode(IntEnum):
-    """The statuses of every command; a status above 128 names the signal that stopped it."""
+    """The exit codes of every command; a code above 128 names the signal that stopped it."""
 
     DONE = 0
     DEFECT = 1
-    """Of the program; a trace stands on stderr."""
+    """A defect of the program, with a traceback on stderr."""
     USER_ERROR = 2
-    """A `UserError`, said in one sentence; or an option that does not exist."""
+    """A `UserError`, printed as one sentence, or an unknown option."""
     INCOMPLETE = 3
     """The command finished, but some items failed, or the verdict is bad."""
     INTERRUPTED = 128 + signal.SIGINT
@@ -27,20 +27,20 @@ class ExitCode(IntEnum):
 
 @contextmanager
 def termination_raised() -> Iterator[None]:
-    """Let a SIGTERM leave the block as `SystemExit` with 143, so that what stands open is closed and cleared away.
+    """Raise `SystemExit` with 143 in the block at a SIGTERM, so that files are closed and folders cleaned up.
 
-    Only the main thread can; elsewhere the block runs as it is.
+    Only the main thread can handle signals; in other threads this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _leave)
+    previous = signal.signal(signal.SIGTERM, _exit)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _exit(number: int, frame: FrameType | None) -> None:
     log.warning("stopped by %s", signal.Signals(number).name)
     raise SystemExit(128 + number)

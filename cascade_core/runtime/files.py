@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half there, a temporary name beside the target and then a rename; and reading."""
+"""Atomic writing (under a temporary name beside the target, then a rename), reading, hashing and safe paths."""
 
 import errno
 import hashlib
@@ -25,25 +25,22 @@ WAYS_OUT = {
     errno.EISDIR: "a folder stands where a file must be: give a file",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-"""What to do about what the machine refuses, by the system's number of the error."""
+"""Advice for each system error, by errno."""
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes `target` when the block ends well, replacing what stood there.
-
-    If the block raises, `target` stays as it was.
+    """Yield an empty folder that replaces `target` when the block succeeds; if it raises, `target` stays unchanged.
 
     Raises:
-        UserError: the machine refuses to write there, or what the block asks of a file; see `refusals_of_machine`.
+        UserError: a file cannot be written or read; see `system_errors_as_user_errors`.
     """
-    with refusals_of_machine(target):
+    with system_errors_as_user_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         put_back(target)
         working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            # mkdtemp's folders are private, and so are safetensors' files; outputs are meant to be read, by steps
-            # that run as another user too.
+            # mkdtemp's folders and safetensors' files are private, but steps of other users read outputs too.
             working.chmod(0o755)
             yield working
             for file in working.rglob("*"):
@@ -55,10 +52,10 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def put_in_place(working: Path, target: Path) -> None:
-    """Let a finished folder take the place of `target`, beside which it lies.
+    """Replace `target` by a finished folder beside it.
 
-    The earlier one steps aside and goes last: a process that is killed at any moment leaves one of the two whole,
-    and `put_back` finds it.
+    This renames the old folder first and deletes it last. A process killed at any moment leaves one of the two
+    complete, and `put_back` restores it.
     """
     put_back(target)
     aside = _aside(target)
@@ -69,7 +66,7 @@ def put_in_place(working: Path, target: Path) -> None:
 
 
 def put_back(target: Path) -> None:
-    """Undo a swap that was killed half-way: the earlier folder returns, unless the new one had taken its place."""
+    """Repair a swap that was killed half-way: keep the new folder if it is in place, else restore the old one."""
     aside = _aside(target)
     if not aside.exists():
         return
@@ -85,13 +82,13 @@ def _aside(target: Path) -> Path:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Give a path to write to that becomes `target` when the block ends well.
+    """Yield a path to write to; the file there replaces `target` when the block succeeds.
 
     Raises:
-        UserError: the machine refuses to write there; see `refusals_of_machine`.
+        UserError: the file cannot be written; see `system_errors_as_user_errors`.
     """
     working = target.with_name(f".{target.name}.partial")
-    with refusals_of_machine(target):
+    with system_errors_as_user_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield working
@@ -101,30 +98,29 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def refusals_of_machine(target: Path | None = None) -> Iterator[None]:
-    """Turn what the machine refuses into one sentence; any other error goes on as it is.
+def system_errors_as_user_errors(target: Path | None = None) -> Iterator[None]:
+    """Turn system errors that the user can mend into a `UserError`; raise all others unchanged.
 
-    `target` is what the block writes, if it does: an earlier one is untouched then.
+    `target` is the file or folder that the block writes, if any.
 
     Raises:
-        UserError: in place of an error of the system that names a file, or says that the disk is full.
+        UserError: a system error names a file, or the disk is full.
     """
     try:
         yield
     except (OSError, SafetensorError) as error:
-        if (sentence := refusal(error, target)) is None:
+        if (sentence := explain_system_error(error, target)) is None:
             raise
         raise UserError(sentence) from error
 
 
-def refusal(error: OSError | SafetensorError, target: Path | None = None) -> str | None:
-    """Say in a sentence what the machine refused, and the way out; None where the error names no file."""
+def explain_system_error(error: OSError | SafetensorError, target: Path | None = None) -> str | None:
+    """Describe a system error and its remedy in a sentence; return None if it names no file."""
     named = getattr(error, "filename", None)
     if disk_is_full(error):
-        where = named or target or "a file"
-        untouched = "" if target is None else f"{target} could not be written: "
+        unwritten = "" if target is None else f"{target} could not be written: "
         return (
-            f"{untouched}no space left for {where}; what stood there is untouched. "
+            f"{unwritten}no space left for {named or target or 'a file'}; an earlier version is unchanged. "
             "Free some space, or write elsewhere"
         )
     reason = getattr(error, "strerror", None)
@@ -135,11 +131,11 @@ def refusal(error: OSError | SafetensorError, target: Path | None = None) -> str
 
 
 @contextmanager
-def damage_told(weights: Path) -> Iterator[None]:
-    """Name the file of weights that is cut short or no safetensors.
+def readable_weights(weights: Path) -> Iterator[None]:
+    """Add the file's name to safetensors' errors in the block.
 
     Raises:
-        UserError: in place of what safetensors raises, which names nothing.
+        UserError: `weights` is truncated or no safetensors file.
     """
     try:
         yield
@@ -150,23 +146,23 @@ def damage_told(weights: Path) -> Iterator[None]:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Say whether a file could not be written because there is no space left, or no more is allowed."""
-    if isinstance(error, SafetensorError):  # It knows the number only in words.
+    """Return whether a write failed because the disk is full or a quota is used up."""
+    if isinstance(error, SafetensorError):  # has the errno only in its text
         return any(f"(os error {number})" in str(error) for number in FULL)
     return isinstance(error, OSError) and error.errno in FULL
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write JSON with stable formatting, whole or not at all."""
+    """Write JSON atomically and with stable formatting."""
     with new_file(target) as path:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_text(path: Path, what: str) -> str:
-    """Read a file as UTF-8 text, with or without a mark of the byte order.
+    """Read a UTF-8 text file, with or without a byte order mark.
 
     Raises:
-        UserError: it cannot be read, or is other text; the message calls the file `what`.
+        UserError: the file is unreadable or not UTF-8; the message calls it `what`.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -174,31 +170,31 @@ def read_text(path: Path, what: str) -> str:
         way_out = WAYS_OUT.get(error.errno or 0, "check the path and the disk")
         raise UserError(f"{what} {path} cannot be read ({error.strerror}); {way_out}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{what} {path} is not UTF-8 text ({error.reason}); save it as such") from error
+        raise UserError(f"{what} {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        UserError: the file is missing, unreadable or does not parse; the message names it.
+        UserError: the file is missing or unreadable, or is no JSON; the message names it.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run the step that writes it first") from None
     except OSError as error:
-        raise UserError(refusal(error) or f"{path} cannot be read: {error}") from error
+        raise UserError(explain_system_error(error) or f"{path} cannot be read: {error}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
 
 
 def sha256(path: Path) -> str:
     """Return the hex digest of a file, or of a folder's relative names and contents in sorted order."""
-    digest = hashlib.sha256()
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
     return digest.hexdigest()
@@ -208,7 +204,7 @@ def inside(root: Path, path: str) -> Path:
     """Join a relative path to the root.
 
     Raises:
-        UserError: the path is empty or absolute, or climbs out of the root.
+        UserError: the path is empty or absolute, or leaves the root.
     """
     relative = PurePosixPath(path)
     if not relative.parts or relative.is_absolute() or ".." in relative.parts or "\\" in path or "\0" in path:

@@ -1,4 +1,4 @@
-"""The number of the form in which manifests are stored: code knows by it what it can read."""
+"""The format number of stored manifests; it says which version of the code can read them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,13 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 
 FORMAT = 1
-"""Of the manifests of checkpoints, model folders and steps' folders that are written today."""
+"""The current format of the manifests of checkpoints, model folders and step folders."""
 
 
 def read_manifest(file: Path) -> Any:
     """Read a manifest of this format or an earlier one.
 
-    Manifests written before there was a number say what format 1 says, so they are read as such.
+    Manifests without a number are older and equal to format 1.
 
     Raises:
         UserError: the file is missing, no JSON, or of a later format.

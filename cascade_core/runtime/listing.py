@@ -1,4 +1,4 @@
-"""Lists in messages: cut short, on lines of their own, of what comes twice, and of what is known instead."""
+"""Lists for messages: shortened, as bullets, of duplicates, and of known names."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,10 +10,10 @@ Value = TypeVar("Value")
 
 
 def by_name(name: str, table: Mapping[str, Value], *, kind: str) -> Value:
-    """Give what has a name in a table.
+    """Look up a name in a table.
 
     Raises:
-        UserError: there is no such name; the message says of what `kind` it was to be, and lists the known ones.
+        UserError: the table has no such name; the message contains `kind` and lists the known names.
     """
     if name not in table:
         raise UserError(f"unknown {kind} {name!r}; known are {', '.join(table)}")
@@ -21,18 +21,18 @@ def by_name(name: str, table: Mapping[str, Value], *, kind: str) -> Value:
 
 
 def short_list(items: Sequence[str], *, most: int, separator: str = ", ") -> str:
-    """List up to `most` items and count the others, as in 'sky, wall and 3 more'."""
+    """List up to `most` items and count the rest, as in 'sky, wall and 3 more'."""
     rest = len(items) - most
     return separator.join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def bullets(items: Sequence[str], *, most: int = 10) -> str:
-    """List up to `most` items, each on a new line, and count the others on the last."""
+    """List up to `most` items, each on its own line, and count the rest on the last line."""
     rest = len(items) - most
     lines = [f"- {item}" for item in items[:most]] + ([f"and {rest} more"] if rest > 0 else [])
     return "".join(f"\n  {line}" for line in lines)
 
 
 def duplicates(items: Iterable[str]) -> list[str]:
-    """Give what comes more than once, in order of the alphabet."""
+    """Return the items that occur more than once, sorted."""
     return sorted(item for item, count in Counter(items).items() if count > 1)

@@ -1,4 +1,4 @@
-"""Options whose texts hold several values: by name, such as `--split val=val.txt` again and again, or by commas."""
+"""Parse option texts: NAME=VALUE pairs, such as a repeated `--split val=val.txt`, and comma-separated numbers."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -11,30 +11,32 @@ Number = TypeVar("Number", int, float)
 def pairs(
     option: str, items: Iterable[str], *, form: str, example: str, empty: bool = False
 ) -> dict[str, str]:
-    """Split items such as `val=val.txt` at their first `=`, without the blanks around either half.
+    """Split items such as `val=val.txt` at their first `=` and strip both halves.
 
     Raises:
-        UserError: an item is not of this form, or has no value unless it may be `empty`, or a name comes twice.
+        UserError: an item is not of this form, has no value although `empty` is false, or repeats a name.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for item in items:
         name, equals, value = (part.strip() for part in item.partition("="))
         if not (name and equals and (value or empty)):
             raise UserError(f"{option} {item!r} is not {form}; an example is {option} {example}")
-        if name in found:
+        if name in values:
             raise UserError(f"{option} names {name!r} twice; give it once")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def numbers(option: str, listed: str, kind: Callable[[str], Number], *, example: str) -> tuple[Number, ...]:
-    """Read numbers by commas.
+    """Parse comma-separated numbers.
 
     Raises:
-        UserError: there is something else among them.
+        UserError: an item is no number of this kind.
     """
     try:
         return tuple(kind(part) for part in listed.split(",") if part.strip())
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
-        raise UserError(f"{option} {listed!r} are not {what} by commas, such as {example}") from None
+        raise UserError(
+            f"{option} {listed!r} are not {what} separated by commas, such as {example}"
+        ) from None

@@ -1,25 +1,25 @@
-"""The same work on many files at once, on threads: decoding and packing pixels leaves the interpreter free."""
+"""Parallel work on many files with threads: decoding and encoding pictures releases the interpreter lock."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
-"""Called with the number of files dealt with and their total."""
+"""Called with the number of finished files and their total."""
 
 
 def parallel_map(
-    function: Callable[[Item], Made],
+    function: Callable[[Item], Result],
     items: Sequence[Item],
     *,
     workers: int = 4,
     progress: Progress | None = None,
-) -> list[Made]:
-    """Give what `function` makes of each item, in the order of the items.
+) -> list[Result]:
+    """Call `function` for each item with `workers` threads; return the results in the order of the items.
 
-    The first exception ends it; who interrupts does not wait for the items that have not begun.
+    The first exception, also an interrupt, cancels the items that have not started.
     """
     pool = ThreadPoolExecutor(max_workers=workers)
     try:

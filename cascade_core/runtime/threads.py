@@ -1,4 +1,4 @@
-"""How many threads torch's operations use on a CPU."""
+"""The number of threads of torch's CPU operations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,10 @@ import torch
 
 @contextmanager
 def threads_used(count: int) -> Iterator[None]:
-    """Let torch's operations that the calling thread starts use `count` threads; afterwards as many as before.
-
-    Other threads' stay as they are.
-    """
+    """Let torch operations of the calling thread use `count` threads in the block; other threads are unaffected."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
-    # Torch gives a thread that starts later what any thread set last; each keeps what it set itself.
+    # New threads inherit the number that any thread set last, so another thread resets it.
     another = Thread(target=torch.set_num_threads, args=(before,))
     another.start()
     another.join()

@@ -1,4 +1,4 @@
-"""Content from outside as a pydantic model, and what is wrong with it as a sentence that names source and field."""
+"""Validation of external content by pydantic, with errors as sentences that name source and field."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,30 +9,30 @@ from pydantic_core import ErrorDetails
 
 from cascade_core.errors import UserError
 
-Checked = TypeVar("Checked")
+Value = TypeVar("Value")
 
 
-def validated(kind: type[Checked], values: object, *, source: str | Path, way_out: str = "") -> Checked:
-    """Give `values` as what `kind` is: a model, a dataclass or a collection of these.
+def validated(kind: type[Value], values: object, *, source: str | Path, way_out: str = "") -> Value:
+    """Validate `values` as a `kind`: a model, a dataclass or a collection of these.
 
     Raises:
-        UserError: they are none; the message names `source` and the first wrong field, and ends with `way_out`.
+        UserError: `values` are invalid; the message names `source` and the first wrong field, and ends with `way_out`.
     """
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        told = f"{source}: {first_error(error)}"
-        raise UserError(f"{told}; {way_out}" if way_out else told) from error
+        message = f"{source}: {first_error(error)}"
+        raise UserError(f"{message}; {way_out}" if way_out else message) from error
 
 
 def first_error(error: ValidationError) -> str:
-    """Say what is wrong first, as in 'train.lr: Input should be greater than 0 (got -1)'."""
+    """Describe the first error, as in 'train.lr: Input should be greater than 0 (got -1)'."""
     return sentence(error.errors()[0])
 
 
-def sentence(one: ErrorDetails) -> str:
-    """Say which field is wrong, why, and what it holds; of a whole model or mapping, only why."""
-    field = ".".join(map(str, one["loc"]))
-    reason = one["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(one["input"], Mapping | BaseModel) else f" (got {one['input']!r})"
+def sentence(error: ErrorDetails) -> str:
+    """Name the wrong field, the reason and its value; for a whole model or mapping, the reason only."""
+    field = ".".join(map(str, error["loc"]))
+    reason = error["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(error["input"], Mapping | BaseModel) else f" (got {error['input']!r})"
     return f"{field}: {reason}{given}" if field else reason

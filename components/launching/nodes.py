@@ -1,7 +1,7 @@
-"""A training step that outgrows its node: the same step as a TrainJob, started, followed, its folder handed on.
+"""A training step on several nodes: the step's pod starts the same step as a TrainJob and waits for it.
 
-The step's pod only waits. What it was given (index, split, vectors, checkpoint: small) is copied to the volume
-that all nodes share, the nodes write there, and what they wrote becomes the step's output.
+It copies the small inputs (index, split, vectors, checkpoint) to the volume that all nodes share. The nodes write their
+output there, and the pod copies it to the step's output.
 """
 
 import hashlib
@@ -24,40 +24,38 @@ from components.patience import PATIENCE_VARIABLE
 from components.tracking.pipeline_run import IMAGE_VARIABLE, KFP_VARIABLE, PARENT_VARIABLE
 
 WORK = ".trainjobs"
-"""Folder of the shared volume with a folder for each job that has not been handed on."""
+"""A folder on the shared volume with one folder per unfinished job."""
 COPIED = ("prepared", "splits", "text", "trained")
 GRACE_MINUTES = 30
-"""What a job may wait for nodes, beyond the time it may run."""
+"""The time that a job may wait for nodes, on top of its running time."""
 
 
 def run_where(step: str, arguments: Mapping[str, Any], nodes: str) -> None:
-    """Run a step, by its name, where a pipeline says: in this pod if `nodes` is empty, else on the nodes that it describes (JSON).
+    """Run a step in this pod if `nodes` is empty, else on the nodes that this JSON describes.
 
     Raises:
-        UserError: `nodes` describes none, or as `run` and `components.launching.processes.run` do.
-        RuntimeError: as these do.
+        UserError: `nodes` is invalid; or `run` or `components.launching.processes.run` raises it.
+        RuntimeError: one of these raises it.
     """
     if nodes:
         run(step, arguments, Nodes.model_validate_json(nodes))
         return
-    from components.launching import (
-        processes as launch,  # brings torch, which a pod that only waits does without
-    )
+    from components.launching import processes  # imports torch, which a pod that only waits lacks
 
-    launch.run(step, arguments)
+    processes.run(step, arguments)
 
 
 def run(
     step: str, arguments: Mapping[str, Any], nodes: Nodes, *, jobs: trainjob_run.Jobs | None = None
 ) -> None:
-    """Do `components.<step>.run(**arguments)` on several nodes; what it writes is in `arguments["out"]` at the end.
+    """Run `components.<step>.run(**arguments)` on several nodes and copy its output to `arguments["out"]`.
 
-    A job that completes is removed with its folder. One that fails stays, to be looked at, and so does its
-    folder: the same step tried again starts it anew, and the training goes on from its last checkpoint.
+    This removes a completed job and its folder. A failed job and its folder stay for inspection; a retry of the step
+    starts the job again, and the training resumes from its last checkpoint.
 
     Raises:
-        UserError: CLIP weights or data lie where not all nodes see them, or the cluster refuses.
-        RuntimeError: the job failed, is gone, or did not end in time.
+        UserError: CLIP weights or data are not on the shared volume, or the cluster refuses the job.
+        RuntimeError: the job failed, disappeared, or did not end in time.
     """
     _check_shared(arguments, nodes)
     name = _name(step, arguments, nodes)
@@ -70,7 +68,7 @@ def run(
         trainjob_run.follow(jobs, name, minutes=nodes.minutes + GRACE_MINUTES)
         if not done.is_dir():
             raise RuntimeError(
-                f"TrainJob {name} completed, and left nothing in {done}; is the volume one and the same?"
+                f"TrainJob {name} completed without output in {done}; check that its nodes and this pod mount the same volume"
             )
     with new_folder(arguments["out"]) as folder:
         shutil.copytree(done, folder, dirs_exist_ok=True)
@@ -85,13 +83,13 @@ def _check_shared(arguments: Mapping[str, Any], nodes: Nodes) -> None:
     for name, place in places.items():
         if not nodes.shares(PurePosixPath(place.resolve())):
             raise UserError(
-                f"{name} lies in {place}, which not all nodes see ({nodes.shared()}); a training on several nodes "
-                "takes folders of the shared volume, and s3:// addresses only where CASCADE_CACHE is on it"
+                f"{name} lies in {place}, which not all nodes see ({nodes.shared()}); for a training on several nodes give "
+                "folders on the shared volume, or s3:// addresses with CASCADE_CACHE on it"
             )
 
 
 def _name(step: str, arguments: Mapping[str, Any], nodes: Nodes) -> str:
-    """Name a job after what it does: the same when a step is tried again, another one in another pipeline run."""
+    """Name a job by its content: retries of a step get the same name, other pipeline runs another one."""
     content = {
         "run": os.environ.get(PARENT_VARIABLE, ""),
         "nodes": nodes.model_dump(mode="json"),
@@ -109,24 +107,25 @@ def _name(step: str, arguments: Mapping[str, Any], nodes: Nodes) -> str:
 def _job(
     step: str, arguments: Mapping[str, Any], nodes: Nodes, *, name: str, work: Path, out: Path
 ) -> TrainJob:
-    given = dict(arguments) | {"out": out}
+    values = dict(arguments) | {"out": out}
     for folder in COPIED:
-        if folder in given:
-            given[folder] = _copied(given[folder], work / folder)
+        if folder in values:
+            values[folder] = _copy_of(values[folder], work / folder)
     stated = step_named(step)
-    known = {name: os.environ.get(name) for name in (PARENT_VARIABLE, KFP_VARIABLE, PATIENCE_VARIABLE)}
+    passed_on = (PARENT_VARIABLE, KFP_VARIABLE, PATIENCE_VARIABLE)
     return TrainJob(
         **nodes.model_dump(),
         name=name,
         command=stated.command,
-        arguments=tuple(stated.words(given)),
+        arguments=tuple(stated.words(values)),
         out=PurePosixPath(out),
-        variables={name: value for name, value in known.items() if value} | {IMAGE_VARIABLE: nodes.image},
+        variables={name: value for name in passed_on if (value := os.environ.get(name))}
+        | {IMAGE_VARIABLE: nodes.image},
     )
 
 
-def _copied(folder: Path, target: Path) -> Path:
-    """Copy a step's folder, with the relative paths in its manifest made to lead to where they led."""
+def _copy_of(folder: Path, target: Path) -> Path:
+    """Copy a step's folder and adapt the relative paths in its manifest to the new place."""
     if not target.exists():
         with new_folder(target) as copy:
             shutil.copytree(folder, copy, dirs_exist_ok=True)

@@ -1,7 +1,6 @@
-"""A training step in as many processes as its pod has GPUs: the same step, started under torchrun's agent.
+"""Run a training step in one process per GPU of its pod, under torchrun's agent.
 
-One GPU, or none, means no launching at all. A step on several nodes is the same command, started by torchrun on
-each node of a TrainJob (`components/launching/nodes.py`).
+With at most one GPU the step runs in the calling process. For several nodes see `components/launching/nodes.py`.
 """
 
 import logging
@@ -18,16 +17,19 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from cascade_core.errors import UserError
 from components.contract import step_named
 
+USER_ERROR = "UserError: "
+"""torchrun passes on the exception of a process as text that starts with its class."""
+
 
 def run(step: str, arguments: Mapping[str, Any], *, processes: int | None = None) -> Any:
-    """Call `components.<step>.run(**arguments)` in `processes` processes; return what the first one returns.
+    """Call `components.<step>.run(**arguments)` in `processes` processes; return the first one's result.
 
-    Left out, `processes` is the number of GPUs that this machine (a pod: its limit) shows, at least 1.
+    By default `processes` is the number of visible GPUs (in a pod: its limit), at least 1.
 
     Raises:
-        UserError: `processes` is not positive, the step does not train, or it refused its input; in one
-            process also whatever else the step raises.
-        RuntimeError: a process failed; the message says which one and why, and all others were ended.
+        UserError: `processes` is not positive, the step does not train, or it refused its input.
+        RuntimeError: a process failed and all others were ended; the message names the process and the cause. (In one
+            process the step's own exceptions are raised.)
     """
     count = processes if processes is not None else max(1, torch.cuda.device_count())
     if count < 1:
@@ -37,8 +39,8 @@ def run(step: str, arguments: Mapping[str, Any], *, processes: int | None = None
         raise UserError(f"step {step!r} does not train")
     if count == 1:
         return stated(**arguments)
-    # The processes are forked from one that has imported what they need and has not touched a GPU.
-    # (torch._dynamo: what wrapping a model for several processes imports, a thousand modules.)
+    # The fork server imports these modules once and never uses a GPU. (DistributedDataParallel imports torch._dynamo,
+    # which has a thousand modules.)
     preloaded = [f"components.steps.{step}", "torch._dynamo"]
     multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
     try:
@@ -47,11 +49,10 @@ def run(step: str, arguments: Mapping[str, Any], *, processes: int | None = None
         raise SystemExit(128 + error.sigval) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        told = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-        wrong_input = told.removeprefix("UserError: ")
-        if wrong_input != told:
-            raise UserError(wrong_input) from error
-        raise RuntimeError(f"process {rank} of the {count} of step {step} failed: {told}") from error
+        message = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+        if message.startswith(USER_ERROR):
+            raise UserError(message.removeprefix(USER_ERROR)) from error
+        raise RuntimeError(f"process {rank} of the {count} of step {step} failed: {message}") from error
 
 
 def _configuration(count: int) -> LaunchConfig:
@@ -61,7 +62,7 @@ def _configuration(count: int) -> LaunchConfig:
         nproc_per_node=count,
         run_id=f"cascade-clip-{os.getpid()}",
         rdzv_backend="c10d",
-        # Its own free port, on this machine only.
+        # A free port on the loopback interface.
         rdzv_endpoint="127.0.0.1:0",
         local_addr="127.0.0.1",
         max_restarts=0,
@@ -70,11 +71,11 @@ def _configuration(count: int) -> LaunchConfig:
 
 
 def _call_together(step: str, arguments: dict[str, Any]) -> Any:
-    """Call the step in a process of its own: an entry point, which says what is logged and how cores are shared."""
+    """Call the step as the entry point of one process: configure logging and its share of the cores."""
     leads, count = os.environ["RANK"] == "0", int(os.environ["WORLD_SIZE"])
     logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s")
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
         return step_named(step)(**arguments)
     except UserError as error:
-        raise UserError(str(error)) from error  # by this name the first process knows it, whatever its kind
+        raise UserError(str(error)) from error  # subclasses too get the class name that `run` looks for

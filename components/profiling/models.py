@@ -1,4 +1,4 @@
-"""The models of a profile: loaded or built, named apart, measured by turns, and written as files."""
+"""The models of a profile: load or build them, measure them in turns, and write the results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ TRACKED = ("trainable_params", "gmacs", "images_per_second", "peak_memory_mib")
 
 @dataclass(frozen=True)
 class Model:
-    """What is measured, the configuration it is of, and the setting it was trained in ("" for random weights)."""
+    """A model to measure, its configuration, and its training setting ("" for random weights)."""
 
     subject: Subject
     config: RunConfig
@@ -53,14 +53,14 @@ def models_of(
     num_classes: int | None,
     text: Path | None,
 ) -> list[Model]:
-    """Load checkpoints, build recipes with random weights, and add the two-stage baseline last.
+    """Load the checkpoints, build the recipes with random weights, and add the two-stage baseline last.
 
     Raises:
-        UserError: overrides come without a recipe, or a checkpoint, recipe or text vector does not fit.
+        UserError: there are overrides but no recipe, or a checkpoint, recipe or text vector does not fit.
     """
     if overrides and not recipes:
         raise UserError(
-            f"overrides {', '.join(overrides)} go into recipes, and none is given; a checkpoint is what it is"
+            f"overrides {', '.join(overrides)} go into recipes only; give a --recipe, or leave them out"
         )
     configs = [recipe(name, overrides) for name in recipes]
     models = [
@@ -69,14 +69,14 @@ def models_of(
     ]
     if models and two_stage is not None:
         models.append(_baseline(models[0], two_stage))
-    return _named_apart(models)
+    return _number_duplicates(models)
 
 
 def check_counts(**counts: int | None) -> None:
-    """See that every count that is given is positive.
+    """Check that every count except None is positive.
 
     Raises:
-        UserError: one is not.
+        UserError: a count is 0 or negative.
     """
     for name, value in counts.items():
         if value is not None and value < 1:
@@ -91,7 +91,9 @@ def _of_checkpoint(folder: Path, text: Path | None, num_classes: int | None) -> 
     elif text is not None:
         vectors = read_class_vectors(text, config.data.split)
     else:
-        raise UserError(f"checkpoint {folder} needs text vectors, or the number of classes instead")
+        raise UserError(
+            f"checkpoint {folder} needs text vectors, or the number of classes; give --text or --classes"
+        )
     return _model(config.method, segmentor, vectors, config, manifest.setting)
 
 
@@ -107,7 +109,7 @@ def _model(name: str, segmentor: Segmentor, vectors: Tensor, config: RunConfig, 
 
 
 def _baseline(first: Model, regions: int) -> Model:
-    """Give a two-stage segmentor on a CLIP of the first model's shapes; it takes pictures of any size."""
+    """Return a two-stage segmentor with a CLIP of the first model's shapes; it takes pictures of any size."""
     two_stage = TwoStage(VisionTransformer(first.config.model.clip), Regions(regions))
     subject = replace(first.subject, name=f"{TWO_STAGE}, {regions} regions", model=two_stage, patch_size=1)
     return Model(subject, first.config)
@@ -118,8 +120,8 @@ def _random_vectors(num_classes: int, config: RunConfig) -> Float[Tensor, "class
     return F.normalize(torch.randn(num_classes, config.model.clip.embed_dim, generator=generator), dim=-1)
 
 
-def _named_apart(models: Sequence[Model]) -> list[Model]:
-    """Number models of the same name."""
+def _number_duplicates(models: Sequence[Model]) -> list[Model]:
+    """Append a number to the names that occur more than once."""
     names = [model.subject.name for model in models]
     return [
         replace(model, subject=replace(model.subject, name=f"{name} ({names[: place + 1].count(name)})"))
@@ -129,10 +131,10 @@ def _named_apart(models: Sequence[Model]) -> list[Model]:
     ]
 
 
-def measured(
+def measure_models(
     models: Sequence[Model], settings: Settings, device: torch.device, threads: int | None
 ) -> tuple[Profiled, ...]:
-    """Measure the models by turns, with so many threads (torch's own number if None)."""
+    """Measure the models in turns with `threads` threads; None means torch's default."""
     subjects = [model.subject for model in models]
     with progress("profile") as bar, threads_used(threads or torch.get_num_threads()):
         costs = measure(
@@ -142,8 +144,8 @@ def measured(
 
 
 def write_profiles(folder: Path, profiles: Sequence[Profiled], *, plot: str) -> None:
-    """Write profile.json (the first model's, the others' in its field `others`), tables and a plot."""
-    first, *others = [one.fields() for one in profiles]
+    """Write tables, a plot and profile.json: the first model's, with the others in its field `others`."""
+    first, *others = [profile.fields() for profile in profiles]
     write_json(folder / PROFILE_FILE, first | {"others": others} if others else first)
     (folder / TABLE_FILE).write_text(markdown(profiles))
     save_frames(profiles, folder)

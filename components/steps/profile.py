@@ -121,7 +121,7 @@ def run(
     """
     from cascade_core.predictor import device_named
     from cascade_core.profile.measure import Settings, check
-    from components.profiling.models import check_counts, measured, models_of, write_profiles
+    from components.profiling.models import check_counts, measure_models, models_of, write_profiles
 
     settings = Settings(batch_sizes=batch_sizes, image_sizes=image_sizes, repeats=repeats)
     chosen = device_named(device)
@@ -139,7 +139,7 @@ def run(
         tracked_parameters=asdict(settings) | {"image_size": first.model.image_size},
         inputs={name: path for name, path in call.inputs.items() if name != "text" or needs_text},
     ) as work:
-        profiles = measured(models, settings, chosen, threads)
+        profiles = measure_models(models, settings, chosen, threads)
         write_profiles(work.folder, profiles, plot=PLOT_FILE)
         work.tracker.metrics({name: float(getattr(profiles[0].cost, name)) for name in TRACKED})
         work.tracker.files(PLOT_FILE)

@@ -1,6 +1,6 @@
-"""What the train and the self-train step share: data in, a resumable fit, checkpoints and curves out.
+"""The resumable training of the train and the self-train step, with its checkpoints and loss curve.
 
-Under torchrun every process runs the same step; all but the first keep silent and write nothing.
+Under torchrun every process runs the same step, but only the first one reports and writes.
 """
 
 import json
@@ -51,15 +51,15 @@ log = logging.getLogger(__name__)
 
 FINAL_FOLDER, RESUME_FOLDER = "final", "resume"
 BATCHES_AHEAD = 4
-"""That each loader worker may be ahead of the training."""
+"""Batches that each loader worker prefetches."""
 
 
 @contextmanager
 def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
-    """Give the folder a training works in, which takes `out`'s place when the block ends well.
+    """Yield a folder beside `out` that replaces it when the block succeeds.
 
-    It lies beside `out` and stays there if the block raises or the process is killed, so that the next call
-    can go on from it; until then an earlier `out` is untouched. Without `resume` its content is dropped.
+    If the block raises or the process is killed, the folder stays for the next call to resume from, and an earlier
+    `out` is unchanged. Without `resume` this starts with an empty folder.
     """
     put_back(out)
     working = out.with_name(f".{out.name}.unfinished")
@@ -71,23 +71,13 @@ def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
 
 
 def _checkpoints(working: Path) -> list[Path]:
-    """List the checkpoints that a training can go on from: the final one first, if all that is left is the swap."""
+    """List the checkpoints to resume from, the final one first: if it exists, only the swap is missing."""
     return [folder for name in (FINAL_FOLDER, RESUME_FOLDER) if (folder := working / name).exists()]
-
-
-def check_limit(limit: int | None) -> None:
-    """Hold a limit of pictures against what there is: None takes all, a number so many.
-
-    Raises:
-        UserError: it is 0 or negative.
-    """
-    if limit is not None and limit < 1:
-        raise UserError(f"limit is {limit}; give 1 or more pictures, or leave it out to take all")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One training to be run: a model, what it may see, and for how long."""
+    """The settings and inputs of one training."""
 
     config: RunConfig
     setting: Setting
@@ -99,19 +89,19 @@ class Fit:
     snapshot_at: int | None = None
 
 
-@record  # Under torchrun, an exception here is reported as the cause.
+@record  # torchrun reports an exception here as the cause
 def train_step(job: Fit, call: Call, *, resume: bool) -> None:
     """Train `job` as a call of its step, with all processes that torchrun started.
 
-    The batch is shared among them; the first alone reads and writes the step's folder, tracks and shows progress.
+    They share the batch. Only the first one reads and writes the step's folder, tracks and shows progress.
 
     Raises:
-        UserError: the text vectors were made with other templates, the batch cannot be shared evenly, a process
-            has no GPU, or the checkpoint to resume from is of another configuration.
+        UserError: the text vectors are of other templates, the batch does not divide evenly, a process has no GPU,
+            or the checkpoint to resume from is of another configuration.
         FloatingPointError: the loss is not finite.
     """
     world = world_of(os.environ)
-    share(job, world, field=f"{call.step.name}.batch_size")
+    _share(job, world, field=f"{call.step.name}.batch_size")
     check_templates(call.inputs["text"], job.config.data.templates)
     with joined(world, device_of(world)):
         if not world.leads:
@@ -131,17 +121,16 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
 
 
 def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool) -> None:
-    """Train `job` into the folder `out`: `final/`, with `snapshot_at` also `half/`, and `history.csv`.
+    """Train `job` and write `final/`, `history.csv` and, with `snapshot_at`, `half/` into `out`.
 
-    A resumable checkpoint is kept in `out/resume`. With `resume` a run that was interrupted goes on from it
-    as if it had never stopped, also with another number of processes; a checkpoint of another configuration
-    is refused.
+    This regularly writes a resumable checkpoint to `out/resume`. With `resume` it continues from there as if never
+    interrupted, also with another number of processes; it refuses a checkpoint of another configuration.
     """
     optimizer = _optimizer(job, world)
-    start, history = _resumed(job, optimizer, out) if resume else (0, [])
+    start, history = _resume(job, optimizer, out) if resume else (0, [])
     reports = _reports(job, world, optimizer, start=start)
     with progress(f"{job.config.method} {job.setting}", job.iterations, start=start) as bar:
-        for report in _tracked(reports, job, history, tracker):
+        for report in _track(reports, job, history, tracker):
             bar.advance(report.iteration, _status(report))
             if report.iteration == job.snapshot_at:
                 save_checkpoint(out / "half", job.segmentor, _manifest(job, report.iteration))
@@ -153,7 +142,7 @@ def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool
                 )
     _write_history(history, out)
     save_checkpoint(out / FINAL_FOLDER, job.segmentor, _manifest(job, job.iterations))
-    # Only now: before, an interrupted training goes on from it; afterwards, from the final checkpoint.
+    # Only now: until here an interrupted training resumes from it, from now on from the final checkpoint.
     shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
 
 
@@ -162,7 +151,7 @@ def _optimizer(job: Fit, world: World) -> AdamW:
 
 
 def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Iterator[StepReport]:
-    """Train this process's share of every batch; where to start and with what weights, the first one says."""
+    """Train on this process's share of every batch; the first process decides the start and the weights."""
     start = share_start(optimizer, start)
     device = device_of(world)
     return train(
@@ -178,13 +167,13 @@ def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Ite
     )
 
 
-def share(job: Fit, world: World, *, field: str = "batch_size") -> int:
-    """Return how many pictures of every micro-batch are this process's; `field` is what to change if none fits."""
+def _share(job: Fit, world: World, *, field: str = "batch_size") -> int:
+    """Return the number of pictures of every micro-batch for this process; an error names `field`."""
     return world.share(job.batch_size, job.config.train.accumulation_steps, field=field)
 
 
-def _resumed(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str, float]]]:
-    """Take weights, moments, finished steps and history from an interrupted run, if one left them."""
+def _resume(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str, float]]]:
+    """Load weights and moments of an interrupted run, if any; return its finished steps and history."""
     checkpoints = _checkpoints(out)
     if not checkpoints:
         return 0, []
@@ -193,15 +182,15 @@ def _resumed(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str,
     load_weights(job.segmentor, folder)
     if start < job.iterations:
         load_optimizer(optimizer, folder)
-    kept = read_table(out / HISTORY_FILE, step="a training step").query("iteration <= @start")
+    history = read_table(out / HISTORY_FILE, step="a training step").query("iteration <= @start")
     log.info("resuming %s at step %d of %d", out, start, job.iterations)
-    return start, [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
+    return start, [{str(name): value for name, value in row.items()} for row in history.to_dict("records")]
 
 
-def _tracked(
+def _track(
     reports: Iterator[StepReport], job: Fit, history: list[dict[str, float]], tracker: StepTracker
 ) -> Iterator[StepReport]:
-    """Pass reports on, averaging every `log_every` of them into one row of history and of tracked metrics."""
+    """Yield the reports; average every `log_every` of them into a row of the history and of tracked metrics."""
     window: list[StepReport] = []
     for report in reports:
         window.append(report)
@@ -225,7 +214,7 @@ def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Pac
     )
     sampler = iteration_batches(
         len(dataset),
-        share(job, world),
+        _share(job, world),
         iterations=job.iterations * accumulation,
         seed=job.config.seed,
         start=start * accumulation,
@@ -240,9 +229,9 @@ def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Pac
         collate_fn=partial(pack, mean=job.config.data.mean, std=job.config.data.std),
         pin_memory=pinned,
         persistent_workers=workers > 0,
-        # Pictures take unlike times to decode; two batches ahead, the default, do not even that out.
+        # Decoding times vary; the default of two prefetched batches does not even them out.
         prefetch_factor=BATCHES_AHEAD if workers else None,
-        # Its own generator: creating a loader must not consume the stream that dropout draws from.
+        # Its own generator: the loader must not use the random stream of dropout.
         generator=torch.Generator().manual_seed(job.config.seed),
     )
 
@@ -261,16 +250,16 @@ def _manifest(job: Fit, iteration: int) -> CheckpointManifest:
 
 
 def _check_resumable(job: Fit, folder: Path) -> int:
-    found = load_manifest(folder)
-    expected = _manifest(job, found.iteration)
-    if found != expected:
-        theirs, ours = (json.loads(manifest.model_dump_json()) for manifest in (found, expected))
+    manifest = load_manifest(folder)
+    expected = _manifest(job, manifest.iteration)
+    if manifest != expected:
+        theirs, ours = (json.loads(content.model_dump_json()) for content in (manifest, expected))
         differing = ", ".join(sorted(key for key in ours if ours[key] != theirs[key]))
         raise UserError(
-            f"{folder} was left by a run that differs in {differing}; finish that run with its own settings, "
-            "or start anew with --no-resume"
+            f"{folder} is the checkpoint of a run that differs in {differing}; finish that run with its own "
+            "settings, or start again with --no-resume"
         )
-    return found.iteration
+    return manifest.iteration
 
 
 def _write_history(history: list[dict[str, float]], out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where an inductive training starts from: the classes of the splits, and CLIP's image tower or a random one."""
+"""The start of an inductive training: the classes of the split, and CLIP's image tower or a random one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,25 +15,25 @@ from components.inputs.split import read_split
 
 
 def on_own_classes(overrides: Mapping[str, Any], splits: Path) -> Mapping[str, Any]:
-    """Add the label file that the splits were made from, unless the overrides name a protocol.
+    """Add the label file of the split to the overrides, unless they name a protocol.
 
     Raises:
-        UserError: the protocol counts background as a class, which no training can use.
+        UserError: the protocol counts background as a class.
     """
     split = read_split(splits)
     if split.label_set.has_background:
         raise UserError(
             f"{splits}: protocol {split.name!r} counts background as a class, which has no name to train with; "
-            "train on a protocol without, and evaluate with a background policy"
+            "train on a protocol without background, and evaluate with a background policy"
         )
     return overrides if split.own is None else {"data.protocol": split.own, **overrides}
 
 
 def image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
-    """Return CLIP's image tower from its folder, or a random one without a folder.
+    """Return CLIP's image tower from its folder, or without a folder a random one.
 
     Raises:
-        UserError: the folder holds another CLIP than the recipe is for.
+        UserError: the folder holds another CLIP than the recipe's.
     """
     if clip is None:
         with torch.random.fork_rng(devices=[]):
@@ -45,6 +45,6 @@ def image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
         raise UserError(
             f"CLIP in {clip} is {theirs.name!r} (width {theirs.width}, {theirs.layers} blocks), recipe "
             f"{config.recipe!r} wants {ours.name!r} (width {ours.width}, {ours.layers} blocks); "
-            "give the folder of that CLIP, or put the recipe on this one, such as --set clip=ViT-L-14"
+            "give the folder of that CLIP, or change the recipe's CLIP, such as --set clip=ViT-L-14"
         )
     return tower

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode, termination_raised
-from cascade_core.runtime.files import refusal
+from cascade_core.runtime.files import explain_system_error
 from pipelines.cli.table import GROUPS
 
 CHATTY = [
@@ -55,7 +55,7 @@ def _sentence(error: UserError | OSError | ModuleNotFoundError) -> str | None:
         # From a loader process torch hands on the whole trace; the sentence stands at its end.
         return str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2].rstrip()
     if isinstance(error, OSError):
-        return refusal(error)
+        return explain_system_error(error)
     if error.name not in NOT_IN_THE_LIGHT_IMAGE:
         return None
     return (

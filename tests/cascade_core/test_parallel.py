@@ -1,4 +1,4 @@
-"""Places, shares and replicas; what several processes compute together is held in `components/launching/test_processes.py`."""
+"""Ranks, shares and replicas; `components/launching/test_processes.py` tests several real processes."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ from tests.tiny import TINY_CLIP
 
 @pytest.fixture
 def group() -> Iterator[None]:
-    """Form a group of this process alone, over gloo."""
+    """Form a process group of this process only, over gloo."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
@@ -61,21 +61,21 @@ def test_the_shares_of_all_processes_make_up_the_batch(world: int, accumulation:
 
 
 @given(world=st.integers(1, 8), accumulation=st.integers(1, 4), batch=st.integers(1, 60))
-def test_a_batch_that_does_not_divide_is_refused_with_the_next_that_does(
+def test_an_indivisible_batch_is_refused_with_the_next_that_fits(
     world: int, accumulation: int, batch: int
 ) -> None:
     place = World(size=world)
     if batch % (world * accumulation) == 0:
         return
-    told = rf"self_train.batch_size={batch},.*\({world} processes x {accumulation} acc.*set it to (\d+)"
-    with pytest.raises(ValueError, match=told) as raised:
+    message = rf"self_train.batch_size={batch},.*\({world} processes x {accumulation} acc.*set it to (\d+)"
+    with pytest.raises(ValueError, match=message) as raised:
         place.share(batch, accumulation, field="self_train.batch_size")
     larger = int(str(raised.value).split("set it to ")[1].split(",")[0])
     assert batch < larger < batch + world * accumulation + 1
     place.share(larger, accumulation)
 
 
-def test_without_torchrun_a_process_is_alone_and_leads() -> None:
+def test_without_torchrun_there_is_one_leading_process() -> None:
     assert world_of({"PATH": "/bin", "LOCAL_RANK": "3"}) == World(0, 1)
     assert World().leads
 
@@ -97,7 +97,7 @@ def test_torchrun_s_variables_give_the_place() -> None:
     ],
 )
 def test_variables_that_do_not_fit_are_refused(environment: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"the environment says .*WORLD_SIZE=2.*torchrun"):
+    with pytest.raises(ValueError, match=r"the environment has .*WORLD_SIZE=2.*torchrun"):
         world_of(environment)
 
 
@@ -122,7 +122,7 @@ def test_gradients_of_a_replica_are_those_of_the_model(group: None) -> None:
             torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
 
 
-def test_dead_weights_are_outside_the_replica_but_still_the_model_s(group: None) -> None:
+def test_dead_weights_are_in_the_model_but_not_in_the_replica(group: None) -> None:
     segmentor = cascade()
     count, names = trainable_parameter_count(segmentor), set(segmentor.state_dict())
     replica = replicated(segmentor, segmentor.grid_logits)
@@ -152,7 +152,7 @@ def _averaged_names(replica: DistributedDataParallel) -> set[str]:
     return reached
 
 
-def test_alone_a_model_needs_no_replica_and_a_mean_its_value() -> None:
+def test_one_process_needs_no_replica_and_no_mean() -> None:
     segmentor, value = cascade(), torch.tensor(3.0)
     assert replicated(segmentor, segmentor.grid_logits) == segmentor.grid_logits
     assert mean_over_processes(value) is value
@@ -172,7 +172,7 @@ def test_dropout_s_seed_depends_on_seed_and_step_alone() -> None:
         assert len({first, draw(0, 1), draw(1, 0), draw(1, 1)}) == 4
 
 
-def test_the_processes_draw_apart(monkeypatch: pytest.MonkeyPatch, group: None) -> None:
+def test_each_process_has_its_own_dropout(monkeypatch: pytest.MonkeyPatch, group: None) -> None:
     draws = set()
     with torch.random.fork_rng(devices=[]):
         for rank in (0, 1, 2):
@@ -194,7 +194,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> World:
     return world_of(os.environ)
 
 
-def test_being_told_to_stop_leaves_the_block_and_the_group(launched: World) -> None:
+def test_a_stop_signal_leaves_the_block_and_the_group(launched: World) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def told_to_stop() -> None:
@@ -218,7 +218,7 @@ def test_being_told_to_stop_leaves_the_block_and_the_group(launched: World) -> N
         (ValueError("a picture cannot be read"), False),
     ],
 )
-def test_only_who_lost_another_process_leaves_it_the_first_word(
+def test_only_a_process_that_lost_another_waits(
     launched: World, monkeypatch: pytest.MonkeyPatch, error: Exception, waits: bool
 ) -> None:
     waited: list[float] = []

@@ -1,4 +1,4 @@
-"""What Triton lacks is named."""
+"""The missing requirement of Triton is named."""
 
 import sysconfig
 from pathlib import Path
@@ -11,7 +11,7 @@ from cascade_core.runtime.c_compiler import missing_for_triton
 
 @pytest.fixture(autouse=True)
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder that is searched for programs and headers alike, and holds neither; Triton is there."""
+    """Return the empty folder where programs and headers are searched; Triton is installed."""
     monkeypatch.setattr(compiler, "find_spec", lambda name: name)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
@@ -19,7 +19,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_triton_it_is_triton_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_triton_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)
     assert missing_for_triton() == "Triton, which torch brings on Linux alone"
 

@@ -1,4 +1,4 @@
-"""Writing: a kill leaves the old folder or the new one, and a refusal of the machine is one sentence that names the file."""
+"""A kill leaves the old folder or the new one, and a system error becomes one sentence that names the file."""
 
 import errno
 from pathlib import Path
@@ -12,7 +12,7 @@ from cascade_core.runtime.files import (
     put_back,
     put_in_place,
     read_json,
-    refusals_of_machine,
+    system_errors_as_user_errors,
 )
 
 
@@ -97,7 +97,7 @@ def test_an_unreadable_file_is_named_and_the_old_folder_stays(tmp_path: Path) ->
     "error", [OSError("without a file"), ConnectionResetError(errno.ECONNRESET, "reset")]
 )
 def test_a_system_error_without_a_file_is_raised_unchanged(error: OSError) -> None:
-    with pytest.raises(OSError) as raised, refusals_of_machine():
+    with pytest.raises(OSError) as raised, system_errors_as_user_errors():
         raise error
     assert raised.value is error
 

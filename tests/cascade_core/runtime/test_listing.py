@@ -1,4 +1,4 @@
-"""Lists in messages hold a few items and count the others."""
+"""Lists in messages hold a few items and count the rest."""
 
 import pytest
 
@@ -19,5 +19,5 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         by_name("sea", {"sky": 1, "wall": 2}, kind="class")
 
 
-def test_what_comes_twice_is_named_once() -> None:
+def test_each_duplicate_is_named_once() -> None:
     assert duplicates(["wall", "sky", "wall", "sea", "sky", "wall"]) == ["sky", "wall"]

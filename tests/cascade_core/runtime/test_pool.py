@@ -1,4 +1,4 @@
-"""The same work on many items: in order, reported, and ended by the first exception."""
+"""Parallel work keeps the order, reports progress, and stops at the first exception."""
 
 import time
 
@@ -13,12 +13,12 @@ def test_results_keep_the_order_of_the_items() -> None:
         return item * item
 
     reported: list[tuple[int, int]] = []
-    made = parallel_map(slow_first, range(6), workers=3, progress=lambda *done: reported.append(done))
-    assert made == [0, 1, 4, 9, 16, 25]
+    results = parallel_map(slow_first, range(6), workers=3, progress=lambda *done: reported.append(done))
+    assert results == [0, 1, 4, 9, 16, 25]
     assert reported == [(done, 6) for done in range(1, 7)]
 
 
-def test_nothing_makes_nothing() -> None:
+def test_no_items_give_no_results() -> None:
     assert parallel_map(str, []) == []
 
 

@@ -1,4 +1,4 @@
-"""How many threads torch uses is said for one thread of Python's at a time."""
+"""Torch's number of threads is set for one Python thread only."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +22,8 @@ def in_a_new_thread() -> int:
         return another.submit(torch.get_num_threads).result()
 
 
-def test_a_thread_that_starts_meanwhile_has_as_many_as_ever() -> None:
-    """Of a server's requests one may be labelling its tiles while the next one's thread runs the model."""
+def test_threads_started_meanwhile_are_unaffected() -> None:
+    """In a server one request may compute its tiles while the thread of the next one runs the model."""
     with threads_used(1):
         assert torch.get_num_threads() == 1
         assert in_a_new_thread() == 3

@@ -1,4 +1,4 @@
-"""What is wrong with content from outside is said of its first wrong field, with the source and the way out."""
+"""Errors in external content name the source, the first wrong field and the remedy."""
 
 import pytest
 from pydantic import BaseModel, Field, model_validator
@@ -8,7 +8,7 @@ from cascade_core.runtime.validation import validated
 
 
 class Speed(BaseModel):
-    """One number, which is positive and not 13."""
+    """A positive number other than 13."""
 
     rate: float = Field(gt=0)
 
@@ -19,12 +19,12 @@ class Speed(BaseModel):
         return self
 
 
-def test_what_is_valid_comes_back_as_its_kind() -> None:
+def test_valid_content_is_converted_to_its_kind() -> None:
     assert validated(tuple[Speed, ...], [{"rate": "2"}], source="a.json") == (Speed(rate=2),)
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"rate": -1}, r"^a\.json: rate: Input should be greater than 0 \(got -1\); run it again$"),
         ({}, r"^a\.json: rate: Field required; run it again$"),
@@ -32,6 +32,6 @@ def test_what_is_valid_comes_back_as_its_kind() -> None:
         (7, r"^a\.json: Input should be a valid dictionary or instance of Speed; run it again$"),
     ],
 )
-def test_the_first_wrong_field_is_named_with_source_and_way_out(values: object, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_the_first_wrong_field_is_named_with_source_and_way_out(values: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         validated(Speed, values, source="a.json", way_out="run it again")

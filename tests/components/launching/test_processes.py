@@ -1,4 +1,4 @@
-"""Steps in two processes over gloo on this machine's loopback, as torchrun's agent starts them."""
+"""Steps in two processes over gloo on the loopback interface, started by torchrun's agent."""
 
 from pathlib import Path
 from typing import Any
@@ -32,57 +32,57 @@ def train_arguments(folders: Folders, out: Path, **overrides: Any) -> dict[str, 
 
 
 def assert_same_training(one: Path, two: Path) -> None:
-    """Hold two trainings to the same loss curve within 1e-4, and to weights within a thousandth of their norm.
+    """Check that loss curves agree within 1e-4, and weights within a thousandth of their norm.
 
-    Not to each weight: where a gradient is nothing but rounding (key biases under a softmax), AdamW scales
-    it up to whole steps.
+    Single weights may differ more: AdamW scales gradients that are only rounding errors (key biases under a softmax)
+    up to whole steps.
     """
     curves = [pd.read_csv(folder / "history.csv") for folder in (one, two)]
     pd.testing.assert_frame_equal(*curves, atol=1e-4, rtol=0)
     first, second = (load_file(folder / "final/model.safetensors") for folder in (one, two))
     assert first.keys() == second.keys()
     trained = [name for name in first if not name.startswith(("trunk.visual.", "decoder.mid."))]
-    norm, apart = (
+    norm, distance = (
         torch.nn.utils.get_total_norm(tensors)
         for tensors in ([first[name] for name in trained], [first[name] - second[name] for name in trained])
     )
-    assert apart < 1e-3 * norm
+    assert distance < 1e-3 * norm
 
 
 @pytest.fixture(scope="module")
-def alone(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give what one process trains."""
-    out = tmp_path_factory.mktemp("alone") / "trained"
+def single(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train in one process."""
+    out = tmp_path_factory.mktemp("single") / "trained"
     train.run(**train_arguments(folders, out))
     return out
 
 
 @pytest.fixture(scope="module")
-def together(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give what two processes train at the same global batch."""
-    out = tmp_path_factory.mktemp("together") / "trained"
+def double(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train in two processes at the same global batch."""
+    out = tmp_path_factory.mktemp("double") / "trained"
     done = launch.run("train", train_arguments(folders, out), processes=2)
     assert done == train.Trained(final=out / "final", half=out / "half")
     return out
 
 
-def test_two_processes_train_to_the_loss_curve_of_one(alone: Path, together: Path) -> None:
-    assert_same_training(alone, together)
+def test_two_processes_train_to_the_loss_curve_of_one(single: Path, double: Path) -> None:
+    assert_same_training(single, double)
 
 
-def test_two_processes_leave_the_files_of_one(alone: Path, together: Path) -> None:
-    files = [{path.relative_to(root) for path in root.parent.rglob("*")} for root in (alone, together)]
+def test_two_processes_leave_the_files_of_one(single: Path, double: Path) -> None:
+    files = [{path.relative_to(root) for path in root.parent.rglob("*")} for root in (single, double)]
     assert files[0] == files[1]
 
 
-def test_every_file_can_be_read_by_steps_of_another_user(folders: Folders, together: Path) -> None:
-    written = [path for root in (together, folders.clip, folders.text) for path in root.rglob("*")]
+def test_steps_of_another_user_can_read_every_file(folders: Folders, double: Path) -> None:
+    written = [path for root in (double, folders.clip, folders.text) for path in root.rglob("*")]
     assert any(path.suffix == ".safetensors" for path in written)
     assert [path for path in written if not path.stat().st_mode & 0o004] == []
 
 
-def test_dead_weights_are_saved_by_two_processes_as_they_were(together: Path) -> None:
-    half, final = (load_file(together / name / "model.safetensors") for name in ("half", "final"))
+def test_two_processes_save_dead_weights_unchanged(double: Path) -> None:
+    half, final = (load_file(double / name / "model.safetensors") for name in ("half", "final"))
     dead = [name for name in final if "unused_" in name]
     assert dead
     assert all(torch.equal(half[name], final[name]) for name in dead)
@@ -96,7 +96,7 @@ def test_dead_weights_are_saved_by_two_processes_as_they_were(together: Path) ->
     ],
     ids=["accumulating", "cross-entropy with unevenly labelled parts"],
 )
-def test_two_processes_train_as_one_also_when(
+def test_two_processes_train_as_one_with_options(
     folders: Folders, tmp_path: Path, overrides: dict[str, Any]
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
@@ -105,16 +105,16 @@ def test_two_processes_train_as_one_also_when(
     assert_same_training(one, two)
 
 
-def test_two_processes_self_train_as_one(folders: Folders, alone: Path, tmp_path: Path) -> None:
-    arguments = {**folders.steps, "trained": alone, "mode": "oracle", "overrides": {}}
+def test_two_processes_self_train_as_one(folders: Folders, single: Path, tmp_path: Path) -> None:
+    arguments = {**folders.steps, "trained": single, "mode": "oracle", "overrides": {}}
     one, two = tmp_path / "one", tmp_path / "two"
     launch.run("self_train", {**arguments, "out": one}, processes=1)
     launch.run("self_train", {**arguments, "out": two}, processes=2)
     assert_same_training(one, two)
 
 
-def drawn_first_at_step_three_by_the_second_process(folders: Folders) -> Path:
-    """Find the picture that no process reads before, so that a damaged one stops a training there."""
+def _picture_first_read_at_step_three(folders: Folders) -> Path:
+    """Return the picture that the second process first reads at step three; damaging it stops a training there."""
     batches = [
         [
             [position for position, _ in batch]
@@ -128,9 +128,11 @@ def drawn_first_at_step_three_by_the_second_process(folders: Folders) -> Path:
     return data_root(folders.prepared) / rows.iloc[position]["image"]
 
 
-def test_a_failure_ends_all_and_one_process_can_resume(folders: Folders, alone: Path, tmp_path: Path) -> None:
+def test_a_failure_ends_all_and_one_process_can_resume(
+    folders: Folders, single: Path, tmp_path: Path
+) -> None:
     out, unfinished = tmp_path / "trained", tmp_path / ".trained.unfinished"
-    picture = drawn_first_at_step_three_by_the_second_process(folders)
+    picture = _picture_first_read_at_step_three(folders)
     whole = picture.read_bytes()
     try:
         picture.write_bytes(whole[:100])
@@ -142,11 +144,11 @@ def test_a_failure_ends_all_and_one_process_can_resume(folders: Folders, alone: 
     assert load_manifest(unfinished / RESUME_FOLDER).iteration == 2
     train.run(**train_arguments(folders, out))
     assert list(tmp_path.iterdir()) == [out]
-    assert_same_training(alone, out)
+    assert_same_training(single, out)
 
 
 def test_two_processes_finish_what_one_began(
-    folders: Folders, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: Folders, single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "trained"
     with monkeypatch.context() as patch:
@@ -154,20 +156,20 @@ def test_two_processes_finish_what_one_began(
         with pytest.raises(KeyboardInterrupt):
             train.run(**train_arguments(folders, out))
     launch.run("train", train_arguments(folders, out), processes=2)
-    assert_same_training(alone, out)
+    assert_same_training(single, out)
 
 
 def test_an_indivisible_batch_is_refused_with_the_numbers(folders: Folders, tmp_path: Path) -> None:
-    told = r"train.batch_size=4.*not divisible by 3 \(3 processes x 1 accumulation steps\); set it to 6"
-    with pytest.raises(ValueError, match=told):
+    message = r"train.batch_size=4.*not divisible by 3 \(3 processes x 1 accumulation steps\); set it to 6"
+    with pytest.raises(ValueError, match=message):
         launch.run("train", train_arguments(folders, tmp_path / "out"), processes=3)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("step", "processes", "told"),
+    ("step", "processes", "message"),
     [("train", 0, "processes=0"), ("evaluate", 2, "step 'evaluate' does not train")],
 )
-def test_what_cannot_be_launched_is_refused(step: Any, processes: int, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_impossible_launches_are_refused(step: Any, processes: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         launch.run(step, {}, processes=processes)

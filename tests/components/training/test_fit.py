@@ -1,4 +1,4 @@
-"""The train, self-train, evaluate and profile steps on a few small pictures of the mini world."""
+"""The train, self-train, evaluate and profile steps on small pictures of the mini benchmark."""
 
 import shutil
 from pathlib import Path
@@ -212,7 +212,7 @@ def test_self_training_starts_from_the_half_way_checkpoint(
     assert manifest["setting"] == f"transductive_{mode}"
     assert manifest["iteration"] == SHORT["train.iterations"] // 2
     name = "decoder.stages.0.query.proj.weight"
-    # At this learning rate the decoder stays where it started.
+    # At this learning rate the decoder does not change.
     torch.testing.assert_close(half[name], final[name], atol=1e-5, rtol=0)
 
 
@@ -247,8 +247,8 @@ def test_a_clip_of_another_architecture_is_refused(folders: Folders, tmp_path: P
 def test_a_checkpoint_has_the_activation_of_its_clip(folders: Folders, tmp_path: Path) -> None:
     gelu = MINI_CLIP.model_copy(update={"activation": "gelu", "name": "mini of others"})
     save_clip(tmp_path / "clip", new_clip(gelu, seed=0), words=list(WORDS))
-    once = {**SHORT, "train.iterations": 1}
-    done = trained(folders, tmp_path / "out", clip=tmp_path / "clip", overrides=once)
+    one_step = {**SHORT, "train.iterations": 1}
+    done = trained(folders, tmp_path / "out", clip=tmp_path / "clip", overrides=one_step)
     assert load_segmentor(done.final)[1].config.model.clip == gelu
 
 
@@ -325,7 +325,7 @@ def test_swapped_words_change_unseen_predictions_only(
     ]
     unseen = list(read_json(folders.splits / "split.json")["unseen"])
     seen = [name for name in tables[0].columns if name not in unseen]
-    # Among themselves the unseen columns are permuted by one place, and no seen column changes.
+    # The unseen columns are shifted by one place, and no seen column changes.
     order = sorted(unseen, key=list(tables[0].columns).index)
     shifted = order[1:] + order[:1]
     pd.testing.assert_frame_equal(tables[0][seen], tables[1][seen])
@@ -336,7 +336,7 @@ def test_swapped_words_change_unseen_predictions_only(
 def test_a_named_target_uses_the_checkpoint_s_seen_classes(
     folders: Folders, inductive: Path, evaluated: Path, tmp_path: Path
 ) -> None:
-    """Carried over to its own data set, a checkpoint scores as it does there, under another name."""
+    """With its own data set as the target, a checkpoint has the same scores under another name."""
     row = evaluate.run(
         **folders.steps,
         checkpoint=inductive / "final",
@@ -366,9 +366,9 @@ def test_a_picture_whose_name_holds_a_folder_is_drawn_below_it(
         split="val",
         out=tmp_path / "evaluated",
     )
-    drawn = tmp_path / "evaluated" / "pictures"
-    assert (drawn / "site" / "val_0000.png").is_file()
-    assert "site/val_0000" in pictures_of(drawn)
+    pictures = tmp_path / "evaluated" / "pictures"
+    assert (pictures / "site" / "val_0000.png").is_file()
+    assert "site/val_0000" in pictures_of(pictures)
 
 
 def test_an_empty_split_is_refused(folders: Folders, inductive: Path, tmp_path: Path) -> None:
