@@ -1,4 +1,4 @@
-"""Time two ways of doing the same by turns, and measure the memory that each needs, in processes of their own."""
+"""Compare two implementations: time them in turns, and measure the peak memory of each in its own process."""
 
 import ctypes
 import gc
@@ -21,7 +21,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Comparison:
-    """Medians of both ways, seconds and bytes above what was there before, and their ratios (ours / plain)."""
+    """Median seconds and peak bytes (above the memory before) of both implementations, and their ratios (ours / plain)."""
 
     name: str
     ours_s: float
@@ -46,11 +46,11 @@ class Comparison:
 
 
 Make = Callable[[], tuple[Callable[[], object], Callable[[], object]]]
-"""Prepares a case, and gives our way of doing it and the plain one."""
+"""Prepares a case and returns our implementation and the plain one."""
 
 
 def compare(name: str, make: Make) -> Comparison:
-    """Compare what `make` gives, (ours, plain): medians of `ROUNDS` interleaved runs after one of each."""
+    """Compare the two functions of `make`: medians of `ROUNDS` interleaved runs after one warm-up of each."""
     ours, plain = make()
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     for round_ in range(ROUNDS + 1):
@@ -69,7 +69,7 @@ def compare(name: str, make: Make) -> Comparison:
 
 
 def surroundings() -> str:
-    """Say on what was measured, and when."""
+    """Describe machine, threads, torch version and date."""
     return (
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"{datetime.now(tz=UTC):%Y-%m-%d}"
@@ -77,7 +77,7 @@ def surroundings() -> str:
 
 
 def peak_memory(make: Make, which: int) -> int:
-    """Measure the peak of resident memory above what stood before the call, where no earlier run left any."""
+    """Measure the growth of peak resident memory in bytes during one call, in a fresh process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_peak_of, (make, which, torch.get_num_threads()))
@@ -89,7 +89,7 @@ def _peak_of(make: Make, which: int, threads: int) -> int:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = psutil.Process().memory_info().rss
-    # From here on the kernel counts the highest resident size anew.
+    # This resets the peak resident size in the kernel.
     Path("/proc/self/clear_refs").write_text("5")
     call()
     (highest,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)

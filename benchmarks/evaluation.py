@@ -1,9 +1,9 @@
-"""What evaluation does besides the model: `python -m benchmarks.evaluation`.
+"""The share of evaluation time outside the model: `python -m benchmarks.evaluation`.
 
-Cascade-CLIP on a ViT-B/16 with random weights and the 171 classes of COCO-Stuff goes through photographs and label
-maps in files (JPEG, PNG, sizes as of COCO): decoding, resizing, labelling at the label maps' sizes, counting. Time in
-the model is that of the calls of `Segmentor.trunk` and `Segmentor.decode`; all other time of the loop is outside of
-it, and so is waiting for the thread that decodes ahead.
+Cascade-CLIP on a ViT-B/16 with random weights and the 171 classes of COCO-Stuff evaluates photographs and label maps
+from files (JPEG, PNG, sizes as in COCO): it decodes, resizes, labels at the label maps' sizes, and counts. Calls of
+`Segmentor.trunk` and `Segmentor.decode` count as time in the model. All other time of the loop, including waits for the
+prefetching thread, is outside.
 """
 
 import tempfile
@@ -36,16 +36,16 @@ SIZES = ((480, 640), (427, 640), (640, 480), (375, 500))
 
 
 def write_photographs(root: Path, split: ClassSplit) -> pd.DataFrame:
-    """Write photographs and label maps of random regions, and give their index."""
+    """Write photographs and label maps of random regions; return their index."""
     rng = np.random.default_rng(0)
     table = np.array(split.label_set.raw_to_train)
-    known = np.flatnonzero((table >= 0) & (table < split.num_classes)).astype(np.uint8)
+    raw_ids = np.flatnonzero((table >= 0) & (table < split.num_classes)).astype(np.uint8)
     rows = []
     for number in range(PHOTOGRAPHS):
         size = SIZES[number % len(SIZES)]
         grain = rng.integers(0, 40, (*size, 3), dtype=np.uint8)
         picture = resize_image(rng.integers(0, 216, (12, 16, 3), dtype=np.uint8), size) + grain
-        labels = resize_label(rng.choice(known, (6, 8)), size)
+        labels = resize_label(rng.choice(raw_ids, (6, 8)), size)
         names = {"image": f"{number}.jpg", "label": f"{number}.png"}
         Image.fromarray(picture).save(root / names["image"], quality=90)
         Image.fromarray(labels).save(root / names["label"])
@@ -66,7 +66,7 @@ def vocabulary(config: RunConfig) -> Vocabulary:
 def share_outside(
     asked: Vocabulary, config: RunConfig, root: Path, rows: pd.DataFrame
 ) -> tuple[float, float]:
-    """Give the seconds of going through the photographs, and the share of them outside the model."""
+    """Return the seconds of evaluating the photographs, and the share of them outside the model."""
     dataset = eval_dataset(rows, root, data=config.data, short_side=config.evaluate.short_side)
     confusion, watch = ConfusionMatrix(len(asked)), Stopwatch()
     timed = mock.patch.object(Segmentor, "decode", watch.around(Segmentor.decode))

@@ -1,9 +1,10 @@
-"""Training and inference on a GPU against what it could do: `python -m benchmarks.gpu`.
+"""Training and inference on a GPU, compared with its peak and the plain computation: `python -m benchmarks.gpu`.
 
-Cascade-CLIP and ZegCLIP on a ViT-B/16 with random weights, COCO-Stuff's 171 classes (156 seen), pictures of 512 x 512
-pixels that are on the device already, 16 at a time, in bfloat16: the training loop and the labelling that users run.
-Beside them the published computation written plainly, in float32: training with 4 pictures at a time, as published for
-one GPU, inference with one. Medians of interleaved runs; the share is of the peak of bfloat16 matrix products, measured.
+Cascade-CLIP and ZegCLIP on a ViT-B/16 with random weights, COCO-Stuff's 171 classes (156 seen), and pictures of
+512 x 512 pixels that are already on the device. Ours is the users' training loop and labelling in bfloat16 with 16
+pictures at once. The baseline is the published computation, written plainly, in float32: training with 4 pictures (as
+published for one GPU), inference with one. Times are medians of interleaved runs. Shares are of the measured peak of
+bfloat16 matrix products.
 """
 
 import itertools
@@ -48,7 +49,7 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Bar:
-    """A measured number, and the one that it has to reach, or with `at_most` to keep below."""
+    """A measured number and its bar: a minimum, or with `at_most` a maximum."""
 
     name: str
     measured: float
@@ -66,7 +67,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Case:
-    """A method with random weights on a device, and what it is fed."""
+    """A method with random weights on a device, and its input."""
 
     config: RunConfig
     segmentor: Segmentor
@@ -76,7 +77,7 @@ class Case:
     labels: Tensor
 
     def training(self) -> Call:
-        """Give what takes one step of the training loop, in bfloat16."""
+        """Return a function that runs one step of the training loop in bfloat16."""
         padding = torch.zeros_like(self.labels, dtype=torch.bool)
         batch = Batch(("",) * len(self.images), self.images, self.labels, padding)
         in_half = self.config.train.model_copy(update={"precision": "bf16"})
@@ -94,7 +95,7 @@ class Case:
         return partial(next, steps)
 
     def plain_training(self) -> Call:
-        """Give what takes one step of the published computation, with the first pictures."""
+        """Return a function that runs one step of the published computation with the first pictures."""
         optimizer = build_optimizer(self.segmentor, self.config.optim)
         images = self.images[:PLAIN_BATCH]
         labels = hide_unseen(self.labels[:PLAIN_BATCH], self.split.num_classes, self.split.unseen)
@@ -110,7 +111,7 @@ class Case:
         return step
 
     def inference(self) -> Call:
-        """Give what labels every pixel of the pictures, the model in bfloat16 and the scores not."""
+        """Return a function that labels the pictures, with the model in bfloat16 and the scores in float32."""
         vocabulary = Vocabulary(
             deepcopy(self.segmentor).eval(),
             self.vectors,
@@ -127,7 +128,7 @@ class Case:
         )
 
     def plain_inference(self) -> Call:
-        """Give what labels the first picture as published."""
+        """Return a function that labels the first picture as published."""
         return partial(
             plain.label_map,
             deepcopy(self.segmentor).eval(),
@@ -142,7 +143,7 @@ class Case:
 
 
 def make_case(config: RunConfig, device: torch.device, *, batch: int) -> Case:
-    """Build the model of a run, and draw text vectors, pictures and label maps for it."""
+    """Build a model and random text vectors, pictures and label maps for it."""
     torch.manual_seed(0)
     split, side = protocol(config.data.protocol), config.model.image_size
     vectors = torch.nn.functional.normalize(
@@ -163,19 +164,19 @@ def make_case(config: RunConfig, device: torch.device, *, batch: int) -> Case:
 def multiply_adds_of_a_step(parts: Mapping[str, float]) -> float:
     """Count a training step's multiply-adds from those of a forward pass, by part.
 
-    The trunk's weights are frozen: going back through it takes as much again, for the gradient of what came in. The
-    decoder's are trained: theirs as much once more.
+    The trunk is frozen: its backward pass costs one more forward pass, for the gradient of its input. The decoder
+    trains: its backward pass costs two.
     """
     return 2 * parts["trunk"] + 3 * parts["decoder"]
 
 
 def share_of_peak(images_per_second: float, billions_of_multiply_adds: float, peak: float) -> float:
-    """Return which share of `peak`, in operations a second, is done; a multiply-add is two operations."""
+    """Return the share of `peak` (operations per second) that is reached; a multiply-add is two operations."""
     return images_per_second * 2e9 * billions_of_multiply_adds / peak
 
 
 def seconds(calls: Sequence[Call], device: torch.device) -> list[float]:
-    """Return medians of `ROUNDS` interleaved runs after two of each, which compile."""
+    """Return medians of `ROUNDS` interleaved runs, after two runs of each to compile."""
     times: list[list[float]] = [[] for _ in calls]
     for round_ in range(-2, ROUNDS):
         for call, of_call in zip(calls, times, strict=True):
@@ -189,16 +190,16 @@ def seconds(calls: Sequence[Call], device: torch.device) -> list[float]:
 
 
 def matrix_peak(device: torch.device) -> float:
-    """Measure how many operations a second a large product of bfloat16 matrices does."""
-    one, other = (
+    """Measure the operations per second of a large product of bfloat16 matrices."""
+    left, right = (
         torch.randn(MATRIX_SIDE, MATRIX_SIDE, device=device, dtype=torch.bfloat16) for _ in range(2)
     )
-    (took,) = seconds([lambda: [torch.matmul(one, other) for _ in range(20)]], device)
+    (took,) = seconds([lambda: [torch.matmul(left, right) for _ in range(20)]], device)
     return 20 * 2 * MATRIX_SIDE**3 / took
 
 
 def bars_of(name: str, device: torch.device, peak: float) -> list[Bar]:
-    """Measure a method, training before inference: of the peak of memory, each is to have its own."""
+    """Measure a method; training comes first, so that its peak memory is its own."""
     case = make_case(recipe(name), device, batch=BATCH)
     parts = {
         number: multiply_adds(case.segmentor, image_size=case.config.model.image_size, num_classes=number)
@@ -231,7 +232,7 @@ def bars_of(name: str, device: torch.device, peak: float) -> list[Bar]:
 def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit(
-            "benchmarks.gpu needs a CUDA device, and torch finds none: run it on a machine with one"
+            "benchmarks.gpu needs a CUDA device, but torch finds none; run it on a machine with a GPU"
         )
     device = torch.device("cuda")
     peak = matrix_peak(device)

@@ -1,10 +1,10 @@
-"""Inference on photographs against the published computation: `python -m benchmarks.inference`.
+"""Inference on photographs, compared with the published computation: `python -m benchmarks.inference`.
 
-Cascade-CLIP on a ViT-B/16 with random weights, 171 classes, 156 of them seen: from a photograph in 8 bits to the best
-class of every pixel at its own size (short side to 512, windows of 512, stride 426), float32 on a CPU. What lies
-outside the backbone is the time of a run less that of the image tower and of the projections of its middle levels in
-the same run: in ours the calls of the trunk and of the head's `memories`, in the plain one those of `plain.backbone`.
-Without the seen penalty, few classes can be ruled out anywhere: untrained, all score about the same.
+Cascade-CLIP on a ViT-B/16 with random weights and 171 classes (156 seen) labels 8-bit photographs at their own size
+(short side 512, windows of 512, stride 426), in float32 on a CPU. The time outside the backbone is the time of a run
+minus that of the image tower and the middle projections in the same run: calls of the trunk and of the head's
+`memories` in ours, of `plain.backbone` in the plain one. Without the seen penalty few classes can be ruled out, because
+all classes of an untrained model score about the same.
 """
 
 import statistics
@@ -80,12 +80,12 @@ def case(size: tuple[int, int], seen_penalty: float = 0.1) -> Case:
 
 
 def both(size: tuple[int, int]) -> tuple[Callable[[], object], Callable[[], object]]:
-    made = case(size)
-    return made.ours, made.published
+    random_case = case(size)
+    return random_case.ours, random_case.published
 
 
 def timed(call: Callable[[], object], segmentor: Segmentor) -> tuple[float, float]:
-    """Give the seconds of a call, whole and outside the backbone."""
+    """Return the seconds of a call, in total and outside the backbone."""
     watch, head = Stopwatch(), segmentor.decoder
     assert isinstance(head, MaskHead)
     with (
@@ -100,10 +100,10 @@ def timed(call: Callable[[], object], segmentor: Segmentor) -> tuple[float, floa
 
 
 def lines(size: tuple[int, int]) -> Iterator[str]:
-    """Compare ours, with and without the seen penalty, with the plain computation, by turns."""
-    made, unpunished = case(size), case(size, seen_penalty=0.0)
-    calls = (made.ours, unpunished.ours, made.published)
-    models = [one.vocabulary.segmentor for one in (made, unpunished, made)]
+    """Compare ours, with and without the seen penalty, and the plain computation in turns."""
+    penalised, unpenalised = case(size), case(size, seen_penalty=0.0)
+    calls = (penalised.ours, unpenalised.ours, penalised.published)
+    models = [model_case.vocabulary.segmentor for model_case in (penalised, unpenalised, penalised)]
     rounds = [[timed(*pair) for pair in zip(calls, models, strict=True)] for _ in range(ROUNDS + 1)][1:]
     ours, without, published = (
         [statistics.median(values) for values in zip(*runs, strict=True)]
@@ -112,9 +112,9 @@ def lines(size: tuple[int, int]) -> Iterator[str]:
     memory = [peak_memory(partial(both, size), which) for which in (0, 1)]
     name = f"photograph of {size[1]} x {size[0]}"
     yield Comparison(f"{name}, whole", ours[0], published[0], *memory).line()
-    for told, mine in (("", ours[1]), (" without seen penalty", without[1])):
-        ratio = f"{mine:.3f} s / {published[1]:.3f} s = {mine / published[1]:.3f}"
-        yield f"{name}, outside the backbone{told}: time {ratio}"
+    for suffix, seconds in (("", ours[1]), (" without seen penalty", without[1])):
+        ratio = f"{seconds:.3f} s / {published[1]:.3f} s = {seconds / published[1]:.3f}"
+        yield f"{name}, outside the backbone{suffix}: time {ratio}"
 
 
 if __name__ == "__main__":

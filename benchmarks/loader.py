@@ -1,9 +1,8 @@
-"""Training input against the published pipeline written plainly: `python -m benchmarks.loader`.
+"""Training input, compared with the published pipeline written plainly: `python -m benchmarks.loader`.
 
-Images per second of one core (of its own time, whatever else the machine does), from JPEG and PNG files of 640 x 480
-to batches of 512 x 512 pixels, with the whole published augmentation and the same random numbers for both.
-Photographs and label maps are drawn, not noise: regions of classes, shaded and textured, so finely and at such a
-quality that a JPEG takes about 130 kB, as photographs of this size do.
+It measures images per second of CPU time on one core, from JPEG and PNG files of 640 x 480 to batches of 512 x 512
+pixels, with the published augmentation and the same random numbers for both. The pictures are shaded and textured
+regions instead of noise, so that a JPEG has about 130 kB, as photographs of this size have.
 """
 
 import statistics
@@ -28,7 +27,7 @@ REGIONS = 9
 
 
 def draw(root: Path, *, num_classes: int) -> pd.DataFrame:
-    """Write `PICTURES` photographs with their label maps below `root`, and give their index."""
+    """Write `PICTURES` photographs with their label maps below `root`; return their index."""
     rows = []
     for number in range(PICTURES):
         rng = np.random.default_rng(number)
@@ -43,7 +42,7 @@ def draw(root: Path, *, num_classes: int) -> pd.DataFrame:
 
 
 def make(root: Path) -> tuple[Callable[[int], object], Callable[[int], object], Callable[[int], object]]:
-    """Give three ways of making the pictures' samples of a round: ours, ours normalised as well, and the plain one."""
+    """Return three functions that make the samples of a round: ours, ours with normalisation, and the plain one."""
     data: DataConfig = recipe("cascade_cocostuff", {}, seed=0).data
     index = draw(root, num_classes=data.split.num_classes)
     dataset = train_dataset(index, root, data=data, seed=0)
@@ -71,7 +70,7 @@ def make(root: Path) -> tuple[Callable[[int], object], Callable[[int], object], 
 
 
 def rates(ways: tuple[Callable[[int], object], ...]) -> list[float]:
-    """Give images per second of each way: medians of `ROUNDS` interleaved runs after one of each."""
+    """Return each function's images per second: medians of `ROUNDS` interleaved runs after one warm-up of each."""
     times: list[list[float]] = [[] for _ in ways]
     for round_ in range(ROUNDS + 1):
         for way, taken in zip(ways, times, strict=True):
@@ -83,7 +82,7 @@ def rates(ways: tuple[Callable[[int], object], ...]) -> list[float]:
 
 
 def _photograph(regions: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """Paint each region in a colour of its own with light and texture on it."""
+    """Paint each region in its own colour, with light and texture."""
     paint = rng.uniform(30, 220, (REGIONS, 3))[regions]
     light = 40 * _clouds(rng, 3) + 25 * _clouds(rng, 24)
     texture = rng.uniform(4, 30, REGIONS)[regions] * _clouds(rng, 160) + rng.normal(0, 9, regions.shape)

@@ -1,4 +1,4 @@
-"""Fused loss against the published one at full size: `python -m benchmarks.loss`.
+"""Our loss, compared with the published one at full size: `python -m benchmarks.loss`.
 
 Forward and backward, batch 4, 156 classes, 512 x 512 pixels, float32 on a CPU.
 """
@@ -19,7 +19,7 @@ BATCH, CLASSES, GRID, SIDE = 4, 156, 32, 512
 
 
 def make(device: str = "cpu") -> tuple[Callable[[], object], Callable[[], object]]:
-    """Draw logits, and label maps with a dozen classes in regions and a part ignored."""
+    """Make random logits, and label maps with 12 classes in regions and a part ignored."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(BATCH, CLASSES, GRID, GRID, generator=generator) - 3
     logits = logits.to(device).requires_grad_()
@@ -38,7 +38,7 @@ def make(device: str = "cpu") -> tuple[Callable[[], object], Callable[[], object
 
 
 def region_labels(batch: int, side: int, *, generator: torch.Generator) -> Int64[Tensor, "batch side side"]:
-    """Draw label maps with ids 0..11 in square regions, a thirteenth of which are ignored."""
+    """Make random label maps: square regions with ids 0..11, and a thirteenth of them ignored."""
     regions = torch.randint(0, 13, (batch, 8, 8), generator=generator).float()
     labels = torch.nn.functional.interpolate(regions[:, None], size=(side, side))[:, 0].long()
     return labels.masked_fill(labels == 12, IGNORE)

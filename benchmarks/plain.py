@@ -1,7 +1,7 @@
-"""What the published code computes, written plainly: the baseline of the benchmarks and the oracle of the tests.
+"""The published computation, written plainly: the baseline of the benchmarks and the oracle of the tests.
 
-Never made slower on purpose: what torch offers is used (scaled_dot_product_attention among it), but nothing is
-fused, skipped or done in parts. Weights are those of a `Segmentor`, whose own computation is not used.
+It is not slowed down on purpose: it uses torch's functions, such as scaled_dot_product_attention, but fuses, skips and
+splits nothing. It takes the weights of a `Segmentor`, but not its code.
 """
 
 import torch
@@ -17,7 +17,7 @@ from cascade_core.model.decoder import DecoderLayer
 from cascade_core.model.segmentor import Segmentor
 
 CROP, STRIDE = 512, 426
-"""Of sliding windows, in pixels, as published."""
+"""Published size and stride of sliding windows, in pixels."""
 
 
 def grid_logits(
@@ -177,7 +177,7 @@ def _block(block: ResidualBlock, tokens: Tensor) -> Tensor:
 
 
 def _decoder_layer(layer: DecoderLayer, queries: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the layer's queries, also where nobody reads them, and the mean over heads of its scores."""
+    """Return the layer's queries, even if unused, and the mean over heads of its scores."""
     attention = layer.attention
     query, key, value = (
         part.unflatten(-1, (attention.heads, -1)).transpose(1, 2)

@@ -1,8 +1,8 @@
 """The published training input, written plainly: the baseline of `benchmarks/loader.py` and the oracle of the tests.
 
-Decode all, resize all, then crop, flip, distort, normalise and pad (mmsegmentation's pipeline in both papers'
-configurations). Never made slower on purpose: resizing is torch's, conversions to and from 8-bit HSV are Pillow's.
-Random numbers are drawn in the published order, so a generator of the same state gives both chains the same sample.
+It decodes and resizes whole pictures, then crops, flips, distorts, normalises and pads them (mmsegmentation's pipeline
+in both papers' configurations). It is not slowed down on purpose: torch resizes, and Pillow converts to and from 8-bit
+HSV. It draws random numbers in the published order, so equal generators give both pipelines the same sample.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ Sample = tuple[
     Int64[Tensor, "side side"],
     Bool[Tensor, "side side"],
 ]
-"""Normalised picture, train ids with `IGNORE`, and where the picture is padding."""
+"""Normalised picture, train ids with `IGNORE`, and a mask of the padding."""
 
 
 def read(image: Path, label: Path, label_set: LabelSet) -> tuple[ImageArray, LabelArray]:
-    """Decode a photograph and its train ids whole."""
+    """Decode a whole photograph and its train ids."""
     with Image.open(image) as picture:
         levels = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     with Image.open(label) as raw:
@@ -88,18 +88,18 @@ def resized(
 def window(
     label: LabelArray, crop_size: int, max_share: float | None, rng: np.random.Generator
 ) -> tuple[slice, slice]:
-    """Draw a window, anew up to ten times while it holds one class alone or one that fills `max_share`."""
-    drawn = _any_window(label, crop_size, rng)
+    """Draw a window; retry up to ten times while it has one class only, or one that fills `max_share`."""
+    crop = _any_window(label, crop_size, rng)
     for _ in range(10 if max_share is not None else 0):
-        counts = np.bincount(label[drawn].ravel(), minlength=256)[:IGNORE]
+        counts = np.bincount(label[crop].ravel(), minlength=256)[:IGNORE]
         if (counts > 0).sum() > 1 and counts.max() / counts.sum() < max_share:
             break
-        drawn = _any_window(label, crop_size, rng)
-    return drawn
+        crop = _any_window(label, crop_size, rng)
+    return crop
 
 
 def distorted(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    """Distort brightness, contrast, saturation and hue, each by a coin; contrast first or last, by another."""
+    """Distort brightness, contrast, saturation and hue, each with probability one half; contrast first or last."""
     if rng.random() < 0.5:
         image = affine(image, offset=rng.uniform(-32, 32))
     contrast_first = rng.random() < 0.5
@@ -112,8 +112,8 @@ def distorted(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     if rng.random() < 0.5:
         hsv = np.array(Image.fromarray(image).convert("HSV"))
         # Steps of two degrees; Pillow spreads the circle over 0..255, where 255 is 0 again.
-        turned = hsv[..., 0].astype(np.int16) + round(2 * int(rng.integers(-18, 18)) * 255 / 360)
-        hsv[..., 0] = (turned % 255).astype(np.uint8)
+        shifted = hsv[..., 0].astype(np.int16) + round(2 * int(rng.integers(-18, 18)) * 255 / 360)
+        hsv[..., 0] = (shifted % 255).astype(np.uint8)
         image = np.array(Image.fromarray(hsv, mode="HSV").convert("RGB"))
     if not contrast_first and rng.random() < 0.5:
         image = affine(image, scale=rng.uniform(0.5, 1.5))
@@ -123,7 +123,7 @@ def distorted(image: ImageArray, rng: np.random.Generator) -> ImageArray:
 def affine(
     levels: UInt8[np.ndarray, "*shape"], *, scale: float = 1.0, offset: float = 0.0
 ) -> UInt8[np.ndarray, "*shape"]:
-    """Scale and shift 8-bit levels, cut to 8 bits."""
+    """Scale and shift 8-bit levels and clip them to 8 bits."""
     return np.clip(levels.astype(np.float32) * scale + offset, 0, 255).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""How much of a run some calls inside it take."""
+"""The total time of selected calls inside a run."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Stopwatch:
-    """Sums up the seconds of some calls, which do not hold each other."""
+    """Sums up the seconds of calls that are not nested."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -22,20 +22,20 @@ class Stopwatch:
         self.seconds += time.perf_counter() - self._began
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Give the function, timed."""
+        """Return a timed version of a function."""
 
-        def measured(*given: Any) -> Any:
+        def timed(*args: Any) -> Any:
             self.start()
             try:
-                return function(*given)
+                return function(*args)
             finally:
                 self.stop()
 
-        return measured
+        return timed
 
     @contextmanager
     def over(self, module: nn.Module) -> Iterator[None]:
-        """Time the calls of a module as long as the block lasts."""
+        """Time the calls of a module while the block runs."""
         hooks = [module.register_forward_pre_hook(self.start), module.register_forward_hook(self.stop)]
         try:
             yield

@@ -1,7 +1,7 @@
-"""A whole training step against the published computation: `python -m benchmarks.training_step`.
+"""A whole training step, compared with the published computation: `python -m benchmarks.training_step`.
 
 Cascade-CLIP and ZegCLIP on a ViT-B/16 with random weights: forward, loss, backward and AdamW, batch 2, 512 x 512
-pixels, the 156 seen classes of COCO-Stuff, float32 on a CPU. Names of recipes as arguments choose others.
+pixels, the 156 seen classes of COCO-Stuff, float32 on a CPU. Other recipes may be given as arguments.
 """
 
 import sys
@@ -24,7 +24,7 @@ RECIPES = ("cascade_cocostuff", "zegclip_cocostuff")
 
 
 def make(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Build the model and one batch; both ways go on from each other's weights, which costs the same."""
+    """Build the model and one batch; both functions update the same weights, which does not change their cost."""
     config = recipe(name)
     torch.manual_seed(0)
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0).train()

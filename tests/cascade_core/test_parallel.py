@@ -137,17 +137,17 @@ def test_dead_weights_are_in_the_model_but_not_in_the_replica(group: None) -> No
 
 
 def _averaged_names(replica: DistributedDataParallel) -> set[str]:
-    """Ask by effect: a hook that spoils gradients reaches exactly what the wrapper averages."""
+    """Record the weights whose gradients reach the communication hook."""
     reached: set[str] = set()
     names = {id(parameter): name for name, parameter in replica.named_parameters()}
 
-    def note(state: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def record(state: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
         reached.update(names[id(parameter)] for parameter in bucket.parameters())
         done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
         done.set_result(bucket.buffer())
         return done
 
-    replica.register_comm_hook(None, note)
+    replica.register_comm_hook(None, record)
     replica(torch.randn(1, 3, 32, 32), torch.randn(3, 16)).sum().backward()
     return reached
 
@@ -184,7 +184,7 @@ def test_each_process_has_its_own_dropout(monkeypatch: pytest.MonkeyPatch, group
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> World:
-    """Give the place of a process that torchrun started alone."""
+    """Return the place of a single process that torchrun started."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -197,13 +197,13 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_a_stop_signal_leaves_the_block_and_the_group(launched: World) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
-    def told_to_stop() -> None:
+    def stop_inside() -> None:
         with joined(launched, torch.device("cpu")):
             assert dist.is_initialized()
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(SystemExit) as raised:
-        told_to_stop()
+        stop_inside()
     assert raised.value.code == 143
     assert not dist.is_initialized()
     assert signal.getsignal(signal.SIGTERM) is before
