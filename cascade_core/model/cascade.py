@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cascade_core.model.decoder import Decoder, MaskDecoder, Masks, parameters_without_gradient
+from cascade_core.model.decoder import Decoder, MaskDecoder, Masks
 from cascade_core.model.queries import ClassQuery, PreparedClasses
 from cascade_core.model.recompute import recomputed
 from cascade_core.model.trunk import TrunkFeatures
@@ -122,11 +122,3 @@ class MaskHead(Decoder):
             for stage, terms, memory in zip(self.stages, prepared.terms, self.memories(features), strict=True)
         ]
         return torch.stack(maps).sum(dim=0)
-
-    def names_without_gradient(self) -> set[str]:
-        """Return the names of the decoder weights that never get a gradient, as in the released models."""
-        names = set()
-        for index, stage in enumerate(self.stages):
-            assert isinstance(stage, MaskStage)
-            names |= {f"stages.{index}.decoder.{name}" for name in parameters_without_gradient(stage.decoder)}
-        return names

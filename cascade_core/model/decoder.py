@@ -26,10 +26,6 @@ class Decoder(nn.Module, ABC):
     ) -> Float[Tensor, "batch classes patches"]:
         """Return the logits of every class on the patch grid, patches in row-major order."""
 
-    def names_without_gradient(self) -> set[str]:
-        """Return the names of the trainable weights that never get a gradient; most decoders have none."""
-        return set()
-
 
 Queries = Float[Tensor, "batch classes width"]
 Memory = Float[Tensor, "batch patches width"]
@@ -120,15 +116,20 @@ class MaskDecoder(nn.Module):
         return last.attention.mean_scores(queries, memory)
 
 
-def parameters_without_gradient(decoder: MaskDecoder) -> set[str]:
-    """Return the names of the weights in `decoder` that never get a gradient."""
-    last = f"layers.{len(decoder.layers) - 1}."
-    dead_in_last = ("attention.v.", "attention.proj.", "linear1.", "linear2.", "norm2.", "norm3.")
-    return {
-        name
-        for name, _ in decoder.named_parameters()
-        if "unused_" in name or (name.startswith(last) and name.removeprefix(last).startswith(dead_in_last))
-    }
+UNUSED_IN_LAST_LAYER = ("attention.v.", "attention.proj.", "linear1.", "linear2.", "norm2.", "norm3.")
+
+
+def names_without_gradient(model: nn.Module) -> set[str]:
+    """Return the names of `model`'s trainable weights that never get a gradient, as in the released models."""
+    names = set()
+    for path, decoder in model.named_modules():
+        if isinstance(decoder, MaskDecoder):
+            last = f"layers.{len(decoder.layers) - 1}."
+            unused = tuple(last + part for part in UNUSED_IN_LAST_LAYER)
+            for name, _ in decoder.named_parameters():
+                if "unused_" in name or name.startswith(unused):
+                    names.add(f"{path}.{name}".removeprefix("."))
+    return names
 
 
 class LinearDecoder(Decoder):

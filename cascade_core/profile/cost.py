@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from cascade_core.model.decoder import MaskDecoder, parameters_without_gradient
+from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 from cascade_core.profile.meter import METHODS, PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
 
@@ -29,12 +29,7 @@ class Parameters:
 def parameters(model: nn.Module) -> Parameters:
     """Count the weights of a model."""
     total = sum(parameter.numel() for parameter in model.parameters())
-    decoders = (module for module in model.modules() if isinstance(module, MaskDecoder))
-    dead = sum(
-        decoder.get_parameter(name).numel()
-        for decoder in decoders
-        for name in parameters_without_gradient(decoder)
-    )
+    dead = sum(model.get_parameter(name).numel() for name in names_without_gradient(model))
     return Parameters(total, trainable_parameter_count(model), dead)
 
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cascade_core.configs.config import Compile
+from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import together
 from cascade_core.runtime.c_compiler import triton_works
-from cascade_core.train.optim import names_without_gradient
 
 GridLogits = Callable[[Tensor, Tensor], Tensor]
 """Computes logits on the patch grid from pictures and class vectors; the loss upsamples them in parts."""

@@ -4,6 +4,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from cascade_core.configs.config import OptimConfig
+from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor
 
 
@@ -44,11 +45,6 @@ def set_learning_rates(optimizer: AdamW, iteration: int, total_iterations: int, 
     """Set every group's learning rate for `iteration`, in place."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(group["base_lr"], iteration, total_iterations, config)
-
-
-def names_without_gradient(segmentor: Segmentor) -> set[str]:
-    """Return the names of the trainable weights that never get a gradient, as in the released models."""
-    return {f"decoder.{name}" for name in segmentor.decoder.names_without_gradient()}
 
 
 def _trainable(segmentor: Segmentor, prefix: str, dead: set[str]) -> list[nn.Parameter]:

@@ -17,6 +17,7 @@ from cascade_core import parallel as distributed
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import ModelConfig, OptimConfig
 from cascade_core.model.build import build_segmentor
+from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 from cascade_core.parallel import (
     World,
@@ -29,7 +30,7 @@ from cascade_core.parallel import (
     world_of,
 )
 from cascade_core.train.grid_logits import replicated
-from cascade_core.train.optim import build_optimizer, names_without_gradient
+from cascade_core.train.optim import build_optimizer
 from tests.tiny import TINY_CLIP
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cascade_core.configs.config import OptimConfig
+from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 from cascade_core.released.weights import (
     CLASS_WEIGHT_BUFFER,
@@ -24,7 +25,7 @@ from cascade_core.released.weights import (
     released_name,
     segmentor_from_released,
 )
-from cascade_core.train.optim import build_optimizer, names_without_gradient
+from cascade_core.train.optim import build_optimizer
 
 from .golden import SHIPPED_DIR, golden_set
 

@@ -5,8 +5,9 @@ import functools
 import pytest
 import torch
 
+from cascade_core.model.decoder import names_without_gradient
 from cascade_core.released.weights import our_name
-from cascade_core.train.optim import build_optimizer, names_without_gradient, set_learning_rates
+from cascade_core.train.optim import build_optimizer, set_learning_rates
 
 from .golden import GoldenSet, covers, golden_set, largest_difference, relative_l2, thinned
 from .runs import differentiated, training_view, trajectory_optim

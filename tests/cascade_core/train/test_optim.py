@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import ClipConfig, ModelConfig, OptimConfig
 from cascade_core.model.build import build_segmentor
+from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.optim import (
     build_optimizer,
     learning_rate,
-    names_without_gradient,
     set_learning_rates,
 )
 
