@@ -64,15 +64,15 @@ def vocabulary(config: RunConfig) -> Vocabulary:
 
 
 def share_outside(
-    asked: Vocabulary, config: RunConfig, root: Path, rows: pd.DataFrame
+    labeller: Vocabulary, config: RunConfig, root: Path, rows: pd.DataFrame
 ) -> tuple[float, float]:
     """Return the seconds of evaluating the photographs, and the share of them outside the model."""
     dataset = eval_dataset(rows, root, data=config.data, short_side=config.evaluate.short_side)
-    confusion, watch = ConfusionMatrix(len(asked)), Stopwatch()
+    confusion, watch = ConfusionMatrix(len(labeller)), Stopwatch()
     timed = mock.patch.object(Segmentor, "decode", watch.around(Segmentor.decode))
-    with watch.over(asked.segmentor.trunk), timed:
+    with watch.over(labeller.segmentor.trunk), timed:
         began = time.perf_counter()
-        for batch, predicted in predictions(asked, batches(dataset), evaluate=config.evaluate):
+        for batch, predicted in predictions(labeller, batches(dataset), evaluate=config.evaluate):
             confusion.update(predicted, batch.labels)
         assert int(confusion.counts.sum()) == sum(rows["height"] * rows["width"])
         whole = time.perf_counter() - began
@@ -82,11 +82,11 @@ def share_outside(
 if __name__ == "__main__":
     config = recipe("cascade_cocostuff", {}, seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        rows, asked = write_photographs(Path(folder), config.data.split), vocabulary(config)
-        share_outside(asked, config, Path(folder), rows.head(1))
-        seconds, share = share_outside(asked, config, Path(folder), rows)
+        rows, labeller = write_photographs(Path(folder), config.data.split), vocabulary(config)
+        share_outside(labeller, config, Path(folder), rows.head(1))
+        seconds, share = share_outside(labeller, config, Path(folder), rows)
     print(surroundings())
     print(
-        f"evaluation of {PHOTOGRAPHS} photographs, {len(asked)} classes: {seconds:.1f} s, "
+        f"evaluation of {PHOTOGRAPHS} photographs, {len(labeller)} classes: {seconds:.1f} s, "
         f"{100 * share:.1f} % of it outside the model"
     )

@@ -75,8 +75,8 @@ def case(size: tuple[int, int], seen_penalty: float = 0.1) -> Case:
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0).eval()
     vectors = torch.nn.functional.normalize(torch.randn(CLASSES, config.model.clip.embed_dim), dim=-1)
     coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    asked = Vocabulary(segmentor, vectors, "focal_dice", seen=list(SEEN), seen_penalty=seen_penalty)
-    return Case(resize_image(coarse, size), asked, config)
+    labeller = Vocabulary(segmentor, vectors, "focal_dice", seen=list(SEEN), seen_penalty=seen_penalty)
+    return Case(resize_image(coarse, size), labeller, config)
 
 
 def both(size: tuple[int, int]) -> tuple[Callable[[], object], Callable[[], object]]:

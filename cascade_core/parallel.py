@@ -73,9 +73,9 @@ def world_of(environment: Mapping[str, str]) -> World:
         if not 0 <= rank < size or local_rank < 0:
             raise ValueError
     except (KeyError, ValueError):
-        given = ", ".join(f"{name}={value}" for name, value in values.items())
+        variables = ", ".join(f"{name}={value}" for name, value in values.items())
         raise UserError(
-            f"the environment has {given}; several processes need RANK in 0..WORLD_SIZE-1, WORLD_SIZE and "
+            f"the environment has {variables}; several processes need RANK in 0..WORLD_SIZE-1, WORLD_SIZE and "
             "LOCAL_RANK: start them with torchrun, or unset these to train in one process"
         ) from None
     return World(rank, size, local_rank, launched=True)

@@ -33,10 +33,7 @@ Transform = Callable[[ImageArray, LabelArray, np.random.Generator], Transformed 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture, its labels (train ids 0..C-1 and 255) and its padding.
-
-    Training samples are in 8 bits. Evaluation samples have a normalised picture.
-    """
+    """A picture with its labels (train ids 0..C-1, 255) and padding: 8-bit in training, normalised in evaluation."""
 
     name: str
     image: Float32[Tensor, "3 height width"] | UInt8[Tensor, "3 height width"]
@@ -136,12 +133,9 @@ def eval_dataset(
     short_side: int | None,
     label_set: LabelSet | None = None,
 ) -> SegmentationDataset:
-    """Return the data set of an index with pictures resized for evaluation; labels keep their size.
-
-    `label_set` is the label set of the label maps, if it is not the one of the training data.
-    """
-    labels = data.split.label_set if label_set is None else label_set
-    return SegmentationDataset(index, root, label_set=labels, transform=EvalTransform(data, short_side))
+    """Return the data set of an index for evaluation; `label_set` defaults to that of the training data."""
+    label_set = label_set or data.split.label_set
+    return SegmentationDataset(index, root, label_set=label_set, transform=EvalTransform(data, short_side))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

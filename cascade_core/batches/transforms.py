@@ -81,10 +81,7 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize the short side of a photograph to `short_side` (None: keep it) and normalise it, without padding.
-
-    The label map keeps its size: predictions are scored at that size.
-    """
+    """Resize the short side to `short_side` (None: keep it) and normalise; labels keep their size, for scoring."""
 
     data: DataConfig
     short_side: int | None

@@ -49,10 +49,7 @@ class Segmentor(nn.Module):
         return self.decoder.prepare(class_vectors)
 
     def decode(self, features: TrunkFeatures, classes: Classes) -> GridLogits:
-        """Return mask logits on the patch grid, from the trunk's features.
-
-        The logits of a class do not depend on the other classes, so a caller may pass the classes in parts.
-        """
+        """Return mask logits on the patch grid, from the trunk's features; classes may come in parts."""
         patch_logits = self.decoder(features, classes)
         if patch_logits.dtype == torch.bfloat16:
             # Under mixed precision, masks, losses and scores stay in float32.

@@ -32,10 +32,7 @@ class Breakdown:
 
 
 def breakdown(case: Case, images: Float[Tensor, "batch 3 height width"], *, repeats: int) -> Breakdown:
-    """Time the parts and count their multiply-adds.
-
-    The times are those of the run with the median total, so they add up.
-    """
+    """Time the parts, in the run with the median total so that they add up, and count their multiply-adds."""
     runs = []
     for _ in range(repeats):
         with metered(case.model, wall_clock(case.device)) as meter:

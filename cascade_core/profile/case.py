@@ -30,10 +30,7 @@ class Subject:
     patch_size: int
 
     def at(self, image_size: int) -> nn.Module:
-        """Return the model for another picture size, with shared weights.
-
-        At another size a segmentor resizes its position grid in every call, as in prediction.
-        """
+        """Return the model for another picture size; it shares the weights and resizes its position grid per call."""
         if not isinstance(self.model, Segmentor):
             return self.model
         sized = copy.copy(self.model)
@@ -43,10 +40,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Speed:
-    """The forward pass at one batch and picture size: median and quartiles over the runs, and peak memory.
-
-    All values are None if the GPU ran out of memory.
-    """
+    """Median, quartiles and peak memory of the forward pass in one case; None if the GPU ran out of memory."""
 
     batch_size: int
     image_size: int

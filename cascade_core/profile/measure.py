@@ -108,8 +108,8 @@ def check(subjects: Sequence[Subject], settings: Settings) -> None:
         ("repeats", (settings.repeats,)),
     ):
         if not values or min(values) < 1:
-            given = ", ".join(map(str, values)) or "none"
-            raise UserError(f"{name} {given}: give whole numbers from 1, at least one of them")
+            listed = ", ".join(map(str, values)) or "none"
+            raise UserError(f"{name} {listed}: give whole numbers from 1, at least one of them")
     for subject in subjects:
         for size in settings.sizes(subject):
             if size % subject.patch_size:

@@ -34,5 +34,5 @@ def sentence(error: ErrorDetails) -> str:
     """Name the wrong field, the reason and its value; for a whole model or mapping, the reason only."""
     field = ".".join(map(str, error["loc"]))
     reason = error["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(error["input"], Mapping | BaseModel) else f" (got {error['input']!r})"
-    return f"{field}: {reason}{given}" if field else reason
+    value = "" if isinstance(error["input"], Mapping | BaseModel) else f" (got {error['input']!r})"
+    return f"{field}: {reason}{value}" if field else reason

@@ -109,10 +109,7 @@ def _averaging(model: GridLogits, *, last: bool) -> AbstractContextManager[None]
 
 
 def _mean_terms(parts: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Average each term over micro-batches and processes, in double precision.
-
-    All processes get the same numbers, so all stop at the same step if the loss is not finite.
-    """
+    """Average each term over micro-batches and processes in float64; all processes get the same numbers."""
     stacked = torch.stack([torch.stack(list(terms.values())).double() for terms in parts])
     mean = mean_over_processes(stacked.mean(dim=0))
     return dict(zip(parts[0], mean.tolist(), strict=True))

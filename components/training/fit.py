@@ -101,7 +101,8 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
         FloatingPointError: the loss is not finite.
     """
     world = world_of(os.environ)
-    _share(job, world, field=f"{call.step.name}.batch_size")
+    # Refuse an indivisible batch before anything is loaded.
+    world.share(job.batch_size, job.config.train.accumulation_steps, field=f"{call.step.name}.batch_size")
     check_templates(call.inputs["text"], job.config.data.templates)
     with joined(world, device_of(world)):
         if not world.leads:
@@ -167,11 +168,6 @@ def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Ite
     )
 
 
-def _share(job: Fit, world: World, *, field: str = "batch_size") -> int:
-    """Return the number of pictures of every micro-batch for this process; an error names `field`."""
-    return world.share(job.batch_size, job.config.train.accumulation_steps, field=field)
-
-
 def _resume(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str, float]]]:
     """Load weights and moments of an interrupted run, if any; return its finished steps and history."""
     checkpoints = _checkpoints(out)
@@ -214,7 +210,7 @@ def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Pac
     )
     sampler = iteration_batches(
         len(dataset),
-        _share(job, world),
+        world.share(job.batch_size, accumulation),
         iterations=job.iterations * accumulation,
         seed=job.config.seed,
         start=start * accumulation,

@@ -55,7 +55,7 @@ LENGTHS = st.integers(1, 90)
 )
 @example(source=(96, 109), size=(88, 140), crop=8, data=None)  # as many columns needed as wanted
 @example(source=(20, 76), size=(20, 87), crop=90, data=None)
-def test_a_window_is_what_the_resized_whole_has_there(
+def test_a_window_equals_that_of_the_whole_picture(
     source: tuple[int, int], size: tuple[int, int], crop: int, data: st.DataObject | None
 ) -> None:
     image = rng().integers(0, 256, (*source, 3), dtype=np.uint8)

@@ -167,7 +167,7 @@ def test_levels_are_normalised_by_channel() -> None:
     assert torch.equal(normalise_levels(levels[None], PLAIN.mean, PLAIN.std)[0], planes)
 
 
-def test_the_generator_alone_decides_a_sample() -> None:
+def test_the_generator_decides_a_sample() -> None:
     image, label = picture(50, 70)
     transform = TrainTransform(PUBLISHED)
     first, again, other = (transform(image, label, rng(seed)) for seed in (1, 1, 2))

@@ -56,7 +56,7 @@ def test_naive_fusion_sums_all_levels_with_equal_weights() -> None:
 
 
 @torch.no_grad()
-def test_without_groups_the_memory_is_the_last_map_alone() -> None:
+def test_without_groups_the_memory_is_the_last_map() -> None:
     model = segmentor()
     features = model.trunk(torch.randn(1, 3, 32, 32))
     assert model.decoder.memories(features) == [features.patches]

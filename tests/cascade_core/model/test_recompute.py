@@ -8,11 +8,11 @@ from cascade_core.model.recompute import recomputed
 from .small import CASCADE, segmentor
 
 
-def _kept(function, *inputs: Tensor) -> list[Tensor]:
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+def _stored(function, *inputs: Tensor) -> list[Tensor]:
+    stored: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: stored.append(x) or x, lambda x: x):
         function(*inputs)
-    return kept
+    return stored
 
 
 def test_recomputation_uses_the_same_dropout_mask() -> None:
@@ -33,19 +33,21 @@ def test_recomputation_stores_only_the_inputs() -> None:
     part, inputs = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(5, 6)
     inputs.requires_grad_()
     weights = {weight.data_ptr() for weight in part.parameters()}
-    inner = [kept for kept in _kept(part, inputs) if kept.data_ptr() not in weights | {inputs.data_ptr()}]
+    inner = [
+        tensor for tensor in _stored(part, inputs) if tensor.data_ptr() not in weights | {inputs.data_ptr()}
+    ]
     assert inner
     outer: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: outer.append(x) or x, lambda x: x):
         outputs = recomputed(part, inputs)
-    assert all(kept.data_ptr() in weights | {inputs.data_ptr()} for kept in outer)
+    assert all(tensor.data_ptr() in weights | {inputs.data_ptr()} for tensor in outer)
     outputs.sum().backward()
 
 
 def test_without_gradients_nothing_is_stored() -> None:
     part, inputs = nn.Linear(6, 8), torch.randn(5, 6)
     with torch.no_grad():
-        assert not _kept(lambda x: recomputed(part, x), inputs)
+        assert not _stored(lambda x: recomputed(part, x), inputs)
         assert torch.equal(recomputed(part, inputs), part(inputs))
 
 
@@ -53,6 +55,6 @@ def test_a_segmentor_stores_no_attention_scores() -> None:
     """They are the largest thing a decoder computes: classes x patches x heads x layers x stages."""
     model, classes = segmentor(**CASCADE, dropout=0.1).train(), 7
     vectors = nn.functional.normalize(torch.randn(classes, 12), dim=-1)
-    kept = _kept(lambda images: model.grid_logits(images, vectors), torch.randn(2, 3, 32, 32))
-    assert kept
-    assert not [tensor.shape for tensor in kept if tensor.shape[-2:] == (classes, 16)]
+    stored = _stored(lambda images: model.grid_logits(images, vectors), torch.randn(2, 3, 32, 32))
+    assert stored
+    assert not [tensor.shape for tensor in stored if tensor.shape[-2:] == (classes, 16)]

@@ -40,7 +40,7 @@ class Whole(nn.Module):
 PATTERNS = (("outer.inner", "inside"), ("outer", "around"))
 
 
-def test_inner_work_counts_to_the_inner_part_alone() -> None:
+def test_inner_work_counts_for_the_inner_part_only() -> None:
     model = Whole()
     with metered(model, ticking(), PATTERNS) as meter:
         model(torch.zeros(1))

@@ -351,7 +351,7 @@ def test_a_named_target_uses_the_checkpoint_s_seen_classes(
     assert row.scores == {name: plain[name] for name in ("pAcc", "miou_seen", "miou_unseen", "hiou")}
 
 
-def test_a_picture_whose_name_holds_a_folder_is_drawn_below_it(
+def test_a_picture_name_with_a_folder_is_drawn_below_it(
     folders: Folders, inductive: Path, world: Path, tmp_path: Path
 ) -> None:
     for place, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
