@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cascade_core.model.decoder import Decoder, MaskDecoder, Masks
+from cascade_core.model.decoder import Decoder, MaskDecoder, Masks, recomputed
 from cascade_core.model.queries import ClassQuery, PreparedClasses
-from cascade_core.model.recompute import recomputed
 from cascade_core.model.trunk import TrunkFeatures
 
 Vectors = Float[Tensor, "classes embed"]

@@ -1,15 +1,16 @@
 """The decoder interface and two decoders: attention as masks (ZegCLIP section 3.2, after SegViT), and a linear map."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cascade_core.model.queries import PreparedClasses
-from cascade_core.model.recompute import recomputed
 from cascade_core.model.trunk import TrunkFeatures
 
 
@@ -92,6 +93,18 @@ class DecoderLayer(nn.Module):
         queries = self.norm2(queries + self.dropout(self.attention(queries, memory)))
         hidden = self.linear2(self.dropout(F.relu(self.linear1(queries))))
         return self.norm3(queries + self.dropout(hidden))
+
+
+def recomputed(function: Callable[..., Float[Tensor, "*axes"]], *inputs: Tensor) -> Float[Tensor, "*axes"]:
+    """Return `function(*inputs)` with activation checkpointing: the backward pass recomputes it from the inputs.
+
+    Dropout uses the same mask in both calls. Without gradients this is a plain call, and also inside `torch.compile`,
+    whose partitioner chooses the stored activations itself.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return function(*inputs)
+    outputs: Tensor = checkpoint(function, *inputs, use_reentrant=False)
+    return outputs
 
 
 class MaskDecoder(nn.Module):

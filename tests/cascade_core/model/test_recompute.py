@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cascade_core.model.recompute import recomputed
+from cascade_core.model.decoder import recomputed
 
 from .small import CASCADE, segmentor
 
