@@ -219,7 +219,7 @@ def state(job: Mapping[str, Any]) -> tuple[State, str]:
 
 
 def _explain(error: BaseException, verb: str, name: str, namespace: str) -> UserError:
-    """Explain a explain_system_error in one sentence, by its HTTP status."""
+    """Explain a refusal in one sentence, by its HTTP status."""
     status = getattr(error, "status", None)
     reason = {
         401: "the token is missing, wrong or expired",

@@ -6,7 +6,7 @@ code that runs them is `cascade_clip`, which the place that loads a model must h
 that alone, since it stays in a version as it is while the rest of the project moves.
 
 A served model takes what strangers post: size is read from a picture's header before a pixel is decoded, and
-every explain_system_error is an answer of the 4xx kind that says which row is wrong and why.
+every refusal is an answer of the 4xx kind that says which row is wrong and why.
 """
 
 import base64

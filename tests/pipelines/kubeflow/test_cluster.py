@@ -24,17 +24,17 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("host", ["", "localhost:8080", "ftp://there", "http://", "https://me:pass@there"])
 def test_a_malformed_address_is_refused(host: str) -> None:
-    with pytest.raises(ValueError, match="host") as explain_system_error:
+    with pytest.raises(ValueError, match="host") as refusal:
         connect(host)
-    assert "pass@" not in str(explain_system_error.value)
+    assert "pass@" not in str(refusal.value)
 
 
 def test_an_unreachable_server_fails_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.kubeflow.cluster.BRIEF", HASTY)
     host = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ValueError, match=r"cannot be reached \(.*refused\); check --host") as explain_system_error:
+    with pytest.raises(ValueError, match=r"cannot be reached \(.*refused\); check --host") as refusal:
         connect(host)
-    assert "\n" not in str(explain_system_error.value)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_refused_token_fails_at_once_and_is_never_printed(
@@ -42,11 +42,11 @@ def test_a_refused_token_fails_at_once_and_is_never_printed(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with serving(Server(tmp_path, token="another")) as server:
-        with pytest.raises(ValueError, match="expired \\(401\\); get a new one") as explain_system_error:
+        with pytest.raises(ValueError, match="expired \\(401\\); get a new one") as refusal:
             connect(server.host, token=SECRET)
         assert len(server.requests) == 1
     streams = capsys.readouterr()
-    assert SECRET not in f"{explain_system_error.value}{caplog.text}{streams.out}{streams.err}"
+    assert SECRET not in f"{refusal.value}{caplog.text}{streams.out}{streams.err}"
 
 
 def test_an_accepted_token_is_never_printed(
@@ -62,9 +62,9 @@ def test_an_accepted_token_is_never_printed(
 
 
 def test_a_malformed_token_is_refused_and_not_printed() -> None:
-    with pytest.raises(ValueError, match="the token holds") as explain_system_error:
+    with pytest.raises(ValueError, match="the token holds") as refusal:
         connect("http://127.0.0.1:1", token=f"{SECRET}\r\nX: y")
-    assert SECRET not in str(explain_system_error.value)
+    assert SECRET not in str(refusal.value)
 
 
 def test_a_login_page_is_not_taken_for_the_api(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Unpacking: the files, resuming, and the explain_system_error of hostile and broken archives."""
+"""Unpacking: the files, resuming, and the refusal of hostile and broken archives."""
 
 import io
 import shutil

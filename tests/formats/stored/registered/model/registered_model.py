@@ -5,7 +5,7 @@ sure the model is of them. Weights come as safetensors beside it, so that loadin
 code that runs them is this package, which the place that loads a model must have installed.
 
 A served model takes what strangers post: size is read from a picture's header before a pixel is decoded, and
-every explain_system_error is an answer of the 4xx kind that says which row is wrong and why.
+every refusal is an answer of the 4xx kind that says which row is wrong and why.
 """
 
 import base64
