@@ -1,11 +1,11 @@
 #!/bin/sh
-# Build the two images with docker or podman: `sh components/images/build.sh [torch|light]...` (both if none).
+# Build the images with docker or podman: `sh components/images/build.sh [torch|light]...` (default: both).
 #
-#   BUILDER      docker or podman; the one that is installed
-#   IMAGE        name before the colon; cascade-clip-workflow
-#   BASE_IMAGE   what they stand on: a Debian with Python 3.11 and its venv module, whose apt-get reaches packages
-#   PIP_CONF     a pip.conf with indexes and credentials; the user's own where there is one
-#   BUILD_FLAGS  more for the builder, such as --network=host
+#   BUILDER      docker or podman; default: the installed one
+#   IMAGE        name before the colon; default: cascade-clip-workflow
+#   BASE_IMAGE   the base: a Debian with Python 3.11 and its venv module, whose apt-get reaches packages
+#   PIP_CONF     a pip.conf with indexes and credentials; default: PIP_CONFIG_FILE, or no file
+#   BUILD_FLAGS  more flags for the builder, such as --network=host
 set -eu
 cd "$(dirname "$0")/../.."
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Build both images with podman on a bare Debian and run the workflow's steps in them, each in the image it is meant
-# for: for machines that reach Debian's packages and a package index, but no image registry. Needs root, podman and
-# debootstrap; 25 GB of disk.
+# Build both images with podman on a bare Debian, and run each of the workflow's steps in its image. For machines that
+# reach Debian's packages and a package index, but no image registry. Needs root, podman, debootstrap and 25 GB of
+# disk.
 #
-#   sh components/images/prove_with_podman.sh [FOLDER]     # FOLDER for roots, images and outputs; a new one
+#   sh components/images/prove_with_podman.sh [FOLDER]     # FOLDER for roots, images and outputs; default: a new one
 #
-# DATA names the mini benchmark (data/mini), PIP_CONF is as for build.sh, BUILT=yes takes the images that an earlier
-# run left in FOLDER. The machine's certificates are mounted while packages are installed, so that an index behind a
-# proxy of one's own is trusted; they are in no layer.
+# DATA is the mini benchmark's folder (default: data/mini), PIP_CONF is as for build.sh, and BUILT=yes reuses the images
+# of an earlier run in FOLDER. The machine's certificates are mounted while packages are installed, so that pip trusts
+# an index behind a private proxy; they are in no layer.
 set -eu
 cd "$(dirname "$0")/../.."
 data=$(cd "${DATA:-data/mini}" && pwd)
@@ -17,7 +17,7 @@ work=$(cd "$work" && pwd)
 base=localhost/debian-python3.11
 image=localhost/cascade-clip-workflow
 
-# podman as root inside a container or a small machine: no limits, no cgroups of its own, storage of its own.
+# For podman as root inside a container: no limits, no cgroups, and storage in FOLDER.
 cat > "$work/containers.conf" <<'CONF'
 [containers]
 default_ulimits = []
@@ -53,30 +53,30 @@ light="$torch-light"
 
 rm -rf "$work/out" && mkdir -m 777 "$work/out"
 run() {
-    # Said, not left to the engine: from a tmpfs mounted noexec what Triton compiles there cannot be loaded.
+    # `exec` is explicit because engines differ: Triton cannot load its libraries from a tmpfs mounted noexec.
     "$work/podman" run --rm --network=none --read-only --tmpfs /tmp:exec --cap-drop=all \
         --volume "$data:/data/mini:ro" --volume "$work/out:/work/out" "$@"
 }
 
 for tag in "$torch" "$light"; do
-    echo "--- $tag: user, size, layers, and what must not be there"
+    echo "--- $tag: user, size, layers, and a check for secrets"
     run "$tag" id
     "$work/podman" image inspect --format '{{.Size}} bytes' "$tag"
     "$work/podman" history --format '{{.Size}} {{.CreatedBy}}' "$tag" | cut -c 1-100
     run "$tag" sh -c 'test ! -e /run/secrets/pip_conf && test ! -e /etc/pip.conf && test ! -w /opt/app && echo "no secrets, no writable code"'
     if "$work/podman" image inspect "$tag" | grep -i -E 'index.url|password|token'; then
-        echo "error: the image tells of an index or a credential" >&2
+        echo "error: the image names an index or a credential" >&2
         exit 1
     fi
 done
 run "$torch" python3 -m pip --no-cache-dir check
 if run "$light" python3 -m pip --no-cache-dir check | grep -v '^cascade-clip-workflow .* requires .*, which is not installed'; then
-    echo "error: the light image lacks more than the project's own packages that it leaves out" >&2
+    echo "error: the light image lacks packages that it should have" >&2
     exit 1
 fi
-run "$light" python3 -c 'import importlib.util as found; assert not found.find_spec("torch"); print("no torch")'
+run "$light" python3 -c 'from importlib.util import find_spec; assert not find_spec("torch"); print("no torch")'
 run "$light" sh -c 'if command -v gcc; then exit 1; else echo "no compiler"; fi'
-# As Triton makes what starts a kernel, but for CUDA's part; without a GPU it makes none.
+# Compiles a module as Triton compiles a kernel's launcher; without a GPU Triton compiles none itself.
 run "$torch" python3 -c '
 from triton.runtime.build import compile_module_from_src
 source = """#include <Python.h>
@@ -84,7 +84,7 @@ static struct PyModuleDef proof = {PyModuleDef_HEAD_INIT, "proof", 0, -1, 0};
 PyMODINIT_FUNC PyInit_proof(void) { return PyModule_Create(&proof); }"""
 print("compiled by Triton:", compile_module_from_src(source, "proof").__file__)'
 
-# Every step in the image that pipelines/kubeflow/resources.py gives it; those that speak to MLflow use one database.
+# Every step runs in its image of pipelines/kubeflow/resources.py; steps that use MLflow share one database.
 step() { # IMAGE, TRACKING ON OR OFF, COMMAND...
     tag=$1 tracking=$2
     shift 2

@@ -1,4 +1,4 @@
-"""Print what an image installs, one requirement a line: pyproject.toml's, less what the steps in the image do without.
+"""Print an image's requirements, one a line: those of pyproject.toml without the packages that its steps do not need.
 
 python components/images/run_requirements.py pyproject.toml light
 """
@@ -10,25 +10,25 @@ from pathlib import Path
 
 LEFT_OUT: dict[str, tuple[str, ...]] = {
     "torch": (),
-    # DVC runs the workflow on the machine that people work at; no step of a pipeline asks for it.
+    # DVC runs the workflow on a workstation; no step of a pipeline uses it.
     "light": ("torch", "torchvision", "torchmetrics", "open_clip_torch", "dvc"),
 }
-"""By image: distributions of pyproject.toml that are not in it."""
+"""Packages of pyproject.toml that an image leaves out."""
 
 
 def requirements(pyproject: Path, image: str) -> list[str]:
-    """Give the requirements of an image.
+    """Return the requirements of an image.
 
     Raises:
-        ValueError: there is no such image, or one leaves out what is not asked for.
+        ValueError: there is no such image, or it leaves out a package that pyproject.toml does not require.
     """
     if image not in LEFT_OUT:
         raise ValueError(f"no image {image!r}; there are {' and '.join(LEFT_OUT)}")
-    asked = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
-    names = {line: re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in asked}
+    dependencies = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
+    names = {line: re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in dependencies}
     if stray := set(LEFT_OUT[image]) - set(names.values()):
         raise ValueError(
-            f"{pyproject} asks for no {', '.join(sorted(stray))}, which image {image!r} leaves out"
+            f"{pyproject} does not require {', '.join(sorted(stray))}, which image {image!r} leaves out"
         )
     return [line for line, name in names.items() if name not in LEFT_OUT[image]]
 
@@ -36,6 +36,6 @@ def requirements(pyproject: Path, image: str) -> list[str]:
 if __name__ == "__main__":
     try:
         print("\n".join(requirements(Path(sys.argv[1]), sys.argv[2])))
-    except ValueError as error:  # not a UserError: an image runs this file before our packages are in it
+    except ValueError as error:  # Not a UserError: an image runs this file before it has our packages.
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

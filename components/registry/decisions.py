@@ -1,6 +1,6 @@
-"""May a candidate become champion? The one place that compares two models and says why.
+"""The gate: decide whether a candidate becomes champion, and give the reason.
 
-Scores are fractions, margins are points (a hundredth), as tables show them.
+Scores are fractions; margins are percentage points, as in tables.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ COMPARABLE = {
     "num_pictures": "number of pictures",
     "background": "background policy",
 }
-"""Fields, and what people call them: scores of models that differ in one say nothing about each other."""
+"""Fields, with their names in messages, that two models must share before their scores are comparable."""
 
 
 class Scored(BaseModel):
-    """What the gate looks at: two scores, and what they were measured on."""
+    """A model's scores for the gate, and the data they were measured on."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -43,7 +43,7 @@ class Scored(BaseModel):
 
 
 class Decision(BaseModel):
-    """Whether a candidate of the model `name` is better than `champion` (None: there was none), and why."""
+    """The gate's verdict on a candidate of the model `name`; `champion` is the version compared with, if any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,85 +61,79 @@ class Decision(BaseModel):
 def decide(name: str, candidate: Scored, champion: registry.Version | None, margins: Margins) -> Decision:
     """Compare a candidate with the champion.
 
-    The first model is champion. After that one is promoted only if it was measured on the same pictures of
-    the same data under the same protocol, its hIoU is higher by more than `min_hiou_gain` and its mIoU(S)
-    not lower by more than `max_seen_drop`. A tie keeps the champion: a change must pay. Where no class is
-    unseen there is no hIoU, and mIoU(S) takes its place.
+    Without a champion, promote every candidate that has a score. Otherwise promote only a candidate measured
+    on the same pictures, data and protocol, whose hIoU is higher by more than `min_hiou_gain` and whose
+    mIoU(S) is not lower by more than `max_seen_drop`. A tie keeps the champion. Without unseen classes there
+    is no hIoU, and mIoU(S) replaces it.
     """
-    if champion is None:
-        scored = candidate.hiou is not None or candidate.miou_seen is not None
-        verdict = (scored, "first model" if scored else "the candidate has neither hIoU nor mIoU(S)")
-    else:
-        verdict = _compared(candidate, champion, margins)
-    promote, reason = verdict
-    held = None if champion is None else champion.number
-    return Decision(name=name, promote=promote, reason=reason, champion=held, margins=margins)
+    if champion is not None:
+        promote, reason = _compare(candidate, champion, margins)
+        return Decision(name=name, promote=promote, reason=reason, champion=champion.number, margins=margins)
+    promote = candidate.hiou is not None or candidate.miou_seen is not None
+    reason = "first model" if promote else "the candidate has neither hIoU nor mIoU(S)"
+    return Decision(name=name, promote=promote, reason=reason, champion=None, margins=margins)
 
 
 def read_scored(evaluation: Path) -> Scored:
-    """Read what an evaluate step's folder says of its model.
+    """Read the scores in the folder of an evaluate step.
 
     Raises:
-        UserError: the scores are missing or broken; the message names file and field.
+        UserError: the scores are missing or invalid; the message names file and field.
     """
     file = evaluation / SCORES_FILE
     return _scored(read_json(file), str(file))
 
 
-def read_decision(folder: Path) -> Decision:
-    """Read what a gate step decided.
+def read_decision(folder: Path, name: str) -> Decision:
+    """Read the decision about the model `name` in the folder of a gate step.
 
     Raises:
-        UserError: the folder is not of a gate step.
+        UserError: the folder is not of a gate step, or the decision is about another model.
     """
     file = folder / DECISION_FILE
-    return validated(Decision, read_json(file), source=file, way_out="run the gate step again")
+    decision = validated(Decision, read_json(file), source=file, way_out="run the gate step again")
+    if decision.name != name:
+        raise UserError(
+            f"{file}: name is {decision.name!r}, but the model is registered as {name!r}; give the gate step "
+            "the same name"
+        )
+    return decision
 
 
-def _compared(candidate: Scored, champion: registry.Version, margins: Margins) -> tuple[bool, str]:
-    held = f"champion, version {champion.number},"
+def _compare(candidate: Scored, champion: registry.Version, margins: Margins) -> tuple[bool, str]:
+    """Return whether to promote, and the reason."""
+    holder = f"champion, version {champion.number},"
     try:
-        theirs = _scored(champion.tags, held)
+        theirs = _scored(champion.tags, holder)
     except UserError as error:
-        return False, f"the {held} cannot be compared with: {error}"
-    for field, called in COMPARABLE.items():
+        return False, f"the {holder} cannot be compared with: {error}"
+    for field, label in COMPARABLE.items():
         mine, other = getattr(candidate, field), getattr(theirs, field)
         if mine is None or mine != other:
             return (
                 False,
-                f"the {held} has another {called}: {_short(other)}, the candidate's is {_short(mine)}",
+                f"the {holder} has another {label}: {_short(other)}, the candidate's is {_short(mine)}",
             )
-    score, called = ("hiou", "hIoU") if theirs.hiou is not None else ("miou_seen", "mIoU(S)")
+    score, label = ("hiou", "hIoU") if theirs.hiou is not None else ("miou_seen", "mIoU(S)")
     ours, best = getattr(candidate, score), getattr(theirs, score)
     if best is None:
-        return False, f"the {held} has no scores to compare with; promote by hand after a look"
+        return False, f"the {holder} has no scores to compare with; promote by hand after a look"
     if ours is None:
-        return False, f"the candidate has no {called}, the {held} has {_percent(best)}"
-    return _better(called, ours, best, candidate.miou_seen, theirs.miou_seen, held, margins)
-
-
-def _better(
-    called: str,
-    ours: float,
-    best: float,
-    seen: float | None,
-    their_seen: float | None,
-    held: str,
-    margins: Margins,
-) -> tuple[bool, str]:
+        return False, f"the candidate has no {label}, the {holder} has {_percent(best)}"
     gain = points(ours, best)
-    told = f"{called} {_percent(ours)} against {_percent(best)} of the {held} {gain:+.2f} points"
+    scores = f"{label} {_percent(ours)} against {_percent(best)} of the {holder} {gain:+.2f} points"
     if gain <= margins.min_hiou_gain:
-        kind = "a tie" if gain == 0 else "worse" if gain < 0 else "not enough better"
-        return False, f"{kind}: {told}; more than {margins.min_hiou_gain:g} are asked for"
+        verdict = "a tie" if gain == 0 else "worse" if gain < 0 else "not enough better"
+        return False, f"{verdict}: {scores}; more than {margins.min_hiou_gain:g} are required"
+    seen, their_seen = candidate.miou_seen, theirs.miou_seen
     if their_seen is not None:
         drop = 100.0 if seen is None else -points(seen, their_seen)
         if drop > margins.max_seen_drop:
             return False, (
                 f"seen classes fell: mIoU(S) {_percent(seen)} against {_percent(their_seen)}, {drop:.2f} points "
-                f"where {margins.max_seen_drop:g} are allowed, though {told}"
+                f"where {margins.max_seen_drop:g} are allowed, though {scores}"
             )
-    return True, f"better: {told}"
+    return True, f"better: {scores}"
 
 
 def _scored(values: Mapping[str, Any], where: str) -> Scored:

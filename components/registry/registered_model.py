@@ -1,16 +1,15 @@
-"""The registered model: MLflow runs this file where a version is loaded or served ("models from code").
+"""The registered model: MLflow runs this file when a version is loaded or served ("models from code").
 
-It takes pictures (base64 of any image file) with the class names to look for, and gives label maps with how
-sure the model is of them. Weights come as safetensors beside it, so that loading a model unpickles nothing; the
-code that runs them is `cascade_clip`, which the place that loads a model must have installed: of this project it imports
-that alone, since it stays in a version as it is while the rest of the project moves.
+Input is pictures (an image file in base64) with class names; output is label maps with confidences. Weights are
+safetensors, so that loading a model unpickles nothing. MLflow copies this file into every version, where it stays
+unchanged while the project moves on. Of the project it therefore imports only the public API `cascade_clip`, which
+must be installed where a version is loaded.
 
-A served model takes what strangers post: size is read from a picture's header before a pixel is decoded, and
-every refusal is an answer of the 4xx kind that says which row is wrong and why.
+A served model gets untrusted input: it checks a picture's size in the file header before it decodes pixels, and
+answers a bad row with a 4xx status, the row's number and the reason.
 """
 
 import base64
-import binascii
 import io
 import logging
 from collections.abc import Iterator, Sequence
@@ -27,40 +26,31 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from mlflow.types.schema import (
-    AnyType,
-    Array,
-    ColSpec,
-    DataType,
-    Object,
-    ParamSchema,
-    ParamSpec,
-    Property,
-    Schema,
-)
+from mlflow.types import schema
+from mlflow.types.schema import ColSpec, DataType, Property, Schema
 from PIL import Image, UnidentifiedImageError
 
-from cascade_clip import MAX_LABELS, Prediction, Predictor, UserError, decode_image
+from cascade_clip import MAX_LABELS, Predictor, UserError, decode_image
 
 log = logging.getLogger(__name__)
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What is opened, and MPO of phones as JPEG. Of what else Pillow reads, EPS is a program that Ghostscript would run, and
-ICO is decoded whole before it tells its size."""
+"""Pillow's names of the formats that are opened; phones' MPO counts as JPEG. EPS is left out because it is a program
+for Ghostscript, and ICO because Pillow decodes it before it reports a size."""
 MAX_PIXELS = 50_000_000
-"""Of the pictures of a call together as posted, and of each as the model sees it; a 50-megapixel photograph."""
+"""Limit on the posted pixels of all pictures in a call, and on the pixels of each picture after resizing."""
 MAX_ROWS = 64
 MAX_FILE_BYTES = 64 * 2**20
-"""Of an image file; more is no compressed photograph of so many pixels."""
+"""Limit on an image file; a compressed photograph of `MAX_PIXELS` is smaller."""
 MAX_TEXT = -(-MAX_FILE_BYTES // 3) * 4
-"""Characters of such a file in base64."""
+"""Limit on the base64 text of an image file, in characters."""
 MAX_NAME = 200
-"""Characters of a class name."""
+"""Limit on a class name, in characters."""
 
 CONFIDENCE_MAP = "confidence_map"
-"""A parameter of the call, and the column that it adds."""
+"""The name of a call's parameter, and of the column that it adds to the answer."""
 
-AREA = Object(
+AREA = schema.Object(
     [
         Property("id", DataType.long),
         Property("label", DataType.string),
@@ -70,32 +60,32 @@ AREA = Object(
     ]
 )
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, "image"), ColSpec(Array(DataType.string), "labels")]),
+    inputs=Schema([ColSpec(DataType.string, "image"), ColSpec(schema.Array(DataType.string), "labels")]),
     outputs=Schema(
         [
-            ColSpec(AnyType(), "label_map"),
-            ColSpec(Array(DataType.string), "labels"),
+            ColSpec(schema.AnyType(), "label_map"),
+            ColSpec(schema.Array(DataType.string), "labels"),
             ColSpec(DataType.double, "mean_confidence"),
-            ColSpec(Array(AREA), "classes"),
-            ColSpec(AnyType(), CONFIDENCE_MAP, required=False),
+            ColSpec(schema.Array(AREA), "classes"),
+            ColSpec(schema.AnyType(), CONFIDENCE_MAP, required=False),
         ]
     ),
-    params=ParamSchema([ParamSpec(CONFIDENCE_MAP, DataType.boolean, default=False)]),
+    params=schema.ParamSchema([schema.ParamSpec(CONFIDENCE_MAP, DataType.boolean, default=False)]),
 )
 
 
 class RefusedInputError(MlflowException, UserError):  # type: ignore[misc, unused-ignore]
-    """What was given cannot be segmented: a `UserError` to callers in Python, status 400 to those over HTTP."""
+    """The input cannot be segmented: a `UserError` for callers in Python, status 400 over HTTP."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
 
 
 class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
-    """A `Predictor` behind MLflow's interface."""
+    """A `Predictor` with MLflow's interface."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the checkpoint and the text tower, onto a GPU where there is one."""
+        """Load the checkpoint and the text tower, onto the GPU if there is one."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         folders = {name: Path(path) for name, path in context.artifacts.items()}
         self.predictor = Predictor.load(folders["checkpoint"], folders["text_tower"], device=device)
@@ -103,48 +93,55 @@ class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Give for each row the `label_map` (height x width) and the names of its ids, `labels`.
+        """Segment each row, and return its `label_map` (height x width) with `labels`, the names of its ids.
 
-        Beside them stand the picture's `mean_confidence`, and `classes`: id, label, pixels, share and mean
-        confidence of each class found, largest first, as `cascade-clip predict` writes them. With the parameter
-        `confidence_map` the confidence of every pixel comes too, 0..255; it makes an answer twice as long.
+        Each answer also has the picture's `mean_confidence`, and `classes`: id, label, pixels, share and mean
+        confidence of each class in the label map, largest first, as `cascade-clip predict` writes them. The parameter
+        `confidence_map` adds the confidence of every pixel, 0..255; the answer is then twice as long.
 
         Raises:
-            RefusedInputError: naming the row: its image is no picture in base64 or a too large one, or its
-                labels are unusable; or there are too many rows, or too many pixels in all.
-            MlflowException: the program failed at a row, which is answered 500; the log has the trace.
+            RefusedInputError: a row's image is not base64, not a picture or too large, its labels are invalid, or
+                the call has too many rows or pixels; the message names the row.
+            MlflowException: the program failed at a row; status 500, and the log has the trace.
         """
         if not 0 < len(model_input) <= MAX_ROWS:
             raise RefusedInputError(f"{len(model_input)} rows given; a call takes 1 to {MAX_ROWS} pictures")
         rows = list(zip(model_input["image"], model_input["labels"], strict=True))
         contents, num_pixels = [], 0
+        # The cheap checks run first, for all rows, and decode no picture.
         for number, (image, labels) in enumerate(rows):
             with _row(number):
-                # What costs little to look at comes first, for all rows, and no picture is unpacked before.
                 _check_labels(labels)
                 contents.append(_decoded(image))
                 num_pixels += self._check_size(contents[-1])
-                _check_sum(num_pixels)
-        with_map = bool((params or {}).get(CONFIDENCE_MAP))
-        return [
-            self._answer(number, content, labels, with_map=with_map)
-            for number, (content, (_, labels)) in enumerate(zip(contents, rows, strict=True))
-        ]
-
-    def _answer(
-        self, number: int, content: bytes, labels: Sequence[str], *, with_map: bool
-    ) -> dict[str, Any]:
-        with _row(number):
-            picture = decode_image(content, "posted image")
-            return _told(self.predictor.predict(picture, list(labels)), with_map=with_map)
+                # The label maps of a call fill the memory together, even if each of them is small.
+                if num_pixels > MAX_PIXELS:
+                    raise UserError(
+                        f"the pictures up to this one have {num_pixels:,} pixels; at most {MAX_PIXELS:,} are taken "
+                        "in one call: spread them over several"
+                    )
+        answers = []
+        for number, (content, (_, labels)) in enumerate(zip(contents, rows, strict=True)):
+            with _row(number):
+                prediction = self.predictor.predict(decode_image(content, "posted image"), list(labels))
+                answer = {
+                    "label_map": prediction.label_map,
+                    "labels": list(prediction.labels),
+                    "mean_confidence": prediction.mean_confidence,
+                    "classes": [asdict(area) for area in prediction.areas],
+                }
+                if (params or {}).get(CONFIDENCE_MAP):
+                    answer[CONFIDENCE_MAP] = prediction.confidence_levels
+                answers.append(answer)
+        return answers
 
     def _check_size(self, content: bytes) -> int:
-        """Refuse decompression bombs, and slivers that resizing would blow up; give the number of pixels."""
+        """Refuse decompression bombs, and thin pictures that resizing enlarges; return the number of pixels."""
         width, height = _size(content)
-        seen = self.predictor.size_seen(height, width)
-        if max(width * height, seen[0] * seen[1]) > MAX_PIXELS:
+        resized_height, resized_width = self.predictor.size_seen(height, width)
+        if max(width * height, resized_height * resized_width) > MAX_PIXELS:
             raise UserError(
-                f"image has {width} x {height} pixels, {seen[1]} x {seen[0]} as the model sees it; at most "
+                f"image has {width} x {height} pixels, {resized_width} x {resized_height} as the model sees it; at most "
                 f"{MAX_PIXELS:,} are taken: scale it down, or cut it"
             )
         return width * height
@@ -152,7 +149,7 @@ class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
 
 @contextmanager
 def _row(number: int) -> Iterator[None]:
-    """Name the row in what refuses it, and keep a defect of the program apart: MLflow would answer 400 to both."""
+    """Add the row's number to errors, and give defects of the program status 500; MLflow would answer 400."""
     try:
         yield
     except UserError as error:
@@ -165,27 +162,8 @@ def _row(number: int) -> Iterator[None]:
         ) from error
 
 
-def _check_sum(num_pixels: int) -> None:
-    """Refuse what fills the memory with the label maps of one call, each of which is little enough by itself."""
-    if num_pixels > MAX_PIXELS:
-        raise UserError(
-            f"the pictures up to this one have {num_pixels:,} pixels; at most {MAX_PIXELS:,} are taken in one call: "
-            "spread them over several"
-        )
-
-
-def _told(prediction: Prediction, *, with_map: bool) -> dict[str, Any]:
-    answer = {
-        "label_map": prediction.label_map,
-        "labels": list(prediction.labels),
-        "mean_confidence": prediction.mean_confidence,
-        "classes": [asdict(area) for area in prediction.areas],
-    }
-    return {**answer, CONFIDENCE_MAP: prediction.confidence_levels} if with_map else answer
-
-
 def _check_labels(labels: Sequence[str]) -> None:
-    """Refuse what would cost work before `checked_labels` gets to see it, or would fill an answer with itself."""
+    """Refuse too many and too long labels before the text tower works on them."""
     if not 0 < len(labels) <= MAX_LABELS:
         raise UserError(f"{len(labels)} labels given; a label map takes 1 to {MAX_LABELS} class names")
     longest = max(len(label) for label in labels)
@@ -194,7 +172,7 @@ def _check_labels(labels: Sequence[str]) -> None:
 
 
 def _decoded(image: object) -> bytes:
-    if not isinstance(image, str):  # MLflow lets any object pass for a string of the signature
+    if not isinstance(image, str):  # MLflow accepts any object for a string of the signature.
         raise UserError(f"image is a {type(image).__name__}, not text; encode the bytes of a file as base64")
     if len(image) > MAX_TEXT:
         raise UserError(
@@ -202,7 +180,7 @@ def _decoded(image: object) -> bytes:
         )
     try:
         return base64.b64decode(image, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"image is not base64 ({error}); encode the bytes of a file") from error
 
 
@@ -217,22 +195,21 @@ def _size(content: bytes) -> tuple[int, int]:
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
-        # Pillow's words for a foreign file tell an address in memory.
-        reason = (
-            f"it is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else str(error)
-        )
+        # Pillow's own message about an unknown format contains a memory address.
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = f"it is none of {', '.join(FORMATS)}" if unknown else str(error)
         raise UserError(
             f"image cannot be decoded as a picture ({reason}); encode a whole image file"
         ) from error
 
 
 def request(picture: bytes, labels: Sequence[str]) -> dict[str, Any]:
-    """Give a row that the model takes, from an image file's content and class names."""
+    """Return an input row for an image file's content and class names."""
     return {"image": base64.b64encode(picture).decode("ascii"), "labels": list(labels)}
 
 
 def example(size: int, labels: Sequence[str]) -> pd.DataFrame:
-    """Give a row with a plain grey picture, as MLflow keeps one beside each model."""
+    """Return an input row with a plain grey picture, for MLflow to keep beside the model."""
     content = io.BytesIO()
     Image.fromarray(np.full((size, size, 3), 128, dtype=np.uint8)).save(content, format="PNG")
     return pd.DataFrame([request(content.getvalue(), labels)])

@@ -1,11 +1,11 @@
-"""The registry's versions, its one champion a model, and the history that leads back to earlier champions.
+"""Registered versions, the alias `champion` of each model, and the history of earlier champions.
 
-The alias `champion` is the only truth about who is champion, and moves in one call. A tag of the registered model,
-`champion_history`, lists who held it before, so that a rollback also works on another machine and after a restart.
-Where the two differ, because someone moved the alias by hand, the alias is believed.
+The alias alone decides which version is champion. The registered model's tag `champion_history` lists earlier
+champions, so that a rollback works on any machine. If somebody moves the alias by hand, the alias wins over the tag.
 
-MLflow has no "move this alias only if it is still there". So whoever is about to move it says so first, in a tag
-of a version, and only then looks for such tags of others and at the alias: of two at once at least one sees the other.
+MLflow cannot move an alias on condition that nobody else has moved it. Therefore each promoter first sets a claim,
+a tag on a version, and only then looks for claims of others and at the alias. Of two concurrent promoters, at least
+one sees the other's claim.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,21 +26,21 @@ CHAMPION = "champion"
 HISTORY_TAG, PROMOTED_TAG, REASON_TAG = "champion_history", "promoted_at", "promotion_reason"
 ROLLED_BACK_TAG = "rolled_back_at"
 HISTORY_LENGTH = 200
-"""Champions that are remembered; the store keeps 5000 characters of a tag."""
+"""Champions kept in the history; the store limits a tag to 5000 characters."""
 
 CLAIM_TAG = "promotion_claimed_at."
-"""Begins the tag, and a word of the promoter's own ends it, that stands on a version while the alias moves."""
+"""Prefix of a claim's tag; a random suffix identifies the promoter."""
 CLAIM_LASTS = timedelta(minutes=2)
-"""An older claim is that of a promoter that died: moving the alias takes a second."""
+"""Older claims are ignored: their promoter was killed, since moving the alias takes a second."""
 
 
 class ChampionMovedError(UserError):
-    """Somebody else moved the alias since it was read, or is about to: what was decided must be decided anew."""
+    """Another process moved the alias or is moving it; the promotion must be decided again."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version: its tags say what it was trained on and how it scored."""
+    """A registered version; its tags hold its training and its scores."""
 
     name: str
     number: int
@@ -52,7 +52,7 @@ class Version:
 
     @property
     def uri(self) -> str:
-        """Address by which `mlflow.pyfunc.load_model` finds this version."""
+        """The address of this version for `mlflow.pyfunc.load_model`."""
         return f"models:/{self.name}/{self.number}"
 
 
@@ -63,32 +63,42 @@ def model_names(client: "MlflowClient") -> list[str]:
 
 
 def versions(client: "MlflowClient", name: str) -> list[Version]:
-    """List a model's versions, the newest first.
+    """List a model's versions, newest first.
 
     Raises:
-        UserError: there is no such model; the message lists those there are.
+        UserError: there is no such model; the message lists the registered models.
     """
     champion = _alias(client, name)
-    listed = [_version(found, champion) for found in _pages(client, name)]
-    return sorted(listed, key=lambda one: -one.number)
+    listed = [
+        Version(
+            name=name,
+            number=int(entry.version),
+            champion=int(entry.version) == champion,
+            created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
+            run_id=entry.run_id or None,
+            description=entry.description or "",
+            tags={tag: value for tag, value in entry.tags.items() if not tag.startswith(CLAIM_TAG)},
+        )
+        for entry in _entries(client, name)
+    ]
+    return sorted(listed, key=lambda version: -version.number)
 
 
 def version(client: "MlflowClient", name: str, number: int) -> Version:
-    """Give one version of a model.
+    """Return one version of a model.
 
     Raises:
-        UserError: there is no such model or version; the message lists those there are.
+        UserError: there is no such model or version; the message lists those that exist.
     """
-    known = versions(client, name)
-    for one in known:
-        if one.number == number:
-            return one
-    listed = ", ".join(str(one.number) for one in known) or "none"
-    raise UserError(f"model {name!r} has no version {number}; it has {listed}")
+    by_number = {version.number: version for version in versions(client, name)}
+    if number not in by_number:
+        listed = ", ".join(map(str, by_number)) or "none"
+        raise UserError(f"model {name!r} has no version {number}; it has {listed}")
+    return by_number[number]
 
 
 def champion(client: "MlflowClient", name: str) -> Version | None:
-    """Give a model's champion, or None where the model or its champion does not exist (yet)."""
+    """Return a model's champion, or None if the model or its champion does not exist."""
     if not client.search_registered_models(_filter(name)):
         return None
     number = _alias(client, name)
@@ -96,112 +106,113 @@ def champion(client: "MlflowClient", name: str) -> Version | None:
 
 
 def promote(client: "MlflowClient", name: str, number: int, *, expected: int | None, reason: str) -> None:
-    """Make a version the champion in place of `expected` (None: of nobody), and note when and why.
+    """Make a version champion in place of `expected` (None: there is no champion); tag it with time and reason.
 
     Raises:
-        ChampionMovedError: the champion was not, or is no longer, the expected one, or somebody else moves the alias
-            at this moment.
+        ChampionMovedError: the champion is not `expected`, or another process is moving the alias.
         UserError: there is no such model or version.
     """
     version(client, name, number)
-    with _claimed(client, name, number):
-        held = _alias(client, name)
-        if held != expected:
+    with _claim(client, name, number):
+        current = _alias(client, name)
+        if current != expected:
             raise ChampionMovedError(
-                f"{name}: the champion is {held}, expected was {expected}; look, then try again"
+                f"{name}: the champion is {current}, expected was {expected}; look, then try again"
             )
-        _crown(client, name, number, [*_history(client, name, held), number], reason)
+        _move_alias(client, name, number, [*_history(client, name, current), number], reason)
 
 
 def roll_back(client: "MlflowClient", name: str) -> Version:
-    """Give the alias back to the champion before the present one, and return it; deleted versions are skipped.
+    """Make the previous champion champion again and return it; deleted versions are skipped.
 
     Raises:
-        ChampionMovedError: somebody else moves the alias at this moment.
-        UserError: no earlier champion is known, or there is no such model.
+        ChampionMovedError: another process is moving the alias.
+        UserError: there is no earlier champion, or no such model.
     """
-    known = [one.number for one in versions(client, name)]
-    if not known or _alias(client, name) is None:
+    numbers = [version.number for version in versions(client, name)]
+    if not numbers or _alias(client, name) is None:
         raise UserError(f"model {name!r} has no champion to roll back from; promote a version")
-    with _claimed(client, name, known[0]):
-        held = _alias(client, name)
-        before = _history(client, name, held)[:-1]
-        while before and (before[-1] not in known or before[-1] == held):
-            before.pop()
-        if not before:
+    with _claim(client, name, numbers[0]):
+        current = _alias(client, name)
+        earlier = _history(client, name, current)[:-1]
+        while earlier and (earlier[-1] not in numbers or earlier[-1] == current):
+            earlier.pop()
+        if not earlier:
             raise UserError(
-                f"model {name!r}: no champion is known before version {held}; promote the version you want"
+                f"model {name!r}: no champion is known before version {current}; promote the version you want"
             )
-        _crown(client, name, before[-1], before, f"rolled back from version {held}")
-        if held in known:
-            client.set_model_version_tag(name, str(held), ROLLED_BACK_TAG, _now())
-    return version(client, name, before[-1])
+        _move_alias(client, name, earlier[-1], earlier, f"rolled back from version {current}")
+        if current in numbers:
+            client.set_model_version_tag(name, str(current), ROLLED_BACK_TAG, _now())
+    return version(client, name, earlier[-1])
 
 
 def history(client: "MlflowClient", name: str) -> list[int]:
-    """List the versions that were champion, the present one last."""
+    """List all champions so far by version number, the current one last."""
     return _history(client, name, _alias(client, name))
 
 
 @contextmanager
-def _claimed(client: "MlflowClient", name: str, number: int) -> Iterator[None]:
-    """Claim the alias of `name` through the block, in a tag of the version of this number.
+def _claim(client: "MlflowClient", name: str, number: int) -> Iterator[None]:
+    """Hold a claim on the alias of `name` during the block, as a tag of version `number`.
 
     Raises:
-        ChampionMovedError: somebody else claims it, too (both may see that, and neither goes on), or the block took
-            longer than a claim lasts.
+        ChampionMovedError: another process holds a claim (both may see that, and neither continues), or the block
+            took longer than `CLAIM_LASTS`.
     """
-    claim, began = f"{CLAIM_TAG}{uuid4().hex}", datetime.now(UTC)
-    client.set_model_version_tag(name, str(number), claim, began.isoformat())
+    claim, start = f"{CLAIM_TAG}{uuid4().hex}", datetime.now(UTC)
+    client.set_model_version_tag(name, str(number), claim, start.isoformat())
     try:
-        since = began - CLAIM_LASTS
-        for found in _pages(client, name):
-            for tag, value in found.tags.items():
-                if tag.startswith(CLAIM_TAG) and tag != claim and datetime.fromisoformat(value) > since:
-                    raise ChampionMovedError(
-                        f"{name}: somebody else moves the champion at this moment; look, then try again"
-                    )
+        tags = [tag for entry in _entries(client, name) for tag in entry.tags.items()]
+        for tag, time in tags:
+            if (
+                tag.startswith(CLAIM_TAG)
+                and tag != claim
+                and datetime.fromisoformat(time) > start - CLAIM_LASTS
+            ):
+                raise ChampionMovedError(
+                    f"{name}: somebody else moves the champion at this moment; look, then try again"
+                )
         yield
     finally:
         client.delete_model_version_tag(name, str(number), claim)
-    if datetime.now(UTC) - began > CLAIM_LASTS:
+    if datetime.now(UTC) - start > CLAIM_LASTS:
         raise ChampionMovedError(
-            f"{name}: this took so long that somebody else may have gone on meanwhile; look, then try again"
+            f"{name}: this took so long that somebody else may have moved the champion meanwhile; look, then try again"
         )
 
 
-def _crown(client: "MlflowClient", name: str, number: int, line: list[int], reason: str) -> None:
-    """Move the alias first: if what follows fails, the next call finds out who is champion from it."""
+def _move_alias(client: "MlflowClient", name: str, number: int, line: list[int], reason: str) -> None:
+    """Move the alias first, then write the tags: if a tag fails, the next call still reads the right champion."""
     client.set_registered_model_alias(name, CHAMPION, str(number))
-    kept = ",".join(str(one) for one in line[-HISTORY_LENGTH:])
-    client.set_registered_model_tag(name, HISTORY_TAG, kept)
+    client.set_registered_model_tag(name, HISTORY_TAG, ",".join(map(str, line[-HISTORY_LENGTH:])))
     client.set_model_version_tag(name, str(number), PROMOTED_TAG, _now())
     client.set_model_version_tag(name, str(number), REASON_TAG, reason)
-    held = _alias(client, name)
-    if held != number:
+    current = _alias(client, name)
+    if current != number:
         raise ChampionMovedError(
-            f"{name}: version {held} took the alias from version {number} at once; look, then try again"
+            f"{name}: version {current} took the alias from version {number} at once; look, then try again"
         )
 
 
-def _pages(client: "MlflowClient", name: str) -> list["ModelVersion"]:
+def _entries(client: "MlflowClient", name: str) -> list["ModelVersion"]:
     return all_of(
         lambda token: client.search_model_versions(_filter(name), max_results=200, page_token=token)
     )
 
 
-def _history(client: "MlflowClient", name: str, held: int | None) -> list[int]:
-    noted = client.get_registered_model(name).tags.get(HISTORY_TAG, "")
-    line = [int(one) for one in noted.split(",") if one]
-    return line if held is None or line[-1:] == [held] else [*line, held]
+def _history(client: "MlflowClient", name: str, current: int | None) -> list[int]:
+    text = client.get_registered_model(name).tags.get(HISTORY_TAG, "")
+    line = [int(number) for number in text.split(",") if number]
+    return line if current is None or line[-1:] == [current] else [*line, current]
 
 
 def _alias(client: "MlflowClient", name: str) -> int | None:
     if not client.search_registered_models(_filter(name)):
         known = ", ".join(model_names(client)) or "none"
         raise UserError(f"there is no registered model {name!r}; known are: {known}")
-    held = client.get_registered_model(name).aliases.get(CHAMPION)
-    return None if held is None else int(held)
+    number = client.get_registered_model(name).aliases.get(CHAMPION)
+    return None if number is None else int(number)
 
 
 def _now() -> str:
@@ -210,17 +221,5 @@ def _now() -> str:
 
 def _filter(name: str) -> str:
     if "'" in name or '"' in name:
-        raise UserError(f"model name {name!r} holds a quotation mark; a name is letters, digits, - and _")
+        raise UserError(f"model name {name!r} has a quotation mark; a name is letters, digits, - and _")
     return f"name = '{name}'"
-
-
-def _version(found: "ModelVersion", champion: int | None) -> Version:
-    return Version(
-        name=found.name,
-        number=int(found.version),
-        champion=int(found.version) == champion,
-        created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-        run_id=found.run_id or None,
-        description=found.description or "",
-        tags={tag: value for tag, value in found.tags.items() if not tag.startswith(CLAIM_TAG)},
-    )

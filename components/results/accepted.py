@@ -11,7 +11,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
 from components.results.rows import RerunRow
-from components.tracking.store import all_runs, experiment_id, open_store, require_store, told_of
+from components.tracking.store import all_runs, experiment_id, open_store, require_store, translate_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -101,7 +101,7 @@ def rows(rerun: RecordedRerun) -> tuple[RerunRow, ...]:
     """
     client, where = open_store(), f"{ROWS_FILE} of benchmark rerun {rerun.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
-        with told_of(where, way_out="check that the artifact store is there, or delete that run"):
+        with translate_errors(where, way_out="check that the artifact store is there, or delete that run"):
             path = Path(client.download_artifacts(rerun.run_id, ROWS_FILE, scratch))
         return validated(tuple[RerunRow, ...], read_json(path), source=where, way_out="delete that run")
 

@@ -1,6 +1,6 @@
-"""Limits on what a web application is asked at once: the size of a request, the time it may take to arrive, their number.
+"""Limits on the requests to a web application: size, time to arrive, and number at a time.
 
-Application servers read a whole request into memory before a model sees it, and have no setting for its size.
+Application servers read a whole request into memory before a model sees it, and cannot limit its size.
 """
 
 import asyncio
@@ -18,28 +18,23 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may have, in MiB and seconds until all of it is there, and how many are answered at once."""
+    """The size of a request in MiB, the seconds until all of it has arrived, and the number of requests at a time."""
 
     mib: float = 100
     seconds: float = 60
     requests: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("mib", "seconds", "requests"):
-            # Written so that a value that is no number is refused, too.
-            if not getattr(self, name) > 0:
-                raise UserError(f"limit {name}={getattr(self, name)}; it must be more than 0")
-
-
-class TooLargeError(Exception):
-    """A request said that it has more bytes than allowed, or went on after that many."""
+        for name, value in vars(self).items():
+            if not value > 0:  # also true of NaN
+                raise UserError(f"limit {name}={value}; it must be more than 0")
 
 
 class Limited:
-    """An ASGI application in front of another one, which gets only whole requests within the limits.
+    """An ASGI application that passes complete requests within the limits to another one.
 
-    Others are answered without it: 413 if too large, 408 if not there in time, 503 if too many are at work. So
-    memory for requests stays below `requests` times `mib`. One whose sender goes away is dropped.
+    It answers other requests itself: 413 if too large, 408 if too slow, 503 if too many at a time. Requests therefore
+    take at most `requests` times `mib` of memory. A request whose sender disconnects is dropped.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
@@ -51,8 +46,8 @@ class Limited:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif self._running >= self.limits.requests:
-            told = f"{self._running} requests are being answered, and no more at once; try again"
-            await self._refuse(503, told, scope, receive, send)
+            reason = f"{self._running} requests are being answered, and no more at once; try again"
+            await self._refuse(503, reason, scope, receive, send)
         else:
             self._running += 1
             try:
@@ -66,48 +61,42 @@ class Limited:
                 body = await self._body(Request(scope, receive))
         except ClientDisconnect:
             return
-        except TooLargeError:
-            told = f"the request has more than the {self.limits.mib:g} MiB that are allowed"
-            await self._refuse(413, told, scope, receive, send)
         except TimeoutError:
-            told = f"the request was not there within {self.limits.seconds:g} s"
-            await self._refuse(408, told, scope, receive, send, drain=False)
+            reason = f"the request was not there within {self.limits.seconds:g} s"
+            await self._refuse(408, reason, scope, receive, send, drain=False)
+            return
+        if body is None:
+            reason = f"the request has more than the {self.limits.mib:g} MiB that are allowed"
+            await self._refuse(413, reason, scope, receive, send)
         else:
             await self.app(scope, _replayed(body, receive), send)
 
-    async def _body(self, request: Request) -> bytes:
-        """Read the whole request."""
-        most = self.limits.mib * MIB
-        # The server below has seen that it is a number.
-        if int(request.headers.get("content-length", 0)) > most:
-            raise TooLargeError
+    async def _body(self, request: Request) -> bytes | None:
+        """Return the whole body, or None if it is too large."""
+        limit = self.limits.mib * MIB
+        # The server has already checked that the header is a number.
+        if int(request.headers.get("content-length", 0)) > limit:
+            return None
         body = bytearray()
         async for part in request.stream():
             body += part
-            if len(body) > most:
-                raise TooLargeError
+            if len(body) > limit:
+                return None
         return bytes(body)
 
     async def _refuse(
-        self,
-        status: int,
-        told: str,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        drain: bool = True,
+        self, status: int, reason: str, scope: Scope, receive: Receive, send: Send, *, drain: bool = True
     ) -> None:
         """Answer with a reason and close the connection.
 
-        What is still coming is read and thrown away for a while, since many clients look for an answer only when all
-        is sent; one that asks before it sends (`Expect: 100-continue`) is told at once.
+        With `drain`, read and discard the rest of the request for a while, since many clients read an answer only
+        after they have sent everything. A client that asks first (`Expect: 100-continue`) gets the answer at once.
         """
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": f"{told}\n".encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": f"{reason}\n".encode(), "more_body": True})
         if drain and "expect" not in Headers(scope=scope):
-            with contextlib.suppress(TimeoutError):  # Whoever still sends has had the answer for that long.
+            with contextlib.suppress(TimeoutError):  # The client has had the answer for that long.
                 async with asyncio.timeout(self.limits.seconds):
                     while (await receive()).get("more_body", False):
                         pass
@@ -115,7 +104,7 @@ class Limited:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Give the whole request as one message, and after it what else the connection says: that its end is reached."""
+    """Return a `receive` that gives the whole request in one message, and then the connection's other messages."""
     waiting = [body]
 
     async def replayed() -> Message:

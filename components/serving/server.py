@@ -1,4 +1,4 @@
-"""Serve a registered model over HTTP: MLflow's own scoring application, behind limits on what it is asked."""
+"""Serve a registered model over HTTP: MLflow's scoring application, with limits on its requests."""
 
 import logging
 import socket
@@ -6,36 +6,36 @@ from ipaddress import ip_address
 from traceback import walk_tb
 from typing import Any
 
+import uvicorn
+from starlette.responses import PlainTextResponse
+
 from cascade_core.errors import UserError
 from components.registry import versions as registry
 from components.serving.request_limits import Limited, Limits
-from components.tracking.store import first_line, open_store, require_store, told_of
+from components.tracking.store import first_line, open_store, require_store, translate_errors
 
 log = logging.getLogger(__name__)
 
 UNREADABLE = (AttributeError, RecursionError, ValueError)
-"""What MLflow's reader of requests lets through, to be answered 500: no content type, brackets thousands deep, a number of
-thousands of digits. Errors of the model never come so far: MLflow turns each into an answer."""
+"""Errors that MLflow's request reader lets through as status 500: no content type, brackets thousands deep, a number of
+thousands of digits. Errors of the model never get here, because MLflow answers them itself."""
 WRITER = "predictions_to_json"
-"""What MLflow writes an answer with; an error in it is no fault of the request."""
+"""MLflow's function that writes an answer; an error in it is not the request's fault."""
 
 
 def serve(name: str, *, version: int | None, host: str, port: int, limits: Limits) -> None:
-    """Answer `/invocations`, `/ping` and `/version` as `mlflow models serve` does, until the process is ended.
+    """Answer `/invocations`, `/ping` and `/version` as `mlflow models serve` does, until the process ends.
 
-    `version` left out, the model's champion is served.
+    Serves the model's champion if `version` is None.
 
     Raises:
-        UserError: tracking is off, there is no such model or version, it cannot be loaded, or nothing can listen
-            at the address.
+        UserError: tracking is off, there is no such model or version, it cannot be loaded, or the address is not
+            free.
     """
-    # mlflow's own scoring server runs on it.
-    import uvicorn
-
-    _check_free(host, port)
-    uri = _address(name, version)
-    app = Limited(_scoring(uri), limits)
-    if not _is_local(host):
+    is_local = _check_free(host, port)
+    uri = _model_uri(name, version)
+    app = Limited(_scoring_app(uri), limits)
+    if not is_local:
         log.warning("%s can be reached from other machines, and there is no password: put one in front", host)
     log.info(
         "%s on http://%s:%d: requests of at most %g MiB, sent within %g s, %d at once",
@@ -46,37 +46,39 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
         limits.seconds,
         limits.requests,
     )
-    # h11 refuses a head above 64 KiB; the other parser that uvicorn takes where it is installed has no limit.
+    # h11 refuses headers above 64 KiB; uvicorn's other parser has no limit.
     uvicorn.run(app, host=host, port=port, http="h11", log_level="warning")
 
 
-def _check_free(host: str, port: int) -> None:
-    """Refuse an address that is taken, or not this machine's, before a model is loaded for a minute."""
+def _check_free(host: str, port: int) -> bool:
+    """Refuse an unusable address before a model is loaded for a minute; return whether it is a loopback address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        with socket.create_server((host, port), family=family) as server:
+            return ip_address(server.getsockname()[0]).is_loopback
     except OSError as error:
         raise UserError(
             f"nothing can listen at {host}:{port} ({error.strerror}); choose another --port, or --host"
         ) from error
 
 
-def _address(name: str, version: int | None) -> str:
+def _model_uri(name: str, version: int | None) -> str:
     require_store("serve from")
     client = open_store()
     if version is not None:
         return registry.version(client, name, version).uri
-    held = registry.champion(client, name)
-    if held is None:
+    champion = registry.champion(client, name)
+    if champion is None:
         raise UserError(f"model {name!r} has no champion; give a version, or promote one")
-    return held.uri
+    return champion.uri
 
 
-def _scoring(uri: str) -> Any:
-    """Load a model and give MLflow's application around it."""
+def _scoring_app(uri: str) -> Any:
+    """Load a model and return MLflow's application for it."""
     import mlflow
     from mlflow.pyfunc import scoring_server
 
-    with told_of(uri, way_out="see that the store of artifacts is there"):
+    with translate_errors(uri, way_out="check that the artifact store is there"):
         model = mlflow.pyfunc.load_model(uri)
     app = scoring_server.init(model)
     for kind in UNREADABLE:
@@ -84,18 +86,9 @@ def _scoring(uri: str) -> Any:
     return app
 
 
-async def _unreadable(_: Any, error: Exception) -> Any:
-    from starlette.responses import PlainTextResponse
-
+async def _unreadable(_: Any, error: Exception) -> PlainTextResponse:
     if any(frame.f_code.co_name == WRITER for frame, _ in walk_tb(error.__traceback__)):
-        raise error  # answered 500, with a trace in the log
+        raise error  # The server answers 500 and logs the trace.
     log.warning("a request was refused as unreadable (%s: %s)", type(error).__name__, first_line(error))
-    told = f"the request cannot be read ({first_line(error)}); send JSON, and say so in its Content-Type\n"
-    return PlainTextResponse(told, status_code=400)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    reason = f"the request cannot be read ({first_line(error)}); send JSON, and say so in its Content-Type\n"
+    return PlainTextResponse(reason, status_code=400)

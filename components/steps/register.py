@@ -88,7 +88,7 @@ def run(
     row, scored = BenchmarkRow.read(evaluation, profile), decisions.read_scored(evaluation)
     registry.check_same_run(manifest, row, evaluation)
     name = name or f"{row.protocol}-{row.method}"
-    earlier = None if decision is None else registry.earlier_decision(decision, name)
+    earlier = None if decision is None else decisions.read_decision(decision, name)
     tags = {"split": row.split, "data_hash": scored.data_hash, "num_pictures": scored.num_pictures}
     # Without a folder: the version is the result, and there is none while the store is away.
     with tracked_step(

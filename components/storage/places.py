@@ -1,7 +1,7 @@
-"""Where large data lie: steps are given an address and read it in place; nothing large travels between them.
+"""Resolve addresses of large data, which steps read in place instead of passing them on.
 
-A folder is read where it is, on a volume. What lies in an object store is fetched once to the node's cache,
-where the next step finds it.
+A folder is read where it is, on a volume. Data in an object store are fetched once to the node's cache, for all later
+steps.
 """
 
 import contextlib
@@ -15,37 +15,36 @@ from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
 from components.patience import patiently
 
-URI_MARK, S3 = "://", "s3://"
+S3 = "s3://"
 CACHE_VARIABLE, CACHE = "CASCADE_CACHE", "cascade-clip"
-"""Which folder keeps what was fetched, and its name among other programs' caches; one on a volume outlives the pod."""
+"""The variable that names the cache folder, and the default name; a cache on a volume outlives the pod."""
 
 
 def cache_folder() -> Path:
-    """Give the folder where what is costly to get is kept: the environment's, else one of the user's alone.
+    """Return the cache folder: the one in `CASCADE_CACHE`, or the user's own.
 
-    That is `~/.cache/cascade-clip` (or in `XDG_CACHE_HOME`), and where there is no home to write to, as in a pod
-    whose root is read-only, a folder among temporary files that nobody else may write to: what lies in a cache
-    is believed.
+    The user's own is `~/.cache/cascade-clip` (or in `XDG_CACHE_HOME`). Without a writable home, as in a pod with a
+    read-only root, it is a temporary folder that only the user can write to, because cached files are trusted.
 
     Raises:
-        UserError: there is no home, and that folder is somebody else's or open to others.
+        UserError: there is no home, and the temporary folder belongs to or is writable for somebody else.
     """
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named)
+    if configured := os.environ.get(CACHE_VARIABLE):
+        return Path(configured)
     try:
         own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / CACHE
         own.mkdir(parents=True, exist_ok=True)
-    except (RuntimeError, OSError):  # No home is known, or it cannot be written to.
-        return _private()
-    return own if os.access(own, os.W_OK) else _private()
+    except (RuntimeError, OSError):  # The home is unknown, or not writable.
+        return _private_folder()
+    return own if os.access(own, os.W_OK) else _private_folder()
 
 
-def _private() -> Path:
+def _private_folder() -> Path:
     folder = Path(tempfile.gettempdir(), f"{CACHE}-{os.getuid()}")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise UserError(
             f"{folder} is no folder that you alone can write to; remove it, or set {CACHE_VARIABLE} to one that is"
         )
@@ -53,14 +52,14 @@ def _private() -> Path:
 
 
 def check_place(name: str, place: str) -> None:
-    """Check an address without looking whether anything is there, as a machine outside the cluster must.
+    """Check the form of an address, but not whether it exists: a machine outside the cluster cannot see that.
 
     Raises:
-        UserError: it is empty, or neither a path nor an s3:// address.
+        UserError: the address is empty, or neither a path nor s3://.
     """
     if not place.strip():
         raise UserError(f"parameter {name} is empty; give the folder, such as /data/mini/{name}")
-    if URI_MARK in place and not place.startswith(S3):
+    if "://" in place and not place.startswith(S3):
         raise UserError(
             f"parameter {name} is {place!r}; steps read folders and s3:// addresses: mount the data as a volume, "
             "or store it with `cascade-clip store`"
@@ -68,51 +67,53 @@ def check_place(name: str, place: str) -> None:
 
 
 def folder(name: str, place: str) -> Path:
-    """Give the folder at an address, fetched if it lies in an object store.
+    """Return the folder at an address, fetched if it is in an object store.
 
     Raises:
-        UserError: the address is none, no folder is there, or it cannot be fetched.
+        UserError: the address is invalid, there is no such folder, or it cannot be fetched.
     """
     check_place(name, place)
     if place.startswith(S3):
         return _cached(place)
     if not Path(place).is_dir():
-        raise UserError(
-            f"parameter {name}: folder {place} does not exist where the step runs; check the volume, and what is on it"
-        )
+        raise _missing(f"{name}: folder", place)
     return Path(place)
 
 
 def protocol(name_or_place: str) -> str:
-    """Give a protocol as steps take it: a name as it is, a label file as a path, fetched from an object store.
+    """Return a protocol's name unchanged, and a label file's address as a path, fetched if it is in an object store.
 
     Raises:
-        UserError: the label file is not there, or cannot be fetched.
+        UserError: the label file does not exist, or cannot be fetched.
     """
     if not is_label_file(name_or_place):
         return name_or_place
     check_place("protocol", name_or_place)
     path = _cached(name_or_place) if name_or_place.startswith(S3) else Path(name_or_place)
     if not path.is_file():
-        raise UserError(
-            f"parameter protocol: label file {path} does not exist where the step runs; check the volume, and what is on it"
-        )
+        raise _missing("protocol: label file", path)
     return str(path)
 
 
 def experiment(name_or_place: str) -> str:
-    """Name the experiment of a pipeline's run: the protocol, or the label file without its folder and suffix.
+    """Return the experiment of a pipeline's run: the protocol, or the label file's name without folder and suffix.
 
-    Read from the address alone, because the first and the last step of a pipeline see no data.
+    Does not read the file, because the first and the last step of a pipeline have no data.
     """
     return PurePosixPath(name_or_place).stem if is_label_file(name_or_place) else name_or_place
 
 
-def _cached(uri: str) -> Path:
-    """Fetch an address to the cache, unless it is there: other steps may be reading it, so it is never replaced.
+def _missing(what: str, path: Path | str) -> UserError:
+    return UserError(
+        f"parameter {what} {path} does not exist where the step runs; check the volume, and what is on it"
+    )
 
-    Data that change get a new address, as the stored data sets of a team do. A store that is away is waited for
-    as patience says; what was fetched before it went is kept.
+
+def _cached(uri: str) -> Path:
+    """Fetch an s3:// address to the cache, unless it is there, and return the path of its copy.
+
+    The cache never replaces a copy, because other steps may be reading it: changed data need a new address. Retries
+    while the store is unavailable, as `components.patience` says; files that have arrived are kept.
     """
     from filelock import FileLock
 

@@ -1,17 +1,17 @@
-"""The load of processor, memory, disk, network and GPU beside a training, as MLflow measures it."""
+"""Measure the load of CPU, memory, disk, network and GPU during a training, with MLflow's monitor."""
 
 from collections.abc import Callable, Mapping
 
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 UNUSED = "http://127.0.0.1"
-"""Where MLflow's monitor would send to. It opens its store at once: a database that is away would end the step."""
+"""A placeholder for MLflow's monitor, which opens its store at once: an unavailable database would end the step."""
 
 
 class LoadMonitor(SystemMetricsMonitor):
-    """MLflow's monitor, whose own loop ends once the store is away: this one only notes, in a thread of its own.
+    """MLflow's monitor in a thread; calls `note(metrics, step)` instead of logging, so it survives a lost store.
 
-    MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL says how often.
+    MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL sets the seconds between samples.
     """
 
     def __init__(self, note: Callable[[Mapping[str, float], int], None]) -> None:
@@ -30,5 +30,5 @@ class LoadMonitor(SystemMetricsMonitor):
         prefix = f"{self._metrics_prefix}{self.node_id}/" if self.node_id else self._metrics_prefix
         self._note({f"{prefix}{name}": value for name, value in metrics.items()}, self._logging_step)
         self._logging_step += 1
-        for one in self.monitors:
-            one.clear_metrics()
+        for monitor in self.monitors:
+            monitor.clear_metrics()

@@ -1,8 +1,7 @@
-"""The MLflow run of a whole pipeline, whose children are the runs of its steps.
+"""The MLflow run of a whole pipeline; the runs of its steps are its children.
 
-A step finds its parent in the environment: `CASCADE_PARENT_RUN` holds its id; or `CASCADE_PARENT_FILE` names a
-file that holds it, or will once the first step has opened it, so that a workflow in which nothing changed
-leaves no run.
+A step reads its parent from the environment: `CASCADE_PARENT_RUN` holds the run's id, or `CASCADE_PARENT_FILE` names
+a file with it, which the first step writes. A workflow in which nothing changed therefore leaves no run.
 """
 
 import logging
@@ -27,37 +26,45 @@ PARENT_VARIABLE, FILE_VARIABLE = "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"
 KFP_VARIABLE, IMAGE_VARIABLE = "KFP_RUN_ID", "CASCADE_IMAGE"
 PARENT_TAG = "mlflow.parentRunId"
 WORKFLOW = "workflow"
-"""What the run of a workflow on one workstation is called."""
+"""The name of a workflow's run on one workstation."""
 
 CROSS_DATASET = "cross-dataset"
-"""The experiment of what is about many data sets, and has no protocol of its own."""
+"""The experiment of results about several data sets, which have no common protocol."""
 
 GATHERED = ("data_hash", "split")
-"""Tags that the steps know and their parent takes over."""
+"""Tags that a parent copies from its steps."""
 
 SUCCEEDED = ("SUCCEEDED", "COMPLETE", "CACHED", "SKIPPED")
 FAILED = ("FAILED", "CANCELED", "CANCELLED")
-"""How Kubeflow names ends: in the pipeline format's words, or, from servers that keep states in ML Metadata, in its words."""
+"""Kubeflow's final states: those of the pipeline format, and those of servers that keep states in ML Metadata."""
 SAME_WORK = ("step", "protocol", "method", "setting", "seed", "split")
-"""Tags that a step's run has in common with the one of its next try."""
+"""Tags that are equal for a step's run and its retry."""
 
 
 def open_run(*, pipeline: str, protocol: str, kfp_run: str | None = None) -> str:
-    """Open the run of a pipeline in the protocol's experiment and return its id; "" while tracking is off.
+    """Open a pipeline's run in the protocol's experiment, and return its id; "" while tracking is off.
 
     Raises:
         UserError: the store cannot be opened.
     """
     if tracking_off():
         return ""
-    return _open(open_store(), pipeline, protocol, kfp_run)
+    client = open_store()
+    tags = {**surroundings(), "pipeline": pipeline, "protocol": protocol}
+    if kfp_run:
+        tags["kfp_run"] = kfp_run
+    tags |= {"mlflow.source.name": f"cascade-clip {pipeline}", "mlflow.source.type": "JOB"}
+    if "git_commit" in tags:
+        tags["mlflow.source.git.commit"] = tags["git_commit"]
+    run = client.create_run(experiment_id(client, protocol), tags=tags, run_name=pipeline)
+    return str(run.info.run_id)
 
 
 def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None:
-    """End the run of a pipeline as finished, or as failed with the error; nothing is done for the id "".
+    """End a pipeline's run as finished, or as failed with the error; does nothing for the id "".
 
-    Steps that are still said to run, because their process was killed, end as killed. The run takes over its
-    steps' data hash and split, and what those that failed said. Closing twice leaves what was said last.
+    Steps that are still marked RUNNING were killed, and get that status. The run copies its steps' data hash and
+    split, and the errors of failed steps. Of two calls, the second wins.
 
     Raises:
         UserError: the store cannot be opened, or has no such run.
@@ -77,41 +84,44 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     for name in GATHERED:
         if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
             client.set_tag(run_id, name, ", ".join(values))
-    said = [] if succeeded else [*_errors(steps), *([error] if error else [])]
-    if said:
-        client.set_tag(run_id, "error", "\n".join(said)[:6000])
+    errors = [] if succeeded else [*_errors(steps), *([error] if error else [])]
+    if errors:
+        client.set_tag(run_id, "error", "\n".join(errors)[:6000])
     client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
 
 
 @contextmanager
 def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
-    """Open the run of a pipeline around a block: what is tracked in it, and in processes it starts, is its steps'.
+    """Open a pipeline's run during the block; all steps in the block and in processes it starts are its children.
 
-    The run ends as the block does. A store that is lost in the end costs a warning.
+    The run ends with the block's status. A store that is unavailable at the end costs only a warning.
 
     Raises:
         UserError: the store cannot be opened at the start.
     """
     run_id, outer = open_run(pipeline=pipeline, protocol=protocol), os.environ.get(PARENT_VARIABLE)
     os.environ[PARENT_VARIABLE] = run_id
+    failure = None
     try:
         yield
     except BaseException as error:
-        _close_or_warn(run_id, succeeded=False, error=masked(f"{type(error).__name__}: {error}"))
+        failure = masked(f"{type(error).__name__}: {error}")
         raise
-    else:
-        _close_or_warn(run_id, succeeded=True, error=None)
     finally:
         os.environ.pop(PARENT_VARIABLE)
         if outer is not None:
             os.environ[PARENT_VARIABLE] = outer
+        try:
+            close_run(run_id=run_id, succeeded=failure is None, error=failure)
+        except UserError as unclosed:
+            log.warning("the pipeline's MLflow run stays open: %s", unclosed)
 
 
 def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None) -> None:
-    """End the run that `open_run` opened for a Kubeflow run: what an exit handler calls, whatever broke.
+    """End the MLflow run of a Kubeflow run; the pipeline's exit handler calls this.
 
-    A pipeline that broke before it had opened its run leaves nothing to close. Some servers still say `RUNNING` of
-    what holds a loop: then a run failed if a step's last try did, and its tag `kfp_state` tells what was said.
+    Does nothing if the pipeline failed before it opened its run. Some servers report `RUNNING` for a finished pipeline
+    with a loop; the last tries of the steps then decide, and the tag `kfp_state` keeps the reported state.
 
     Raises:
         UserError: the store cannot be opened.
@@ -119,12 +129,12 @@ def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None)
     if tracking_off():
         return
     client = open_store()
-    opened = client.search_runs(
+    runs = client.search_runs(
         [experiment_id(client, protocol)],
         f"tags.kfp_run = '{kfp_run}' and tags.pipeline != ''",
         max_results=1,
     )
-    for run in opened:
+    for run in runs:
         succeeded = state in SUCCEEDED
         if state not in (*SUCCEEDED, *FAILED):
             client.set_tag(run.info.run_id, "kfp_state", state)
@@ -133,79 +143,56 @@ def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None)
 
 
 def join(run_id: str) -> None:
-    """Make what this process tracks from now on part of a pipeline's run; nothing for the id ""."""
+    """Make the steps of this process children of a pipeline's run; does nothing for the id ""."""
     if run_id:
         os.environ[PARENT_VARIABLE] = run_id
 
 
-def parent_run(client: "MlflowClient", protocol: str) -> str | None:
-    """Give the id of the run whose child a step's run becomes, opened if this is the first; None outside of one."""
-    if run_id := os.environ.get(PARENT_VARIABLE):
-        return run_id
-    file = os.environ.get(FILE_VARIABLE)
-    return _first_opens(client, Path(file), protocol) if file else None
-
-
-def kfp_run_of(client: "MlflowClient", parent: str) -> dict[str, str]:
-    """Give the tag of the Kubeflow run that a parent notes: its steps are told the parent's id, and no more.
-
-    A parent that somebody deleted for good, or of another store, costs the tag and not the step.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        known = client.get_run(parent).data.tags.get("kfp_run")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return {}
-    return {"kfp_run": known} if known else {}
-
-
-def surroundings() -> dict[str, str]:
-    """Give the tags that say where a run took place: commit, Kubeflow run, image; those that are known."""
-    known = {
-        "git_commit": git_commit(),
-        "kfp_run": os.environ.get(KFP_VARIABLE),
-        "image": os.environ.get(IMAGE_VARIABLE),
-    }
-    return {name: value for name, value in known.items() if value}
-
-
-def _close_or_warn(run_id: str, *, succeeded: bool, error: str | None) -> None:
-    try:
-        close_run(run_id=run_id, succeeded=succeeded, error=error)
-    except UserError as unclosed:
-        log.warning("the pipeline's MLflow run stays open: %s", unclosed)
-
-
-def _first_opens(client: "MlflowClient", file: Path, protocol: str) -> str:
+def parent_run(protocol: str) -> str | None:
+    """Return the id of a step's parent run, which the first step of a workflow opens; None outside of pipelines."""
     from filelock import FileLock
 
+    if run_id := os.environ.get(PARENT_VARIABLE):
+        return run_id
+    if not (name := os.environ.get(FILE_VARIABLE)):
+        return None
+    file = Path(name)
     with FileLock(file.with_name(f".{file.name}.lock")):
         run_id = file.read_text().strip() if file.exists() else ""
         if not run_id:
-            run_id = _open(client, WORKFLOW, protocol, None)
+            run_id = open_run(pipeline=WORKFLOW, protocol=protocol)
             file.write_text(run_id)
         return run_id
 
 
-def _open(client: "MlflowClient", pipeline: str, protocol: str, kfp_run: str | None) -> str:
+def kfp_run_of(client: "MlflowClient", parent: str) -> dict[str, str]:
+    """Return the parent's tag `kfp_run` for a step, which knows only the parent's id.
+
+    Returns no tag for a parent that was deleted or is in another store.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        kfp_run = client.get_run(parent).data.tags.get("kfp_run")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    return {"kfp_run": kfp_run} if kfp_run else {}
+
+
+def surroundings() -> dict[str, str]:
+    """Return the tags `git_commit`, `kfp_run` and `image`, as far as they are known."""
     tags = {
-        **surroundings(),
-        "pipeline": pipeline,
-        "protocol": protocol,
-        **({"kfp_run": kfp_run} if kfp_run else {}),
+        "git_commit": git_commit(),
+        "kfp_run": os.environ.get(KFP_VARIABLE),
+        "image": os.environ.get(IMAGE_VARIABLE),
     }
-    tags |= {"mlflow.source.name": f"cascade-clip {pipeline}", "mlflow.source.type": "JOB"}
-    if "git_commit" in tags:
-        tags["mlflow.source.git.commit"] = tags["git_commit"]
-    run = client.create_run(experiment_id(client, protocol), tags=tags, run_name=pipeline)
-    return str(run.info.run_id)
+    return {name: value for name, value in tags.items() if value}
 
 
 def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
-    """Give the runs of a pipeline's steps, wherever they lie: targets, label files and comparisons have experiments of their own."""
+    """Return the runs of a pipeline's steps from all experiments: label files and comparisons have their own."""
     experiments = all_of(lambda token: client.search_experiments(page_token=token))
     return all_runs(
         client, [one.experiment_id for one in experiments], f"tags.`{PARENT_TAG}` = '{run.info.run_id}'"
@@ -213,13 +200,13 @@ def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
 
 
 def _last_tries(steps: list["Run"]) -> list["Run"]:
-    """Leave out runs of steps that were tried again."""
-    in_time = sorted(steps, key=lambda step: step.info.start_time)
-    return list({tuple(map(step.data.tags.get, SAME_WORK)): step for step in in_time}.values())
+    """Leave out the runs of steps that were retried."""
+    by_start = sorted(steps, key=lambda step: step.info.start_time)
+    return list({tuple(map(step.data.tags.get, SAME_WORK)): step for step in by_start}.values())
 
 
 def _errors(steps: list["Run"]) -> list[str]:
-    """Give what steps that failed said of it."""
+    """Return the errors of failed steps."""
     return [
         f"{step.data.tags.get('step', step.info.run_name)}: {step.data.tags['error']}"
         for step in _last_tries(steps)

@@ -1,7 +1,7 @@
-"""What a step's run in MLflow holds: noted while the step works, and logged as far as the store takes it.
+"""The record of a step's run in MLflow: collected while the step works, and logged as far as the store takes it.
 
-Where the store stays away, the step's folder keeps what the store lacks as `tracking.json`, beside its own files,
-which are the run's. `cascade-clip record FOLDER` makes the run from that afterwards, as the step's end does.
+If the store stays unavailable, the step's folder keeps what the store lacks as `tracking.json`, next to the files
+that belong to the run. `cascade-clip record FOLDER` later completes or creates the run from that.
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,35 @@ from components.tracking.pipeline_run import PARENT_TAG, kfp_run_of
 from components.tracking.store import (
     experiment_id,
     first_line,
+    masked_uri,
     of_store,
     open_store,
     require_store,
-    shown_uri,
 )
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RECORDED_TAG = "recorded_from"
-"""Holds the hash of the `tracking.json` that a run was made from, so that recording that again finds the run."""
+"""Tag with the hash of the `tracking.json` that a run was made from; recording the file again finds this run."""
 
-# What one call to the store may hold (MLflow's own limits: 1000 metrics, 100 parameters).
+# MLflow limits a call to 1000 metrics and 100 parameters.
 METRIC_BATCH, PARAMETER_BATCH = 500, 100
 
 
 class RunRecord(BaseModel):
-    """What the store lacks of a step's run, which is opened already if it has an id.
+    """The part of a step's run that the store lacks.
 
-    Metrics are name, value, time (ms) and step; data sets are name, hash and source; files are names of files and
-    folders in the step's folder. Without an end the step still runs.
+    Attributes:
+        protocol: name of the experiment.
+        name: name of the run.
+        started: start time in ms since 1970.
+        run_id: id of the run, once it is open.
+        datasets: name, hash and source of each.
+        metrics: name, value, time (ms) and training step of each point.
+        files: names of files and folders in the step's folder.
+        ended: end time in ms; None while the step works.
+        status: MLflow's status of the run.
     """
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
@@ -57,7 +65,7 @@ class RunRecord(BaseModel):
 
 
 def open_run(client: "MlflowClient", record: RunRecord) -> None:
-    """Open the record's run in its protocol's experiment; below a pipeline's it says that one's Kubeflow run, too."""
+    """Open the record's run in its experiment; a pipeline's step also gets the tag of the Kubeflow run."""
     parent = record.tags.get(PARENT_TAG)
     tags = {**(kfp_run_of(client, parent) if parent else {}), **record.tags}
     experiment = experiment_id(client, record.protocol)
@@ -67,7 +75,7 @@ def open_run(client: "MlflowClient", record: RunRecord) -> None:
 
 
 def send(client: "MlflowClient", record: RunRecord) -> None:
-    """Log what is noted, and strike out of the record what the store has; another thread may go on noting metrics."""
+    """Log the record, and remove from it what the store has taken; other threads may add metrics meanwhile."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
     assert record.run_id is not None
@@ -82,87 +90,82 @@ def send(client: "MlflowClient", record: RunRecord) -> None:
         client.log_batch(record.run_id, metrics=[Metric(*point) for point in points])
         del record.metrics[: len(points)]
     if record.datasets:
-        read = [Dataset(name, digest, "local", source) for name, digest, source in record.datasets]
-        client.log_inputs(record.run_id, [DatasetInput(dataset) for dataset in read])
+        datasets = [Dataset(name, digest, "local", source) for name, digest, source in record.datasets]
+        client.log_inputs(record.run_id, [DatasetInput(dataset) for dataset in datasets])
         record.datasets.clear()
 
 
 def log_folder(client: "MlflowClient", record: RunRecord, folder: Path) -> None:
-    """Log all of a step that has ended: what is noted, its files in `folder`, and how it ended.
+    """Log the run of a finished step: the record, its files in `folder`, and its end.
 
-    Logging the same again adds nothing: MLflow keeps one of equal metric points, and the rest replaces itself.
+    A repetition adds nothing: MLflow merges equal metric points, and everything else replaces itself.
     """
     if record.run_id is None:
         open_run(client, record)
     assert record.run_id is not None
     send(client, record)
     while record.files:
-        path = folder / record.files[0]
-        below = (path if path.is_dir() else path.parent).relative_to(folder).as_posix()
-        log = client.log_artifacts if path.is_dir() else client.log_artifact
-        log(record.run_id, str(path), None if below == "." else below)
+        path = Path(record.files[0])
+        parent = None if path.parent == Path() else path.parent.as_posix()
+        client.log_artifact(record.run_id, str(folder / path), parent)
         del record.files[0]
     client.set_terminated(record.run_id, record.status, record.ended)
 
 
 def write_record(record: RunRecord, folder: Path) -> None:
-    """Keep in a step's folder what the store lacks of its run."""
+    """Write the record to a step's folder."""
     with new_file(folder / TRACKING_FILE) as path:
         path.write_text(record.model_dump_json() + "\n")
 
 
 def record_folders(folders: Sequence[Path]) -> list[str]:
-    """Make the runs of all steps whose folders lie in or below `folders`, and return their ids.
+    """Log the runs of all steps that have a record in or below `folders`, and return the runs' ids.
 
-    The folders stay as they are; a run that was made from one before is completed, and not made again.
+    Changes nothing in the folders. A run that an earlier call created is completed, not created again.
 
     Raises:
-        UserError: there is no `tracking.json`, one is damaged, tracking is off, or the store does not take one; the
+        UserError: tracking is off, there is no `tracking.json`, or one is damaged or refused by the store; the
             message names the file.
     """
-    kept = sorted({path for folder in folders for path in folder.rglob(TRACKING_FILE)})
-    if not kept:
+    files = sorted({path for folder in folders for path in folder.rglob(TRACKING_FILE)})
+    if not files:
         raise UserError(
-            f"{', '.join(map(str, folders))}: no {TRACKING_FILE} in or below; a step leaves one if it was tracked and "
-            "the MLflow store went away, and its warning names the folder"
+            f"{', '.join(map(str, folders))}: no {TRACKING_FILE} in or below; a tracked step leaves one if the MLflow "
+            "store becomes unavailable, and logs the folder in a warning"
         )
     require_store("record in")
     client = open_store()
-    return [_recorded(client, path) for path in kept]
+    return [_log_file(client, path) for path in files]
 
 
-def lost(error: BaseException) -> bool:
-    """Say whether an error of a call means that the store cannot be reached, or not used, for now.
+def store_unavailable(error: BaseException) -> bool:
+    """Return whether an error means that the store cannot be reached or used for now.
 
-    Wrong values are the caller's fault, and a full disk has no room for a record either: neither is lost.
+    Invalid values are the caller's mistake, and a full disk has no space for a record either; both return False.
     """
     if isinstance(error, OSError):
         return not disk_is_full(error)
     return of_store(error) and getattr(error, "error_code", None) != "INVALID_PARAMETER_VALUE"
 
 
-def _recorded(client: "MlflowClient", path: Path) -> str:
-    record = _read(path)
+def _log_file(client: "MlflowClient", path: Path) -> str:
+    try:
+        record = RunRecord.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_error(error)}; was it edited?") from error
     try:
         if record.run_id is None:
-            record.tags[RECORDED_TAG] = sha256(path)
-            wanted = f"tags.{RECORDED_TAG} = '{record.tags[RECORDED_TAG]}'"
-            for run in client.search_runs([experiment_id(client, record.protocol)], wanted, max_results=1):
+            digest = record.tags[RECORDED_TAG] = sha256(path)
+            experiment = experiment_id(client, record.protocol)
+            for run in client.search_runs([experiment], f"tags.{RECORDED_TAG} = '{digest}'", max_results=1):
                 record.run_id = run.info.run_id
         log_folder(client, record, path.parent)
     except Exception as error:
         if not (isinstance(error, OSError) or of_store(error)):
             raise
         raise UserError(
-            f"{path} was not taken by the MLflow store at {shown_uri()} ({first_line(error)}); mend that and record "
-            "again, which adds nothing twice"
+            f"{path} was not taken by the MLflow store at {masked_uri()} ({first_line(error)}); correct that and "
+            "record again, which adds nothing twice"
         ) from error
     assert record.run_id is not None
     return record.run_id
-
-
-def _read(path: Path) -> RunRecord:
-    try:
-        return RunRecord.model_validate_json(path.read_text())
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_error(error)}; was it edited?") from error

@@ -1,8 +1,8 @@
-"""The MLflow store: where it is, opening it with one clear error, and its experiments.
+"""The MLflow store: its address, opening it, its experiments and runs, and its errors.
 
-It is a sqlite file below the working folder unless `MLFLOW_TRACKING_URI` names another one;
-`CASCADE_TRACKING=off` does without. MLflow is imported when the store is opened: it costs seconds, and stays
-away from whatever only reads or computes.
+The store is a sqlite file in the working folder unless `MLFLOW_TRACKING_URI` names another one;
+`CASCADE_TRACKING=off` disables tracking. MLflow takes seconds to import, so it is imported when the store is
+opened.
 """
 
 import logging
@@ -26,143 +26,159 @@ URI_VARIABLE, SWITCH_VARIABLE = "MLFLOW_TRACKING_URI", "CASCADE_TRACKING"
 
 MLFLOW_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # With MLflow's growing pauses (factor 2) a dead server is told after some ten seconds, a silent one after
-    # four times the time-out; MLflow's own defaults take many minutes.
+    # With MLflow's growing pauses (factor 2) a dead server is reported after about ten seconds, a silent one after
+    # four times the timeout; MLflow's own defaults take many minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-"""What holds where the environment does not say otherwise."""
+"""Defaults for environment variables that are not set."""
 
 CONNECT_SECONDS = 10
-"""How long a database may take to answer at the start; MLflow itself would try for a hundred seconds."""
+"""Timeout of the first connection to a database; MLflow itself would try for a hundred seconds."""
 OPENING_LOCK = 0x636173636164
-"""The advisory lock of PostgreSQL that is held while a store is opened; any number that is nobody else's."""
+"""Key of the PostgreSQL advisory lock that is held while a store is opened; an arbitrary number."""
 
 
 def tracking_off() -> bool:
-    """Say whether the environment wants nothing tracked."""
+    """Return whether the environment disables tracking."""
     return os.environ.get(SWITCH_VARIABLE) == "off"
 
 
 def require_store(purpose: str) -> None:
-    """Refuse to go on where tracking is off.
+    """Refuse to continue without tracking.
 
     Raises:
-        UserError: it is; `purpose` says what would have needed a store.
+        UserError: tracking is off; `purpose` completes the message "no MLflow store to ...".
     """
     if tracking_off():
         raise UserError(f"{SWITCH_VARIABLE}=off leaves no MLflow store to {purpose}; unset it")
 
 
 def tracking_uri() -> str:
-    """Give the store's address: the environment's, or a sqlite file in `mlruns` of the working folder."""
+    """Return the store's address: the environment's, or a sqlite file in `mlruns` of the working folder."""
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{(STORE_FOLDER / 'mlflow.db').absolute()}"
 
 
-def shown_uri(uri: str | None = None) -> str:
-    """Give an address (the store's if None) for people and logs to read: without the password that may stand in it."""
-    return masked(uri or tracking_uri())
+def masked_uri() -> str:
+    """Return the store's address for messages and logs, with its password masked."""
+    return masked(tracking_uri())
 
 
 def masked(text: str) -> str:
-    """Leave passwords out of the addresses in a text: MLflow puts the address it was given into its errors."""
+    """Mask the passwords of all addresses in a text; MLflow's errors quote the address it was given."""
     text = re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", text)
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
 
 
 def open_store() -> "MlflowClient":
-    """Connect to the store, making a sqlite one that does not exist yet, and the tables of an empty database.
+    """Connect to the store; create a missing sqlite file, and the tables of an empty database.
 
-    One that is away is waited for as long as patience says.
+    Retries for `CASCADE_PATIENCE` seconds while the store does not answer.
 
     Raises:
-        AwayError: it does not answer.
-        UserError: it cannot be opened.
+        AwayError: the store does not answer.
+        UserError: the store cannot be opened.
     """
-    return patiently(lambda: _opened(tracking_uri()))
+    return patiently(lambda: _connect(tracking_uri()))
 
 
-def _opened(uri: str) -> "MlflowClient":
-    # Set before the import, which reads some of them.
+def _connect(uri: str) -> "MlflowClient":
+    # The import reads some of these variables.
     for name, value in MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Models are logged and loaded through module functions, which know no client.
+    # Models are logged and loaded by module functions, which take no client.
     mlflow.set_tracking_uri(uri)
     try:
-        with alone(uri):
+        with store_lock(uri):
             client = mlflow.MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"the MLflow store at {shown_uri()} needs the driver {error.name}; install it, of PostgreSQL "
-            "psycopg2-binary"
+            f"the MLflow store at {masked_uri()} needs the driver {error.name}; install it (psycopg2-binary for "
+            "PostgreSQL)"
         ) from error
     except Exception as error:
         kind = AwayError if away(error) else UserError
         raise kind(
-            f"the MLflow store at {shown_uri()} cannot be opened ({first_line(error)}); start it, set {URI_VARIABLE} "
-            f"to one that runs, or {SWITCH_VARIABLE}=off to do without"
+            f"the MLflow store at {masked_uri()} cannot be opened ({first_line(error)}); start it, set {URI_VARIABLE} "
+            f"to one that runs, or set {SWITCH_VARIABLE}=off to track nothing"
         ) from error
     return client
 
 
 def away(error: BaseException) -> bool:
-    """Say whether an error of a call means that nobody answers there now, or is too busy to: what may pass.
+    """Return whether an error is transient: the store does not answer, or is too busy.
 
-    A refused token does not, nor does a certificate that is not believed.
+    A refused token or an untrusted certificate is not transient.
     """
     from requests import exceptions as http
     from sqlalchemy.exc import OperationalError
 
     if getattr(error, "error_code", None) == "TEMPORARILY_UNAVAILABLE" or isinstance(error, OperationalError):
         return True
-    # MLflow tells what befell a request in words; the error itself stands behind its own.
-    behind = error.__cause__ or error.__context__
-    passing = http.ConnectionError | http.ChunkedEncodingError | http.Timeout | http.RetryError
-    return isinstance(behind, passing) and not isinstance(behind, http.SSLError)
+    # MLflow's exception only quotes the error of `requests`; that error itself is the cause or context.
+    cause = error.__cause__ or error.__context__
+    transient = http.ConnectionError | http.ChunkedEncodingError | http.Timeout | http.RetryError
+    return isinstance(cause, transient) and not isinstance(cause, http.SSLError)
 
 
 def all_runs(
-    client: "MlflowClient", experiments: list[str], wanted: str, *, order_by: list[str] | None = None
+    client: "MlflowClient", experiments: list[str], filter_string: str, *, order_by: list[str] | None = None
 ) -> list["Run"]:
-    """Give every run of the experiments (by id) that a filter wants, over all pages of the store's answer."""
-    return all_of(lambda token: client.search_runs(experiments, wanted, order_by=order_by, page_token=token))
+    """Return all runs in the experiments (by id) that match MLflow's filter, from all pages of the answer."""
+    return all_of(
+        lambda token: client.search_runs(experiments, filter_string, order_by=order_by, page_token=token)
+    )
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
-    """Give the id of the experiment of this name, made or brought back from deletion if need be."""
+    """Return the id of the experiment `name`; create it if it is missing, restore it if it was deleted."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri))
         except MlflowException:
-            # Another process may have made it in between.
-            found = client.get_experiment_by_name(name)
-            if found is None:
+            # Another process may have created it in between.
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    if found.lifecycle_stage == "deleted":
+    if experiment.lifecycle_stage == "deleted":
         try:
-            client.restore_experiment(found.experiment_id)
+            client.restore_experiment(experiment.experiment_id)
         except MlflowException:
-            # Nor is it there to be brought back if another process did so in between.
-            if client.get_experiment(found.experiment_id).lifecycle_stage == "deleted":
+            # Another process may have restored it in between.
+            if client.get_experiment(experiment.experiment_id).lifecycle_stage == "deleted":
                 raise
-    return found.experiment_id
+    return experiment.experiment_id
+
+
+def download(address: str, target: Path) -> Path:
+    """Download a model, or a file or folder in it, from MLflow into `target`, and return its local path.
+
+    Raises:
+        UserError: the store cannot be opened, or has nothing at the address.
+    """
+    open_store()
+    import mlflow
+
+    where = f"model {address!r} of the store at {masked_uri()}"
+    with translate_errors(where, way_out="check it against `cascade-clip models list`"):
+        return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(target)))
 
 
 @contextmanager
-def alone(uri: str) -> Iterator[None]:
-    """Keep others from opening the same sqlite file or PostgreSQL database meanwhile.
+def store_lock(uri: str) -> Iterator[None]:
+    """Keep other processes from opening the same sqlite file or PostgreSQL database.
 
-    MLflow makes its tables without a lock: of two that find the store empty, one would fail. A tracking server
-    opens its own.
+    MLflow creates its tables without a lock: of two processes that open an empty store, one would fail. A tracking
+    server needs no lock, because it opens its store itself.
     """
     file = _sqlite_file(uri)
     if file is not None:
@@ -172,25 +188,19 @@ def alone(uri: str) -> Iterator[None]:
         with FileLock(file.with_name(f".{file.name}.lock")):
             yield
     elif uri.startswith("postgresql"):
-        with _advisory_lock(uri):
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.pool import NullPool
+
+        engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": OPENING_LOCK})
             yield
     else:
         yield
 
 
-@contextmanager
-def _advisory_lock(uri: str) -> Iterator[None]:
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.pool import NullPool
-
-    engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": OPENING_LOCK})
-        yield
-
-
 def of_store(error: BaseException) -> bool:
-    """Say whether an error can only come from MLflow, its server, or the object store behind it."""
+    """Return whether an error comes from MLflow, its server, or the object store of its artifacts."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
@@ -200,22 +210,22 @@ def of_store(error: BaseException) -> bool:
 
 
 @contextmanager
-def told_of(what: str, *, way_out: str) -> Iterator[None]:
-    """Turn what MLflow, and the store its artifacts lie in, raise into one sentence.
+def translate_errors(what: str, *, way_out: str) -> Iterator[None]:
+    """Turn the errors of MLflow and of its artifact store into a `UserError` of one sentence.
 
     Raises:
-        UserError: in place of whatever they brought up.
+        UserError: in place of those errors: `what` cannot be read, and `way_out` is what to do.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError) or not (isinstance(error, OSError) or of_store(error)):
             raise
-        raise UserError(f"{what} cannot be had ({first_line(error)}); {way_out}") from error
+        raise UserError(f"{what} cannot be read ({first_line(error)}); {way_out}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Give the first line of what an error says, or its kind, without passwords."""
+    """Return the first line of an error's message, or its class name, with passwords masked."""
     return masked(str(error).splitlines()[0]) if str(error) else type(error).__name__
 
 
@@ -225,6 +235,6 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def _artifact_location(uri: str) -> str | None:
-    """Keep artifacts beside a sqlite file; any other store knows where its own belong."""
+    """Return the folder of artifacts beside a sqlite file, and None for stores with a location of their own."""
     file = _sqlite_file(uri)
     return (file.parent / "artifacts").as_uri() if file else None

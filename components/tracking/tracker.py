@@ -1,7 +1,7 @@
-"""What a step's run in MLflow says: parameters, metrics over time, tables, pictures, data hash and commit.
+"""Track a step as an MLflow run: parameters, metrics over time, tables, pictures, data hash and commit.
 
-A store that goes away in the middle does not stop a step: it ends well, with a warning, and its folder keeps what the
-store lacks (`components/tracking/run_record.py`). So does a step of a pipeline whose store goes away before it.
+A store that becomes unavailable during a step does not stop it: the step logs a warning, and its folder keeps what the
+store lacks (`components/tracking/run_record.py`). The same holds for a pipeline's step that starts without a store.
 """
 
 import logging
@@ -18,8 +18,15 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import disk_is_full
 from components.patience import AwayError
 from components.tracking.pipeline_run import PARENT_TAG, PARENT_VARIABLE, parent_run, surroundings
-from components.tracking.run_record import RunRecord, log_folder, lost, open_run, send, write_record
-from components.tracking.store import away, first_line, masked, of_store, open_store, shown_uri, tracking_off
+from components.tracking.run_record import (
+    RunRecord,
+    log_folder,
+    open_run,
+    send,
+    store_unavailable,
+    write_record,
+)
+from components.tracking.store import away, first_line, masked, masked_uri, of_store, open_store, tracking_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,20 +34,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VALUE_LENGTH = 6000
-"""Characters of a value that MLflow keeps."""
+"""MLflow's limit on a value, in characters."""
 
 FLUSH_SECONDS, FLUSH_POINTS = 5.0, 500
-"""Metrics wait this long at most, so that a running training can be watched."""
+"""Metrics are sent after this time or this many points, so that a running training can be watched."""
 
 MEASURED_STEPS = ("train", "self_train", "pretrain")
-"""Steps beside which the machine's load is measured (`components/tracking/machine_load.py`)."""
+"""Steps that record the machine's load (`components/tracking/machine_load.py`)."""
 
 
 class StepTracker:
-    """A step's record: what is noted here reaches its run in MLflow, at once or later; nowhere while tracking is off.
+    """Collects a step's record and logs it to the step's run; logs nothing while tracking is off.
 
-    `out` is the folder the step writes: it keeps what the store lacks once that is lost. Without a client it is lost
-    from the start; without `out` a lost store ends the step.
+    Args:
+        record: what the store lacks; an empty one while tracking is off.
+        client: the store; None if it is unavailable from the start.
+        out: the folder that the step writes, which keeps the record if the store becomes unavailable; without it,
+            an unavailable store ends the step.
     """
 
     def __init__(
@@ -53,56 +63,55 @@ class StepTracker:
 
     @property
     def run_id(self) -> str | None:
-        """The run's id; None while tracking is off, and while a lost store keeps the run from being opened."""
+        """The run's id; None while tracking is off, and while the run is not open because the store is unavailable."""
         return self.record.run_id
 
     def metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
-        """Note values at a step, and send what waits if it is time; a value that is not a number stays one."""
+        """Record values (NaN stays NaN) at a training step, and send the record if it is due."""
         self.note(values, step)
-        waiting, since = len(self.record.metrics), time.monotonic() - self._flushed
-        if waiting >= FLUSH_POINTS or since > FLUSH_SECONDS:
+        if len(self.record.metrics) >= FLUSH_POINTS or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
     def note(self, values: Mapping[str, float], step: int) -> None:
-        """Note values at a step, from any thread; they are sent with the next metrics."""
-        now = int(time.time() * 1000)
+        """Record values at a training step, from any thread; the next `metrics` sends them."""
+        now = _now()
         self.record.metrics.extend([(name, float(value), now, step) for name, value in values.items()])
 
     def tags(self, values: Mapping[str, object]) -> None:
-        """Note facts to filter runs by."""
+        """Record tags, by which runs can be filtered."""
         self.record.tags.update(_texts(values))
 
     def dataset(self, name: str, data_hash: str, *, source: str) -> None:
-        """Note which data the run read."""
+        """Record a data set that the run read."""
         self.record.datasets.append((name, data_hash[:36], source))
 
     def files(self, *names: str) -> None:
-        """Note files and folders, such as pictures, by their names in the step's folder; the end of the step logs them."""
+        """Record files and folders by their names in the step's folder; they are logged when the step ends."""
         self.record.files.extend(names)
 
     def flush(self) -> None:
-        """Send what waits, unless the store is lost."""
+        """Send the record if the store is available."""
         self._flushed = time.monotonic()
         self._call(send)
 
     def end(self, status: str) -> None:
-        """End the run, with its files, unless the store is lost."""
+        """Send the record and the files, and end the run, if the store is available."""
         assert self.out or not self.record.files, "files are those of a step's folder"
-        self.record.status, self.record.ended = status, int(time.time() * 1000)
+        self.record.status, self.record.ended = status, _now()
         self._call(partial(log_folder, folder=self.out or Path()))
 
     def _call(self, log_to: Callable[["MlflowClient", RunRecord], None]) -> None:
-        """Do without the store from its first lost call on, so that a dead one costs its retries once."""
+        """Stop using the store after its first failed call, so that its retries cost time only once."""
         if self.client is None:
             return
         try:
             log_to(self.client, self.record)
         except Exception as error:
-            if self.out is None or not lost(error):
+            if self.out is None or not store_unavailable(error):
                 raise
             self.client = None
             log.warning(
-                "the MLflow store at %s is lost (%s); the step goes on", shown_uri(), first_line(error)
+                "the MLflow store at %s is lost (%s); the step goes on", masked_uri(), first_line(error)
             )
 
 
@@ -118,41 +127,41 @@ def tracked_step(
     tags: Mapping[str, object] | None = None,
     out: Path | None = None,
 ) -> Iterator[StepTracker]:
-    """Open a run of `step` in the protocol's experiment; it ends with the block.
+    """Open a run of `step` in the protocol's experiment during the block.
 
-    Commit, Kubeflow run and image become tags by themselves, as does the parent run there may be; a tag
-    `data_hash` is also noted as the data set that was read. A block that raises leaves a run marked FAILED
-    (KILLED on Ctrl-C) whose tag `error` says why; the error goes on to the caller.
+    Adds commit, Kubeflow run, image and parent run as tags; a tag `data_hash` is also logged as the data set that
+    was read. An error in the block marks the run FAILED (KILLED on Ctrl-C), with the error as its tag `error`, and is
+    raised again.
 
-    `out` is the folder the step writes, whole when the block ends: if the store goes away after the run was opened and
-    is not back by then, the folder keeps what the store lacks, and a warning names the command that records it later.
-    So it is from the start where the store is away, and was there for an earlier step, which opened the run of the
-    pipeline: its work shall not be lost with a later step's record. Without `out` a lost store ends the step.
+    `out` is the folder that the step writes, complete when the block ends. If the store becomes unavailable and is
+    not back by then, the folder keeps the record, and a warning names the command that logs it later. A step of an
+    open pipeline run even starts without a store; any other step fails. Without `out`, an unavailable store ends the
+    step.
 
     Raises:
-        UserError: the store cannot be opened, or is lost and there is no `out`; the message names its address. Or the
-            disk is full.
+        UserError: the store cannot be opened, or became unavailable and there is no `out` (the message names its
+            address), or the disk is full.
     """
     if tracking_off():
         yield StepTracker()
         return
-    known: dict[str, object] = {"step": step, "protocol": protocol, "method": method, "setting": setting}
-    known |= {"seed": seed, **surroundings()} | dict(tags or {})
-    record = _record(protocol, {name: value for name, value in known.items() if value is not None})
+    facts: dict[str, object] = {"step": step, "protocol": protocol, "method": method, "setting": setting}
+    facts |= {"seed": seed, **surroundings()} | dict(tags or {})
+    record = _record(protocol, {name: value for name, value in facts.items() if value is not None})
     tracker = StepTracker(record, _opened(record, out), out)
     record.parameters = _texts(flattened(parameters or {}))
-    if data_hash := known.get("data_hash"):
+    if data_hash := facts.get("data_hash"):
         tracker.dataset(protocol, str(data_hash), source=protocol)
     try:
         tracker.flush()
-        with _load_noted(tracker, step):
+        with _measured_load(tracker, step):
             yield tracker
         tracker.end("FINISHED")
         if tracker.client is None:
-            _record_or_keep(tracker)
+            _log_or_keep(tracker)
     except BaseException as error:
         _mark(tracker, error)
-        if of_store(error) and lost(error):
+        if of_store(error) and store_unavailable(error):
             raise _lost_in(step, error) from error
         if disk_is_full(error):
             raise UserError(
@@ -162,7 +171,7 @@ def tracked_step(
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Turn nested mappings into one with dotted keys."""
+    """Flatten nested mappings into one with dotted keys."""
     flat: dict[str, object] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -173,7 +182,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 
 
 def metric_name(text: str) -> str:
-    """Give a text as MLflow takes it for a metric's name: commas, say, of a background policy, are left out."""
+    """Remove the characters that MLflow refuses in metric names, such as the commas of a background policy."""
     return re.sub(r"[^/\w.\- ]", "", text)
 
 
@@ -181,31 +190,30 @@ def _record(protocol: str, tags: dict[str, object]) -> RunRecord:
     name = " ".join(str(tags[key]) for key in ("step", "method", "setting") if key in tags)
     commit = {"mlflow.source.git.commit": tags["git_commit"]} if "git_commit" in tags else {}
     origin = {"mlflow.source.name": f"cascade-clip {tags['step']}", "mlflow.source.type": "JOB"}
-    texts = _texts({**tags, **commit, **origin})
-    return RunRecord(protocol=protocol, name=name, started=int(time.time() * 1000), tags=texts)
+    return RunRecord(protocol=protocol, name=name, started=_now(), tags=_texts({**tags, **commit, **origin}))
 
 
 def _opened(record: RunRecord, out: Path | None) -> "MlflowClient | None":
-    """Open the store and the run; None where a pipeline's step goes on without, since its store is away."""
+    """Open the store and the run; return None if the store is unavailable and the step can work without."""
     try:
         client = open_store()
-        if parent := parent_run(client, record.protocol):
+        if parent := parent_run(record.protocol):
             record.tags[PARENT_TAG] = parent
         open_run(client, record)
     except Exception as error:
-        known = os.environ.get(PARENT_VARIABLE)
-        if out is None or not known or not (isinstance(error, AwayError) or away(error)):
-            if of_store(error) and lost(error):
+        parent = os.environ.get(PARENT_VARIABLE)
+        if out is None or not parent or not (isinstance(error, AwayError) or away(error)):
+            if of_store(error) and store_unavailable(error):
                 raise _lost_in(record.tags["step"], error) from error
             raise
-        record.tags[PARENT_TAG] = known
+        record.tags[PARENT_TAG] = parent
         log.warning("%s\nthe step goes on without", first_line(error))
         return None
     return client
 
 
 @contextmanager
-def _load_noted(tracker: StepTracker, step: str) -> Iterator[None]:
+def _measured_load(tracker: StepTracker, step: str) -> Iterator[None]:
     if step not in MEASURED_STEPS:
         yield
         return
@@ -219,14 +227,14 @@ def _load_noted(tracker: StepTracker, step: str) -> Iterator[None]:
         monitor.finish()
 
 
-def _record_or_keep(tracker: StepTracker) -> None:
-    """Log a step that ended well without its store if that is back, else keep in its folder what the store lacks."""
+def _log_or_keep(tracker: StepTracker) -> None:
+    """Log a finished step if the store is available again; otherwise write the record to its folder."""
     record, out = tracker.record, tracker.out
     assert out is not None
     try:
         log_folder(open_store(), record, out)
     except Exception as error:
-        if not (isinstance(error, UserError) or lost(error)):
+        if not (isinstance(error, UserError) or store_unavailable(error)):
             raise
         write_record(record, out)
         log.warning(
@@ -237,7 +245,7 @@ def _record_or_keep(tracker: StepTracker) -> None:
 
 
 def _mark(tracker: StepTracker, error: BaseException) -> None:
-    """End the run of a step that failed; without the store its record is kept beside the folder the step did not write."""
+    """End the run of a failed step; without a store, write the record next to the folder that the step did not write."""
     status = "FAILED" if isinstance(error, Exception) else "KILLED"
     tracker.tags({"error": masked(f"{type(error).__name__}: {error}")})
     tracker.record.files.clear()
@@ -246,16 +254,21 @@ def _mark(tracker: StepTracker, error: BaseException) -> None:
         if tracker.client is None and tracker.out is not None:
             write_record(tracker.record, tracker.out.with_name(f".{tracker.out.name}.failed"))
     except Exception:
-        # The step's own error is the one to report, also where the store went away with it.
+        # The caller raises the step's own error, which matters more.
         log.warning("run %s could not be marked %s", tracker.run_id, status)
 
 
 def _lost_in(step: str, error: BaseException) -> UserError:
     return UserError(
-        f"the MLflow store at {shown_uri()} was lost in step {step} ({first_line(error)}); "
-        "see that it runs, and run the step again"
+        f"the MLflow store at {masked_uri()} was lost in step {step} ({first_line(error)}); "
+        "check that it runs, and run the step again"
     )
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value)[:VALUE_LENGTH] for name, value in values.items()}
+
+
+def _now() -> int:
+    """Return the time in ms since 1970."""
+    return int(time.time() * 1000)

@@ -16,7 +16,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.results.rows import SCORES
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
-from components.tracking.store import URI_VARIABLE, shown_uri
+from components.tracking.store import URI_VARIABLE, masked
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,10 @@ def mlflow_pages() -> str:
     """
     uri = os.environ.get(URI_VARIABLE) or "sqlite:///mlruns/mlflow.db"
     if uri.startswith(("http://", "https://")):
-        return shown_uri(uri)
+        return masked(uri)
     program = Path(sys.executable).parent / "mlflow"
     path = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
-    store = shlex.quote(uri) if shown_uri(uri) == uri else f'"${URI_VARIABLE}"'
+    store = shlex.quote(uri) if masked(uri) == uri else f'"${URI_VARIABLE}"'
     return f"{path} ui --backend-store-uri {store} --host 127.0.0.1 --port 5000"
 
 

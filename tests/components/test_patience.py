@@ -130,7 +130,7 @@ def test_only_what_may_pass_counts_as_away(error: Exception, passes: bool) -> No
 def test_an_object_store_that_refuses_is_not_one_that_is_away(error: Exception, kind: type) -> None:
     with (
         pytest.raises(ValueError, match="s3://bucket/data") as refused,
-        s3.told(s3.address("s3://bucket/data")),
+        s3.translate_errors(s3.address("s3://bucket/data")),
     ):
         raise error
     assert type(refused.value) is kind

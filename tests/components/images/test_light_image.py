@@ -50,7 +50,7 @@ def test_what_the_light_image_installs_brings_no_torch_along(image: str, has_tor
 def test_a_package_that_is_left_out_must_be_one_that_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["torch==1"]')
     with pytest.raises(
-        ValueError, match="asks for no dvc, open_clip_torch, .*which image 'light' leaves out"
+        ValueError, match="does not require dvc, open_clip_torch, .*which image 'light' leaves out"
     ):
         requirements(tmp_path / "pyproject.toml", "light")
     with pytest.raises(ValueError, match="no image 'cpu'; there are torch and light"):

@@ -70,7 +70,7 @@ def test_a_version_without_the_alias_is_no_champion(registered: Path) -> None:
 
 
 def test_a_version_that_is_gone_is_told_in_one_sentence(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"checkpoint of models:/mini-18-6-zegclip/7 cannot be had \("):
+    with pytest.raises(ValueError, match=r"checkpoint of models:/mini-18-6-zegclip/7 cannot be read \("):
         champions.fetch("models:/mini-18-6-zegclip/7", tmp_path / "taken")
     assert not (tmp_path / "taken").exists()
 

@@ -165,11 +165,11 @@ def test_rows_that_are_lost_cost_a_trend_its_point_and_only_the_accepted_ones_th
     accepted.check_accepted("train")
     assert rerun(tmp_path / "third").outcome == "no change"
     assert (
-        f"left out of the trends: benchmark.json of benchmark rerun {second.run_id} cannot be had"
+        f"left out of the trends: benchmark.json of benchmark rerun {second.run_id} cannot be read"
         in caplog.text
     )
     _lose(store, first)
-    with pytest.raises(ValueError, match=f"benchmark rerun {first.run_id} cannot be had .* delete that run"):
+    with pytest.raises(ValueError, match=f"benchmark rerun {first.run_id} cannot be read .* delete that run"):
         accepted.check_accepted("train")
 
 

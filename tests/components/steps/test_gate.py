@@ -49,7 +49,7 @@ def test_a_first_model_without_scores_is_not() -> None:
         ({"hiou": 0.53, "miou_seen": 0.59}, {}, True, "better: "),
         ({}, {}, False, "a tie: "),
         ({"hiou": 0.4}, {}, False, "worse: "),
-        ({"hiou": 0.51}, {}, False, "not enough better: .* more than 2 are asked for"),
+        ({"hiou": 0.51}, {}, False, "not enough better: .* more than 2 are required"),
         ({"hiou": 0.52}, {}, False, "not enough better: "),
         ({"hiou": 0.9, "miou_seen": 0.58}, {}, False, "seen classes fell: .* 2.00 points where 1 are allowed"),
         ({"hiou": 0.9, "miou_seen": None}, {}, False, "seen classes fell: "),
@@ -99,7 +99,7 @@ def test_the_step_writes_its_decision_and_promotes_nothing(tmp_path: Path) -> No
     for _ in range(2):
         decision = gate.run(evaluation=tmp_path / "evaluation", out=tmp_path / "out", **MARGINS.model_dump())
         assert decision.promote and decision.champion is None
-    assert read_decision(tmp_path / "out") == decision
+    assert read_decision(tmp_path / "out", "mini-18-6-zegclip") == decision
     assert read_json(tmp_path / "out" / "decision.json")["name"] == "mini-18-6-zegclip"
     assert read_step_manifest(tmp_path / "out").parameters["min_hiou_gain"] == 2.0
 

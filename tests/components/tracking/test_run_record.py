@@ -355,7 +355,7 @@ def test_no_error_tells_the_password_of_the_stores_address(
         raise AssertionError("the step ran")
     assert "s3cret" not in str(told.value)
     monkeypatch.setattr(addresses, "open_store", lambda: None)
-    with pytest.raises(ValueError, match="of the store at .* cannot be had") as told:
+    with pytest.raises(ValueError, match="of the store at .* cannot be read") as told:
         addresses.fetched("models:/zegclip@champion", tmp_path)
     assert "s3cret" not in str(told.value)
 

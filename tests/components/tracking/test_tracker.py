@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from components.tracking.store import experiment_id, masked, open_store, told_of, tracking_uri
+from components.tracking.store import experiment_id, masked, open_store, tracking_uri, translate_errors
 from components.tracking.tracker import StepTracker, flattened, tracked_step
 
 PROTOCOL = "mini-18-6"
@@ -173,9 +173,9 @@ def test_passwords_are_left_out_of_texts_and_nothing_else_is(text: str, shown: s
     ids=["bucket", "version", "file", "mistake"],
 )
 def test_what_a_store_cannot_give_is_told_in_one_sentence(error: Exception, told: type[Exception]) -> None:
-    with pytest.raises(told) as raised, told_of("the model", way_out="look for it"):
+    with pytest.raises(told) as raised, translate_errors("the model", way_out="look for it"):
         raise error
-    assert told is KeyError or str(raised.value).startswith("the model cannot be had (")
+    assert told is KeyError or str(raised.value).startswith("the model cannot be read (")
 
 
 def test_two_processes_make_and_fill_one_store(tmp_path: Path) -> None:
