@@ -21,7 +21,7 @@ from cascade_core.clip.tokenizers import BytePairTokenizer, Tokenizer, WordToken
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import readable_weights, new_folder, read_json, sha256
+from cascade_core.runtime.files import new_folder, read_json, readable_weights, sha256
 from cascade_core.runtime.validation import validated
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"

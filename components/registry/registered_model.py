@@ -50,15 +50,8 @@ MAX_NAME = 200
 CONFIDENCE_MAP = "confidence_map"
 """The name of a call's parameter, and of the column that it adds to the answer."""
 
-AREA = schema.Object(
-    [
-        Property("id", DataType.long),
-        Property("label", DataType.string),
-        Property("pixels", DataType.long),
-        Property("share", DataType.double),
-        Property("confidence", DataType.double),
-    ]
-)
+AREA_TYPES = {"id": "long", "label": "string", "pixels": "long", "share": "double", "confidence": "double"}
+AREA = schema.Object([Property(name, kind) for name, kind in AREA_TYPES.items()])
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "image"), ColSpec(schema.Array(DataType.string), "labels")]),
     outputs=Schema(

@@ -119,7 +119,7 @@ def promote(client: "MlflowClient", name: str, number: int, *, expected: int | N
             raise ChampionMovedError(
                 f"{name}: the champion is {current}, expected was {expected}; look, then try again"
             )
-        _move_alias(client, name, number, [*_history(client, name, current), number], reason)
+        _move_alias(client, name, number, [*history(client, name), number], reason)
 
 
 def roll_back(client: "MlflowClient", name: str) -> Version:
@@ -134,7 +134,7 @@ def roll_back(client: "MlflowClient", name: str) -> Version:
         raise UserError(f"model {name!r} has no champion to roll back from; promote a version")
     with _claim(client, name, numbers[0]):
         current = _alias(client, name)
-        earlier = _history(client, name, current)[:-1]
+        earlier = history(client, name)[:-1]
         while earlier and (earlier[-1] not in numbers or earlier[-1] == current):
             earlier.pop()
         if not earlier:
@@ -149,7 +149,10 @@ def roll_back(client: "MlflowClient", name: str) -> Version:
 
 def history(client: "MlflowClient", name: str) -> list[int]:
     """List all champions so far by version number, the current one last."""
-    return _history(client, name, _alias(client, name))
+    current = _alias(client, name)
+    text = client.get_registered_model(name).tags.get(HISTORY_TAG, "")
+    line = [int(number) for number in text.split(",") if number]
+    return line if current is None or line[-1:] == [current] else [*line, current]
 
 
 @contextmanager
@@ -199,12 +202,6 @@ def _entries(client: "MlflowClient", name: str) -> list["ModelVersion"]:
     return all_of(
         lambda token: client.search_model_versions(_filter(name), max_results=200, page_token=token)
     )
-
-
-def _history(client: "MlflowClient", name: str, current: int | None) -> list[int]:
-    text = client.get_registered_model(name).tags.get(HISTORY_TAG, "")
-    line = [int(number) for number in text.split(",") if number]
-    return line if current is None or line[-1:] == [current] else [*line, current]
 
 
 def _alias(client: "MlflowClient", name: str) -> int | None:

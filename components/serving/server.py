@@ -37,15 +37,9 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
     app = Limited(_scoring_app(uri), limits)
     if not is_local:
         log.warning("%s can be reached from other machines, and there is no password: put one in front", host)
-    log.info(
-        "%s on http://%s:%d: requests of at most %g MiB, sent within %g s, %d at once",
-        uri,
-        host,
-        port,
-        limits.mib,
-        limits.seconds,
-        limits.requests,
-    )
+    address = f"{uri} on http://{host}:{port}"
+    summary = "%s: requests of at most %g MiB, sent within %g s, %d at once"
+    log.info(summary, address, limits.mib, limits.seconds, limits.requests)
     # h11 refuses headers above 64 KiB; uvicorn's other parser has no limit.
     uvicorn.run(app, host=host, port=port, http="h11", log_level="warning")
 

@@ -21,16 +21,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, put_in_place, sha256
 from cascade_core.runtime.pool import parallel_map
 from components.progress import progress
-from components.storage.s3 import (
-    RETRIES,
-    Address,
-    address,
-    check_bucket,
-    connect,
-    head_object,
-    list_files,
-    translate_errors,
-)
+from components.storage import s3
+from components.storage.s3 import Address
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +57,7 @@ def store(path: Path, uri: str) -> Moved:
         UserError: there is no such file, the folder is empty, the address is invalid, or the store does not
             answer, lacks the bucket, refuses, or breaks off (then repeat the call).
     """
-    place = address(uri)
+    place = s3.address(uri)
     if not path.exists():
         raise UserError(f"{path} does not exist; give a file or a folder to store")
     if path.is_file():
@@ -77,9 +69,9 @@ def store(path: Path, uri: str) -> Moved:
         items = [Item(file.relative_to(path).as_posix(), file.stat().st_size, None) for file in files]
     if not items:
         raise UserError(f"{path} is a folder without files; there is nothing to store")
-    client = connect()
-    check_bucket(client, place)
-    stored_sizes = {} if path.is_file() else list_files(client, place)
+    client = s3.connect()
+    s3.check_bucket(client, place)
+    stored_sizes = {} if path.is_file() else s3.list_files(client, place)
     with _byte_counter(f"store {path.name}", items) as count:
 
         def send(item: Item) -> tuple[Item, bool]:
@@ -97,7 +89,7 @@ def store(path: Path, uri: str) -> Moved:
         done = parallel_map(send, items, workers=THREADS)
     if path.is_dir():
         body = json.dumps({"files": [vars(item) for item, _ in done]}, indent=1).encode()
-        with translate_errors(place):
+        with s3.translate_errors(place):
             client.put_object(Bucket=place.bucket, Key=place.below(INDEX).key, Body=body)
     return _moved(done)
 
@@ -113,12 +105,18 @@ def fetch(uri: str, to: Path) -> Moved:
         UserError: there is nothing at the address, the folder there is incomplete, a file differs from what was
             stored, the disk is full, or as of `store`.
     """
-    place = address(uri)
-    client = connect()
-    check_bucket(client, place)
-    head = head_object(client, place) if place.key and not place.key.endswith("/") else None
+    place = s3.address(uri)
+    client = s3.connect()
+    s3.check_bucket(client, place)
+    head = s3.head_object(client, place) if place.key and not place.key.endswith("/") else None
     if head is not None:
-        return _fetch_file(client, place, head, to / PurePosixPath(place.key).name if to.is_dir() else to)
+        file = to / PurePosixPath(place.key).name if to.is_dir() else to
+        item = _item(file.name, head)
+        kept = _matches(file, item)
+        if not kept:
+            with _byte_counter(f"fetch {file.name}", [item]) as count:
+                _get(client, place, item, file, count)
+        return _moved([(item, kept)])
     items = _read_index(client, place)
     working = to.with_name(f".{to.name}.fetching")
     with _byte_counter(f"fetch {to.name}", items) as count:
@@ -144,24 +142,15 @@ def fetch(uri: str, to: Path) -> Moved:
     return _moved(done)
 
 
-def _fetch_file(client: Any, place: Address, head: dict[str, Any], to: Path) -> Moved:
-    item = _item(to.name, head)
-    kept = _matches(to, item)
-    if not kept:
-        with _byte_counter(f"fetch {to.name}", [item]) as count:
-            _get(client, place, item, to, count)
-    return _moved([(item, kept)])
-
-
 def _read_index(client: Any, folder: Address) -> list[Item]:
-    sizes = list_files(client, folder)
+    sizes = s3.list_files(client, folder)
     if not sizes:
         raise UserError(f"there is nothing at {folder}; check the address, and that it was stored")
     if INDEX not in sizes:
         log.warning("%s has no %s, so nothing shows whether it is complete", folder, INDEX)
         return [Item(_safe(name, folder), size, None) for name, size in sizes.items()]
     place = folder.below(INDEX)
-    with translate_errors(place):
+    with s3.translate_errors(place):
         body = client.get_object(Bucket=place.bucket, Key=place.key)["Body"].read()
     try:
         items = [Item(**entry) for entry in json.loads(body)["files"]]
@@ -184,7 +173,7 @@ def _safe(name: str, folder: Address) -> str:
 
 
 def _send(client: Any, source: Path, target: Address, item: Item, count: Callable[[int], None]) -> None:
-    with translate_errors(target), source.open("rb") as stream:
+    with s3.translate_errors(target), source.open("rb") as stream:
         client.upload_fileobj(
             stream,
             target.bucket,
@@ -201,7 +190,7 @@ def _send(client: Any, source: Path, target: Address, item: Item, count: Callabl
 
 def _get(client: Any, place: Address, item: Item, to: Path, count: Callable[[int], None]) -> None:
     with new_file(to) as partial:
-        with translate_errors(place), partial.open("wb") as stream:
+        with s3.translate_errors(place), partial.open("wb") as stream:
             client.download_fileobj(
                 place.bucket, place.key, stream, Callback=count, Config=_transfer_config()
             )
@@ -217,12 +206,12 @@ def _transfer_config() -> TransferConfig:
         multipart_threshold=PART_BYTES,
         multipart_chunksize=PART_BYTES,
         max_concurrency=THREADS,
-        num_download_attempts=RETRIES,
+        num_download_attempts=s3.RETRIES,
     )
 
 
 def _same(client: Any, target: Address, item: Item) -> bool:
-    head = head_object(client, target)
+    head = s3.head_object(client, target)
     return head is not None and _item(item.name, head) == item
 
 

@@ -14,15 +14,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import disk_is_full, new_file, sha256
 from cascade_core.runtime.validation import first_error
 from components.artifacts import TRACKING_FILE
+from components.tracking import store
 from components.tracking.pipeline_run import PARENT_TAG, kfp_run_of
-from components.tracking.store import (
-    experiment_id,
-    first_line,
-    masked_uri,
-    of_store,
-    open_store,
-    require_store,
-)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,18 +28,10 @@ METRIC_BATCH, PARAMETER_BATCH = 500, 100
 
 
 class RunRecord(BaseModel):
-    """The part of a step's run that the store lacks.
+    """The part of a step's run that the store lacks; it has a `run_id` once the run is open.
 
-    Attributes:
-        protocol: name of the experiment.
-        name: name of the run.
-        started: start time in ms since 1970.
-        run_id: id of the run, once it is open.
-        datasets: name, hash and source of each.
-        metrics: name, value, time (ms) and training step of each point.
-        files: names of files and folders in the step's folder.
-        ended: end time in ms; None while the step works.
-        status: MLflow's status of the run.
+    `protocol` is the experiment. `datasets` are name, hash and source; `metrics` are name, value, time (ms since 1970)
+    and training step; `files` are names in the step's folder. `ended` is None while the step works.
     """
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
@@ -68,7 +53,7 @@ def open_run(client: "MlflowClient", record: RunRecord) -> None:
     """Open the record's run in its experiment; a pipeline's step also gets the tag of the Kubeflow run."""
     parent = record.tags.get(PARENT_TAG)
     tags = {**(kfp_run_of(client, parent) if parent else {}), **record.tags}
-    experiment = experiment_id(client, record.protocol)
+    experiment = store.experiment_id(client, record.protocol)
     run = client.create_run(experiment, start_time=record.started, tags=tags, run_name=record.name)
     record.run_id = run.info.run_id
     record.tags.clear()
@@ -133,8 +118,8 @@ def record_folders(folders: Sequence[Path]) -> list[str]:
             f"{', '.join(map(str, folders))}: no {TRACKING_FILE} in or below; a tracked step leaves one if the MLflow "
             "store becomes unavailable, and logs the folder in a warning"
         )
-    require_store("record in")
-    client = open_store()
+    store.require_store("record in")
+    client = store.open_store()
     return [_log_file(client, path) for path in files]
 
 
@@ -145,7 +130,7 @@ def store_unavailable(error: BaseException) -> bool:
     """
     if isinstance(error, OSError):
         return not disk_is_full(error)
-    return of_store(error) and getattr(error, "error_code", None) != "INVALID_PARAMETER_VALUE"
+    return store.of_store(error) and getattr(error, "error_code", None) != "INVALID_PARAMETER_VALUE"
 
 
 def _log_file(client: "MlflowClient", path: Path) -> str:
@@ -156,15 +141,15 @@ def _log_file(client: "MlflowClient", path: Path) -> str:
     try:
         if record.run_id is None:
             digest = record.tags[RECORDED_TAG] = sha256(path)
-            experiment = experiment_id(client, record.protocol)
+            experiment = store.experiment_id(client, record.protocol)
             for run in client.search_runs([experiment], f"tags.{RECORDED_TAG} = '{digest}'", max_results=1):
                 record.run_id = run.info.run_id
         log_folder(client, record, path.parent)
     except Exception as error:
-        if not (isinstance(error, OSError) or of_store(error)):
+        if not (isinstance(error, OSError) or store.of_store(error)):
             raise
         raise UserError(
-            f"{path} was not taken by the MLflow store at {masked_uri()} ({first_line(error)}); correct that and "
+            f"{path} was not taken by the MLflow store at {store.masked_uri()} ({store.first_line(error)}); correct that and "
             "record again, which adds nothing twice"
         ) from error
     assert record.run_id is not None

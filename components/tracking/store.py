@@ -142,8 +142,11 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
+        file = _sqlite_file(client.tracking_uri)
+        # Artifacts lie beside a sqlite file; other stores have a location of their own.
+        location = (file.parent / "artifacts").as_uri() if file else None
         try:
-            return client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri))
+            return client.create_experiment(name, artifact_location=location)
         except MlflowException:
             # Another process may have created it in between.
             experiment = client.get_experiment_by_name(name)
@@ -232,9 +235,3 @@ def first_line(error: BaseException) -> str:
 def _sqlite_file(uri: str) -> Path | None:
     scheme = "sqlite:///"
     return Path(uri.removeprefix(scheme)).absolute() if uri.startswith(scheme) else None
-
-
-def _artifact_location(uri: str) -> str | None:
-    """Return the folder of artifacts beside a sqlite file, and None for stores with a location of their own."""
-    file = _sqlite_file(uri)
-    return (file.parent / "artifacts").as_uri() if file else None

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ class StepTracker:
 
     def note(self, values: Mapping[str, float], step: int) -> None:
         """Record values at a training step, from any thread; the next `metrics` sends them."""
-        now = _now()
+        now = int(time.time() * 1000)
         self.record.metrics.extend([(name, float(value), now, step) for name, value in values.items()])
 
     def tags(self, values: Mapping[str, object]) -> None:
@@ -97,7 +97,7 @@ class StepTracker:
     def end(self, status: str) -> None:
         """Send the record and the files, and end the run, if the store is available."""
         assert self.out or not self.record.files, "files are those of a step's folder"
-        self.record.status, self.record.ended = status, _now()
+        self.record.status, self.record.ended = status, int(time.time() * 1000)
         self._call(partial(log_folder, folder=self.out or Path()))
 
     def _call(self, log_to: Callable[["MlflowClient", RunRecord], None]) -> None:
@@ -147,14 +147,28 @@ def tracked_step(
         return
     facts: dict[str, object] = {"step": step, "protocol": protocol, "method": method, "setting": setting}
     facts |= {"seed": seed, **surroundings()} | dict(tags or {})
-    record = _record(protocol, {name: value for name, value in facts.items() if value is not None})
+    texts = _texts({name: value for name, value in facts.items() if value is not None})
+    record = RunRecord(
+        protocol=protocol,
+        name=" ".join(texts[key] for key in ("step", "method", "setting") if key in texts),
+        started=int(time.time() * 1000),
+        tags=texts | {"mlflow.source.name": f"cascade-clip {step}", "mlflow.source.type": "JOB"},
+    )
+    if "git_commit" in texts:
+        record.tags["mlflow.source.git.commit"] = texts["git_commit"]
     tracker = StepTracker(record, _opened(record, out), out)
     record.parameters = _texts(flattened(parameters or {}))
-    if data_hash := facts.get("data_hash"):
-        tracker.dataset(protocol, str(data_hash), source=protocol)
+    if data_hash := texts.get("data_hash"):
+        tracker.dataset(protocol, data_hash, source=protocol)
     try:
         tracker.flush()
-        with _measured_load(tracker, step):
+        with ExitStack() as stack:
+            if step in MEASURED_STEPS:
+                from components.tracking.machine_load import LoadMonitor
+
+                monitor = LoadMonitor(tracker.note)
+                monitor.start()
+                stack.callback(monitor.finish)
             yield tracker
         tracker.end("FINISHED")
         if tracker.client is None:
@@ -186,13 +200,6 @@ def metric_name(text: str) -> str:
     return re.sub(r"[^/\w.\- ]", "", text)
 
 
-def _record(protocol: str, tags: dict[str, object]) -> RunRecord:
-    name = " ".join(str(tags[key]) for key in ("step", "method", "setting") if key in tags)
-    commit = {"mlflow.source.git.commit": tags["git_commit"]} if "git_commit" in tags else {}
-    origin = {"mlflow.source.name": f"cascade-clip {tags['step']}", "mlflow.source.type": "JOB"}
-    return RunRecord(protocol=protocol, name=name, started=_now(), tags=_texts({**tags, **commit, **origin}))
-
-
 def _opened(record: RunRecord, out: Path | None) -> "MlflowClient | None":
     """Open the store and the run; return None if the store is unavailable and the step can work without."""
     try:
@@ -210,21 +217,6 @@ def _opened(record: RunRecord, out: Path | None) -> "MlflowClient | None":
         log.warning("%s\nthe step goes on without", first_line(error))
         return None
     return client
-
-
-@contextmanager
-def _measured_load(tracker: StepTracker, step: str) -> Iterator[None]:
-    if step not in MEASURED_STEPS:
-        yield
-        return
-    from components.tracking.machine_load import LoadMonitor
-
-    monitor = LoadMonitor(tracker.note)
-    monitor.start()
-    try:
-        yield
-    finally:
-        monitor.finish()
 
 
 def _log_or_keep(tracker: StepTracker) -> None:
@@ -267,8 +259,3 @@ def _lost_in(step: str, error: BaseException) -> UserError:
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value)[:VALUE_LENGTH] for name, value in values.items()}
-
-
-def _now() -> int:
-    """Return the time in ms since 1970."""
-    return int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""The image recipe as far as it can be held without building it."""
+"""The image recipe, as far as it can be tested without building it."""
 
 import os
 import subprocess
@@ -22,9 +22,9 @@ def build(*kinds: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("image", "torch"), [("torch", ["torch==2.15.0"]), ("light", [])])
-def test_an_image_gets_what_runs_in_it_and_no_development_tool(image: str, torch: list[str]) -> None:
+def test_an_image_has_no_development_tools(image: str, torch: list[str]) -> None:
     printed = subprocess.run(
-        # -S: in the image it runs before any package is there, ours among them.
+        # -S: in the image it runs before any package is installed.
         [
             sys.executable,
             "-I",
@@ -42,7 +42,7 @@ def test_an_image_gets_what_runs_in_it_and_no_development_tool(image: str, torch
     assert not any(line.startswith(("pytest", "mypy", "ruff", "moto")) for line in printed)
 
 
-def test_all_that_the_recipe_copies_is_let_in_and_nothing_else() -> None:
+def test_dockerignore_admits_only_what_the_recipe_copies() -> None:
     lines = (IMAGES / "Dockerfile").read_text().splitlines()
     copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
     sources = {source.split("/")[0] for copied in copies for source in copied}
@@ -58,7 +58,7 @@ def test_credentials_are_mounted_and_never_arguments() -> None:
     assert "--mount=type=secret,id=pip_conf" in recipe
 
 
-def test_a_c_compiler_lies_below_the_packages_and_in_the_torch_image_alone() -> None:
+def test_only_the_torch_image_has_a_c_compiler() -> None:
     below, packages, _ = (IMAGES / "Dockerfile").read_text().partition("COPY --from=packages")
     guard, installing, _ = below.partition(" apt-get install ")
     assert packages and installing
@@ -66,7 +66,7 @@ def test_a_c_compiler_lies_below_the_packages_and_in_the_torch_image_alone() -> 
     assert "gcc libc6-dev" in below
 
 
-def test_what_cannot_be_built_is_told_in_one_line_before_anything_is() -> None:
+def test_an_unknown_image_is_refused_before_any_build() -> None:
     done = build("light", "tpu", BUILDER="true")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: no image 'tpu'; there are torch and light\n"
@@ -76,8 +76,6 @@ def test_what_cannot_be_built_is_told_in_one_line_before_anything_is() -> None:
     ("kinds", "tags"),
     [((), ("", "-light")), (("torch",), ("",)), (("light",), ("-light",))],
 )
-def test_images_are_tagged_with_the_version_their_python_and_their_kind(
-    kinds: tuple[str, ...], tags: tuple[str, ...]
-) -> None:
+def test_tags_name_version_python_and_kind(kinds: tuple[str, ...], tags: tuple[str, ...]) -> None:
     done = build(*kinds, BUILDER="true", IMAGE="team/cascade")
     assert done.stdout.splitlines() == [f"built team/cascade:0.1.0-python3.11{tag}" for tag in tags]

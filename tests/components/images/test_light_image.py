@@ -1,4 +1,4 @@
-"""What runs in the light image does without torch, and what is installed there brings none."""
+"""The light image: its steps run without torch, and its packages do not require it."""
 
 import json
 import os
@@ -19,27 +19,27 @@ from tests.components.candidates import write_evaluation, write_model
 REPOSITORY = Path(__file__).parents[3]
 
 
-def _closure(asked: list[Requirement]) -> set[str]:
-    """Give the names of all that requirements bring along, as it is installed here."""
-    found: set[tuple[str, str]] = set()
-    open_ends = [(one.name, extra) for one in asked for extra in ("", *one.extras)]
+def _closure(requirements: list[Requirement]) -> set[str]:
+    """Return the names of the requirements and of everything that they require, as installed here."""
+    visited: set[tuple[str, str]] = set()
+    open_ends = [(one.name, extra) for one in requirements for extra in ("", *one.extras)]
     while open_ends:
         name, extra = open_ends.pop()
         key = (re.sub(r"[-_.]+", "-", name).lower(), extra)
-        if key in found:
+        if key in visited:
             continue
-        found.add(key)
+        visited.add(key)
         try:
             needs = [Requirement(line) for line in metadata.requires(name) or ()]
-        except metadata.PackageNotFoundError:  # wanted on other systems, or with other extras
+        except metadata.PackageNotFoundError:  # only on other systems, or with other extras
             continue
         wanted = [one for one in needs if one.marker is None or one.marker.evaluate({"extra": extra})]
         open_ends += [(one.name, deeper) for one in wanted for deeper in ("", *one.extras)]
-    return {name for name, _ in found}
+    return {name for name, _ in visited}
 
 
 @pytest.mark.parametrize(("image", "has_torch"), [("torch", True), ("light", False)])
-def test_what_the_light_image_installs_brings_no_torch_along(image: str, has_torch: bool) -> None:
+def test_requirements_of_the_light_image_need_no_torch(image: str, has_torch: bool) -> None:
     names = _closure([Requirement(line) for line in requirements(REPOSITORY / "pyproject.toml", image)])
     assert {"kfp", "mlflow", "pandas"} <= names
     assert ("torch" in names) == has_torch
@@ -47,7 +47,7 @@ def test_what_the_light_image_installs_brings_no_torch_along(image: str, has_tor
     assert ("dvc" in names) == has_torch
 
 
-def test_a_package_that_is_left_out_must_be_one_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_package_left_out_must_be_required(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["torch==1"]')
     with pytest.raises(
         ValueError, match="does not require dvc, open_clip_torch, .*which image 'light' leaves out"
@@ -59,7 +59,7 @@ def test_a_package_that_is_left_out_must_be_one_that_is_asked_for(tmp_path: Path
 
 @pytest.fixture
 def done(store: Path, tmp_path: Path) -> dict[str, object]:
-    """Give what `without_torch.py` printed."""
+    """What `without_torch.py` prints."""
     raw = write_benchmark(tmp_path / "world", sizes={"train": 2, "val": 1, "test": 1})
     raw.rename(tmp_path / "raw")
     write_model(tmp_path)
@@ -81,12 +81,12 @@ def done(store: Path, tmp_path: Path) -> dict[str, object]:
     return json.loads(printed.stdout)
 
 
-def test_light_steps_run_where_there_is_no_torch(done: dict[str, object]) -> None:
+def test_light_steps_run_without_torch(done: dict[str, object]) -> None:
     assert {"gate", "report", "open_run", "close_run", "compare_targets", "take_champion"} <= {*done["steps"]}
     assert {"train", "prepare", "evaluate", "register"}.isdisjoint(done["steps"])
-    shown, refused, told = done["commands"]
-    assert (shown, refused) == (0, 2)
-    assert told == (
+    help_code, error_code, message = done["commands"]
+    assert (help_code, error_code) == (0, 2)
+    assert message == (
         "error: this command computes with a model and needs the package torch, which is not installed here; run it "
         "in the image with torch, or install the project whole\n"
     )

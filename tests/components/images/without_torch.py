@@ -1,6 +1,6 @@
-"""A program: do what the light image is for where torch cannot be imported, and print what came of it as JSON.
+"""A program: do the work of the light image without torch, and print the results as JSON.
 
-`python without_torch.py FOLDER` wants a folder with the raw data `raw`, a training's manifest in
+`python without_torch.py FOLDER` needs a folder with the raw data `raw`, a training's manifest in
 `train/final`, its `train/history.csv`, the folders `evaluate` and `profile` of a model's scores and speed, and an
 empty store.
 """
@@ -18,7 +18,7 @@ NOT_THERE = ("torch", "torchvision", "torchmetrics", "open_clip", "timm", "trito
 
 
 class Without(MetaPathFinder):
-    """Answers as if these packages were not installed."""
+    """Refuses to import the packages in `NOT_THERE`, as if they were not installed."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> None:
         if name.partition(".")[0] in NOT_THERE:
@@ -40,7 +40,7 @@ def imported_by_light_steps() -> list[str]:
 
 
 def run_steps(folder: Path) -> dict[str, object]:
-    """Run the steps that need no model, on what lies in `folder`."""
+    """Run the steps that need no model, on the data in `folder`."""
     from components.registry.champions import known_champions
     from components.steps import benchmark_rerun, cross_dataset, gate, prepare, report, splits
     from components.tracking import pipeline_run
@@ -82,13 +82,13 @@ THRESHOLDS = {
 
 
 def commands() -> list[object]:
-    """Ask the command line for its help, and for a command that needs torch; give exit codes and what was told."""
+    """Call the help, and a command that needs torch; return both exit codes and the error."""
     from typer.testing import CliRunner
 
     from pipelines.cli.app import app
 
-    shown = CliRunner().invoke(app, ["--help"])
-    asked = [
+    helped = CliRunner().invoke(app, ["--help"])
+    arguments = [
         "text-vectors",
         "--protocol",
         "mini-18-6",
@@ -99,11 +99,11 @@ def commands() -> list[object]:
         "--out",
         "out",
     ]
-    refused = CliRunner().invoke(app, asked)
-    return [shown.exit_code, refused.exit_code, refused.stderr]
+    refused = CliRunner().invoke(app, arguments)
+    return [helped.exit_code, refused.exit_code, refused.stderr]
 
 
 if __name__ == "__main__":
     sys.meta_path.insert(0, Without())
-    found = {"steps": imported_by_light_steps(), "commands": commands()}
-    print(json.dumps(found | run_steps(Path(sys.argv[1]))))
+    results = {"steps": imported_by_light_steps(), "commands": commands()}
+    print(json.dumps(results | run_steps(Path(sys.argv[1]))))

@@ -33,8 +33,10 @@ def test_a_registered_model_segments_as_its_checkpoint_does(store: Path, tmp_pat
     )
 
 
-def test_a_model_that_is_not_registered_is_told_with_the_store(store: Path) -> None:
-    with pytest.raises(ValueError, match=r"'models:/nobody@champion' of the store at sqlite.* cannot be read"):
+def test_an_unregistered_model_is_reported_with_the_store(store: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"'models:/nobody@champion' of the store at sqlite.* cannot be read"
+    ):
         load_predictor("models:/nobody@champion")
 
 

@@ -1,4 +1,4 @@
-"""Champions in the place of trainings: fetched from the registry, scored, and told where there is none."""
+"""Champions in place of trainings: they are fetched from the registry, and missing ones are reported."""
 
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def registered(store: Path, tmp_path: Path) -> Path:
     return tmp_path / "final"
 
 
-def test_a_champion_comes_back_as_the_training_it_was(registered: Path, tmp_path: Path) -> None:
-    found = champions.known_champions(RECIPES)
-    assert {recipe: version.uri for recipe, version in found.items()} == {
+def test_a_champion_is_fetched_as_a_trainings_folder(registered: Path, tmp_path: Path) -> None:
+    known = champions.known_champions(RECIPES)
+    assert {recipe: version.uri for recipe, version in known.items()} == {
         "mini_cascade_clip": "models:/mini-18-6-cascade_clip/1"
     }
-    manifest = champions.fetch(found["mini_cascade_clip"].uri, tmp_path / "taken")
+    manifest = champions.fetch(known["mini_cascade_clip"].uri, tmp_path / "taken")
     assert manifest.setting == "transductive_oracle"
     taken = tmp_path / "taken" / champions.FINAL
     assert {path.name: path.read_bytes() for path in taken.iterdir()} == {
@@ -52,13 +52,15 @@ def test_a_champion_comes_back_as_the_training_it_was(registered: Path, tmp_path
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".taken")]
 
 
-def test_recipes_without_a_champion_are_all_named_with_their_models(store: Path) -> None:
-    told = r"registered for mini_zegclip \(mini-18-6-zegclip\), mini_cascade_clip \(mini-18-6-cascade_clip\)"
-    with pytest.raises(ValueError, match=told):
+def test_all_recipes_without_a_champion_are_listed(store: Path) -> None:
+    message = (
+        r"registered for mini_zegclip \(mini-18-6-zegclip\), mini_cascade_clip \(mini-18-6-cascade_clip\)"
+    )
+    with pytest.raises(ValueError, match=message):
         champions.every_champion(RECIPES)
 
 
-def test_on_other_data_a_recipes_champion_is_that_of_the_datas_protocol(registered: Path) -> None:
+def test_a_protocol_selects_the_champion_on_other_data(registered: Path) -> None:
     assert list(champions.every_champion(RECIPES[1:], protocol="mini-18-6")) == RECIPES[1:]
     with pytest.raises(ValueError, match=r"for mini_cascade_clip \(own-1a2b-cascade_clip\)"):
         champions.every_champion(RECIPES[1:], protocol="own-1a2b")
@@ -69,8 +71,8 @@ def test_a_version_without_the_alias_is_no_champion(registered: Path) -> None:
     assert champions.known_champions(RECIPES) == {}
 
 
-def test_a_version_that_is_gone_is_told_in_one_sentence(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"checkpoint of models:/mini-18-6-zegclip/7 cannot be read \("):
+def test_a_missing_version_is_one_clear_error(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"zegclip/7/artifacts/checkpoint.* cannot be read \("):
         champions.fetch("models:/mini-18-6-zegclip/7", tmp_path / "taken")
     assert not (tmp_path / "taken").exists()
 

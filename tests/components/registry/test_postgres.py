@@ -31,7 +31,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="module")
 def database(server: PostgresServer) -> str:
-    """The address of a database with MLflow's tables, made by two processes that both found it empty."""
+    """The address of a database with MLflow's tables, created by two processes that open it at once."""
     uri = server.create("mlflow")
     program = "from components.tracking.store import open_store; open_store()"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
@@ -39,8 +39,8 @@ def database(server: PostgresServer) -> str:
         subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=600)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    errors = [process.communicate(timeout=600)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
     return uri
 
 
@@ -52,7 +52,7 @@ def _store(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.delenv(variable, raising=False)
 
 
-def test_a_step_leaves_a_run_with_all_it_was_told() -> None:
+def test_a_step_logs_parameters_tags_and_metrics() -> None:
     with tracked_step(
         "train", protocol=PROTOCOL, parameters={"a": {"b": 1}}, tags={"data_hash": "ab"}
     ) as tracker:
@@ -67,7 +67,7 @@ def test_a_step_leaves_a_run_with_all_it_was_told() -> None:
     assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5)]
 
 
-def test_the_gate_promotes_the_better_candidate_and_a_rollback_brings_the_first_back(tmp_path: Path) -> None:
+def test_a_rollback_undoes_the_gates_promotion(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     first, worse, better = (
         register_candidate(folder, tmp_path / f"{hiou}", "gated", hiou=hiou) for hiou in (0.48, 0.4, 0.6)
@@ -81,7 +81,7 @@ def test_the_gate_promotes_the_better_candidate_and_a_rollback_brings_the_first_
     assert held is not None and held.number == 1 and held.tags["hiou"] == "0.48"
 
 
-def test_of_several_promotions_at_once_one_wins() -> None:
+def test_one_of_several_concurrent_promotions_wins() -> None:
     client, together = open_store(), Barrier(4)
     client.create_registered_model("contested")
     for _ in range(4):
@@ -104,7 +104,7 @@ def test_of_several_promotions_at_once_one_wins() -> None:
     assert held is not None and winners == [held.number]
 
 
-def test_a_step_whose_server_goes_away_is_recorded_later_and_once(
+def test_a_step_without_its_server_is_recorded_later_once(
     server: PostgresServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
@@ -133,7 +133,7 @@ def test_a_step_whose_server_goes_away_is_recorded_later_and_once(
 
 
 @pytest.mark.parametrize("wrong", ["password", "port"])
-def test_a_server_that_does_not_answer_or_let_in_is_told_at_once_and_without_its_password(
+def test_an_unusable_server_is_reported_without_password(
     wrong: str, server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replaced = {"password": (server.password, "wr0ng"), "port": (f":{server.port}", ":1")}[wrong]
@@ -141,7 +141,7 @@ def test_a_server_that_does_not_answer_or_let_in_is_told_at_once_and_without_its
     began = time.monotonic()
     with pytest.raises(
         ValueError, match=r"postgresql\+psycopg2://mlflow:\*\*\*@127.* cannot be opened"
-    ) as told:
+    ) as raised:
         open_store()
-    assert "wr0ng" not in str(told.value) and server.password not in str(told.value)
+    assert "wr0ng" not in str(raised.value) and server.password not in str(raised.value)
     assert time.monotonic() - began < 30

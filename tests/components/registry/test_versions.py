@@ -1,4 +1,4 @@
-"""Champions: of two promoters at once at most one moves the alias, and the way back survives."""
+"""Champions: of two concurrent promoters at most one moves the alias, and rollbacks work."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ def client(store: Path) -> MlflowClient:
 
 @pytest.fixture
 def name(client: MlflowClient) -> str:
-    """A model with four versions, of which nobody is champion."""
+    """A model with four versions and no champion."""
     name = "segmenter"
     client.create_registered_model(name)
     for _ in range(4):
@@ -69,30 +69,30 @@ def test_an_alias_moved_by_hand_is_believed(client: MlflowClient, name: str) -> 
     assert registry.roll_back(client, name).number == 2
 
 
-def test_who_decided_about_another_champion_does_not_promote(client: MlflowClient, name: str) -> None:
+def test_a_decision_about_another_champion_is_refused(client: MlflowClient, name: str) -> None:
     _crown(client, name, 1)
     with pytest.raises(registry.ChampionMovedError, match="the champion is 1, expected was None"):
         registry.promote(client, name, 2, expected=None, reason="late")
     assert registry.history(client, name) == [1]
 
 
-def test_who_is_overtaken_while_promoting_is_told(
+def test_an_overtaken_promotion_is_reported(
     client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a store that other machines write to, where no lock of ours holds."""
+    """Another machine writes to the store, without our lock."""
     set_alias = client.set_registered_model_alias
 
-    def overtaken(model: str, alias: str, version: str) -> None:
+    def set_twice(model: str, alias: str, version: str) -> None:
         set_alias(model, alias, version)
         set_alias(model, alias, "4")
 
-    monkeypatch.setattr(client, "set_registered_model_alias", overtaken)
+    monkeypatch.setattr(client, "set_registered_model_alias", set_twice)
     with pytest.raises(registry.ChampionMovedError, match="version 4 took the alias from version 2"):
         registry.promote(client, name, 2, expected=None, reason="slow")
 
 
 def _promoted(client: MlflowClient, name: str, number: int, together: Barrier) -> bool:
-    """Promote in place of nobody as often as it takes until somebody is champion, and say whether this did."""
+    """Promote until there is a champion, and return whether this call made it."""
     together.wait(timeout=60)
     while registry.champion(client, name) is None:
         try:
@@ -104,10 +104,10 @@ def _promoted(client: MlflowClient, name: str, number: int, together: Barrier) -
     return False
 
 
-def test_of_promotions_at_the_same_moment_one_wins_also_on_a_tracking_server(
+def test_one_concurrent_promotion_wins_on_a_tracking_server(
     store: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each decided that nobody is champion, and the alias moves late enough for the others to have looked at it."""
+    """All promoters see no champion, because the alias moves late."""
     server = started(store, store / "mlruns" / "mlflow.db", monkeypatch)
     try:
         client = MlflowClient(server.uri)
@@ -128,13 +128,13 @@ def test_of_promotions_at_the_same_moment_one_wins_also_on_a_tracking_server(
 
 
 def _claim(client: MlflowClient, name: str, *, ago: timedelta) -> str:
-    """Claim the alias as another promoter does, on a version of its own."""
+    """Claim the alias as another promoter, on another version."""
     tag = f"{registry.CLAIM_TAG}another"
     client.set_model_version_tag(name, "4", tag, (datetime.now(UTC) - ago).isoformat())
     return tag
 
 
-def test_who_promotes_while_another_does_must_decide_anew(client: MlflowClient, name: str) -> None:
+def test_a_concurrent_promotion_must_be_decided_again(client: MlflowClient, name: str) -> None:
     tag = _claim(client, name, ago=timedelta())
     with pytest.raises(registry.ChampionMovedError, match="somebody else moves the champion"):
         registry.promote(client, name, 2, expected=None, reason="both")
@@ -144,18 +144,18 @@ def test_who_promotes_while_another_does_must_decide_anew(client: MlflowClient, 
     assert not [tag for tag in client.get_model_version(name, "2").tags if tag.startswith(registry.CLAIM_TAG)]
 
 
-def test_the_claim_of_a_promoter_that_died_is_passed_and_not_shown(client: MlflowClient, name: str) -> None:
+def test_a_killed_promoters_claim_is_ignored_and_hidden(client: MlflowClient, name: str) -> None:
     _claim(client, name, ago=2 * registry.CLAIM_LASTS)
     _crown(client, name, 2)
     assert registry.history(client, name) == [2]
     assert not registry.version(client, name, 4).tags
 
 
-def test_who_was_passed_because_it_was_slow_does_not_believe_it_won(
+def test_a_promotion_slower_than_its_claim_fails(
     client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "CLAIM_LASTS", timedelta())
-    with pytest.raises(registry.ChampionMovedError, match="somebody else may have gone on"):
+    with pytest.raises(registry.ChampionMovedError, match="somebody else may have moved the champion"):
         registry.promote(client, name, 2, expected=None, reason="slow")
 
 
@@ -165,7 +165,7 @@ def test_a_model_without_champion_cannot_be_rolled_back(client: MlflowClient, na
         registry.roll_back(client, name)
 
 
-def test_an_unknown_model_or_version_is_told_with_the_known_ones(client: MlflowClient, name: str) -> None:
+def test_an_unknown_model_or_version_lists_the_known_ones(client: MlflowClient, name: str) -> None:
     assert registry.champion(client, "nobody") is None
     with pytest.raises(ValueError, match=f"no registered model 'nobody'; known are: .*{name}"):
         registry.versions(client, "nobody")

@@ -1,4 +1,4 @@
-"""Limits on requests: what is within them arrives whole, and nothing else does."""
+"""Limits on requests: only complete requests within the limits reach the application."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ def _part(size: int, *, more: bool = False) -> Message:
 
 
 class _Echo:
-    """An application that answers with the size of the request, once `ready`; counts its calls."""
+    """An application that records its requests, and answers once `ready` is set."""
 
     def __init__(self, ready: asyncio.Event | None = None) -> None:
         self.ready = ready
@@ -34,7 +34,7 @@ class _Echo:
 
 
 class _Client:
-    """One connection: sends `parts`, and keeps what it is answered."""
+    """A connection that sends `parts` and records the answers."""
 
     def __init__(self, *parts: Message, **headers: str) -> None:
         self.parts = list(parts)
@@ -58,20 +58,20 @@ class _Client:
         return self.answers[0]["status"] if self.answers else None
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         return b"".join(one.get("body", b"") for one in self.answers).decode()
 
 
-def _asked(client: _Client, limits: Limits = SMALL) -> list[Message]:
+def _received(client: _Client, limits: Limits = SMALL) -> list[Message]:
     echo = _Echo()
     asyncio.run(Limited(echo, limits)(client.scope, client.receive, client.send))
     return echo.received
 
 
 @pytest.mark.parametrize("parts", [(1024,), (1000, 24), (1, 1022, 1), (0,)])
-def test_a_request_within_the_limits_arrives_whole_however_it_was_cut(parts: tuple[int, ...]) -> None:
+def test_a_request_within_the_limits_arrives_in_one_piece(parts: tuple[int, ...]) -> None:
     client = _Client(*[_part(size, more=i < len(parts) - 1) for i, size in enumerate(parts)])
-    assert _asked(client) == [_part(sum(parts))]
+    assert _received(client) == [_part(sum(parts))]
     assert client.status == 200
 
 
@@ -84,37 +84,37 @@ def test_a_request_within_the_limits_arrives_whole_however_it_was_cut(parts: tup
     ],
     ids=["as it says itself", "in one part", "in parts"],
 )
-def test_a_byte_too_many_is_answered_413_and_all_that_comes_is_taken(client: _Client) -> None:
-    assert _asked(client) == []
+def test_one_byte_too_many_is_answered_413_and_drained(client: _Client) -> None:
+    assert _received(client) == []
     assert (client.status, client.parts) == (413, [])
-    assert client.told == "the request has more than the 0.000976562 MiB that are allowed\n"
+    assert client.text == "the request has more than the 0.000976562 MiB that are allowed\n"
     assert (b"connection", b"close") in client.answers[0]["headers"]
     assert client.answers[-1].get("more_body", False) is False
 
 
-def test_who_asks_before_sending_is_told_before_anything_is_sent() -> None:
+def test_a_client_that_asks_first_is_answered_at_once() -> None:
     client = _Client(_part(2000), content_length="2000", expect="100-continue")
-    assert _asked(client) == [] and client.status == 413
+    assert _received(client) == [] and client.status == 413
     assert len(client.parts) == 1
 
 
-def test_one_who_sends_too_much_and_stops_gets_an_answer_all_the_same() -> None:
+def test_too_large_a_request_that_stops_is_answered() -> None:
     client = _Client(_part(2000, more=True), SILENCE)
-    assert _asked(client) == [] and client.status == 413
+    assert _received(client) == [] and client.status == 413
 
 
-def test_a_request_that_does_not_come_in_time_is_answered_408() -> None:
+def test_a_slow_request_is_answered_408() -> None:
     client = _Client(_part(10, more=True), SILENCE)
-    assert _asked(client) == [] and client.status == 408
-    assert client.told == "the request was not there within 0.05 s\n"
+    assert _received(client) == [] and client.status == 408
+    assert client.text == "the request was not there within 0.05 s\n"
 
 
-def test_who_goes_away_is_dropped() -> None:
+def test_a_request_whose_client_disconnects_is_dropped() -> None:
     client = _Client(_part(10, more=True), GONE)
-    assert _asked(client) == [] and client.answers == []
+    assert _received(client) == [] and client.answers == []
 
 
-def test_one_too_many_is_answered_503_and_the_next_one_is_not() -> None:
+def test_one_request_too_many_is_answered_503() -> None:
     async def three() -> tuple[list[int | None], int]:
         ready = asyncio.Event()
         echo = _Echo(ready)
@@ -131,7 +131,7 @@ def test_one_too_many_is_answered_503_and_the_next_one_is_not() -> None:
     assert asyncio.run(three()) == ([200, 503, 200], 2)
 
 
-def test_a_request_that_fails_makes_room_again() -> None:
+def test_a_failed_request_frees_its_slot() -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("no answer")
 
@@ -145,20 +145,20 @@ def test_a_request_that_fails_makes_room_again() -> None:
 def test_the_servers_own_messages_pass() -> None:
     client = _Client({"type": "lifespan.startup"})
     client.scope["type"] = "lifespan"
-    assert _asked(client) == [{"type": "lifespan.startup"}]
+    assert _received(client) == [{"type": "lifespan.startup"}]
 
 
 @pytest.mark.parametrize("wrong", [{"mib": 0}, {"seconds": -1}, {"requests": 0}, {"mib": float("nan")}])
-def test_a_limit_that_lets_nothing_in_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_limit_must_be_positive(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"limit \w+=.*; it must be more than 0"):
         Limits(**wrong)
 
 
 def test_a_limit_may_be_infinite() -> None:
     client = _Client(_part(2000), content_length="2000")
-    assert len(_asked(client, Limits(mib=float("inf"), seconds=float("inf")))) == 1
+    assert len(_received(client, Limits(mib=float("inf"), seconds=float("inf")))) == 1
 
 
 def test_a_limit_is_in_mebibytes() -> None:
     client = _Client(_part(3 * MIB // 2))
-    assert len(_asked(client, Limits(mib=1.5, seconds=10))) == 1
+    assert len(_received(client, Limits(mib=1.5, seconds=10))) == 1

@@ -1,4 +1,4 @@
-"""A served model, a real process: it segments posted pictures, refuses what it cannot, and lives on."""
+"""A served model in a real process: it segments pictures, refuses bad requests, and survives them."""
 
 import asyncio
 import io
@@ -50,13 +50,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Path
 
 @contextmanager
 def _serving(folder: Path, *command: str) -> Iterator[str]:
-    """Start a server process, give its address once it answers, and end it with the block."""
+    """Start a server process, yield its address once it answers, and end it after the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
         **os.environ,
-        # mlflow starts uvicorn by name, which nobody but an activated environment has on the path.
+        # mlflow starts uvicorn by name, which is on the path only in an activated environment.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "OMP_NUM_THREADS": "1",
@@ -131,14 +131,14 @@ def _png(height: int = 40, width: int = 56) -> tuple[np.ndarray, bytes]:
 
 
 def _picture(kind: str) -> bytes:
-    """Give a small picture in another of Pillow's formats."""
+    """Return a small picture in one of Pillow's formats."""
     content = io.BytesIO()
     Image.new("RGB", (16, 16)).save(content, format=kind)
     return content.getvalue()
 
 
 def _bomb(side: int) -> bytes:
-    """Give a small PNG file that says it has side x side pixels."""
+    """Return a small PNG file with a header of side x side pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -156,7 +156,7 @@ def _request(picture: bytes | None = None, labels: Any = LABELS) -> dict[str, An
     return registered_model.request(_png()[1] if picture is None else picture, labels)
 
 
-def test_a_posted_picture_comes_back_as_a_label_map_of_the_labels_given(url: str, folder: Path) -> None:
+def test_a_posted_picture_gets_a_label_map(url: str, folder: Path) -> None:
     picture, content = _png()
     rows = _rows(_request(content), _request(content, LABELS[:2]))
     answer = _post(url, {**rows, "params": {"confidence_map": True}})
@@ -195,11 +195,11 @@ def test_a_posted_picture_comes_back_as_a_label_map_of_the_labels_given(url: str
     ],
     ids=[
         "no base64", "no picture", "cut off", "no labels", "10,000 labels", "twice", "long label", "large", "bomb",
-        "column missing", "array", "labels as text", "many rows", "other keys", "list", "decoded to tell its size",
+        "column missing", "array", "labels as text", "many rows", "other keys", "list", "decoded for its size",
         "program", "large together",
     ],
 )  # fmt: skip
-def test_what_cannot_be_segmented_is_refused_with_a_reason(url: str, payload: Any, reason: str) -> None:
+def test_a_bad_request_is_refused_with_a_reason(url: str, payload: Any, reason: str) -> None:
     answer = _post(url, payload)
     assert 400 <= answer.status_code < 500, answer.text
     assert reason in answer.text
@@ -213,7 +213,7 @@ def test_bytes_that_are_no_json_are_refused(url: str) -> None:
     assert 400 <= answer.status_code < 500, answer.text
 
 
-def test_with_limits_a_picture_is_segmented_and_a_wrong_one_refused_as_without(limited: str) -> None:
+def test_limits_change_no_answer_within_them(limited: str) -> None:
     picture, content = _png()
     answer = _post(limited, _rows(_request(content)))
     assert answer.status_code == 200, answer.text
@@ -227,9 +227,7 @@ def test_with_limits_a_picture_is_segmented_and_a_wrong_one_refused_as_without(l
     [(b"{}", None), (b"[" * 20_000, "application/json"), (b"9" * 5_000, "application/json")],
     ids=["of no type", "nested too deep", "a number too long"],
 )
-def test_a_request_that_trips_mlflow_s_reader_is_refused_with_a_reason(
-    limited: str, body: bytes, kind: str | None
-) -> None:
+def test_an_unreadable_request_is_refused_with_a_reason(limited: str, body: bytes, kind: str | None) -> None:
     headers = {"Content-Type": kind} if kind else {}
     answer = requests.post(f"{limited}/invocations", data=body, headers=headers, timeout=60)
     assert answer.status_code == 400
@@ -237,8 +235,8 @@ def test_a_request_that_trips_mlflow_s_reader_is_refused_with_a_reason(
 
 
 @pytest.mark.parametrize("pieces", [0, 16], ids=["as it says itself", "in pieces"])
-def test_a_request_above_the_limit_is_answered_413_and_the_server_lives_on(limited: str, pieces: int) -> None:
-    # More than sockets hold, and little enough to be drained in time on a busy machine.
+def test_the_server_survives_a_request_answered_413(limited: str, pieces: int) -> None:
+    # More than socket buffers hold, and little enough to drain in time on a busy machine.
     huge = (b"x" * 2**20 for _ in range(pieces)) if pieces else b"x" * 2**24
     answer = requests.post(f"{limited}/invocations", data=huge, timeout=60)
     assert answer.status_code == 413
@@ -246,7 +244,7 @@ def test_a_request_above_the_limit_is_answered_413_and_the_server_lives_on(limit
     assert _post(limited, _rows(_request())).status_code == 200
 
 
-def test_a_sender_who_stops_half_way_is_answered_408(limited: str) -> None:
+def test_a_request_that_stops_half_way_is_answered_408(limited: str) -> None:
     address = limited.removeprefix("http://").split(":")
     with socket.create_connection((address[0], int(address[1])), timeout=60) as sender:
         sender.sendall(b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
@@ -254,7 +252,7 @@ def test_a_sender_who_stops_half_way_is_answered_408(limited: str) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded() -> None:
+def test_a_taken_address_is_refused_before_loading() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"nothing can listen at 127\.0\.0\.1:{port} \(.*in use.*--port"):
@@ -265,7 +263,7 @@ def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded() -> None:
 def _loaded(
     monkeypatch: pytest.MonkeyPatch, segment: Callable[..., Any]
 ) -> registered_model.RegisteredPredictor:
-    """Give a model that segments with `segment`."""
+    """Return a model that segments with `segment`."""
     model = registered_model.RegisteredPredictor()
     methods = {"predict": staticmethod(segment), "size_seen": staticmethod(lambda *size: size)}
     predictor = type("Loaded", (), methods)
@@ -287,7 +285,7 @@ def test_a_defect_is_answered_500_and_what_a_user_can_mend_400(monkeypatch: pyte
         assert isinstance(raised.value, UserError) == (status == 400)
 
 
-def test_a_posted_picture_is_taken_out_of_its_base64_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_posted_picture_is_decoded_from_base64_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     decode = registered_model._decoded
     monkeypatch.setattr(registered_model, "_decoded", lambda image: calls.append(1) or decode(image))
@@ -300,7 +298,7 @@ def test_a_posted_picture_is_taken_out_of_its_base64_once(monkeypatch: pytest.Mo
     assert len(calls) == 3
 
 
-def test_an_answer_that_cannot_be_written_is_no_fault_of_the_request() -> None:
+def test_an_unwritable_answer_is_not_the_requests_fault() -> None:
     def predictions_to_json() -> None:
         raise ValueError("no JSON")
 
@@ -313,14 +311,14 @@ def test_an_answer_that_cannot_be_written_is_no_fault_of_the_request() -> None:
         asyncio.run(serving._unreadable(None, writing.value))
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_a_file_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registered_model, "MAX_TEXT", 100)
     assert registered_model._decoded("aaaa" * 25) == registered_model.base64.b64decode("aaaa" * 25)
     with pytest.raises(ValueError, match="image has 104 characters; at most 100 are taken"):
         registered_model._decoded("%%%%" * 26)
 
 
-def test_a_sliver_that_resizing_would_blow_up_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thin_picture_that_resizing_enlarges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = registered_model.RegisteredPredictor()
     config = tiny_config(short_side=512)
     loaded = type("Loaded", (), {"evaluate": config.evaluate, "size_seen": Predictor.size_seen})

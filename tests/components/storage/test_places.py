@@ -1,4 +1,4 @@
-"""Where large data lie: a folder in place, or an object store fetched once to the node's cache."""
+"""Addresses of large data: folders are read in place, and object stores are fetched once to the cache."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from components.storage import transfer as storage
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give the address of an empty bucket on a server of this machine."""
+    """The address of an empty bucket on a local server."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -35,7 +35,7 @@ def test_a_folder_is_read_in_place(tmp_path: Path) -> None:
         places.folder("raw", str(tmp_path / "nowhere"))
 
 
-def test_what_lies_in_an_object_store_is_fetched_once(
+def test_a_folder_in_an_object_store_is_fetched_once(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "voc").mkdir()
@@ -52,13 +52,15 @@ def test_what_lies_in_an_object_store_is_fetched_once(
     assert Path(places.protocol(f"{bucket}/raw/voc/pets.yaml")).read_text() == "name: pets"
 
 
-@pytest.mark.parametrize(("place", "told"), [(" ", "raw is empty"), ("gs://bucket/voc", "s3:// addresses")])
-def test_other_addresses_are_refused(place: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(
+    ("place", "message"), [(" ", "raw is empty"), ("gs://bucket/voc", "s3:// addresses")]
+)
+def test_other_addresses_are_refused(place: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         places.check_place("raw", place)
 
 
-def test_a_label_file_stands_for_a_protocol_by_its_path(tmp_path: Path) -> None:
+def test_a_protocol_may_be_the_path_of_a_label_file(tmp_path: Path) -> None:
     assert places.protocol("mini-18-6") == "mini-18-6"
     (tmp_path / "pets.yaml").write_text("name: pets")
     assert places.protocol(str(tmp_path / "pets.yaml")) == str(tmp_path / "pets.yaml")
@@ -66,14 +68,16 @@ def test_a_label_file_stands_for_a_protocol_by_its_path(tmp_path: Path) -> None:
         places.protocol(str(tmp_path / "dogs.yaml"))
 
 
-def test_an_experiment_is_named_without_looking_at_the_label_file() -> None:
-    named = [places.experiment(protocol) for protocol in ("mini-18-6", "s3://b/pets.yaml", "/data/pets.yml")]
-    assert named == ["mini-18-6", "pets", "pets"]
+def test_an_experiment_is_named_without_the_label_file() -> None:
+    experiments = [
+        places.experiment(protocol) for protocol in ("mini-18-6", "s3://b/pets.yaml", "/data/pets.yml")
+    ]
+    assert experiments == ["mini-18-6", "pets", "pets"]
 
 
 @pytest.fixture
 def _no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a file where the home would be, and temporary files below the test's folder."""
+    """Replace the home by a file, and put temporary files into the test's folder."""
     (tmp_path / "home").touch()
     monkeypatch.delenv("CASCADE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -81,9 +85,7 @@ def _no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_the_cache_is_the_users_own_unless_another_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_is_the_users_own_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADE_CACHE", "/data/cache")
     assert places.cache_folder() == Path("/data/cache")
     monkeypatch.delenv("CASCADE_CACHE")
@@ -95,19 +97,19 @@ def test_the_cache_is_the_users_own_unless_another_is_named(
 
 
 @pytest.mark.usefixtures("_no_home")
-def test_without_a_home_the_cache_is_a_temporary_folder_that_no_one_else_may_enter(tmp_path: Path) -> None:
-    found = places.cache_folder()
-    assert (found.parent, found.stat().st_mode & 0o777) == (tmp_path, 0o700)
-    assert places.cache_folder() == found
+def test_without_a_home_the_cache_is_a_private_folder(tmp_path: Path) -> None:
+    cache = places.cache_folder()
+    assert (cache.parent, cache.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    assert places.cache_folder() == cache
 
 
 @pytest.mark.usefixtures("_no_home")
-def test_a_cache_that_others_may_have_filled_is_refused(tmp_path: Path) -> None:
-    found = places.cache_folder()
-    found.chmod(0o777)
+def test_a_cache_writable_by_others_is_refused(tmp_path: Path) -> None:
+    cache = places.cache_folder()
+    cache.chmod(0o777)
     with pytest.raises(ValueError, match="no folder that you alone can write to; .*CASCADE_CACHE"):
         places.cache_folder()
-    found.rmdir()
-    found.symlink_to(tmp_path)
+    cache.rmdir()
+    cache.symlink_to(tmp_path)
     with pytest.raises(ValueError, match="no folder that you alone can write to"):
         places.cache_folder()

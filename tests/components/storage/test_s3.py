@@ -1,4 +1,4 @@
-"""What an object store says against a call, in one sentence with a way out."""
+"""Errors of an object store become one sentence with a way out."""
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
@@ -10,19 +10,22 @@ from components.storage import s3
 @pytest.mark.parametrize(
     "code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"]
 )
-def test_keys_that_are_wrong_or_expired_are_told(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_or_expired_keys_are_reported(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.org")
-    told = (
+    message = (
         rf"s3://b/k at https://s3.example.org: the object store refuses \({code}\); check AWS_ACCESS_KEY_ID"
     )
-    with pytest.raises(ValueError, match=told), s3.told(s3.Address("b", "k")):
+    with pytest.raises(ValueError, match=message), s3.translate_errors(s3.Address("b", "k")):
         raise ClientError({"Error": {"Code": code}}, "GetObject")
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
-        (NoCredentialsError(), "no keys to go in with; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        (
+            NoCredentialsError(),
+            "no keys for the object store; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
         (
             EndpointConnectionError(endpoint_url="http://x"),
             "does not answer .* AWS_ENDPOINT_URL is its address",
@@ -31,18 +34,18 @@ def test_keys_that_are_wrong_or_expired_are_told(code: str, monkeypatch: pytest.
             ClientError({"Error": {"Code": "NoSuchBucket"}}, "PutObject"),
             "there is no bucket 'b' in this store",
         ),
-        (S3DownloadFailedError("another ETag"), "changed while it was fetched"),
+        (S3DownloadFailedError("another ETag"), "it changed during the fetch"),
         (RetriesExceededError(OSError("reset by peer")), r"its answers break off \(reset by peer\)"),
         (ClientError({"Error": {"Code": "SlowDown", "Message": "less"}}, "GetObject"), "SlowDown.*less"),
     ],
 )
-def test_every_other_fault_says_what_to_look_at(error: Exception, told: str) -> None:
-    with pytest.raises(ValueError, match=told), s3.told(s3.Address("b", "k")):
+def test_other_errors_say_what_to_check(error: Exception, message: str) -> None:
+    with pytest.raises(ValueError, match=message), s3.translate_errors(s3.Address("b", "k")):
         raise error
 
 
-def test_our_own_mistakes_are_not_taken_for_the_stores() -> None:
-    with pytest.raises(KeyError), s3.told(s3.Address("b", "k")):
+def test_our_own_errors_are_not_translated() -> None:
+    with pytest.raises(KeyError), s3.translate_errors(s3.Address("b", "k")):
         raise KeyError("ours")
 
 

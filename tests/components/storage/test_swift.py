@@ -1,4 +1,4 @@
-"""A real object store, OpenStack Swift: the five variables drive files, DVC and MLflow, and it checks who asks."""
+"""A real object store, OpenStack Swift: files, DVC and MLflow use the same variables, and wrong keys are refused."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_folder_comes_back_as_it_was_and_is_not_moved_twice(endpoint: str, tmp_path: Path) -> None:
+def test_a_folder_comes_back_unchanged_and_is_moved_once(endpoint: str, tmp_path: Path) -> None:
     folder = _write(tmp_path / "folder")
     assert storage.store(folder, "s3://bucket/data") == Moved(3, 10241, kept=0)
     assert storage.fetch("s3://bucket/data", tmp_path / "back") == Moved(3, 10241, kept=0)
@@ -47,7 +47,9 @@ def test_a_folder_comes_back_as_it_was_and_is_not_moved_twice(endpoint: str, tmp
     assert storage.store(folder, "s3://bucket/data").kept == 3
 
 
-def test_a_large_file_goes_in_parts(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_sent_in_parts(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     part = 5 * 2**20  # the smallest that S3 takes
     monkeypatch.setattr(storage, "PART_BYTES", part)
     large, uri = tmp_path / "model.safetensors", "s3://bucket/weights/model.safetensors"
@@ -79,7 +81,7 @@ def _dvc(folder: Path, *commands: list[str]) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_mlflows_artifacts_go_there(endpoint: str, store: Path, tmp_path: Path) -> None:
+def test_mlflow_stores_artifacts_in_swift(endpoint: str, store: Path, tmp_path: Path) -> None:
     open_store().create_experiment("mini-18-6", artifact_location="s3://bucket/mlflow")
     (tmp_path / "per_class.csv").write_text("class\ntiger\n")
     with tracked_step("evaluate", protocol="mini-18-6", out=tmp_path) as tracker:
@@ -102,6 +104,6 @@ def test_a_wrong_secret_is_refused_in_one_sentence(
         storage.store(tmp_path / "a.txt", "s3://bucket/a.txt")
 
 
-def test_a_wrong_bucket_is_told(endpoint: str, tmp_path: Path) -> None:
+def test_an_unknown_bucket_is_reported(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no bucket 'nobodys' in this store"):
         storage.fetch("s3://nobodys/data", tmp_path / "back")

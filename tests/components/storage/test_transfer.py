@@ -1,4 +1,4 @@
-"""Moving files to and from an object store: what arrives is what was stored, whole or not at all."""
+"""Files to and from an object store arrive unchanged and complete, or not at all."""
 
 import json
 import socket
@@ -28,7 +28,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def client(endpoint: str) -> Any:
-    """The bucket, emptied."""
+    """A client of the emptied bucket."""
     client = boto3.client("s3")
     for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
         client.delete_object(Bucket=BUCKET, Key=item["Key"])
@@ -56,21 +56,17 @@ def _visible(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
-def test_what_a_call_left_that_was_killed_at_its_very_end_is_in_nobodys_way(
-    client: Any, folder: Path, tmp_path: Path
-) -> None:
+def test_leftovers_of_a_killed_fetch_are_removed(client: Any, folder: Path, tmp_path: Path) -> None:
     storage.store(folder, "s3://bucket/data/mini")
     (tmp_path / "copy").mkdir()
     (tmp_path / ".copy.replaced").mkdir()
-    (tmp_path / ".copy.replaced" / "a.txt").write_text("of before")
+    (tmp_path / ".copy.replaced" / "a.txt").write_text("old")
     storage.fetch("s3://bucket/data/mini", tmp_path / "copy")
     assert _content(tmp_path / "copy") == _content(folder)
     assert {path.name for path in tmp_path.glob(".*")} == set()
 
 
-def test_a_folder_comes_back_as_it_was_and_is_not_moved_twice(
-    client: Any, folder: Path, tmp_path: Path
-) -> None:
+def test_a_folder_comes_back_unchanged_and_is_moved_once(client: Any, folder: Path, tmp_path: Path) -> None:
     assert storage.store(folder, "s3://bucket/data/mini") == Moved(3, 10241, kept=0)
     assert _keys(client) == {f"data/mini/{name}" for name in (*_content(folder), "_files.json")}
     assert storage.fetch("s3://bucket/data/mini", tmp_path / "back") == Moved(3, 10241, kept=0)
@@ -80,9 +76,7 @@ def test_a_folder_comes_back_as_it_was_and_is_not_moved_twice(
     assert _content(tmp_path / "back") == _content(folder)
 
 
-def test_a_changed_file_replaces_the_old_one_and_a_removed_one_is_gone(
-    client: Any, folder: Path, tmp_path: Path
-) -> None:
+def test_changed_files_are_replaced_and_removed_ones_gone(client: Any, folder: Path, tmp_path: Path) -> None:
     storage.store(folder, "s3://bucket/data")
     storage.fetch("s3://bucket/data", tmp_path / "back")
     (folder / "a.txt").write_text("b")
@@ -101,7 +95,7 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_file_goes_in_parts_and_keeps_its_hash(client: Any, large: Path, tmp_path: Path) -> None:
+def test_a_large_file_is_sent_in_parts_with_its_hash(client: Any, large: Path, tmp_path: Path) -> None:
     storage.store(large, "s3://bucket/weights/")
     head = client.head_object(Bucket=BUCKET, Key="weights/model.safetensors")
     assert head["ETag"].endswith('-2"') and len(head["Metadata"]["sha256"]) == 64
@@ -121,7 +115,7 @@ def test_progress_of_a_large_file_counts_its_bytes(
     assert len(counted) > 1 and counted == sorted(counted) and counted[-1] == 8
 
 
-def test_a_store_of_a_large_file_that_breaks_off_shows_nothing_and_leaves_no_parts(
+def test_an_interrupted_upload_leaves_no_parts(
     client: Any, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -143,13 +137,13 @@ def test_parts_of_two_contents_never_meet(
             boto3.client("s3").put_object(Bucket=BUCKET, Key="large", Body=b"y" * 8 * 2**20)
 
     client.meta.events.register("provide-client-params.s3.GetObject", changed)
-    monkeypatch.setattr(storage, "connect", lambda: client)
-    with pytest.raises(ValueError, match="it was changed while it was fetched; fetch it again"):
+    monkeypatch.setattr(s3, "connect", lambda: client)
+    with pytest.raises(ValueError, match="it changed during the fetch; fetch it again"):
         storage.fetch("s3://bucket/large", tmp_path / "back")
     assert _visible(tmp_path) == {"model.safetensors"}
 
 
-def test_an_interrupted_fetch_shows_nothing_and_goes_on_where_it_stopped(
+def test_an_interrupted_fetch_is_invisible_and_resumable(
     client: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.store(folder, "s3://bucket/data")
@@ -171,7 +165,7 @@ def test_an_interrupted_fetch_shows_nothing_and_goes_on_where_it_stopped(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_an_interrupted_store_is_not_taken_for_a_whole_folder_and_goes_on(
+def test_an_interrupted_store_is_refused_and_resumable(
     client: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage.store(folder, "s3://bucket/data")
@@ -180,7 +174,9 @@ def test_an_interrupted_store_is_not_taken_for_a_whole_folder_and_goes_on(
     monkeypatch.setattr(storage.json, "dumps", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         storage.store(folder, "s3://bucket/data")
-    with pytest.raises(ValueError, match="is not whole: 1 files are missing or of another size, deep/b.bin"):
+    with pytest.raises(
+        ValueError, match="is not complete: 1 files are missing or of another size, deep/b.bin"
+    ):
         storage.fetch("s3://bucket/data", tmp_path / "back")
     assert not (tmp_path / "back").exists()
     monkeypatch.setattr(storage.json, "dumps", put)
@@ -189,7 +185,7 @@ def test_an_interrupted_store_is_not_taken_for_a_whole_folder_and_goes_on(
     assert _content(tmp_path / "back") == _content(folder)
 
 
-def test_what_was_changed_in_the_store_is_not_let_in(client: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_file_changed_in_the_store_is_refused(client: Any, folder: Path, tmp_path: Path) -> None:
     storage.store(folder, "s3://bucket/data")
     client.put_object(Bucket=BUCKET, Key="data/a.txt", Body=b"x")
     with pytest.raises(ValueError, match=r"data/a\.txt did not arrive as it was stored"):
@@ -211,7 +207,7 @@ def test_a_folder_of_other_tools_is_fetched_with_a_warning(
         client.put_object(Bucket=BUCKET, Key=key, Body=b"" if key.endswith("/") else b"1")
     storage.fetch("s3://bucket/others", tmp_path / "back")
     assert _content(tmp_path / "back") == {"x": b"1", "y/z": b"1"}
-    assert "nothing says whether it is whole" in caplog.text
+    assert "nothing shows whether it is complete" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -223,13 +219,13 @@ def test_a_folder_of_other_tools_is_fetched_with_a_warning(
         ("s3:///data", "is no address of an object store"),
     ],
 )
-def test_an_address_that_leads_nowhere_is_told(client: Any, tmp_path: Path, uri: str, message: str) -> None:
+def test_an_address_without_data_is_reported(client: Any, tmp_path: Path, uri: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         storage.fetch(uri, tmp_path / "back")
     assert _visible(tmp_path) == set()
 
 
-def test_the_same_variables_lead_mlflows_artifacts_there(client: Any, store: Path, tmp_path: Path) -> None:
+def test_mlflow_stores_artifacts_in_the_same_store(client: Any, store: Path, tmp_path: Path) -> None:
     open_store().create_experiment("mini-18-6", artifact_location="s3://bucket/mlflow")
     (tmp_path / "per_class.csv").write_text("class\ntiger\n")
     with tracked_step("evaluate", protocol="mini-18-6", out=tmp_path) as tracker:
@@ -237,7 +233,7 @@ def test_the_same_variables_lead_mlflows_artifacts_there(client: Any, store: Pat
     assert _keys(client) == {f"mlflow/{tracker.run_id}/artifacts/per_class.csv"}
 
 
-def test_a_wrong_bucket_for_artifacts_ends_no_step_and_they_are_recorded_once_it_is_right(
+def test_artifacts_are_recorded_once_their_bucket_exists(
     client: Any, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     open_store().create_experiment("mini-18-6", artifact_location="s3://later/mlflow")
@@ -255,7 +251,7 @@ def test_a_wrong_bucket_for_artifacts_ends_no_step_and_they_are_recorded_once_it
     assert tracker.run_id and open_store().get_run(tracker.run_id).info.status == "FINISHED"
 
 
-def test_a_full_disk_is_told_and_leaves_what_stood_there(client: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_keeps_the_old_file(client: Any, folder: Path, tmp_path: Path) -> None:
     storage.store(folder / "deep" / "b.bin", "s3://bucket/b.bin")
     (tmp_path / "back").write_text("old")
     (tmp_path / ".back.partial").symlink_to("/dev/full")
@@ -264,7 +260,7 @@ def test_a_full_disk_is_told_and_leaves_what_stood_there(client: Any, folder: Pa
     assert (tmp_path / "back").read_text() == "old"
 
 
-def test_there_must_be_something_to_store(client: Any, tmp_path: Path) -> None:
+def test_storing_nothing_is_refused(client: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="a folder without files"):
         storage.store(tmp_path / "empty", "s3://bucket/x")
@@ -281,7 +277,7 @@ def test_a_wrong_key_is_refused_in_one_sentence(client: Any, endpoint: str, tmp_
         requests.post(f"{endpoint}/moto-api/reset-auth", data=b"inf", timeout=10)
 
 
-def test_no_key_is_told_with_the_names_of_the_variables(
+def test_missing_keys_are_reported_with_their_variables(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
@@ -290,17 +286,17 @@ def test_no_key_is_told_with_the_names_of_the_variables(
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(
-        ValueError, match="no keys to go in with; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ValueError, match="no keys for the object store; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     ):
         storage.fetch("s3://bucket/data", tmp_path / "back")
 
 
-def test_a_store_that_does_not_answer_is_told(
+def test_a_store_that_does_not_answer_is_reported(
     tmp_path: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
     monkeypatch.setattr(s3, "RETRIES", 1)
-    with pytest.raises(ValueError, match="does not answer .* see that it runs and that AWS_ENDPOINT_URL"):
+    with pytest.raises(ValueError, match="does not answer .* check that it runs and that AWS_ENDPOINT_URL"):
         storage.fetch("s3://bucket/data", tmp_path / "back")

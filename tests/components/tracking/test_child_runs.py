@@ -1,4 +1,4 @@
-"""The steps before training, and the report, leave runs that say what they found, as children of the pipeline's."""
+"""The steps before training, and the report, log runs as children of the pipeline's run."""
 
 import socket
 from pathlib import Path
@@ -53,17 +53,17 @@ def _before_training(folder: Path, raw: Path) -> None:
     )
 
 
-def test_steps_before_training_tell_pictures_classes_and_data_and_the_pipeline_takes_over_the_hash(
+def test_steps_before_training_log_pictures_classes_and_data(
     client: MlflowClient, parent: str, tmp_path: Path
 ) -> None:
     raw = write_benchmark(tmp_path / "raw", sizes={"train": 3, "val": 1, "test": 2})
     write_tiny_clip(tmp_path / "clip")
     _before_training(tmp_path, raw)
     pipeline_run.close_run(run_id=parent, succeeded=True)
-    found = _children(client, parent)
-    assert list(found) == ["text_vectors", "splits", "prepare"]
-    assert {run.info.status for run in found.values()} == {"FINISHED"}
-    prepared, split, text = (found[step] for step in ("prepare", "splits", "text_vectors"))
+    children = _children(client, parent)
+    assert list(children) == ["text_vectors", "splits", "prepare"]
+    assert {run.info.status for run in children.values()} == {"FINISHED"}
+    prepared, split, text = (children[step] for step in ("prepare", "splits", "text_vectors"))
     assert prepared.data.metrics == {"classes": 24, "pictures.train": 3, "pictures.test": 2}
     assert (split.data.metrics["classes.seen"], split.data.metrics["classes.unseen"]) == (18, 6)
     counted = read_json(tmp_path / "splits" / "split.json")["training_pixels"]
@@ -93,7 +93,7 @@ def test_broken_data_leave_a_failed_run_that_names_the_file(
     assert broken.name in run.data.tags["error"]
 
 
-def test_a_wrong_folder_is_told_before_a_run_is_opened(
+def test_a_wrong_folder_is_refused_before_a_run_is_opened(
     client: MlflowClient, parent: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="is not a folder"):
@@ -101,7 +101,7 @@ def test_a_wrong_folder_is_told_before_a_run_is_opened(
     assert _children(client, parent) == {}
 
 
-def test_a_server_that_is_not_there_is_told_before_anything_is_read_or_written(
+def test_a_missing_server_is_reported_before_any_work(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as closed:
@@ -115,9 +115,7 @@ def test_a_server_that_is_not_there_is_told_before_anything_is_read_or_written(
     assert not (tmp_path / "prepared").exists()
 
 
-def test_a_report_keeps_its_page_and_the_best_scores_and_says_only_what_all_its_rows_share(
-    client: MlflowClient, parent: str, tmp_path: Path
-) -> None:
+def test_a_report_logs_its_page_and_best_scores(client: MlflowClient, parent: str, tmp_path: Path) -> None:
     write_model(tmp_path)
     classes = pd.DataFrame({"class": ["zebra", "tiger"], "group": ["seen", "unseen"], "iou": [0.6, 0.4]})
     evaluations = [

@@ -1,4 +1,4 @@
-"""Parent runs: steps become their children, and a pipeline's end is told whatever broke."""
+"""Parent runs: steps become their children, and a pipeline's end is logged after any failure."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -28,7 +28,7 @@ def _step(**tags: object) -> str:
     return tracker.run_id
 
 
-def test_steps_become_children_and_their_data_is_the_pipelines(
+def test_steps_become_children_and_share_their_data_tags(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CASCADE_IMAGE", "registry/image@sha256:12")
@@ -41,16 +41,16 @@ def test_steps_become_children_and_their_data_is_the_pipelines(
     pipeline_run.close_run(run_id=parent, succeeded=True)
     run = client.get_run(parent)
     assert run.info.status == "FINISHED" and run.info.run_name == "zero-shot"
-    told = {
+    tags = {
         name: run.data.tags.get(name) for name in ("pipeline", "protocol", "kfp_run", "data_hash", "split")
     }
-    assert told == {
+    assert tags == {
         "pipeline": "zero-shot", "protocol": PROTOCOL, "kfp_run": "kfp-1", "data_hash": "ab", "split": "test"
     }  # fmt: skip
     assert run.data.tags["git_commit"] and run.data.tags["image"] == "registry/image@sha256:12"
 
 
-def test_steps_in_other_experiments_are_their_pipelines_too_and_know_its_kubeflow_run(
+def test_steps_in_other_experiments_get_the_kubeflow_run(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = pipeline_run.open_run(pipeline="cross-dataset", protocol="cross-dataset", kfp_run="kfp-2")
@@ -63,14 +63,12 @@ def test_steps_in_other_experiments_are_their_pipelines_too_and_know_its_kubeflo
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
 
 
-def test_a_parent_that_is_gone_does_not_fail_a_step(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_parent_does_not_fail_a_step(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADE_PARENT_RUN", "0" * 32)
     assert client.get_run(_step()).info.status == "FINISHED"
 
 
-def test_a_failed_pipeline_says_why_and_ends_the_steps_that_were_killed(client: MlflowClient) -> None:
+def test_a_failed_pipeline_ends_killed_steps_and_says_why(client: MlflowClient) -> None:
     parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run=None)
     experiment = client.get_run(parent).info.experiment_id
     killed = client.create_run(experiment, tags={"mlflow.parentRunId": parent})
@@ -105,23 +103,19 @@ def _closed(client: MlflowClient, parent: str, state: str, error: str | None = N
     ("state", "status"),
     [("SUCCEEDED", "FINISHED"), ("COMPLETE", "FINISHED"), ("FAILED", "FAILED"), ("CANCELED", "FAILED")],
 )
-def test_a_pipeline_ends_as_its_server_says_in_whichever_words(
+def test_a_pipeline_ends_with_the_servers_state(
     client: MlflowClient, kfp_parent: str, state: str, status: str
 ) -> None:
     _step()
     assert _closed(client, kfp_parent, state).info.status == status
 
 
-def test_a_pipeline_that_failed_says_what_its_step_said_where_the_server_says_nothing(
-    client: MlflowClient, kfp_parent: str
-) -> None:
+def test_a_failed_pipeline_repeats_its_steps_error(client: MlflowClient, kfp_parent: str) -> None:
     _failing()
     assert _closed(client, kfp_parent, "FAILED", "").data.tags["error"] == "train: KeyError: 'lava'"
 
 
-def test_a_pipeline_said_to_run_at_its_end_is_judged_by_the_last_tries_of_its_steps(
-    client: MlflowClient, kfp_parent: str
-) -> None:
+def test_the_last_tries_decide_a_pipeline_still_running(client: MlflowClient, kfp_parent: str) -> None:
     _failing(seed=0)
     failed = _closed(client, kfp_parent, "RUNNING")
     assert (failed.info.status, failed.data.tags["kfp_state"]) == ("FAILED", "RUNNING")
@@ -131,11 +125,11 @@ def test_a_pipeline_said_to_run_at_its_end_is_judged_by_the_last_tries_of_its_st
 
 
 def _runs(client: MlflowClient) -> list[Run]:
-    found = client.get_experiment_by_name(PROTOCOL)
-    return list(client.search_runs([found.experiment_id])) if found else []
+    experiment = client.get_experiment_by_name(PROTOCOL)
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
-def test_the_first_step_opens_a_workflows_run_and_the_next_joins_it(
+def test_the_first_step_opens_the_run_that_others_join(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note = tmp_path / "note"
@@ -147,20 +141,18 @@ def test_the_first_step_opens_a_workflows_run_and_the_next_joins_it(
     assert {client.get_run(child).data.tags["mlflow.parentRunId"] for child in children} == {parent}
 
 
-def test_without_tracking_there_is_no_run_to_open_or_close(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tracking_no_run_is_opened_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADE_TRACKING", "off")
     assert pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL) == ""
     pipeline_run.close_run(run_id="", succeeded=True)
 
 
-def test_a_run_that_is_not_there_cannot_be_closed(client: MlflowClient) -> None:
+def test_a_missing_run_cannot_be_closed(client: MlflowClient) -> None:
     with pytest.raises(ValueError, match="no run 'f{32}' to close"):
         pipeline_run.close_run(run_id="f" * 32, succeeded=True)
 
 
-def test_the_machines_load_is_recorded_beside_a_training(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_logs_the_machines_load(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
     from time import sleep
@@ -171,7 +163,7 @@ def test_the_machines_load_is_recorded_beside_a_training(
     assert "system/system_memory_usage_megabytes" in client.get_run(tracker.run_id).data.metrics
 
 
-def test_a_whole_run_takes_the_steps_of_its_block_and_ends_as_that_does(client: MlflowClient) -> None:
+def test_a_whole_run_ends_as_its_block_does(client: MlflowClient) -> None:
     with pipeline_run.whole_run(pipeline="rerun", protocol=PROTOCOL):
         inside = client.get_run(_step())
     parent = client.get_run(inside.data.tags["mlflow.parentRunId"])

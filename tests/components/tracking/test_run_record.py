@@ -1,4 +1,4 @@
-"""A store that goes away: steps end well, and one command makes their runs from their folders later, once."""
+"""A store that becomes unavailable: steps end well, and one command logs their runs from their folders later."""
 
 import errno
 import math
@@ -27,10 +27,10 @@ from cascade_core.runtime.files import new_folder
 from components.artifacts import TRACKING_FILE, input_hash, read_step_manifest, write_manifest
 from components.bodies import before_training
 from components.progress import Progress
-from components.registry import addresses
 from components.steps import prepare, splits, text_vectors, train
 from components.tracking import pipeline_run
-from components.tracking.run_record import RunRecord, lost, record_folders
+from components.tracking import store as tracking_store
+from components.tracking.run_record import RunRecord, record_folders, store_unavailable
 from components.tracking.store import open_store
 from components.tracking.tracker import StepTracker, tracked_step
 from tests.components.moto_server import object_store
@@ -48,7 +48,7 @@ def server(store: Path) -> Iterator[TrackingServer]:
 
 
 def _step(out: Path, server: TrackingServer, *, back: bool = False) -> StepTracker:
-    """Do a step whose store goes away in the middle, and may be back before the end."""
+    """Run a step whose store becomes unavailable, and is back before the end if `back`."""
     with tracked_step("evaluate", protocol=PROTOCOL, parameters={"a": 1}, out=out) as tracker:
         tracker.metrics({"loss": 3.0}, step=1)
         tracker.flush()
@@ -88,7 +88,7 @@ def _check_recorded(tracker: StepTracker) -> None:
     assert artifacts == {"scores.json", "pictures", "pictures/a.png"}
 
 
-def test_a_folder_is_recorded_later_and_once_however_often_that_is_done(
+def test_repeated_recording_of_a_folder_adds_nothing(
     server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
@@ -104,7 +104,7 @@ def test_a_folder_is_recorded_later_and_once_however_often_that_is_done(
         _check_recorded(tracker)
 
 
-def test_what_the_store_lacks_is_no_content_of_the_folder(server: TrackingServer, tmp_path: Path) -> None:
+def test_the_record_is_not_part_of_the_folders_hash(server: TrackingServer, tmp_path: Path) -> None:
     out = tmp_path / "out"
     _step(out, server)
     assert (out / TRACKING_FILE).is_file()
@@ -113,7 +113,7 @@ def test_what_the_store_lacks_is_no_content_of_the_folder(server: TrackingServer
     assert input_hash(out) == recorded
 
 
-def test_a_store_that_is_back_at_the_end_has_all_then(
+def test_a_store_back_at_the_end_gets_the_whole_record(
     server: TrackingServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracker = _step(tmp_path / "out", server, back=True)
@@ -122,11 +122,11 @@ def test_a_store_that_is_back_at_the_end_has_all_then(
     assert not list(tmp_path.rglob(TRACKING_FILE))
 
 
-def test_training_goes_on_without_its_store(
+def test_training_continues_without_its_store(
     server: TrackingServer, store: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("components.tracking.tracker.FLUSH_SECONDS", 0.0)
-    # So often that the machine's load, too, has nowhere to go.
+    # Measure the load so often that some of it is measured without a store.
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
     save_clip(tmp_path / "clip", new_clip(MINI_CLIP, seed=0), words=list(WORDS))
@@ -170,13 +170,11 @@ def test_training_goes_on_without_its_store(
     )
     load = client.get_metric_history(run.info.run_id, "system/system_memory_usage_megabytes")
     assert [point.step for point in load] == list(range(len(load)))
-    # The store went away with the second loss; the load is noted before it and after it.
+    # The store goes away with the second loss; the load is recorded before and after that.
     assert load[0].timestamp < losses[1].timestamp < load[-1].timestamp
 
 
-def test_a_step_that_fails_meanwhile_fails_with_its_own_error_and_keeps_its_record_beside(
-    server: TrackingServer, tmp_path: Path
-) -> None:
+def test_a_failed_step_keeps_its_own_error_and_its_record(server: TrackingServer, tmp_path: Path) -> None:
     with (  # noqa: PT012
         pytest.raises(KeyError, match="own"),
         tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out") as tracker,
@@ -190,9 +188,7 @@ def test_a_step_that_fails_meanwhile_fails_with_its_own_error_and_keeps_its_reco
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", "KeyError: 'own'")
 
 
-def test_a_host_that_does_not_answer_at_the_start_is_one_clear_error(
-    server: TrackingServer, tmp_path: Path
-) -> None:
+def test_a_dead_host_at_the_start_is_one_clear_error(server: TrackingServer, tmp_path: Path) -> None:
     server.stop()
     with (
         pytest.raises(
@@ -206,7 +202,7 @@ def test_a_host_that_does_not_answer_at_the_start_is_one_clear_error(
 
 @pytest.fixture
 def parent(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give the id of a pipeline's run, opened while the server was there."""
+    """The id of a pipeline's run, opened while the server runs."""
     run_id = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-1")
     monkeypatch.setenv("CASCADE_PARENT_RUN", run_id)
     return run_id
@@ -218,19 +214,19 @@ def _steps_of(parent: str) -> list[Run]:
     return list(client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'"))
 
 
-def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_them(
+def test_a_pipelines_steps_survive_a_lost_server(
     server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = write_benchmark(tmp_path / "raw", sizes={"train": 2, "val": 1, "test": 1})
     save_clip(tmp_path / "clip", new_clip(MINI_CLIP, seed=0), words=list(WORDS))
     run = prepare.run
 
-    def goes_away(**arguments: Any) -> prepare.Prepared:
+    def then_stop(**arguments: Any) -> prepare.Prepared:
         done = run(**arguments)
         server.stop()
         return done
 
-    monkeypatch.setattr("components.bodies.before_training.prepare.run", goes_away)
+    monkeypatch.setattr("components.bodies.before_training.prepare.run", then_stop)
     folders = {name: tmp_path / name for name in ("prepared", "split", "text")}
     before_training.run(
         raw=raw,
@@ -245,17 +241,17 @@ def test_the_work_of_a_pipelines_steps_outlives_a_server_that_goes_away_between_
     pipeline_run.close_run(run_id=parent, succeeded=True)
     for _ in range(2):
         assert len(record_folders([tmp_path])) == 2
-        told = {one.data.tags["step"]: one for one in _steps_of(parent)}
-        assert sorted(told) == ["prepare", "splits", "text_vectors"] and len(_steps_of(parent)) == 3
-    assert {one.info.status for one in told.values()} == {"FINISHED"}
-    assert {one.data.tags["kfp_run"] for one in told.values()} == {"kfp-1"}
-    assert told["splits"].data.tags["data_hash"] == told["prepare"].data.tags["data_hash"]
-    assert [one.dataset.digest for one in told["splits"].inputs.dataset_inputs]
-    assert told["text_vectors"].data.metrics["classes"] == 24
-    assert told["text_vectors"].info.start_time < told["text_vectors"].info.end_time
+        runs = {one.data.tags["step"]: one for one in _steps_of(parent)}
+        assert sorted(runs) == ["prepare", "splits", "text_vectors"] and len(_steps_of(parent)) == 3
+    assert {one.info.status for one in runs.values()} == {"FINISHED"}
+    assert {one.data.tags["kfp_run"] for one in runs.values()} == {"kfp-1"}
+    assert runs["splits"].data.tags["data_hash"] == runs["prepare"].data.tags["data_hash"]
+    assert [one.dataset.digest for one in runs["splits"].inputs.dataset_inputs]
+    assert runs["text_vectors"].data.metrics["classes"] == 24
+    assert runs["text_vectors"].info.start_time < runs["text_vectors"].info.end_time
 
 
-def test_a_step_of_a_pipeline_whose_store_is_back_at_the_end_is_recorded_then(
+def test_a_store_back_at_the_end_gets_a_pipelines_step(
     server: TrackingServer, parent: str, tmp_path: Path
 ) -> None:
     server.stop()
@@ -268,7 +264,7 @@ def test_a_step_of_a_pipeline_whose_store_is_back_at_the_end_is_recorded_then(
     assert not list(tmp_path.rglob(TRACKING_FILE))
 
 
-def test_a_training_of_a_pipeline_goes_on_where_a_database_is_away_from_its_start(
+def test_a_pipelines_training_starts_without_a_database(
     server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
@@ -282,7 +278,7 @@ def test_a_training_of_a_pipeline_goes_on_where_a_database_is_away_from_its_star
     assert run.data.metrics["system/system_memory_usage_megabytes"] > 0
 
 
-def test_a_step_of_a_pipeline_that_fails_without_its_store_is_recorded_as_failed_later(
+def test_a_step_failed_without_store_is_recorded_as_failed(
     server: TrackingServer, parent: str, tmp_path: Path
 ) -> None:
     server.stop()
@@ -295,7 +291,7 @@ def test_a_step_of_a_pipeline_that_fails_without_its_store_is_recorded_as_failed
         assert (run.info.status, run.data.tags["error"]) == ("FAILED", "KeyError: 'lava'")
 
 
-def test_a_server_killed_while_it_opens_the_run_costs_a_pipelines_step_nothing_and_any_other_one_error(
+def test_only_a_pipelines_step_survives_a_failed_start(
     server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any, **__: Any) -> None:
@@ -317,7 +313,7 @@ def test_a_server_killed_while_it_opens_the_run_costs_a_pipelines_step_nothing_a
     assert [run.data.tags["step"] for run in _steps_of(parent)] == ["train"]
 
 
-def test_a_token_that_is_refused_ends_a_step_of_a_pipeline_too(
+def test_a_refused_token_ends_a_pipelines_step_too(
     server: TrackingServer, parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert parent
@@ -332,7 +328,7 @@ def test_a_token_that_is_refused_ends_a_step_of_a_pipeline_too(
         raise AssertionError("the step ran")
 
 
-def test_a_server_that_is_restarted_is_waited_for(
+def test_a_step_waits_for_a_restarted_server(
     server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CASCADE_PATIENCE", "60")
@@ -346,24 +342,24 @@ def test_a_server_that_is_restarted_is_waited_for(
     assert run.info.status == "FINISHED"
 
 
-def test_no_error_tells_the_password_of_the_stores_address(
+def test_no_error_contains_the_stores_password(
     server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.stop()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//me:s3cret@"))
-    with pytest.raises(ValueError, match=r"//me:\*\*\*@127") as told, tracked_step("a", protocol=PROTOCOL):
+    with pytest.raises(ValueError, match=r"//me:\*\*\*@127") as raised, tracked_step("a", protocol=PROTOCOL):
         raise AssertionError("the step ran")
-    assert "s3cret" not in str(told.value)
-    monkeypatch.setattr(addresses, "open_store", lambda: None)
-    with pytest.raises(ValueError, match="of the store at .* cannot be read") as told:
-        addresses.fetched("models:/zegclip@champion", tmp_path)
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(raised.value)
+    monkeypatch.setattr(tracking_store, "open_store", lambda: None)
+    with pytest.raises(ValueError, match="of the store at .* cannot be read") as raised:
+        tracking_store.download("models:/zegclip@champion", tmp_path)
+    assert "s3cret" not in str(raised.value)
 
 
-def test_a_token_that_expired_is_one_clear_error(
+def test_an_expired_token_is_one_clear_error(
     server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server is one that answers every call as its password plugin does: 401."""
+    """The server answers every call with status 401, as its password plugin does."""
     monkeypatch.setattr(server, "_app", Response("You are not authenticated.", status=401))
     server.stop()
     server.start()
@@ -374,7 +370,7 @@ def test_a_token_that_expired_is_one_clear_error(
         raise AssertionError("the step ran")
 
 
-def test_a_step_that_cannot_do_without_the_store_says_so(server: TrackingServer) -> None:
+def test_a_step_that_needs_the_store_fails_without_it(server: TrackingServer) -> None:
     with (  # noqa: PT012
         pytest.raises(ValueError, match="was lost in step register .* run the step again"),
         tracked_step("register", protocol=PROTOCOL) as tracker,
@@ -384,7 +380,7 @@ def test_a_step_that_cannot_do_without_the_store_says_so(server: TrackingServer)
 
 
 @pytest.mark.parametrize(
-    ("error", "is_lost"),
+    ("error", "unavailable"),
     [
         (MlflowException("API request failed with exception"), True),
         (ConnectionError("refused"), True),
@@ -395,11 +391,11 @@ def test_a_step_that_cannot_do_without_the_store_says_so(server: TrackingServer)
     ],
     ids=["server", "connection", "token", "value", "disk full", "mistake"],
 )
-def test_only_a_store_out_of_reach_counts_as_lost(error: Exception, is_lost: bool) -> None:
-    assert lost(error) == is_lost
+def test_only_an_unreachable_store_is_unavailable(error: Exception, unavailable: bool) -> None:
+    assert store_unavailable(error) == unavailable
 
 
-def test_a_folder_without_a_record_and_a_damaged_one_are_refused(store: Path, tmp_path: Path) -> None:
+def test_missing_and_damaged_records_are_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no tracking\.json in or below"):
         record_folders([tmp_path / "out"])
     record = RunRecord(protocol=PROTOCOL, name="train", started=1)
@@ -408,16 +404,14 @@ def test_a_folder_without_a_record_and_a_damaged_one_are_refused(store: Path, tm
         record_folders([tmp_path])
 
 
-def test_a_run_that_was_deleted_meanwhile_is_one_sentence(store: Path, tmp_path: Path) -> None:
+def test_a_deleted_run_is_one_clear_error(store: Path, tmp_path: Path) -> None:
     record = RunRecord(protocol=PROTOCOL, name="train", started=1, run_id="0" * 32, tags={"a": "1"})
     (tmp_path / TRACKING_FILE).write_text(record.model_dump_json())
     with pytest.raises(ValueError, match=r"tracking\.json was not taken by the MLflow store .*0{32}"):
         record_folders([tmp_path])
 
 
-def test_an_object_store_that_refuses_is_one_sentence_where_the_step_cannot_do_without(
-    store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_object_stores_refusal_is_one_clear_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with object_store(monkeypatch):
         open_store().create_experiment("elsewhere", artifact_location="s3://nobody-made-it/mlflow")
         with (  # noqa: PT012

@@ -1,4 +1,4 @@
-"""Tracking: what a step leaves in MLflow, also when it fails, when two run at once, and when it is off."""
+"""Tracking: what a step logs to MLflow, also if it fails, if two run at once, and if tracking is off."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder of the tests' own, with the default store in it (made once: that takes seconds)."""
+    """Work in the tests' own folder, with one default store for all tests, because creating it takes seconds."""
     monkeypatch.chdir(folder)
     for variable in ("MLFLOW_TRACKING_URI", "CASCADE_TRACKING"):
         monkeypatch.delenv(variable, raising=False)
@@ -34,7 +34,7 @@ def _run(tracker: StepTracker) -> Run:
     return tracker.client.get_run(tracker.run_id)
 
 
-def test_a_step_leaves_a_finished_run_with_all_it_was_told(tmp_path: Path) -> None:
+def test_a_step_logs_a_finished_run_with_its_files(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for name in ("pictures/a.png", "per_class.csv", "manifest.json"):
         (tmp_path / name).write_bytes(b"content")
@@ -66,7 +66,7 @@ def test_a_step_leaves_a_finished_run_with_all_it_was_told(tmp_path: Path) -> No
     assert stored == {"per_class.csv", "pictures"}
 
 
-def test_the_experiment_is_the_protocol_and_artifacts_lie_beside_the_store(folder: Path) -> None:
+def test_artifacts_of_a_protocol_lie_beside_the_store(folder: Path) -> None:
     with tracked_step("prepare", protocol=PROTOCOL) as tracker:
         pass
     assert tracker.client is not None and tracker.run_id is not None
@@ -102,7 +102,7 @@ def test_a_deleted_experiment_comes_back() -> None:
     assert _run(tracker).info.status == "FINISHED"
 
 
-def test_a_deleted_experiment_that_another_process_brings_back_first_serves_both(
+def test_two_processes_may_restore_one_experiment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client, restore = open_store(), MlflowClient.restore_experiment
@@ -143,27 +143,27 @@ def test_a_store_that_cannot_be_opened_is_named(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_password_in_the_address_is_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's own words for a server that is not there hold the whole address."""
+    """MLflow's own message about a missing server contains the whole address."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3cret@127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(ValueError, match=r"API request to http://me:\*\*\*@127") as told:
+    with pytest.raises(ValueError, match=r"API request to http://me:\*\*\*@127") as raised:
         open_store()
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "masked_text"),
     [
         ("of postgresql://me:a@b@host/db?password=x&y=1", "of postgresql://me:***@host/db?password=***&y=1"),
         ("to http://host:5000/api and sqlite:////a.db", "to http://host:5000/api and sqlite:////a.db"),
     ],
 )
-def test_passwords_are_left_out_of_texts_and_nothing_else_is(text: str, shown: str) -> None:
-    assert masked(text) == shown
+def test_only_passwords_are_masked(text: str, masked_text: str) -> None:
+    assert masked(text) == masked_text
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "kind"),
     [
         (ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject"), ValueError),
         (MlflowException("no such version"), ValueError),
@@ -172,10 +172,10 @@ def test_passwords_are_left_out_of_texts_and_nothing_else_is(text: str, shown: s
     ],
     ids=["bucket", "version", "file", "mistake"],
 )
-def test_what_a_store_cannot_give_is_told_in_one_sentence(error: Exception, told: type[Exception]) -> None:
-    with pytest.raises(told) as raised, translate_errors("the model", way_out="look for it"):
+def test_store_errors_become_one_sentence(error: Exception, kind: type[Exception]) -> None:
+    with pytest.raises(kind) as raised, translate_errors("the model", way_out="look for it"):
         raise error
-    assert told is KeyError or str(raised.value).startswith("the model cannot be read (")
+    assert kind is KeyError or str(raised.value).startswith("the model cannot be read (")
 
 
 def test_two_processes_make_and_fill_one_store(tmp_path: Path) -> None:
