@@ -44,8 +44,8 @@ def resolved(model: str | Path, clip: str | Path | None = None) -> Iterator[tupl
         yield locate(download(str(model), Path(scratch)), text_tower)
 
 
-def clip_for(model: str, clip: Path | None, default: Path = Path("data/mini/clip")) -> Path | None:
-    """Return the CLIP folder for a model: `clip` if given, and otherwise `default` for a bare checkpoint."""
+def clip_for(model: str, clip: Path | None) -> Path | None:
+    """Return the CLIP folder for a model: `clip` if given, and otherwise the mini CLIP for a bare checkpoint."""
     if clip is not None or model.startswith(REGISTRY) or brings_text_tower(Path(model)):
         return clip
-    return default
+    return Path("data/mini/clip")

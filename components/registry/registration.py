@@ -94,7 +94,7 @@ def other_seeds(
             continue
         try:
             scores = {"miou_seen": None, "miou_unseen": None, "hiou": None}
-            other = BenchmarkRow.model_validate(scores | version.tags)
+            other = BenchmarkRow.model_validate({**scores, **version.tags})
         except ValidationError:  # The register step did not make this version.
             continue
         if other.run == row.run and other.seed != row.seed:

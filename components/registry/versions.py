@@ -37,6 +37,9 @@ CLAIM_LASTS = timedelta(minutes=2)
 class ChampionMovedError(UserError):
     """Another process moved the alias or is moving it; the promotion must be decided again."""
 
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}; look, then try again")
+
 
 @dataclass(frozen=True)
 class Version:
@@ -116,9 +119,7 @@ def promote(client: "MlflowClient", name: str, number: int, *, expected: int | N
     with _claim(client, name, number):
         current = _alias(client, name)
         if current != expected:
-            raise ChampionMovedError(
-                f"{name}: the champion is {current}, expected was {expected}; look, then try again"
-            )
+            raise ChampionMovedError(name, f"the champion is {current}, expected was {expected}")
         _move_alias(client, name, number, [*history(client, name), number], reason)
 
 
@@ -167,22 +168,14 @@ def _claim(client: "MlflowClient", name: str, number: int) -> Iterator[None]:
     client.set_model_version_tag(name, str(number), claim, start.isoformat())
     try:
         tags = [tag for entry in _entries(client, name) for tag in entry.tags.items()]
-        for tag, time in tags:
-            if (
-                tag.startswith(CLAIM_TAG)
-                and tag != claim
-                and datetime.fromisoformat(time) > start - CLAIM_LASTS
-            ):
-                raise ChampionMovedError(
-                    f"{name}: somebody else moves the champion at this moment; look, then try again"
-                )
+        others = [time for tag, time in tags if tag.startswith(CLAIM_TAG) and tag != claim]
+        if any(datetime.fromisoformat(time) > start - CLAIM_LASTS for time in others):
+            raise ChampionMovedError(name, "somebody else moves the champion at this moment")
         yield
     finally:
         client.delete_model_version_tag(name, str(number), claim)
     if datetime.now(UTC) - start > CLAIM_LASTS:
-        raise ChampionMovedError(
-            f"{name}: this took so long that somebody else may have moved the champion meanwhile; look, then try again"
-        )
+        raise ChampionMovedError(name, "this took so long that somebody else may have moved the champion")
 
 
 def _move_alias(client: "MlflowClient", name: str, number: int, line: list[int], reason: str) -> None:
@@ -193,9 +186,7 @@ def _move_alias(client: "MlflowClient", name: str, number: int, line: list[int],
     client.set_model_version_tag(name, str(number), REASON_TAG, reason)
     current = _alias(client, name)
     if current != number:
-        raise ChampionMovedError(
-            f"{name}: version {current} took the alias from version {number} at once; look, then try again"
-        )
+        raise ChampionMovedError(name, f"version {current} took the alias from version {number} at once")
 
 
 def _entries(client: "MlflowClient", name: str) -> list["ModelVersion"]:
@@ -206,8 +197,8 @@ def _entries(client: "MlflowClient", name: str) -> list["ModelVersion"]:
 
 def _alias(client: "MlflowClient", name: str) -> int | None:
     if not client.search_registered_models(_filter(name)):
-        known = ", ".join(model_names(client)) or "none"
-        raise UserError(f"there is no registered model {name!r}; known are: {known}")
+        names = ", ".join(model_names(client)) or "none"
+        raise UserError(f"there is no registered model {name!r}; known are: {names}")
     number = client.get_registered_model(name).aliases.get(CHAMPION)
     return None if number is None else int(number)
 

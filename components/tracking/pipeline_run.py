@@ -195,7 +195,9 @@ def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
     """Return the runs of a pipeline's steps from all experiments: label files and comparisons have their own."""
     experiments = all_of(lambda token: client.search_experiments(page_token=token))
     return all_runs(
-        client, [one.experiment_id for one in experiments], f"tags.`{PARENT_TAG}` = '{run.info.run_id}'"
+        client,
+        [experiment.experiment_id for experiment in experiments],
+        f"tags.`{PARENT_TAG}` = '{run.info.run_id}'",
     )
 
 

@@ -67,9 +67,9 @@ def test_only_the_torch_image_has_a_c_compiler() -> None:
 
 
 def test_an_unknown_image_is_refused_before_any_build() -> None:
-    done = build("light", "tpu", BUILDER="true")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: no image 'tpu'; there are torch and light\n"
+    process = build("light", "tpu", BUILDER="true")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "error: no image 'tpu'; there are torch and light\n"
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_an_unknown_image_is_refused_before_any_build() -> None:
     [((), ("", "-light")), (("torch",), ("",)), (("light",), ("-light",))],
 )
 def test_tags_name_version_python_and_kind(kinds: tuple[str, ...], tags: tuple[str, ...]) -> None:
-    done = build(*kinds, BUILDER="true", IMAGE="team/cascade")
-    assert done.stdout.splitlines() == [f"built team/cascade:0.1.0-python3.11{tag}" for tag in tags]
+    process = build(*kinds, BUILDER="true", IMAGE="team/cascade")
+    assert process.stdout.splitlines() == [f"built team/cascade:0.1.0-python3.11{tag}" for tag in tags]

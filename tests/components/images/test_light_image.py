@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[3]
 def _closure(requirements: list[Requirement]) -> set[str]:
     """Return the names of the requirements and of everything that they require, as installed here."""
     visited: set[tuple[str, str]] = set()
-    open_ends = [(one.name, extra) for one in requirements for extra in ("", *one.extras)]
+    open_ends = [(need.name, extra) for need in requirements for extra in ("", *need.extras)]
     while open_ends:
         name, extra = open_ends.pop()
         key = (re.sub(r"[-_.]+", "-", name).lower(), extra)
@@ -33,8 +33,8 @@ def _closure(requirements: list[Requirement]) -> set[str]:
             needs = [Requirement(line) for line in metadata.requires(name) or ()]
         except metadata.PackageNotFoundError:  # only on other systems, or with other extras
             continue
-        wanted = [one for one in needs if one.marker is None or one.marker.evaluate({"extra": extra})]
-        open_ends += [(one.name, deeper) for one in wanted for deeper in ("", *one.extras)]
+        wanted = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]
+        open_ends += [(need.name, deeper) for need in wanted for deeper in ("", *need.extras)]
     return {name for name, _ in visited}
 
 
@@ -58,7 +58,7 @@ def test_a_package_left_out_must_be_required(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def done(store: Path, tmp_path: Path) -> dict[str, object]:
+def results(store: Path, tmp_path: Path) -> dict[str, object]:
     """What `without_torch.py` prints."""
     raw = write_benchmark(tmp_path / "world", sizes={"train": 2, "val": 1, "test": 1})
     raw.rename(tmp_path / "raw")
@@ -81,15 +81,17 @@ def done(store: Path, tmp_path: Path) -> dict[str, object]:
     return json.loads(printed.stdout)
 
 
-def test_light_steps_run_without_torch(done: dict[str, object]) -> None:
-    assert {"gate", "report", "open_run", "close_run", "compare_targets", "take_champion"} <= {*done["steps"]}
-    assert {"train", "prepare", "evaluate", "register"}.isdisjoint(done["steps"])
-    help_code, error_code, message = done["commands"]
+def test_light_steps_run_without_torch(results: dict[str, object]) -> None:
+    assert {"gate", "report", "open_run", "close_run", "compare_targets", "take_champion"} <= {
+        *results["steps"]
+    }
+    assert {"train", "prepare", "evaluate", "register"}.isdisjoint(results["steps"])
+    help_code, error_code, message = results["commands"]
     assert (help_code, error_code) == (0, 2)
     assert message == (
         "error: this command computes with a model and needs the package torch, which is not installed here; run it "
         "in the image with torch, or install the project whole\n"
     )
-    assert done["pictures"] == {"train": 2} and done["unseen"] == 6
-    assert done["promote"] is True and done["pages"] == [True, True]
-    assert done["outcome"] == "first" and done["champions"] == {}
+    assert results["pictures"] == {"train": 2} and results["unseen"] == 6
+    assert results["promote"] is True and results["pages"] == [True, True]
+    assert results["outcome"] == "first" and results["champions"] == {}

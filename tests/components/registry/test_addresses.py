@@ -44,5 +44,5 @@ def test_only_a_bare_checkpoint_takes_the_default_clip(tmp_path: Path) -> None:
     (tmp_path / "model" / "checkpoint").mkdir(parents=True)
     assert clip_for("models:/tiny/1", None) is None
     assert clip_for(str(tmp_path / "model"), None) is None
-    assert clip_for(str(tmp_path), None, Path("clip")) == Path("clip")
+    assert clip_for(str(tmp_path), None) == Path("data/mini/clip")
     assert clip_for(str(tmp_path / "model"), Path("other")) == Path("other")

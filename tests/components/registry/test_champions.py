@@ -32,8 +32,8 @@ def registered(store: Path, tmp_path: Path) -> Path:
         {"method": run["method"], "trainable_params": 9, "gmacs": 0.5, "images_per_second": 1.0},
     )
     folders = {name: tmp_path / name for name in ("clip", "evaluation", "profile")}
-    done = register.run(checkpoint=tmp_path / "final", out=tmp_path / "registered", **folders)
-    assert done.champion
+    result = register.run(checkpoint=tmp_path / "final", out=tmp_path / "registered", **folders)
+    assert result.champion
     return tmp_path / "final"
 
 
@@ -44,8 +44,8 @@ def test_a_champion_is_fetched_as_a_trainings_folder(registered: Path, tmp_path:
     }
     manifest = champions.fetch(known["mini_cascade_clip"].uri, tmp_path / "taken")
     assert manifest.setting == "transductive_oracle"
-    taken = tmp_path / "taken" / champions.FINAL
-    assert {path.name: path.read_bytes() for path in taken.iterdir()} == {
+    fetched = tmp_path / "taken" / champions.FINAL
+    assert {path.name: path.read_bytes() for path in fetched.iterdir()} == {
         path.name: path.read_bytes() for path in registered.iterdir()
     }
     assert read_step_manifest(tmp_path / "taken").parameters == {"model": "models:/mini-18-6-cascade_clip/1"}

@@ -72,13 +72,13 @@ def test_a_rollback_undoes_the_gates_promotion(tmp_path: Path) -> None:
     first, worse, better = (
         register_candidate(folder, tmp_path / f"{hiou}", "gated", hiou=hiou) for hiou in (0.48, 0.4, 0.6)
     )
-    assert [one.champion for one in (first, worse, better)] == [True, False, True]
+    assert [candidate.champion for candidate in (first, worse, better)] == [True, False, True]
     assert "worse: hIoU 40.00 against 48.00" in worse.reason
     client = open_store()
     assert registry.history(client, "gated") == [1, 3]
     assert registry.roll_back(client, "gated").number == 1
-    held = registry.champion(client, "gated")
-    assert held is not None and held.number == 1 and held.tags["hiou"] == "0.48"
+    champion = registry.champion(client, "gated")
+    assert champion is not None and champion.number == 1 and champion.tags["hiou"] == "0.48"
 
 
 def test_one_of_several_concurrent_promotions_wins() -> None:
@@ -99,9 +99,9 @@ def test_one_of_several_concurrent_promotions_wins() -> None:
         return False
 
     with ThreadPoolExecutor(4) as pool:
-        winners = [number for number, one in enumerate(pool.map(won, range(1, 5)), 1) if one]
-    held = registry.champion(client, "contested")
-    assert held is not None and winners == [held.number]
+        winners = [number for number, promoted in enumerate(pool.map(won, range(1, 5)), 1) if promoted]
+    champion = registry.champion(client, "contested")
+    assert champion is not None and winners == [champion.number]
 
 
 def test_a_step_without_its_server_is_recorded_later_once(

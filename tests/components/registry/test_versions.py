@@ -33,18 +33,18 @@ def name(client: MlflowClient) -> str:
 
 def _crown(client: MlflowClient, name: str, *numbers: int) -> None:
     for number in numbers:
-        held = registry.champion(client, name)
-        expected = held.number if held else None
+        champion = registry.champion(client, name)
+        expected = champion.number if champion else None
         registry.promote(client, name, number, expected=expected, reason=f"crowned {number}")
 
 
 def test_a_promotion_notes_when_and_why(client: MlflowClient, name: str) -> None:
     _crown(client, name, 2)
-    held = registry.champion(client, name)
-    assert held is not None and held.number == 2 and held.champion
-    assert held.tags["promotion_reason"] == "crowned 2"
-    assert held.tags["promoted_at"].endswith("+00:00")
-    assert [one.champion for one in registry.versions(client, name)] == [False, False, True, False]
+    champion = registry.champion(client, name)
+    assert champion is not None and champion.number == 2 and champion.champion
+    assert champion.tags["promotion_reason"] == "crowned 2"
+    assert champion.tags["promoted_at"].endswith("+00:00")
+    assert [version.champion for version in registry.versions(client, name)] == [False, False, True, False]
 
 
 def test_rolling_back_twice_goes_back_two_champions(client: MlflowClient, name: str) -> None:
@@ -120,7 +120,7 @@ def test_one_concurrent_promotion_wins_on_a_tracking_server(
         monkeypatch.setattr(client, "set_registered_model_alias", set_later)
         with ThreadPoolExecutor(3) as pool:
             won = pool.map(lambda number: _promoted(client, name, number, together), (1, 2, 3))
-            winners = [number for number, one in enumerate(won, 1) if one]
+            winners = [number for number, promoted in enumerate(won, 1) if promoted]
         assert [registry.history(client, name)] == [winners] and len(winners) == 1
         assert registry.model_names(client) == [name]
     finally:

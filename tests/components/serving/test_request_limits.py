@@ -59,7 +59,7 @@ class _Client:
 
     @property
     def text(self) -> str:
-        return b"".join(one.get("body", b"") for one in self.answers).decode()
+        return b"".join(answer.get("body", b"") for answer in self.answers).decode()
 
 
 def _received(client: _Client, limits: Limits = SMALL) -> list[Message]:

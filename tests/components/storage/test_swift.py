@@ -75,10 +75,10 @@ def test_dvc_pushes_what_a_clone_pulls(endpoint: str, tmp_path: Path) -> None:
 
 def _dvc(folder: Path, *commands: list[str]) -> None:
     for command in commands:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "dvc", *command], cwd=folder, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_mlflow_stores_artifacts_in_swift(endpoint: str, store: Path, tmp_path: Path) -> None:

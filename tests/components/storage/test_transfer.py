@@ -175,7 +175,7 @@ def test_an_interrupted_store_is_refused_and_resumable(
     with pytest.raises(KeyboardInterrupt):
         storage.store(folder, "s3://bucket/data")
     with pytest.raises(
-        ValueError, match="is not complete: 1 files are missing or of another size, deep/b.bin"
+        ValueError, match="is not complete: 1 files are missing or of another size, such as deep/b.bin"
     ):
         storage.fetch("s3://bucket/data", tmp_path / "back")
     assert not (tmp_path / "back").exists()

@@ -35,7 +35,7 @@ def parent(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _children(client: MlflowClient, parent: str) -> dict[str, Run]:
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'")
     return {run.data.tags["step"]: run for run in runs}
 
@@ -74,7 +74,7 @@ def test_steps_before_training_log_pictures_classes_and_data(
     data_hash = read_json(tmp_path / "prepared" / "summary.json")["data_sha256"]
     for run in (prepared, split):
         assert (run.data.tags["data_hash"], run.data.tags["label_set"]) == (data_hash, "mini24")
-        assert [one.dataset.digest for one in run.inputs.dataset_inputs] == [data_hash[:36]]
+        assert [entry.dataset.digest for entry in run.inputs.dataset_inputs] == [data_hash[:36]]
     assert prepared.inputs.dataset_inputs[0].dataset.source == str(raw)
     assert prepared.data.tags["git_commit"]
     assert client.get_run(parent).data.tags["data_hash"] == data_hash
@@ -128,5 +128,5 @@ def test_a_report_logs_its_page_and_best_scores(client: MlflowClient, parent: st
     run = _children(client, parent)["report"]
     assert (run.data.metrics["rows"], run.data.metrics["best.hiou"]) == (2, 0.5)
     assert run.data.tags["data_hash"] == "ab" * 32 and "split" not in run.data.tags
-    kept = {one.path for one in client.list_artifacts(run.info.run_id)}
-    assert kept == {"benchmark.json", "report.html", "table.md"}
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert names == {"benchmark.json", "report.html", "table.md"}

@@ -210,7 +210,7 @@ def parent(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def _steps_of(parent: str) -> list[Run]:
     client = MlflowClient()
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'"))
 
 
@@ -222,9 +222,9 @@ def test_a_pipelines_steps_survive_a_lost_server(
     run = prepare.run
 
     def then_stop(**arguments: Any) -> prepare.Prepared:
-        done = run(**arguments)
+        prepared = run(**arguments)
         server.stop()
-        return done
+        return prepared
 
     monkeypatch.setattr("components.bodies.before_training.prepare.run", then_stop)
     folders = {name: tmp_path / name for name in ("prepared", "split", "text")}
@@ -241,12 +241,12 @@ def test_a_pipelines_steps_survive_a_lost_server(
     pipeline_run.close_run(run_id=parent, succeeded=True)
     for _ in range(2):
         assert len(record_folders([tmp_path])) == 2
-        runs = {one.data.tags["step"]: one for one in _steps_of(parent)}
+        runs = {run.data.tags["step"]: run for run in _steps_of(parent)}
         assert sorted(runs) == ["prepare", "splits", "text_vectors"] and len(_steps_of(parent)) == 3
-    assert {one.info.status for one in runs.values()} == {"FINISHED"}
-    assert {one.data.tags["kfp_run"] for one in runs.values()} == {"kfp-1"}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert {run.data.tags["kfp_run"] for run in runs.values()} == {"kfp-1"}
     assert runs["splits"].data.tags["data_hash"] == runs["prepare"].data.tags["data_hash"]
-    assert [one.dataset.digest for one in runs["splits"].inputs.dataset_inputs]
+    assert [entry.dataset.digest for entry in runs["splits"].inputs.dataset_inputs]
     assert runs["text_vectors"].data.metrics["classes"] == 24
     assert runs["text_vectors"].info.start_time < runs["text_vectors"].info.end_time
 
