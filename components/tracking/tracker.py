@@ -147,19 +147,11 @@ def tracked_step(
         return
     facts: dict[str, object] = {"step": step, "protocol": protocol, "method": method, "setting": setting}
     facts |= {"seed": seed, **surroundings()} | dict(tags or {})
-    texts = _texts({name: value for name, value in facts.items() if value is not None})
-    record = RunRecord(
-        protocol=protocol,
-        name=" ".join(texts[key] for key in ("step", "method", "setting") if key in texts),
-        started=int(time.time() * 1000),
-        tags=texts | {"mlflow.source.name": f"cascade-clip {step}", "mlflow.source.type": "JOB"},
-    )
-    if "git_commit" in texts:
-        record.tags["mlflow.source.git.commit"] = texts["git_commit"]
+    record = _new_record(protocol, {name: value for name, value in facts.items() if value is not None})
     tracker = StepTracker(record, _opened(record, out), out)
     record.parameters = _texts(flattened(parameters or {}))
-    if data_hash := texts.get("data_hash"):
-        tracker.dataset(protocol, data_hash, source=protocol)
+    if data_hash := facts.get("data_hash"):
+        tracker.dataset(protocol, str(data_hash), source=protocol)
     try:
         tracker.flush()
         with ExitStack() as stack:
@@ -198,6 +190,18 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 def metric_name(text: str) -> str:
     """Remove the characters that MLflow refuses in metric names, such as the commas of a background policy."""
     return re.sub(r"[^/\w.\- ]", "", text)
+
+
+def _new_record(protocol: str, facts: Mapping[str, object]) -> RunRecord:
+    tags = _texts(facts)
+    if "git_commit" in tags:
+        tags["mlflow.source.git.commit"] = tags["git_commit"]
+    return RunRecord(
+        protocol=protocol,
+        name=" ".join(tags[key] for key in ("step", "method", "setting") if key in tags),
+        started=int(time.time() * 1000),
+        tags=tags | {"mlflow.source.name": f"cascade-clip {tags['step']}", "mlflow.source.type": "JOB"},
+    )
 
 
 def _opened(record: RunRecord, out: Path | None) -> "MlflowClient | None":
