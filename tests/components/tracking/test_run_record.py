@@ -318,9 +318,7 @@ def test_a_refused_token_ends_a_pipelines_step_too(
 ) -> None:
     assert parent
     monkeypatch.setenv("CASCADE_PATIENCE", "600")
-    monkeypatch.setattr(server, "_app", Response("You are not authenticated.", status=401))
-    server.stop()
-    server.start()
+    monkeypatch.setattr(server._server, "app", Response("You are not authenticated.", status=401))
     with (
         pytest.raises(ValueError, match="cannot be opened .*401"),
         tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
@@ -360,9 +358,7 @@ def test_an_expired_token_is_one_clear_error(
     server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server answers every call with status 401, as its password plugin does."""
-    monkeypatch.setattr(server, "_app", Response("You are not authenticated.", status=401))
-    server.stop()
-    server.start()
+    monkeypatch.setattr(server._server, "app", Response("You are not authenticated.", status=401))
     with (
         pytest.raises(ValueError, match=rf"the MLflow store at {server.uri} cannot be opened .*401"),
         tracked_step("train", protocol=PROTOCOL, out=tmp_path / "out"),
