@@ -1,7 +1,6 @@
-"""The manifest beside each step's files: which step, from what inputs, with which parameters, code and packages.
+"""Write and read the manifest of a step's folder: step, inputs, parameters, commit and packages.
 
-Nothing in it depends on when or where a step ran: no times, and paths relative to the folder itself, so that
-the same inputs give the same bytes and a moved tree still reads.
+A manifest holds no times and only relative paths: the same inputs give the same bytes, and a moved tree still reads.
 """
 
 import hashlib
@@ -25,16 +24,16 @@ log = logging.getLogger(__name__)
 
 MANIFEST_FILE = "manifest.json"
 TRACKING_FILE = "tracking.json"
-"""What the MLflow store lacks of a step that it was away from: about when and where, and so no content of the folder."""
+"""This file holds what could not be logged because the MLflow store was away; it is no part of the content hash."""
 
 COMMIT_VARIABLE = "CASCADE_COMMIT"
-"""Names the commit where the code runs without its repository, as in an image."""
+"""This environment variable names the commit of code that runs without its repository, as in an image."""
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "safetensors", "cascade-clip-workflow")
 
 
 class InputRecord(BaseModel):
-    """One input of a step: its path relative to the step's folder, and the hash of its content."""
+    """One input of a step: its path, relative to the step's folder, and its content hash."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +42,7 @@ class InputRecord(BaseModel):
 
 
 class StepManifest(BaseModel):
-    """What a step's folder was made from; `content_sha256` covers every other file in it but hidden ones and `tracking.json`."""
+    """The provenance of a step's folder; `content_sha256` covers all its files but this one, `tracking.json` and hidden ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,28 +64,28 @@ def write_manifest(
     parameters: Mapping[str, Any],
     hashes: Mapping[str, str] | None = None,
 ) -> StepManifest:
-    """Write `manifest.json` into a step's folder, after all its other files, and return it.
+    """Write `manifest.json` into a step's folder, and return it; every other file must be written before.
 
-    `hashes` gives those of inputs that are known already, such as a data set hashed file by file.
+    `hashes` holds the content hashes of inputs that were computed already, such as of a data set.
 
     Raises:
         UserError: an input does not exist.
     """
-    known = hashes or {}
+    hashes = hashes or {}
     manifest = StepManifest(
         step=step,
         content_sha256=_content_hash(folder),
         inputs={
             name: InputRecord(
                 path=Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix(),
-                sha256=known.get(name) or input_hash(path),
+                sha256=hashes.get(name) or input_hash(path),
             )
             for name, path in inputs.items()
         },
         parameters=dict(parameters),
         commit=git_commit(),
         python=platform.python_version(),
-        packages={name: version for name in PACKAGES if (version := _installed(name))},
+        packages={name: version for name in PACKAGES if (version := _installed_version(name))},
     )
     write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
     return manifest
@@ -96,7 +95,7 @@ def read_step_manifest(folder: Path) -> StepManifest:
     """Read the manifest of a step's folder.
 
     Raises:
-        UserError: it is missing, no JSON, of a later format, or not a step's manifest.
+        UserError: the manifest is missing, is not JSON, has a later format, or is not that of a step.
     """
     file = folder / MANIFEST_FILE
     return validated(
@@ -105,47 +104,50 @@ def read_step_manifest(folder: Path) -> StepManifest:
 
 
 def input_hash(path: Path) -> str:
-    """Give the content hash of an input, of its files as they are now.
+    """Return the content hash of a file or folder as it is now.
 
-    A step's manifest is no part of its hash, so equal content has equal hashes whoever made it, and where. Where the
-    files differ from what the manifest beside them records, a warning says so: a record that follows what was used
-    is worth more than one that follows what was once written.
+    A step's manifest is not part of the hash: equal content has equal hashes. If the hash differs from the one
+    in the folder's manifest, log a warning and return the hash of the present files, for these are what is used.
 
     Raises:
-        UserError: there is no such file or folder.
+        UserError: the file or folder does not exist.
     """
     if not path.exists():
         raise UserError(f"input {path} does not exist; run the step that writes it first")
-    recorded = (
-        read_json(path / MANIFEST_FILE).get("content_sha256") if (path / MANIFEST_FILE).is_file() else None
-    )
-    if not isinstance(recorded, str):
-        return _content_hash(path) if path.is_dir() else sha256(path)
-    found = _content_hash(path)
-    if found != recorded:
+    if not path.is_dir():
+        return sha256(path)
+    content, file = _content_hash(path), path / MANIFEST_FILE
+    recorded = read_json(file).get("content_sha256") if file.is_file() else None
+    if isinstance(recorded, str) and content != recorded:
         log.warning(
-            "%s: files were changed since the step that wrote them; what is made of them records them as they are now "
-            "(%s, not %s)",
+            "%s: files were changed since the step that wrote them; manifests of later steps record the present "
+            "files (%s, not %s)",
             path,
-            found[:12],
+            content[:12],
             recorded[:12],
         )
-    return found
+    return content
 
 
 def data_hash(prepared: Path) -> str:
-    """Give the hash of a prepared data set: of the names, splits, pictures and label maps of its index.
+    """Return the hash of a prepared data set, over names, splits, pictures and label maps of its index.
 
     Raises:
         UserError: the folder is not that of a prepare step.
     """
-    return _input_of(prepared, "raw").sha256
+    manifest = read_step_manifest(prepared)
+    if "raw" not in manifest.inputs:
+        raise UserError(
+            f"{prepared / MANIFEST_FILE}: step {manifest.step!r} has no input 'raw'; "
+            "give the folder of the prepare step"
+        )
+    return manifest.inputs["raw"].sha256
 
 
 def git_commit() -> str | None:
-    """Give the commit of the code that runs, with "-dirty" for changed files, or what an image was built from.
+    """Return the commit of the running code, with "-dirty" if files were changed.
 
-    None where neither the variable nor a repository tells.
+    `CASCADE_COMMIT` comes before the repository; None if there is neither.
     """
     if commit := os.environ.get(COMMIT_VARIABLE):
         return commit
@@ -164,7 +166,7 @@ def git_commit() -> str | None:
 
 
 def _content_hash(folder: Path) -> str:
-    """Hash names and contents of a folder but for its manifest, `tracking.json` and hidden files."""
+    """Hash names and contents of a folder's files, except manifest, `tracking.json` and hidden files."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder)
@@ -174,17 +176,7 @@ def _content_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _input_of(folder: Path, name: str) -> InputRecord:
-    manifest = read_step_manifest(folder)
-    if name not in manifest.inputs:
-        raise UserError(
-            f"{folder / MANIFEST_FILE}: step {manifest.step!r} has no input {name!r}; "
-            "give the folder of the prepare step"
-        )
-    return manifest.inputs[name]
-
-
-def _installed(package: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Answers that a server gives in pages, each with the token of the next."""
+"""Read paginated answers of servers, page by page, to the end."""
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -8,10 +8,10 @@ from typing import Any
 def pages(
     ask: Callable[[str | None], Any], *, next_token: Callable[[Any], str | None] = attrgetter("token")
 ) -> Iterator[Any]:
-    """Yield every page of an answer; `ask` takes the token of a page, which is None for the first.
+    """Yield every page of an answer.
 
-    `next_token` reads the token of the next page from a page, empty or None on the last one; MLflow's pages call
-    it `token`.
+    `ask` requests a page by its token; the first page's token is None. `next_token` reads from a page the token of
+    the next, which is empty or None on the last page; the default is for MLflow.
     """
     token = None
     while True:
@@ -23,5 +23,5 @@ def pages(
 
 
 def all_of(ask: Callable[[str | None], Any]) -> list[Any]:
-    """Give what stands on all pages of an answer of MLflow's."""
+    """Return the items of all pages of an answer from MLflow."""
     return [item for page in pages(ask) for item in page]

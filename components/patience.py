@@ -1,8 +1,8 @@
-"""Patience with faults that pass: whatever asks a server again, after growing pauses, does it through this module.
+"""Retry requests to servers, with exponential back-off.
 
-A step waits for a store that is away, such as one that is restarted, as the environment says. Where somebody looks
-on, not at all beyond the few tries of the clients themselves. In a cluster, where a step that fails takes the
-hours before it along, minutes: `CASCADE_PATIENCE` holds seconds.
+`CASCADE_PATIENCE` holds the seconds for which a step retries while a store is away, such as one that restarts.
+Without it a step does not retry: on a terminal, a user reads the error and decides. In a cluster the pipeline
+sets it to minutes, because a failed step would waste the hours before it.
 """
 
 import logging
@@ -22,12 +22,12 @@ Answer = TypeVar("Answer")
 
 
 class AwayError(UserError):
-    """A server does not answer, or is too busy to: what may pass by itself."""
+    """A transient failure: a server does not answer, or is too busy."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long faults that pass are borne, in seconds: all in all, the first pause between tries, and the longest."""
+    """A retry policy, in seconds: total time, first pause between two tries, longest pause."""
 
     total: float
     first: float = FIRST_PAUSE
@@ -40,10 +40,10 @@ class Patience:
         passes: Callable[[BaseException], bool],
         on_fault: Callable[[BaseException], None],
     ) -> Answer:
-        """Give what `request` returns, tried again with growing pauses while what it raises `passes`.
+        """Return what `request` returns; retry with growing pauses while it raises a transient error.
 
-        `on_fault` gets each error that passes. What does not pass is raised at once, and the last error of those
-        that do once patience is lost.
+        `passes` decides whether an error is transient, and `on_fault` gets each that is. Other errors are raised at
+        once. After `total` seconds the last transient error is raised.
         """
         from google.api_core.exceptions import RetryError
         from google.api_core.retry import Retry
@@ -65,22 +65,22 @@ class Patience:
 
 
 def patiently(request: Callable[[], Answer]) -> Answer:
-    """Give what `request` returns, tried again with growing pauses while it raises `AwayError` and patience lasts.
+    """Return what `request` returns; retry while it raises `AwayError`, for at most `CASCADE_PATIENCE` seconds.
 
     Raises:
-        AwayError: the last one, once patience is lost; other errors of `request` come at once.
-        UserError: `CASCADE_PATIENCE` is no number of seconds.
+        AwayError: the server is still away after that time.
+        UserError: `CASCADE_PATIENCE` is not a number of seconds.
     """
-    if not (seconds := _patience()):
+    if not (seconds := _retry_seconds()):
         return request()
     return Patience(seconds, FIRST_PAUSE, LONGEST_PAUSE).ask(
         request,
         passes=lambda error: isinstance(error, AwayError),
-        on_fault=lambda error: log.warning("%s\nwaiting for it, %g s in all", error, seconds),
+        on_fault=lambda error: log.warning("%s\nretrying, for at most %g s in all", error, seconds),
     )
 
 
-def _patience() -> float:
+def _retry_seconds() -> float:
     given = os.environ.get(PATIENCE_VARIABLE) or "0"
     try:
         seconds = float(given)

@@ -1,4 +1,4 @@
-"""How far a long step has come: a bar on a terminal, elsewhere a line now and then. Both go to stderr."""
+"""Show the progress of a long step on stderr: as a bar on a terminal, elsewhere as a line every few seconds."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Tells nothing until told where it stands; `advance` is cheap enough to call at every step."""
+    """Base class; subclasses implement `_show`. `advance` is cheap enough to call at every step."""
 
     def __init__(self, description: str, total: int | None, *, start: int = 0) -> None:
         self.description = description
@@ -19,7 +19,7 @@ class Progress:
         self.start = start
 
     def advance(self, done: int, text: str = "", *, total: int | None = None) -> None:
-        """Note that `done` steps are finished, and what they were like; `total` when it becomes known."""
+        """Show that `done` steps are finished, with a status `text`; `total` replaces the total of the constructor."""
         if total is not None:
             self.total = total
         self._show(done, text)
@@ -28,7 +28,7 @@ class Progress:
 
 
 class LineProgress(Progress):
-    """Print `train zegclip: step 400/600 | loss 0.812 | eta 2 min` at most every few seconds, and at the end."""
+    """Print lines such as `train zegclip: step 400/600 | loss 0.812 | eta 2 min`, and one at the end."""
 
     def __init__(
         self,
@@ -50,25 +50,23 @@ class LineProgress(Progress):
         if now - self._printed < SECONDS_BETWEEN_LINES and not finished:
             return
         self._printed = now
-        elapsed, fresh = now - self._began, done - self.start
+        elapsed, fresh, end = now - self._began, done - self.start, ""
         if finished:
             end = f"done in {duration(elapsed)}"
         elif self.total is not None and fresh > 0:
             end = f"eta {duration(elapsed / fresh * (self.total - done))}"
-        else:
-            end = ""
         position = f"step {done}/{self.total}" if self.total is not None else f"step {done}"
-        parts = [part for part in (position, text, end) if part]
-        print(f"{self.description}: {' | '.join(parts)}", file=self._stream, flush=True)
+        line = " | ".join(part for part in (position, text, end) if part)
+        print(f"{self.description}: {line}", file=self._stream, flush=True)
 
 
 @contextmanager
 def progress(description: str, total: int | None = None, *, start: int = 0) -> Iterator[Progress]:
-    """Show how `description` gets on until the block ends; `start` of the `total` steps were done before."""
+    """Show the progress of `description` until the block ends; `start` of its `total` steps were done before."""
     if not _on_terminal():
         yield LineProgress(description, total, start=start, stream=sys.stderr)
         return
-    # Imported here: half of the commands never show a bar.
+    # Imported here: half of the commands show no bar.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -91,7 +89,7 @@ def progress(description: str, total: int | None = None, *, start: int = 0) -> I
 
 
 def duration(seconds: float) -> str:
-    """Say a time as a person would: `42 s`, `3 min`, `2 h 10 min`."""
+    """Format a duration: `42 s`, `3 min`, `2 h 10 min`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Reading the CSV tables that steps write, whatever classes are called."""
+"""Read the CSV tables that steps write."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from cascade_core.runtime.files import system_errors_as_user_errors
 
 
 def read_table(path: Path, *, names: str = "class", step: str) -> pd.DataFrame:
-    """Read the table of a step, with the class names of the column `names`, if it has that, as they stand.
+    """Read the table of `step`; the column `names`, if there is one, holds text.
 
-    Only an empty cell is a missing number: a class may be called null, NA or 7, and is no number for that.
+    Only an empty cell is a missing number, because a class may be called null, NA or 7.
 
     Raises:
-        UserError: the file is missing, unreadable or no table; the message says to run `step` again.
+        UserError: the file is missing or is not a table.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; give the folder of {step}, or run it again")
@@ -22,4 +22,4 @@ def read_table(path: Path, *, names: str = "class", step: str) -> pd.DataFrame:
         with system_errors_as_user_errors():
             return pd.read_csv(path, dtype={names: str}, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no table of {step} ({error}); run it again") from error
+        raise UserError(f"{path} is not a table of {step} ({error}); run it again") from error

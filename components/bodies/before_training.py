@@ -1,4 +1,4 @@
-"""The three short steps before training in one pod, and the check that their outputs agree: a pod costs a minute."""
+"""Run the three short steps before training in one pod, because each pod costs a minute."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,18 +22,18 @@ def run(
     split: Path,
     text: Path,
 ) -> prepare.Prepared:
-    """Write the folders `prepared`, `split` and `text`, each as its own step writes it, and check them together.
+    """Run prepare, splits and text-vectors, and check that their output folders agree.
 
-    `background` are names that stand for it; left out, those that a label file gives.
+    `background` holds names that stand for background; if empty, those of the label file.
 
     Raises:
-        UserError: as the three steps and `preflight` do.
+        UserError: one of the steps or the check fails.
     """
-    done = prepare.run(raw=raw, protocol=protocol, image_sets=image_sets, out=prepared)
+    data = prepare.run(raw=raw, protocol=protocol, image_sets=image_sets, out=prepared)
     splits.run(prepared=prepared, protocol=protocol, out=split)
     text_vectors.run(protocol=protocol, templates=templates, clip=clip, background=background, out=text)
-    # Without `clip`: these vectors were made from it, name by name, so comparing would only repeat the work.
-    found = preflight(prepared=prepared, splits=split, text=text)
-    for sentence in (*found.passed, *found.notes):
+    # Without `clip`: the vectors were just made from it, and a comparison would only repeat the work.
+    report = preflight(prepared=prepared, splits=split, text=text)
+    for sentence in (*report.passed, *report.notes):
         log.info("preflight: %s", sentence)
-    return done
+    return data

@@ -1,4 +1,4 @@
-"""How a stated step looks as a Kubeflow component: its inputs and outputs by name, each with its type."""
+"""The interface of a step as a Kubeflow component: inputs and outputs by name, each with its type."""
 
 from collections.abc import Iterator
 from types import UnionType
@@ -8,74 +8,74 @@ from components.contract import Cluster, Folder, Place, Settings, Step, step_nam
 from components.contract.parameters import Parameter
 
 STEPS = ("train", "self_train", "evaluate", "profile", "gate", "register")
-"""Steps whose components and resources follow from their statements."""
+"""These steps' components and resources are generated from their statements."""
 
 RAW, NODES = "raw", "nodes"
-PLAIN = (str, int, float, bool)
 
 
 def stated_steps() -> list[Step[Any, Any]]:
-    """Give the steps of `STEPS`."""
+    """Return the steps of `STEPS`."""
     return [step_named(name) for name in STEPS]
 
 
-def cluster_of(stated: Step[Any, Any]) -> Cluster:
-    """Give what a step asks of a cluster; it must say."""
-    assert stated.cluster is not None, f"step {stated.name} states no cluster"
-    return stated.cluster
+def cluster_of(step: Step[Any, Any]) -> Cluster:
+    """Return what a step needs in a cluster; it must state that."""
+    assert step.cluster is not None, f"step {step.name} states no cluster"
+    return step.cluster
 
 
-def given(stated: Step[Any, Any]) -> list[Parameter]:
-    """Give the parameters that a component gets: folders and places, and the options that its cluster names."""
-    options = cluster_of(stated).options
+def component_parameters(step: Step[Any, Any]) -> list[Parameter]:
+    """Return the parameters that are inputs of the component: folders, places, and the cluster's `options`."""
+    options = cluster_of(step).options
     return [
-        one
-        for one in stated.parameters.values()
-        if isinstance(one.meaning, Folder | Place) or one.name in options
+        parameter
+        for parameter in step.parameters.values()
+        if isinstance(parameter.meaning, Folder | Place) or parameter.name in options
     ]
 
 
-def input_name(one: Parameter) -> str:
-    """Give the name under which a component gets a parameter."""
-    travels_as = one.meaning.travels_as if isinstance(one.meaning, Folder) else None
-    return travels_as or one.name
+def input_name(parameter: Parameter) -> str:
+    """Return the name of a parameter as an input of the component."""
+    travels_as = parameter.meaning.travels_as if isinstance(parameter.meaning, Folder) else None
+    return travels_as or parameter.name
 
 
-def plain_type(one: Parameter) -> type | None:
-    """Give the type of an option that travels as it is; None for one that travels as JSON text.
+def plain_type(parameter: Parameter) -> type | None:
+    """Return the type that kfp passes a parameter as; None for one that travels as JSON text.
 
-    Numbers inside of lists and dictionaries would arrive as floats, and kfp has no choices and no None.
+    Lists and dictionaries travel as JSON, because kfp would turn the integers in them into floats. kfp knows neither
+    `Literal` nor None: a choice travels as str, an optional value as the type of the value.
     """
-    if isinstance(one.meaning, Settings):
+    if isinstance(parameter.meaning, Settings):
         return None
-    hint = one.type
+    hint = parameter.type
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is Literal:
         return str
-    return hint if hint in PLAIN else None
+    return hint if hint in (str, int, float, bool) else None
 
 
-def inputs(stated: Step[Any, Any]) -> Iterator[tuple[str, str]]:
-    """Give names and annotations of a component's inputs, but for `nodes`, which has a default."""
-    cluster = cluster_of(stated)
+def inputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Yield name and annotation of each input of the component, except `nodes`, which has a default."""
+    cluster = cluster_of(step)
     if cluster.reads_pictures:
         yield RAW, "str"
-    for one in given(stated):
-        match one.meaning:
+    for parameter in component_parameters(step):
+        match parameter.meaning:
             case Folder(artifact=artifact):
-                yield input_name(one), f"Input[{artifact}]"
+                yield input_name(parameter), f"Input[{artifact}]"
             case Place():
-                yield one.name, "str"
+                yield parameter.name, "str"
             case _:
-                yield one.name, (plain_type(one) or str).__name__
-    for text in (*cluster.grouped, *cluster.labels):
-        yield text, "str"
+                yield parameter.name, (plain_type(parameter) or str).__name__
+    for name in (*cluster.grouped, *cluster.labels):
+        yield name, "str"
 
 
-def outputs(stated: Step[Any, Any]) -> Iterator[tuple[str, str]]:
-    """Give names and annotations of a component's outputs, the step's folder first."""
-    cluster = cluster_of(stated)
+def outputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Yield name and annotation of each output of the component, the step's folder first."""
+    cluster = cluster_of(step)
     yield cluster.output, f"Output[{cluster.artifact}]"
     for name, kind in cluster.pages.items():
         yield name, f"Output[{kind}]"

@@ -1,7 +1,7 @@
-"""What a step is: the signature of its `run`, annotated with what each parameter means, is its one statement.
+"""The contract of a step: the annotated signature of its `run` states everything once.
 
-From it come the command and its help, the run in MLflow with manifest and new folder, the stage in dvc.yaml, the
-Kubeflow component, the chain runner's call and a TrainJob's words.
+From it come the command and its help, the run in MLflow, the output folder with its manifest, the stage in
+dvc.yaml, the Kubeflow component, and the arguments of a TrainJob.
 """
 
 from components.contract.parameters import Folder, Option, Output, Place, Settings

@@ -1,8 +1,8 @@
-"""Parameters of a step, and the meanings they may have, which stand as metadata in the annotations of its `run`."""
+"""Parameters of a step, and the classes that annotate what each one means."""
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import UnionType
@@ -11,10 +11,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that another step wrote; the workflow puts it at `default`, and DVC looks at `content` of it alone.
+    """An input folder that another step wrote.
 
-    In Kubeflow it travels as an artifact of the given kind, under the parameter's name unless it `travels_as`
-    another. The step takes the part `below` of the folder that the other step wrote.
+    Attributes:
+        default: where the workflow puts the folder.
+        content: the files in it that DVC depends on; empty for the whole folder.
+        artifact: its artifact type in Kubeflow.
+        below: the subfolder that this step reads, such as `final` of a training.
+        travels_as: its name as a Kubeflow artifact, if that is not the parameter's name.
     """
 
     help: str
@@ -28,7 +32,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that no step wrote, such as raw data or CLIP weights: it stays where it lies, or in an object store."""
+    """An input path that no step wrote, such as raw data or CLIP weights; it may be in an object store."""
 
     help: str
     default: str | None = None
@@ -39,16 +43,20 @@ class Place:
 class Output:
     """The folder that the step writes; every step has one."""
 
-    help: str = "Folder to write; replaced whole, or left as it was on an error."
+    help: str = "Folder to write; replaced as a whole, and left as it was on an error."
     default: str | None = None
 
 
 @dataclass(frozen=True)
 class Option:
-    """A plain value. A structured one is written as texts (`texts`) and read back from them (`parse`).
+    """A plain value.
 
-    The `default` is that of the command, where it differs from the function's. An option that is `unrecorded`
-    decides nothing about the result, such as whether to resume, and stays out of the manifest.
+    Attributes:
+        default: the command's default, if it differs from the function's.
+        parse: reads a structured value from the text of a command.
+        texts: writes a structured value as texts that `parse` reads.
+        unrecorded: whether the option stays out of the manifest, because the result does not depend on it.
+        argument: whether the command takes it by position, without a flag.
     """
 
     help: str = ""
@@ -65,7 +73,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Settings:
-    """Overrides of a recipe: dotted keys and values, in commands as `--set KEY=VALUE` and `--overrides FILE`."""
+    """Overrides of a recipe by dotted keys; commands take `--set KEY=VALUE` and `--overrides FILE`."""
 
     help: str = "Override of the recipe; repeatable."
 
@@ -75,7 +83,7 @@ Meaning = Folder | Place | Output | Option | Settings
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a step: its type without the annotation, what it means, and the function's default."""
+    """One parameter of a step: name, type without the annotation, meaning, and the function's default."""
 
     name: str
     type: Any
@@ -84,36 +92,35 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether a call must give it; a command may know a default of its own."""
+        """Whether the function has no default; the command may have one."""
         return self.default is inspect.Parameter.empty
 
     @property
     def several(self) -> bool:
-        """Whether it takes any number of values."""
+        """Whether the parameter takes any number of values."""
         return any(get_origin(hint) in (list, tuple, Sequence) for hint in (self.type, *get_args(self.type)))
 
     def taken(self, folders: PurePath | Iterable[PurePath]) -> Any:
-        """Give folders that other steps wrote as the step takes them: the part that it reads, in a tuple if `several`."""
-        assert isinstance(self.meaning, Folder), f"parameter {self.name} is no folder of another step"
-        wrote = [folders] if isinstance(folders, PurePath) else list(folders)
-        parts = tuple(folder / self.meaning.below for folder in wrote)
+        """Return the argument for folders that other steps wrote: their `below` parts, as a tuple if `several`."""
+        assert isinstance(self.meaning, Folder), f"parameter {self.name} is not a folder of another step"
+        folders = [folders] if isinstance(folders, PurePath) else folders
+        parts = tuple(folder / self.meaning.below for folder in folders)
         return parts if self.several else parts[0]
 
 
 def parameter(name: str, hint: Any, default: Any) -> Parameter:
-    """Take an annotation apart; `Annotated[Path, ...] | None` means a parameter that may be None."""
+    """Make a `Parameter` of an annotation; `Annotated[Path, ...] | None` allows None."""
     optional = get_origin(hint) in (Union, UnionType)
-    annotated = (
-        next((one for one in get_args(hint) if hasattr(one, "__metadata__")), hint) if optional else hint
-    )
-    assert hasattr(annotated, "__metadata__"), f"parameter {name} does not say what it means"
+    parts = get_args(hint) if optional else (hint,)
+    annotated = next((part for part in parts if hasattr(part, "__metadata__")), None)
+    assert annotated is not None, f"the annotation of parameter {name} lacks its meaning"
     base, *metadata = get_args(annotated)
-    (meaning,) = (one for one in metadata if isinstance(one, Meaning))
+    (meaning,) = (item for item in metadata if isinstance(item, Meaning))
     return Parameter(name, base | None if optional else base, meaning, default)
 
 
 def words(name: str, meaning: Meaning, value: Any) -> list[str]:
-    """Give the words by which a command takes a parameter's value; none for None.
+    """Return the command-line arguments that pass a parameter's value; none for None.
 
     Overrides are a mapping, or the file that holds them. Examples: `--seed=1`, `--no-resume`,
     `--set=train.iterations=20`, `--overrides=params.yaml`.
@@ -125,29 +132,17 @@ def words(name: str, meaning: Meaning, value: Any) -> list[str]:
         case Settings() if isinstance(value, Path):
             return [f"--overrides={value}"]
         case Settings():
-            return [f"--set={key}={json.dumps(one)}" for key, one in value.items()]
+            return [f"--set={key}={json.dumps(item)}" for key, item in value.items()]
         case Option(texts=texts) if texts is not None:
-            return [f"{flag}={one}" for one in texts(value)]
+            return [f"{flag}={text}" for text in texts(value)]
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag.removeprefix('--')}"]
     if isinstance(value, list | tuple):
-        return [f"{flag}={one}" for one in value]
+        return [f"{flag}={item}" for item in value]
     return [f"{flag}={value}"]
 
 
 def flag_of(name: str, meaning: Meaning) -> str:
-    """Give the option's name on a command line, such as `--self-training`."""
+    """Return the flag of a parameter, such as `--self-training`."""
     stated = None if isinstance(meaning, Output | Settings) else meaning.flag
     return stated or f"--{name.replace('_', '-')}"
-
-
-def is_given_folder(meaning: Meaning, value: Any) -> bool:
-    """Say whether a value is one or more input folders, whose hashes a manifest records."""
-    return isinstance(meaning, Folder | Place) and value is not None and value not in ((), [])
-
-
-def as_folders(name: str, value: Path | Sequence[Path]) -> Mapping[str, Path]:
-    """Give input folders by the names under which a manifest records them: one, or numbered ones."""
-    if isinstance(value, Path):
-        return {name: value}
-    return {f"{name}-{place}": folder for place, folder in enumerate(value)}

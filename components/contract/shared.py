@@ -1,4 +1,4 @@
-"""Parameters that several steps share, each stated here once."""
+"""Parameters that several steps share."""
 
 import csv
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from components.contract.parameters import Folder, Option, Output, Place, Settin
 
 
 def by_split(flag: str, *, form: str, example: str) -> dict[str, Any]:
-    """Give the fields of a repeatable option that takes a value for each split, in a form such as SPLIT=LIST."""
+    """Return the fields of a repeatable `Option` that takes one value per split, in a form such as SPLIT=LIST."""
     return {
         "flag": flag,
         "metavar": form,
@@ -22,16 +22,16 @@ def by_split(flag: str, *, form: str, example: str) -> dict[str, Any]:
 
 
 def whole_numbers(flag: str) -> dict[str, Any]:
-    """Give the fields of an option that takes whole numbers by commas, such as 0,1,2."""
+    """Return the fields of an `Option` for integers that are separated by commas, such as 0,1,2."""
     return {
         "flag": flag,
         "parse": lambda text: numbers(flag, text, int, example="0,1,2"),
-        "texts": lambda given: [",".join(map(str, given))],
+        "texts": lambda values: [",".join(map(str, values))],
     }
 
 
 def comma_separated(flag: str) -> dict[str, Any]:
-    """Give the fields of an option that takes texts by commas, such as sky,wall."""
+    """Return the fields of an `Option` for texts that are separated by commas, such as sky,wall."""
 
     def parse(text: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -40,11 +40,11 @@ def comma_separated(flag: str) -> dict[str, Any]:
 
 
 def names_by_commas(text: str) -> tuple[str, ...]:
-    """Give class names; one with a comma stands in double quotes."""
+    """Split class names at commas; a name that contains a comma stands in double quotes."""
     return tuple(next(csv.reader([text], skipinitialspace=True), []))
 
 
-Raw = Annotated[Path, Place("Data set folder, such as one that holds VOCdevkit/VOC2012.")]
+Raw = Annotated[Path, Place("Folder of the data set, such as the one that holds VOCdevkit/VOC2012.")]
 ClipFolder = Annotated[Path, Place("CLIP folder.")]
 Prepared = Annotated[
     Path,
@@ -81,24 +81,24 @@ Checkpoint = Annotated[
 ]
 Out = Annotated[Path, Output()]
 Protocol = Annotated[
-    str, Option("Label set and unseen classes: a name such as voc12-15-5, or your label file (.yaml).")
+    str, Option("Label set and unseen classes: a protocol such as voc12-15-5, or your label file (.yaml).")
 ]
-Recipe = Annotated[str, Option("Complete configuration by name, such as mini_zegclip.")]
+Recipe = Annotated[str, Option("Name of a complete configuration, such as mini_zegclip.")]
 Overrides = Annotated[Mapping[str, Any], Settings()]
-Device = Annotated[str | None, Option("cpu or cuda; a GPU where there is one if left out.")]
-Seed = Annotated[int, Option("Decides every random draw.")]
-Resume = Annotated[bool, Option("Go on from an interrupted run's last checkpoint.", unrecorded=True)]
+Device = Annotated[str | None, Option("cpu or cuda; if left out, a GPU if there is one.")]
+Seed = Annotated[int, Option("Seed of all random numbers.")]
+Resume = Annotated[bool, Option("Resume an interrupted run from its last checkpoint.", unrecorded=True)]
 ImageSets = Annotated[
     Mapping[str, str],
     Option(
-        "Image lists of a split, joined by '+'; repeatable.",
+        "Image lists of a split, several joined by '+'; repeatable.",
         **by_split("--image-set", form="SPLIT=LISTS", example="train=train+aug"),
     ),
 ]
 BackgroundPolicy = Annotated[
     Background | None,
     Option(
-        "Pixels of no class: dropped, threshold=0.3, or prompts=sky,wall; as trained if left out.",
+        "Pixels of no class: dropped, threshold=0.3, or prompts=sky,wall; if left out, as in training.",
         metavar="POLICY",
         parse=parse_background,
         texts=lambda policy: [str(policy)],

@@ -1,33 +1,24 @@
-"""The statement of a step, and a call of it: bound arguments, the run in MLflow, the folder and its manifest."""
+"""A step, and one call of it: arguments, the run in MLflow, the output folder and its manifest."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property, update_wrapper
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import (
-    Any,
-    Concatenate,
-    Generic,
-    Literal,
-    ParamSpec,
-    TypeVar,
-    get_type_hints,
-)
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
 from cascade_core.runtime.files import new_folder
 from components.artifacts import write_manifest
 from components.cluster.pods import Resources
 from components.contract.parameters import (
-    Meaning,
+    Folder,
     Option,
     Output,
     Parameter,
+    Place,
     Settings,
-    as_folders,
-    is_given_folder,
     parameter,
     words,
 )
@@ -39,17 +30,19 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a step asks of a cluster by kind of cluster, and how it looks there as a component.
+    """What a step needs in a cluster, and its interface as a Kubeflow component.
 
-    `output` names the artifact it writes. `options` are the parameters that pipelines pass; folders and places
-    are always passed. What is `grouped` travels as one JSON object of that name. `labels` are further texts, which
-    decide nothing inside the step but belong to its input, so that a cached result is one of the same data. A
-    step that `reads_pictures` has the raw data brought to its pod; one that `trains` runs in as many processes as
-    its pod has GPUs, or on several nodes.
-
-    `pages` are artifacts that Kubeflow's pages show, by name and kind. `show` fills them and returns what the
-    output is labelled with beside its inputs' labels: it gets the step's result (None from several nodes), the
-    step's arguments, and the pages by name.
+    Attributes:
+        pods: resources of its pod, by kind of cluster.
+        output: name of the artifact that the step writes, and `artifact` its type.
+        options: the options that pipelines pass; folders and places are always passed.
+        grouped: options that pipelines pass together, as one JSON object of that name.
+        labels: further input texts, which the step ignores, but which keep cached results of other data apart.
+        reads_pictures: whether the pod needs the raw data.
+        trains: whether the step runs in a process per GPU of its pod, or on several nodes.
+        pages: artifacts that Kubeflow's pages show, by name and type.
+        show: fills `pages`, and returns labels for the output beside those of its inputs; takes the step's result
+            (None from several nodes), the step's arguments, and the artifacts of `pages` by name.
     """
 
     pods: Mapping[str, Resources]
@@ -66,39 +59,30 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Work:
-    """What a running step writes to: the new folder, and its record in MLflow.
-
-    `hashes` takes those of inputs that the step knows, such as of a data set hashed file by file.
-    """
+    """What a running step writes to: its new folder, its run in MLflow, and content hashes of inputs that it computed."""
 
     folder: Path
     tracker: StepTracker
     hashes: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
 class Step(Generic[P, R]):
-    """A step as it was stated; calling it runs it.
+    """A step; calling it runs its function.
 
-    `name` is its name in manifests and in MLflow, `command` the words of its command, `example` a line to paste.
+    Attributes:
+        name: its name in manifests and in MLflow.
+        command: the words of its command.
+        example: a command line to paste.
+        tracked: whether a call is a run in MLflow.
     """
 
-    def __init__(
-        self,
-        function: Callable[Concatenate["Call", P], R],
-        *,
-        name: str,
-        command: str,
-        example: str,
-        tracked: bool,
-        cluster: Cluster | None,
-    ) -> None:
-        self.function = function
-        self.name = name
-        self.command = command
-        self.example = example
-        self.tracked = tracked
-        self.cluster = cluster
-        update_wrapper(self, function)
+    function: Callable[Concatenate["Call", P], R]
+    name: str
+    command: str
+    example: str
+    tracked: bool
+    cluster: Cluster | None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the step."""
@@ -106,28 +90,28 @@ class Step(Generic[P, R]):
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
-        """The parameters by name, in the order of the statement."""
+        """The parameters by name, in the order of the signature."""
         hints = get_type_hints(self.function, include_extras=True)
         signature = inspect.signature(self.function)
         return {
-            name: parameter(name, hints[name], one.default)
-            for name, one in list(signature.parameters.items())[1:]
+            name: parameter(name, hints[name], stated.default)
+            for name, stated in list(signature.parameters.items())[1:]
         }
 
     @cached_property
     def output(self) -> str:
-        """The name of the parameter for the folder that the step writes."""
-        (name,) = (one.name for one in self.parameters.values() if isinstance(one.meaning, Output))
+        """The name of the parameter for the output folder."""
+        (name,) = (name for name, stated in self.parameters.items() if isinstance(stated.meaning, Output))
         return name
 
     @property
     def help(self) -> str:
-        """What the step does, for the help of its command: the docstring up to its section on errors."""
+        """The help of the command: the function's docstring up to `Raises:`."""
         text = inspect.cleandoc(self.function.__doc__ or "")
         return text.partition("\nRaises:")[0].strip()
 
     def words(self, arguments: Mapping[str, Any]) -> list[str]:
-        """Give the words after the command that make it run with `arguments`."""
+        """Return the command-line arguments that make the command run with `arguments`."""
         return [
             word
             for name, value in arguments.items()
@@ -136,43 +120,47 @@ class Step(Generic[P, R]):
 
 
 def step_named(name: str) -> Step[Any, Any]:
-    """Give a step by its name, which is that of its file too."""
-    found = import_module(f"components.steps.{name}").run
-    assert isinstance(found, Step), f"components/steps/{name}.py states no step `run`"
-    return found
+    """Import the step of a name from its module of that name."""
+    run = import_module(f"components.steps.{name}").run
+    assert isinstance(run, Step), f"`run` of components/steps/{name}.py is not a step"
+    return run
 
 
 class Call:
-    """One call of a step, with the arguments that it got."""
+    """One call of a step, with its arguments and the defaults of the others."""
 
-    def __init__(self, stated: Step[Any, Any], arguments: Mapping[str, Any]) -> None:
-        self.step = stated
-        defaults = {one.name: one.default for one in stated.parameters.values() if not one.required}
+    def __init__(self, called: Step[Any, Any], arguments: Mapping[str, Any]) -> None:
+        self.step = called
+        defaults = {name: stated.default for name, stated in called.parameters.items() if not stated.required}
         self.arguments: dict[str, Any] = {**defaults, **arguments}
 
     @property
     def out(self) -> Path:
-        """The folder to write."""
+        """The output folder."""
         return Path(self.arguments[self.step.output])
 
     @property
     def inputs(self) -> dict[str, Path]:
-        """The input folders that were given, by the names under which the manifest records them."""
-        return {
-            key: folder
-            for name, one in self.step.parameters.items()
-            if is_given_folder(one.meaning, self.arguments[name])
-            for key, folder in as_folders(name, self.arguments[name]).items()
-        }
+        """The input folders, by their names in the manifest: `text`, or `evaluations-0`, `evaluations-1`, ..."""
+        folders: dict[str, Path] = {}
+        for name, stated in self.step.parameters.items():
+            value = self.arguments[name]
+            if not isinstance(stated.meaning, Folder | Place) or value is None:
+                continue
+            if isinstance(value, Path):
+                folders[name] = value
+            else:
+                folders |= {f"{name}-{position}": folder for position, folder in enumerate(value)}
+        return folders
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """The parameters for the manifest: all but folders, and options that decide nothing."""
+        """The parameters for the manifest: overrides, and options that the result depends on."""
         return {
-            name: _plain(one.meaning, self.arguments[name])
-            for name, one in self.step.parameters.items()
-            if isinstance(one.meaning, Settings)
-            or (isinstance(one.meaning, Option) and not one.meaning.unrecorded)
+            name: _plain(stated.meaning, self.arguments[name])
+            for name, stated in self.step.parameters.items()
+            if isinstance(stated.meaning, Settings)
+            or (isinstance(stated.meaning, Option) and not stated.meaning.unrecorded)
         }
 
     @contextmanager
@@ -191,16 +179,15 @@ class Call:
         out: Path | None = None,
         folder: Callable[[Path], AbstractContextManager[Path]] = new_folder,
     ) -> Iterator[Work]:
-        """Open the run in MLflow and the new folder; at the end write the manifest and hand the folder over.
+        """Open the run in MLflow and the new folder; after the block, write the manifest and put the folder in place.
 
-        `parameters` and `inputs` take the place of the call's own in the manifest, and `tracked_parameters` in
-        MLflow, where a step knows better ones; so does `out`. `tracked` decides for this call. A block that raises
-        leaves an earlier folder as it was.
+        If the block raises, an earlier folder stays as it was. `parameters`, `inputs` and `out` replace those of the
+        call, `tracked_parameters` those that MLflow gets, and `tracked` what the step states.
 
         Raises:
-            UserError: the store is away, the disk is full, or an input does not exist.
+            UserError: the MLflow store is away, the disk is full, or an input does not exist.
         """
-        noted, target = self.recorded if parameters is None else parameters, out or self.out
+        recorded, target = self.recorded if parameters is None else parameters, out or self.out
         run: AbstractContextManager[StepTracker] = nullcontext(StepTracker())
         if self.step.tracked if tracked is None else tracked:
             run = tracked_step(
@@ -209,7 +196,7 @@ class Call:
                 method=method,
                 setting=setting,
                 seed=seed,
-                parameters=noted if tracked_parameters is None else tracked_parameters,
+                parameters=recorded if tracked_parameters is None else tracked_parameters,
                 tags=tags,
                 out=target,
             )
@@ -220,7 +207,7 @@ class Call:
                 working,
                 step=self.step.name,
                 inputs=self.inputs if inputs is None else inputs,
-                parameters=noted,
+                parameters=recorded,
                 hashes=work.hashes,
             )
 
@@ -233,27 +220,15 @@ def step(
     tracked: bool = True,
     cluster: Cluster | None = None,
 ) -> Callable[[Callable[Concatenate[Call, P], R]], Step[P, R]]:
-    """State a step; its function takes the call first, then the parameters by name.
+    """Make a step of a function that takes the call first, then the parameters by name.
 
-    The command is the step's name with dashes, unless `command` gives its words. A step that only a workflow runs
-    needs no example.
+    `command` is the step's name with dashes if left out. A step that only a workflow runs needs no example.
     """
-
-    def stated(function: Callable[Concatenate[Call, P], R]) -> Step[P, R]:
-        return Step(
-            function,
-            name=name,
-            command=command or name.replace("_", "-"),
-            example=example,
-            tracked=tracked,
-            cluster=cluster,
-        )
-
-    return stated
+    return lambda function: Step(function, name, command or name.replace("_", "-"), example, tracked, cluster)
 
 
-def _plain(meaning: Meaning, value: Any) -> Any:
-    """Give a value as JSON holds it; one that JSON does not know is written as a command takes it."""
+def _plain(meaning: Option | Settings, value: Any) -> Any:
+    """Convert a value for JSON; a type that JSON lacks becomes the text that a command takes."""
     match value:
         case None | str() | int() | float():
             return value

@@ -34,7 +34,7 @@ def write_model(folder: Path) -> Path:
 
 
 def write_evaluation(folder: Path, **changes: object) -> Path:
-    """Write the scores of a candidate, `SCORES` but for some."""
+    """Write the scores of a candidate: `SCORES` with `changes`."""
     write_json(folder / "scores.json", SCORES | changes)
     return folder
 

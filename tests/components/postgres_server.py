@@ -75,13 +75,13 @@ class PostgresServer:
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
     """Start one; skip the tests where PostgreSQL is not installed."""
-    found = sorted(DEBIAN.glob("*/bin"), key=lambda path: float(path.parent.name))
-    if not found:
+    programs = sorted(DEBIAN.glob("*/bin"), key=lambda path: float(path.parent.name))
+    if not programs:
         pytest.skip(f"no PostgreSQL in {DEBIAN}; docs/mlflow.md says how to get it")
     # Not below pytest's folder, which the server's own user may not enter.
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     try:
-        server = PostgresServer(found[-1], folder)
+        server = PostgresServer(programs[-1], folder)
         server.start()
         yield server
         server.stop()

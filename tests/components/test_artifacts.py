@@ -1,4 +1,4 @@
-"""Manifests: what they state, that they are reproducible, and what is said of broken ones."""
+"""Manifests: their content, their reproducibility, and the errors for broken ones."""
 
 import json
 from pathlib import Path
@@ -43,9 +43,7 @@ def test_the_same_step_elsewhere_writes_the_same_bytes(tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
-def test_the_hash_of_a_steps_folder_is_of_its_content_and_not_of_its_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hash_of_a_folder_ignores_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _step(tmp_path / "first", "one")
     monkeypatch.setenv(COMMIT_VARIABLE, "another commit")
     same = _step(tmp_path / "same", "one")
@@ -53,7 +51,7 @@ def test_the_hash_of_a_steps_folder_is_of_its_content_and_not_of_its_manifest(
     assert input_hash(first) == input_hash(same) != input_hash(other)
 
 
-def test_an_edited_folder_is_recorded_as_it_is_now_and_a_warning_names_it(
+def test_an_edited_folder_is_hashed_anew_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, same = _step(tmp_path / "first", "one"), _step(tmp_path / "same", "two")
@@ -69,9 +67,7 @@ def test_an_edited_folder_is_recorded_as_it_is_now_and_a_warning_names_it(
     assert read_step_manifest(second).inputs["first"].sha256 == input_hash(same)
 
 
-def test_a_folder_that_gained_or_lost_a_file_is_noticed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_added_or_deleted_file_changes_the_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = _step(tmp_path / "first", "one")
     (first / "more.txt").write_text("")
     assert input_hash(first) != read_step_manifest(first).content_sha256
@@ -89,7 +85,7 @@ def test_a_file_and_a_folder_of_no_step_are_hashed_as_they_are(tmp_path: Path) -
     assert before != input_hash(tmp_path / "plain") != input_hash(tmp_path / "plain" / "weights")
 
 
-def test_an_image_without_repository_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_names_the_commit_without_a_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(COMMIT_VARIABLE, "abc123")
     assert git_commit() == "abc123"
 
@@ -120,7 +116,7 @@ def test_the_data_root_moves_along_with_the_tree(prepared: Path, world: Path, tm
     assert data_root(moved / "prepared") == moved.resolve() / world.relative_to(tmp_path)
 
 
-def test_data_that_went_away_are_missed_by_name(prepared: Path, world: Path) -> None:
+def test_missing_data_are_named(prepared: Path, world: Path) -> None:
     world.rename(world.with_name("elsewhere"))
     with pytest.raises(ValueError, match=r"inputs\.raw: the data set is not at .*VOC2012"):
         data_root(prepared)

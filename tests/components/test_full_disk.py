@@ -1,4 +1,4 @@
-"""A full disk: one sentence, and what stood there stays."""
+"""A full disk: the error is one sentence, and earlier files stay."""
 
 import errno
 from pathlib import Path
@@ -17,7 +17,7 @@ PROTOCOL = "mini-18-6"
 
 
 @pytest.mark.usefixtures("store")
-def test_a_full_disk_ends_the_step_and_leaves_what_stood_there(
+def test_a_full_disk_ends_the_step_and_leaves_earlier_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -45,19 +45,17 @@ def test_a_disk_too_full_for_an_artifact_is_one_sentence(
         raise OSError(errno.ENOSPC, "No space left on device", "artifacts/report.html")
 
     monkeypatch.setattr(MlflowClient, "log_artifact", full)
-    told = r"no space left for what step report keeps in MLflow .*artifacts/report\.html"
+    message = r"no space left for what step report keeps in MLflow .*artifacts/report\.html"
     (tmp_path / "out").mkdir()
     with (
-        pytest.raises(ValueError, match=told),
+        pytest.raises(ValueError, match=message),
         tracked_step("report", protocol=PROTOCOL, out=tmp_path / "out") as tracker,
     ):
         tracker.files("report.html")
     assert not list(tmp_path.rglob(TRACKING_FILE))
 
 
-def test_a_disk_too_full_for_weights_is_one_sentence_and_leaves_the_checkpoint_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is what safetensors raises on a real one: it is no `OSError`."""
 
     def full(*_: object) -> None:

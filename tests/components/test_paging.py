@@ -1,4 +1,4 @@
-"""Answers in pages are read to their end."""
+"""Paginated answers are read to the end."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,14 +21,14 @@ def test_every_page_is_asked_for_once_and_in_order(content: list[list[int]]) -> 
             items=content[number], after=str(number + 1) if number + 1 < len(content) else ""
         )
 
-    found = [page.items for page in pages(ask, next_token=lambda page: page.after)]
-    assert found == content
+    items = [page.items for page in pages(ask, next_token=lambda page: page.after)]
+    assert items == content
     assert asked == [None, *map(str, range(1, len(content)))]
 
 
-def test_mlflows_pages_give_all_there_is(store: Path) -> None:
+def test_all_pages_of_mlflow_are_read(store: Path) -> None:
     client = open_store()
     for name in ("a", "b", "c"):
         client.create_experiment(name)
-    found = all_of(lambda token: client.search_experiments(max_results=2, page_token=token))
-    assert {one.name for one in found} == {"Default", "a", "b", "c"}
+    items = all_of(lambda token: client.search_experiments(max_results=2, page_token=token))
+    assert {one.name for one in items} == {"Default", "a", "b", "c"}

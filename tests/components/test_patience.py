@@ -1,4 +1,4 @@
-"""Servers that are away for a while: waited for as long as the environment says, and only where that may help."""
+"""Retries: as long as the environment says, and only after transient errors."""
 
 import time
 from collections.abc import Callable
@@ -36,14 +36,14 @@ def _failing(times: int, error: Exception) -> tuple[Callable[[], str], list[int]
     return request, tries
 
 
-def test_a_server_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_is_retried_until_the_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADE_PATIENCE", "60")
     request, tries = _failing(3, AwayError("away"))
     assert patiently(request) == "there"
     assert len(tries) == 4
 
 
-def test_what_is_raised_in_the_end_keeps_what_stood_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_final_error_keeps_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADE_PATIENCE", "0.05")
     behind = OSError("refused")
 
@@ -55,7 +55,7 @@ def test_what_is_raised_in_the_end_keeps_what_stood_behind_it(monkeypatch: pytes
     assert raised.value.__cause__ is behind
 
 
-def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_end_after_the_stated_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADE_PATIENCE", "0.2")
     request, tries = _failing(10_000, AwayError("it is away"))
     began = time.monotonic()
@@ -70,7 +70,7 @@ def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     [(None, AwayError("away")), ("0", AwayError("away")), ("60", ValueError("refused"))],
     ids=["unset", "none", "what does not pass"],
 )
-def test_all_else_is_tried_once(
+def test_other_errors_are_not_retried(
     monkeypatch: pytest.MonkeyPatch, patience: str | None, error: Exception
 ) -> None:
     if patience is not None:
@@ -82,21 +82,21 @@ def test_all_else_is_tried_once(
 
 
 @pytest.mark.parametrize("given", ["five minutes", "-1", "nan", "inf"])
-def test_a_patience_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_a_patience_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("CASCADE_PATIENCE", given)
     with pytest.raises(ValueError, match=rf"CASCADE_PATIENCE is '{given}'; give seconds"):
         patiently(lambda: None)
 
 
 def _behind(error: Exception) -> MlflowException:
-    """Tell an error as MLflow's client does: in words, the error behind its own."""
+    """Raise an error as MLflow's client does: in words, the error behind its own."""
     try:
         try:
             raise error
         except Exception:
             raise MlflowException("API request failed with exception")  # noqa: B904
-    except MlflowException as told:
-        return told
+    except MlflowException as error:
+        return error
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def _behind(error: Exception) -> MlflowException:
         (KeyError("a mistake of ours"), False),
     ],
 )
-def test_only_what_may_pass_counts_as_away(error: Exception, passes: bool) -> None:
+def test_only_transient_errors_count_as_away(error: Exception, passes: bool) -> None:
     assert store.away(error) == passes
 
 
@@ -127,7 +127,7 @@ def test_only_what_may_pass_counts_as_away(error: Exception, passes: bool) -> No
         (aws.ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject"), UserError),
     ],
 )
-def test_an_object_store_that_refuses_is_not_one_that_is_away(error: Exception, kind: type) -> None:
+def test_a_refusal_of_an_object_store_is_not_retried(error: Exception, kind: type) -> None:
     with (
         pytest.raises(ValueError, match="s3://bucket/data") as refused,
         s3.translate_errors(s3.address("s3://bucket/data")),

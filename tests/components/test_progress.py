@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: lines now and then, with position and time left."""
+"""Progress without a terminal: lines every few seconds, with position and time left."""
 
 import io
 import itertools
@@ -35,14 +35,14 @@ def test_without_a_total_there_is_a_position() -> None:
     assert _lines(None, seconds_per_step=9, steps=2) == ["train: step 1 | loss 1", "train: step 2 | loss 2"]
 
 
-def test_a_total_may_be_told_late(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_total_may_be_set_later(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("prepare") as bar:
         bar.advance(1, total=2)
         bar.advance(2, total=2)
     assert capsys.readouterr().err == "prepare: step 2/2 | done in 0 s\n"
 
 
-def test_an_error_inside_goes_through() -> None:
+def test_an_error_in_the_block_is_raised() -> None:
     with pytest.raises(ZeroDivisionError), progress("divide", 1):
         _ = 1 / 0
 
@@ -51,5 +51,5 @@ def test_an_error_inside_goes_through() -> None:
     ("seconds", "said"),
     [(0.4, "0 s"), (42, "42 s"), (170, "3 min"), (3600, "1 h 0 min"), (7800, "2 h 10 min")],
 )
-def test_times_are_said_as_a_person_would(seconds: float, said: str) -> None:
+def test_durations_have_readable_units(seconds: float, said: str) -> None:
     assert duration(seconds) == said

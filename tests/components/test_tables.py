@@ -1,4 +1,4 @@
-"""Tables of steps are read with the class names as they stand, whatever a library makes of them."""
+"""Tables of steps are read with class names as text."""
 
 from pathlib import Path
 
@@ -20,9 +20,7 @@ def test_a_confusion_matrix_keeps_classes_by_any_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [NAMES, ["7", "8"]], ids=["mixed", "all numbers"])
-def test_a_per_class_table_keeps_its_names_and_misses_numbers_where_cells_are_empty(
-    tmp_path: Path, names: list[str]
-) -> None:
+def test_only_empty_cells_are_missing_numbers(tmp_path: Path, names: list[str]) -> None:
     ious = [float("nan"), *[0.5] * (len(names) - 1)]
     path = tmp_path / "per_class.csv"
     pd.DataFrame({"class": names, "group": "seen", "iou": ious}).to_csv(path, index=False)
@@ -36,5 +34,5 @@ def test_a_per_class_table_keeps_its_names_and_misses_numbers_where_cells_are_em
 def test_a_file_that_is_no_table_is_named_with_its_step(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "per_class.csv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"per_class\.csv is no table of an evaluate step .*run it again"):
+    with pytest.raises(UserError, match=r"per_class\.csv is not a table of an evaluate step .*run it again"):
         read_table(path, step="an evaluate step")

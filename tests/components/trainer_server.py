@@ -47,7 +47,7 @@ class Trainer:
                 self.threads[-1].start()
                 return 201, self.jobs[name]
             case _ if name not in self.jobs:
-                return 404, {"message": f'trainjobs.trainer.kubeflow.org "{name}" not found'}
+                return 404, {"message": f'trainjobs.trainer.kubeflow.org "{name}" not path'}
             case "DELETE":
                 return 200, self.jobs.pop(str(name))
         return 200, self.jobs[str(name)]
@@ -112,8 +112,8 @@ def _handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
 
         def _serve(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            found = PATH.fullmatch(self.path)
-            assert found is not None, self.path
+            path = PATH.fullmatch(self.path)
+            assert path is not None, self.path
             trainer.requests.append(self.command)
             fault = next((one for one in trainer.faults if one[0] == self.command), None)
             if fault is not None:
@@ -122,16 +122,16 @@ def _handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
                 status, answer = fault[1], {"message": "planted"}
             else:
                 status, answer = trainer.answer(
-                    self.command, found[2], json.loads(content) if content else None
+                    self.command, path[2], json.loads(content) if content else None
                 )
             if fault is not None and fault[1] == "lost":
                 self.close_connection = True
                 return
-            told = json.dumps(answer).encode()
+            body = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(body)
 
     return Handler

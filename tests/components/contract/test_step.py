@@ -1,4 +1,4 @@
-"""A step's statement: what follows from the signature of its `run`."""
+"""The signature of a step's `run` gives its command, help, manifest and arguments."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,14 +46,14 @@ def pots(tmp_path: Path) -> list[Path]:
     return [tmp_path / "red", tmp_path / "blue"]
 
 
-def test_command_and_help_follow_from_the_statement() -> None:
+def test_command_and_help_follow_from_the_signature() -> None:
     assert mix.command == "mix-paint"
     assert mix.help == "Mix paint.\n\nFrom pots."
     assert mix.output == "out"
-    assert [name for name, one in mix.parameters.items() if one.required] == ["pots", "out"]
+    assert [name for name, stated in mix.parameters.items() if stated.required] == ["pots", "out"]
 
 
-def test_a_call_writes_a_manifest_of_its_inputs_and_of_what_decides(pots: list[Path], tmp_path: Path) -> None:
+def test_a_manifest_records_inputs_and_deciding_parameters(pots: list[Path], tmp_path: Path) -> None:
     assert mix(pots=pots, shares=(2, 3), overrides={"a.b": 1}, out=tmp_path / "out") == "mud"
     manifest = read_step_manifest(tmp_path / "out")
     assert manifest.step == "mix_paint"
@@ -61,14 +61,14 @@ def test_a_call_writes_a_manifest_of_its_inputs_and_of_what_decides(pots: list[P
     assert manifest.parameters == {"sets": None, "shares": [2, 3], "overrides": {"a.b": 1}}
 
 
-def test_a_block_that_raises_leaves_the_earlier_folder(pots: list[Path], tmp_path: Path) -> None:
+def test_a_failing_call_leaves_the_earlier_folder(pots: list[Path], tmp_path: Path) -> None:
     mix(pots=pots, out=tmp_path / "out")
     with pytest.raises(RuntimeError, match="spilt"):
         mix(pots=pots[:1], slowly=True, out=tmp_path / "out")
     assert len(read_step_manifest(tmp_path / "out").inputs) == 2
 
 
-def test_words_are_those_the_command_takes() -> None:
+def test_words_are_arguments_of_the_command() -> None:
     arguments = {
         "pots": [Path("a"), Path("b")],
         "lid": None,
@@ -90,7 +90,7 @@ def test_words_are_those_the_command_takes() -> None:
     ]
 
 
-def test_a_folder_of_another_step_is_taken_in_part() -> None:
+def test_a_step_takes_the_stated_part_of_an_input_folder() -> None:
     assert mix.parameters["pots"].taken(Path("red")) == (Path("red/full"),)
 
 
@@ -98,5 +98,5 @@ def test_a_parameter_without_a_meaning_is_a_defect() -> None:
     @step("bare")
     def bare(call: Call, /, *, out: Path) -> None: ...
 
-    with pytest.raises(AssertionError, match="parameter out does not say what it means"):
+    with pytest.raises(AssertionError, match="the annotation of parameter out lacks its meaning"):
         _ = bare.parameters
