@@ -14,6 +14,7 @@ from torch import Tensor
 from cascade_core.batches.samples import Batch
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.configs.config import DataConfig, EvalConfig
+from cascade_core.data.prepared import rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.evaluation import carried_over, scored_batches
@@ -29,7 +30,7 @@ from cascade_core.runtime.files import write_json
 from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.report import per_class_table, plot_confusion, plot_per_class
 from cascade_core.scoring.scores import Scores
-from components.inputs.reading import read_inputs, rows_of
+from components.inputs.reading import read_inputs
 from components.progress import progress
 from components.results.evaluation import Control, Evaluation
 from components.results.names import SCORES_FILE
@@ -87,7 +88,7 @@ def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob
     vectors = (
         inputs.class_vectors if given.control != "words" else _rotate_unseen(inputs.class_vectors, candidates)
     )
-    rows = rows_of(inputs, given.split)
+    rows = rows_of_split(inputs.index, given.split)
     return EvaluationJob(
         manifest=manifest,
         vocabulary=vocabulary_of(

@@ -16,6 +16,7 @@ from PIL import Image
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.configs.config import EvalConfig
 from cascade_core.data.pictures import read_image, read_label_map
+from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.inference.background import scored_split
 from cascade_core.inference.label_maps import labelled
@@ -29,7 +30,7 @@ from cascade_core.render.colours import palette
 from cascade_core.render.visualise import LEGEND_SHARE, tinted
 from components.artifacts import git_commit
 from components.evaluation.job import vocabulary_of
-from components.inputs.reading import Inputs, read_inputs, rows_of
+from components.inputs.reading import Inputs, read_inputs
 from components.progress import progress
 from components.results.margins import points
 from components.results.pages import fill_template, webp_address
@@ -125,7 +126,7 @@ def lines_of(sides: Sides, split: str, limit: int | None) -> list[dict[str, Any]
         UserError: there are more than 2,000 pictures.
     """
     inputs, scored = sides.inputs, sides.scored
-    rows = rows_of(inputs, split)
+    rows = rows_of_split(inputs.index, split)
     if limit is not None and limit < len(rows):
         rows = rows.iloc[np.linspace(0, len(rows) - 1, limit).round().astype(int)]
     if len(rows) > MOST_PICTURES:

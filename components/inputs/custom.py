@@ -1,4 +1,4 @@
-"""A data set of one's own, label maps or COCO annotations: pictures paired, checked and counted."""
+"""Check a data set of the user's own: pair pictures with label maps or COCO annotations, and count pixels."""
 
 import os
 from collections import Counter
@@ -27,10 +27,10 @@ IGNORED = "ignored"
 
 @dataclass(frozen=True)
 class Source:
-    """Where pictures and their labels are, and which picture is of which split (see `own_layout.assigned`).
+    """The folders and files of a data set, and its splits (see `own_layout.assigned`).
 
-    Labels are either the PNGs in `maps`, at the same paths as the pictures, or COCO files: one for each split,
-    or one (under the name "") for all.
+    Labels are either PNGs in `maps`, at the same relative paths as the pictures, or COCO files: one per split, or
+    one for all, under the name "".
     """
 
     images: Path
@@ -44,33 +44,42 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """The good pictures of a data set, its splits in their order, and what is wrong with other pictures."""
+class CheckedDataSet:
+    """The good pictures of a data set, the names of its splits, and the problems of other pictures."""
 
     own: LabelFile
-    kept: Sequence[Examined]
-    order: Sequence[str]
+    pictures: Sequence[Examined]
+    splits: Sequence[str]
     problems: tuple[Problem, ...]
 
     @property
     def index(self) -> pd.DataFrame:
-        """The index of the good pictures."""
-        return pd.DataFrame([one.row for one in self.kept], columns=list(COLUMNS))
+        """The index, with a row per good picture."""
+        return pd.DataFrame([picture.row for picture in self.pictures], columns=list(COLUMNS))
+
+    def of_split(self, split: str) -> list[Examined]:
+        """Return the good pictures of a split."""
+        return [picture for picture in self.pictures if picture.row["split"] == split]
 
 
-def told(
+def problem_text(
     images: Path,
     problems: Sequence[Problem],
     *,
-    then: str = "mend them, or leave those pictures out: --leave-out",
+    remedy: str = "mend them, or leave those pictures out: --leave-out",
 ) -> str:
-    """Say how many problems of which kind there are, what is to be done, and the first of them."""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in problems).items())
-    return f"data set {images}: {kinds}; {then}{bullets([problem.text for problem in problems])}"
+    """Format problems as a message: their number by kind, the remedy, and the first of them."""
+    kinds = Counter(problem.kind for problem in problems).items()
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
+    return f"data set {images}: {counts}; {remedy}{bullets([problem.text for problem in problems])}"
 
 
-def placed(source: Source) -> Source:
-    """Give the source with its folders resolved, checked for what no file needs to be read."""
+def resolved(source: Source) -> Source:
+    """Check that the arguments fit together, and return the source with absolute folders.
+
+    Raises:
+        UserError: there is not exactly one source of labels, splits are stated twice, or the maps do not exist.
+    """
     if (source.maps is None) == (not source.coco):
         raise UserError(
             "labels come from a folder of label maps or from COCO files: give exactly one of them (--maps, --coco)"
@@ -81,7 +90,7 @@ def placed(source: Source) -> Source:
         )
     if source.coco and "" not in source.coco and (source.splits or source.held_out):
         raise UserError(
-            "every COCO file is given a split, so --split and --hold-out have no say; leave them out"
+            "every COCO file has a split already (--coco SPLIT=FILE); leave out --split and --hold-out"
         )
     if source.maps is not None and not source.maps.is_dir():
         raise UserError(f"label map folder {source.maps} does not exist; give the folder that holds the PNGs")
@@ -90,14 +99,14 @@ def placed(source: Source) -> Source:
 
 
 def root_of(source: Source, out: Path) -> Path:
-    """Give the folder that the index's paths are relative to: the innermost that holds pictures and maps."""
+    """Return the folder that paths in the index are relative to: the innermost one with pictures and label maps."""
     return Path(os.path.commonpath([source.images, out if source.maps is None else source.maps]))
 
 
 def _candidates(
     source: Source, own: LabelFile, folder: Path, out: Path
 ) -> tuple[list[Candidate], list[Problem]]:
-    """Pair pictures with label maps, those of COCO files drawn into `folder`, which becomes `out`."""
+    """Pair pictures with label maps; those of COCO files are drawn into `folder`, which becomes `out`."""
     root = root_of(source, out)
     assign = partial(assigned, given=source.splits or {}, held_out=source.held_out or {}, seed=source.seed)
     if source.coco:
@@ -131,47 +140,48 @@ def _candidates(
 
 
 def _same_names(candidates: Sequence[Candidate]) -> list[Problem]:
-    """Tell of pictures that would be named alike, as a/b and a_b."""
+    """Return a problem for each picture whose name in the index is taken, as a/b and a_b have the same name."""
     first: dict[str, Candidate] = {}
     problems = []
-    for one in candidates:
-        other = first.setdefault(one.name, one)
-        if other.image != one.image:
-            text = f"{one.image}: named {one.name}, as {other.image} is; rename one of them"
-            problems.append(Problem(one.name, one.image, one.split, "duplicate", text))
+    for candidate in candidates:
+        other = first.setdefault(candidate.name, candidate)
+        if other.image != candidate.image:
+            text = f"{candidate.image}: named {candidate.name}, as {other.image} is; rename one of them"
+            problems.append(Problem(candidate.name, candidate.image, candidate.split, "duplicate", text))
     return problems
 
 
-def checked(source: Source, own: LabelFile, *, folder: Path, out: Path, leave_out: bool) -> Checked:
-    """Look at every picture of the source; COCO annotations are drawn into `folder`, which becomes `out`.
+def checked(source: Source, own: LabelFile, *, folder: Path, out: Path, leave_out: bool) -> CheckedDataSet:
+    """Read every picture and label map; COCO annotations are drawn into `folder`, which becomes `out`.
 
     Raises:
-        UserError: pictures have problems and are not to be left out, or a split has no picture left.
+        UserError: pictures have problems and `leave_out` is False, or a split has no good picture.
     """
     candidates, problems = _candidates(source, own, folder, out)
-    order = list(dict.fromkeys([one.split for one in candidates] + [one.split for one in problems]))
+    splits = list(dict.fromkeys(item.split for item in (*candidates, *problems)))
     with progress(f"check {own.name}") as bar:
-        found = examine_all(
+        results = examine_all(
             candidates, own.label_set(), progress=lambda done, total: bar.advance(done, total=total)
         )
-    examined = [one for one in found if isinstance(one, Examined)]
-    broken = [one for one in found if isinstance(one, Problem)]
-    problems = [*problems, *_same_names(candidates), *broken, *copies_across_splits(examined, order)]
+    examined = [result for result in results if isinstance(result, Examined)]
+    broken = [result for result in results if isinstance(result, Problem)]
+    problems = [*problems, *_same_names(candidates), *broken, *copies_across_splits(examined, splits)]
     if problems and not leave_out:
-        raise UserError(told(source.images, problems))
+        raise UserError(problem_text(source.images, problems))
     bad = {(problem.split, problem.image) for problem in problems}
-    kept = [one for one in examined if (one.row["split"], one.row["image"]) not in bad]
-    for split in order:
-        if not _of(kept, split):
-            raise UserError(f"split {split!r} has no picture left; {told(source.images, problems)}")
-    return Checked(own, kept, order, tuple(problems))
+    good = [picture for picture in examined if (picture.row["split"], picture.row["image"]) not in bad]
+    data = CheckedDataSet(own, good, splits, tuple(problems))
+    for split in splits:
+        if not data.of_split(split):
+            raise UserError(f"split {split!r} has no picture left; {problem_text(source.images, problems)}")
+    return data
 
 
-def summary_of(checked: Checked) -> dict[str, Any]:
-    """Count pictures and pixels of every class in every split, and name what was left out."""
-    own, index = checked.own, checked.index
+def summary_of(data: CheckedDataSet) -> dict[str, Any]:
+    """Count pictures and pixels of every class in every split, and list the pictures that were left out."""
+    own, index = data.own, data.index
     label_set = own.label_set()
-    splits = {split: _counts(_of(checked.kept, split), own, label_set) for split in checked.order}
+    splits = {split: _counts(data.of_split(split), own, label_set) for split in data.splits}
     return {
         "protocol": own.protocol,
         "label_set": label_set.name,
@@ -183,30 +193,26 @@ def summary_of(checked: Checked) -> dict[str, Any]:
         },
         "copies_within_splits": {
             split: int(index.loc[index["split"] == split, "image_sha256"].duplicated().sum())
-            for split in checked.order
+            for split in data.splits
         },
-        "left_out": [asdict(problem) for problem in checked.problems],
+        "left_out": [asdict(problem) for problem in data.problems],
     }
 
 
 def _counts(examined: Sequence[Examined], own: LabelFile, label_set: LabelSet) -> dict[str, Any]:
-    """Count pictures and pixels of every class; background and ignored pixels stand beside the classes."""
-    shown = Counter(train for one in examined for train in one.row["classes"])
+    """Count pictures and pixels of every class, and pixels of background and ignored ones."""
+    pictures = Counter(train_id for picture in examined for train_id in picture.row["classes"])
     raw: Counter[int] = Counter()
-    for one in examined:
-        raw.update(one.raw_pixels)
+    for picture in examined:
+        raw.update(picture.raw_pixels)
     pixels = {name: raw[own.ids[i]] for i, name in enumerate(label_set.classes)}
     background = sum(raw[i] for i in label_set.background_ids)
     return {
         "pictures": len(examined),
-        "pictures_with_class": {name: shown[i] for i, name in enumerate(label_set.classes)},
+        "pictures_with_class": {name: pictures[i] for i, name in enumerate(label_set.classes)},
         "pixels": pixels,
         "other_pixels": {
             BACKGROUND: background,
             IGNORED: sum(raw[i] for i in np.flatnonzero(label_set.table == IGNORE).tolist()) - background,
         },
     }
-
-
-def _of(kept: Sequence[Examined], split: str) -> list[Examined]:
-    return [one for one in kept if one.row["split"] == split]

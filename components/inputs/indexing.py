@@ -1,4 +1,4 @@
-"""Check every picture and label map of a raw data set once, and write the index that later steps read."""
+"""Check every picture and label map of a raw data set, and write the index that later steps read."""
 
 import hashlib
 import logging
@@ -32,16 +32,18 @@ def write_index(
     image_sets: Mapping[str, str],
     source: Mapping[str, Any] | None = None,
 ) -> Prepared:
-    """Index `raw` into the folder that the call writes.
+    """Write the index and the summary of `raw` into the call's folder.
 
-    `source` goes into the summary as it is: what a step that made `raw` has to say about it.
+    `source` goes into the summary as it is; it says where the files of `raw` came from.
 
     Raises:
-        UserError: naming file and field of what is wrong with the data; nothing is written then.
+        UserError: a picture, label map or image set is wrong; nothing is written.
     """
     split = named_protocol(protocol)
     if not raw.is_dir():
-        raise UserError(f"data set {raw} is not a folder; fetch the data first, or give the folder it is in")
+        raise UserError(
+            f"data set {raw} is not a folder; fetch the data first, or give the folder that holds them"
+        )
     layout = _layout(split.label_set, image_sets)
     root = voc_root(raw) if isinstance(layout, VocLayout) else raw
     parameters = {"protocol": split.name, "image_sets": dict(image_sets)}
@@ -61,18 +63,17 @@ def write_index(
         index.to_parquet(work.folder / INDEX_FILE, index=False)
         write_json(work.folder / SUMMARY_FILE, summary)
         work.hashes["raw"] = data_hash = summary["data_sha256"]
-        pictures = {name: counts["pictures"] for name, counts in summary["splits"].items()}
+        pictures: dict[str, int] = {name: counts["pictures"] for name, counts in summary["splits"].items()}
         work.tracker.tags({"data_hash": data_hash, "label_set": split.label_set.name})
         work.tracker.dataset(split.name, data_hash, source=str(root))
         counts = {f"pictures.{name}": count for name, count in pictures.items()}
         work.tracker.metrics({"classes": split.num_classes, **counts})
-    told = ", ".join(f"{count} {name}" for name, count in pictures.items())
-    log.info("prepared %s: %s", split.name, told)
+    log.info("prepared %s: %s", split.name, ", ".join(f"{count} {name}" for name, count in pictures.items()))
     return Prepared(call.out / INDEX_FILE, pictures, data_hash)
 
 
 def _layout(label_set: LabelSet, image_sets: Mapping[str, str]) -> Layout:
-    """Give the layout of this label set's maps; those of a label file may lie in either."""
+    """Return the layout of the data set; for a label file, the image sets decide between the two."""
     if layout := layout_of(label_set):
         return layout
     return FolderLayout() if any(":" in folders for folders in image_sets.values()) else VocLayout()
@@ -107,12 +108,12 @@ def _folder_pairs(image_sets: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 def _summary(
     index: pd.DataFrame, protocol: str, label_set: LabelSet, image_sets: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Count the pictures of each split, and for each class those that show it and the pixels it has."""
+    """Count pictures per split, and pictures and pixels per class and split."""
     splits = {}
     for split in image_sets:
         rows = index[index["split"] == split]
-        shown = rows[["classes", "pixels"]].explode(["classes", "pixels"])
-        of_class = shown.groupby("classes")["pixels"].agg(["size", "sum"])
+        occurrences = rows[["classes", "pixels"]].explode(["classes", "pixels"])
+        of_class = occurrences.groupby("classes")["pixels"].agg(["size", "sum"])
         pictures, pixels = (
             of_class[column].reindex(range(label_set.num_classes), fill_value=0) for column in ("size", "sum")
         )
@@ -130,7 +131,7 @@ def _summary(
 
 
 def data_sha256(index: pd.DataFrame) -> str:
-    """Hash what the data *are*: names, splits and file contents, but neither folder nor file format of the index."""
+    """Hash the content of a data set: names, splits and file contents, but not paths or the index's file format."""
     digest = hashlib.sha256()
     for row in index.sort_values(["split", "name"]).itertuples():
         digest.update(f"{row.split}\0{row.name}\0{row.image_sha256}\0{row.label_sha256}\n".encode())

@@ -1,4 +1,4 @@
-"""Class names as people give them: in one argument by commas, or in a file, one a line."""
+"""Read the class names of `--labels` or `--labels-file`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,13 @@ from cascade_core.runtime.files import read_text
 
 
 def labels_given(listed: Sequence[str] | None, file: Path | None) -> tuple[str, ...]:
-    """Give the class names of `--labels` or `--labels-file`, of which exactly one is given.
-
-    In a file (UTF-8) each line is a name as it stands, and empty lines do not count.
+    """Return the class names of `--labels` or of `--labels-file`, a UTF-8 file with a name per line.
 
     Raises:
-        UserError: neither or both are given, the file cannot be read, or as of `checked_labels`.
+        UserError: neither or both are given, the file cannot be read, or `checked_labels` refuses the names.
     """
     if (listed is None) == (file is None):
-        raise UserError('give class names either by --labels "zebra, grass" or in a --labels-file, not both')
+        raise UserError('class names are needed once: give --labels "zebra, grass" or a --labels-file')
     if listed is not None:
         return checked_labels(listed)
     assert file is not None

@@ -1,4 +1,4 @@
-"""Official files of a public data set: found, checked, brought into a raw folder, and converted."""
+"""Find, check, unpack and convert the official files of a public data set."""
 
 import logging
 from collections.abc import Sequence
@@ -18,58 +18,75 @@ from components.progress import progress
 log = logging.getLogger(__name__)
 
 STATE_FILE = "sources.json"
-"""In the raw folder: which parts lie there whole, and where each came from."""
+"""This file in the raw folder lists the parts that are complete there, and the source of each."""
 
 
 def release_of(data_set: DataSet) -> Release:
-    """Give the official release of a data set; a `UserError` where it has none."""
+    """Return the official release of a data set.
+
+    Raises:
+        UserError: the data set has none.
+    """
     if data_set.release is None:
-        raise UserError(f"data set {data_set.name!r} has no official files to prepare; index it as it lies")
+        raise UserError(
+            f"data set {data_set.name!r} has no official files; run `cascade-clip prepare index` on its folder"
+        )
     return data_set.release
 
 
 def protocol_of(data_set: DataSet, protocol: str | None) -> str:
-    """Give the protocol asked for, checked to be one of the data set's, or its usual one."""
-    known = [split.name for split in data_set.protocols]
-    if protocol is not None and protocol not in known:
+    """Return `protocol`, or the data set's usual one.
+
+    Raises:
+        UserError: the data set has no such protocol.
+    """
+    names = [split.name for split in data_set.protocols]
+    if protocol is not None and protocol not in names:
         raise UserError(
-            f"protocol {protocol!r} is not one of data set {data_set.name!r}; its own are {', '.join(known)}"
+            f"protocol {protocol!r} is not one of data set {data_set.name!r}; its own are {', '.join(names)}"
         )
-    return protocol or known[0]
+    return protocol or names[0]
 
 
 def check_sources(sources: Sequence[Path], splits: Splits) -> None:
-    """Refuse sources that do not exist or hold no parts, and splits that no data set has."""
+    """Check the values of `--from` and `--split`.
+
+    Raises:
+        UserError: a source does not exist or is neither folder, archive nor JSON, or a split is unknown.
+    """
     if missing := [str(path) for path in sources if not path.exists()]:
         raise UserError(f"--from {', '.join(missing)}: no such folder or file; check the path")
-    if strange := [path for path in sources if path.is_file() and not _may_be_a_part(path)]:
-        raise UserError(
-            f"--from {strange[0]} is neither a folder nor an archive (.tar, .tgz, .zip) nor a .json"
-        )
+    for path in sources:
+        if path.is_file() and not is_archive(path) and path.suffix != ".json":
+            raise UserError(
+                f"--from {path} is neither a folder nor an archive (.tar, .tgz, .zip) nor a .json"
+            )
     if not splits or set(splits) - {"train", "val"}:
         raise UserError(f"splits {', '.join(splits) or 'none'} are not to be had; allowed are train and val")
-
-
-def _may_be_a_part(path: Path) -> bool:
-    return is_archive(path) or path.suffix == ".json"
 
 
 def locate(
     title: str, requirements: Sequence[Sequence[Part]], sources: Sequence[Path], there: dict[str, Any]
 ) -> list[LocatedPart]:
-    """Find all parts that do not lie in the raw folder yet, or say in one message which are nowhere."""
+    """Find the parts that the raw folder lacks (`there` lists those that it has).
+
+    Each of `requirements` is a row of alternatives, of which one part is enough.
+
+    Raises:
+        UserError: parts are in none of the sources; the message lists all of them.
+    """
     located, missing = [], []
     for alternatives in requirements:
         if any(_key(part) in there for part in alternatives):
             continue
-        one = next((one for part in alternatives if (one := find(part, sources))), None)
-        if one is None:
+        first = next(filter(None, (find(part, sources) for part in alternatives)), None)
+        if first is None:
             missing.append(alternatives)
         else:
-            located.append(one)
+            located.append(first)
     if missing:
-        where = ", ".join(str(source) for source in sources) or "no folder, for none was given"
-        wanted = "".join(f"\n  - {' or '.join(_wanted(part) for part in row)}" for row in missing)
+        where = ", ".join(map(str, sources)) or "no folder, for none was given"
+        wanted = "".join(f"\n  - {' or '.join(map(_wanted, alternatives))}" for alternatives in missing)
         raise UserError(
             f"{title}: {len(missing)} of {len(requirements)} parts are missing, looked in {where}:"
             f"{wanted}\ngive each with --from: the archive, or a folder that holds it packed or unpacked"
@@ -87,7 +104,11 @@ def _key(part: Part) -> str:
 
 
 def bring(located: LocatedPart, raw: Path, state: dict[str, Any], *, allow_subset: bool) -> None:
-    """Check the file a part comes in, bring the part below `raw`, and note that it is there."""
+    """Check the archive of a part, unpack or link the part below `raw`, and record that in `sources.json`.
+
+    Raises:
+        UserError: the archive is not the official one (unless `allow_subset`), or lacks files of the part.
+    """
     checked = located.is_file and located.part.file.known and not allow_subset
     if checked:
         with progress(f"check {located.at.name}") as bar:
@@ -111,7 +132,11 @@ def bring(located: LocatedPart, raw: Path, state: dict[str, Any], *, allow_subse
 
 
 def read_state(raw: Path, data_set: DataSet) -> dict[str, Any]:
-    """Read which parts lie in the raw folder; a `UserError` where it is of another data set."""
+    """Read `sources.json` of the raw folder; an empty state if there is none.
+
+    Raises:
+        UserError: the raw folder is that of another data set.
+    """
     if not (raw / STATE_FILE).is_file():
         return {"data_set": data_set.name, "parts": {}}
     state = read_json(raw / STATE_FILE)
@@ -123,7 +148,7 @@ def read_state(raw: Path, data_set: DataSet) -> dict[str, Any]:
 
 
 def differing(release: Release, plan: Plan) -> list[str]:
-    """Say which splits have another number of pictures than officially."""
+    """Return a sentence for each split whose number of pictures is not the official one."""
     return [
         f"{split} has {count:,} pictures, officially {release.counts[split]:,}"
         for split, count in plan.counts.items()
@@ -132,7 +157,7 @@ def differing(release: Release, plan: Plan) -> list[str]:
 
 
 def convert_maps(name: str, plan: Plan, raw: Path, workers: int) -> None:
-    """Write the image lists, and convert the label maps that are not there yet."""
+    """Write the image lists, and convert the label maps that were not converted before."""
     for path, names in plan.lists.items():
         with new_file(raw / path) as file:
             file.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
@@ -150,9 +175,9 @@ def source_of(
     differing: list[str],
     notes: dict[str, Any],
 ) -> dict[str, Any]:
-    """Give what the summary says of where the data came from."""
+    """Return the field `source` of the summary: where the data came from, and whether they are complete."""
     for difference in differing:
-        log.warning("%s: a part of the data set: %s", name, difference)
+        log.warning("%s is not complete: %s", name, difference)
     return {
         "data_set": name,
         "complete": not differing,

@@ -1,4 +1,4 @@
-"""The check before training and evaluation that label maps, class names and text vectors agree."""
+"""Check before training and evaluation that label maps, class names and text vectors agree."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from components.vectors.vector_files import background_names, read_background_ve
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was compared and found well, a sentence each, and what is not wrong but worth knowing."""
+    """The report of a check: a sentence per passed comparison, and notes on what is unusual but not wrong."""
 
     protocol: str
     passed: tuple[str, ...]
@@ -41,16 +41,22 @@ def preflight(
     stored: Path | None = None,
     stored_order: str | None = None,
 ) -> Preflight:
-    """Compare label maps, class names and text vectors with each other, and tell what was found.
+    """Check that label maps, class names and text vectors belong together, and report the comparisons.
 
-    That vectors are in the order of their names is seen only by comparing them with others: those that the
-    text tower of `clip` makes of the names now, or `stored` ones (.npy), whose rows are the classes of the
-    label set `stored_order` (the protocol's own if None); names that those lack are left out. Vectors of names
-    for background are looked at where there are some, or the label file asks for them.
+    Only a comparison with other vectors shows whether the vectors are in the order of their names. Vectors of
+    background names are checked too, if there are any or the label file asks for them.
+
+    Args:
+        prepared: folder of the prepare step.
+        splits: folder of the splits step.
+        text: folder of the text-vectors step.
+        clip: CLIP folder; its text tower makes vectors of the same names to compare with.
+        stored: vectors (.npy) to compare with, for the names that they have.
+        stored_order: label set whose classes are the rows of `stored`; that of the protocol if None.
 
     Raises:
-        UserError: the folders are of different label sets, protocols or classes; vectors are not unit vectors
-            that differ; or they belong to other names than they are used for.
+        UserError: the folders are of different label sets, protocols or classes, vectors are equal or not of unit
+            length, or they belong to other names.
     """
     protocol = read_split(splits).name
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=protocol)
@@ -58,19 +64,19 @@ def preflight(
     check_shape(inputs.class_vectors, names, str(text))
     vectors = inputs.class_vectors
     passed = [
-        f"label maps: of label set {inputs.split.label_set.name!r}, as protocol {protocol!r} wants them",
+        f"label maps: of label set {inputs.split.label_set.name!r}, which is that of protocol {protocol!r}",
         f"class names: the {len(names)} of the protocol, in its order",
         f"text vectors: {len(names)} different unit vectors, {vectors.shape[1]} wide",
     ]
     if clip is not None:
-        found = check_order(vectors, _from_clip(clip, names, text), names, str(text))
-        passed.append(_order_told(found, f"the text tower of {clip}", len(names)))
+        order = check_order(vectors, _from_clip(clip, names, text), names, str(text))
+        passed.append(_order_sentence(order, f"the text tower of {clip}", len(names)))
     if stored is not None:
-        own_order = inputs.split.label_set if stored_order is None else label_set(stored_order)
-        rows, reference = _from_stored(stored, own_order.foreground(), names)
+        labels = inputs.split.label_set if stored_order is None else label_set(stored_order)
+        rows, reference = _from_stored(stored, labels.foreground(), names)
         shared = [names[row] for row in rows]
-        found = check_order(vectors[rows], reference, shared, str(text))
-        passed.append(_order_told(found, str(stored), len(shared)))
+        order = check_order(vectors[rows], reference, shared, str(text))
+        passed.append(_order_sentence(order, str(stored), len(shared)))
     passed.extend(_background(text, inputs.split, clip))
     notes = list(_occurrence(prepared, inputs.split))
     if inputs.split.label_set.has_background:
@@ -79,19 +85,19 @@ def preflight(
         )
     if clip is None and stored is None:
         notes.insert(
-            0, "order of text vectors: not compared, neither CLIP weights nor stored vectors were given"
+            0,
+            "order of text vectors: not checked, because neither CLIP weights nor stored vectors were given",
         )
     return Preflight(protocol, tuple(passed), tuple(notes))
 
 
 def check_ready_vectors(text: Path, clip: Path | None, vectors: Float[Tensor, "classes embed"]) -> None:
-    """Check vectors that were given ready, in a file, by the CLIP that is to be trained with, before it is.
+    """Check text vectors that came from a file against the CLIP weights of a training.
 
-    Vectors that the text-vectors step made itself are in the order of their names; without CLIP weights there
-    is nothing to compare with.
+    Vectors that the text-vectors step made itself need no check; without CLIP weights there is none.
 
     Raises:
-        UserError: they are of another CLIP, or belong to other names.
+        UserError: the vectors are of another CLIP, or belong to other names.
     """
     if clip is None or "vectors" not in read_step_manifest(text).inputs:
         return
@@ -100,17 +106,16 @@ def check_ready_vectors(text: Path, clip: Path | None, vectors: Float[Tensor, "c
 
 
 def _from_clip(clip: Path, names: Sequence[str], text: Path) -> Float[Tensor, "classes embed"]:
-    """Make the vectors anew, with the templates and synonyms that the text-vectors step was given."""
+    """Make vectors of the names, with the templates and synonyms of the text-vectors step."""
     tower, tokenizer = load_text_tower(clip)
-    given = read_step_manifest(text).parameters
-    synonyms = given.get("synonyms", ())
-    return class_vectors(tower, tokenizer, names, given["templates"], synonyms=synonyms)
+    parameters = read_step_manifest(text).parameters
+    synonyms = parameters.get("synonyms", ())
+    return class_vectors(tower, tokenizer, names, parameters["templates"], synonyms=synonyms)
 
 
 def _background(text: Path, split: ClassSplit, clip: Path | None) -> Iterator[str]:
-    """Check the vectors of names for background: those the label file asks for, else those that are there."""
-    asked = split.own.background_setting.names if split.own else ()
-    names = asked or background_names(text)
+    """Check the vectors of background names: those of the label file, else those of the text-vectors step."""
+    names = (split.own.background_setting.names if split.own else ()) or background_names(text)
     if not names:
         return
     vectors = read_background_vectors(text, names)
@@ -119,14 +124,14 @@ def _background(text: Path, split: ClassSplit, clip: Path | None) -> Iterator[st
     if clip is not None:
         tower, tokenizer = load_text_tower(clip)
         made = class_vectors(tower, tokenizer, names, read_step_manifest(text).parameters["templates"])
-        found = check_order(vectors, made, names, f"background vectors of {text}")
-        yield _order_told(found, f"the text tower of {clip}", len(names), what="background vectors")
+        order = check_order(vectors, made, names, f"background vectors of {text}")
+        yield _order_sentence(order, f"the text tower of {clip}", len(names), what="background vectors")
 
 
 def _from_stored(
     stored: Path, order: LabelSet, names: Sequence[str]
 ) -> tuple[list[int], Float[Tensor, "classes embed"]]:
-    """Give the places of the names that the stored vectors have too, and their vectors."""
+    """Return the indices of the names that the stored vectors have too, and those vectors."""
     classes = order.classes
     reference = vector_files.read_vectors(stored, classes)
     rows = [row for row, name in enumerate(names) if name in classes]
@@ -137,7 +142,7 @@ def _from_stored(
     return rows, reference[[classes.index(names[row]) for row in rows]]
 
 
-def _order_told(order: Order, source: str, count: int, *, what: str = "text vectors") -> str:
+def _order_sentence(order: Order, source: str, count: int, *, what: str = "text vectors") -> str:
     return (
         f"order of {what}: each of {count} is nearest to its own name by {source} "
         f"(cosine at least {order.least_cosine:.3f}, least lead {order.least_lead:.3f})"
@@ -145,20 +150,20 @@ def _order_told(order: Order, source: str, count: int, *, what: str = "text vect
 
 
 def _occurrence(prepared: Path, split: ClassSplit) -> Iterator[str]:
-    """Tell which classes no pixel of a split of the data has; seen ones are not learned, others not scored."""
+    """Yield a note per split on classes without pixels, which are not learned or not scored; and on incomplete data."""
     summary = read_json(prepared / SUMMARY_FILE)
     if any("pixels" not in counts for counts in summary["splits"].values()):
         yield f"label maps: {prepared} was prepared without counting pixels; run the prepare step again"
         return
-    for name, counts in summary["splits"].items():
+    for split_name, counts in summary["splits"].items():
         pixels = counts["pixels"]
         for group, classes in (("seen", split.seen_names), ("unseen", split.unseen_names)):
-            if absent := [one for one in classes if pixels.get(one) == 0]:
-                yield f"label maps: no pixel in split {name!r} of {len(absent)} {group} classes: {', '.join(absent)}"
+            if absent := [name for name in classes if pixels.get(name) == 0]:
+                yield f"label maps: no pixel in split {split_name!r} of {len(absent)} {group} classes: {', '.join(absent)}"
     source = summary.get("source", {})
     if source.get("complete") is False:
         counts = (
-            f"{found:,} of {source['official_pictures'][name]:,} {name}"
-            for name, found in source["pictures"].items()
+            f"{count:,} of {source['official_pictures'][name]:,} {name}"
+            for name, count in source["pictures"].items()
         )
         yield f"data: a part of {source['data_set']} only, {', '.join(counts)}"

@@ -1,4 +1,4 @@
-"""What the prepare step made of a data set."""
+"""The result of the prepare steps."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the index lies, how many pictures each split has, and the hash of their content."""
+    """The index file, the number of pictures in each split, and the data hash."""
 
     index: Path
     pictures: dict[str, int]

@@ -1,4 +1,4 @@
-"""The content of `split.json`: classes, seen, unseen, the pictures of each split, training pixels of each class."""
+"""Write and read `split.json`: seen and unseen classes, pictures of each split, training pixels per class."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ TRAINING_SPLIT = "train"
 def split_content(
     split: ClassSplit, index: pd.DataFrame, splits: Iterable[str], pixels: Sequence[int]
 ) -> dict[str, Any]:
-    """Give what `split.json` holds; a label file's content goes in whole."""
+    """Return the content of `split.json`; that of a label file is part of it."""
     content: dict[str, Any] = {
         "protocol": split.name,
         "classes": list(split.classes),
@@ -36,7 +36,7 @@ def split_content(
 
 
 def class_counts(split: ClassSplit, pixels: Sequence[int]) -> dict[str, float]:
-    """Give how many classes of each kind there are, and the training pixels of each kind."""
+    """Count the seen and unseen classes, and their training pixels."""
     of_class = dict(zip(split.classes, pixels, strict=True))
     return {
         "classes.seen": len(split.seen),
@@ -47,11 +47,10 @@ def class_counts(split: ClassSplit, pixels: Sequence[int]) -> dict[str, float]:
 
 
 def read_split(splits: Path) -> ClassSplit:
-    """Read the class split of a splits step, checked against the protocol it names or the label file it holds.
+    """Read the class split of a splits step, and check it against its protocol or label file.
 
     Raises:
-        UserError: the file is missing or lacks a field, an unseen name is not in the label set, or classes
-            and unseen names are not those of the protocol.
+        UserError: the file is missing or lacks a field, or its classes or unseen names are not those of the protocol.
     """
     path = splits / SPLIT_FILE
     content = read_json(path)
@@ -78,7 +77,7 @@ def read_split(splits: Path) -> ClassSplit:
 
 
 def _own(content: dict[str, Any], path: Path) -> ClassSplit:
-    """Give the split of a label file as `split.json` holds it."""
+    """Return the class split of the label file in `split.json`."""
     way_out = "run the splits step again"
     split = split_of(validated(LabelFile, content["own"], source=f"{path}: own", way_out=way_out))
     if split.name != content["protocol"]:
@@ -89,10 +88,10 @@ def _own(content: dict[str, Any], path: Path) -> ClassSplit:
 
 
 def training_pixels(splits: Mapping[str, Any], split: ClassSplit, prepared: Path) -> list[int]:
-    """Give the pixels of every class that the prepare step counted in training pictures; without those, zeros.
+    """Return the pixels per class in training pictures, as the prepare step counted them; zeros without such pictures.
 
     Raises:
-        UserError: an earlier version prepared the data, and counted no pixels.
+        UserError: an earlier version of this package prepared the data, and counted no pixels.
     """
     if TRAINING_SPLIT not in splits:
         return [0] * split.num_classes

@@ -31,6 +31,7 @@ from cascade_core.checkpoints.checkpoint import (
 )
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import Setting
+from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import World, device_of, joined, share_start, world_of
@@ -40,7 +41,7 @@ from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
 from components.artifacts import data_hash
 from components.contract import Call
-from components.inputs.reading import Inputs, rows_of
+from components.inputs.reading import Inputs
 from components.progress import progress
 from components.results.names import HISTORY_FILE
 from components.tables import read_table
@@ -206,7 +207,7 @@ def _status(report: StepReport) -> str:
 def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[PackedBatch]:
     accumulation = job.config.train.accumulation_steps
     dataset = train_dataset(
-        rows_of(job.inputs, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
+        rows_of_split(job.inputs.index, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
     )
     sampler = iteration_batches(
         len(dataset),

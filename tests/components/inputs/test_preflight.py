@@ -27,7 +27,7 @@ MAPS = {"train": {"2008_000002": files.halves(CAT, 59)}, "val": {"2008_000009": 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP that knows Context's words, and tells them apart as little as random weights do."""
+    """A random CLIP that knows Context's words, and distinguishes them no better than random weights do."""
     folder = tmp_path_factory.mktemp("clip") / "clip"
     words = ["a", "photo", "of", *CONTEXT_59]
     with torch.random.fork_rng(devices=[]):
@@ -77,14 +77,14 @@ def test_each_order_passes_with_vectors_of_its_own(
     order: str, data: dict[str, Path], clip: Path, released_vectors: Path, tmp_path: Path
 ) -> None:
     text_vectors.run(protocol=f"context59-{order}", templates=TEMPLATES, clip=clip, out=tmp_path / "text")
-    found = preflight(
+    report = preflight(
         **steps(data, order, tmp_path / "text"), clip=clip, stored=released_vectors, stored_order="context59"
     )
-    assert found.protocol == f"context59-{order}"
-    assert sum("each of 59 is nearest to its own name" in sentence for sentence in found.passed) == 2
+    assert report.protocol == f"context59-{order}"
+    assert sum("each of 59 is nearest to its own name" in sentence for sentence in report.passed) == 2
 
 
-def test_released_vectors_under_the_literatures_names_are_found_out_by_clip(
+def test_clip_reveals_vectors_in_the_order_of_another_label_set(
     data: dict[str, Path], clip: Path, released_vectors: Path, tmp_path: Path
 ) -> None:
     """Count, width and length are right, and the step that takes them cannot know better."""
@@ -98,7 +98,7 @@ def test_released_vectors_under_the_literatures_names_are_found_out_by_clip(
         preflight(**steps(data, "literature", text), clip=clip)
 
 
-def test_released_vectors_under_the_literatures_names_are_found_out_by_stored_ones(
+def test_stored_vectors_reveal_the_order_of_another_label_set(
     data: dict[str, Path], released_vectors: Path, tmp_path: Path
 ) -> None:
     text = tmp_path / "text"
@@ -107,7 +107,7 @@ def test_released_vectors_under_the_literatures_names_are_found_out_by_stored_on
         preflight(**steps(data, "literature", text), stored=released_vectors, stored_order="context59")
 
 
-def test_training_refuses_released_vectors_under_the_literatures_names(
+def test_training_refuses_vectors_in_another_order(
     data: dict[str, Path], clip: Path, released_vectors: Path, tmp_path: Path
 ) -> None:
     text = tmp_path / "text"
@@ -157,7 +157,7 @@ def test_absent_classes_and_a_partial_data_set_are_noted(
 ) -> None:
     text_vectors.run(protocol="context59-released", templates=TEMPLATES, clip=clip, out=tmp_path / "text")
     notes = preflight(**steps(data, "released", tmp_path / "text")).notes
-    assert notes[0].startswith("order of text vectors: not compared")
+    assert notes[0].startswith("order of text vectors: not checked")
     assert any("no pixel in split 'val' of 9 unseen classes: bed, bedclothes" in note for note in notes)
     assert notes[-1].startswith("data: a part of context only, 1 of 4,996 train, 1 of 5,104 val")
 
@@ -166,16 +166,16 @@ def test_data_prepared_by_an_earlier_version_pass_with_a_note(
     data: dict[str, Path], clip: Path, tmp_path: Path
 ) -> None:
     text_vectors.run(protocol="context59-released", templates=TEMPLATES, clip=clip, out=tmp_path / "text")
-    given = steps(data, "released", tmp_path / "text")
-    older = given["prepared"].with_name("older")  # beside it, for it points to its pictures relatively
-    shutil.copytree(given["prepared"], older)
+    folders = steps(data, "released", tmp_path / "text")
+    older = folders["prepared"].with_name("older")  # beside it, for it points to its pictures relatively
+    shutil.copytree(folders["prepared"], older)
     summary = read_json(older / "summary.json")
     for counts in summary["splits"].values():
         del counts["pixels"]
     write_json(older / "summary.json", summary)
     index = read_index(older).drop(columns="pixels")
     index.to_parquet(older / "index.parquet", index=False)
-    notes = preflight(**(given | {"prepared": older})).notes
+    notes = preflight(**(folders | {"prepared": older})).notes
     assert [note for note in notes if note.startswith("label maps")] == [
         f"label maps: {older} was prepared without counting pixels; run the prepare step again"
     ]
@@ -240,9 +240,7 @@ def _listed(folder: Path, *names: str) -> str:
     return str(folder / "list.txt")
 
 
-def test_a_label_files_vectors_are_compared_with_its_synonyms_and_names_for_background(
-    own: dict[str, Path], clip: Path
-) -> None:
+def test_synonyms_and_background_names_are_compared(own: dict[str, Path], clip: Path) -> None:
     passed = preflight(**own, clip=clip).passed
     assert (
         f"order of text vectors: each of 2 is nearest to its own name by the text tower of {clip} (cosine at least 1.000"
@@ -263,28 +261,28 @@ def test_stored_vectors_of_a_label_file_are_in_its_own_order(own: dict[str, Path
         preflight(**own, stored=tmp_path / "stored.npy")
 
 
-def test_vectors_for_background_that_a_label_file_asks_for_are_missed(own: dict[str, Path]) -> None:
+def test_missing_vectors_of_background_names_are_reported(own: dict[str, Path]) -> None:
     (own["text"] / "background_names.json").unlink()
     with pytest.raises(ValueError, match="for background are of no name"):
         preflight(**own)
 
 
-def test_context_with_background_passes_by_the_vectors_of_its_59_names(
+def test_context_with_background_needs_vectors_of_59_names(
     data: dict[str, Path], released_vectors: Path, tmp_path: Path
 ) -> None:
-    given = {name: tmp_path / name for name in ("prepared", "splits", "text")}
+    folders = {name: tmp_path / name for name in ("prepared", "splits", "text")}
     prepare_dataset.run(
         name="context",
         sources=[],
         raw=data["raw"],
         protocol="context60",
         allow_subset=True,
-        out=given["prepared"],
+        out=folders["prepared"],
     )
-    splits.run(prepared=given["prepared"], protocol="context60", out=given["splits"])
-    text_vectors.run(protocol="context60", templates=TEMPLATES, vectors=released_vectors, out=given["text"])
-    found = preflight(**given, stored=released_vectors)
-    assert "each of 59 is nearest to its own name" in "".join(found.passed)
-    assert found.notes[-1].startswith(
+    splits.run(prepared=folders["prepared"], protocol="context60", out=folders["splits"])
+    text_vectors.run(protocol="context60", templates=TEMPLATES, vectors=released_vectors, out=folders["text"])
+    report = preflight(**folders, stored=released_vectors)
+    assert "each of 59 is nearest to its own name" in "".join(report.passed)
+    assert report.notes[-1].startswith(
         "background: a class of protocol 'context60'; evaluate it with --background"
     )
