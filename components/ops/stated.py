@@ -20,7 +20,7 @@ def train(
     trained: Output[Model],
     nodes: str = "",
 ) -> None:
-    """Train a recipe, unseen classes left out."""
+    """Train a recipe without labels of unseen classes."""
     from components.bodies.stated_step import run_component
 
     run_component("train", locals())
@@ -38,7 +38,7 @@ def self_train(
     self_trained: Output[Model],
     nodes: str = "",
 ) -> None:
-    """Train on with pseudo-labels (transductive)."""
+    """Continue training with pseudo-labels (transductive)."""
     from components.bodies.stated_step import run_component
 
     run_component("self_train", locals())
@@ -82,7 +82,7 @@ def gate(
     margins: str,
     decision: Output[Artifact],
 ) -> None:
-    """Ask whether a candidate beats the champion."""
+    """Decide whether a candidate beats the champion."""
     from components.bodies.stated_step import run_component
 
     run_component("gate", locals())
@@ -97,7 +97,7 @@ def register(
     decision: Input[Artifact],
     registered: Output[Artifact],
 ) -> None:
-    """Put a model into MLflow's registry."""
+    """Register a model in MLflow's registry."""
     from components.bodies.stated_step import run_component
 
     run_component("register", locals())

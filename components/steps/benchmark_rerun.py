@@ -1,4 +1,4 @@
-"""Step: compare fresh benchmark results with the accepted ones, record them, and say what got worse."""
+"""Step: compare new benchmark results with the last accepted ones, log them, and report what got worse."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,12 +26,11 @@ from components.results.regression import Change, Thresholds, compare, outcome
 from components.steps.report import Evaluations, Profiles
 
 PAGE_FILE, CHANGES_FILE = "benchmark.html", "comparison.json"
-REGRESSED = "regressed"
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """How a rerun came out, what changed, and where its page lies; `run_id` is its run in MLflow."""
+    """The outcome of a rerun, its changes, the MLflow runs of the accepted results and of this rerun, and the page."""
 
     outcome: str
     changes: tuple[Change, ...]
@@ -47,21 +46,21 @@ def run(
     *,
     evaluations: Evaluations,
     profiles: Profiles,
-    thresholds: Annotated[Mapping[str, Any], Option("How much worse a rerun may be.")],
+    thresholds: Annotated[Mapping[str, Any], Option("Largest allowed loss of each score and of the speed.")],
     out: Out,
-    accept: Annotated[bool, Option("Let later reruns be held against this one.")] = False,
-    models: Annotated[Models, Option("What was scored: trainings, or the champions.")] = "train",
+    accept: Annotated[bool, Option("Accept these results: later reruns are compared with them.")] = False,
+    models: Annotated[Models, Option("What was scored: new trainings, or the champions.")] = "train",
 ) -> Rerun:
     """Compare evaluations with the last accepted results.
 
-    Each goes with the profile at its place. Only methods that were rerun are compared, with reruns of the same
-    kind of models on the same pictures: what was scored on others is new. The first rerun of a kind is accepted by
-    itself, since there is nothing to hold it against; a later one only on request, so that small losses cannot add
-    up unseen. Writes `benchmark.json`, `comparison.json` and the page `benchmark.html`; MLflow gets the same in one
-    run of the experiment "benchmark".
+    The n-th evaluation belongs to the n-th profile. Only the methods of this rerun are compared, with accepted
+    results of the same kind of models on the same pictures; results on other pictures are new. The first rerun of a
+    kind is accepted automatically; a later one only with `accept`, so that small losses cannot add up unnoticed.
+    Writes `benchmark.json`, `comparison.json` and the page `benchmark.html`, and logs them to one run of the MLflow
+    experiment "benchmark".
 
     Raises:
-        UserError: a folder or threshold is wrong, nothing is given, or MLflow cannot be reached.
+        UserError: a folder or threshold is wrong, there is no evaluation, or MLflow cannot be reached.
     """
     limits = Thresholds.read(thresholds, source="benchmark.thresholds")
     if not evaluations or len(evaluations) != len(profiles):
@@ -77,16 +76,16 @@ def run(
     with call.writing(
         protocol=EXPERIMENT,
         parameters=limits.model_dump(),
-        # "true" and "false" as texts, the way `accept` writes them.
+        # "true" or "false", as `accepted.accept` writes it.
         tags={OUTCOME: verdict, ACCEPTED: str(taken).lower(), MODELS: models, "split": page.splits_of(rows)},
     ) as work:
         tracker, folder = work.tracker, work.folder
         tracker.metrics(page.scores_by_run(rows))
-        read = sorted({(row.protocol, row.data_hash) for row in rows if row.data_hash})
-        for protocol, data_hash in read:
+        data_sets = sorted({(row.protocol, row.data_hash) for row in rows if row.data_hash})
+        for protocol, data_hash in data_sets:
             tracker.dataset(protocol, data_hash, source=protocol)
-        if len(read) == 1:
-            tracker.tags({"data_hash": read[0][1]})
+        if len(data_sets) == 1:
+            tracker.tags({"data_hash": data_sets[0][1]})
         write_json(folder / ROWS_FILE, [row.model_dump(mode="json") for row in rows])
         write_json(folder / CHANGES_FILE, [change.model_dump(mode="json") for change in changes])
         (folder / PAGE_FILE).write_text(page.page_of(rows, changes, earlier, accepted, verdict, models))
@@ -96,10 +95,12 @@ def run(
 
 
 def refuse_regression(outcome: str) -> None:
-    """Raise where a rerun regressed, so that whatever runs it fails, too.
+    """Fail if a rerun regressed, so that the pipeline fails too.
 
     Raises:
-        RuntimeError: it did.
+        RuntimeError: the outcome is "regressed".
     """
-    if outcome == REGRESSED:
-        raise RuntimeError("the benchmark regressed; the comparison's page says what, and by how much")
+    if outcome == "regressed":
+        raise RuntimeError(
+            "the benchmark regressed; its page benchmark.html shows which scores, and by how much"
+        )

@@ -1,4 +1,4 @@
-"""Step: models side by side on the same pictures, with the truth, on one page that needs nothing else."""
+"""Step: show predictions of several models and the truth side by side on one HTML page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ PAGE_FILE, SCORES_FILE = "compare.html", "pictures.json"
 
 @dataclass(frozen=True)
 class Compared:
-    """Where the page lies, and how many pictures are on it."""
+    """The page, and the number of pictures on it."""
 
     page: Path
     num_pictures: int
 
     def show(self) -> None:
-        """Print both."""
+        """Print page and number."""
         print(f"{self.page}: {self.num_pictures} pictures")
 
 
@@ -34,30 +34,31 @@ def run(
     /,
     *,
     checkpoints: Annotated[
-        Sequence[Path], Folder("Checkpoint folder; two or more, in order.", flag="--checkpoint")
+        Sequence[Path],
+        Folder("Checkpoint folder; repeat it for each model, in the order of the page.", flag="--checkpoint"),
     ],
     prepared: Prepared,
     splits: SplitsFolder,
     text: Text,
-    split: Annotated[str, Option("Split whose pictures are shown.", default="val")],
+    split: Annotated[str, Option("Split with the pictures, such as val or test.", default="val")],
     out: Out,
     limit: Annotated[
-        int | None, Option("So many pictures, evenly spread; all if left out.", minimum=1)
+        int | None, Option("Number of pictures, evenly spread; if left out, all.", minimum=1)
     ] = None,
     device: Device = None,
     background: BackgroundPolicy | None = None,
 ) -> Compared:
     """Put picture, truth and the predictions of several models on one page.
 
-    The page needs nothing else, sorts by the difference between the first and the last model, and filters by
-    class. Scores of single pictures say where to look, not which model is better: that is the report's. They lie
-    beside the page as `pictures.json`. Predictions are those of evaluation; the checkpoints are of one protocol.
-    --background says which pixels are background, in place of the checkpoints' own setting.
+    The page is one file. It sorts pictures by the difference between the first and the last model, and filters
+    them by class. Scores of single pictures show where to look; which model is better, only the report says.
+    `pictures.json` holds the same scores. The predictions are those of evaluation. All checkpoints must be of one
+    protocol. --background replaces the checkpoints' own background policy.
 
     Raises:
-        UserError: there are fewer than two checkpoints, they are of different protocols or background
-            policies, the policy does not go with label maps or text vectors, the limit is below 1, or there are more
-            than 2,000 pictures.
+        UserError: there are fewer than two checkpoints, they are of different protocols or background policies,
+            the policy does not fit the label maps or text vectors, the limit is below 1, or there are more than
+            2,000 pictures.
     """
     from cascade_core.runtime.files import write_json
     from components.artifacts import data_hash

@@ -1,4 +1,4 @@
-"""Step: make a checkpoint folder of ours from a file that the authors' code saved."""
+"""Step: convert a checkpoint of the authors' code to a checkpoint folder of this project."""
 
 import logging
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ TEXT_TOWER = "text_tower"
 
 @dataclass(frozen=True)
 class Converted:
-    """Where the checkpoint lies, what it is of, and the text tower that came with it (None: it had none)."""
+    """The checkpoint folder, the identified run, and the text tower of the file (None: it has none)."""
 
     final: Path
     run: "ReleasedRun"
     text_tower: Path | None
 
     def show(self) -> None:
-        """Print all three."""
+        """Print run, checkpoint folder and text tower."""
         print(f"{self.run.config.method}, {self.run.split.name}, {self.run.setting}: {self.final}")
         print(
             f"text tower (--clip): {self.text_tower}"
             if self.text_tower
-            else "no text tower in it: give predict and register the CLIP folder it was trained from (--clip)"
+            else "the file holds no text tower: predict and register need the CLIP folder of the training (--clip)"
         )
 
 
@@ -46,21 +46,21 @@ def run(
     /,
     *,
     checkpoint: Annotated[
-        Path, Option("A .pth file of the authors' ZegCLIP or Cascade-CLIP.", argument=True)
+        Path, Option("The .pth file that the authors' ZegCLIP or Cascade-CLIP saved.", argument=True)
     ],
     out: Out,
-    protocol: Annotated[str | None, Option("What it was trained on, where the file does not say.")] = None,
-    setting: Annotated[Setting | None, Option("How it was trained, where the file does not say.")] = None,
+    protocol: Annotated[str | None, Option("Protocol, if the file does not name it.")] = None,
+    setting: Annotated[Setting | None, Option("Setting, if the file does not name it.")] = None,
 ) -> Converted:
-    """Make a checkpoint of ours from the authors'.
+    """Convert a checkpoint of the authors' code.
 
-    Writes the folder final/, which evaluate, profile, register and predict take, and text_tower/ if the file holds
-    CLIP's text tower, which prediction with new names needs. The frozen image tower is in the file, so no CLIP
-    weights are needed to evaluate. Nothing in the file is run, and the optimiser's state is left out.
+    Writes the checkpoint folder final/ for evaluate, profile, register and predict. If the file holds CLIP's text
+    tower, also writes text_tower/, which prediction with new names needs. Evaluation needs no CLIP weights, because
+    the file holds the frozen image tower. Nothing in the file is executed; the optimiser's state is dropped.
 
     Raises:
-        UserError: the file is missing, unsafe or broken, of neither method, lacks or adds a key, or does not
-            say what it is of; the message says what to add.
+        UserError: the file is missing, unsafe or broken, is of neither method, lacks or adds a key, or does not name
+            its protocol or setting; the message says which option to add.
     """
     from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor, save_checkpoint
     from cascade_core.clip.archives import read_archive
@@ -95,7 +95,7 @@ def run(
         parameters={"protocol": released.split.name, "setting": released.setting},
     ) as work:
         save_checkpoint(work.folder / "final", segmentor, manifest)
-        load_segmentor(work.folder / "final")  # what is left behind loads
+        load_segmentor(work.folder / "final")  # check that the checkpoint loads
         if text:
             save_text_tower(work.folder / TEXT_TOWER, segmentor.config.clip, text)
     log.info("%s is %s, %s, %s", checkpoint, released.config.method, released.split.name, released.setting)

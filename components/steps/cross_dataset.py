@@ -1,4 +1,4 @@
-"""Step: gather evaluations of one checkpoint on many data sets into one table, as JSON, Markdown and HTML."""
+"""Step: gather evaluations of one checkpoint on several data sets in a table, as JSON, Markdown and HTML."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ ROWS_FILE, TABLE_FILE, PAGE_FILE = "cross_dataset.json", "table.md", "table.html
 
 @dataclass(frozen=True)
 class Comparison:
-    """Where the table lies, and its rows; scores as fractions, None where there is nothing to average."""
+    """The page with the table, and its rows; scores are fractions, or None if there is nothing to average."""
 
     page: Path
     rows: tuple[dict[str, Any], ...]
@@ -24,12 +24,11 @@ class Comparison:
 
 @step("cross_dataset")
 def run(call: Call, /, *, evaluations: Evaluations, out: Out) -> Comparison:
-    """Gather evaluations of one checkpoint on many data sets.
+    """Gather evaluations of one checkpoint on several data sets.
 
-    Writes a row per evaluation, in their order: scores over all, the seen, and the unseen classes. mIoU over all
-    classes is what papers give for other data sets; the parts differ from it only where names decided which classes
-    are seen (see `components/steps/evaluate.py`). The run in MLflow holds the same files, and names every
-    data set.
+    Writes a row per evaluation, in the given order, with scores over all, seen and unseen classes. Papers report
+    mIoU over all classes for other data sets. The other two differ from it only after `--target-seen names` (see
+    `components/steps/evaluate.py`). The run in MLflow holds the same files and names every data set.
 
     Raises:
         UserError: there is no evaluation, or a folder is not that of an evaluate step.

@@ -1,4 +1,4 @@
-"""Step: score a checkpoint on one split, with per-class table, confusion matrix and pictures."""
+"""Step: score a checkpoint on one split; write a per-class table, the confusion matrix and pictures."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -7,24 +7,17 @@ from typing import Annotated, Any
 from cascade_core.labels.class_split import TargetSeen
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Option, step
-from components.contract.shared import (
-    BackgroundPolicy,
-    Checkpoint,
-    Out,
-    Prepared,
-    SplitsFolder,
-    Text,
-)
+from components.contract.shared import BackgroundPolicy, Checkpoint, Out, Prepared, SplitsFolder, Text
 from components.results.evaluation import Control, Evaluation
 
 
 def show_scores(
-    found: Evaluation, given: Mapping[str, Any], *, scores: Any, confusion: Any
+    evaluation: Evaluation, arguments: Mapping[str, Any], *, scores: Any, confusion: Any
 ) -> dict[str, Any]:
-    """Put an evaluation into the artifacts that Kubeflow's pages show; no label follows from it."""
+    """Write an evaluation into the artifacts that Kubeflow's pages show, and return no labels."""
     from components.results import confusion_table
 
-    confusion_table.show(found, given["out"], scores=scores, confusion=confusion)
+    confusion_table.show(evaluation, arguments["out"], scores=scores, confusion=confusion)
     return {}
 
 
@@ -52,36 +45,36 @@ def run(
     out: Out,
     control: Annotated[
         Control | None,
-        Option("words: unseen text vectors exchanged; random_tower: names the row."),
+        Option("Negative control: words exchanges unseen text vectors, random_tower labels the results."),
     ] = None,
-    limit: Annotated[int | None, Option("Only the first so many pictures.", minimum=1)] = None,
+    limit: Annotated[int | None, Option("Only this many pictures, from the first on.", minimum=1)] = None,
     target: Annotated[
         str | None,
-        Option("Protocol of another data set, such as ade20k-150; the three folders are of it."),
+        Option("Protocol of another data set, such as ade20k-150; the three input folders are of that one."),
     ] = None,
     target_seen: Annotated[
-        TargetSeen, Option("all as published, or names: those the checkpoint saw by name.")
+        TargetSeen, Option("The target's seen classes: all, as published, or names that the checkpoint saw.")
     ] = "all",
     background: BackgroundPolicy | None = None,
 ) -> Evaluation:
     """Score a checkpoint: table, confusion, pictures.
 
-    Inductive models have the configured penalty taken off their seen scores; transductive and supervised
-    ones, as published, none. --control words shifts the unseen classes' text vectors by one among themselves,
-    which must ruin the unseen scores of a model that reads them; random_tower only names the setting of a
-    checkpoint trained on a random image tower.
+    For inductive models the configured seen penalty is subtracted from the scores of seen classes; as published,
+    transductive and supervised models have none. --control words shifts the unseen classes' text vectors by one
+    class; that must ruin the unseen scores of a model that uses them. --control random_tower only labels the results
+    of a checkpoint that was trained on a random image tower.
 
-    --target names the protocol of another data set, to which the checkpoint is carried over: all its classes
-    compete. As published they all count as seen, so that none is taken off, under any background policy, and the
-    score is one mIoU; with --target-seen names only those do, penalty included, whose names the checkpoint saw.
+    --target evaluates on another data set, named by its protocol; all its classes are candidates. As published, all
+    count as seen and none has a penalty, so that the score is one mIoU. With --target-seen names, only classes
+    whose names the checkpoint saw count as seen, with penalty.
 
-    --background says which pixels are background, in place of the checkpoint's own setting; unless it is
-    dropped, background is scored as one more class, which counts as seen.
+    --background replaces the checkpoint's own background policy. Unless it is "dropped", background is scored
+    as one more class, which counts as seen.
 
     Raises:
-        UserError: the checkpoint is missing, of another protocol where no target is named, or shares no seen
-            class name with the target where names decide; the split is empty; or the background policy does
-            not go with the label maps or the text vectors.
+        UserError: the checkpoint is missing, is of another protocol without --target, or shares no seen class name
+            with the target under --target-seen names; the split is empty; or the background policy does not fit
+            the label maps or the text vectors.
     """
     import math
 
@@ -99,11 +92,8 @@ def run(
         setting=job.setting,
         protocol=job.protocol,
         seed=config.seed,
-        parameters={
-            **asdict(request),
-            "target": None if target is None else job.protocol,
-            "background": policy,
-        },
+        parameters=asdict(request)
+        | {"target": None if target is None else job.protocol, "background": policy},
         tracked_parameters={
             "split": split,
             "seen_penalty": job.vocabulary.penalty,
@@ -116,7 +106,8 @@ def run(
         summary = scores(confusion, job.scored)
         result = evaluation_of(job, summary, split=split, data=data)
         write_tables(work.folder, result, summary, confusion, job.scored)
-        defined = {name: value for name, value in summary.summary().items() if not math.isnan(value)}
-        work.tracker.metrics(defined)
+        work.tracker.metrics(
+            {name: value for name, value in summary.summary().items() if not math.isnan(value)}
+        )
         work.tracker.files(*sorted(path.name for path in work.folder.iterdir()))
     return result

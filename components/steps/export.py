@@ -1,7 +1,7 @@
-"""Step: a trained model as files for elsewhere: ONNX, a torch graph, or a model folder of this project.
+"""Step: export a trained model as ONNX, as a torch graph, or as a model folder of this project.
 
-Each folder says in `export.json` what its graph needs to know: the templates that class vectors are made with,
-the seen penalty, and how far the graph was found to differ from torch.
+`export.json` beside a graph holds what its caller needs: templates of the class vectors, seen penalty, and the
+largest difference to torch.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ GRAPH_FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 
 @dataclass(frozen=True)
 class Exported:
-    """Where an export lies, and the largest difference of a probability to torch (None: no graph)."""
+    """The exported file or folder, and the largest difference of a probability to torch (None: no graph)."""
 
     file: Path
     difference: float | None
 
     def show(self) -> None:
-        """Print both."""
+        """Print difference and file."""
         if self.difference is not None:
             print(f"largest difference to torch: {self.difference:.1e}")
         print(self.file)
@@ -53,25 +53,27 @@ def run(
     out: Out,
     kind: Annotated[
         Format,
-        Option("onnx; torch (torch.export, .pt2); folder (checkpoint and text tower).", flag="--format"),
+        Option("onnx; torch (torch.export, .pt2); or folder (checkpoint and text tower).", flag="--format"),
     ] = "onnx",
-    clip: Annotated[Path, Place("CLIP folder of a bare checkpoint; data/mini/clip if left out.")]
+    clip: Annotated[
+        Path, Place("CLIP folder for a checkpoint without text tower; if left out, data/mini/clip.")
+    ]
     | None = None,
     labels: Annotated[
         Sequence[str] | None,
-        Option("Class names by commas whose text vectors go beside the graph.", parse=names_by_commas),
+        Option("Names, by commas, whose text vectors go beside the graph.", parse=names_by_commas),
     ] = None,
-    labels_file: Annotated[Path | None, Option("The same, a name on each line.")] = None,
+    labels_file: Annotated[Path | None, Option("Instead of --labels: a file with a name per line.")] = None,
 ) -> Exported:
     """Write a model as one graph that serves any vocabulary.
 
-    Text vectors are an input; batch, classes and picture size are free. The graph is compared with torch
-    before it is kept: on the CPU, over several batches, numbers of classes and sizes. Beside the text vectors of
-    --labels stands what each pays as seen penalty.
+    Text vectors are an input of the graph; batch size, number of classes and picture size are free. Before the
+    graph is written, its probabilities are compared with torch's on the CPU, for several batch sizes, numbers of
+    classes and picture sizes. With --labels, `export.json` also holds the seen penalty of each name.
 
     Raises:
-        UserError: the format is unknown, the model cannot be read, a package is missing, or the graph
-            differs from torch by more than 1e-4.
+        UserError: the format is unknown, the model cannot be read, a package is missing, or the graph differs from
+            torch by more than 1e-4.
     """
     import numpy as np
     import torch
@@ -83,12 +85,12 @@ def run(
     from components.registry.addresses import clip_for, load_predictor, resolved
 
     if kind not in get_args(Format):
-        raise UserError(f"format {kind!r} is not known; give one of {', '.join(get_args(Format))}")
+        raise UserError(f"format {kind!r} is unknown; give one of {', '.join(get_args(Format))}")
     names = None if labels is None and labels_file is None else labels_given(labels, labels_file)
     clip = clip_for(model, clip)
     if kind == "folder":
         if names is not None:
-            raise UserError("labels go with a graph; a model folder makes text vectors itself")
+            raise UserError("--labels needs --format onnx or torch; a model folder makes text vectors itself")
         with resolved(model, clip) as (checkpoint, text):
             write_model_folder(checkpoint, text, out)
         return Exported(out, None)
@@ -113,7 +115,7 @@ def run(
 
 
 def _facts(predictor: "Predictor", labels: Sequence[str] | None) -> dict[str, Any]:
-    """Give all that a caller of the graph needs besides it."""
+    """Return what a caller of the graph needs to know."""
     manifest = predictor.manifest
     facts: dict[str, Any] = {
         "method": manifest.config.method,
@@ -132,7 +134,7 @@ def _facts(predictor: "Predictor", labels: Sequence[str] | None) -> dict[str, An
     }
     if labels is not None:
         vocabulary = predictor.vocabulary(labels)
-        # Under the policy "prompts" the vectors of background's names come after the labels'.
+        # Under the policy "prompts" the vectors of background names come after those of the labels.
         names = [*labels, *predictor.evaluate.background.names]
         facts |= {"labels": names, "penalties": vocabulary.penalties.tolist()}
     return facts

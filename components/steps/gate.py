@@ -1,4 +1,4 @@
-"""Step: may a candidate become champion? Nothing is promoted; the register step does that with the decision."""
+"""Step: decide whether a candidate may become champion; the register step then promotes it."""
 
 import logging
 from pathlib import Path
@@ -14,9 +14,9 @@ from components.results.names import SCORES_FILE
 log = logging.getLogger(__name__)
 
 DEFAULT = Margins()
-MinHiouGain = Annotated[float, Option("Points of hIoU a new champion must gain by more than.")]
-MaxSeenDrop = Annotated[float, Option("Points of mIoU(S) it may lose at most.")]
-ModelName = Annotated[str, Option("Registered name; <protocol>-<method> if left out.")]
+MinHiouGain = Annotated[float, Option("Gain of hIoU, in points, that a new champion must exceed.")]
+MaxSeenDrop = Annotated[float, Option("Largest loss of mIoU(S), in points, that a new champion may have.")]
+ModelName = Annotated[str, Option("Name in the registry; if left out, <protocol>-<method>.")]
 
 
 @step(
@@ -25,7 +25,7 @@ ModelName = Annotated[str, Option("Registered name; <protocol>-<method> if left 
     cluster=Cluster(
         output="decision",
         grouped={"margins": ("min_hiou_gain", "max_seen_drop")},
-        show=lambda decided, _: {"promote": decided.promote, "reason": decided.reason},
+        show=lambda decision, _: {"promote": decision.promote, "reason": decision.reason},
         pods=by_kind(TALK.with_retries(2)),
     ),
 )
@@ -39,13 +39,13 @@ def run(
     min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
     max_seen_drop: MaxSeenDrop = DEFAULT.max_seen_drop,
 ) -> Decision:
-    """Ask whether a candidate beats the champion.
+    """Decide whether a candidate beats the champion.
 
-    Holds an evaluated candidate against `@champion` of the name and writes `decision.json`. Nothing is promoted;
-    `register --decision` does that with the answer, and asks anew if the champion has changed in between.
+    Compares the candidate's evaluation with that of `@champion` in the registry, and writes `decision.json`. The
+    registry stays as it is; `register --decision` promotes the candidate, and decides anew if the champion changed.
 
     Raises:
-        UserError: the folder is not of an evaluate step, a margin is negative, or tracking is off.
+        UserError: the folder is not that of an evaluate step, a margin is negative, or tracking is off.
     """
     from cascade_core.runtime.files import read_json, write_json
     from cascade_core.runtime.validation import validated

@@ -1,4 +1,4 @@
-"""Step: make a CLIP folder from published weights, wherever they lie and whichever of the usual formats they have."""
+"""Step: make a CLIP folder from published weights, in any of the usual formats."""
 
 import logging
 import re
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Imported:
-    """Where the CLIP folder lies, what it holds, and the file it was made from."""
+    """The CLIP folder, its configuration, and the file of the published weights."""
 
     folder: Path
     config: "ClipConfig"
@@ -40,42 +40,41 @@ def run(
     source: Annotated[
         str,
         Option(
-            "Model name such as ViT-B-16, with --tag; or a path: safetensors, OpenAI's .pt, a hub folder.",
+            "Model name such as ViT-B-16, with --tag; or the path of a safetensors file, OpenAI's .pt, or a hub folder.",
             argument=True,
         ),
     ],
     tag: Annotated[
-        str | None, Option("Whose weights, as open_clip calls them: openai, laion2b_s34b_b88k, ...")
+        str | None, Option("Weights of the model, by open_clip's tag: openai, laion2b_s34b_b88k, ...")
     ] = None,
-    activation: Annotated[Activation | None, Option("Of a bare file, where no tag says it.")] = None,
-    out: Annotated[Path | None, Output("CLIP folder to write; data/clip/<name> if left out.")] = None,
-    cache: Annotated[Path | None, Option("open_clip's cache folder, where it is not the usual one.")] = None,
+    activation: Annotated[Activation | None, Option("Activation of a bare file without --tag.")] = None,
+    out: Annotated[Path | None, Output("CLIP folder to write; if left out, data/clip/<name>.")] = None,
+    cache: Annotated[Path | None, Option("Cache folder of open_clip; if left out, its usual one.")] = None,
 ) -> Imported:
     """Make a CLIP folder from published weights.
 
-    Of open_clip's models, which it fetches if they are not in its cache; or from OpenAI's archive, a safetensors
-    file, a state dict, or a folder as on the hub. Shapes come from the weights. The activation comes from the tag,
-    the folder's configuration or the archive being OpenAI's; of a bare file it must be stated, by --tag or
-    --activation.
+    The source is a model of open_clip, which is downloaded if it is not in the cache; or OpenAI's archive, a
+    safetensors file, a state dict, or a folder of the hub. Shapes follow from the weights. The activation follows
+    from the tag, the folder's configuration, or OpenAI's archive; for a bare file, --tag or --activation states it.
 
     Raises:
-        UserError: the weights are not there or not of OpenAI's ViT layout, statements about them contradict
-            each other or them, or the activation is not known.
+        UserError: the weights are missing or not of OpenAI's ViT layout, statements about them contradict each other
+            or the weights, or the activation is unknown.
     """
     from cascade_core.clip.archives import read_archive
     from cascade_core.clip.sources import config_of, source_of
     from cascade_core.clip.weights import clip_from_openai, save_clip
 
-    found = source_of(source, tag=tag, cache=cache)
-    archive = read_archive(found.weights)
-    config = config_of(found, archive, tag=tag, given=activation)
+    published = source_of(source, tag=tag, cache=cache)
+    archive = read_archive(published.weights)
+    config = config_of(published, archive, tag=tag, given=activation)
     clip = clip_from_openai(archive.weights, config)
     folder = out or Path("data/clip") / re.sub(r"[^\w.-]", "-", config.name)
     with call.writing(
         out=folder,
-        inputs={"weights": found.weights},
+        inputs={"weights": published.weights},
         parameters={"source": Path(source).name, "tag": tag, "activation": config.activation},
     ) as work:
         save_clip(work.folder, clip)
-    log.info("CLIP %s (%s) from %s: %s", config.name, config.activation, found.weights, folder)
-    return Imported(folder, config, found.weights)
+    log.info("CLIP %s (%s) from %s: %s", config.name, config.activation, published.weights, folder)
+    return Imported(folder, config, published.weights)

@@ -1,5 +1,6 @@
-"""Step: draw the mini benchmark's pictures and label maps in Pascal VOC's layout."""
+"""Step: draw pictures and label maps of the mini benchmark, in Pascal VOC's layout."""
 
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -13,29 +14,23 @@ def run(
     call: Call,
     /,
     *,
-    out: Annotated[Path, Output("Folder to write; must hold no pictures.", default="data/mini")],
+    out: Annotated[Path, Output("Folder to write; must not hold pictures yet.", default="data/mini")],
     seed: Seed = 0,
 ) -> Path:
-    """Draw the mini benchmark's pictures anew.
+    """Draw the pictures of the mini benchmark.
 
-    Returns the folder of the pictures.
+    The same seed draws the same pictures and label maps.
 
     Raises:
-        UserError: `out` holds pictures already; they are never edited in place.
+        UserError: `out` holds pictures already.
     """
     from cascade_core.mini.voc_layout import SPLIT_SIZES, write_benchmark
     from components.progress import progress
 
     if (out / "VOCdevkit").exists():
         raise UserError(
-            f"{out / 'VOCdevkit'} exists; the benchmark's pictures are not edited in place: move it away"
+            f"{out / 'VOCdevkit'} exists, and pictures are never edited in place; move it away, or give another --out"
         )
-    count = 0
+    numbers = count(1)
     with progress("draw pictures", sum(SPLIT_SIZES.values())) as bar:
-
-        def advance(split: str, _index: int) -> None:
-            nonlocal count
-            count += 1
-            bar.advance(count, split)
-
-        return write_benchmark(out, seed=seed, on_picture=advance)
+        return write_benchmark(out, seed=seed, on_picture=lambda split, _: bar.advance(next(numbers), split))

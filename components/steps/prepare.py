@@ -1,4 +1,4 @@
-"""Step: check every picture and label map of a raw data set once, and write the index that later steps read."""
+"""Step: check every picture and label map of a raw data set, and write the index that later steps read."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,15 +22,14 @@ def run(
     image_sets: ImageSets,
     out: Annotated[Path, Output(default="outputs/prepared")],
 ) -> Prepared:
-    """Check a data set that lies ready in a folder, and write its index.
+    """Check a data set that is already in a folder, and write its index.
 
-    Writes `index.parquet`, and `summary.json` with pictures and pixels per class. The image sets are the lists of
-    each split where the data set is laid out as Pascal VOC; where it has parallel folders, those of pictures and
-    of label maps, such as train=images/train2017:annotations/train2017. A data set of a label file may be laid
-    out in both ways.
+    Writes `index.parquet`, and `summary.json` with pictures and pixels per class. In Pascal VOC's layout, an image
+    set names the lists of a split. In a layout of parallel folders, it names a folder of pictures and one of label
+    maps, such as train=images/train2017:annotations/train2017. Label files allow both layouts.
 
     Raises:
-        UserError: naming file and field of what is wrong with the data; nothing is written then.
+        UserError: a picture, label map or image set is wrong; nothing is written.
     """
     from components.inputs.indexing import write_index
 

@@ -1,4 +1,4 @@
-"""Step: check a data set of one's own, label maps or COCO annotations, and write the index that later steps read."""
+"""Step: check a data set of the user's own, with label maps or COCO annotations, and write its index."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CustomPrepared:
-    """Where the index lies, what `summary.json` says of it, and which pictures were left out and why."""
+    """The index file, the content of `summary.json`, and the pictures that were left out, with the reasons."""
 
     index: Path
     summary: Mapping[str, Any]
@@ -27,17 +27,17 @@ class CustomPrepared:
     left_out: "tuple[Problem, ...]"
 
     def show(self) -> None:
-        """Print pictures and pixels of every class in a table, what is odd about them, and what was left out."""
+        """Print a table of pictures and pixels per class, remarks on it, and the pictures that were left out."""
         from rich.console import Console
 
-        from components.inputs.custom import told
+        from components.inputs.custom import problem_text
         from components.results.custom_table import remarks, summary_table
 
         Console().print(summary_table(self.summary))
         for line in remarks(self.summary):
             print(line)
         if self.left_out:
-            print(told(self.images, self.left_out, then="these pictures were left out"))
+            print(problem_text(self.images, self.left_out, remedy="these pictures were left out"))
 
 
 def _shares(items: Iterable[str]) -> dict[str, float]:
@@ -53,7 +53,7 @@ def _shares(items: Iterable[str]) -> dict[str, float]:
 
 
 def _coco_files(items: Iterable[str]) -> dict[str, Path]:
-    """Read FILE or SPLIT=FILE; a path that is there may hold a = of its own."""
+    """Read FILE or SPLIT=FILE; an existing path may contain a = itself."""
     files: dict[str, Path] = {}
     for item in items:
         split, equals, file = item.partition("=")
@@ -76,13 +76,14 @@ def run(
     call: Call,
     /,
     *,
-    labels: Annotated[Path, Place("Label file (.yaml): names, ids, unseen classes, background.")],
-    images: Annotated[Path, Place("Folder of the photographs.")],
-    maps: Annotated[Path, Place("Folder of label maps: PNGs at the photographs' paths.")] | None = None,
+    labels: Annotated[Path, Place("Label file (.yaml) with names, ids, unseen classes and background.")],
+    images: Annotated[Path, Place("Folder with the pictures.")],
+    maps: Annotated[Path, Place("Folder with label maps: PNGs at the same paths as the pictures.")]
+    | None = None,
     coco: Annotated[
         Mapping[str, Path] | None,
         Option(
-            "Or COCO instances: one file, or one for each split.",
+            "Instead of --maps: COCO instances, in one file or one per split; repeatable.",
             metavar="[SPLIT=]FILE",
             parse=_coco_files,
             repeatable=True,
@@ -91,40 +92,40 @@ def run(
     splits: Annotated[
         Mapping[str, str] | None,
         Option(
-            "Pictures of a split: a list in a file, or a folder of them.",
+            "Pictures of a split: a file with a list, or a folder; repeatable.",
             **by_split("--split", form="SPLIT=LIST", example="val=val.txt"),
         ),
     ] = None,
     held_out: Annotated[
         Mapping[str, float] | None,
         Option(
-            "Share of the training pictures for a split, such as val=0.2.",
+            "Share of the training pictures that go to another split, such as val=0.2; repeatable.",
             flag="--hold-out",
             metavar="SPLIT=SHARE",
             parse=_shares,
             repeatable=True,
         ),
     ] = None,
-    seed: Annotated[int, Option("Decides which pictures are held out.")] = 0,
-    map_suffix: Annotated[str, Option("What a label map's name has after its picture's.")] = ".png",
+    seed: Annotated[int, Option("Seed of the choice of held-out pictures.")] = 0,
+    map_suffix: Annotated[str, Option("Ending that label maps have after the picture's name.")] = ".png",
     other_categories: Annotated[
         bool,
         Option("Ignore pixels of COCO categories that the label file does not name.", flag="--ignore-others"),
     ] = False,
-    leave_out: Annotated[bool, Option("Leave out pictures with problems, and go on.")] = False,
+    leave_out: Annotated[bool, Option("Leave out pictures with problems, instead of stopping.")] = False,
     out: Annotated[Path, Output(default="outputs/prepared")],
 ) -> CustomPrepared:
     """Check a data set of your own, and write its index.
 
-    Without --split and --hold-out every folder of the photographs is a split. Writes `index.parquet`, and
-    `summary.json` with pictures and pixels of every class in every split; COCO annotations are drawn into label maps
-    beside them. A picture with something wrong does not end the check; with --leave-out it is left out of the index
-    and named in the summary, else nothing is written. Of copies in two splits the one in the later split stays, of
-    pictures that would be named alike (a/b and a_b) the first.
+    Without --split and --hold-out, each folder below --images is a split. Writes `index.parquet`, and
+    `summary.json` with pictures and pixels per class and split; label maps of COCO annotations go beside them.
+    The check reads all pictures and reports the problems of all together. If there are any, nothing is written;
+    with --leave-out, those pictures are left out of the index and listed in the summary. Of copies in two splits,
+    the one in the later split stays; of two pictures with the same name in the index (a/b and a_b), the first.
 
     Raises:
-        UserError: the label file is wrong, splits cannot be made, pictures have problems (the first ten are
-            told, all are counted), or a split is empty.
+        UserError: the label file is wrong, splits cannot be made, pictures have problems (the message counts all
+            and lists the first ten), or a split is empty.
     """
     from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE
     from cascade_core.labels.label_file import read_label_file
@@ -132,7 +133,7 @@ def run(
     from components.inputs import custom
 
     own, out = read_label_file(labels), out.resolve()
-    source = custom.placed(
+    source = custom.resolved(
         custom.Source(images, maps, map_suffix, coco, other_categories, splits, held_out, seed)
     )
     with call.writing(
@@ -140,11 +141,11 @@ def run(
         inputs={"raw": custom.root_of(source, out), "labels": labels},
         parameters={"protocol": own.protocol, "seed": seed, "leave_out": leave_out},
     ) as work:
-        checked = custom.checked(source, own, folder=work.folder, out=out, leave_out=leave_out)
-        summary = custom.summary_of(checked)
-        checked.index.to_parquet(work.folder / INDEX_FILE, index=False)
+        data = custom.checked(source, own, folder=work.folder, out=out, leave_out=leave_out)
+        summary = custom.summary_of(data)
+        data.index.to_parquet(work.folder / INDEX_FILE, index=False)
         write_json(work.folder / SUMMARY_FILE, summary)
         work.hashes["raw"] = summary["data_sha256"]
     counts = ", ".join(f"{counts['pictures']} {split}" for split, counts in summary["splits"].items())
     log.info("prepared %s: %s", own.protocol, counts)
-    return CustomPrepared(out / INDEX_FILE, summary, images, checked.problems)
+    return CustomPrepared(out / INDEX_FILE, summary, images, data.problems)

@@ -1,4 +1,4 @@
-"""Step: from the official files of a public data set to its checked index."""
+"""Step: unpack, convert and check the official files of a public data set, and write its index."""
 
 import os
 from collections.abc import Sequence
@@ -17,53 +17,60 @@ def run(
     call: Call,
     /,
     *,
-    name: Annotated[str, Option("Public data set, such as voc12.")],
+    name: Annotated[str, Option("Name of the public data set, such as voc12.")],
     sources: Annotated[
         Sequence[Path],
-        Place("Archive, or folder with it packed or unpacked; repeatable.", flag="--from"),
+        Place("Archive, or a folder that holds it packed or unpacked; repeatable.", flag="--from"),
     ] = (),
     raw: Annotated[
-        Path | None, Place("Folder for pictures and maps; local_outputs/raw/NAME if left out.")
+        Path | None, Place("Folder for pictures and label maps; if left out, local_outputs/raw/NAME.")
     ] = None,
     out: Annotated[Path, Output(default="outputs/prepared")],
-    protocol: Annotated[str | None, Option("Label set and unseen classes by name.")] = None,
+    protocol: Annotated[
+        str | None,
+        Option("Protocol: label set and unseen classes; if left out, the usual one of the data set."),
+    ] = None,
     splits: Annotated[
         Sequence[str],
-        Option("Only this split, such as val of a mere target; repeatable.", flag="--split"),
+        Option("Split to prepare, such as only val for evaluation; repeatable.", flag="--split"),
     ] = ("train", "val"),
-    workers: Annotated[int, Option("Label maps converted side by side.", minimum=1)] = WORKERS,
+    workers: Annotated[int, Option("Processes that convert label maps.", minimum=1)] = WORKERS,
     allow_subset: Annotated[
-        bool, Option("Take a part of the data set, or files other than the official ones.")
+        bool, Option("Accept a part of the data set, or files that are not the official ones.")
     ] = False,
 ) -> Prepared:
-    """Bring a public data set from its official files to a checked index.
+    """Prepare a public data set from its official files.
 
-    Whatever was done stays in `raw`: another call goes on from there, and needs no source of a part that lies
-    there whole. A subset may have files of other size or checksum and other numbers of pictures than the
-    official ones, as samples have; the summary then says so.
+    `raw` keeps all parts that are complete: the next call continues from there, and needs no sources for those
+    parts. With --allow-subset, files may have another size or checksum, and splits another number of pictures; the
+    summary then says that the data set is not complete.
 
     Raises:
-        UserError: parts are missing (all are named at once), files are not the official ones, damaged or
-            unsafe, numbers of pictures are not the official ones, or pictures and label maps are not well.
+        UserError: parts are missing (the message lists all), files are not the official ones, damaged or unsafe,
+            splits have not the official number of pictures, or pictures or label maps are wrong.
     """
     from cascade_core.datasets.catalogue import data_set as named_data_set
     from components.inputs import official_files as files
     from components.inputs.indexing import write_index
 
     data_set, raw = named_data_set(name), raw or Path("local_outputs/raw") / name
-    release, chosen, asked = files.release_of(data_set), files.protocol_of(data_set, protocol), tuple(splits)
-    files.check_sources(sources, asked)
+    release, protocol, splits = (
+        files.release_of(data_set),
+        files.protocol_of(data_set, protocol),
+        tuple(splits),
+    )
+    files.check_sources(sources, splits)
     state = files.read_state(raw, data_set)
-    for part in files.locate(data_set.title, release.requirements(asked), sources, state["parts"]):
+    for part in files.locate(data_set.title, release.requirements(splits), sources, state["parts"]):
         files.bring(part, raw, state, allow_subset=allow_subset)
-    plan = release.plan(raw, asked)
+    plan = release.plan(raw, splits)
     differing = files.differing(release, plan)
     if differing and not allow_subset:
         raise UserError(
-            f"{data_set.title} in {raw}: {'; '.join(differing)}. Files are missing or too many: unpack the official "
-            "archives into an empty --raw, or allow a part of the data set with --allow-subset"
+            f"{data_set.title} in {raw}: {'; '.join(differing)}; unpack the official archives into an empty --raw, "
+            "or accept a part of the data set with --allow-subset"
         )
     files.convert_maps(name, plan, raw, workers)
     notes = {**plan.notes, **release.verify(raw)}
     source = files.source_of(name, release, state, plan, differing=differing, notes=notes)
-    return write_index(call, raw / release.root, protocol=chosen, image_sets=plan.image_sets, source=source)
+    return write_index(call, raw / release.root, protocol=protocol, image_sets=plan.image_sets, source=source)

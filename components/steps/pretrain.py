@@ -1,4 +1,4 @@
-"""Step: pretrain the mini benchmark's tiny CLIP from nothing, on pictures and captions alone."""
+"""Step: pretrain the tiny CLIP of the mini benchmark from scratch, on pictures and captions alone."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ PROTOCOL = "mini-18-6"
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Zero-shot top-1 on held-out pictures: of whole pictures over things, of patches over all classes."""
+    """Zero-shot top-1 accuracy on held-out data: of whole pictures over things, of patches over all classes."""
 
     pictures: "ZeroShotAccuracy"
     patches: "ZeroShotAccuracy"
@@ -30,15 +30,13 @@ def run(
     /,
     *,
     out: Annotated[Path, Output("CLIP folder to write.", default="data/mini/clip")],
-    steps: Annotated[
-        int | None, Option("Optimiser steps; the shipped weights' number if left out.", minimum=1)
-    ] = None,
+    steps: Annotated[int | None, Option("Largest number of steps per stage, for trials.", minimum=1)] = None,
     seed: Seed = 0,
 ) -> Pretrained:
-    """Pretrain the mini benchmark's CLIP from nothing.
+    """Pretrain the mini benchmark's CLIP from scratch.
 
-    With the image-caption contrastive loss alone: no label map is ever read. --steps shortens each stage to at
-    most that many, for trials. The folder also holds the accuracies.
+    The contrastive loss of pictures and captions is the only loss; no label map is read. The folder also holds
+    `accuracy.json`, the zero-shot accuracies on seen and unseen classes.
 
     Raises:
         UserError: `steps` is too small to train on.
@@ -77,10 +75,10 @@ def run(
 
 
 def read_accuracy(clip: Path) -> Pretrained:
-    """Read the accuracies that were written with a pretrained CLIP folder.
+    """Read `accuracy.json` of a pretrained CLIP folder.
 
     Raises:
-        UserError: the folder holds none, or not these.
+        UserError: the file is missing or has other fields.
     """
     from cascade_core.mini.zero_shot import ZeroShotAccuracy
 

@@ -1,6 +1,6 @@
-"""Step: measure what models cost: a checkpoint's at its own picture size and label set, or several side by side."""
+"""Step: measure parameters, multiply-adds, speed and memory of one model or several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 PLOT_FILE = "profile.png"
 TRACKED = ("trainable_params", "gmacs", "images_per_second", "peak_memory_mib")
-"""Fields of a cost that MLflow and Kubeflow show as metrics."""
+"""MLflow and Kubeflow show these fields of a `Cost` as metrics."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What models cost, and the folder with tables and a plot; `cost` is that of the first model."""
+    """The measurements of each model, and the folder with tables and a plot."""
 
     profiles: "tuple[Profiled, ...]"
     out: Path
 
     @property
     def cost(self) -> "Cost":
+        """The cost of the first model."""
         return self.profiles[0].cost
 
     def show(self) -> None:
@@ -37,17 +38,17 @@ class Profile:
 
         from components.results.profile_table import WIDE, tables
 
-        # A file, or DVC's log, has no width: no line is to be cut there.
+        # A file has no width: without one, rich would wrap the lines of DVC's log.
         console = Console() if sys.stdout.isatty() else Console(width=WIDE)
         for table in tables(self.profiles):
             console.print(table)
         print(f"plot and tables: {self.out.resolve()}")
 
 
-def show_cost(found: Profile, metrics: Any) -> dict[str, Any]:
-    """Put the first model's cost into a Metrics artifact of Kubeflow; no label follows from it."""
+def show_cost(profile: Profile, _: Mapping[str, Any], *, metrics: Any) -> dict[str, Any]:
+    """Write the first model's cost into a Metrics artifact of Kubeflow, and return no labels."""
     for name in TRACKED:
-        metrics.log_metric(name, getattr(found.cost, name))
+        metrics.log_metric(name, getattr(profile.cost, name))
     return {}
 
 
@@ -57,7 +58,7 @@ def show_cost(found: Profile, metrics: Any) -> dict[str, Any]:
     cluster=Cluster(
         output="cost",
         pages={"metrics": "Metrics"},
-        show=lambda found, _, *, metrics: show_cost(found, metrics),
+        show=show_cost,
         pods=by_kind(cpu=MINI.with_retries(1), gpu=LARGE.with_retries(1)),
     ),
 )
@@ -77,54 +78,55 @@ def run(
     ] = (),
     recipes: Annotated[
         Sequence[str],
-        Option("Recipe, with random weights: no cost depends on them; repeatable.", flag="--recipe"),
+        Option("Recipe, measured with random weights, which cost the same; repeatable.", flag="--recipe"),
     ] = (),
     text: Text | None = None,
     out: Out,
     two_stage: Annotated[
         int | None,
         Option(
-            "Also a two-stage baseline: CLIP on so many crops of a picture, such as 100.", metavar="REGIONS"
+            "Also measure a two-stage baseline: CLIP on this many crops of a picture, such as 100.",
+            metavar="REGIONS",
         ),
     ] = None,
     batch_sizes: Annotated[
         tuple[int, ...],
-        Option("Pictures at once, by commas.", default="1,8", **whole_numbers("--batch-sizes")),
+        Option("Batch sizes, separated by commas.", default="1,8", **whole_numbers("--batch-sizes")),
     ] = (1, 8),
     image_sizes: Annotated[
         tuple[int, ...],
         Option(
-            "Sides of pictures in pixels, by commas; each model's own if left out.",
+            "Picture sides in pixels, separated by commas; if left out, that of each model.",
             **whole_numbers("--image-sizes"),
         ),
     ] = (),
     num_classes: Annotated[
         int | None,
-        Option("Random text vectors instead of the label set's; no --text needed then.", flag="--classes"),
+        Option("Number of classes; uses random text vectors instead of those of --text.", flag="--classes"),
     ] = None,
     overrides: Overrides | None = None,
-    repeats: Annotated[int, Option("Timed runs of each batch and picture size.")] = 5,
+    repeats: Annotated[int, Option("Timed runs of each batch size and picture size.")] = 5,
     device: Device = None,
-    threads: Annotated[int | None, Option("Threads on a CPU; torch's own choice if left out.")] = None,
+    threads: Annotated[int | None, Option("Threads on a CPU; if left out, torch's default.")] = None,
 ) -> Profile:
     """Measure parameters, multiply-adds, speed, memory.
 
-    Latency and peak memory at each batch and picture size, throughput, and a breakdown by part, as JSON, CSV,
-    Markdown and a plot. Several models take turns and stand in one table, with ratios to the first;
-    `profile.json` is that of the first, the others' lie in its field `others`. Random text vectors of
-    --classes stand for a label set; without them checkpoints take those of --text, recipes as many as their
-    label set has classes. A checkpoint alone, on its own classes, is tracked.
+    Writes latency and peak memory for each batch size and picture size, throughput, and a breakdown by part, as
+    JSON, CSV, Markdown and a plot. Timed runs of several models alternate; the table compares each with the first.
+    `profile.json` describes the first model, and the others in its field `others`. Checkpoints use the text vectors
+    of --text, recipes random ones for the classes of their label set; with --classes both use that many random ones.
+    Only the measurement of a single checkpoint on its own classes is tracked in MLflow.
 
     Raises:
-        UserError: no model is given, a checkpoint is missing, a recipe is unknown, the text vectors are of
-            another label set, or a setting is refused.
+        UserError: no model is given, a checkpoint is missing, a recipe is unknown, the text vectors are of another
+            label set, or an option has a wrong value.
     """
     from cascade_core.predictor import device_named
     from cascade_core.profile.measure import Settings, check
     from components.profiling.models import check_counts, measure_models, models_of, write_profiles
 
+    torch_device = device_named(device)
     settings = Settings(batch_sizes=batch_sizes, image_sizes=image_sizes, repeats=repeats)
-    chosen = device_named(device)
     check_counts(classes=num_classes, regions=two_stage, threads=threads)
     models = models_of(checkpoints, recipes, overrides or {}, two_stage, num_classes, text)
     check([model.subject for model in models], settings)
@@ -139,7 +141,7 @@ def run(
         tracked_parameters=asdict(settings) | {"image_size": first.model.image_size},
         inputs={name: path for name, path in call.inputs.items() if name != "text" or needs_text},
     ) as work:
-        profiles = measure_models(models, settings, chosen, threads)
+        profiles = measure_models(models, settings, torch_device, threads)
         write_profiles(work.folder, profiles, plot=PLOT_FILE)
         work.tracker.metrics({name: float(getattr(profiles[0].cost, name)) for name in TRACKED})
         work.tracker.files(PLOT_FILE)

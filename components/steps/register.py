@@ -1,7 +1,7 @@
-"""Step: put a trained model into MLflow's registry as a new version; the gate says whether it becomes champion.
+"""Step: register a trained model as a new version in MLflow's registry; the gate decides on the champion.
 
-A registered model is named `<protocol>-<method>`; its versions are the settings and seeds it was trained
-with, which tags distinguish. `models:/<name>@champion` always loads the best version so far.
+A registered model is named `<protocol>-<method>`; tags distinguish setting and seed of its versions.
+`models:/<name>@champion` always loads the best version so far.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from components.steps.gate import DEFAULT, MaxSeenDrop, MinHiouGain, ModelName
 
 @dataclass(frozen=True)
 class Registered:
-    """A version in the registry, whether it became its model's champion, and why (not)."""
+    """A version in the registry, whether it became champion, and the reason."""
 
     name: str
     version: int
@@ -26,11 +26,11 @@ class Registered:
 
     @property
     def uri(self) -> str:
-        """Address by which `mlflow.pyfunc.load_model` finds this version."""
+        """The address of this version for `mlflow.pyfunc.load_model`."""
         return f"models:/{self.name}/{self.version}"
 
     def show(self) -> None:
-        """Print the version's address, and whether it is the champion."""
+        """Print the address, whether the version is the champion, and the reason."""
         print(f"registered {self.uri}{', the champion' if self.champion else ''}: {self.reason}")
 
 
@@ -56,19 +56,19 @@ def run(
     out: Out,
     clip: Annotated[Path, Place("CLIP folder, for its text tower.", default="data/mini/clip")],
     name: ModelName | None = None,
-    decision: Annotated[Path, Folder("Folder of a gate step that was asked about this model.")] | None = None,
+    decision: Annotated[Path, Folder("Folder of a gate step about this model.")] | None = None,
     min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
     max_seen_drop: MaxSeenDrop = DEFAULT.max_seen_drop,
 ) -> Registered:
-    """Put a model into MLflow's registry.
+    """Register a model in MLflow's registry.
 
-    Every candidate becomes a version, with signature, input example and model card; it becomes champion if the
-    gate finds it better than the present one. A decision made before holds: a no stands, and a yes is for the
-    champion it was given about, so that the gate is asked again where that has changed. Writes `model.json`.
+    Every candidate becomes a version, with signature, input example and model card. It becomes champion if the gate
+    finds it better than the present one. A refusal of --decision is final; an approval holds only for the champion
+    it was made against, and is decided anew if the champion changed. Writes `model.json`.
 
     Raises:
-        UserError: a folder is not of the step it should be, the evaluation is of another run than the
-            checkpoint, the decision is about another model, or tracking is off.
+        UserError: an input folder is of another step, the evaluation is of another run than the checkpoint, the
+            decision is about another model, or tracking is off.
     """
     from cascade_core.checkpoints.manifest import load_manifest
     from cascade_core.runtime.files import new_folder, write_json
@@ -90,7 +90,7 @@ def run(
     name = name or f"{row.protocol}-{row.method}"
     earlier = None if decision is None else decisions.read_decision(decision, name)
     tags = {"split": row.split, "data_hash": scored.data_hash, "num_pictures": scored.num_pictures}
-    # Without a folder: the version is the result, and there is none while the store is away.
+    # No `out` for the run: the result is the version, which cannot be logged later if the store is away.
     with tracked_step(
         call.step.name,
         protocol=row.protocol,

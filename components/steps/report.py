@@ -1,7 +1,4 @@
-"""Step: gather evaluations, profiles and trainings into benchmark.json, a table and a page to look at.
-
-The page is one file that needs nothing else: styles, plots and pictures are inside.
-"""
+"""Step: gather evaluations, profiles and trainings in benchmark.json, a table, and one self-contained HTML page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +25,7 @@ Profiles = Annotated[
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report lies, and the rows in it."""
+    """The page, and the rows of its table."""
 
     page: Path
     rows: "tuple[BenchmarkRow, ...]"
@@ -47,19 +44,21 @@ def run(
     trainings: Annotated[
         Sequence[Path],
         Folder(
-            "Folder of a training, for its curve; repeatable.", flag="--training", content=(HISTORY_FILE,)
+            "Folder of a training, for its loss curve; repeatable.",
+            flag="--training",
+            content=(HISTORY_FILE,),
         ),
     ] = (),
     out: Annotated[Path, Output(default="reports")],
 ) -> Report:
-    """Gather results into a table and one page.
+    """Gather results in a table and one page.
 
-    Writes `benchmark.json`, `table.md` and `report.html`. An evaluation goes with the profile of its method;
-    trainings add loss curves. Rows come in the order of the evaluations. The run in MLflow lies in the
-    experiment of the first one's protocol and holds the same files.
+    Writes `benchmark.json`, `table.md` and `report.html`, with a row per evaluation in the given order. Each
+    evaluation needs a profile of its method; trainings add loss curves. The MLflow run holds the same files, in the
+    experiment of the first evaluation's protocol.
 
     Raises:
-        UserError: there is no evaluation, or one without a profile, or a file is missing or broken.
+        UserError: there is no evaluation, an evaluation has no profile, or a file is missing or broken.
     """
     from cascade_core.runtime.files import write_json
     from components.results import report_page

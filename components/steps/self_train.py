@@ -1,4 +1,4 @@
-"""Step: transductive training. Unseen pixels get pseudo-labels from the model itself."""
+"""Step: self-training (transductive): the model's predictions become pseudo-labels of unseen pixels."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from components.contract.shared import Out, Overrides, Prepared, Resume, SplitsF
 
 @dataclass(frozen=True)
 class SelfTrained:
-    """Where self-training left its checkpoint."""
+    """The final checkpoint of a self-training."""
 
     final: Path
 
@@ -38,7 +38,7 @@ def run(
     trained: Annotated[
         Path,
         Folder(
-            "Folder of the inductive training; its half-way checkpoint is the start.",
+            "Folder of the inductive training; self-training starts from its half-way checkpoint.",
             content=("half",),
             artifact="Model",
         ),
@@ -48,28 +48,28 @@ def run(
     text: Text,
     out: Out,
     mode: Annotated[
-        SelfTrainingMode, Option("oracle as published, or strict: unlabelled pixels reveal nothing.")
+        SelfTrainingMode,
+        Option("oracle, as published, or strict, which uses nothing about unlabelled pixels."),
     ] = "oracle",
     overrides: Overrides,
     resume: Resume = True,
 ) -> SelfTrained:
-    """Train on with pseudo-labels (transductive).
+    """Continue training with pseudo-labels (transductive).
 
-    As published: fresh optimiser, fresh warm-up, full learning rates, half the inductive schedule.
-    'oracle' is the papers' mode (the truth says where some unseen class is), 'strict' knows nothing of
-    unlabelled pixels.
+    As published: new optimiser, new warm-up, full learning rates, half the inductive schedule. In the papers' mode
+    'oracle' the truth says which pixels are of some unseen class; 'strict' treats all unlabelled pixels alike.
 
     Raises:
-        UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an
-            option of its own, the earlier steps' folders do not fit together, or the batch cannot be shared
-            evenly.
+        UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an option
+            of its own, the input folders do not fit together, or the processes cannot share the batch evenly.
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
     from cascade_core.configs.backbones import without_backbone
     from cascade_core.configs.overrides import refuse_stated
     from cascade_core.configs.recipes import with_overrides
+    from cascade_core.data.prepared import rows_of_split
     from components.artifacts import data_hash
-    from components.inputs.reading import read_inputs, rows_of
+    from components.inputs.reading import read_inputs
     from components.training.fit import Fit, train_step
 
     refuse_stated(overrides)
@@ -81,7 +81,7 @@ def run(
     changes = {**without_backbone(overrides, manifest.config), "self_train.mode": mode}
     config = with_overrides(manifest.config, changes)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
-    rows_of(inputs, "train")
+    rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
     job = Fit(
         config=config,
         setting=transductive(mode),

@@ -1,4 +1,4 @@
-"""Step: one unit vector per class name, from CLIP's text tower or from a file of ready ones."""
+"""Step: make one unit vector per class name with CLIP's text tower, or read them from a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from components.contract.shared import ClipFolder, Overrides, comma_separated
 
 @dataclass(frozen=True)
 class TextVectors:
-    """Where the vectors lie, and their number and width."""
+    """The file of the vectors, their number and their width."""
 
     path: Path
     num_classes: int
@@ -30,42 +30,44 @@ def run(
     *,
     protocol: Annotated[
         str | None,
-        Option("Label set and unseen classes by name, such as voc12-15-5, or your label file (.yaml)."),
+        Option("Label set and unseen classes: a protocol such as voc12-15-5, or your label file (.yaml)."),
     ] = None,
     names: Annotated[
-        Path | None, Option("Or a text file of any names, a line each; synonyms behind '|'.")
+        Path | None,
+        Option("Instead of --protocol: a text file with a name per line, and synonyms after '|'."),
     ] = None,
-    recipe: Annotated[str | None, Option("Recipe whose prompt templates are used.")] = None,
+    recipe: Annotated[str | None, Option("Recipe that states the prompt templates.")] = None,
     template_set: Annotated[
         TemplateSet | None,
-        Option("Or templates by name: one, the authors' 15, CLIP's 80.", flag="--templates"),
+        Option("Instead of --recipe: a set of templates, by name.", flag="--templates"),
     ] = None,
     templates: Annotated[
         Sequence[str],
-        Option("Or templates of your own, {} for the name; repeatable.", flag="--template"),
+        Option("Instead of --recipe: your own template, {} for the name; repeatable.", flag="--template"),
     ] = (),
     clip: ClipFolder | None = None,
-    vectors: Annotated[Path, Place("Or ready vectors: .npy [classes, width].")] | None = None,
+    vectors: Annotated[Path, Place("Instead of --clip: a .npy file with an array [classes, width].")]
+    | None = None,
     background: Annotated[
         Sequence[str],
         Option(
-            "What stands for background, by commas; the recipe's or label file's if none.",
+            "Names for background, separated by commas; if left out, those of recipe or label file.",
             **comma_separated("--background-names"),
         ),
     ] = (),
     overrides: Overrides | None = None,
     out: Annotated[Path, Output(default="outputs/text")],
 ) -> TextVectors:
-    """Make one vector per class name.
+    """Make one text vector per class name.
 
-    Writes `class_vectors.safetensors` (float32, a unit row per class) and `names.json`. The vectors come from
-    the text tower of the CLIP folder with the names put into the templates, or from a file of ready ones in the
-    protocol's class order, which the templates then only describe. Names for background get vectors beside them.
-    Vectors made once are kept: the same names, templates and weights cost nothing the second time.
+    Writes `class_vectors.safetensors` (float32, a unit row per class) and `names.json`. The text tower of --clip makes
+    the vectors from names and templates. A file of --vectors must be in the protocol's class order; the templates
+    then only record how the vectors were made. Background names get vectors in a file of their own. A cache keeps
+    vectors for the next call with the same names, templates and weights.
 
     Raises:
-        UserError: not exactly one source of names, of templates or of vectors is given, a file is missing or
-            broken, a name comes twice, or the vectors do not fit the classes.
+        UserError: there is not exactly one source of names, of templates and of vectors, a file is missing or broken,
+            a name occurs twice, or the vectors do not fit the classes.
     """
     from components.vectors.sources import named_classes, prompt_templates
     from components.vectors.text_cache import cached_class_vectors
@@ -80,10 +82,10 @@ def run(
     classes = named_classes(protocol, names)
     if (clip is None) == (vectors is None):
         raise UserError("text vectors come from a CLIP folder or from a .npy file: give exactly one of them")
-    behind = tuple(background) or prompts.background or classes.background
-    if clip is None and (behind or names):
+    background = tuple(background) or prompts.background or classes.background
+    if clip is None and (background or names):
         raise UserError(
-            "vectors of background names, and of --names, come from a CLIP folder alone; give it instead of a .npy file"
+            "background names and --names need a CLIP folder, which makes their vectors; give --clip instead of --vectors"
         )
     parameters: dict[str, Any] = {"protocol": classes.protocol, "templates": list(prompts.templates)}
     if any(classes.synonyms):
@@ -100,9 +102,9 @@ def run(
         else:
             rows = cached_class_vectors(clip, classes.names, prompts.templates, synonyms=classes.synonyms)
         write_class_vectors(work.folder, rows, classes.names)
-        if clip is not None and behind:
-            more = cached_class_vectors(clip, behind, prompts.templates)
-            write_background_vectors(work.folder, behind, more)
-        counts = {"classes": rows.shape[0], "width": rows.shape[1], "background_names": len(behind)}
+        if clip is not None and background:
+            background_rows = cached_class_vectors(clip, background, prompts.templates)
+            write_background_vectors(work.folder, background, background_rows)
+        counts = {"classes": rows.shape[0], "width": rows.shape[1], "background_names": len(background)}
         work.tracker.metrics(counts)
     return TextVectors(out / VECTORS_FILE, *rows.shape)

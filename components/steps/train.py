@@ -22,7 +22,7 @@ from components.contract.shared import (
 
 @dataclass(frozen=True)
 class Trained:
-    """Where a training left its checkpoints; `half` is where self-training starts."""
+    """The final checkpoint, and the half-way checkpoint, from which self-training starts."""
 
     final: Path
     half: Path
@@ -55,28 +55,29 @@ def run(
     text: Text,
     out: Out,
     clip: ClipFolder | None = None,
-    random_clip: Annotated[bool, Option("Random image tower instead: smoke runs and controls.")] = False,
+    random_clip: Annotated[bool, Option("Instead of --clip: a random image tower, for controls.")] = False,
     overrides: Overrides,
     seed: Seed = 0,
     resume: Resume = True,
 ) -> Trained:
-    """Train a recipe, unseen classes left out.
+    """Train a recipe without labels of unseen classes.
 
-    Writes the checkpoints `final/` and `half/`, and the loss curve `history.csv`. With --set
-    train.supervision=full every class's labels are shown. Splits made from a label file put its protocol in the
-    place of the recipe's, which is about another data set. An interrupted training goes on where its last
-    checkpoint stood. Under torchrun each process takes its share of every batch, and the first one writes.
+    Writes the checkpoints `final/` and `half/`, and the loss curve `history.csv`. With --set train.supervision=full
+    the model is trained with the labels of all classes. If the splits were made from a label file, its protocol
+    replaces the recipe's. An interrupted training resumes from its last checkpoint. Under torchrun, each process
+    takes its share of every batch, and only the first one writes.
 
     Raises:
-        UserError: recipe, override, CLIP weights or the earlier steps' folders do not fit together, text vectors
-            given ready belong to other names, or the batch cannot be shared evenly among the processes.
+        UserError: recipe, overrides, CLIP weights and input folders do not fit together, text vectors from a file
+            belong to other names, or the processes cannot share the batch evenly.
     """
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.configs.recipes import with_overrides
+    from cascade_core.data.prepared import rows_of_split
     from cascade_core.model.build import build_segmentor
     from components.artifacts import data_hash
     from components.inputs.preflight import check_ready_vectors
-    from components.inputs.reading import read_inputs, rows_of
+    from components.inputs.reading import read_inputs
     from components.training.fit import Fit, train_step
     from components.training.inductive import image_tower, on_own_classes
 
@@ -84,10 +85,10 @@ def run(
         raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
     config = named_recipe(recipe, on_own_classes(overrides, splits), seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
-    rows_of(inputs, "train")
+    rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
     check_ready_vectors(text, clip, inputs.class_vectors)
     tower = image_tower(config, clip)
-    # The folder knows its weights' activation and heads; a checkpoint rebuilt with others would compute nonsense.
+    # The CLIP folder's activation and heads are those of the weights; a checkpoint must be rebuilt with the same.
     config = with_overrides(config, {"model.clip": tower.config.model_dump()})
     job = Fit(
         config=config,

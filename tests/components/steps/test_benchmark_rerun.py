@@ -69,14 +69,16 @@ def rerun(
     )
 
 
-def test_a_loss_is_told_against_what_was_accepted_until_it_is_accepted_itself(tmp_path: Path) -> None:
+def test_losses_are_reported_until_they_are_accepted(tmp_path: Path) -> None:
     first = rerun(tmp_path / "first")
     again = rerun(tmp_path / "again")
     worse = rerun(tmp_path / "worse", seen=0.0)
     assert (first.outcome, again.outcome, worse.outcome) == ("first", "no change", "regressed")
     assert first.compared_with is None and again.compared_with == worse.compared_with == first.run_id
-    (lost,) = [change for change in worse.changes if change.verdict != "no change"]
-    assert lost.line().startswith("mini-18-6 test zegclip inductive: mIoU(S) regressed, 0.50 against 60.50")
+    (regression,) = [change for change in worse.changes if change.verdict != "no change"]
+    assert regression.line().startswith(
+        "mini-18-6 test zegclip inductive: mIoU(S) regressed, 0.50 against 60.50"
+    )
 
     assert worse.run_id is not None
     accepted.accept(worse.run_id)
@@ -90,7 +92,7 @@ def test_a_loss_is_told_against_what_was_accepted_until_it_is_accepted_itself(tm
     ]
 
 
-def test_champions_are_held_against_champions_and_never_against_trainings(tmp_path: Path) -> None:
+def test_champions_are_compared_only_with_champions(tmp_path: Path) -> None:
     trained = rerun(tmp_path / "trained")
     champion = {"models": "champions", "seeds": (0,), "weights": b"v1"}
     first = rerun(tmp_path / "first", seen=0.5, **champion)
@@ -106,10 +108,10 @@ def test_champions_are_held_against_champions_and_never_against_trainings(tmp_pa
     assert rerun(tmp_path / "lost", seen=0.4, **successor).outcome == "regressed"
     assert worse.run_id is not None
     accepted.accept(worse.run_id)
-    known = accepted.history()
-    assert [one.models for one in known] == ["train", *["champions"] * 4]
+    reruns = accepted.history()
+    assert [one.models for one in reruns] == ["train", *["champions"] * 4]
     latest = {
-        kind: accepted.last_accepted(accepted.of_kind(known, kind)) for kind in get_args(accepted.Models)
+        kind: accepted.last_accepted(accepted.of_kind(reruns, kind)) for kind in get_args(accepted.Models)
     }
     assert {kind: one and one.run_id for kind, one in latest.items()} == {
         "train": trained.run_id,
@@ -129,25 +131,29 @@ def test_scores_on_other_pictures_are_new_and_not_worse(tmp_path: Path, data: di
 
 def test_its_folder_and_its_run_hold_rows_changes_and_page(tmp_path: Path) -> None:
     rerun(tmp_path / "first")
-    found = rerun(tmp_path / "slow", speed=1.0)
+    latest_rerun = rerun(tmp_path / "slow", speed=1.0)
     out = tmp_path / "slow" / "out"
     assert len(read_json(out / "benchmark.json")) == 2
     assert {"metric": "relative_speed", "verdict": "regressed"}.items() <= read_json(out / "comparison.json")[
         -1
     ].items()
-    page = found.page.read_text()
+    page = latest_rerun.page.read_text()
     assert 'class="text regressed">regressed' in page and page.count("<svg") == 5
     recorded = accepted.history()[-1]
-    assert (recorded.run_id, recorded.accepted, len(accepted.rows(recorded))) == (found.run_id, False, 2)
+    assert (recorded.run_id, recorded.accepted, len(accepted.rows(recorded))) == (
+        latest_rerun.run_id,
+        False,
+        2,
+    )
 
 
-def test_a_rerun_is_a_step_of_its_pipeline_and_tells_split_and_data(tmp_path: Path) -> None:
+def test_a_rerun_is_a_pipeline_step_with_split_and_data_hash(tmp_path: Path) -> None:
     with whole_run(pipeline="benchmark rerun", protocol="benchmark"):
-        found = rerun(tmp_path / "first", data_hash="ab" * 32, background="prompts sky, wall")
-    assert [one.run_id for one in accepted.history()] == [found.run_id]
+        latest_rerun = rerun(tmp_path / "first", data_hash="ab" * 32, background="prompts sky, wall")
+    assert [one.run_id for one in accepted.history()] == [latest_rerun.run_id]
     client = open_store()
-    assert found.run_id is not None
-    step = client.get_run(found.run_id)
+    assert latest_rerun.run_id is not None
+    step = client.get_run(latest_rerun.run_id)
     parent = client.get_run(step.data.tags["mlflow.parentRunId"])
     assert (parent.info.run_name, parent.info.status) == ("benchmark rerun", "FINISHED")
     assert step.data.tags["data_hash"] == parent.data.tags["data_hash"] == "ab" * 32
@@ -157,7 +163,7 @@ def test_a_rerun_is_a_step_of_its_pipeline_and_tells_split_and_data(tmp_path: Pa
     assert (read.dataset.name, read.dataset.digest) == ("mini-18-6", ("ab" * 32)[:36])
 
 
-def test_rows_that_are_lost_cost_a_trend_its_point_and_only_the_accepted_ones_the_rerun(
+def test_only_missing_accepted_rows_fail_a_rerun(
     store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = rerun(tmp_path / "first"), rerun(tmp_path / "second")
@@ -173,8 +179,8 @@ def test_rows_that_are_lost_cost_a_trend_its_point_and_only_the_accepted_ones_th
         accepted.check_accepted("train")
 
 
-def _lose(store: Path, found: Rerun) -> None:
-    (kept,) = store.glob(f"mlruns/artifacts/{found.run_id}/artifacts/benchmark.json")
+def _lose(store: Path, latest_rerun: Rerun) -> None:
+    (kept,) = store.glob(f"mlruns/artifacts/{latest_rerun.run_id}/artifacts/benchmark.json")
     kept.unlink()
 
 

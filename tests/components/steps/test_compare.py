@@ -41,18 +41,18 @@ def page(folders: Folders, checkpoints: list[Path], tmp_path_factory: pytest.Tem
     return done.page
 
 
-def test_the_page_needs_nothing_else_and_names_models_and_protocol(page: Path) -> None:
+def test_the_page_is_self_contained_and_names_its_models(page: Path) -> None:
     html = page.read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', html)
-    for told in ("ZegCLIP, inductive", "Cascade-CLIP, inductive", "mini-18-6", "tiger (unseen)"):
-        assert told in html
+    for text in ("ZegCLIP, inductive", "Cascade-CLIP, inductive", "mini-18-6", "tiger (unseen)"):
+        assert text in html
     assert html.count('<section class="picture"') == 3
 
 
-def test_every_picture_has_a_tile_for_itself_the_truth_and_each_model(page: Path, folders: Folders) -> None:
+def test_a_picture_has_tiles_for_itself_truth_and_each_model(page: Path, folders: Folders) -> None:
     (content,) = re.findall(r'<script type="application/json" id="tiles">(.*?)</script>', page.read_text())
     tiles = json.loads(content)
-    assert {place: len(shown) for place, shown in tiles.items()} == {"0": 4, "1": 4, "2": 4}
+    assert {place: len(images) for place, images in tiles.items()} == {"0": 4, "1": 4, "2": 4}
     address, data = tiles["0"][0].split(",")
     assert address == "data:image/webp;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as tile:
@@ -85,28 +85,28 @@ def test_what_cannot_be_compared_is_refused(
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_that_is_no_number_of_pictures_is_refused_by_every_step(
+def test_a_limit_below_1_is_refused_by_every_step(
     limit: int, folders: Folders, checkpoints: list[Path], tmp_path: Path
 ) -> None:
-    given = {**folders.steps, "split": "val", "out": tmp_path / "out", "limit": limit}
+    arguments = {**folders.steps, "split": "val", "out": tmp_path / "out", "limit": limit}
     message = f"limit is {limit}; give 1 or more pictures, or leave it out to take all"
     with pytest.raises(UserError, match=message):
-        evaluate.run(checkpoint=checkpoints[0], **given)
+        evaluate.run(checkpoint=checkpoints[0], **arguments)
     with pytest.raises(UserError, match=message):
-        compare.run(checkpoints=checkpoints, **given)
+        compare.run(checkpoints=checkpoints, **arguments)
 
 
-def test_a_limit_spreads_over_the_split_and_like_titles_are_numbered(
+def test_a_limit_spreads_and_equal_titles_are_numbered(
     checkpoints: list[Path], folders: Folders, tmp_path: Path
 ) -> None:
     twice = [checkpoints[0], checkpoints[0]]
     compare.run(checkpoints=twice, **folders.steps, split="val", out=tmp_path / "out", limit=2)
-    told = read_json(tmp_path / "out" / compare.SCORES_FILE)
-    assert [picture["name"] for picture in told["pictures"]] == ["val_0000", "val_0002"]
-    assert told["models"] == ["ZegCLIP, inductive (1)", "ZegCLIP, inductive (2)"]
+    content = read_json(tmp_path / "out" / compare.SCORES_FILE)
+    assert [picture["name"] for picture in content["pictures"]] == ["val_0000", "val_0002"]
+    assert content["models"] == ["ZegCLIP, inductive (1)", "ZegCLIP, inductive (2)"]
 
 
-def test_a_picture_is_scored_over_its_labelled_pixels_and_the_classes_of_its_truth() -> None:
+def test_a_picture_is_scored_over_pixels_with_labels() -> None:
     truth = np.array([[0, 0, 1, 1], [255, 255, 1, 1]])
     predicted = np.array([[0, 2, 1, 1], [5, 1, 1, 0]])
     # Class 0: 1 hit of 2 true and 2 found; class 1: 3 hits of 4 true and 3 found, the ignored pixel left out.

@@ -71,7 +71,7 @@ def test_the_text_tower_comes_along_where_it_is_there(
 
 # The authors' configurations state four workers, more than a small machine has.
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes:UserWarning")
-def test_a_converted_model_is_evaluated_profiled_registered_and_predicts_like_ours(
+def test_every_step_takes_a_converted_model(
     folders: Folders, states: dict[str, dict[str, Tensor]], store: Path, tmp_path: Path
 ) -> None:
     import mlflow
@@ -103,8 +103,8 @@ def test_a_converted_model_is_evaluated_profiled_registered_and_predicts_like_ou
     exported = export.run(
         model=str(done.final), clip=done.text_tower, out=tmp_path / "exported", kind="folder"
     )
-    alone = Predictor.load(exported.file, device="cpu")
-    assert np.array_equal(alone.predict(picture, labels).label_map, ours.label_map)
+    exported_model = Predictor.load(exported.file, device="cpu")
+    assert np.array_equal(exported_model.predict(picture, labels).label_map, ours.label_map)
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_a_converted_model_exports_as_a_graph(
     assert exported.difference is not None and exported.difference <= core.TOLERANCE
 
 
-def test_what_cannot_be_converted_names_the_file_and_leaves_the_old_folder(
+def test_an_unsuitable_file_is_named_and_leaves_the_old_folder(
     states: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -143,7 +143,7 @@ def test_what_cannot_be_converted_names_the_file_and_leaves_the_old_folder(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_full_size_becomes_the_published_recipe_s(tmp_path: Path) -> None:
+def test_a_full_size_checkpoint_gets_the_published_recipe(tmp_path: Path) -> None:
     buffer = torch.randn(49408 * 512, generator=torch.Generator().manual_seed(0))
     state = {
         key: buffer[: tensor.numel()].view(tensor.shape).clone()

@@ -1,4 +1,4 @@
-"""One checkpoint on many data sets: which classes count as seen there, and the table of what was found."""
+"""One checkpoint on many data sets: which classes count as seen there, and the table of scores."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -206,7 +206,7 @@ def test_a_targets_label_maps_are_read_by_its_own_ids(
         ("context60", "threshold=0.3", {"cat": 48, "wood": 44, "background": 4}),
     ],
 )
-def test_a_checkpoint_of_coco_stuff_is_scored_on_context_in_the_literatures_order_and_with_background(
+def test_a_coco_stuff_checkpoint_is_scored_on_context(
     target: str, background: str, truth: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CASCADE_TRACKING", "off")
@@ -244,7 +244,7 @@ def test_a_checkpoint_of_coco_stuff_is_scored_on_context_in_the_literatures_orde
     assert line["miou"] == pytest.approx(row.miou_seen)
 
 
-def test_the_table_is_a_step_of_its_pipeline_and_names_every_data_set(store: Path, tmp_path: Path) -> None:
+def test_the_run_of_the_table_names_every_data_set(store: Path, tmp_path: Path) -> None:
     evaluations = [
         evaluation(tmp_path / "voc", data_hash="ab" * 32),
         evaluation(

@@ -122,12 +122,12 @@ def test_a_graph_that_differs_is_refused() -> None:
 
 
 def test_what_cannot_be_exported_is_told_before_any_work(tmp_path: Path) -> None:
-    for options, told in (
-        ({"kind": "tflite"}, "'tflite' is not known; give one of onnx, torch, folder"),
-        ({"kind": "folder", "labels": LABELS}, "labels go with a graph"),
-        ({}, "is not a folder"),
+    for options, message in (
+        ({"kind": "tflite"}, "'tflite' is unknown; give one of onnx, torch, folder"),
+        ({"kind": "folder", "labels": LABELS}, "--labels needs --format onnx or torch"),
+        ({}, "is no folder"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             export.run(**{"model": str(tmp_path / "gone"), "clip": None, "out": tmp_path / "out", **options})
     with pytest.raises(ValueError, match=r"needs no_such_package.*cascade-clip-workflow\[export\]"):
         core.need("onnx", "no_such_package")

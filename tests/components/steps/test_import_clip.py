@@ -32,7 +32,7 @@ def weights() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def named_weights() -> dict[str, Tensor]:
-    """Give weights of a model that only its configuration tells the heads of."""
+    """Return weights of a model whose number of heads only the configuration states."""
     return random_weights(CONFIG)
 
 
@@ -113,9 +113,7 @@ def test_weights_of_another_model_than_the_one_named_are_refused(
     assert not (tmp_path / "clip").exists()
 
 
-def test_a_bare_file_that_does_not_tell_its_activation_is_refused(
-    weights: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_a_bare_file_without_stated_activation_is_refused(weights: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(weights, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="does not say which activation .*--tag .*--activation"):
         import_clip.run(source=str(tmp_path / "w.safetensors"), out=tmp_path / "clip")
@@ -135,8 +133,8 @@ def test_a_surplus_or_missing_weight_is_named(weights: dict[str, Tensor], tmp_pa
     save_file({**weights, "visual.extra": torch.ones(1)}, tmp_path / "more.safetensors")
     fewer = {key: tensor for key, tensor in weights.items() if key != "ln_final.bias"}
     save_file(fewer, tmp_path / "fewer.safetensors")
-    for name, told in (("more", r"visual\.extra"), ("fewer", r"text\.ln_final\.bias")):
-        with pytest.raises(ValueError, match=told):
+    for name, message in (("more", r"visual\.extra"), ("fewer", r"text\.ln_final\.bias")):
+        with pytest.raises(ValueError, match=message):
             import_clip.run(
                 source=str(tmp_path / f"{name}.safetensors"), activation="gelu", out=tmp_path / "clip"
             )

@@ -108,18 +108,18 @@ def scored(own: Own) -> Path:
 
 
 def test_a_trained_model_is_scored_under_its_own_protocol(own: Own, scored: Path) -> None:
-    found = read_json(scored / "scores.json")
-    assert (found["protocol"], found["num_pictures"], found["background"]) == (own.protocol, 2, "dropped")
+    scores = read_json(scored / "scores.json")
+    assert (scores["protocol"], scores["num_pictures"], scores["background"]) == (own.protocol, 2, "dropped")
 
 
 def test_panels_show_classes_in_the_label_files_colours(scored: Path) -> None:
-    shown: set[tuple[int, ...]] = set()
+    colours: set[tuple[int, ...]] = set()
     for path in (scored / "pictures").iterdir():
         with Image.open(path) as panel:
-            shown |= {colour for _, colour in panel.getcolors(panel.width * panel.height)}
+            colours |= {colour for _, colour in panel.getcolors(panel.width * panel.height)}
     own_colours = {ImageColor.getrgb(colour) for colour in COLOURS.values()}
-    assert len(own_colours & shown) >= 3
-    assert not shown & {tuple(colour) for colour in palette(len(CLASSES)).tolist()}
+    assert len(own_colours & colours) >= 3
+    assert not colours & {tuple(colour) for colour in palette(len(CLASSES)).tolist()}
 
 
 def test_predictions_show_classes_in_the_label_files_colours(own: Own, tmp_path: Path) -> None:
@@ -159,13 +159,15 @@ def test_models_are_compared_with_background_as_a_class(own: Own, tmp_path: Path
         out=tmp_path / "compared",
     )
     assert "background <b>threshold 1</b>" in done.page.read_text()
-    told = read_json(tmp_path / "compared" / "pictures.json")
-    assert (told["protocol"], told["background"]) == (own.protocol, "threshold 1")
-    found = told["pictures"]
-    assert [scores["pixels"] for one in found for scores in one["scores"]] == [0, 0] * len(found)
+    content = read_json(tmp_path / "compared" / "pictures.json")
+    assert (content["protocol"], content["background"]) == (own.protocol, "threshold 1")
+    pictures = content["pictures"]
+    assert [scores["pixels"] for picture in pictures for scores in picture["scores"]] == [0, 0] * len(
+        pictures
+    )
 
 
-def test_models_of_different_background_policies_are_not_compared(own: Own, tmp_path: Path) -> None:
+def test_models_of_different_background_are_not_compared(own: Own, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(own.trained / "final", other)
     manifest = read_json(other / MANIFEST_FILE)
@@ -179,7 +181,7 @@ def test_models_of_different_background_policies_are_not_compared(own: Own, tmp_
 
 def test_background_by_threshold_is_scored_and_shown(own: Own, tmp_path: Path) -> None:
     everything = Background(policy="threshold", threshold=1)
-    found = evaluate.run(
+    evaluation = evaluate.run(
         **own.folders,
         checkpoint=own.trained / "final",
         split="val",
@@ -187,13 +189,13 @@ def test_background_by_threshold_is_scored_and_shown(own: Own, tmp_path: Path) -
         background=everything,
         out=tmp_path / "scored",
     )
-    assert (found.background, found.pAcc) == ("threshold 1", 0)
+    assert (evaluation.background, evaluation.pAcc) == ("threshold 1", 0)
     table = pd.read_csv(tmp_path / "scored" / "per_class.csv").set_index("class")
     assert len(table) == 25 and table.loc["background", "group"] == "seen"
     assert table.loc["background", "predicted"] == table["pixels"].sum() == 64 * 64
 
 
-def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, tmp_path: Path) -> None:
+def test_background_by_prompts_uses_vectors_of_the_text_folder(own: Own, tmp_path: Path) -> None:
     prompts = Background(policy="prompts", names=("grass zebra", "picture"))
     arguments = {**own.folders, "checkpoint": own.trained / "final", "split": "val", "limit": 1}
     with pytest.raises(ValueError, match='text-vectors step with --background-names "grass zebra, picture"'):
@@ -206,10 +208,10 @@ def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, 
     }
     labels.write_text(yaml.safe_dump(content))
     text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=own.clip, out=tmp_path / "text")
-    found = evaluate.run(
+    evaluation = evaluate.run(
         **arguments | {"text": tmp_path / "text"}, background=prompts, out=tmp_path / "scored"
     )
-    assert found.background == "prompts grass zebra, picture"
+    assert evaluation.background == "prompts grass zebra, picture"
     compared = compare.run(
         **{**own.folders, "text": tmp_path / "text"},
         checkpoints=[own.trained / "final", own.trained / "half"],
@@ -218,8 +220,8 @@ def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, 
         out=tmp_path / "compared",
         device="cpu",
     )
-    shown = read_json(compared.page.parent / compare.SCORES_FILE)["pictures"]
-    assert shown[0]["scores"][0]["pixels"] == pytest.approx(found.pAcc, abs=1e-4)
+    pictures = read_json(compared.page.parent / compare.SCORES_FILE)["pictures"]
+    assert pictures[0]["scores"][0]["pixels"] == pytest.approx(evaluation.pAcc, abs=1e-4)
     assert "<b>prompts grass zebra, picture</b>" in compared.page.read_text()
     other = Background(policy="prompts", names=("grass",))
     with pytest.raises(ValueError, match="for background are of grass zebra, picture, the policy names"):
@@ -228,14 +230,14 @@ def test_background_by_prompts_takes_its_vectors_from_the_text_folder(own: Own, 
 
 def test_a_target_in_another_order_is_read_by_its_own_ids(own: Own, scored: Path, tmp_path: Path) -> None:
     classes = [{"name": name, "id": i + 1} for i, name in reversed(list(enumerate(CLASSES)))]
-    labels = tmp_path / "turned.yaml"
-    labels.write_text(yaml.safe_dump({"name": "turned", "classes": classes}))
+    labels = tmp_path / "reversed.yaml"
+    labels.write_text(yaml.safe_dump({"name": "reversed", "classes": classes}))
     folders = {name: tmp_path / name for name in ("prepared", "splits", "text")}
     prepare_custom.run(labels=labels, **own.source, out=folders["prepared"])
     splits.run(prepared=folders["prepared"], protocol=str(labels), out=folders["splits"])
     text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=own.clip, out=folders["text"])
     target = tmp_path / "target"
-    found = evaluate.run(
+    evaluation = evaluate.run(
         **folders,
         checkpoint=own.trained / "final",
         split="val",
@@ -244,7 +246,7 @@ def test_a_target_in_another_order_is_read_by_its_own_ids(own: Own, scored: Path
         target_seen="names",
         out=target,
     )
-    assert found.protocol == f"{protocol(str(labels)).name} from {own.protocol}"
+    assert evaluation.protocol == f"{protocol(str(labels)).name} from {own.protocol}"
     ious = [pd.read_csv(out / "per_class.csv").set_index("class")["iou"] for out in (scored, target)]
     assert ious[0].notna().any()
     pd.testing.assert_series_equal(ious[1].reindex(ious[0].index), ious[0])
@@ -265,7 +267,7 @@ def test_it_is_self_trained_and_profiled_without_the_label_file(own: Own, tmp_pa
 
 def test_an_override_that_names_another_protocol_is_refused(own: Own, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=f"protocol is '{own.protocol}', the recipe or target is 'mini-18-6'"
+        ValueError, match=f"protocol is '{own.protocol}', but that of the recipe or target is 'mini-18-6'"
     ):
         train.run(
             **own.folders,

@@ -17,16 +17,16 @@ from tests.components.conftest import IMAGE_SETS, SIZES
 LISTS = "ImageSets/Segmentation"
 
 
-def test_the_index_has_a_row_per_picture_and_the_summary_counts_them(prepared: Path) -> None:
+def test_the_index_has_a_row_per_picture(prepared: Path) -> None:
     index = read_index(prepared)
     assert list(index.columns) == list(COLUMNS)
     assert index["split"].value_counts().to_dict() == SIZES
     summary = read_json(prepared / "summary.json")
     train = index[index["split"] == "train"]
-    shown = summary["splits"]["train"]["pictures_with_class"]
+    counts = summary["splits"]["train"]["pictures_with_class"]
     assert summary["splits"]["train"]["pictures"] == SIZES["train"]
-    assert sum(shown.values()) == train["classes"].map(len).sum()
-    assert len(shown) == 24
+    assert sum(counts.values()) == train["classes"].map(len).sum()
+    assert len(counts) == 24
 
 
 def test_the_data_hash_is_of_content_and_not_of_place(world: Path, prepared: Path, tmp_path: Path) -> None:
@@ -47,10 +47,10 @@ def test_another_picture_is_another_data_hash(world: Path, prepared: Path, tmp_p
 
 
 def test_the_folder_above_voc2012_does_as_well(world: Path, tmp_path: Path) -> None:
-    found = prepare.run(
+    result = prepare.run(
         raw=world.parents[1], protocol="mini-18-6", image_sets={"val": "val"}, out=tmp_path / "out"
     )
-    assert found.pictures == {"val": SIZES["val"]}
+    assert result.pictures == {"val": SIZES["val"]}
 
 
 def _truncate_picture(world: Path) -> None:
@@ -121,13 +121,13 @@ def test_coco_stuff_is_read_from_parallel_folders(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "images/val2017/a.jpg")
     Image.fromarray(np.full((8, 8), 170, np.uint8)).save(tmp_path / "annotations/val2017/a_labelTrainIds.png")
-    found = prepare.run(
+    result = prepare.run(
         raw=tmp_path,
         protocol="cocostuff-156-15",
         image_sets={"val": "images/val2017:annotations/val2017"},
         out=tmp_path / "out",
     )
-    assert found.pictures == {"val": 1}
+    assert result.pictures == {"val": 1}
 
 
 def test_an_index_that_lacks_columns_is_refused(prepared: Path) -> None:

@@ -1,4 +1,4 @@
-"""A data set of one's own: what is counted, what is told of bad files, and that the steps after it run on it."""
+"""Data sets of the user's own: counts, reports of bad files, and the steps that follow."""
 
 import json
 from pathlib import Path
@@ -54,8 +54,12 @@ def save_map(pets: Path, name: str, ids: list[list[int]]) -> None:
 
 
 def prepared(pets: Path, *, leave_out: bool = False, **source: Any) -> prepare_custom.CustomPrepared:
-    given = {"images": pets / "images", **({"maps": pets / "maps"} if "coco" not in source else {}), **source}
-    return prepare_custom.run(labels=pets / "labels.yaml", **given, out=pets / "out", leave_out=leave_out)
+    arguments = {
+        "images": pets / "images",
+        **({"maps": pets / "maps"} if "coco" not in source else {}),
+        **source,
+    }
+    return prepare_custom.run(labels=pets / "labels.yaml", **arguments, out=pets / "out", leave_out=leave_out)
 
 
 def test_every_class_is_counted_by_pictures_and_pixels(pets: Path) -> None:
@@ -70,7 +74,7 @@ def test_every_class_is_counted_by_pictures_and_pixels(pets: Path) -> None:
     assert done.left_out == () and read_json(pets / "out" / "summary.json") == done.summary
 
 
-def test_the_index_finds_pictures_and_maps_from_their_common_folder(pets: Path) -> None:
+def test_paths_in_the_index_start_at_the_common_folder(pets: Path) -> None:
     index, root = read_index(prepared(pets).index.parent), data_root(pets / "out")
     assert index["name"].tolist() == ["train_a", "train_b", "train_c", "val_d"]
     assert [list(classes) for classes in index["classes"]] == [[0], [0, 1], [1], [0, 2]]
@@ -158,7 +162,7 @@ def test_copies_within_a_split_are_counted(pets: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ({"images": Path("nowhere")}, "picture folder .*nowhere does not exist"),
         ({"maps": Path("nowhere")}, "label map folder nowhere does not exist"),
@@ -173,8 +177,8 @@ def test_copies_within_a_split_are_counted(pets: Path) -> None:
         ({"held_out": {"val": 0.5, "test": 0.5}}, "leaves no picture to train on"),
     ],
 )
-def test_splits_that_cannot_be_made_are_told(pets: Path, source: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_impossible_splits_are_refused(pets: Path, source: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         prepared(pets, **source)
 
 
@@ -213,8 +217,8 @@ def test_coco_objects_become_label_maps(pets: Path) -> None:
     label = index.loc[index["name"] == "train_a", "label"].item()
     own = read_label_file(pets / "labels.yaml").label_set()
     assert read_label_map(root / label, own).tolist() == [[255, 255, 1], [0, 255, 1]]
-    with Image.open(root / label) as drawn:
-        assert drawn.mode == "P" and drawn.getpalette()[6:9] == [0xFF, 0x80, 0]
+    with Image.open(root / label) as label_map:
+        assert label_map.mode == "P" and label_map.getpalette()[6:9] == [0xFF, 0x80, 0]
     assert sum(split["pixels"]["dog"] for split in done.summary["splits"].values()) == 8
 
 
@@ -222,12 +226,12 @@ def test_a_coco_file_may_be_of_one_split(pets: Path) -> None:
     both = instances(pets)
     done = prepared(pets, coco={"train": both})
     assert {split: counts["pictures"] for split, counts in done.summary["splits"].items()} == {"train": 4}
-    with pytest.raises(ValueError, match="every COCO file is given a split"):
+    with pytest.raises(ValueError, match="every COCO file has a split already"):
         prepared(pets, coco={"train": both}, held_out={"val": 0.5})
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"categories": [{"id": 5, "name": "dog"}, {"id": 6, "name": "cow"}]}, "categories cow are not in the label"),
         ({"categories": []}, r"annotations are of categories \[5, 6\], which it does not name"),
@@ -239,8 +243,8 @@ def test_a_coco_file_may_be_of_one_split(pets: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_wrong_annotations_are_told(pets: Path, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_annotations_are_refused(pets: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         prepared(pets, coco={"": instances(pets, **changes)})
 
 
@@ -250,7 +254,7 @@ def test_pixels_of_other_categories_are_ignored_when_asked_to(pets: Path) -> Non
     assert done.summary["splits"]["train"]["other_pixels"]["ignored"] == 1
 
 
-def test_a_label_file_without_an_id_for_the_rest_takes_no_polygons(pets: Path) -> None:
+def test_polygons_need_a_label_file_with_an_id_for_the_rest(pets: Path) -> None:
     (pets / "labels.yaml").write_text("name: pets\nclasses: [cat, dog]\nignore_id: null\n")
     with pytest.raises(ValueError, match="pixels of no object need an id"):
         prepared(pets, coco={"": instances(pets)})

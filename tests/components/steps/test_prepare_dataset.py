@@ -44,17 +44,22 @@ def voc(downloads: Path) -> Path:
 def prepared(name: str, downloads: Path, **changes: Any) -> Path:
     """Prepare with --allow-subset, in folders beside the downloads, and give the folder of the index."""
     beside = downloads.parent
-    given = {"sources": [downloads], "raw": beside / "raw", "out": beside / "prepared", "allow_subset": True}
-    given |= changes
-    prepare_dataset.run(name=name, workers=2, **given)
-    return given["out"]
+    arguments = {
+        "sources": [downloads],
+        "raw": beside / "raw",
+        "out": beside / "prepared",
+        "allow_subset": True,
+    }
+    arguments |= changes
+    prepare_dataset.run(name=name, workers=2, **arguments)
+    return arguments["out"]
 
 
 def source(out: Path) -> dict[str, Any]:
     return read_json(out / "summary.json")["source"]
 
 
-def test_training_is_vocs_list_and_all_of_sbd_that_is_in_neither_of_vocs_lists(voc: Path) -> None:
+def test_training_is_vocs_list_and_the_rest_of_sbd(voc: Path) -> None:
     index = read_index(prepared("voc12", voc)).set_index("name")
     assert index.index[index["split"] == "train"].tolist() == [*TRAIN, *AUG]
     assert index.index[index["split"] == "val"].tolist() == VAL
@@ -63,16 +68,16 @@ def test_training_is_vocs_list_and_all_of_sbd_that_is_in_neither_of_vocs_lists(v
     assert index.loc[AUG[0], "classes"].tolist() == [6, 11]
 
 
-def test_the_summary_counts_pixels_and_says_what_was_not_official(voc: Path) -> None:
+def test_the_summary_counts_pixels_and_names_unofficial_files(voc: Path) -> None:
     out = prepared("voc12", voc)
     train = read_json(out / "summary.json")["splits"]["train"]
     assert train["pixels"]["car"] == train["pixels"]["dog"] == 2 * 48
     assert (train["pixels"]["aeroplane"], train["pixels"]["tvmonitor"]) == (2 * 48, 2 * 40)
     assert train["pictures_with_class"]["car"] == 2 and train["pixels"]["sofa"] == 0
-    told = source(out)
-    assert (told["complete"], told["pictures"]) == (False, {"train": 4, "val": 1})
-    assert told["official_pictures"] == {"train": 10_582, "val": 1_449}
-    assert {part["official_file"] for part in told["parts"].values()} == {"not checked"}
+    summary = source(out)
+    assert (summary["complete"], summary["pictures"]) == (False, {"train": 4, "val": 1})
+    assert summary["official_pictures"] == {"train": 10_582, "val": 1_449}
+    assert {part["official_file"] for part in summary["parts"].values()} == {"not checked"}
 
 
 def test_ready_maps_take_the_place_of_sbd(voc: Path) -> None:
@@ -114,7 +119,7 @@ def test_of_two_years_of_voc_side_by_side_the_right_one_is_taken(voc: Path, tmp_
     assert sha256(out / "index.parquet") == before
 
 
-def test_another_call_goes_on_without_the_archives_from_what_lies_there(voc: Path) -> None:
+def test_a_second_call_needs_no_archives(voc: Path) -> None:
     before = sha256(prepared("voc12", voc) / "index.parquet")
     root = voc.parent / "raw" / "VOCdevkit" / "VOC2012"
     kept = (root / "SegmentationClassAug" / f"{AUG[0]}.png").stat().st_mtime_ns
@@ -124,10 +129,10 @@ def test_another_call_goes_on_without_the_archives_from_what_lies_there(voc: Pat
     assert (root / "SegmentationClassAug" / f"{AUG[0]}.png").stat().st_mtime_ns == kept
 
 
-def test_all_that_is_missing_is_told_at_once_with_page_size_and_checksum(downloads: Path) -> None:
+def test_one_message_lists_all_missing_files(downloads: Path) -> None:
     with pytest.raises(ValueError, match="2 of 2 parts are missing") as raised:
         prepared("voc12", downloads)
-    told = str(raised.value)
+    message = str(raised.value)
     for fact in (
         "Challenge 2012",
         "1,999,639,040 bytes",
@@ -135,7 +140,7 @@ def test_all_that_is_missing_is_told_at_once_with_page_size_and_checksum(downloa
         "benchmark.tgz",
         "SegmentationClassAug",
     ):
-        assert fact in told
+        assert fact in message
 
 
 def test_a_file_of_another_size_is_no_official_file(voc: Path) -> None:
@@ -160,7 +165,7 @@ def _unpacked_voc(folder: Path) -> Path:
     return folder / "voc" / "VOCdevkit" / "VOC2012"
 
 
-def test_other_numbers_than_the_official_ones_are_refused_unless_allowed(voc: Path, tmp_path: Path) -> None:
+def test_unofficial_numbers_of_pictures_need_allow_subset(voc: Path, tmp_path: Path) -> None:
     (tmp_path / "sbd").mkdir()
     shutil.unpack_archive(voc / "benchmark.tgz", tmp_path / "sbd", filter="data")
     sources = [_unpacked_voc(tmp_path), tmp_path / "sbd"]
@@ -181,7 +186,7 @@ def test_the_official_numbers_make_a_complete_set(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"404 not found", r"2008_000002\.mat: no annotation of SBD"),
         (files.sbd_mat(halves(7, 12))[:-30], r"2008_000002\.mat: no annotation of SBD"),
@@ -189,7 +194,7 @@ def test_the_official_numbers_make_a_complete_set(
         (files.sbd_mat(halves(7, 12) / 2), r"2008_000002\.mat: GTcls.Segmentation is float64"),
     ],
 )
-def test_a_broken_mat_is_named(voc: Path, content: bytes, told: str) -> None:
+def test_a_broken_mat_is_named(voc: Path, content: bytes, message: str) -> None:
     root = "benchmark_RELEASE/dataset"
     members = {f"{root}/train.txt": b"2008_000002\n", f"{root}/val.txt": b"2008_000003\n"}
     members |= {
@@ -197,15 +202,15 @@ def test_a_broken_mat_is_named(voc: Path, content: bytes, told: str) -> None:
         f"{root}/cls/2008_000003.mat": files.sbd_mat(halves(1, 2)),
     }
     files.write_tar(voc / "benchmark.tgz", members)
-    with pytest.raises(ValueError, match=f"(?s)1 of 2 label maps.*{told}"):
+    with pytest.raises(ValueError, match=f"(?s)1 of 2 label maps.*{message}"):
         prepared("voc12", voc)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"name": "voc13"}, "unknown data set 'voc13'; known are voc12, context"),
-        ({"name": "mini"}, "data set 'mini' has no official files to prepare"),
+        ({"name": "mini"}, "data set 'mini' has no official files; run "),
         ({"protocol": "ade20k-150"}, "protocol 'ade20k-150' is not one of data set 'voc12'"),
         ({"sources": [Path("nowhere")]}, "--from nowhere: no such folder or file"),
         ({"sources": [Path(__file__)]}, r"test_prepare_dataset\.py is neither a folder nor an archive"),
@@ -213,9 +218,9 @@ def test_a_broken_mat_is_named(voc: Path, content: bytes, told: str) -> None:
     ],
 )
 def test_wrong_arguments_are_told_before_any_work(
-    downloads: Path, changes: dict[str, Any], told: str
+    downloads: Path, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         prepared(changes.pop("name", "voc12"), downloads, **changes)
 
 
@@ -257,13 +262,13 @@ def test_both_orders_of_context_read_the_same_maps_each_by_name(downloads: Path,
     assert list(pixels[0]) == list(CONTEXT_59) and list(pixels[1]) == list(LITERATURE_CLASSES)
 
 
-def test_without_named_categories_the_published_ids_are_taken_and_named(downloads: Path) -> None:
+def test_without_named_categories_published_ids_are_used(downloads: Path) -> None:
     files.context(downloads, CONTEXT_MAPS, {})
     content = files.context_json(CONTEXT_MAPS, categories=False)
     (downloads / "trainval_merged.json").write_text(json.dumps(content))
-    told = source(prepared("context", downloads))
-    assert told["category_ids"] == "mmsegmentation's converter"
-    assert told["class_order"].startswith("unverified")
+    summary = source(prepared("context", downloads))
+    assert summary["category_ids"] == "mmsegmentation's converter"
+    assert summary["class_order"].startswith("unverified")
 
 
 def test_ready_maps_in_the_literatures_order_are_found_out(downloads: Path) -> None:
@@ -322,7 +327,7 @@ def other_categories(content: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (without_images, r"trainval_merged\.json has no list of mappings 'images'"),
         (numbers_for_images, r"has no list of mappings 'images'"),
@@ -336,13 +341,13 @@ def other_categories(content: dict[str, Any]) -> None:
     ],
 )
 def test_annotations_of_another_kind_are_named(
-    downloads: Path, spoil: Callable[[dict[str, Any]], None], told: str
+    downloads: Path, spoil: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     files.context(downloads, CONTEXT_MAPS, VOC_MAPS)
     content = files.context_json(CONTEXT_MAPS)
     spoil(content)
     (downloads / "trainval_merged.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         prepared("context", downloads)
 
 

@@ -53,7 +53,7 @@ def test_the_first_model_is_the_profile_and_the_others_lie_in_it(compared: Path)
     assert others[0]["trainable_params"] == 216_896 and others[0]["dead_params"] == 91_968
 
 
-def test_on_a_narrow_terminal_parts_keep_their_names_and_headings_are_folded() -> None:
+def test_a_narrow_terminal_wraps_headings_and_no_names() -> None:
     names = ["rest of the trunk", "rest of the head", "rest of the classifier"]
     frame = pd.DataFrame({"part": names} | {f"mini_cascade_clip ({i}), ms": [0.1] * 3 for i in range(6)})
     written = io.StringIO()
@@ -88,19 +88,19 @@ def test_the_plot_is_a_picture_with_something_on_it(compared: Path) -> None:
         assert plot.width > 3 * plot.height / 2 and len(plot.convert("RGB").getcolors(1 << 24)) > 20
 
 
-def test_the_manifest_tells_what_was_asked_for(compared: Path) -> None:
+def test_the_manifest_records_the_arguments(compared: Path) -> None:
     parameters = read_step_manifest(compared).parameters
     assert parameters["num_classes"] == 5 and parameters["two_stage"] == 4
     assert parameters["recipes"] == ["mini_zegclip"] and list(parameters["batch_sizes"]) == [1, 2]
 
 
-def test_models_of_one_name_are_told_apart(checkpoint: Path) -> None:
+def test_models_of_the_same_name_get_numbers(checkpoint: Path) -> None:
     models = models_of([checkpoint, checkpoint], (), {}, None, 2, None)
     assert [model.subject.name for model in models] == ["cascade_clip (1)", "cascade_clip (2)"]
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({}, "no model to measure; give a checkpoint or a recipe"),
         ({"two_stage": 4}, "no model to measure"),
@@ -113,9 +113,11 @@ def test_models_of_one_name_are_told_apart(checkpoint: Path) -> None:
         ({"recipes": ("mini_zegclip",), "image_sizes": (60,)}, "give 56 or 64"),
     ],
 )
-def test_what_is_refused_leaves_nothing(given: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_and_write_nothing(
+    arguments: dict[str, object], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=message):
-        profile.run(**given, out=tmp_path / "out")  # type: ignore[arg-type]
+        profile.run(**arguments, out=tmp_path / "out")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 

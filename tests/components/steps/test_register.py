@@ -106,9 +106,7 @@ def test_the_gate_says_whether_a_version_follows_the_champion(
     assert (champion.version == 2) == registered.champion == (name == "better")
 
 
-def test_a_no_of_the_gate_stands_and_a_yes_is_asked_again_where_the_champion_changed(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_refusal_is_final_and_an_approval_is_checked_again(folder: Path, tmp_path: Path) -> None:
     evaluation = write_evaluation(tmp_path / "evaluation", hiou=0.5)
     early = gate.run(evaluation=evaluation, out=tmp_path / "early", name="asked")
     assert early.promote and early.champion is None

@@ -86,7 +86,7 @@ def written(tmp_path: Path) -> report.Report:
     )
 
 
-def test_benchmark_rows_have_the_agreed_fields_in_the_order_given(written: report.Report) -> None:
+def test_benchmark_rows_have_the_agreed_fields_in_given_order(written: report.Report) -> None:
     rows = read_json(written.page.parent / "benchmark.json")
     assert [set(row) for row in rows] == [ROW_FIELDS] * 3
     assert [(row["method"], row["setting"]) for row in rows] == [
@@ -122,7 +122,7 @@ def test_the_folder_states_its_inputs(written: report.Report) -> None:
     assert len(manifest.inputs) == 6
 
 
-def test_an_evaluation_without_its_profile_is_refused_and_writes_nothing(tmp_path: Path) -> None:
+def test_an_evaluation_without_profile_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no profile of method 'zegclip' was given, only of linear"):
         report.run(
             evaluations=[_evaluation(tmp_path / "a", "zegclip", "inductive")],
@@ -137,7 +137,7 @@ def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
         report.run(evaluations=[], profiles=[], out=tmp_path / "reports")
 
 
-def test_a_chart_is_the_same_text_every_time_and_has_gaps_where_points_are_not_finite() -> None:
+def test_a_chart_is_reproducible_and_has_gaps_at_infinite_points() -> None:
     curve = Curve("a", ((1.0, 2.0), (2.0, float("nan")), (3.0, 1.0)), "#123456", dashed=True)
     chart = line_chart([curve], x_title="iteration & more", y_title="loss")
     assert chart == line_chart([curve], x_title="iteration & more", y_title="loss")
