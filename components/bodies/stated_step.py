@@ -10,14 +10,7 @@ from types import NoneType
 from typing import Any, get_args
 
 from cascade_core.errors import UserError
-from components.bodies.interface import (
-    NODES,
-    RAW,
-    cluster_of,
-    component_parameters,
-    input_name,
-    plain_type,
-)
+from components.bodies.interface import NODES, RAW, cluster_of, component_parameters, input_name, plain_type
 from components.contract import Folder, Place, Settings, step_named
 from components.contract.parameters import Parameter
 from components.storage import places

@@ -45,7 +45,7 @@ def names_by_commas(text: str) -> tuple[str, ...]:
 
 
 Raw = Annotated[Path, Place("Folder of the data set, such as the one that holds VOCdevkit/VOC2012.")]
-ClipFolder = Annotated[Path, Place("CLIP folder.")]
+ClipFolder = Annotated[Path, Place("CLIP folder, as import-clip writes it.")]
 Prepared = Annotated[
     Path,
     Folder(

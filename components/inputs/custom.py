@@ -158,7 +158,7 @@ def checked(source: Source, own: LabelFile, *, folder: Path, out: Path, leave_ou
         UserError: pictures have problems and `leave_out` is False, or a split has no good picture.
     """
     candidates, problems = _candidates(source, own, folder, out)
-    splits = list(dict.fromkeys(item.split for item in (*candidates, *problems)))
+    splits = list(dict.fromkeys([item.split for item in candidates] + [item.split for item in problems]))
     with progress(f"check {own.name}") as bar:
         results = examine_all(
             candidates, own.label_set(), progress=lambda done, total: bar.advance(done, total=total)

@@ -62,7 +62,9 @@ def check_sources(sources: Sequence[Path], splits: Splits) -> None:
                 f"--from {path} is neither a folder nor an archive (.tar, .tgz, .zip) nor a .json"
             )
     if not splits or set(splits) - {"train", "val"}:
-        raise UserError(f"splits {', '.join(splits) or 'none'} are not to be had; allowed are train and val")
+        raise UserError(
+            f"--split {', '.join(splits) or 'is empty'}: public data sets have splits train and val; give these"
+        )
 
 
 def locate(

@@ -78,15 +78,13 @@ def preflight(
         order = check_order(vectors[rows], reference, shared, str(text))
         passed.append(_order_sentence(order, str(stored), len(shared)))
     passed.extend(_background(text, inputs.split, clip))
-    notes = list(_occurrence(prepared, inputs.split))
+    notes = []
+    if clip is None and stored is None:
+        notes.append("order of text vectors: not checked, without CLIP weights or stored vectors")
+    notes.extend(_occurrence(prepared, inputs.split))
     if inputs.split.label_set.has_background:
         notes.append(
             f"background: a class of protocol {protocol!r}; evaluate it with --background threshold=... or prompts=..."
-        )
-    if clip is None and stored is None:
-        notes.insert(
-            0,
-            "order of text vectors: not checked, because neither CLIP weights nor stored vectors were given",
         )
     return Preflight(protocol, tuple(passed), tuple(notes))
 

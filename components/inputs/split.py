@@ -64,14 +64,11 @@ def read_split(splits: Path) -> ClassSplit:
             f"{path}: unseen: {stray} are not in label set {split.label_set.name!r}; "
             f"it has {', '.join(split.classes)}"
         )
-    for field, given, wanted in (
-        ("classes", content["classes"], split.classes),
-        ("unseen", content["unseen"], split.unseen_names),
-    ):
-        if list(given) != list(wanted):
+    for field, names in (("classes", split.classes), ("unseen", split.unseen_names)):
+        if list(content[field]) != list(names):
             raise UserError(
-                f"{path}: {field}: {len(given)} names differ from the {len(wanted)} of protocol {split.name!r} "
-                "(names or order); run the splits step again, numbers of other splits cannot be compared"
+                f"{path}: {field}: {len(content[field])} names differ from the {len(names)} of protocol "
+                f"{split.name!r} (names or order), so that scores could not be compared; run the splits step again"
             )
     return split
 

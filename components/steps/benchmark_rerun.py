@@ -9,19 +9,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import write_json
 from components.contract import Call, Option, step
 from components.contract.shared import Out
+from components.results import accepted
 from components.results import rerun_page as page
-from components.results.accepted import (
-    ACCEPTED,
-    EXPERIMENT,
-    MODELS,
-    OUTCOME,
-    ROWS_FILE,
-    Models,
-    history,
-    last_accepted,
-    of_kind,
-)
-from components.results.accepted import rows as rows_of
 from components.results.regression import Change, Thresholds, compare, outcome
 from components.steps.report import Evaluations, Profiles
 
@@ -49,7 +38,7 @@ def run(
     thresholds: Annotated[Mapping[str, Any], Option("Largest allowed loss of each score and of the speed.")],
     out: Out,
     accept: Annotated[bool, Option("Accept these results: later reruns are compared with them.")] = False,
-    models: Annotated[Models, Option("What was scored: new trainings, or the champions.")] = "train",
+    models: Annotated[accepted.Models, Option("What was scored: new trainings, or the champions.")] = "train",
 ) -> Rerun:
     """Compare evaluations with the last accepted results.
 
@@ -68,16 +57,21 @@ def run(
             f"{len(evaluations)} evaluations and {len(profiles)} profiles; give at least one, and as many of both"
         )
     rows = [page.rerun_row(*folders) for folders in zip(evaluations, profiles, strict=True)]
-    earlier = of_kind(history(), models)
-    accepted = last_accepted(earlier)
-    changes = compare(rows, page.alike(rows, rows_of(accepted) if accepted else (), models), limits)
-    verdict = outcome(changes) if accepted else "first"
-    taken = accept or accepted is None
+    earlier = accepted.of_kind(accepted.history(), models)
+    baseline = accepted.last_accepted(earlier)
+    changes = compare(rows, page.alike(rows, accepted.rows(baseline) if baseline else (), models), limits)
+    verdict = outcome(changes) if baseline else "first"
+    is_accepted = accept or baseline is None
     with call.writing(
-        protocol=EXPERIMENT,
+        protocol=accepted.EXPERIMENT,
         parameters=limits.model_dump(),
         # "true" or "false", as `accepted.accept` writes it.
-        tags={OUTCOME: verdict, ACCEPTED: str(taken).lower(), MODELS: models, "split": page.splits_of(rows)},
+        tags={
+            accepted.OUTCOME: verdict,
+            accepted.ACCEPTED: str(is_accepted).lower(),
+            accepted.MODELS: models,
+            "split": page.splits_of(rows),
+        },
     ) as work:
         tracker, folder = work.tracker, work.folder
         tracker.metrics(page.scores_by_run(rows))
@@ -86,11 +80,11 @@ def run(
             tracker.dataset(protocol, data_hash, source=protocol)
         if len(data_sets) == 1:
             tracker.tags({"data_hash": data_sets[0][1]})
-        write_json(folder / ROWS_FILE, [row.model_dump(mode="json") for row in rows])
+        write_json(folder / accepted.ROWS_FILE, [row.model_dump(mode="json") for row in rows])
         write_json(folder / CHANGES_FILE, [change.model_dump(mode="json") for change in changes])
-        (folder / PAGE_FILE).write_text(page.page_of(rows, changes, earlier, accepted, verdict, models))
-        tracker.files(ROWS_FILE, CHANGES_FILE, PAGE_FILE)
-    compared_with = accepted.run_id if accepted else None
+        (folder / PAGE_FILE).write_text(page.page_of(rows, changes, earlier, baseline, verdict, models))
+        tracker.files(accepted.ROWS_FILE, CHANGES_FILE, PAGE_FILE)
+    compared_with = baseline.run_id if baseline else None
     return Rerun(verdict, tuple(changes), compared_with, tracker.run_id, out / PAGE_FILE)
 
 

@@ -214,7 +214,7 @@ def test_a_broken_mat_is_named(voc: Path, content: bytes, message: str) -> None:
         ({"protocol": "ade20k-150"}, "protocol 'ade20k-150' is not one of data set 'voc12'"),
         ({"sources": [Path("nowhere")]}, "--from nowhere: no such folder or file"),
         ({"sources": [Path(__file__)]}, r"test_prepare_dataset\.py is neither a folder nor an archive"),
-        ({"splits": ("test",)}, "splits test are not to be had; allowed are train and val"),
+        ({"splits": ("test",)}, "--split test: public data sets have splits train and val"),
     ],
 )
 def test_wrong_arguments_are_told_before_any_work(
