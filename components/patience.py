@@ -81,11 +81,11 @@ def patiently(request: Callable[[], Answer]) -> Answer:
 
 
 def _retry_seconds() -> float:
-    given = os.environ.get(PATIENCE_VARIABLE) or "0"
+    text = os.environ.get(PATIENCE_VARIABLE) or "0"
     try:
-        seconds = float(given)
+        seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise UserError(f"{PATIENCE_VARIABLE} is {given!r}; give seconds, such as 300, or unset it")
+        raise UserError(f"{PATIENCE_VARIABLE} is {text!r}; give seconds, such as 300, or unset it")
     return seconds

@@ -53,14 +53,14 @@ def run(
     from components.tracking.store import open_store, require_store
 
     require_store("ask about champions")
-    given = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
-    margins = validated(Margins, given, source="margins")
+    limits = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
+    margins = validated(Margins, limits, source="margins")
     candidate, method = read_scored(evaluation), str(read_json(evaluation / SCORES_FILE).get("method"))
     name = name or f"{candidate.protocol}-{method}"
     with call.writing(
         protocol=candidate.protocol,
         method=method,
-        parameters={"name": name, **given},
+        parameters={"name": name, **limits},
         tracked_parameters={},
         tags={"split": candidate.split, "data_hash": candidate.data_hash},
     ) as work:

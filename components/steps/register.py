@@ -82,8 +82,8 @@ def run(
     from components.tracking.tracker import tracked_step
 
     require_store("register in")
-    given = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
-    margins = validated(Margins, given, source="margins")
+    limits = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
+    margins = validated(Margins, limits, source="margins")
     manifest = load_manifest(checkpoint)
     row, scored = BenchmarkRow.read(evaluation, profile), decisions.read_scored(evaluation)
     registry.check_same_run(manifest, row, evaluation)

@@ -69,7 +69,7 @@ def run(
         raise UserError("a report needs at least one evaluation; run the evaluate step first")
     by_method = report_page.profiles_by_method(profiles)
     evaluated = [report_page.evaluated_in(folder, by_method) for folder in evaluations]
-    rows = tuple(one.row for one in evaluated)
+    rows = tuple(evaluation.row for evaluation in evaluated)
     curves = [
         report_page.curve_of(folder, COLOURS[place % len(COLOURS)]) for place, folder in enumerate(trainings)
     ]

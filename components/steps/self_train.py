@@ -25,7 +25,7 @@ class SelfTrained:
         output="self_trained",
         artifact="Model",
         options=("mode", "overrides"),
-        show=lambda _, given: {"setting": transductive(given["mode"])},
+        show=lambda _, arguments: {"setting": transductive(arguments["mode"])},
         reads_pictures=True,
         trains=True,
         pods=by_kind(cpu=MINI.with_retries(1), gpu=replace(LARGE, minutes=1440, retries=1)),
