@@ -25,7 +25,7 @@ from cascade_core.batches.transforms import normalise, resize_image, short_side_
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe
-from cascade_core.inference.label_maps import labelled
+from cascade_core.inference.label_maps import label_photographs
 from cascade_core.inference.views import views
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.build import build_segmentor
@@ -46,7 +46,7 @@ class Case:
     config: RunConfig
 
     def ours(self) -> object:
-        return labelled(
+        return label_photographs(
             self.vocabulary,
             [self.picture],
             views=views(),

@@ -1,6 +1,6 @@
-"""Zero-shot semantic segmentation with ZegCLIP and Cascade-CLIP in Python: the names that stay (docs/python.md).
+"""The public Python API for zero-shot semantic segmentation with ZegCLIP and Cascade-CLIP (docs/python.md).
 
-Everything else in the project may move. Code that MLflow copies into a registered version imports this package alone.
+These names stay; everything else in the project may move. The serving code in a registered version imports only this.
 """
 
 from cascade_clip.evaluation import evaluate

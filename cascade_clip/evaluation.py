@@ -1,4 +1,4 @@
-"""Scores of a model on a prepared data set, as the evaluate step computes them."""
+"""Evaluation of a model on a prepared data set, with the scores of the evaluate step."""
 
 from pathlib import Path
 
@@ -21,13 +21,19 @@ def evaluate(
     split: str = "test",
     device: str | torch.device | None = None,
 ) -> Scores:
-    """Score a model (as of `Predictor.load`) on the classes it was trained with, over a split of prepared data.
+    """Score a model on one split of a prepared data set, over the classes of its training.
 
-    `prepared` is the folder of `cascade-clip prepare`. Scores are fractions, nan where there is nothing to average;
-    background counts as the checkpoint's own setting says.
+    Scores are fractions, NaN for a mean over no class. Background counts by the checkpoint's own policy.
+
+    Args:
+        model: the model, as for `Predictor.load`.
+        prepared: the folder that `cascade-clip prepare` wrote.
+        clip: the CLIP folder of a checkpoint, as for `Predictor.load`.
+        split: the split of the data set.
+        device: the device, as for `Predictor.load`.
 
     Raises:
-        UserError: as of `Predictor.load`; or the data were prepared for other classes, have no such split, or moved.
+        UserError: the model cannot be loaded, or the data were prepared for other classes, lack the split, or moved.
     """
     predictor = Predictor.load(model, clip, device=device)
     config, data = predictor.manifest.config, Path(prepared)

@@ -1,4 +1,4 @@
-"""Models from wherever they lie: a folder, or an address in MLflow's registry, for which alone MLflow is imported."""
+"""Loading of models from a folder or from an address in MLflow; only addresses import MLflow."""
 
 import os
 import tempfile
@@ -15,13 +15,13 @@ from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
 
 REGISTRY = ("models:/", "runs:/")
-"""Beginnings of addresses in MLflow; everything else is a folder."""
+"""The prefixes of MLflow addresses; everything else is a folder."""
 DEFAULT_STORE = Path("mlruns/mlflow.db")
-"""Where the commands keep their store, below the working folder."""
+"""The commands' MLflow store, relative to the working folder."""
 
 
 class Predictor(predictor.Predictor):
-    """Pictures and any class names in, label maps out; `cascade_core.predictor` says how.
+    """Predicts label maps of pictures for any class names; see `cascade_core.predictor`.
 
     ```
     model = Predictor.load("models:/mini-18-6-cascade_clip@champion")
@@ -33,35 +33,35 @@ class Predictor(predictor.Predictor):
     def load(
         cls, model: str | Path, clip: str | Path | None = None, *, device: str | torch.device | None = None
     ) -> "Predictor":
-        """Read a model folder, a checkpoint folder with its CLIP folder, or a model by its address in MLflow.
+        """Load a model folder, a checkpoint folder with its CLIP folder, or a model from its MLflow address.
 
-        The device is a GPU where there is one, unless it is named.
+        The default device is a GPU if there is one, else the CPU.
 
         Raises:
-            UserError: a file is missing or does not fit, the store has no such model, or there is no such device.
+            UserError: a file is missing or does not fit, the store has no such model, or the device does not exist.
         """
-        with fetched(model) as folder:
+        with model_folder(model) as folder:
             loaded = super().load(folder, clip, device=device)
         assert isinstance(loaded, cls)
         return loaded
 
 
 def load(model: str | Path) -> tuple[Segmentor, CheckpointManifest]:
-    """Give the network of a checkpoint (in eval mode, on the CPU) and what it was made from.
+    """Load the network (in eval mode, on the CPU) and the manifest of a checkpoint.
 
-    A model folder and an address in MLflow stand for the checkpoint in them.
+    `model` is a checkpoint folder, a model folder, or an MLflow address.
 
     Raises:
         UserError: a file is missing, or the weights do not fit the manifest's configuration.
     """
-    with fetched(model) as folder:
-        checkpoint, _ = locate(folder, folder)  # a text tower is not asked for
+    with model_folder(model) as folder:
+        checkpoint, _ = locate(folder, folder)  # this call needs no text tower
         return load_segmentor(checkpoint)
 
 
 @contextmanager
-def fetched(model: str | Path) -> Iterator[Path]:
-    """Give the folder of a model; one from MLflow's store is there as long as the block lasts.
+def model_folder(model: str | Path) -> Iterator[Path]:
+    """Yield a model's folder; a model from MLflow is downloaded for the duration of the block.
 
     Raises:
         UserError: MLflow is not installed, or its store has no such model.
@@ -79,7 +79,7 @@ def _download(address: str, target: str) -> Path:
         from mlflow.exceptions import MlflowException
     except ModuleNotFoundError as error:
         raise UserError(
-            f"model {address!r} is an address in MLflow; install mlflow, or give a folder"
+            f"model {address!r} is an MLflow address, but mlflow is not installed; install it, or give a folder"
         ) from error
     store = os.environ.get("MLFLOW_TRACKING_URI")
     if store is None and DEFAULT_STORE.is_file():
@@ -88,6 +88,6 @@ def _download(address: str, target: str) -> Path:
         return Path(mlflow.artifacts.download_artifacts(address, dst_path=target, tracking_uri=store))
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"model {address!r} cannot be fetched ({error}); set MLFLOW_TRACKING_URI to the store that has it, "
-            "and see that this version or alias is there"
+            f"model {address!r} cannot be downloaded ({error}); set MLFLOW_TRACKING_URI to the store that holds it, "
+            "and check that this version or alias exists"
         ) from error

@@ -1,4 +1,4 @@
-"""What a model is scored on: the pictures of a split as evaluation reads them, and the classes of another data set."""
+"""The inputs of evaluation: batches of a split's pictures, and the class split of a target data set."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,9 +17,9 @@ from cascade_core.labels.class_split import ClassSplit, TargetSeen
 def scored_batches(
     rows: pd.DataFrame, root: Path, *, config: RunConfig, scored: ClassSplit
 ) -> Iterable[Batch]:
-    """Give the pictures of index rows as a run's evaluation reads them, labels in the ids of `scored`.
+    """Return batches of the pictures in index rows, with labels in the ids of `scored`.
 
-    Pictures of several sizes come one by one, since they do not stack.
+    If the pictures differ in size, a batch has one picture.
     """
     dataset = eval_dataset(
         rows, root, data=config.data, label_set=scored.label_set, short_side=config.evaluate.short_side
@@ -30,23 +30,23 @@ def scored_batches(
 
 
 def carried_over(target: ClassSplit, manifest: CheckpointManifest, *, seen: TargetSeen) -> ClassSplit:
-    """Give the split of a target data set as a checkpoint of another one is scored on it.
+    """Return the class split of a target data set for a checkpoint of another data set.
 
-    "all": every class is seen, as published. "names": those whose names the checkpoint saw, as they stand:
-    "tvmonitor" is not "tv", and then counts as unseen.
+    With `seen="all"` every class counts as seen, as published. With "names" the classes count as seen whose names
+    the checkpoint saw, letter by letter: "tvmonitor" is not "tv", so it counts as unseen.
 
     Raises:
-        UserError: by names no class of the target was seen, so that there is nothing to keep apart.
+        UserError: with "names", the checkpoint saw no class of the target.
     """
-    name = f"{target.name} from {manifest.config.data.protocol}"
+    split_name = f"{target.name} from {manifest.config.data.protocol}"
     if seen == "all":
-        return replace(target, name=name, unseen_names=())
-    known = set(manifest.classes) - set(manifest.unseen)
-    unseen = tuple(one for one in target.classes if one not in known)
+        return replace(target, name=split_name, unseen_names=())
+    seen_names = set(manifest.classes) - set(manifest.unseen)
+    unseen = tuple(name for name in target.classes if name not in seen_names)
     if len(unseen) == target.num_classes:
         raise UserError(
-            f"target {target.name!r} shares no class name with the {len(known)} seen classes of the checkpoint "
-            f"({manifest.config.data.protocol!r}); count all its classes as seen, give a target that has some, or "
-            "a checkpoint of such a protocol"
+            f"target {target.name!r} shares no class name with the {len(seen_names)} seen classes of the checkpoint "
+            f"({manifest.config.data.protocol!r}); count all its classes as seen, or give a target or a checkpoint "
+            "with common names"
         )
-    return replace(target, name=name, unseen_names=unseen)
+    return replace(target, name=split_name, unseen_names=unseen)

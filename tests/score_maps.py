@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cascade_core.configs.config import EvalConfig
-from cascade_core.inference.label_maps import shown
+from cascade_core.inference.label_maps import view_batch
 from cascade_core.inference.labelling import Limits, all_tiles
 from cascade_core.inference.vocabulary import Vocabulary
 
@@ -21,7 +21,9 @@ def score_maps(
     """Give the scores before the argmax, at `size` (None: the pictures' own): [batch, classes, height, width]."""
     height, width = images.shape[-2:] if size is None else size
     maps = torch.full((len(images), len(vocabulary), height, width), torch.nan, dtype=vocabulary.dtype)
-    parts = all_tiles(vocabulary, [shown(images)], size=(height, width), evaluate=evaluate, limits=limits)
+    parts = all_tiles(
+        vocabulary, [view_batch(images)], size=(height, width), evaluate=evaluate, limits=limits
+    )
     for picture, chunk, tiles in parts:
         for row, (top, bottom) in enumerate(tiles.rows):
             for column, (left, right) in enumerate(tiles.columns):

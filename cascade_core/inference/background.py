@@ -1,13 +1,12 @@
-"""Which pixels are background: the policies of `cascade_core.labels.background`, exactly.
+"""Which pixels are background, under each policy of `cascade_core.labels.background`.
 
-Scores s are those that classes compete with: after the sigmoid (or softmax), less the seen penalty, averaged
-over windows, resized to the label map. Background has the id C, after the C named classes.
+Let s_c be the score of class c (`labelling.py` defines it) at a pixel. Background has the id C, after the C classes.
 
-- dropped, as published: argmax_c s_c. Nothing is called background, and background pixels are not scored.
-- threshold t: C where max_c s_c < t, else argmax_c s_c. The best score is the very one that won, so that a seen
-  class reaches t only with a probability of t plus its penalty.
-- prompts: names n_1..n_k get text vectors of their own after those of the classes, and scores without penalty:
-  C where max_j s_nj > max_c s_c, else argmax_c s_c. A tie goes to the class.
+- dropped, as published: argmax_c s_c. No pixel is predicted as background, and background pixels are not scored.
+- threshold t: C where max_c s_c < t, else argmax_c s_c. The threshold applies to the penalised score, so a seen
+  class needs a probability of t plus its penalty.
+- prompts: names n_1..n_k have text vectors after the classes' own, and pay no penalty: C where
+  max_j s_nj > max_c s_c, else argmax_c s_c. A tie goes to the class.
 """
 
 from jaxtyping import Float, Int64
@@ -25,9 +24,9 @@ def with_background(
     background: Background,
     num_vectors: int,
 ) -> Int64[Tensor, "batch height width"]:
-    """Give label maps in which background has the id after the classes, from the best score and its vector.
+    """Return label maps with background as the id after the classes, from each pixel's best score and vector.
 
-    Under "prompts" the last of the `num_vectors` text vectors are those of the background's names.
+    Under "prompts" the last of the `num_vectors` text vectors belong to the background's names.
     """
     match background.policy:
         case "threshold":
@@ -40,18 +39,17 @@ def with_background(
 
 
 def scored_split(split: ClassSplit, background: Background) -> ClassSplit:
-    """Give the split that predictions are scored by: with background as a class unless the policy drops it.
-
-    `split` is what the label maps are of; where it counts background already, a policy must say how it is told.
+    """Return the split to score predictions on: `split` with background as a class, unless the policy drops it.
 
     Raises:
-        UserError: it does and the policy is "dropped", or its label maps have no background to score by.
+        UserError: `split` counts background as a class but the policy is "dropped", or the policy predicts
+            background but the label maps have none.
     """
     if background.policy != "dropped":
         return split.foreground().with_background()
     if split.label_set.has_background:
         raise UserError(
             f"protocol {split.name!r} counts background as a class, and policy 'dropped' never predicts it; "
-            "say how it is told: --background threshold=0.3 or --background prompts=sky,wall"
+            "give a policy that does: --background threshold=0.3 or --background prompts=sky,wall"
         )
     return split

@@ -1,7 +1,7 @@
-"""A segmentor as a graph that needs none of this code: `torch.export` (.pt2), and ONNX made from it.
+"""Export of a segmentor to a graph that runs without this code: `torch.export` (.pt2), and ONNX made from that.
 
-The text vectors are an input, so that one file serves any vocabulary: the graph knows neither class names nor
-their number. Batch, number of classes and picture size are free, with at least two patches a side.
+Text vectors are an input, so one file serves any vocabulary. Batch, number of classes and picture size are free;
+each side of a picture needs at least two patches.
 """
 
 import warnings
@@ -17,23 +17,23 @@ from torch import Tensor, nn
 
 from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
-from cascade_core.inference.class_scores import Kind, probabilities
+from cascade_core.inference.vocabulary import Kind, probabilities
 from cascade_core.model.segmentor import Segmentor
 
 INPUTS, OUTPUT = ("images", "class_vectors"), "probabilities"
 TOLERANCE = 1e-4
-"""Largest difference of a probability between a graph and torch."""
+"""The largest difference of a probability that is allowed between a graph and torch."""
 OPSET = 20
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From images and class vectors to probabilities, by whatever executes a graph."""
+"""A function that runs a graph: from images and class vectors to probabilities."""
 
 
 class Exportable(nn.Module):
-    """From pictures (RGB levels 0..255) and text vectors to the probability of every class at every pixel.
+    """The module to export: from pictures (RGB levels 0..255) and text vectors to probabilities at every pixel.
 
-    Normalisation is inside. The probabilities are those that evaluation compares once the seen penalty is
-    taken off, of whole pictures at their own size.
+    The module normalises the pictures. It sees them whole, and its probabilities are evaluation's before the seen
+    penalty is taken off.
     """
 
     mean: Tensor
@@ -41,7 +41,7 @@ class Exportable(nn.Module):
 
     def __init__(self, segmentor: Segmentor, config: RunConfig) -> None:
         super().__init__()
-        # A graph that tracks gradients would keep all its layers' activations, and its output is no array.
+        # With gradients, a graph would keep the activations of all layers, and numpy could not read its output.
         self.segmentor = segmentor.eval().requires_grad_(False)
         self.kind: Kind = config.loss.kind
         self.register_buffer("mean", torch.tensor(config.data.mean).view(1, 3, 1, 1))
@@ -57,19 +57,15 @@ class Exportable(nn.Module):
 
 
 def exported_program(module: Exportable) -> torch.export.ExportedProgram:
-    """Trace the graph, with batch, classes, height and width free."""
+    """Trace the graph with free batch, classes, height and width."""
     config = module.segmentor.config
     patch = config.clip.patch_size
-    # Neither square nor of the configured size: what differs for those must not be decided here.
+    # Not square and not of the configured size: tracing must not fix the branch that such pictures take.
     images = torch.zeros(2, 3, 6 * patch, 5 * patch)
     class_vectors = F.normalize(torch.ones(3, config.clip.embed_dim), dim=-1)
-    dim = torch.export.Dim
+    dim, least = torch.export.Dim, 2 * patch
     shapes = {
-        "images": {
-            0: dim("batch", min=1),
-            2: dim("height", min=2 * patch),
-            3: dim("width", min=2 * patch),
-        },
+        "images": {0: dim("batch", min=1), 2: dim("height", min=least), 3: dim("width", min=least)},
         "class_vectors": {0: dim("classes", min=1)},
     }
     with torch.no_grad():
@@ -77,14 +73,14 @@ def exported_program(module: Exportable) -> torch.export.ExportedProgram:
 
 
 def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
-    """Write the graph as ONNX, in one file.
+    """Write the graph as one ONNX file.
 
     Raises:
         UserError: the packages of the extra `export` are not installed.
     """
     need("onnx", "onnxscript")
     with warnings.catch_warnings():
-        # torch's own, about its own calls.
+        # torch warns about its own calls.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         onnx = torch.onnx.export(
@@ -100,7 +96,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
 
 
 def onnx_run(file: Path) -> Run:
-    """Open an ONNX file in onnxruntime, on the CPU.
+    """Load an ONNX file into onnxruntime on the CPU.
 
     Raises:
         UserError: onnxruntime is not installed.
@@ -115,13 +111,13 @@ def onnx_run(file: Path) -> Run:
 
 
 def torch_run(file: Path) -> Run:
-    """Open a `.pt2` file."""
+    """Load a `.pt2` file."""
     graph = torch.export.load(file).module()
     return lambda images, vectors: graph(torch.from_numpy(images), torch.from_numpy(vectors)).detach().numpy()
 
 
 def check(run: Run, module: Exportable) -> float:
-    """Compare a graph with torch over batches, numbers of classes and sizes; give the largest difference.
+    """Compare a graph with torch on `examples` and return the largest difference of a probability.
 
     Raises:
         UserError: a probability differs by more than `TOLERANCE`.
@@ -130,8 +126,9 @@ def check(run: Run, module: Exportable) -> float:
     for images, vectors in examples(module):
         with torch.no_grad():
             expected = module(images, vectors).numpy()
-        found = run(images.numpy(), vectors.numpy())
-        difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+        exported = run(images.numpy(), vectors.numpy())
+        same_shape = exported.shape == expected.shape
+        difference = float(np.abs(exported - expected).max()) if same_shape else np.inf
         if not difference <= TOLERANCE:
             raise UserError(
                 f"the exported graph differs from torch by {difference:g} on images of shape {tuple(images.shape)} "
@@ -143,7 +140,7 @@ def check(run: Run, module: Exportable) -> float:
 
 
 def examples(module: Exportable) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give pictures and vectors of other batches, classes and sizes than the graph was traced with."""
+    """Yield pictures and vectors with batches, classes and sizes that tracing did not use."""
     config = module.segmentor.config
     side, patch = config.image_size, config.clip.patch_size
     generator = torch.Generator().manual_seed(0)
@@ -162,7 +159,7 @@ def need(*packages: str) -> None:
     """Check that packages of the extra `export` are installed.
 
     Raises:
-        UserError: one is not; the message says how to get it.
+        UserError: a package is missing; the message says how to install it.
     """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:

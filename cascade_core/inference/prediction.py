@@ -1,4 +1,4 @@
-"""What prediction gives for one picture: a label map, how sure the model is of it, and the classes on it."""
+"""The prediction for one picture: its label map, confidence and class areas."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from cascade_core.labels.label_set import IGNORE
 from cascade_core.runtime.listing import duplicates
 
 MAX_LABELS = IGNORE
-"""Ids of an 8-bit label map, less the one that stands for pixels of no class."""
+"""The most classes of an 8-bit label map, which keeps one id for ignored pixels."""
 MAX_WIDE_LABELS = 2**16 - 1
-"""The same of a 16-bit label map, which is what more labels get."""
+"""The most classes of a 16-bit label map, the format of predictions with more labels."""
 
 LabelMap = UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
 class ClassArea:
-    """A class found on a picture: its id and name, its pixels, and the mean confidence on them."""
+    """A class in a label map: its pixels, their share of the picture, and their mean confidence."""
 
     id: int
     label: str
@@ -32,10 +32,10 @@ class ClassArea:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A label map, the class name that each of its ids stands for, and a probability for each pixel.
+    """A label map, the class names of its ids, and the confidence of each pixel.
 
-    The confidence of a pixel is the probability that the model gives the class chosen there, between 0 and 1.
-    Models trained with focal and dice loss judge each class by itself, so that it may be low for every class.
+    Confidence is the model's probability (0 to 1) for the predicted class. Models trained with focal and dice loss
+    judge each class independently, so the probabilities of all classes may be low.
     """
 
     label_map: LabelMap
@@ -48,12 +48,12 @@ class Prediction:
 
     @property
     def confidence_levels(self) -> UInt8[np.ndarray, "height width"]:
-        """The confidence in 256 levels, for a picture of it."""
+        """The confidence in 256 levels, for a grey picture."""
         return (self.confidence * 255).round().clip(0, 255).astype(np.uint8)
 
     @cached_property
     def areas(self) -> tuple[ClassArea, ...]:
-        """The classes found, largest first."""
+        """The classes in the label map, largest first."""
         ids = self.label_map.ravel()
         counts = np.bincount(ids, minlength=len(self.labels))
         sums = np.bincount(ids, weights=self.confidence.ravel(), minlength=len(self.labels))
@@ -70,23 +70,25 @@ class Prediction:
         )
 
     def shares(self) -> dict[str, float]:
-        """Give the share of the pixels of every class found, largest first."""
+        """Return each class's share of the pixels, largest first."""
         return {area.label: area.share for area in self.areas}
 
 
 def as_label_map(ids: np.ndarray, num_classes: int) -> LabelMap:
-    """Give class ids in 8 bits, or in 16 where 8 do not hold them."""
+    """Return class ids in 8 bits, or in 16 bits for more than `MAX_LABELS` classes."""
     return ids.astype(np.uint8 if num_classes <= MAX_LABELS else np.uint16)
 
 
 def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Give class names without surrounding blanks.
+    """Return class names without surrounding or repeated blanks.
 
     Raises:
-        UserError: there are none or too many, one is empty, or one comes twice (case ignored).
+        UserError: there is no name or too many, a name is empty, or a name occurs twice (case ignored).
     """
     if isinstance(labels, str):
-        raise UserError(f"labels are a list of class names, not the text {labels!r}; split it at its commas")
+        raise UserError(
+            f"labels are the text {labels!r}; expected a list of class names: split it at its commas"
+        )
     names = tuple(" ".join(name.split()) for name in labels)
     if not 0 < len(names) <= MAX_WIDE_LABELS:
         raise UserError(f"{len(names)} labels given; a label map takes 1 to {MAX_WIDE_LABELS} class names")

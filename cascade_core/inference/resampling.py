@@ -1,11 +1,11 @@
-"""Resizing and averaging along one side of a picture, as matrices.
+"""Resizing and window averaging along one side of a picture, as small matrices.
 
-Every step from the logits of a window to the scores of a picture but the sigmoid is linear and acts on rows and
-columns alone: upsampling the patch grid to the masks, resizing those to the window, averaging over the windows
-and resizing to the picture's own size. So for a stretch of the picture's side and a window, two small matrices
-say it all.
+Between a window's logits and a picture's scores every step but the sigmoid (or softmax) is linear, and acts on
+rows and columns separately: upsampling the patch grid to the mask, resizing the mask to the window, averaging
+over the windows, and resizing to the picture's own size. So two matrices per window and side are enough.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -14,19 +14,21 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from cascade_core.errors import UserError
+
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a picture: how long it is at each step, and where the windows over it start.
+    """One side of a picture: its length at each step, and the windows over it.
 
     Attributes:
-        target: at the picture's own size.
-        seen: as the model sees the picture.
-        window: of a window; all are of one length.
-        mask: of a window's mask, where logits become probabilities.
-        grid: of a window in patches.
-        origins: of the windows, on the seen side.
-        mirrored: whether the seen picture is the mirror image along this side.
+        target: length at the picture's own size, in pixels.
+        seen: length at which the model sees the picture, in pixels.
+        window: length of each window, in pixels of the seen picture.
+        mask: length of a window's mask, on which logits become probabilities.
+        grid: length of a window in patches.
+        origins: first pixel of each window on the seen picture.
+        mirrored: whether the seen picture is mirrored along this side.
     """
 
     target: int
@@ -39,116 +41,149 @@ class Side:
 
     @property
     def resized(self) -> bool:
-        """Whether scores are resized, or averaged over windows, after they were probabilities."""
+        """Whether probabilities are resized, or averaged over windows."""
         return not self.target == self.seen == self.window == self.mask
 
-    def part(self, window: int) -> slice:
-        """Give where a window lies on the seen side."""
+    def window_slice(self, window: int) -> slice:
+        """Return the pixels of a window on the seen picture."""
         return slice(self.origins[window], self.origins[window] + self.window)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a stretch of the picture's side reads of one window.
+class WindowMatrices:
+    """The matrices from one window to a stretch of the picture's side.
 
     Attributes:
-        window: index among the side's windows.
-        cells: of the patch grid.
-        places: of the mask.
-        up: from the cells' logits to logits at the mask's places.
-        down: from probabilities at those places to this window's part of the stretch's scores, None where it is
-            the probabilities themselves. Over all windows, each row of these matrices sums up to 1.
+        window: index of the window on its side.
+        cells: patches that the stretch depends on.
+        positions: positions of the mask that the stretch depends on.
+        to_mask: matrix from logits of the cells to logits at the positions.
+        to_target: matrix from probabilities at the positions to this window's part of the stretch's scores, None
+            for the identity. The rows of all windows' matrices together sum to 1.
     """
 
     window: int
     cells: slice
-    places: slice
-    up: Float[Tensor, "places cells"]
-    down: Float[Tensor, "stretch places"] | None
+    positions: slice
+    to_mask: Float[Tensor, "positions cells"]
+    to_target: Float[Tensor, "stretch positions"] | None
 
 
-def readings(
-    side: Side, first: int, last: int, *, dtype: torch.dtype, device: torch.device
-) -> tuple[Reading, ...]:
-    """Give what positions first..last-1 of the target read of every window that matters to them.
+def window_origins(length: int, crop: int, stride: int) -> tuple[int, ...]:
+    """Return the first pixel of each window along one side: every `stride`, the last window shifted back inside.
 
-    Those asked for last are kept, for the next picture of this size.
+    A side shorter than the crop has one window, of the whole side.
+
+    Raises:
+        UserError: a length is not positive, or the stride exceeds the crop, which would leave gaps.
     """
-    kept = _small if device.type == "cpu" else _large
-    return kept(side, first, last, dtype, device)
+    if min(length, crop, stride) < 1 or stride > crop:
+        raise UserError(
+            f"length={length}, crop={crop}, stride={stride}: all must be positive and stride at most crop"
+        )
+    number = max(length - crop + stride - 1, 0) // stride + 1
+    return tuple(max(min(i * stride + crop, length) - crop, 0) for i in range(number))
 
 
-def _readings(
+def window_matrices(
+    side: Side, first: int, last: int, *, dtype: torch.dtype, device: torch.device
+) -> tuple[WindowMatrices, ...]:
+    """Return the matrices of every window that overlaps positions first..last-1 of the target.
+
+    The results of the last calls are cached for the next picture of this size.
+    """
+    cached = _matrices_on_cpu if device.type == "cpu" else _matrices_on_accelerator
+    return cached(side, first, last, dtype, device)
+
+
+def _window_matrices(
     side: Side, first: int, last: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Reading, ...]:
-    stretch = _stretch(side, first, last)
-    seen, to_target = bilinear(*stretch, target=side.target, source=side.seen)
+) -> tuple[WindowMatrices, ...]:
+    seen, to_target = bilinear(*_stretch(side, first, last), target=side.target, source=side.seen)
     if side.mirrored:
         to_target = to_target.flip(0)
-    to_target = to_target / _visits(side)[seen]
-    found = []
-    for index in windows_read(side, first, last):
-        origin = side.origins[index]
+    to_target = to_target / _windows_over(side)[seen]
+    matrices = []
+    for window in windows_read(side, first, last):
+        origin = side.origins[window]
         begin, end = max(seen.start, origin), min(seen.stop, origin + side.window)
-        places, to_window = bilinear(begin - origin, end - origin, target=side.window, source=side.mask)
-        cells, up = bilinear(places.start, places.stop, target=side.mask, source=side.grid)
+        positions, to_window = bilinear(begin - origin, end - origin, target=side.window, source=side.mask)
+        cells, to_mask = bilinear(positions.start, positions.stop, target=side.mask, source=side.grid)
         down = to_target[:, begin - seen.start : end - seen.start] @ to_window
-        same = down.shape[0] == down.shape[1] and bool((down == torch.eye(len(down))).all())
-        # Without waiting for the device, which may still be at work on earlier pictures.
-        matrix = None if same else down.to(device, dtype, non_blocking=True)
-        found.append(Reading(index, cells, places, up.to(device, dtype, non_blocking=True), matrix))
-    return tuple(found)
+        identity = down.shape[0] == down.shape[1] and bool((down == torch.eye(len(down))).all())
+        # Copied without a device sync: the device may still be at work on earlier pictures.
+        to_mask, down = (m.to(device, dtype, non_blocking=True) for m in (to_mask, down))
+        matrices.append(WindowMatrices(window, cells, positions, to_mask, None if identity else down))
+    return tuple(matrices)
 
 
-# Tiles on a GPU are larger: there a reading takes a third of a megabyte, on a CPU some kilobytes.
-_small, _large = (lru_cache(maxsize=most)(_readings) for most in (1024, 256))
+# Tiles on a GPU are larger: there an entry takes a third of a megabyte, on a CPU some kilobytes.
+_matrices_on_cpu = lru_cache(maxsize=1024)(_window_matrices)
+_matrices_on_accelerator = lru_cache(maxsize=256)(_window_matrices)
 
 
 def windows_read(side: Side, first: int, last: int) -> range:
-    """Give which windows matter to positions first..last-1 of the target."""
+    """Return the windows that overlap positions first..last-1 of the target."""
     seen = _read(*_stretch(side, first, last), target=side.target, source=side.seen)
-    read = [
+    windows = [
         i for i, origin in enumerate(side.origins) if origin < seen.stop and seen.start < origin + side.window
     ]
-    return range(read[0], read[-1] + 1)
+    return range(windows[0], windows[-1] + 1)
 
 
 def bilinear(
     first: int, last: int, *, target: int, source: int
 ) -> tuple[slice, Float64[Tensor, "{last-first} read"]]:
-    """Give bilinear resizing to first..last-1 of `target` as a matrix, and the source positions that it reads.
+    """Return the source positions that first..last-1 of `target` depend on, and the matrix that resizes them.
 
-    As `interpolate(align_corners=False)` without antialiasing has it, in double precision.
+    The weights are those of `interpolate(align_corners=False)` without antialiasing, in double precision.
     """
-    places = _places(torch.arange(first, last), target=target, source=source)
+    positions = _positions(torch.arange(first, last), target=target, source=source)
     read = _read(first, last, target=target, source=source)
-    before = places.long()
-    rows, share = torch.arange(last - first), places - before
+    before = positions.long()
+    rows, share = torch.arange(last - first), positions - before
     matrix = torch.zeros(last - first, read.stop - read.start, dtype=torch.float64)
     matrix[rows, before - read.start] = 1 - share
-    # Where the position after has no share, it may lie outside of what is read.
+    # A position after without weight may lie outside of `read`, hence the clamp.
     matrix[rows, (before + 1).clamp(max=read.stop - 1) - read.start] += share
     return read, matrix
 
 
+def resample(
+    cells: Float[Tensor, "rows classes columns"],
+    down: Float[Tensor, "positions rows"],
+    across: Float[Tensor, "across_positions columns"],
+) -> Float[Tensor, "positions classes across_positions"]:
+    """Apply one matrix to the rows of maps and another one to their columns."""
+    wide = cells @ across.mT
+    return (down @ wide.flatten(1)).unflatten(1, wide.shape[1:])
+
+
+def chunks(first: int, last: int, size: int) -> Iterator[slice]:
+    """Cut first..last-1 into slices of at most `size` (at least 1)."""
+    step = max(1, size)
+    for start in range(first, last, step):
+        yield slice(start, min(start + step, last))
+
+
 def _stretch(side: Side, first: int, last: int) -> tuple[int, int]:
-    """Give the stretch of the target as the model sees it, turned if the view is."""
+    """Return where a stretch of the target lies in the seen orientation, mirrored or not."""
     return (side.target - last, side.target - first) if side.mirrored else (first, last)
 
 
 def _read(first: int, last: int, *, target: int, source: int) -> slice:
-    begin, end = _places(torch.tensor([first, last - 1]), target=target, source=source).tolist()
+    begin, end = _positions(torch.tensor([first, last - 1]), target=target, source=source).tolist()
     return slice(int(begin), ceil(end) + 1)
 
 
-def _places(positions: Int64[Tensor, " span"], *, target: int, source: int) -> Float64[Tensor, " span"]:
-    """Give where positions of the target lie on the source."""
-    return ((positions + 0.5).double() * (source / target) - 0.5).clamp(min=0, max=source - 1)
+def _positions(indices: Int64[Tensor, " span"], *, target: int, source: int) -> Float64[Tensor, " span"]:
+    """Return the fractional source positions of target indices."""
+    return ((indices + 0.5).double() * (source / target) - 0.5).clamp(min=0, max=source - 1)
 
 
-def _visits(side: Side) -> Float64[Tensor, " {side.seen}"]:
-    """Count the windows over each position."""
-    visits = torch.zeros(side.seen, dtype=torch.float64)
-    for origin in side.origins:
-        visits[origin : origin + side.window] += 1
-    return visits
+def _windows_over(side: Side) -> Float64[Tensor, " {side.seen}"]:
+    """Count the windows over each position of the seen side."""
+    counts = torch.zeros(side.seen, dtype=torch.float64)
+    for window in range(len(side.origins)):
+        counts[side.window_slice(window)] += 1
+    return counts

@@ -1,25 +1,33 @@
-"""The classes that a segmentor is asked for, and what its decoder makes of them whatever the picture."""
+"""The candidate classes of a call, and everything about them that does not depend on a picture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cascade_core.inference.class_scores import Kind
-from cascade_core.inference.resampling import bilinear
-from cascade_core.inference.tiles import resample
+from cascade_core.inference.resampling import bilinear, chunks, resample
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Segmentor
+
+Kind = Literal["focal_dice", "cross_entropy"]
+"""The training loss, which decides how logits become probabilities."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A segmentor and the classes it is asked for: the text vectors, and who of them pays the seen penalty.
+    """A segmentor with its candidate classes.
 
-    The last `background_names` of the vectors are of names that stand for background, and no classes.
+    Attributes:
+        segmentor: the model; its trunk and decoder do not depend on the classes.
+        class_vectors: text vectors of the classes, then those of the names that stand for background.
+        kind: the loss that the model was trained with.
+        seen: ids of the seen classes, which pay the seen penalty.
+        seen_penalty: the number taken off their probabilities.
+        background_names: number of vectors at the end that stand for background.
     """
 
     segmentor: Segmentor
@@ -41,63 +49,57 @@ class Vocabulary:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of scores, which are never kept in half precision."""
+        """The type of scores: at least single precision."""
         return torch.promote_types(self.class_vectors.dtype, torch.float32)
 
     @property
     def penalty(self) -> float:
-        """What the seen classes pay: nothing where all classes are seen.
+        """The penalty that seen classes pay: 0 if every class is seen.
 
-        The penalty is there to tell seen classes from unseen ones. Taken off every class, it would change which
-        pixels are background, whose threshold and names do not pay it, and nothing else.
+        The penalty separates seen from unseen classes. Taken off every class, it would only move pixels across the
+        background's threshold and names, which do not pay it.
         """
         return 0.0 if len(set(self.seen)) == len(self) - self.background_names else self.seen_penalty
 
     @cached_property
     def penalties(self) -> Float[Tensor, " classes"]:
-        """What is taken off each class's probability before they are compared.
+        """The number taken off each class's probability before classes compete; scores may become negative.
 
-        Taking 0.1 off the seen classes (in every public code of this family, for inductive models only) is not in
-        the papers' text; scores may therefore be negative.
+        Every public code of this family takes 0.1 off the seen classes of inductive models; the papers' text does
+        not mention it.
         """
-        taken = torch.zeros(len(self), device=self.device)
-        taken[list(self.seen)] = self.penalty
-        return taken
+        penalties = torch.zeros(len(self), device=self.device)
+        penalties[list(self.seen)] = self.penalty
+        return penalties
 
     @cached_property
     def prepared(self) -> PreparedClasses:
-        """What the decoder makes of the class vectors, whatever the picture."""
+        """The decoder's terms that depend on the class vectors alone."""
         with torch.no_grad():
             return self.segmentor.prepare(self.class_vectors)
 
 
-def log_normaliser(
-    logits: Float[Tensor, "classes grid_height grid_width"],
-    mask_size: tuple[int, int],
-    *,
-    numbers: int,
-) -> Float[Tensor, "mask_height mask_width"]:
-    """Give the logarithm of the softmax's denominator at the size of the mask, over the classes given.
+def probabilities(
+    mask_logits: Float[Tensor, "batch classes height width"], kind: Kind
+) -> Float[Tensor, "batch classes height width"]:
+    """Return each class's probability: the sigmoid of independent classes (focal + dice), else the softmax."""
+    return mask_logits.sigmoid() if kind == "focal_dice" else mask_logits.softmax(dim=1)
 
-    No map of logits holds more than `numbers` of them.
+
+def log_normaliser(
+    logits: Float[Tensor, "classes grid_height grid_width"], mask_size: tuple[int, int], *, numbers: int
+) -> Float[Tensor, "mask_height mask_width"]:
+    """Return the logarithm of the softmax's denominator over these classes, at the size of the mask.
+
+    The upsampled logits are computed in parts of at most `numbers` numbers.
     """
     (height, width), (grid_height, grid_width) = mask_size, logits.shape[1:]
-    across = _sent(bilinear(0, width, target=width, source=grid_width)[1], logits)
+    to_logits: dict[str, Any] = {"device": logits.device, "dtype": logits.dtype, "non_blocking": True}
+    across = bilinear(0, width, target=width, source=grid_width)[1].to(**to_logits)
     total = logits.new_empty(mask_size)
     for rows in chunks(0, height, numbers // (len(logits) * width)):
         cells, down = bilinear(rows.start, rows.stop, target=height, source=grid_height)
-        masks = resample(logits[:, cells].transpose(0, 1), _sent(down, logits), across)
-        total[rows] = masks.logsumexp(dim=1)
+        total[rows] = resample(logits[:, cells].transpose(0, 1), down.to(**to_logits), across).logsumexp(
+            dim=1
+        )
     return total
-
-
-def _sent(matrix: Float[Tensor, "places cells"], logits: Tensor) -> Float[Tensor, "places cells"]:
-    """Give a matrix in the logits' type on their device, which is not waited for."""
-    return matrix.to(logits.device, logits.dtype, non_blocking=True)
-
-
-def chunks(first: int, last: int, at_once: int) -> Iterator[slice]:
-    """Cut first..last-1 into parts of at most `at_once`, and of at least one."""
-    step = max(1, at_once)
-    for start in range(first, last, step):
-        yield slice(start, min(start + step, last))

@@ -1,6 +1,7 @@
-"""The sums of `pixel_sums.py` on any device: some maps and rows are upsampled at a time, and summed at once."""
+"""The sums over pixels that focal and dice losses need, in plain torch for any device, block by block."""
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,37 +10,78 @@ from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import Resize
-from cascade_core.losses.sums import FocalConstants, GradientMaps, GridLogits, Labels, PixelSums, Summed
+
+GridLogits = Float[Tensor, "batch classes grid_height grid_width"]
+Labels = Int[Tensor, "batch height width"]
+
+
+class FocalConstants(NamedTuple):
+    """The focal loss's constants (Lin et al. 2017, equation 5), and the role of `IGNORE` pixels.
+
+    They are negatives of every class (True), or left out of every sum (False).
+    """
+
+    alpha: float
+    gamma: float
+    ignored_as_negative: bool
+
+
+class PixelSums(NamedTuple):
+    """Sums over the pixels of each picture.
+
+    Attributes:
+        focal: the focal loss, summed over pixels and classes.
+        probability: the sum of the probability p of each class.
+        overlap: the sum of p over the class's own pixels.
+        pixels: the number of the class's own pixels.
+    """
+
+    focal: Float[Tensor, " batch"]
+    probability: Float[Tensor, "batch classes"]
+    overlap: Float[Tensor, "batch classes"]
+    pixels: Float[Tensor, "batch classes"]
+
+
+class GradientMaps(NamedTuple):
+    """The gradients of `focal`, `probability` and `overlap` with respect to the logits on the grid."""
+
+    focal: GridLogits
+    probability: GridLogits
+    overlap: GridLogits
+
+
+Summed = tuple[PixelSums, GradientMaps | None]
+"""Sums with their gradients, or with None if no gradients are needed."""
 
 BLOCK_ELEMENTS = 1 << 18
-"""Upsampled logits looked at together: small enough that the five buffers of a block stay in a CPU's cache."""
+"""The number of upsampled logits in a block, whose five buffers then fit into a CPU's cache."""
 
 
 def blocked_sums(
     logits: GridLogits, labels: Labels, resize: Resize, constants: FocalConstants, *, with_maps: bool
 ) -> Summed:
-    """Return the sums, and the maps of their gradients if these are asked for.
+    """Return the sums, and with `with_maps` the maps of their gradients.
 
-    Every class is taken for a negative at every pixel; then the classes that are there are put right at their
-    own pixels.
+    A first pass counts every class as a negative at every pixel; a second one corrects present classes at their own
+    pixels.
     """
     pixels = _pixels_per_class(labels, logits)
     blocks = _Blocks(logits, labels, resize, constants, with_maps=with_maps)
     blocks.add_negatives()
     blocks.add_own(pixels.flatten().nonzero()[:, 0])
     focal, probability, overlap = (sums.view_as(pixels) for sums in blocks.sums)
-    maps = GradientMaps(*(each.view_as(logits) for each in blocks.maps)) if with_maps else None
+    maps = GradientMaps(*(gradient.view_as(logits) for gradient in blocks.maps)) if with_maps else None
     return PixelSums(focal.sum(dim=1), probability, overlap, pixels), maps
 
 
 PerPixel = Callable[[Tensor, Tensor, slice], tuple[Iterable[Tensor], Iterable[Tensor]]]
-"""From upsampled logits of some pairs and rows to what is summed, and the slopes of that."""
+"""A function from upsampled logits of some pairs and rows to two values per pixel, and the slopes of these."""
 
 FOCAL, PROBABILITY, OVERLAP = range(3)
 
 
 class _Blocks:
-    """The sums of each pair of picture and class, and their gradients on the grid, as blocks are added."""
+    """The running sums of each (picture, class) pair, and their gradients on the grid."""
 
     def __init__(
         self, logits: Tensor, labels: Tensor, resize: Resize, constants: FocalConstants, *, with_maps: bool
@@ -55,9 +97,9 @@ class _Blocks:
         self.pairs_at_once = max(1, BLOCK_ELEMENTS // (self.rows_at_once * width))
 
     def add_negatives(self) -> None:
-        """Take every class for a negative at every pixel: (1 - alpha) p^gamma * -log(1 - p).
+        """Count every class as a negative at every pixel: (1 - alpha) p^gamma * -log(1 - p).
 
-        This comes first, so that alpha is brought in once for all.
+        This pass must come first, because it multiplies all sums by 1 - alpha at its end.
         """
         for pairs in self.pairs.split(self.pairs_at_once):
             self._add(pairs, self._as_negatives, to=(FOCAL, PROBABILITY))
@@ -65,7 +107,7 @@ class _Blocks:
             focal *= 1 - self.constants.alpha
 
     def add_own(self, present: Int[Tensor, " present"]) -> None:
-        """Put the present pairs right at their own pixels: alpha (1 - p)^gamma * -log(p) instead."""
+        """Correct the present pairs at their own pixels to alpha (1 - p)^gamma * -log(p)."""
         for pairs in present.split(self.pairs_at_once):
             self._add(pairs, self._as_positives, to=(FOCAL, OVERLAP))
 
@@ -102,19 +144,19 @@ class _Blocks:
         return sums, (slope.mul_(mine), sums[1] * rest)
 
     def _add(self, pairs: Tensor, per_pixel: PerPixel, *, to: tuple[int, int]) -> None:
-        """Add what `per_pixel` gives to the sums `to`, and its slopes, brought back to the grid, to their maps."""
+        """Add the values of `per_pixel` to the sums `to`, and its slopes, resized back to the grid, to their maps."""
         down, across = self.resize
         wide = self.logits[pairs] @ across.mT
-        slopes_of = [torch.zeros_like(wide) for _ in to] if self.with_maps else []
+        slope_sums = [torch.zeros_like(wide) for _ in to] if self.with_maps else []
         for first in range(0, len(down), self.rows_at_once):
             rows = slice(first, first + self.rows_at_once)
             values, slopes = per_pixel(down[rows] @ wide, pairs, rows)
-            for which, value in zip(to, values, strict=True):
-                self.sums[which][pairs] += value.sum(dim=(1, 2))
-            for summed, slope in zip(slopes_of, slopes, strict=True):
+            for target, value in zip(to, values, strict=True):
+                self.sums[target][pairs] += value.sum(dim=(1, 2))
+            for summed, slope in zip(slope_sums, slopes, strict=True):
                 summed.baddbmm_(down[rows].mT.expand(len(pairs), -1, -1), slope)
-        for which, summed in zip(to, slopes_of, strict=False):
-            self.maps[which][pairs] += summed @ across
+        for target, summed in zip(to, slope_sums, strict=False):
+            self.maps[target][pairs] += summed @ across
 
 
 def _pixels_per_class(labels: Tensor, logits: Tensor) -> Float[Tensor, "batch classes"]:

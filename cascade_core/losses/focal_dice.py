@@ -1,4 +1,4 @@
-"""Focal and dice losses over independent classes (ZegCLIP section 3.4, after MaskFormer and SegViT)."""
+"""The training losses: focal and dice over independent classes (ZegCLIP section 3.4), or cross-entropy."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from cascade_core.configs.config import LossConfig
 from cascade_core.labels.label_set import IGNORE
+from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels
 from cascade_core.losses.pixel_sums import pixel_sums
 from cascade_core.losses.resize import resize_logits
-from cascade_core.losses.sums import FocalConstants, GridLogits, Labels
 from cascade_core.parallel import mean_over_processes
 
 
 @dataclass(frozen=True)
 class LossParts:
-    """The weighted terms of a training loss; `total` is what is minimised."""
+    """The weighted terms of a training loss; training minimises their `total`."""
 
     terms: dict[str, Float[Tensor, ""]]
 
@@ -41,41 +41,41 @@ def segmentation_loss(
 def _cross_entropy(
     mask_logits: Float[Tensor, "batch classes height width"], labels: Labels
 ) -> Float[Tensor, ""]:
-    """Softmax cross-entropy over the classes fed, averaged over labelled pixels; 0 if there is none.
+    """Return the softmax cross-entropy, averaged over labelled pixels; 0 if there is none.
 
-    The number of pixels is averaged over processes, so that each pixel weighs the same in all of them.
+    The number of pixels is averaged over processes, so that every pixel has the same weight.
     """
     summed = F.cross_entropy(mask_logits, labels, ignore_index=IGNORE, reduction="sum")
-    labelled = (labels != IGNORE).sum().to(summed.dtype)
-    return summed / mean_over_processes(labelled).clamp(min=1)
+    num_labelled = (labels != IGNORE).sum().to(summed.dtype)
+    return summed / mean_over_processes(num_labelled).clamp(min=1)
 
 
 def _focal_dice(
     grid_logits: GridLogits, labels: Labels, config: LossConfig, *, mask_size: tuple[int, int]
 ) -> LossParts:
-    """Return the weighted focal and dice terms.
+    """Return the weighted focal and dice terms, after MaskFormer and SegViT.
 
-    With n the number of (picture, class present in it) pairs, averaged over processes and at least 1:
+    Let n be the number of (picture, class present in it) pairs, averaged over processes and at least 1. Then
 
         focal = weight * sum over all (picture, class) of the mean over pixels of the focal loss / n
         dice = weight * sum over present pairs of 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1) / n
 
-    Published quirk: pixels labelled 255 (unannotated, unseen or padding) are not masked out. Their target is
-    0 for every class, so they are negatives in both terms; `ignored_as_negative=False` leaves them out of both.
-    A batch without any label has n = 1, a focal term and no dice.
+    Published quirk: pixels labelled 255 (unannotated, unseen or padding) are not masked out. Their target is 0 for
+    every class, so they are negatives in both terms; `ignored_as_negative=False` leaves them out of both. A batch
+    without labels has n = 1, a focal term and a dice term of 0.
     """
     constants = FocalConstants(config.focal_alpha, config.focal_gamma, config.ignored_as_negative)
     sums = pixel_sums(grid_logits, labels, constants, mask_size=mask_size)
     present = sums.pixels > 0
     n = mean_over_processes(present.sum().to(sums.focal.dtype)).clamp(min=1)
     if config.ignored_as_negative:
-        counted = torch.full_like(sums.focal, labels[0].numel())
+        num_pixels = torch.full_like(sums.focal, labels[0].numel())
     else:
-        counted = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
+        num_pixels = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
     dice_per_pair = 1 - (2 * sums.overlap + 1) / (sums.probability + sums.pixels + 1)
     return LossParts(
         {
-            "focal": config.focal_weight * (sums.focal / counted).sum() / n,
+            "focal": config.focal_weight * (sums.focal / num_pixels).sum() / n,
             "dice": config.dice_weight * (dice_per_pair * present).sum() / n,
         }
     )

@@ -1,9 +1,9 @@
-"""Sums of focal and dice terms over bilinearly upsampled logits, which never stand in memory whole.
+"""Sums of focal and dice terms over bilinearly upsampled logits, without holding all of these in memory.
 
 Logits live on a patch grid, labels on pixels. At 512 x 512 pixels the upsampled logits of a batch of 4 with 156
-classes take 650 MB, and each step of the published loss as much again. Upsampling is linear, so the gradient of
-any weighting of three sums is the same weighting of three maps on the grid: one pass over the pixels makes sums
-and maps, in blocks on any device (`blocks.py`) or by a kernel on GPUs (`triton_kernels.py`).
+classes take 650 MB, and each step of the published loss takes as much again. Upsampling is linear, so a weighted sum
+of the three sums has the same weighted sum of three maps on the grid as its gradient. One pass over the pixels
+computes sums and maps: in blocks on any device (`blocks.py`), or by a kernel on GPUs (`triton_kernels.py`).
 """
 
 from functools import cache
@@ -13,9 +13,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cascade_core.losses.blocks import blocked_sums
+from cascade_core.losses.blocks import (
+    FocalConstants,
+    GridLogits,
+    Labels,
+    PixelSums,
+    Summed,
+    blocked_sums,
+)
 from cascade_core.losses.resize import resize_to
-from cascade_core.losses.sums import FocalConstants, GridLogits, Labels, PixelSums, Summed
 from cascade_core.runtime.c_compiler import triton_works
 
 
@@ -24,11 +30,10 @@ def pixel_sums(
 ) -> PixelSums:
     """Return the sums over `grid_logits` resized bilinearly to `mask_size`, and from there to the labels' size.
 
-    Gradients flow to `grid_logits` through all sums, once: there are no second derivatives. `labels` hold ids
-    0..classes-1 and `IGNORE`. Logits in half precision are summed in single, in which the sums come, under
-    autocast too.
+    `labels` hold ids 0..classes-1 and `IGNORE`. All sums but `pixels` are differentiable once. Half-precision logits
+    give sums in single precision, also under autocast.
     """
-    # Asked here: inside, gradients are off, and a leaf says that it needs one under `torch.no_grad` too.
+    # Checked here: inside `forward` gradients are off, and a leaf requires its gradient even under `torch.no_grad`.
     with_maps = grid_logits.requires_grad and torch.is_grad_enabled()
     with torch.autocast(grid_logits.device.type, enabled=False):
         focal, probability, overlap, pixels = _PixelSums.apply(
@@ -71,7 +76,7 @@ def _summed(
 ) -> Summed:
     size = (labels.shape[-2], labels.shape[-1])
     if _kernel_takes(logits, in_one_step=mask_size == size):
-        # Imported here: Triton is there for GPUs alone.
+        # Imported here because Triton exists for GPUs only.
         from cascade_core.losses.triton_kernels import kernel_sums
 
         return kernel_sums(logits, labels, constants, with_maps=with_maps)
@@ -87,11 +92,11 @@ def _summed(
 
 
 def _kernel_takes(logits: Tensor, *, in_one_step: bool) -> bool:
-    """Say whether the kernel can be used; it sums in single precision and knows two neighbours per axis."""
+    """Return whether the kernel can be used: it needs single precision and one resizing step."""
     return logits.is_cuda and in_one_step and logits.dtype != torch.float64 and _triton_works()
 
 
 @cache
 def _triton_works() -> bool:
-    """Say whether the kernel can be started; where it cannot, tell why, once."""
-    return triton_works("the loss is summed in blocks, not by its kernel for GPUs")
+    """Return whether Triton works here; if not, log the reason once."""
+    return triton_works("the loss is summed in blocks, not by its GPU kernel")

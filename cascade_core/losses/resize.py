@@ -1,4 +1,4 @@
-"""Bilinear resizing (align_corners False) of maps on the patch grid: at once, or as two matrices, one per axis."""
+"""Bilinear resizing (align_corners False) of maps on the patch grid, directly or as one matrix per axis."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 class Resize(NamedTuple):
-    """What takes maps on a grid to their size on pixels: `down @ maps @ across.mT`."""
+    """The matrices that resize maps on a grid to pixels: `down @ maps @ across.mT`."""
 
     down: Float[Tensor, "height grid_height"]
     across: Float[Tensor, "width grid_width"]
 
 
-# Every training step asks for the same: on a GPU, copying it there anew would wait for what runs.
+# Cached: every training step needs the same matrices, and copying them to a GPU is a device sync.
 @lru_cache(maxsize=16)
 def resize_to(
     size: tuple[int, int],
@@ -26,7 +26,7 @@ def resize_to(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Resize:
-    """Return the resizing from `grid` to `mask_size`, and from there to `size` where that differs (published)."""
+    """Return the resizing from `grid` to `mask_size`, and from there, if it differs, to `size` (as published)."""
     down, across = (
         resize_matrix(through, end) @ resize_matrix(start, through)
         if through != end
@@ -37,7 +37,7 @@ def resize_to(
 
 
 def resize_matrix(length: int, size: int) -> Float[Tensor, "{size} {length}"]:
-    """Return the weights that take an axis of `length` cells to `size` pixels."""
+    """Return the matrix that resizes an axis of `length` cells to `size` pixels."""
     unit = torch.eye(length, dtype=torch.float64)[None]
     return F.interpolate(unit, size=size, mode="linear", align_corners=False)[0].mT.contiguous()
 
@@ -47,8 +47,8 @@ def resize_logits(
     mask_size: tuple[int, int],
     size: tuple[int, int],
 ) -> Float[Tensor, "batch classes {size[0]} {size[1]}"]:
-    """Return logits resized bilinearly to the size of masks, and from there to `size` where that differs."""
-    for wanted in (mask_size, size):
-        if grid_logits.shape[-2:] != wanted:
-            grid_logits = F.interpolate(grid_logits, size=wanted, mode="bilinear", align_corners=False)
+    """Resize logits bilinearly to the size of masks, and from there, if it differs, to `size`."""
+    for target in (mask_size, size):
+        if grid_logits.shape[-2:] != target:
+            grid_logits = F.interpolate(grid_logits, size=target, mode="bilinear", align_corners=False)
     return grid_logits

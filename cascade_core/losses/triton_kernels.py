@@ -1,10 +1,10 @@
-"""The sums of `pixel_sums.py` by one kernel for GPUs; imported there alone, since other machines have no Triton.
+"""The sums of `blocks.py` as one GPU kernel; only `pixel_sums.py` imports it, because other machines lack Triton.
 
-A program takes one picture, one class and some columns of pixels, and goes down row by row: it holds the two rows
-of the grid above and below (upsampled across), makes each pixel's logit of them, and adds what follows from it to
-sums and to what the two rows are due. A row of the grid that is done is brought back to the grid's columns and
-written once. Nobody else writes there, so that results do not depend on who comes first. See `blocks.py` for the
-same in plain torch.
+A program processes one picture, one class and a block of pixel columns, row by row from the top. It holds the two
+grid rows above and below the pixel row (upsampled across), interpolates each pixel's logit, and adds the pixel's
+terms to the sums and its slopes to the gradients of both grid rows. When a grid row is complete, the program resizes
+its gradient back to the grid's columns and writes it once. No other program writes there, so results are
+deterministic.
 """
 
 from functools import lru_cache
@@ -17,20 +17,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
+from cascade_core.losses.blocks import FocalConstants, GradientMaps, GridLogits, Labels, PixelSums, Summed
 from cascade_core.losses.resize import resize_matrix
-from cascade_core.losses.sums import FocalConstants, GradientMaps, GridLogits, Labels, PixelSums, Summed
 
 MOST_COLUMNS = 256
-"""Of pixels in one program: with four warps two for each thread, which leaves its registers to the sums."""
+"""The most pixel columns of a program: two per thread with four warps, which leaves registers for the sums."""
 
 GRID_COLUMNS_AT_ONCE = 4
-"""Of those that a done row is brought back to; more take so many registers that fewer programs fit on a GPU."""
+"""The grid columns written together; with more, registers limit the number of programs on a GPU."""
 
 
 def kernel_sums(logits: GridLogits, labels: Labels, constants: FocalConstants, *, with_maps: bool) -> Summed:
-    """Return the sums over logits resized in one step to the labels' size, and their gradients if asked for.
+    """Return the sums over logits resized in one step to the labels' size, and with `with_maps` their gradients.
 
-    Sums, maps and all that leads to them are in single precision, whatever the logits are.
+    All arithmetic is in single precision, for logits in half precision too.
     """
     batch, classes, grid_height, grid_width = logits.shape
     height, width = labels.shape[-2:]
@@ -39,17 +39,17 @@ def kernel_sums(logits: GridLogits, labels: Labels, constants: FocalConstants, *
     block = min(MOST_COLUMNS, triton.next_power_of_2(width))
     tiles = triton.cdiv(width, block)
     sums = logits.new_empty((4, tiles, batch, classes), dtype=torch.float32)
-    # Zeros: a program writes to the columns of the grid that it touches, and to the overlap of what is there.
+    # Zeros, because a program writes only the grid columns it touches, and the overlap of present classes.
     maps = logits.new_zeros((3, tiles, *logits.shape) if with_maps else (1,), dtype=torch.float32)
-    # One more than the classes, for what is ignored; any other id is out of bounds, as it is in `blocks.py`.
+    # One extra entry for ignored pixels; any other id is out of bounds, as in `blocks.py`.
     present = logits.new_zeros((batch, classes + 1), dtype=torch.int8)
     own = (labels.long() + (labels >= classes)).masked_fill(labels == IGNORE, classes)
     present.scatter_(1, own.flatten(1), 1)
-    # Triton starts on the current device, which need not be where the tensors are.
+    # Triton launches on the current device, which may not be the tensors'.
     with torch.cuda.device_of(logits):
         _sum_up[(batch * classes, tiles)](
             logits.contiguous(),
-            # Every class reads them all.
+            # The smallest type that Triton needs: every class reads all labels.
             labels.to(torch.int16).contiguous(),
             present[:, :classes].contiguous(),
             rows.begins,
@@ -80,9 +80,12 @@ def kernel_sums(logits: GridLogits, labels: Labels, constants: FocalConstants, *
 
 
 class _Neighbours(NamedTuple):
-    """The two cells of the grid that each pixel of an axis lies between, `first` and the one after it.
+    """The two grid cells that each pixel of an axis lies between.
 
-    `weight` is the latter's. The pixels of a first cell i are `begins[i]` to `begins[i + 1]`.
+    Attributes:
+        first: index of the cell before the pixel.
+        weight: weight of the cell after it.
+        begins: first pixel of each cell i; its pixels are `begins[i]` to `begins[i + 1]`.
     """
 
     first: Int[Tensor, " pixels"]
@@ -138,7 +141,7 @@ def _sum_up(
     end_column = tl.load(column_firsts + tl.minimum((tile + 1) * block, width) - 1) + 2
     grid = logits + pair * grid_height * grid_width
     labels += (pair // classes) * height * width + x
-    # Where this program's maps begin, for the first of the three; the next lies `stride` further.
+    # The start of this program's first map; each of the other two lies `stride` further.
     out = maps + (tile * pairs + pair) * grid_height * grid_width
     stride = tiles * pairs * grid_height * grid_width
 
@@ -187,16 +190,16 @@ def _sum_up(
 def _grid_row(
     row: tl.tensor, left: tl.tensor, to_right: tl.tensor, inside: tl.tensor, grid_width: tl.tensor
 ) -> tl.tensor:
-    """Return a row of the grid upsampled across; outside the picture, what no sum notices."""
-    one = tl.load(row + left, mask=inside, other=0.0).to(tl.float32)
-    other = tl.load(row + tl.minimum(left + 1, grid_width - 1), mask=inside, other=0.0).to(tl.float32)
-    return tl.where(inside, one + to_right * (other - one), -1e4)
+    """Return a grid row upsampled across; outside the picture, a logit whose terms are 0."""
+    before = tl.load(row + left, mask=inside, other=0.0).to(tl.float32)
+    after = tl.load(row + tl.minimum(left + 1, grid_width - 1), mask=inside, other=0.0).to(tl.float32)
+    return tl.where(inside, before + to_right * (after - before), -1e4)
 
 
 @triton.jit
 @no_type_check
 def _store(at: tl.tensor, due: tl.tensor, weight: tl.tensor, exists: tl.tensor) -> None:
-    """Write what pixels are due to columns of the grid, some of them at a time."""
+    """Resize a row's gradient to some columns of the grid and write it."""
     tl.store(at, tl.sum(due[:, None] * weight, axis=0), mask=exists)
 
 
@@ -219,10 +222,10 @@ def _between(
     with_maps: tl.constexpr,
     with_own: tl.constexpr,
 ) -> tuple[tl.tensor, ...]:
-    """Sum over the pixels between two rows of the grid, column by column.
+    """Sum over the pixels between two rows of the grid, for each pixel column.
 
-    Return the focal loss, the probability, the overlap and the number of own pixels, the slopes of the first
-    three, and what of these is the row's below.
+    Return focal loss, probability, overlap and number of own pixels; the slopes of the first three; and the part of
+    these slopes that belongs to the row below.
     """
     zero = tl.zeros_like(above)
     focal, probability, overlap, pixels = zero, zero, zero, zero
@@ -272,7 +275,7 @@ def _pixel(logit: tl.tensor, gamma: tl.constexpr) -> tuple[tl.tensor, ...]:
     smaller = small * larger
     p = tl.where(logit >= 0, larger, smaller)
     rest = tl.where(logit >= 0, smaller, larger)
-    # log(1 + small) as 2 atanh(small / (2 + small)), whose series has ended, to single precision, after 7 terms.
+    # log(1 + small) as 2 atanh(small / (2 + small)); 7 terms of its series reach single precision.
     t = small * (1 + small) * shared
     tt = t * t
     series = 1 + tt * (1 / 3 + tt * (1 / 5 + tt * (1 / 7 + tt * (1 / 9 + tt * (1 / 11 + tt * (1 / 13))))))

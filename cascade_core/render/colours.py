@@ -1,4 +1,4 @@
-"""Colours that tell classes apart."""
+"""Distinct colours for classes."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,30 +9,33 @@ from PIL import ImageColor
 
 IGNORED_COLOUR = (128, 128, 128)
 CLOSE = 150.0
-"""Nearer than this no two of the first 24 colours are."""
+"""The least distance between any two of the first 24 colours."""
 NUM_COLOURS = 1024
-"""Distinct colours; classes beyond take them again from the first."""
+"""The number of distinct colours; further classes repeat them from the first."""
 
 
-def palette(num_classes: int, chosen: Sequence[str] = ()) -> UInt8[np.ndarray, "{num_classes} 3"]:
-    """Give colours as far from one another as can be, the same for a class whatever their number.
+def palette(num_classes: int, custom_colours: Sequence[str] = ()) -> UInt8[np.ndarray, "{num_classes} 3"]:
+    """Return a distinct colour for each class, which does not depend on the number of classes.
 
-    Each colour is the one farthest from all before it, and from black, white and the grey of ignored
-    pixels, by weighted RGB distance, in which the eye's red, green and blue count 2 : 4 : 3. After 1,024
-    colours they come again. `chosen`, as `LabelSet.colours`, goes before ("" leaves a class its own); a class
-    whose colour is close to a chosen one takes one of those that no class has.
+    Each colour is the one farthest from black, white, the grey of ignored pixels and all earlier colours, by RGB
+    distance weighted 2 : 4 : 3 for the eye. After 1,024 colours they repeat.
+
+    `custom_colours`, as `LabelSet.colours`, take precedence ("" keeps the default); a class with a default close to a
+    custom colour gets a default that no class uses.
     """
     distinct = _distinct_colours()
     colours = distinct[np.arange(num_classes) % len(distinct)]
-    # More are chosen than there are classes where background, the last, is none.
-    fixed = {i: ImageColor.getrgb(colour)[:3] for i, colour in enumerate(chosen[:num_classes]) if colour}
-    if not fixed:
+    # Background, the last, has a custom colour even if it is not a class here.
+    custom = {
+        i: ImageColor.getrgb(colour)[:3] for i, colour in enumerate(custom_colours[:num_classes]) if colour
+    }
+    if not custom:
         return colours
-    taken = np.array(list(fixed.values()), dtype=float)
+    taken = np.array(list(custom.values()), dtype=float)
     spare = (colour for colour in distinct[num_classes:] if _distance(taken, colour).min() >= CLOSE)
     for i in range(num_classes):
-        if i in fixed:
-            colours[i] = fixed[i]
+        if i in custom:
+            colours[i] = custom[i]
         elif _distance(taken, colours[i]).min() < CLOSE:
             colours[i] = next(spare, colours[i])
     return colours

@@ -1,4 +1,4 @@
-"""A font for each name in a legend: Pillow's own for ASCII, else the first at hand that has all its letters."""
+"""Fonts for a legend: Pillow's own for ASCII names, else the first font with all letters of the name."""
 
 import logging
 from functools import lru_cache
@@ -12,10 +12,10 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def drawable(text: str, size: int) -> tuple[str, Font]:
-    r"""Give a text as it can be drawn, and the font that draws it.
+    r"""Return a text to draw and a font that has its letters.
 
-    Where no font of this machine has all letters, they are spelt as `\uXXXX`, so that names stay apart; a
-    warning says so once for each name.
+    If no font of this machine has them all, non-ASCII letters become `\uXXXX`, which keeps names distinct, and a
+    warning is logged once per name.
     """
     path = _font_path(text)
     if path is not None:
@@ -30,7 +30,7 @@ def _font(path: str, size: int) -> Font:
 
 @lru_cache(maxsize=2**16)
 def _font_path(text: str) -> str | None:
-    """Give the file of a font with all letters of `text`: "" for Pillow's own, None where there is none."""
+    """Return the file of a font with all letters of `text`; "" is Pillow's own font, None is no font."""
     if text.isascii():
         return ""
     needed = {ord(letter) for letter in text if not letter.isspace()}
@@ -38,15 +38,15 @@ def _font_path(text: str) -> str | None:
         if needed <= _letters(path):
             return path
     log.warning(
-        "no font here has all letters of %r, which the legend spells as codes; a Noto font mends that", text
+        "no font of this machine has all letters of %r, so the legend shows codes; install a Noto font", text
     )
     return None
 
 
 @lru_cache(maxsize=1)
 def _fonts() -> tuple[str, ...]:
-    """List DejaVu Sans, which comes with matplotlib, then the fonts of this machine."""
-    # Imported here, as it is slow: most names are ASCII.
+    """Return DejaVu Sans, which matplotlib brings, then the fonts of this machine."""
+    # Imported here because it is slow and most names are ASCII.
     import matplotlib
     from matplotlib.font_manager import findSystemFonts
 
@@ -61,4 +61,4 @@ def _letters(path: str) -> frozenset[int]:
     try:
         return frozenset(FT2Font(path).get_charmap())
     except (RuntimeError, OSError):
-        return frozenset()  # a file that is no font draws nothing
+        return frozenset()  # the file is no readable font

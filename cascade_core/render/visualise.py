@@ -1,4 +1,4 @@
-"""Pictures of label maps: coloured overlays with a legend, palette PNGs, and panels beside the truth."""
+"""Pictures of label maps: overlays with a legend, palette PNGs, and panels of truth and predictions."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -17,58 +17,61 @@ from cascade_core.render.fonts import drawable
 Picture = UInt8[np.ndarray, "height width 3"]
 Labels = Integer[np.ndarray, "label_height label_width"]
 
-SHOWN_SIDE = 256
-"""Smaller pictures are enlarged by a whole factor to about this width, so that legends can be read."""
+SMALLEST_SIDE = 256
+"""Pictures with a shorter long side are enlarged by a whole factor to about this size."""
 LARGEST_SIDE = 4096
-"""Overlays of longer pictures are shrunk to it."""
+"""Overlays of pictures with a longer long side are shrunk to this size."""
 MARGIN = 8
 FONT_SIZE = 14
 LINE = 20
 LEGEND_SHARE = 0.0005
-"""Classes on a smaller share of the pixels get no line in the legend."""
+"""The legend leaves out classes on a smaller share of the pixels."""
 LEGEND_LINES, MOST_LINES = 12, 60
-"""A legend has room for so many lines beside however flat a picture, and names no more classes than these."""
+"""The number of lines that a legend fits beside even a flat picture, and the most classes that it names."""
 WIDE_IGNORE = 2**16 - 1
-"""`IGNORE` of label maps with more classes than 8 bits hold."""
+"""The id of ignored pixels in 16-bit label maps, in place of `IGNORE`."""
 
 
 def coloured(
-    labels: Integer[np.ndarray, "height width"], num_classes: int, chosen: Sequence[str] = ()
+    labels: Integer[np.ndarray, "height width"], num_classes: int, custom_colours: Sequence[str] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Paint each class with its colour of `palette` and every other id grey."""
-    return _colour_table(num_classes, chosen)[labels]
+    """Paint each class in its colour of `palette` and every other id grey."""
+    return _colour_table(num_classes, custom_colours)[labels]
 
 
-def label_png(labels: Labels, num_classes: int, chosen: Sequence[str] = ()) -> Image.Image:
-    """Give the label map as a palette picture: ids 0..C-1 and `IGNORE` as they are, in their colours.
-
-    More than 255 classes make it a 16-bit grey picture, in which ignored pixels are 65535.
+def label_png(labels: Labels, num_classes: int, custom_colours: Sequence[str] = ()) -> Image.Image:
+    """Return the label map as a palette picture of the same ids, or as a 16-bit grey one for over 255 classes.
 
     Raises:
-        UserError: an id is neither a class nor the ignored one, or there are more classes than ids.
+        UserError: an id is neither a class nor `ignored_id`, or there are more classes than ids.
     """
     _check_ids(labels, num_classes)
     if num_classes > IGNORE:
         return Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
     image = Image.fromarray(np.asarray(labels, dtype=np.uint8))
-    image.putpalette(_colour_table(num_classes, chosen).flatten().tolist())
+    image.putpalette(_colour_table(num_classes, custom_colours).flatten().tolist())
     return image
 
 
 def overlay(
-    picture: Picture, labels: Labels, names: Sequence[str], *, chosen: Sequence[str] = (), alpha: float = 0.55
+    picture: Picture,
+    labels: Labels,
+    names: Sequence[str],
+    *,
+    custom_colours: Sequence[str] = (),
+    alpha: float = 0.55,
 ) -> Image.Image:
-    """Give the picture tinted by its labels, with a legend of the classes on it, largest first, at the right.
+    """Return the picture tinted by its labels, with a legend of its classes, largest first, at the right.
 
-    `chosen` colours are as of `palette`. Ignored pixels are not tinted, and pictures of more than 4,096 pixels a side are shrunk.
+    Ignored pixels are not tinted. A picture with a side above 4,096 pixels is shrunk.
 
     Raises:
-        UserError: sizes differ, or an id is neither a class nor `IGNORE`.
+        UserError: sizes differ, or an id is neither a class nor `ignored_id`.
     """
     _check(picture, labels, names)
     picture, labels = _shrunk(picture, labels)
-    shown = _enlarged(tinted(picture, labels, len(names), alpha, chosen))
-    return _beside([shown, _legend([labels], names, chosen, height=shown.height)])
+    tile = _enlarged(tinted(picture, labels, len(names), alpha, custom_colours))
+    return _beside([tile, _legend([labels], names, custom_colours, height=tile.height)])
 
 
 def panel(
@@ -76,29 +79,25 @@ def panel(
     label_maps: Mapping[str, Labels],
     names: Sequence[str],
     *,
-    chosen: Sequence[str] = (),
+    custom_colours: Sequence[str] = (),
 ) -> Image.Image:
-    """Give picture, truth and predictions side by side, each titled, with one legend.
+    """Return the picture and its label maps side by side, with titles and one legend.
 
-    `label_maps` holds them by title, from left to right; `chosen` colours are as of `palette`.
+    `label_maps` holds the maps by title, from left to right.
 
     Raises:
-        UserError: as of `overlay`.
+        UserError: sizes differ, or an id is neither a class nor `ignored_id`.
     """
     for labels in label_maps.values():
         _check(picture, labels, names)
     tiles = {"image": _enlarged(picture)} | {
-        title: _enlarged(tinted(picture, labels, len(names), 0.75, chosen))
+        title: _enlarged(tinted(picture, labels, len(names), 0.75, custom_colours))
         for title, labels in label_maps.items()
     }
     titled = [_titled(tile, title) for title, tile in tiles.items()]
-    return _beside([*titled, _legend(list(label_maps.values()), names, chosen, height=titled[0].height)])
-
-
-def stack(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Put pictures below one another on white."""
-    tops = [0, *accumulate(picture.height for picture in pictures)]
-    return _sheet(pictures, [(0, top) for top in tops[:-1]])
+    return _beside(
+        [*titled, _legend(list(label_maps.values()), names, custom_colours, height=titled[0].height)]
+    )
 
 
 def to_picture(
@@ -107,7 +106,7 @@ def to_picture(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> Picture:
-    """Undo the normalisation of a sample; mean and deviation are on the scale 0..255."""
+    """Undo the normalisation of a picture; mean and standard deviation are on the scale 0..255."""
     scale, offset = torch.tensor(std).view(3, 1, 1), torch.tensor(mean).view(3, 1, 1)
     levels = (image.cpu().float() * scale + offset).round().clamp(0, 255)
     return levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
@@ -115,15 +114,17 @@ def to_picture(
 
 def _check(picture: Picture, labels: Labels, names: Sequence[str]) -> None:
     if picture.shape[:2] != labels.shape:
-        raise UserError(f"picture of {picture.shape[:2]} and labels of {labels.shape} differ in size")
+        raise UserError(
+            f"picture of {picture.shape[:2]} and labels of {labels.shape} differ in size; resize one"
+        )
     _check_ids(labels, len(names))
 
 
 def ignored_id(num_classes: int) -> int:
-    """Give the id of pixels that belong to no class: 255, or 65535 where 255 is a class.
+    """Return the id of ignored pixels: 255, or 65535 if 255 is a class.
 
     Raises:
-        UserError: there are more classes than a label map holds.
+        UserError: a label map cannot hold so many classes.
     """
     if num_classes > WIDE_IGNORE:
         raise UserError(f"{num_classes} classes do not fit in 16-bit label maps; at most {WIDE_IGNORE} do")
@@ -139,10 +140,10 @@ def _check_ids(labels: Labels, num_classes: int) -> None:
         )
 
 
-def _colour_table(num_classes: int, chosen: Sequence[str]) -> UInt8[np.ndarray, "ids 3"]:
-    """Give a colour for each of the 256 (or 65,536) ids, grey where no class is."""
+def _colour_table(num_classes: int, custom_colours: Sequence[str]) -> UInt8[np.ndarray, "ids 3"]:
+    """Return a colour for each of the 256 (or 65,536) ids, grey for ids without a class."""
     table = np.tile(np.array(IGNORED_COLOUR, dtype=np.uint8), (ignored_id(num_classes) + 1, 1))
-    table[:num_classes] = palette(num_classes, chosen)
+    table[:num_classes] = palette(num_classes, custom_colours)
     return table
 
 
@@ -159,30 +160,30 @@ def _shrunk(
 
 
 def tinted(
-    picture: Picture, labels: Labels, num_classes: int, alpha: float, chosen: Sequence[str] = ()
+    picture: Picture, labels: Labels, num_classes: int, alpha: float, custom_colours: Sequence[str] = ()
 ) -> Picture:
-    """Mix a picture with the colours of its labels, which count for the share `alpha`; ignored pixels stay."""
+    """Blend a picture with its labels' colours, with weight `alpha`; ignored pixels stay as they are."""
     plain = Image.fromarray(picture)
-    mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes, chosen)), alpha)
+    mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes, custom_colours)), alpha)
     mixed.paste(plain, mask=Image.fromarray(labels == ignored_id(num_classes)))
     return np.asarray(mixed)
 
 
 def _enlarged(picture: Picture) -> Image.Image:
     height, width = picture.shape[:2]
-    factor = max(1, round(SHOWN_SIDE / max(height, width)))
+    factor = max(1, round(SMALLEST_SIDE / max(height, width)))
     return Image.fromarray(picture).resize((width * factor, height * factor), Image.Resampling.NEAREST)
 
 
 def _legend(
-    label_maps: Sequence[Labels], names: Sequence[str], chosen: Sequence[str], *, height: int
+    label_maps: Sequence[Labels], names: Sequence[str], custom_colours: Sequence[str], *, height: int
 ) -> Image.Image:
-    """Draw a swatch and name for each class present, in as many columns as the height asks for."""
-    present, others = _present(label_maps, len(names))
-    colours = palette(len(names), chosen)
+    """Draw a swatch and name for each class present, in as many columns as the height requires."""
+    present, num_others = _present(label_maps, len(names))
+    colours = palette(len(names), custom_colours)
     entries = [(*drawable(names[i], FONT_SIZE), tuple(int(level) for level in colours[i])) for i in present]
-    if others:
-        entries.append((*drawable(f"and {others} more", FONT_SIZE), (255, 255, 255)))
+    if num_others:
+        entries.append((*drawable(f"and {num_others} more", FONT_SIZE), (255, 255, 255)))
     lines = max((height - MARGIN) // LINE, min(LEGEND_LINES, len(entries)), 1)
     column_width = max(
         (LINE + 2 * MARGIN + int(font.getlength(text)) for text, font, _ in entries), default=0
@@ -199,7 +200,7 @@ def _legend(
 
 
 def _present(label_maps: Sequence[Labels], num_classes: int) -> tuple[list[int], int]:
-    """Give the classes that a legend names, largest first, and how many more there are."""
+    """Return the classes that a legend names, largest first, and the number of classes it leaves out."""
     counts = sum(
         np.bincount(labels.ravel(), minlength=num_classes)[:num_classes].astype(np.int64)
         for labels in label_maps
@@ -223,7 +224,7 @@ def _beside(tiles: Sequence[Image.Image]) -> Image.Image:
 
 
 def _sheet(tiles: Sequence[Image.Image], corners: Sequence[tuple[int, int]]) -> Image.Image:
-    """Put pictures on white, each with its upper left corner at a place."""
+    """Paste pictures on white, each with its upper left corner at the given place."""
     ends = [(x + t.width, y + t.height) for t, (x, y) in zip(tiles, corners, strict=True)]
     sheet = Image.new("RGB", (max(x for x, _ in ends), max(y for _, y in ends)), "white")
     for tile, corner in zip(tiles, corners, strict=True):

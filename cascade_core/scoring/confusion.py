@@ -1,6 +1,4 @@
-"""Counts of true against predicted classes, summed over a data set."""
-
-from collections.abc import Iterable
+"""The confusion matrix of a data set: counts of pixels by true and predicted class."""
 
 import torch
 from jaxtyping import Int64, Integer
@@ -11,24 +9,23 @@ from cascade_core.labels.label_set import IGNORE
 
 
 class ConfusionMatrix:
-    """Pixel counts by true class (rows) and predicted class (columns), exact in 64-bit integers.
+    """Pixel counts by true class (rows) and predicted class (columns), in 64-bit integers.
 
-    Pixels whose truth is `IGNORE` count nowhere, whatever is predicted there. Counts live on `device`, which is
-    not waited for before they are read.
+    Pixels whose truth is `IGNORE` do not count. The counts live on `device`; only reading them causes a device sync.
     """
 
     def __init__(self, num_classes: int, *, device: torch.device | str = "cpu") -> None:
         if num_classes < 1:
             raise UserError(f"num_classes={num_classes} must be at least 1")
         self.num_classes = num_classes
-        # The last bin is for pixels that do not count.
+        # The last bin counts ignored pixels.
         self._bins = torch.zeros(num_classes**2 + 1, dtype=torch.int64, device=device)
         self._lowest = torch.zeros(2, dtype=torch.int64, device=device)
         self._highest = torch.zeros(2, dtype=torch.int64, device=device)
 
     @classmethod
     def of(cls, counts: Int64[Tensor, "classes classes"]) -> "ConfusionMatrix":
-        """Give a matrix with these counts."""
+        """Return a matrix with these counts."""
         confusion = cls(len(counts))
         confusion._bins[:-1] = counts.flatten()
         return confusion
@@ -38,16 +35,15 @@ class ConfusionMatrix:
         """The counts so far, on the CPU.
 
         Raises:
-            UserError: an id was neither a class nor (in the truth) `IGNORE`; a predicted -1 stands for scores that
-                are not numbers.
+            UserError: an id was neither a class nor (in the truth) `IGNORE`. A predicted -1 stands for NaN scores.
         """
         for kind, low, high in zip(
             ("true", "predicted"), self._lowest.tolist(), self._highest.tolist(), strict=True
         ):
             if kind == "predicted" and low == -1:
                 raise UserError(
-                    "no class was predicted for some pixels, since the model's scores were not numbers there; its "
-                    "weights or text vectors hold some that are not: train or convert it anew"
+                    "no class was predicted for some pixels, because the model's scores were not numbers there: its "
+                    "weights or text vectors hold NaN; train or convert it anew"
                 )
             if low < 0 or high >= self.num_classes:
                 raise UserError(
@@ -59,7 +55,7 @@ class ConfusionMatrix:
     def update(self, predicted: Integer[Tensor, "*predicted"], truth: Integer[Tensor, "*true"]) -> None:
         """Add the pixels of one or more label maps of the same shape.
 
-        An id that does not fit is found when the counts are read, since looking here would wait for the device.
+        Reading the counts checks the ids; checking them here would cause a device sync.
 
         Raises:
             UserError: shapes differ.
@@ -78,20 +74,7 @@ class ConfusionMatrix:
             lowest, highest = ids.aminmax()
             self._lowest[index] = torch.minimum(self._lowest[index], lowest)
             self._highest[index] = torch.maximum(self._highest[index], highest)
-        # An id that does not fit lands anywhere: the counts are never given then.
+        # An invalid id may land in any bin: `counts` raises then.
         bins = (rows * self.num_classes + columns).clamp(0, self.num_classes**2 - 1)
         bins = bins.masked_fill(ignored, self.num_classes**2)
         self._bins.scatter_add_(0, bins, torch.ones_like(bins))
-
-    def merge(self, others: Iterable["ConfusionMatrix"]) -> None:
-        """Add the counts of other matrices, as of other processes or shards.
-
-        Raises:
-            UserError: a matrix has another number of classes; nothing is added then.
-        """
-        matrices = list(others)
-        for other in matrices:
-            if other.num_classes != self.num_classes:
-                raise UserError(f"cannot merge counts of {other.num_classes} classes into {self.num_classes}")
-        for counts in [other.counts for other in matrices]:
-            self._bins[:-1] += counts.flatten().to(self._bins.device)

@@ -19,7 +19,7 @@ from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.inference.background import scored_split
-from cascade_core.inference.label_maps import labelled
+from cascade_core.inference.label_maps import label_photographs
 from cascade_core.inference.views import views
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
@@ -173,7 +173,7 @@ def _line(name: str, image: Path, label: Path, models: Sequence[Model], scored: 
 
 def _predict(model: Model, picture: np.ndarray) -> np.ndarray:
     config = model.manifest.config
-    prediction = labelled(
+    classes, _ = label_photographs(
         model.vocabulary,
         [picture],
         views=views(),
@@ -181,7 +181,7 @@ def _predict(model: Model, picture: np.ndarray) -> np.ndarray:
         mean=config.data.mean,
         std=config.data.std,
     )
-    return prediction.classes[0]
+    return classes[0]
 
 
 def picture_scores(truth: Labels, predicted: Labels, unseen: tuple[int, ...]) -> PictureScores:

@@ -1,4 +1,4 @@
-"""The public API: what it offers does what the commands do, and importing it needs neither MLflow nor POSIX."""
+"""The public API: its results are those of the commands, and importing it needs neither MLflow nor POSIX."""
 
 import ast
 import subprocess
@@ -39,7 +39,7 @@ POSIX_NAMES = {
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A checkpoint `final`, its `clip`, and both in the model folder `model`."""
+    """A folder with a checkpoint `final`, its `clip`, and the model folder `model` made from both."""
     write_tiny_checkpoint(tmp_path / "final", write_tiny_clip(tmp_path / "clip"), tiny_config())
     write_model_folder(tmp_path / "final", tmp_path / "clip", tmp_path / "model")
     return tmp_path
@@ -57,19 +57,21 @@ def test_a_model_loads_from_a_folder_and_from_mlflow_alike(
     client.create_registered_model("tiny")
     client.create_model_version("tiny", (model / "logged").as_uri())
     client.set_registered_model_alias("tiny", "champion", "1")
-    alone = cascade_clip.Predictor.load(model / "final", model / "clip", device="cpu")
+    expected = cascade_clip.Predictor.load(model / "final", model / "clip", device="cpu")
     for address in (model / "model", "models:/tiny@champion", "models:/tiny/1"):
         loaded = cascade_clip.Predictor.load(address, device="cpu")
-        assert isinstance(loaded, cascade_clip.Predictor) and loaded.identity == alone.identity
+        assert isinstance(loaded, cascade_clip.Predictor) and loaded.identity == expected.identity
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'mlruns' / 'mlflow.db'}")
     predicted = cascade_clip.Predictor.load("models:/tiny/1", device="cpu").predict(_picture(), LABELS)
     assert isinstance(predicted, cascade_clip.Prediction)
-    assert np.array_equal(predicted.label_map, alone.predict(_picture(), LABELS).label_map)
-    with pytest.raises(cascade_clip.UserError, match=r"'models:/nobody@champion' cannot be fetched.*MLFLOW"):
+    assert np.array_equal(predicted.label_map, expected.predict(_picture(), LABELS).label_map)
+    with pytest.raises(
+        cascade_clip.UserError, match=r"'models:/nobody@champion' cannot be downloaded.*MLFLOW"
+    ):
         cascade_clip.Predictor.load("models:/nobody@champion")
 
 
-def test_a_checkpoint_loads_as_a_network_with_what_it_was_made_from(model: Path) -> None:
+def test_load_returns_the_network_and_its_manifest(model: Path) -> None:
     for folder in (model / "final", model / "model"):
         segmentor, manifest = cascade_clip.load(folder)
         assert isinstance(segmentor, cascade_clip.Segmentor) and not segmentor.training
@@ -80,10 +82,10 @@ def test_a_checkpoint_loads_as_a_network_with_what_it_was_made_from(model: Path)
 
 
 def test_scores_are_those_of_the_evaluate_step() -> None:
-    found = cascade_clip.evaluate(STORED / "model_folder", STORED / "prepared", device="cpu")
+    scores = cascade_clip.evaluate(STORED / "model_folder", STORED / "prepared", device="cpu")
     expected = read_json(STORED / "evaluate" / "inductive" / "scores.json")
     for name in ("pAcc", "miou_seen", "miou_unseen", "hiou"):
-        assert getattr(found, name) == pytest.approx(expected[name], abs=2e-3)
+        assert getattr(scores, name) == pytest.approx(expected[name], abs=2e-3)
     with pytest.raises(cascade_clip.UserError, match="split 'tset' has no pictures"):
         cascade_clip.evaluate(STORED / "model_folder", STORED / "prepared", split="tset")
 
@@ -93,7 +95,7 @@ def test_a_recipe_is_a_complete_run() -> None:
     assert "cascade_voc12" in cascade_clip.recipe_names()
 
 
-def test_it_imports_without_posix_modules_and_brings_no_platform_along() -> None:
+def test_importing_it_needs_no_posix_module_and_no_platform() -> None:
     program = f"""
 import sys
 for name in {POSIX_MODULES!r}:
@@ -108,8 +110,8 @@ print([name for name in ("mlflow", "kfp", "dvc", "typer", "components", "pipelin
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
-def test_nothing_it_may_ever_import_uses_what_posix_alone_has() -> None:
-    """Imports inside functions count, which importing the package does not run."""
+def test_no_module_below_it_uses_a_posix_function() -> None:
+    """The import graph includes imports inside functions."""
     graph = grimp.build_graph("cascade_clip", "cascade_core", include_external_packages=True)
     below = graph.find_upstream_modules("cascade_clip", as_package=True) | {"cascade_clip.models"}
     assert "cascade_core.predictor" in below and "mlflow" in below
@@ -127,7 +129,7 @@ def test_nothing_it_may_ever_import_uses_what_posix_alone_has() -> None:
         assert not used, f"{file} uses {', '.join(used)}"
 
 
-def test_code_that_mlflow_copies_imports_nothing_else_of_ours() -> None:
+def test_code_in_registered_versions_imports_cascade_clip_only() -> None:
     file = ROOT / "components" / "registry" / "registered_model.py"
     imported = {
         name.split(".")[0]

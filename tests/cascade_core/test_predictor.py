@@ -1,4 +1,4 @@
-"""Prediction: the same inference as evaluation, for any class names, and clear refusals."""
+"""Prediction: evaluation's inference for any class names, and errors for unusable input."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def _predictor(clip: Path, folder: Path, config: RunConfig, *, setting: str = "i
 
 @pytest.mark.parametrize("setting", ["inductive", "transductive_oracle"])
 @pytest.mark.parametrize("mode", ["whole", "slide"])
-def test_all_classes_of_the_protocol_give_what_evaluation_gives(
+def test_prediction_equals_evaluation_on_all_classes(
     mode: str, setting: str, clip: Path, tmp_path: Path
 ) -> None:
     config = tiny_config(mode=mode, short_side=48)
@@ -73,12 +73,12 @@ def test_all_classes_of_the_protocol_give_what_evaluation_gives(
     assert np.array_equal(predicted, expected[0].numpy())
 
 
-def test_seen_penalty_falls_on_seen_names_wherever_they_stand(clip: Path, tmp_path: Path) -> None:
+def test_seen_names_pay_the_seen_penalty_in_any_order(clip: Path, tmp_path: Path) -> None:
     predictor = _predictor(clip, tmp_path, tiny_config(seen_penalty=2.0))
     assert set(predictor.predict(_picture(), ["zebra", "Tiger", "grass"]).shares()) == {"Tiger"}
 
 
-def test_a_class_of_ones_own_has_its_synonyms_as_in_training(clip: Path, tmp_path: Path) -> None:
+def test_a_custom_class_keeps_its_synonyms(clip: Path, tmp_path: Path) -> None:
     predictor, templates = _predictor(clip, tmp_path, tiny_config()), tiny_config().data.templates
     own = LabelFile.model_validate(
         {"name": "own", "classes": [{"name": "zebra", "synonyms": ["tiger"]}, "sand"]}
@@ -90,21 +90,19 @@ def test_a_class_of_ones_own_has_its_synonyms_as_in_training(clip: Path, tmp_pat
 
     averaged = class_vectors(text, tokenizer, ["Zebra", "sand"], templates, synonyms=[["tiger"], []])
     assert torch.equal(predictor.class_vectors(["Zebra", "sand"]), averaged)
-    # One that is asked for by itself is no other class's.
+    # One that is vocabulary for by itself is no other class's.
     apart = class_vectors(text, tokenizer, ["zebra", "tiger"], templates)
     assert torch.equal(predictor.class_vectors(["zebra", "tiger"]), apart)
 
 
-def test_what_is_made_of_names_is_made_anew_when_they_or_the_inference_change(
-    clip: Path, tmp_path: Path
-) -> None:
+def test_the_cached_vocabulary_depends_on_names_and_settings(clip: Path, tmp_path: Path) -> None:
     predictor = _predictor(clip, tmp_path, tiny_config())
-    asked = predictor.vocabulary(["zebra", "sand"])
-    assert predictor.vocabulary([" zebra", "sand"]) is asked
-    assert predictor.vocabulary(["sand", "zebra"]) is not asked
+    vocabulary = predictor.vocabulary(["zebra", "sand"])
+    assert predictor.vocabulary([" zebra", "sand"]) is vocabulary
+    assert predictor.vocabulary(["sand", "zebra"]) is not vocabulary
     predictor.evaluate = predictor.evaluate.model_copy(update={"seen_penalty": 0.3})
     changed = predictor.vocabulary(["zebra", "sand"])
-    assert changed.seen_penalty == 0.3 and torch.equal(changed.class_vectors, asked.class_vectors)
+    assert changed.seen_penalty == 0.3 and torch.equal(changed.class_vectors, vocabulary.class_vectors)
 
 
 def test_the_order_of_names_only_renumbers_the_map(predictor: Predictor) -> None:
@@ -115,34 +113,34 @@ def test_the_order_of_names_only_renumbers_the_map(predictor: Predictor) -> None
 
 
 @pytest.mark.parametrize(
-    ("background", "found"),
+    ("background", "possible"),
     [
         (Background(policy="threshold", threshold=1), {"background"}),
         (Background(policy="threshold", threshold=0), {"zebra", "tiger"}),
         (Background(policy="prompts", names=("sand", "grass")), {"zebra", "tiger", "background"}),
     ],
 )
-def test_pixels_of_no_label_become_background_by_its_policy(
-    clip: Path, tmp_path: Path, background: Background, found: set[str]
+def test_background_follows_its_policy(
+    clip: Path, tmp_path: Path, background: Background, possible: set[str]
 ) -> None:
     write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config(seen_penalty=0.0))
     predictor = Predictor.load(tmp_path, clip, device=CPU)
     predictor.evaluate = eval_settings(predictor.evaluate, background=background)
-    segmentation = predictor.predict(_picture(), ["zebra", "tiger"])
-    assert segmentation.labels == ("zebra", "tiger", "background")
-    assert set(segmentation.shares()) <= found
+    prediction = predictor.predict(_picture(), ["zebra", "tiger"])
+    assert prediction.labels == ("zebra", "tiger", "background")
+    assert set(prediction.shares()) <= possible
     if background.policy == "prompts":
-        every = Predictor.load(tmp_path, clip, device=CPU)
-        best = every.predict(_picture(), ["zebra", "tiger", "sand", "grass"]).label_map
-        assert np.array_equal(segmentation.label_map, np.minimum(best, 2))
+        plain = Predictor.load(tmp_path, clip, device=CPU)
+        best = plain.predict(_picture(), ["zebra", "tiger", "sand", "grass"]).label_map
+        assert np.array_equal(prediction.label_map, np.minimum(best, 2))
 
 
-def test_a_label_named_background_is_refused_where_a_policy_gives_it(clip: Path, tmp_path: Path) -> None:
+def test_a_label_that_the_background_policy_gives_is_refused(clip: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path, load_clip(clip)[0], tiny_config())
     predictor = Predictor.load(tmp_path, clip, device=CPU)
     policy = Background(policy="threshold", threshold=0.5)
     predictor.evaluate = eval_settings(predictor.evaluate, background=policy)
-    with pytest.raises(ValueError, match="policy 'threshold' gives label 'Background'"):
+    with pytest.raises(ValueError, match="policy 'threshold' already gives label 'Background'"):
         predictor.predict(_picture(), ["zebra", "Background"])
 
 
@@ -160,13 +158,13 @@ def test_shares_of_the_pixels_sum_to_one(predictor: Predictor) -> None:
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
 
 
-def test_unknown_words_are_named_with_the_known_ones(predictor: Predictor) -> None:
+def test_an_unknown_word_is_refused_with_the_known_words(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match=r"unicorn.*known are.*zebra"):
         predictor.predict(_picture(), ["zebra", "unicorn"])
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ([], "0 labels given"),
         (["zebra", "  "], "label 2 of 2 is empty"),
@@ -175,8 +173,8 @@ def test_unknown_words_are_named_with_the_known_ones(predictor: Predictor) -> No
         ([f"thing {i}" for i in range(2**16)], "1 to 65535"),
     ],
 )
-def test_unusable_labels_are_refused(labels: list[str], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_unusable_labels_are_refused(labels: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         checked_labels(labels)
 
 
@@ -185,21 +183,21 @@ def test_pictures_that_are_not_8_bit_rgb_are_refused(predictor: Predictor) -> No
         predictor.predict(_picture()[..., 0], ["zebra"])
 
 
-def test_a_picture_may_be_named_by_its_file(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_picture_file_is_predicted_like_its_array(predictor: Predictor, tmp_path: Path) -> None:
     Image.fromarray(_picture()).save(tmp_path / "photo.png")
     names = ["zebra", "tiger"]
     from_file = predictor.predict(tmp_path / "photo.png", names)
     assert np.array_equal(from_file.label_map, predictor.predict(_picture(), names).label_map)
 
 
-def test_pictures_of_one_size_go_together_and_others_do_not(predictor: Predictor) -> None:
+def test_a_batch_needs_pictures_of_one_size(predictor: Predictor) -> None:
     pictures = [_picture(), _picture()[::-1].copy()]
     together = predictor.predict_equal(pictures, ["zebra", "tiger", "sand"])
-    for picture, found in zip(pictures, together, strict=True):
-        alone = predictor.predict(picture, ["zebra", "tiger", "sand"])
-        assert np.array_equal(found.label_map, alone.label_map)
-        assert np.allclose(found.confidence, alone.confidence, atol=1e-6)
-    with pytest.raises(ValueError, match="of one size are needed, got 40 x 56, 56 x 40"):
+    for picture, prediction in zip(pictures, together, strict=True):
+        single = predictor.predict(picture, ["zebra", "tiger", "sand"])
+        assert np.array_equal(prediction.label_map, single.label_map)
+        assert np.allclose(prediction.confidence, single.confidence, atol=1e-6)
+    with pytest.raises(ValueError, match="of one size, got 40 x 56, 56 x 40"):
         predictor.predict_equal([_picture(), _picture(56, 40)], ["zebra"])
 
 
@@ -208,7 +206,7 @@ def test_the_smallest_pictures_are_labelled_too(size: tuple[int, int], predictor
     assert predictor.predict(_picture(*size), ["zebra", "tiger"]).label_map.shape == size
 
 
-def test_a_picture_too_large_to_be_seen_whole_is_refused_with_the_way_out(predictor: Predictor) -> None:
+def test_a_picture_too_large_to_see_whole_is_refused(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match="use sliding windows, or a shorter short side"):
         predictor.predict(np.zeros((8, 300_000, 3), dtype=np.uint8), ["zebra"])
 
@@ -220,7 +218,7 @@ def test_settings_of_the_inference_are_checked(predictor: Predictor) -> None:
         ValueError, match="^inference setting: mode: Input should be 'whole' or 'slide' .got 'windows'.$"
     ):
         eval_settings(predictor.evaluate, mode="windows")
-    with pytest.raises(ValueError, match="'tpux' is not known; give cpu or cuda"):
+    with pytest.raises(ValueError, match="'tpux' is unknown; give cpu or cuda"):
         device_named("tpux")
 
 
@@ -230,7 +228,7 @@ def test_a_checkpoint_without_its_clip_says_where_to_put_both(clip: Path, tmp_pa
         Predictor.load(tmp_path / "final")
 
 
-def test_the_folder_around_a_checkpoint_says_where_the_checkpoint_is(clip: Path, tmp_path: Path) -> None:
+def test_a_folder_around_a_checkpoint_is_refused_with_its_path(clip: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path / "final", load_clip(clip)[0], tiny_config())
     copy_text_tower(clip, tmp_path / "text_tower")
     (tmp_path / "manifest.json").write_text('{"step": "train"}')

@@ -14,9 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import EvalConfig
-from cascade_core.inference.class_scores import Kind
 from cascade_core.inference.label_maps import predictions
-from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.inference.vocabulary import Kind, Vocabulary
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.scoring.confusion import ConfusionMatrix

@@ -1,4 +1,4 @@
-"""Background policies against a definition in loops, and what they are scored by."""
+"""Background policies against a definition in loops, and the splits that score them."""
 
 import pytest
 import torch
@@ -17,13 +17,13 @@ from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.scores import scores
 from tests.pixel_segmentor import PixelSegmentor, pixels
 
-# Few levels, so that equal scores, and scores at the threshold, come up.
+# Few levels, so that equal scores, and scores at the threshold, occur.
 LEVELS = st.sampled_from([-0.1, 0.0, 0.25, 0.5, 0.75])
 SCORES = st.lists(st.lists(LEVELS, min_size=5, max_size=5), min_size=6, max_size=6)
 
 
 def predicted(rows: list[list[float]], background: Background) -> list[int]:
-    """Decide a picture of one row with these scores."""
+    """Label a picture of one row with these scores."""
     best_scores, best = torch.tensor(rows).max(dim=1)
     return (
         with_background(best_scores[None, None], best[None, None], background=background, num_vectors=5)
@@ -35,30 +35,30 @@ def predicted(rows: list[list[float]], background: Background) -> list[int]:
 @settings(max_examples=30)
 @given(SCORES, st.sampled_from([0.0, 0.25, 0.3, 1.0]))
 def test_below_the_threshold_is_background(pixels: list[list[float]], threshold: float) -> None:
-    slowly = [5 if all(score < threshold for score in one) else one.index(max(one)) for one in pixels]
-    assert predicted(pixels, Background(policy="threshold", threshold=threshold)) == slowly
+    expected = [
+        5 if all(score < threshold for score in pixel) else pixel.index(max(pixel)) for pixel in pixels
+    ]
+    assert predicted(pixels, Background(policy="threshold", threshold=threshold)) == expected
 
 
 @settings(max_examples=30)
 @given(SCORES, st.integers(1, 4))
-def test_the_best_prompt_beats_the_best_class_or_leaves_the_pixel(
-    pixels: list[list[float]], count: int
-) -> None:
-    slowly = []
-    for one in pixels:
-        classes, prompts = one[: 5 - count], one[5 - count :]
-        slowly.append(5 - count if max(prompts) > max(classes) else classes.index(max(classes)))
+def test_a_prompt_wins_a_pixel_only_above_the_best_class(pixels: list[list[float]], count: int) -> None:
+    expected = []
+    for pixel in pixels:
+        classes, prompts = pixel[: 5 - count], pixel[5 - count :]
+        expected.append(5 - count if max(prompts) > max(classes) else classes.index(max(classes)))
     names = tuple("abcd"[:count])
-    assert predicted(pixels, Background(policy="prompts", names=names)) == slowly
+    assert predicted(pixels, Background(policy="prompts", names=names)) == expected
 
 
 @settings(max_examples=30)
 @given(SCORES)
 def test_dropped_background_is_never_predicted(pixels: list[list[float]]) -> None:
-    assert predicted(pixels, Background()) == [one.index(max(one)) for one in pixels]
+    assert predicted(pixels, Background()) == [pixel.index(max(pixel)) for pixel in pixels]
 
 
-def test_scores_are_resized_before_they_are_held_against_the_threshold() -> None:
+def test_scores_are_resized_before_the_threshold() -> None:
     low_high = torch.tensor([0.2, 0.6]).logit().expand(1, 3, 1, 2)
     settings = EvalConfig(
         mode="whole", short_side=None, background=Background(policy="threshold", threshold=0.4)
@@ -105,13 +105,13 @@ def test_the_metric_has_background_as_a_class_of_context60() -> None:
     truth = torch.tensor([[59, 59, 0, 1]])
     confusion = ConfusionMatrix(scored.num_classes)
     confusion.update(torch.tensor([[59, 0, 0, 59]]), truth)
-    found = scores(confusion, scored)
-    assert scored.num_classes == 60 and found.pAcc == 0.5
-    assert (found.iou[59], found.iou[0], found.iou[1]) == (pytest.approx(1 / 3), 0.5, 0.0)
-    assert found.miou == pytest.approx((1 / 3 + 0.5 + 0.0) / 3)
+    result = scores(confusion, scored)
+    assert scored.num_classes == 60 and result.pAcc == 0.5
+    assert (result.iou[59], result.iou[0], result.iou[1]) == (pytest.approx(1 / 3), 0.5, 0.0)
+    assert result.miou == pytest.approx((1 / 3 + 0.5 + 0.0) / 3)
 
 
-def test_context60_wants_to_be_told_how_background_is_found() -> None:
+def test_context60_needs_a_policy_that_predicts_background() -> None:
     with pytest.raises(
         ValueError, match="'context60' counts background as a class, and policy 'dropped' never"
     ):

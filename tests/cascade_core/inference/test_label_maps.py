@@ -1,4 +1,4 @@
-"""Going through a data set, and reading ahead of the model."""
+"""Label maps of batches, and prefetching."""
 
 import threading
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def images(height: int, width: int, count: int = 2) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("evaluate", [WHOLE, SLIDE], ids=["whole", "slide"])
-def test_the_highest_logit_wins_where_nothing_is_resized(evaluate: EvalConfig) -> None:
+def test_the_highest_logit_wins_without_resizing(evaluate: EvalConfig) -> None:
     labels = label_maps(pixels(), images(10, 14), evaluate=evaluate, size=(10, 14))
     assert torch.equal(labels, images(10, 14).argmax(dim=1))
 
@@ -38,7 +38,7 @@ def test_predictions_come_at_the_size_of_the_labels() -> None:
     assert predicted.shape == batch.labels.shape
 
 
-def test_items_come_in_order_and_the_next_ones_are_made_before_they_are_asked_for() -> None:
+def test_prefetching_keeps_the_order() -> None:
     made, third = [], threading.Event()
 
     def items() -> Iterator[int]:
@@ -54,7 +54,7 @@ def test_items_come_in_order_and_the_next_ones_are_made_before_they_are_asked_fo
     assert list(reading) == [1, 2, 3, 4] and made == list(range(5))
 
 
-def test_an_error_comes_where_its_item_would_have() -> None:
+def test_an_error_is_raised_in_place_of_its_item() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("no such picture")
@@ -65,7 +65,7 @@ def test_an_error_comes_where_its_item_would_have() -> None:
         next(reading)
 
 
-def test_nothing_more_is_made_once_nobody_reads_on() -> None:
+def test_prefetching_ends_with_its_reader() -> None:
     made = []
 
     def items() -> Iterator[int]:

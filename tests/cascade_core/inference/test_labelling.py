@@ -17,13 +17,12 @@ from cascade_core.batches.transforms import normalise, resize_image
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import EvalConfig
 from cascade_core.inference.background import with_background
-from cascade_core.inference.class_scores import Kind, probabilities
-from cascade_core.inference.label_maps import label_maps, labelled, shown
+from cascade_core.inference.label_maps import label_maps, label_photographs, view_batch
 from cascade_core.inference.labelling import Limits, best_classes, strips
-from cascade_core.inference.sliding import window_origins
+from cascade_core.inference.resampling import window_origins
 from cascade_core.inference.tiles import Tiles, Tiling
 from cascade_core.inference.views import View, views
-from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.inference.vocabulary import Kind, Vocabulary, probabilities
 from cascade_core.labels.background import Background
 from cascade_core.model.build import build_segmentor
 from tests.pixel_segmentor import pixels
@@ -35,12 +34,12 @@ SLIDE = EvalConfig(mode="slide", short_side=None, crop_size=32, stride=24, batch
 WHOLE = EvalConfig(mode="whole", short_side=None)
 SMALL_TILES = Tiling(height=7, width=9, numbers=400, bounded=True)
 TIGHT = Limits(seen_pixels=2500, logits=200, tiling=SMALL_TILES)
-"""A chunk is one or a few classes, a picture has strips, and a map holds one or two classes."""
+"""Limits with chunks of a few classes, several strips, and maps of one or two classes."""
 AT_ONCE = Limits(tiling=Tiling(height=999, width=999, numbers=2**25, bounded=False))
 
 
 def vocabulary(kind: Kind = "focal_dice", *, num_classes: int = 7, sharp: float = 1.0) -> Vocabulary:
-    """Ask a tiny untrained model for classes; `sharp` sets them apart as far as a trained one would."""
+    """Return classes of a tiny untrained model; `sharp` separates them as training would."""
     config = tiny_config().model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -61,13 +60,13 @@ def vocabulary(kind: Kind = "focal_dice", *, num_classes: int = 7, sharp: float 
     ids=str,
 )
 @pytest.mark.parametrize("mode", ["slide", "whole"])
-def test_where_all_classes_are_seen_the_penalty_changes_nothing(
+def test_the_penalty_changes_nothing_if_all_classes_are_seen(
     background: Background, mode: Literal["slide", "whole"]
 ) -> None:
     asked, names = vocabulary(sharp=3.0), len(background.names)
     evaluate = {"slide": SLIDE, "whole": WHOLE}[mode].model_copy(update={"background": background})
     every = list(range(len(asked) - names))
-    plain, paying, some = (
+    plain, all_pay, some_pay = (
         label_maps(
             replace(asked, seen=seen, seen_penalty=penalty, background_names=names),
             noise(2, 40, 56),
@@ -76,8 +75,8 @@ def test_where_all_classes_are_seen_the_penalty_changes_nothing(
         )
         for seen, penalty in ((every, 0.0), (every, 0.3), (every[1:], 0.3))
     )
-    assert torch.equal(plain, paying)
-    assert not torch.equal(plain, some)  # with one that is unseen it does
+    assert torch.equal(plain, all_pay)
+    assert not torch.equal(plain, some_pay)  # one class is unseen there
 
 
 def noise(batch: int, height: int, width: int) -> Tensor:
@@ -87,7 +86,7 @@ def noise(batch: int, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def defined(asked: Vocabulary, images: Tensor, evaluate: EvalConfig, size: tuple[int, int]) -> Tensor:
-    """The definition: one window after the other, with maps of all classes, resized by torch."""
+    """Compute scores by definition: window by window, with maps of all classes, resized by torch."""
     height, width = images.shape[-2:]
     crop, stride = (
         (evaluate.crop_size, evaluate.stride) if evaluate.mode == "slide" else (max(height, width),) * 2
@@ -108,7 +107,7 @@ def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
-def test_scores_are_the_defined_ones_whatever_the_sizes_and_portions(data: st.DataObject) -> None:
+def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObject) -> None:
     side, small = st.integers(8, 60), st.integers(1, 60)
     kind: Kind = data.draw(st.sampled_from(["focal_dice", "cross_entropy"]))
     asked = vocabulary(kind, num_classes=data.draw(st.integers(1, 9)))
@@ -124,30 +123,30 @@ def test_scores_are_the_defined_ones_whatever_the_sizes_and_portions(data: st.Da
     size = data.draw(small), data.draw(small)
     limits = data.draw(st.sampled_from([None, TIGHT, AT_ONCE]))
     scores = defined(asked, images, evaluate, size)
-    found = score_maps(asked, images, evaluate=evaluate, size=size, limits=limits)
-    torch.testing.assert_close(found, scores, atol=2e-5, rtol=0)
+    maps = score_maps(asked, images, evaluate=evaluate, size=size, limits=limits)
+    torch.testing.assert_close(maps, scores, atol=2e-5, rtol=0)
     # Where two classes are equal up to rounding, either may win.
     labels = label_maps(asked, images, evaluate=evaluate, size=size, limits=limits)
-    chosen = scores.gather(1, labels[:, None])[:, 0]
-    torch.testing.assert_close(chosen, scores.amax(dim=1), atol=4e-5, rtol=0)
+    label_scores = scores.gather(1, labels[:, None])[:, 0]
+    torch.testing.assert_close(label_scores, scores.amax(dim=1), atol=4e-5, rtol=0)
 
 
 @pytest.mark.parametrize("evaluate", [WHOLE, SLIDE], ids=["whole", "slide"])
-def test_classes_that_cannot_win_are_ruled_out_and_no_label_changes(evaluate: EvalConfig) -> None:
-    # One class is far ahead on every other cell of a checkerboard, as those of a trained model are.
+def test_ruling_out_classes_that_cannot_win_changes_no_label(evaluate: EvalConfig) -> None:
+    # On each cell of a checkerboard one class is far ahead, as with a trained model.
     asked, images = pixels(), 8 * noise(1, 40, 56).sign()
     tiling = Tiling(height=8, width=8, numbers=2**18, bounded=True)
-    asked_for: list[int] = []
+    num_candidates: list[int] = []
     scores = Tiles.scores
 
     def counted(self: Tiles, row: int, column: int, classes: Tensor | slice) -> Tensor:
-        asked_for.append(len(classes) if isinstance(classes, Tensor) else classes.stop)
+        num_candidates.append(len(classes) if isinstance(classes, Tensor) else classes.stop)
         return scores(self, row, column, classes)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tiles, "scores", counted)
         labels = label_maps(asked, images, evaluate=evaluate, size=(60, 70), limits=Limits(tiling=tiling))
-    assert set(asked_for) == {1, 2, 3}
+    assert set(num_candidates) == {1, 2, 3}
     at_once = label_maps(asked, images, evaluate=evaluate, size=(60, 70), limits=AT_ONCE)
     assert torch.equal(labels, at_once)
 
@@ -155,13 +154,15 @@ def test_classes_that_cannot_win_are_ruled_out_and_no_label_changes(evaluate: Ev
 @pytest.mark.parametrize("kind", ["focal_dice", "cross_entropy"])
 @pytest.mark.parametrize("mode", ["whole", "slide"])
 @pytest.mark.parametrize("limits", [None, TIGHT], ids=["roomy", "tight"])
-def test_views_are_averaged_and_mirrored_ones_turned_back(
+def test_views_are_averaged_and_mirrored_back(
     kind: Kind, mode: Literal["whole", "slide"], limits: Limits | None
 ) -> None:
     asked, seen = vocabulary(kind), views((0.75,) if limits else (0.75, 1.25), flip=True)
     evaluate = EvalConfig(mode=mode, short_side=36, crop_size=32, stride=24)
     picture = photo(36, 50) if kind == "focal_dice" else photo(50, 36)
-    found = labelled(asked, [picture], views=seen, evaluate=evaluate, mean=MEAN, std=STD, limits=limits)
+    classes, confidence = label_photographs(
+        asked, [picture], views=seen, evaluate=evaluate, mean=MEAN, std=STD, limits=limits
+    )
     total = torch.zeros(1, len(asked), *picture.shape[:2])
     for view in seen:
         size = view.size(picture.shape[:2], short_side=36, patch_size=8)
@@ -169,11 +170,11 @@ def test_views_are_averaged_and_mirrored_ones_turned_back(
         image = normalise(resized[:, ::-1] if view.mirrored else resized, MEAN, STD)[None]
         scores = defined(asked, image, evaluate, size)
         total += _resized(scores.flip(-1) if view.mirrored else scores, picture.shape[:2]) / len(seen)
-    ids = torch.from_numpy(found.classes).long()
-    chosen = total.gather(1, ids[:, None])[:, 0]
-    torch.testing.assert_close(chosen, total.amax(dim=1), atol=4e-5, rtol=0)
-    probability = chosen + asked.penalties[ids]
-    assert np.allclose(found.confidence, probability.numpy(), atol=4e-5)
+    ids = torch.from_numpy(classes).long()
+    label_scores = total.gather(1, ids[:, None])[:, 0]
+    torch.testing.assert_close(label_scores, total.amax(dim=1), atol=4e-5, rtol=0)
+    probability = label_scores + asked.penalties[ids]
+    assert np.allclose(confidence, probability.numpy(), atol=4e-5)
 
 
 def photo(height: int = 36, width: int = 70) -> np.ndarray:
@@ -190,7 +191,7 @@ def photo(height: int = 36, width: int = 70) -> np.ndarray:
     ],
     ids=lambda background: background.policy,
 )
-def test_several_pictures_at_once_are_labelled_like_each_alone(background: Background) -> None:
+def test_a_batch_is_labelled_like_its_pictures_one_by_one(background: Background) -> None:
     asked, images = vocabulary(), noise(3, 40, 56)
     evaluate = SLIDE.model_copy(update={"background": background})
     together = label_maps(asked, images, evaluate=evaluate, size=(50, 61))
@@ -198,8 +199,8 @@ def test_several_pictures_at_once_are_labelled_like_each_alone(background: Backg
     expected = with_background(scores.values, scores.indices, background=background, num_vectors=len(asked))
     assert (together != expected).float().mean() < 0.002
     for image, labels in zip(images, together, strict=True):
-        alone = label_maps(asked, image[None], evaluate=evaluate, size=(50, 61))
-        assert (alone[0] != labels).float().mean() < 0.002
+        single = label_maps(asked, image[None], evaluate=evaluate, size=(50, 61))
+        assert (single[0] != labels).float().mean() < 0.002
 
 
 def test_a_model_in_half_precision_is_scored_in_single_precision() -> None:
@@ -212,11 +213,11 @@ def test_a_model_in_half_precision_is_scored_in_single_precision() -> None:
     torch.testing.assert_close(scores, expected, atol=2e-5, rtol=0)
 
 
-def test_in_bf16_pictures_are_seen_in_half_precision_and_text_and_scores_are_not() -> None:
+def test_bf16_applies_to_pictures_but_not_to_text_or_scores() -> None:
     asked, seen = vocabulary(), []
     asked.segmentor.trunk.register_forward_hook(lambda _, __, features: seen.append(features.patches.dtype))
     evaluate = SLIDE.model_copy(update={"precision": "bf16"})
-    best = best_classes(asked, [shown(noise(1, 32, 32))], size=(9, 9), evaluate=evaluate)
+    best = best_classes(asked, [view_batch(noise(1, 32, 32))], size=(9, 9), evaluate=evaluate)
     assert seen == [torch.bfloat16]
     assert asked.prepared.terms[0].dtype == best.confidence.dtype == torch.float32
 
@@ -231,11 +232,11 @@ def test_the_trunk_sees_windows_in_batches() -> None:
 def test_thousands_of_labels_share_one_set_of_trunk_features() -> None:
     asked, seen = vocabulary(num_classes=2000), []
     asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    found = labelled(
+    classes, _ = label_photographs(
         asked, [photo()], views=views(), evaluate=WHOLE, mean=MEAN, std=STD, limits=Limits(logits=2**14)
     )
     assert seen == [1]
-    assert found.classes.max() > 255
+    assert classes.max() > 255
 
 
 @pytest.mark.parametrize("number", [2_000, 20_000])
@@ -256,17 +257,21 @@ def test_a_picture_20000_pixels_wide_is_cut_into_strips() -> None:
     tiling = Tiling(height=16, width=400, numbers=2**18, bounded=False)
     limits, asked, seen = Limits(seen_pixels=2**16, tiling=tiling), vocabulary(num_classes=2), []
     asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    found = labelled(asked, [picture], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits)
-    assert found.classes.shape == (1, 16, 20_000)
-    # Windows that two strips share are looked at for both.
+    classes, _ = label_photographs(
+        asked, [picture], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits
+    )
+    assert classes.shape == (1, 16, 20_000)
+    # The trunk sees windows that two strips share twice.
     assert math.ceil(20_000 / 320) <= sum(seen) <= math.ceil(20_000 / 320) + 4
 
 
 def test_the_first_of_equal_classes_wins_also_across_chunks() -> None:
     # Zeros, since products of matrices may round equal rows differently.
     for limits in (Limits(logits=1), None):
-        found = label_maps(pixels(3), torch.zeros(1, 3, 36, 70), evaluate=WHOLE, size=(50, 60), limits=limits)
-        assert not found.any()
+        labels = label_maps(
+            pixels(3), torch.zeros(1, 3, 36, 70), evaluate=WHOLE, size=(50, 60), limits=limits
+        )
+        assert not labels.any()
 
 
 @pytest.mark.parametrize("background", [Background(), Background(policy="threshold", threshold=0.4)])
@@ -278,13 +283,15 @@ def test_scores_that_are_not_numbers_become_no_class(background: Background, lim
     labels = label_maps(broken, noise(1, 36, 70), evaluate=evaluate, size=(50, 60), limits=limits)
     assert (labels == -1).all()
     with pytest.raises(ValueError, match="scores are not numbers at 2,520 of 2,520 pixels"):
-        labelled(broken, [photo()], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits)
+        label_photographs(
+            broken, [photo()], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits
+        )
 
 
 def test_labelling_records_no_gradients() -> None:
     asked = vocabulary()
     assert any(weight.requires_grad for weight in asked.segmentor.parameters())
-    best = best_classes(asked, [shown(noise(1, 32, 32))], size=(9, 9), evaluate=WHOLE)
+    best = best_classes(asked, [view_batch(noise(1, 32, 32))], size=(9, 9), evaluate=WHOLE)
     assert not best.confidence.requires_grad
 
 
@@ -294,12 +301,15 @@ def test_vectors_of_another_clip_are_refused() -> None:
         Vocabulary(asked.segmentor, asked.class_vectors[:, :9], "focal_dice")
 
 
-def test_views_and_windows_too_large_are_refused_before_any_is_made() -> None:
-    for limits, told in (
-        (Limits(view_pixels=2000), "the model would see 70 x 36 pixels; at most 2,000 are taken: cut"),
-        (Limits(tokens=20), "70 x 36 pixels at once, 32 patches; at most 20 are taken: use sliding windows"),
+def test_too_large_views_and_windows_are_refused() -> None:
+    for limits, message in (
+        (Limits(view_pixels=2000), "the model would see 70 x 36 pixels; at most 2,000 are possible: cut"),
+        (
+            Limits(tokens=20),
+            "70 x 36 pixels at once, 32 patches; at most 20 are possible: use sliding windows",
+        ),
     ):
-        with pytest.raises(ValueError, match=told):
-            labelled(
+        with pytest.raises(ValueError, match=message):
+            label_photographs(
                 vocabulary(), [photo()], views=[View()], evaluate=WHOLE, mean=MEAN, std=STD, limits=limits
             )

@@ -1,19 +1,58 @@
-"""Resizing as matrices against torch's, and what the readings of windows add up to."""
+"""Where windows lie, and resizing by matrices against torch's own."""
 
+import math
+
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade_core.inference.resampling import Side, bilinear, readings, windows_read
-from cascade_core.inference.sliding import window_origins
+from cascade_core.inference.resampling import (
+    Side,
+    bilinear,
+    window_matrices,
+    window_origins,
+    windows_read,
+)
+
+LENGTHS = st.tuples(st.integers(1, 200), st.integers(1, 60), st.integers(1, 60)).filter(
+    lambda s: s[2] <= s[1]
+)
+
+
+@settings(deadline=None)
+@given(LENGTHS)
+def test_windows_cover_every_position_and_stay_inside(sizes: tuple[int, int, int]) -> None:
+    length, crop, stride = sizes
+    origins = window_origins(length, crop, stride)
+    covered = {position for origin in origins for position in range(origin, min(origin + crop, length))}
+    assert covered == set(range(length))
+    assert all(0 <= origin <= max(length - crop, 0) for origin in origins)
+    assert len(origins) == math.ceil(max(length - crop, 0) / stride) + 1
+
+
+@pytest.mark.parametrize(
+    ("length", "origins"),
+    [(512, [0]), (300, [0]), (513, [0, 1]), (938, [0, 426]), (939, [0, 426, 427]), (683, [0, 171])],
+)
+def test_the_published_windows_start_where_they_should(length: int, origins: list[int]) -> None:
+    assert list(window_origins(length, 512, 426)) == origins
+
+
+def test_impossible_windows_are_refused() -> None:
+    with pytest.raises(ValueError, match="stride=9: all must be positive and stride at most crop"):
+        window_origins(8, 8, 9)
+    with pytest.raises(ValueError, match="all must be positive"):
+        window_origins(8, 8, 0)
+
 
 LENGTH = st.integers(1, 60)
 
 
 @settings(deadline=None, max_examples=50)
 @given(LENGTH, LENGTH, st.data())
-def test_a_stretch_is_resized_as_torch_resizes_it_within_the_whole(
+def test_a_stretch_is_resized_like_the_whole_side_by_torch(
     target: int, source: int, data: st.DataObject
 ) -> None:
     first = data.draw(st.integers(0, target - 1))
@@ -24,67 +63,68 @@ def test_a_stretch_is_resized_as_torch_resizes_it_within_the_whole(
     torch.testing.assert_close(matrix @ values[read], expected[0, 0, first:last])
 
 
-Drawn = tuple[int, int, int, int, int, bool]
+SideSizes = tuple[int, int, int, int, int, bool]
 SIDES = st.tuples(LENGTH, st.integers(1, 90), st.integers(1, 40), LENGTH, st.integers(1, 8), st.booleans())
 STRIDE = st.integers(1, 40)
 
 
-def side_of(drawn: Drawn, stride: int) -> Side:
-    target, seen, crop, mask, grid, mirrored = drawn
+def side_of(sizes: SideSizes, stride: int) -> Side:
+    target, seen, crop, mask, grid, mirrored = sizes
     origins = tuple(window_origins(seen, crop, min(stride, crop)))
     return Side(target, seen, min(seen, crop), mask, grid, origins, mirrored)
 
 
-def read(side: Side, first: int, last: int) -> dict[int, torch.Tensor]:
-    """Give by window what a stretch reads of its whole mask."""
-    found = {}
-    for one in readings(side, first, last, dtype=torch.float64, device=torch.device("cpu")):
-        found[one.window] = torch.zeros(last - first, side.mask, dtype=torch.float64)
-        found[one.window][:, one.places] = torch.eye(last - first) if one.down is None else one.down
-    return found
+def mask_weights(side: Side, first: int, last: int) -> dict[int, torch.Tensor]:
+    """Return, by window, the matrix from its whole mask to a stretch."""
+    weights = {}
+    for part in window_matrices(side, first, last, dtype=torch.float64, device=torch.device("cpu")):
+        matrix = torch.eye(last - first) if part.to_target is None else part.to_target
+        weights[part.window] = torch.zeros(last - first, side.mask, dtype=torch.float64)
+        weights[part.window][:, part.positions] = matrix
+    return weights
 
 
 @settings(deadline=None, max_examples=30)
 @given(SIDES, STRIDE, st.data())
-def test_every_position_reads_windows_with_shares_that_sum_up_to_one(
-    drawn: Drawn, stride: int, data: st.DataObject
+def test_the_weights_of_all_windows_sum_to_one_at_every_position(
+    sizes: SideSizes, stride: int, data: st.DataObject
 ) -> None:
-    side = side_of(drawn, stride)
+    side = side_of(sizes, stride)
     first = data.draw(st.integers(0, side.target - 1))
     last = data.draw(st.integers(first + 1, side.target))
-    found = read(side, first, last)
-    assert list(found) == list(windows_read(side, first, last))
+    weights = mask_weights(side, first, last)
+    assert list(weights) == list(windows_read(side, first, last))
     torch.testing.assert_close(
-        sum(part.sum(dim=1) for part in found.values()), torch.ones(last - first, dtype=torch.float64)
+        sum(part.sum(dim=1) for part in weights.values()), torch.ones(last - first, dtype=torch.float64)
     )
-    assert all((part >= 0).all() for part in found.values())
+    assert all((part >= 0).all() for part in weights.values())
 
 
 @settings(deadline=None, max_examples=30)
 @given(SIDES, STRIDE, st.integers(1, 20))
-def test_stretches_read_what_the_whole_side_reads(drawn: Drawn, stride: int, step: int) -> None:
-    side = side_of(drawn, stride)
-    whole = read(side, 0, side.target)
+def test_a_stretch_has_the_weights_of_the_whole_side(sizes: SideSizes, stride: int, step: int) -> None:
+    side = side_of(sizes, stride)
+    whole = mask_weights(side, 0, side.target)
     for first in range(0, side.target, step):
         last = min(first + step, side.target)
-        for window, part in read(side, first, last).items():
+        for window, part in mask_weights(side, first, last).items():
             torch.testing.assert_close(part, whole[window][first:last])
 
 
 @settings(deadline=None, max_examples=30)
 @given(SIDES, STRIDE)
-def test_up_matrices_are_torchs_upsampling_of_the_grid(drawn: Drawn, stride: int) -> None:
-    side = side_of(drawn, stride)
+def test_mask_matrices_upsample_the_grid_like_torch(sizes: SideSizes, stride: int) -> None:
+    side = side_of(sizes, stride)
     logits = torch.rand(side.grid, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = F.interpolate(logits[None, None], size=side.mask, mode="linear", align_corners=False)[0, 0]
-    for one in readings(side, 0, side.target, dtype=torch.float64, device=torch.device("cpu")):
-        torch.testing.assert_close(one.up @ logits[one.cells], expected[one.places])
+    for part in window_matrices(side, 0, side.target, dtype=torch.float64, device=torch.device("cpu")):
+        torch.testing.assert_close(part.to_mask @ logits[part.cells], expected[part.positions])
 
 
-def test_on_a_gpu_fewer_readings_are_kept_since_they_are_larger() -> None:
+def test_fewer_matrices_are_cached_for_a_gpu() -> None:
     side, kind = Side(600, 600, 600, 600, 40, (0,)), {"dtype": torch.float32, "device": torch.device("meta")}
-    first = readings(side, 0, 1, **kind)
-    assert readings(side, 0, 1, **kind) is first
+    first = window_matrices(side, 0, 1, **kind)
+    assert window_matrices(side, 0, 1, **kind) is first
     for position in range(1, 300):
-        readings(side, position, position + 1, **kind)
-    assert readings(side, 0, 1, **kind) is not first
+        window_matrices(side, position, position + 1, **kind)
+    assert window_matrices(side, 0, 1, **kind) is not first

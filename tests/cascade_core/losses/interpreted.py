@@ -1,6 +1,6 @@
-"""Takes the loss of cases in a file by the GPU's kernel, run by Triton's interpreter on a CPU.
+"""Computes the loss of cases in a file with the GPU kernel, in Triton's interpreter on a CPU.
 
-`TRITON_INTERPRET=1 python -m tests.cascade_core.losses.interpreted CASES RESULTS`: a process of its own, since
+`TRITON_INTERPRET=1 python -m tests.cascade_core.losses.interpreted CASES RESULTS` is a separate process, because
 Triton decides at import whether it compiles or interprets.
 """
 
@@ -15,7 +15,7 @@ from cascade_core.losses.focal_dice import segmentation_loss
 
 
 def main(cases_path: str, results_path: str) -> None:
-    # All that is changed: tensors on a CPU go to the kernel too.
+    # The only change: the kernel accepts CPU tensors.
     pixel_sums._kernel_takes = lambda logits, *, in_one_step: in_one_step
     cases = torch.load(cases_path)
     torch.save([_loss_and_gradient(**case) for case in cases], results_path)

@@ -1,4 +1,4 @@
-"""The losses, beside slow definitions in loops, and laws they obey."""
+"""The losses against slow definitions in loops, and laws that they obey."""
 
 import math
 
@@ -22,7 +22,7 @@ def _sigmoid(x: float) -> float:
 
 
 def _slow(mask_logits: Tensor, labels: Tensor, config: LossConfig) -> tuple[float, float]:
-    """Focal and dice exactly as defined, pixel by pixel."""
+    """Compute focal and dice by definition, pixel by pixel."""
     batch, classes, height, width = mask_logits.shape
     focal_sum, dice_sum, pairs = 0.0, 0.0, 0
     for b in range(batch):
@@ -77,7 +77,7 @@ def test_focal_and_dice_equal_their_definition_in_loops(config: LossConfig, seed
 
 
 @pytest.mark.parametrize("ignored_as_negative", [True, False])
-def test_a_batch_without_labels_has_a_focal_term_over_one_and_no_dice(ignored_as_negative: bool) -> None:
+def test_a_batch_without_labels_has_a_focal_term_and_no_dice(ignored_as_negative: bool) -> None:
     mask_logits, labels = _random(0)
     labels.fill_(IGNORE)
     config = LossConfig(ignored_as_negative=ignored_as_negative)
@@ -103,7 +103,7 @@ def test_losses_do_not_change_when_classes_are_permuted(seed: int, negative: boo
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_logits_at_ignored_pixels_matter_exactly_when_these_are_negatives(seed: int) -> None:
+def test_logits_at_ignored_pixels_matter_only_as_negatives(seed: int) -> None:
     mask_logits, labels = _random(seed, ignored=0.4)
     labels[0, 0, 0] = IGNORE
     changed = mask_logits + 3.0 * (labels == IGNORE)[:, None]
@@ -111,14 +111,14 @@ def test_logits_at_ignored_pixels_matter_exactly_when_these_are_negatives(seed: 
     torch.testing.assert_close(
         _loss(mask_logits, labels, left_out).total, _loss(changed, labels, left_out).total
     )
-    # Raising logits where the target is 0 can only cost.
+    # Higher logits at target 0 raise the loss.
     published = LossConfig()
     assert _loss(changed, labels, published).total > _loss(mask_logits, labels, published).total
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_without_ignored_pixels_both_readings_agree(seed: int) -> None:
+def test_without_ignored_pixels_both_options_agree(seed: int) -> None:
     mask_logits, labels = _random(seed, ignored=0.0)
     one = _loss(mask_logits, labels, LossConfig())
     other = _loss(mask_logits, labels, LossConfig(ignored_as_negative=False))
@@ -149,7 +149,7 @@ def test_logits_of_another_size_are_resized_to_the_labels() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_cross_entropy_is_the_mean_over_labelled_pixels_in_a_loop(seed: int) -> None:
+def test_cross_entropy_is_the_mean_over_labelled_pixels(seed: int) -> None:
     mask_logits, labels = _random(seed)
     costs = [
         -mask_logits[b, :, y, x].log_softmax(dim=0)[labels[b, y, x]].item()

@@ -1,4 +1,4 @@
-"""The loss, which never upsamples whole, against the published one, which does: values and gradients."""
+"""Values and gradients of the blockwise loss against the published one on whole upsampled logits."""
 
 import sys
 from typing import Any
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from cascade_core.configs.config import LossConfig
 from cascade_core.losses import blocks
-from cascade_core.losses import pixel_sums as chooser
+from cascade_core.losses import pixel_sums as backends
+from cascade_core.losses.blocks import FocalConstants, Summed
 from cascade_core.losses.focal_dice import segmentation_loss
 from cascade_core.losses.pixel_sums import pixel_sums
-from cascade_core.losses.sums import FocalConstants, Summed
 from cascade_core.runtime import c_compiler as compiler
 
 from .upsampled_whole import CONFIGS, case, upsampled_whole
@@ -25,14 +25,14 @@ sizes = st.tuples(st.integers(1, 23), st.integers(1, 23))
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make blocks of few rows and classes, so that small pictures fall into several."""
+    """Make blocks so small that even small pictures need several."""
     monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 64)
 
 
 PRECISE = {
     torch.float64: {},
     torch.float32: {"rtol": 1e-4, "atol": 1e-5},
-    # Of the gradient alone, whose last digit is rounded.
+    # Only the gradient is bfloat16, with a rounded last digit.
     torch.bfloat16: {"rtol": 0.01, "atol": 1e-5},
 }
 
@@ -58,9 +58,9 @@ def test_blocks_give_the_published_loss_and_gradient(
     dtype: torch.dtype,
     seed: int,
 ) -> None:
-    drawn, labels = case(grid, size, classes=classes, seed=seed)
+    random_logits, labels = case(grid, size, classes=classes, seed=seed)
     mask_size = size if in_one_step else mask_size
-    logits = drawn.detach().to(dtype).requires_grad_()
+    logits = random_logits.detach().to(dtype).requires_grad_()
     exact = logits.detach().double().requires_grad_()
     ours = segmentation_loss(logits, labels, config, mask_size=mask_size)
     published = upsampled_whole(exact, labels, config, mask_size=mask_size)
@@ -85,14 +85,14 @@ def test_the_gradient_is_that_of_finite_differences(ignored_as_negative: bool) -
     assert torch.autograd.gradcheck(sums, (logits,))
 
 
-def test_maps_are_made_only_where_a_gradient_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradient_maps_are_computed_only_if_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
     def watched(*given: Any, with_maps: bool) -> Summed:
         made.append(with_maps)
         return blocks.blocked_sums(*given, with_maps=with_maps)
 
-    monkeypatch.setattr(chooser, "blocked_sums", watched)
+    monkeypatch.setattr(backends, "blocked_sums", watched)
     logits, labels = case((3, 3), (9, 9), classes=4, seed=2)
     assert logits.requires_grad
     of_gradient = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
@@ -105,16 +105,16 @@ def test_maps_are_made_only_where_a_gradient_is_wanted(monkeypatch: pytest.Monke
 
 
 def test_under_autocast_the_sums_stay_in_single_precision() -> None:
-    drawn, labels = case((3, 3), (9, 9), classes=4, seed=2)
-    logits = drawn.detach().float().requires_grad_()
-    found = []
+    random_logits, labels = case((3, 3), (9, 9), classes=4, seed=2)
+    logits = random_logits.detach().float().requires_grad_()
+    results = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             total = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
-        found.append((total, *torch.autograd.grad(total, logits)))
-    for plainly, mixed in zip(*found, strict=True):
+        results.append((total, *torch.autograd.grad(total, logits)))
+    for plain, mixed in zip(*results, strict=True):
         assert mixed.dtype == torch.float32
-        assert torch.equal(mixed, plainly)
+        assert torch.equal(mixed, plain)
 
 
 @pytest.mark.parametrize("stray", [-1, 2, 200])
@@ -133,27 +133,27 @@ def test_on_a_cpu_no_triton_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class OnAGpu(Tensor):
-    """A tensor that says so."""
+    """A CPU tensor that claims to be on a GPU."""
 
     is_cuda = True
 
 
 def _kernel_takes(dtype: torch.dtype, *, in_one_step: bool = True) -> bool:
-    return chooser._kernel_takes(torch.zeros(1, dtype=dtype).as_subclass(OnAGpu), in_one_step=in_one_step)
+    return backends._kernel_takes(torch.zeros(1, dtype=dtype).as_subclass(OnAGpu), in_one_step=in_one_step)
 
 
-def test_on_a_gpu_the_kernel_takes_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chooser, "_triton_works", lambda: True)
+def test_the_kernel_is_used_on_gpus_in_single_and_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_triton_works", lambda: True)
     assert _kernel_takes(torch.float32) and _kernel_takes(torch.bfloat16)
     assert not _kernel_takes(torch.float64)
     assert not _kernel_takes(torch.float32, in_one_step=False)
-    assert not chooser._kernel_takes(torch.zeros(1), in_one_step=True)
+    assert not backends._kernel_takes(torch.zeros(1), in_one_step=True)
 
 
-def test_on_a_gpu_without_what_triton_needs_there_are_blocks_and_a_warning(
+def test_a_gpu_without_a_compiler_uses_blocks_and_logs_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(chooser, "_triton_works", chooser._triton_works.__wrapped__)
+    monkeypatch.setattr(backends, "_triton_works", backends._triton_works.__wrapped__)
     monkeypatch.setattr(compiler, "missing_for_triton", lambda: "a C compiler")
     assert not _kernel_takes(torch.float32)
     assert "needs a C compiler" in caplog.text

@@ -1,4 +1,4 @@
-"""The GPU's kernel against the published loss: by Triton's interpreter here, and as it is where there is a GPU."""
+"""The GPU kernel against the published loss: in Triton's interpreter on a CPU, and compiled on a GPU."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from cascade_core.losses.focal_dice import segmentation_loss
 
 from .upsampled_whole import CONFIGS, case, upsampled_whole
 
-pytest.importorskip("triton", reason="Triton is there on Linux alone")
+pytest.importorskip("triton", reason="Triton exists on Linux only")
 
 SINGLE, HALF = torch.float32, torch.bfloat16
 PUBLISHED, LEFT_OUT, OTHER = CONFIGS
@@ -42,34 +42,34 @@ def _at_random(seed: int) -> tuple[tuple[int, int], tuple[int, int], int, torch.
 CASES |= {f"at random, {seed}": _at_random(seed) for seed in range(1, 5)}
 
 
-def _drawn(name: str) -> tuple[Tensor, Tensor, LossConfig, tuple[int, int]]:
+def _case(name: str) -> tuple[Tensor, Tensor, LossConfig, tuple[int, int]]:
     grid, size, classes, dtype, config = CASES[name]
     logits, labels = case(grid, size, classes=classes, seed=len(name))
     return logits.detach().to(dtype), labels, config, size
 
 
-def _assert_published(found: dict[str, Tensor], name: str) -> None:
-    """Compare with the published loss in double precision of the same numbers."""
-    logits, labels, config, size = _drawn(name)
+def _assert_published(results: dict[str, Tensor], name: str) -> None:
+    """Compare with the published loss of the same logits in double precision."""
+    logits, labels, config, size = _case(name)
     exact = logits.double().requires_grad_()
     published = upsampled_whole(exact, labels, config, mask_size=size)
     (gradient,) = torch.autograd.grad(sum(published.values()), exact)
     for part, term in published.items():
-        torch.testing.assert_close(found[part], term.float(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found["without_gradient"], found["focal"] + found["dice"])
-    assert found["gradient"].dtype == logits.dtype
+        torch.testing.assert_close(results[part], term.float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(results["without_gradient"], results["focal"] + results["dice"])
+    assert results["gradient"].dtype == logits.dtype
     close = {"rtol": 1e-5, "atol": 1e-6} if logits.dtype == SINGLE else {"rtol": 0.01, "atol": 1e-6}
-    torch.testing.assert_close(found["gradient"].double(), gradient, **close)
+    torch.testing.assert_close(results["gradient"].double(), gradient, **close)
 
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Tensor]]:
     folder = tmp_path_factory.mktemp("interpreted")
-    drawn = [_drawn(name) for name in CASES]
+    cases = [_case(name) for name in CASES]
     torch.save(
         [
             {"logits": logits, "labels": labels, "config": config.model_dump(), "size": size}
-            for logits, labels, config, size in drawn
+            for logits, labels, config, size in cases
         ],
         folder / "cases.pt",
     )
@@ -81,17 +81,17 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
             "-m",
             "tests.cascade_core.losses.interpreted",
             "cases.pt",
-            "found.pt",
+            "results.pt",
         ],
         cwd=folder,
         env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parents[3])},
         check=True,
     )
-    return dict(zip(CASES, torch.load(folder / "found.pt"), strict=True))
+    return dict(zip(CASES, torch.load(folder / "results.pt"), strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_kernel_in_the_interpreter_gives_the_published_loss_and_gradient(
+def test_the_interpreted_kernel_gives_the_published_loss(
     interpreted: dict[str, dict[str, Tensor]], name: str
 ) -> None:
     _assert_published(interpreted[name], name)
@@ -137,7 +137,7 @@ def test_the_kernel_compiles_for_a_gpu(
 
 
 class _Hopper:
-    """What Triton asks of a machine before it compiles a kernel for it."""
+    """A driver that describes a Hopper GPU to Triton's compiler."""
 
     def get_current_device(self) -> int:
         return 0
@@ -152,10 +152,10 @@ class _Hopper:
 
 
 @pytest.mark.parametrize("name", ["no multiple of the grid", "one cell and class", "in half precision"])
-def test_the_kernel_takes_what_it_is_started_with(
+def test_the_kernel_compiles_for_the_arguments_of_a_launch(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Triton makes constants of ones, and reads options among the arguments: all but the start itself is done."""
+    """Triton specialises arguments of 1 and reads options among the arguments; only the launch is left out."""
     from triton.runtime import driver
 
     from cascade_core.losses import pixel_sums
@@ -163,16 +163,16 @@ def test_the_kernel_takes_what_it_is_started_with(
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(driver, "_active", _Hopper())
-    # Of a GPU that is there, if one is, nothing is to be remembered by what is compiled here.
+    # A fresh cache, so that a real GPU does not get the kernels that are compiled here.
     monkeypatch.setattr(_sum_up, "device_caches", defaultdict(_sum_up.create_binder))
     run, compiled = _sum_up.run, []
 
-    def not_started(*given: object, grid: tuple[int, int], warmup: bool, **named: object) -> None:
-        compiled.append(run(*given, grid=grid, warmup=True, **named))
+    def without_launch(*args: object, grid: tuple[int, int], warmup: bool, **named: object) -> None:
+        compiled.append(run(*args, grid=grid, warmup=True, **named))
 
-    monkeypatch.setattr(_sum_up, "run", not_started)
+    monkeypatch.setattr(_sum_up, "run", without_launch)
     monkeypatch.setattr(pixel_sums, "_kernel_takes", lambda logits, *, in_one_step: in_one_step)
-    logits, labels, config, size = _drawn(name)
+    logits, labels, config, size = _case(name)
     segmentation_loss(logits.requires_grad_(), labels, config, mask_size=size).total.backward()
     assert compiled[0].asm["cubin"]
     assert compiled[0].metadata.enable_fp_fusion
@@ -181,10 +181,10 @@ def test_the_kernel_takes_what_it_is_started_with(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", CASES)
-def test_the_kernel_on_a_gpu_gives_the_published_loss_and_gradient_and_the_same_bits_again(
+def test_on_a_gpu_the_kernel_gives_the_published_loss_repeatably(
     name: str,
 ) -> None:
-    logits, labels, config, size = _drawn(name)
+    logits, labels, config, size = _case(name)
     runs = []
     for _ in range(2):
         on_gpu = logits.cuda().requires_grad_()
@@ -192,7 +192,7 @@ def test_the_kernel_on_a_gpu_gives_the_published_loss_and_gradient_and_the_same_
         loss.total.backward()
         with torch.no_grad():
             without = segmentation_loss(on_gpu, labels.cuda(), config, mask_size=size).total
-        found = {**loss.terms, "gradient": on_gpu.grad, "without_gradient": without}
-        runs.append({part: value.detach().cpu() for part, value in found.items()})
+        results = {**loss.terms, "gradient": on_gpu.grad, "without_gradient": without}
+        runs.append({part: value.detach().cpu() for part, value in results.items()})
     _assert_published(runs[0], name)
     assert all(torch.equal(runs[0][part], again) for part, again in runs[1].items())

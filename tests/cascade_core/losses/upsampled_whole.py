@@ -1,4 +1,4 @@
-"""Random cases of the loss, and the published computation of them on logits that are upsampled whole."""
+"""Random cases of the loss, and the published loss of them on whole upsampled logits."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ CONFIGS = (
 
 
 def case(grid: tuple[int, int], size: tuple[int, int], *, classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw logits, and labels of which some are ignored, some classes absent and the last picture empty."""
+    """Draw logits and labels, with ignored pixels, absent classes, and a last picture without labels."""
     generator = torch.Generator().manual_seed(seed)
     logits = 4 * torch.randn(3, classes, *grid, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, classes + 1, (3, *size), generator=generator)
@@ -29,18 +29,18 @@ def case(grid: tuple[int, int], size: tuple[int, int], *, classes: int, seed: in
 def upsampled_whole(
     grid_logits: Tensor, labels: Tensor, config: LossConfig, *, mask_size: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """Return the terms of `plain.loss`; without ignored pixels, of each picture's labelled ones put together."""
+    """Return the terms of `plain.loss`; if ignored pixels are left out, combine them over pictures."""
     logits = resize_logits(grid_logits, mask_size, (labels.shape[-2], labels.shape[-1]))
     if config.ignored_as_negative:
         return plain.loss(logits, labels, config)
     totals = {"focal": 0 * logits.sum(), "dice": 0 * logits.sum()}
     pairs = 0
     for mask_logits, own in zip(logits, labels, strict=True):
-        labelled = own != IGNORE
-        if not labelled.any():
+        annotated = own != IGNORE
+        if not annotated.any():
             continue
-        terms = plain.loss(mask_logits[:, labelled][None, :, None], own[labelled][None, None], config)
-        here = len(own[labelled].unique())
+        terms = plain.loss(mask_logits[:, annotated][None, :, None], own[annotated][None, None], config)
+        here = len(own[annotated].unique())
         totals = {name: total + here * terms[name] for name, total in totals.items()}
         pairs += here
     return {name: total / max(pairs, 1) for name, total in totals.items()}

@@ -1,4 +1,4 @@
-"""Names in any script are drawn, or spelt so that they stay apart."""
+"""Names in any script are drawn, or spelt as distinct codes."""
 
 import logging
 
@@ -9,7 +9,7 @@ from cascade_core.render import fonts
 from cascade_core.render.fonts import drawable
 
 
-def test_names_of_other_scripts_get_a_font_that_has_their_letters() -> None:
+def test_names_in_other_scripts_get_a_font_with_their_letters() -> None:
     text, font = drawable("полосатый тигр", 14)
     assert text == "полосатый тигр"
     missing = font.getmask("\uffff").getbbox(), bytes(font.getmask("\uffff"))
@@ -21,7 +21,7 @@ def test_names_of_other_scripts_get_a_font_that_has_their_letters() -> None:
     assert sheet.getbbox() is not None
 
 
-def test_letters_that_no_font_has_are_spelt_as_codes_with_a_warning(
+def test_letters_without_a_font_become_codes_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):

@@ -20,7 +20,6 @@ from cascade_core.render.visualise import (
     label_png,
     overlay,
     panel,
-    stack,
     to_picture,
 )
 
@@ -28,7 +27,7 @@ NAMES = ("cat", "dog", "cow")
 
 
 def scene(side: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    """A grey picture: cat above, cow below, a band of ignored pixels at the left."""
+    """Return a grey picture: cat above, cow below, a band of ignored pixels at the left."""
     labels = np.zeros((side, side), dtype=np.uint8)
     labels[side // 2 :], labels[:, :10] = 2, 255
     return np.full((side, side, 3), 90, dtype=np.uint8), labels
@@ -40,20 +39,20 @@ def colours_of(picture: Image.Image) -> set[tuple[int, int, int]]:
 
 def test_colours_of_many_classes_are_distinct_and_not_grey() -> None:
     colours = palette(171).astype(int)
-    apart = np.abs(colours[:, None] - colours[None]).sum(axis=-1)
-    assert apart[~np.eye(171, dtype=bool)].min() >= 40
+    distances = np.abs(colours[:, None] - colours[None]).sum(axis=-1)
+    assert distances[~np.eye(171, dtype=bool)].min() >= 40
     assert np.abs(colours - IGNORED_COLOUR).sum(axis=1).min() >= 40
 
 
-def test_a_class_keeps_its_colour_whatever_their_number() -> None:
+def test_colours_do_not_depend_on_the_number_of_classes() -> None:
     assert np.array_equal(palette(24), palette(171)[:24])
     assert palette(0).shape == (0, 3)
 
 
-def test_chosen_colours_go_before_and_no_other_class_has_one_that_is_close() -> None:
+def test_custom_colours_take_precedence_and_stay_distinct() -> None:
     usual = palette(6)
-    chosen = ["", "#{:02x}{:02x}{:02x}".format(*usual[0]), "", "gold", "", ""]
-    colours = palette(6, chosen)
+    custom = ["", "#{:02x}{:02x}{:02x}".format(*usual[0]), "", "gold", "", ""]
+    colours = palette(6, custom)
     assert colours[1].tolist() == usual[0].tolist() and colours[3].tolist() == [255, 215, 0]
     assert np.array_equal(colours[[2, 4]], usual[[2, 4]])
     assert len(np.unique(colours, axis=0)) == 6
@@ -62,16 +61,16 @@ def test_chosen_colours_go_before_and_no_other_class_has_one_that_is_close() -> 
     assert np.array_equal(palette(2, ("", "", "red")), palette(2))
 
 
-def test_background_is_black_beside_classes_in_their_usual_colours() -> None:
-    chosen = protocol("context60").label_set.colours
-    assert palette(60, chosen)[59].tolist() == [0, 0, 0]
-    assert np.array_equal(palette(60, chosen)[:6], palette(59)[:6])
+def test_background_is_black_and_classes_keep_their_colours() -> None:
+    custom = protocol("context60").label_set.colours
+    assert palette(60, custom)[59].tolist() == [0, 0, 0]
+    assert np.array_equal(palette(60, custom)[:6], palette(59)[:6])
 
 
-def test_chosen_colours_stand_in_the_legend() -> None:
-    shown = overlay(*scene(), NAMES, chosen=("#123456", "", ""))
+def test_the_legend_shows_custom_colours() -> None:
+    image = overlay(*scene(), NAMES, custom_colours=("#123456", "", ""))
     cat, _, cow = (tuple(map(int, colour)) for colour in palette(3))
-    assert {(0x12, 0x34, 0x56), cow} <= colours_of(shown) and cat not in colours_of(shown)
+    assert {(0x12, 0x34, 0x56), cow} <= colours_of(image) and cat not in colours_of(image)
 
 
 def test_ignored_pixels_are_grey_and_classes_have_their_colour() -> None:
@@ -91,16 +90,16 @@ def test_a_label_png_holds_ids_and_shows_colours() -> None:
 
 def test_an_overlay_tints_classes_and_leaves_ignored_pixels() -> None:
     picture, labels = scene()
-    shown = np.asarray(overlay(picture, labels, NAMES, alpha=0.5))
-    assert shown[10, 5].tolist() == [90, 90, 90]
+    image = np.asarray(overlay(picture, labels, NAMES, alpha=0.5))
+    assert image[10, 5].tolist() == [90, 90, 90]
     expected = 0.5 * picture[0, 0] + 0.5 * palette(3)[0]
-    assert np.abs(shown[10, 100] - expected).max() <= 1
+    assert np.abs(image[10, 100] - expected).max() <= 1
 
 
 def test_the_legend_shows_the_classes_present_and_no_others() -> None:
     picture, labels = scene()
-    shown = overlay(picture, labels, NAMES)
-    legend = shown.crop((300 + MARGIN, 0, shown.width, shown.height))
+    image = overlay(picture, labels, NAMES)
+    legend = image.crop((300 + MARGIN, 0, image.width, image.height))
     cat, dog, cow = (tuple(map(int, colour)) for colour in palette(3))
     assert {cat, cow} <= colours_of(legend)
     assert dog not in colours_of(legend)
@@ -109,9 +108,9 @@ def test_the_legend_shows_the_classes_present_and_no_others() -> None:
 def test_a_long_legend_goes_on_in_another_column() -> None:
     labels = np.arange(40, dtype=np.uint8).repeat(10)[:, None].repeat(400, axis=1)
     names = [f"class {i}" for i in range(40)]
-    shown = overlay(np.zeros((400, 400, 3), dtype=np.uint8), labels, names)
+    image = overlay(np.zeros((400, 400, 3), dtype=np.uint8), labels, names)
     assert {tuple(map(int, colour)) for colour in palette(40)} <= colours_of(
-        shown.crop((408, 0, shown.width, 400))
+        image.crop((408, 0, image.width, 400))
     )
     assert 400 // LINE < 40 and FONT_SIZE < LINE
 
@@ -123,18 +122,12 @@ def test_small_pictures_are_enlarged_by_whole_factors() -> None:
 
 def test_a_panel_has_a_titled_tile_for_each_label_map() -> None:
     picture, labels = scene()
-    shown = panel(picture, {"truth": labels, "zegclip": labels, "cascade_clip": labels}, NAMES)
-    assert shown.height == 300 + LINE
-    assert shown.width > 4 * 300 + 4 * MARGIN
-    tiles = np.asarray(shown)[LINE:]
+    image = panel(picture, {"truth": labels, "zegclip": labels, "cascade_clip": labels}, NAMES)
+    assert image.height == 300 + LINE
+    assert image.width > 4 * 300 + 4 * MARGIN
+    tiles = np.asarray(image)[LINE:]
     assert np.array_equal(tiles[:, :300], picture)
     assert np.array_equal(tiles[:, 308:608], tiles[:, 616:916])
-
-
-def test_stacked_pictures_stand_below_one_another() -> None:
-    sheet = stack([Image.new("RGB", (5, 3), "red"), Image.new("RGB", (7, 4), "blue")])
-    assert sheet.size == (7, 7)
-    assert sheet.getpixel((0, 0)) == (255, 0, 0) and sheet.getpixel((6, 6)) == (0, 0, 255)
 
 
 def test_normalising_is_undone() -> None:
@@ -156,27 +149,27 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         label_png(labels, 2**16)
 
 
-def test_more_than_255_classes_make_a_16_bit_png_in_which_255_is_a_class() -> None:
+def test_more_than_255_classes_give_a_16_bit_png() -> None:
     labels = np.array([[255, 4000], [0, 65535]], dtype=np.uint16)
     content = BytesIO()
     label_png(labels, 4001).save(content, "PNG")
     with Image.open(content) as stored:
         assert np.array_equal(np.asarray(stored), labels)
-    shown = coloured(labels, 4001)
-    assert np.array_equal(shown[0, 0], palette(256)[255])
-    assert shown[1, 1].tolist() == list(IGNORED_COLOUR)
+    image = coloured(labels, 4001)
+    assert np.array_equal(image[0, 0], palette(256)[255])
+    assert image[1, 1].tolist() == list(IGNORED_COLOUR)
 
 
-def test_colours_come_again_after_1024() -> None:
+def test_colours_repeat_after_1024() -> None:
     assert np.array_equal(palette(3000)[NUM_COLOURS : NUM_COLOURS + 5], palette(5))
     assert len(np.unique(palette(NUM_COLOURS), axis=0)) == NUM_COLOURS
 
 
-def test_a_long_picture_is_shrunk_and_a_flat_one_has_a_readable_legend() -> None:
+def test_a_long_flat_picture_is_shrunk_with_a_readable_legend() -> None:
     labels = (np.arange(20_000) // 2_000)[None].repeat(10, axis=0)
-    shown = overlay(np.zeros((10, 20_000, 3), dtype=np.uint8), labels, [f"class {i}" for i in range(10)])
-    assert 4096 < shown.width < 4500
-    assert shown.height >= 10 * LINE
+    image = overlay(np.zeros((10, 20_000, 3), dtype=np.uint8), labels, [f"class {i}" for i in range(10)])
+    assert 4096 < image.width < 4500
+    assert image.height >= 10 * LINE
 
 
 def test_a_legend_names_the_largest_classes_and_counts_the_rest() -> None:

@@ -23,7 +23,7 @@ def of_counts(counts: list[list[int]]) -> ConfusionMatrix:
 
 
 def mean(values: list[float]) -> float:
-    """Average what is not nan; nan if nothing is left."""
+    """Average the values that are not NaN; NaN if none is left."""
     present = [value for value in values if not math.isnan(value)]
     return sum(present) / len(present) if present else math.nan
 
@@ -38,7 +38,7 @@ def test_scores_equal_their_definition_in_loops(counts: list[list[int]]) -> None
         iou.append(counts[i][i] / union if union else math.nan)
         accuracy.append(counts[i][i] / true if true else math.nan)
     total = sum(map(sum, counts))
-    found = scores(of_counts(counts), SPLIT)
+    result = scores(of_counts(counts), SPLIT)
     expected = {
         "pAcc": sum(counts[i][i] for i in range(5)) / total if total else math.nan,
         "miou": mean(iou),
@@ -48,13 +48,13 @@ def test_scores_equal_their_definition_in_loops(counts: list[list[int]]) -> None
         "macc_seen": mean([accuracy[0], accuracy[2], accuracy[3]]),
         "macc_unseen": mean([accuracy[1], accuracy[4]]),
     }
-    summary = found.summary()
+    summary = result.summary()
     assert {name: summary[name] for name in expected} == pytest.approx(expected, nan_ok=True)
-    assert found.iou == pytest.approx(iou, nan_ok=True)
-    assert found.accuracy == pytest.approx(accuracy, nan_ok=True)
+    assert result.iou == pytest.approx(iou, nan_ok=True)
+    assert result.accuracy == pytest.approx(accuracy, nan_ok=True)
 
 
-def test_iou_agrees_with_torchmetrics_where_every_class_occurs() -> None:
+def test_iou_agrees_with_torchmetrics() -> None:
     generator = torch.Generator().manual_seed(0)
     truth = torch.randint(5, (60, 60), generator=generator)
     predicted = torch.where(torch.rand(60, 60, generator=generator) < 0.6, truth, truth.roll(1))
@@ -71,13 +71,13 @@ def test_iou_is_taken_over_the_dataset_not_averaged_over_images() -> None:
     assert scores(confusion, SPLIT).iou[0] == pytest.approx(0.25)
 
 
-def test_a_class_predicted_but_absent_counts_as_zero_and_one_in_neither_not_at_all() -> None:
+def test_a_predicted_absent_class_has_iou_0_and_another_nan() -> None:
     confusion = ConfusionMatrix(5)
     confusion.update(torch.tensor([0, 0, 1]), torch.tensor([0, 0, 0]))
-    found = scores(confusion, SPLIT)
-    assert found.iou[1] == 0 and math.isnan(found.accuracy[1])
-    assert math.isnan(found.iou[2])
-    assert found.miou == pytest.approx((2 / 3 + 0) / 2)
+    result = scores(confusion, SPLIT)
+    assert result.iou[1] == 0 and math.isnan(result.accuracy[1])
+    assert math.isnan(result.iou[2])
+    assert result.miou == pytest.approx((2 / 3 + 0) / 2)
 
 
 @settings(deadline=None, max_examples=40)
@@ -96,12 +96,12 @@ def test_the_harmonic_mean_lies_between_and_below_the_average(first: float, seco
     assert min(first, second) - 1e-12 <= value <= (first + second) / 2 + 1e-12
 
 
-def test_the_harmonic_mean_of_nothing_is_zero_and_of_no_unseen_class_nan() -> None:
+def test_the_harmonic_mean_is_0_for_zeros_and_nan_without_unseen() -> None:
     assert harmonic_mean(0.0, 0.0) == 0.0
     assert harmonic_mean(0.5, 0.0) == 0.0
     assert harmonic_mean(0.25, 0.75) == pytest.approx(0.375)
-    found = scores(of_counts([[1] * 5] * 5), SPLIT.supervised())
-    assert math.isnan(found.miou_unseen) and math.isnan(found.hiou)
+    result = scores(of_counts([[1] * 5] * 5), SPLIT.supervised())
+    assert math.isnan(result.miou_unseen) and math.isnan(result.hiou)
 
 
 def test_scores_carry_the_name_of_their_protocol() -> None:
