@@ -3,8 +3,7 @@
 These names stay; everything else in the project may move. The serving code in a registered version imports only this.
 """
 
-from cascade_clip.evaluation import evaluate
-from cascade_clip.models import Predictor, load
+from cascade_clip.models import Predictor, evaluate, load
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.data.pictures import decode_image

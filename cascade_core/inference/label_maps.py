@@ -39,7 +39,7 @@ def label_maps(
     Background, by the policy of `evaluate`, has the id after the classes.
     """
     views = [view_batch(images)]
-    return best_classes(vocabulary, views, size=size, evaluate=evaluate, limits=limits).classes
+    return best_classes(vocabulary, views, size=size, evaluate=evaluate, limits=limits)[0]
 
 
 def view_batch(images: Float[Tensor, "batch 3 height width"]) -> ViewBatch:
@@ -73,8 +73,8 @@ def label_photographs(
         _photograph_batch([view.of(picture, seen) for picture in pictures], mean, std, mirrored=view.mirrored)
         for view, seen in zip(views, sizes, strict=True)
     ]
-    best = best_classes(vocabulary, seen, size=size, evaluate=evaluate, limits=limits)
-    classes, confidence = best.classes.int().cpu().numpy(), best.confidence.float().cpu().numpy()
+    best, probability = best_classes(vocabulary, seen, size=size, evaluate=evaluate, limits=limits)
+    classes, confidence = best.int().cpu().numpy(), probability.float().cpu().numpy()
     if broken := np.count_nonzero(classes < 0):
         raise UserError(
             f"the model's scores are not numbers at {broken:,} of {classes.size:,} pixels, because its weights or "

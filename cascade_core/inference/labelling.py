@@ -64,14 +64,6 @@ class Limits:
     tiling: Tiling | None = None
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best class of every pixel of a batch of pictures, and the model's probability for it."""
-
-    classes: Int64[Tensor, "batch height width"]
-    confidence: Float[Tensor, "batch height width"]
-
-
 @torch.no_grad()
 def best_classes(
     vocabulary: Vocabulary,
@@ -80,8 +72,8 @@ def best_classes(
     size: tuple[int, int],
     evaluate: EvalConfig,
     limits: Limits | None = None,
-) -> Best:
-    """Label pictures at `size` with the best class by the views' mean scores, without a device sync.
+) -> tuple[Int64[Tensor, "batch height width"], Float[Tensor, "batch height width"]]:
+    """Return the best class of every pixel by the views' mean scores, and its confidence, without a device sync.
 
     Of equal scores the first class wins; background, by the policy of `evaluate`, has the id after the classes.
     Confidence is the winner's mean probability without the seen penalty, also at pixels below background's
@@ -93,7 +85,7 @@ def best_classes(
     for picture, chunk, tiles in all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits):
         tiles.update_best(values[picture], ids[picture], first=chunk.start)
     labels = with_background(values, ids, background=evaluate.background, num_vectors=len(vocabulary))
-    return Best(labels.masked_fill(ids < 0, -1), values.add_(vocabulary.penalties[ids]))
+    return labels.masked_fill(ids < 0, -1), values.add_(vocabulary.penalties[ids])
 
 
 @torch.no_grad()
@@ -109,7 +101,10 @@ def all_tiles(
     limits = limits or Limits()
     sides = [_sides(view, size, evaluate, vocabulary.segmentor) for view in views]
     tiling = limits.tiling or (CPU if vocabulary.device.type == "cpu" else ACCELERATOR)
-    for rows, columns in strips(size, _number_of_strips(views, evaluate, limits)):
+    pixels = sum(view.number * view.size[0] * view.size[1] for view in views)
+    # In mode "whole" every strip needs the one window of the view, so strips would only repeat it.
+    number = 1 if evaluate.mode == "whole" else ceil(pixels / limits.seen_pixels)
+    for rows, columns in strips(size, number):
         strip = _Strip(vocabulary, evaluate, limits, tiling, rows, columns)
         for chunk, pictures in strip.pictures(views, sides):
             for index, seen in enumerate(pictures):
@@ -125,13 +120,6 @@ def strips(size: tuple[int, int], number: int) -> list[tuple[Span, Span]]:
     if width >= height:
         return [((0, height), cut) for cut in cuts]
     return [(cut, (0, width)) for cut in cuts]
-
-
-def _number_of_strips(views: Sequence[ViewBatch], evaluate: EvalConfig, limits: Limits) -> int:
-    # In mode "whole" every strip needs the one window of the view, so strips would only repeat it.
-    if evaluate.mode == "whole":
-        return 1
-    return ceil(sum(view.number * view.size[0] * view.size[1] for view in views) / limits.seen_pixels)
 
 
 def check_sizes(

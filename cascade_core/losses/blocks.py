@@ -42,16 +42,8 @@ class PixelSums(NamedTuple):
     pixels: Float[Tensor, "batch classes"]
 
 
-class GradientMaps(NamedTuple):
-    """The gradients of `focal`, `probability` and `overlap` with respect to the logits on the grid."""
-
-    focal: GridLogits
-    probability: GridLogits
-    overlap: GridLogits
-
-
-Summed = tuple[PixelSums, GradientMaps | None]
-"""Sums with their gradients, or with None if no gradients are needed."""
+Summed = tuple[PixelSums, list[GridLogits]]
+"""Sums, and the gradients of `focal`, `probability` and `overlap` on the grid (an empty list if not needed)."""
 
 BLOCK_ELEMENTS = 1 << 18
 """The number of upsampled logits in a block, whose five buffers then fit into a CPU's cache."""
@@ -70,7 +62,7 @@ def blocked_sums(
     blocks.add_negatives()
     blocks.add_own(pixels.flatten().nonzero()[:, 0])
     focal, probability, overlap = (sums.view_as(pixels) for sums in blocks.sums)
-    maps = GradientMaps(*(gradient.view_as(logits) for gradient in blocks.maps)) if with_maps else None
+    maps = [gradient.view_as(logits) for gradient in blocks.maps]
     return PixelSums(focal.sum(dim=1), probability, overlap, pixels), maps
 
 

@@ -13,14 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cascade_core.losses.blocks import (
-    FocalConstants,
-    GridLogits,
-    Labels,
-    PixelSums,
-    Summed,
-    blocked_sums,
-)
+from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels, PixelSums, Summed, blocked_sums
 from cascade_core.losses.resize import resize_to
 from cascade_core.runtime.c_compiler import triton_works
 
@@ -56,7 +49,7 @@ class _PixelSums(torch.autograd.Function):
             grid_logits.detach(), labels, constants, mask_size=mask_size, with_maps=with_maps
         )
         ctx.mark_non_differentiable(sums.pixels)
-        ctx.save_for_backward(*(maps or ()))
+        ctx.save_for_backward(*maps)
         ctx.dtype = grid_logits.dtype
         return sums
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
-from cascade_core.losses.blocks import FocalConstants, GradientMaps, GridLogits, Labels, PixelSums, Summed
+from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels, PixelSums, Summed
 from cascade_core.losses.resize import resize_matrix
 
 MOST_COLUMNS = 256
@@ -73,10 +73,8 @@ def kernel_sums(logits: GridLogits, labels: Labels, constants: FocalConstants, *
             enable_fp_fusion=True,
         )
     focal, probability, overlap, pixels = sums.sum(dim=1)
-    return (
-        PixelSums(focal.sum(dim=1), probability, overlap, pixels),
-        GradientMaps(*maps.sum(dim=1)) if with_maps else None,
-    )
+    gradients = list(maps.sum(dim=1)) if with_maps else []
+    return PixelSums(focal.sum(dim=1), probability, overlap, pixels), gradients
 
 
 class _Neighbours(NamedTuple):

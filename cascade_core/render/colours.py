@@ -14,31 +14,29 @@ NUM_COLOURS = 1024
 """The number of distinct colours; further classes repeat them from the first."""
 
 
-def palette(num_classes: int, custom_colours: Sequence[str] = ()) -> UInt8[np.ndarray, "{num_classes} 3"]:
+def palette(num_classes: int, colours: Sequence[str] = ()) -> UInt8[np.ndarray, "{num_classes} 3"]:
     """Return a distinct colour for each class, which does not depend on the number of classes.
 
     Each colour is the one farthest from black, white, the grey of ignored pixels and all earlier colours, by RGB
     distance weighted 2 : 4 : 3 for the eye. After 1,024 colours they repeat.
 
-    `custom_colours`, as `LabelSet.colours`, take precedence ("" keeps the default); a class with a default close to a
-    custom colour gets a default that no class uses.
+    Custom `colours`, as in `LabelSet.colours`, take precedence ("" keeps the default). If a class's default is close
+    to a custom colour, the class gets a default that no other class uses.
     """
     distinct = _distinct_colours()
-    colours = distinct[np.arange(num_classes) % len(distinct)]
+    table = distinct[np.arange(num_classes) % len(distinct)]
     # Background, the last, has a custom colour even if it is not a class here.
-    custom = {
-        i: ImageColor.getrgb(colour)[:3] for i, colour in enumerate(custom_colours[:num_classes]) if colour
-    }
+    custom = {i: ImageColor.getrgb(colour)[:3] for i, colour in enumerate(colours[:num_classes]) if colour}
     if not custom:
-        return colours
+        return table
     taken = np.array(list(custom.values()), dtype=float)
     spare = (colour for colour in distinct[num_classes:] if _distance(taken, colour).min() >= CLOSE)
     for i in range(num_classes):
         if i in custom:
-            colours[i] = custom[i]
-        elif _distance(taken, colours[i]).min() < CLOSE:
-            colours[i] = next(spare, colours[i])
-    return colours
+            table[i] = custom[i]
+        elif _distance(taken, table[i]).min() < CLOSE:
+            table[i] = next(spare, table[i])
+    return table
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 import torch
 from jaxtyping import Float, Integer, UInt8
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from cascade_core.errors import UserError
@@ -33,13 +33,13 @@ WIDE_IGNORE = 2**16 - 1
 
 
 def coloured(
-    labels: Integer[np.ndarray, "height width"], num_classes: int, custom_colours: Sequence[str] = ()
+    labels: Integer[np.ndarray, "height width"], num_classes: int, colours: Sequence[str] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Paint each class in its colour of `palette` and every other id grey."""
-    return _colour_table(num_classes, custom_colours)[labels]
+    return _colour_table(num_classes, colours)[labels]
 
 
-def label_png(labels: Labels, num_classes: int, custom_colours: Sequence[str] = ()) -> Image.Image:
+def label_png(labels: Labels, num_classes: int, colours: Sequence[str] = ()) -> Image.Image:
     """Return the label map as a palette picture of the same ids, or as a 16-bit grey one for over 255 classes.
 
     Raises:
@@ -49,17 +49,12 @@ def label_png(labels: Labels, num_classes: int, custom_colours: Sequence[str] = 
     if num_classes > IGNORE:
         return Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
     image = Image.fromarray(np.asarray(labels, dtype=np.uint8))
-    image.putpalette(_colour_table(num_classes, custom_colours).flatten().tolist())
+    image.putpalette(_colour_table(num_classes, colours).flatten().tolist())
     return image
 
 
 def overlay(
-    picture: Picture,
-    labels: Labels,
-    names: Sequence[str],
-    *,
-    custom_colours: Sequence[str] = (),
-    alpha: float = 0.55,
+    picture: Picture, labels: Labels, names: Sequence[str], *, colours: Sequence[str] = ()
 ) -> Image.Image:
     """Return the picture tinted by its labels, with a legend of its classes, largest first, at the right.
 
@@ -70,16 +65,12 @@ def overlay(
     """
     _check(picture, labels, names)
     picture, labels = _shrunk(picture, labels)
-    tile = _enlarged(tinted(picture, labels, len(names), alpha, custom_colours))
-    return _beside([tile, _legend([labels], names, custom_colours, height=tile.height)])
+    tile = _enlarged(tinted(picture, labels, len(names), 0.55, colours))
+    return _beside([tile, _legend([labels], names, colours, height=tile.height)])
 
 
 def panel(
-    picture: Picture,
-    label_maps: Mapping[str, Labels],
-    names: Sequence[str],
-    *,
-    custom_colours: Sequence[str] = (),
+    picture: Picture, label_maps: Mapping[str, Labels], names: Sequence[str], *, colours: Sequence[str] = ()
 ) -> Image.Image:
     """Return the picture and its label maps side by side, with titles and one legend.
 
@@ -91,13 +82,11 @@ def panel(
     for labels in label_maps.values():
         _check(picture, labels, names)
     tiles = {"image": _enlarged(picture)} | {
-        title: _enlarged(tinted(picture, labels, len(names), 0.75, custom_colours))
+        title: _enlarged(tinted(picture, labels, len(names), 0.75, colours))
         for title, labels in label_maps.items()
     }
     titled = [_titled(tile, title) for title, tile in tiles.items()]
-    return _beside(
-        [*titled, _legend(list(label_maps.values()), names, custom_colours, height=titled[0].height)]
-    )
+    return _beside([*titled, _legend(list(label_maps.values()), names, colours, height=titled[0].height)])
 
 
 def to_picture(
@@ -140,10 +129,10 @@ def _check_ids(labels: Labels, num_classes: int) -> None:
         )
 
 
-def _colour_table(num_classes: int, custom_colours: Sequence[str]) -> UInt8[np.ndarray, "ids 3"]:
+def _colour_table(num_classes: int, colours: Sequence[str]) -> UInt8[np.ndarray, "ids 3"]:
     """Return a colour for each of the 256 (or 65,536) ids, grey for ids without a class."""
     table = np.tile(np.array(IGNORED_COLOUR, dtype=np.uint8), (ignored_id(num_classes) + 1, 1))
-    table[:num_classes] = palette(num_classes, custom_colours)
+    table[:num_classes] = palette(num_classes, colours)
     return table
 
 
@@ -160,28 +149,27 @@ def _shrunk(
 
 
 def tinted(
-    picture: Picture, labels: Labels, num_classes: int, alpha: float, custom_colours: Sequence[str] = ()
+    picture: Picture, labels: Labels, num_classes: int, alpha: float, colours: Sequence[str] = ()
 ) -> Picture:
     """Blend a picture with its labels' colours, with weight `alpha`; ignored pixels stay as they are."""
     plain = Image.fromarray(picture)
-    mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes, custom_colours)), alpha)
+    mixed = Image.blend(plain, Image.fromarray(coloured(labels, num_classes, colours)), alpha)
     mixed.paste(plain, mask=Image.fromarray(labels == ignored_id(num_classes)))
     return np.asarray(mixed)
 
 
 def _enlarged(picture: Picture) -> Image.Image:
-    height, width = picture.shape[:2]
-    factor = max(1, round(SMALLEST_SIDE / max(height, width)))
-    return Image.fromarray(picture).resize((width * factor, height * factor), Image.Resampling.NEAREST)
+    factor = max(1, round(SMALLEST_SIDE / max(picture.shape[:2])))
+    return ImageOps.scale(Image.fromarray(picture), factor, Image.Resampling.NEAREST)
 
 
 def _legend(
-    label_maps: Sequence[Labels], names: Sequence[str], custom_colours: Sequence[str], *, height: int
+    label_maps: Sequence[Labels], names: Sequence[str], colours: Sequence[str], *, height: int
 ) -> Image.Image:
     """Draw a swatch and name for each class present, in as many columns as the height requires."""
     present, num_others = _present(label_maps, len(names))
-    colours = palette(len(names), custom_colours)
-    entries = [(*drawable(names[i], FONT_SIZE), tuple(int(level) for level in colours[i])) for i in present]
+    levels = palette(len(names), colours).tolist()
+    entries = [(*drawable(names[i], FONT_SIZE), tuple(levels[i])) for i in present]
     if num_others:
         entries.append((*drawable(f"and {num_others} more", FONT_SIZE), (255, 255, 255)))
     lines = max((height - MARGIN) // LINE, min(LEGEND_LINES, len(entries)), 1)
@@ -201,32 +189,23 @@ def _legend(
 
 def _present(label_maps: Sequence[Labels], num_classes: int) -> tuple[list[int], int]:
     """Return the classes that a legend names, largest first, and the number of classes it leaves out."""
-    counts = sum(
-        np.bincount(labels.ravel(), minlength=num_classes)[:num_classes].astype(np.int64)
-        for labels in label_maps
-    )
-    assert isinstance(counts, np.ndarray)
-    least = LEGEND_SHARE * sum(labels.size for labels in label_maps)
-    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > least]
+    ids = np.concatenate([labels.ravel() for labels in label_maps])
+    counts = np.bincount(ids, minlength=num_classes)[:num_classes]
+    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > LEGEND_SHARE * ids.size]
     return present[:MOST_LINES], len(present[MOST_LINES:])
 
 
 def _titled(tile: Image.Image, title: str) -> Image.Image:
-    sheet = _sheet([tile], [(0, LINE)])
+    sheet = ImageOps.expand(tile, (0, LINE, 0, 0), "white")
     text, font = drawable(title, FONT_SIZE)
     ImageDraw.Draw(sheet).text((tile.width // 2, LINE // 2), text, fill="black", font=font, anchor="mm")
     return sheet
 
 
 def _beside(tiles: Sequence[Image.Image]) -> Image.Image:
+    """Paste pictures side by side on white."""
     lefts = [0, *accumulate(tile.width + MARGIN for tile in tiles)]
-    return _sheet(tiles, [(left, 0) for left in lefts[:-1]])
-
-
-def _sheet(tiles: Sequence[Image.Image], corners: Sequence[tuple[int, int]]) -> Image.Image:
-    """Paste pictures on white, each with its upper left corner at the given place."""
-    ends = [(x + t.width, y + t.height) for t, (x, y) in zip(tiles, corners, strict=True)]
-    sheet = Image.new("RGB", (max(x for x, _ in ends), max(y for _, y in ends)), "white")
-    for tile, corner in zip(tiles, corners, strict=True):
-        sheet.paste(tile, corner)
+    sheet = Image.new("RGB", (lefts[-1] - MARGIN, max(tile.height for tile in tiles)), "white")
+    for left, tile in zip(lefts[:-1], tiles, strict=True):
+        sheet.paste(tile, (left, 0))
     return sheet

@@ -67,14 +67,12 @@ class ConfusionMatrix:
             )
         if not truth.numel():
             return
-        rows, columns = (ids.flatten().to(self._bins.device, torch.int64) for ids in (truth, predicted))
-        ignored = rows == IGNORE
-        rows, columns = rows.masked_fill(ignored, 0), columns.masked_fill(ignored, 0)
-        for index, ids in enumerate((rows, columns)):
-            lowest, highest = ids.aminmax()
-            self._lowest[index] = torch.minimum(self._lowest[index], lowest)
-            self._highest[index] = torch.maximum(self._highest[index], highest)
+        ids = torch.stack([m.flatten().to(self._bins.device, torch.int64) for m in (truth, predicted)])
+        ignored = ids[0] == IGNORE
+        ids.masked_fill_(ignored, 0)
+        lowest, highest = ids.aminmax(dim=1)
+        self._lowest, self._highest = self._lowest.minimum(lowest), self._highest.maximum(highest)
         # An invalid id may land in any bin: `counts` raises then.
-        bins = (rows * self.num_classes + columns).clamp(0, self.num_classes**2 - 1)
+        bins = (ids[0] * self.num_classes + ids[1]).clamp(0, self.num_classes**2 - 1)
         bins = bins.masked_fill(ignored, self.num_classes**2)
         self._bins.scatter_add_(0, bins, torch.ones_like(bins))

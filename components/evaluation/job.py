@@ -194,7 +194,7 @@ def _draw(
         maps = {"truth": labels, "prediction": predicted[index].cpu().numpy()}
         path = folder / f"{batch.names[index]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)  # names from lists may contain folders
-        panel(picture, maps, split.classes, custom_colours=split.label_set.colours).save(path)
+        panel(picture, maps, split.classes, colours=split.label_set.colours).save(path)
 
 
 def write_tables(

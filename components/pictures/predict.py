@@ -200,7 +200,7 @@ def _write(
     names, (height, width) = prediction.labels, prediction.label_map.shape
     target.classes.unlink(missing_ok=True)
     with new_file(target.overlay) as path:
-        overlay(picture.pixels, prediction.label_map, names, custom_colours=colours).save(path, format="PNG")
+        overlay(picture.pixels, prediction.label_map, names, colours=colours).save(path, format="PNG")
     with new_file(target.label_map) as path:
         label_png(prediction.label_map, len(names), colours).save(path, format="PNG")
     if target.confidence is not None:

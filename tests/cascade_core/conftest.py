@@ -1,4 +1,4 @@
-"""A small data set in Pascal VOC's layout, whole and well; tests break single files of it."""
+"""A small valid data set in Pascal VOC's layout; tests break single files of it."""
 
 from pathlib import Path
 
@@ -18,19 +18,19 @@ NAMES = {
 
 @pytest.fixture
 def animals() -> LabelSet:
-    """Three classes, whose raw ids are 1 to 3."""
+    """Return three classes with raw ids 1 to 3."""
     return LabelSet("animals", ("cat", "dog", "cow"), reduce_zero_table(3))
 
 
 def write_picture(path: Path, *, seed: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
-    """Write a smooth JPEG, so that its pixels survive the compression."""
+    """Write a JPEG so smooth that compression preserves its pixels."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR).save(path, quality=95)
 
 
 def write_labels(path: Path, raw_ids: np.ndarray) -> None:
-    """Write a palette PNG as VOC's are."""
+    """Write a palette PNG like those of VOC."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(raw_ids.astype(np.uint8))
     picture.putpalette([channel for i in range(256) for channel in (i, 255 - i, i)])
@@ -38,7 +38,7 @@ def write_labels(path: Path, raw_ids: np.ndarray) -> None:
 
 
 def raw_labels() -> np.ndarray:
-    """Background above, cat and dog below, a void line between them."""
+    """Return background above, cat and dog below, and a void line between these."""
     raw = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     raw[15:, :20], raw[15:, 20:], raw[15:, 20] = 1, 2, 255
     return raw
@@ -46,7 +46,7 @@ def raw_labels() -> np.ndarray:
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
-    """Three training pictures, one more whose label map lies in SegmentationClassAug, one for validation."""
+    """Write three training pictures, one with its label map in SegmentationClassAug, and one for validation."""
     root = tmp_path / "VOCdevkit" / "VOC2012"
     lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)

@@ -65,7 +65,7 @@ def test_the_shares_of_all_processes_make_up_the_batch(world: int, accumulation:
 def test_an_indivisible_batch_is_refused_with_the_next_that_fits(
     world: int, accumulation: int, batch: int
 ) -> None:
-    place = World(size=world)
+    group = World(size=world)
     if batch % (world * accumulation) == 0:
         return
     message = rf"self_train.batch_size={batch},.*\({world} processes x {accumulation} acc.*set it to (\d+)"
@@ -73,7 +73,7 @@ def test_an_indivisible_batch_is_refused_with_the_next_that_fits(
         place.share(batch, accumulation, field="self_train.batch_size")
     larger = int(str(raised.value).split("set it to ")[1].split(",")[0])
     assert batch < larger < batch + world * accumulation + 1
-    place.share(larger, accumulation)
+    group.share(larger, accumulation)
 
 
 def test_without_torchrun_there_is_one_leading_process() -> None:
@@ -81,7 +81,7 @@ def test_without_torchrun_there_is_one_leading_process() -> None:
     assert World().leads
 
 
-def test_torchrun_s_variables_give_the_place() -> None:
+def test_torchrun_variables_give_the_rank() -> None:
     world = world_of({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"})
     assert world == World(rank=5, size=8, local_rank=1, launched=True)
     assert not world.leads
@@ -161,7 +161,7 @@ def test_one_process_needs_no_replica_and_no_mean() -> None:
     assert share_start(build_optimizer(segmentor, OptimConfig()), 7) == 7
 
 
-def test_dropout_s_seed_depends_on_seed_and_step_alone() -> None:
+def test_dropout_depends_only_on_seed_and_step() -> None:
     def draw(seed: int, iteration: int) -> float:
         seed_step(seed, iteration)
         return torch.rand(()).item()
@@ -189,8 +189,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> World:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-    for name, value in {**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
+    variables = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    for name, value in {**variables, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
         monkeypatch.setenv(name, value)
     return world_of(os.environ)
 

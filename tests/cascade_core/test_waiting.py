@@ -1,7 +1,7 @@
-"""Nothing in a training step or in inference waits for a GPU: on the device `meta` no number can ever be read.
+"""Training steps and inference cause no device sync, tested on the device `meta`.
 
-It holds shapes alone, so that whatever asks for a number raises. What is left to see is what waits in sending: copies
-that are not said to be `non_blocking`, at a second call, when what can be kept is there.
+Tensors on `meta` have shapes but no values, so code that reads a value raises. The tests count the other device syncs:
+copies that are not `non_blocking`, in a second call, when all caches are filled.
 """
 
 from typing import Any
@@ -26,43 +26,43 @@ CONFIG, GPU = tiny_config(), torch.device("meta")
 SPLIT = CONFIG.data.split
 
 
-class Waits(TorchDispatchMode):
-    """Counts what is sent to the device in a way that waits until all that runs there is done."""
+class DeviceSyncs(TorchDispatchMode):
+    """Counts the copies to the device that are a device sync."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
+        options = kwargs or {}
         if func is torch.ops.aten._to_copy.default:
-            sent = args[0].device.type == "cpu" and given.get("device") == GPU
-            self.count += sent and not given.get("non_blocking")
+            to_device = args[0].device.type == "cpu" and options.get("device") == GPU
+            self.count += to_device and not options.get("non_blocking")
         if func is torch.ops.aten.lift_fresh.default:
-            # Numbers of Python's made a tensor there, lists that index among them.
+            # Python numbers become a tensor on the device, also as lists that index.
             self.count += args[0].device == GPU
-        return func(*args, **given)
+        return func(*args, **options)
 
 
 def _segmentor() -> Segmentor:
     return build_segmentor(CONFIG.model, VisionTransformer(TINY_CLIP), seed=0).to(GPU)
 
 
-def test_a_copy_that_waits_is_seen() -> None:
-    with Waits() as waits:
+def test_blocking_copies_are_counted() -> None:
+    with DeviceSyncs() as syncs:
         maps = torch.zeros(4, 3, device=GPU)
         maps += torch.zeros(3).to(GPU, non_blocking=True)
-        assert waits.count == 0
+        assert syncs.count == 0
         maps += torch.zeros(3).to(GPU)
-        assert waits.count == 1
+        assert syncs.count == 1
         maps[[0, 2]]
-        assert waits.count == 2
+        assert syncs.count == 2
         torch.tensor([0, 2], device=GPU)
-        assert waits.count == 3
+        assert syncs.count == 3
 
 
 @pytest.mark.parametrize("setting", ["inductive", "transductive_oracle", "transductive_strict"])
-def test_a_training_step_up_to_its_labels_waits_for_nothing(setting: Setting) -> None:
+def test_a_training_step_causes_no_device_sync(setting: Setting) -> None:
     segmentor, supervision = _segmentor().train(), Supervision(setting, SPLIT)
     vectors = supervision.training_vectors(torch.zeros(SPLIT.num_classes, TINY_CLIP.embed_dim)).to(GPU)
     levels, labels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, 32, 32, dtype=torch.uint8)
@@ -74,28 +74,28 @@ def test_a_training_step_up_to_its_labels_waits_for_nothing(setting: Setting) ->
         return supervision.view(batch, segmentor.grid_logits(batch.images, vectors), mask_size=(32, 32))
 
     step()
-    with Waits() as waits:
+    with DeviceSyncs() as syncs:
         assert step().device == GPU
-    assert waits.count == 0
+    assert syncs.count == 0
 
 
 @pytest.mark.parametrize("kind", ["focal_dice", "cross_entropy"])
-def test_evaluation_waits_for_no_picture(kind: Kind) -> None:
+def test_evaluation_causes_no_device_sync(kind: Kind) -> None:
     vectors = torch.zeros(SPLIT.num_classes, TINY_CLIP.embed_dim, device=GPU)
-    asked = Vocabulary(_segmentor().eval(), vectors, kind, seen=SPLIT.seen, seen_penalty=0.1)
+    vocabulary = Vocabulary(_segmentor().eval(), vectors, kind, seen=SPLIT.seen, seen_penalty=0.1)
     evaluate = EvalConfig(mode="slide", short_side=None, crop_size=32, stride=24, batch_size=2)
     confusion = ConfusionMatrix(SPLIT.num_classes, device=GPU)
     picture = (torch.zeros(1, 3, 40, 56), torch.zeros(1, 50, 70, dtype=torch.long))
     padding = torch.zeros(1, 40, 56, dtype=torch.bool)
 
-    def go_through() -> None:
+    def update() -> None:
         pictures = [Batch((name,), *picture, padding) for name in ("a", "b")]
-        for batch, predicted in predictions(asked, pictures, evaluate=evaluate):
+        for batch, predicted in predictions(vocabulary, pictures, evaluate=evaluate):
             confusion.update(predicted, batch.labels)
 
-    go_through()
-    with Waits() as waits:
-        go_through()
-    assert waits.count == 0
+    update()
+    with DeviceSyncs() as syncs:
+        update()
+    assert syncs.count == 0
     with pytest.raises(RuntimeError, match="meta"):
         _ = confusion.counts

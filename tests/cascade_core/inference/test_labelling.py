@@ -63,17 +63,17 @@ def vocabulary(kind: Kind = "focal_dice", *, num_classes: int = 7, sharp: float 
 def test_the_penalty_changes_nothing_if_all_classes_are_seen(
     background: Background, mode: Literal["slide", "whole"]
 ) -> None:
-    asked, names = vocabulary(sharp=3.0), len(background.names)
+    model, names = vocabulary(sharp=3.0), len(background.names)
     evaluate = {"slide": SLIDE, "whole": WHOLE}[mode].model_copy(update={"background": background})
-    every = list(range(len(asked) - names))
+    all_ids = list(range(len(model) - names))
     plain, all_pay, some_pay = (
         label_maps(
-            replace(asked, seen=seen, seen_penalty=penalty, background_names=names),
+            replace(model, seen=seen, seen_penalty=penalty, background_names=names),
             noise(2, 40, 56),
             evaluate=evaluate,
             size=(40, 56),
         )
-        for seen, penalty in ((every, 0.0), (every, 0.3), (every[1:], 0.3))
+        for seen, penalty in ((all_ids, 0.0), (all_ids, 0.3), (all_ids[1:], 0.3))
     )
     assert torch.equal(plain, all_pay)
     assert not torch.equal(plain, some_pay)  # one class is unseen there
@@ -85,17 +85,17 @@ def noise(batch: int, height: int, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def defined(asked: Vocabulary, images: Tensor, evaluate: EvalConfig, size: tuple[int, int]) -> Tensor:
+def defined(model: Vocabulary, images: Tensor, evaluate: EvalConfig, size: tuple[int, int]) -> Tensor:
     """Compute scores by definition: window by window, with maps of all classes, resized by torch."""
     height, width = images.shape[-2:]
     crop, stride = (
         (evaluate.crop_size, evaluate.stride) if evaluate.mode == "slide" else (max(height, width),) * 2
     )
-    total, visits = torch.zeros(len(images), len(asked), height, width), torch.zeros(height, width)
+    total, visits = torch.zeros(len(images), len(model), height, width), torch.zeros(height, width)
     for top, left in product(window_origins(height, crop, stride), window_origins(width, crop, stride)):
         area = (..., slice(top, top + crop), slice(left, left + crop))
-        scores = probabilities(asked.segmentor(images[area], asked.class_vectors), asked.kind)
-        scores = scores - asked.penalties[:, None, None]
+        scores = probabilities(model.segmentor(images[area], model.class_vectors), model.kind)
+        scores = scores - model.penalties[:, None, None]
         total[area] += _resized(scores, total[area].shape[-2:])
         visits[area] += 1
     return _resized(total / visits, size)
@@ -110,7 +110,7 @@ def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObject) -> None:
     side, small = st.integers(8, 60), st.integers(1, 60)
     kind: Kind = data.draw(st.sampled_from(["focal_dice", "cross_entropy"]))
-    asked = vocabulary(kind, num_classes=data.draw(st.integers(1, 9)))
+    model = vocabulary(kind, num_classes=data.draw(st.integers(1, 9)))
     images = noise(data.draw(st.integers(1, 2)), data.draw(side), data.draw(side))
     crop = data.draw(st.integers(8, 40))
     evaluate = EvalConfig(
@@ -122,11 +122,11 @@ def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObj
     )
     size = data.draw(small), data.draw(small)
     limits = data.draw(st.sampled_from([None, TIGHT, AT_ONCE]))
-    scores = defined(asked, images, evaluate, size)
-    maps = score_maps(asked, images, evaluate=evaluate, size=size, limits=limits)
+    scores = defined(model, images, evaluate, size)
+    maps = score_maps(model, images, evaluate=evaluate, size=size, limits=limits)
     torch.testing.assert_close(maps, scores, atol=2e-5, rtol=0)
     # Where two classes are equal up to rounding, either may win.
-    labels = label_maps(asked, images, evaluate=evaluate, size=size, limits=limits)
+    labels = label_maps(model, images, evaluate=evaluate, size=size, limits=limits)
     label_scores = scores.gather(1, labels[:, None])[:, 0]
     torch.testing.assert_close(label_scores, scores.amax(dim=1), atol=4e-5, rtol=0)
 
@@ -134,7 +134,7 @@ def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObj
 @pytest.mark.parametrize("evaluate", [WHOLE, SLIDE], ids=["whole", "slide"])
 def test_ruling_out_classes_that_cannot_win_changes_no_label(evaluate: EvalConfig) -> None:
     # On each cell of a checkerboard one class is far ahead, as with a trained model.
-    asked, images = pixels(), 8 * noise(1, 40, 56).sign()
+    model, images = pixels(), 8 * noise(1, 40, 56).sign()
     tiling = Tiling(height=8, width=8, numbers=2**18, bounded=True)
     num_candidates: list[int] = []
     scores = Tiles.scores
@@ -145,9 +145,9 @@ def test_ruling_out_classes_that_cannot_win_changes_no_label(evaluate: EvalConfi
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tiles, "scores", counted)
-        labels = label_maps(asked, images, evaluate=evaluate, size=(60, 70), limits=Limits(tiling=tiling))
+        labels = label_maps(model, images, evaluate=evaluate, size=(60, 70), limits=Limits(tiling=tiling))
     assert set(num_candidates) == {1, 2, 3}
-    at_once = label_maps(asked, images, evaluate=evaluate, size=(60, 70), limits=AT_ONCE)
+    at_once = label_maps(model, images, evaluate=evaluate, size=(60, 70), limits=AT_ONCE)
     assert torch.equal(labels, at_once)
 
 
@@ -157,23 +157,23 @@ def test_ruling_out_classes_that_cannot_win_changes_no_label(evaluate: EvalConfi
 def test_views_are_averaged_and_mirrored_back(
     kind: Kind, mode: Literal["whole", "slide"], limits: Limits | None
 ) -> None:
-    asked, seen = vocabulary(kind), views((0.75,) if limits else (0.75, 1.25), flip=True)
+    model, seen = vocabulary(kind), views((0.75,) if limits else (0.75, 1.25), flip=True)
     evaluate = EvalConfig(mode=mode, short_side=36, crop_size=32, stride=24)
     picture = photo(36, 50) if kind == "focal_dice" else photo(50, 36)
     classes, confidence = label_photographs(
-        asked, [picture], views=seen, evaluate=evaluate, mean=MEAN, std=STD, limits=limits
+        model, [picture], views=seen, evaluate=evaluate, mean=MEAN, std=STD, limits=limits
     )
-    total = torch.zeros(1, len(asked), *picture.shape[:2])
+    total = torch.zeros(1, len(model), *picture.shape[:2])
     for view in seen:
         size = view.size(picture.shape[:2], short_side=36, patch_size=8)
         resized = resize_image(picture, size)
         image = normalise(resized[:, ::-1] if view.mirrored else resized, MEAN, STD)[None]
-        scores = defined(asked, image, evaluate, size)
+        scores = defined(model, image, evaluate, size)
         total += _resized(scores.flip(-1) if view.mirrored else scores, picture.shape[:2]) / len(seen)
     ids = torch.from_numpy(classes).long()
     label_scores = total.gather(1, ids[:, None])[:, 0]
     torch.testing.assert_close(label_scores, total.amax(dim=1), atol=4e-5, rtol=0)
-    probability = label_scores + asked.penalties[ids]
+    probability = label_scores + model.penalties[ids]
     assert np.allclose(confidence, probability.numpy(), atol=4e-5)
 
 
@@ -192,20 +192,20 @@ def photo(height: int = 36, width: int = 70) -> np.ndarray:
     ids=lambda background: background.policy,
 )
 def test_a_batch_is_labelled_like_its_pictures_one_by_one(background: Background) -> None:
-    asked, images = vocabulary(), noise(3, 40, 56)
+    model, images = vocabulary(), noise(3, 40, 56)
     evaluate = SLIDE.model_copy(update={"background": background})
-    together = label_maps(asked, images, evaluate=evaluate, size=(50, 61))
-    scores = defined(asked, images, evaluate, (50, 61)).max(dim=1)
-    expected = with_background(scores.values, scores.indices, background=background, num_vectors=len(asked))
+    together = label_maps(model, images, evaluate=evaluate, size=(50, 61))
+    scores = defined(model, images, evaluate, (50, 61)).max(dim=1)
+    expected = with_background(scores.values, scores.indices, background=background, num_vectors=len(model))
     assert (together != expected).float().mean() < 0.002
     for image, labels in zip(images, together, strict=True):
-        single = label_maps(asked, image[None], evaluate=evaluate, size=(50, 61))
+        single = label_maps(model, image[None], evaluate=evaluate, size=(50, 61))
         assert (single[0] != labels).float().mean() < 0.002
 
 
 def test_a_model_in_half_precision_is_scored_in_single_precision() -> None:
-    asked = vocabulary()
-    half = Vocabulary(asked.segmentor.bfloat16(), asked.class_vectors.bfloat16(), "focal_dice")
+    model = vocabulary()
+    half = Vocabulary(model.segmentor.bfloat16(), model.class_vectors.bfloat16(), "focal_dice")
     images, evaluate = noise(1, 40, 56).bfloat16(), SLIDE.model_copy(update={"batch_size": 1})
     scores = score_maps(half, images, evaluate=evaluate, size=(50, 61))
     expected = defined(half, images, evaluate, (50, 61))
@@ -214,37 +214,37 @@ def test_a_model_in_half_precision_is_scored_in_single_precision() -> None:
 
 
 def test_bf16_applies_to_pictures_but_not_to_text_or_scores() -> None:
-    asked, seen = vocabulary(), []
-    asked.segmentor.trunk.register_forward_hook(lambda _, __, features: seen.append(features.patches.dtype))
+    model, dtypes = vocabulary(), []
+    model.segmentor.trunk.register_forward_hook(lambda _, __, features: dtypes.append(features.patches.dtype))
     evaluate = SLIDE.model_copy(update={"precision": "bf16"})
-    best = best_classes(asked, [view_batch(noise(1, 32, 32))], size=(9, 9), evaluate=evaluate)
-    assert seen == [torch.bfloat16]
-    assert asked.prepared.terms[0].dtype == best.confidence.dtype == torch.float32
+    _, confidence = best_classes(model, [view_batch(noise(1, 32, 32))], size=(9, 9), evaluate=evaluate)
+    assert dtypes == [torch.bfloat16]
+    assert model.prepared.terms[0].dtype == confidence.dtype == torch.float32
 
 
 def test_the_trunk_sees_windows_in_batches() -> None:
-    asked, seen = vocabulary(), []
-    asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    label_maps(asked, noise(1, 32, 104), evaluate=SLIDE, size=(9, 9))
-    assert seen == [3, 1]
+    model, batches = vocabulary(), []
+    model.segmentor.trunk.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
+    label_maps(model, noise(1, 32, 104), evaluate=SLIDE, size=(9, 9))
+    assert batches == [3, 1]
 
 
 def test_thousands_of_labels_share_one_set_of_trunk_features() -> None:
-    asked, seen = vocabulary(num_classes=2000), []
-    asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    model, batches = vocabulary(num_classes=2000), []
+    model.segmentor.trunk.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
     classes, _ = label_photographs(
-        asked, [photo()], views=views(), evaluate=WHOLE, mean=MEAN, std=STD, limits=Limits(logits=2**14)
+        model, [photo()], views=views(), evaluate=WHOLE, mean=MEAN, std=STD, limits=Limits(logits=2**14)
     )
-    assert seen == [1]
+    assert batches == [1]
     assert classes.max() > 255
 
 
 @pytest.mark.parametrize("number", [2_000, 20_000])
 def test_no_map_of_scores_is_larger_than_the_limit(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, sizes, sigmoid = vocabulary(num_classes=60), [], Tensor.sigmoid_
+    model, sizes, sigmoid = vocabulary(num_classes=60), [], Tensor.sigmoid_
     monkeypatch.setattr(Tensor, "sigmoid_", lambda maps: sizes.append(maps.numel()) or sigmoid(maps))
     limits = Limits(tiling=Tiling(height=16, width=16, numbers=number, bounded=False))
-    label_maps(asked, noise(1, 36, 70), evaluate=SLIDE, size=(36, 70), limits=limits)
+    label_maps(model, noise(1, 36, 70), evaluate=SLIDE, size=(36, 70), limits=limits)
     assert number / 4 < max(sizes) <= number < 60 * 36 * 70
 
 
@@ -255,14 +255,14 @@ def test_a_picture_20000_pixels_wide_is_cut_into_strips() -> None:
     picture = np.zeros((16, 20_000, 3), dtype=np.uint8)
     evaluate = EvalConfig(mode="slide", short_side=None, crop_size=320, stride=320, batch_size=8)
     tiling = Tiling(height=16, width=400, numbers=2**18, bounded=False)
-    limits, asked, seen = Limits(seen_pixels=2**16, tiling=tiling), vocabulary(num_classes=2), []
-    asked.segmentor.trunk.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    limits, model, batches = Limits(seen_pixels=2**16, tiling=tiling), vocabulary(num_classes=2), []
+    model.segmentor.trunk.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
     classes, _ = label_photographs(
-        asked, [picture], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits
+        model, [picture], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits
     )
     assert classes.shape == (1, 16, 20_000)
     # The trunk sees windows that two strips share twice.
-    assert math.ceil(20_000 / 320) <= sum(seen) <= math.ceil(20_000 / 320) + 4
+    assert math.ceil(20_000 / 320) <= sum(batches) <= math.ceil(20_000 / 320) + 4
 
 
 def test_the_first_of_equal_classes_wins_also_across_chunks() -> None:
@@ -277,8 +277,8 @@ def test_the_first_of_equal_classes_wins_also_across_chunks() -> None:
 @pytest.mark.parametrize("background", [Background(), Background(policy="threshold", threshold=0.4)])
 @pytest.mark.parametrize("limits", [None, TIGHT, AT_ONCE], ids=["roomy", "tight", "at once"])
 def test_scores_that_are_not_numbers_become_no_class(background: Background, limits: Limits | None) -> None:
-    asked = vocabulary()
-    broken = Vocabulary(asked.segmentor, asked.class_vectors * torch.nan, "focal_dice")
+    model = vocabulary()
+    broken = Vocabulary(model.segmentor, model.class_vectors * torch.nan, "focal_dice")
     evaluate = WHOLE.model_copy(update={"background": background})
     labels = label_maps(broken, noise(1, 36, 70), evaluate=evaluate, size=(50, 60), limits=limits)
     assert (labels == -1).all()
@@ -289,16 +289,16 @@ def test_scores_that_are_not_numbers_become_no_class(background: Background, lim
 
 
 def test_labelling_records_no_gradients() -> None:
-    asked = vocabulary()
-    assert any(weight.requires_grad for weight in asked.segmentor.parameters())
-    best = best_classes(asked, [view_batch(noise(1, 32, 32))], size=(9, 9), evaluate=WHOLE)
-    assert not best.confidence.requires_grad
+    model = vocabulary()
+    assert any(weight.requires_grad for weight in model.segmentor.parameters())
+    _, confidence = best_classes(model, [view_batch(noise(1, 32, 32))], size=(9, 9), evaluate=WHOLE)
+    assert not confidence.requires_grad
 
 
 def test_vectors_of_another_clip_are_refused() -> None:
-    asked = vocabulary()
+    model = vocabulary()
     with pytest.raises(ValueError, match=r"class vectors have shape \(7, 9\), expected \[classes, 16\]"):
-        Vocabulary(asked.segmentor, asked.class_vectors[:, :9], "focal_dice")
+        Vocabulary(model.segmentor, model.class_vectors[:, :9], "focal_dice")
 
 
 def test_too_large_views_and_windows_are_refused() -> None:

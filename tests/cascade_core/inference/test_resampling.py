@@ -8,13 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade_core.inference.resampling import (
-    Side,
-    bilinear,
-    window_matrices,
-    window_origins,
-    windows_read,
-)
+from cascade_core.inference.resampling import Side, bilinear, window_matrices, window_origins, windows_read
 
 LENGTHS = st.tuples(st.integers(1, 200), st.integers(1, 60), st.integers(1, 60)).filter(
     lambda s: s[2] <= s[1]

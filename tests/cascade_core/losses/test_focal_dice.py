@@ -96,9 +96,9 @@ def test_losses_do_not_change_when_classes_are_permuted(seed: int, negative: boo
     renumber = torch.full((256,), IGNORE)
     renumber[order] = torch.arange(4)
     config = LossConfig(ignored_as_negative=negative)
-    one = _loss(mask_logits, labels, config)
-    other = _loss(mask_logits[:, order], renumber[labels], config)
-    torch.testing.assert_close(one.total, other.total)
+    first = _loss(mask_logits, labels, config)
+    second = _loss(mask_logits[:, order], renumber[labels], config)
+    torch.testing.assert_close(first.total, second.total)
 
 
 @settings(max_examples=25, deadline=None)
@@ -120,9 +120,9 @@ def test_logits_at_ignored_pixels_matter_only_as_negatives(seed: int) -> None:
 @given(seed=st.integers(0, 10**6))
 def test_without_ignored_pixels_both_options_agree(seed: int) -> None:
     mask_logits, labels = _random(seed, ignored=0.0)
-    one = _loss(mask_logits, labels, LossConfig())
-    other = _loss(mask_logits, labels, LossConfig(ignored_as_negative=False))
-    torch.testing.assert_close(one.total, other.total)
+    first = _loss(mask_logits, labels, LossConfig())
+    second = _loss(mask_logits, labels, LossConfig(ignored_as_negative=False))
+    torch.testing.assert_close(first.total, second.total)
 
 
 @settings(max_examples=25, deadline=None)
@@ -141,11 +141,11 @@ def test_sure_and_right_masks_cost_nothing() -> None:
 def test_logits_of_another_size_are_resized_to_the_labels() -> None:
     mask_logits, labels = torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 9, 6))
     resized = torch.nn.functional.interpolate(mask_logits, size=(9, 6), mode="bilinear", align_corners=False)
-    one, other = (
+    first, second = (
         segmentation_loss(logits, labels, LossConfig(), mask_size=logits.shape[-2:]).total
         for logits in (mask_logits, resized)
     )
-    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(first, second)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -86,20 +86,20 @@ def test_the_gradient_is_that_of_finite_differences(ignored_as_negative: bool) -
 
 
 def test_gradient_maps_are_computed_only_if_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    calls = []
 
-    def watched(*given: Any, with_maps: bool) -> Summed:
-        made.append(with_maps)
-        return blocks.blocked_sums(*given, with_maps=with_maps)
+    def recorded(*args: Any, with_maps: bool) -> Summed:
+        calls.append(with_maps)
+        return blocks.blocked_sums(*args, with_maps=with_maps)
 
-    monkeypatch.setattr(backends, "blocked_sums", watched)
+    monkeypatch.setattr(backends, "blocked_sums", recorded)
     logits, labels = case((3, 3), (9, 9), classes=4, seed=2)
     assert logits.requires_grad
     of_gradient = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
     of_constant = segmentation_loss(logits.detach(), labels, LossConfig(), mask_size=(9, 9)).total
     with torch.no_grad():
         of_leaf = segmentation_loss(logits, labels, LossConfig(), mask_size=(9, 9)).total
-    assert made == [True, False, False]
+    assert calls == [True, False, False]
     assert of_constant.grad_fn is None and of_leaf.grad_fn is None
     assert torch.equal(of_constant, of_gradient) and torch.equal(of_leaf, of_gradient)
 

@@ -68,7 +68,7 @@ def test_background_is_black_and_classes_keep_their_colours() -> None:
 
 
 def test_the_legend_shows_custom_colours() -> None:
-    image = overlay(*scene(), NAMES, custom_colours=("#123456", "", ""))
+    image = overlay(*scene(), NAMES, colours=("#123456", "", ""))
     cat, _, cow = (tuple(map(int, colour)) for colour in palette(3))
     assert {(0x12, 0x34, 0x56), cow} <= colours_of(image) and cat not in colours_of(image)
 
@@ -90,9 +90,9 @@ def test_a_label_png_holds_ids_and_shows_colours() -> None:
 
 def test_an_overlay_tints_classes_and_leaves_ignored_pixels() -> None:
     picture, labels = scene()
-    image = np.asarray(overlay(picture, labels, NAMES, alpha=0.5))
+    image = np.asarray(overlay(picture, labels, NAMES))
     assert image[10, 5].tolist() == [90, 90, 90]
-    expected = 0.5 * picture[0, 0] + 0.5 * palette(3)[0]
+    expected = 0.45 * picture[0, 0] + 0.55 * palette(3)[0]
     assert np.abs(image[10, 100] - expected).max() <= 1
 
 
