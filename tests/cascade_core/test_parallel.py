@@ -70,7 +70,7 @@ def test_an_indivisible_batch_is_refused_with_the_next_that_fits(
         return
     message = rf"self_train.batch_size={batch},.*\({world} processes x {accumulation} acc.*set it to (\d+)"
     with pytest.raises(ValueError, match=message) as raised:
-        place.share(batch, accumulation, field="self_train.batch_size")
+        group.share(batch, accumulation, field="self_train.batch_size")
     larger = int(str(raised.value).split("set it to ")[1].split(",")[0])
     assert batch < larger < batch + world * accumulation + 1
     group.share(larger, accumulation)

@@ -108,7 +108,7 @@ def test_run_outside_a_project_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     assert "there is no dvc.yaml in" in done.stderr
 
 
-def test_overrides_of_the_command_line_win_over_those_of_the_file(tmp_path: Path) -> None:
+def test_overrides_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(
         "seed: 3\noverrides:\n  train: {iterations: 9, batch_size: null}\n  optim: {min_lr: 0.5}\n"
