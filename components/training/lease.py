@@ -1,0 +1,105 @@
+"""A lease on the folder of a training: two trainings never write one folder.
+
+The holder renews its lease every minute. A holder that died on this machine loses it at once; a holder elsewhere,
+such as an evicted pod, loses it five minutes after the last renewal.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import SoftFileLease, Timeout
+
+from cascade_core.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS, RENEWAL_SECONDS = 300.0, 60.0
+
+
+class FolderInUseError(UserError):
+    """Another training holds the lease of the folder."""
+
+
+class Lease:
+    """The lease of one training on the folder `out`."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._lock = SoftFileLease(
+            out.with_name(f".{out.name}.lease"),
+            lease_duration=LEASE_SECONDS,
+            heartbeat_interval=RENEWAL_SECONDS,
+            thread_local=False,
+        )
+
+    @property
+    def holder(self) -> str:
+        """Process, host and time of the last renewal, as errors and warnings name them."""
+        owner = self._lock.owner
+        process = "an unknown process" if owner is None else f"process {owner.pid} on {owner.hostname}"
+        return f"{process}, renewed {self._age():.0f} s ago"
+
+    def acquire(self, *, wait: bool) -> None:
+        """Take the lease; with `wait`, wait until the holder releases it or lets it expire.
+
+        Raises:
+            FolderInUseError: without `wait`, another process holds the lease.
+        """
+        while True:
+            if self._age() > LEASE_SECONDS:
+                log.warning("%s: taking over the lease of %s", self.out, self.holder)
+                self._lock.force_break()
+            try:
+                self._lock.acquire(
+                    timeout=RENEWAL_SECONDS if wait else 0, poll_interval=1.0 if wait else 0.05
+                )
+                return
+            except Timeout as error:
+                if not wait:
+                    raise FolderInUseError(
+                        f"{self.out} is in use: another training writes it ({self.holder}); wait for it, stop it, or "
+                        "give another --out"
+                    ) from error
+                log.info("%s: waiting for the training of %s", self.out, self.holder)
+
+    def release(self) -> None:
+        """Give the lease back."""
+        self._lock.release()
+
+    def check(self) -> None:
+        """Check that the lease is still held; call it before every write.
+
+        Raises:
+            FolderInUseError: another training took the lease over, because it was not renewed for five minutes.
+        """
+        if (loss := self._lock.compromise) is not None:
+            raise FolderInUseError(
+                f"{self.out}: another training took this folder over ({loss.reason}; {self.holder}); this one stops"
+            )
+
+    def _age(self) -> float:
+        """Give the seconds since the last renewal; 0 without a lease, or if the clock was set back."""
+        try:
+            renewed = Path(self._lock.lock_file).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+        return max(0.0, time.time() - renewed)
+
+
+@contextmanager
+def leased(out: Path, *, wait: bool = False) -> Iterator[Lease]:
+    """Hold the lease of `out` during the block.
+
+    Raises:
+        FolderInUseError: without `wait`, another process holds it.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lease = Lease(out)
+    lease.acquire(wait=wait)
+    try:
+        yield lease
+    finally:
+        lease.release()
