@@ -139,6 +139,16 @@ def mean_over_processes(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"
     return summed / dist.get_world_size()
 
 
+def any_process(flag: bool) -> bool:
+    """Say whether `flag` holds in any process; all wait for each other here."""
+    if not together():
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    highest = torch.tensor(float(flag), device=device)
+    dist.all_reduce(highest, op=dist.ReduceOp.MAX)
+    return bool(highest.item())
+
+
 def share_start(optimizer: AdamW, start: int) -> int:
     """Broadcast the first process's AdamW moments and return its number of finished steps.
 

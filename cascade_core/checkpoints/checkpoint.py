@@ -27,18 +27,25 @@ def save_checkpoint(
     middle levels, without which a Cascade-CLIP checkpoint is worthless.
     """
     with new_folder(folder) as working:
-        save_file(
-            {key: tensor.contiguous() for key, tensor in segmentor.state_dict().items()}, working / MODEL_FILE
-        )
-        if optimizer is not None:
-            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            state = {
-                f"{key}/{index}": optimizer.state[parameter][key].detach().cpu().clone()
-                for index, parameter in enumerate(parameters)
-                for key in ADAMW_STATE
-            }
-            save_file(state, working / OPTIMIZER_FILE)
-        write_json(working / MANIFEST_FILE, manifest.model_dump(mode="json"))
+        write_checkpoint(working, segmentor, manifest, optimizer=optimizer)
+
+
+def write_checkpoint(
+    folder: Path, segmentor: Segmentor, manifest: CheckpointManifest, *, optimizer: AdamW | None = None
+) -> None:
+    """Write the files of a checkpoint into an existing folder."""
+    save_file(
+        {key: tensor.contiguous() for key, tensor in segmentor.state_dict().items()}, folder / MODEL_FILE
+    )
+    if optimizer is not None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        state = {
+            f"{key}/{index}": optimizer.state[parameter][key].detach().cpu().clone()
+            for index, parameter in enumerate(parameters)
+            for key in ADAMW_STATE
+        }
+        save_file(state, folder / OPTIMIZER_FILE)
+    write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
 
 
 def load_segmentor(folder: Path) -> tuple[Segmentor, CheckpointManifest]:

@@ -6,15 +6,12 @@ Under torchrun every process runs the same step, but only the first one reports 
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 from torch.optim import AdamW
@@ -28,6 +25,7 @@ from cascade_core.checkpoints.checkpoint import (
     load_optimizer,
     load_weights,
     save_checkpoint,
+    write_checkpoint,
 )
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import Setting
@@ -35,8 +33,7 @@ from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import World, device_of, joined, share_start, world_of
-from cascade_core.runtime.files import new_file, put_back, put_in_place
-from cascade_core.train.loop import StepReport, averaged, train
+from cascade_core.train.loop import StepReport, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
 from components.artifacts import data_hash
@@ -44,36 +41,18 @@ from components.contract import Call
 from components.inputs.reading import Inputs
 from components.progress import progress
 from components.results.names import HISTORY_FILE
-from components.tables import read_table
 from components.tracking.tracker import StepTracker
+from components.training.history import History
+from components.training.resume_checkpoints import add_checkpoint, newest_checkpoint, remove_checkpoints
+from components.training.stop_signals import stop_requests, until_stopped
+from components.training.work_folder import unfinished_folder
 from components.vectors.vector_files import check_templates
 
 log = logging.getLogger(__name__)
 
-FINAL_FOLDER, RESUME_FOLDER = "final", "resume"
+FINAL_FOLDER = "final"
 BATCHES_AHEAD = 4
 """Batches that each loader worker prefetches."""
-
-
-@contextmanager
-def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
-    """Yield a folder beside `out` that replaces it when the block succeeds.
-
-    If the block raises or the process is killed, the folder stays for the next call to resume from, and an earlier
-    `out` is unchanged. Without `resume` this starts with an empty folder.
-    """
-    put_back(out)
-    working = out.with_name(f".{out.name}.unfinished")
-    if working.exists() and not (resume and _checkpoints(working)):
-        shutil.rmtree(working)
-    working.mkdir(parents=True, exist_ok=True)
-    yield working
-    put_in_place(working, out)
-
-
-def _checkpoints(working: Path) -> list[Path]:
-    """List the checkpoints to resume from, the final one first: if it exists, only the swap is missing."""
-    return [folder for name in (FINAL_FOLDER, RESUME_FOLDER) if (folder := working / name).exists()]
 
 
 @dataclass(frozen=True)
@@ -107,8 +86,9 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
     check_templates(call.inputs["text"], job.config.data.templates)
     with joined(world, device_of(world)):
         if not world.leads:
-            for _ in _reports(job, world, _optimizer(job, world)):
-                pass
+            with stop_requests() as stop:
+                for _ in until_stopped(_reports(job, world, _optimizer(job, world)), stop):
+                    pass
             return
         with call.writing(
             method=job.config.method,
@@ -125,27 +105,28 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
 def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool) -> None:
     """Train `job` and write `final/`, `history.csv` and, with `snapshot_at`, `half/` into `out`.
 
-    This regularly writes a resumable checkpoint to `out/resume`. With `resume` it continues from there as if never
-    interrupted, also with another number of processes; it refuses a checkpoint of another configuration.
+    This regularly writes a resume checkpoint, and another one after a SIGTERM or SIGINT. With `resume` it continues
+    from the newest whole one as if never interrupted, also with another number of processes; it refuses a checkpoint
+    of another configuration.
     """
     optimizer = _optimizer(job, world)
-    start, history = _resume(job, optimizer, out) if resume else (0, [])
-    reports = _reports(job, world, optimizer, start=start)
-    with progress(f"{job.config.method} {job.setting}", job.iterations, start=start) as bar:
-        for report in _track(reports, job, history, tracker):
+    start, history = _resume(job, optimizer, out) if resume else (0, History(job.config.train.log_every))
+    title = f"{job.config.method} {job.setting}"
+    with stop_requests() as stop, progress(title, job.iterations, start=start) as bar:
+        for report, last in until_stopped(_reports(job, world, optimizer, start=start), stop):
+            if (row := history.add(report)) is not None:
+                tracker.metrics(row, step=report.iteration)
             bar.advance(report.iteration, _status(report))
             if report.iteration == job.snapshot_at:
                 save_checkpoint(out / "half", job.segmentor, _manifest(job, report.iteration))
-            due = report.iteration % job.config.train.checkpoint_every == 0
+            due = last or report.iteration % job.config.train.checkpoint_every == 0
             if due and report.iteration < job.iterations:
-                _write_history(history, out)
-                save_checkpoint(
-                    out / RESUME_FOLDER, job.segmentor, _manifest(job, report.iteration), optimizer=optimizer
-                )
-    _write_history(history, out)
-    save_checkpoint(out / FINAL_FOLDER, job.segmentor, _manifest(job, job.iterations))
-    # Only now: until here an interrupted training resumes from it, from now on from the final checkpoint.
-    shutil.rmtree(out / RESUME_FOLDER, ignore_errors=True)
+                history.write(out)
+                add_checkpoint(out, partial(_write_resumable, job, report.iteration, optimizer, history))
+        history.write(out)
+        save_checkpoint(out / FINAL_FOLDER, job.segmentor, _manifest(job, job.iterations))
+    # Only now: until here an interrupted training resumes from them, from now on from the final checkpoint.
+    remove_checkpoints(out)
 
 
 def _optimizer(job: Fit, world: World) -> AdamW:
@@ -169,34 +150,28 @@ def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Ite
     )
 
 
-def _resume(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, list[dict[str, float]]]:
+def _resume(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, History]:
     """Load weights and moments of an interrupted run, if any; return its finished steps and history."""
-    checkpoints = _checkpoints(out)
-    if not checkpoints:
-        return 0, []
-    folder = checkpoints[0]
-    start = _check_resumable(job, folder)
-    load_weights(job.segmentor, folder)
+    log_every, final = job.config.train.log_every, out / FINAL_FOLDER
+    checkpoint = (
+        final if final.exists() else newest_checkpoint(out)
+    )  # with a final one only the swap is missing
+    if checkpoint is None:
+        return 0, History(log_every)
+    start = _check_resumable(job, checkpoint)
+    load_weights(job.segmentor, checkpoint)
     if start < job.iterations:
-        load_optimizer(optimizer, folder)
-    history = read_table(out / HISTORY_FILE, step="a training step").query("iteration <= @start")
+        load_optimizer(optimizer, checkpoint)
     log.info("resuming %s at step %d of %d", out, start, job.iterations)
-    return start, [{str(name): value for name, value in row.items()} for row in history.to_dict("records")]
+    # A final checkpoint, and a resume checkpoint of an earlier version, has its history beside it.
+    folder = checkpoint if (checkpoint / HISTORY_FILE).is_file() else out
+    return start, History.read(folder, log_every=log_every, until=start)
 
 
-def _track(
-    reports: Iterator[StepReport], job: Fit, history: list[dict[str, float]], tracker: StepTracker
-) -> Iterator[StepReport]:
-    """Yield the reports; average every `log_every` of them into a row of the history and of tracked metrics."""
-    window: list[StepReport] = []
-    for report in reports:
-        window.append(report)
-        if len(window) == job.config.train.log_every or report.iteration == job.iterations:
-            row = averaged(window)
-            history.append({"iteration": report.iteration, **row})
-            tracker.metrics(row, step=report.iteration)
-            window = []
-        yield report
+def _write_resumable(job: Fit, iteration: int, optimizer: AdamW, history: History, folder: Path) -> None:
+    """Write everything that a training needs to go on after `iteration`."""
+    write_checkpoint(folder, job.segmentor, _manifest(job, iteration), optimizer=optimizer)
+    history.write(folder, pending=True)
 
 
 def _status(report: StepReport) -> str:
@@ -257,8 +232,3 @@ def _check_resumable(job: Fit, folder: Path) -> int:
             "settings, or start again with --no-resume"
         )
     return manifest.iteration
-
-
-def _write_history(history: list[dict[str, float]], out: Path) -> None:
-    with new_file(out / HISTORY_FILE) as path:
-        pd.DataFrame(history).to_csv(path, index=False)

@@ -1,7 +1,7 @@
-"""The resume checkpoints of a training: the last few, each sealed by checksums, so one of them is always whole.
+"""The resume checkpoints of a training: the last two, each sealed by checksums, so one of them is always whole.
 
-A checkpoint is a folder `step_NUMBER`. It appears by a rename, after its files and their checksums have reached the
-disk, and goes by a rename too, so a kill at any moment leaves no half checkpoint that looks like a whole one.
+`resume` is the newest and `resume.before` the one before it. A checkpoint appears by a rename, after its files and their
+checksums have reached the disk, and goes by a rename too: no kill leaves a half checkpoint that looks like a whole one.
 """
 
 import json
@@ -14,64 +14,59 @@ from pathlib import Path
 from cascade_core.checkpoints.manifest import MANIFEST_FILE
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import sha256
+from components.results.names import HISTORY_FILE
 
 log = logging.getLogger(__name__)
 
+NEWEST, BEFORE = "resume", "resume.before"
 CHECKSUMS_FILE = "checksums.json"
-KEPT = 2
-"""Number of checkpoints that stay; the one before the last replaces a damaged last one."""
 
-_PARTIAL, _DROPPED = ".partial", ".dropped"
+_PARTIAL, _DROPPED, _DAMAGED = ".resume.partial", ".resume.dropped", ".resume.damaged"
 
 
-def add_checkpoint(folder: Path, iteration: int, write: Callable[[Path], None], *, keep: int = KEPT) -> Path:
-    """Let `write` fill a new checkpoint of `folder`, seal it, and drop all but the newest `keep`.
-
-    Checkpoints of later iterations are dropped as well: training fell back behind them because they are damaged.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    working, target = folder / _PARTIAL, folder / f"step_{iteration:08d}"
-    clear_leftovers(folder)
-    working.mkdir()
+def add_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a new checkpoint of the training in `folder`; the newest becomes the one before."""
+    _remove(folder / _PARTIAL)
+    working = folder / _PARTIAL
+    working.mkdir(parents=True)
     write(working)
     _seal(working)
-    _drop([path for path in _checkpoints(folder) if path.name >= target.name])
-    working.rename(target)
+    if (folder / NEWEST).exists():
+        _remove(folder / BEFORE)
+        (folder / NEWEST).rename(folder / BEFORE)
+    working.rename(folder / NEWEST)
     _sync(folder)
-    _drop(_checkpoints(folder)[keep:])
-    for file in (path for path in folder.iterdir() if path.is_file()):  # a checkpoint of an earlier version
-        file.unlink()
-    return target
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Give the newest checkpoint whose checksums match, with a warning for each newer one that is damaged.
+    """Give the newest checkpoint in `folder` whose checksums match; None if there is none at all.
 
-    None if there is no checkpoint at all. A checkpoint of an earlier version lies in `folder` itself, without checksums.
+    A damaged checkpoint is set aside, with a warning. One of an earlier version of the project has no checksums and
+    counts as whole.
 
     Raises:
         UserError: all checkpoints are damaged.
     """
     damages = []
-    for checkpoint in _checkpoints(folder):
+    for checkpoint in (folder / NEWEST, folder / BEFORE):
+        if not checkpoint.exists():
+            continue
         if (damage := _damage(checkpoint)) is None:
+            if damages:
+                log.warning("%s; falling back to the checkpoint before it", damages[0])
+                _remove(folder / _DAMAGED)
+                (folder / NEWEST).rename(folder / _DAMAGED)
             return checkpoint
-        log.warning("%s: damaged checkpoint; falling back to the one before", damage)
         damages.append(damage)
     if damages:
-        raise UserError(f"{damages[0]}: no checkpoint in {folder} is whole; start anew with --no-resume")
-    return folder if (folder / MANIFEST_FILE).is_file() else None
+        raise UserError(f"{damages[0]}, and no earlier checkpoint is whole; start anew with --no-resume")
+    return None
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Remove what a killed process left of a checkpoint that it wrote or dropped."""
-    for name in (_PARTIAL, _DROPPED):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step_*"), reverse=True)
+def remove_checkpoints(folder: Path) -> None:
+    """Remove all checkpoints in `folder`, and what a killed process left of others."""
+    for name in (BEFORE, NEWEST, _PARTIAL, _DROPPED, _DAMAGED):
+        _remove(folder / name)
 
 
 def _seal(checkpoint: Path) -> None:
@@ -84,24 +79,32 @@ def _seal(checkpoint: Path) -> None:
 
 
 def _damage(checkpoint: Path) -> str | None:
-    """Name the first file that is missing or differs from its checksum."""
+    """Say which file of a checkpoint is missing or differs from its checksum."""
     file = checkpoint / CHECKSUMS_FILE
     try:
         checksums = json.loads(file.read_text(encoding="utf-8"))
         names = [name for name in checksums if Path(name).name == name]
+    except FileNotFoundError:
+        earlier_version = (checkpoint / MANIFEST_FILE).is_file() and not (checkpoint / HISTORY_FILE).exists()
+        return None if earlier_version else f"{file} is missing"
     except (OSError, ValueError, TypeError) as error:
         return f"{file} cannot be read ({error})"
     for name in names:
         path = checkpoint / name
-        if not path.is_file() or sha256(path) != checksums[name]:
-            return f"{path} does not match its checksum"
+        if not path.is_file():
+            return f"{path} is missing"
+        if sha256(path) != checksums[name]:
+            return f"{path} is damaged: it does not match its checksum"
     return None if MANIFEST_FILE in names else f"{file} does not list {MANIFEST_FILE}"
 
 
-def _drop(checkpoints: list[Path]) -> None:
-    for checkpoint in checkpoints:
-        dropped = checkpoint.with_name(_DROPPED)
-        checkpoint.rename(dropped)
+def _remove(folder: Path) -> None:
+    """Remove a folder that a kill may interrupt: its name goes first."""
+    dropped = folder.with_name(_DROPPED)
+    if dropped.exists():
+        shutil.rmtree(dropped)
+    if folder.exists():
+        folder.rename(dropped)
         shutil.rmtree(dropped)
 
 

@@ -13,7 +13,7 @@ from cascade_core.checkpoints.checkpoint import load_manifest
 from cascade_core.data.prepared import data_root, read_index
 from components.launching import processes as launch
 from components.steps import train
-from components.training.fit import RESUME_FOLDER
+from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
 SEED = 0
@@ -141,7 +141,7 @@ def test_a_failure_ends_all_and_one_process_can_resume(
     finally:
         picture.write_bytes(whole)
     assert list(tmp_path.iterdir()) == [unfinished]
-    assert load_manifest(unfinished / RESUME_FOLDER).iteration == 2
+    assert load_manifest(unfinished / NEWEST).iteration == 2
     train.run(**train_arguments(folders, out))
     assert list(tmp_path.iterdir()) == [out]
     assert_same_training(single, out)

@@ -19,7 +19,8 @@ from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import input_hash, read_step_manifest, write_manifest
 from components.results.report_page import pictures_of
 from components.steps import evaluate, prepare, profile, self_train, train
-from components.training import fit as training
+from components.training import work_folder
+from components.training.resume_checkpoints import NEWEST
 from components.vectors.vector_files import check_templates
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
@@ -119,7 +120,7 @@ def test_a_training_killed_before_the_swap_only_swaps(
     out.mkdir()
     (out / "kept").write_text("earlier")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "put_in_place", interrupted)
+        patch.setattr(work_folder, "put_in_place", interrupted)
         with pytest.raises(KeyboardInterrupt):
             trained(folders, out)
     assert (out / "kept").read_text() == "earlier"
@@ -392,6 +393,6 @@ def test_a_profile_counts_what_the_model_computes(folders: Folders, inductive: P
 
 
 def test_a_finished_training_keeps_no_resume_state(inductive: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert not (inductive / training.RESUME_FOLDER).exists()
+    assert not (inductive / NEWEST).exists()
     assert input_hash(inductive) == read_step_manifest(inductive).content_sha256
     assert not caplog.records

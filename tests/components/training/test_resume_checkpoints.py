@@ -8,23 +8,31 @@ import pytest
 
 from cascade_core.checkpoints.manifest import MANIFEST_FILE
 from cascade_core.errors import UserError
-from components.training.resume_checkpoints import CHECKSUMS_FILE, add_checkpoint, newest_checkpoint
+from components.results.names import HISTORY_FILE
+from components.training.resume_checkpoints import (
+    BEFORE,
+    CHECKSUMS_FILE,
+    NEWEST,
+    add_checkpoint,
+    newest_checkpoint,
+    remove_checkpoints,
+)
 
 
 def write(text: str) -> Callable[[Path], None]:
     def write_files(folder: Path) -> None:
-        (folder / MANIFEST_FILE).write_text(text)
-        (folder / "optimizer.safetensors").write_bytes(text.encode() * 100)
+        for name in (MANIFEST_FILE, HISTORY_FILE, "optimizer.safetensors"):
+            (folder / name).write_text(text)
 
     return write_files
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give a folder after checkpoints at steps 1, 2 and 3."""
+    """Give the folder of a training after checkpoints at steps 1, 2 and 3."""
     for iteration in (1, 2, 3):
-        add_checkpoint(tmp_path / "resume", iteration, write(f"step {iteration}"))
-    return tmp_path / "resume"
+        add_checkpoint(tmp_path / "training", write(f"step {iteration}"))
+    return tmp_path / "training"
 
 
 def _newest(folder: Path) -> str:
@@ -34,7 +42,7 @@ def _newest(folder: Path) -> str:
 
 
 def test_the_last_two_stay(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == ["step_00000002", "step_00000003"]
+    assert sorted(path.name for path in folder.iterdir()) == [NEWEST, BEFORE]
     assert _newest(folder) == "step 3"
 
 
@@ -61,35 +69,37 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 def test_damage_falls_back_to_the_one_before(
     folder: Path, damage: Callable[[Path], None], name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    damage(folder / "step_00000003" / name)
+    damage(folder / NEWEST / name)
     assert _newest(folder) == "step 2"
-    assert "damaged checkpoint" in caplog.text and "step_00000003/" in caplog.text
+    assert "falling back" in caplog.text and f"{NEWEST}/" in caplog.text
 
 
-def test_training_replaces_a_damaged_checkpoint(folder: Path) -> None:
-    _flip(folder / "step_00000003" / MANIFEST_FILE)
-    add_checkpoint(folder, 3, write("step 3 again"))
-    assert _newest(folder) == "step 3 again"
+def test_a_damaged_checkpoint_is_never_the_one_before(folder: Path) -> None:
+    _flip(folder / NEWEST / MANIFEST_FILE)
+    assert _newest(folder) == "step 2"
+    add_checkpoint(folder, write("step 3 again"))
+    _flip(folder / NEWEST / MANIFEST_FILE)
+    assert _newest(folder) == "step 2"
 
 
 def test_without_a_whole_checkpoint_the_user_decides(folder: Path) -> None:
-    for name in ("step_00000002", "step_00000003"):
+    for name in (NEWEST, BEFORE):
         _cut(folder / name / "optimizer.safetensors")
     with pytest.raises(
-        UserError, match=r"step_00000003/optimizer.safetensors .* start anew with --no-resume"
+        UserError, match=r"resume/optimizer.safetensors is damaged.* start anew with --no-resume"
     ):
         newest_checkpoint(folder)
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    write("old")(tmp_path)
+    (tmp_path / NEWEST).mkdir()
+    (tmp_path / NEWEST / MANIFEST_FILE).write_text("old")
     assert _newest(tmp_path) == "old"
-    add_checkpoint(tmp_path, 5, write("new"))
-    assert _newest(tmp_path) == "new" and [path.name for path in tmp_path.iterdir()] == ["step_00000005"]
 
 
-def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert newest_checkpoint(tmp_path / "resume") is None
+def test_no_checkpoint_is_none(folder: Path) -> None:
+    remove_checkpoints(folder)
+    assert newest_checkpoint(folder) is None and list(folder.iterdir()) == []
 
 
 class Killed(BaseException):
@@ -121,7 +131,7 @@ def test_a_kill_at_any_file_operation_leaves_a_whole_one(
     shutil.copytree(folder, copy)
     with monkeypatch.context() as patched:
         log = _operations(patched, None)
-        add_checkpoint(copy, 4, write("step 4"))
+        add_checkpoint(copy, write("step 4"))
         count = len(log)
     assert count >= 5
     for kill_at in range(count):
@@ -130,8 +140,9 @@ def test_a_kill_at_any_file_operation_leaves_a_whole_one(
         with monkeypatch.context() as patched:
             _operations(patched, kill_at)
             with pytest.raises(Killed):
-                add_checkpoint(copy, 4, write("step 4"))
+                add_checkpoint(copy, write("step 4"))
         assert _newest(copy) in ("step 3", "step 4")
-        add_checkpoint(copy, 5, write("step 5"))
-        assert sorted(path.name for path in copy.iterdir())[-1] == "step_00000005"
-        assert len(list(copy.iterdir())) == 2
+        add_checkpoint(copy, write("step 5"))
+        assert _newest(copy) == "step 5"
+        remove_checkpoints(copy)
+        assert list(copy.iterdir()) == []

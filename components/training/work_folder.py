@@ -1,0 +1,38 @@
+"""The folder in which a training works until it ends: it survives a kill, and only one training writes it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cascade_core.runtime.files import put_back, put_in_place
+from components.patience import PATIENCE_VARIABLE
+from components.training.lease import leased
+
+
+@contextmanager
+def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
+    """Yield a folder beside `out` that replaces it when the block succeeds.
+
+    If the block raises or the process is killed, the folder stays for the next call to resume from, and an earlier
+    `out` is unchanged. Without `resume` this starts with an empty folder. A lease keeps a second training out: on the
+    command line it is refused, in a pipeline it waits.
+
+    Raises:
+        UserError: another training holds the lease, or took it over.
+    """
+    with leased(out, wait=PATIENCE_VARIABLE in os.environ) as lease:
+        put_back(out)
+        working, dropped = (out.with_name(f".{out.name}.{state}") for state in ("unfinished", "dropped"))
+        if dropped.exists():
+            shutil.rmtree(dropped)
+        if working.exists() and not resume:
+            working.rename(dropped)  # the name first: a kill must not leave half a training to resume from
+            shutil.rmtree(dropped)
+        working.mkdir(exist_ok=True)
+        for leftover in working.glob(".*"):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        yield working
+        lease.check()
+        put_in_place(working, out)

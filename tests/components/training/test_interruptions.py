@@ -1,0 +1,120 @@
+"""An interrupted training: what a signal saves, what a damaged checkpoint costs, and who may write the folder."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cascade_core.checkpoints.manifest import load_manifest
+from components.progress import Progress
+from components.training.lease import FolderInUseError, leased
+from components.training.resume_checkpoints import NEWEST
+from tests.components.conftest import SHORT, Folders, interrupt_after
+from tests.components.training.test_fit import trained
+
+UNEVEN = {**SHORT, "train.iterations": 7, "train.checkpoint_every": 2, "train.log_every": 3}
+
+
+@pytest.fixture(scope="module")
+def whole(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a training that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    trained(folders, out, overrides=UNEVEN)
+    return out
+
+
+def _same(one: Path, other: Path) -> None:
+    tensors = load_file(one / "final/model.safetensors")
+    for name, tensor in load_file(other / "final/model.safetensors").items():
+        assert torch.equal(tensor, tensors[name]), name
+    assert (one / "history.csv").read_text() == (other / "history.csv").read_text()
+    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
+    assert [path.name for path in other.parent.iterdir() if path.name.startswith(f".{other.name}")] == []
+
+
+def _send_after(step: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process a signal while it shows the progress of a step."""
+    advance = Progress.advance
+
+    def send(self: Progress, done: int, text: str = "", **more: Any) -> None:
+        advance(self, done, text, **more)
+        if done == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Progress, "advance", send)
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_loses_at_most_the_next_step(
+    folders: Folders,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    raised: type[BaseException],
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        _send_after(4, number, patch)
+        with pytest.raises(raised):
+            trained(folders, out, overrides=UNEVEN)
+    # The signal came after step 4 was reported, so step 5 is the one that runs.
+    assert load_manifest(tmp_path / ".out.unfinished" / NEWEST).iteration == 5
+    trained(folders, out, overrides=UNEVEN)
+    _same(whole, out)
+
+
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_history_is_exact_after_a_resume_between_rows(
+    folders: Folders, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        interrupt_after(step, patch)
+        with pytest.raises(KeyboardInterrupt):
+            trained(folders, out, overrides=UNEVEN)
+    trained(folders, out, overrides=UNEVEN)
+    _same(whole, out)
+
+
+def test_a_damaged_checkpoint_falls_back(
+    folders: Folders,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        interrupt_after(5, patch)
+        with pytest.raises(KeyboardInterrupt):
+            trained(folders, out, overrides=UNEVEN)
+    damaged = tmp_path / ".out.unfinished" / NEWEST / "optimizer.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-5] ^= 1
+    damaged.write_bytes(content)
+    trained(folders, out, overrides=UNEVEN)
+    assert "optimizer.safetensors is damaged" in caplog.text and "at step 2 of 7" in caplog.text
+    _same(whole, out)
+
+
+def test_leftovers_of_a_kill_are_not_published(folders: Folders, whole: Path, tmp_path: Path) -> None:
+    out, unfinished = tmp_path / "out", tmp_path / ".out.unfinished"
+    for name in (".final.abc", ".half.abc", ".resume.partial", ".resume.dropped"):
+        (unfinished / name).mkdir(parents=True)
+        (unfinished / name / "model.safetensors").write_text("half")
+    trained(folders, out, overrides=UNEVEN)
+    _same(whole, out)
+
+
+def test_a_second_training_into_one_folder_is_refused(folders: Folders, tmp_path: Path) -> None:
+    with leased(tmp_path / "out"), pytest.raises(FolderInUseError, match="out is in use"):
+        trained(folders, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
