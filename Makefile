@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Every step is a process of its own: without cached bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint types contracts unit slow benchmark format lock images mini-data data-push generated clean help
+.PHONY: run test lint types contracts unit reliability slow benchmark format lock images mini-data data-push generated clean help
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -39,7 +39,10 @@ contracts: $(STAMP) ## which package may import which
 	$(BIN)/lint-imports
 
 unit: $(STAMP) ## fast tests, the whole workflow in small among them
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow and not gpu and not real_data and not postgres and not swift"
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow and not gpu and not real_data and not postgres and not swift and not reliability"
+
+reliability: $(STAMP) ## the figures of docs/reliability.md (hours)
+	$(BIN)/pytest -m reliability --capture=no
 
 slow: $(STAMP) ## the tests that `make test` leaves out, where their needs are met
 	$(BIN)/pytest -m "slow or gpu or real_data or postgres or swift"
