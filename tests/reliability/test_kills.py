@@ -48,7 +48,13 @@ def _work(folders: Folders, case: str, trained: Path, out: Path) -> Callable[[],
     overrides = {**SHORT, "self_train.iterations": 4, "self_train.start_iteration": 2}
     overrides |= {key: value for key, value in changes.items() if key != "recipe"}
     if mode is not None:
-        arguments = {**folders.steps, "trained": trained, "mode": mode, "overrides": {}, "out": out}
+        arguments = {
+            **folders.steps,
+            "trained": trained,
+            "mode": mode,
+            "overrides": {"self_train.iterations": 6},
+            "out": out,
+        }
         return partial(self_train.run, **arguments)
     arguments = {**folders.steps, "clip": folders.clip, "recipe": changes["recipe"], "seed": 0}
     arguments |= {"overrides": overrides, "out": out}
