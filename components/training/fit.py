@@ -97,7 +97,7 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
             seed=job.config.seed,
             parameters=job.config.model_dump(mode="json"),
             tags={"data_hash": data_hash(call.inputs["prepared"]), "processes": world.size},
-            folder=partial(unfinished_folder, resume=resume),
+            folder=partial(unfinished_folder, resume=resume, same=partial(_is_result, job)),
         ) as work:
             fit(job, work.folder, world=world, tracker=work.tracker, resume=resume)
 
@@ -219,6 +219,12 @@ def _manifest(job: Fit, iteration: int) -> CheckpointManifest:
         unseen=tuple(split.unseen_names),
         provenance=job.provenance,
     )
+
+
+def _is_result(job: Fit, out: Path) -> bool:
+    """Say whether `out` holds the finished training of `job`."""
+    final = out / FINAL_FOLDER
+    return final.is_dir() and load_manifest(final) == _manifest(job, job.iterations)
 
 
 def _check_resumable(job: Fit, folder: Path) -> int:

@@ -28,6 +28,7 @@ class Lease:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.waited = False
         self._lock = SoftFileLease(
             out.with_name(f".{out.name}.lease"),
             lease_duration=LEASE_SECONDS,
@@ -43,7 +44,7 @@ class Lease:
         return f"{process}, renewed {self._age():.0f} s ago"
 
     def acquire(self, *, wait: bool) -> None:
-        """Take the lease; with `wait`, wait until the holder releases it or lets it expire.
+        """Take the lease; with `wait`, wait until the holder releases it or lets it expire, and note it in `waited`.
 
         Raises:
             FolderInUseError: without `wait`, another process holds the lease.
@@ -52,9 +53,10 @@ class Lease:
             if self._age() > LEASE_SECONDS:
                 log.warning("%s: taking over the lease of %s", self.out, self.holder)
                 self._lock.force_break()
+            patient = wait and self.waited  # the first try is short, so that a wait is logged at once
             try:
                 self._lock.acquire(
-                    timeout=RENEWAL_SECONDS if wait else 0, poll_interval=1.0 if wait else 0.05
+                    timeout=RENEWAL_SECONDS if patient else 0, poll_interval=1.0 if patient else 0.05
                 )
                 return
             except Timeout as error:
@@ -63,6 +65,7 @@ class Lease:
                         f"{self.out} is in use: another training writes it ({self.holder}); wait for it, stop it, or "
                         "give another --out"
                     ) from error
+                self.waited = True
                 log.info("%s: waiting for the training of %s", self.out, self.holder)
 
     def release(self) -> None:

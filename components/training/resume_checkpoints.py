@@ -47,7 +47,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     Raises:
         UserError: all checkpoints are damaged.
     """
-    damages = []
+    damages: list[str] = []
     for checkpoint in (folder / NEWEST, folder / BEFORE):
         if not checkpoint.exists():
             continue

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from components.training.lease import leased
 
 
 @contextmanager
-def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
+def unfinished_folder(out: Path, *, resume: bool, same: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield a folder beside `out` that replaces it when the block succeeds.
 
     If the block raises or the process is killed, the folder stays for the next call to resume from, and an earlier
     `out` is unchanged. Without `resume` this starts with an empty folder. A lease keeps a second training out: on the
-    command line it is refused, in a pipeline it waits.
+    command line it is refused. In a pipeline it waits, and takes the result of the first one if that is the `same`.
 
     Raises:
         UserError: another training holds the lease, or took it over.
@@ -31,6 +31,8 @@ def unfinished_folder(out: Path, *, resume: bool) -> Iterator[Path]:
             working.rename(dropped)  # the name first: a kill must not leave half a training to resume from
             shutil.rmtree(dropped)
         working.mkdir(exist_ok=True)
+        if lease.waited and out.exists() and same(out):
+            shutil.copytree(out, working, dirs_exist_ok=True)
         for leftover in working.glob(".*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield working

@@ -1,7 +1,10 @@
 """An interrupted training: what a signal saves, what a damaged checkpoint costs, and who may write the folder."""
 
 import os
+import shutil
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from cascade_core.checkpoints.manifest import load_manifest
+from components.patience import PATIENCE_VARIABLE
 from components.progress import Progress
 from components.training.lease import FolderInUseError, leased
 from components.training.resume_checkpoints import NEWEST
@@ -111,6 +115,28 @@ def test_leftovers_of_a_kill_are_not_published(folders: Folders, whole: Path, tm
         (unfinished / name).mkdir(parents=True)
         (unfinished / name / "model.safetensors").write_text("half")
     trained(folders, out, overrides=UNEVEN)
+    _same(whole, out)
+
+
+def _fail(*_: Any, **__: Any) -> None:
+    raise AssertionError("a step was trained")
+
+
+def test_a_waiting_training_of_a_pipeline_takes_the_result(
+    folders: Folders, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, "60")
+    out = tmp_path / "out"
+    other = leased(out)
+    with ThreadPoolExecutor() as pool:
+        other.__enter__()
+        waiting = pool.submit(trained, folders, out, overrides=UNEVEN)
+        time.sleep(1.5)
+        shutil.copytree(whole, out)  # what the other training publishes before it releases the lease
+        with monkeypatch.context() as patch:
+            patch.setattr("cascade_core.train.loop.set_learning_rates", _fail)
+            other.__exit__(None, None, None)
+            waiting.result(timeout=60)
     _same(whole, out)
 
 
