@@ -87,6 +87,14 @@ Recipe = Annotated[str, Option("Name of a complete configuration, such as mini_z
 Overrides = Annotated[Mapping[str, Any], Settings()]
 Device = Annotated[str | None, Option("cpu or cuda; if left out, a GPU if there is one.")]
 Seed = Annotated[int, Option("Seed of all random numbers.")]
+Processes = Annotated[
+    int,
+    Option(
+        "Processes of this machine that share every batch; torchrun starts several nodes.",
+        minimum=1,
+        unrecorded=True,
+    ),
+]
 Resume = Annotated[bool, Option("Resume an interrupted run from its last checkpoint.", unrecorded=True)]
 ImageSets = Annotated[
     Mapping[str, str],

@@ -15,7 +15,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from cascade_core.errors import UserError
-from components.contract import step_named
+from cascade_core.parallel import world_of
+from cascade_core.runtime.exit_codes import ExitCode
+from components.contract import Call, step_named
 
 USER_ERROR = "UserError: "
 """torchrun passes on the exception of a process as text that starts with its class."""
@@ -49,10 +51,26 @@ def run(step: str, arguments: Mapping[str, Any], *, processes: int | None = None
         raise SystemExit(128 + error.sigval) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        if failure.exitcode in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):  # after a signal, its work saved
+            raise SystemExit(failure.exitcode) from error
         message = failure.message["message"] if isinstance(failure.message, dict) else failure.message
         if message.startswith(USER_ERROR):
             raise UserError(message.removeprefix(USER_ERROR)) from error
         raise RuntimeError(f"process {rank} of the {count} of step {step} failed: {message}") from error
+
+
+def launched(call: Call) -> Any:
+    """Repeat the call of a step in the number of processes that its option `processes` gives.
+
+    Raises:
+        UserError: torchrun has started this process already; and as `run`.
+    """
+    if world_of(os.environ).launched:
+        raise UserError(
+            "torchrun has started this process and its number is torchrun's; leave --processes out"
+        )
+    arguments = {**call.arguments, "processes": 1}
+    return run(call.step.name, arguments, processes=call.arguments["processes"])
 
 
 def _configuration(count: int) -> LaunchConfig:
@@ -77,5 +95,7 @@ def _call_together(step: str, arguments: dict[str, Any]) -> Any:
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
         return step_named(step)(**arguments)
+    except KeyboardInterrupt:
+        raise SystemExit(ExitCode.INTERRUPTED) from None  # torch would end the process with 0
     except UserError as error:
         raise UserError(str(error)) from error  # subclasses too get the class name that `run` looks for

@@ -8,7 +8,7 @@ from cascade_core.configs.settings import SelfTrainingMode, transductive
 from cascade_core.errors import UserError
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
-from components.contract.shared import Out, Overrides, Prepared, Resume, SplitsFolder, Text
+from components.contract.shared import Out, Overrides, Prepared, Processes, Resume, SplitsFolder, Text
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def run(
     ] = "oracle",
     overrides: Overrides,
     resume: Resume = True,
+    processes: Processes = 1,
 ) -> SelfTrained:
     """Continue training with pseudo-labels (transductive).
 
@@ -70,8 +71,11 @@ def run(
     from cascade_core.data.prepared import rows_of_split
     from components.artifacts import data_hash
     from components.inputs.reading import read_inputs
+    from components.launching.processes import launched
     from components.training.fit import Fit, train_step
 
+    if processes > 1:
+        return launched(call)
     refuse_stated(overrides)
     segmentor, manifest = load_segmentor(trained / "half")
     if manifest.setting != "inductive":

@@ -12,6 +12,7 @@ from components.contract.shared import (
     Out,
     Overrides,
     Prepared,
+    Processes,
     Recipe,
     Resume,
     Seed,
@@ -59,6 +60,7 @@ def run(
     overrides: Overrides,
     seed: Seed = 0,
     resume: Resume = True,
+    processes: Processes = 1,
 ) -> Trained:
     """Train a recipe without labels of unseen classes.
 
@@ -78,9 +80,12 @@ def run(
     from components.artifacts import data_hash
     from components.inputs.preflight import check_ready_vectors
     from components.inputs.reading import read_inputs
+    from components.launching.processes import launched
     from components.training.fit import Fit, train_step
     from components.training.inductive import image_tower, on_own_classes
 
+    if processes > 1:
+        return launched(call)
     if (clip is None) != random_clip:
         raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
     config = named_recipe(recipe, on_own_classes(overrides, splits), seed=seed)

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Never
 
 from cascade_core.parallel import any_process
+from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.train.loop import StepReport
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,11 @@ class StopRequest:
             KeyboardInterrupt: the signal is SIGINT.
             SystemExit: otherwise; the exit code is 143.
         """
+        code = ExitCode.INTERRUPTED if self.signal is signal.SIGINT else ExitCode.TERMINATED
+        log.warning("stopped with exit code %d; the same command resumes this training", code)
         if self.signal is signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(code)
 
 
 @contextmanager
