@@ -20,7 +20,7 @@ from cascade_core.model.segmentor import Segmentor
 from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.scores import Scores, scores
 
-REGISTRY = ("models:/", "runs:/")
+MLFLOW_PREFIXES = ("models:/", "runs:/")
 """The prefixes of MLflow addresses; everything else is a folder."""
 DEFAULT_STORE = Path("mlruns/mlflow.db")
 """The commands' MLflow store, relative to the working folder."""
@@ -107,7 +107,7 @@ def model_folder(model: str | Path) -> Iterator[Path]:
     Raises:
         UserError: MLflow is not installed, or its store has no such model.
     """
-    if not str(model).startswith(REGISTRY):
+    if not str(model).startswith(MLFLOW_PREFIXES):
         yield Path(model)
         return
     with tempfile.TemporaryDirectory(prefix="cascade-model-") as scratch:

@@ -29,11 +29,11 @@ def scored_batches(
     return batches(dataset, batch_size=batch_size, workers=config.train.workers)
 
 
-def carried_over(target: ClassSplit, manifest: CheckpointManifest, *, seen: TargetSeen) -> ClassSplit:
+def target_split(target: ClassSplit, manifest: CheckpointManifest, *, seen: TargetSeen) -> ClassSplit:
     """Return the class split of a target data set for a checkpoint of another data set.
 
-    With `seen="all"` every class counts as seen, as published. With "names" the classes count as seen whose names
-    the checkpoint saw, letter by letter: "tvmonitor" is not "tv", so it counts as unseen.
+    With `seen="all"` every class counts as seen, as published. With "names" a class counts as seen only if the
+    checkpoint has a seen class of exactly this name: "tvmonitor" is not "tv".
 
     Raises:
         UserError: with "names", the checkpoint saw no class of the target.

@@ -1,4 +1,4 @@
-"""The old name of `cascade_core.checkpoints.model_folder`, for versions registered before: MLflow kept their code."""
+"""The old name of `cascade_core.checkpoints.model_folder`; the stored code of older registered models imports it."""
 
 from cascade_core.checkpoints.model_folder import CHECKPOINT, TEXT_TOWER
 

@@ -43,7 +43,7 @@ class World:
         return self.rank == 0
 
     def share(self, global_batch: int, accumulation_steps: int, *, field: str = "train.batch_size") -> int:
-        """Return the number of pictures of every micro-batch for this process.
+        """Return the number of pictures that this process takes of every micro-batch.
 
         Raises:
             UserError: the global batch does not divide evenly; the message names `field` as the value to change.
@@ -99,10 +99,10 @@ def device_of(world: World) -> torch.device:
 
 
 @contextmanager
-def joined(world: World, device: torch.device) -> Iterator[None]:
+def connected(world: World, device: torch.device) -> Iterator[None]:
     """Connect the processes while the block runs: over nccl on GPUs, else gloo. Do nothing for a single process.
 
-    When a process dies, torchrun ends the others by SIGTERM. It raises SystemExit in the block, so files are closed.
+    When a process dies, torchrun sends SIGTERM to the others, where it raises SystemExit in the block to close files.
     """
     if not world.launched:
         yield
@@ -125,14 +125,14 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
             dist.destroy_process_group()
 
 
-def processes() -> int:
+def num_processes() -> int:
     """Return the number of connected processes."""
-    return dist.get_world_size() if together() else 1
+    return dist.get_world_size() if is_distributed() else 1
 
 
 def mean_over_processes(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """Return the elementwise mean over all processes; a single process gets `values` unchanged."""
-    if not together():
+    if not is_distributed():
         return values
     summed = values.detach().clone()
     dist.all_reduce(summed)
@@ -154,7 +154,7 @@ def share_start(optimizer: AdamW, start: int) -> int:
 
     So only that process needs the checkpoint to resume from; `train/grid_logits.py` broadcasts the weights.
     """
-    if not together():
+    if not is_distributed():
         return start
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     steps = torch.tensor(start, device=parameters[0].device)
@@ -179,7 +179,7 @@ def seed_step(seed: int, iteration: int) -> None:
     It depends on seed, step and rank only, so resuming needs no saved random state. The rank gives each process its own
     dropout masks.
     """
-    rank = dist.get_rank() if together() else 0
+    rank = dist.get_rank() if is_distributed() else 0
     words = np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)
     torch.manual_seed(int(words[0]))
 
@@ -189,6 +189,6 @@ def _lost_another(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Return whether this process is connected to others."""
     return dist.is_available() and dist.is_initialized()

@@ -1,4 +1,4 @@
-"""The old name of `cascade_core.predictor`, for versions registered before: MLflow kept their code, which imports it."""
+"""The old name of `cascade_core.predictor`; the stored code of older registered models imports it."""
 
 from cascade_core.predictor import MAX_LABELS, Predictor
 
@@ -6,6 +6,6 @@ __all__ = ["MAX_LABELS", "Segmenter"]
 
 
 class Segmenter(Predictor):
-    """A `Predictor` under the names that versions registered before call it by."""
+    """A `Predictor` with the class and method name that older registered models use."""
 
     segment = Predictor.predict

@@ -136,7 +136,7 @@ class Predictor:
         """Predict several pictures of one size as one batch.
 
         Raises:
-            UserError: there is no picture, their sizes differ, or for the reasons of `predict`.
+            UserError: there is no picture, the sizes differ, or `predict` would refuse a picture or label.
         """
         if len({picture.shape for picture in pictures}) != 1:
             shapes = sorted({f"{picture.shape[1]} x {picture.shape[0]}" for picture in pictures})
@@ -158,7 +158,7 @@ class Predictor:
 
     @property
     def seen_penalty(self) -> float:
-        """The number taken off seen classes' probabilities: the setting's for inductive models, else 0."""
+        """The number subtracted from seen classes' probabilities: that of `evaluate` for inductive models, else 0."""
         return self.manifest.seen_penalty(self.evaluate)
 
     def size_seen(self, height: int, width: int) -> tuple[int, int]:
@@ -232,7 +232,7 @@ def _weights_hash(module: torch.nn.Module) -> str:
 
 
 def eval_settings(base: EvalConfig, **changes: Any) -> EvalConfig:
-    """Return inference settings with some changed; a change of None keeps the setting.
+    """Return the inference settings `base` with `changes`; a change of None keeps the setting.
 
     Raises:
         UserError: a setting does not exist or its value is invalid.

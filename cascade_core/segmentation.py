@@ -1,4 +1,4 @@
-"""The old name of `cascade_core.inference.prediction`, for versions registered before: MLflow kept their code."""
+"""The old name of `cascade_core.inference.prediction`; the stored code of older registered models imports it."""
 
 from cascade_core.inference.prediction import Prediction as Segmentation
 

@@ -54,7 +54,7 @@ def shift_colours(levels: Levels, saturation: float, hue_shift: float) -> Levels
 
 
 def _shift_rows(levels: Levels, saturation: float, hue_shift: float, *, out: Levels) -> None:
-    """Write the highest channel, which stays the same, minus the distance of each new channel below it."""
+    """Write each new channel: the highest channel, which stays the same, minus the new distance below it."""
     high = levels.max(axis=0)
     chroma = high - levels.min(axis=0)
     # Greys have no hue and no chroma: avoid the division by zero.

@@ -28,8 +28,8 @@ def batches(dataset: SegmentationDataset, *, batch_size: int = 1, workers: int =
 def prefetch(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
     """Prefetch up to `depth` items in a background thread; the order is preserved.
 
-    Decoding and torch's operations release the interpreter lock, so the thread hardly slows the model. If making an
-    item raises, this raises in the place of that item.
+    Decoding and torch's operations release the interpreter lock, so the thread hardly slows the model. The iterator
+    raises an item's exception in the place of that item.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:

@@ -35,8 +35,8 @@ def image_window(
 ) -> UInt8[Tensor, "3 window_height window_width"]:
     """Return `window` of `resize_image`'s result as planes, resizing only up to its lower right corner.
 
-    Resizing cannot start at its upper left corner too: the source there lies a fraction of a pixel off, for which
-    torch's 8-bit kernel has no argument.
+    Resizing cannot start at the window's upper left corner: that corner lies at a fractional source position, and
+    torch's 8-bit kernel accepts no fractional offset.
     """
     height, width = image.shape[:2]
     if (height, width) == size:

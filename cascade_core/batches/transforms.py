@@ -128,8 +128,8 @@ def random_crop(
     """Draw a window of a label map resized to `size`; return the window and its labels.
 
     Retry up to ten times while the window has fewer than two classes, or one class fills `max_class_share` or more
-    of its labelled pixels; the last window is accepted unchecked. None accepts the first window. The window covers
-    sides shorter than the crop entirely.
+    of its labelled pixels; the last window is accepted unchecked. With `max_class_share=None`
+    the first window is accepted. The window covers sides shorter than the crop entirely.
     """
     window = _random_window(size, crop_size, rng)
     labels = label_window(label, size, window)
@@ -185,7 +185,7 @@ def _random_window(size: tuple[int, ...], crop_size: int, rng: np.random.Generat
 def _is_mixed(labels: UInt8[np.ndarray, "height width"], max_class_share: float) -> bool:
     """Check that there are several classes and that none fills `max_class_share` of the labelled pixels.
 
-    The commonest class of a sparse sample nearly always decides: all others together have less than that share.
+    Counting the commonest class of a sparse sample nearly always suffices: all others together have less than that share.
     """
     num_pixels = np.count_nonzero(labels != IGNORE)
     likely = np.bincount(labels[::SAMPLING_STEP, ::SAMPLING_STEP].ravel(), minlength=IGNORE + 1)[

@@ -1,7 +1,7 @@
 """Checks that class vectors belong to the names they are used with.
 
-Two label sets of Pascal Context have the same 59 classes in two orders. Vectors in one order used with names in
-the other have the right number, width and length and train without an error, but the scores are near zero.
+Two label sets of Pascal Context have the same 59 classes in two orders. If vectors in one order are used with names
+in the other, their number, width and length fit and training raises no error, but the scores are near zero.
 """
 
 from collections.abc import Sequence

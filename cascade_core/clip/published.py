@@ -51,9 +51,9 @@ def tag_activation(model: str, tag: str) -> Activation:
 
 
 def named_like(config: ClipConfig) -> ClipConfig | None:
-    """Return open_clip's model with the shapes of `config`, which adds its name and number of heads.
+    """Return open_clip's model with the shapes of `config`, or None; it also states name and number of heads.
 
-    The result is None if open_clip has no such model. Heads are not compared: shapes do not determine them.
+    Heads are not compared: shapes do not determine them.
     """
     import open_clip
 

@@ -24,7 +24,7 @@ _SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
 
 @dataclass(frozen=True)
 class Source:
-    """A weights file, the configuration that open_clip or a hub folder states, and the activation by who states it."""
+    """A weights file, the configuration that open_clip or a hub folder states, and the activation that each source states."""
 
     weights: Path
     stated: ClipConfig | None = None

@@ -61,7 +61,7 @@ def class_vectors(
         synonyms: further names of each class, none or one list per class. A class's vector is the renormalised
             mean of its names' vectors.
         batch_size: number of texts encoded at a time; a batch holds the texts of at least one name.
-        on_batch: called with the number of texts encoded so far, of `num_texts`.
+        on_batch: called with the number of texts encoded so far; `num_texts` returns the total.
 
     Raises:
         UserError: before any text is encoded, if there is no name or template, a template lacks its `{}`, there

@@ -102,6 +102,6 @@ class DeepPrompts(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def tokens(self, block: int, batch: int) -> Float[Tensor, "batch prompts width"]:
-        """Return the prompt tokens that enter `block`, with dropout of their own for each picture."""
+        """Return the prompt tokens that enter `block`, with independent dropout for each picture."""
         embeddings = self.prompt_embeddings if block == 0 else self.deep_prompt_embeddings[block - 1 : block]
         return self.dropout(self.prompt_proj(embeddings).expand(batch, -1, -1))

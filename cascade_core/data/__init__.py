@@ -1,1 +1,1 @@
-"""Data sets: the checked index, samples, augmentation and the order of training."""
+"""Data sets on disk: official files, label maps, pictures, and the checked index of them."""

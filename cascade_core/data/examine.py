@@ -110,9 +110,7 @@ def _size_text(candidate: Candidate, label_size: tuple[int, ...], size: tuple[in
     """Describe a label map of another size than its upright picture, both (height, width), and the remedy."""
     remedy = "a label map has the size of its picture"
     if label_size == size[::-1]:
-        remedy = (
-            "if the picture has an EXIF orientation the map was drawn without it: turn the map as the picture"
-        )
+        remedy = "the picture probably has an EXIF orientation, and the map does not: turn the map like the picture"
     return (
         f"{candidate.label}: size {label_size[1]}x{label_size[0]} differs from {size[1]}x{size[0]} of "
         f"{candidate.image} (upright); {remedy}"

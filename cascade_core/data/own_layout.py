@@ -42,8 +42,8 @@ def assigned(
     Args:
         names: all pictures, by their paths without suffix.
         given: for a split its folder of pictures, or a file that lists them.
-        held_out: for a split its share of the training pictures: those given as "train", else all that no split has.
-        seed: decides with the names alone which pictures are held out.
+        held_out: for a split its share of the training pictures: those given as "train", else all without a split.
+        seed: seed and names alone decide which pictures are held out.
 
     Raises:
         UserError: a folder or list is empty or names an unknown picture, a split or picture occurs twice, or the

@@ -83,7 +83,7 @@ def raw_ids(
     """Look up the label map id of each category in `names`, which include synonyms; case is ignored.
 
     Returns:
-        The ids by category id, and the names of the categories that `names` lacks by category id.
+        The label map ids by category id, and, by category id too, the names of categories that `names` lacks.
     """
     folded = {name.casefold(): raw for name, raw in names.items()}
     keys = {category.id: " ".join(category.name.split()).casefold() for category in categories}

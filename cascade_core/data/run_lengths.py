@@ -36,7 +36,7 @@ def unpack_runs(packed: str) -> Int64[np.ndarray, " runs"]:
     """Unpack COCO's text form of run lengths.
 
     A character minus 48 holds 5 bits of a number, lowest bits first, and a flag that more bits follow; a number's
-    highest bit is its sign. From the fourth on, a number is the difference to the one two before.
+    highest bit is its sign. From the fourth number on, the text stores the difference to the number two places before.
 
     Raises:
         UserError: the text is no packed run lengths.

@@ -1,4 +1,4 @@
-"""The old name of `cascade_core.batches.transforms`, for versions registered before: MLflow kept their code, which imports it."""
+"""The old name of `cascade_core.batches.transforms`; the stored code of older registered models imports it."""
 
 from cascade_core.batches.transforms import short_side_size
 

@@ -1,4 +1,4 @@
-"""COCO-Stuff 164K: photographs of COCO 2017, and label maps that convert from 182 raw ids to 171 train ids."""
+"""COCO-Stuff 164K: photographs of COCO 2017, and label maps of 182 raw ids, converted to 171 train ids."""
 
 from functools import partial
 from pathlib import Path

@@ -184,8 +184,8 @@ def verify(raw: Path) -> dict[str, Any]:
         return {"class_order": "unverified: no label map of VOC at hand to compare with"}
     if shares["alphabetical"] <= shares["literature"]:
         raise UserError(
-            f"{raw / ROOT / MAPS}: {shares['literature']:.0%} of VOC's pixels have the class they should if the "
-            f"maps are numbered with VOC's classes first, {shares['alphabetical']:.0%} if alphabetically; they must be "
+            f"{raw / ROOT / MAPS}: {shares['literature']:.0%} of VOC's pixels agree if the maps are "
+            f"numbered with VOC's classes first, {shares['alphabetical']:.0%} if alphabetically; they must be "
             "numbered alphabetically, 1 (aeroplane) to 59 (wood): convert them again from trainval_merged.json"
         )
     return {"class_order": f"{shares['alphabetical']:.0%} of VOC's pixels agree in {len(pairs)} pictures"}

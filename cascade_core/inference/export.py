@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 """The largest difference of a probability that is allowed between a graph and torch."""
 OPSET = 20
 
-Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+RunGraph = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A function that runs a graph: from images and class vectors to probabilities."""
 
 
@@ -33,7 +33,7 @@ class Exportable(nn.Module):
     """The module to export: from pictures (RGB levels 0..255) and text vectors to probabilities at every pixel.
 
     The module normalises the pictures. It sees them whole, and its probabilities are evaluation's before the seen
-    penalty is taken off.
+    penalty is subtracted.
     """
 
     mean: Tensor
@@ -78,7 +78,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
     Raises:
         UserError: the packages of the extra `export` are not installed.
     """
-    need("onnx", "onnxscript")
+    require_packages("onnx", "onnxscript")
     with warnings.catch_warnings():
         # torch warns about its own calls.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -95,13 +95,13 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
     onnx.save(file)
 
 
-def onnx_run(file: Path) -> Run:
+def load_onnx(file: Path) -> RunGraph:
     """Load an ONNX file into onnxruntime on the CPU.
 
     Raises:
         UserError: onnxruntime is not installed.
     """
-    need("onnxruntime")
+    require_packages("onnxruntime")
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -110,13 +110,13 @@ def onnx_run(file: Path) -> Run:
     )
 
 
-def torch_run(file: Path) -> Run:
+def load_torch(file: Path) -> RunGraph:
     """Load a `.pt2` file."""
     graph = torch.export.load(file).module()
     return lambda images, vectors: graph(torch.from_numpy(images), torch.from_numpy(vectors)).detach().numpy()
 
 
-def check(run: Run, module: Exportable) -> float:
+def check_graph(run: RunGraph, module: Exportable) -> float:
     """Compare a graph with torch on `examples` and return the largest difference of a probability.
 
     Raises:
@@ -155,7 +155,7 @@ def examples(module: Exportable) -> Iterator[tuple[Tensor, Tensor]]:
         yield images, F.normalize(vectors, dim=-1)
 
 
-def need(*packages: str) -> None:
+def require_packages(*packages: str) -> None:
     """Check that packages of the extra `export` are installed.
 
     Raises:

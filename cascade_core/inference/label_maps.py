@@ -69,11 +69,11 @@ def label_photographs(
     patch_size = vocabulary.segmentor.config.clip.patch_size
     sizes = [view.size(size, short_side=evaluate.short_side, patch_size=patch_size) for view in views]
     check_sizes(sizes, evaluate, patch_size, limits or Limits())
-    seen = [
-        _photograph_batch([view.of(picture, seen) for picture in pictures], mean, std, mirrored=view.mirrored)
-        for view, seen in zip(views, sizes, strict=True)
+    batches = [
+        _photograph_batch([view.of(picture, at) for picture in pictures], mean, std, mirrored=view.mirrored)
+        for view, at in zip(views, sizes, strict=True)
     ]
-    best, probability = best_classes(vocabulary, seen, size=size, evaluate=evaluate, limits=limits)
+    best, probability = best_classes(vocabulary, batches, size=size, evaluate=evaluate, limits=limits)
     classes, confidence = best.int().cpu().numpy(), probability.float().cpu().numpy()
     if broken := np.count_nonzero(classes < 0):
         raise UserError(

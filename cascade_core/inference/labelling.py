@@ -21,8 +21,8 @@ from torch import Tensor
 from cascade_core.configs.config import EvalConfig
 from cascade_core.errors import UserError
 from cascade_core.inference.background import with_background
-from cascade_core.inference.resampling import Side, chunks, window_origins, windows_read
-from cascade_core.inference.tiles import ACCELERATOR, CPU, SeenPicture, SeenWindow, Span, Tiles, Tiling
+from cascade_core.inference.resampling import Side, chunks, window_origins, windows_at
+from cascade_core.inference.tiles import ACCELERATOR, CPU, PictureView, Span, Tiles, Tiling, WindowLogits
 from cascade_core.inference.vocabulary import Vocabulary, log_normaliser
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import TrunkFeatures
@@ -50,14 +50,14 @@ class Limits:
     """Bounds on memory; only tests change them.
 
     Attributes:
-        seen_pixels: pixels of a strip as the model sees them, over all views and pictures.
+        strip_pixels: pixels of a strip as the model sees them, over all views and pictures.
         view_pixels: pixels of a whole view, which is stored with 8 bits a channel.
         tokens: patches of one window.
         logits: numbers on the patch grids of all windows of a strip; more split the classes into chunks.
         tiling: sizes of the parts in which scores are computed; None: the device's default.
     """
 
-    seen_pixels: int = 2**22
+    strip_pixels: int = 2**22
     view_pixels: int = 2**28
     tokens: int = 2**15
     logits: int = 2**25
@@ -103,13 +103,13 @@ def all_tiles(
     tiling = limits.tiling or (CPU if vocabulary.device.type == "cpu" else ACCELERATOR)
     pixels = sum(view.number * view.size[0] * view.size[1] for view in views)
     # In mode "whole" every strip needs the one window of the view, so strips would only repeat it.
-    number = 1 if evaluate.mode == "whole" else ceil(pixels / limits.seen_pixels)
+    number = 1 if evaluate.mode == "whole" else ceil(pixels / limits.strip_pixels)
     for rows, columns in strips(size, number):
         strip = _Strip(vocabulary, evaluate, limits, tiling, rows, columns)
         for chunk, pictures in strip.pictures(views, sides):
-            for index, seen in enumerate(pictures):
+            for index, picture_views in enumerate(pictures):
                 penalties = vocabulary.penalties[chunk]
-                yield index, chunk, Tiles(seen, rows, columns, tiling=tiling, penalties=penalties)
+                yield index, chunk, Tiles(picture_views, rows, columns, tiling=tiling, penalties=penalties)
 
 
 def strips(size: tuple[int, int], number: int) -> list[tuple[Span, Span]]:
@@ -161,7 +161,7 @@ def _sides(
     height, width = (
         Side(
             target=size[i],
-            seen=view.size[i],
+            view=view.size[i],
             window=window[i],
             mask=mask[i],
             grid=grid[i],
@@ -203,10 +203,10 @@ class _Strip:
 
     def pictures(
         self, views: Sequence[ViewBatch], sides: Sequence[tuple[Side, Side]]
-    ) -> Iterator[tuple[slice, list[list[SeenPicture]]]]:
+    ) -> Iterator[tuple[slice, list[list[PictureView]]]]:
         """Yield each chunk of classes with the logits of every picture in every view."""
         windows = [
-            list(product(windows_read(height, *self.rows), windows_read(width, *self.columns)))
+            list(product(windows_at(height, *self.rows), windows_at(width, *self.columns)))
             for height, width in sides
         ]
         cells = sum(
@@ -218,8 +218,8 @@ class _Strip:
             list(self._window_batches(*view, classes)) for view in zip(views, sides, windows, strict=True)
         ]
         for chunk in classes:
-            seen = [_by_picture(*view, chunk) for view in zip(views, sides, batches, strict=True)]
-            yield chunk, [list(picture) for picture in zip(*seen, strict=True)]
+            by_view = [_by_picture(*view, chunk) for view in zip(views, sides, batches, strict=True)]
+            yield chunk, [list(picture) for picture in zip(*by_view, strict=True)]
 
     def _window_batches(
         self,
@@ -271,12 +271,12 @@ class _Strip:
 
 def _by_picture(
     view: ViewBatch, sides: tuple[Side, Side], batches: Sequence[_WindowBatch], chunk: slice
-) -> list[SeenPicture]:
+) -> list[PictureView]:
     """Sort the windows of a view by picture."""
-    pictures: list[dict[tuple[int, int], SeenWindow]] = [{} for _ in range(view.number)]
+    pictures: list[dict[tuple[int, int], WindowLogits]] = [{} for _ in range(view.number)]
     for batch in batches:
         logits = batch.logits(chunk).transpose(1, 2).contiguous()
         for index, (window, picture) in enumerate(product(batch.windows, pictures)):
             normaliser = None if batch.normalisers is None else batch.normalisers[index]
-            picture[window] = SeenWindow(logits[index], normaliser)
-    return [SeenPicture(windows, *sides) for windows in pictures]
+            picture[window] = WindowLogits(logits[index], normaliser)
+    return [PictureView(windows, *sides) for windows in pictures]

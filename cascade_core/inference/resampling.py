@@ -23,16 +23,16 @@ class Side:
 
     Attributes:
         target: length at the picture's own size, in pixels.
-        seen: length at which the model sees the picture, in pixels.
-        window: length of each window, in pixels of the seen picture.
+        view: length at which the model sees the picture, in pixels.
+        window: length of each window, in pixels of the view.
         mask: length of a window's mask, on which logits become probabilities.
         grid: length of a window in patches.
-        origins: first pixel of each window on the seen picture.
-        mirrored: whether the seen picture is mirrored along this side.
+        origins: first pixel of each window on the view.
+        mirrored: whether the view is mirrored along this side.
     """
 
     target: int
-    seen: int
+    view: int
     window: int
     mask: int
     grid: int
@@ -42,10 +42,10 @@ class Side:
     @property
     def resized(self) -> bool:
         """Whether probabilities are resized, or averaged over windows."""
-        return not self.target == self.seen == self.window == self.mask
+        return not self.target == self.view == self.window == self.mask
 
     def window_slice(self, window: int) -> slice:
-        """Return the pixels of a window on the seen picture."""
+        """Return the pixels of a window on the view."""
         return slice(self.origins[window], self.origins[window] + self.window)
 
 
@@ -58,8 +58,8 @@ class WindowMatrices:
         cells: patches that the stretch depends on.
         positions: positions of the mask that the stretch depends on.
         to_mask: matrix from logits of the cells to logits at the positions.
-        to_target: matrix from probabilities at the positions to this window's part of the stretch's scores, None
-            for the identity. The rows of all windows' matrices together sum to 1.
+        to_target: matrix from probabilities at the positions to this window's part of the stretch's scores; None
+            is the identity. Summed over all windows, each row's entries add up to 1.
     """
 
     window: int
@@ -70,7 +70,7 @@ class WindowMatrices:
 
 
 def window_origins(length: int, crop: int, stride: int) -> tuple[int, ...]:
-    """Return the first pixel of each window along one side: every `stride`, the last window shifted back inside.
+    """Return the first pixel of each window along a side: one every `stride` pixels, the last moved back inside.
 
     A side shorter than the crop has one window, of the whole side.
 
@@ -99,17 +99,17 @@ def window_matrices(
 def _window_matrices(
     side: Side, first: int, last: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[WindowMatrices, ...]:
-    seen, to_target = bilinear(*_stretch(side, first, last), target=side.target, source=side.seen)
+    read, to_target = bilinear(*_stretch(side, first, last), target=side.target, source=side.view)
     if side.mirrored:
         to_target = to_target.flip(0)
-    to_target = to_target / _windows_over(side)[seen]
+    to_target = to_target / _window_counts(side)[read]
     matrices = []
-    for window in windows_read(side, first, last):
+    for window in windows_at(side, first, last):
         origin = side.origins[window]
-        begin, end = max(seen.start, origin), min(seen.stop, origin + side.window)
+        begin, end = max(read.start, origin), min(read.stop, origin + side.window)
         positions, to_window = bilinear(begin - origin, end - origin, target=side.window, source=side.mask)
         cells, to_mask = bilinear(positions.start, positions.stop, target=side.mask, source=side.grid)
-        down = to_target[:, begin - seen.start : end - seen.start] @ to_window
+        down = to_target[:, begin - read.start : end - read.start] @ to_window
         identity = down.shape[0] == down.shape[1] and bool((down == torch.eye(len(down))).all())
         # Copied without a device sync: the device may still be at work on earlier pictures.
         to_mask, down = (m.to(device, dtype, non_blocking=True) for m in (to_mask, down))
@@ -122,11 +122,11 @@ _matrices_on_cpu = lru_cache(maxsize=1024)(_window_matrices)
 _matrices_on_accelerator = lru_cache(maxsize=256)(_window_matrices)
 
 
-def windows_read(side: Side, first: int, last: int) -> range:
+def windows_at(side: Side, first: int, last: int) -> range:
     """Return the windows that overlap positions first..last-1 of the target."""
-    seen = _read(*_stretch(side, first, last), target=side.target, source=side.seen)
+    read = _read(*_stretch(side, first, last), target=side.target, source=side.view)
     windows = [
-        i for i, origin in enumerate(side.origins) if origin < seen.stop and seen.start < origin + side.window
+        i for i, origin in enumerate(side.origins) if origin < read.stop and read.start < origin + side.window
     ]
     return range(windows[0], windows[-1] + 1)
 
@@ -144,7 +144,7 @@ def bilinear(
     rows, share = torch.arange(last - first), positions - before
     matrix = torch.zeros(last - first, read.stop - read.start, dtype=torch.float64)
     matrix[rows, before - read.start] = 1 - share
-    # A position after without weight may lie outside of `read`, hence the clamp.
+    # The position after `before` may lie outside of `read` if its weight is 0, hence the clamp.
     matrix[rows, (before + 1).clamp(max=read.stop - 1) - read.start] += share
     return read, matrix
 
@@ -167,7 +167,7 @@ def chunks(first: int, last: int, size: int) -> Iterator[slice]:
 
 
 def _stretch(side: Side, first: int, last: int) -> tuple[int, int]:
-    """Return where a stretch of the target lies in the seen orientation, mirrored or not."""
+    """Return where a stretch of the target lies on the view, which may be mirrored."""
     return (side.target - last, side.target - first) if side.mirrored else (first, last)
 
 
@@ -181,9 +181,9 @@ def _positions(indices: Int64[Tensor, " span"], *, target: int, source: int) -> 
     return ((indices + 0.5).double() * (source / target) - 0.5).clamp(min=0, max=source - 1)
 
 
-def _windows_over(side: Side) -> Float64[Tensor, " {side.seen}"]:
-    """Count the windows over each position of the seen side."""
-    counts = torch.zeros(side.seen, dtype=torch.float64)
+def _window_counts(side: Side) -> Float64[Tensor, " {side.view}"]:
+    """Count the windows over each position of the view."""
+    counts = torch.zeros(side.view, dtype=torch.float64)
     for window in range(len(side.origins)):
         counts[side.window_slice(window)] += 1
     return counts

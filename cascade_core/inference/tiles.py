@@ -22,7 +22,7 @@ from cascade_core.runtime.threads import threads_used
 ROUNDING = 1e-4
 """The tolerance of score bounds: a class within it of the best class stays a candidate."""
 Span = tuple[int, int]
-"""The first row or column of a stretch, and the one after its last."""
+"""A range of rows or columns: its first, and the one after its last."""
 ClassIndex = Int64[Tensor, " candidates"] | slice
 """Candidate classes, as ids or as a slice."""
 
@@ -50,7 +50,7 @@ ACCELERATOR = Tiling(height=256, width=256, numbers=2**25, bounded=False)
 
 
 @dataclass(frozen=True)
-class SeenWindow:
+class WindowLogits:
     """The model's logits for one window of one picture.
 
     Attributes:
@@ -74,10 +74,10 @@ class SeenWindow:
 
 
 @dataclass(frozen=True)
-class SeenPicture:
+class PictureView:
     """One view of a picture: its windows by row and column, and their geometry along both sides."""
 
-    windows: dict[tuple[int, int], SeenWindow]
+    windows: dict[tuple[int, int], WindowLogits]
     height: Side
     width: Side
 
@@ -86,7 +86,7 @@ class Tiles:
     """The tiles of a part of a picture, with scores averaged over the picture's views."""
 
     def __init__(
-        self, views: Sequence[SeenPicture], rows: Span, columns: Span, *, tiling: Tiling, penalties: Tensor
+        self, views: Sequence[PictureView], rows: Span, columns: Span, *, tiling: Tiling, penalties: Tensor
     ) -> None:
         self.views = views
         self.tiling = tiling
@@ -127,10 +127,10 @@ class Tiles:
     def update_best(
         self, values: Float[Tensor, "height width"], ids: Int64[Tensor, "height width"], *, first: int
     ) -> None:
-        """Replace each pixel's best score and class, in place, by a better one of these classes.
+        """Update each pixel's best score and class in place where one of these classes scores higher.
 
-        `first` is the id of the first class here. Of equal classes the lowest id wins, if chunks of classes come in
-        their order.
+        `first` is the id of the first of these classes. In a tie the lowest id wins, if chunks of classes come in
+        order.
         """
         # A CPU tile is so small that several threads would mostly wait for each other.
         with threads_used(1) if values.device.type == "cpu" else nullcontext():

@@ -38,8 +38,8 @@ class View:
 
     def of(self, picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
         """Return the picture in this view, at `size`."""
-        seen = resize_image(picture, size)
-        return seen[:, ::-1] if self.mirrored else seen
+        resized = resize_image(picture, size)
+        return resized[:, ::-1] if self.mirrored else resized
 
 
 def views(scales: Sequence[float] = (1.0,), *, flip: bool = False) -> tuple[View, ...]:
@@ -56,7 +56,7 @@ def views(scales: Sequence[float] = (1.0,), *, flip: bool = False) -> tuple[View
                 f"scale {scale} is not a number above 0 and at most {LARGEST_SCALE:g}; 1 is evaluation's size"
             )
     if len(set(scales)) < len(scales):
-        raise UserError(f"scales {', '.join(f'{s:g}' for s in scales)} contain one twice; give each once")
+        raise UserError(f"scales {', '.join(f'{s:g}' for s in scales)} contain a scale twice; give each once")
     return tuple(
         View(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))
     )

@@ -26,7 +26,7 @@ class Vocabulary:
         class_vectors: text vectors of the classes, then those of the names that stand for background.
         kind: the loss that the model was trained with.
         seen: ids of the seen classes, which pay the seen penalty.
-        seen_penalty: the number taken off their probabilities.
+        seen_penalty: the number subtracted from their probabilities.
         background_names: number of vectors at the end that stand for background.
     """
 
@@ -56,17 +56,17 @@ class Vocabulary:
     def penalty(self) -> float:
         """The penalty that seen classes pay: 0 if every class is seen.
 
-        The penalty separates seen from unseen classes. Taken off every class, it would only move pixels across the
-        background's threshold and names, which do not pay it.
+        The penalty is meant to favour unseen over seen classes. Subtracted from every class, it would only favour
+        background, which does not pay it.
         """
         return 0.0 if len(set(self.seen)) == len(self) - self.background_names else self.seen_penalty
 
     @cached_property
     def penalties(self) -> Float[Tensor, " classes"]:
-        """The number taken off each class's probability before classes compete; scores may become negative.
+        """The number subtracted from each class's probability before classes compete; scores may become negative.
 
-        Every public code of this family takes 0.1 off the seen classes of inductive models; the papers' text does
-        not mention it.
+        All public code of these methods subtracts 0.1 for the seen classes of inductive models; the papers' text
+        does not mention it.
         """
         penalties = torch.zeros(len(self), device=self.device)
         penalties[list(self.seen)] = self.penalty

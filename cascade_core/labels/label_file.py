@@ -123,7 +123,7 @@ class LabelFile(BaseModel):
         missing = [entry.name for entry in self.classes if entry.id is None]
         if 0 < len(missing) < len(self.classes):
             raise UserError(
-                f"class {missing[0]!r} has no id where others have; give every class one, or none"
+                f"class {missing[0]!r} has no id, but others have; give every class an id, or none"
             )
         meanings = [(raw, f"class {name!r}") for raw, name in zip(self.ids, self.class_names, strict=True)]
         meanings += [(raw, "background") for raw in self._background_ids]
@@ -224,7 +224,7 @@ def read_label_file(path: Path) -> LabelFile:
 
 
 def with_label_file(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace a label file that `data.protocol` names in a recipe's overrides by its content.
+    """If `data.protocol` in a recipe's overrides is a label file's path, replace it by the file's content.
 
     The content sets the protocol, the label set and, unless it is overridden too, the background policy.
 

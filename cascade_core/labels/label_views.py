@@ -13,7 +13,7 @@ from torch import Tensor
 from cascade_core.labels.label_set import IGNORE
 
 WITHHELD = -1
-"""The entry of tables and views for a pixel of an unseen class, whose name training must not know."""
+"""The entry of tables and views for a pixel of an unseen class, whose label training must not read."""
 
 
 def inductive_table(num_classes: int, unseen: Sequence[int]) -> Int[Tensor, "256"]:
@@ -106,7 +106,7 @@ def strict_pseudo_labels(
     padding: Bool[Tensor, "batch height width"],
     seen_penalty: float,
 ) -> Int[Tensor, "batch height width"]:
-    """Return the strict transductive view, which knows only what an annotator without the unseen classes wrote.
+    """Return the strict transductive view, which uses only what an annotator who does not know the unseen classes would write.
 
     Unseen pixels look like unannotated ones, so both are candidates unless they are padding. A candidate gets the
     class that the model predicts under the inference rule (sigmoid scores, less `seen_penalty` for seen classes) if

@@ -18,7 +18,7 @@ Labels = Int[Tensor, "batch height width"]
 class FocalConstants(NamedTuple):
     """The focal loss's constants (Lin et al. 2017, equation 5), and the role of `IGNORE` pixels.
 
-    They are negatives of every class (True), or left out of every sum (False).
+    With `ignored_as_negative` these pixels are negatives of every class; else every sum leaves them out.
     """
 
     alpha: float
@@ -42,7 +42,7 @@ class PixelSums(NamedTuple):
     pixels: Float[Tensor, "batch classes"]
 
 
-Summed = tuple[PixelSums, list[GridLogits]]
+Totals = tuple[PixelSums, list[GridLogits]]
 """Sums, and the gradients of `focal`, `probability` and `overlap` on the grid (an empty list if not needed)."""
 
 BLOCK_ELEMENTS = 1 << 18
@@ -51,7 +51,7 @@ BLOCK_ELEMENTS = 1 << 18
 
 def blocked_sums(
     logits: GridLogits, labels: Labels, resize: Resize, constants: FocalConstants, *, with_maps: bool
-) -> Summed:
+) -> Totals:
     """Return the sums, and with `with_maps` the maps of their gradients.
 
     A first pass counts every class as a negative at every pixel; a second one corrects present classes at their own
@@ -67,7 +67,7 @@ def blocked_sums(
 
 
 PerPixel = Callable[[Tensor, Tensor, slice], tuple[Iterable[Tensor], Iterable[Tensor]]]
-"""A function from upsampled logits of some pairs and rows to two values per pixel, and the slopes of these."""
+"""A function from upsampled logits of some pairs and rows to two values per pixel, and their slopes."""
 
 FOCAL, PROBABILITY, OVERLAP = range(3)
 

@@ -61,8 +61,8 @@ def _focal_dice(
         dice = weight * sum over present pairs of 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1) / n
 
     Published quirk: pixels labelled 255 (unannotated, unseen or padding) are not masked out. Their target is 0 for
-    every class, so they are negatives in both terms; `ignored_as_negative=False` leaves them out of both. A batch
-    without labels has n = 1, a focal term and a dice term of 0.
+    every class, so they are negatives in both terms; `ignored_as_negative=False` leaves them out of both. In a
+    batch without labels n is 1 and the dice term is 0, but the focal term is not.
     """
     constants = FocalConstants(config.focal_alpha, config.focal_gamma, config.ignored_as_negative)
     sums = pixel_sums(grid_logits, labels, constants, mask_size=mask_size)

@@ -1,8 +1,8 @@
 """Sums of focal and dice terms over bilinearly upsampled logits, without holding all of these in memory.
 
 Logits live on a patch grid, labels on pixels. At 512 x 512 pixels the upsampled logits of a batch of 4 with 156
-classes take 650 MB, and each step of the published loss takes as much again. Upsampling is linear, so a weighted sum
-of the three sums has the same weighted sum of three maps on the grid as its gradient. One pass over the pixels
+classes take 650 MB, and each step of the published loss takes as much again. Each of the three sums has a map on the
+grid as its gradient, so the gradient of their weighted sum is the weighted sum of the maps. One pass over the pixels
 computes sums and maps: in blocks on any device (`blocks.py`), or by a kernel on GPUs (`triton_kernels.py`).
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels, PixelSums, Summed, blocked_sums
+from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels, PixelSums, Totals, blocked_sums
 from cascade_core.losses.resize import resize_to
 from cascade_core.runtime.c_compiler import triton_works
 
@@ -66,9 +66,9 @@ class _PixelSums(torch.autograd.Function):
 
 def _summed(
     logits: Tensor, labels: Tensor, constants: FocalConstants, *, mask_size: tuple[int, int], with_maps: bool
-) -> Summed:
+) -> Totals:
     size = (labels.shape[-2], labels.shape[-1])
-    if _kernel_takes(logits, in_one_step=mask_size == size):
+    if _kernel_applies(logits, in_one_step=mask_size == size):
         # Imported here because Triton exists for GPUs only.
         from cascade_core.losses.triton_kernels import kernel_sums
 
@@ -84,7 +84,7 @@ def _summed(
     return blocked_sums(exact, labels, resize, constants, with_maps=with_maps)
 
 
-def _kernel_takes(logits: Tensor, *, in_one_step: bool) -> bool:
+def _kernel_applies(logits: Tensor, *, in_one_step: bool) -> bool:
     """Return whether the kernel can be used: it needs single precision and one resizing step."""
     return logits.is_cuda and in_one_step and logits.dtype != torch.float64 and _triton_works()
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
-from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels, PixelSums, Summed
+from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels, PixelSums, Totals
 from cascade_core.losses.resize import resize_matrix
 
 MOST_COLUMNS = 256
@@ -27,7 +27,7 @@ GRID_COLUMNS_AT_ONCE = 4
 """The grid columns written together; with more, registers limit the number of programs on a GPU."""
 
 
-def kernel_sums(logits: GridLogits, labels: Labels, constants: FocalConstants, *, with_maps: bool) -> Summed:
+def kernel_sums(logits: GridLogits, labels: Labels, constants: FocalConstants, *, with_maps: bool) -> Totals:
     """Return the sums over logits resized in one step to the labels' size, and with `with_maps` their gradients.
 
     All arithmetic is in single precision, for logits in half precision too.

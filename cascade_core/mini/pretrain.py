@@ -5,7 +5,7 @@ windows into scenes, single things, and close-ups that one material fills; small
 patch vectors, not only whole pictures, to separate patterns. Two later stages use the picture size of
 segmentation, as CLIP's own training ended at a higher resolution, and captions that name a part of the classes.
 Whole scenes teach the global embedding which of several classes are present, which the relationship descriptor
-needs. Then scenes among single things and close-ups separate classes that share their colours.
+needs. The last stage mixes scenes with single things and close-ups, to separate classes that share their colours.
 """
 
 import math

@@ -3,7 +3,7 @@
 Every class is a combination of palette and pattern: things combine eight two-colour palettes with four patterns,
 stuffs four palettes with four textures. An unseen class's palette, pattern and outline also occur among the seen
 classes in other combinations, so that no part of it is new to a segmentor trained on the seen classes. Class
-names are single nouns that spell out none of these attributes.
+names are single nouns that do not name any of these attributes.
 
 A caption names things and stuffs as a person would, seen and unseen classes alike, and neither their place nor
 their size. The tiny CLIP learns from captions alone; label maps only serve to find the classes in view.

@@ -42,7 +42,7 @@ def patch_accuracy(clip: ClipModel, *, seed: int, num_pictures: int = 300) -> Ze
     """Return the accuracy of the text vector nearest to a last-layer patch vector, among all classes.
 
     Measures how suitable the frozen tower is for segmentation, on held-out whole scenes; no model is trained or
-    chosen by it. Only patches count of which one class covers at least `PURITY`.
+    chosen by it. Only patches in which one class covers at least `PURITY` count.
     """
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 1])
     pictures = world.render(rng, world.plan_scenes(rng, num_pictures), size=world.SCENE_SIZE)

@@ -74,8 +74,8 @@ class CrossAttention(nn.Module):
 class DecoderLayer(nn.Module):
     """Cross-attention and feed-forward, post-norm, without self-attention or positions.
 
-    `unused_self_attention` and `unused_norm` never run. The released models have them too: in their checkpoints
-    and in their published parameter counts.
+    `unused_self_attention` and `unused_norm` never run. The released checkpoints contain them, and the published
+    parameter counts include them.
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
@@ -146,7 +146,7 @@ def names_without_gradient(model: nn.Module) -> set[str]:
 
 
 class LinearDecoder(Decoder):
-    """Map patch vectors linearly (from the identity on) and score them by scaled cosine similarity to the text."""
+    """Map patch vectors linearly (initially by the identity) and score them by scaled cosine similarity to the text."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ class Breakdown:
 
 
 def breakdown(case: Case, images: Float[Tensor, "batch 3 height width"], *, repeats: int) -> Breakdown:
-    """Time the parts, in the run with the median total so that they add up, and count their multiply-adds."""
+    """Return time and multiply-adds by part; times are of the run with the median total, so that they add up."""
     runs = []
     for _ in range(repeats):
         with metered(case.model, wall_clock(case.device)) as meter:

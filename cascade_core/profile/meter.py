@@ -39,7 +39,7 @@ METHODS: Patterns = (
     ("decoder.memories", "mid projections"),
     ("decoder.prepare", "query map"),
 )
-"""Maps methods to parts, for the modules that have them."""
+"""Maps Python methods (`module.method`) to parts, for models that have such a module and method."""
 TRUNK_AND_DECODER: Patterns = (("trunk", "trunk"), ("decoder", "decoder"))
 
 Clock = tuple[Callable[[], Any], Callable[[Any, Any], float]]

@@ -70,7 +70,7 @@ class ReleasedRun:
 
 
 def read_evidence(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Evidence:
-    """Read from a released file's weights and metadata what identifies its run; of the weights only shapes.
+    """Read the evidence of a released file's run: its metadata and the shapes of its weights.
 
     Raises:
         UserError: the weights belong to neither method; the message states the expected keys.
@@ -154,14 +154,14 @@ def _only_candidate(
         case []:
             published = ", ".join(f"{name} ({_describe(recipe(name))})" for name in PUBLISHED)
             raise UserError(
-                f"the checkpoint is {evidence}, as no published run is: {published}; "
-                "if it was trained with the authors' code on another protocol, state that one with --protocol"
+                f"the checkpoint is {evidence}, which fits no published run: {published}; "
+                "if it was trained with the authors' code on another protocol, give that protocol with --protocol"
             )
         case _:
             names = ", ".join(split.name for _, split in candidates)
             raise UserError(
-                f"the checkpoint is {evidence}, which fits several protocols: {names}, whose classes differ in order "
-                "or choice, which shapes cannot show; add --protocol with the one it was trained on (the authors' "
+                f"the checkpoint is {evidence}, which fits several protocols: {names}; their classes differ in order "
+                "or choice, which shapes cannot show; add --protocol with that of its training (the authors' "
                 "released code uses context59-released)"
             )
 

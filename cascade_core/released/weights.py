@@ -50,7 +50,7 @@ _LAYER_PARTS = (
     (".multihead_attn.", ".attention."),
 )
 _TEXT_LAYERS = 12
-"""Every CLIP text tower has 12 layers; a count of the keys would accept a file that lacks the last layers."""
+"""Text towers of released files have 12 layers; a count of the keys would accept a file without the last layers."""
 
 
 def our_name(released: str) -> str:
@@ -86,8 +86,8 @@ def segmentor_from_released(
 ) -> Segmentor:
     """Build the segmentor of a released ZegCLIP or Cascade-CLIP state dict and load its weights.
 
-    Two kinds of keys are optional: the class-weight buffer (`empty_weight`), whose shape depends on the setting, is
-    dropped, and `text_encoder.*`, which inference does not run, may be complete or absent. Shapes show neither
+    Two kinds of keys are optional. The class-weight buffer (`empty_weight`) is dropped, for its shape depends on the
+    setting. `text_encoder.*`, which inference does not run, must be complete or absent. Shapes show neither
     `heads` of the image tower (by default width / 64, as in every CLIP ViT) nor the `groups` of blocks that
     Cascade-CLIP taps (by default the published ones).
 

@@ -25,7 +25,7 @@ def palette(num_classes: int, colours: Sequence[str] = ()) -> UInt8[np.ndarray, 
     """
     distinct = _distinct_colours()
     table = distinct[np.arange(num_classes) % len(distinct)]
-    # Background, the last, has a custom colour even if it is not a class here.
+    # The last custom colour may be that of background, which need not be a class here.
     custom = {i: ImageColor.getrgb(colour)[:3] for i, colour in enumerate(colours[:num_classes]) if colour}
     if not custom:
         return table

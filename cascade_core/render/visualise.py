@@ -27,7 +27,7 @@ LINE = 20
 LEGEND_SHARE = 0.0005
 """The legend leaves out classes on a smaller share of the pixels."""
 LEGEND_LINES, MOST_LINES = 12, 60
-"""The number of lines that a legend fits beside even a flat picture, and the most classes that it names."""
+"""A legend beside a flat picture has up to this many lines; a legend names at most this many classes."""
 WIDE_IGNORE = 2**16 - 1
 """The id of ignored pixels in 16-bit label maps, in place of `IGNORE`."""
 
@@ -104,7 +104,7 @@ def to_picture(
 def _check(picture: Picture, labels: Labels, names: Sequence[str]) -> None:
     if picture.shape[:2] != labels.shape:
         raise UserError(
-            f"picture of {picture.shape[:2]} and labels of {labels.shape} differ in size; resize one"
+            f"picture of {picture.shape[:2]} and labels of {labels.shape} differ in size; resize one of them"
         )
     _check_ids(labels, len(names))
 

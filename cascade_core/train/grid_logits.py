@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cascade_core.configs.config import Compile
 from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.parallel import together
+from cascade_core.parallel import is_distributed
 from cascade_core.runtime.c_compiler import triton_works
 
 GridLogits = Callable[[Tensor, Tensor], Tensor]
@@ -38,7 +38,7 @@ def replicated(segmentor: Segmentor, grid_logits: GridLogits) -> GridLogits:
     All processes start from the first one's weights. Weights that never get a gradient are not averaged, so no step
     has to search for them; they stay trainable, saved and counted. A single process gets `grid_logits` unchanged.
     """
-    if not together():
+    if not is_distributed():
         return grid_logits
     dead = names_without_gradient(segmentor)
     excluded = [parameter for name, parameter in segmentor.named_parameters() if name in dead]

@@ -16,7 +16,7 @@ from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.configs.config import RunConfig
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.parallel import mean_over_processes, processes, seed_step
+from cascade_core.parallel import mean_over_processes, num_processes, seed_step
 from cascade_core.train.grid_logits import GridLogits, grid_logits_of, replicated
 from cascade_core.train.optim import set_learning_rates
 from cascade_core.train.supervision import Supervision
@@ -34,13 +34,13 @@ class StepReport:
     images_per_second: float
 
 
-def averaged(window: Sequence[StepReport]) -> dict[str, float]:
+def loss_curve_row(reports: Sequence[StepReport]) -> dict[str, float]:
     """Return one row of a loss curve: means of loss and terms over steps, and the last learning rates."""
-    count = len(window)
+    count = len(reports)
     return {
-        "loss": sum(report.loss for report in window) / count,
-        **{name: sum(report.terms[name] for report in window) / count for name in window[0].terms},
-        **{f"lr_{name}": rate for name, rate in window[-1].learning_rates.items()},
+        "loss": sum(report.loss for report in reports) / count,
+        **{name: sum(report.terms[name] for report in reports) / count for name in reports[0].terms},
+        **{f"lr_{name}": rate for name, rate in reports[-1].learning_rates.items()},
     }
 
 
@@ -59,7 +59,7 @@ def train(
     """Train from iteration `start` (finished steps) to `total`, yielding a report after every step.
 
     `batches` yields the micro-batches of the remaining steps in order. Between two reports model and optimiser are
-    consistent, so the caller can save them. Under `parallel.joined` each process passes its own part of every
+    consistent, so the caller can save them. Under `parallel.connected` each process passes its own part of every
     micro-batch, and the reports are of the whole batch.
 
     Raises:
@@ -97,7 +97,7 @@ def train(
             loss=loss,
             terms=terms,
             learning_rates={group["name"]: group["lr"] for group in optimizer.param_groups},
-            images_per_second=images * processes() / (time.perf_counter() - began),
+            images_per_second=images * num_processes() / (time.perf_counter() - began),
         )
 
 

@@ -19,7 +19,7 @@ from cascade_core.labels.label_views import (
 )
 from cascade_core.losses.resize import resize_logits
 
-OneLabels = Int[Tensor, "1 label_height label_width"]
+PictureLabels = Int[Tensor, "1 label_height label_width"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class Supervision:
 
     def _pseudo_labels(
         self,
-        labels: OneLabels,
+        labels: PictureLabels,
         grid_logits: Float[Tensor, "1 classes grid_height grid_width"],
         padding: Bool[Tensor, "1 label_height label_width"],
         mask_size: tuple[int, int],
-    ) -> OneLabels:
+    ) -> PictureLabels:
         split, size = self.split, (labels.shape[-2], labels.shape[-1])
         if self.setting == "transductive_oracle":
             unseen_logits = resize_logits(unseen_only(grid_logits, split.unseen), mask_size, size)

@@ -17,7 +17,7 @@ from cascade_core.configs.config import DataConfig, EvalConfig
 from cascade_core.data.prepared import rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
-from cascade_core.evaluation import carried_over, scored_batches
+from cascade_core.evaluation import scored_batches, target_split
 from cascade_core.inference.background import scored_split
 from cascade_core.inference.label_maps import predictions
 from cascade_core.inference.vocabulary import Vocabulary
@@ -83,7 +83,7 @@ def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob
     policy = config.evaluate.background if given.background is None else given.background
     scored, candidates = scored_split(inputs.split, policy), inputs.split.foreground()
     if given.target is not None:
-        candidates = carried_over(candidates, manifest, seen=given.target_seen)
+        candidates = target_split(candidates, manifest, seen=given.target_seen)
         scored = replace(scored, name=candidates.name, unseen_names=candidates.unseen_names)
     vectors = (
         inputs.class_vectors if given.control != "words" else _rotate_unseen(inputs.class_vectors, candidates)

@@ -95,7 +95,7 @@ def run(
             write_model_folder(checkpoint, text, out)
         return Exported(out, None)
     if kind == "onnx":
-        export.need("onnx", "onnxscript", "onnxruntime")
+        export.require_packages("onnx", "onnxscript", "onnxruntime")
     predictor = load_predictor(model, clip, device="cpu")
     facts = _facts(predictor, names)
     module = export.Exportable(predictor.segmentor, predictor.manifest.config)
@@ -104,10 +104,10 @@ def run(
         file = work.folder / GRAPH_FILES[kind]
         if kind == "onnx":
             export.write_onnx(program, file)
-            difference = export.check(export.onnx_run(file), module)
+            difference = export.check_graph(export.load_onnx(file), module)
         else:
             torch.export.save(program, file)
-            difference = export.check(export.torch_run(file), module)
+            difference = export.check_graph(export.load_torch(file), module)
         if names is not None:
             np.save(work.folder / VECTORS_FILE, predictor.vocabulary(names).class_vectors.numpy())
         write_json(work.folder / FACTS_FILE, {**facts, "largest_difference_to_torch": difference})

@@ -32,7 +32,7 @@ from cascade_core.configs.settings import Setting
 from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.parallel import World, device_of, joined, share_start, world_of
+from cascade_core.parallel import World, connected, device_of, share_start, world_of
 from cascade_core.train.loop import StepReport, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
@@ -84,7 +84,7 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
     # Refuse an indivisible batch before anything is loaded.
     world.share(job.batch_size, job.config.train.accumulation_steps, field=f"{call.step.name}.batch_size")
     check_templates(call.inputs["text"], job.config.data.templates)
-    with joined(world, device_of(world)):
+    with connected(world, device_of(world)):
         if not world.leads:
             with stop_requests() as stop:
                 for _ in until_stopped(_reports(job, world, _optimizer(job, world)), stop):

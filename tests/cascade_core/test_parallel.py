@@ -21,10 +21,10 @@ from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 from cascade_core.parallel import (
     World,
+    connected,
     device_of,
-    joined,
     mean_over_processes,
-    processes,
+    num_processes,
     seed_step,
     share_start,
     world_of,
@@ -157,7 +157,7 @@ def test_one_process_needs_no_replica_and_no_mean() -> None:
     segmentor, value = cascade(), torch.tensor(3.0)
     assert replicated(segmentor, segmentor.grid_logits) == segmentor.grid_logits
     assert mean_over_processes(value) is value
-    assert processes() == 1
+    assert num_processes() == 1
     assert share_start(build_optimizer(segmentor, OptimConfig()), 7) == 7
 
 
@@ -199,7 +199,7 @@ def test_a_stop_signal_leaves_the_block_and_the_group(launched: World) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def stop_inside() -> None:
-        with joined(launched, torch.device("cpu")):
+        with connected(launched, torch.device("cpu")):
             assert dist.is_initialized()
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -226,7 +226,7 @@ def test_only_a_process_that_lost_another_waits(
     monkeypatch.setattr(distributed.time, "sleep", waited.append)
 
     def fail() -> None:
-        with joined(launched, torch.device("cpu")):
+        with connected(launched, torch.device("cpu")):
             raise error
 
     with pytest.raises(type(error)):

@@ -1,7 +1,7 @@
 """Unpack archives safely and member by member; a repeated call resumes an interrupted one.
 
-All members are checked before the first is written. One member that is neither file nor folder, or whose path leaves
-the target folder, refuses the whole archive: no official archive has such a member, so the file is another one.
+All members are checked before the first is written. An archive is refused as a whole if a member is neither file nor
+folder, or if its path leaves the target folder: no official archive has such a member.
 """
 
 import gzip
@@ -110,7 +110,7 @@ def _check_space(archive: Path, target: Path, needed: int) -> None:
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[list[Member]]:
-    """Open an archive for the duration of a block, and give its members."""
+    """Yield the members of an archive, which stays open during the block."""
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as file:
             yield [

@@ -21,8 +21,8 @@ class Part:
     """Files of a data set that belong together; `what` describes them in messages.
 
     `take` names the required folders and files, relative to `root` in the archive `file` and to `into` in the raw
-    folder; without it the part is the single `file`. Of folders only files with `suffix` and without `but_not` are
-    taken, which also distinguishes folders of one name, such as COCO's pictures and label maps.
+    folder; without it the part is the single `file`. From folders, only files that end with `suffix` and not
+    with `but_not` are taken; this also distinguishes equally named folders, such as COCO's pictures and label maps.
     """
 
     what: str

@@ -37,7 +37,7 @@ class Plan:
 
 
 def read_names(path: Path) -> list[str]:
-    """Read an image list: one name a line, or none.
+    """Read an image list: one name per line; empty lines are skipped.
 
     Raises:
         UserError: the list is missing or no text, or lines are no names.

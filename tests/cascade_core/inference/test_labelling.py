@@ -33,7 +33,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SLIDE = EvalConfig(mode="slide", short_side=None, crop_size=32, stride=24, batch_size=3)
 WHOLE = EvalConfig(mode="whole", short_side=None)
 SMALL_TILES = Tiling(height=7, width=9, numbers=400, bounded=True)
-TIGHT = Limits(seen_pixels=2500, logits=200, tiling=SMALL_TILES)
+TIGHT = Limits(strip_pixels=2500, logits=200, tiling=SMALL_TILES)
 """Limits with chunks of a few classes, several strips, and maps of one or two classes."""
 AT_ONCE = Limits(tiling=Tiling(height=999, width=999, numbers=2**25, bounded=False))
 
@@ -255,7 +255,7 @@ def test_a_picture_20000_pixels_wide_is_cut_into_strips() -> None:
     picture = np.zeros((16, 20_000, 3), dtype=np.uint8)
     evaluate = EvalConfig(mode="slide", short_side=None, crop_size=320, stride=320, batch_size=8)
     tiling = Tiling(height=16, width=400, numbers=2**18, bounded=False)
-    limits, model, batches = Limits(seen_pixels=2**16, tiling=tiling), vocabulary(num_classes=2), []
+    limits, model, batches = Limits(strip_pixels=2**16, tiling=tiling), vocabulary(num_classes=2), []
     model.segmentor.trunk.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
     classes, _ = label_photographs(
         model, [picture], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade_core.inference.resampling import Side, bilinear, window_matrices, window_origins, windows_read
+from cascade_core.inference.resampling import Side, bilinear, window_matrices, window_origins, windows_at
 
 LENGTHS = st.tuples(st.integers(1, 200), st.integers(1, 60), st.integers(1, 60)).filter(
     lambda s: s[2] <= s[1]
@@ -87,7 +87,7 @@ def test_the_weights_of_all_windows_sum_to_one_at_every_position(
     first = data.draw(st.integers(0, side.target - 1))
     last = data.draw(st.integers(first + 1, side.target))
     weights = mask_weights(side, first, last)
-    assert list(weights) == list(windows_read(side, first, last))
+    assert list(weights) == list(windows_at(side, first, last))
     torch.testing.assert_close(
         sum(part.sum(dim=1) for part in weights.values()), torch.ones(last - first, dtype=torch.float64)
     )

@@ -107,7 +107,7 @@ def test_the_label_set_does_not_depend_on_unseen_classes(tmp_path: Path) -> None
         ({"classes": ["cat", {"name": "dog", "colr": 1}]}, r"classes\.1\.colr: unknown key; known are name, id"),
         ({"classes": [{"name": "dog", "colour": "blurple"}]}, r"classes\.0\.colour: unknown color .*'blurple'"),
         ({"classes": [{"name": "dog", "colour": [1, 2]}]}, r"classes\.0\.colour: a colour is three numbers"),
-        ({"classes": ["cat", {"name": "dog", "id": 1}]}, "class 'cat' has no id where others have"),
+        ({"classes": ["cat", {"name": "dog", "id": 1}]}, "class 'cat' has no id, but others have"),
         ({"classes": [{"name": "dog", "id": 0}]}, "id 0 stands for class 'dog' and background"),
         ({"classes": ["dog"] * 2}, "dog is named twice"),
         ({"classes": ["Puppy", *PETS["classes"]]}, "puppy is named twice"),

@@ -16,7 +16,7 @@ from cascade_core.losses.focal_dice import segmentation_loss
 
 def main(cases_path: str, results_path: str) -> None:
     # The only change: the kernel accepts CPU tensors.
-    pixel_sums._kernel_takes = lambda logits, *, in_one_step: in_one_step
+    pixel_sums._kernel_applies = lambda logits, *, in_one_step: in_one_step
     cases = torch.load(cases_path)
     torch.save([_loss_and_gradient(**case) for case in cases], results_path)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from cascade_core.configs.config import LossConfig
 from cascade_core.losses import blocks
 from cascade_core.losses import pixel_sums as backends
-from cascade_core.losses.blocks import FocalConstants, Summed
+from cascade_core.losses.blocks import FocalConstants, Totals
 from cascade_core.losses.focal_dice import segmentation_loss
 from cascade_core.losses.pixel_sums import pixel_sums
 from cascade_core.runtime import c_compiler as compiler
@@ -88,7 +88,7 @@ def test_the_gradient_is_that_of_finite_differences(ignored_as_negative: bool) -
 def test_gradient_maps_are_computed_only_if_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def recorded(*args: Any, with_maps: bool) -> Summed:
+    def recorded(*args: Any, with_maps: bool) -> Totals:
         calls.append(with_maps)
         return blocks.blocked_sums(*args, with_maps=with_maps)
 
@@ -138,16 +138,16 @@ class OnAGpu(Tensor):
     is_cuda = True
 
 
-def _kernel_takes(dtype: torch.dtype, *, in_one_step: bool = True) -> bool:
-    return backends._kernel_takes(torch.zeros(1, dtype=dtype).as_subclass(OnAGpu), in_one_step=in_one_step)
+def _kernel_applies(dtype: torch.dtype, *, in_one_step: bool = True) -> bool:
+    return backends._kernel_applies(torch.zeros(1, dtype=dtype).as_subclass(OnAGpu), in_one_step=in_one_step)
 
 
 def test_the_kernel_is_used_on_gpus_in_single_and_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_triton_works", lambda: True)
-    assert _kernel_takes(torch.float32) and _kernel_takes(torch.bfloat16)
-    assert not _kernel_takes(torch.float64)
-    assert not _kernel_takes(torch.float32, in_one_step=False)
-    assert not backends._kernel_takes(torch.zeros(1), in_one_step=True)
+    assert _kernel_applies(torch.float32) and _kernel_applies(torch.bfloat16)
+    assert not _kernel_applies(torch.float64)
+    assert not _kernel_applies(torch.float32, in_one_step=False)
+    assert not backends._kernel_applies(torch.zeros(1), in_one_step=True)
 
 
 def test_a_gpu_without_a_compiler_uses_blocks_and_logs_a_warning(
@@ -155,7 +155,7 @@ def test_a_gpu_without_a_compiler_uses_blocks_and_logs_a_warning(
 ) -> None:
     monkeypatch.setattr(backends, "_triton_works", backends._triton_works.__wrapped__)
     monkeypatch.setattr(compiler, "missing_for_triton", lambda: "a C compiler")
-    assert not _kernel_takes(torch.float32)
+    assert not _kernel_applies(torch.float32)
     assert "needs a C compiler" in caplog.text
     monkeypatch.setattr(compiler, "missing_for_triton", lambda: None)
-    assert _kernel_takes(torch.float32)
+    assert _kernel_applies(torch.float32)

@@ -171,7 +171,7 @@ def test_the_kernel_compiles_for_the_arguments_of_a_launch(
         compiled.append(run(*args, grid=grid, warmup=True, **named))
 
     monkeypatch.setattr(_sum_up, "run", without_launch)
-    monkeypatch.setattr(pixel_sums, "_kernel_takes", lambda logits, *, in_one_step: in_one_step)
+    monkeypatch.setattr(pixel_sums, "_kernel_applies", lambda logits, *, in_one_step: in_one_step)
     logits, labels, config, size = _case(name)
     segmentation_loss(logits.requires_grad_(), labels, config, mask_size=size).total.backward()
     assert compiled[0].asm["cubin"]

@@ -112,7 +112,7 @@ def test_iterations_come_from_the_metadata_else_the_schedule() -> None:
 def test_an_error_compares_an_unknown_run_with_published_ones() -> None:
     with pytest.raises(
         ValueError,
-        match=r"zegclip with 10 prompts, pictures of 512.*a loss for 12 classes, as no published run is: "
+        match=r"zegclip with 10 prompts, pictures of 512.*a loss for 12 classes, which fits no published run: "
         r"zegclip_voc12 .zegclip, 10 prompts, 15 seen classes of 20.*--protocol",
     ):
         _identify("zeg_voc", num_fed=12)

@@ -13,7 +13,7 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.data.prepared import data_root, read_index
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.datasets.context import CLASSES as CONTEXT_59
-from cascade_core.evaluation import carried_over
+from cascade_core.evaluation import target_split
 from cascade_core.labels.background import parse_background
 from cascade_core.runtime.files import read_json, write_json
 from components.results.confusion_table import confusion_at_hand
@@ -64,7 +64,7 @@ def evaluation(folder: Path, **changes: object) -> Path:
 
 def test_classes_of_a_target_are_seen_by_name() -> None:
     target, source = protocol("voc12-20"), protocol("cocostuff-156-15")
-    carried = carried_over(target, manifest_of("cocostuff-156-15"), seen="names")
+    carried = target_split(target, manifest_of("cocostuff-156-15"), seen="names")
     assert set(carried.seen_names) == set(target.classes) & set(source.seen_names)
     assert set(carried.seen_names) | set(carried.unseen_names) == set(target.classes)
     assert "cow" in source.unseen_names and "cow" in carried.unseen_names
@@ -75,14 +75,14 @@ def test_classes_of_a_target_are_seen_by_name() -> None:
     "target", ["voc12-20", "context59", "context59-literature", "ade20k-150", "mini-18-6"]
 )
 def test_as_published_every_class_of_a_target_counts_as_seen(target: str) -> None:
-    carried = carried_over(protocol(target), manifest_of("cocostuff-156-15"), seen="all")
+    carried = target_split(protocol(target), manifest_of("cocostuff-156-15"), seen="all")
     assert (carried.unseen, carried.classes) == ((), protocol(target).classes)
     assert carried.name == f"{target} from cocostuff-156-15"
 
 
 def test_a_target_without_a_common_class_is_refused() -> None:
     with pytest.raises(ValueError, match="'mini-18-6' shares no class name with the 15 seen classes"):
-        carried_over(protocol("mini-18-6"), manifest_of("voc12-15-5"), seen="names")
+        target_split(protocol("mini-18-6"), manifest_of("voc12-15-5"), seen="names")
 
 
 def test_the_table_holds_a_row_per_target_in_their_order(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_one_onnx_file_serves_any_batch_vocabulary_and_size(
         model=str(checkpoints[method]), clip=checkpoints["clip"], out=tmp_path / "out", labels=LABELS
     )
     assert done.difference is not None and done.difference <= core.TOLERANCE
-    run, facts = core.onnx_run(done.file), read_json(tmp_path / "out" / export.FACTS_FILE)
+    run, facts = core.load_onnx(done.file), read_json(tmp_path / "out" / export.FACTS_FILE)
     predictor = Predictor.load(checkpoints[method], checkpoints["clip"], device="cpu")
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (
         predictor.manifest.config.data.mean, predictor.manifest.config.data.std))  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_graph_that_differs_is_refused() -> None:
             )  # far from float32's rounding of it
 
     with pytest.raises(ValueError, match=r"differs from torch by 0\.25 on"):
-        core.check(off, module)
+        core.check_graph(off, module)
 
 
 def test_what_cannot_be_exported_is_told_before_any_work(tmp_path: Path) -> None:
@@ -130,4 +130,4 @@ def test_what_cannot_be_exported_is_told_before_any_work(tmp_path: Path) -> None
         with pytest.raises(ValueError, match=message):
             export.run(**{"model": str(tmp_path / "gone"), "clip": None, "out": tmp_path / "out", **options})
     with pytest.raises(ValueError, match=r"needs no_such_package.*cascade-clip-workflow\[export\]"):
-        core.need("onnx", "no_such_package")
+        core.require_packages("onnx", "no_such_package")
