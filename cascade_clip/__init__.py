@@ -1,6 +1,6 @@
 """The public Python API for zero-shot semantic segmentation with ZegCLIP and Cascade-CLIP (docs/python.md).
 
-These names are stable; everything else in the project may move. Serving code in a registered version imports only this package.
+These names are stable; everything else may move. Serving code in a registered version imports only this package.
 """
 
 from cascade_clip.models import Predictor, evaluate, load

@@ -1,4 +1,4 @@
-"""Models from a folder or an MLflow address: loading, prediction, scores. Only addresses import MLflow."""
+"""Models from a folder or an MLflow address: loading, prediction, scores. Only MLflow addresses import `mlflow`."""
 
 import os
 import tempfile
@@ -75,7 +75,7 @@ def evaluate(
 ) -> Scores:
     """Score a model on one split of a prepared data set, over the classes of its training.
 
-    Scores are fractions, NaN for a mean over no class. Background counts by the checkpoint's own policy.
+    Scores are fractions, NaN for a mean over no class. The checkpoint's policy decides how background counts.
 
     Args:
         model: the model, as for `Predictor.load`.
@@ -90,14 +90,14 @@ def evaluate(
     predictor = Predictor.load(model, clip, device=device)
     config, data = predictor.manifest.config, Path(prepared)
     check_label_set(data, config.data.split.label_set)
-    scored = scored_split(config.data.split, predictor.evaluate.background)
+    class_split = scored_split(config.data.split, predictor.evaluate.background)
     rows = rows_of_split(read_index(data), split)
     vocabulary = predictor.vocabulary(config.data.split.foreground().classes)
-    confusion = ConfusionMatrix(scored.num_classes, device=predictor.device)
-    batches = scored_batches(rows, data_root(data), config=config, scored=scored)
+    confusion = ConfusionMatrix(class_split.num_classes, device=predictor.device)
+    batches = scored_batches(rows, data_root(data), config=config, split=class_split)
     for batch, predicted in predictions(vocabulary, batches, evaluate=predictor.evaluate):
         confusion.update(predicted, batch.labels)
-    return scores(confusion, scored)
+    return scores(confusion, class_split)
 
 
 @contextmanager

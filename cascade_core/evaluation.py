@@ -15,14 +15,14 @@ from cascade_core.labels.class_split import ClassSplit, TargetSeen
 
 
 def scored_batches(
-    rows: pd.DataFrame, root: Path, *, config: RunConfig, scored: ClassSplit
+    rows: pd.DataFrame, root: Path, *, config: RunConfig, split: ClassSplit
 ) -> Iterable[Batch]:
-    """Return batches of the pictures in index rows, with labels in the ids of `scored`.
+    """Return batches of the pictures in index rows, with labels as class ids of `split`.
 
     If the pictures differ in size, a batch has one picture.
     """
     dataset = eval_dataset(
-        rows, root, data=config.data, label_set=scored.label_set, short_side=config.evaluate.short_side
+        rows, root, data=config.data, label_set=split.label_set, short_side=config.evaluate.short_side
     )
     same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
     batch_size = config.evaluate.batch_size if same_size else 1

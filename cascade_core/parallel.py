@@ -23,7 +23,7 @@ from cascade_core.runtime.exit_codes import termination_raised
 
 log = logging.getLogger(__name__)
 
-PLACE_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 GRACE_SECONDS = 15.0
 """A process that lost its connection to another waits this long for torchrun to end it, and then fails."""
 
@@ -65,11 +65,11 @@ def world_of(environment: Mapping[str, str]) -> World:
     Raises:
         UserError: a variable is missing, is no number, or contradicts the others.
     """
-    values = {name: environment[name] for name in PLACE_VARIABLES if name in environment}
+    values = {name: environment[name] for name in RANK_VARIABLES if name in environment}
     if not {"RANK", "WORLD_SIZE"} & set(values):
         return World()
     try:
-        rank, size, local_rank = (int(values[name]) for name in PLACE_VARIABLES)
+        rank, size, local_rank = (int(values[name]) for name in RANK_VARIABLES)
         if not 0 <= rank < size or local_rank < 0:
             raise ValueError
     except (KeyError, ValueError):
@@ -149,7 +149,7 @@ def any_process(flag: bool) -> bool:
     return bool(highest.item())
 
 
-def share_start(optimizer: AdamW, start: int) -> int:
+def broadcast_start(optimizer: AdamW, start: int) -> int:
     """Broadcast the first process's AdamW moments and return its number of finished steps.
 
     So only that process needs the checkpoint to resume from; `train/grid_logits.py` broadcasts the weights.

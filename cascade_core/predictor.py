@@ -245,7 +245,7 @@ def device_named(device: str | torch.device | None) -> torch.device:
     """Return the device of a name such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU.
 
     Raises:
-        UserError: the name is no device's, or this machine has no such device.
+        UserError: no device has this name, or this machine has no such device.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -55,7 +55,7 @@ class Batch(NamedTuple):
 
 
 class PackedBatch(NamedTuple):
-    """Training samples in 8 bits: loaders copy a quarter of the bytes of normalised ones."""
+    """Training samples in 8 bits: loaders copy a quarter of the bytes of normalised samples."""
 
     names: tuple[str, ...]
     levels: UInt8[Tensor, "batch 3 side side"]

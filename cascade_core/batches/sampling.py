@@ -20,11 +20,11 @@ def iteration_batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[list[Draw]]:
-    """Yield the batches of iterations `start` to `iterations`, for `DataLoader(batch_sampler=...)`, usable once.
+    """Yield once the batches of iterations `start` to `iterations`, for `DataLoader(batch_sampler=...)`.
 
     Every epoch is a new seeded permutation without its incomplete last batch. Batch i depends only on the seed
     and i, so a resumed training sees the same batches as an uninterrupted one. `batch_size` is per process: two
-    processes with 8 see together the same batch as one process with 16.
+    processes with 8 together see the same batch as one process with 16.
 
     Raises:
         UserError: the seed is negative, or one global batch needs more pictures than there are.

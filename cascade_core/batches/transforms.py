@@ -40,10 +40,10 @@ Channels = tuple[float, float, float]
 """One number each for red, green and blue, on the scale 0..255."""
 
 LONG_SIDE_CAP = 4
-"""Long sides beyond this many short-side targets shrink the resize factor (published: 2048 / 512)."""
+"""The long side is at most this many times the short side's target (published: 2048 / 512)."""
 CROP_RETRIES = 10
 SAMPLING_STEP = 16
-"""The guess of a crop's commonest class looks at every 16th row and column."""
+"""Every 16th row and column suffice to guess a crop's commonest class."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def random_crop(
     """Draw a window of a label map resized to `size`; return the window and its labels.
 
     Retry up to ten times while the window has fewer than two classes, or one class fills `max_class_share` or more
-    of its labelled pixels; the last window is accepted unchecked. With `max_class_share=None`
-    the first window is accepted. The window covers sides shorter than the crop entirely.
+    of its labelled pixels; the last window is accepted unchecked. With `max_class_share=None` the first window is
+    accepted. The window covers sides shorter than the crop entirely.
     """
     window = _random_window(size, crop_size, rng)
     labels = label_window(label, size, window)
@@ -185,7 +185,7 @@ def _random_window(size: tuple[int, ...], crop_size: int, rng: np.random.Generat
 def _is_mixed(labels: UInt8[np.ndarray, "height width"], max_class_share: float) -> bool:
     """Check that there are several classes and that none fills `max_class_share` of the labelled pixels.
 
-    Counting the commonest class of a sparse sample nearly always suffices: all others together have less than that share.
+    Counting a sparse sample's commonest class nearly always suffices: all others together fill less than that share.
     """
     num_pixels = np.count_nonzero(labels != IGNORE)
     likely = np.bincount(labels[::SAMPLING_STEP, ::SAMPLING_STEP].ravel(), minlength=IGNORE + 1)[

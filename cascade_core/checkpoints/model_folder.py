@@ -1,7 +1,7 @@
 """Model folders: a checkpoint (`checkpoint/`) and the text tower that encodes class names (`text_tower/`).
 
-A registered model has the same two folders below `artifacts/`. Training writes a checkpoint alone, which needs
-the CLIP folder it was trained with.
+A registered model has the same two folders below `artifacts/`. Training writes only a checkpoint; it
+is used with the CLIP folder of its training.
 """
 
 import shutil
@@ -20,7 +20,7 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
 
     Args:
         folder: a model folder, a registered model (with its `artifacts/`), or a checkpoint.
-        clip: a CLIP folder, which a checkpoint needs; for the others it replaces their own text tower.
+        clip: the CLIP folder that a checkpoint needs; for a model folder it replaces the text tower there.
 
     Raises:
         UserError: there is no such folder, it is of a later format, or a checkpoint comes without its CLIP.

@@ -1,8 +1,8 @@
 """Reading weights from other people's files (safetensors, state dicts, TorchScript) without running their code.
 
-`torch.jit.load` and unpickling run code that the file holds. A TorchScript archive is therefore read as a zip of
-raw tensors and a pickle that names them, by an unpickler with a short list of harmless names. Every other pickle
-goes through `torch.load(weights_only=True)`.
+`torch.jit.load` and unpickling run code that the file holds. A TorchScript archive is a zip of raw tensors and
+a pickle that names them, so an unpickler that accepts only a few harmless names reads it. Every other pickle goes
+through `torch.load(weights_only=True)`.
 """
 
 import pickle
@@ -82,8 +82,8 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
         # first sentence.
         reason = next((line.strip() for line in lines if "GLOBAL" in line), f"{lines[0].split('. ')[0]}.")
         raise UserError(
-            f"{path} cannot be read safely as weights: {reason} Files that would run code on loading are refused, "
-            "broken ones too: fetch it again, or ask for a safetensors file"
+            f"{path} cannot be read safely as weights: {reason} Broken files, and files that would run code "
+            "on loading, are refused: fetch the file again, or ask for a safetensors file"
         ) from error
     if not isinstance(content, Mapping):
         raise UserError(

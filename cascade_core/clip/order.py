@@ -19,10 +19,10 @@ from cascade_core.runtime.listing import short_list
 LENGTH_TOLERANCE = 1e-2
 """Largest deviation from unit length; vectors stored in float16 deviate a little."""
 MARGIN = 0.02
-"""A vector is misplaced if its cosine with another name is higher by more than this; near-synonyms differ by less.
+"""A vector is misplaced if its cosine with another name exceeds its own by this; near-synonyms differ by less.
 
-CLIP ViT-B/16's vectors of COCO-Stuff's 171 names, made with one template, are all nearest to their own name's
-vector made with fifteen, at a cosine of 0.957 to 0.98.
+For each of COCO-Stuff's 171 names, CLIP ViT-B/16's vector made with one template is nearest to the vector of the same
+name made with fifteen templates, at a cosine of 0.957 to 0.98.
 """
 MOST_LISTED = 3
 
@@ -73,8 +73,8 @@ def check_order(
     """
     if vectors.shape != reference.shape:
         raise UserError(
-            f"{where}: shape {tuple(vectors.shape)}, those to compare with have {tuple(reference.shape)}; "
-            "they are of another CLIP or of other classes"
+            f"{where}: shape {tuple(vectors.shape)}, the reference has {tuple(reference.shape)}; "
+            "the vectors come from another CLIP or belong to other classes"
         )
     cosines = functional.normalize(vectors.float(), dim=1) @ functional.normalize(reference.float(), dim=1).T
     own = cosines.diagonal()

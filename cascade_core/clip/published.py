@@ -51,7 +51,7 @@ def tag_activation(model: str, tag: str) -> Activation:
 
 
 def named_like(config: ClipConfig) -> ClipConfig | None:
-    """Return open_clip's model with the shapes of `config`, or None; it also states name and number of heads.
+    """Return open_clip's model with the shapes of `config`, which also has name and heads; None without such a model.
 
     Heads are not compared: shapes do not determine them.
     """
@@ -109,7 +109,7 @@ def _architecture(model: str, activation: Activation) -> ClipConfig:
 
     model_cfg = open_clip.get_model_config(model)
     if model_cfg is None:
-        raise UserError(f"open_clip has no model {model!r}; of OpenAI's ViT layout are {EXAMPLES} and others")
+        raise UserError(f"open_clip has no model {model!r}; examples of OpenAI's ViT layout are {EXAMPLES}")
     return _from_open_clip(model_cfg, model.removesuffix(QUICKGELU_SUFFIX), activation)
 
 

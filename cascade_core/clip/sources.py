@@ -24,7 +24,7 @@ _SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
 
 @dataclass(frozen=True)
 class Source:
-    """A weights file, the configuration that open_clip or a hub folder states, and the activation that each source states."""
+    """A weights file, the configuration that open_clip or a hub folder states, and the activation by its source."""
 
     weights: Path
     stated: ClipConfig | None = None
@@ -32,7 +32,7 @@ class Source:
 
 
 def source_of(given: str, *, tag: str | None, cache: Path | None) -> Source:
-    """Locate weights by path, or by model name and `tag`; the latter are downloaded if they are not in the cache.
+    """Locate weights by path, or by model name and `tag`; download named weights if they are not in the cache.
 
     Raises:
         UserError: there are none, or `given` is ambiguous.
@@ -67,7 +67,7 @@ def _hub_source(folder: Path) -> Source:
 
 
 def config_of(source: Source, archive: Archive, *, tag: str | None, given: Activation | None) -> ClipConfig:
-    """Read the configuration off the weights; name and heads are those of the model with the same shapes.
+    """Read the configuration from the weights; name and heads come from open_clip's model with the same shapes.
 
     `tag` is open_clip's tag of the weights and `given` the activation, if the user stated them.
 
@@ -187,7 +187,7 @@ def _heads(width: int, head_width: int, tower: str) -> int:
 
 
 def _guess(weights: Mapping[str, Tensor]) -> str:
-    """Say of which other kind weights probably are, for the error that refuses them."""
+    """Guess what the weights are instead, for the error that refuses them."""
     if any(key.startswith(("vision_model.", "text_model.")) for key in weights):
         return "they are in the layout of Hugging Face transformers; take the file that open_clip publishes"
     if any(key.startswith("visual.layer1.") for key in weights):

@@ -58,8 +58,8 @@ def class_vectors(
         tokenizer: the tokenizer of the same CLIP.
         names: one name per class.
         templates: texts with `{}` in place of a name.
-        synonyms: further names of each class, none or one list per class. A class's vector is the renormalised
-            mean of its names' vectors.
+        synonyms: further names, a list per class or no list at all. A class's vector is the renormalised mean of
+            its names' vectors.
         batch_size: number of texts encoded at a time; a batch holds the texts of at least one name.
         on_batch: called with the number of texts encoded so far; `num_texts` returns the total.
 

@@ -50,7 +50,7 @@ class ModelConfig(Frozen):
     """A segmentor: a trunk (frozen CLIP, or CLIP with deep prompts) and a decoder."""
 
     clip: ClipConfig
-    image_size: PositiveInt  # side of the position grid's pictures; mask logits are upsampled to it
+    image_size: PositiveInt  # side of pictures that fit the position grid; masks are upsampled to it
     trunk: Literal["frozen", "deep_prompts"] = "deep_prompts"
     num_prompts: NonNegativeInt = 10
     double_class_embedding: bool = True  # published quirk: the CLS slot gets the class embedding twice

@@ -16,7 +16,7 @@ STATED = {
     "self_train.mode": "self-train's --mode (a pipeline's parameter self_training)",
     "self_train.protocol": "self-train's --mode, its new name (a pipeline's parameter self_training)",
 }
-"""Keys with a command-line option of their own. An override of one would be silently replaced by the option."""
+"""Keys with a command-line option of their own; the option would silently replace an override of such a key."""
 
 
 def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str, Any]:

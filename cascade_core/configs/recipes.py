@@ -169,7 +169,7 @@ def mini_baseline() -> RunConfig:
 
 
 def mini_linear() -> RunConfig:
-    """A linear map of the frozen patch vectors, from the identity, with cosine similarity and cross-entropy."""
+    """A linear map of the frozen patch vectors, initially the identity; cosine similarity and cross-entropy."""
     changes = {**FROZEN_TRUNK, "model.decoder": "linear", "loss.kind": "cross_entropy"}
     return _variant(mini_zegclip(), "linear", changes)
 

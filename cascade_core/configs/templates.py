@@ -33,7 +33,7 @@ class TemplateSet(StrEnum):
 
 
 def named_templates(name: TemplateSet) -> tuple[str, ...]:
-    """Return a template set: VOC's one, the authors' 15 of Context and COCO-Stuff, or CLIP's 80 of ImageNet."""
+    """Return VOC's single template, the authors' 15 for Context and COCO-Stuff, or CLIP's 80 for ImageNet."""
     match name:
         case TemplateSet.single:
             return SINGLE_TEMPLATE

@@ -70,7 +70,7 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
         picture = decode_image(image_content, candidate.image)
         raw_ids = decode_label_ids(label_content, candidate.label)
     except OSError as error:
-        text = f"{error.filename}: cannot be read ({error.strerror}); check that it is there, and its permissions"
+        text = f"{error.filename}: cannot be read ({error.strerror}); check the path and its permissions"
         return problem("missing" if isinstance(error, FileNotFoundError) else "unreadable", text)
     except UserError as error:
         return problem("unreadable", str(error))
@@ -107,7 +107,7 @@ def examine(candidate: Candidate, label_set: LabelSet) -> Examined | Problem:
 
 
 def _size_text(candidate: Candidate, label_size: tuple[int, ...], size: tuple[int, int]) -> str:
-    """Describe a label map of another size than its upright picture, both (height, width), and the remedy."""
+    """Describe a label map whose size differs from its upright picture's, and the remedy; sizes are (height, width)."""
     remedy = "a label map has the size of its picture"
     if label_size == size[::-1]:
         remedy = "the picture probably has an EXIF orientation, and the map does not: turn the map like the picture"

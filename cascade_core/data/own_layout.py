@@ -73,8 +73,8 @@ def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
         folder, slash, _ = name.partition("/")
         if not slash:
             raise UserError(
-                f"picture {name!r} lies in no folder named after a split; say by --split train=LIST which pictures are "
-                "of which split, or hold some out: --hold-out val=0.2"
+                f"picture {name!r} lies in no folder named after a split; list the pictures "
+                "of each split (--split train=LIST), or hold pictures out (--hold-out val=0.2)"
             )
         splits.setdefault(folder, []).append(name)
     return splits

@@ -83,7 +83,7 @@ def raw_ids(
     """Look up the label map id of each category in `names`, which include synonyms; case is ignored.
 
     Returns:
-        The label map ids by category id, and, by category id too, the names of categories that `names` lacks.
+        Two mappings from category ids: to label map ids, and, for categories that `names` lacks, to their names.
     """
     folded = {name.casefold(): raw for name, raw in names.items()}
     keys = {category.id: " ".join(category.name.split()).casefold() for category in categories}
@@ -123,7 +123,7 @@ def _packed(outline: list[list[float]], image: CocoImage) -> dict[str, Any]:
     if not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
         raise UserError("it has no polygon of at least three points (x, y); draw it anew, or remove it")
     corners = np.concatenate(outline)
-    # The memory for an outline grows with its length, so refuse one in other units before drawing it.
+    # The memory for an outline grows with its length, so refuse outlines in other units before drawing.
     if not (np.isfinite(corners) & (np.abs(corners) <= 2 * max(image.width, image.height))).all():
         raise UserError(
             f"it has corners far outside the picture of {image.width}x{image.height}; polygons are in its pixels"

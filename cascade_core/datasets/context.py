@@ -1,6 +1,6 @@
 """Pascal Context, 59 classes: photographs of VOC 2010 and the annotations of the Detail API, or ready PNGs.
 
-Label maps are written as by mmsegmentation's converter, which made those of the released weights: 0 for background,
+Label maps are written as by mmsegmentation's converter, which made the maps for the released weights: 0 for background,
 then the classes in alphabetical order. Both protocols with unseen classes read these label maps, but their class
 orders and unseen classes differ: the released code applies the literature's unseen *indices* to an alphabetical list.
 """
@@ -33,7 +33,7 @@ LITERATURE_CLASSES = class_names(
 )
 """The classes without background in the literature's order, with those of VOC first."""
 CLASSES = tuple(sorted(LITERATURE_CLASSES))
-"""The same classes in alphabetical order, that of the released weights."""
+"""The same classes in alphabetical order, as in the released weights."""
 LITERATURE_UNSEEN = class_names(
     "aeroplane, bird, boat, cat, cow, motorbike, sofa, tvmonitor, fence, keyboard"
 )
@@ -169,7 +169,7 @@ def verify(raw: Path) -> dict[str, Any]:
     """Verify the class order of the label maps against VOC's own label maps of the same pictures, if there are any.
 
     Neither number nor range of the ids distinguishes the alphabetical order from the literature's, which has the same
-    59 classes; pictures with, say, a cat in VOC's label map do.
+    59 classes; a cat in VOC's label map does.
 
     Raises:
         UserError: the label maps agree better with the literature's order than with the alphabetical one.

@@ -30,7 +30,7 @@ class Release:
         example: the command's options in the example of its help.
         counts: the official number of pictures of each split.
         root: the folder below the raw folder that the index reads.
-        requirements: returns the parts for some splits; each row holds alternatives, of which one is needed.
+        requirements: returns the parts for the given splits; each row holds alternatives, and one of them suffices.
         plan: returns the work that remains when all parts are in the raw folder.
         verify: checks the finished raw folder, and returns notes for the summary.
     """
@@ -57,7 +57,7 @@ def folder_plan(pictures: Path, folders: Mapping[str, str], splits: Splits, jobs
 class DataSet:
     """A public data set: `protocols` are the class splits that its label maps serve, the default first.
 
-    `release` is None if there are no official files. `other_label_sets` are those of maps with another numbering,
+    `release` is None if there are no official files. `other_label_sets` describe label maps with another numbering,
     such as maps before conversion.
     """
 

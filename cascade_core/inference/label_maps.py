@@ -60,7 +60,7 @@ def label_photographs(
 ) -> tuple[Int32[np.ndarray, "batch height width"], Float32[np.ndarray, "batch height width"]]:
     """Label photographs of one size at that size; return classes and confidence as `best_classes` defines them.
 
-    Scores are evaluation's, averaged over the views; those of a mirrored view are mirrored back first.
+    Scores are evaluation's, averaged over the views; scores of mirrored views are mirrored back first.
 
     Raises:
         UserError: a view is too large, or the model's scores are NaN.

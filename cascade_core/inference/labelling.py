@@ -34,14 +34,14 @@ class ViewBatch:
 
     Attributes:
         size: height and width at which the model sees the pictures.
-        number: number of pictures.
+        num_pictures: number of pictures.
         crop: returns the given rows and columns of all pictures, normalised.
         mirrored: whether the pictures are mirrored left to right.
     """
 
     size: tuple[int, int]
-    number: int
-    crop: Callable[[slice, slice], Float[Tensor, "number 3 height width"]]
+    num_pictures: int
+    crop: Callable[[slice, slice], Float[Tensor, "num_pictures 3 height width"]]
     mirrored: bool = False
 
 
@@ -53,7 +53,7 @@ class Limits:
         strip_pixels: pixels of a strip as the model sees them, over all views and pictures.
         view_pixels: pixels of a whole view, which is stored with 8 bits a channel.
         tokens: patches of one window.
-        logits: numbers on the patch grids of all windows of a strip; more split the classes into chunks.
+        logits: numbers on the patch grids of all windows of a strip; for more, classes are processed in chunks.
         tiling: sizes of the parts in which scores are computed; None: the device's default.
     """
 
@@ -79,7 +79,7 @@ def best_classes(
     Confidence is the winner's mean probability without the seen penalty, also at pixels below background's
     threshold. Pixels with NaN scores get class -1 and confidence -inf.
     """
-    shape = (views[0].number, *size)
+    shape = (views[0].num_pictures, *size)
     values = torch.full(shape, -torch.inf, dtype=vocabulary.dtype, device=vocabulary.device)
     ids = torch.full(shape, -1, dtype=torch.int64, device=vocabulary.device)
     for picture, chunk, tiles in all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits):
@@ -101,10 +101,10 @@ def all_tiles(
     limits = limits or Limits()
     sides = [_sides(view, size, evaluate, vocabulary.segmentor) for view in views]
     tiling = limits.tiling or (CPU if vocabulary.device.type == "cpu" else ACCELERATOR)
-    pixels = sum(view.number * view.size[0] * view.size[1] for view in views)
-    # In mode "whole" every strip needs the one window of the view, so strips would only repeat it.
-    number = 1 if evaluate.mode == "whole" else ceil(pixels / limits.strip_pixels)
-    for rows, columns in strips(size, number):
+    pixels = sum(view.num_pictures * view.size[0] * view.size[1] for view in views)
+    # In mode "whole" a view has a single window, which every strip would compute again.
+    count = 1 if evaluate.mode == "whole" else ceil(pixels / limits.strip_pixels)
+    for rows, columns in strips(size, count):
         strip = _Strip(vocabulary, evaluate, limits, tiling, rows, columns)
         for chunk, pictures in strip.pictures(views, sides):
             for index, picture_views in enumerate(pictures):
@@ -112,11 +112,11 @@ def all_tiles(
                 yield index, chunk, Tiles(picture_views, rows, columns, tiling=tiling, penalties=penalties)
 
 
-def strips(size: tuple[int, int], number: int) -> list[tuple[Span, Span]]:
-    """Cut a picture across its long side into `number` strips, at most one per pixel."""
+def strips(size: tuple[int, int], count: int) -> list[tuple[Span, Span]]:
+    """Cut a picture across its long side into `count` strips, at most one per pixel."""
     height, width = size
-    number = max(1, min(number, max(size)))
-    cuts = pairwise(max(size) * i // number for i in range(number + 1))
+    count = max(1, min(count, max(size)))
+    cuts = pairwise(max(size) * i // count for i in range(count + 1))
     if width >= height:
         return [((0, height), cut) for cut in cuts]
     return [(cut, (0, width)) for cut in cuts]
@@ -181,7 +181,7 @@ class _WindowBatch:
 
     Attributes:
         windows: row and column of each window.
-        logits: returns the logits of a chunk of classes, window by window, all pictures of each.
+        logits: returns the logits of a chunk of classes: all pictures of the first window, then of the next.
         normalisers: the softmax's normaliser of each of these maps; None for independent classes.
     """
 
@@ -213,7 +213,7 @@ class _Strip:
             len(indices) * height.grid * width.grid
             for indices, (height, width) in zip(windows, sides, strict=True)
         )
-        classes = list(chunks(0, len(self.vocabulary), self.limits.logits // (views[0].number * cells)))
+        classes = list(chunks(0, len(self.vocabulary), self.limits.logits // (views[0].num_pictures * cells)))
         batches = [
             list(self._window_batches(*view, classes)) for view in zip(views, sides, windows, strict=True)
         ]
@@ -229,7 +229,7 @@ class _Strip:
         classes: Sequence[slice],
     ) -> Iterator[_WindowBatch]:
         height, width = sides
-        for part in chunks(0, len(windows), self.evaluate.batch_size // view.number):
+        for part in chunks(0, len(windows), self.evaluate.batch_size // view.num_pictures):
             crops = [view.crop(height.window_slice(y), width.window_slice(x)) for y, x in windows[part]]
             with self._precision():
                 features = self.vocabulary.segmentor.trunk(
@@ -273,7 +273,7 @@ def _by_picture(
     view: ViewBatch, sides: tuple[Side, Side], batches: Sequence[_WindowBatch], chunk: slice
 ) -> list[PictureView]:
     """Sort the windows of a view by picture."""
-    pictures: list[dict[tuple[int, int], WindowLogits]] = [{} for _ in range(view.number)]
+    pictures: list[dict[tuple[int, int], WindowLogits]] = [{} for _ in range(view.num_pictures)]
     for batch in batches:
         logits = batch.logits(chunk).transpose(1, 2).contiguous()
         for index, (window, picture) in enumerate(product(batch.windows, pictures)):

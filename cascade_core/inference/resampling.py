@@ -109,11 +109,11 @@ def _window_matrices(
         begin, end = max(read.start, origin), min(read.stop, origin + side.window)
         positions, to_window = bilinear(begin - origin, end - origin, target=side.window, source=side.mask)
         cells, to_mask = bilinear(positions.start, positions.stop, target=side.mask, source=side.grid)
-        down = to_target[:, begin - read.start : end - read.start] @ to_window
-        identity = down.shape[0] == down.shape[1] and bool((down == torch.eye(len(down))).all())
+        matrix = to_target[:, begin - read.start : end - read.start] @ to_window
+        identity = matrix.shape[0] == matrix.shape[1] and bool((matrix == torch.eye(len(matrix))).all())
         # Copied without a device sync: the device may still be at work on earlier pictures.
-        to_mask, down = (m.to(device, dtype, non_blocking=True) for m in (to_mask, down))
-        matrices.append(WindowMatrices(window, cells, positions, to_mask, None if identity else down))
+        to_mask, matrix = (m.to(device, dtype, non_blocking=True) for m in (to_mask, matrix))
+        matrices.append(WindowMatrices(window, cells, positions, to_mask, None if identity else matrix))
     return tuple(matrices)
 
 

@@ -20,7 +20,7 @@ from cascade_core.inference.resampling import Side, WindowMatrices, chunks, resa
 from cascade_core.runtime.threads import threads_used
 
 ROUNDING = 1e-4
-"""The tolerance of score bounds: a class within it of the best class stays a candidate."""
+"""The tolerance of score bounds: a class that is behind by less than this stays a candidate."""
 Span = tuple[int, int]
 """A range of rows or columns: its first, and the one after its last."""
 ClassIndex = Int64[Tensor, " candidates"] | slice
@@ -163,16 +163,16 @@ class Tiles:
         single_tile = len(self.rows) == len(self.columns) == 1
         if softmax or single_tile or not self.tiling.bounded:
             return [[None] * len(self.columns) for _ in self.rows]
-        # Classes last, so that those of a tile are contiguous in memory.
+        # Classes last, so that a tile's classes are contiguous in memory.
         can_win = self._can_win().permute(0, 2, 1).contiguous()
         return [[tile.nonzero()[:, 0] for tile in row] for row in can_win]
 
     def _can_win(self) -> Bool[Tensor, "rows classes columns"]:
         """Mark the classes that may be the best somewhere in a tile.
 
-        Resizing and averaging stay within the range of their inputs, and the sigmoid is monotonic. So the scores of
-        a tile lie between those of the lowest and the highest logit that it depends on, and a class whose highest
-        score is below another one's lowest score wins nowhere.
+        Resizing and averaging stay within the range of their inputs, and the sigmoid is monotonic. So the lowest
+        and the highest logit that a tile depends on bound its scores, and a class whose highest score is below
+        the lowest score of another class wins nowhere.
         """
         bounds = zip(*map(self._bounds, range(len(self.views))), strict=True)
         lowest, highest = (sum(bound) / len(self.views) - self.penalties[:, None] for bound in bounds)

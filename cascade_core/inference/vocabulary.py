@@ -23,7 +23,7 @@ class Vocabulary:
 
     Attributes:
         segmentor: the model; its trunk and decoder do not depend on the classes.
-        class_vectors: text vectors of the classes, then those of the names that stand for background.
+        class_vectors: text vectors of the classes, then of the names that stand for background.
         kind: the loss that the model was trained with.
         seen: ids of the seen classes, which pay the seen penalty.
         seen_penalty: the number subtracted from their probabilities.

@@ -1,4 +1,4 @@
-"""The background policy: which label a pixel gets that belongs to none of the named classes."""
+"""The background policy: the label of pixels that belong to none of the named classes."""
 
 from typing import Literal, Self
 
@@ -11,7 +11,7 @@ Policy = Literal["dropped", "threshold", "prompts"]
 
 
 class Background(BaseModel):
-    """The policy by which evaluation and prediction recognise background; `inference/background.py` applies it.
+    """The policy by which evaluation and prediction identify background; `inference/background.py` applies it.
 
     - "dropped", as published: no pixel is background.
     - "threshold": a pixel is background if every class scores below `threshold`.

@@ -106,7 +106,7 @@ def strict_pseudo_labels(
     padding: Bool[Tensor, "batch height width"],
     seen_penalty: float,
 ) -> Int[Tensor, "batch height width"]:
-    """Return the strict transductive view, which uses only what an annotator who does not know the unseen classes would write.
+    """Return the strict transductive view, made from labels of an annotator who does not know the unseen classes.
 
     Unseen pixels look like unannotated ones, so both are candidates unless they are padding. A candidate gets the
     class that the model predicts under the inference rule (sigmoid scores, less `seen_penalty` for seen classes) if

@@ -43,7 +43,7 @@ class PixelSums(NamedTuple):
 
 
 Totals = tuple[PixelSums, list[GridLogits]]
-"""Sums, and the gradients of `focal`, `probability` and `overlap` on the grid (an empty list if not needed)."""
+"""The sums, and the gradients of `focal`, `probability` and `overlap` on the grid (an empty list if not needed)."""
 
 BLOCK_ELEMENTS = 1 << 18
 """The number of upsampled logits in a block, whose five buffers then fit into a CPU's cache."""
@@ -91,7 +91,7 @@ class _Blocks:
     def add_negatives(self) -> None:
         """Count every class as a negative at every pixel: (1 - alpha) p^gamma * -log(1 - p).
 
-        This pass must come first, because it multiplies all sums by 1 - alpha at its end.
+        This pass must come first, because it multiplies the whole focal sum by 1 - alpha at its end.
         """
         for pairs in self.pairs.split(self.pairs_at_once):
             self._add(pairs, self._as_negatives, to=(FOCAL, PROBABILITY))

@@ -57,8 +57,8 @@ def _focal_dice(
 
     Let n be the number of (picture, class present in it) pairs, averaged over processes and at least 1. Then
 
-        focal = weight * sum over all (picture, class) of the mean over pixels of the focal loss / n
-        dice = weight * sum over present pairs of 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1) / n
+        focal = weight / n * sum over all (picture, class) pairs of the mean over pixels of the focal loss
+        dice = weight / n * sum over present pairs of [1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1)]
 
     Published quirk: pixels labelled 255 (unannotated, unseen or padding) are not masked out. Their target is 0 for
     every class, so they are negatives in both terms; `ignored_as_negative=False` leaves them out of both. In a

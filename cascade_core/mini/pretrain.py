@@ -140,7 +140,7 @@ def pretrain(
 ) -> Iterator[PretrainReport]:
     """Train `clip` in place through one stage; yield a report after each optimizer step.
 
-    AdamW does not decay vectors and gains. A thread draws the next batch during a step, with one generator for
+    AdamW decays matrices, not biases and gains. A thread draws the next batch during a step, with one generator for
     all batches in order, so that the seed decides them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Writes the mini benchmark in Pascal VOC's layout, so that the code for real data reads it.
+"""Writes the mini benchmark in Pascal VOC's layout, so that the code for real data can read it.
 
 `VOCdevkit/VOC2012/` holds JPEGImages, SegmentationClass (palette PNGs of label id + 1; no pixel has 0, VOC's
 background) and ImageSets/Segmentation with a list of names per split.

@@ -5,8 +5,8 @@ stuffs four palettes with four textures. An unseen class's palette, pattern and 
 classes in other combinations, so that no part of it is new to a segmentor trained on the seen classes. Class
 names are single nouns that do not name any of these attributes.
 
-A caption names things and stuffs as a person would, seen and unseen classes alike, and neither their place nor
-their size. The tiny CLIP learns from captions alone; label maps only serve to find the classes in view.
+A caption names things and stuffs as a person would, seen and unseen classes alike, but not their place or size.
+The tiny CLIP learns from captions alone; label maps only serve to find the classes in view.
 """
 
 from collections.abc import Sequence

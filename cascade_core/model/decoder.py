@@ -63,7 +63,7 @@ class CrossAttention(nn.Module):
         """Return the scaled query-patch scores before the softmax, averaged over heads.
 
         The mean of the per-head products is one product over the full width, divided by heads * sqrt(head width).
-        q (W m + b) = (q W) m + q b, so this maps the queries instead of the patches, which are more.
+        q (W m + b) = (q W) m + q b, so this maps the few queries instead of the many patches.
         """
         head_width = queries.shape[-1] // self.heads
         query = self.q(queries) / (self.heads * head_width**0.5)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class PreparedClasses:
     """The part of a decoder's work that depends on the class vectors only, computed once per label set.
 
-    Every function that takes class vectors takes this instead. It is valid until the weights change. A slice selects
+    Every function that takes class vectors also takes this. It is valid until the weights change. A slice selects
     classes.
 
     Attributes:

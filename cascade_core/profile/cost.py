@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
-from cascade_core.profile.meter import METHODS, PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
+from cascade_core.profile.meter import METHOD_PARTS, MODULE_PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
 
 COUNTER = (
     "torch FlopCounterMode: convolutions and matrix products; norms, activations, upsampling not counted"
@@ -52,8 +52,8 @@ def multiply_adds_by_part(
     images: Float[Tensor, "batch 3 height width"],
     class_vectors: Float[Tensor, "classes embed"],
     *,
-    patterns: Patterns = PARTS,
-    methods: Patterns = METHODS,
+    patterns: Patterns = MODULE_PARTS,
+    methods: Patterns = METHOD_PARTS,
 ) -> dict[str, float]:
     """Count the multiply-adds of a model's forward pass by part, in billions; the parts sum to the whole.
 

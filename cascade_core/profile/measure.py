@@ -56,13 +56,13 @@ class Cost:
     threads: int
 
 
-Report = Callable[[int, int, str], None]
+OnRun = Callable[[int, int, str], None]
 """Called after each run with the number of finished runs, their total and a description of the run."""
 
 
 @torch.no_grad()
 def measure(
-    subjects: Sequence[Subject], settings: Settings, device: torch.device, *, report: Report
+    subjects: Sequence[Subject], settings: Settings, device: torch.device, *, report: OnRun
 ) -> tuple[Cost, ...]:
     """Measure the forward pass of each subject, up to maps of all classes at picture size.
 
@@ -87,9 +87,9 @@ def measure(
         report(done, total, text)
     reference_speed = REFERENCE_BATCH / statistics.median(reference_times)
     costs = []
-    for left, own in enumerate(zip(*cases, strict=True), 1 - len(subjects)):
-        costs.append(_cost(own, settings, reference_speed))
-        report(total + left, total, f"parts of {own[0].subject.name}")
+    for done, of_subject in enumerate(zip(*cases, strict=True), total - len(subjects) + 1):
+        costs.append(_cost(of_subject, settings, reference_speed))
+        report(done, total, f"parts of {of_subject[0].subject.name}")
     return tuple(costs)
 
 
@@ -121,7 +121,7 @@ def check(subjects: Sequence[Subject], settings: Settings) -> None:
 
 
 def _runs(cases: Sequence[Sequence[Case]], repeats: int, reference_times: list[float]) -> Iterator[str]:
-    """Run all cases, those of one batch and picture size in turns; yield a description of each run."""
+    """Run all cases; models take turns at each batch and picture size. Yield a description of each run."""
     device = cases[0][0].device
     reference = reference_network(device)
     tokens = torch.zeros(REFERENCE_BATCH, TOKENS, WIDTH, device=device)
@@ -142,14 +142,14 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
     """Summarise the cases of one subject."""
     subject, device = cases[0].subject, cases[0].device
     size = settings.sizes(subject)[0]
-    ran = [case for case in cases if case.image_size == size and not case.out_of_memory]
-    parts = _parts(ran, settings.repeats)
+    fitting = [case for case in cases if case.image_size == size and not case.out_of_memory]
+    parts = _parts(fitting, settings.repeats)
     if parts is None:
         raise UserError(
             f"{subject.name} ran out of memory at every batch size with pictures of {size} x {size}; "
             "give smaller batch or picture sizes"
         )
-    images_per_second = max(case.batch_size / statistics.median(case.seconds) for case in ran)
+    images_per_second = max(case.batch_size / statistics.median(case.seconds) for case in fitting)
     counted = parameters(subject.model)
     return Cost(
         image_size=size,
@@ -162,8 +162,8 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
         speeds=tuple(case.speed() for case in cases),
         images_per_second=images_per_second,
         relative_speed=images_per_second / reference_speed,
-        peak_memory_mib=max(case.peak_memory_mib for case in ran),
-        peak_memory_measured_by=ran[0].measured_by,
+        peak_memory_mib=max(case.peak_memory_mib for case in fitting),
+        peak_memory_measured_by=fitting[0].measured_by,
         breakdown=parts,
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         threads=torch.get_num_threads(),

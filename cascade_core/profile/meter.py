@@ -14,7 +14,7 @@ from torch import nn
 Patterns = tuple[tuple[str, str], ...]
 OTHER = "other"
 UPSAMPLING, SCORING = "upsampling", "scoring and argmax"
-PARTS: Patterns = (
+MODULE_PARTS: Patterns = (
     # A segmentor, and the tower of a two-stage baseline, which is `visual` too.
     ("*visual.conv1", "patch embedding"),
     ("*visual.blocks.*.attn", "attention"),
@@ -34,7 +34,7 @@ PARTS: Patterns = (
     ("joined", "masks joined"),
 )
 """Maps patterns of module names to parts; the first matching pattern decides."""
-METHODS: Patterns = (
+METHOD_PARTS: Patterns = (
     # A head's own work between the calls of its modules.
     ("decoder.memories", "mid projections"),
     ("decoder.prepare", "query map"),
@@ -80,7 +80,7 @@ class Meter:
 
 @contextmanager
 def metered(
-    model: nn.Module, clock: Clock, patterns: Patterns = PARTS, methods: Patterns = METHODS
+    model: nn.Module, clock: Clock, patterns: Patterns = MODULE_PARTS, methods: Patterns = METHOD_PARTS
 ) -> Iterator[Meter]:
     """Meter the modules and methods of `model` that match while the block runs; all other work is 'other'."""
     meter, modules = Meter(clock), dict(model.named_modules())

@@ -122,7 +122,7 @@ def identify(
 
 
 def _published_candidates(evidence: Evidence) -> list[tuple[RunConfig, ClassSplit]]:
-    """Return the published runs of these shapes, under every protocol with as many seen and unseen classes."""
+    """Return the published runs of these shapes, under every protocol with the same numbers of classes."""
     return [
         (run, split)
         for run in map(recipe, PUBLISHED)

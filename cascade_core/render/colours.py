@@ -17,8 +17,8 @@ NUM_COLOURS = 1024
 def palette(num_classes: int, colours: Sequence[str] = ()) -> UInt8[np.ndarray, "{num_classes} 3"]:
     """Return a distinct colour for each class, which does not depend on the number of classes.
 
-    Each colour is the one farthest from black, white, the grey of ignored pixels and all earlier colours, by RGB
-    distance weighted 2 : 4 : 3 for the eye. After 1,024 colours they repeat.
+    Each colour is the farthest from black, white, the grey of ignored pixels and all earlier colours; the RGB
+    distance is weighted 2 : 4 : 3 for the eye. After 1,024 colours they repeat.
 
     Custom `colours`, as in `LabelSet.colours`, take precedence ("" keeps the default). If a class's default is close
     to a custom colour, the class gets a default that no other class uses.

@@ -1,4 +1,4 @@
-"""Lists for messages: shortened, as bullets, of duplicates, and of known names."""
+"""Lists in messages: short lists, bullets, duplicates, and look-ups whose error lists the known names."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -32,7 +32,7 @@ def grid_logits_of(segmentor: Segmentor, choice: Compile, device: torch.device) 
     return torch.compile(segmentor.grid_logits, fullgraph=True, dynamic=False)
 
 
-def replicated(segmentor: Segmentor, grid_logits: GridLogits) -> GridLogits:
+def data_parallel(segmentor: Segmentor, grid_logits: GridLogits) -> GridLogits:
     """Wrap `segmentor`'s `grid_logits` so that backward passes average gradients over the processes.
 
     All processes start from the first one's weights. Weights that never get a gradient are not averaged, so no step

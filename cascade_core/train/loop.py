@@ -17,7 +17,7 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import mean_over_processes, num_processes, seed_step
-from cascade_core.train.grid_logits import GridLogits, grid_logits_of, replicated
+from cascade_core.train.grid_logits import GridLogits, data_parallel, grid_logits_of
 from cascade_core.train.optim import set_learning_rates
 from cascade_core.train.supervision import Supervision
 
@@ -65,7 +65,7 @@ def train(
     Raises:
         FloatingPointError: the loss is not finite; the message names the step, which updates nothing.
     """
-    model = replicated(segmentor.train(), grid_logits_of(segmentor, config.train.compile, device))
+    model = data_parallel(segmentor.train(), grid_logits_of(segmentor, config.train.compile, device))
     vectors = supervision.training_vectors(class_vectors).to(device)
     accumulation = config.train.accumulation_steps
     micro_batches = iter(batches)
@@ -129,5 +129,5 @@ def _loss(
         grid_logits = model(batch.images, vectors)
     height, width = batch.images.shape[-2:]
     mask_size = segmentor.mask_size(grid_logits, (height, width))
-    labels = supervision.view(batch, grid_logits, mask_size=mask_size)
+    labels = supervision.targets(batch, grid_logits, mask_size=mask_size)
     return segmentation_loss(grid_logits, labels, config.loss, mask_size=mask_size)

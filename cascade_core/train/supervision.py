@@ -33,7 +33,7 @@ class Supervision:
     def training_vectors(
         self, class_vectors: Float[Tensor, "classes embed"]
     ) -> Float[Tensor, "fed_classes embed"]:
-        """Return the text vectors for training: inductively those of the seen classes, else all.
+        """Return the text vectors for training: of the seen classes for inductive training, else of all classes.
 
         Raises:
             UserError: the number of vectors is not the split's number of classes.
@@ -46,7 +46,7 @@ class Supervision:
         return class_vectors[list(self.split.seen)] if self.setting == "inductive" else class_vectors
 
     @torch.no_grad()
-    def view(
+    def targets(
         self,
         batch: Batch,
         grid_logits: Float[Tensor, "batch fed_classes grid_height grid_width"],

@@ -135,7 +135,7 @@ def count(job: EvaluationJob, pictures: Path) -> ConfusionMatrix:
     config, done = job.manifest.config, 0
     pictures.mkdir()
     confusion = ConfusionMatrix(job.scored.num_classes, device=job.vocabulary.device)
-    batches = scored_batches(job.rows, job.root, config=config, scored=job.scored)
+    batches = scored_batches(job.rows, job.root, config=config, split=job.scored)
     with progress(f"evaluate {config.method} {job.setting}", len(job.rows)) as bar:
         for batch, predicted in predictions(job.vocabulary, batches, evaluate=job.inference):
             confusion.update(predicted, batch.labels)

@@ -32,7 +32,7 @@ from cascade_core.configs.settings import Setting
 from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.parallel import World, connected, device_of, share_start, world_of
+from cascade_core.parallel import World, connected, device_of, broadcast_start, world_of
 from cascade_core.train.loop import StepReport, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
@@ -135,7 +135,7 @@ def _optimizer(job: Fit, world: World) -> AdamW:
 
 def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Iterator[StepReport]:
     """Train on this process's share of every batch; the first process decides the start and the weights."""
-    start = share_start(optimizer, start)
+    start = broadcast_start(optimizer, start)
     device = device_of(world)
     return train(
         job.segmentor,

@@ -21,15 +21,15 @@ from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 from cascade_core.parallel import (
     World,
+    broadcast_start,
     connected,
     device_of,
     mean_over_processes,
     num_processes,
     seed_step,
-    share_start,
     world_of,
 )
-from cascade_core.train.grid_logits import replicated
+from cascade_core.train.grid_logits import data_parallel
 from cascade_core.train.optim import build_optimizer
 from tests.tiny import TINY_CLIP
 
@@ -113,7 +113,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_gradients_of_a_replica_are_those_of_the_model(group: None) -> None:
     plain = cascade()
     copied = deepcopy(plain)
-    replica = replicated(copied, copied.grid_logits)
+    replica = data_parallel(copied, copied.grid_logits)
     pictures, vectors = torch.randn(2, 3, 32, 32), torch.randn(3, 16)
     for model in (plain.grid_logits, replica):
         model(pictures, vectors).square().sum().backward()
@@ -126,7 +126,7 @@ def test_gradients_of_a_replica_are_those_of_the_model(group: None) -> None:
 def test_dead_weights_are_in_the_model_but_not_in_the_replica(group: None) -> None:
     segmentor = cascade()
     count, names = trainable_parameter_count(segmentor), set(segmentor.state_dict())
-    replica = replicated(segmentor, segmentor.grid_logits)
+    replica = data_parallel(segmentor, segmentor.grid_logits)
     assert isinstance(replica, DistributedDataParallel)
     assert not replica.find_unused_parameters
     dead = names_without_gradient(segmentor)
@@ -155,10 +155,10 @@ def _averaged_names(replica: DistributedDataParallel) -> set[str]:
 
 def test_one_process_needs_no_replica_and_no_mean() -> None:
     segmentor, value = cascade(), torch.tensor(3.0)
-    assert replicated(segmentor, segmentor.grid_logits) == segmentor.grid_logits
+    assert data_parallel(segmentor, segmentor.grid_logits) == segmentor.grid_logits
     assert mean_over_processes(value) is value
     assert num_processes() == 1
-    assert share_start(build_optimizer(segmentor, OptimConfig()), 7) == 7
+    assert broadcast_start(build_optimizer(segmentor, OptimConfig()), 7) == 7
 
 
 def test_dropout_depends_only_on_seed_and_step() -> None:

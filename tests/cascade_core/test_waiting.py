@@ -71,7 +71,7 @@ def test_a_training_step_causes_no_device_sync(setting: Setting) -> None:
 
     def step() -> Tensor:
         batch = packed.to(GPU)
-        return supervision.view(batch, segmentor.grid_logits(batch.images, vectors), mask_size=(32, 32))
+        return supervision.targets(batch, segmentor.grid_logits(batch.images, vectors), mask_size=(32, 32))
 
     step()
     with DeviceSyncs() as syncs:

@@ -16,12 +16,12 @@ from cascade_core.runtime.pool import Progress, parallel_map
 
 
 def convert(jobs: Sequence[Job], *, workers: int, progress: Progress | None = None) -> int:
-    """Write the PNG of every job on `workers` threads, skip those that exist, and return the number written.
+    """Write the PNG of every job on `workers` threads, skip existing files, and return the number written.
 
     An existing file is complete, because it was written under a temporary name and then renamed.
 
     Raises:
-        UserError: files could not be converted, up to ten of which the message names; the others are written.
+        UserError: files could not be converted; the message names up to ten of them, and all others are written.
     """
     missing = sorted((job for job in jobs if not job.target.exists()), key=lambda job: job.target)
 

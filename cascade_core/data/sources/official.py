@@ -1,6 +1,6 @@
 """The published files of a data set: names, pages, and the sizes and checksums that others state.
 
-Sizes and checksums were looked up, not computed here, because the real files were not at hand. Each names its source.
+Sizes and checksums were looked up, not computed here, because the real files were not at hand. Each states its source.
 A file without them is used unchecked.
 """
 
@@ -45,7 +45,7 @@ def check_file(path: Path, file: OfficialFile, *, progress: Callable[[int, int],
     """
     size = path.stat().st_size
     remedy = (
-        f"fetch it again from {file.page}; for a part of the data set that is meant to differ, --allow-subset"
+        f"fetch it again from {file.page}; if it is meant to be a part of the data set, add --allow-subset"
     )
     if file.size is not None and size != file.size:
         raise UserError(

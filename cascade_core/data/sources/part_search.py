@@ -65,7 +65,7 @@ class LocatedPart:
 def find(part: Part, sources: Sequence[Path]) -> LocatedPart | None:
     """Find a part in the user's folders and files; an unpacked folder is preferred to an archive.
 
-    If several folders hold it, the one named as in the archive is preferred, because VOC2010 and VOC2012 look alike.
+    If several folders hold it, the folder named as in the archive is preferred: VOC2010 and VOC2012 look alike.
     """
     if part.take:
         folders = [folder for folder in _folders(sources) if _holds(folder, part)]

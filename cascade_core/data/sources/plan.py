@@ -40,7 +40,7 @@ def read_names(path: Path) -> list[str]:
     """Read an image list: one name per line; empty lines are skipped.
 
     Raises:
-        UserError: the list is missing or no text, or lines are no names.
+        UserError: the list is missing or not text, or a line is not a name.
     """
     if not path.is_file():
         lists = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt")))

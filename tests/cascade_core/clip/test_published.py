@@ -48,7 +48,7 @@ def test_the_model_name_gives_heads_of_unusual_width() -> None:
 @pytest.mark.parametrize(
     ("model", "tag", "message"),
     [
-        ("ViT-Q", "openai", "has no model 'ViT-Q'; of OpenAI's ViT layout are ViT-B-16"),
+        ("ViT-Q", "openai", "has no model 'ViT-Q'; examples of OpenAI's ViT layout are ViT-B-16"),
         ("ViT-B-16", "mine", "no weights 'mine' of model 'ViT-B-16'; its tags are openai, "),
         ("ViT-L-16", "openai", "has no weights of model 'ViT-L-16'; give a file"),
         ("RN50", "openai", "'RN50' is not of OpenAI's ViT layout .*ResNet"),

@@ -17,7 +17,7 @@ from cascade_core.batches.samples import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import Compile, OptimConfig
 from cascade_core.model.build import build_segmentor
-from cascade_core.train.grid_logits import replicated
+from cascade_core.train.grid_logits import data_parallel
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
@@ -39,7 +39,7 @@ def one_graph() -> dict[str, float]:
         model = segmentor(**CASCADE, dropout=0.5).train(training)
         traced = torch.compile(model.grid_logits, fullgraph=True, dynamic=False, backend="eager")
         logits = []
-        for call in (model.grid_logits, replicated(model, traced) if training else traced):
+        for call in (model.grid_logits, data_parallel(model, traced) if training else traced):
             torch.manual_seed(3)
             with torch.set_grad_enabled(training):
                 logits.append(call(images, vectors).detach())

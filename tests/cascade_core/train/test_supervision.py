@@ -41,6 +41,6 @@ def test_pseudo_labels_equal_those_of_the_whole_batch(
         "cascade_core.train.supervision.resize_logits",
         lambda logits, *sizes: batch_sizes.append(len(logits)) or resize_logits(logits, *sizes),
     )
-    labels = Supervision(setting, SPLIT).view(batch, grid_logits, mask_size=(24, 24))
+    labels = Supervision(setting, SPLIT).targets(batch, grid_logits, mask_size=(24, 24))
     assert torch.equal(labels, expected)
     assert batch_sizes == [1, 1, 1]

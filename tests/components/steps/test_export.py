@@ -125,7 +125,7 @@ def test_what_cannot_be_exported_is_told_before_any_work(tmp_path: Path) -> None
     for options, message in (
         ({"kind": "tflite"}, "'tflite' is unknown; give one of onnx, torch, folder"),
         ({"kind": "folder", "labels": LABELS}, "--labels needs --format onnx or torch"),
-        ({}, "is no folder"),
+        ({}, "is not a folder"),
     ):
         with pytest.raises(ValueError, match=message):
             export.run(**{"model": str(tmp_path / "gone"), "clip": None, "out": tmp_path / "out", **options})
