@@ -51,7 +51,7 @@ def tag_activation(model: str, tag: str) -> Activation:
 
 
 def named_like(config: ClipConfig) -> ClipConfig | None:
-    """Return open_clip's model with the shapes of `config`, which also has name and heads; None without such a model.
+    """Return open_clip's model with the shapes of `config`, for its name and number of heads; None if there is none.
 
     Heads are not compared: shapes do not determine them.
     """

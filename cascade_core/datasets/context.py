@@ -169,7 +169,7 @@ def verify(raw: Path) -> dict[str, Any]:
     """Verify the class order of the label maps against VOC's own label maps of the same pictures, if there are any.
 
     Neither number nor range of the ids distinguishes the alphabetical order from the literature's, which has the same
-    59 classes; a cat in VOC's label map does.
+    59 classes; VOC's label maps do.
 
     Raises:
         UserError: the label maps agree better with the literature's order than with the alphabetical one.
