@@ -60,7 +60,7 @@ class World:
 
 
 def world_of(environment: Mapping[str, str]) -> World:
-    """Return this process's place from torchrun's variables; without them, that of a single process.
+    """Return this process's place from torchrun's variables; without them, the place of a single process.
 
     Raises:
         UserError: a variable is missing, is no number, or contradicts the others.

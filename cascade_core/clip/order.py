@@ -19,7 +19,7 @@ from cascade_core.runtime.listing import short_list
 LENGTH_TOLERANCE = 1e-2
 """Largest deviation from unit length; vectors stored in float16 deviate a little."""
 MARGIN = 0.02
-"""A vector is misplaced if its cosine with another name exceeds its own by this; near-synonyms differ by less.
+"""A vector is misplaced if another name's cosine exceeds its own name's by more than this; near-synonyms differ by less.
 
 For each of COCO-Stuff's 171 names, CLIP ViT-B/16's vector made with one template is nearest to the vector of the same
 name made with fifteen templates, at a cosine of 0.957 to 0.98.

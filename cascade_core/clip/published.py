@@ -15,7 +15,7 @@ from cascade_core.runtime.files import read_json
 
 HUB_CONFIG_FILE = "open_clip_config.json"
 HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""Names of the weights file in a hub folder of open_clip's; the safer format is first."""
+"""Names of the weights file in an open_clip hub folder; the safer format is first."""
 
 HEAD_WIDTH = 64
 """Width of an attention head in all of OpenAI's CLIPs. Some others have wider heads, which shapes do not show."""
@@ -30,7 +30,7 @@ _OPENAI_VOCABULARY = 49408
 
 
 def published_config(model: str, tag: str) -> ClipConfig:
-    """Return the configuration of a model and tag of open_clip's, such as 'ViT-B-16' and 'openai'.
+    """Return the configuration of an open_clip model and tag, such as 'ViT-B-16' and 'openai'.
 
     Raises:
         UserError: open_clip has no such model or tag, or the model is not of OpenAI's ViT layout.
@@ -114,7 +114,7 @@ def _architecture(model: str, activation: Activation) -> ClipConfig:
 
 
 def _from_open_clip(model_cfg: Mapping[str, Any], name: str, activation: Activation) -> ClipConfig:
-    """Translate a model configuration of open_clip's; raise UserError if it is not OpenAI's ViT layout."""
+    """Translate an open_clip model configuration; raise UserError if it is not OpenAI's ViT layout."""
     vision, text = model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {})
     differences = {key for key, value in vision.items() if value is not None} - _IMAGE_FIELDS
     differences |= {key for key, value in text.items() if value is not None} - _TEXT_FIELDS

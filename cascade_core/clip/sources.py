@@ -24,7 +24,7 @@ _SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
 
 @dataclass(frozen=True)
 class Source:
-    """A weights file, the configuration that open_clip or a hub folder states, and the activation by its source."""
+    """A weights file, the configuration that open_clip or a hub folder states, and the activations by source."""
 
     weights: Path
     stated: ClipConfig | None = None
@@ -102,7 +102,7 @@ def config_of(source: Source, archive: Archive, *, tag: str | None, given: Activ
 def _of_tag(tag: str, model: ClipConfig | None, weights: Path) -> Activation:
     if model is None:
         raise UserError(
-            f"no model of open_clip's has the shapes of {weights}, so that tag {tag!r} says nothing about it; "
+            f"no open_clip model has the shapes of {weights}, so that tag {tag!r} says nothing about it; "
             "give --activation instead"
         )
     return published.tag_activation(model.name, tag)

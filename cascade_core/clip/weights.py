@@ -108,7 +108,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 def name_from_openai(key: str) -> str:
-    """Translate a state-dict key of OpenAI's into ours."""
+    """Translate an OpenAI state-dict key into ours."""
     for pattern, replacement in _OPENAI_RENAMES:
         key = re.sub(pattern, replacement, key)
     return key

@@ -142,7 +142,7 @@ class DataConfig(Frozen):
     def _check_protocol(self) -> Self:
         if self.own is not None and self.own.protocol != self.protocol:
             raise UserError(
-                f"protocol={self.protocol!r} is not that of the label set beside it, {self.own.protocol!r}; "
+                f"protocol={self.protocol!r} differs from {self.own.protocol!r}, the protocol of the label set beside it; "
                 "give data.protocol=FILE.yaml to change both"
             )
         return self

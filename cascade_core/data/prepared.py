@@ -25,7 +25,7 @@ def read_index(prepared: Path) -> pd.DataFrame:
         raise UserError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
     try:
         index = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # Arrow's, for a file that is no Parquet
+    except (OSError, ValueError) as error:  # by Arrow, for a file that is not Parquet
         raise UserError(f"{path} cannot be read ({error}); run the prepare step again") from error
     # Indexes of earlier versions lack the column "pixels"; no later step reads it.
     missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
@@ -73,7 +73,7 @@ def data_root(prepared: Path) -> Path:
             root = Path(os.path.normpath(prepared.resolve() / path))
         case _:
             raise UserError(
-                f"{file} is no prepare step's: it has no inputs.raw.path; give the folder of that step"
+                f"{file} is not from a prepare step: it has no inputs.raw.path; give the folder of that step"
             )
     if not root.is_dir():
         raise UserError(

@@ -39,7 +39,7 @@ def unpack_runs(packed: str) -> Int64[np.ndarray, " runs"]:
     highest bit is its sign. From the fourth number on, the text stores the difference to the number two places before.
 
     Raises:
-        UserError: the text is no packed run lengths.
+        UserError: the text does not hold packed run lengths.
     """
     codes = np.frombuffer(packed.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
     if codes.size == 0 or (codes < 0).any() or (codes > 63).any() or codes[-1] & 32:

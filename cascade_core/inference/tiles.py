@@ -20,9 +20,9 @@ from cascade_core.inference.resampling import Side, WindowMatrices, chunks, resa
 from cascade_core.runtime.threads import threads_used
 
 ROUNDING = 1e-4
-"""The tolerance of score bounds: a class that is behind by less than this stays a candidate."""
+"""The tolerance of score bounds: a class that is behind the best by less stays a candidate."""
 Span = tuple[int, int]
-"""A range of rows or columns: its first, and the one after its last."""
+"""A range of rows or columns: its first, and its end, which does not belong to it."""
 ClassIndex = Int64[Tensor, " candidates"] | slice
 """Candidate classes, as ids or as a slice."""
 

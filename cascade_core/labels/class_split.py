@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 TargetSeen = Literal["all", "names"]
-"""Which classes of another data set count as seen: all, as published, or those whose names were seen in training."""
+"""Which classes of another data set count as seen: all, as published, or those named like a seen class of the training."""
 
 
 @dataclass(frozen=True)

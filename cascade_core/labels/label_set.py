@@ -120,7 +120,7 @@ def check_unseen(unseen: Sequence[str], label_set: LabelSet, *, where: str) -> N
     """Check that a split of `label_set` can have these unseen classes; `where` names their source in errors.
 
     Raises:
-        UserError: a name is no class, is repeated, or no class is left seen.
+        UserError: a name is not a class or is repeated, or no seen class remains.
     """
     if strays := [name for name in unseen if name not in label_set.classes]:
         raise UserError(

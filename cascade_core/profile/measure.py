@@ -142,14 +142,14 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
     """Summarise the cases of one subject."""
     subject, device = cases[0].subject, cases[0].device
     size = settings.sizes(subject)[0]
-    fitting = [case for case in cases if case.image_size == size and not case.out_of_memory]
-    parts = _parts(fitting, settings.repeats)
+    runnable = [case for case in cases if case.image_size == size and not case.out_of_memory]
+    parts = _parts(runnable, settings.repeats)
     if parts is None:
         raise UserError(
             f"{subject.name} ran out of memory at every batch size with pictures of {size} x {size}; "
             "give smaller batch or picture sizes"
         )
-    images_per_second = max(case.batch_size / statistics.median(case.seconds) for case in fitting)
+    images_per_second = max(case.batch_size / statistics.median(case.seconds) for case in runnable)
     counted = parameters(subject.model)
     return Cost(
         image_size=size,
@@ -162,8 +162,8 @@ def _cost(cases: Sequence[Case], settings: Settings, reference_speed: float) -> 
         speeds=tuple(case.speed() for case in cases),
         images_per_second=images_per_second,
         relative_speed=images_per_second / reference_speed,
-        peak_memory_mib=max(case.peak_memory_mib for case in fitting),
-        peak_memory_measured_by=fitting[0].measured_by,
+        peak_memory_mib=max(case.peak_memory_mib for case in runnable),
+        peak_memory_measured_by=runnable[0].measured_by,
         breakdown=parts,
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         threads=torch.get_num_threads(),

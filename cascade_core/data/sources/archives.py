@@ -42,7 +42,7 @@ class Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether the name of a file is that of an archive that `unpack` can read."""
+    """Return whether `unpack` can read a file of this name."""
     return path.name.lower().endswith(ARCHIVE_SUFFIXES)
 
 

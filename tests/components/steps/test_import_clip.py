@@ -117,7 +117,7 @@ def test_a_bare_file_without_stated_activation_is_refused(weights: dict[str, Ten
     save_file(weights, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="does not say which activation .*--tag .*--activation"):
         import_clip.run(source=str(tmp_path / "w.safetensors"), out=tmp_path / "clip")
-    with pytest.raises(ValueError, match="no model of open_clip's has the shapes"):
+    with pytest.raises(ValueError, match="no open_clip model has the shapes"):
         import_clip.run(source=str(tmp_path / "w.safetensors"), tag="openai", out=tmp_path / "clip")
 
 
