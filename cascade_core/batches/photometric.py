@@ -1,7 +1,7 @@
 """Random changes of brightness, contrast, saturation and hue (mmsegmentation's `PhotoMetricDistortion`).
 
 This draws all changes first. Then it applies consecutive changes of brightness and contrast as one table of 256
-levels, and saturation and hue together per channel plane: the result of the detour over HSV without its 8-bit hues.
+levels, and saturation and hue together on the channel planes. A detour over HSV would also round hues to 8 bits.
 """
 
 from functools import reduce

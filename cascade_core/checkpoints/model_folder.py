@@ -37,7 +37,7 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
     if clip is None:
         raise UserError(
             f"checkpoint {folder} has no text tower beside it: give the CLIP folder it was trained with, or put "
-            "both into one by `cascade-clip export CHECKPOINT --clip CLIP --format folder --out FOLDER`"
+            "both into one folder by `cascade-clip export CHECKPOINT --clip CLIP --format folder --out FOLDER`"
         )
     return folder, clip
 

@@ -77,7 +77,7 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
 
 
 def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
-    """Read as `load_clip` does, but only the text tower, of a CLIP folder or of its text half."""
+    """Read only the text tower, from a CLIP folder or its text half; otherwise as `load_clip`."""
     config = read_clip_config(folder)
     text = TextTransformer(config)
     return text, _load_folder(folder, text, config, prefix=_TEXT_PREFIX)

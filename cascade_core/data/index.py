@@ -66,8 +66,8 @@ def index_voc(
     `pixels` their numbers of pixels, `width` and `height` the size of the upright picture.
 
     Raises:
-        UserError: up to ten problems with their files: missing or empty lists; missing, broken or unequal pictures
-            and label maps; ids outside the label set; a picture that is listed twice.
+        UserError: up to ten problems with their files: missing or empty lists; missing or broken pictures and label
+            maps; pairs of different sizes; ids outside the label set; a picture that is listed twice.
     """
     layout = layout or VocLayout()
     if not (root / "JPEGImages").is_dir():

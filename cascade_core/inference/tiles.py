@@ -101,7 +101,7 @@ class Tiles:
         self._across = [[matrices(view.width, *span) for span in self.columns] for view in views]
 
     def _tile_size(self) -> tuple[int, int]:
-        """Return height and width of a tile; without resizing, as large as its maps may be."""
+        """Return height and width of a tile; if nothing is resized, the largest that `numbers` allows."""
         height, width = self.tiling.height, self.tiling.width
         if any(side.resized for view in self.views for side in (view.height, view.width)):
             return height, width

@@ -136,7 +136,7 @@ class _Blocks:
         return sums, (slope.mul_(mine), sums[1] * rest)
 
     def _add(self, pairs: Tensor, per_pixel: PerPixel, *, to: tuple[int, int]) -> None:
-        """Add the values of `per_pixel` to the sums `to`, and its slopes, resized back to the grid, to their maps."""
+        """Add `per_pixel`'s values to the two sums `to`, and its slopes, resized to the grid, to the maps of these sums."""
         down, across = self.resize
         wide = self.logits[pairs] @ across.mT
         slope_sums = [torch.zeros_like(wide) for _ in to] if self.with_maps else []

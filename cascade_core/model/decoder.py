@@ -98,8 +98,8 @@ class DecoderLayer(nn.Module):
 def recomputed(function: Callable[..., Float[Tensor, "*axes"]], *inputs: Tensor) -> Float[Tensor, "*axes"]:
     """Return `function(*inputs)` with activation checkpointing: the backward pass recomputes it from the inputs.
 
-    Dropout uses the same mask in both calls. Without gradients this is a plain call, and also inside `torch.compile`,
-    whose partitioner chooses the stored activations itself.
+    Dropout uses the same mask in both calls. This is a plain call without gradients, and inside `torch.compile`, whose
+    partitioner chooses the stored activations itself.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return function(*inputs)

@@ -82,7 +82,7 @@ class Meter:
 def metered(
     model: nn.Module, clock: Clock, patterns: Patterns = MODULE_PARTS, methods: Patterns = METHOD_PARTS
 ) -> Iterator[Meter]:
-    """Meter the modules and methods of `model` that match while the block runs; all other work is 'other'."""
+    """While the block runs, meter the matching modules and methods of `model`; all other work is 'other'."""
     meter, modules = Meter(clock), dict(model.named_modules())
     with ExitStack() as watches:
         for name, module in modules.items():

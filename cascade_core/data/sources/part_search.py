@@ -80,7 +80,7 @@ def find(part: Part, sources: Sequence[Path]) -> LocatedPart | None:
 def gather(located: LocatedPart, raw: Path, *, progress: Progress | None = None) -> int:
     """Unpack, link or copy a part's files into `raw`, and return their number.
 
-    Existing files are kept. Hard links take no space and `raw` outlives its source; across disks files are copied.
+    Existing files are kept. Hard links take no space, and `raw` does not need its source later; across disks files are copied.
 
     Raises:
         UserError: as in `unpack`.

@@ -174,9 +174,7 @@ def test_an_overridden_background_policy_wins_over_the_files(tmp_path: Path) -> 
 
 def test_a_protocol_that_differs_from_the_files_is_refused() -> None:
     own = LabelFile.model_validate(PETS).model_dump(mode="json")
-    with pytest.raises(
-        ValueError, match=r"protocol='mini-18-6' differs from 'pets-"
-    ):
+    with pytest.raises(ValueError, match=r"protocol='mini-18-6' differs from 'pets-"):
         with_overrides(recipe("mini_zegclip"), {"data.own": own})
 
 
