@@ -141,7 +141,7 @@ def mean_over_processes(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"
 
 def any_process(flag: bool) -> bool:
     """Say whether `flag` holds in any process; all wait for each other here."""
-    if not together():
+    if not is_distributed():
         return flag
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     highest = torch.tensor(float(flag), device=device)

@@ -32,7 +32,7 @@ from cascade_core.configs.settings import Setting
 from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.parallel import World, connected, device_of, broadcast_start, world_of
+from cascade_core.parallel import World, broadcast_start, connected, device_of, world_of
 from cascade_core.train.loop import StepReport, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
-from cascade_core.train.loop import StepReport, averaged
+from cascade_core.train.loop import StepReport, loss_curve_row
 from components.results.names import HISTORY_FILE
 from components.tables import read_table
 
@@ -36,7 +36,7 @@ class History:
         self.pending.append(report)
         if len(self.pending) < self.log_every and report.iteration < report.total_iterations:
             return None
-        row = averaged(self.pending)
+        row = loss_curve_row(self.pending)
         self.rows.append({"iteration": report.iteration, **row})
         self.pending = []
         return row
