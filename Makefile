@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-lock
 UV_INSTALL := $(BIN)/uv pip install $(if $(MAKE_TERMERR),,--quiet) --python $(BIN)/python
 PYTEST_WORKERS ?= 2
 
-# The first of these that is a Python this project runs on; PYTHON=... names another.
+# The first of these that is a supported Python; PYTHON=... replaces it.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& { echo $$name; break; }; done)
@@ -20,10 +20,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lint types contracts unit reliability slow benchmark format lock images mini-data data-push generated clean help
 
-help: ## say what there is
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-run: $(STAMP) ## make the environment, run what changed of the workflow, print its table
+run: $(STAMP) ## make the environment, run the workflow's changed stages, print its table
 	$(BIN)/cascade-clip run
 
 test: lint types contracts unit ## everything that must hold before a change goes in
@@ -35,7 +35,7 @@ lint: $(STAMP) ## style and formatting
 types: $(STAMP) ## type check
 	$(BIN)/mypy
 
-contracts: $(STAMP) ## which package may import which
+contracts: $(STAMP) ## check which package imports which
 	$(BIN)/lint-imports
 
 unit: $(STAMP) ## fast tests, the whole workflow in small among them
@@ -44,17 +44,17 @@ unit: $(STAMP) ## fast tests, the whole workflow in small among them
 reliability: $(STAMP) ## the figures of docs/reliability.md (hours)
 	$(BIN)/pytest -m reliability --capture=no
 
-slow: $(STAMP) ## the tests that `make test` leaves out, where their needs are met
+slow: $(STAMP) ## the tests that `make test` leaves out; they skip if a GPU, server or data are missing
 	$(BIN)/pytest -m "slow or gpu or real_data or postgres or swift"
 
 benchmark: $(STAMP) ## rerun every recipe over seeds and compare with the last accepted results (half an hour)
 	$(BIN)/cascade-clip benchmark run
 
-format: $(STAMP) ## mend what can be mended of style
+format: $(STAMP) ## fix style and formatting
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-generated: $(STAMP) ## write what follows from the statements of the steps: dvc.yaml and Kubeflow's components
+generated: $(STAMP) ## generate dvc.yaml and Kubeflow's components from the steps
 	$(BIN)/python -m components.ops.write
 	$(BIN)/python -m pipelines.workstation.dvc_file
 
@@ -65,19 +65,19 @@ lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
 images: ## build the container images: torch, and light for steps without a model (IMAGES=light: that one alone)
 	sh components/images/build.sh $(IMAGES)
 
-mini-data: $(STAMP) ## draw the mini benchmark's pictures and pretrain its CLIP from nothing (up to 40 minutes)
+mini-data: $(STAMP) ## draw the mini benchmark's pictures and pretrain its CLIP from scratch (up to 40 minutes)
 	rm -rf build/mini
 	$(BIN)/cascade-clip mini-data --out build/mini
 	$(BIN)/cascade-clip pretrain --out build/mini/clip
 	mkdir -p data && rm -rf data/mini && mv build/mini data/mini
 	$(MAKE) data-push
 
-data-push: $(STAMP) ## record what is in data/ and put it into the committed store, dropping what it no longer needs
+data-push: $(STAMP) ## record data/ with DVC and push it to the committed store, without older versions
 	$(BIN)/dvc add data
 	rm -rf dvc-store
 	$(BIN)/dvc push data.dvc
 
-clean: ## remove what was made, the environment and the data excepted
+clean: ## remove all outputs and caches, but not the environment and the data
 	rm -rf outputs reports mlruns local_outputs build dvc.lock .dvc/tmp .pytest_cache .mypy_cache .ruff_cache \
 		.hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -64,9 +64,9 @@ def write_manifest(
     parameters: Mapping[str, Any],
     hashes: Mapping[str, str] | None = None,
 ) -> StepManifest:
-    """Write `manifest.json` into a step's folder, and return it; every other file must be written before.
+    """Write `manifest.json` into a step's folder, and return it; write all other files first.
 
-    `hashes` holds the content hashes of inputs that were computed already, such as of a data set.
+    `hashes` holds the inputs' content hashes that are known already, such as that of a data set.
 
     Raises:
         UserError: an input does not exist.
@@ -107,7 +107,7 @@ def input_hash(path: Path) -> str:
     """Return the content hash of a file or folder as it is now.
 
     A step's manifest is not part of the hash: equal content has equal hashes. If the hash differs from the one
-    in the folder's manifest, log a warning and return the hash of the present files, for these are what is used.
+    in the folder's manifest, log a warning and return the hash of the present files, which the step uses.
 
     Raises:
         UserError: the file or folder does not exist.

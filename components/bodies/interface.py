@@ -19,7 +19,7 @@ def stated_steps() -> list[Step[Any, Any]]:
 
 
 def cluster_of(step: Step[Any, Any]) -> Cluster:
-    """Return what a step needs in a cluster; it must state that."""
+    """Return the `Cluster` of a step; the step must have one."""
     assert step.cluster is not None, f"step {step.name} states no cluster"
     return step.cluster
 
@@ -41,10 +41,10 @@ def input_name(parameter: Parameter) -> str:
 
 
 def plain_type(parameter: Parameter) -> type | None:
-    """Return the type that kfp passes a parameter as; None for one that travels as JSON text.
+    """Return the type in which kfp passes a parameter; None if it passes the parameter as JSON text.
 
-    Lists and dictionaries travel as JSON, because kfp would turn the integers in them into floats. kfp knows neither
-    `Literal` nor None: a choice travels as str, an optional value as the type of the value.
+    Lists and dictionaries are passed as JSON, because kfp would turn the integers in them into floats. kfp knows neither
+    `Literal` nor None: a choice is passed as str, an optional value as the type of the value.
     """
     if isinstance(parameter.meaning, Settings):
         return None
@@ -69,7 +69,7 @@ def inputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
                 yield parameter.name, "str"
             case _:
                 yield parameter.name, (plain_type(parameter) or str).__name__
-    for name in (*cluster.grouped, *cluster.labels):
+    for name in (*cluster.grouped, *cluster.cache_keys):
         yield name, "str"
 
 

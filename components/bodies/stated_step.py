@@ -1,4 +1,4 @@
-"""Run a step as a Kubeflow component: artifacts become its arguments, and its output artifact gets labels.
+"""Run a step as a Kubeflow component: artifacts become its arguments, and its output artifact gets metadata.
 
 Components import this module in their pods, where `components.ops` cannot be imported: kfp has no decorator there.
 """
@@ -16,26 +16,26 @@ from components.contract.parameters import Parameter
 from components.storage import places
 from components.tracking import pipeline_run
 
-RUN = "mlflow_run"
-"""Artifacts carry the id of the pipeline's MLflow run under this label."""
+RUN_KEY = "mlflow_run"
+"""The metadata of artifacts hold the id of the pipeline's MLflow run under this key."""
 
 
 def run_component(name: str, values: Mapping[str, Any]) -> None:
-    """Run the step of a name on a component's inputs (`values`, by name), and label its output artifact.
+    """Run the step of a name on a component's inputs (`values`, by name), and set its output artifact's metadata.
 
-    The labels are those of the input artifacts, the options, and what the step's `Cluster.show` returns. The
-    output of a training lacks the label `mlflow_run`, because Kubeflow may take it from the cache of another run.
+    The metadata are those of the input artifacts, the options, and what the step's `Cluster.show` returns. The
+    output of a training lacks the key `mlflow_run`, because Kubeflow may take it from the cache of another run.
 
     Raises:
         UserError: a place cannot be read, a group names an unknown option, or the step fails.
     """
     step = step_named(name)
     cluster, parameters = cluster_of(step), component_parameters(step)
-    labels: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for parameter in parameters:
         if isinstance(parameter.meaning, Folder):
-            labels |= values[input_name(parameter)].metadata
-    pipeline_run.join(labels.get(RUN, ""))
+            metadata |= values[input_name(parameter)].metadata
+    pipeline_run.join(metadata.get(RUN_KEY, ""))
     if cluster.reads_pictures:
         places.folder(RAW, values[RAW])
     arguments = {parameter.name: _argument(parameter, values) for parameter in parameters}
@@ -47,16 +47,16 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
         # Imported here: other steps do not need the Kubernetes client.
         from components.launching import nodes
 
-        nodes.run_where(name, arguments, values[NODES])
+        nodes.run_here_or_on_nodes(name, arguments, values[NODES])
     else:
         result = step(**arguments)
     options = [parameter.name for parameter in parameters if plain_type(parameter) is not None]
-    labels |= {label: values[label] for label in (*options, *cluster.labels)}
+    metadata |= {key: values[key] for key in (*options, *cluster.cache_keys)}
     if cluster.show is not None:
-        labels |= cluster.show(result, arguments, **{page: values[page] for page in cluster.pages})
+        metadata |= cluster.show(result, arguments, **{page: values[page] for page in cluster.pages})
     if cluster.trains:
-        labels.pop(RUN, None)
-    values[cluster.output].metadata.update(labels)
+        metadata.pop(RUN_KEY, None)
+    values[cluster.output].metadata.update(metadata)
 
 
 def _options(group: str, names: Sequence[str], text: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _argument(parameter: Parameter, values: Mapping[str, Any]) -> Any:
     value = values[input_name(parameter)]
     match parameter.meaning:
         case Folder():
-            return parameter.taken(Path(value.path))
+            return parameter.argument(Path(value.path))
         case Place():
             return places.folder(parameter.name, value)
         case Settings():

@@ -35,7 +35,7 @@ class Resources:
         patience: minutes that the step waits for a tracking server or an object store that does not answer.
         cached: reuse the outputs of an equal call; only if the parameters decide the outcome.
         data: mount the volume with the data; `secret` sets the secret's variables.
-        told_image: tag the step's runs in MLflow with its image.
+        tag_image: tag the step's runs in MLflow with its image.
         image: steps that run a model need `torch`; `light` is smaller and pulled sooner.
     """
 
@@ -50,7 +50,7 @@ class Resources:
     data: bool = True
     secret: bool = True
     nodes: Count = 1
-    told_image: bool = True
+    tag_image: bool = True
     image: Literal["torch", "light"] = "torch"
 
     def with_retries(self, retries: int) -> "Resources":
@@ -61,8 +61,8 @@ class Resources:
 SMALL = Resources(cpu="1", memory="2Gi", minutes=30)
 MINI = Resources(cpu="2", memory="4Gi", minutes=120, shared_memory="1Gi")
 LARGE = Resources(cpu="8", memory="32Gi", minutes=240, gpu=Gpu(1), shared_memory="8Gi")
-TALK = replace(SMALL, data=False, image="light")
-NO_DATA = replace(TALK, secret=False)
+SERVERS_ONLY = replace(SMALL, data=False, image="light")
+ISOLATED = replace(SERVERS_ONLY, secret=False)
 
 
 def by_kind(cpu: Resources, gpu: Resources | None = None) -> dict[str, Resources]:

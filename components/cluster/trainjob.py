@@ -79,11 +79,11 @@ class Nodes(BaseModel):
         """All processes together; each takes its share of a batch."""
         return self.nodes * max(1, self.gpus)
 
-    def shares(self, path: PurePosixPath) -> bool:
-        """Say whether the path lies on a volume, so that all nodes see it."""
+    def is_shared(self, path: PurePosixPath) -> bool:
+        """Return whether the path lies on a volume, so that all nodes see it."""
         return any(path.is_relative_to(volume.folder) for volume in self.volumes)
 
-    def shared(self) -> str:
+    def shared_folders(self) -> str:
         """List the folders that all nodes see."""
         return ", ".join(str(volume.folder) for volume in self.volumes) or "none"
 
@@ -102,10 +102,10 @@ class TrainJob(Nodes):
 
     @model_validator(mode="after")
     def _check_out(self) -> Self:
-        if not self.shares(self.out):
+        if not self.is_shared(self.out):
             raise UserError(
-                f"--out {self.out} lies on no volume (there is {self.shared()}) and would be lost with the pod; "
-                "give an absolute path on one, or mount another volume there"
+                f"--out {self.out} is on no volume (mounted: {self.shared_folders()}) and would be lost with the pod; "
+                "give an absolute path on a volume, or mount a volume there"
             )
         return self
 

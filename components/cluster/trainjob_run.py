@@ -204,7 +204,9 @@ def remove(jobs: Jobs, name: str, *, seconds: float = GONE_SECONDS) -> None:
 def state(job: Mapping[str, Any]) -> tuple[State, str]:
     """Return the state of a job as the cluster reports it, with the reason or the number of ready jobs in it."""
     status = job.get("status") or {}
-    conditions = {one["type"]: one for one in status.get("conditions") or [] if one.get("status") == "True"}
+    conditions = {
+        item["type"]: item for item in status.get("conditions") or [] if item.get("status") == "True"
+    }
     if "Complete" in conditions:
         return "complete", ""
     if failure := conditions.get("Failed"):
@@ -212,9 +214,9 @@ def state(job: Mapping[str, Any]) -> tuple[State, str]:
         return "failed", ": ".join(reasons) or "no reason was given"
     if "Suspended" in conditions:
         return "waiting", "suspended"
-    parts = status.get("jobsStatus") or []
-    if any(part.get("active", 0) for part in parts):
-        return "running", f"{sum(part.get('ready', 0) for part in parts)} jobs ready"
+    jobs = status.get("jobsStatus") or []
+    if any(job.get("active", 0) for job in jobs):
+        return "running", f"{sum(job.get('ready', 0) for job in jobs)} jobs ready"
     return "waiting", ""
 
 

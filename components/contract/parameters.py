@@ -100,7 +100,7 @@ class Parameter:
         """Whether the parameter takes any number of values."""
         return any(get_origin(hint) in (list, tuple, Sequence) for hint in (self.type, *get_args(self.type)))
 
-    def taken(self, folders: PurePath | Iterable[PurePath]) -> Any:
+    def argument(self, folders: PurePath | Iterable[PurePath]) -> Any:
         """Return the argument for folders that other steps wrote: their `below` parts, as a tuple if `several`."""
         assert isinstance(self.meaning, Folder), f"parameter {self.name} is not a folder of another step"
         folders = [folders] if isinstance(folders, PurePath) else folders

@@ -37,11 +37,11 @@ class Cluster:
         output: name of the artifact that the step writes, and `artifact` its type.
         options: the options that pipelines pass; folders and places are always passed.
         grouped: options that pipelines pass together, as one JSON object of that name.
-        labels: further input texts, which the step ignores, but which keep cached results of other data apart.
+        cache_keys: further input texts, which the step ignores: Kubeflow reuses an output only if they are equal.
         reads_pictures: whether the pod needs the raw data.
         trains: whether the step runs in a process per GPU of its pod, or on several nodes.
         pages: artifacts that Kubeflow's pages show, by name and type.
-        show: fills `pages`, and returns labels for the output beside those of its inputs; takes the step's result
+        show: fills `pages`, and returns metadata for the output beside those of its inputs; takes the step's result
             (None from several nodes), the step's arguments, and the artifacts of `pages` by name.
     """
 
@@ -50,7 +50,7 @@ class Cluster:
     artifact: str = "Artifact"
     options: tuple[str, ...] = ()
     grouped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
+    cache_keys: tuple[str, ...] = ()
     reads_pictures: bool = False
     trains: bool = False
     pages: Mapping[str, Literal["Metrics", "ClassificationMetrics"]] = field(default_factory=dict)

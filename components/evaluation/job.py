@@ -37,7 +37,7 @@ from components.results.names import SCORES_FILE
 from components.vectors.vector_files import read_background_vectors
 
 NUM_PICTURES = 8
-"""An evaluation draws its first predictions, this many."""
+"""The number of pictures that an evaluation draws."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class EvaluationJob:
     setting: str
 
 
-def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob:
+def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJob:
     """Read the checkpoint and the earlier steps' folders, and check that they fit together.
 
     Raises:
@@ -76,19 +76,19 @@ def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob
     """
     segmentor, manifest = load_segmentor(folders["checkpoint"])
     config = manifest.config
-    protocol = config.data.protocol if given.target is None else named_protocol(given.target).name
+    protocol = config.data.protocol if request.target is None else named_protocol(request.target).name
     inputs = read_inputs(
         prepared=folders["prepared"], splits=folders["splits"], text=folders["text"], protocol_name=protocol
     )
-    policy = config.evaluate.background if given.background is None else given.background
+    policy = config.evaluate.background if request.background is None else request.background
     scored, candidates = scored_split(inputs.split, policy), inputs.split.foreground()
-    if given.target is not None:
-        candidates = target_split(candidates, manifest, seen=given.target_seen)
+    if request.target is not None:
+        candidates = target_split(candidates, manifest, seen=request.target_seen)
         scored = replace(scored, name=candidates.name, unseen_names=candidates.unseen_names)
-    vectors = (
-        inputs.class_vectors if given.control != "words" else _rotate_unseen(inputs.class_vectors, candidates)
-    )
-    rows = rows_of_split(inputs.index, given.split)
+    vectors = inputs.class_vectors
+    if request.control == "words":
+        vectors = _rotate_unseen(vectors, candidates)
+    rows = rows_of_split(inputs.index, request.split)
     return EvaluationJob(
         manifest=manifest,
         vocabulary=vocabulary_of(
@@ -96,10 +96,10 @@ def evaluation_job(folders: Mapping[str, Path], given: Request) -> EvaluationJob
         ),
         inference=config.evaluate.model_copy(update={"background": policy}),
         scored=scored,
-        rows=rows.iloc[: given.limit],
+        rows=rows.iloc[: request.limit],
         root=inputs.root,
         protocol=protocol,
-        setting=f"control_{given.control}" if given.control else manifest.setting,
+        setting=f"control_{request.control}" if request.control else manifest.setting,
     )
 
 
@@ -113,7 +113,7 @@ def vocabulary_of(
     text: Path,
     device: torch.device,
 ) -> Vocabulary:
-    """Bind a checkpoint to its candidate classes, with the vectors of the policy's names for background behind.
+    """Bind a checkpoint to its candidate classes, followed by the policy's names for background.
 
     Raises:
         UserError: the folder `text` lacks the vectors of these names.
@@ -146,7 +146,7 @@ def count(job: EvaluationJob, pictures: Path) -> ConfusionMatrix:
 
 
 def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str) -> Evaluation:
-    """Gather the row of `scores.json`; `data` is the hash of the data set."""
+    """Return the row of `scores.json`; `data` is the hash of the data set."""
     config = job.manifest.config
     return Evaluation(
         method=config.method,
@@ -200,7 +200,7 @@ def _draw(
 def write_tables(
     folder: Path, result: Evaluation, summary: Scores, confusion: ConfusionMatrix, split: ClassSplit
 ) -> None:
-    """Write `scores.json`, the per-class table, the confusion matrix, and a plot of both tables."""
+    """Write `scores.json`, the per-class table, the confusion matrix, and plots of both."""
     write_json(folder / SCORES_FILE, asdict(result))
     table = per_class_table(summary, split, confusion)
     table.to_csv(folder / "per_class.csv", index=False)

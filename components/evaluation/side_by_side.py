@@ -1,7 +1,7 @@
 """Models side by side: each picture with its truth and all predictions, on one HTML page without other files.
 
 The page sorts by the difference between two models, filters by class, and decodes a picture when it scrolls into
-view. Scores of single pictures show where to look; which model is better is for the report, over the whole data set.
+view. Scores of single pictures show where to look; only the report, over the whole data set, shows which model is better.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,16 +38,16 @@ from components.results.report_page import run_title
 
 TILE_SIDE, QUALITY = 320, 80
 MOST_PICTURES = 2000
-"""A page with more pictures opens too slowly in a browser; `limit` takes fewer."""
+"""A page with more pictures opens too slowly in a browser; a `limit` avoids it."""
 
 Labels = Integer[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
 class PictureScores:
-    """Pixel accuracy, and mean IoU over the (unseen) classes in the truth, as fractions.
+    """Pixel accuracy, and mean IoU over all and over the unseen classes of the truth, as fractions.
 
-    A score is None if the truth has no labelled pixel, or no class of the kind.
+    A score is None if the truth has no labelled pixel, or no unseen class.
     """
 
     pixels: float | None
@@ -88,7 +88,7 @@ def sides(
         UserError: the checkpoints are of different protocols or background policies, or the policy does not fit the
             label maps or the text vectors.
     """
-    run_on = device_named(device)
+    torch_device = device_named(device)
     loaded = [load_segmentor(folder) for folder in checkpoints]
     manifests = [manifest for _, manifest in loaded]
     protocols = {manifest.config.data.protocol for manifest in manifests}
@@ -110,7 +110,7 @@ def sides(
             title,
             manifest,
             vocabulary_of(
-                segmentor, manifest, vectors, candidates, policy, text=folders["text"], device=run_on
+                segmentor, manifest, vectors, candidates, policy, text=folders["text"], device=torch_device
             ),
             manifest.config.evaluate.model_copy(update={"background": policy}),
         )
@@ -213,13 +213,13 @@ def picture_scores(truth: Labels, predicted: Labels, unseen: tuple[int, ...]) ->
 
 
 def _classes_on(truth: np.ndarray, predicted: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-    """List the classes of the truth, then those that only predictions have, both by falling number of pixels."""
+    """List the classes of the truth, then those that only predictions have, each by pixels, most first."""
     true = np.bincount(truth[truth != IGNORE].ravel(), minlength=1)
     maps = np.bincount(np.concatenate([labels.ravel() for labels in predicted]))
     least = LEGEND_SHARE * truth.size
     in_truth = [int(i) for i in np.argsort(-true, kind="stable") if true[i]]
-    only = [int(i) for i in np.argsort(-maps, kind="stable") if maps[i] > least and i not in in_truth]
-    return [{"id": i, "true": True} for i in in_truth] + [{"id": i, "true": False} for i in only]
+    extra = [int(i) for i in np.argsort(-maps, kind="stable") if maps[i] > least and i not in in_truth]
+    return [{"id": i, "true": True} for i in in_truth] + [{"id": i, "true": False} for i in extra]
 
 
 def _tile(picture: np.ndarray) -> str:

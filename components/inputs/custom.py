@@ -74,7 +74,7 @@ def problem_text(
     return f"data set {images}: {counts}; {remedy}{bullets([problem.text for problem in problems])}"
 
 
-def resolved(source: Source) -> Source:
+def resolve(source: Source) -> Source:
     """Check that the arguments fit together, and return the source with absolute folders.
 
     Raises:
@@ -106,7 +106,7 @@ def root_of(source: Source, out: Path) -> Path:
 def _candidates(
     source: Source, own: LabelFile, folder: Path, out: Path
 ) -> tuple[list[Candidate], list[Problem]]:
-    """Pair pictures with label maps; those of COCO files are drawn into `folder`, which becomes `out`."""
+    """Pair pictures with label maps; draw those of COCO files into `folder`, which is later renamed to `out`."""
     root = root_of(source, out)
     assign = partial(assigned, given=source.splits or {}, held_out=source.held_out or {}, seed=source.seed)
     if source.coco:
@@ -140,7 +140,7 @@ def _candidates(
 
 
 def _same_names(candidates: Sequence[Candidate]) -> list[Problem]:
-    """Return a problem for each picture whose name in the index is taken, as a/b and a_b have the same name."""
+    """Return a problem for each picture whose name in the index is taken; a/b and a_b have the same name."""
     first: dict[str, Candidate] = {}
     problems = []
     for candidate in candidates:
@@ -151,8 +151,8 @@ def _same_names(candidates: Sequence[Candidate]) -> list[Problem]:
     return problems
 
 
-def checked(source: Source, own: LabelFile, *, folder: Path, out: Path, leave_out: bool) -> CheckedDataSet:
-    """Read every picture and label map; COCO annotations are drawn into `folder`, which becomes `out`.
+def check(source: Source, own: LabelFile, *, folder: Path, out: Path, leave_out: bool) -> CheckedDataSet:
+    """Read every picture and label map; draw COCO annotations into `folder`, which is later renamed to `out`.
 
     Raises:
         UserError: pictures have problems and `leave_out` is False, or a split has no good picture.

@@ -73,7 +73,7 @@ def write_index(
 
 
 def _layout(label_set: LabelSet, image_sets: Mapping[str, str]) -> Layout:
-    """Return the layout of the data set; for a label file, the image sets decide between the two."""
+    """Return the layout of the data set; with a label file, image sets with a colon mean parallel folders."""
     if layout := layout_of(label_set):
         return layout
     return FolderLayout() if any(":" in folders for folders in image_sets.values()) else VocLayout()

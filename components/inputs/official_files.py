@@ -1,7 +1,7 @@
 """Find, check, unpack and convert the official files of a public data set."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,9 @@ def check_sources(sources: Sequence[Path], splits: Splits) -> None:
 
 
 def locate(
-    title: str, requirements: Sequence[Sequence[Part]], sources: Sequence[Path], there: dict[str, Any]
+    title: str, requirements: Sequence[Sequence[Part]], sources: Sequence[Path], present: Mapping[str, Any]
 ) -> list[LocatedPart]:
-    """Find the parts that the raw folder lacks (`there` lists those that it has).
+    """Find the parts that the raw folder lacks; `present` lists those that it has.
 
     Each of `requirements` is a row of alternatives, of which one part is enough.
 
@@ -79,7 +79,7 @@ def locate(
     """
     located, missing = [], []
     for alternatives in requirements:
-        if any(_key(part) in there for part in alternatives):
+        if any(_key(part) in present for part in alternatives):
             continue
         first = next(filter(None, (find(part, sources) for part in alternatives)), None)
         if first is None:
@@ -105,7 +105,7 @@ def _key(part: Part) -> str:
     return f"{part.what}: {', '.join(part.take) or part.file.name}"
 
 
-def bring(located: LocatedPart, raw: Path, state: dict[str, Any], *, allow_subset: bool) -> None:
+def install(located: LocatedPart, raw: Path, state: dict[str, Any], *, allow_subset: bool) -> None:
     """Check the archive of a part, unpack or link the part below `raw`, and record that in `sources.json`.
 
     Raises:
@@ -115,10 +115,10 @@ def bring(located: LocatedPart, raw: Path, state: dict[str, Any], *, allow_subse
     if checked:
         with progress(f"check {located.at.name}") as bar:
             check_file(
-                located.at, located.part.file, progress=lambda done, all_: bar.advance(done, total=all_)
+                located.at, located.part.file, progress=lambda done, total: bar.advance(done, total=total)
             )
     with progress(f"{'unpack' if is_archive(located.at) else 'link'} {located.at.name}") as bar:
-        files = gather(located, raw, progress=lambda done, all_: bar.advance(done, total=all_))
+        files = gather(located, raw, progress=lambda done, total: bar.advance(done, total=total))
     if absent := [item for item in located.part.take if not (raw / located.part.into / item).exists()]:
         raise UserError(
             f"{located.at} holds no {', '.join(absent)} below {located.part.root or 'its root'}; "
@@ -149,7 +149,7 @@ def read_state(raw: Path, data_set: DataSet) -> dict[str, Any]:
     return state
 
 
-def differing(release: Release, plan: Plan) -> list[str]:
+def count_differences(release: Release, plan: Plan) -> list[str]:
     """Return a sentence for each split whose number of pictures is not the official one."""
     return [
         f"{split} has {count:,} pictures, officially {release.counts[split]:,}"
@@ -165,7 +165,7 @@ def convert_maps(name: str, plan: Plan, raw: Path, workers: int) -> None:
             file.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     if plan.jobs:
         with progress(f"convert {name}", len(plan.jobs)) as bar:
-            convert(plan.jobs, workers=workers, progress=lambda done, all_: bar.advance(done, total=all_))
+            convert(plan.jobs, workers=workers, progress=lambda done, total: bar.advance(done, total=total))
 
 
 def source_of(
@@ -174,15 +174,15 @@ def source_of(
     state: dict[str, Any],
     plan: Plan,
     *,
-    differing: list[str],
+    differences: list[str],
     notes: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the field `source` of the summary: where the data came from, and whether they are complete."""
-    for difference in differing:
+    for difference in differences:
         log.warning("%s is not complete: %s", name, difference)
     return {
         "data_set": name,
-        "complete": not differing,
+        "complete": not differences,
         "pictures": dict(plan.counts),
         "official_pictures": {split: release.counts[split] for split in plan.counts},
         "parts": state["parts"],

@@ -89,10 +89,10 @@ def preflight(
     return Preflight(protocol, tuple(passed), tuple(notes))
 
 
-def check_ready_vectors(text: Path, clip: Path | None, vectors: Float[Tensor, "classes embed"]) -> None:
+def check_vectors_from_file(text: Path, clip: Path | None, vectors: Float[Tensor, "classes embed"]) -> None:
     """Check text vectors that came from a file against the CLIP weights of a training.
 
-    Vectors that the text-vectors step made itself need no check; without CLIP weights there is none.
+    Vectors that the text-vectors step made itself need no check; without CLIP weights none is possible.
 
     Raises:
         UserError: the vectors are of another CLIP, or belong to other names.

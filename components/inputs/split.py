@@ -21,7 +21,7 @@ TRAINING_SPLIT = "train"
 def split_content(
     split: ClassSplit, index: pd.DataFrame, splits: Iterable[str], pixels: Sequence[int]
 ) -> dict[str, Any]:
-    """Return the content of `split.json`; that of a label file is part of it."""
+    """Return the content of `split.json`, with that of a label file."""
     content: dict[str, Any] = {
         "protocol": split.name,
         "classes": list(split.classes),

@@ -30,12 +30,12 @@ GRACE_MINUTES = 30
 """The time that a job may wait for nodes, on top of its running time."""
 
 
-def run_where(step: str, arguments: Mapping[str, Any], nodes: str) -> None:
+def run_here_or_on_nodes(step: str, arguments: Mapping[str, Any], nodes: str) -> None:
     """Run a step in this pod if `nodes` is empty, else on the nodes that this JSON describes.
 
     Raises:
-        UserError: `nodes` is invalid; or `run` or `components.launching.processes.run` raises it.
-        RuntimeError: one of these raises it.
+        UserError: `nodes` is invalid, or as for `run` or `components.launching.processes.run`.
+        RuntimeError: as for these two.
     """
     if nodes:
         run(step, arguments, Nodes.model_validate_json(nodes))
@@ -81,9 +81,9 @@ def _check_shared(arguments: Mapping[str, Any], nodes: Nodes) -> None:
     if clip := arguments.get("clip"):
         places["clip"] = clip
     for name, place in places.items():
-        if not nodes.shares(PurePosixPath(place.resolve())):
+        if not nodes.is_shared(PurePosixPath(place.resolve())):
             raise UserError(
-                f"{name} lies in {place}, which not all nodes see ({nodes.shared()}); for a training on several nodes give "
+                f"{name} lies in {place}, which not all nodes see (they see {nodes.shared_folders()}); for a training on several nodes give "
                 "folders on the shared volume, or s3:// addresses with CASCADE_CACHE on it"
             )
 
@@ -100,8 +100,8 @@ def _name(step: str, arguments: Mapping[str, Any], nodes: Nodes) -> str:
         },
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    named = re.sub("[^a-z0-9]+", "-", f"{step} {arguments.get('recipe', '')}".lower()).strip("-")
-    return f"{named[:36].strip('-')}-{digest}"
+    slug = re.sub("[^a-z0-9]+", "-", f"{step} {arguments.get('recipe', '')}".lower()).strip("-")
+    return f"{slug[:36].strip('-')}-{digest}"
 
 
 def _job(

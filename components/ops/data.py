@@ -21,8 +21,8 @@ def prepare(
 ) -> list:
     """Check and index the data, write the class split and the text vectors, and return the loop's items: a run per recipe.
 
-    A run has its recipe, the protocol's name and the data's hash. They travel in the items because `kfp.local` 2.17
-    replaces every other step's output that enters a loop by the loop's item.
+    A run has its recipe, the protocol's name and the data's hash. The items carry them because, within a loop,
+    `kfp.local` 2.17 replaces outputs of steps outside the loop by the loop's item.
     """
     import json
     from pathlib import Path

@@ -30,7 +30,7 @@ def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) 
 def target_items(mlflow_run: str, targets: list, background: str) -> list:
     """Return a loop's items: each target with the pipeline's run, and with `background` unless it has its own.
 
-    A component does this because a loop of `kfp.local` 2.17 runs over a step's list only and takes no other input.
+    A component does this because `kfp.local` 2.17 loops over a step's output only, and passes nothing else into a loop.
     """
     return [{"background": background, **target, "mlflow_run": mlflow_run} for target in targets]
 

@@ -17,7 +17,7 @@ from components.progress import progress
 MAPS = "label_maps"
 
 Assign = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
-"""Such a function splits the pictures that one file for all splits lists: it maps each split to picture names."""
+"""Such a function maps the names of pictures without a split to the names in each split."""
 
 
 def draw_coco(
@@ -36,7 +36,7 @@ def draw_coco(
     `files` are annotation files by split, or one file under "" that `assign` splits. With `other_categories`, the
     pixels of categories that the label file lacks are ignored. Pixels of no object become background, or ignored
     if the label file has no background. An annotation that cannot be drawn is a problem of its picture. Paths in the
-    index are relative to `root`; label maps are written below `folder`, which becomes `out` at the end.
+    index are relative to `root`; label maps are written below `folder`, which is later renamed to `out`.
 
     Raises:
         UserError: a file is not a COCO instances file, names other categories, annotates a picture that it does
@@ -55,10 +55,10 @@ def draw_coco(
         annotations, pictures = coco.by_image(), _pictures(coco, split, path, images, assign)
         with progress(f"draw {path.name}", len(pictures)) as bar:
             for done, (image, picture, of_split) in enumerate(pictures, start=1):
-                bare = _bare(image)
-                label = f"{MAPS}/{of_split}/{bare}.png"
+                name = _picture_name(image)
+                label = f"{MAPS}/{of_split}/{name}.png"
                 candidate = Candidate(
-                    bare.replace("/", "_"),
+                    name.replace("/", "_"),
                     of_split,
                     picture,
                     inside(folder, label),
@@ -82,8 +82,8 @@ def _ids(coco: CocoFile, own: LabelFile, path: Path, *, other_categories: bool) 
     """Map every category that has annotations to its id in label maps."""
     names = {
         name: raw
-        for raw, owned in zip(own.ids, own.classes, strict=True)
-        for name in (owned.name, *owned.synonyms)
+        for raw, label_class in zip(own.ids, own.classes, strict=True)
+        for name in (label_class.name, *label_class.synonyms)
     }
     ids, others = raw_ids(coco.categories, names)
     used = {annotation.category_id for annotation in coco.annotations}
@@ -91,26 +91,26 @@ def _ids(coco: CocoFile, own: LabelFile, path: Path, *, other_categories: bool) 
         raise UserError(
             f"{path}: annotations are of categories {unnamed[:10]}, which it does not name; export it anew"
         )
-    strange = {category: name for category, name in others.items() if category in used}
-    if strange and not other_categories:
+    unknown = {category: name for category, name in others.items() if category in used}
+    if unknown and not other_categories:
         raise UserError(
-            f"{path}: categories {', '.join(strange.values())} are not in the label file, which has {', '.join(names)}; "
+            f"{path}: categories {', '.join(unknown.values())} are not in the label file, which has {', '.join(names)}; "
             "add them (or synonyms) there, or ignore their pixels: --ignore-others"
         )
-    if strange and own.ignore_id is None:
+    if unknown and own.ignore_id is None:
         raise UserError("ignored pixels need an id: give the label file an ignore_id, such as 255")
-    return ids | {category: own.ignore_id for category in strange if own.ignore_id is not None}
+    return ids | {category: own.ignore_id for category in unknown if own.ignore_id is not None}
 
 
 def _pictures(
     coco: CocoFile, split: str, path: Path, images: Path, assign: Assign
 ) -> list[tuple[CocoImage, Path, str]]:
     """List the pictures of a file that belong to a split, each with its path and split."""
-    counts = Counter(_bare(image) for image in coco.images)
+    counts = Counter(_picture_name(image) for image in coco.images)
     if repeated := [name for name, count in counts.items() if count > 1]:
         raise UserError(f"{path} lists picture {repeated[0]} twice; a picture belongs to one split, once")
     listed = {image.id for image in coco.images}
-    if unlisted := [one.id for one in coco.annotations if one.image_id not in listed]:
+    if unlisted := [item.id for item in coco.annotations if item.image_id not in listed]:
         raise UserError(
             f"{path}: annotations {unlisted[:10]} are of pictures it does not list; export it anew"
         )
@@ -122,20 +122,20 @@ def _pictures(
         ]
     split_of = {name: part for part, names in assign(list(counts)).items() for name in names}
     return [
-        (image, inside(images, image.file_name), split_of[_bare(image)])
+        (image, inside(images, image.file_name), split_of[_picture_name(image)])
         for image in coco.images
-        if _bare(image) in split_of
+        if _picture_name(image) in split_of
     ]
 
 
-def _bare(image: CocoImage) -> str:
+def _picture_name(image: CocoImage) -> str:
     """Return a picture's name: its path without the suffix."""
     return PurePosixPath(image.file_name).with_suffix("").as_posix()
 
 
 def _save(label_map: Image.Image, target: Path, own: LabelFile) -> None:
     """Write a label map with a palette of the label file's colours; classes without a colour get another one."""
-    colours = palette(len(own.classes), [owned.colour for owned in own.classes])
+    colours = palette(len(own.classes), [label_class.colour for label_class in own.classes])
     table = [IGNORED_COLOUR] * 256
     for raw, colour in zip(own.ids, colours.tolist(), strict=True):
         table[raw] = tuple(colour)

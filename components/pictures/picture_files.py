@@ -1,4 +1,4 @@
-"""The pictures that a prediction is asked for: files, folders and patterns, with a name for each one's results."""
+"""The pictures to segment, from files, folders and patterns, and the name of each picture's results."""
 
 import glob
 from collections import Counter

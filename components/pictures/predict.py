@@ -30,7 +30,7 @@ BATCH_PIXELS = 2**22
 
 @dataclass(frozen=True)
 class Request:
-    """Everything beside the picture that decides a result; the batch size does not."""
+    """The settings that a result depends on, beside the picture; the batch size is none of them."""
 
     labels: tuple[str, ...]
     model: str
@@ -52,8 +52,8 @@ class ResultFiles:
     classes: Path
     confidence: Path | None
 
-    def are_files(self) -> bool:
-        """Say whether all of them exist."""
+    def exist(self) -> bool:
+        """Return whether all of them exist."""
         paths = (self.overlay, self.label_map, self.classes, self.confidence)
         return all(path.is_file() for path in paths if path is not None)
 
@@ -109,7 +109,7 @@ def run(
         for files in _batches(pictures, batch, result):
             read = list(_read(files, request, out, result, resume, confidence_map))
             for picture, prediction in _segment(predictor, read, request, result):
-                target = places(out, picture.file.name, confidence_map)
+                target = result_files(out, picture.file.name, confidence_map)
                 _write(picture, prediction, request, target, colours)
                 result.written.append(target)
             done = len(result.written) + len(result.skipped) + len(result.failed)
@@ -151,7 +151,7 @@ def _read(
         try:
             content = file.path.read_bytes()
             digest = hashlib.sha256(content).hexdigest()
-            if resume and _is_done(places(out, file.name, confidence_map), request, digest):
+            if resume and _is_done(result_files(out, file.name, confidence_map), request, digest):
                 result.skipped.append(file.path)
                 continue
             yield _Picture(file, decode_image(content, str(file.path)), digest)
@@ -162,7 +162,7 @@ def _read(
 
 
 def _is_done(written: ResultFiles, request: Request, sha256: str) -> bool:
-    if not written.are_files():
+    if not written.exist():
         return False
     record = read_json(written.classes)
     return bool(record.get("request") == request.record() and record.get("picture_sha256") == sha256)
@@ -184,7 +184,7 @@ def _segment(
     yield from zip(pictures, predictions, strict=True)
 
 
-def places(out: Path, name: str, confidence_map: bool) -> ResultFiles:
+def result_files(out: Path, name: str, confidence_map: bool) -> ResultFiles:
     """Return the paths of a picture's results."""
     return ResultFiles(
         out / f"{name}_overlay.png",

@@ -23,7 +23,7 @@ def load_predictor(
     Registered models and model folders contain their text tower; a bare checkpoint needs `clip`.
 
     Raises:
-        UserError: the store or the model cannot be reached, or as of `Predictor.load`.
+        UserError: the store or the model cannot be reached, or as for `Predictor.load`.
     """
     with resolved(model, clip) as (checkpoint, text_tower):
         return Predictor.load(checkpoint, text_tower, device=device)
@@ -34,7 +34,7 @@ def resolved(model: str | Path, clip: str | Path | None = None) -> Iterator[tupl
     """Yield local folders of a model's checkpoint and CLIP; a download is deleted after the block.
 
     Raises:
-        UserError: as of `load_predictor`.
+        UserError: as for `load_predictor`.
     """
     text_tower = None if clip is None else Path(clip)
     if not str(model).startswith(REGISTRY):

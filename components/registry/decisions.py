@@ -106,7 +106,7 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
     try:
         theirs = _scored(champion.tags, holder)
     except UserError as error:
-        return False, f"the {holder} cannot be compared with: {error}"
+        return False, f"the candidate cannot be compared with the {holder} whose tags are wrong: {error}"
     for field, label in COMPARABLE.items():
         mine, other = getattr(candidate, field), getattr(theirs, field)
         if mine is None or mine != other:

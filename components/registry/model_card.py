@@ -79,13 +79,13 @@ text tower named above and what was learned from the data named above; the terms
 
 - Scores are of one data set's pictures; other kinds of pictures were not measured.
 - {background}
-- A name unknown to the text tower is refused or, by a tokenizer of word pieces, guessed at.
+- A name unknown to the text tower is refused; a tokenizer of word pieces accepts it, with unreliable results.
 - {spread}
 - Not meant for decisions about people, or for uses in which a wrong pixel does harm.
 """
 
 
-def described(card: str) -> str:
+def shortened(card: str) -> str:
     """Cut a card to `DESCRIPTION_LENGTH`, with a note that it was cut."""
     if len(card) <= DESCRIPTION_LENGTH:
         return card

@@ -166,6 +166,6 @@ def new_version(
         run_id=model.run_id,
         tags={key: str(value) for key, value in tags.items() if value is not None},
         model_id=model.model_id,
-        description=model_card.described(card),
+        description=model_card.shortened(card),
     )
     return int(version.version)

@@ -152,8 +152,8 @@ def history(client: "MlflowClient", name: str) -> list[int]:
     """List all champions so far by version number, the current one last."""
     current = _alias(client, name)
     text = client.get_registered_model(name).tags.get(HISTORY_TAG, "")
-    line = [int(number) for number in text.split(",") if number]
-    return line if current is None or line[-1:] == [current] else [*line, current]
+    numbers = [int(number) for number in text.split(",") if number]
+    return numbers if current is None or numbers[-1:] == [current] else [*numbers, current]
 
 
 @contextmanager
@@ -178,10 +178,10 @@ def _claim(client: "MlflowClient", name: str, number: int) -> Iterator[None]:
         raise ChampionMovedError(name, "this took so long that somebody else may have moved the champion")
 
 
-def _move_alias(client: "MlflowClient", name: str, number: int, line: list[int], reason: str) -> None:
+def _move_alias(client: "MlflowClient", name: str, number: int, champions: list[int], reason: str) -> None:
     """Move the alias first, then write the tags: if a tag fails, the next call still reads the right champion."""
     client.set_registered_model_alias(name, CHAMPION, str(number))
-    client.set_registered_model_tag(name, HISTORY_TAG, ",".join(map(str, line[-HISTORY_LENGTH:])))
+    client.set_registered_model_tag(name, HISTORY_TAG, ",".join(map(str, champions[-HISTORY_LENGTH:])))
     client.set_model_version_tag(name, str(number), PROMOTED_TAG, _now())
     client.set_model_version_tag(name, str(number), REASON_TAG, reason)
     current = _alias(client, name)

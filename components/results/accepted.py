@@ -68,7 +68,7 @@ def check_accepted(models: Models) -> None:
     Raises:
         UserError: tracking is off, the store cannot be opened, or the accepted rows cannot be read.
     """
-    require_store("hold a benchmark against")
+    require_store("compare a benchmark with")
     if (accepted := last_accepted(of_kind(history(), models))) is not None:
         rows(accepted)
 

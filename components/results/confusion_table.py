@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 CONFUSION_FILE = "confusion.csv"
 
 
-def confusion_at_hand(evaluation: Path) -> tuple[list[str], list[list[int]]]:
+def present_confusion(evaluation: Path) -> tuple[list[str], list[list[int]]]:
     """Read names and pixel counts (rows: truth) of the classes that have a true or a predicted pixel.
 
     Raises:
@@ -22,8 +22,8 @@ def confusion_at_hand(evaluation: Path) -> tuple[list[str], list[list[int]]]:
     counts.columns = (
         counts.index
     )  # pandas renames the column of a class called truth, as the name comes twice
-    at_hand = [name for name in counts.columns if counts[name].any() or counts.loc[name].any()]
-    return at_hand, counts.loc[at_hand, at_hand].to_numpy().tolist()
+    present = [name for name in counts.columns if counts[name].any() or counts.loc[name].any()]
+    return present, counts.loc[present, present].to_numpy().tolist()
 
 
 def show(evaluation: "Evaluation", folder: Path, *, scores: Any, confusion: Any) -> None:
@@ -34,4 +34,4 @@ def show(evaluation: "Evaluation", folder: Path, *, scores: Any, confusion: Any)
     """
     for name, value in evaluation.scores.items():
         scores.log_metric(name, value)
-    confusion.log_confusion_matrix(*confusion_at_hand(folder))
+    confusion.log_confusion_matrix(*present_confusion(folder))

@@ -1,4 +1,4 @@
-"""HTML pages for people, a single file each: templates fill_template in, with charts and pictures inside."""
+"""Fill templates of HTML pages; each page is one file, with its charts and pictures inside."""
 
 import base64
 import io

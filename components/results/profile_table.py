@@ -20,7 +20,7 @@ TEXTS = ("model", "part")
 """These columns hold names; all others hold numbers."""
 PANEL_WIDTH, HEIGHT, DPI = 5.5, 4.2, 110
 LEAST_SHARE = 0.02
-"""Parts with a smaller share of every model's time become one."""
+"""Parts with a smaller share of every model's time are merged into one."""
 SMALL_PARTS = "small parts"
 
 

@@ -44,11 +44,11 @@ class ReportEntry:
         return run_title(self.row.method, self.row.setting)
 
 
-def facts_in_common(evaluated: Sequence[ReportEntry]) -> dict[str, str]:
-    """Return those of split and data hash that all evaluations share."""
+def facts_in_common(entries: Sequence[ReportEntry]) -> dict[str, str]:
+    """Return the split and the data hash, each only if all evaluations share it."""
     facts = {
-        "split": {one.row.split for one in evaluated},
-        "data_hash": {one.data_hash for one in evaluated},
+        "split": {entry.row.split for entry in entries},
+        "data_hash": {entry.data_hash for entry in entries},
     }
     return {name: values.pop() for name, values in facts.items() if len(values) == 1}
 
@@ -73,7 +73,7 @@ def profiles_by_method(profiles: Sequence[Path]) -> dict[str, Path]:
     return by_method
 
 
-def evaluated_in(folder: Path, profiles: Mapping[str, Path]) -> ReportEntry:
+def report_entry(folder: Path, profiles: Mapping[str, Path]) -> ReportEntry:
     """Read the folder of an evaluate step, with the profile of its method.
 
     Raises:
@@ -125,29 +125,29 @@ def curve_of(folder: Path, colour: str) -> Curve:
     )
 
 
-def page(evaluated: Sequence[ReportEntry], curves: Sequence[Curve]) -> str:
+def page(entries: Sequence[ReportEntry], curves: Sequence[Curve]) -> str:
     """Fill the page; the HTML needs no other file."""
-    rows = [one.row for one in evaluated]
+    rows = [entry.row for entry in entries]
     table = summaries(rows)
     return fill_template(
         "report.html",
         protocols=_unique(row.measured_by for row in rows),
         splits=_unique(row.split for row in rows),
         seeds=_unique(row.seed for row in rows),
-        num_pictures=_unique(one.num_pictures for one in evaluated),
-        data_hashes=_unique(one.data_hash for one in evaluated),
+        num_pictures=_unique(entry.num_pictures for entry in entries),
+        data_hashes=_unique(entry.data_hash for entry in entries),
         commit=git_commit(),
         scores=SCORES,
         table=table,
         best=best_means(table),
         run_names=run_names,
         thousands=thousands,
-        evaluated=evaluated,
-        class_groups=_class_groups(evaluated),
+        evaluated=entries,
+        class_groups=_class_groups(entries),
         loss_chart=line_chart(curves, x_title="iteration", y_title="training loss") if curves else "",
         curves=curves,
-        costs=cost_section(_unique(one.profile for one in evaluated)),
-        pictures=_unique(name for one in evaluated for name in one.pictures),
+        costs=cost_section(_unique(entry.profile for entry in entries)),
+        pictures=_unique(name for entry in entries for name in entry.pictures),
     )
 
 
@@ -173,7 +173,7 @@ def cost_section(profiles: Sequence[Path]) -> dict[str, Any]:
 def best_means(table: Sequence[Summary]) -> dict[str, float]:
     """Return the highest mean of each score; controls, which are meant to fail, do not compete."""
     rivals = [summary.mean for summary in table if not summary.first.setting.startswith("control")]
-    means = {score: [mean for one in rivals if (mean := one[score]) is not None] for score in SCORES}
+    means = {score: [mean for rival in rivals if (mean := rival[score]) is not None] for score in SCORES}
     return {score: max(values) for score, values in means.items() if values}
 
 
@@ -207,7 +207,7 @@ def _case(cost: dict[str, Any], speed: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": METHOD_NAMES.get(cost["method"], cost["method"]),
         **speed,
-        "quartiles": "-" if quartiles is None else " to ".join(f"{one:,.3g}" for one in quartiles),
+        "quartiles": "-" if quartiles is None else " to ".join(f"{value:,.3g}" for value in quartiles),
     }
 
 
@@ -218,10 +218,10 @@ def _shares(breakdown: dict[str, Any]) -> dict[str, dict[str, float]]:
     }
 
 
-def _class_groups(evaluated: Sequence[ReportEntry]) -> list[dict[str, Any]]:
+def _class_groups(entries: Sequence[ReportEntry]) -> list[dict[str, Any]]:
     """Tabulate every class's IoU in every evaluation: unseen classes first, the best of each group on top."""
     merged = pd.concat(
-        [one.classes.set_index(["group", "class"])["iou"].rename(str(i)) for i, one in enumerate(evaluated)],
+        [item.classes.set_index(["group", "class"])["iou"].rename(str(i)) for i, item in enumerate(entries)],
         axis=1,
     )
     merged = merged.loc[merged.mean(axis=1).sort_values(ascending=False, kind="stable").index]

@@ -28,20 +28,20 @@ def rerun_row(evaluation: Path, profile: Path) -> RerunRow:
     return row.model_copy(update={"checkpoint": checkpoint and checkpoint.sha256})
 
 
-def alike(rows: Sequence[RerunRow], earlier: Sequence[RerunRow], models: Models) -> list[RerunRow]:
+def comparable(rows: Sequence[RerunRow], earlier: Sequence[RerunRow], models: Models) -> list[RerunRow]:
     """Keep the earlier rows of methods that were rerun, on the same pictures.
 
     A new champion is compared with the old one even if their settings differ, so the earlier row takes the new
     row's setting: otherwise the old champion's run would be reported missing.
     """
     now = {(row.protocol, row.split, row.method): row for row in rows}
-    comparable = []
+    kept = []
     for row in earlier:
         new = now.get((row.protocol, row.split, row.method))
         if new is not None and row.on_data_of(new):
             setting = {"setting": new.setting} if models == "champions" else {}
-            comparable.append(row.model_copy(update=setting))
-    return comparable
+            kept.append(row.model_copy(update=setting))
+    return kept
 
 
 def splits_of(rows: Sequence[RerunRow]) -> str:
@@ -50,7 +50,7 @@ def splits_of(rows: Sequence[RerunRow]) -> str:
 
 
 def scores_by_run(rows: Sequence[RerunRow]) -> dict[str, float]:
-    """Name every metric `protocol.method.setting.score`."""
+    """Return the mean of every metric, by its name `protocol.method.setting.score`."""
     return {
         metric_name(f"{protocol}.{method}.{setting}.{metric}"): value
         for (protocol, _, method, setting), values in centres(rows).items()
@@ -67,7 +67,7 @@ def page_of(
     models: Models,
 ) -> str:
     """Fill the page of a rerun: its verdict, the changes, and the trend of every metric over the reruns."""
-    reruns = [*(alike(rows, old, models) for old in _read_rows(earlier[-(LATEST - 1) :])), list(rows)]
+    reruns = [*(comparable(rows, old, models) for old in _read_rows(earlier[-(LATEST - 1) :])), list(rows)]
     colours = {run: COLOURS[i % len(COLOURS)] for i, run in enumerate(dict.fromkeys(row.run for row in rows))}
     values = [centres(rerun) for rerun in reruns]
 

@@ -199,7 +199,7 @@ def _summary(rows: Sequence[BenchmarkRow]) -> Summary:
     return Summary(
         first=rows[0],
         seeds=tuple(row.seed for row in rows),
-        mean={score: statistics.fmean(one) if one else None for score, one in values.items()},
-        spread={score: statistics.stdev(one) if len(one) > 1 else None for score, one in values.items()},
+        mean={name: statistics.fmean(own) if own else None for name, own in values.items()},
+        spread={name: statistics.stdev(own) if len(own) > 1 else None for name, own in values.items()},
         images_per_second=statistics.median(row.images_per_second for row in rows),
     )

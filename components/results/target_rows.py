@@ -31,7 +31,7 @@ FRACTIONS = ("miou", *SCORES)
 
 
 def in_common(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Return those of method, setting and split that are the same in all rows."""
+    """Return the method, the setting and the split, each only if all rows share it."""
     return {
         name: rows[0][name]
         for name in ("method", "setting", "split")
@@ -40,7 +40,7 @@ def in_common(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 
 def scores_by_target(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Name every defined score `target.score`, with the background policy unless it is the usual one."""
+    """Return every defined score by its name, `target.score`; the target includes an unusual background policy."""
     targets = [
         row["protocol"] if row["background"] == DROPPED else f"{row['protocol']} {row['background']}"
         for row in rows

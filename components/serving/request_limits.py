@@ -46,7 +46,7 @@ class Limited:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif self._running >= self.limits.requests:
-            reason = f"{self._running} requests are being answered, and no more at once; try again"
+            reason = f"{self._running} requests are being answered, as many as are allowed; try again"
             await self._refuse(503, reason, scope, receive, send)
         else:
             self._running += 1
@@ -62,7 +62,7 @@ class Limited:
         except ClientDisconnect:
             return
         except TimeoutError:
-            reason = f"the request was not there within {self.limits.seconds:g} s"
+            reason = f"the request did not arrive within {self.limits.seconds:g} s"
             await self._refuse(408, reason, scope, receive, send, drain=False)
             return
         if body is None:

@@ -36,7 +36,7 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
     uri = _model_uri(name, version)
     app = Limited(_scoring_app(uri), limits)
     if not is_local:
-        log.warning("%s can be reached from other machines, and there is no password: put one in front", host)
+        log.warning("%s can be reached from other machines without a password; put a proxy before it", host)
     address = f"{uri} on http://{host}:{port}"
     summary = "%s: requests of at most %g MiB, sent within %g s, %d at once"
     log.info(summary, address, limits.mib, limits.seconds, limits.requests)
@@ -45,7 +45,7 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
 
 
 def _check_free(host: str, port: int) -> bool:
-    """Refuse an unusable address before a model is loaded for a minute; return whether it is a loopback address."""
+    """Refuse an unusable address before the model is loaded, which is slow; return whether it is a loopback address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as server:

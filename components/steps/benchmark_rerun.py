@@ -54,12 +54,13 @@ def run(
     limits = Thresholds.read(thresholds, source="benchmark.thresholds")
     if not evaluations or len(evaluations) != len(profiles):
         raise UserError(
-            f"{len(evaluations)} evaluations and {len(profiles)} profiles; give at least one, and as many of both"
+            f"{len(evaluations)} evaluations and {len(profiles)} profiles; give a profile for each evaluation"
         )
     rows = [page.rerun_row(*folders) for folders in zip(evaluations, profiles, strict=True)]
     earlier = accepted.of_kind(accepted.history(), models)
     baseline = accepted.last_accepted(earlier)
-    changes = compare(rows, page.alike(rows, accepted.rows(baseline) if baseline else (), models), limits)
+    old = page.comparable(rows, accepted.rows(baseline) if baseline else (), models)
+    changes = compare(rows, old, limits)
     verdict = outcome(changes) if baseline else "first"
     is_accepted = accept or baseline is None
     with call.writing(

@@ -51,7 +51,7 @@ def run(
     """Put picture, truth and the predictions of several models on one page.
 
     The page is one file. It sorts pictures by the difference between the first and the last model, and filters
-    them by class. Scores of single pictures show where to look; which model is better, only the report says.
+    them by class. Scores of single pictures show where to look; only the report shows which model is better.
     `pictures.json` holds the same scores. The predictions are those of evaluation. All checkpoints must be of one
     protocol. --background replaces the checkpoints' own background policy.
 
@@ -69,14 +69,14 @@ def run(
     if len(checkpoints) < 2:
         raise UserError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
     sides = side_by_side.sides(checkpoints, device, background, prepared=prepared, splits=splits, text=text)
-    under = {"split": split, "background": str(sides.background)}
-    with call.writing(parameters={**under, "limit": limit}) as work:
+    conditions = {"split": split, "background": str(sides.background)}
+    with call.writing(parameters={**conditions, "limit": limit}) as work:
         lines = side_by_side.lines_of(sides, split, limit)
         page = side_by_side.page_of(lines, sides, split, data_hash(prepared))
         (work.folder / PAGE_FILE).write_text(page)
         scores = {
             "protocol": sides.scored.name,
-            **under,
+            **conditions,
             "models": [model.title for model in sides.models],
             "pictures": [{"name": line["name"], "scores": [*map(vars, line["scores"])]} for line in lines],
         }

@@ -27,8 +27,8 @@ def run(call: Call, /, *, evaluations: Evaluations, out: Out) -> Comparison:
     """Gather evaluations of one checkpoint on several data sets.
 
     Writes a row per evaluation, in the given order, with scores over all, seen and unseen classes. Papers report
-    mIoU over all classes for other data sets. The other two differ from it only after `--target-seen names` (see
-    `components/steps/evaluate.py`). The run in MLflow holds the same files and names every data set.
+    mIoU over all classes for other data sets. Scores over seen and unseen classes differ from it only after
+    `--target-seen names` (see `components/steps/evaluate.py`). The run in MLflow holds the same files and names every data set.
 
     Raises:
         UserError: there is no evaluation, or a folder is not that of an evaluate step.

@@ -14,7 +14,7 @@ from components.results.evaluation import Control, Evaluation
 def show_scores(
     evaluation: Evaluation, arguments: Mapping[str, Any], *, scores: Any, confusion: Any
 ) -> dict[str, Any]:
-    """Write an evaluation into the artifacts that Kubeflow's pages show, and return no labels."""
+    """Write an evaluation into the artifacts that Kubeflow's pages show, and return no metadata."""
     from components.results import confusion_table
 
     confusion_table.show(evaluation, arguments["out"], scores=scores, confusion=confusion)
@@ -45,12 +45,12 @@ def run(
     out: Out,
     control: Annotated[
         Control | None,
-        Option("Negative control: words exchanges unseen text vectors, random_tower labels the results."),
+        Option("Negative control: words (swaps unseen vectors) or random_tower (only marks the results)."),
     ] = None,
     limit: Annotated[int | None, Option("Only this many pictures, from the first on.", minimum=1)] = None,
     target: Annotated[
         str | None,
-        Option("Protocol of another data set, such as ade20k-150; the three input folders are of that one."),
+        Option("Protocol of another data set, such as ade20k-150; give the three input folders made for it."),
     ] = None,
     target_seen: Annotated[
         TargetSeen, Option("The target's seen classes: all, as published, or names that the checkpoint saw.")

@@ -61,7 +61,7 @@ def run(
     | None = None,
     labels: Annotated[
         Sequence[str] | None,
-        Option("Names, by commas, whose text vectors go beside the graph.", parse=names_by_commas),
+        Option("Class names, separated by commas; writes their text vectors too.", parse=names_by_commas),
     ] = None,
     labels_file: Annotated[Path | None, Option("Instead of --labels: a file with a name per line.")] = None,
 ) -> Exported:

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from components.cluster.pods import TALK, by_kind
+from components.cluster.pods import SERVERS_ONLY, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
 from components.contract.shared import Out
 from components.registry.decisions import DECISION_FILE, Decision, decide, read_scored
@@ -26,7 +26,7 @@ ModelName = Annotated[str, Option("Name in the registry; if left out, <protocol>
         output="decision",
         grouped={"margins": ("min_hiou_gain", "max_seen_drop")},
         show=lambda decision, _: {"promote": decision.promote, "reason": decision.reason},
-        pods=by_kind(TALK.with_retries(2)),
+        pods=by_kind(SERVERS_ONLY.with_retries(2)),
     ),
 )
 def run(
@@ -52,7 +52,7 @@ def run(
     from components.registry import versions as registry
     from components.tracking.store import open_store, require_store
 
-    require_store("ask about champions")
+    require_store("read champions from")
     limits = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
     margins = validated(Margins, limits, source="margins")
     candidate, method = read_scored(evaluation), str(read_json(evaluation / SCORES_FILE).get("method"))

@@ -107,7 +107,7 @@ def run(
         ),
     ] = None,
     seed: Annotated[int, Option("Seed of the choice of held-out pictures.")] = 0,
-    map_suffix: Annotated[str, Option("Ending that label maps have after the picture's name.")] = ".png",
+    map_suffix: Annotated[str, Option("End of a label map's name, after the name of its picture.")] = ".png",
     other_categories: Annotated[
         bool,
         Option("Ignore pixels of COCO categories that the label file does not name.", flag="--ignore-others"),
@@ -133,7 +133,7 @@ def run(
     from components.inputs import custom
 
     own, out = read_label_file(labels), out.resolve()
-    source = custom.resolved(
+    source = custom.resolve(
         custom.Source(images, maps, map_suffix, coco, other_categories, splits, held_out, seed)
     )
     with call.writing(
@@ -141,7 +141,7 @@ def run(
         inputs={"raw": custom.root_of(source, out), "labels": labels},
         parameters={"protocol": own.protocol, "seed": seed, "leave_out": leave_out},
     ) as work:
-        data = custom.checked(source, own, folder=work.folder, out=out, leave_out=leave_out)
+        data = custom.check(source, own, folder=work.folder, out=out, leave_out=leave_out)
         summary = custom.summary_of(data)
         data.index.to_parquet(work.folder / INDEX_FILE, index=False)
         write_json(work.folder / SUMMARY_FILE, summary)

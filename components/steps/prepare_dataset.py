@@ -47,7 +47,7 @@ def run(
 
     Raises:
         UserError: parts are missing (the message lists all), files are not the official ones, damaged or unsafe,
-            splits have not the official number of pictures, or pictures or label maps are wrong.
+            a split does not have the official number of pictures, or pictures or label maps are wrong.
     """
     from cascade_core.datasets.catalogue import data_set as named_data_set
     from components.inputs import official_files as files
@@ -62,15 +62,15 @@ def run(
     files.check_sources(sources, splits)
     state = files.read_state(raw, data_set)
     for part in files.locate(data_set.title, release.requirements(splits), sources, state["parts"]):
-        files.bring(part, raw, state, allow_subset=allow_subset)
+        files.install(part, raw, state, allow_subset=allow_subset)
     plan = release.plan(raw, splits)
-    differing = files.differing(release, plan)
-    if differing and not allow_subset:
+    differences = files.count_differences(release, plan)
+    if differences and not allow_subset:
         raise UserError(
-            f"{data_set.title} in {raw}: {'; '.join(differing)}; unpack the official archives into an empty --raw, "
+            f"{data_set.title} in {raw}: {'; '.join(differences)}; unpack the official archives into an empty --raw, "
             "or accept a part of the data set with --allow-subset"
         )
     files.convert_maps(name, plan, raw, workers)
     notes = {**plan.notes, **release.verify(raw)}
-    source = files.source_of(name, release, state, plan, differing=differing, notes=notes)
+    source = files.source_of(name, release, state, plan, differences=differences, notes=notes)
     return write_index(call, raw / release.root, protocol=protocol, image_sets=plan.image_sets, source=source)

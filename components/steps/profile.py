@@ -46,7 +46,7 @@ class Profile:
 
 
 def show_cost(profile: Profile, _: Mapping[str, Any], *, metrics: Any) -> dict[str, Any]:
-    """Write the first model's cost into a Metrics artifact of Kubeflow, and return no labels."""
+    """Write the first model's cost into a Metrics artifact of Kubeflow, and return no metadata."""
     for name in TRACKED:
         metrics.log_metric(name, getattr(profile.cost, name))
     return {}

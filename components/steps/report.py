@@ -68,7 +68,7 @@ def run(
     if not evaluations:
         raise UserError("a report needs at least one evaluation; run the evaluate step first")
     by_method = report_page.profiles_by_method(profiles)
-    evaluated = [report_page.evaluated_in(folder, by_method) for folder in evaluations]
+    evaluated = [report_page.report_entry(folder, by_method) for folder in evaluations]
     rows = tuple(evaluation.row for evaluation in evaluated)
     curves = [
         report_page.curve_of(folder, COLOURS[place % len(COLOURS)]) for place, folder in enumerate(trainings)

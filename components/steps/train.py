@@ -36,7 +36,7 @@ class Trained:
         output="trained",
         artifact="Model",
         options=("recipe", "overrides", "seed"),
-        labels=("data_hash",),
+        cache_keys=("data_hash",),
         show=lambda _, __: {"setting": "inductive"},
         reads_pictures=True,
         trains=True,
@@ -78,7 +78,7 @@ def run(
     from cascade_core.data.prepared import rows_of_split
     from cascade_core.model.build import build_segmentor
     from components.artifacts import data_hash
-    from components.inputs.preflight import check_ready_vectors
+    from components.inputs.preflight import check_vectors_from_file
     from components.inputs.reading import read_inputs
     from components.launching.processes import launched
     from components.training.fit import Fit, train_step
@@ -91,7 +91,7 @@ def run(
     config = named_recipe(recipe, on_own_classes(overrides, splits), seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
-    check_ready_vectors(text, clip, inputs.class_vectors)
+    check_vectors_from_file(text, clip, inputs.class_vectors)
     tower = image_tower(config, clip)
     # The CLIP folder's activation and heads are those of the weights; a checkpoint must be rebuilt with the same.
     config = with_overrides(config, {"model.clip": tower.config.model_dump()})

@@ -103,7 +103,7 @@ def fetch(uri: str, to: Path) -> Moved:
 
     Raises:
         UserError: there is nothing at the address, the folder there is incomplete, a file differs from what was
-            stored, the disk is full, or as of `store`.
+            stored, the disk is full, or as for `store`.
     """
     place = s3.address(uri)
     client = s3.connect()

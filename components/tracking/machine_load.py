@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 UNUSED = "http://127.0.0.1"
-"""A placeholder for MLflow's monitor, which opens its store at once: an unavailable database would end the step."""
+"""A placeholder address: MLflow's monitor opens its store at once, and an unavailable database would end the step."""
 
 
 class LoadMonitor(SystemMetricsMonitor):

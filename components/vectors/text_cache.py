@@ -39,7 +39,7 @@ def cached_class_vectors(
     cache file is replaced; a cache that cannot be written costs a warning. Several processes may write at once.
 
     Raises:
-        UserError: the folder holds no CLIP, or as of `class_vectors`.
+        UserError: the folder holds no CLIP, or as for `class_vectors`.
     """
     content = {
         "arithmetic": ARITHMETIC,
@@ -71,7 +71,7 @@ def _read_cache(file: Path, made_from: str) -> Float[Tensor, "classes embed"] | 
     except (OSError, SafetensorError) as error:
         log.warning("cached text vectors %s cannot be read (%s); recomputing them", file, error)
         return None
-    if notes != {"made_from": made_from, "sha256": _sum(rows)}:
+    if notes != {"made_from": made_from, "sha256": _checksum(rows)}:
         log.warning("cached text vectors %s do not match their checksum or key; recomputing them", file)
         return None
     return rows
@@ -83,12 +83,12 @@ def _write_cache(file: Path, rows: Tensor, made_from: str) -> None:
         # Each writer has a folder of its own: two processes with the same vectors must not write into one file.
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=file.parent) as folder:
             working = Path(folder) / file.name
-            save_file({KEY: rows.contiguous()}, working, {"made_from": made_from, "sha256": _sum(rows)})
+            save_file({KEY: rows.contiguous()}, working, {"made_from": made_from, "sha256": _checksum(rows)})
             working.chmod(0o644)
             working.replace(file)
     except (OSError, SafetensorError) as error:
         log.warning("text vectors are not cached: %s cannot be written (%s)", file, error)
 
 
-def _sum(rows: Tensor) -> str:
+def _checksum(rows: Tensor) -> str:
     return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()

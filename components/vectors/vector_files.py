@@ -90,9 +90,9 @@ def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "
     Raises:
         UserError: the folder has none or those of other names, or the file is broken.
     """
-    if (there := background_names(text)) != tuple(names):
+    if (stored := background_names(text)) != tuple(names):
         raise UserError(
-            f"{text}: its text vectors for background are of {', '.join(there) or 'no name'}, the policy names "
+            f"{text}: its text vectors for background are of {', '.join(stored) or 'no name'}, the policy names "
             f'{", ".join(names)}; run the text-vectors step with --background-names "{", ".join(names)}"'
         )
     rows = _rows(text / BACKGROUND_FILE, BACKGROUND_KEY)
@@ -124,7 +124,7 @@ def check_templates(text: Path, templates: Sequence[str]) -> None:
 
 
 def _abridge(templates: Sequence[str]) -> str:
-    first = ", ".join(repr(one) for one in templates[:2])
+    first = ", ".join(map(repr, templates[:2]))
     return first if len(templates) <= 2 else f"{first} and {len(templates) - 2} more"
 
 

@@ -50,9 +50,9 @@ class CascadeGroup(TyperGroup):
 
 
 def _sentence(error: UserError | OSError | ModuleNotFoundError) -> str | None:
-    """Give the sentence that reports an error, or None if the error is a defect of this program."""
+    """Return the sentence that reports an error, or None if the error is a defect of this program."""
     if isinstance(error, UserError):
-        # From a loader process torch hands on the whole trace; the sentence stands at its end.
+        # torch passes on the whole trace of a loader process; the sentence is at its end.
         return str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2].rstrip()
     if isinstance(error, OSError):
         return explain_system_error(error)

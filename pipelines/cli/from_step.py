@@ -17,10 +17,9 @@ TEXTS = list[str]
 
 
 def command_of(step: Step[Any, Any], *, help_text: str | None = None, **fixed: Any) -> Callable[..., None]:
-    """Give the function that typer turns into a command: it reads the options, runs the step, shows the result.
+    """Return the function that typer turns into a command: it reads the options, runs the step, shows the result.
 
-    Several commands may share one step. Each then fixes the arguments `fixed`, which are no options of it, and has
-    its own help text.
+    Several commands may share one step: each has its own help text, and the arguments `fixed` instead of options.
     """
 
     def command(**options: Any) -> None:
@@ -59,7 +58,7 @@ def _argument(parameter: Parameter, options: Mapping[str, Any]) -> Any:
 
 
 def _options(parameter: Parameter) -> Iterator[inspect.Parameter]:
-    """Give the options of one parameter: overrides have two, every other parameter has one."""
+    """Yield the options of one parameter: overrides have two, every other parameter has one."""
     meaning = parameter.meaning
     if isinstance(meaning, Settings):
         hint = typer.Option("--set", metavar="KEY=VALUE", help=meaning.help)
@@ -83,7 +82,7 @@ def _typer_option(parameter: Parameter) -> Any:
 
 
 def _type(parameter: Parameter, default: Any) -> Any:
-    """Give the type that typer reads: text if the step parses the value itself."""
+    """Return the type that typer reads: text if the step parses the value itself."""
     meaning, hint = parameter.meaning, parameter.type
     if isinstance(meaning, Option) and meaning.parse is not None:
         hint = TEXTS if meaning.repeatable else str

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PipelineName = Literal["zero_shot", "cross_dataset", "ablation", "benchmark"]
 Kind = Literal["cpu", "gpu"]
-Experiment = Annotated[str, typer.Option(help="Experiment that gathers the runs; made if there is none.")]
+Experiment = Annotated[str, typer.Option(help="Experiment for the run; created if it does not exist.")]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class PackageChoice(PipelineChoice):
 
     @contextmanager
     def file(self) -> Iterator[Path]:
-        """Give the compiled pipeline; a temporary file lasts until the block ends.
+        """Yield the path of the compiled pipeline; a temporary file lasts until the block ends.
 
         Raises:
             UserError: an image or a resource is impossible, or is given for a compiled package.
@@ -85,7 +85,7 @@ class PackageChoice(PipelineChoice):
                 yield path
         elif self.image or self.light_image or self.resource:
             raise UserError(
-                f"{self.package} is compiled with its images and resources; give --image and --resource when you compile"
+                f"{self.package} is compiled with its images and resources; give --image and --resource to `pipeline compile`"
             )
         else:
             yield self.package
@@ -107,7 +107,7 @@ class RunParameters:
     def checked(
         self, file: Path, package: PackageChoice, *, defaults: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Give the checked parameters for the compiled pipeline `file`.
+        """Return the checked parameters for the compiled pipeline `file`.
 
         For a pipeline of this project, also apply its own rules and compare its batches with its resources.
         `defaults` fill parameters that the pipeline has and the user left out.
@@ -145,14 +145,14 @@ class Server:
     ]
     namespace: Annotated[
         str | None,
-        typer.Option(envvar="KFP_NAMESPACE", help="Namespace, where the server keeps users apart."),
+        typer.Option(envvar="KFP_NAMESPACE", help="Namespace; only if the server separates users."),
     ] = None
     token: Annotated[
         str | None,
         typer.Option(
             envvar="KFP_EXISTING_TOKEN",
             show_default=False,
-            help="Bearer token; prefer the variable, which other users of the machine do not see.",
+            help="Bearer token; prefer the environment variable, which other users cannot see.",
         ),
     ] = field(default=None, repr=False)
 
@@ -164,7 +164,7 @@ class Server:
 
 
 def flat_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` with each dataclass parameter replaced by one option a field."""
+    """Return `command` with the fields of each dataclass parameter as options of their own."""
     hints = get_type_hints(command, include_extras=True)
     bundles: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
 

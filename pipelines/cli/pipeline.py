@@ -49,7 +49,7 @@ def run_local(
     recipe: Annotated[
         list[str] | None, typer.Option(help="Recipe to train; repeatable; those of the pipeline if none.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for a folder per run.")] = Path("local_outputs/kfp"),
+    out: Annotated[Path, typer.Option(help="Folder with a subfolder per run.")] = Path("local_outputs/kfp"),
 ) -> None:
     """Run a pipeline on this machine, each step in a process.
 

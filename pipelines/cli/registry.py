@@ -66,7 +66,7 @@ def serve(
     name: ModelName,
     version: Annotated[int | None, typer.Argument(help="Version; the champion if left out.")] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; the server asks no password.")
+        str, typer.Option(help="Address to listen at; the server has no password.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 5001,
     max_mib: Annotated[float, typer.Option(help="Largest request, in MiB; a larger one gets 413.")] = 100,

@@ -20,12 +20,12 @@ def create(
     server: Server,
     name: Annotated[str, typer.Option(help="Name of the schedule.")],
     cron: Annotated[
-        str, typer.Option(help="When: five fields as in crontab, or six with seconds first; UTC.")
+        str, typer.Option(help="Start times: five fields as in crontab, or six with seconds first; UTC.")
     ],
     package: PackageChoice,
     parameters: RunParameters,
     experiment: Experiment = "cascade-clip",
-    catch_up: Annotated[bool, typer.Option(help="Run the starts missed while paused too.")] = False,
+    catch_up: Annotated[bool, typer.Option(help="After a pause, also make up for missed starts.")] = False,
 ) -> None:
     """Create a schedule that starts a pipeline again and again, and print its id.
 

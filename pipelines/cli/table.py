@@ -14,13 +14,13 @@ Command = tuple[str, Callable[..., None], str]
 
 
 def of_step(name: str) -> Command:
-    """Give the command of the step that `components/steps/NAME.py` states."""
+    """Return the command of the step that `components/steps/NAME.py` states."""
     step = step_named(name)
     return step.command.rpartition(" ")[2], command_of(step), step.example
 
 
 def of_data_set(name: str, release: Release) -> Command:
-    """Give the command that prepares a public data set."""
+    """Return the command that prepares a public data set."""
     command = command_of(prepare_dataset.run, help_text=release.help, name=name)
     return name, command, f"cascade-clip prepare {name} {release.example} --out local_outputs/prepared"
 
@@ -83,7 +83,7 @@ PREPARE = Group(
 
 PIPELINE = Group(
     ("pipeline",),
-    "The same workflow as a Kubeflow pipeline.",
+    "The workflow as Kubeflow pipelines.",
     (
         ("compile", pipeline.compile_pipeline, "cascade-clip pipeline compile --out build/zero_shot.yaml"),
         (
@@ -157,7 +157,7 @@ MODELS = Group(
 
 BENCHMARK = Group(
     ("benchmark",),
-    "Rerun trainings on a schedule and compare their scores.",
+    "Rerun trainings or champions, and compare with accepted scores.",
     (
         ("run", benchmark.run, "cascade-clip benchmark run --recipe mini_zegclip --recipe mini_cascade_clip"),
         ("history", benchmark.history, "cascade-clip benchmark history"),

@@ -28,10 +28,8 @@ def trainjob(
         list[str],
         typer.Argument(metavar="-- train|self-train OPTIONS", help="The training command and its options."),
     ],
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes, a pod on each.")],
-    gpus: Annotated[
-        int, typer.Option(min=0, help="GPUs of each node, with a process each; 0 trains on CPUs.")
-    ],
+    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes; each has one pod.")],
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs per node, with one process each; 0 trains on CPUs.")],
     volume: Annotated[
         list[str],
         typer.Option(metavar="CLAIM=/FOLDER", help="Volume claim mounted on every node; repeatable."),
@@ -65,7 +63,7 @@ def trainjob(
     from components.ops.image import IMAGE
 
     if wait and not start:
-        raise UserError("--wait follows the job that --start starts; give both")
+        raise UserError("--wait needs --start; give both")
 
     training, arguments = _parsed(command)
     try:

@@ -1,4 +1,4 @@
-"""Commands of this machine that are no step: run the workflow, check inputs, move files, make the mini table."""
+"""Commands that run on this machine and are not steps: workflow, preflight, transfers, mini table."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,10 +34,10 @@ def preflight(
         typer.Option(help="CLIP folder; its text tower shows whether vectors are in class order."),
     ] = None,
     stored: Annotated[
-        Path | None, typer.Option(help="Or vectors to compare with: .npy [classes, width].")
+        Path | None, typer.Option(help="Vectors to compare with: .npy [classes, width].")
     ] = None,
     stored_order: Annotated[
-        str | None, typer.Option(help="Label set that orders their rows; the protocol's if left out.")
+        str | None, typer.Option(help="Label set of the rows of --stored; the protocol's if left out.")
     ] = None,
 ) -> None:
     """Check that label maps, class names and text vectors agree.
@@ -83,16 +83,16 @@ def _print_transfer(moved: transfer.Moved, verb: str, target: object) -> None:
 
 
 def mini_results(
-    seeds: Annotated[str, typer.Option(help="Seeds by commas.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
     split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test",
     outputs: Annotated[
         Path, typer.Option(help="Folder with the outputs of prepare, splits and text-vectors.")
     ] = Path("outputs"),
     clip: Annotated[Path, typer.Option(help="CLIP folder, for its text tower.")] = Path("data/mini/clip"),
-    work: Annotated[Path, typer.Option(help="Folder for all trainings, kept.")] = Path("local_outputs/mini"),
+    work: Annotated[Path, typer.Option(help="Folder that keeps trainings.")] = Path("local_outputs/mini"),
     results: Annotated[Path, typer.Option(help="Folder for mini.md and mini.json.")] = Path("docs/results"),
     readme: Annotated[
-        Path | None, typer.Option(help="File that shows the head of the table between its markers.")
+        Path | None, typer.Option(help="File whose table, between markers, gets the new first rows.")
     ] = Path("README.md"),
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; all cores if left out.")

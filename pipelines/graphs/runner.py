@@ -1,7 +1,7 @@
 """The interface between a graph of steps and its runners, and the data folders that the steps read.
 
 A runner makes a Kubeflow task of a step, or a stage of dvc.yaml, or calls the step on this machine. It returns a handle of
-the step's output, which the graph passes to later steps and knows nothing else about.
+the step's output, which the graph only passes on to later steps.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,10 +33,10 @@ class Data(Generic[Handle]):
         return {name: value for name, value in {**shared, **own}.items() if value is not None}
 
     def step_arguments(self, step: Step[Any, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a step's call; of an earlier step's folder it gets the part that it reads."""
+        """Return the arguments of a step's call; of an earlier step's folder, the subfolder that the step reads."""
         parameters = step.parameters
         return {
-            name: parameters[name].taken(value) if isinstance(parameters[name].meaning, Folder) else value
+            name: parameters[name].argument(value) if isinstance(parameters[name].meaning, Folder) else value
             for name, value in self.arguments(parameters, own).items()
         }
 

@@ -59,7 +59,7 @@ def check_submission(
     pipeline, limit = entry(name), values.get("limit", 0)
     pipeline.check(values)
     if limit < 0:
-        raise UserError(f"parameter limit is {limit}; give so many pictures, or 0 for all")
+        raise UserError(f"parameter limit is {limit}; give the number of pictures, or 0 for all")
     if values.get("models") != "champions":
         check_batches(
             values.get("recipes", pipeline.recipes),

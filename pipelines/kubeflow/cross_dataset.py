@@ -36,8 +36,8 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
     """Build the pipeline; `table` holds the resources of each step.
 
     `checkpoint` (such as .../train/zegclip/final) and `clip` are folders in the steps' pods. `targets` is a list of
-    mappings (`Target`). A `limit` of 0 evaluates all pictures of each split. `background` is the policy of the targets
-    without their own: `dropped`, `threshold=0.3` or `prompts=sky, wall`. Context's 60 classes need a policy;
+    mappings (`Target`). A `limit` of 0 evaluates all pictures of each split. `background` is the policy of targets that
+    state none: `dropped`, `threshold=0.3` or `prompts=sky, wall`. Context's 60 classes need a policy;
     ADE20K's label maps have no background.
     """
     step = Steps(table)

@@ -1,8 +1,8 @@
 """The resources table: what each step requests from a cluster without GPUs (`cpu`) or with them (`gpu`).
 
-A step's statement holds its row; the rows of all other components are here. The cluster has three things of agreed
-names: a volume claim with the data, a secret with the addresses and keys of the object store and the tracking server,
-and, for kind `gpu`, nodes labelled by NVIDIA's operator.
+A step's statement holds its row; the rows of all other components are here. The cluster must have three things
+with fixed names: a volume claim with the data, a secret with the addresses and keys of the object store and the
+tracking server, and, for kind `gpu`, nodes labelled by NVIDIA's operator.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.validation import validated
 from components.bodies.interface import cluster_of, stated_steps
 from components.cluster.names import DATA_CLAIM, DATA_FOLDER, GPU, OPTIONAL_KEYS, REQUIRED_KEYS, SECRET
-from components.cluster.pods import MINI, NO_DATA, TALK, Gpu, Resources, by_kind
+from components.cluster.pods import ISOLATED, MINI, SERVERS_ONLY, Gpu, Resources, by_kind
 from components.cluster.trainjob import Nodes, Volume
 from components.ops.image import IMAGE, LIGHT_IMAGE
 from components.patience import PATIENCE_VARIABLE
@@ -34,18 +34,18 @@ BACKOFF, LONGEST_BACKOFF = "30s", "600s"
 IMAGES = {"torch": IMAGE, "light": LIGHT_IMAGE}
 LIGHT_ROWS = {
     # No patience: the first step has no work to lose, so it reports a wrong address at once.
-    "open_run": replace(TALK, retries=4, patience=0),
-    "close_run": replace(TALK, retries=4),
-    "compare_with_accepted": replace(TALK, retries=2),
-    "compare_champions_with_accepted": replace(TALK, retries=2),
-    "compare_targets": replace(TALK, retries=2),
-    "find_champions": TALK,
-    "take_champion": replace(TALK, retries=2),
-    "report": replace(TALK, retries=2),
-    "ablation_report": replace(TALK, retries=2),
-    "refuse_regression": NO_DATA,
-    "target_items": NO_DATA,
-    "grid": NO_DATA,
+    "open_run": replace(SERVERS_ONLY, retries=4, patience=0),
+    "close_run": replace(SERVERS_ONLY, retries=4),
+    "compare_with_accepted": replace(SERVERS_ONLY, retries=2),
+    "compare_champions_with_accepted": replace(SERVERS_ONLY, retries=2),
+    "compare_targets": replace(SERVERS_ONLY, retries=2),
+    "find_champions": SERVERS_ONLY,
+    "take_champion": replace(SERVERS_ONLY, retries=2),
+    "report": replace(SERVERS_ONLY, retries=2),
+    "ablation_report": replace(SERVERS_ONLY, retries=2),
+    "refuse_regression": ISOLATED,
+    "target_items": ISOLATED,
+    "grid": ISOLATED,
 }
 """Rows of the steps that use the tracking server only, or no server: the same for every kind of cluster."""
 
@@ -83,11 +83,11 @@ def resources(kind: str, changes: Iterable[str] = ()) -> dict[str, Resources]:
 def local_resources() -> dict[str, Resources]:
     """Return the table for this machine: no images, no retries and no waiting, since local failures are not transient."""
     rows = RESOURCES["cpu"].items()
-    return {step: replace(row, retries=0, patience=0, told_image=False) for step, row in rows}
+    return {step: replace(row, retries=0, patience=0, tag_image=False) for step, row in rows}
 
 
 WAITING_MINUTES = 45
-"""The time limit of a pod that waits for a TrainJob exceeds the job's by this: nodes must come free, folders be copied."""
+"""A pod that waits for a TrainJob may run this much longer than the job: it waits for nodes, and copies folders."""
 TRAINING_STEPS = tuple(step.name for step in stated_steps() if cluster_of(step).trains)
 """The steps that can run on several nodes: they take the parameter `nodes`."""
 
@@ -187,7 +187,7 @@ def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
     if row.gpu:
         _with_gpu(task, row.gpu)
     task.set_container_image(IMAGES[row.image])
-    if row.told_image:
+    if row.tag_image:
         task.set_env_variable(IMAGE_VARIABLE, IMAGES[row.image])
     if row.secret and row.patience:
         task.set_env_variable(PATIENCE_VARIABLE, str(60 * row.patience))

@@ -114,7 +114,7 @@ def status(cluster: Cluster, run_id: str) -> RunStatus:
 def follow(
     cluster: Cluster, run_id: str, *, every: float = 5.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[RunStatus]:
-    """Yield a run's status now and after each change, up to its end; poll `every` so many seconds.
+    """Yield a run's status now and after each change, up to its end; poll once in `every` seconds.
 
     Raises:
         UserError: there is no such run, or the server refuses, for example when the token expires; the run goes on.
@@ -153,7 +153,7 @@ def upload(cluster: Cluster, package: Path, *, name: str, version: str | None = 
         return answer.pipeline_versions or []
 
     def find_version() -> Any:
-        return next((one for one in versions() if one.display_name == version), None)
+        return next((entry for entry in versions() if entry.display_name == version), None)
 
     pipeline = find_pipeline()
     if pipeline is None:

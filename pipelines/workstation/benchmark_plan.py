@@ -93,7 +93,7 @@ def run(
     if models == "champions" and (seeds or overrides):
         excess = "seeds" if seeds else f"overrides ({', '.join(overrides or ())})"
         raise UserError(
-            f"champions are scored as they were trained, {excess} were given; leave them out, or train"
+            f"champions are scored as they were trained; leave out {excess}, or give --models train"
         )
     check_accepted(models)
     with whole_run(pipeline="benchmark rerun", protocol=EXPERIMENT):
@@ -115,8 +115,8 @@ def run(
 def _available(plan: BenchmarkPlan, recipes: Sequence[str]) -> dict[str, list[str]]:
     """Return the recipes to score by data set: those of its protocol. Data sets without folders are left out.
 
-    On a label file, any recipe runs that was asked for by name. Label files are read here, so that a wrong one fails
-    before any training.
+    On a label file, every recipe that `recipes` names runs. Label files are read here, so that an error in one is
+    reported before any training.
     """
     protocols = {name: named_recipe(name).data.protocol for name in recipes or recipe_names()}
     available: dict[str, list[str]] = {}

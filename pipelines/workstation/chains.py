@@ -1,4 +1,4 @@
-"""Chains: a training with the evaluations that need it, many of them in parallel processes on this machine."""
+"""Chains (a training and the evaluations that need it), run in parallel processes on this machine."""
 
 import os
 from collections.abc import Mapping, Sequence

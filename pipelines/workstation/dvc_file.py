@@ -43,12 +43,12 @@ KEY = "${key}"
 
 @dataclass(frozen=True)
 class Stages:
-    """The runner of `pipelines/graphs` that adds a stage to `written` for each step, by name.
+    """The runner of `pipelines/graphs` that adds a stage to `stages` for each step, by name.
 
     With `every`, a stage is repeated for each entry of that mapping in params.yaml.
     """
 
-    written: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, Any] = field(default_factory=dict)
     every: str | None = None
 
     def for_every(self, mapping: str) -> "Stages":
@@ -77,7 +77,7 @@ class Stages:
             "outs": [str(out)],
         }
         name = "_".join(filter(None, (step.name, setting)))
-        self.written[name] = {"foreach": self.every, "do": stage} if self.every else stage
+        self.stages[name] = {"foreach": self.every, "do": stage} if self.every else stage
         return out
 
     def _folder(self, step: Step[Any, Any], setting: str) -> PurePosixPath:
@@ -106,24 +106,24 @@ def _input_files(step: Step[Any, Any], data: Data[PurePosixPath], values: Mappin
 
 def workflow(recipes: Sequence[str]) -> dict[str, Any]:
     """Return the content of dvc.yaml; `recipes` are the keys of the section `recipes` of params.yaml."""
-    stages = Stages()
+    runner = Stages()
     data = prepare_data(
-        stages,
+        runner,
         Data(raw=PurePosixPath("${data.raw}"), clip=PurePosixPath("${data.clip}")),
         protocol="${protocol}",
         image_sets={split: f"${{data.image_sets.{split}}}" for split in ("train", "val", "test")},
         vectors={"recipe": f"${{recipes.{recipes[0]}}}", "overrides": PARAMETERS},
     )
-    per_recipe = stages.for_every("${recipes}")
+    per_recipe = runner.for_every("${recipes}")
     settings: dict[str, Any] = {"overrides": PARAMETERS, "scoring": {"split": "${evaluate.split}"}}
     inductive = train_and_measure(per_recipe, data, recipe="${item}", seed="${seed}", **settings)
     transductive = self_train_and_score(per_recipe, data, inductive, mode="${self_training}", **settings)
     margins = {name: f"${{gate.{name}}}" for name in Margins.model_fields}
     register_models(per_recipe, data, (inductive, transductive), margins)
     models = [_of_recipe(recipe, model) for recipe in recipes for model in (inductive, transductive)]
-    report_models(stages, data, models)
+    report_models(runner, data, models)
     return {
-        "stages": stages.written,
+        "stages": runner.stages,
         "metrics": [str(model.evaluation / SCORES_FILE) for model in models],
         "plots": list(_plots(recipes, models)),
     }

@@ -33,7 +33,7 @@ def imported_by(step: str) -> set[str]:
 
 
 def code_of(step: str) -> list[str]:
-    """Return the paths of these modules: a room's folder if most of it is imported, single files otherwise."""
+    """Return the paths of the modules of `imported_by`: a room's folder if most of it is imported, single files otherwise."""
     modules = imported_by(step)
     paths = {path for package in PACKAGES for path in _paths_within(package, modules)}
     return sorted(paths | {FILES_READ_BY[module] for module in modules & set(FILES_READ_BY)})

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cascade_core.errors import UserError
-from components.results.confusion_table import confusion_at_hand
+from components.results.confusion_table import present_confusion
 from components.tables import read_table
 
 NAMES = ["null", "NA", "None", "nan", "7", "1e3", "true", "truth", "class", "a, b", '"quoted"']
@@ -16,7 +16,7 @@ def test_a_confusion_matrix_keeps_classes_by_any_name(tmp_path: Path) -> None:
     counts = [[1 + (i == j) for j in range(len(NAMES))] for i in range(len(NAMES))]
     frame = pd.DataFrame(counts, index=NAMES, columns=NAMES)
     frame.to_csv(tmp_path / "confusion.csv", index_label="truth")
-    assert confusion_at_hand(tmp_path) == (NAMES, counts)
+    assert present_confusion(tmp_path) == (NAMES, counts)
 
 
 @pytest.mark.parametrize("names", [NAMES, ["7", "8"]], ids=["mixed", "all numbers"])

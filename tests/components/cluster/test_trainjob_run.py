@@ -182,7 +182,7 @@ def test_a_step_on_several_nodes_trains_like_one_process(
 ) -> None:
     arguments, nodes, volume = step
     trainer.work = run_command
-    launch_nodes.run_where("train", arguments, nodes.model_dump_json())
+    launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
     train.run(**{**arguments, "out": tmp_path / "one_process"})
     curves = [pd.read_csv(folder / "history.csv") for folder in (arguments["out"], tmp_path / "one_process")]
     pd.testing.assert_frame_equal(*curves)
@@ -205,7 +205,7 @@ def test_a_retried_step_uses_the_same_job_name_and_folder(
     trainer.work = broken
     for _ in range(2):
         with pytest.raises(RuntimeError, match="failed: JobsEnded: a node went away"):
-            launch_nodes.run_where("train", arguments, nodes.model_dump_json())
+            launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
     assert len(set(names)) == 1 and len(names) == 2
     assert names[0].startswith("train-mini-cascade-clip-")
     assert not arguments["out"].exists()
@@ -233,7 +233,7 @@ def test_nodes_inherit_the_pipeline_run_and_the_patience(
 
     trainer.work = record
     with pytest.raises(RuntimeError, match="recorded"):
-        launch_nodes.run_where("train", arguments, nodes.model_dump_json())
+        launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
     assert environments == [variables | {"CASCADE_IMAGE": "ours:1"}]
 
 
@@ -242,6 +242,6 @@ def test_a_folder_that_some_nodes_lack_is_refused_at_once(
 ) -> None:
     arguments, nodes, _ = step
     elsewhere = nodes.model_copy(update={"volumes": (Volume.parse("cascade-data=/data"),)})
-    with pytest.raises(ValueError, match=r"data lies in .*, which not all nodes see \(/data\)"):
-        launch_nodes.run_where("train", arguments, elsewhere.model_dump_json())
+    with pytest.raises(ValueError, match=r"data lies in .*, which not all nodes see \(they see /data\)"):
+        launch_nodes.run_here_or_on_nodes("train", arguments, elsewhere.model_dump_json())
     assert trainer.requests == []

@@ -91,7 +91,7 @@ def test_words_are_arguments_of_the_command() -> None:
 
 
 def test_a_step_takes_the_stated_part_of_an_input_folder() -> None:
-    assert mix.parameters["pots"].taken(Path("red")) == (Path("red/full"),)
+    assert mix.parameters["pots"].argument(Path("red")) == (Path("red/full"),)
 
 
 def test_a_parameter_without_a_meaning_is_a_defect() -> None:

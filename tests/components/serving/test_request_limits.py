@@ -106,7 +106,7 @@ def test_too_large_a_request_that_stops_is_answered() -> None:
 def test_a_slow_request_is_answered_408() -> None:
     client = _Client(_part(10, more=True), SILENCE)
     assert _received(client) == [] and client.status == 408
-    assert client.text == "the request was not there within 0.05 s\n"
+    assert client.text == "the request did not arrive within 0.05 s\n"
 
 
 def test_a_request_whose_client_disconnects_is_dropped() -> None:

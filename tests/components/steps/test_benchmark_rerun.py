@@ -186,7 +186,7 @@ def _lose(store: Path, latest_rerun: Rerun) -> None:
 
 def test_without_a_store_there_is_nothing_to_be_held_against(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADE_TRACKING", "off")
-    with pytest.raises(ValueError, match="no MLflow store to hold a benchmark against"):
+    with pytest.raises(ValueError, match="no MLflow store to compare a benchmark with"):
         accepted.check_accepted("train")
 
 

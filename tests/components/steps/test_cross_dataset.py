@@ -16,7 +16,7 @@ from cascade_core.datasets.context import CLASSES as CONTEXT_59
 from cascade_core.evaluation import target_split
 from cascade_core.labels.background import parse_background
 from cascade_core.runtime.files import read_json, write_json
-from components.results.confusion_table import confusion_at_hand
+from components.results.confusion_table import present_confusion
 from components.steps import cross_dataset, evaluate, prepare_dataset, splits, text_vectors
 from components.tracking.pipeline_run import CROSS_DATASET, whole_run
 from components.tracking.store import open_store
@@ -118,12 +118,12 @@ def test_a_confusion_matrix_keeps_the_classes_at_hand(tmp_path: Path) -> None:
         [[3, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 2]], index=names, columns=names
     )
     counts.to_csv(tmp_path / "confusion.csv", index_label="truth")
-    assert confusion_at_hand(tmp_path) == (["cat", "sofa", "car"], [[3, 1, 0], [0, 0, 0], [0, 0, 2]])
+    assert present_confusion(tmp_path) == (["cat", "sofa", "car"], [[3, 1, 0], [0, 0, 0], [0, 0, 2]])
 
 
 def test_a_folder_without_confusion_matrix_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"confusion\.csv does not exist"):
-        confusion_at_hand(tmp_path)
+        present_confusion(tmp_path)
 
 
 def coco_config() -> RunConfig:

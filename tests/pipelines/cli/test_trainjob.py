@@ -160,7 +160,7 @@ def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) ->
     ("flags", "training", "sentence"),
     [
         ([], ["evaluate"], "a TrainJob cannot run 'evaluate'; put one of train, self-train after --"),
-        ([], [*TRAINING[:-1], "out"], "--out out lies on no volume (there is /data)"),
+        ([], [*TRAINING[:-1], "out"], "--out out is on no volume (mounted: /data)"),
         (
             ["--nodes", "3"],
             TRAINING,
@@ -169,7 +169,7 @@ def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) ->
         ([], [*TRAINING, "--set", "train.accumulation_steps=4"], "not divisible by 32 (8 processes x 4"),
         (["--name", "Train_1"], TRAINING, "name: String should match pattern"),
         (["--memory", "lots"], TRAINING, "(got 'lots')"),
-        (["--wait"], TRAINING, "--wait follows the job that --start starts"),
+        (["--wait"], TRAINING, "--wait needs --start"),
         (["--node-label", "gpu"], TRAINING, "--node-label 'gpu' is not KEY=VALUE"),
         (["--volume", "/data"], TRAINING, "volume '/data' is not CLAIM=/FOLDER"),
         (["--volume", "other=/data"], TRAINING, "two volumes at one folder"),

@@ -133,7 +133,7 @@ PLACES = {"raw": "/data", "clip": "/clip"}
 @pytest.mark.parametrize("pipeline", ["zero_shot", "ablation"])
 def test_a_limit_of_0_takes_all_and_a_negative_one_is_refused(pipeline: str) -> None:
     catalogue.check_submission(pipeline, {**PLACES, "limit": 0})
-    with pytest.raises(UserError, match="parameter limit is -1; give so many pictures, or 0 for all"):
+    with pytest.raises(UserError, match="parameter limit is -1; give the number of pictures, or 0 for all"):
         catalogue.check_submission(pipeline, {**PLACES, "limit": -1})
 
 

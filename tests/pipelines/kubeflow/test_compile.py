@@ -176,7 +176,7 @@ def test_a_step_gets_its_image_and_patience_as_variables() -> None:
 
 def test_local_steps_have_no_retries_no_waiting_and_no_image() -> None:
     rows = local_resources().values()
-    assert {(row.retries, row.patience, row.told_image) for row in rows} == {(0, 0, False)}
+    assert {(row.retries, row.patience, row.tag_image) for row in rows} == {(0, 0, False)}
     assert local_resources().keys() == RESOURCES["cpu"].keys()
 
 

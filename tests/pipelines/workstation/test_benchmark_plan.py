@@ -91,8 +91,8 @@ def test_a_folder_belongs_to_one_configuration_and_seed(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"seeds": (1,)}, "as they were trained, seeds were given"),
-        ({"overrides": {"train.iterations": 3}}, r"overrides \(train.iterations\) were given"),
+        ({"seeds": (1,)}, "as they were trained; leave out seeds"),
+        ({"overrides": {"train.iterations": 3}}, r"leave out overrides \(train.iterations\), or give"),
         (
             {"recipes": ("mini_zegclip", "mini_linear")},
             r"for mini_zegclip \(mini-18-6-zegclip\), mini_linear",
