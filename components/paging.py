@@ -10,8 +10,8 @@ def pages(
 ) -> Iterator[Any]:
     """Yield every page of an answer.
 
-    `ask` requests a page by its token; the first page's token is None. `next_token` reads from a page the token of
-    the next, which is empty or None on the last page; the default is for MLflow.
+    `ask` requests a page by its token; the first page's token is None. `next_token` reads the next page's token from
+    a page; it is empty or None on the last page. The default is for MLflow.
     """
     token = None
     while True:

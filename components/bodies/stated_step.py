@@ -21,7 +21,7 @@ RUN_KEY = "mlflow_run"
 
 
 def run_component(name: str, values: Mapping[str, Any]) -> None:
-    """Run the step of a name on a component's inputs (`values`, by name), and set its output artifact's metadata.
+    """Run the step `name` on a component's inputs (`values`, by name), and set its output artifact's metadata.
 
     The metadata are those of the input artifacts, the options, and what the step's `Cluster.show` returns. The
     output of a training lacks the key `mlflow_run`, because Kubeflow may take it from the cache of another run.

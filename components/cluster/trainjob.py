@@ -71,7 +71,7 @@ class Nodes(BaseModel):
     def _check_folders(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
         folders = [volume.folder for volume in volumes]
         if len(set(folders)) != len(folders):
-            raise UserError(f"two volumes at one folder: {', '.join(map(str, folders))}")
+            raise UserError(f"two volumes have one folder: {', '.join(map(str, folders))}; give each its own")
         return volumes
 
     @property

@@ -59,7 +59,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Work:
-    """What a running step writes to: its new folder, its run in MLflow, and content hashes of inputs that it computed."""
+    """What a running step writes to: its new folder, its run in MLflow, and the content hashes that it knows of its inputs."""
 
     folder: Path
     tracker: StepTracker
@@ -120,7 +120,7 @@ class Step(Generic[P, R]):
 
 
 def step_named(name: str) -> Step[Any, Any]:
-    """Import the step of a name from its module of that name."""
+    """Import the step `name` from the module of the same name."""
     run = import_module(f"components.steps.{name}").run
     assert isinstance(run, Step), f"`run` of components/steps/{name}.py is not a step"
     return run

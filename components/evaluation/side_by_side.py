@@ -213,7 +213,7 @@ def picture_scores(truth: Labels, predicted: Labels, unseen: tuple[int, ...]) ->
 
 
 def _classes_on(truth: np.ndarray, predicted: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-    """List the classes of the truth, then those that only predictions have, each by pixels, most first."""
+    """List the classes of the truth, then those that only predictions have; each part has the largest class first."""
     true = np.bincount(truth[truth != IGNORE].ravel(), minlength=1)
     maps = np.bincount(np.concatenate([labels.ravel() for labels in predicted]))
     least = LEGEND_SHARE * truth.size

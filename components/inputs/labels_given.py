@@ -15,7 +15,7 @@ def labels_given(listed: Sequence[str] | None, file: Path | None) -> tuple[str, 
         UserError: neither or both are given, the file cannot be read, or `checked_labels` refuses the names.
     """
     if (listed is None) == (file is None):
-        raise UserError('class names are missing or given twice: give --labels "zebra, grass" or a --labels-file, not both')
+        raise UserError('class names come from --labels "zebra, grass" or from --labels-file FILE, not both')
     if listed is not None:
         return checked_labels(listed)
     assert file is not None

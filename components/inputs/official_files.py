@@ -87,7 +87,7 @@ def locate(
         else:
             located.append(first)
     if missing:
-        where = ", ".join(map(str, sources)) or "no folder, for none was given"
+        where = ", ".join(map(str, sources)) or "no folder (give --from)"
         wanted = "".join(f"\n  - {' or '.join(map(_wanted, alternatives))}" for alternatives in missing)
         raise UserError(
             f"{title}: {len(missing)} of {len(requirements)} parts are missing, looked in {where}:"
@@ -149,7 +149,7 @@ def read_state(raw: Path, data_set: DataSet) -> dict[str, Any]:
     return state
 
 
-def count_differences(release: Release, plan: Plan) -> list[str]:
+def differences_from_official(release: Release, plan: Plan) -> list[str]:
     """Return a sentence for each split whose number of pictures is not the official one."""
     return [
         f"{split} has {count:,} pictures, officially {release.counts[split]:,}"

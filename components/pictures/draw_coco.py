@@ -17,7 +17,7 @@ from components.progress import progress
 MAPS = "label_maps"
 
 Assign = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
-"""Such a function maps the names of pictures without a split to the names in each split."""
+"""A function that takes picture names and returns the names in each split."""
 
 
 def draw_coco(

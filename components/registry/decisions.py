@@ -130,8 +130,8 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
         drop = 100.0 if seen is None else -points(seen, their_seen)
         if drop > margins.max_seen_drop:
             return False, (
-                f"seen classes fell: mIoU(S) {_percent(seen)} against {_percent(their_seen)}, {drop:.2f} points "
-                f"where {margins.max_seen_drop:g} are allowed, though {scores}"
+                f"seen classes fell: mIoU(S) {_percent(seen)} against {_percent(their_seen)}, by {drop:.2f} points "
+                f"({margins.max_seen_drop:g} are allowed), though {scores}"
             )
     return True, f"better: {scores}"
 

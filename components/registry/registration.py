@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
-"""Decisions before giving up, if other processes keep promoting versions in between."""
+"""The number of decisions before giving up, if other processes keep promoting versions in between."""
 LONGEST_PAUSE = 2.0
 """Upper bound, in seconds, of the random pause between two decisions."""
 

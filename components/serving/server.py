@@ -36,7 +36,7 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
     uri = _model_uri(name, version)
     app = Limited(_scoring_app(uri), limits)
     if not is_local:
-        log.warning("%s can be reached from other machines without a password; put a proxy before it", host)
+        log.warning("%s can be reached from other machines without a password; put it behind a proxy", host)
     address = f"{uri} on http://{host}:{port}"
     summary = "%s: requests of at most %g MiB, sent within %g s, %d at once"
     log.info(summary, address, limits.mib, limits.seconds, limits.requests)

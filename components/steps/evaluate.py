@@ -53,7 +53,8 @@ def run(
         Option("Protocol of another data set, such as ade20k-150; give the three input folders made for it."),
     ] = None,
     target_seen: Annotated[
-        TargetSeen, Option("The target's seen classes: all, as published, or names that the checkpoint saw.")
+        TargetSeen,
+        Option("The target's seen classes: all (as published), or names (those the checkpoint saw)."),
     ] = "all",
     background: BackgroundPolicy | None = None,
 ) -> Evaluation:
@@ -61,7 +62,7 @@ def run(
 
     For inductive models the configured seen penalty is subtracted from the scores of seen classes; as published,
     transductive and supervised models have none. --control words shifts the unseen classes' text vectors by one
-    class; that must ruin the unseen scores of a model that uses them. --control random_tower only labels the results
+    class; that must ruin the unseen scores of a model that uses them. --control random_tower only marks the results
     of a checkpoint that was trained on a random image tower.
 
     --target evaluates on another data set, named by its protocol; all its classes are candidates. As published, all

@@ -64,7 +64,7 @@ def run(
     for part in files.locate(data_set.title, release.requirements(splits), sources, state["parts"]):
         files.install(part, raw, state, allow_subset=allow_subset)
     plan = release.plan(raw, splits)
-    differences = files.count_differences(release, plan)
+    differences = files.differences_from_official(release, plan)
     if differences and not allow_subset:
         raise UserError(
             f"{data_set.title} in {raw}: {'; '.join(differences)}; unpack the official archives into an empty --raw, "

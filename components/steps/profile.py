@@ -114,7 +114,7 @@ def run(
     Writes latency and peak memory for each batch size and picture size, throughput, and a breakdown by part, as
     JSON, CSV, Markdown and a plot. Timed runs of several models alternate; the table compares each with the first.
     `profile.json` describes the first model, and the others in its field `others`. Checkpoints use the text vectors
-    of --text, recipes random ones for the classes of their label set; with --classes both use that many random ones.
+    of --text; recipes use random ones for the classes of their label set. With --classes, both use that many random ones.
     Only the measurement of a single checkpoint on its own classes is tracked in MLflow.
 
     Raises:

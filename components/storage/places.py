@@ -46,7 +46,7 @@ def _private_folder() -> Path:
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise UserError(
-            f"{folder} is no folder that you alone can write to; remove it, or set {CACHE_VARIABLE} to one that is"
+            f"{folder} is no folder that you alone can write to; remove it, or set {CACHE_VARIABLE} to another folder"
         )
     return folder
 

@@ -111,7 +111,7 @@ class StepTracker:
                 raise
             self.client = None
             log.warning(
-                "the MLflow store at %s is lost (%s); the step goes on", masked_uri(), first_line(error)
+                "the MLflow store at %s is lost (%s); the step continues", masked_uri(), first_line(error)
             )
 
 
@@ -218,7 +218,7 @@ def _opened(record: RunRecord, out: Path | None) -> "MlflowClient | None":
                 raise _lost_in(record.tags["step"], error) from error
             raise
         record.tags[PARENT_TAG] = parent
-        log.warning("%s\nthe step goes on without", first_line(error))
+        log.warning("%s\nthe step continues without the store", first_line(error))
         return None
     return client
 

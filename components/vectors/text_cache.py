@@ -33,7 +33,7 @@ def cached_class_vectors(
     *,
     synonyms: Sequence[Sequence[str]] = (),
 ) -> Float[Tensor, "classes embed"]:
-    """Return class vectors by a CLIP folder, from the cache if it has them.
+    """Return the class vectors that a CLIP folder's text tower makes, from the cache if it has them.
 
     The key covers the content of the folder's files: other weights under the same path give other vectors. A damaged
     cache file is replaced; a cache that cannot be written costs a warning. Several processes may write at once.

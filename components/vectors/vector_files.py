@@ -36,12 +36,12 @@ def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
         name, *others = (word.strip() for word in line.split("|"))
         if not (name and all(others)):
             raise UserError(
-                f"names {file}, line {number}: an empty name beside '|'; give it, or take '|' away"
+                f"names {file}, line {number}: an empty name beside '|'; give a name, or remove the '|'"
             )
         classes.append(name)
         synonyms.append(others)
     if not classes:
-        raise UserError(f"names {file} has no class name; write one a line, synonyms behind '|'")
+        raise UserError(f"names {file} has no class name; write one a line, synonyms after '|'")
     return classes, synonyms
 
 

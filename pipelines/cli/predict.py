@@ -35,7 +35,7 @@ def predict(
         int | None,
         typer.Option(
             min=1,
-            help="Pictures of equal size, or windows, in one batch; if left out, one picture, and the recipe's number "
+            help="Batch size, in pictures of equal size or in windows; if left out, one picture, and the recipe's number "
             "of windows.",
         ),
     ] = None,

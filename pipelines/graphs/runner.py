@@ -33,7 +33,7 @@ class Data(Generic[Handle]):
         return {name: value for name, value in {**shared, **own}.items() if value is not None}
 
     def step_arguments(self, step: Step[Any, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a step's call; of an earlier step's folder, the subfolder that the step reads."""
+        """Return the arguments of a step's call; earlier steps' folders become the subfolders that it reads."""
         parameters = step.parameters
         return {
             name: parameters[name].argument(value) if isinstance(parameters[name].meaning, Folder) else value

@@ -152,7 +152,7 @@ def _explained(error: BaseException, cluster: Cluster, about: str) -> UserError:
     where = f"namespace {cluster.namespace!r}" if cluster.namespace else "this server without a namespace"
     message = _server_message(error)
     reasons = {
-        401: "token missing, wrong or expired (401); get a new one into KFP_EXISTING_TOKEN",
+        401: "token missing, wrong or expired (401); get a new one, and set KFP_EXISTING_TOKEN",
         403: f"no access to {where}, or there is none of that name (403); check --namespace and your rights",
         404: "the server does not know it (404); list what exists, or check --host and --namespace",
         409: f"the name is taken, maybe by something deleted or hidden ({message}); give another name",

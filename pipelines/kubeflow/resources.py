@@ -131,8 +131,8 @@ def images(image: str | None, light_image: str | None) -> tuple[str, str]:
     tagged = ":" in image.rpartition("/")[2] and "@" not in image
     if light_image is None and not tagged:
         raise UserError(
-            f"image {image!r} has no tag to name the light image after; name the light image with --light-image (the "
-            "same image serves both)"
+            f"image {image!r} has no tag to name the light image after; name the light image with --light-image (it may "
+            "be the same image)"
         )
     return image, light_image or f"{image}-light"
 

@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The state of a run and of its `steps`, which are by task id and in the server's order."""
+    """The state of a run and of its `steps`, which are keyed by task id, in the server's order."""
 
     run_id: str
     name: str
@@ -76,7 +76,7 @@ def submit(
             lambda: cluster.client.list_runs(
                 experiment_id=experiment_id, filter=name_filter(name), **NEWEST_FIRST
             ),
-            about=f"runs of the name {name!r}",
+            about=f"runs named {name!r}",
         )
         return answer.runs or []
 

@@ -170,7 +170,7 @@ def _trainings(
 def _champions(
     plan: BenchmarkPlan, available: Mapping[str, list[str]], work: Path, *, named: bool
 ) -> dict[Path, Chain]:
-    """Plan an evaluation of each recipe's champion, by folder; every recipe must have one if they were `named`.
+    """Plan an evaluation of each recipe's champion, by folder; with `named`, a recipe without one is an error.
 
     The folder's name holds the version, so that a newer champion does not resume in it.
     """

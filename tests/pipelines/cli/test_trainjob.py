@@ -172,7 +172,7 @@ def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) ->
         (["--wait"], TRAINING, "--wait needs --start"),
         (["--node-label", "gpu"], TRAINING, "--node-label 'gpu' is not KEY=VALUE"),
         (["--volume", "/data"], TRAINING, "volume '/data' is not CLAIM=/FOLDER"),
-        (["--volume", "other=/data"], TRAINING, "two volumes at one folder"),
+        (["--volume", "other=/data"], TRAINING, "two volumes have one folder"),
         ([], [*TRAINING, "--itrations", "3"], "No such option"),
         ([], ["train", "--recipe", "zegclip_voc13", *TRAINING[3:]], "unknown recipe 'zegclip_voc13'"),
     ],
