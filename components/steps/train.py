@@ -82,13 +82,13 @@ def run(
     from components.inputs.reading import read_inputs
     from components.launching.processes import launched
     from components.training.fit import Fit, train_step
-    from components.training.inductive import image_tower, on_own_classes
+    from components.training.inductive import image_tower, with_own_label_file
 
     if processes > 1:
         return launched(call)
     if (clip is None) != random_clip:
         raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
-    config = named_recipe(recipe, on_own_classes(overrides, splits), seed=seed)
+    config = named_recipe(recipe, with_own_label_file(overrides, splits), seed=seed)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
     check_vectors_from_file(text, clip, inputs.class_vectors)

@@ -14,7 +14,7 @@ from cascade_core.errors import UserError
 from components.inputs.split import read_split
 
 
-def on_own_classes(overrides: Mapping[str, Any], splits: Path) -> Mapping[str, Any]:
+def with_own_label_file(overrides: Mapping[str, Any], splits: Path) -> Mapping[str, Any]:
     """Add the label file of the split to the overrides, unless they name a protocol.
 
     Raises:

@@ -21,7 +21,7 @@ from pipelines.cli.options import OverridesFile, Set
 from pipelines.kubeflow.parameters import check_parameters, declared, parse_parameters
 
 if TYPE_CHECKING:
-    from pipelines.kubeflow.cluster import Cluster
+    from pipelines.kubeflow.cluster import Connection
 
 PipelineName = Literal["zero_shot", "cross_dataset", "ablation", "benchmark"]
 Kind = Literal["cpu", "gpu"]
@@ -156,7 +156,7 @@ class Server:
         ),
     ] = field(default=None, repr=False)
 
-    def connect(self) -> "Cluster":
+    def connect(self) -> "Connection":
         """Connect to the server; raises as `cluster.connect`."""
         from pipelines.kubeflow.cluster import connect
 

@@ -22,7 +22,7 @@ from pipelines.cli.kubeflow_options import (
 from pipelines.workstation import workflow
 
 if TYPE_CHECKING:
-    from pipelines.kubeflow.cluster import Cluster
+    from pipelines.kubeflow.cluster import Connection
     from pipelines.kubeflow.submit import RunStatus
 
 MINI_BENCHMARK = {"raw": "data/mini/VOCdevkit/VOC2012", "clip": "data/mini/clip"}
@@ -138,7 +138,7 @@ def upload(
     print(uploaded.link, file=sys.stderr)
 
 
-def _followed(cluster: "Cluster", run_id: str) -> "RunStatus":
+def _followed(cluster: "Connection", run_id: str) -> "RunStatus":
     """Log every change of state of a run and its steps, and return the finished run."""
     from pipelines.kubeflow.submit import follow
 

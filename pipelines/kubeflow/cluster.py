@@ -35,7 +35,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Cluster:
+class Connection:
     """kfp's client, and what error messages need; only the client holds the token."""
 
     client: kfp.Client
@@ -87,7 +87,7 @@ class Cluster:
 
 def connect(
     host: str, *, namespace: str | None = None, token: str | None = None, patience: Patience = PATIENT
-) -> Cluster:
+) -> Connection:
     """Connect to the server at `host`, with a bearer `token` if the server wants one.
 
     Raises:
@@ -95,7 +95,7 @@ def connect(
             it has namespaces and none is given.
     """
     host, token = _checked_host(host), _checked_token(token)
-    # urllib3's own quick retries are not logged; `Cluster.call` logs ours.
+    # urllib3's own quick retries are not logged; `Connection.call` logs ours.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     multi_user = _first_contact(host, namespace, token)
     with warnings.catch_warnings():
@@ -107,7 +107,7 @@ def connect(
         raise UserError(
             f"{host} separates its users by namespaces; name yours with --namespace or KFP_NAMESPACE"
         )
-    return Cluster(client, host, namespace, patience)
+    return Connection(client, host, namespace, patience)
 
 
 def _first_contact(host: str, namespace: str | None, token: str | None) -> bool:
@@ -121,7 +121,7 @@ def _first_contact(host: str, namespace: str | None, token: str | None) -> bool:
         api_key_prefix={"authorization": "Bearer"},
     )
     api = kfp_server_api.HealthzServiceApi(kfp_server_api.ApiClient(configuration))
-    health = Cluster(None, host, namespace, BRIEF).call(
+    health = Connection(None, host, namespace, BRIEF).call(
         lambda: api.healthz_service_get_healthz(
             _request_timeout=FIRST_CONTACT_SECONDS, _preload_content=False
         ),
@@ -142,7 +142,7 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, http.HTTPError) and not isinstance(_root(error), http.NameResolutionError)
 
 
-def _explained(error: BaseException, cluster: Cluster, about: str) -> UserError:
+def _explained(error: BaseException, cluster: Connection, about: str) -> UserError:
     """Turn a server's error into a sentence that says what to do; `about` is the subject of the request."""
     status = getattr(error, "status", None)
     if not status:

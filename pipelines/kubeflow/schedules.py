@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cascade_core.errors import UserError
 from components.paging import pages
-from pipelines.kubeflow.cluster import Cluster
+from pipelines.kubeflow.cluster import Connection
 from pipelines.kubeflow.submit import PAGE_SIZE, name_filter, open_experiment
 
 
@@ -23,7 +23,7 @@ class Schedule:
 
 
 def create(
-    cluster: Cluster,
+    cluster: Connection,
     package: Path,
     *,
     parameters: Mapping[str, Any],
@@ -62,7 +62,7 @@ def create(
     return _schedule(recurring_run)
 
 
-def schedules(cluster: Cluster) -> list[Schedule]:
+def schedules(cluster: Connection) -> list[Schedule]:
     """Return all schedules of the namespace, sorted by name.
 
     Raises:
@@ -73,7 +73,7 @@ def schedules(cluster: Cluster) -> list[Schedule]:
     return sorted(listed, key=attrgetter("name", "schedule_id"))
 
 
-def change(cluster: Cluster, schedule_id: str, verb: Literal["disable", "enable", "delete"]) -> None:
+def change(cluster: Connection, schedule_id: str, verb: Literal["disable", "enable", "delete"]) -> None:
     """Disable a schedule (an active run goes on), enable it, or delete it (its runs stay).
 
     Raises:
@@ -85,11 +85,11 @@ def change(cluster: Cluster, schedule_id: str, verb: Literal["disable", "enable"
     cluster.call(lambda: getattr(cluster.client, f"{verb}_recurring_run")(schedule_id), about=about)
 
 
-def _named(cluster: Cluster, name: str) -> Any:
+def _named(cluster: Connection, name: str) -> Any:
     return next(iter(_page(cluster, None, filter=name_filter(name)).recurring_runs or []), None)
 
 
-def _page(cluster: Cluster, token: str | None, filter: str | None = None) -> Any:  # noqa: A002
+def _page(cluster: Connection, token: str | None, filter: str | None = None) -> Any:  # noqa: A002
     return cluster.call(
         lambda: cluster.client.list_recurring_runs(
             page_token=token, page_size=PAGE_SIZE, namespace=cluster.namespace, filter=filter

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.errors import UserError
-from pipelines.kubeflow.cluster import Cluster
+from pipelines.kubeflow.cluster import Connection
 from pipelines.kubeflow.parameters import declared
 
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
@@ -56,7 +56,7 @@ class Uploaded:
 
 
 def submit(
-    cluster: Cluster,
+    cluster: Connection,
     package: Path,
     *,
     parameters: Mapping[str, Any],
@@ -91,7 +91,7 @@ def submit(
     return status(cluster, run.run_id)
 
 
-def status(cluster: Cluster, run_id: str) -> RunStatus:
+def status(cluster: Connection, run_id: str) -> RunStatus:
     """Return the state of a run and of its steps.
 
     Raises:
@@ -112,7 +112,7 @@ def status(cluster: Cluster, run_id: str) -> RunStatus:
 
 
 def follow(
-    cluster: Cluster, run_id: str, *, every: float = 5.0, sleep: Callable[[float], None] = time.sleep
+    cluster: Connection, run_id: str, *, every: float = 5.0, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[RunStatus]:
     """Yield a run's status now and after each change, up to its end; poll once in `every` seconds.
 
@@ -129,7 +129,7 @@ def follow(
         last = now
 
 
-def upload(cluster: Cluster, package: Path, *, name: str, version: str | None = None) -> Uploaded:
+def upload(cluster: Connection, package: Path, *, name: str, version: str | None = None) -> Uploaded:
     """Store a compiled pipeline on the server as the first or a further version of the pipeline `name`.
 
     Raises:
@@ -177,7 +177,7 @@ def upload(cluster: Cluster, package: Path, *, name: str, version: str | None = 
     return Uploaded(stored.pipeline_id, stored.pipeline_version_id, cluster.link(page))
 
 
-def open_experiment(cluster: Cluster, name: str) -> str:
+def open_experiment(cluster: Connection, name: str) -> str:
     """Return the id of the experiment `name`, which is created if it does not exist.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.patience import Patience
-from pipelines.kubeflow.cluster import Cluster, connect
+from pipelines.kubeflow.cluster import Connection, connect
 from tests.pipelines.kfp_server import Server, serving
 from tests.pipelines.tiny_pipeline import compile_tiny
 
@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def cluster(server: Server) -> Cluster:
+def cluster(server: Server) -> Connection:
     """Give a connection to the server with a short timeout."""
     return connect(server.host, patience=QUICK)
 

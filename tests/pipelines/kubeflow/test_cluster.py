@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.kubeflow.cluster import Cluster, connect
+from pipelines.kubeflow.cluster import Connection, connect
 from pipelines.kubeflow.submit import open_experiment, status, submit
 from tests.pipelines.conftest import HASTY, QUICK
 from tests.pipelines.kfp_server import Fault, Server, serving
@@ -85,20 +85,20 @@ def test_a_server_with_namespaces_needs_one(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("kind", [429, 502, 503, 504, "reset"])
-def test_transient_faults_are_retried(cluster: Cluster, server: Server, kind: int | str) -> None:
+def test_transient_faults_are_retried(cluster: Connection, server: Server, kind: int | str) -> None:
     server.faults += [Fault("POST", "/experiments", kind)] * 2
     assert open_experiment(cluster, "e") in server.experiments
 
 
 @pytest.mark.parametrize("kind", [400, 403, 404, 409, 500])
-def test_other_faults_are_not_retried(cluster: Cluster, server: Server, kind: int) -> None:
+def test_other_faults_are_not_retried(cluster: Connection, server: Server, kind: int) -> None:
     server.faults.append(Fault("POST", "/experiments", kind))
     with pytest.raises(ValueError, match=f"experiment 'e'.*{kind}|name is taken"):
         open_experiment(cluster, "e")
     assert [request[:2] for request in server.requests].count(("POST", "/apis/v2beta1/experiments")) == 1
 
 
-def test_retries_end_after_the_patience(cluster: Cluster, server: Server) -> None:
+def test_retries_end_after_the_patience(cluster: Connection, server: Server) -> None:
     server.faults += [Fault("GET", "/experiments", 503)] * 1000
     with pytest.raises(ValueError, match="stays unavailable \\(503"):
         open_experiment(replace(cluster, patience=HASTY), "e")
@@ -107,26 +107,26 @@ def test_retries_end_after_the_patience(cluster: Cluster, server: Server) -> Non
 
 @pytest.mark.parametrize("kind", [503, "lost"])
 def test_a_run_whose_answer_was_lost_is_not_started_twice(
-    cluster: Cluster, server: Server, tiny: Path, kind: int | str
+    cluster: Connection, server: Server, tiny: Path, kind: int | str
 ) -> None:
     server.faults.append(Fault("POST", "/runs", kind))
     run = submit(cluster, tiny, parameters=GOOD, experiment="e", name="once")
     assert list(server.runs) == [run.run_id]
 
 
-def test_an_archived_experiment_is_refused(cluster: Cluster, server: Server, tiny: Path) -> None:
+def test_an_archived_experiment_is_refused(cluster: Connection, server: Server, tiny: Path) -> None:
     server.experiments[open_experiment(cluster, "old")]["storage_state"] = "ARCHIVED"
     with pytest.raises(ValueError, match=r"experiment 'old' is archived.*restore it"):
         submit(cluster, tiny, parameters=GOOD, experiment="old")
     assert not server.runs
 
 
-def test_the_name_of_a_deleted_experiment_is_refused(cluster: Cluster, server: Server) -> None:
+def test_the_name_of_a_deleted_experiment_is_refused(cluster: Connection, server: Server) -> None:
     server.faults.append(Fault("POST", "/experiments", 409))
     with pytest.raises(ValueError, match="experiment 'e': the name is taken, maybe by something deleted"):
         open_experiment(cluster, "e")
 
 
-def test_an_unknown_run_is_refused(cluster: Cluster) -> None:
+def test_an_unknown_run_is_refused(cluster: Connection) -> None:
     with pytest.raises(ValueError, match=r"run 'nope': the server does not know it \(404\)"):
         status(cluster, "nope")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli.app import app
 from pipelines.kubeflow import schedules
-from pipelines.kubeflow.cluster import Cluster
+from pipelines.kubeflow.cluster import Connection
 from pipelines.kubeflow.submit import follow
 from tests.pipelines.kfp_server import Fault, Server
 
@@ -78,13 +78,13 @@ def test_a_failed_steps_error_is_logged_while_waiting(server: Server) -> None:
     assert "FAILED     train: out of memory" in done.stderr.splitlines()
 
 
-def test_a_cancelled_run_ends_the_waiting(cluster: Cluster, server: Server) -> None:
+def test_a_cancelled_run_ends_the_waiting(cluster: Connection, server: Server) -> None:
     server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "RUNNING"}
     seen = follow(cluster, "r", sleep=lambda _: server.runs["r"].update(state="CANCELED"))
     assert [one.state for one in seen] == ["RUNNING", "CANCELED"]
 
 
-def test_waiting_survives_a_restart_but_no_expired_token(cluster: Cluster, server: Server) -> None:
+def test_waiting_survives_a_restart_but_no_expired_token(cluster: Connection, server: Server) -> None:
     server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "RUNNING"}
     server.faults += [Fault("GET", "/runs/r", 502), Fault("GET", "/runs/r", "reset")]
     seen = follow(cluster, "r", sleep=lambda _: server.faults.append(Fault("GET", "/runs/r", 401)))
@@ -205,7 +205,7 @@ def test_a_schedule_goes_through_all_its_commands(server: Server, tiny: Path) ->
 
 
 def test_a_schedule_starts_runs_that_succeed(
-    cluster: Cluster, server: Server, tiny_with_kubernetes: Path
+    cluster: Connection, server: Server, tiny_with_kubernetes: Path
 ) -> None:
     parameters = {"text": "ab", "expected": "abab"}
     made = schedules.create(
@@ -217,7 +217,7 @@ def test_a_schedule_starts_runs_that_succeed(
 
 @pytest.mark.parametrize("kind", [503, "lost"])
 def test_a_schedule_whose_answer_was_lost_is_unique(
-    cluster: Cluster, server: Server, tiny: Path, kind: int | str
+    cluster: Connection, server: Server, tiny: Path, kind: int | str
 ) -> None:
     server.faults.append(Fault("POST", "/recurringruns", kind))
     parameters = {"text": "ab", "expected": "abab"}
@@ -244,7 +244,7 @@ def test_a_wrong_cron_expression_is_refused_offline(server: Server, tiny: Path) 
     assert not server.requests
 
 
-def test_every_page_of_schedules_is_listed(cluster: Cluster, server: Server) -> None:
+def test_every_page_of_schedules_is_listed(cluster: Connection, server: Server) -> None:
     server.page_size = 2
     for number in range(5):
         server.schedules[str(number)] = {
