@@ -66,7 +66,7 @@ class Work:
     hashes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Step(Generic[P, R]):
     """A step; calling it runs its function.
 

@@ -1,16 +1,18 @@
 """Commands that run on this machine and are not steps: workflow, preflight, transfers, mini table."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cascade_core.runtime.option_texts import numbers
-from components.storage import transfer
 from pipelines.cli.options import Prepared, SplitsFolder, Text
 from pipelines.graphs.runner import Data
 from pipelines.workstation import mini_results as mini_table
 from pipelines.workstation import workflow
+
+if TYPE_CHECKING:
+    from components.storage.transfer import Moved
 
 
 def run(
@@ -63,6 +65,8 @@ def fetch(
 
     Address and keys: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION.
     """
+    from components.storage import transfer
+
     _print_transfer(transfer.fetch(uri, to), "fetched", to)
 
 
@@ -74,10 +78,12 @@ def store(
 
     Address and keys: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION.
     """
+    from components.storage import transfer
+
     _print_transfer(transfer.store(path, uri), "stored", uri)
 
 
-def _print_transfer(moved: transfer.Moved, verb: str, target: object) -> None:
+def _print_transfer(moved: "Moved", verb: str, target: object) -> None:
     present = f", {moved.kept} of them were there already" if moved.kept else ""
     print(f"{verb} {moved.files} files, {moved.num_bytes / 2**20:.1f} MiB{present}: {target}")
 

@@ -109,7 +109,7 @@ def test_models_of_the_same_name_get_numbers(checkpoint: Path) -> None:
         ({"recipes": ("mini_zegclip",), "threads": 0}, "threads 0: give a whole number from 1"),
         ({"recipes": ("mini_zegclip",), "two_stage": 0}, "regions 0"),
         ({"recipes": ("mini_zegclip",), "num_classes": -1}, "classes -1"),
-        ({"recipes": ("mini_zegclip",), "device": "gpu"}, "device 'gpu' is not known"),
+        ({"recipes": ("mini_zegclip",), "device": "gpu"}, "device 'gpu' is unknown"),
         ({"recipes": ("mini_zegclip",), "image_sizes": (60,)}, "give 56 or 64"),
     ],
 )
