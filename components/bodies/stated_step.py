@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, get_args
 
 from cascade_core.errors import UserError
+from components.addresses import hide_secrets
 from components.bodies.interface import NODES, RAW, cluster_of, component_parameters, input_name, plain_type
 from components.contract import Folder, Place, Settings, step_named
 from components.contract.parameters import Parameter
@@ -29,6 +30,7 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
     Raises:
         UserError: a place cannot be read, a group names an unknown option, or the step fails.
     """
+    hide_secrets()
     step = step_named(name)
     cluster, parameters = cluster_of(step), component_parameters(step)
     metadata: dict[str, Any] = {}

@@ -17,6 +17,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from cascade_core.errors import UserError
 from cascade_core.parallel import world_of
 from cascade_core.runtime.exit_codes import ExitCode
+from components.addresses import hide_secrets
 from components.contract import Call, step_named
 
 USER_ERROR = "UserError: "
@@ -92,6 +93,7 @@ def _call_together(step: str, arguments: dict[str, Any]) -> Any:
     """Call the step as the entry point of one process: configure logging and its share of the cores."""
     leads, count = os.environ["RANK"] == "0", int(os.environ["WORLD_SIZE"])
     logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s")
+    hide_secrets()
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
         return step_named(step)(**arguments)

@@ -1,5 +1,7 @@
 """Load models by address: a local folder, or a registered version (`models:/NAME@ALIAS`) downloaded first."""
 
+import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +9,10 @@ from pathlib import Path
 
 import torch
 
+from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.checkpoints.model_folder import brings_text_tower, locate
+from cascade_core.configs.backbones import MINI_CLIP
+from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
 from components.tracking.store import download
 
@@ -45,7 +50,27 @@ def resolved(model: str | Path, clip: str | Path | None = None) -> Iterator[tupl
 
 
 def clip_for(model: str, clip: Path | None) -> Path | None:
-    """Return the CLIP folder for a model: `clip` if given, and otherwise the mini CLIP for a bare checkpoint."""
+    """Return the CLIP folder for a model: `clip` if given, else for a bare checkpoint that of the CLIP in its manifest.
+
+    Raises:
+        UserError: the folder holds no checkpoint, or no folder of its CLIP is where `import-clip` puts it.
+    """
     if clip is not None or model.startswith(REGISTRY) or brings_text_tower(Path(model)):
         return clip
-    return Path("data/mini/clip")
+    name = load_manifest(Path(model)).config.model.clip.name
+    if name == MINI_CLIP.name:
+        return Path("data/mini/clip")
+    folders = [base / "clip" / re.sub(r"[^\w.-]", "-", name) for base in (_home(), Path("data"))]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise UserError(
+        f"{model} was trained with CLIP {name!r}, which is in none of {', '.join(map(str, folders))}; give its folder "
+        "with --clip, or import it with `cascade-clip import-clip`"
+    )
+
+
+def _home() -> Path:
+    """Return the folder of imported weights: `CASCADE_HOME`, or the user's own."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(os.environ.get("CASCADE_HOME") or Path(data, "cascade-clip"))

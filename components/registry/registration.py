@@ -4,6 +4,8 @@ A registered model is named `<protocol>-<method>`. Its versions are trainings in
 different seeds, which tags distinguish. `models:/<name>@champion` loads the best version so far.
 """
 
+import hashlib
+import json
 import logging
 import random
 import tempfile
@@ -18,15 +20,19 @@ from pydantic import ValidationError
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.checkpoints.model_folder import CHECKPOINT, TEXT_TOWER, write_model_folder
 from cascade_core.errors import UserError
+from components.patience import AwayError
 from components.registry import decisions as gate
 from components.registry import model_card
 from components.registry import versions as registry
 from components.results.margins import Margins
 from components.results.rows import DROPPED, SCORES_FILE, BenchmarkRow
+from components.tracking.faults import away, refused, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models.model import ModelInfo
+
+    from cascade_core.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +40,9 @@ ATTEMPTS = 8
 """The number of decisions before giving up, if other processes keep promoting versions in between."""
 LONGEST_PAUSE = 2.0
 """Upper bound, in seconds, of the random pause between two decisions."""
+
+CONTENT_TAG = "content_sha256"
+"""Tag of a version by which registering the same model again finds it."""
 
 REQUIREMENTS = (
     "cascade-clip-workflow",
@@ -59,14 +68,23 @@ def settle(
 ) -> gate.Decision:
     """Promote the version if it passes the gate against the current champion, and return the decision.
 
-    An `earlier` refusal stands. An earlier approval is decided again with its own margins, because the
-    champion may have changed since.
+    An `earlier` refusal stands unless the champion that it compared with no longer answers. An earlier approval is
+    decided again with its own margins, because the champion may have changed since. A version that is the champion
+    already, because an interrupted call promoted it, stays so.
     """
-    if earlier is not None and not earlier.promote:
-        return earlier
+    margins = earlier.margins if earlier else margins
     for _ in range(ATTEMPTS):
         champion = registry.champion(client, name)
-        decision = gate.decide(name, scored, champion, earlier.margins if earlier else margins)
+        if champion is not None and champion.number == version:
+            reason = champion.tags.get(registry.REASON_TAG, "an interrupted call promoted it")
+            return gate.Decision(name=name, promote=True, reason=reason, champion=version, margins=margins)
+        decision = gate.decide(name, scored, champion, margins)
+        if earlier is not None and not earlier.promote:
+            decision = earlier
+        if not decision.promote and champion is not None and (fault := _fault_of(champion)):
+            alone = gate.decide(name, scored, None, margins)
+            reason = f"the champion, version {champion.number}, does not answer: {fault}"
+            decision = alone.model_copy(update={"champion": champion.number, "reason": reason})
         log.info("%s, version %d: %s", name, version, decision.reason)
         if not decision.promote:
             return decision
@@ -134,7 +152,7 @@ def log_model(
         card_file = Path(scratch, model_card.FILE)
         card_file.write_text(card)
         with mlflow.start_run(run_id=run_id):
-            return mlflow.pyfunc.log_model(
+            model = mlflow.pyfunc.log_model(
                 name=config.method,
                 python_model=registered_model.__file__,
                 artifacts={
@@ -144,6 +162,63 @@ def log_model(
                 input_example=registered_model.example(config.data.crop_size, manifest.classes[:2]),
                 pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
             )
+    # MLflow marked the run as finished; the step goes on.
+    mlflow.MlflowClient().update_run(run_id, status="RUNNING")
+    return model
+
+
+def check_answers(uri: str) -> None:
+    """Load a model as it will be served, and let it label the picture of its input example.
+
+    Raises:
+        UserError: a file is missing or does not fit, or the model refuses a picture.
+    """
+    import mlflow
+
+    with translate_errors(f"model {uri}", way_out="check the artifact store"):
+        served = mlflow.pyfunc.load_model(uri)
+        if served.input_example is not None:
+            served.predict(served.input_example)
+
+
+def _fault_of(champion: registry.Version) -> str | None:
+    """Return why a champion does not answer, or None if it does.
+
+    Raises:
+        AwayError: the store does not answer, so that nobody knows.
+    """
+    try:
+        check_answers(champion.uri)
+    except UserError as error:
+        cause = error.__cause__
+        if isinstance(error, AwayError) or (cause is not None and (away(cause) or refused(cause))):
+            raise
+        return str(error)
+    return None
+
+
+def content_of(predictor: "Predictor", row: BenchmarkRow, scored: gate.Scored) -> str:
+    """Return the hash of what a version is: its weights, how they were trained, and their scores.
+
+    Speed is left out, because it differs from one measurement to the next.
+    """
+    content = {
+        "weights": predictor.identity,
+        "manifest": predictor.manifest.model_dump(mode="json"),
+        "row": row.model_dump(mode="json", exclude={"images_per_second"}),
+        "scored": scored.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def version_of(client: "MlflowClient", name: str, content: str) -> int | None:
+    """Return the number of the first version of this content, or None if there is none yet."""
+    if name not in registry.model_names(client):
+        return None
+    same = [
+        entry.number for entry in registry.versions(client, name) if entry.tags.get(CONTENT_TAG) == content
+    ]
+    return min(same, default=None)
 
 
 def new_version(
@@ -160,7 +235,7 @@ def new_version(
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
-    version = client.create_model_version(
+    client.create_model_version(
         name,
         model.model_uri,
         run_id=model.run_id,
@@ -168,4 +243,8 @@ def new_version(
         model_id=model.model_id,
         description=model_card.shortened(card),
     )
-    return int(version.version)
+    ours = [entry.number for entry in registry.versions(client, name) if entry.run_id == model.run_id]
+    # MLflow sends a request again if its answer was lost, and then makes one version more.
+    for number in sorted(ours)[1:]:
+        client.delete_model_version(name, str(number))
+    return min(ours)

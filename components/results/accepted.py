@@ -11,7 +11,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
 from components.results.rows import RerunRow
-from components.tracking.store import all_runs, experiment_id, open_store, require_store, translate_errors
+from components.tracking.faults import translate_errors
+from components.tracking.store import all_runs, experiment_id, open_store, require_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

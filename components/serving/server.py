@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse
 from cascade_core.errors import UserError
 from components.registry import versions as registry
 from components.serving.request_limits import Limited, Limits
-from components.tracking.store import first_line, open_store, require_store, translate_errors
+from components.tracking.faults import first_line, translate_errors
+from components.tracking.store import open_store, require_store
 
 log = logging.getLogger(__name__)
 

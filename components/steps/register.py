@@ -54,7 +54,11 @@ def run(
         Folder("Folder of the method's profile step.", content=(PROFILE_FILE,), travels_as="cost"),
     ],
     out: Out,
-    clip: Annotated[Path, Place("CLIP folder, for its text tower.", default="data/mini/clip")],
+    clip: Annotated[
+        Path,
+        Place("CLIP folder, for its text tower; if left out, that of the CLIP in the checkpoint's manifest."),
+    ]
+    | None = None,
     name: ModelName | None = None,
     decision: Annotated[Path, Folder("Folder of a gate step about this model.")] | None = None,
     min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
@@ -62,20 +66,24 @@ def run(
 ) -> Registered:
     """Register a model in MLflow's registry.
 
-    Every candidate becomes a version, with signature, input example and model card. It becomes champion if the gate
+    Every candidate becomes a version, with signature, input example and model card, once it has loaded and answered as
+    it will be served; the same model with the same scores becomes no second version. It becomes champion if the gate
     finds it better than the present one. A refusal of --decision is final; an approval holds only for the champion
     it was made against, and is decided anew if the champion changed. Writes `model.json`.
 
     Raises:
         UserError: an input folder is of another step, the evaluation is of another run than the checkpoint, the
-            decision is about another model, or tracking is off.
+            decision is about another model, the model does not load or answer, or tracking is off.
     """
     from cascade_core.checkpoints.manifest import load_manifest
+    from cascade_core.checkpoints.model_folder import locate
+    from cascade_core.predictor import Predictor
     from cascade_core.runtime.files import new_folder, write_json
     from cascade_core.runtime.validation import validated
     from components.artifacts import git_commit, write_manifest
     from components.registry import decisions, model_card
     from components.registry import registration as registry
+    from components.registry.addresses import clip_for
     from components.results.margins import Margins
     from components.results.rows import BenchmarkRow
     from components.tracking.store import require_store
@@ -87,6 +95,8 @@ def run(
     manifest = load_manifest(checkpoint)
     row, scored = BenchmarkRow.read(evaluation, profile), decisions.read_scored(evaluation)
     registry.check_same_run(manifest, row, evaluation)
+    checkpoint, text_tower = locate(checkpoint, clip_for(str(checkpoint), clip))
+    content_hash = registry.content_of(Predictor.load(checkpoint, text_tower, device="cpu"), row, scored)
     name = name or f"{row.protocol}-{row.method}"
     earlier = None if decision is None else decisions.read_decision(decision, name)
     tags = {"split": row.split, "data_hash": scored.data_hash, "num_pictures": scored.num_pictures}
@@ -103,16 +113,20 @@ def run(
         assert tracker.client is not None and tracker.run_id is not None
         client, values = tracker.client, row.model_dump(exclude_none=True)
         tracker.metrics({key: value for key, value in values.items() if isinstance(value, float)})
-        others = registry.other_seeds(client, name, row, scored)
-        card = model_card.model_card(manifest, row, others=others, data_hash=scored.data_hash)
-        model = registry.log_model(manifest, checkpoint, clip, card, run_id=tracker.run_id)
-        facts = {
-            **values,
-            **tags,
-            "trained_on": manifest.provenance.get("data_hash"),
-            "git_commit": git_commit(),
-        }
-        version = registry.new_version(client, name, model, facts, card)
+        version = registry.version_of(client, name, content_hash)
+        if version is None:
+            others = registry.other_seeds(client, name, row, scored)
+            card = model_card.model_card(manifest, row, others=others, data_hash=scored.data_hash)
+            model = registry.log_model(manifest, checkpoint, text_tower, card, run_id=tracker.run_id)
+            registry.check_answers(model.model_uri)
+            facts = {
+                **values,
+                **tags,
+                "trained_on": manifest.provenance.get("data_hash"),
+                "git_commit": git_commit(),
+                registry.CONTENT_TAG: content_hash,
+            }
+            version = registry.new_version(client, name, model, facts, card)
         decided = registry.settle(client, name, version, scored, earlier, margins)
         registered = Registered(name, version, decided.promote, decided.reason)
         tracker.tags(

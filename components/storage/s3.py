@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import boto3
@@ -16,6 +17,7 @@ from botocore.config import Config
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from cascade_core.errors import UserError
+from components.addresses import masked, parsed
 from components.patience import AwayError
 
 SCHEME = "s3://"
@@ -35,6 +37,12 @@ REFUSED = (
     "InvalidToken",
 )
 """Error codes for keys that are wrong, expired or not authorized."""
+OTHER_REGION = (
+    "301",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+)
 MISSING = ("404", "NoSuchKey", "NotFound")
 BUSY = ("500", "502", "503", "504", "InternalError", "ServiceUnavailable", "SlowDown")
 """Error codes of transient failures, which may outlast the client's retries."""
@@ -61,22 +69,37 @@ def address(uri: str) -> Address:
     Raises:
         UserError: `uri` has another form.
     """
-    bucket, _, key = uri.removeprefix(SCHEME).partition("/")
-    if not uri.startswith(SCHEME) or not bucket:
-        raise UserError(f"{uri!r} is no address of an object store; give one like s3://bucket/data/mini")
+    scheme, mark, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if f"{scheme.lower()}{mark}" != SCHEME or not bucket or "@" in bucket:
+        raise UserError(
+            f"{masked(uri)!r} is no address of an object store; give one like s3://bucket/data/mini"
+        )
     return Address(bucket, key)
 
 
 def connect() -> Any:
-    """Return a boto3 client for the store in the environment."""
+    """Return a boto3 client for the store in the environment.
+
+    Raises:
+        UserError: the environment names an address, a profile or a region that cannot be used.
+    """
+    if endpoint := os.environ.get(ENDPOINT_VARIABLE):
+        parsed(endpoint, ENDPOINT_VARIABLE)
     config = Config(
         retries={"mode": "standard", "total_max_attempts": RETRIES},
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         max_pool_connections=CONNECTIONS,
     )
-    # A new session: the default one remembers keys that the environment no longer holds.
-    return boto3.Session().client("s3", config=config)
+    try:
+        # A new session: the default one remembers keys that the environment no longer holds.
+        return boto3.Session().client("s3", config=config)
+    except (exceptions.BotoCoreError, ValueError) as error:  # boto3 raises ValueError for an address
+        raise UserError(
+            f"no connection to an object store can be set up ({masked(str(error))}); check {ENDPOINT_VARIABLE}, AWS_PROFILE "
+            "and AWS_DEFAULT_REGION"
+        ) from error
 
 
 def check_bucket(client: Any, place: Address) -> None:
@@ -112,8 +135,16 @@ def list_files(client: Any, folder: Address) -> dict[str, int]:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=prefix):
             for item in page.get("Contents", ()):
                 sizes[item["Key"].removeprefix(prefix)] = item["Size"]
-    # Some tools create an empty object for a folder.
-    return {name: size for name, size in sizes.items() if name and not name.endswith("/")}
+    # Some tools create an empty object for a folder, with or without a slash at its end.
+    parents = {str(parent) for name in sizes for parent in PurePosixPath(name).parents}
+    for name in sorted(parents & sizes.keys()):
+        if sizes[name]:
+            raise UserError(
+                f"{folder.below(name)} is a file and a folder at once, which no disk can hold; rename one of the two"
+            )
+    return {
+        name: size for name, size in sizes.items() if name and not name.endswith("/") and name not in parents
+    }
 
 
 @contextmanager
@@ -124,16 +155,20 @@ def translate_errors(place: Address) -> Iterator[None]:
         AwayError: the store does not answer, or is too busy.
         UserError: any other error of the store or of the connection to it.
     """
-    where = f"{place} at {os.environ.get(ENDPOINT_VARIABLE) or 'AWS'}"
+    where = f"{place} at {masked(os.environ.get(ENDPOINT_VARIABLE) or 'AWS')}"
     try:
         yield
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise UserError(f"{where}: no keys for the object store; set {KEYS}") from error
+    except exceptions.SSLError as error:
+        raise UserError(
+            f"{where}: the object store's certificate is not trusted ({_said(error)}); name the file of trusted ones in "
+            f"AWS_CA_BUNDLE, or write http:// in {ENDPOINT_VARIABLE} if the store speaks no TLS"
+        ) from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        kind = UserError if isinstance(error, exceptions.SSLError) else AwayError
-        raise kind(
-            f"{where}: the object store does not answer ({error}); check that it runs and that {ENDPOINT_VARIABLE} is "
-            "its address"
+        raise AwayError(
+            f"{where}: the object store does not answer ({_said(error)}); check that it runs and that {ENDPOINT_VARIABLE} "
+            "is its address"
         ) from error
     except exceptions.ClientError as error:
         code = _code(error)
@@ -144,14 +179,25 @@ def translate_errors(place: Address) -> Iterator[None]:
                 f"{where}: the object store refuses ({code}); check {KEYS}, and that they may use the bucket"
             ) from error
         if code in BUSY:
-            raise AwayError(f"{where}: the object store is busy ({error}); try again") from error
-        raise UserError(f"{where}: {error}") from error
+            raise AwayError(f"{where}: the object store is busy ({_said(error)}); try again") from error
+        way_out = "look the code up in the store's manual"
+        if code == "RequestTimeTooSkewed":
+            way_out = "set the clock of this machine"
+        elif code in OTHER_REGION:
+            way_out = "set AWS_DEFAULT_REGION to the bucket's region"
+        raise UserError(f"{where}: {_said(error)}; {way_out}") from error
     except S3DownloadFailedError as error:
         raise UserError(f"{where}: it changed during the fetch; fetch it again") from error
     except RetriesExceededError as error:
-        raise AwayError(f"{where}: its answers break off ({error.last_exception}); try again") from error
+        raise AwayError(
+            f"{where}: its answers break off ({_said(error.last_exception)}); try again"
+        ) from error
     except exceptions.BotoCoreError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {_said(error)}; check the address") from error
+
+
+def _said(error: BaseException) -> str:
+    return masked(" ".join(str(error).split()))
 
 
 def _no_bucket(place: Address) -> UserError:

@@ -109,7 +109,8 @@ def fetch(uri: str, to: Path) -> Moved:
     client = s3.connect()
     s3.check_bucket(client, place)
     head = s3.head_object(client, place) if place.key and not place.key.endswith("/") else None
-    if head is not None:
+    # An empty object may stand for a folder: some tools make one.
+    if head is not None and (head["ContentLength"] or not s3.list_files(client, place)):
         file = to / PurePosixPath(place.key).name if to.is_dir() else to
         item = _item(file.name, head)
         kept = _matches(file, item)
@@ -169,6 +170,8 @@ def _safe(name: str, folder: Address) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise UserError(f"{folder}: the name {name!r} leads out of the folder; it is not fetched")
+    if str(path) != name or "\0" in name:
+        raise UserError(f"{folder}: no file can have the name {name!r}; rename that object, then fetch again")
     return name
 
 

@@ -4,17 +4,24 @@ A step reads its parent from the environment: `CASCADE_PARENT_RUN` holds the run
 a file with it, which the first step writes. A workflow in which nothing changed therefore leaves no run.
 """
 
+import hashlib
+import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import psutil
 
 from cascade_core.errors import UserError
+from components.addresses import masked
 from components.artifacts import git_commit
 from components.paging import all_of
-from components.tracking.store import all_runs, experiment_id, first_line, masked, open_store, tracking_off
+from components.tracking.faults import first_line
+from components.tracking.store import all_runs, experiment_id, open_store, tracking_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +44,9 @@ GATHERED = ("data_hash", "split")
 SUCCEEDED = ("SUCCEEDED", "COMPLETE", "CACHED", "SKIPPED")
 FAILED = ("FAILED", "CANCELED", "CANCELLED")
 """Kubeflow's final states: those of the pipeline format, and those of servers that keep states in ML Metadata."""
+LEFT = "its process ended without a word; the next start of the same work closed it"
+WORK_TAG, PROCESS_TAG = "work", "process"
+"""Tags of an open run: a hash of what it works on and where, and the process that works."""
 SAME_WORK = ("step", "protocol", "method", "setting", "seed", "split")
 """Tags that are equal for a step's run and its retry."""
 
@@ -56,12 +66,51 @@ def open_run(*, pipeline: str, protocol: str, kfp_run: str | None = None) -> str
     tags |= {"mlflow.source.name": f"cascade-clip {pipeline}", "mlflow.source.type": "JOB"}
     if "git_commit" in tags:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
-    run = client.create_run(experiment_id(client, protocol), tags=tags, run_name=pipeline)
+    tags |= work_tags(pipeline, protocol, Path.cwd())
+    experiment = experiment_id(client, protocol)
+    run = client.create_run(experiment, tags=tags, run_name=pipeline)
+    for left in left_open(client, experiment, tags[WORK_TAG], but=run.info.run_id):
+        close_run(run_id=left, succeeded=False, error=LEFT, status="KILLED")
     return str(run.info.run_id)
 
 
-def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None:
-    """End a pipeline's run as finished, or as failed with the error; does nothing for the id "".
+def work_tags(*facts: object) -> dict[str, str]:
+    """Return the tags `work` and `process` of a run: equal work in one place, or in one Kubeflow run, has equal `work`."""
+    place = os.environ.get(KFP_VARIABLE) or socket.gethostname()
+    digest = hashlib.sha256(json.dumps([place, *facts], default=str, sort_keys=True).encode()).hexdigest()
+    me = psutil.Process()
+    return {WORK_TAG: digest[:32], PROCESS_TAG: f"{socket.gethostname()} {me.pid} {me.create_time():.2f}"}
+
+
+def left_open(client: "MlflowClient", experiment: str, work: str, *, but: str) -> list[str]:
+    """Return the ids of RUNNING runs of the same work, except `but`, whose processes have ended.
+
+    A process on another machine counts as ended: a second pod of a step starts after the first.
+    """
+    runs = all_runs(client, [experiment], f"attributes.status = 'RUNNING' and tags.{WORK_TAG} = '{work}'")
+    return [
+        run.info.run_id
+        for run in runs
+        if run.info.run_id != but and not _works(run.data.tags.get(PROCESS_TAG, ""))
+    ]
+
+
+def _works(process: str) -> bool:
+    """Return whether the process of a tag is alive on this machine; our own has left each run but its last."""
+    host, _, rest = process.partition(" ")
+    pid, _, started = rest.partition(" ")
+    if host != socket.gethostname() or not pid.isdigit() or int(pid) == os.getpid():
+        return False
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.2f}" == started
+    except psutil.NoSuchProcess:
+        return False
+
+
+def close_run(
+    *, run_id: str, succeeded: bool, error: str | None = None, status: Literal["FAILED", "KILLED"] = "FAILED"
+) -> None:
+    """End a pipeline's run as finished, or as failed or killed with the error; does nothing for the id "".
 
     Steps that are still marked RUNNING were killed, and get that status. The run copies its steps' data hash and
     split, and the errors of failed steps. Of two calls, the second wins.
@@ -87,7 +136,7 @@ def close_run(*, run_id: str, succeeded: bool, error: str | None = None) -> None
     errors = [] if succeeded else [*_errors(steps), *([error] if error else [])]
     if errors:
         client.set_tag(run_id, "error", "\n".join(errors)[:6000])
-    client.set_terminated(run_id, "FINISHED" if succeeded else "FAILED")
+    client.set_terminated(run_id, "FINISHED" if succeeded else status)
 
 
 @contextmanager
@@ -101,10 +150,12 @@ def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
     """
     run_id, outer = open_run(pipeline=pipeline, protocol=protocol), os.environ.get(PARENT_VARIABLE)
     os.environ[PARENT_VARIABLE] = run_id
-    failure = None
+    failure: str | None = None
+    status: Literal["FAILED", "KILLED"] = "FAILED"
     try:
         yield
     except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
         failure = masked(f"{type(error).__name__}: {error}")
         raise
     finally:
@@ -112,7 +163,7 @@ def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
         if outer is not None:
             os.environ[PARENT_VARIABLE] = outer
         try:
-            close_run(run_id=run_id, succeeded=failure is None, error=failure)
+            close_run(run_id=run_id, succeeded=failure is None, error=failure, status=status)
         except UserError as unclosed:
             log.warning("the pipeline's MLflow run stays open: %s", unclosed)
 

@@ -14,8 +14,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import disk_is_full, new_file, sha256
 from cascade_core.runtime.validation import first_error
 from components.artifacts import TRACKING_FILE
-from components.tracking import store
-from components.tracking.pipeline_run import PARENT_TAG, kfp_run_of
+from components.tracking import faults, store
+from components.tracking.pipeline_run import LEFT, PARENT_TAG, WORK_TAG, kfp_run_of, left_open
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,6 +57,12 @@ def open_run(client: "MlflowClient", record: RunRecord) -> None:
     run = client.create_run(experiment, start_time=record.started, tags=tags, run_name=record.name)
     record.run_id = run.info.run_id
     record.tags.clear()
+    # After ours is open: a request that was sent again may have opened a second one.
+    for left in (
+        left_open(client, experiment, tags[WORK_TAG], but=run.info.run_id) if WORK_TAG in tags else ()
+    ):
+        client.set_tag(left, "error", LEFT)
+        client.set_terminated(left, "KILLED")
 
 
 def send(client: "MlflowClient", record: RunRecord) -> None:
@@ -130,7 +136,7 @@ def store_unavailable(error: BaseException) -> bool:
     """
     if isinstance(error, OSError):
         return not disk_is_full(error)
-    return store.of_store(error) and getattr(error, "error_code", None) != "INVALID_PARAMETER_VALUE"
+    return faults.of_store(error) and getattr(error, "error_code", None) != "INVALID_PARAMETER_VALUE"
 
 
 def _log_file(client: "MlflowClient", path: Path) -> str:
@@ -146,11 +152,12 @@ def _log_file(client: "MlflowClient", path: Path) -> str:
                 record.run_id = run.info.run_id
         log_folder(client, record, path.parent)
     except Exception as error:
-        if not (isinstance(error, OSError) or store.of_store(error)):
+        if not (isinstance(error, OSError) or faults.of_store(error)):
             raise
+        reason, way_out = faults.explained(error, "correct that")
         raise UserError(
-            f"{path} was not taken by the MLflow store at {store.masked_uri()} ({store.first_line(error)}); correct that and "
-            "record again, which adds nothing twice"
+            f"{path} was not taken by the MLflow store at {store.masked_uri()} ({reason}); {way_out}, and record again, "
+            "which adds nothing twice"
         ) from error
     assert record.run_id is not None
     return record.run_id

@@ -1,4 +1,4 @@
-"""The MLflow store: its address, opening it, its experiments and runs, and its errors.
+"""The MLflow store: its address, opening it, its experiments and runs.
 
 The store is a sqlite file in the working folder unless `MLFLOW_TRACKING_URI` names another one;
 `CASCADE_TRACKING=off` disables tracking. MLflow takes seconds to import, so it is imported when the store is
@@ -7,15 +7,18 @@ opened.
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from cascade_core.errors import UserError
+from components.addresses import masked, parsed, without_user
 from components.paging import all_of
 from components.patience import AwayError, patiently
+from components.tracking.faults import away, explained, translate_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,8 +34,19 @@ MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Its lines on standard output would mix with what a command prints.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Defaults for environment variables that are not set."""
+
+USER_VARIABLE, PASSWORD_VARIABLE = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+SCHEMES = ("http", "https", "postgresql+psycopg2", "sqlite")
+DRIVERS = {
+    "postgresql": ("psycopg2", "psycopg2-binary"),
+    "mysql": ("pymysql", "pymysql"),
+    "mssql": ("pymssql", "pymssql"),
+}
+"""The module of a driver for each database, and the package that holds it."""
 
 CONNECT_SECONDS = 10
 """Timeout of the first connection to a database; MLflow itself would try for a hundred seconds."""
@@ -65,12 +79,6 @@ def masked_uri() -> str:
     return masked(tracking_uri())
 
 
-def masked(text: str) -> str:
-    """Mask the passwords of all addresses in a text; MLflow's errors quote the address it was given."""
-    text = re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", text)
-    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
-
-
 def open_store() -> "MlflowClient":
     """Connect to the store; create a missing sqlite file, and the tables of an empty database.
 
@@ -83,11 +91,13 @@ def open_store() -> "MlflowClient":
     return patiently(lambda: _connect(tracking_uri()))
 
 
-def _connect(uri: str) -> "MlflowClient":
+def _connect(address: str) -> "MlflowClient":
+    uri = _without_login(address)
     # The import reads some of these variables.
     for name, value in MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
+    from sqlalchemy.exc import NoSuchModuleError
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -97,34 +107,48 @@ def _connect(uri: str) -> "MlflowClient":
         with store_lock(uri):
             client = mlflow.MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"the MLflow store at {masked_uri()} needs the driver {error.name}; install it (psycopg2-binary for "
-            "PostgreSQL)"
-        ) from error
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise UserError(f"the MLflow store at {masked(uri)}: {_driver_advice(uri, error)}") from error
     except Exception as error:
-        kind = AwayError if away(error) else UserError
-        raise kind(
-            f"the MLflow store at {masked_uri()} cannot be opened ({first_line(error)}); start it, set {URI_VARIABLE} "
-            f"to one that runs, or set {SWITCH_VARIABLE}=off to track nothing"
-        ) from error
+        start = (
+            f"start it, set {URI_VARIABLE} to one that runs, or set {SWITCH_VARIABLE}=off to track nothing"
+        )
+        check = f"check {URI_VARIABLE}, or set {SWITCH_VARIABLE}=off to track nothing"
+        transient = away(error)
+        reason, way_out = explained(error, start if transient else check)
+        kind = AwayError if transient else UserError
+        raise kind(f"the MLflow store at {masked(uri)} cannot be opened ({reason}); {way_out}") from error
     return client
 
 
-def away(error: BaseException) -> bool:
-    """Return whether an error is transient: the store does not answer, or is too busy.
+def _without_login(address: str) -> str:
+    """Check the store's address; move a server's user name and password to MLflow's variables, which it never quotes.
 
-    A refused token or an untrusted certificate is not transient.
+    Raises:
+        UserError: the address has no scheme, or cannot be read in one way only.
     """
-    from requests import exceptions as http
-    from sqlalchemy.exc import OperationalError
+    if address.startswith(("databricks", "file:")):
+        return address
+    parts = parsed(address, URI_VARIABLE, schemes=" or ".join(f"{scheme}://" for scheme in SCHEMES))
+    if parts.scheme not in ("http", "https"):
+        return address
+    if parts.username is not None:
+        os.environ[USER_VARIABLE] = unquote(parts.username)
+        os.environ[PASSWORD_VARIABLE] = unquote(parts.password or "")
+    return without_user(parts)
 
-    if getattr(error, "error_code", None) == "TEMPORARILY_UNAVAILABLE" or isinstance(error, OperationalError):
-        return True
-    # MLflow's exception only quotes the error of `requests`; that error itself is the cause or context.
-    cause = error.__cause__ or error.__context__
-    transient = http.ConnectionError | http.ChunkedEncodingError | http.Timeout | http.RetryError
-    return isinstance(cause, transient) and not isinstance(cause, http.SSLError)
+
+def _driver_advice(uri: str, error: Exception) -> str:
+    """Say which driver the address asks for, and which one is there."""
+    scheme = uri.partition(":")[0]
+    database = scheme.partition("+")[0]
+    if database not in DRIVERS:
+        return f"{scheme}:// is unknown ({error}); write {', '.join(f'{name}://' for name in SCHEMES)}"
+    module, package = DRIVERS[database]
+    wanted = error.name if isinstance(error, ModuleNotFoundError) else scheme.partition("+")[2]
+    if find_spec(module):
+        return f"write {database}+{module}:// (that driver is installed), or install {wanted}"
+    return f"no driver of {database} is installed; install {package} and write {database}+{module}://"
 
 
 def all_runs(
@@ -200,36 +224,6 @@ def store_lock(uri: str) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def of_store(error: BaseException) -> bool:
-    """Return whether an error comes from MLflow, its server, or the object store of its artifacts."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-
-    return isinstance(error, MlflowException | Boto3Error | BotoCoreError | ClientError | RequestException)
-
-
-@contextmanager
-def translate_errors(what: str, *, way_out: str) -> Iterator[None]:
-    """Turn the errors of MLflow and of its artifact store into a `UserError` of one sentence.
-
-    Raises:
-        UserError: in place of those errors: `what` cannot be read, and `way_out` is what to do.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, UserError) or not (isinstance(error, OSError) or of_store(error)):
-            raise
-        raise UserError(f"{what} cannot be read ({first_line(error)}); {way_out}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its class name, with passwords masked."""
-    return masked(str(error).splitlines()[0]) if str(error) else type(error).__name__
 
 
 def _sqlite_file(uri: str) -> Path | None:

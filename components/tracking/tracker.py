@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import disk_is_full
+from components.addresses import masked
 from components.patience import AwayError
-from components.tracking.pipeline_run import PARENT_TAG, PARENT_VARIABLE, parent_run, surroundings
+from components.tracking.faults import away, explained, first_line, of_store
+from components.tracking.pipeline_run import PARENT_TAG, PARENT_VARIABLE, parent_run, surroundings, work_tags
 from components.tracking.run_record import (
     RunRecord,
     log_folder,
@@ -26,7 +28,7 @@ from components.tracking.run_record import (
     store_unavailable,
     write_record,
 )
-from components.tracking.store import away, first_line, masked, masked_uri, of_store, open_store, tracking_off
+from components.tracking.store import masked_uri, open_store, tracking_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,8 +132,8 @@ def tracked_step(
     """Open a run of `step` in the protocol's experiment during the block.
 
     Adds commit, Kubeflow run, image and parent run as tags; a tag `data_hash` is also logged as the data set that
-    was read. An error in the block marks the run FAILED (KILLED on Ctrl-C), with the error as its tag `error`, and is
-    raised again.
+    was read. An error in the block marks the run FAILED (KILLED on a signal), with the error as its tag `error`, and is
+    raised again. Closes, as KILLED, the runs of the same work that killed processes left RUNNING.
 
     `out` is the folder that the step writes, complete when the block ends. If the store becomes unavailable and is
     not back by then, the folder keeps the record, and a warning names the command that logs it later. A step of an
@@ -146,7 +148,9 @@ def tracked_step(
         yield StepTracker()
         return
     facts: dict[str, object] = {"step": step, "protocol": protocol, "method": method, "setting": setting}
-    facts |= {"seed": seed, **surroundings()} | dict(tags or {})
+    facts["seed"] = seed
+    work = work_tags(facts, parameters, Path.cwd() if out is None else out.absolute())
+    facts |= {**surroundings(), **work} | dict(tags or {})
     record = _new_record(protocol, {name: value for name, value in facts.items() if value is not None})
     tracker = StepTracker(record, _opened(record, out), out)
     record.parameters = _texts(flattened(parameters or {}))
@@ -255,9 +259,9 @@ def _mark(tracker: StepTracker, error: BaseException) -> None:
 
 
 def _lost_in(step: str, error: BaseException) -> UserError:
+    reason, way_out = explained(error, "check that it runs")
     return UserError(
-        f"the MLflow store at {masked_uri()} was lost in step {step} ({first_line(error)}); "
-        "check that it runs, and run the step again"
+        f"the MLflow store at {masked_uri()} was lost in step {step} ({reason}); {way_out}, and run the step again"
     )
 
 

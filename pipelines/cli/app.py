@@ -5,7 +5,6 @@ Commands import slow packages (torch, mlflow, kfp, boto3) in their bodies, so `-
 
 import logging
 import sys
-import traceback
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode, termination_raised
 from cascade_core.runtime.files import explain_system_error
+from components.addresses import hide_secrets, masked, masked_trace
 from pipelines.cli.table import GROUPS
 
 CHATTY = [
@@ -44,8 +44,8 @@ class CascadeGroup(TyperGroup):
             if sentence is None:
                 raise
             if logging.getLogger().isEnabledFor(logging.DEBUG):
-                traceback.print_exception(error)
-            print(f"error: {sentence}", file=sys.stderr)
+                print(masked_trace(error), file=sys.stderr)
+            print(f"error: {masked(sentence)}", file=sys.stderr)
             raise typer.Exit(ExitCode.USER_ERROR) from error
 
 
@@ -102,6 +102,7 @@ def main(
     """Zero-shot semantic segmentation: ZegCLIP and Cascade-CLIP in a reproducible workflow."""
     level = logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+    hide_secrets()
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 

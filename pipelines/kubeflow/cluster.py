@@ -10,21 +10,26 @@ import io
 import itertools
 import json
 import logging
+import os
+import ssl
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import kfp
 import kfp_server_api
 from urllib3 import exceptions as http
 
 from cascade_core.errors import UserError
+from components.addresses import masked, parsed
 from components.patience import Patience
 
 log = logging.getLogger(__name__)
 
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+"""OpenSSL's and requests' names of a file of trusted certificates; kfp's client reads neither itself."""
 TRANSIENT_STATUS = (429, 502, 503, 504)
 FIRST_CONTACT_SECONDS = (5, 15)
 """Timeouts of the first request: to connect, and to get the answer."""
@@ -101,7 +106,12 @@ def connect(
     with warnings.catch_warnings():
         # The client always warns that it needs a server of version 2.
         warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")
-        client = kfp.Client(host=host, namespace=namespace or "kubeflow", existing_token=token)
+        client = kfp.Client(
+            host=host,
+            namespace=namespace or "kubeflow",
+            existing_token=token,
+            ssl_ca_cert=_trusted_certificates(),
+        )
     namespace = namespace or client.get_user_namespace() or None
     if multi_user and namespace is None:
         raise UserError(
@@ -120,6 +130,7 @@ def _first_contact(host: str, namespace: str | None, token: str | None) -> bool:
         api_key={"authorization": token} if token else None,
         api_key_prefix={"authorization": "Bearer"},
     )
+    configuration.ssl_ca_cert = _trusted_certificates()
     api = kfp_server_api.HealthzServiceApi(kfp_server_api.ApiClient(configuration))
     health = Connection(None, host, namespace, BRIEF).call(
         lambda: api.healthz_service_get_healthz(
@@ -139,16 +150,25 @@ def _first_contact(host: str, namespace: str | None, token: str | None) -> bool:
 def _is_transient(error: BaseException) -> bool:
     if isinstance(error, kfp_server_api.ApiException):
         return error.status in TRANSIENT_STATUS
-    return isinstance(error, http.HTTPError) and not isinstance(_root(error), http.NameResolutionError)
+    root = _root(error)
+    if isinstance(root, http.SSLError):  # a connection that breaks off in between is no refused certificate
+        return any(isinstance(cause, ssl.SSLEOFError) for cause in root.args)
+    return isinstance(error, http.HTTPError) and not isinstance(root, http.NameResolutionError)
 
 
 def _explained(error: BaseException, cluster: Connection, about: str) -> UserError:
     """Turn a server's error into a sentence that says what to do; `about` is the subject of the request."""
     status = getattr(error, "status", None)
     if not status:
-        return UserError(
-            f"{cluster.host} cannot be reached ({_reason(error)}); check --host, the port-forward and the network"
-        )
+        reason = _reason(error)
+        way_out = "check --host, the port-forward and the network"
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            way_out = (
+                f"its certificate is not trusted: name the file of trusted ones in {CERTIFICATE_VARIABLES[0]}"
+            )
+        elif isinstance(_root(error), http.SSLError):
+            way_out = "write http:// if the server speaks no TLS"
+        return UserError(f"{cluster.host} cannot be reached ({reason}); {way_out}")
     where = f"namespace {cluster.namespace!r}" if cluster.namespace else "this server without a namespace"
     message = _server_message(error)
     reasons = {
@@ -187,14 +207,26 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _checked_host(host: str) -> str:
-    parts = urlsplit(host.strip())
+    parts = parsed(host, "host")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(
-            f"host {host!r} does not start with http:// or https://; an example is http://localhost:8080"
+            f"host {masked(host)!r} does not start with http:// or https:// and a name; an example is http://localhost:8080"
         )
     if parts.username or parts.password:
         raise UserError("the host's address holds a user name; give the token in KFP_EXISTING_TOKEN instead")
-    return host.strip().rstrip("/")
+    return parts.geturl().rstrip("/")
+
+
+def _trusted_certificates() -> str | None:
+    """Return the file of trusted certificates that the environment names; None: those of Python."""
+    for name in CERTIFICATE_VARIABLES:
+        if file := os.environ.get(name):
+            if not Path(file).is_file():
+                raise UserError(
+                    f"{name} names {file}, which is no file; name the file of trusted certificates"
+                )
+            return file
+    return None
 
 
 def _checked_token(token: str | None) -> str | None:

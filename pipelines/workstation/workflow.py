@@ -14,9 +14,10 @@ from rich.table import Table
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
+from components.addresses import masked
 from components.results.rows import SCORES
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
-from components.tracking.store import URI_VARIABLE, masked
+from components.tracking.store import URI_VARIABLE
 
 log = logging.getLogger(__name__)
 

@@ -45,13 +45,14 @@ def register_candidate(
     name: str,
     *,
     checkpoint: Path | None = None,
+    clip: Path | None = None,
     decision: Path | None = None,
     **scores: object,
 ) -> register.Registered:
     """Register the model that `write_model` wrote, with scores of its own."""
     return register.run(
         checkpoint=checkpoint or folder / "final",
-        clip=folder / "clip",
+        clip=clip or folder / "clip",
         evaluation=write_evaluation(scratch / "evaluation", **scores),
         profile=folder / "profile",
         out=scratch / "out",

@@ -40,9 +40,16 @@ def test_an_unregistered_model_is_reported_with_the_store(store: Path) -> None:
         load_predictor("models:/nobody@champion")
 
 
-def test_only_a_bare_checkpoint_takes_the_default_clip(tmp_path: Path) -> None:
+def test_a_checkpoint_takes_the_clip_of_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_HOME", str(tmp_path / "home"))
     (tmp_path / "model" / "checkpoint").mkdir(parents=True)
+    write_tiny_checkpoint(tmp_path / "final", write_tiny_clip(tmp_path / "clip"), tiny_config())
     assert clip_for("models:/tiny/1", None) is None
     assert clip_for(str(tmp_path / "model"), None) is None
-    assert clip_for(str(tmp_path), None) == Path("data/mini/clip")
     assert clip_for(str(tmp_path / "model"), Path("other")) == Path("other")
+    with pytest.raises(
+        ValueError, match="was trained with CLIP 'tiny', which is in none of .*give its folder"
+    ):
+        clip_for(str(tmp_path / "final"), None)
+    (tmp_path / "home" / "clip" / "tiny").mkdir(parents=True)
+    assert clip_for(str(tmp_path / "final"), None) == tmp_path / "home" / "clip" / "tiny"

@@ -12,14 +12,17 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
+from cascade_core.clip.weights import save_clip
+from cascade_core.mini.pretrain import new_clip
+from cascade_core.mini.vocabulary import WORDS
 from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest
-from components.registry import registered_model
+from components.registry import registered_model, registration
 from components.registry import versions as registry
 from components.steps import gate, register
 from tests.components.candidates import DATA, register_candidate, write_evaluation, write_model
-from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
+from tests.tiny import TINY_CLIP, tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 NAME = "mini-18-6-cascade_clip"
 LABELS = ["zebra", "tiger", "sand"]
@@ -90,7 +93,7 @@ def test_a_version_says_what_it_is_and_holds_no_pickle(folder: Path, tmp_path: P
     ("second", "reason"),
     [
         ({"hiou": 0.6}, "better: "),
-        ({"hiou": 0.48}, "a tie: "),
+        ({"pAcc": 0.79}, "a tie: "),
         ({"hiou": 0.9, "split": "val"}, "another split"),
     ],
     ids=["better", "tie", "split"],
@@ -129,12 +132,12 @@ def test_overtaken_by_a_better_one_it_decides_again(
 
     def race(client: MlflowClient, name: str, number: int, **rest: Any) -> None:
         if overtakers:
-            version = client.create_model_version(name, "file:///x", tags={**tags, "hiou": "0.9"})
+            version = client.create_model_version(name, first.source, tags={**first.tags, "hiou": "0.9"})
             client.set_registered_model_alias(name, "champion", version.version)
             overtakers.pop()
         promote(client, name, number, **rest)
 
-    tags = MlflowClient().get_model_version("race", "1").tags
+    first = MlflowClient().get_model_version("race", "1")
     monkeypatch.setattr(registry, "promote", race)
     registered = register_candidate(folder, tmp_path, "race", hiou=0.7)
     assert not registered.champion and "worse: hIoU 70.00 against 90.00" in registered.reason
@@ -184,3 +187,48 @@ def test_a_request_that_is_no_picture_names_its_row(folder: Path, tmp_path: Path
     model = mlflow.pyfunc.load_model(register_candidate(folder, tmp_path, "requests").uri)
     with pytest.raises(ValueError, match="row 0: image is not base64"):
         model.predict({"image": "%%%", "labels": LABELS})
+
+
+@pytest.mark.parametrize("moment", ["settle", "other_seeds"])
+def test_registering_again_after_a_kill_makes_no_second_version(
+    moment: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"killed-{moment}"
+    original = getattr(registration, moment)
+
+    def killed(*arguments: Any) -> None:
+        original(*arguments)
+        raise SystemExit(143)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registration, moment, killed)
+        with pytest.raises(SystemExit):
+            register_candidate(folder, tmp_path, name)
+    for _ in range(2):
+        registered = register_candidate(folder, tmp_path, name)
+        assert (registered.version, registered.champion, registered.reason) == (1, True, "first model")
+    assert len(MlflowClient().search_model_versions(f"name = '{name}'")) == 1
+    experiment = MlflowClient().get_experiment_by_name("mini-18-6")
+    runs = MlflowClient().search_runs([experiment.experiment_id], max_results=3)
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED", "KILLED"]
+
+
+def test_a_model_that_does_not_answer_becomes_no_version(folder: Path, tmp_path: Path) -> None:
+    wide = TINY_CLIP.model_copy(update={"embed_dim": 2 * TINY_CLIP.embed_dim})
+    save_clip(tmp_path / "clip", new_clip(wide, seed=0), words=list(WORDS))
+    with pytest.raises(ValueError, match="give the CLIP that the checkpoint was trained with"):
+        register_candidate(folder, tmp_path, "unfit", clip=tmp_path / "clip")
+    assert not MlflowClient().search_registered_models("name = 'unfit'")
+
+
+def test_a_broken_champion_does_not_stand_in_the_way(folder: Path, tmp_path: Path) -> None:
+    register_candidate(folder, tmp_path, "broken")
+    client = MlflowClient()
+    tags = client.get_model_version("broken", "1").tags | {"content_sha256": "another"}
+    broken = client.create_model_version("broken", "file:///nowhere", tags=tags)
+    client.set_registered_model_alias("broken", "champion", broken.version)
+    decision = gate.run(evaluation=write_evaluation(tmp_path / "e"), out=tmp_path / "gate", name="broken")
+    assert not decision.promote
+    registered = register_candidate(folder, tmp_path, "broken", decision=tmp_path / "gate", pAcc=0.79)
+    assert registered.champion and registered.version == 3
+    assert f"the champion, version {broken.version}, does not answer" in registered.reason

@@ -171,5 +171,5 @@ def test_a_whole_run_ends_as_its_block_does(client: MlflowClient) -> None:
     assert "mlflow.parentRunId" not in client.get_run(_step()).data.tags
     with pytest.raises(KeyboardInterrupt), pipeline_run.whole_run(pipeline="rerun", protocol=PROTOCOL):
         raise KeyboardInterrupt
-    (failed,) = client.search_runs([parent.info.experiment_id], "attributes.status = 'FAILED'")
-    assert failed.data.tags["error"].startswith("KeyboardInterrupt")
+    (killed,) = client.search_runs([parent.info.experiment_id], "attributes.status = 'KILLED'")
+    assert killed.data.tags["error"].startswith("KeyboardInterrupt")

@@ -344,8 +344,10 @@ def test_no_error_contains_the_stores_password(
     server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.stop()
+    for variable in (tracking_store.USER_VARIABLE, tracking_store.PASSWORD_VARIABLE):
+        monkeypatch.setenv(variable, "another")  # and so it is undone
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//me:s3cret@"))
-    with pytest.raises(ValueError, match=r"//me:\*\*\*@127") as raised, tracked_step("a", protocol=PROTOCOL):
+    with pytest.raises(ValueError, match="cannot be opened") as raised, tracked_step("a", protocol=PROTOCOL):
         raise AssertionError("the step ran")
     assert "s3cret" not in str(raised.value)
     monkeypatch.setattr(tracking_store, "open_store", lambda: None)
