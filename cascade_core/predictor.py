@@ -253,8 +253,14 @@ def device_named(device: str | torch.device | None) -> torch.device:
         target = torch.device(device)
     except RuntimeError as error:
         raise UserError(f"device {device!r} is unknown; give cpu or cuda") from error
-    if target.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {str(device)!r} is not available: torch finds no CUDA device; give cpu")
+    if target.type not in ("cpu", "cuda"):
+        raise UserError(f"device {str(device)!r} is not supported; give cpu or cuda")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if target.type == "cuda" and (target.index or 0) >= count:
+        raise UserError(
+            f"device {str(device)!r} is not available: torch finds {count or 'no'} CUDA devices; give "
+            f"{'cuda or ' if count else ''}cpu"
+        )
     return target
 
 

@@ -1,18 +1,26 @@
 """Atomic writing (under a temporary name beside the target, then a rename), reading, hashing and safe paths."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.targets import writable_file, writable_folder
+
+WRITING = ".writing"
+"""Ending of a folder that is being written, after the name of its target."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WAYS_OUT = {
@@ -24,6 +32,13 @@ WAYS_OUT = {
     errno.ENOTDIR: "a file stands where a folder must be: choose another place, or move it away",
     errno.EISDIR: "a folder stands where a file must be: give a file",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EBUSY: "it is in use, such as a mount point: choose another place",
+    errno.EIO: "check the disk",
+    errno.ELOOP: "a link leads to itself: choose another place",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENOTEMPTY: "choose another place",
+    errno.ESTALE: "check the network drive",
+    errno.EXDEV: "choose a place on one disk",
 }
 """Advice for each system error, by errno."""
 
@@ -32,23 +47,55 @@ WAYS_OUT = {
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `target` when the block succeeds; if it raises, `target` stays unchanged.
 
+    Writes to the target of a link.
+
     Raises:
-        UserError: a file cannot be written or read; see `system_errors_as_user_errors`.
+        UserError: `target` is not to be replaced (see `writable_folder`), or a file cannot be written or read (see
+            `system_errors_as_user_errors`).
     """
     with system_errors_as_user_errors(target):
+        target = writable_folder(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         put_back(target)
-        working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        _remove_leftovers(target)
+        working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=WRITING, dir=target.parent))
         try:
             # mkdtemp's folders and safetensors' files are private, but steps of other users read outputs too.
             working.chmod(0o755)
-            yield working
-            for file in working.rglob("*"):
-                if file.is_file():
-                    file.chmod(file.stat().st_mode | 0o444)
-            put_in_place(working, target)
+            with _locked(working):
+                yield working
+                for file in working.rglob("*"):
+                    if file.is_file():
+                        file.chmod(file.stat().st_mode | 0o444)
+                put_in_place(working, target)
         finally:
             shutil.rmtree(working, ignore_errors=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed processes left of new folders for `target`; living ones hold a lock on theirs."""
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*{WRITING}"):
+        with suppress(FileNotFoundError), _locked(leftover) as abandoned:
+            if abandoned:
+                shutil.rmtree(leftover)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Lock a folder until the block or the process ends, and yield whether that was possible.
+
+    It is not while another process has the lock, nor on a file system without locks.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = True
+    except OSError:
+        locked = False
+    try:
+        yield locked
+    finally:
+        os.close(descriptor)
 
 
 def put_in_place(working: Path, target: Path) -> None:
@@ -81,14 +128,18 @@ def _aside(target: Path) -> Path:
 
 
 @contextmanager
-def new_file(target: Path) -> Iterator[Path]:
+def new_file(target: Path, *, begins: bytes = b"") -> Iterator[Path]:
     """Yield a path to write to; the file there replaces `target` when the block succeeds.
 
+    Writes to the target of a link.
+
     Raises:
-        UserError: the file cannot be written; see `system_errors_as_user_errors`.
+        UserError: `target` is not to be replaced (`writable_file` explains `begins`), or the file cannot be written
+            (see `system_errors_as_user_errors`).
     """
-    working = target.with_name(f".{target.name}.partial")
     with system_errors_as_user_errors(target):
+        target = writable_file(target, begins=begins)
+        working = target.with_name(f".{target.name}.partial")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield working
@@ -104,7 +155,7 @@ def system_errors_as_user_errors(target: Path | None = None) -> Iterator[None]:
     `target` is the file or folder that the block writes, if any.
 
     Raises:
-        UserError: a system error names a file, or the disk is full.
+        UserError: a system error names a file or has a known remedy, such as a full disk.
     """
     try:
         yield
@@ -115,19 +166,27 @@ def system_errors_as_user_errors(target: Path | None = None) -> Iterator[None]:
 
 
 def explain_system_error(error: OSError | SafetensorError, target: Path | None = None) -> str | None:
-    """Describe a system error and its remedy in a sentence; return None if it names no file."""
-    named = getattr(error, "filename", None)
+    """Describe a system error and its remedy in a sentence; return None if it names no file and has no known remedy."""
+    number, named = _errno(error), getattr(error, "filename", None)
+    if target is not None and Path(str(named)).name.startswith(f".{target.name}."):
+        named = target  # The name of a temporary file says nothing to the user.
     if disk_is_full(error):
         unwritten = "" if target is None else f"{target} could not be written: "
         return (
             f"{unwritten}no space left for {named or target or 'a file'}; an earlier version is unchanged. "
             "Free some space, or write elsewhere"
         )
-    reason = getattr(error, "strerror", None)
-    if named is None or reason is None:
+    if number is None or (named is None and number not in WAYS_OUT):
         return None
-    assert isinstance(error, OSError)
-    return f"{named}: {reason}; {WAYS_OUT.get(error.errno or 0, 'check the path and the disk')}"
+    reason = getattr(error, "strerror", None) or os.strerror(number)
+    return f"{named or target or 'a file'}: {reason}; {WAYS_OUT.get(number, 'check the path and the disk')}"
+
+
+def _errno(error: BaseException) -> int | None:
+    if isinstance(error, SafetensorError):  # has the number only in its text
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        return int(number[1]) if number else None
+    return error.errno if isinstance(error, OSError) else None
 
 
 @contextmanager
@@ -147,9 +206,7 @@ def readable_weights(weights: Path) -> Iterator[None]:
 
 def disk_is_full(error: BaseException) -> bool:
     """Return whether a write failed because the disk is full or a quota is used up."""
-    if isinstance(error, SafetensorError):  # has the errno only in its text
-        return any(f"(os error {number})" in str(error) for number in FULL)
-    return isinstance(error, OSError) and error.errno in FULL
+    return _errno(error) in FULL
 
 
 def write_json(target: Path, content: Any) -> None:

@@ -43,7 +43,9 @@ class Place:
 class Output:
     """The folder that the step writes; every step has one."""
 
-    help: str = "Folder to write; replaced as a whole, and left as it was on an error."
+    help: str = (
+        "Folder to write; that of an earlier call is replaced as a whole, and left as it was on an error."
+    )
     default: str | None = None
 
 

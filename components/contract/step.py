@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_t
 from cascade_core.runtime.files import new_folder
 from components.artifacts import write_manifest
 from components.cluster.pods import Resources
+from components.contract.output import checked_output
 from components.contract.parameters import (
     Folder,
     Option,
@@ -85,8 +86,15 @@ class Step(Generic[P, R]):
     cluster: Cluster | None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the step."""
-        return self.function(Call(self, kwargs), *args, **kwargs)
+        """Run the step, after a check that its output folder may be written; it writes to the target of a link.
+
+        Raises:
+            UserError: the output folder may not be written (see `checked_output`), or as of the step.
+        """
+        call = Call(self, kwargs)
+        if call.arguments[self.output] is not None:
+            call.arguments[self.output] = kwargs[self.output] = call.checked(call.out)
+        return self.function(call, *args, **kwargs)
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -153,6 +161,10 @@ class Call:
                 folders |= {f"{name}-{position}": folder for position, folder in enumerate(value)}
         return folders
 
+    def checked(self, out: Path) -> Path:
+        """Return the folder to write for `out`; raises as `checked_output`."""
+        return checked_output(out, step=self.step.name, inputs=self.inputs.values())
+
     @property
     def recorded(self) -> dict[str, Any]:
         """The parameters for the manifest: overrides, and options that the result depends on."""
@@ -185,9 +197,10 @@ class Call:
         call, `tracked_parameters` those that MLflow gets, and `tracked` what the step states.
 
         Raises:
-            UserError: the MLflow store is away, the disk is full, or an input does not exist.
+            UserError: the folder may not be written (see `checked_output`), the MLflow store is away, the disk is
+                full, or an input does not exist.
         """
-        recorded, target = self.recorded if parameters is None else parameters, out or self.out
+        recorded, target = self.recorded if parameters is None else parameters, self.checked(out or self.out)
         run: AbstractContextManager[StepTracker] = nullcontext(StepTracker())
         if self.step.tracked if tracked is None else tracked:
             run = tracked_step(

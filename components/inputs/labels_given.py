@@ -14,11 +14,12 @@ def labels_given(listed: Sequence[str] | None, file: Path | None) -> tuple[str, 
     Raises:
         UserError: neither or both are given, the file cannot be read, or `checked_labels` refuses the names.
     """
-    if (listed is None) == (file is None):
-        raise UserError('class names come from --labels "zebra, grass" or from --labels-file FILE, not both')
+    if listed is not None and file is not None:
+        raise UserError("--labels and --labels-file both give class names; leave one of them out")
     if listed is not None:
         return checked_labels(listed)
-    assert file is not None
+    if file is None:
+        raise UserError('class names are missing; give --labels "zebra, grass", or a --labels-file')
     lines = read_text(file, "--labels-file").splitlines()
     try:
         return checked_labels([line for line in lines if line.strip()])

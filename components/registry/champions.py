@@ -57,7 +57,7 @@ def fetch(model: str, out: Path) -> CheckpointManifest:
     Raises:
         UserError: there is no such version, its files cannot be downloaded, or they contain no checkpoint.
     """
-    with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with new_folder(out) as folder, tempfile.TemporaryDirectory(dir=folder) as scratch:
         download(f"{model}/artifacts/{CHECKPOINT}", Path(scratch)).rename(folder / FINAL)
         manifest = load_manifest(folder / FINAL)
         write_manifest(folder, step="champion", inputs={}, parameters={"model": model})

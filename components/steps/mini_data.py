@@ -4,7 +4,6 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated
 
-from cascade_core.errors import UserError
 from components.contract import Call, Output, step
 from components.contract.shared import Seed
 
@@ -14,23 +13,16 @@ def run(
     call: Call,
     /,
     *,
-    out: Annotated[Path, Output("Folder to write; must not hold pictures yet.", default="data/mini")],
+    out: Annotated[Path, Output("Folder to write; must be new or empty.", default="data/mini")],
     seed: Seed = 0,
 ) -> Path:
     """Draw the pictures of the mini benchmark.
 
     The same seed draws the same pictures and label maps.
-
-    Raises:
-        UserError: `out` holds pictures already.
     """
     from cascade_core.mini.voc_layout import SPLIT_SIZES, write_benchmark
     from components.progress import progress
 
-    if (out / "VOCdevkit").exists():
-        raise UserError(
-            f"{out / 'VOCdevkit'} exists, and pictures are never edited in place; move it away, or give another --out"
-        )
     numbers = count(1)
     with progress("draw pictures", sum(SPLIT_SIZES.values())) as bar:
         return write_benchmark(out, seed=seed, on_picture=lambda split, _: bar.advance(next(numbers), split))

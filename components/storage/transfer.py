@@ -5,24 +5,36 @@ size and hash. The index is written last, so that an incomplete folder is recogn
 that were already transferred, by their hash. boto3's transfer manager moves large files in parts, several at a time.
 """
 
+import hashlib
 import json
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-from boto3.s3.transfer import TransferConfig
+from typing import TYPE_CHECKING, Any
 
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_file, put_in_place, sha256
+from cascade_core.runtime.files import (
+    new_file,
+    put_in_place,
+    read_json,
+    sha256,
+    system_errors_as_user_errors,
+    write_json,
+)
 from cascade_core.runtime.pool import parallel_map
+from cascade_core.runtime.targets import check_path, replaceable_folder, writable_file
 from components.progress import progress
 from components.storage import s3
+from components.storage.places import cache_folder
 from components.storage.s3 import Address
+
+if TYPE_CHECKING:
+    from boto3.s3.transfer import TransferConfig
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +77,7 @@ def store(path: Path, uri: str) -> Moved:
             place = place.below(path.name)
         items = [Item("", path.stat().st_size, None)]
     else:
-        files = sorted(file for file in path.rglob("*") if file.is_file() and file != path / INDEX)
+        files = _files_below(path)
         items = [Item(file.relative_to(path).as_posix(), file.stat().st_size, None) for file in files]
     if not items:
         raise UserError(f"{path} is a folder without files; there is nothing to store")
@@ -97,6 +109,8 @@ def store(path: Path, uri: str) -> Moved:
 def fetch(uri: str, to: Path) -> Moved:
     """Copy an object to the file `to`, or all objects below a prefix to the folder `to`, which is replaced.
 
+    A folder is not replaced if it contains files that are not at the address and did not come with an earlier call.
+
     `to` stays unchanged until everything has arrived with the right hash. Files of an interrupted call stay in a
     hidden folder next to it, for the next call. Folders stored by other tools have no index; their files are checked
     against the sizes in the store, and against its checksums if there are any.
@@ -105,13 +119,14 @@ def fetch(uri: str, to: Path) -> Moved:
         UserError: there is nothing at the address, the folder there is incomplete, a file differs from what was
             stored, the disk is full, or as for `store`.
     """
+    check_path(to)
     place = s3.address(uri)
     client = s3.connect()
     s3.check_bucket(client, place)
     head = s3.head_object(client, place) if place.key and not place.key.endswith("/") else None
     # An empty object may stand for a folder: some tools make one.
     if head is not None and (head["ContentLength"] or not s3.list_files(client, place)):
-        file = to / PurePosixPath(place.key).name if to.is_dir() else to
+        file = writable_file(to / PurePosixPath(place.key).name if to.is_dir() else to)
         item = _item(file.name, head)
         kept = _matches(file, item)
         if not kept:
@@ -119,8 +134,9 @@ def fetch(uri: str, to: Path) -> Moved:
                 _get(client, place, item, file, count)
         return _moved([(item, kept)])
     items = _read_index(client, place)
+    to = _replaceable(to, {item.name for item in items}, place)
     working = to.with_name(f".{to.name}.fetching")
-    with _byte_counter(f"fetch {to.name}", items) as count:
+    with system_errors_as_user_errors(to), _byte_counter(f"fetch {to.name}", items) as count:
 
         def get(item: Item) -> tuple[Item, bool]:
             for folder in (working, to):
@@ -140,7 +156,53 @@ def fetch(uri: str, to: Path) -> Moved:
         if path.relative_to(working).as_posix() not in names:
             path.unlink()
     put_in_place(working, to)
+    try:
+        write_json(_record_of(to), sorted(names))
+    except UserError as error:  # the files are there; only a later call knows less
+        log.warning("%s; a later fetch to %s refuses to remove files that the store no longer has", error, to)
     return _moved(done)
+
+
+def _replaceable(to: Path, names: set[str], place: Address) -> Path:
+    """Return the folder to write; UserError if it holds a file that is not in the store and was not fetched."""
+    to = replaceable_folder(to)
+    known = names.union(read_json(_record_of(to)) if _record_of(to).is_file() else ())
+    files = [path.relative_to(to).as_posix() for path in (_files_below(to) if to.exists() else ())]
+    own = [name for name in files if name not in known]
+    if own:
+        raise UserError(
+            f"{to} contains {len(own)} files that {place} lacks, such as {own[0]}, and would be replaced; "
+            "give a new folder, or move those files away"
+        )
+    return to
+
+
+def _record_of(folder: Path) -> Path:
+    """Return the file in the cache that lists what earlier calls fetched to a folder, which has no other trace of them."""
+    return cache_folder() / "fetched" / f"{hashlib.sha256(bytes(folder.resolve())).hexdigest()}.json"
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """List a folder's files in order, also those below linked folders, without an index of this module.
+
+    Raises:
+        UserError: a link leads nowhere, or to a folder that contains it, or something is neither file nor folder.
+    """
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        above = {above.resolve() for above in (Path(place), *Path(place).parents)}
+        looping = [Path(place, name) for name in folders if Path(place, name).resolve() in above]
+        here = [Path(place, name) for name in names]
+        if wrong := [*looping, *(path for path in here if not path.is_file())]:
+            raise UserError(
+                f"{wrong[0]} is no file, or a link that leads nowhere or back to its folder; remove it"
+            )
+        files.extend(here)
+    return sorted(set(files) - {folder / INDEX})
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _read_index(client: Any, folder: Address) -> list[Item]:
@@ -204,7 +266,9 @@ def _get(client: Any, place: Address, item: Item, to: Path, count: Callable[[int
             )
 
 
-def _transfer_config() -> TransferConfig:
+def _transfer_config() -> "TransferConfig":
+    from boto3.s3.transfer import TransferConfig
+
     return TransferConfig(
         multipart_threshold=PART_BYTES,
         multipart_chunksize=PART_BYTES,

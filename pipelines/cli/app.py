@@ -4,7 +4,10 @@ Commands import slow packages (torch, mlflow, kfp, boto3) in their bodies, so `-
 """
 
 import logging
+import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +32,8 @@ CHATTY = [
     "urllib3",
 ]
 """Loggers of libraries whose messages below warnings are hidden."""
+VALUE_WORDS = {"str": "TEXT", "path": "PATH", "int": "NUMBER", "float": "NUMBER"}
+"""The word for a value in a help text, by typer's name of its type."""
 NOT_IN_THE_LIGHT_IMAGE = ("open_clip", "torch", "torchmetrics", "torchvision")
 
 
@@ -65,10 +70,22 @@ def _sentence(error: UserError | OSError | ModuleNotFoundError) -> str | None:
 
 
 class CascadeCommand(TyperCommand):
-    """Ends its help with an example to paste, which is never wrapped."""
+    """Names the values of its options by words, and ends its help with an example to paste, which is never wrapped."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            display: Any = parameter.display_type  # type: ignore[attr-defined]
+            parameter.display_type = partial(_value_word, display)  # type: ignore[attr-defined]
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"\nExample:\n  {self.epilog}\n")
+
+
+def _value_word(display: Callable[[Any], str], context: Any) -> str:
+    """Give the word for a value in a help text; choices and flags stay as typer shows them, such as <cpu|gpu>."""
+    kind = re.sub(r"^<(?:list\[)?(.*?)(?: range)?\]?>$", r"\1", display(context)).lower()
+    return VALUE_WORDS.get(kind, display(context))
 
 
 def _app() -> typer.Typer:

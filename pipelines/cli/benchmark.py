@@ -14,7 +14,9 @@ from pipelines.workstation import benchmark_plan
 
 
 def run(
-    params: Annotated[Path, typer.Option(help="File with the section benchmark.")] = Path("params.yaml"),
+    params: Annotated[Path, typer.Option(metavar="FILE", help="File with the section benchmark.")] = Path(
+        "params.yaml"
+    ),
     recipe: Annotated[
         list[str] | None,
         typer.Option(help="Recipe to rerun; repeatable; all recipes of the data sets if none."),
@@ -32,7 +34,10 @@ def run(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder; resumes the interrupted rerun in it, if any. A new one if left out."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder; resumes the interrupted rerun in it, if any. A new one if left out.",
+        ),
     ] = None,
 ) -> None:
     """Train recipes or take champions, score and time them, and compare with the accepted rerun.

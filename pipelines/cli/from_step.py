@@ -77,8 +77,11 @@ def _typer_option(parameter: Parameter) -> Any:
     if bool in (parameter.type, *get_args(parameter.type)):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     if isinstance(meaning, Option):
-        return typer.Option(flag, help=meaning.help, metavar=meaning.metavar, min=meaning.minimum)
-    return typer.Option(flag, help=meaning.help)
+        reads = Path in (parameter.type, *get_args(parameter.type)) and "FILE"
+        return typer.Option(
+            flag, help=meaning.help, metavar=meaning.metavar or reads or None, min=meaning.minimum
+        )
+    return typer.Option(flag, help=meaning.help, metavar="PATH" if isinstance(meaning, Place) else "FOLDER")
 
 
 def _type(parameter: Parameter, default: Any) -> Any:

@@ -69,7 +69,9 @@ class PipelineChoice:
 class PackageChoice(PipelineChoice):
     """A compiled pipeline: one of this project's, or any file."""
 
-    package: Annotated[Path | None, typer.Option(help="A compiled pipeline instead of --pipeline.")] = None
+    package: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A compiled pipeline instead of --pipeline.")
+    ] = None
 
     @contextmanager
     def file(self) -> Iterator[Path]:

@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-Prepared = Annotated[Path, typer.Option(help="Folder of the prepare step.")]
-SplitsFolder = Annotated[Path, typer.Option("--splits", help="Folder of the splits step.")]
-Text = Annotated[Path, typer.Option(help="Folder of the text-vectors step.")]
+Prepared = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the prepare step.")]
+SplitsFolder = Annotated[Path, typer.Option("--splits", metavar="FOLDER", help="Folder of the splits step.")]
+Text = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the text-vectors step.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override of the recipe; repeatable.")
 ]
 OverridesFile = Annotated[
-    Path | None, typer.Option("--overrides", help="YAML file whose section `overrides` is applied first.")
+    Path | None,
+    typer.Option("--overrides", metavar="FILE", help="YAML file whose section `overrides` is applied first."),
 ]
 Background = Annotated[
     str | None,
@@ -30,6 +31,7 @@ Model = Annotated[
     ),
 ]
 Clip = Annotated[
-    Path | None, typer.Option(help="CLIP folder of a bare checkpoint; data/mini/clip if left out.")
+    Path | None,
+    typer.Option(metavar="FOLDER", help="CLIP folder of a bare checkpoint; data/mini/clip if left out."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; if left out, a GPU if there is one.")]

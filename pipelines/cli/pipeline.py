@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 @flat_options
 def compile_pipeline(
     choice: PipelineChoice,
-    out: Annotated[Path | None, typer.Option(help="YAML file to write; build/PIPELINE.yaml if none.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML file to write; build/PIPELINE.yaml if none.")
+    ] = None,
 ) -> None:
     """Write a pipeline as YAML for a cluster."""
     out = out or Path("build") / f"{choice.pipeline}.yaml"
@@ -49,7 +51,9 @@ def run_local(
     recipe: Annotated[
         list[str] | None, typer.Option(help="Recipe to train; repeatable; those of the pipeline if none.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder with a subfolder per run.")] = Path("local_outputs/kfp"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder with a subfolder per run.")] = Path(
+        "local_outputs/kfp"
+    ),
 ) -> None:
     """Run a pipeline on this machine, each step in a process.
 

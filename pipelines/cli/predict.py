@@ -9,6 +9,7 @@ import typer
 from cascade_core.labels.background import parse_background
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
+from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import names_by_commas
 from components.pictures.picture_files import picture_files
 from pipelines.cli.options import Background, Clip, Device, Model
@@ -23,13 +24,13 @@ def predict(
         typer.Option(help='Any class names by commas; one with a comma in double quotes: "a, \\"b, c\\"".'),
     ] = None,
     labels_file: Annotated[
-        Path | None, typer.Option(help="Text file (UTF-8) with a class name on each line.")
+        Path | None, typer.Option(metavar="FILE", help="Text file (UTF-8) with a class name on each line.")
     ] = None,
     model: Model = "outputs/self_train/cascade_clip/final",
     clip: Clip = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results; other files in it stay.")] = Path(
-        "local_outputs/predictions"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the results; other files in it stay.")
+    ] = Path("local_outputs/predictions"),
     device: Device = None,
     batch: Annotated[
         int | None,
@@ -73,6 +74,7 @@ def predict(
     from components.pictures import predict
     from components.registry.addresses import clip_for, load_predictor
 
+    check_gathering_folder(out)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     files = picture_files(pictures, out=out)

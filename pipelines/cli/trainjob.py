@@ -34,7 +34,9 @@ def trainjob(
         list[str],
         typer.Option(metavar="CLAIM=/FOLDER", help="Volume claim mounted on every node; repeatable."),
     ],
-    out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("build/trainjob.yaml"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="YAML file to write.")] = Path(
+        "build/trainjob.yaml"
+    ),
     name: Annotated[str, typer.Option(help="Name of the job.")] = "cascade-clip-train",
     namespace: Annotated[str | None, typer.Option(help="Namespace; kubectl's own if left out.")] = None,
     image: Annotated[str | None, typer.Option(help="Container image; the pipelines' if left out.")] = None,

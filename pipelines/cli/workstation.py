@@ -33,10 +33,12 @@ def preflight(
     text: Text = Path("outputs/text"),
     clip: Annotated[
         Path | None,
-        typer.Option(help="CLIP folder; its text tower shows whether vectors are in class order."),
+        typer.Option(
+            metavar="FOLDER", help="CLIP folder; its text tower shows whether vectors are in class order."
+        ),
     ] = None,
     stored: Annotated[
-        Path | None, typer.Option(help="Vectors to compare with: .npy [classes, width].")
+        Path | None, typer.Option(metavar="FILE", help="Vectors to compare with: .npy [classes, width].")
     ] = None,
     stored_order: Annotated[
         str | None, typer.Option(help="Label set of the rows of --stored; the protocol's if left out.")
@@ -92,13 +94,24 @@ def mini_results(
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
     split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test",
     outputs: Annotated[
-        Path, typer.Option(help="Folder with the outputs of prepare, splits and text-vectors.")
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder with the outputs of prepare, splits and text-vectors.",
+        ),
     ] = Path("outputs"),
-    clip: Annotated[Path, typer.Option(help="CLIP folder, for its text tower.")] = Path("data/mini/clip"),
-    work: Annotated[Path, typer.Option(help="Folder that keeps trainings.")] = Path("local_outputs/mini"),
-    results: Annotated[Path, typer.Option(help="Folder for mini.md and mini.json.")] = Path("docs/results"),
+    clip: Annotated[Path, typer.Option(metavar="FOLDER", help="CLIP folder, for its text tower.")] = Path(
+        "data/mini/clip"
+    ),
+    work: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for all trainings, kept.")] = Path(
+        "local_outputs/mini"
+    ),
+    results: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for mini.md and mini.json.")] = Path(
+        "docs/results"
+    ),
     readme: Annotated[
-        Path | None, typer.Option(help="File whose table, between markers, gets the new first rows.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File that shows the head of the table between its markers."),
     ] = Path("README.md"),
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; all cores if left out.")

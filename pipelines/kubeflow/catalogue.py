@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kfp import compiler
@@ -11,11 +12,15 @@ from kfp import compiler
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import by_name
+from cascade_core.runtime.targets import writable_file
 from components.ops.image import IMAGE, LIGHT_IMAGE
 from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
 from pipelines.kubeflow.checks import check_batches, from_json
 from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, images, resources
+
+COMPILED = b"# PIPELINE DEFINITION"
+"""The beginning of a compiled pipeline; `compile_pipeline` replaces no other file."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +92,16 @@ def compile_pipeline(
         UserError: the pipeline or kind is unknown, the file's name does not end in .yaml, or an image or a change is
             wrong.
     """
-    torch_image, light = images(image, light_image)
-    pipeline = entry(name).build(resources(kind, changes))
     if out.suffix != ".yaml":
         raise UserError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
-    with new_file(out) as path:
+    writable_file(out, begins=COMPILED)  # before the seconds that a compilation takes
+    torch_image, light = images(image, light_image)
+    pipeline = entry(name).build(resources(kind, changes))
+    with new_file(out, begins=COMPILED) as path, TemporaryDirectory() as scratch:
         # The compiler wants a name in .yaml, which the temporary file lacks.
-        compiled = path.with_name(f"{path.name}.yaml")
+        compiled = Path(scratch, "pipeline.yaml")
         compiler.Compiler().compile(pipeline, str(compiled))
         text = compiled.read_text()
-        compiled.unlink()
         # One pass for both images, because the light image's name starts with the other's.
         names = {LIGHT_IMAGE: light, IMAGE: torch_image}
         path.write_text(re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], text))

@@ -9,6 +9,7 @@ from kfp import local
 
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
+from cascade_core.runtime.targets import check_gathering_folder
 from components.storage.places import S3
 from pipelines.kubeflow.catalogue import entry
 from pipelines.kubeflow.checks import PLACES
@@ -22,9 +23,10 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
     effect.
 
     Raises:
-        UserError: the pipeline is unknown, a parameter is wrong, or a folder does not exist.
+        UserError: `out` takes no new files, the pipeline is unknown, a parameter is wrong, or a folder does not exist.
         RuntimeError: a step failed; its own error is in the log.
     """
+    check_gathering_folder(out)
     definition = entry(pipeline)
     definition.check(parameters)
     values = {name: _resolved(name, value) for name, value in parameters.items()}

@@ -15,7 +15,9 @@ from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
+from cascade_core.runtime.targets import check_gathering_folder
 from cascade_core.runtime.validation import validated
+from components.contract.output import checked_output
 from components.registry import champions
 from components.results.accepted import EXPERIMENT, Models, check_accepted
 from components.results.regression import Thresholds
@@ -84,10 +86,14 @@ def run(
     `out/report`.
 
     Raises:
-        UserError: a recipe is unknown, lacks a data set or lacks a champion, a threshold is wrong, champions come
+        UserError: `out` is not to be written, a recipe is unknown, lacks a data set or lacks a champion, a threshold is wrong, champions come
             with seeds or overrides, the accepted results cannot be read, or a step refuses its input.
     """
     Thresholds.read(plan.thresholds, source="benchmark.thresholds")
+    check_gathering_folder(out)
+    checked_output(
+        out / "report", step=benchmark_rerun.run.name, inputs=()
+    )  # before the trainings, not after
     models = models or plan.models
     available = _available(plan, recipes)
     if models == "champions" and (seeds or overrides):

@@ -14,6 +14,7 @@ from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
+from cascade_core.runtime.targets import check_gathering_folder, writable_file
 from components.artifacts import data_hash, git_commit, input_hash
 from components.results.rows import BenchmarkRow, markdown_table
 from components.steps.pretrain import read_accuracy
@@ -52,15 +53,17 @@ def run(
     """Run every chain, write the page, its rows as JSON and the table's head in the README; return the rows.
 
     Raises:
-        UserError: no seed is given, the README lacks the markers, the CLIP folder lacks its accuracies, or a step
+        UserError: no seed is given, a file or `work` is not to be written, the README lacks the markers, the CLIP folder lacks its accuracies, or a step
             refuses its input.
     """
     if readme is not None:
         _around_table(readme)
     if not seeds:
         raise UserError("mini-results needs at least one seed, such as --seeds 0,1,2")
+    check_gathering_folder(work)
+    for path in filter(None, (markdown, rows_json, readme)):
+        writable_file(path)
     clip = read_accuracy(_given(data.clip))
-    work.mkdir(parents=True, exist_ok=True)
     provenance = _provenance(data)  # before the files below are written, which change the working tree
     models = run_chains(
         {work / _folder_name(chain): chain for chain in chains(seeds, data)},

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.runtime.files import new_folder
-from components.artifacts import TRACKING_FILE
+from components.artifacts import TRACKING_FILE, write_manifest
 from components.tracking.tracker import tracked_step
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -23,6 +23,7 @@ def test_a_full_disk_ends_the_step_and_leaves_earlier_files(
     out = tmp_path / "out"
     out.mkdir()
     (out / "old").touch()
+    write_manifest(out, step="evaluate", inputs={}, parameters={})
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "scores.json")
@@ -32,7 +33,7 @@ def test_a_full_disk_ends_the_step_and_leaves_earlier_files(
         with tracked_step("evaluate", protocol=PROTOCOL, out=out) as tracker, new_folder(out) as folder:
             (folder / "scores.json").write_text("{}")
     assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
-    assert [path.name for path in out.iterdir()] == ["old"]
+    assert {path.name for path in out.iterdir()} == {"old", "manifest.json"}
     assert tracker.client is not None and tracker.run_id is not None
     assert tracker.client.get_run(tracker.run_id).info.status == "FAILED"
 

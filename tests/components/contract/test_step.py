@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 
+from cascade_core.errors import UserError
 from components.artifacts import read_step_manifest
 from components.contract import Call, Folder, Option, Place, Settings, step
 from components.contract.shared import ImageSets, Out, whole_numbers
@@ -66,6 +67,47 @@ def test_a_failing_call_leaves_the_earlier_folder(pots: list[Path], tmp_path: Pa
     with pytest.raises(RuntimeError, match="spilt"):
         mix(pots=pots[:1], slowly=True, out=tmp_path / "out")
     assert len(read_step_manifest(tmp_path / "out").inputs) == 2
+
+
+@step("dry_paint", tracked=False)
+def dry(call: Call, /, *, paint: Annotated[Path, Place("Paint.")] | None = None, out: Out) -> Path:
+    """Dry paint."""
+    with call.writing() as work:
+        (work.folder / "dry").touch()
+    return out
+
+
+def test_a_step_refuses_its_output_before_it_works(tmp_path: Path) -> None:
+    worked = []
+
+    @step("work")
+    def work(call: Call, /, *, out: Out) -> None:
+        worked.append(out)
+
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below", tmp_path, Path("/dev/null")):
+        with pytest.raises(UserError):
+            work(out=out)
+    assert not worked
+    work(out=tmp_path / "new")
+    assert worked == [tmp_path / "new"]
+
+
+def test_a_step_replaces_no_folder_of_another_step(pots: list[Path], tmp_path: Path) -> None:
+    mix(pots=pots, out=tmp_path / "out")
+    with pytest.raises(UserError, match="out is the folder of mix_paint, which dry_paint does not replace"):
+        dry(out=tmp_path / "out")
+    dry(out=tmp_path / "dry")
+    with pytest.raises(UserError, match="dry contains .*paint, which dry_paint reads"):
+        dry(paint=tmp_path / "dry" / "paint", out=tmp_path / "dry")
+
+
+def test_a_step_writes_to_the_target_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    (tmp_path / "small").symlink_to("big")
+    for _ in range(2):
+        assert dry(out=tmp_path / "small") == tmp_path / "big"
+    assert (tmp_path / "small").is_symlink() and (tmp_path / "big" / "dry").is_file()
 
 
 def test_words_are_arguments_of_the_command() -> None:

@@ -10,6 +10,7 @@ import boto3
 import pytest
 import requests
 
+from cascade_core.errors import UserError
 from components.progress import Progress
 from components.storage import s3
 from components.storage import transfer as storage
@@ -300,3 +301,39 @@ def test_a_store_that_does_not_answer_is_reported(
     monkeypatch.setattr(s3, "RETRIES", 1)
     with pytest.raises(ValueError, match="does not answer .* check that it runs and that AWS_ENDPOINT_URL"):
         storage.fetch("s3://bucket/data", tmp_path / "back")
+
+
+def test_a_fetch_replaces_no_file_that_it_did_not_bring(client: Any, folder: Path, tmp_path: Path) -> None:
+    storage.store(folder, "s3://bucket/data")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    with pytest.raises(UserError, match=r"mine contains 1 files that s3://bucket/data lacks, such as thesis"):
+        storage.fetch("s3://bucket/data", tmp_path / "mine")
+    assert _content(tmp_path / "mine") == {"thesis.txt": b"years"}
+    with pytest.raises(UserError, match="is a device"):
+        storage.fetch("s3://bucket/data/a.txt", Path("/dev/null"))
+
+
+def test_a_fetch_writes_to_the_target_of_a_link(client: Any, folder: Path, tmp_path: Path) -> None:
+    storage.store(folder, "s3://bucket/data")
+    (tmp_path / "big").mkdir()
+    (tmp_path / "small").symlink_to("big")
+    for _ in range(2):
+        storage.fetch("s3://bucket/data", tmp_path / "small")
+        assert (tmp_path / "small").is_symlink() and _content(tmp_path / "big") == _content(folder)
+
+
+def test_files_below_linked_folders_are_stored(client: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "b").write_text("2")
+    (folder / "linked").symlink_to(tmp_path / "real")
+    assert storage.store(folder, "s3://bucket/data").files == 4
+    storage.fetch("s3://bucket/data", tmp_path / "back")
+    assert _content(tmp_path / "back")["linked/b"] == b"2"
+
+
+@pytest.mark.parametrize("target", ["nowhere", "..", "../folder/deep"])
+def test_a_link_that_cannot_be_stored_is_named(folder: Path, target: str) -> None:
+    (folder / "deep" / "link").symlink_to(target)
+    with pytest.raises(UserError, match=r"deep/link is no file, or a link that leads nowhere or back"):
+        storage.store(folder, "s3://bucket/data")

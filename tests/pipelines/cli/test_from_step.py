@@ -17,7 +17,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> tuple[typer.Typer, dict[str, Any]]:
     got: dict[str, Any] = {}
     app = typer.Typer()
     app.command()(command_of(mix))
-    monkeypatch.setattr(mix, "function", lambda _call, **arguments: got.update(arguments))
+    monkeypatch.setitem(vars(mix), "function", lambda _call, **arguments: got.update(arguments))
     return app, got
 
 

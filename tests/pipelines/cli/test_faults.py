@@ -1,0 +1,124 @@
+"""Every command of the table ends in one sentence for what the user or the machine can mend."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipelines.cli.app import app
+from pipelines.cli.table import GROUPS
+
+EXAMPLES = {" ".join([*group.path, name]): example for group in GROUPS for name, _, example in group.commands}
+OUTPUTS = ("--out", "--to", "--work", "--results")
+LONG = "x" * 300
+UNREADABLE = "/proc/self/mem"
+"""It opens, but reading it is an input/output error, as on a broken disk; for root too."""
+
+
+def words_of(command: str) -> list[str]:
+    """Return the words of a command's example, without the program."""
+    return shlex.split(EXAMPLES[command])[1:]
+
+
+def parameters_of(command: str) -> list[typer.core.TyperOption]:
+    command_group = typer.main.get_command(app)
+    for name in command.split():
+        command_group = command_group.commands[name]  # type: ignore[attr-defined]
+    return command_group.params  # type: ignore[return-value]
+
+
+def with_value(words: list[str], flag: str, value: str) -> list[str]:
+    """Replace or add an option's value; it stands before the `--` of a nested command."""
+    if flag in words and "--" not in words:
+        position = words.index(flag)
+        return [*words[: position + 1], value, *words[position + 2 :]]
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[:end], flag, value, *words[end:]]
+
+
+def outputs_of(command: str) -> list[str]:
+    return [option for parameter in parameters_of(command) for option in parameter.opts if option in OUTPUTS]
+
+
+def inputs_of(command: str) -> list[str]:
+    """Return the flags of a command that name a file or a folder to read."""
+    return [
+        parameter.opts[0]
+        for parameter in parameters_of(command)
+        if parameter.opts[0].startswith("--")
+        and parameter.opts[0] not in (*OUTPUTS, "--cache")  # would be filled from the network
+        and "Path" in str(parameter.type_descriptor.annotation)
+    ]
+
+
+WRITING = [
+    pytest.param(command, flag, id=f"{command} {flag}")
+    for command in EXAMPLES
+    for flag in outputs_of(command)
+]
+READING = [
+    pytest.param(command, flag, id=f"{command} {flag}") for command in EXAMPLES for flag in inputs_of(command)
+]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run each command where nothing is, with a file `afile`; afterwards there is no more."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "afile").write_text("somebody's")
+    for name in ("README.md", "params.yaml"):
+        shutil.copy(Path(__file__).parents[3] / name, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    yield
+    assert (tmp_path / "here" / "afile").read_text() == "somebody's"
+
+
+def refused(words: list[str]) -> str:
+    """Run a command; it must exit with 2 and one sentence, which this returns."""
+    done = CliRunner().invoke(app, words)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 2, (done.exception, done.output)
+    assert len(lines) == 1 and "Traceback" not in done.output, done.output
+    return lines[0]
+
+
+def test_every_command_that_writes_is_in_the_list() -> None:
+    commands = {command for case in WRITING for command in case.values[:1]}
+    reading = {"run", "preflight", "store", "record"}
+    assert {command for command in EXAMPLES if " " not in command} - commands == reading
+    assert {"prepare custom", "pipeline compile", "pipeline run-local", "benchmark run"} <= commands
+
+
+@pytest.mark.parametrize(("command", "flag"), WRITING)
+def test_an_output_that_cannot_be_is_refused_first(command: str, flag: str) -> None:
+    suffix = ".yaml" if command == "pipeline compile" else ""
+    for wrong, reason in (
+        (f"afile/below{suffix}", "is a file, and a folder must be there"),
+        (f"{LONG}{suffix}", "File name too long; choose a shorter name"),
+        ("/dev/null", "is a device|name that ends in .yaml"),
+    ):
+        sentence = refused(with_value(words_of(command), flag, wrong))
+        assert any(part in sentence for part in reason.split("|")), sentence
+
+
+@pytest.mark.parametrize(("command", "flag"), WRITING)
+def test_a_read_only_output_is_refused_first(
+    command: str, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path, mode: int) -> bool:
+        return not mode & os.W_OK
+
+    monkeypatch.setattr(os, "access", read_only)
+    name = "below.yaml" if command == "pipeline compile" else "below"
+    assert "takes no files; check its permissions" in refused(with_value(words_of(command), flag, name))
+
+
+@pytest.mark.parametrize(("command", "flag"), READING)
+def test_an_input_that_cannot_be_read_is_a_sentence(command: str, flag: str) -> None:
+    for wrong in ("afile/below", LONG, UNREADABLE):
+        refused(with_value(words_of(command), flag, wrong))
