@@ -43,7 +43,7 @@ MAX_ROWS = 64
 MAX_FILE_BYTES = 64 * 2**20
 """Limit on an image file; a compressed photograph of `MAX_PIXELS` is smaller."""
 MAX_TEXT = -(-MAX_FILE_BYTES // 3) * 4
-"""Limit on the base64 text of an image file, in characters."""
+"""Limit on the base64 text of an image file, in characters without line ends."""
 MAX_NAME = 200
 """Limit on a class name, in characters."""
 
@@ -167,12 +167,17 @@ def _check_labels(labels: Sequence[str]) -> None:
 def _decoded(image: object) -> bytes:
     if not isinstance(image, str):  # MLflow accepts any object for a string of the signature.
         raise UserError(f"image is a {type(image).__name__}, not text; encode the bytes of a file as base64")
-    if len(image) > MAX_TEXT:
+    if image.startswith("data:"):
+        raise UserError("image is a data: address; send the base64 after its comma alone")
+    text = image.replace("\n", "").replace(
+        "\r", ""
+    )  # The program `base64` and Python's `encodebytes` break lines.
+    if len(text) > MAX_TEXT:
         raise UserError(
-            f"image has {len(image):,} characters; at most {MAX_TEXT:,} are taken, a file of 64 MiB"
+            f"image has {len(text):,} characters; at most {MAX_TEXT:,} are taken, a file of 64 MiB"
         )
     try:
-        return base64.b64decode(image, validate=True)
+        return base64.b64decode(text, validate=True)
     except ValueError as error:
         raise UserError(f"image is not base64 ({error}); encode the bytes of a file") from error
 

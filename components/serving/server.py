@@ -1,12 +1,23 @@
-"""Serve a registered model over HTTP: MLflow's scoring application, with limits on its requests."""
+"""Serve a registered model over HTTP: MLflow's scoring application, with limits on its requests.
 
+Granian reads connections: it has deadlines for headers and limits on their size. uvicorn has no deadline for headers, and
+hypercorn takes HTTP/2, which has none there.
+"""
+
+import asyncio
+import contextlib
 import logging
+import os
+import signal
 import socket
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from traceback import walk_tb
-from typing import Any
+from typing import Any, NoReturn
 
-import uvicorn
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
 from starlette.responses import PlainTextResponse
 
 from cascade_core.errors import UserError
@@ -17,6 +28,14 @@ from components.tracking.store import open_store, require_store
 
 log = logging.getLogger(__name__)
 
+HEADER_SECONDS = 15
+"""The longest time until the headers of the next request are there, however long its body may take."""
+HEADER_BYTES = 2**16
+CONNECTIONS = 512
+"""Open connections; others wait in the system's queue. Most systems let a process open twice as many files."""
+STOP_SECONDS = 20
+"""The longest time to answer what was accepted before a signal; Kubernetes kills a pod 30 s after SIGTERM."""
+
 UNREADABLE = (AttributeError, RecursionError, ValueError)
 """Errors that MLflow's request reader lets through as status 500: no content type, brackets thousands deep, a number of
 thousands of digits. Errors of the model never get here, because MLflow answers them itself."""
@@ -24,7 +43,7 @@ WRITER = "predictions_to_json"
 """MLflow's function that writes an answer; an error in it is not the request's fault."""
 
 
-def serve(name: str, *, version: int | None, host: str, port: int, limits: Limits) -> None:
+def serve(name: str, *, version: int | None, host: str, port: int, limits: Limits) -> NoReturn:
     """Answer `/invocations`, `/ping` and `/version` as `mlflow models serve` does, until the process ends.
 
     Serves the model's champion if `version` is None.
@@ -33,24 +52,55 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
         UserError: tracking is off, there is no such model or version, it cannot be loaded, or the address is not
             free.
     """
-    is_local = _check_free(host, port)
+    address = _check_free(host, port)
     uri = _model_uri(name, version)
-    app = Limited(_scoring_app(uri), limits)
-    if not is_local:
-        log.warning("%s can be reached from other machines without a password; put it behind a proxy", host)
-    address = f"{uri} on http://{host}:{port}"
-    summary = "%s: requests of at most %g MiB, sent within %g s, %d at once"
-    log.info(summary, address, limits.mib, limits.seconds, limits.requests)
-    # h11 refuses headers above 64 KiB; uvicorn's other parser has no limit.
-    uvicorn.run(app, host=host, port=port, http="h11", log_level="warning")
+    app = Limited(_scoring_app(uri), limits, path="/invocations")
+    if not address.is_loopback:
+        log.warning("%s can be reached from other machines, and there is no password: put one in front", host)
+    summary = "%s: requests of at most %g MiB, sent within %g s; %d may wait, and hold %g MiB together"
+    place = f"{uri} on http://{host}:{port}"
+    log.info(summary, place, limits.mib, limits.seconds, limits.requests, limits.total_mib)
+    asyncio.run(_listen(app, str(address), port, limits))
+    logging.shutdown()
+    os._exit(0)  # Granian's threads sometimes abort a process whose interpreter ends in the usual way.
 
 
-def _check_free(host: str, port: int) -> bool:
-    """Refuse an unusable address before the model is loaded, which is slow; return whether it is a loopback address."""
+async def _listen(app: Limited, address: str, port: int, limits: Limits) -> None:
+    """Answer until SIGINT or SIGTERM; what has been accepted then is still answered, for a while."""
+    server = Server(
+        app,
+        address=address,
+        port=port,
+        interface=Interfaces.ASGINL,  # without ASGI's messages about the start, which MLflow's application ignores
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=2 * CONNECTIONS,
+        backpressure=CONNECTIONS,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=max(1, round(1000 * min(limits.seconds, HEADER_SECONDS))),
+            max_buffer_size=HEADER_BYTES,
+        ),
+        log_level=LogLevels.error,
+        log_dictconfig={"loggers": {"_granian": {"propagate": True}}},
+    )
+    loop, serving = asyncio.get_running_loop(), asyncio.ensure_future(server.serve())
+
+    def stop() -> None:
+        server.stop()
+        loop.call_later(STOP_SECONDS, serving.cancel)
+
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(kind, stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+def _check_free(host: str, port: int) -> IPv4Address | IPv6Address:
+    """Refuse an unusable address before a model is loaded for a minute; return the number of a host with a name."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as server:
-            return ip_address(server.getsockname()[0]).is_loopback
+            return ip_address(server.getsockname()[0])
     except OSError as error:
         raise UserError(
             f"nothing can listen at {host}:{port} ({error.strerror}); choose another --port, or --host"

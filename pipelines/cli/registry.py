@@ -71,12 +71,21 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 5001,
     max_mib: Annotated[float, typer.Option(help="Largest request, in MiB; a larger one gets 413.")] = 100,
     max_seconds: Annotated[
-        float, typer.Option(help="Longest time to send a request; a slower one gets 408.")
+        float,
+        typer.Option(
+            help="Longest time to send a request (408), to wait for the model (503), and to take the answer; headers "
+            "have at most 15 s."
+        ),
     ] = 60,
-    max_requests: Annotated[int, typer.Option(help="Most requests at once; one more gets 503.")] = 8,
+    max_requests: Annotated[
+        int, typer.Option(help="Most complete requests that wait or are answered; one more gets 503.")
+    ] = 64,
+    max_total_mib: Annotated[
+        float, typer.Option(help="Memory of all requests and answers together, in MiB; one more gets 503.")
+    ] = 800,
 ) -> None:
     """Serve a version over HTTP as `mlflow models serve` does, with limits on requests."""
-    limits = Limits(mib=max_mib, seconds=max_seconds, requests=max_requests)
+    limits = Limits(mib=max_mib, seconds=max_seconds, requests=max_requests, total_mib=max_total_mib)
     server.serve(name, version=version, host=host, port=port, limits=limits)
 
 

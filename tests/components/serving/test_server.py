@@ -1,16 +1,15 @@
 """A served model in a real process: it segments pictures, refuses bad requests, and survives them."""
 
 import asyncio
+import base64
 import io
-import os
 import socket
 import struct
-import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,98 +24,38 @@ from PIL import Image
 from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
 from components.registry import registered_model
-from components.serving import server as serving
+from components.serving import server
 from components.serving.request_limits import Limits
-from components.tracking.store import open_store
-from tests.components.candidates import register_candidate, write_model
+from tests.components.candidates import write_model
+from tests.components.model_server import PROGRAM, connect, read_all, register_served, serving
 from tests.tiny import tiny_config
 
 LABELS = ["zebra", "tiger", "sand"]
-START_SECONDS = 420
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Path:
     """A store with one registered model, the champion."""
-    folder = write_model(tmp_path_factory.mktemp("served"))
-    (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CASCADE_TRACKING", raising=False)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        open_store()
-        register_candidate(folder, folder, "served")
-    return folder
-
-
-@contextmanager
-def _serving(folder: Path, *command: str) -> Iterator[str]:
-    """Start a server process, yield its address once it answers, and end it after the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        # mlflow starts uvicorn by name, which is on the path only in an activated environment.
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("CASCADE_TRACKING", None)
-    log = folder / f"{port}.log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            [*command, "--port", str(port)],
-            env=environment,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _wait(server, f"http://127.0.0.1:{port}", log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(timeout=60)
+    return register_served(write_model(tmp_path_factory.mktemp("served")), _empty_store)
 
 
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
     """The address of `mlflow models serve`."""
-    command = (
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "--model-uri",
-        "models:/served@champion",
-        "--env-manager",
-        "local",
-    )
-    with _serving(folder, *command, "--host", "127.0.0.1") as address:
+    mlflow = (sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/served@champion")
+    with serving(folder, *mlflow, "--env-manager", "local", "--host", "127.0.0.1", OMP_NUM_THREADS="1") as (
+        address,
+        _,
+    ):
         yield address
 
 
 @pytest.fixture(scope="module")
 def limited(folder: Path) -> Iterator[str]:
     """The address of `cascade-clip models serve` that takes requests of 64 KiB within three seconds."""
-    program = str(Path(sys.executable).parent / "cascade-clip")
-    command = (program, "models", "serve", "served", "--max-mib", "0.0625", "--max-seconds", "3")
-    with _serving(folder, *command) as address:
+    command = (PROGRAM, "models", "serve", "served", "--max-mib", "0.0625", "--max-seconds", "3")
+    with serving(folder, *command, OMP_NUM_THREADS="1") as (address, _):
         yield address
-
-
-def _wait(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        assert server.poll() is None, log.read_text()
-        try:
-            requests.get(f"{url}/ping", timeout=5)
-        except requests.ConnectionError:
-            time.sleep(0.2)
-            continue
-        return
-    raise AssertionError(f"no answer in {START_SECONDS} s:\n{log.read_text()}")
 
 
 def _post(url: str, payload: Any) -> requests.Response:
@@ -244,20 +183,51 @@ def test_the_server_survives_a_request_answered_413(limited: str, pieces: int) -
     assert _post(limited, _rows(_request())).status_code == 200
 
 
-def test_a_request_that_stops_half_way_is_answered_408(limited: str) -> None:
-    address = limited.removeprefix("http://").split(":")
-    with socket.create_connection((address[0], int(address[1])), timeout=60) as sender:
-        sender.sendall(b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
-        answer = b"".join(iter(lambda: sender.recv(1024), b""))
-    assert answer.startswith(b"HTTP/1.1 408 ")
+def test_requests_that_stop_are_ended_and_keep_nobody_waiting(limited: str) -> None:
+    started = time.monotonic()
+    heads = [connect(limited, b"POST /invocations HTTP/1.1\r\nHost: here\r\nX-Part: 1") for _ in range(40)]
+    start = b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{"
+    bodies = [connect(limited, start) for _ in range(40)]
+    assert _post(limited, _rows(_request())).status_code == 200
+    assert {read_all(sender) for sender in heads} == {b""}
+    assert all(read_all(sender).startswith(b"HTTP/1.1 408 ") for sender in bodies)
+    assert 2 < time.monotonic() - started < 30
+
+
+def test_headers_have_a_limit(limited: str) -> None:
+    sender = connect(limited, b"GET /ping HTTP/1.1\r\nHost: here\r\nX-Long: " + b"x" * 200_000 + b"\r\n\r\n")
+    try:
+        answer = read_all(sender)
+    except ConnectionResetError:  # The server left a part unread.
+        answer = b"HTTP/1.1 431 "
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_many_clients_at_once_are_all_answered(limited: str) -> None:
+    with ThreadPoolExecutor(32) as clients:
+        answers = list(clients.map(lambda _: _post(limited, _rows(_request())), range(32)))
+    assert [answer.status_code for answer in answers] == [200] * 32
+    assert len({answer.text for answer in answers}) == 1
+
+
+def test_html_in_names_is_never_an_answer_in_html(limited: str) -> None:
+    hostile = "<script>alert(1)</script>"
+    for rows in (
+        _rows(_request(labels=[hostile, "sand"])),
+        _rows(_request(labels=[hostile, hostile])),
+        _rows({"image": hostile, "labels": [hostile]}),
+        {hostile: hostile},
+    ):
+        answer = _post(limited, rows)
+        assert answer.headers["content-type"].partition(";")[0] in ("application/json", "text/plain")
 
 
 def test_a_taken_address_is_refused_before_loading() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"nothing can listen at 127\.0\.0\.1:{port} \(.*in use.*--port"):
-            serving.serve("any", version=None, host="127.0.0.1", port=port, limits=Limits())
-    serving._check_free("127.0.0.1", port)
+            server.serve("any", version=None, host="127.0.0.1", port=port, limits=Limits())
+    assert str(server._check_free("localhost", port)) == "127.0.0.1"
 
 
 def _loaded(
@@ -304,11 +274,23 @@ def test_an_unwritable_answer_is_not_the_requests_fault() -> None:
 
     with pytest.raises(ValueError, match="Exceeds the limit") as reading:
         int("9" * 5_000)
-    assert asyncio.run(serving._unreadable(None, reading.value)).status_code == 400
+    assert asyncio.run(server._unreadable(None, reading.value)).status_code == 400
     with pytest.raises(ValueError, match="no JSON") as writing:
         predictions_to_json()
     with pytest.raises(ValueError, match="no JSON"):
-        asyncio.run(serving._unreadable(None, writing.value))
+        asyncio.run(server._unreadable(None, writing.value))
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_base64_may_have_line_ends(ends: str) -> None:
+    content = _png()[1]
+    text = base64.encodebytes(content).decode().replace("\n", ends)
+    assert registered_model._decoded(text) == content
+
+
+def test_a_data_address_is_refused_by_that_name() -> None:
+    with pytest.raises(ValueError, match="image is a data: address; send the base64 after its comma"):
+        registered_model._decoded("data:image/png;base64,aaaa")
 
 
 def test_too_large_a_file_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:

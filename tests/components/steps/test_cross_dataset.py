@@ -263,3 +263,9 @@ def test_the_run_of_the_table_names_every_data_set(store: Path, tmp_path: Path) 
     assert {one.dataset.digest for one in step.inputs.dataset_inputs} == {"ab" * 18, "cd" * 18}
     kept = {one.path for one in client.list_artifacts(step.info.run_id)}
     assert kept == {"cross_dataset.json", "table.md", "table.html"}
+
+
+def test_names_with_html_are_text_in_the_page(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path / "a", protocol="<script>alert(1)</script>")
+    page = cross_dataset.run(evaluations=[folder], out=tmp_path / "out").page.read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page
