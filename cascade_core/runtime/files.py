@@ -1,7 +1,6 @@
 """Atomic writing (under a temporary name beside the target, then a rename), reading, hashing and safe paths."""
 
 import errno
-import fcntl
 import glob
 import hashlib
 import json
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from filelock import lock_descriptor
 from safetensors import SafetensorError
 
 from cascade_core.errors import UserError
@@ -86,16 +86,15 @@ def _locked(folder: Path) -> Iterator[bool]:
 
     It is not while another process has the lock, nor on a file system without locks.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        locked = True
-    except OSError:
-        locked = False
+    descriptor, locked = None, False
+    with suppress(OSError):  # Windows opens no folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        locked = lock_descriptor(descriptor, blocking=False)
     try:
         yield locked
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def put_in_place(working: Path, target: Path) -> None:

@@ -140,7 +140,7 @@ class Limited:
                         raise too_large
                     self._hold(share, len(body), unread=True)
         except TimeoutError:
-            reason = f"the request was not there within {self.limits.seconds:g} s"
+            reason = f"the request did not arrive within {self.limits.seconds:g} s"
             raise _RefusedError(408, reason) from None
         return body
 

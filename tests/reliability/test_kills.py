@@ -39,6 +39,8 @@ CASES: dict[str, tuple[dict[str, Any], str | None, int]] = {
     "two processes": ({"recipe": "mini_zegclip"}, None, 2),
 }
 EVERY_OPERATION = ("zegclip", "zegclip over an earlier training", "cascade_clip")
+LATEST_SECONDS = 14.0
+"""Time in which two processes start and train on a quiet machine."""
 KILLS = 12
 """Kills of a case that is not killed at every file operation, half at operations and half at random times."""
 
@@ -81,16 +83,16 @@ def _content(out: Path) -> dict[str, Any]:
     return content
 
 
-def _check_same(found: dict[str, Any], whole: dict[str, Any]) -> None:
+def _check_same(content: dict[str, Any], whole: dict[str, Any]) -> None:
     assert (
-        found.keys() == whole.keys()
-        and found["beside"] == whole["beside"]
-        and found["history"] == whole["history"]
+        content.keys() == whole.keys()
+        and content["beside"] == whole["beside"]
+        and content["history"] == whole["history"]
     )
     for name, tensors in whole.items():
         if isinstance(tensors, dict):
-            assert tensors.keys() == found[name].keys()
-            assert all(torch.equal(tensor, found[name][key]) for key, tensor in tensors.items()), name
+            assert tensors.keys() == content[name].keys()
+            assert all(torch.equal(tensor, content[name][key]) for key, tensor in tensors.items()), name
 
 
 def _unfinished_step(out: Path) -> int | str:
@@ -118,7 +120,10 @@ def test_a_killed_training_ends_as_if_it_had_not(
         moments: list[tuple[int | None, float | None]] = [(number, None) for number in range(count)]
     else:
         moments = [(number, None) for number in chance.sample(range(count), min(KILLS // 2, count))]
-    moments += [(None, chance.uniform(0.2, 3.0)) for _ in range(KILLS // 2)]
+    # Several processes start one by one, and do their file operations elsewhere: only times can be chosen.
+    processes = CASES[case][2]
+    random_kills, latest = (KILLS // 2, 3.0) if processes == 1 else (KILLS, LATEST_SECONDS)
+    moments += [(None, chance.uniform(0.2 * processes, latest)) for _ in range(random_kills)]
     starts: Counter[int | str] = Counter()
     for number, (kill_at, after) in enumerate(moments):
         out = tmp_path / str(number) / "out"

@@ -49,7 +49,7 @@ def _wait_for_step(stream: IO[str], step: int) -> None:
     text = ""
     while part := stream.read(1):
         text += part
-        if (shown := re.findall(r"step (\d+)/", text)) and int(shown[-1]) >= step:
+        if (steps := re.findall(r"step (\d+)/", text)) and int(steps[-1]) >= step:
             return
     raise AssertionError(f"the training ended first: {text[-2000:]}")
 

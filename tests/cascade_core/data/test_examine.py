@@ -40,7 +40,7 @@ def test_classes_are_sorted_by_train_id_with_their_pixels(tmp_path: Path) -> Non
     [
         (b"", r"a\.jpg: cannot be decoded as a picture \(it is empty\); fetch"),
         (b"<html>", r"a\.jpg: cannot be decoded as a picture \(it is of no known format\); fetch"),
-        (sideways(), "size 3x2 differs from 2x3 .* EXIF orientation .* turn the map"),
+        (sideways(), "size 3x2 differs from 2x3 .* EXIF orientation, .* turn the map"),
     ],
 )
 def test_a_problem_with_a_picture_states_its_remedy(tmp_path: Path, content: bytes, message: str) -> None:

@@ -89,8 +89,8 @@ def test_light_steps_run_without_torch(results: dict[str, object]) -> None:
     help_code, error_code, message = results["commands"]
     assert (help_code, error_code) == (0, 2)
     assert message == (
-        "error: this command computes with a model and needs the package torch, which is not installed here; run it "
-        "in the image with torch, or install the project whole\n"
+        "error: this command needs the package torch, which is not installed; run it "
+        "in the image with torch, or install the whole project\n"
     )
     assert results["pictures"] == {"train": 2} and results["unseen"] == 6
     assert results["promote"] is True and results["pages"] == [True, True]

@@ -39,7 +39,7 @@ def mixing(**cluster: Any) -> Step[Any, Any]:
             output="mixed",
             options=("amount", "kinds", "overrides"),
             grouped={"seasoning": ("salt", "pepper")},
-            labels=("data_hash",),
+            cache_keys=("data_hash",),
             reads_pictures=True,
             **cluster,
         ),
@@ -133,7 +133,8 @@ def test_a_cached_steps_output_names_no_run(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv(pipeline_run.PARENT_VARIABLE, "")
     monkeypatch.setattr(body, "step_named", lambda name: mixing(trains=True))
     monkeypatch.setattr(
-        "components.launching.nodes.run_where", lambda name, _, nodes: launched.append((name, nodes))
+        "components.launching.nodes.run_here_or_on_nodes",
+        lambda name, _, nodes: launched.append((name, nodes)),
     )
     values = component(tmp_path) | {"nodes": "{}"}
     body.run_component("mix", values)

@@ -241,7 +241,7 @@ def test_invalid_label_lists_are_refused_by_name(content: bytes | None, message:
         file.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         labels_given(None, file)
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="leave one of them out"):
         labels_given(["cat"], file)
 
 
