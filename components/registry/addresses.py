@@ -57,6 +57,10 @@ def clip_for(model: str, clip: Path | None) -> Path | None:
     """
     if clip is not None or model.startswith(REGISTRY) or brings_text_tower(Path(model)):
         return clip
+    if not Path(model).is_dir():
+        raise UserError(
+            f"model {model} is not a folder; give a checkpoint or model folder, or an address such as models:/NAME@champion"
+        )
     name = load_manifest(Path(model)).config.model.clip.name
     if name == MINI_CLIP.name:
         return Path("data/mini/clip")

@@ -87,10 +87,10 @@ def run(
     if kind not in get_args(Format):
         raise UserError(f"format {kind!r} is unknown; give one of {', '.join(get_args(Format))}")
     names = None if labels is None and labels_file is None else labels_given(labels, labels_file)
+    if kind == "folder" and names is not None:
+        raise UserError("--labels needs --format onnx or torch; a model folder makes text vectors itself")
     clip = clip_for(model, clip)
     if kind == "folder":
-        if names is not None:
-            raise UserError("--labels needs --format onnx or torch; a model folder makes text vectors itself")
         with resolved(model, clip) as (checkpoint, text):
             write_model_folder(checkpoint, text, out)
         return Exported(out, None)

@@ -1,5 +1,6 @@
 """A dozen pictures of the mini benchmark, written once, for tests of steps."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,13 @@ def prepared(world: Path, tmp_path: Path) -> Path:
 
     prepare.run(raw=world, protocol="mini-18-6", image_sets=IMAGE_SETS, out=tmp_path / "prepared")
     return tmp_path / "prepared"
+
+
+def write_earlier(out: Path, step: str) -> None:
+    """Write a folder as an earlier call of the step left it, with a file `kept`."""
+    out.mkdir()
+    (out / "kept").write_text("earlier")
+    (out / "manifest.json").write_text(json.dumps({"step": step, "content_sha256": "0" * 64}))
 
 
 def interrupt_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, TEXT_PREFIX, our_
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
 from components.steps import convert, evaluate, export, profile, register
-from tests.components.conftest import Folders
+from tests.components.conftest import Folders, write_earlier
 from tests.released import released_shapes, small_released, write_released
 
 ZEG, CASCADE = "zeg_voc", "cascade_voc"
@@ -126,8 +126,7 @@ def test_a_converted_model_exports_as_a_graph(
 def test_an_unsuitable_file_is_named_and_leaves_the_old_folder(
     states: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "kept").write_text("earlier")
+    write_earlier(tmp_path / "out", "convert")
     lacking = {key: tensor for key, tensor in states[ZEG].items() if key != "backbone.ln_pre.bias"}
     for content, message in (
         (states[ZEG], r"iter\.pth: the checkpoint is zegclip .*--protocol"),

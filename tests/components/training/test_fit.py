@@ -22,7 +22,7 @@ from components.steps import evaluate, prepare, profile, self_train, train
 from components.training import work_folder
 from components.training.resume_checkpoints import NEWEST
 from components.vectors.vector_files import check_templates
-from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
+from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after, write_earlier
 
 
 def trained(folders: Folders, out: Path, **changes: Any) -> train.Trained:
@@ -105,8 +105,7 @@ def test_an_interrupted_training_keeps_the_earlier_output(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "cascade_clip"
-    out.mkdir()
-    (out / "kept").write_text("earlier")
+    write_earlier(out, "train")
     interrupt_after(1, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         trained(folders, out)
@@ -117,8 +116,7 @@ def test_a_training_killed_before_the_swap_only_swaps(
     folders: Folders, inductive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "cascade_clip"
-    out.mkdir()
-    (out / "kept").write_text("earlier")
+    write_earlier(out, "train")
     with monkeypatch.context() as patch:
         patch.setattr(work_folder, "put_in_place", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -231,11 +229,10 @@ def test_bad_input_is_refused_before_training_and_leaves_outputs(
     folders: Folders, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "kept").write_text("earlier")
+    write_earlier(out, "train")
     with pytest.raises(ValueError, match=message):
         trained(folders, out, **change)
-    assert [path.name for path in out.iterdir()] == ["kept"]
+    assert sorted(path.name for path in out.iterdir()) == ["kept", "manifest.json"]
 
 
 def test_a_clip_of_another_architecture_is_refused(folders: Folders, tmp_path: Path) -> None:
