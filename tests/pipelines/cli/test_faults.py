@@ -118,6 +118,7 @@ def test_a_read_only_output_is_refused_first(
     assert "takes no files; check its permissions" in refused(with_value(words_of(command), flag, name))
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize(("command", "flag"), READING)
 def test_an_input_that_cannot_be_read_is_a_sentence(command: str, flag: str) -> None:
     for wrong in ("afile/below", LONG, UNREADABLE):
