@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256, write_json
 from cascade_core.runtime.formats import FORMAT, read_manifest
+from cascade_core.runtime.targets import MANIFEST_FILE
 from cascade_core.runtime.validation import validated
 
 log = logging.getLogger(__name__)
 
-MANIFEST_FILE = "manifest.json"
 TRACKING_FILE = "tracking.json"
 """This file holds what could not be logged because the MLflow store was away; it is no part of the content hash."""
 

@@ -9,9 +9,10 @@ from cascade_core.configs.config import EvalConfig, RunConfig
 from cascade_core.configs.settings import Setting
 from cascade_core.errors import UserError
 from cascade_core.runtime.formats import FORMAT, read_manifest
+from cascade_core.runtime.targets import MANIFEST_FILE
 from cascade_core.runtime.validation import first_error
 
-MODEL_FILE, MANIFEST_FILE = "model.safetensors", "manifest.json"
+MODEL_FILE = "model.safetensors"
 
 
 class CheckpointManifest(BaseModel):

@@ -10,8 +10,9 @@ from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.formats import read_manifest
+from cascade_core.runtime.targets import MANIFEST_FILE
 
-INDEX_FILE, SUMMARY_FILE, MANIFEST_FILE = "index.parquet", "summary.json", "manifest.json"
+INDEX_FILE, SUMMARY_FILE = "index.parquet", "summary.json"
 
 
 def read_index(prepared: Path) -> pd.DataFrame:

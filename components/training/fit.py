@@ -153,9 +153,8 @@ def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Ite
 def _resume(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, History]:
     """Load weights and moments of an interrupted run, if any; return its finished steps and history."""
     log_every, final = job.config.train.log_every, out / FINAL_FOLDER
-    checkpoint = (
-        final if final.exists() else newest_checkpoint(out)
-    )  # with a final one only the swap is missing
+    # With a final checkpoint, only the swap is missing.
+    checkpoint = final if final.exists() else newest_checkpoint(out)
     if checkpoint is None:
         return 0, History(log_every)
     start = _check_resumable(job, checkpoint)

@@ -73,7 +73,7 @@ class Lease:
         self._lock.release()
 
     def check(self) -> None:
-        """Check that the lease is still held; call it before every write.
+        """Check that the lease is still held; call it before the finished folder is published.
 
         Raises:
             FolderInUseError: another training took the lease over, because it was not renewed for five minutes.
