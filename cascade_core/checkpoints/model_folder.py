@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from cascade_core.checkpoints.manifest import MANIFEST_FILE, MODEL_FILE, load_manifest
+from cascade_core.clip.home import clip_folder
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.runtime.formats import FORMAT, read_manifest
@@ -20,11 +21,13 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
 
     Args:
         folder: a model folder, a registered model (with its `artifacts/`), or a checkpoint.
-        clip: the CLIP folder that a checkpoint needs; for a model folder it replaces the text tower there.
+        clip: the CLIP folder that a checkpoint needs, or the name of an imported CLIP; for a model folder it replaces
+            the text tower there.
 
     Raises:
         UserError: there is no such folder, it is of a later format, or a checkpoint comes without its CLIP.
     """
+    clip = clip and clip_folder(clip)
     if not folder.is_dir():
         raise UserError(
             f"model {folder} is not a folder; give a checkpoint such as outputs/train/zegclip/final, or a model "

@@ -32,21 +32,29 @@ class Folder:
 
 @dataclass(frozen=True)
 class Place:
-    """An input path that no step wrote, such as raw data or CLIP weights; it may be in an object store."""
+    """An input path that no step wrote, such as raw data or CLIP weights; it may be in an object store.
+
+    If users may give a name instead of the path, `locate` returns the path.
+    """
 
     help: str
     default: str | None = None
     flag: str | None = None
+    locate: Callable[[Path], Path] | None = None
 
 
 @dataclass(frozen=True)
 class Output:
-    """The folder that the step writes; every step has one."""
+    """The folder that the step writes; every step has one.
+
+    The command writes to `default`; the stage of dvc.yaml writes to `stage`.
+    """
 
     help: str = (
         "Folder to write; that of an earlier call is replaced as a whole, and left as it was on an error."
     )
     default: str | None = None
+    stage: str | None = None
 
 
 @dataclass(frozen=True)

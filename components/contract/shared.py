@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from cascade_core.clip.home import clip_folder
 from cascade_core.labels.background import Background, parse_background
 from cascade_core.runtime.option_texts import numbers, pairs
 from components.contract.parameters import Folder, Option, Output, Place, Settings
@@ -45,7 +46,7 @@ def names_by_commas(text: str) -> tuple[str, ...]:
 
 
 Raw = Annotated[Path, Place("Folder of the data set, such as the one that holds VOCdevkit/VOC2012.")]
-ClipFolder = Annotated[Path, Place("CLIP folder, as import-clip writes it.")]
+ClipFolder = Annotated[Path, Place("CLIP folder, or the name of an imported CLIP.", locate=clip_folder)]
 Prepared = Annotated[
     Path,
     Folder(

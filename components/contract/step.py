@@ -91,6 +91,10 @@ class Step(Generic[P, R]):
         Raises:
             UserError: the output folder may not be written (see `checked_output`), or as of the step.
         """
+        for name, value in kwargs.items():
+            meaning = self.parameters[name].meaning if name in self.parameters else None
+            if isinstance(meaning, Place) and meaning.locate and isinstance(value, str | Path):
+                kwargs[name] = meaning.locate(Path(value))
         call = Call(self, kwargs)
         if call.arguments[self.output] is not None:
             call.arguments[self.output] = kwargs[self.output] = call.checked(call.out)

@@ -1,7 +1,5 @@
 """Load models by address: a local folder, or a registered version (`models:/NAME@ALIAS`) downloaded first."""
 
-import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ import torch
 
 from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.checkpoints.model_folder import brings_text_tower, locate
+from cascade_core.clip.home import imported_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
@@ -64,17 +63,10 @@ def clip_for(model: str, clip: Path | None) -> Path | None:
     name = load_manifest(Path(model)).config.model.clip.name
     if name == MINI_CLIP.name:
         return Path("data/mini/clip")
-    folders = [base / "clip" / re.sub(r"[^\w.-]", "-", name) for base in (_home(), Path("data"))]
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    raise UserError(
-        f"{model} was trained with CLIP {name!r}, which is in none of {', '.join(map(str, folders))}; give its folder "
-        "with --clip, or import it with `cascade-clip import-clip`"
-    )
-
-
-def _home() -> Path:
-    """Return the folder of imported weights: `CASCADE_HOME`, or the user's own."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(os.environ.get("CASCADE_HOME") or Path(data, "cascade-clip"))
+    folder = imported_clip(name)
+    if not folder.is_dir():
+        raise UserError(
+            f"{model} was trained with CLIP {name!r}, which is not in {folder}; give its folder with --clip, or import "
+            "it with `cascade-clip import-clip`"
+        )
+    return folder

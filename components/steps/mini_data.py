@@ -13,7 +13,7 @@ def run(
     call: Call,
     /,
     *,
-    out: Annotated[Path, Output("Folder to write; must be new or empty.", default="data/mini")],
+    out: Annotated[Path, Output("Folder to write; must be new or empty.", default="local_outputs/world")],
     seed: Seed = 0,
 ) -> Path:
     """Draw the pictures of the mini benchmark.

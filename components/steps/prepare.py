@@ -20,7 +20,7 @@ def run(
     raw: Raw,
     protocol: Protocol,
     image_sets: ImageSets,
-    out: Annotated[Path, Output(default="outputs/prepared")],
+    out: Annotated[Path, Output(default="local_outputs/prepared", stage="outputs/prepared")],
 ) -> Prepared:
     """Check a data set that is already in a folder, and write its index.
 

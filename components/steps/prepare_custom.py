@@ -113,7 +113,7 @@ def run(
         Option("Ignore pixels of COCO categories that the label file does not name.", flag="--ignore-others"),
     ] = False,
     leave_out: Annotated[bool, Option("Leave out pictures with problems, instead of stopping.")] = False,
-    out: Annotated[Path, Output(default="outputs/prepared")],
+    out: Annotated[Path, Output(default="local_outputs/prepared")],
 ) -> CustomPrepared:
     """Check a data set of your own, and write its index.
 

@@ -25,7 +25,7 @@ def run(
     raw: Annotated[
         Path | None, Place("Folder for pictures and label maps; if left out, local_outputs/raw/NAME.")
     ] = None,
-    out: Annotated[Path, Output(default="outputs/prepared")],
+    out: Annotated[Path, Output(default="local_outputs/prepared")],
     protocol: Annotated[
         str | None,
         Option("Protocol: label set and unseen classes; if left out, the usual one of the data set."),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from cascade_core.clip.home import clip_folder
 from components.cluster.pods import SMALL, Resources, by_kind
 from components.contract import Call, Cluster, Folder, Place, step
 from components.contract.shared import Checkpoint, Out
@@ -56,7 +57,10 @@ def run(
     out: Out,
     clip: Annotated[
         Path,
-        Place("CLIP folder, for its text tower; if left out, that of the CLIP in the checkpoint's manifest."),
+        Place(
+            "CLIP folder or imported name, for its text tower; if left out, that of the CLIP in the checkpoint's manifest.",
+            locate=clip_folder,
+        ),
     ]
     | None = None,
     name: ModelName | None = None,

@@ -49,7 +49,7 @@ def run(
             content=(HISTORY_FILE,),
         ),
     ] = (),
-    out: Annotated[Path, Output(default="reports")],
+    out: Annotated[Path, Output(default="local_outputs/reports", stage="reports")],
 ) -> Report:
     """Gather results in a table and one page.
 

@@ -29,7 +29,7 @@ def run(
     *,
     prepared: Prepared,
     protocol: Protocol,
-    out: Annotated[Path, Output(default="outputs/splits")],
+    out: Annotated[Path, Output(default="local_outputs/splits", stage="outputs/splits")],
 ) -> Splits:
     """Write seen and unseen classes, and each split.
 

@@ -56,7 +56,7 @@ def run(
         ),
     ] = (),
     overrides: Overrides | None = None,
-    out: Annotated[Path, Output(default="outputs/text")],
+    out: Annotated[Path, Output(default="local_outputs/text", stage="outputs/text")],
 ) -> TextVectors:
     """Make one text vector per class name.
 

@@ -11,6 +11,7 @@ import stat
 import tempfile
 from pathlib import Path, PurePosixPath
 
+from cascade_core.clip.home import clip_folder
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
 from components.patience import patiently
@@ -75,6 +76,8 @@ def folder(name: str, place: str) -> Path:
     check_place(name, place)
     if place.startswith(S3):
         return _cached(place)
+    if name == "clip":
+        place = str(clip_folder(Path(place)))
     if not Path(place).is_dir():
         raise _missing(f"{name}: folder", place)
     return Path(place)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cascade_core.clip.home import clip_folder
 from cascade_core.runtime.option_texts import numbers
 from pipelines.cli.options import Prepared, SplitsFolder, Text
 from pipelines.graphs.runner import Data
@@ -34,7 +35,8 @@ def preflight(
     clip: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="CLIP folder; its text tower shows whether vectors are in class order."
+            metavar="CLIP",
+            help="CLIP folder or imported name; its text tower shows whether vectors are in class order.",
         ),
     ] = None,
     stored: Annotated[
@@ -51,7 +53,12 @@ def preflight(
     from components.inputs.preflight import preflight as compare
 
     report = compare(
-        prepared=prepared, splits=splits, text=text, clip=clip, stored=stored, stored_order=stored_order
+        prepared=prepared,
+        splits=splits,
+        text=text,
+        clip=clip and clip_folder(clip),
+        stored=stored,
+        stored_order=stored_order,
     )
     for sentence in report.passed:
         print(f"ok    {sentence}")
@@ -119,7 +126,12 @@ def mini_results(
 ) -> None:
     """Make the mini benchmark's table over seeds."""
     mini_table.run(
-        data=Data(prepared=outputs / "prepared", splits=outputs / "splits", text=outputs / "text", clip=clip),
+        data=Data(
+            prepared=outputs / "prepared",
+            splits=outputs / "splits",
+            text=outputs / "text",
+            clip=clip_folder(clip),
+        ),
         seeds=numbers("--seeds", seeds, int, example="0,1,2"),
         split=split,
         work=work,

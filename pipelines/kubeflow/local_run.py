@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import local
 
+from cascade_core.clip.home import clip_folder
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.targets import check_gathering_folder
@@ -56,7 +57,7 @@ def _resolved(name: str, value: Any) -> Any:
     label_file = field == "protocol" and is_label_file(value)
     if not (label_file or field in PLACES) or value.startswith(S3):
         return value
-    path = Path(value)
+    path = clip_folder(Path(value)) if field == "clip" else Path(value)
     if label_file and not path.is_file():
         raise UserError(f"{name}: label file {value} does not exist; check the path")
     if not label_file and not path.is_dir():

@@ -4,10 +4,11 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from cascade_core.clip.home import clip_folder
 from cascade_core.configs.overrides import read_parameters
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.recipes import recipe_names
@@ -37,7 +38,7 @@ class DataSet(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     raw: Path
-    clip: Path
+    clip: Annotated[Path, AfterValidator(clip_folder)]
     protocol: str
     image_sets: dict[str, str]
 

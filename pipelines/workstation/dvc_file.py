@@ -83,9 +83,16 @@ class Stages:
     def _folder(self, step: Step[Any, Any], setting: str) -> PurePosixPath:
         if self.every:
             return OUTPUTS / step.name / "-".join(filter(None, (KEY, setting)))
-        output = step.parameters[step.output].meaning
-        assert isinstance(output, Output) and output.default is not None, f"{step.name} has no default folder"
-        return PurePosixPath(output.default)
+        return stage_folder(step)
+
+
+def stage_folder(step: Step[Any, Any]) -> PurePosixPath:
+    """Return the folder that the stage of a step writes, if there is one for all recipes."""
+    output = step.parameters[step.output].meaning
+    assert isinstance(output, Output) and output.stage is not None, (
+        f"{step.name} names no folder of its stage"
+    )
+    return PurePosixPath(output.stage)
 
 
 def _input_files(step: Step[Any, Any], data: Data[PurePosixPath], values: Mapping[str, Any]) -> Iterator[str]:

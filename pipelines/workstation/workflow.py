@@ -3,9 +3,9 @@
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from components.addresses import masked
 from components.results.rows import SCORES
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
 from components.tracking.store import URI_VARIABLE
+from pipelines.workstation import unfinished
 
 log = logging.getLogger(__name__)
 
@@ -29,23 +30,38 @@ TABLE_WIDTH = 110
 
 
 def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False) -> None:
-    """Run `dvc repro` in the working folder, with this environment's commands first on the PATH.
+    """Run the changed stages in the working folder, with this environment's commands first on the PATH.
+
+    Ctrl-C or SIGTERM interrupts the running stage; the call raises once the stage has saved its state and ended.
 
     Raises:
-        UserError: there is no dvc.yaml here, or a stage failed and logged why.
+        UserError: there is no dvc.yaml here, another workflow or DVC command works here, or a stage failed and logged why.
     """
     if not WORKFLOW_FILE.is_file():
         raise UserError(f"there is no {WORKFLOW_FILE} in {Path.cwd()}; run this in the project's folder")
     flags = [flag for flag, active in (("--pull", pull), ("--force", force)) if active]
-    with tempfile.TemporaryDirectory() as scratch:
-        run_file = Path(scratch, "parent_run")
-        command = [sys.executable, "-m", "dvc", "repro", *flags, *targets]
-        environment = {FILE_VARIABLE: str(run_file), **stage_environment()}
-        status = subprocess.run(command, env=environment, check=False).returncode
+    with unfinished.only_workflow() as run_file:
+        command = [sys.executable, "-m", "pipelines.workstation.repro", *flags, *targets]
+        try:
+            status = _run(command, {**stage_environment(), FILE_VARIABLE: str(run_file)})
+        except BaseException:
+            unfinished.close_killed(run_file)
+            raise
         if run_file.exists():  # written by the first tracked stage
             _close_run(run_file.read_text().strip(), status)
     if status:
         raise UserError(f"the workflow stopped (dvc repro: exit {status}); run it again to resume")
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command in its own process group; an interrupt of this process sends one SIGINT to the whole group."""
+    with subprocess.Popen(command, env=environment, process_group=0) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            raise
 
 
 def _close_run(run_id: str, status: int) -> None:

@@ -48,7 +48,7 @@ def test_a_checkpoint_takes_the_clip_of_its_manifest(tmp_path: Path, monkeypatch
     assert clip_for(str(tmp_path / "model"), None) is None
     assert clip_for(str(tmp_path / "model"), Path("other")) == Path("other")
     with pytest.raises(
-        ValueError, match="was trained with CLIP 'tiny', which is in none of .*give its folder"
+        ValueError, match="was trained with CLIP 'tiny', which is not in .*give its folder"
     ):
         clip_for(str(tmp_path / "final"), None)
     (tmp_path / "home" / "clip" / "tiny").mkdir(parents=True)

@@ -89,12 +89,19 @@ def _small_h14(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_small_h14")
 def test_a_model_by_name_and_tag_comes_out_of_open_clip_s_cache(
-    named_weights: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    named_weights: dict[str, Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CASCADE_HOME", str(tmp_path / "home"))
     save_file(named_weights, in_hub_cache(tmp_path / "hub", "laion/small", "open_clip_model.safetensors"))
     done = import_clip.run(source="ViT-Small", tag="laion", cache=tmp_path / "hub")
-    assert done.folder == Path("data/clip/ViT-Small-laion")
+    assert done.folder == tmp_path / "home" / "clip" / "ViT-Small-laion"
+    done.show()
+    assert "commands take it as --clip ViT-Small-laion" in capsys.readouterr().out
+    assert not (tmp_path / "data").exists()
     assert _same(done.folder, named_weights, CONFIG.model_copy(update={"name": "ViT-Small laion"}))
     with pytest.raises(ValueError, match="add --tag, such as"):
         import_clip.run(source="ViT-Small")

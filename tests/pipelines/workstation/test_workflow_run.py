@@ -1,8 +1,9 @@
 """`cascade-clip run` and its MLflow run, which exists only if a stage ran."""
 
 import os
+import signal
+import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,25 +13,27 @@ from cascade_core.errors import UserError
 from components.tracking.store import open_store
 from components.tracking.tracker import tracked_step
 from pipelines.cli import workstation as commands
-from pipelines.workstation import workflow
+from pipelines.workstation import unfinished, workflow
 
 PROTOCOL = "mini-18-6"
 
 
-def _dvc(monkeypatch: pytest.MonkeyPatch, *, stages: int, status: int) -> None:
+def _dvc(monkeypatch: pytest.MonkeyPatch, *, stages: int, status: int | BaseException) -> None:
     """Replace DVC by a function that runs tracked stages in the environment of the call."""
 
-    def run(command: list[str], *, env: dict[str, str], check: bool) -> SimpleNamespace:
-        assert command[1:4] == ["-m", "dvc", "repro"]
+    def run(command: list[str], environment: dict[str, str]) -> int:
+        assert command[1:3] == ["-m", "pipelines.workstation.repro"]
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in env.items():
+            for name, value in environment.items():
                 patch.setenv(name, value)
             for _ in range(stages):
                 with tracked_step("evaluate", protocol=PROTOCOL, tags={"data_hash": "ab"}):
                     pass
-        return SimpleNamespace(returncode=status)
+        if isinstance(status, BaseException):
+            raise status
+        return status
 
-    monkeypatch.setattr(workflow, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(workflow, "_run", run)
 
 
 def _runs() -> list[Run]:
@@ -73,6 +76,42 @@ def test_single_stages_succeed_without_a_report(
     assert second.startswith("MLflow ")
     with pytest.raises(ValueError, match=r"reports/benchmark\.json"):
         commands.run()
+
+
+def test_an_interrupted_workflow_ends_as_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _dvc(monkeypatch, stages=1, status=SystemExit(143))
+    with pytest.raises(SystemExit):
+        workflow.repro()
+    (parent,) = (run for run in _runs() if run.info.run_name == "workflow")
+    assert parent.info.status == "KILLED"
+    assert not list(unfinished.WORKFLOWS.glob("*.run"))
+
+
+def test_an_interrupt_reaches_the_stage_and_is_waited_for(tmp_path: Path) -> None:
+    stage = f"trap 'sleep 0.2; echo saved > {tmp_path}/saved; exit 130' INT; sleep 5 & wait"
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        workflow._run(["sh", "-c", stage], dict(os.environ))
+    assert (tmp_path / "saved").is_file()
+
+
+def test_the_next_start_closes_what_a_killed_workflow_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = unfinished.WORKFLOWS / "before.run"
+    left.parent.mkdir(parents=True)
+    monkeypatch.setenv("CASCADE_PARENT_FILE", str(left))
+    step = tracked_step("train", protocol=PROTOCOL)
+    step.__enter__()
+    monkeypatch.delenv("CASCADE_PARENT_FILE")
+    assert {run.info.status for run in _runs()} == {"RUNNING"}
+    _dvc(monkeypatch, stages=1, status=0)
+    workflow.repro()
+    assert sorted(run.info.status for run in _runs()) == ["FINISHED"] * 2 + ["KILLED"] * 2
+    assert not left.exists()
+
+
+def test_a_second_workflow_in_the_folder_is_refused() -> None:
+    with unfinished.only_workflow(), pytest.raises(UserError, match="another `cascade-clip run` works in"):
+        workflow.repro()
 
 
 def test_without_a_stage_there_is_no_mlflow_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,31 @@
+"""The folder of imported CLIPs: outside every project, so that commands in any working folder find a CLIP by name."""
+
+import os
+import re
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+HOME_VARIABLE, PROGRAM = "CASCADE_HOME", "cascade-clip"
+
+
+def clip_home() -> Path:
+    """Return the folder of imported CLIPs: `clip` in `$CASCADE_HOME`, or else in the user's data folder."""
+    home = os.environ.get(HOME_VARIABLE)
+    return (Path(home) if home else user_data_path(PROGRAM, appauthor=False)) / "clip"
+
+
+def imported_clip(name: str) -> Path:
+    """Return the folder that `import-clip` writes for a CLIP of this name."""
+    return clip_home() / re.sub(r"[^\w.-]", "-", name)
+
+
+def clip_folder(given: Path) -> Path:
+    """Return the folder of an imported CLIP if `given` is its name, and otherwise `given`.
+
+    A path that exists takes precedence over an imported CLIP of that name. A path that does not exist is returned
+    unchanged; its reader then reports the missing file.
+    """
+    imported = clip_home() / given
+    is_name = len(given.parts) == 1 and given.name not in {"", ".."}
+    return imported if is_name and not given.exists() and imported.is_dir() else given

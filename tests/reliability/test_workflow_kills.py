@@ -1,0 +1,116 @@
+"""Every stage of `cascade-clip run` killed once, and every step of the pipeline failing once: the rerun completes.
+
+pytest -s -m reliability tests/reliability/test_workflow_kills.py
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from cascade_core.mini.voc_layout import write_benchmark
+from components.tracking.tracker import flattened
+from tests.workflow.conftest import FEW_ITERATIONS, Workflow, copy_of_repository
+
+pytestmark = pytest.mark.reliability
+
+# Python imports this before the program. The first time that a step of a name is about to move its finished folder into
+# place, its process dies: the work is done, the MLflow run is open, the version is registered.
+KILLER = """
+import os, pathlib, signal, sys
+ledger = pathlib.Path(os.environ["KILLED_ONCE"])
+def name():
+    if "DVC_STAGE" in os.environ:
+        return os.environ["DVC_STAGE"]
+    words = sys.orig_argv
+    return words[words.index("--function_to_execute") + 1] if "--function_to_execute" in words else ""
+def hook(event, arguments):
+    if event == "os.rename" and (one := name()) and not (ledger / one).exists():
+        target = pathlib.Path(os.fspath(arguments[1]))
+        if {"outputs", "reports", "local_outputs"} & set(target.absolute().parts) and not target.suffix:
+            (ledger / one).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Workflow:
+    """Give a copy of the repository with the mini benchmark's CLIP and sixteen pictures, without DVC's data."""
+    project = copy_of_repository(tmp_path / "project")
+    project.set_parameters(overrides=FEW_ITERATIONS)
+    project.dvc("pull", "-q", "data.dvc")
+    (project.root / "data.dvc").unlink()
+    shutil.rmtree(project.root / "data" / "mini" / "VOCdevkit")
+    write_benchmark(project.root / "data" / "mini", sizes={"train": 8, "val": 4, "test": 4})
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(KILLER)
+    (tmp_path / "killed").mkdir()
+    return project
+
+
+def _until_it_completes(project: Workflow, *words: str) -> tuple[int, set[str]]:
+    """Repeat a command until it succeeds; give the number of failures and the names of what was killed."""
+    top = project.root.parent
+    environment = {
+        **project.environment(),
+        "PYTHONPATH": os.pathsep.join([str(top / "hook"), str(project.root)]),
+        "KILLED_ONCE": str(top / "killed"),
+    }
+    failures = 0
+    while True:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "cascade-clip", *words],
+            cwd=project.root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        killed = {path.name for path in (top / "killed").iterdir()}
+        if done.returncode == 0:
+            return failures, killed
+        failures += 1
+        assert len(killed) == failures, f"attempt {failures} failed without a kill:\n{done.stdout}"
+
+
+def _statuses(project: Workflow) -> Counter[str]:
+    client = MlflowClient(f"sqlite:///{project.root}/mlruns/mlflow.db")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    return Counter(run.info.status for run in client.search_runs(experiments, max_results=10000))
+
+
+def _versions(project: Workflow) -> Counter[str]:
+    client = MlflowClient(f"sqlite:///{project.root}/mlruns/mlflow.db")
+    return Counter(version.name for version in client.search_model_versions())
+
+
+def test_each_stage_killed_once_and_the_workflow_completes(small: Workflow) -> None:
+    failures, killed = _until_it_completes(small, "run")
+    statuses, versions = _statuses(small), _versions(small)
+    print(
+        f"\nworkflow: {len(killed)} stages killed, {failures} reruns; runs {dict(statuses)}; versions {dict(versions)}"
+    )
+    assert len(killed) == 22
+    assert statuses["RUNNING"] == 0
+    assert versions == {"mini-18-6-zegclip": 2, "mini-18-6-cascade_clip": 2}
+    assert not list((small.root / "outputs").rglob(".*.partial"))
+    assert "didn't change, skipping" in small.dvc("repro")
+
+
+def test_each_step_failing_once_and_the_pipeline_completes(small: Workflow) -> None:
+    few = [f"--set={key}={value}" for key, value in flattened(FEW_ITERATIONS).items()]
+    failures, killed = _until_it_completes(small, "pipeline", "run-local", "--recipe", "mini_zegclip", *few)
+    statuses, versions = _statuses(small), _versions(small)
+    print(
+        f"\npipeline: {len(killed)} steps killed, {failures} reruns; runs {dict(statuses)}; versions {dict(versions)}"
+    )
+    assert len(killed) >= 10
+    assert statuses["RUNNING"] == 0
+    assert versions == {"mini-18-6-zegclip": 2}
