@@ -251,7 +251,7 @@ def device_named(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         target = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"device {device!r} is unknown; give cpu or cuda") from error
     if target.type not in ("cpu", "cuda"):
         raise UserError(f"device {str(device)!r} is not supported; give cpu or cuda")

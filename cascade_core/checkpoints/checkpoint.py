@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
 from torch.optim import AdamW
 
 from cascade_core.checkpoints.manifest import MANIFEST_FILE, MODEL_FILE, CheckpointManifest, load_manifest
@@ -11,7 +12,8 @@ from cascade_core.clip.vision import VisionTransformer
 from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.runtime.files import new_folder, readable_weights, write_json
+from cascade_core.runtime.files import new_folder, write_json
+from cascade_core.runtime.tensors import check_finite, check_fit, fitting, read_tensors
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -52,38 +54,62 @@ def load_segmentor(folder: Path) -> tuple[Segmentor, CheckpointManifest]:
     """Rebuild a checkpoint's segmentor, in eval mode; UserError if a file is missing or the weights do not fit."""
     manifest = load_manifest(folder)
     model = manifest.config.model
-    segmentor = build_segmentor(model, VisionTransformer(model.clip), seed=manifest.config.seed)
-    load_weights(segmentor, folder)
-    return segmentor.eval(), manifest
+
+    def make() -> Segmentor:
+        return build_segmentor(model, VisionTransformer(model.clip), seed=manifest.config.seed)
+
+    return fitting(make, _weights(folder), source=_unfit(folder)).eval(), manifest
 
 
 def load_weights(segmentor: Segmentor, folder: Path) -> None:
     """Load a checkpoint's weights strictly; UserError if the file is missing, damaged or does not fit."""
+    weights = _weights(folder)
+    check_fit(segmentor.state_dict(), weights, source=_unfit(folder))
+    check_finite(weights, source=f"checkpoint {folder / MODEL_FILE}")
+    segmentor.load_state_dict(weights)
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
     path = folder / MODEL_FILE
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; train first, or give the folder that holds it")
-    try:
-        segmentor.load_state_dict(load_file(path))
-    except Exception as error:
-        raise UserError(f"checkpoint {path} does not fit its manifest: {error}") from error
+    return read_tensors(path)
+
+
+def _unfit(folder: Path) -> str:
+    return f"checkpoint {folder / MODEL_FILE} does not fit its manifest"
 
 
 def load_optimizer(optimizer: AdamW, folder: Path) -> None:
     """Restore AdamW's step counts and moments, so that training resumes exactly.
 
     Raises:
-        UserError: the checkpoint has no optimizer state, or one for another set of weights.
+        UserError: the checkpoint has no optimizer state, a damaged one, or one for another set of weights. The
+            optimizer is as it was.
     """
     path = folder / OPTIMIZER_FILE
     if not path.is_file():
         raise UserError(f"{path} does not exist: this checkpoint cannot be resumed, only started from")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    with readable_weights(path), safe_open(path, framework="pt") as tensors:
-        if len(parameters) != sum(name.startswith("exp_avg/") for name in tensors.keys()):  # noqa: SIM118
-            raise UserError(
-                f"{path} holds the state of another set of weights; was the configuration changed?"
-            )
-        for index, parameter in enumerate(parameters):
-            optimizer.state[parameter] = {
-                key: tensors.get_tensor(f"{key}/{index}").to(parameter.device) for key in ADAMW_STATE
-            }
+    saved = read_tensors(path)
+    expected = {
+        f"{key}/{index}": torch.zeros(()) if key == "step" else parameter
+        for index, parameter in enumerate(parameters)
+        for key in ADAMW_STATE
+    }
+    check_fit(
+        expected,
+        saved,
+        source=f"{path} holds the state of another set of weights (was the configuration changed?)",
+    )
+    if kinds := sorted({str(tensor.dtype) for tensor in saved.values()} - {str(torch.float32)}):
+        raise UserError(f"{path} holds tensors of {', '.join(kinds)}, not of {torch.float32}: it is damaged")
+    check_finite(saved, source=str(path))
+    if negative := [
+        key for key, tensor in saved.items() if not key.startswith("exp_avg/") and (tensor < 0).any()
+    ]:
+        raise UserError(f"{path} holds negative step counts or squares ({negative[0]}): it is damaged")
+    for index, parameter in enumerate(parameters):
+        optimizer.state[parameter] = {
+            key: saved[f"{key}/{index}"].to(parameter.device) for key in ADAMW_STATE
+        }

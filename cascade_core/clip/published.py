@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, PositiveInt
+
 from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.validation import validated
 
 HUB_CONFIG_FILE = "open_clip_config.json"
 HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -27,6 +30,30 @@ EXAMPLES = "ViT-B-16, ViT-B-32, ViT-L-14, ViT-L-14-336, ViT-H-14"
 _IMAGE_FIELDS = {"image_size", "layers", "width", "head_width", "patch_size"}
 _TEXT_FIELDS = {"context_length", "vocab_size", "width", "heads", "layers"}
 _OPENAI_VOCABULARY = 49408
+
+
+class _Vision(BaseModel):
+    image_size: int
+    patch_size: int
+    width: PositiveInt
+    layers: int
+    head_width: PositiveInt = HEAD_WIDTH
+
+
+class _Text(BaseModel):
+    width: int
+    layers: int
+    heads: int
+    context_length: int
+    vocab_size: int
+
+
+class _Towers(BaseModel):
+    """The shapes in an open_clip configuration."""
+
+    embed_dim: int
+    vision: _Vision
+    text: _Text
 
 
 def published_config(model: str, tag: str) -> ClipConfig:
@@ -68,6 +95,13 @@ def named_like(config: ClipConfig) -> ClipConfig | None:
     return None
 
 
+def is_model(name: str) -> bool:
+    """Return whether open_clip has a model of this name."""
+    import open_clip
+
+    return name in open_clip.list_models()
+
+
 def weights_file(model: str, tag: str, *, cache: Path | None = None) -> Path:
     """Return the weights file of a model and tag in open_clip's cache, or in `cache`; download it if missing.
 
@@ -97,7 +131,11 @@ def hub_folder(folder: Path) -> tuple[Path, ClipConfig]:
     weights = next((folder / name for name in HUB_WEIGHT_FILES if (folder / name).is_file()), None)
     if weights is None:
         raise UserError(f"{folder} has {HUB_CONFIG_FILE}, but neither {' nor '.join(HUB_WEIGHT_FILES)}")
-    model_cfg = content.get("model_cfg", content)
+    model_cfg = content.get("model_cfg", content) if isinstance(content, dict) else None
+    if not isinstance(model_cfg, dict):
+        raise UserError(
+            f"{folder / HUB_CONFIG_FILE} holds no configuration of a model (model_cfg); fetch it again"
+        )
     activation: Activation = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu"
     config = _from_open_clip(model_cfg, folder.name, activation)
     model = named_like(config)
@@ -115,7 +153,8 @@ def _architecture(model: str, activation: Activation) -> ClipConfig:
 
 def _from_open_clip(model_cfg: Mapping[str, Any], name: str, activation: Activation) -> ClipConfig:
     """Translate an open_clip model configuration; raise UserError if it is not OpenAI's ViT layout."""
-    vision, text = model_cfg.get("vision_cfg", {}), model_cfg.get("text_cfg", {})
+    given = (model_cfg.get(f"{tower}_cfg") for tower in ("vision", "text"))
+    vision, text = (tower if isinstance(tower, dict) else {} for tower in given)
     differences = {key for key, value in vision.items() if value is not None} - _IMAGE_FIELDS
     differences |= {key for key, value in text.items() if value is not None} - _TEXT_FIELDS
     if isinstance(vision.get("layers"), list):
@@ -127,21 +166,23 @@ def _from_open_clip(model_cfg: Mapping[str, Any], name: str, activation: Activat
             f"CLIP {name!r} is not of OpenAI's ViT layout ({', '.join(sorted(differences)) or 'towers missing'}); "
             f"take one such as {EXAMPLES}"
         )
-    return ClipConfig(
-        name=name,
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        width=vision["width"],
-        layers=vision["layers"],
-        heads=vision["width"] // vision.get("head_width", HEAD_WIDTH),
-        embed_dim=model_cfg["embed_dim"],
-        text_width=text["width"],
-        text_layers=text["layers"],
-        text_heads=text["heads"],
-        context_length=text["context_length"],
-        vocab_size=text["vocab_size"],
-        activation=activation,
+    towers = validated(
+        _Towers,
+        {**model_cfg, "vision": vision, "text": text},
+        source=f"CLIP {name!r}",
+        way_out="fetch it again",
     )
+    shapes = {
+        **towers.vision.model_dump(exclude={"head_width"}),
+        "heads": towers.vision.width // towers.vision.head_width,
+        "embed_dim": towers.embed_dim,
+        "text_width": towers.text.width,
+        "text_layers": towers.text.layers,
+        "text_heads": towers.text.heads,
+        "context_length": towers.text.context_length,
+        "vocab_size": towers.text.vocab_size,
+    }
+    return validated(ClipConfig, {"name": name, "activation": activation, **shapes}, source=f"CLIP {name!r}")
 
 
 def _entry(model: str, tag: str) -> dict[str, Any]:

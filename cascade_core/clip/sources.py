@@ -17,6 +17,7 @@ from cascade_core.clip.archives import Archive
 from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
+from cascade_core.runtime.validation import validated
 
 OPENAI = "openai"
 _SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
@@ -37,6 +38,9 @@ def source_of(given: str, *, tag: str | None, cache: Path | None) -> Source:
     Raises:
         UserError: there are none, or `given` is ambiguous.
     """
+    model = given.replace("/", "-")  # OpenAI writes ViT-B/16
+    if model != given and not Path(given).exists() and published.is_model(model):
+        given = model
     path = Path(given)
     if (path / published.HUB_CONFIG_FILE).is_file():
         return _hub_source(path)
@@ -148,25 +152,26 @@ def clip_config(
 
     width, _, patch_size, _ = shape("visual.conv1.weight", 4)
     slots = shape("visual.positional_embedding", 2)[0]
-    side = round((slots - 1) ** 0.5)
+    side = round(max(0, slots - 1) ** 0.5)
     if side * side != slots - 1:
         raise UserError(f"weights do not fit: a position table of {slots} slots is not 1 + a square")
     vocab_size, text_width = shape("token_embedding.weight", 2)
-    return ClipConfig(
-        name=name,
-        image_size=side * patch_size,
-        patch_size=patch_size,
-        width=width,
-        layers=_blocks(weights, "visual.transformer"),
-        heads=_heads(width, head_width, "image"),
-        embed_dim=shape("visual.proj", 2)[1],
-        text_width=text_width,
-        text_layers=_blocks(weights, "transformer"),
-        text_heads=_heads(text_width, published.HEAD_WIDTH, "text"),
-        context_length=shape("positional_embedding", 2)[0],
-        vocab_size=vocab_size,
-        activation=activation,
-    )
+    shapes = {
+        "name": name,
+        "image_size": side * patch_size,
+        "patch_size": patch_size,
+        "width": width,
+        "layers": _blocks(weights, "visual.transformer"),
+        "heads": _heads(width, head_width, "image"),
+        "embed_dim": shape("visual.proj", 2)[1],
+        "text_width": text_width,
+        "text_layers": _blocks(weights, "transformer"),
+        "text_heads": _heads(text_width, published.HEAD_WIDTH, "text"),
+        "context_length": shape("positional_embedding", 2)[0],
+        "vocab_size": vocab_size,
+        "activation": activation,
+    }
+    return validated(ClipConfig, shapes, source="shapes of the weights")
 
 
 def _blocks(weights: Mapping[str, Tensor], tower: str) -> int:

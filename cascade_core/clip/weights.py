@@ -8,11 +8,11 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,8 +21,11 @@ from cascade_core.clip.tokenizers import BytePairTokenizer, Tokenizer, WordToken
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_folder, read_json, readable_weights, sha256
+from cascade_core.runtime.files import new_folder, read_json, sha256
+from cascade_core.runtime.tensors import fitting, read_tensors
 from cascade_core.runtime.validation import validated
+
+Module = TypeVar("Module", bound=nn.Module)
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 
@@ -54,9 +57,8 @@ def save_clip(folder: Path, clip: ClipModel, *, words: Sequence[str] | None = No
 
 def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tensor]) -> None:
     """Write the text half of a CLIP from weights in OpenAI's key layout; UserError if keys or shapes do not fit."""
-    text = TextTransformer(config)
     state = {name_from_openai(key).removeprefix(_TEXT_PREFIX): tensor for key, tensor in weights.items()}
-    _load_state(text, state, source="the text tower", name=config.name)
+    text = fitting(lambda: TextTransformer(config), state, source=_unfit("the text tower", config))
     _write_folder(folder, config, {_TEXT_PREFIX + key: tensor for key, tensor in text.state_dict().items()})
 
 
@@ -67,20 +69,17 @@ def copy_text_tower(folder: Path, target: Path) -> None:
         for name in (CONFIG_FILE, VOCABULARY_FILE):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, working / name)
-        save_file(_read_tensors(folder, _TEXT_PREFIX), working / WEIGHTS_FILE)
+        save_file(read_tensors(folder / WEIGHTS_FILE, prefix=_TEXT_PREFIX), working / WEIGHTS_FILE)
 
 
 def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
     """Read a CLIP, in float32 and eval mode, and its tokenizer; UserError names a missing or unfit file."""
-    clip = ClipModel(read_clip_config(folder))
-    return clip, _load_folder(folder, clip, clip.config, prefix="")
+    return _load_folder(folder, ClipModel, prefix="")
 
 
 def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
     """Read only the text tower, from a CLIP folder or its text half; otherwise as `load_clip`."""
-    config = read_clip_config(folder)
-    text = TextTransformer(config)
-    return text, _load_folder(folder, text, config, prefix=_TEXT_PREFIX)
+    return _load_folder(folder, TextTransformer, prefix=_TEXT_PREFIX)
 
 
 def read_clip_config(folder: Path) -> ClipConfig:
@@ -121,9 +120,9 @@ def clip_from_openai(state_dict: Mapping[str, Tensor], config: ClipConfig) -> Cl
         for key, tensor in state_dict.items()
         if key.rpartition(".")[2] not in _NO_WEIGHTS
     }
-    clip = ClipModel(config)
-    _load_state(clip, state, source="the OpenAI-layout state dict", name=config.name)
-    return clip.eval()
+    return fitting(
+        lambda: ClipModel(config), state, source=_unfit("the OpenAI-layout state dict", config)
+    ).eval()
 
 
 def _write_folder(
@@ -136,25 +135,23 @@ def _write_folder(
             (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n")
 
 
-def _load_folder(folder: Path, module: nn.Module, config: ClipConfig, *, prefix: str) -> Tokenizer:
-    """Load the weights below `prefix` into `module`, set it to eval mode, and return the folder's tokenizer."""
-    tensors = _read_tensors(folder, prefix)
+def _load_folder(
+    folder: Path, kind: Callable[[ClipConfig], Module], *, prefix: str
+) -> tuple[Module, Tokenizer]:
+    """Make a module of the weights below `prefix`, in eval mode, and the folder's tokenizer."""
+    config, path = read_clip_config(folder), folder / WEIGHTS_FILE
+    tensors = read_tensors(path, prefix=prefix)
     state = {key.removeprefix(prefix): tensor.float() for key, tensor in tensors.items()}
-    _load_state(module, state, source=folder / WEIGHTS_FILE, name=config.name)
-    module.eval()
-    if (folder / VOCABULARY_FILE).is_file():
-        return WordTokenizer(read_json(folder / VOCABULARY_FILE), config.context_length)
-    return BytePairTokenizer(config.context_length)
+    module = fitting(lambda: kind(config), state, source=_unfit(path, config)).eval()
+    if not (folder / VOCABULARY_FILE).is_file():
+        return module, BytePairTokenizer(config.context_length)
+    path = folder / VOCABULARY_FILE
+    words = validated(tuple[str, ...], read_json(path), source=path, way_out="import the CLIP again")
+    tokenizer = WordTokenizer(words, config.context_length)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(f"{path} has {len(words)} words, more than vocab_size {config.vocab_size} takes")
+    return module, tokenizer
 
 
-def _read_tensors(folder: Path, prefix: str) -> dict[str, Tensor]:
-    path = folder / WEIGHTS_FILE
-    with readable_weights(path), safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
-
-
-def _load_state(module: nn.Module, state: Mapping[str, Tensor], *, source: Path | str, name: str) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(f"{source} does not fit CLIP {name!r}: {error}") from error
+def _unfit(source: Path | str, config: ClipConfig) -> str:
+    return f"{source} does not fit CLIP {config.name!r}"

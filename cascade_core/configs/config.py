@@ -4,9 +4,9 @@ A recipe makes a `RunConfig`, overrides change it, and every checkpoint's manife
 the model, the data pipeline and the optimizer.
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from cascade_core.configs.settings import Activation, SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -21,38 +21,59 @@ Compile = Literal["auto", "always", "never"]
 """Whether training compiles the model; 'auto' does so on a GPU. (None of these words is a YAML boolean.)"""
 STRICT_SEEN_PENALTY = 0.1
 
+# A configuration may come from anywhere. These limits prevent overflows, and hours of work before a program compares
+# the configuration with the weights. The largest CLIPs have 64 blocks and a width of 1,664.
+Side = Annotated[int, Field(ge=1, le=2**12)]
+"""Of a picture, in pixels."""
+Width = Annotated[int, Field(ge=1, le=2**20)]
+Depth = Annotated[int, Field(ge=1, le=256)]
+MOST_PATCHES = 256  # along a side of a picture
+
 
 class Frozen(BaseModel):
     """Base of all configuration: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ClipConfig(Frozen):
     """Shapes of a CLIP model in OpenAI's ViT layout (Radford et al. 2021, section 2.4)."""
 
     name: str
-    image_size: PositiveInt  # side of the pretraining pictures, in pixels
-    patch_size: PositiveInt
-    width: PositiveInt
-    layers: PositiveInt
-    heads: PositiveInt
-    embed_dim: PositiveInt
-    text_width: PositiveInt
-    text_layers: PositiveInt
-    text_heads: PositiveInt
-    context_length: PositiveInt
-    vocab_size: PositiveInt
+    image_size: Side  # of the pretraining pictures
+    patch_size: Side
+    width: Width
+    layers: Depth
+    heads: Width
+    embed_dim: Width
+    text_width: Width
+    text_layers: Depth
+    text_heads: Width
+    context_length: Width
+    vocab_size: Width
     activation: Activation = "quick_gelu"
+
+    @model_validator(mode="after")
+    def _check_shapes(self) -> Self:
+        if self.patch_size > self.image_size:
+            raise UserError(f"patch_size={self.patch_size} is larger than image_size={self.image_size}")
+        if self.image_size > MOST_PATCHES * self.patch_size:
+            raise UserError(
+                f"patch_size={self.patch_size} makes more than {MOST_PATCHES} patches along image_size={self.image_size}"
+            )
+        for heads, width in (("heads", "width"), ("text_heads", "text_width")):
+            if getattr(self, width) % getattr(self, heads):
+                raise UserError(f"{heads}={getattr(self, heads)} must divide {width}={getattr(self, width)}")
+        return self
 
 
 class ModelConfig(Frozen):
     """A segmentor: a trunk (frozen CLIP, or CLIP with deep prompts) and a decoder."""
 
     clip: ClipConfig
-    image_size: PositiveInt  # side of pictures that fit the position grid; masks are upsampled to it
+    image_size: Side  # of pictures that fit the position grid; masks are upsampled to it
     trunk: Literal["frozen", "deep_prompts"] = "deep_prompts"
-    num_prompts: NonNegativeInt = 10
+    num_prompts: int = Field(default=10, ge=0, le=2**16)
     double_class_embedding: bool = True  # published quirk: the CLS slot gets the class embedding twice
     decoder: str = "masks"  # one of `DECODERS` in model/build.py
     fusion: Literal["none", "cascade", "naive"] = "none"
@@ -61,9 +82,9 @@ class ModelConfig(Frozen):
     mid_projection_init: Literal["random", "clip"] = "random"
     mid_projection_trains: bool = False  # published: frozen
     query: Literal["relationship_descriptor", "text"] = "relationship_descriptor"
-    decoder_layers: PositiveInt = 3
-    decoder_heads: PositiveInt = 8
-    feedforward_ratio: PositiveInt = 4
+    decoder_layers: Depth = 3
+    decoder_heads: Width = 8
+    feedforward_ratio: Depth = 4
     dropout: float = Field(default=0.1, ge=0, lt=1)  # of prompts and decoder
     # The released code never calls its own initialisation of the head.
     head_init: Literal["torch_default", "trunc_normal"] = "torch_default"
@@ -71,6 +92,8 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_composition(self) -> Self:
+        if self.clip.patch_size > self.image_size:
+            raise UserError(f"image_size={self.image_size} is smaller than a patch of {self.clip.patch_size}")
         tapped = [block for group in self.groups for block in group]
         last = self.clip.layers - 1
         if (self.fusion == "none") != (not tapped):
@@ -125,8 +148,8 @@ class DataConfig(Frozen):
     protocol: str  # a named class split, such as voc12-15-5, or a label file's
     own: LabelFile | None = None  # the label file's content, so that a checkpoint needs no file beside it
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    crop_size: PositiveInt
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+    crop_size: Side
     resize_range: tuple[float, float] | None = (0.5, 2.0)
     max_class_share: float | None = 0.75
     photometric: bool = True
@@ -196,9 +219,9 @@ class EvalConfig(Frozen):
     """Inference and its calibration."""
 
     mode: Literal["whole", "slide"] = "slide"
-    short_side: int | None = 512  # pictures are resized to it; None keeps their size
-    crop_size: int = 512
-    stride: int = 426
+    short_side: Side | None = 512  # pictures are resized to it; None keeps their size
+    crop_size: Side = 512
+    stride: Side = 426
     seen_penalty: float = Field(default=0.1, ge=0)  # subtracted from seen scores of inductive models
     batch_size: PositiveInt = 1
     precision: Precision = "fp32"

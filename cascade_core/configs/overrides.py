@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_text
+from cascade_core.runtime.listing import brief, shortened
+from cascade_core.runtime.yaml_text import MOST_BYTES, parse_yaml
 
 SECTION = "overrides"
 STATED = {
@@ -31,17 +31,14 @@ def parse_overrides(items: Iterable[str], file: Path | None = None) -> dict[str,
     section = read_parameters(file).get(SECTION) or {} if file else {}
     if not isinstance(section, Mapping):
         raise UserError(
-            f"{file}: {SECTION} is {section!r}; expected sections such as train: {{iterations: 20}}"
+            f"{file}: {SECTION} is {brief(section)}; expected sections such as train: {{iterations: 20}}"
         )
     overrides = dotted(section)
     for item in items:
         key, equals, value = item.partition("=")
         if not (key.strip() and equals):
-            raise UserError(f"--set {item!r} is not KEY=VALUE; an example is --set train.iterations=20")
-        try:
-            overrides[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {item!r}: {value!r} is not a YAML value: {error}") from error
+            raise UserError(f"--set {brief(item)} is not KEY=VALUE; an example is --set train.iterations=20")
+        overrides[key.strip()] = parse_yaml(value, f"--set {shortened(item)}", aliases=True)
     return overrides
 
 
@@ -65,11 +62,8 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def read_parameters(file: Path) -> Mapping[str, Any]:
     """Read a YAML mapping such as params.yaml, which may be empty; UserError if the file is anything else."""
-    text = read_text(file, "parameters")
-    try:
-        content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"parameters {file} are not YAML: {error}") from error
+    text = read_text(file, "parameters", most=MOST_BYTES)
+    content = parse_yaml(text, f"parameters file {file}", aliases=True) or {}
     if not isinstance(content, Mapping):
-        raise UserError(f"parameters {file} hold {content!r}; expected sections, such as overrides:")
+        raise UserError(f"parameters {file} hold {brief(content)}; expected sections, such as overrides:")
     return content

@@ -3,7 +3,6 @@
 An ablation replaces fields of its parent recipe and names no others.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
 from cascade_core.datasets import mini
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import with_label_file
-from cascade_core.runtime.listing import by_name
+from cascade_core.runtime.listing import brief, by_name
 from cascade_core.runtime.validation import first_error
 
 METHOD_NAMES = {
@@ -229,7 +228,7 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
     Raises:
         UserError: a key is unknown (the message lists the keys known there), or a value is refused.
     """
-    values = json.loads(config.model_dump_json())
+    values = config.model_dump(mode="json")
     for key, value in with_label_file(overrides).items():
         *parents, field = key.split(".")
         section: dict[str, Any] = values
@@ -239,13 +238,15 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
             if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
                 known = ", ".join(model.model_fields)
                 raise UserError(
-                    f"unknown override {key!r}: {model.__name__} has no section {name!r}; it has {known}"
+                    f"unknown override {brief(key)}: {model.__name__} has no section {brief(name)}; it has {known}"
                 )
             section, model = section[name], kind
         if field not in model.model_fields:
-            raise UserError(f"unknown override {key!r}: {model.__name__} has {', '.join(model.model_fields)}")
+            raise UserError(
+                f"unknown override {brief(key)}: {model.__name__} has {', '.join(model.model_fields)}"
+            )
         section[field] = value
     try:
-        return RunConfig.model_validate_json(json.dumps(values))
+        return RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(f"recipe {config.recipe!r}: {first_error(error)}") from error

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from PIL import ImageColor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -19,8 +18,9 @@ from cascade_core.errors import UserError
 from cascade_core.labels.background import Background
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet, check_unseen, id_table
 from cascade_core.runtime.files import read_text
-from cascade_core.runtime.listing import bullets, duplicates
+from cascade_core.runtime.listing import brief, bullets, duplicates, shortened
 from cascade_core.runtime.validation import sentence
+from cascade_core.runtime.yaml_text import MOST_BYTES, parse_yaml
 
 SUFFIXES = (".yaml", ".yml")
 MAX_CLASSES = IGNORE - 2
@@ -37,18 +37,6 @@ def _hex_colour(value: Any) -> Any:
     if isinstance(value, str) and value:
         return "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(value)[:3])
     return value
-
-
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses repeated keys, of which PyYAML silently uses the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := duplicates(keys):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {twice[0]!r} stands twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
 
 
 def _one_line(value: Any) -> Any:
@@ -208,13 +196,9 @@ def read_label_file(path: Path) -> LabelFile:
     Raises:
         UserError: the file is missing, no YAML or invalid; the message names the file and up to ten fields.
     """
-    text = read_text(path, "label file")
-    try:
-        content = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"label file {path} is not YAML: {error}") from error
+    content = parse_yaml(read_text(path, "label file", most=MOST_BYTES), f"label file {path}")
     if not isinstance(content, dict):
-        raise UserError(f"label file {path} holds {content!r}; expected keys and values, {EXAMPLE}")
+        raise UserError(f"label file {path} holds {brief(content)}; expected keys and values, {EXAMPLE}")
     try:
         return LabelFile.model_validate(content)
     except ValidationError as error:
@@ -248,7 +232,7 @@ def _digest(content: list[Any]) -> str:
 
 def _problem(error: ErrorDetails) -> str:
     """Describe one invalid field in a sentence."""
-    where = ".".join(str(part) for part in error["loc"])
+    where = ".".join(shortened(str(part), most=60) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         nested: dict[str, type[BaseModel]] = {"classes": OwnClass, "background": OwnBackground}
         model = LabelFile if len(error["loc"]) == 1 else nested.get(str(error["loc"][0]), LabelFile)

@@ -6,7 +6,7 @@ choice, the user must state it: a guessed protocol or setting would give plausib
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,12 +82,14 @@ def read_evidence(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Evi
             f"and perhaps 'text_encoder.*'; found {', '.join(sorted(weights)[:4])}"
         )
     buffer, classes = weights.get(CLASS_WEIGHT_BUFFER), meta.get("CLASSES")
+    if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
+        classes = None
     config, iteration = meta.get("config"), meta.get("iter")
     self_training = bool(re.search(r"self_training\s*=\s*True", config)) if isinstance(config, str) else None
     return Evidence(
         model=released_config(weights),
-        num_fed=None if buffer is None else buffer.shape[0] - 1,
-        classes=tuple(map(str, classes)) if isinstance(classes, Sequence) else None,
+        num_fed=None if buffer is None or buffer.ndim != 1 else len(buffer) - 1,
+        classes=None if classes is None else tuple(classes),
         self_training=self_training,
         iteration=iteration if isinstance(iteration, int) and iteration > 0 else None,
     )

@@ -20,9 +20,12 @@ from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.runtime.listing import short_list
+from cascade_core.runtime.tensors import check_finite, check_fit
+from cascade_core.runtime.validation import validated
 
 CLASS_WEIGHT_BUFFER = "decode_head.loss_decode.criterion.empty_weight"
 TEXT_PREFIX = "text_encoder."
+_UNFIT = "checkpoint does not fit"
 
 # Prefixes of released keys and of ours; the first that matches counts.
 _SHARED = (
@@ -101,12 +104,16 @@ def segmentor_from_released(
         if not key.startswith(TEXT_PREFIX) and key != CLASS_WEIGHT_BUFFER
     }
     config = released_config(state_dict, heads=heads, decoder_heads=decoder_heads, groups=groups)
-    segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
     cascade = config.fusion == "cascade"
-    _compare(
-        {released_name(key, cascade=cascade): tensor.shape for key, tensor in segmentor.state_dict().items()},
-        {key: tensor.shape for key, tensor in released.items()},
+    with torch.device("meta"):  # Only names and shapes matter, so no memory is allocated.
+        expected = build_segmentor(config, VisionTransformer(config.clip), seed=0).state_dict()
+    check_fit(
+        {released_name(key, cascade=cascade): tensor for key, tensor in expected.items()},
+        released,
+        source=_UNFIT,
     )
+    check_finite(released, source="checkpoint")
+    segmentor = build_segmentor(config, VisionTransformer(config.clip), seed=0)
     segmentor.load_state_dict({our_name(key): tensor.float() for key, tensor in released.items()})
     return segmentor
 
@@ -124,44 +131,46 @@ def released_config(
         UserError: a key that both methods need is missing, or the shapes of two keys contradict each other.
     """
 
-    def shape(key: str) -> torch.Size:
+    def shape(key: str, ndim: int) -> torch.Size:
         if key not in state_dict:
             raise UserError(f"checkpoint lacks {key!r}: is it a whole ZegCLIP or Cascade-CLIP state dict?")
-        return state_dict[key].shape
+        return _shape(state_dict, key, ndim)
 
-    width, _, patch_size, _ = shape("backbone.conv1.weight")
-    side = round((shape("backbone.positional_embedding")[0] - 1) ** 0.5)
+    width, _, patch_size, _ = shape("backbone.conv1.weight", 4)
+    side = round(max(0, shape("backbone.positional_embedding", 2)[0] - 1) ** 0.5)
     cascade = any(key.startswith("decode_head.cascade_decoders.") for key in state_dict)
     decoder_name, query_name = ("cascade_decoders.0", "q_projs.0") if cascade else ("decoder_1", "q_proj")
-    embed_dim = shape("backbone.proj")[1]
+    embed_dim = shape("backbone.proj", 2)[1]
     # Check sizes before the model is built with them.
     for key, size, other in (
         ("backbone.conv1.weight", width, "backbone.class_embedding"),
         ("backbone.proj", embed_dim, f"decode_head.{query_name}.bias"),
     ):
-        if size != (width_of_other := shape(other)[0]):
+        if size != (width_of_other := shape(other, 1)[0]):
             raise UserError(f"checkpoint does not fit: {key} is {size} wide, {other} {width_of_other}")
     image_size = side * patch_size
-    clip = ClipConfig(
-        name="released",
-        image_size=image_size,
-        patch_size=patch_size,
-        width=width,
-        layers=_count(state_dict, r"backbone\.transformer\.resblocks\.(\d+)\."),
-        heads=heads or max(1, width // 64),
-        embed_dim=embed_dim,
+    clip = {
+        "name": "released",
+        "image_size": image_size,
+        "patch_size": patch_size,
+        "width": width,
+        "layers": _count(state_dict, r"backbone\.transformer\.resblocks\.(\d+)\."),
+        "heads": heads or max(1, width // 64),
+        "embed_dim": embed_dim,
         **_text_shapes(state_dict, embed_dim),
-    )
-    return ModelConfig(
-        clip=clip,
-        image_size=image_size,
-        num_prompts=shape("backbone.prompt_embeddings")[1],
-        fusion="cascade" if cascade else "none",
-        groups=(CASCADE_GROUPS if groups is None else groups) if cascade else (),
-        decoder_layers=_count(state_dict, rf"decode_head\.{re.escape(decoder_name)}\.layers\.(\d+)\."),
-        decoder_heads=decoder_heads,
-        feedforward_ratio=shape(f"decode_head.{decoder_name}.layers.0.linear1.weight")[0] // embed_dim,
-    )
+    }
+    feedforward = shape(f"decode_head.{decoder_name}.layers.0.linear1.weight", 2)[0]
+    model = {
+        "clip": clip,
+        "image_size": image_size,
+        "num_prompts": shape("backbone.prompt_embeddings", 3)[1],
+        "fusion": "cascade" if cascade else "none",
+        "groups": (CASCADE_GROUPS if groups is None else groups) if cascade else (),
+        "decoder_layers": _count(state_dict, rf"decode_head\.{re.escape(decoder_name)}\.layers\.(\d+)\."),
+        "decoder_heads": decoder_heads,
+        "feedforward_ratio": feedforward // max(1, embed_dim),
+    }
+    return validated(ModelConfig, model, source=_UNFIT)
 
 
 def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, Any]:
@@ -170,13 +179,21 @@ def _text_shapes(state_dict: Mapping[str, Tensor], embed_dim: int) -> dict[str, 
     if tokens is None:
         openai = {"text_heads": 8, "context_length": 77, "vocab_size": 49408}
         return {"text_width": embed_dim, "text_layers": _TEXT_LAYERS, **openai}
+    vocab_size, width = _shape(state_dict, f"{TEXT_PREFIX}token_embedding.weight", 2)
     return {
-        "text_width": tokens.shape[1],
+        "text_width": width,
         "text_layers": _TEXT_LAYERS,
-        "text_heads": max(1, tokens.shape[1] // 64),
-        "context_length": state_dict[f"{TEXT_PREFIX}positional_embedding"].shape[0],
-        "vocab_size": tokens.shape[0],
+        "text_heads": max(1, width // 64),
+        "context_length": _shape(state_dict, f"{TEXT_PREFIX}positional_embedding", 2)[0],
+        "vocab_size": vocab_size,
     }
+
+
+def _shape(state_dict: Mapping[str, Tensor], key: str, ndim: int) -> torch.Size:
+    shape = state_dict[key].shape
+    if len(shape) != ndim:
+        raise UserError(f"{_UNFIT}: {key} has shape {tuple(shape)}, expected {ndim} axes")
+    return shape
 
 
 def _count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
@@ -196,30 +213,16 @@ def _check_text_encoder(state_dict: Mapping[str, Tensor]) -> None:
         names = short_list(sorted(missing), most=5)
         raise UserError(f"checkpoint's text_encoder is partial: {names} missing; keep all of it or none")
     shapes = _text_shapes(state_dict, embed_dim=0)
-    embed_dim = state_dict[f"{TEXT_PREFIX}text_projection"].shape[1]
+    embed_dim = _shape(state_dict, f"{TEXT_PREFIX}text_projection", 2)[1]
     with torch.device("meta"):  # Only key names and shapes matter, so no memory is allocated.
         image: dict[str, Any] = dict.fromkeys(("image_size", "patch_size", "width", "layers", "heads"), 1)
-        tower = TextTransformer(ClipConfig(name="text", embed_dim=embed_dim, **image, **shapes))
-    _compare(
+        config = {"name": "text", "embed_dim": embed_dim, **image, **shapes}
+        tower = TextTransformer(validated(ClipConfig, config, source=_UNFIT))
+    check_fit(
         {
-            TEXT_PREFIX + re.sub(r"^blocks\.", "transformer.resblocks.", key): tensor.shape
+            TEXT_PREFIX + re.sub(r"^blocks\.", "transformer.resblocks.", key): tensor
             for key, tensor in tower.state_dict().items()
         },
-        {key: tensor.shape for key, tensor in state_dict.items() if key.startswith(TEXT_PREFIX)},
+        {key: tensor for key, tensor in state_dict.items() if key.startswith(TEXT_PREFIX)},
+        source=_UNFIT,
     )
-
-
-def _compare(expected: Mapping[str, torch.Size], given: Mapping[str, torch.Size]) -> None:
-    """Raise a `UserError` that lists every key that is missing, unexpected or of another shape."""
-    problems = []
-    if missing := expected.keys() - given.keys():
-        problems.append(f"missing {short_list(sorted(missing), most=5)}")
-    if unexpected := given.keys() - expected.keys():
-        problems.append(f"unexpected {short_list(sorted(unexpected), most=5)}")
-    problems += [
-        f"{key} has shape {tuple(given[key])}, expected {tuple(expected[key])}"
-        for key in sorted(expected.keys() & given.keys())
-        if expected[key] != given[key]
-    ]
-    if problems:
-        raise UserError(f"checkpoint does not fit: {'; '.join(problems)}")

@@ -22,6 +22,12 @@ from cascade_core.runtime.targets import writable_file, writable_folder
 WRITING = ".writing"
 """Ending of a folder that is being written, after the name of its target."""
 
+MOST_TEXT = 2**24
+"""The most bytes of a text file of names or settings."""
+MOST_JSON = 24 * 2**20
+"""The most bytes of a JSON file, whose values take up to thirty times as much memory. A million pictures' names fit."""
+DEEPEST = 50
+"""The most levels of mappings and lists in JSON and YAML."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WAYS_OUT = {
     errno.ENOENT: "check the path",
@@ -188,21 +194,6 @@ def _errno(error: BaseException) -> int | None:
     return error.errno if isinstance(error, OSError) else None
 
 
-@contextmanager
-def readable_weights(weights: Path) -> Iterator[None]:
-    """Add the file's name to safetensors' errors in the block.
-
-    Raises:
-        UserError: `weights` is truncated or no safetensors file.
-    """
-    try:
-        yield
-    except SafetensorError as error:
-        raise UserError(
-            f"{weights} cannot be read as safetensors ({error}); make or fetch it again"
-        ) from error
-
-
 def disk_is_full(error: BaseException) -> bool:
     """Return whether a write failed because the disk is full or a quota is used up."""
     return _errno(error) in FULL
@@ -214,14 +205,15 @@ def write_json(target: Path, content: Any) -> None:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_text(path: Path, what: str) -> str:
+def read_text(path: Path, what: str, *, most: int = MOST_TEXT) -> str:
     """Read a UTF-8 text file, with or without a byte order mark.
 
     Raises:
-        UserError: the file is unreadable or not UTF-8; the message calls it `what`.
+        UserError: the file is unreadable, not UTF-8, or longer than `most` bytes; the message calls it `what`.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = _read_bytes(path, f"{what} {path}", most).decode("utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         way_out = WAYS_OUT.get(error.errno or 0, "check the path and the disk")
         raise UserError(f"{what} {path} cannot be read ({error.strerror}); {way_out}") from error
@@ -229,20 +221,53 @@ def read_text(path: Path, what: str) -> str:
         raise UserError(f"{what} {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, most: int = MOST_JSON) -> Any:
     """Read JSON.
 
     Raises:
-        UserError: the file is missing or unreadable, or is no JSON; the message names it.
+        UserError: the file is missing, unreadable, longer than `most` bytes or too deep, or is no JSON; the message
+            names it.
     """
     try:
-        return json.loads(path.read_text())
+        text = _read_bytes(path, str(path), most).decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run the step that writes it first") from None
     except OSError as error:
         raise UserError(explain_system_error(error) or f"{path} cannot be read: {error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
+    try:
+        content = json.loads(text)
+        too_deep = isinstance(content, dict | list) and _is_deep(content)
+    except ValueError as error:  # a syntax error, or a number of more than 4,300 digits
+        raise UserError(f"{path} is not JSON: {error}") from error
+    except RecursionError:
+        too_deep = True
+    if too_deep:
+        raise UserError(f"{path} is nested more than {DEEPEST} levels deep; no step writes such a file")
+    return content
+
+
+def _read_bytes(path: Path, what: str, most: int) -> bytearray:
+    """Read a file piece by piece, since the length of a pipe is unknown; UserError if it is longer than `most`."""
+    content = bytearray()
+    with path.open("rb") as stream:
+        while len(content) <= most and (part := stream.read(2**20)):
+            content += part
+    if len(content) > most:
+        raise UserError(f"{what} has more than {most:,} bytes; give a smaller file")
+    return content
+
+
+def _is_deep(content: dict[str, Any] | list[Any]) -> bool:
+    """Return whether mappings and lists are nested more than `DEEPEST` levels."""
+    level: list[Any] = [content]
+    for _ in range(DEEPEST):
+        children = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def sha256(path: Path) -> str:

@@ -1,5 +1,6 @@
-"""Lists in messages: short lists, bullets, duplicates, and look-ups whose error lists the known names."""
+"""Values and lists in messages: shortened values, short lists, bullets, duplicates, and look-ups that list known names."""
 
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -18,6 +19,30 @@ def by_name(name: str, table: Mapping[str, Value], *, kind: str) -> Value:
     if name not in table:
         raise UserError(f"unknown {kind} {name!r}; known are {', '.join(table)}")
     return table[name]
+
+
+class _Brief(reprlib.Repr):
+    """Python's shortened representations, wide enough for a setting or a path."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 200, 200, 60
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Represent an integer; Python itself converts none of more than 4,300 digits."""
+        bits = value.bit_length()
+        return super().repr_int(value, level) if bits < 1000 else f"an integer of {bits} bits"
+
+
+def brief(value: object) -> str:
+    """Represent a value as Python does, but shortened, however large or deep the value is."""
+    return _Brief().repr(value)
+
+
+def shortened(text: str, *, most: int = 300) -> str:
+    """Return a text on one line that any terminal can print, without its middle if it has more than `most` letters."""
+    line = " ".join(text.split()).encode(errors="backslashreplace").decode()
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 3 :]}"
 
 
 def short_list(items: Sequence[str], *, most: int, separator: str = ", ") -> str:

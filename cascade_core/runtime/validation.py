@@ -8,6 +8,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.listing import brief, shortened
 
 Value = TypeVar("Value")
 
@@ -32,7 +33,7 @@ def first_error(error: ValidationError) -> str:
 
 def sentence(error: ErrorDetails) -> str:
     """Name the wrong field, the reason and its value; for a whole model or mapping, the reason only."""
-    field = ".".join(map(str, error["loc"]))
+    field = ".".join(shortened(str(part), most=60) for part in error["loc"][:20])
     reason = error["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(error["input"], Mapping | BaseModel) else f" (got {error['input']!r})"
+    value = "" if isinstance(error["input"], Mapping | BaseModel) else f" (got {brief(error['input'])})"
     return f"{field}: {reason}{value}" if field else reason

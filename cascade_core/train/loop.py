@@ -14,6 +14,7 @@ from torch.optim import AdamW
 
 from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.configs.config import RunConfig
+from cascade_core.errors import UserError
 from cascade_core.losses.focal_dice import LossParts, segmentation_loss
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import mean_over_processes, num_processes, seed_step
@@ -63,7 +64,7 @@ def train(
     micro-batch, and the reports are of the whole batch.
 
     Raises:
-        FloatingPointError: the loss is not finite; the message names the step, which updates nothing.
+        UserError: the loss is not finite; the message names the step, which updates nothing.
     """
     model = data_parallel(segmentor.train(), grid_logits_of(segmentor, config.train.compile, device))
     vectors = supervision.training_vectors(class_vectors).to(device)
@@ -86,9 +87,11 @@ def train(
         terms = _mean_terms(parts)
         loss = sum(terms.values())
         if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at step {iteration + 1} ({terms}); lower the learning rates, or check the text "
-                "vectors and pictures for non-finite values"
+            numbers = ", ".join(f"{name} {term:g}" for name, term in terms.items())
+            raise UserError(
+                f"the loss is {loss} at step {iteration + 1} ({numbers}); lower the learning rates (optim.prompt_lr, "
+                "optim.decoder_lr), check the text vectors and pictures for non-finite values, or start from the "
+                "checkpoint before: this step updated nothing"
             )
         optimizer.step()
         yield StepReport(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from cascade_core.data.prepared import SUMMARY_FILE
 from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -46,6 +47,15 @@ def class_counts(split: ClassSplit, pixels: Sequence[int]) -> dict[str, float]:
     }
 
 
+class _Content(BaseModel):
+    """The fields of `split.json` that decide the split."""
+
+    protocol: str
+    classes: tuple[str, ...]
+    unseen: tuple[str, ...]
+    own: LabelFile | None = None
+
+
 def read_split(splits: Path) -> ClassSplit:
     """Read the class split of a splits step, and check it against its protocol or label file.
 
@@ -53,33 +63,34 @@ def read_split(splits: Path) -> ClassSplit:
         UserError: the file is missing or lacks a field, or its classes or unseen names are not those of the protocol.
     """
     path = splits / SPLIT_FILE
-    content = read_json(path)
-    missing = [field for field in ("protocol", "classes", "unseen") if field not in content]
-    if missing:
-        raise UserError(f"{path}: fields {missing} are missing; run the splits step again")
-    split = named_protocol(content["protocol"]) if "own" not in content else _own(content, path)
-    stray = [name for name in content["unseen"] if name not in split.classes]
+    content = validated(_Content, read_json(path), source=path, way_out="run the splits step again")
+    split = (
+        named_protocol(content.protocol) if content.own is None else _own(content.own, content.protocol, path)
+    )
+    stray = [name for name in content.unseen if name not in split.classes]
     if stray:
         raise UserError(
-            f"{path}: unseen: {stray} are not in label set {split.label_set.name!r}; "
+            f"{path}: unseen: {stray[:5]} are not in label set {split.label_set.name!r}; "
             f"it has {', '.join(split.classes)}"
         )
-    for field, names in (("classes", split.classes), ("unseen", split.unseen_names)):
-        if list(content[field]) != list(names):
+    for field, names, expected in (
+        ("classes", content.classes, split.classes),
+        ("unseen", content.unseen, split.unseen_names),
+    ):
+        if list(names) != list(expected):
             raise UserError(
-                f"{path}: {field}: {len(content[field])} names differ from the {len(names)} of protocol "
+                f"{path}: {field}: {len(names)} names differ from the {len(expected)} of protocol "
                 f"{split.name!r} (names or order), so that scores could not be compared; run the splits step again"
             )
     return split
 
 
-def _own(content: dict[str, Any], path: Path) -> ClassSplit:
+def _own(own: LabelFile, protocol: str, path: Path) -> ClassSplit:
     """Return the class split of the label file in `split.json`."""
-    way_out = "run the splits step again"
-    split = split_of(validated(LabelFile, content["own"], source=f"{path}: own", way_out=way_out))
-    if split.name != content["protocol"]:
+    split = split_of(own)
+    if split.name != protocol:
         raise UserError(
-            f"{path}: protocol is {content['protocol']!r}, the label set in it is {split.name!r}; {way_out}"
+            f"{path}: protocol is {protocol!r}, the label set in it is {split.name!r}; run the splits step again"
         )
     return split
 

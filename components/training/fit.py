@@ -77,8 +77,7 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
 
     Raises:
         UserError: the text vectors are of other templates, the batch does not divide evenly, a process has no GPU,
-            or the checkpoint to resume from is of another configuration.
-        FloatingPointError: the loss is not finite.
+            the checkpoint to resume from is of another configuration, or the loss is not finite.
     """
     world = world_of(os.environ)
     # Refuse an indivisible batch before anything is loaded.

@@ -68,7 +68,7 @@ def _read_cache(file: Path, made_from: str) -> Float[Tensor, "classes embed"] | 
     try:
         with safe_open(file, framework="pt") as content:
             notes, rows = content.metadata() or {}, content.get_tensor(KEY)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:  # of a damaged file: safetensors', torch's or Python's
         log.warning("cached text vectors %s cannot be read (%s); recomputing them", file, error)
         return None
     if notes != {"made_from": made_from, "sha256": _checksum(rows)}:

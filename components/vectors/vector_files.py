@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade_core.clip.order import check_shape
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.runtime.files import read_json, read_text, write_json
+from cascade_core.runtime.listing import shortened
+from cascade_core.runtime.tensors import read_tensors
+from cascade_core.runtime.validation import validated
 from components.artifacts import MANIFEST_FILE, read_step_manifest
 
 log = logging.getLogger(__name__)
@@ -58,8 +61,8 @@ def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes 
     Raises:
         UserError: a file is missing or broken, or the names differ from the split's classes.
     """
-    names = read_json(text / NAMES_FILE)
-    if names != list(split.classes):
+    names = read_name_list(text / NAMES_FILE)
+    if names != split.classes:
         raise UserError(
             f"{text / NAMES_FILE}: {len(names)} names differ from the {split.num_classes} classes of "
             f"{split.name!r} (number or order); run the text-vectors step for this protocol"
@@ -81,7 +84,7 @@ def write_background_vectors(
 def background_names(text: Path) -> tuple[str, ...]:
     """Read the names for background in a text-vectors folder; () if it has none."""
     file = text / BACKGROUND_NAMES_FILE
-    return tuple(read_json(file)) if file.is_file() else ()
+    return read_name_list(file) if file.is_file() else ()
 
 
 def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "names embed"]:
@@ -96,12 +99,21 @@ def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "
             f'{", ".join(names)}; run the text-vectors step with --background-names "{", ".join(names)}"'
         )
     rows = _rows(text / BACKGROUND_FILE, BACKGROUND_KEY)
-    if rows.ndim != 2 or len(rows) != len(names):
+    if len(rows) != len(names):
         raise UserError(
             f"{text / BACKGROUND_FILE}: shape {tuple(rows.shape)}, expected a row for each of {len(names)} names; "
             "run the text-vectors step again"
         )
     return rows
+
+
+def read_name_list(path: Path) -> tuple[str, ...]:
+    """Read the names that vectors stand for, in their order.
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+    return validated(tuple[str, ...], read_json(path), source=path, way_out="run the text-vectors step again")
 
 
 def check_templates(text: Path, templates: Sequence[str]) -> None:
@@ -139,21 +151,24 @@ def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes e
     if not path.is_file():
         raise UserError(f"text vectors {path} do not exist; give a .npy file, or a CLIP folder to make them")
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise UserError(f"text vectors {path} cannot be read as .npy: {error}") from error
+        # In place, so that no header can ask for more memory than the file holds.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy's readers of headers raise whatever Python does
+        raise UserError(f"text vectors {path} cannot be read as .npy: {shortened(str(error))}") from error
+    if array.dtype.kind != "f":
+        raise UserError(f"text vectors {path} are of type {array.dtype}, not real numbers")
     rows = torch.from_numpy(array.astype(np.float32))
     check_shape(rows, classes, f"text vectors {path}")
     return rows
 
 
 def _rows(path: Path, key: str) -> Float[Tensor, "rows embed"]:
-    """Read the tensor `key` of a safetensors file as float32.
+    """Read the rows `key` of a safetensors file as float32.
 
     Raises:
-        UserError: the file is missing or broken, or lacks the key.
+        UserError: the file is missing or broken, or has no such rows.
     """
-    try:
-        return load_file(path)[key].float()
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read ({error}); run the text-vectors step again") from error
+    tensors = read_tensors(path, prefix=key)
+    if key not in tensors or tensors[key].ndim != 2 or not tensors[key].is_floating_point():
+        raise UserError(f"{path}: holds no rows of vectors {key!r}; run the text-vectors step again")
+    return tensors[key].float()

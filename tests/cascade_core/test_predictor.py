@@ -220,6 +220,13 @@ def test_settings_of_the_inference_are_checked(predictor: Predictor) -> None:
         eval_settings(predictor.evaluate, mode="windows")
     with pytest.raises(ValueError, match="'tpux' is unknown; give cpu or cuda"):
         device_named("tpux")
+    for name in ("mps", "meta", "xpu:1"):
+        with pytest.raises(ValueError, match=f"device '{name}' is not supported; give cpu or cuda"):
+            device_named(name)
+    with pytest.raises(
+        ValueError, match="'cuda:99' is not available: torch finds .* CUDA devices; give .*cpu"
+    ):
+        device_named("cuda:99")
 
 
 def test_a_checkpoint_without_its_clip_says_where_to_put_both(clip: Path, tmp_path: Path) -> None:

@@ -35,12 +35,12 @@ def test_new_manifests_have_format_1(model: Path) -> None:
 @pytest.mark.parametrize("number", [2, "one"])
 def test_a_later_format_is_refused_with_a_way_out(model: Path, number: object) -> None:
     _renumber(model / "final" / "manifest.json", number)
-    with pytest.raises(UserError, match=rf"final/manifest.json has format {number}.*update the project"):
+    with pytest.raises(UserError, match=rf"final/manifest.json has format {number!r}.*update the project"):
         load_manifest(model / "final")
     with pytest.raises(UserError, match="manifest.json has format"):
         read_step_manifest(model / "final")
     _renumber(model / "model" / "manifest.json", number)
-    with pytest.raises(UserError, match=rf"model/manifest.json has format {number}"):
+    with pytest.raises(UserError, match=rf"model/manifest.json has format {number!r}"):
         locate(model / "model")
 
 
@@ -59,3 +59,22 @@ def test_only_inductive_models_have_a_seen_penalty(setting: Setting, penalty: fl
     clip, config = write_tiny_clip(tmp_path / "clip"), tiny_config(seen_penalty=0.1)
     manifest = write_tiny_checkpoint(tmp_path / "final", clip, config, setting=setting)
     assert manifest.seen_penalty(config.evaluate.model_copy(update={"seen_penalty": 0.3})) == penalty
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ({"needs": "7.1.0"}, r"cascade-clip-workflow 7\.1\.0 or a later one"),
+        ({"packages": {"cascade-clip-workflow": "8.0"}}, r"cascade-clip-workflow 8\.0 or a later one"),
+        ({}, r"a version of cascade-clip-workflow later than \d"),
+    ],
+)
+def test_a_later_format_says_which_version_reads_it(
+    model: Path, said: dict[str, object], version: str
+) -> None:
+    file = model / "final" / "manifest.json"
+    write_json(file, {**read_json(file), "format": 9, **said})
+    with pytest.raises(
+        UserError, match=f"has format 9, and .* reads up to 1: update the project, to {version}"
+    ):
+        load_manifest(model / "final")

@@ -1,8 +1,13 @@
 """Small CLIPs of each published family, with the same layout and activation but few weights."""
 
-import torch
-from torch import Tensor
+import io
+import warnings
+from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+
+from cascade_core.clip.weights import ClipModel
 from cascade_core.configs.config import ClipConfig
 from tests.cascade_core.clip.reference import open_clip_model
 
@@ -53,3 +58,32 @@ def random_weights(config: ClipConfig) -> dict[str, Tensor]:
             key: tensor + 0.1 * torch.randn_like(tensor) if key != "attn_mask" else tensor
             for key, tensor in state.items()
         }
+
+
+def openai_weights(config: ClipConfig) -> dict[str, Tensor]:
+    """Return the random weights of our own CLIP in OpenAI's key layout, without open_clip, which is slow to import."""
+    named = {key.removeprefix("text."): tensor for key, tensor in ClipModel(config).state_dict().items()}
+    return {key.replace("blocks.", "transformer.resblocks."): tensor for key, tensor in named.items()}
+
+
+class _Node(nn.Module):
+    """A node of the module tree that dotted weight names describe, as in OpenAI's archives."""
+
+
+def write_scripted(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights as in OpenAI's archives: a traced module tree that also holds scalars."""
+    root = _Node()
+    for key, tensor in weights.items():
+        *parents, leaf = key.split(".")
+        node = root
+        for parent in parents:
+            if not hasattr(node, parent):
+                node.add_module(parent, _Node())
+            node = getattr(node, parent)
+        node.register_buffer(leaf, tensor)
+    root.register_buffer("input_resolution", torch.tensor(64))
+    root.forward = lambda x: x * 1.702
+    with io.BytesIO() as content, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch deprecates torch.jit, but OpenAI's files stay
+        torch.jit.save(torch.jit.trace(root, torch.zeros(1), check_trace=False), content)
+        path.write_bytes(content.getvalue())

@@ -1,42 +1,17 @@
 """Weights are read from every usual file format, and no file gets its code run."""
 
-import io
 import os
 import pickle
-import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cascade_core.clip.archives import read_archive
-from tests.cascade_core.clip.families import VIT_B16, random_weights
-
-
-class _Node(nn.Module):
-    """A node of the module tree that dotted weight names describe, as in OpenAI's archives."""
-
-
-def write_scripted(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write weights as in OpenAI's archives: a traced module tree that also holds scalars."""
-    root = _Node()
-    for key, tensor in weights.items():
-        *parents, leaf = key.split(".")
-        node = root
-        for parent in parents:
-            if not hasattr(node, parent):
-                node.add_module(parent, _Node())
-            node = getattr(node, parent)
-        node.register_buffer(leaf, tensor)
-    root.register_buffer("input_resolution", torch.tensor(64))
-    root.forward = lambda x: x * 1.702
-    with io.BytesIO() as content, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch deprecates torch.jit, but OpenAI's files stay
-        torch.jit.save(torch.jit.trace(root, torch.zeros(1), check_trace=False), content)
-        path.write_bytes(content.getvalue())
+from tests.cascade_core.clip.families import VIT_B16, random_weights, write_scripted
 
 
 def _equal(read: dict[str, Tensor], written: dict[str, Tensor]) -> bool:
@@ -71,7 +46,7 @@ def test_a_torchscript_archive_reads_as_torch_reads_it(weights: dict[str, Tensor
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "model."])
 @pytest.mark.parametrize("old_format", [False, True])
 def test_a_state_dict_is_unwrapped(
     wrapper: str | None, prefix: str, old_format: bool, tmp_path: Path
@@ -124,14 +99,16 @@ def _replaced(path: Path, name: str, content: bytes, *, compressed: bool = False
 def test_a_torchscript_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     write_scripted(tmp_path / "ViT.pt", {"a": torch.ones(2)})
     bad = _replaced(tmp_path / "ViT.pt", "data.pkl", pickle.dumps(_Exploit(tmp_path / "ran"), protocol=2))
-    with pytest.raises(ValueError, match=r"changed\.pt cannot be read safely: it names posix\.mkdir"):
+    with pytest.raises(
+        ValueError, match=r"changed\.pt cannot be read safely as weights: it names posix\.mkdir"
+    ):
         read_archive(bad)
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_torchscript_archive_with_a_short_storage_is_refused(tmp_path: Path) -> None:
     write_scripted(tmp_path / "ViT.pt", {"a": torch.ones(20)})
-    with pytest.raises(ValueError, match=r"changed\.pt cannot be read safely"):
+    with pytest.raises(ValueError, match=r"changed\.pt cannot be read safely as weights"):
         read_archive(_replaced(tmp_path / "ViT.pt", "data/0", b"\0" * 8))
 
 

@@ -47,9 +47,7 @@ def test_a_checkpoint_takes_the_clip_of_its_manifest(tmp_path: Path, monkeypatch
     assert clip_for("models:/tiny/1", None) is None
     assert clip_for(str(tmp_path / "model"), None) is None
     assert clip_for(str(tmp_path / "model"), Path("other")) == Path("other")
-    with pytest.raises(
-        ValueError, match="was trained with CLIP 'tiny', which is not in .*give its folder"
-    ):
+    with pytest.raises(ValueError, match="was trained with CLIP 'tiny', which is not in .*give its folder"):
         clip_for(str(tmp_path / "final"), None)
     (tmp_path / "home" / "clip" / "tiny").mkdir(parents=True)
     assert clip_for(str(tmp_path / "final"), None) == tmp_path / "home" / "clip" / "tiny"

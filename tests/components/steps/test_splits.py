@@ -75,7 +75,7 @@ def test_a_summary_without_pixels_asks_for_another_prepare_step(prepared: Path, 
         ("unseen", ["zebra"], "unseen: 1 names differ from the 6 of protocol"),
         ("classes", list(reversed(MINI.classes)), "classes: 24 names differ"),
         ("protocol", "mini-17-7", "unknown protocol 'mini-17-7'"),
-        ("classes", None, r"fields \['classes'\] are missing"),
+        ("classes", None, r"classes: Field required"),
     ],
 )
 def test_a_changed_split_file_is_refused(written: Path, field: str, value: object, message: str) -> None:
@@ -109,7 +109,7 @@ def test_splits_of_a_label_file_need_the_file_no_more(world: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("field", "message"),
-    [("unseen", r"protocol is 'own-\w+', the label set in it is 'own-"), ("clases", "own: clases: Extra")],
+    [("unseen", r"protocol is 'own-\w+', the label set in it is 'own-"), ("clases", "own.clases: Extra")],
 )
 def test_a_changed_label_file_in_the_splits_is_refused(
     world: Path, tmp_path: Path, field: str, message: str

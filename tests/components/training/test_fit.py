@@ -181,7 +181,7 @@ def test_a_training_that_diverges_says_at_which_step(folders: Folders, tmp_path:
     vectors = load_file(broken / "class_vectors.safetensors")["class_vectors"]
     vectors[0, 0] = float("inf")
     save_file({"class_vectors": vectors}, broken / "class_vectors.safetensors")
-    with pytest.raises((FloatingPointError, ValueError), match=r"step 1|finite"):
+    with pytest.raises(ValueError, match=r"step 1|finite"):
         trained(folders, tmp_path / "out", text=broken)
 
 

@@ -132,7 +132,7 @@ def test_a_malformed_override_is_refused(item: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("overrides: 3\n", "overrides is 3"), ("a: [", "are not YAML"), (None, "cannot be read")],
+    [("overrides: 3\n", "overrides is 3"), ("a: [", "is not YAML"), (None, "cannot be read")],
 )
 def test_a_malformed_parameter_file_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
     file = tmp_path / "params.yaml"

@@ -1,0 +1,95 @@
+"""Named tensors: reading from safetensors, and checks of names and shapes before a model is allocated for them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from cascade_core.errors import UserError
+from cascade_core.runtime.listing import short_list, shortened
+
+Module = TypeVar("Module", bound=nn.Module)
+
+MOST_LISTED = 5
+
+
+def read_tensors(path: Path, *, prefix: str = "") -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file whose names begin with `prefix`.
+
+    The header must match the file's size, so that the reader allocates no more than that.
+
+    Raises:
+        UserError: the file is missing, cut short or no safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+    except (
+        Exception
+    ) as error:  # safetensors' errors name no file; torch and Python raise others for odd headers
+        raise UserError(f"{path} cannot be read as safetensors ({error}); make or fetch it again") from error
+
+
+def fitting(make: Callable[[], Module], weights: Mapping[str, Tensor], *, source: str) -> Module:
+    """Make a module and load its weights, after a check of names and shapes that allocates nothing.
+
+    A configuration from elsewhere can describe a model that fits no machine; weights in a file cannot.
+
+    Raises:
+        UserError: a weight is missing, unexpected, of another shape or not finite.
+    """
+    with torch.device("meta"):
+        expected = make().state_dict()
+    check_fit(expected, weights, source=source)
+    check_finite(weights, source=source)
+    module = make()
+    module.load_state_dict(dict(weights))
+    return module
+
+
+def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, source: str) -> None:
+    """Check names and shapes of weights.
+
+    Raises:
+        UserError: a name is missing, unexpected or of another shape; the message starts with `source` and lists them.
+    """
+    problems = []
+    if missing := expected.keys() - given.keys():
+        problems.append(f"missing {_listed(sorted(missing))}")
+    if unexpected := given.keys() - expected.keys():
+        problems.append(f"unexpected {_listed(sorted(unexpected))}")
+    wrong = [
+        f"{key} has shape {tuple(given[key].shape)}, expected {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & given.keys())
+        if expected[key].shape != given[key].shape
+    ]
+    if wrong:
+        problems.append(_listed(wrong, separator="; "))
+    if problems:
+        raise UserError(f"{source}: {'; '.join(problems)}")
+
+
+def check_finite(weights: Mapping[str, Tensor], *, source: str) -> None:
+    """Check that every weight is a real number.
+
+    Raises:
+        UserError: some are NaN, infinite or complex.
+    """
+    wrong = [key for key, tensor in weights.items() if tensor.is_complex() or not _finite(tensor)]
+    if wrong:
+        raise UserError(
+            f"{source}: weights hold values that are no numbers ({_listed(wrong)}); a training "
+            "failed, or the file was damaged: make or fetch the weights again"
+        )
+
+
+def _listed(names: list[str], *, separator: str = ", ") -> str:
+    few = [shortened(name, most=120) for name in names[:MOST_LISTED]]
+    return short_list(few + names[MOST_LISTED:], most=MOST_LISTED, separator=separator)
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor.float()).all())
