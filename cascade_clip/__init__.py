@@ -6,6 +6,7 @@ These names are stable; everything else may move. Serving code in a registered v
 from cascade_clip.models import Predictor, evaluate, load
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.recipes import recipe, recipe_names
+from cascade_core.data.picture_names import FORMATS
 from cascade_core.data.pictures import decode_image
 from cascade_core.errors import UserError
 from cascade_core.inference.prediction import MAX_LABELS, ClassArea, Prediction
@@ -13,8 +14,12 @@ from cascade_core.model.segmentor import Segmentor
 from cascade_core.predictor import eval_settings
 from cascade_core.scoring.scores import Scores
 
+PICTURE_FORMATS = tuple(FORMATS)
+"""The formats of pictures that every reader decodes, by Pillow's names."""
+
 __all__ = [
     "MAX_LABELS",
+    "PICTURE_FORMATS",
     "CheckpointManifest",
     "ClassArea",
     "Prediction",

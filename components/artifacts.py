@@ -20,6 +20,7 @@ from cascade_core.runtime.files import read_json, sha256, write_json
 from cascade_core.runtime.formats import FORMAT, read_manifest
 from cascade_core.runtime.targets import MANIFEST_FILE
 from cascade_core.runtime.validation import validated
+from cascade_core.runtime.walking import files_below
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ def git_commit() -> str | None:
 def _content_hash(folder: Path) -> str:
     """Hash names and contents of a folder's files, except manifest, `tracking.json` and hidden files."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in filter(Path.is_file, files_below(folder)):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)
         if name.as_posix() not in (MANIFEST_FILE, TRACKING_FILE) and not hidden:

@@ -4,18 +4,27 @@ Indexing decodes every file once, so that a broken file is reported before train
 lists all problems.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from cascade_core.data.examine import Candidate, Examined, Problem, examine_all
 from cascade_core.data.layouts import FolderLayout, VocLayout
+from cascade_core.data.picture_names import (
+    SUFFIXES,
+    bare,
+    by_name,
+    comparable,
+    is_picture,
+    log_skipped,
+)
 from cascade_core.data.sources.plan import read_names
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.listing import bullets
 from cascade_core.runtime.pool import Progress
+from cascade_core.runtime.walking import visible_below
 
 COLUMNS = (
     "name",
@@ -29,7 +38,6 @@ COLUMNS = (
     "image_sha256",
     "label_sha256",
 )
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def voc_root(folder: Path) -> Path:
@@ -76,6 +84,8 @@ def index_voc(
         raise UserError('image_sets is empty; name at least one split, such as {"train": "train+aug"}')
     problems: list[str] = []
     pairs: list[Candidate] = []
+    images = by_name(filter(is_picture, visible_below(root / "JPEGImages")), bare)
+    labels = {folder: by_name(visible_below(root / folder), comparable) for folder in layout.label_dirs}
     for split, lists in image_sets.items():
         names: list[str] = []
         for stem in lists.split("+"):
@@ -88,7 +98,7 @@ def index_voc(
                 f"{layout.lists_dir}/{lists}.txt: split {split!r} is empty; list at least one picture"
             )
         for name in names:
-            pairs.extend(_voc_pair(root, name, split, layout.label_dirs, problems))
+            pairs.extend(_voc_pair(root, name, split, images, labels, problems))
     return _index(root, pairs, problems, label_set=label_set, progress=progress)
 
 
@@ -109,37 +119,53 @@ def index_folders(
     problems: list[str] = []
     pairs: list[Candidate] = []
     for split, (image_dir, label_dir) in folders.items():
-        paths = (root / image_dir).glob("*")
-        images = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+        files, labels = visible_below(root / image_dir), by_name(visible_below(root / label_dir), comparable)
+        images = by_name((file for file in files if is_picture(file) and "/" not in file), bare)
         if not images:
             problems.append(
-                f"{image_dir}: split {split!r} is empty; the folder needs {', '.join(IMAGE_SUFFIXES)} files"
+                f"{image_dir}: split {split!r} is empty; the folder needs {', '.join(SUFFIXES)} files"
             )
-        for path in images:
-            image, label = f"{image_dir}/{path.name}", f"{label_dir}/{path.stem}{suffix}"
-            if (root / label).is_file():
-                pairs.append(Candidate(path.stem, split, path, root / label, image, label))
-            else:
-                problems.append(f"{image}: no label map {label}; add it, or remove the picture")
+        skipped = [file for file in files if "/" in file or not is_picture(file)]
+        log_skipped(root / image_dir, skipped, "because they are no pictures or lie in subfolders")
+        for name, alike in images.items():
+            image = _only(image_dir, alike, problems)
+            label = _only(label_dir, labels.get(comparable(name + suffix), []), problems)
+            if image and label:
+                pairs.append(Candidate(name, split, root / image, root / label, image, label))
+            elif image:
+                problems.append(
+                    f"{image}: no label map {label_dir}/{name}{suffix}; add it, or remove the picture"
+                )
     return _index(root, pairs, problems, label_set=label_set, progress=progress)
 
 
+def _only(folder: str, alike: Sequence[str], problems: list[str]) -> str | None:
+    """Return the path of the only file in `alike`, or None; append a problem if there are several."""
+    if len(alike) > 1:
+        problems.append(f"{folder}: {' and '.join(alike)} stand for one name; keep one of them")
+    return f"{folder}/{alike[0]}" if alike else None
+
+
 def _voc_pair(
-    root: Path, name: str, split: str, label_dirs: tuple[str, ...], problems: list[str]
+    root: Path,
+    name: str,
+    split: str,
+    images: Mapping[str, Sequence[str]],
+    labels: Mapping[str, Mapping[str, Sequence[str]]],
+    problems: list[str],
 ) -> Iterator[Candidate]:
     """Yield the pair of a listed name, or append to `problems` which file is missing."""
-    images = [f"JPEGImages/{name}{suffix}" for suffix in IMAGE_SUFFIXES]
-    labels = [f"{folder}/{name}.png" for folder in label_dirs]
-    image, label = (
-        next((path for path in paths if (root / path).is_file()), None) for paths in (images, labels)
-    )
+    image = _only("JPEGImages", images.get(name, []), problems)
+    maps = (_only(folder, files.get(f"{name}.png", []), problems) for folder, files in labels.items())
+    label = next(filter(None, maps), None)
     if image is None:
         problems.append(
-            f"{images[0]}: picture of split {split!r} is missing; add it, or take {name} off the list"
+            f"JPEGImages/{name}.jpg: picture of split {split!r} is missing; add it, or take {name} off the list"
         )
     if label is None:
+        places = " and ".join(f"{folder}/{name}.png" for folder in labels)
         problems.append(
-            f"{name} of split {split!r}: label map is missing, looked for {' and '.join(labels)}; "
+            f"{name} of split {split!r}: label map is missing, looked for {places}; "
             f"add it, or take {name} off the list"
         )
     if image is not None and label is not None:

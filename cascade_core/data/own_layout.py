@@ -4,34 +4,46 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cascade_core.data.index import IMAGE_SUFFIXES
+from cascade_core.data.picture_names import (
+    SUFFIXES,
+    bare,
+    by_name,
+    comparable,
+    is_picture,
+    log_skipped,
+)
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_text
 from cascade_core.runtime.listing import duplicates, short_list
+from cascade_core.runtime.walking import visible_below
 
 TRAIN = "train"
 
 
-def pictures_below(folder: Path) -> dict[str, Path]:
+def pictures_below(folder: Path, *, maps: Path | None = None, map_suffix: str = ".png") -> dict[str, Path]:
     """Find the pictures below a folder, sorted; the keys are their paths without suffix, relative to the folder.
 
+    Label maps in `maps`, which may be the same folder or one below it, are no pictures. Other files are logged.
+
     Raises:
-        UserError: the folder is missing or has no picture, or two pictures differ only in their suffix.
+        UserError: the folder is missing or has no picture, or two pictures have one name.
     """
     if not folder.is_dir():
         raise UserError(f"picture folder {folder} does not exist; give the folder that holds the photographs")
-    pictures: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in pictures:
-                raise UserError(
-                    f"{pictures[name]} and {path.name} would share a label map; rename one of them"
-                )
-            pictures[name] = path
+    files = visible_below(folder)
+    log_skipped(folder, [name for name in files if not is_picture(name)], "because they are no pictures")
+    names = list(filter(is_picture, files))
+    if maps == folder:
+        owners = by_name(names, lambda name: comparable(bare(name) + map_suffix))
+        names = [name for name in names if not set(owners.get(comparable(name), ())) - {name}]
+    elif maps is not None and maps.is_relative_to(folder):
+        names = [name for name in names if not files[name].is_relative_to(maps)]
+    pictures = by_name(names, bare)
+    if twins := [alike for alike in pictures.values() if len(alike) > 1]:
+        raise UserError(f"{folder}: {' and '.join(twins[0])} would share a label map; rename one of them")
     if not pictures:
-        raise UserError(f"picture folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file; add pictures")
-    return pictures
+        raise UserError(f"picture folder {folder} holds no {', '.join(SUFFIXES)} file; add pictures")
+    return {name: files[file] for name, (file,) in pictures.items()}
 
 
 def assigned(
@@ -97,10 +109,7 @@ def _pictures_at(split: str, place: str, names: Sequence[str]) -> list[str]:
 
 def _read_list(path: Path, names: Sequence[str]) -> list[str]:
     """Read the picture names in a list, one a line, with or without suffix."""
-    pictures = []
-    for line in filter(None, map(str.strip, read_text(path, "list").splitlines())):
-        suffix = Path(line).suffix
-        pictures.append(line.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else line)
+    pictures = [bare(line) for line in map(str.strip, read_text(path, "list").splitlines()) if line]
     strays = sorted(set(pictures) - set(names), key=pictures.index)
     if strays or not pictures:
         which = short_list(strays, most=5) or "nothing"

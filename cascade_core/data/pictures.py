@@ -8,18 +8,24 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from cascade_core.data.picture_names import FORMATS
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
 
-MOST_PIXELS = 178_956_970
-"""Pillow's limit: a larger picture is a mistake, or made to fill the memory."""
+MOST_PIXELS = 2**30 // 10
+"""Limit on a picture's pixels; a 102-megapixel photograph has fewer. Decoding takes up to ten bytes a pixel, so less than
+1 GiB. For a WebP it takes sixteen bytes, so the limit is lower."""
+STRIP_ROWS = 256
+"""The number of rows that are converted to RGB at a time, because a conversion copies its pixels."""
 
 _STRAY = IGNORE - 1
 """Marks raw ids outside the label set; a label set has at most 254 classes, so it is no train id."""
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """The exceptions that Pillow raises for truncated, foreign or hostile files."""
+_ID_STEPS = {"1": 1, "L": 1, "L;2": 85, "L;4": 17, "P": 1, "P;1": 1, "P;2": 1, "P;4": 1, "I;16B": 1}
+"""The pixel formats of a PNG that may hold ids, and the step between ids: Pillow scales grey values to 0..255."""
 
 
 def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "height width 3"]:
@@ -39,24 +45,40 @@ def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "height width 
         picture.load()
         # Rotate in place and convert only if necessary, because each would copy the picture.
         ImageOps.exif_transpose(picture, in_place=True)
-        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+        return _rgb(picture)
 
 
 def decode_label_ids(content: bytes, where: str) -> UInt8[np.ndarray, "height width"]:
-    """Decode a label map to the raw ids in the file: palette indices or grey values.
+    """Decode a label map to the raw ids in the file: palette indices or grey values, as they are stored.
 
     Raises:
-        UserError: the file is truncated, or its pixels are not single 8-bit ids (a colour picture).
+        UserError: the file is no PNG or truncated, its pixels are colours, or an id has more than 8 bits.
     """
-    with _opened(content, where, "a label map") as picture:
+    with _opened(content, where, "a label map", formats=("PNG",)) as picture:
+        kind = str(picture.tile[0].args) if picture.tile else picture.mode
+        if kind not in _ID_STEPS:
+            raise UserError(
+                f"{where}: a label map holds one id a pixel (grey or palette PNG, mode L or P), this file is "
+                f"{picture.mode!r}; write ids instead of colours"
+            )
         picture.load()
-        mode, ids = picture.mode, np.array(picture)
-    if mode not in ("P", "L"):
+        ids = np.array(picture)
+    if ids.max(initial=0) > 255:
         raise UserError(
-            f"{where}: a label map holds one 8-bit id a pixel (PNG mode P or L), this file is {mode!r}; "
-            "write ids instead of colours"
+            f"{where}: has 16 bits a pixel and ids up to {ids.max()}; label maps hold ids 0..255, in 8 bits a pixel"
         )
-    return ids
+    return ids.astype(np.uint8) // _ID_STEPS[kind]
+
+
+def upright_size(source: bytes | Path, where: str) -> tuple[int, int]:
+    """Return width and height of a photograph in its EXIF orientation, without decoding it.
+
+    Raises:
+        UserError: it is no picture, or too large.
+    """
+    with _opened(source, where, "a picture") as picture:
+        width, height = picture.size
+        return (height, width) if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)
 
 
 def to_train_ids(
@@ -95,24 +117,41 @@ def read_label_map(path: Path, label_set: LabelSet) -> UInt8[np.ndarray, "height
 
 
 @contextmanager
-def _opened(content: bytes, where: str, kind: str) -> Iterator[Image.Image]:
+def _opened(
+    source: bytes | Path, where: str, kind: str, *, formats: tuple[str, ...] = tuple(FORMATS)
+) -> Iterator[ImageFile.ImageFile]:
     """Open a picture for decoding, and turn Pillow's exceptions into a `UserError`."""
     try:
-        with Image.open(BytesIO(content)) as picture:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as picture:
+            most = MOST_PIXELS * 10 // 16 if picture.format == "WEBP" else MOST_PIXELS
+            if picture.width * picture.height > most:
+                raise UserError(
+                    f"{where}: has more than {most:,} pixels ({picture.width} x {picture.height}); "
+                    "cut or scale it down, with its label map"
+                )
             yield picture
     except UserError:
         raise
-    except Image.DecompressionBombError as error:
+    except Image.DecompressionBombError as error:  # Pillow's own, of pictures twice as large
         raise UserError(
             f"{where}: has more than {MOST_PIXELS:,} pixels ({error}); cut or scale it down, with its label map"
         ) from error
     except _BROKEN as error:
         reason: object = error
         if isinstance(error, UnidentifiedImageError):  # Pillow's own text contains a memory address.
-            reason = "it is of no known format" if content else "it is empty"
+            reason = f"it is none of {', '.join(formats)}" if source else "it is empty"
         raise UserError(
             f"{where}: cannot be decoded as {kind} ({reason}); fetch or export the file again"
         ) from error
+
+
+def _rgb(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    """Convert a loaded picture strip by strip."""
+    levels = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
+    for top in range(0, picture.height, STRIP_ROWS):
+        strip = picture.crop((0, top, picture.width, min(top + STRIP_ROWS, picture.height)))
+        levels[top : top + STRIP_ROWS] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return levels
 
 
 def _content(path: Path) -> bytes:

@@ -4,35 +4,97 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from cascade_core.data.index import COLUMNS
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.formats import read_manifest
+from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import MANIFEST_FILE
 
 INDEX_FILE, SUMMARY_FILE = "index.parquet", "summary.json"
+MOST_ROWS, MOST_BYTES = 2**23, 2**29
+"""Limits on an index: its number of pictures, and the bytes of its values."""
+_TEXTS = ("name", "split", "image", "label", "image_sha256", "label_sha256")
+_LISTS = ("classes", "pixels")
 
 
 def read_index(prepared: Path) -> pd.DataFrame:
     """Read the index that a prepare step wrote, a row per picture.
 
     Raises:
-        UserError: the folder has no index, or columns are missing.
+        UserError: the folder has no index; or the index is damaged, too large, or lacks a column or values of the right type.
     """
     path = prepared / INDEX_FILE
     if not path.is_file():
         raise UserError(f"{path} does not exist; run the prepare step, or give the folder it wrote")
     try:
-        index = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # by Arrow, for a file that is not Parquet
-        raise UserError(f"{path} cannot be read ({error}); run the prepare step again") from error
+        with pq.ParquetFile(path, read_dictionary=list(_TEXTS), thrift_string_size_limit=2**24) as file:
+            fault = _fault(file)
+            if fault is None:
+                table = file.read(list(set(COLUMNS) & set(file.schema_arrow.names)), use_threads=False)
+                table.validate(full=True)
+                fault = _fault_of_values(table)
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        OverflowError,
+    ) as error:  # by Arrow, for a damaged file
+        fault = f"cannot be read ({brief(str(error))})"
+    if fault is not None:
+        raise UserError(f"{path} {fault}; run the prepare step again")
+    # Texts stay packed as in the file until their size is checked, because a small file may unpack to gigabytes.
+    texts = [
+        pa.field(name, pa.large_string()) if name in _TEXTS else table.field(name)
+        for name in table.column_names
+    ]
+    index = table.cast(pa.schema(texts)).to_pandas(ignore_metadata=True)
+    return index[[name for name in COLUMNS if name in index]]
+
+
+def _fault(file: pq.ParquetFile) -> str | None:
+    """Describe a fault in the metadata of an index, before its values are read; return None if there is none."""
+    names, head = file.schema_arrow.names, file.metadata
     # Indexes of earlier versions lack the column "pixels"; no later step reads it.
-    missing = [column for column in COLUMNS if column not in index.columns and column != "pixels"]
-    if missing:
-        raise UserError(f"{path}: columns {missing} are missing; run the prepare step again")
-    return index
+    if missing := [column for column in COLUMNS if column not in names and column != "pixels"]:
+        return f"lacks the columns {missing}"
+    chunks = [
+        head.row_group(i).column(j) for i in range(head.num_row_groups) for j in range(head.num_columns)
+    ]
+    values = sum(chunk.num_values for chunk in chunks)
+    if (
+        head.num_rows > MOST_ROWS
+        or sum(chunk.total_uncompressed_size for chunk in chunks) > MOST_BYTES
+        or (values > MOST_BYTES // 8)
+    ):
+        return f"has {head.num_rows:,} rows and {values:,} values, more than any data set"
+    for name in set(COLUMNS) & set(names):
+        kind = file.schema_arrow.field(name).type
+        inner = kind.value_type if pa.types.is_dictionary(kind) or pa.types.is_list(kind) else kind
+        right = pa.types.is_string if name in _TEXTS else pa.types.is_integer
+        if not (right(inner) or (name in _TEXTS and pa.types.is_large_string(inner))):
+            return f"has values of {kind} in column {name!r}"
+        if pa.types.is_list(kind) != (name in _LISTS):
+            return f"has values of {kind} in column {name!r}"
+    return None
+
+
+def _fault_of_values(table: pa.Table) -> str | None:
+    """Describe a fault in the values of an index, whose texts are still packed; return None if there is none."""
+    for name in table.column_names:
+        if table[name].null_count:
+            return f"has no value in {table[name].null_count} rows of column {name!r}"
+    for name in _TEXTS:
+        lengths = (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0 for chunk in table[name].chunks)
+        if (longest := max(lengths, default=0)) * table.num_rows > MOST_BYTES:
+            return f"has a text of {longest:,} bytes in column {name!r}, more than any data set"
+    return None
 
 
 def rows_of_split(index: pd.DataFrame, split: str) -> pd.DataFrame:

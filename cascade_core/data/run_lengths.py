@@ -7,12 +7,14 @@ from jaxtyping import Bool, Int64
 
 from cascade_core.errors import UserError
 
+MOST_DIGITS = 7
+"""Limit on the 5-bit digits of a packed run length; no picture has as many pixels as a longer one."""
 
-def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
-    """Decode `{"size": [height, width], "counts": ...}`; counts are run lengths or COCO's text form of them.
 
-    The decoder of pycocotools is no alternative: it leaves pixels uninitialised if the runs are too short. `shape` is
-    the picture's (height, width); a mask of another size is refused before its memory is allocated.
+def checked_runs(segmentation: Any, shape: tuple[int, int]) -> Int64[np.ndarray, " runs"]:
+    """Return the run lengths of `{"size": [height, width], "counts": ...}`; counts are these or COCO's text form of them.
+
+    `shape` is the picture's (height, width); a mask of another size is refused before its memory is allocated.
 
     Raises:
         UserError: a field is missing, the size differs, or the runs do not add up to it.
@@ -20,16 +22,29 @@ def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "
     try:
         size, counts = tuple(segmentation["size"]), segmentation["counts"]
         runs = unpack_runs(counts) if isinstance(counts, str) else np.array(counts, dtype=np.int64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"no run-length mask ({error!r}); expected size and counts") from error
     height, width = shape
     if size != shape:
         raise UserError(f"its mask has the size {size}, its picture {shape} (height, width); export it anew")
-    if (runs < 0).any() or runs.sum() != height * width:
+    if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
         raise UserError(
             f"runs of its mask add up to {runs.sum()} pixels, not to {height} x {width}; export it anew"
         )
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+    return runs
+
+
+def decode_runs(runs: Int64[np.ndarray, " runs"], shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """Decode checked run lengths.
+
+    The decoder of pycocotools is no alternative: it leaves pixels uninitialised if the runs are too short.
+    """
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape[::-1]).T
+
+
+def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """Decode a run-length mask of a picture of `shape`; errors as in `checked_runs`."""
+    return decode_runs(checked_runs(segmentation, shape), shape)
 
 
 def unpack_runs(packed: str) -> Int64[np.ndarray, " runs"]:
@@ -47,6 +62,8 @@ def unpack_runs(packed: str) -> Int64[np.ndarray, " runs"]:
     last = (codes & 32) == 0
     starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
     digit = np.arange(codes.size) - np.repeat(starts, np.diff(np.append(starts, codes.size)))
+    if digit.max() >= MOST_DIGITS:
+        raise UserError("packed run lengths are damaged")
     numbers = np.add.reduceat((codes & 31) << 5 * digit, starts)
     negative = codes[last] & 16 != 0
     numbers -= np.where(negative, np.int64(1) << 5 * (digit[last] + 1), 0)

@@ -92,7 +92,7 @@ def plan(raw: Path, splits: Splits) -> Plan:
             partial(read_label_map, path, PUBLISHED_MAPS),
         )
         for folder in (FOLDERS[split] for split in splits)
-        for path in sorted((raw / RAW_MAPS / folder).glob("*.png"))
+        for path in sorted((raw / RAW_MAPS / folder).glob("*.[pP][nN][gG]"))
     ]
     return folder_plan(raw / "images", FOLDERS, splits, jobs)
 

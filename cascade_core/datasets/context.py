@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.data.layouts import VocLayout
+from cascade_core.data.picture_names import bare
 from cascade_core.data.sources.official import OfficialFile
 from cascade_core.data.sources.part_search import Part
 from cascade_core.data.sources.plan import Job, Plan, Splits, read_names
@@ -21,6 +22,7 @@ from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet, ranked_table, reduce_zero_table
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.listing import brief, check_unique
 
 LITERATURE_CLASSES = class_names(
     """
@@ -119,9 +121,16 @@ def plan(raw: Path, splits: Splits) -> Plan:
         remedy = f"fetch it again from {_ANNOTATIONS.page}, and give it with an empty --raw"
         raise UserError(f"{error}; {remedy}") from error
     fields = {"image_id": int, "file_name": str, "phase": str, "height": int, "width": int}
-    images = _grouped(_items(content, "images", annotations, fields), "phase")
+    listed = list(_items(content, "images", annotations, fields))
+    for key in (lambda image: image["image_id"], lambda image: bare(Path(image["file_name"]).name)):
+        check_unique(
+            ((key(image), image["file_name"]) for image in listed),
+            what=f"{annotations}: the id or name",
+            way_out=f"fetch it again from {_ANNOTATIONS.page}, and give it with an empty --raw",
+        )
+    images = _grouped(listed, "phase")
     pictures = {
-        split: [(Path(image["file_name"]).stem, image) for image in images[split]] for split in splits
+        split: [(bare(Path(image["file_name"]).name), image) for image in images[split]] for split in splits
     }
     table, source = category_table(content, annotations)
     fields = {"image_id": int, "category_id": int, "segmentation": dict}
@@ -155,6 +164,11 @@ def category_table(content: Mapping[str, Any], path: Path) -> tuple[dict[int, in
     source = "mmsegmentation's converter"
     if "categories" in content:
         items = list(_items(content, "categories", path, {"name": str, "category_id": int}))
+        for key, other in (("name", "category_id"), ("category_id", "name")):
+            named = ((item[key], str(item[other])) for item in items)
+            check_unique(
+                named, what=f"{path}: category", way_out="give the published annotations or ready PNGs"
+            )
         stated = {item["name"]: item["category_id"] for item in items if item["name"] in ids}
         differing = {name: ids[name] for name in CLASSES if stated.get(name, ids[name]) != ids[name]}
         if len(stated) == len(CLASSES):
@@ -211,9 +225,9 @@ def _items(content: Any, name: str, path: Path, fields: Mapping[str, type]) -> I
         if missing := fields.keys() - item.keys():
             raise UserError(f"{path}: {name}[{number}] lacks {', '.join(sorted(missing))}; {expected}")
         for field, kind in fields.items():
-            if not isinstance(item[field], kind):
+            if not isinstance(item[field], kind) or isinstance(item[field], bool):
                 raise UserError(
-                    f"{path}: {name}[{number}].{field} is {item[field]!r}, no {kind.__name__}; {expected}"
+                    f"{path}: {name}[{number}].{field} is {brief(item[field])}, no {kind.__name__}; {expected}"
                 )
         yield item
 

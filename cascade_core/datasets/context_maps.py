@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from cascade_core.data.pictures import read_label_ids
+from cascade_core.data.pictures import MOST_PIXELS, read_label_ids
 from cascade_core.data.run_lengths import decode_mask
 from cascade_core.errors import UserError
 
@@ -20,6 +20,10 @@ def draw(
     Raises:
         UserError: a mask is damaged or of another size, or a category is none of the 59 classes.
     """
+    if not 0 < image["height"] * image["width"] <= MOST_PIXELS:
+        raise UserError(
+            f"{path}: {image['file_name']} has {image['width']} x {image['height']} pixels; fetch it again"
+        )
     ids = np.zeros((image["height"], image["width"]), dtype=np.uint8)
     for shape in shapes:
         where = f"{path}: annotation {shape.get('id')} of {image['file_name']}"

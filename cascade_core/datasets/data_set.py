@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.data.layouts import Layout
+from cascade_core.data.picture_names import is_picture
 from cascade_core.data.sources.part_search import Part
 from cascade_core.data.sources.plan import Job, Plan, Splits
 from cascade_core.labels.class_split import ClassSplit
@@ -47,7 +48,10 @@ class Release:
 def folder_plan(pictures: Path, folders: Mapping[str, str], splits: Splits, jobs: Sequence[Job] = ()) -> Plan:
     """Plan a data set of parallel folders: `folders` names each split's folder below `images` and `annotations`."""
     return Plan(
-        counts={split: sum(1 for _ in (pictures / folders[split]).glob("*.jpg")) for split in splits},
+        counts={
+            split: sum(is_picture(path.name) for path in (pictures / folders[split]).glob("*"))
+            for split in splits
+        },
         image_sets={split: f"images/{folders[split]}:annotations/{folders[split]}" for split in splits},
         jobs=jobs,
     )

@@ -97,7 +97,7 @@ def _sbd_files(raw: Path) -> dict[str, Path]:
     """Return the file of every picture that SBD annotates, a ready PNG or a .mat."""
     sbd = raw / "SBD"
     if not (sbd / "train.txt").is_file():
-        return {path.stem: path for path in (raw / ROOT / "SegmentationClassAug").glob("*.png")}
+        return {path.stem: path for path in (raw / ROOT / "SegmentationClassAug").glob("*.[pP][nN][gG]")}
     names = [*read_names(sbd / "train.txt"), *read_names(sbd / "val.txt")]
     return {name: sbd / "cls" / f"{name}.mat" for name in names}
 

@@ -9,7 +9,7 @@ from jaxtyping import Float32, UInt8, UInt16
 
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
-from cascade_core.runtime.listing import duplicates
+from cascade_core.runtime.listing import brief, check_letters, duplicates, same_name, short_list
 
 MAX_LABELS = IGNORE
 """The most classes of an 8-bit label map, which keeps one id for ignored pixels."""
@@ -87,13 +87,15 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(labels, str):
         raise UserError(
-            f"labels are the text {labels!r}; expected a list of class names: split it at its commas"
+            f"labels are the text {brief(labels)}; expected a list of class names: split it at its commas"
         )
     names = tuple(" ".join(name.split()) for name in labels)
     if not 0 < len(names) <= MAX_WIDE_LABELS:
         raise UserError(f"{len(names)} labels given; a label map takes 1 to {MAX_WIDE_LABELS} class names")
     if "" in names:
         raise UserError(f"label {names.index('') + 1} of {len(names)} is empty; give every class a name")
-    if twice := duplicates(map(str.casefold, names)):
-        raise UserError(f"labels name {', '.join(twice)} more than once; give every class once")
+    for name in names:
+        check_letters(name)
+    if twice := duplicates(map(same_name, names)):
+        raise UserError(f"labels name {short_list(twice, most=5)} more than once; give every class once")
     return names

@@ -18,11 +18,12 @@ from cascade_core.errors import UserError
 from cascade_core.labels.background import Background
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet, check_unseen, id_table
 from cascade_core.runtime.files import read_text
-from cascade_core.runtime.listing import brief, bullets, duplicates, shortened
+from cascade_core.runtime.listing import brief, bullets, check_letters, duplicates, same_name, shortened
 from cascade_core.runtime.validation import sentence
 from cascade_core.runtime.yaml_text import MOST_BYTES, parse_yaml
 
 SUFFIXES = (".yaml", ".yml")
+LONGEST_NAME = 200
 MAX_CLASSES = IGNORE - 2
 """The most classes of a label file; a background class may be added to them."""
 EXAMPLE = "such as `classes: [cat, {name: dog, synonyms: [puppy]}]`"
@@ -44,6 +45,9 @@ def _one_line(value: Any) -> Any:
         raise UserError("a name is text; put quotes around it, YAML takes it for something else")
     if not value.strip():
         raise UserError("a name is empty; give it a word or two")
+    if len(value) > LONGEST_NAME:
+        raise UserError(f"a name has {len(value)} characters; give it at most {LONGEST_NAME}")
+    check_letters(value)
     return " ".join(value.split())
 
 
@@ -100,7 +104,7 @@ class LabelFile(BaseModel):
             )
         synonyms = [synonym for entry in self.classes for synonym in entry.synonyms]
         all_names = (*names, *synonyms, *(self.background.names if self.background else ()))
-        if repeated := duplicates(name.casefold() for name in all_names):
+        if repeated := duplicates(map(same_name, all_names)):
             raise UserError(
                 f"{', '.join(repeated)} is named twice; every name or synonym stands for one class"
             )
@@ -165,8 +169,8 @@ class LabelFile(BaseModel):
 
     def colours_of(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the colour of each class name; "" for a class without one and for other names."""
-        colours = {entry.name.casefold(): entry.colour for entry in self.classes}
-        return tuple(colours.get(name.casefold(), "") for name in names)
+        colours = {same_name(entry.name): entry.colour for entry in self.classes}
+        return tuple(colours.get(same_name(name), "") for name in names)
 
     def label_set(self) -> LabelSet:
         """Return the label set; it ignores background pixels, as training does under every policy."""

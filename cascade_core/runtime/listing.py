@@ -1,13 +1,15 @@
 """Values and lists in messages: shortened values, short lists, bullets, duplicates, and look-ups that list known names."""
 
 import reprlib
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from cascade_core.errors import UserError
 
 Value = TypeVar("Value")
+Key = TypeVar("Key", bound=Hashable)
 
 
 def by_name(name: str, table: Mapping[str, Value], *, kind: str) -> Value:
@@ -56,6 +58,34 @@ def bullets(items: Sequence[str], *, most: int = 10) -> str:
     rest = len(items) - most
     lines = [f"- {item}" for item in items[:most]] + ([f"and {rest} more"] if rest > 0 else [])
     return "".join(f"\n  {line}" for line in lines)
+
+
+def same_name(name: str) -> str:
+    """Return a name in the form for comparisons, which ignores case, repeated blanks and Unicode's forms of a letter."""
+    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
+
+
+def check_letters(name: str) -> None:
+    """Check that a name can be written as UTF-8.
+
+    Raises:
+        UserError: it has surrogates, which bytes of another encoding become.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise UserError(f"name {brief(name)} is not UTF-8 text; write it anew")
+
+
+def check_unique(named: Iterable[tuple[Key, str]], *, what: str, way_out: str) -> None:
+    """Check that the keys in `named`, pairs of a key and the name of its item, are unique.
+
+    Raises:
+        UserError: two items have one key; the message starts with `what`, names both and ends with `way_out`.
+    """
+    first: dict[Key, str] = {}
+    for key, name in named:
+        if key in first:
+            raise UserError(f"{what} {brief(key)} stands for both {first[key]} and {name}; {way_out}")
+        first[key] = name
 
 
 def duplicates(items: Iterable[str]) -> list[str]:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cascade_core.clip.home import clip_folder
+from cascade_core.errors import UserError
 from cascade_core.labels.background import Background, parse_background
+from cascade_core.runtime.listing import brief
 from cascade_core.runtime.option_texts import numbers, pairs
 from components.contract.parameters import Folder, Option, Output, Place, Settings
 
@@ -41,8 +43,18 @@ def comma_separated(flag: str) -> dict[str, Any]:
 
 
 def names_by_commas(text: str) -> tuple[str, ...]:
-    """Split class names at commas; a name that contains a comma stands in double quotes."""
-    return tuple(next(csv.reader([text], skipinitialspace=True), []))
+    """Split class names at commas; a name that contains a comma stands in double quotes.
+
+    Raises:
+        UserError: a quote is not closed, or the text has several lines.
+    """
+    try:
+        return tuple(next(csv.reader([text], skipinitialspace=True, strict=True), []))
+    except csv.Error as error:
+        raise UserError(
+            f"--labels {brief(text)} is not a list of names separated by commas ({error}); "
+            'an example is "zebra, \\"salt, pepper\\""'
+        ) from error
 
 
 Raw = Annotated[Path, Place("Folder of the data set, such as the one that holds VOCdevkit/VOC2012.")]

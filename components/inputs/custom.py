@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pandas as pd
 from cascade_core.data.examine import Candidate, Examined, Problem, copies_across_splits, examine_all
 from cascade_core.data.index import COLUMNS
 from cascade_core.data.own_layout import assigned, pictures_below
+from cascade_core.data.picture_names import by_name, comparable, log_skipped
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
 from cascade_core.runtime.listing import bullets
+from cascade_core.runtime.walking import visible_below
 from components.inputs.indexing import data_sha256
 from components.pictures.draw_coco import draw_coco
 from components.progress import progress
@@ -121,11 +124,15 @@ def _candidates(
             root=root,
         )
     assert source.maps is not None
-    pictures = pictures_below(source.images)
+    pictures = pictures_below(source.images, maps=source.maps, map_suffix=source.map_suffix)
+    labels = by_name(visible_below(source.maps), comparable)
     candidates = []
     for split, names in assign(list(pictures)).items():
         for name in names:
-            label = source.maps / f"{name}{source.map_suffix}"
+            alike = labels.pop(comparable(f"{name}{source.map_suffix}"), [f"{name}{source.map_suffix}"])
+            if len(alike) > 1:
+                raise UserError(f"{source.maps}: {' and '.join(alike)} stand for one name; keep one of them")
+            label = source.maps / alike[0]
             candidates.append(
                 Candidate(
                     name.replace("/", "_"),
@@ -136,6 +143,14 @@ def _candidates(
                     label.relative_to(root).as_posix(),
                 )
             )
+    used = {candidate.image_path for candidate in candidates}
+    unused = [name for name, path in pictures.items() if path not in used]
+    log_skipped(source.images, unused, "because they are in no split")
+    for name in unused:
+        labels.pop(comparable(f"{name}{source.map_suffix}"), None)
+    images = set(pictures.values())
+    extra = [name for name in chain(*labels.values()) if source.maps / name not in images]
+    log_skipped(source.maps, extra, "because they are no picture's label map")
     return candidates, []
 
 

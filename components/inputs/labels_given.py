@@ -5,11 +5,14 @@ from pathlib import Path
 
 from cascade_core.errors import UserError
 from cascade_core.inference.prediction import checked_labels
+from cascade_core.labels.label_file import is_label_file, read_label_file
 from cascade_core.runtime.files import read_text
 
 
 def labels_given(listed: Sequence[str] | None, file: Path | None) -> tuple[str, ...]:
-    """Return the class names of `--labels` or of `--labels-file`, a UTF-8 file with a name per line.
+    """Return the class names of `--labels` or of `--labels-file`.
+
+    The file is a UTF-8 text with a name per line, or a label file (.yaml), whose classes give the names.
 
     Raises:
         UserError: neither or both are given, the file cannot be read, or `checked_labels` refuses the names.
@@ -20,6 +23,8 @@ def labels_given(listed: Sequence[str] | None, file: Path | None) -> tuple[str, 
         return checked_labels(listed)
     if file is None:
         raise UserError('class names are missing; give --labels "zebra, grass", or a --labels-file')
+    if is_label_file(str(file)):
+        return checked_labels(read_label_file(file).class_names)
     lines = read_text(file, "--labels-file").splitlines()
     try:
         return checked_labels([line for line in lines if line.strip()])

@@ -86,13 +86,20 @@ def locate(
             missing.append(alternatives)
         else:
             located.append(first)
+    known = {part.file.name for alternatives in requirements for part in alternatives}
+    unknown = ", ".join(str(path) for path in sources if path.is_file() and path.name not in known)
     if missing:
         where = ", ".join(map(str, sources)) or "no folder (give --from)"
         wanted = "".join(f"\n  - {' or '.join(map(_wanted, alternatives))}" for alternatives in missing)
+        unused = (
+            f"\n{unknown} is not used, because no part has a file of that name: rename it" if unknown else ""
+        )
         raise UserError(
             f"{title}: {len(missing)} of {len(requirements)} parts are missing, looked in {where}:"
-            f"{wanted}\ngive each with --from: the archive, or a folder that holds it packed or unpacked"
+            f"{wanted}\ngive each with --from: the archive, or a folder that holds it packed or unpacked{unused}"
         )
+    if unknown:
+        log.warning("--from %s is not used: no part of these splits has a file of that name", unknown)
     return located
 
 

@@ -1,17 +1,20 @@
 """COCO annotation files of the user's own data set: their pictures by split, their objects drawn into label maps."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 
 from PIL import Image
 
 from cascade_core.data.examine import Candidate, Problem
-from cascade_core.data.polygons import CocoFile, CocoImage, draw, raw_ids, read_coco
+from cascade_core.data.picture_names import bare, by_name, comparable, is_picture, log_skipped
+from cascade_core.data.pictures import upright_size
+from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids, read_coco
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.render.colours import IGNORED_COLOUR, palette
 from cascade_core.runtime.files import inside, new_file
+from cascade_core.runtime.walking import visible_below
 from components.progress import progress
 
 MAPS = "label_maps"
@@ -49,13 +52,15 @@ def draw_coco(
         )
     candidates: list[Candidate] = []
     problems: list[Problem] = []
+    paths, listed = by_name(visible_below(images), comparable), set()
     for split, path in files.items():
         coco = read_coco(path)
         ids = _ids(coco, own, path, other_categories=other_categories)
-        annotations, pictures = coco.by_image(), _pictures(coco, split, path, images, assign)
+        annotations, pictures = coco.by_image(), _pictures(coco, split, path, images, paths, assign)
         with progress(f"draw {path.name}", len(pictures)) as bar:
             for done, (image, picture, of_split) in enumerate(pictures, start=1):
-                name = _picture_name(image)
+                listed.add(picture)
+                name = bare(image.file_name)
                 label = f"{MAPS}/{of_split}/{name}.png"
                 candidate = Candidate(
                     name.replace("/", "_"),
@@ -65,17 +70,47 @@ def draw_coco(
                     picture.relative_to(root).as_posix(),
                     inside(out, label).relative_to(root).as_posix(),
                 )
-                try:
-                    labels = draw(image, annotations[image.id], ids, elsewhere=elsewhere)
-                except UserError as error:
-                    problems.append(
-                        Problem(candidate.name, candidate.image, of_split, "polygons", str(error))
-                    )
-                else:
-                    _save(Image.fromarray(labels), candidate.label_path, own)
+                problem = _draw(candidate, image, annotations[image.id], ids, elsewhere, own)
+                if problem is None:
                     candidates.append(candidate)
+                else:
+                    problems.append(problem)
                 bar.advance(done)
+    unlisted = [
+        name for names in paths.values() for name in names if is_picture(name) and images / name not in listed
+    ]
+    log_skipped(images, unlisted, "because no COCO file or split lists them")
     return candidates, problems
+
+
+def _draw(
+    candidate: Candidate,
+    image: CocoImage,
+    annotations: Sequence[CocoAnnotation],
+    ids: Mapping[int, int],
+    elsewhere: int,
+    own: LabelFile,
+) -> Problem | None:
+    """Write the label map of a candidate, or return the problem of its size or of an annotation."""
+    problem = partial(Problem, candidate.name, candidate.image, candidate.split)
+    if not candidate.image_path.is_file():
+        return None  # The check of the candidates reports it.
+    try:
+        size = upright_size(candidate.image_path, candidate.image)
+    except UserError as error:
+        return problem("unreadable", str(error))
+    # Compare first, because the stated size decides how much memory the label map takes.
+    if (image.width, image.height) not in (size, size[::-1]):
+        stated = f"{image.width}x{image.height}"
+        return problem(
+            "size", f"{candidate.image}: is {size[0]}x{size[1]}, its COCO file says {stated}; export it anew"
+        )
+    try:
+        label_map = draw(image, annotations, ids, elsewhere=elsewhere)
+    except UserError as error:
+        return problem("polygons", str(error))
+    _save(Image.fromarray(label_map), candidate.label_path, own)
+    return None
 
 
 def _ids(coco: CocoFile, own: LabelFile, path: Path, *, other_categories: bool) -> dict[int, int]:
@@ -103,34 +138,40 @@ def _ids(coco: CocoFile, own: LabelFile, path: Path, *, other_categories: bool) 
 
 
 def _pictures(
-    coco: CocoFile, split: str, path: Path, images: Path, assign: Assign
+    coco: CocoFile,
+    split: str,
+    path: Path,
+    images: Path,
+    paths: Mapping[str, Sequence[str]],
+    assign: Assign,
 ) -> list[tuple[CocoImage, Path, str]]:
-    """List the pictures of a file that belong to a split, each with its path and split."""
-    counts = Counter(_picture_name(image) for image in coco.images)
-    if repeated := [name for name, count in counts.items() if count > 1]:
-        raise UserError(f"{path} lists picture {repeated[0]} twice; a picture belongs to one split, once")
+    """List the pictures of a file that belong to a split, each with its path and split.
+
+    `paths` are the files below the folder of pictures, grouped by their comparable names.
+    """
     listed = {image.id for image in coco.images}
     if unlisted := [item.id for item in coco.annotations if item.image_id not in listed]:
         raise UserError(
             f"{path}: annotations {unlisted[:10]} are of pictures it does not list; export it anew"
         )
+
+    def path_of(image: CocoImage) -> Path:
+        inside(images, image.file_name)
+        names = [image.file_name] if not split else [f"{split}/{image.file_name}", image.file_name]
+        alike = next(filter(None, (paths.get(comparable(name)) for name in names)), [image.file_name])
+        if len(alike) > 1:
+            raise UserError(f"{images}: {' and '.join(alike)} stand for one name; keep one of them")
+        return images / alike[0]
+
     if split:
-        below = [(image, inside(images / split, image.file_name)) for image in coco.images]
-        return [
-            (image, path if path.is_file() else inside(images, image.file_name), split)
-            for image, path in below
-        ]
-    split_of = {name: part for part, names in assign(list(counts)).items() for name in names}
+        return [(image, path_of(image), split) for image in coco.images]
+    names = [bare(image.file_name) for image in coco.images]
+    split_of = {name: part for part, members in assign(names).items() for name in members}
     return [
-        (image, inside(images, image.file_name), split_of[_picture_name(image)])
-        for image in coco.images
-        if _picture_name(image) in split_of
+        (image, path_of(image), split_of[name])
+        for image, name in zip(coco.images, names, strict=True)
+        if name in split_of
     ]
-
-
-def _picture_name(image: CocoImage) -> str:
-    """Return a picture's name: its path without the suffix."""
-    return PurePosixPath(image.file_name).with_suffix("").as_posix()
 
 
 def _save(label_map: Image.Image, target: Path, own: LabelFile) -> None:

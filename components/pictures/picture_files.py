@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from cascade_core.data.picture_names import SUFFIXES, is_picture, log_skipped
 from cascade_core.errors import UserError
+from cascade_core.runtime.walking import visible_below
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Folders and patterns stand for files with these suffixes; a file given by name may have any."""
+NO_PICTURES = "because they are no pictures"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class PictureFile:
 
 def picture_files(given: Sequence[str | Path], *, out: Path) -> list[PictureFile]:
     """List the pictures of all arguments, each once, in order; a folder stands for every picture below it.
+
+    Folders and patterns stand for files with a picture's suffix; a file given by name may have any.
 
     Results are named like the picture, relative to a given folder, without its suffix. Pictures that differ in
     the suffix alone (a.jpg and a.png) keep it. Files in `out` are left out, so that a second call does not
@@ -49,21 +52,18 @@ def _expand(argument: str) -> Iterator[tuple[Path, PurePosixPath]]:
     if path.is_file():
         yield path, PurePosixPath(path.name)
     elif path.is_dir():
-        for below in sorted(path.rglob("*")):
-            relative = PurePosixPath(below.relative_to(path).as_posix())
-            if _is_picture(below) and not any(part.startswith(".") for part in relative.parts):
-                yield below, relative
+        files = visible_below(path)
+        log_skipped(path, [name for name in files if not is_picture(name)], NO_PICTURES)
+        yield from ((file, PurePosixPath(name)) for name, file in files.items() if is_picture(name))
     else:
         matches = sorted(map(Path, glob.glob(argument, recursive=True)))  # noqa: PTH207 (absolute too)
         if not matches:
             raise UserError(
                 f"{argument}: there is no such file or folder, and no file matches it as a pattern"
             )
-        yield from ((match, PurePosixPath(match.name)) for match in matches if _is_picture(match))
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+        files = {str(match): match for match in matches if match.is_file()}
+        log_skipped(path, [name for name in files if not is_picture(name)], NO_PICTURES)
+        yield from ((file, PurePosixPath(file.name)) for name, file in files.items() if is_picture(name))
 
 
 def _with_names(pictures: dict[Path, PurePosixPath]) -> list[PictureFile]:

@@ -5,7 +5,6 @@ marks the picture as done. It records the request, so that a rerun can decide wh
 """
 
 import hashlib
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cascade_core.data.pictures import decode_image
+from cascade_core.data.pictures import decode_image, upright_size
 from cascade_core.errors import UserError
 from cascade_core.inference.views import views
 from cascade_core.labels.label_set import BACKGROUND_COLOUR
@@ -122,20 +121,13 @@ def _batches(pictures: Sequence[PictureFile], batch: int, result: Outcomes) -> I
     by_size: dict[tuple[int, int], list[PictureFile]] = {}
     for file in pictures:
         try:
-            by_size.setdefault(_upright_size(file.path), []).append(file)
-        except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-            result.failed[file.path] = f"{file.path}: cannot be opened as a picture ({error})"
+            by_size.setdefault(upright_size(file.path, str(file.path)), []).append(file)
+        except UserError as error:
+            result.failed[file.path] = str(error)
     for (width, height), files in by_size.items():
         step = max(1, min(batch, BATCH_PIXELS // (width * height)))
         for first in range(0, len(files), step):
             yield files[first : first + step]
-
-
-def _upright_size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as picture:
-        on_side = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # orientations that swap the sides
-        width, height = picture.size
-        return (height, width) if on_side else (width, height)
 
 
 def _read(

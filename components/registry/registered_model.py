@@ -30,13 +30,10 @@ from mlflow.types import schema
 from mlflow.types.schema import ColSpec, DataType, Property, Schema
 from PIL import Image, UnidentifiedImageError
 
-from cascade_clip import MAX_LABELS, Predictor, UserError, decode_image
+from cascade_clip import MAX_LABELS, PICTURE_FORMATS, Predictor, UserError, decode_image
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Pillow's names of the formats that are opened; phones' MPO counts as JPEG. EPS is left out because it is a program
-for Ghostscript, and ICO because Pillow decodes it before it reports a size."""
 MAX_PIXELS = 50_000_000
 """Limit on the posted pixels of all pictures in a call, and on the pixels of each picture after resizing."""
 MAX_ROWS = 64
@@ -184,7 +181,7 @@ def _decoded(image: object) -> bytes:
 
 def _size(content: bytes) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
             return picture.size
     except (
         OSError,
@@ -195,7 +192,7 @@ def _size(content: bytes) -> tuple[int, int]:
     ) as error:
         # Pillow's own message about an unknown format contains a memory address.
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = f"it is none of {', '.join(FORMATS)}" if unknown else str(error)
+        reason = f"it is none of {', '.join(PICTURE_FORMATS)}" if unknown else str(error)
         raise UserError(
             f"image cannot be decoded as a picture ({reason}); encode a whole image file"
         ) from error

@@ -10,6 +10,7 @@ from PIL import Image
 
 from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.configs.recipes import METHOD_NAMES
+from cascade_core.data.picture_names import FORMATS
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.artifacts import git_commit
@@ -102,7 +103,7 @@ def pictures_of(folder: Path) -> dict[str, str]:
     """Read an evaluation's panels as data URLs, by picture name; a name may contain folders."""
     panels = {}
     for path in sorted(folder.rglob("*.png")):
-        with Image.open(path) as picture:
+        with Image.open(path, formats=tuple(FORMATS)) as picture:
             panels[path.relative_to(folder).with_suffix("").as_posix()] = webp_address(
                 picture.convert("RGB"), quality=PICTURE_QUALITY
             )

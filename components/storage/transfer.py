@@ -28,6 +28,7 @@ from cascade_core.runtime.files import (
 )
 from cascade_core.runtime.pool import parallel_map
 from cascade_core.runtime.targets import check_path, replaceable_folder, writable_file
+from cascade_core.runtime.validation import validated
 from components.progress import progress
 from components.storage import s3
 from components.storage.places import cache_folder
@@ -166,7 +167,7 @@ def fetch(uri: str, to: Path) -> Moved:
 def _replaceable(to: Path, names: set[str], place: Address) -> Path:
     """Return the folder to write; UserError if it holds a file that is not in the store and was not fetched."""
     to = replaceable_folder(to)
-    known = names.union(read_json(_record_of(to)) if _record_of(to).is_file() else ())
+    known = names.union(read_json(_record_of(to), most=2**28) if _record_of(to).is_file() else ())
     files = [path.relative_to(to).as_posix() for path in (_files_below(to) if to.exists() else ())]
     own = [name for name in files if name not in known]
     if own:
@@ -216,8 +217,8 @@ def _read_index(client: Any, folder: Address) -> list[Item]:
     with s3.translate_errors(place):
         body = client.get_object(Bucket=place.bucket, Key=place.key)["Body"].read()
     try:
-        items = [Item(**entry) for entry in json.loads(body)["files"]]
-    except (ValueError, KeyError, TypeError) as error:
+        items = validated(list[Item], json.loads(body)["files"], source="files")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{place} is no index of files ({error}); store the folder again") from error
     missing = [item.name for item in items if sizes.get(_safe(item.name, folder)) != item.size]
     if missing:

@@ -9,7 +9,7 @@ from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.templates import TemplateSet, named_templates
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
-from cascade_core.runtime.listing import duplicates
+from cascade_core.runtime.listing import duplicates, same_name
 from components.vectors.vector_files import read_names
 
 
@@ -68,6 +68,6 @@ def named_classes(protocol: str | None, names: Path | None) -> NamedClasses:
         return NamedClasses(split.classes, split.label_set.synonyms, background, split.name)
     assert names is not None
     classes, synonyms = read_names(names)
-    if repeated := duplicates(map(str.casefold, classes)):
+    if repeated := duplicates(map(same_name, classes)):
         raise UserError(f"names {', '.join(repeated)} come more than once; give every class once")
     return NamedClasses(tuple(classes), synonyms)

@@ -13,6 +13,7 @@ from torch import Tensor
 from cascade_core.clip.order import check_shape
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
+from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.files import read_json, read_text, write_json
 from cascade_core.runtime.listing import shortened
 from cascade_core.runtime.tensors import read_tensors
@@ -32,6 +33,10 @@ def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
     Raises:
         UserError: the file cannot be read, has no class name, or has an empty name beside `|`.
     """
+    if is_label_file(str(file)):
+        raise UserError(
+            f"names {file} is a label file; give it as --protocol, or give --names a text with one name a line"
+        )
     classes, synonyms = [], []
     for number, line in enumerate(read_text(file, "names").splitlines(), 1):
         if not line.strip():
@@ -155,9 +160,13 @@ def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes e
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy's readers of headers raise whatever Python does
         raise UserError(f"text vectors {path} cannot be read as .npy: {shortened(str(error))}") from error
-    if array.dtype.kind != "f":
-        raise UserError(f"text vectors {path} are of type {array.dtype}, not real numbers")
-    rows = torch.from_numpy(array.astype(np.float32))
+    if array.dtype.kind != "f" or array.ndim != 2 or len(array) != len(classes):
+        raise UserError(
+            f"text vectors {path}: numbers of type {array.dtype} and shape {array.shape}, expected a row of float "
+            f"numbers for each of the {len(classes)} classes"
+        )
+    with np.errstate(over="ignore"):  # `check_shape` refuses the infinite values
+        rows = torch.from_numpy(array.astype(np.float32))
     check_shape(rows, classes, f"text vectors {path}")
     return rows
 

@@ -9,8 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from cascade_core.data.sources.archives import is_archive, unpack
 from cascade_core.data.sources.official import OfficialFile
+from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
 from cascade_core.runtime.pool import Progress
+from cascade_core.runtime.walking import visible_below
 
 SEARCH_DEPTH = 4
 """The number of folder levels that are searched: from above VOCdevkit it reaches VOCdevkit/VOC2012/JPEGImages."""
@@ -19,6 +21,8 @@ SEARCH_DEPTH = 4
 @dataclass(frozen=True)
 class Part:
     """Files of a data set that belong together; `what` describes them in messages.
+
+    A required folder holds files but no subfolders, because later steps do not search subfolders.
 
     `take` names the required folders and files, relative to `root` in the archive `file` and to `into` in the raw
     folder; without it the part is the single `file`. From folders, only files that end with `suffix` and not
@@ -35,19 +39,37 @@ class Part:
     but_not: str = "\0"
 
     def place(self, member: PurePosixPath) -> PurePosixPath | None:
-        """Return the path of an archive's member below the raw folder; None for a member to skip."""
+        """Return the path of an archive's member below the raw folder; None for a member to skip.
+
+        Raises:
+            UserError: the member lies in a subfolder of one of the part's folders.
+        """
         if not member.is_relative_to(self.root):
             return None
         inner = member.relative_to(self.root)
         for path in (*self.take, *self.optional):
             if inner == PurePosixPath(path) or (inner.is_relative_to(path) and self.takes_name(inner.name)):
+                self.check_place(inner, path)
                 return PurePosixPath(self.into) / inner
         return None
+
+    def check_place(self, inner: PurePosixPath, path: str) -> None:
+        """Check that a file of the part's folder `path` lies in no subfolder.
+
+        Raises:
+            UserError: it does.
+        """
+        if inner != PurePosixPath(path) and inner.parent != PurePosixPath(path):
+            raise UserError(
+                f"{self.what}: {inner} lies in a subfolder of {path}, which is not searched; unpack the archive, move "
+                f"the files into {path} itself, and give the folder that holds it"
+            )
 
     def takes_name(self, name: str) -> bool:
         """Return whether a file in a folder of the part belongs to it."""
         hidden = name.startswith(".")  # such as the ._ twins that macOS adds to archives
-        return name.endswith(self.suffix) and not name.endswith(self.but_not) and not hidden
+        lower = name.lower()
+        return lower.endswith(self.suffix.lower()) and not lower.endswith(self.but_not.lower()) and not hidden
 
 
 @dataclass(frozen=True)
@@ -107,9 +129,10 @@ def _pairs(located: LocatedPart, raw: Path) -> Iterator[tuple[Path, Path]]:
         if source.is_file():
             yield source, into / path
             continue
-        for file in sorted(source.rglob("*")):
-            if file.is_file() and part.takes_name(file.name):
-                yield file, into / path / file.relative_to(source)
+        for name, file in visible_below(source).items():
+            if part.takes_name(file.name):
+                part.check_place(PurePosixPath(path, name), path)
+                yield file, into / path / name
 
 
 def _link(source: Path, target: Path) -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cascade_core.data.picture_names import bare
 from cascade_core.data.sources.archives import climbs
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_text
-from cascade_core.runtime.listing import short_list
+from cascade_core.runtime.listing import brief, short_list
 
 Splits = tuple[str, ...]
 
@@ -37,7 +38,7 @@ class Plan:
 
 
 def read_names(path: Path) -> list[str]:
-    """Read an image list: one name per line; empty lines are skipped.
+    """Read an image list: one name per line; empty lines and suffixes of pictures are dropped.
 
     Raises:
         UserError: the list is missing or not text, or a line is not a name.
@@ -49,10 +50,12 @@ def read_names(path: Path) -> list[str]:
         number: line.strip() for number, line in enumerate(read_text(path, "image list").splitlines(), 1)
     }
     if strays := [
-        f"line {n} ({name!r})" for n, name in lines.items() if climbs(name) or len(name.split()) > 1
+        f"line {n} ({brief(name)})"
+        for n, name in lines.items()
+        if name and (climbs(name) or len(name.split()) > 1)
     ]:
         raise UserError(
             f"{path}: no picture name in {short_list(strays, most=5)}; "
-            "expected one name a line, without suffix, spaces or '..'"
+            "expected one name a line, without spaces or '..'"
         )
-    return list(filter(None, lines.values()))
+    return [bare(name) for name in lines.values() if name]

@@ -1,5 +1,6 @@
 """Decoding: every kind of photograph becomes upright RGB, every label map train ids."""
 
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -9,7 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade_core.data.pictures import decode_image, decode_label_ids, read_image, read_label_map
+from cascade_core.data.pictures import (
+    decode_image,
+    decode_label_ids,
+    read_image,
+    read_label_map,
+    upright_size,
+)
 from cascade_core.labels.label_set import LabelSet
 
 RAMP = np.tile(np.linspace(0, 255, 32, dtype=np.uint8)[None, :, None], (16, 1, 3))
@@ -106,7 +113,11 @@ def test_a_photograph_of_any_common_mode_becomes_rgb(mode: str) -> None:
 
 def png_claiming(width: int, height: int) -> bytes:
     """Return a PNG without pixels whose header claims a size."""
-    chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT": b"", b"IEND": b""}
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return png_of({b"IHDR": header, b"IDAT": b"", b"IEND": b""})
+
+
+def png_of(chunks: dict[bytes, bytes]) -> bytes:
     packed = (
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
         for name, content in chunks.items()
@@ -114,24 +125,60 @@ def png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
+@pytest.mark.filterwarnings("ignore:.*exceeds limit")
 def test_a_picture_too_large_for_memory_is_refused() -> None:
-    for decode in (decode_image, decode_label_ids):
-        with pytest.raises(ValueError, match=r"a\.png: has more than 178,956,970 pixels .* scale it down"):
-            decode(png_claiming(20_000, 20_000), "a.png")
+    for decode in (decode_image, decode_label_ids, upright_size):
+        for side, reason in ((11_000, "11000 x 11000"), (20_000, "400000000 pixels")):
+            with pytest.raises(
+                ValueError, match=rf"a\.png: has more than 107,374,182 pixels .*{reason}.* scale"
+            ):
+                decode(png_claiming(side, side), "a.png")
 
 
 @pytest.mark.parametrize(
-    ("picture", "mode"),
+    ("picture", "reason"),
     [
-        (Image.fromarray(np.full((2, 2), 300, dtype=np.uint16)), "I;16"),
-        (Image.new("RGB", (2, 2)), "RGB"),
-        (Image.new("RGBA", (2, 2)), "RGBA"),
-        (Image.new("LA", (2, 2)), "LA"),
-        (Image.new("1", (2, 2)), "1"),
+        (Image.fromarray(np.full((2, 2), 300, dtype=np.uint16)), "has 16 bits a pixel and ids up to 300"),
+        (Image.new("RGB", (2, 2)), "one id a pixel .* this file is 'RGB'"),
+        (Image.new("RGBA", (2, 2)), "one id a pixel .* this file is 'RGBA'"),
+        (Image.new("LA", (2, 2)), "one id a pixel .* this file is 'LA'"),
     ],
 )
-def test_a_label_map_that_holds_no_8_bit_ids_is_refused(picture: Image.Image, mode: str) -> None:
-    with pytest.raises(
-        ValueError, match=f"a.png: a label map holds one 8-bit id a pixel .* this file is '{mode}'"
-    ):
+def test_a_label_map_without_8_bit_ids_is_refused(picture: Image.Image, reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"a\.png: .*{reason}"):
         decode_label_ids(png(picture), "a.png")
+
+
+@pytest.mark.parametrize(
+    ("bits", "palette"),
+    [*((bits, False) for bits in (1, 2, 4, 8, 16)), *((bits, True) for bits in (1, 2, 4, 8))],
+)
+def test_ids_of_every_depth_are_read_as_stored(bits: int, palette: bool) -> None:
+    ids = [number % min(2**bits, 256) for number in range(16)]
+    numbers = np.array(ids, dtype=">u2" if bits == 16 else np.uint8).view(np.uint8).reshape(16, -1)
+    row = np.packbits(np.unpackbits(numbers, axis=1)[:, -bits:]).tobytes()
+    palette_chunk = {b"PLTE": bytes(range(256)) * 3} if palette else {}
+    header = struct.pack(">IIBBBBB", 16, 1, bits, 3 if palette else 0, 0, 0, 0)
+    chunks = {b"IHDR": header, **palette_chunk, b"IDAT": zlib.compress(b"\0" + row), b"IEND": b""}
+    assert decode_label_ids(png_of(chunks), "a.png").tolist() == [ids]
+
+
+def test_a_label_map_that_is_no_png_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be decoded as a label map .it is none of PNG"):
+        decode_label_ids(jpeg(Image.new("L", (2, 2))), "a.png")
+
+
+def test_a_program_for_ghostscript_is_no_picture(tmp_path: Path) -> None:
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n{} loop\n"
+    (tmp_path / "a.jpg").write_bytes(eps)
+    for reader in (read_image, lambda path: upright_size(path, str(path))):
+        with pytest.raises(ValueError, match="none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"):
+            reader(tmp_path / "a.jpg")
+
+
+def test_no_reader_opens_pictures_of_other_formats() -> None:
+    root = Path(__file__).parents[3]
+    for package in ("cascade_core", "components", "pipelines", "cascade_clip"):
+        for path in (root / package).rglob("*.py"):
+            for call in re.findall(r"Image\.open\(.*", path.read_text(encoding="utf-8")):
+                assert "formats=" in call, f"{path}: {call}"

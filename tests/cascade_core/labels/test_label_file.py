@@ -8,6 +8,7 @@ import yaml
 
 from cascade_core.configs.recipes import recipe, with_overrides
 from cascade_core.datasets.catalogue import protocol
+from cascade_core.errors import UserError
 from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import split_of
 from cascade_core.labels.label_file import LabelFile, read_label_file
@@ -189,3 +190,21 @@ def test_a_repeated_key_is_refused(tmp_path: Path, text: str, message: str) -> N
     (tmp_path / "pets.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_label_file(tmp_path / "pets.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "line 2: write the value out"),
+        ("name: !!int ''\n", "leave out the tag 'tag:yaml.org,2002:int'"),
+        ("name: " + "[" * 5000, "nest at most 50 levels"),
+        ("name: 2001-99-99\n", "is not YAML: month must be in 1..12"),
+        ("a" * 2**21, "has more than 1,048,576 bytes"),
+        (f"name: {'x' * 3000}\nclasses: [a]\n", "pattern .*"),
+    ],
+)
+def test_yaml_made_to_harm_is_refused_in_few_words(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        read_label_file(tmp_path / "a.yaml")
+    assert len(str(caught.value)) < 1000

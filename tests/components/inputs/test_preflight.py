@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.weights import ClipModel, load_text_tower, save_clip
@@ -16,7 +17,6 @@ from cascade_core.runtime.files import read_json, write_json
 from components.bodies import before_training
 from components.inputs.preflight import preflight
 from components.steps import prepare_custom, prepare_dataset, splits, text_vectors, train
-from components.vectors import vector_files
 from tests import official_files as files
 from tests.tiny import TINY_CLIP
 
@@ -251,7 +251,7 @@ def test_synonyms_and_background_names_are_compared(own: dict[str, Path], clip: 
 
 
 def test_stored_vectors_of_a_label_file_are_in_its_own_order(own: dict[str, Path], tmp_path: Path) -> None:
-    vectors = vector_files.load_file(own["text"] / "class_vectors.safetensors")["class_vectors"]
+    vectors = load_file(own["text"] / "class_vectors.safetensors")["class_vectors"]
     np.save(tmp_path / "stored.npy", vectors.numpy())
     assert "each of 2 is nearest to its own name" in "".join(
         preflight(**own, stored=tmp_path / "stored.npy").passed

@@ -283,6 +283,6 @@ def test_the_command_goes_on_past_a_bad_picture_and_ends_with_3(model: Path, tmp
     )
     assert done.exit_code == 3, done.output
     assert done.stdout.strip() == str(tmp_path / "out" / "a_overlay.png")
-    assert "failed: " in done.stderr and "b.png: cannot be opened as a picture" in done.stderr
+    assert "failed: " in done.stderr and "b.png: cannot be decoded as a picture" in done.stderr
     assert "1 of 2 pictures failed" in done.stderr
     assert read_json(tmp_path / "out" / "a_classes.json")["request"]["scales"] == [1.0, 1.5]

@@ -132,5 +132,5 @@ def test_coco_stuff_is_read_from_parallel_folders(tmp_path: Path) -> None:
 
 def test_an_index_that_lacks_columns_is_refused(prepared: Path) -> None:
     read_index(prepared).drop(columns="width").to_parquet(prepared / "index.parquet")
-    with pytest.raises(ValueError, match=r"index\.parquet: columns \['width'\] are missing"):
+    with pytest.raises(ValueError, match=r"index\.parquet lacks the columns \['width'\]"):
         read_index(prepared)

@@ -236,7 +236,7 @@ def test_a_coco_file_may_be_of_one_split(pets: Path) -> None:
         ({"categories": [{"id": 5, "name": "dog"}, {"id": 6, "name": "cow"}]}, "categories cow are not in the label"),
         ({"categories": []}, r"annotations are of categories \[5, 6\], which it does not name"),
         ({"images": []}, r"annotations \[0, 1, 2, 3, 9\] are of pictures it does not list"),
-        ({"images": [{"id": i, "file_name": "a.png", "width": 3, "height": 2} for i in range(4)]}, "picture a twice"),
+        ({"images": [{"id": i, "file_name": "a.png", "width": 3, "height": 2} for i in range(4)]}, "the file 'a.png' stands for both"),
         (
             {"annotations": [{"id": 4, "image_id": 1, "category_id": 5, "segmentation": []}]},
             r"1 polygons.*\n.*train/b\.png: annotation 4: it has no polygon",

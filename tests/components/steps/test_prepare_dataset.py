@@ -420,11 +420,13 @@ def test_a_label_map_of_16_bits_or_colours_is_named(downloads: Path) -> None:
     labels = downloads.parent / "raw" / "ADEChallengeData2016" / "annotations" / "validation"
     before = sha256(out)
     for name, picture in (
-        ("b", Image.fromarray(halves(1, 2).astype(np.uint16))),
+        ("b", Image.fromarray(halves(1, 2).astype(np.uint16) * 300)),
         ("c", Image.new("RGB", (files.WIDTH, files.HEIGHT))),
     ):
         (labels / f"{name}.png").unlink()
         picture.save(labels / f"{name}.png")
-    with pytest.raises(ValueError, match=r"(?s)b\.png: a label map .*'I;16'.*c\.png: a label map .*'RGB'"):
+    with pytest.raises(
+        ValueError, match=r"(?s)b\.png: has 16 bits a pixel and ids up to 600.*c\.png: a label map .*'RGB'"
+    ):
         prepared("ade20k", downloads)
     assert sha256(out) == before

@@ -152,3 +152,27 @@ def test_an_archive_larger_than_the_free_space_is_refused(
     with pytest.raises(ValueError, match=r"unpacks to 5,001 bytes, .* has room for 100"):
         unpack(written("a.tar", tmp_path), tmp_path / "out", keep)
     assert content(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tgz"])
+def test_an_archive_of_many_times_its_size_is_refused(name: str, tmp_path: Path) -> None:
+    content = {f"root/{number}": bytes(2**24) for number in range(5)}
+    write = write_zip if name == "a.zip" else write_tar
+    with pytest.raises(ValueError, match=r"unpacks to more than 67,108,864 bytes.*nothing was unpacked"):
+        unpack(write(tmp_path / name, content), tmp_path / "out", keep)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_members_of_one_name_refuse_the_archive(tmp_path: Path) -> None:
+    archive = add(write_tar(tmp_path / "a.tar", FILES), tarfile.TarInfo("root/a.txt"))
+    with pytest.raises(ValueError, match=r"a\.txt.*stands for both root/a\.txt and root/a\.txt"):
+        unpack(archive, tmp_path / "out", keep)
+
+
+@pytest.mark.parametrize("size", [-512, 2**33])
+def test_a_header_with_an_impossible_size_is_damage(size: int, tmp_path: Path) -> None:
+    info = tarfile.TarInfo("root/long")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, size
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+    with pytest.raises(ValueError, match=f"cut short or damaged .*states a size of {size} bytes"):
+        unpack(tmp_path / "a.tar", tmp_path / "out", keep)
