@@ -55,7 +55,7 @@ def test_given_vectors_become_float32_and_stay_as_they_are(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (np.ones((23, 4)), r"shape \(23, 4\), expected a row for each of the 24 classes"),
+        (np.ones((23, 4)), r"shape \(23, 4\), expected a row of float numbers for each of the 24 classes"),
         (np.ones(24), r"shape \(24,\), expected"),
         (np.vstack([UNIT, np.zeros((1, 4))]), "vectors of pool are not finite and of unit length"),
         (np.vstack([np.full((1, 4), np.nan), UNIT]), "vectors of zebra are not finite and of unit length"),
@@ -102,7 +102,7 @@ def test_vectors_of_other_classes_are_refused_on_reading(clip: Path, tmp_path: P
 def test_broken_vectors_are_refused_on_reading(clip: Path, tmp_path: Path) -> None:
     text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
     (tmp_path / "text" / "class_vectors.safetensors").write_bytes(b"\0" * 9)
-    with pytest.raises(ValueError, match=r"class_vectors\.safetensors: cannot be read"):
+    with pytest.raises(ValueError, match=r"class_vectors\.safetensors cannot be read as safetensors"):
         vector_files.read_class_vectors(tmp_path / "text", MINI)
 
 
