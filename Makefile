@@ -18,7 +18,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Every step is a process of its own: without cached bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint types contracts unit reliability slow benchmark format lock images mini-data data-push generated clean help
+# The test scenes that `make shipped` puts into the package; together they show all unseen classes.
+SHIPPED := cascade_core/shipped
+PICTURES := 0005 0013 0027 0030 0033 0037
+
+.PHONY: run test lint types contracts unit reliability slow benchmark format lock images mini-data shipped data-push generated clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -71,6 +75,13 @@ mini-data: $(STAMP) ## draw the mini benchmark's pictures and pretrain its CLIP 
 	$(BIN)/cascade-clip pretrain --out build/mini/clip
 	mkdir -p data && rm -rf data/mini && mv build/mini data/mini
 	$(MAKE) data-push
+
+shipped: $(STAMP) ## put the model that `make run` trained, and pictures, into the package (below 3 MB)
+	$(BIN)/cascade-clip export outputs/self_train/cascade_clip/final --format folder --half --out $(SHIPPED)/mini
+	rm -rf $(SHIPPED)/pictures && mkdir $(SHIPPED)/pictures
+	for number in $(PICTURES); do \
+		cp data/mini/VOCdevkit/VOC2012/JPEGImages/test_$$number.jpg $(SHIPPED)/pictures/scene_$$number.jpg || exit 1; \
+	done
 
 data-push: $(STAMP) ## record data/ with DVC and push it to the committed store, without older versions
 	$(BIN)/dvc add data

@@ -13,6 +13,7 @@ from cascade_core.inference.prediction import MAX_LABELS, ClassArea, Prediction
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.predictor import eval_settings
 from cascade_core.scoring.scores import Scores
+from cascade_core.shipped.contents import example_pictures
 
 PICTURE_FORMATS = tuple(FORMATS)
 """The formats of pictures that every reader decodes, by Pillow's names."""
@@ -30,6 +31,7 @@ __all__ = [
     "decode_image",
     "eval_settings",
     "evaluate",
+    "example_pictures",
     "load",
     "recipe",
     "recipe_names",

@@ -12,6 +12,7 @@ from cascade_core.clip.home import clip_folder
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.runtime.formats import FORMAT, read_manifest
+from cascade_core.shipped.contents import shipped_model
 
 CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
 
@@ -20,18 +21,19 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
     """Return the checkpoint and the CLIP folder of a model.
 
     Args:
-        folder: a model folder, a registered model (with its `artifacts/`), or a checkpoint.
+        folder: a model folder, a registered model (with its `artifacts/`), a checkpoint, or the name of a model that
+            comes with the package.
         clip: the CLIP folder that a checkpoint needs, or the name of an imported CLIP; for a model folder it replaces
             the text tower there.
 
     Raises:
         UserError: there is no such folder, it is of a later format, or a checkpoint comes without its CLIP.
     """
-    clip = clip and clip_folder(clip)
+    folder, clip = shipped_model(folder), clip and clip_folder(clip)
     if not folder.is_dir():
         raise UserError(
-            f"model {folder} is not a folder; give a checkpoint such as outputs/train/zegclip/final, or a model "
-            "folder of `cascade-clip export --format folder`"
+            f"model {folder} is not a folder; give a checkpoint such as outputs/train/zegclip/final, a model folder of "
+            "`cascade-clip export --format folder`, or mini, the small model of the package"
         )
     if model := _model_folder(folder):
         if (model / MANIFEST_FILE).is_file():  # earlier model folders and registered versions have none
@@ -46,23 +48,31 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
 
 
 def brings_text_tower(folder: Path) -> bool:
-    """Say whether a folder holds a text tower besides its checkpoint."""
-    return _model_folder(folder) is not None
+    """Say whether a folder, or the model of this name in the package, holds a text tower besides its checkpoint."""
+    return _model_folder(shipped_model(folder)) is not None
 
 
-def write_model_folder(checkpoint: Path, clip: Path, out: Path) -> None:
-    """Copy a checkpoint without optimizer state, and a CLIP's text half; UserError if a file is missing."""
-    # Imports torch, which `locate` does without.
+def write_model_folder(checkpoint: Path, clip: Path, out: Path, *, half: bool = False) -> None:
+    """Copy a checkpoint without optimizer state, and a CLIP's text half; with `half` in half precision.
+
+    Raises:
+        UserError: a file is missing or damaged, or a weight does not fit into half precision.
+    """
+    # These import torch, which `locate` does without.
     from cascade_core.clip.weights import copy_text_tower
+    from cascade_core.runtime.tensors import read_tensors, write_half
 
     load_manifest(checkpoint)
     if not (checkpoint / MODEL_FILE).is_file():
         raise UserError(f"checkpoint {checkpoint / MODEL_FILE} does not exist; give the folder that holds it")
     with new_folder(out) as working:
         (working / CHECKPOINT).mkdir()
-        for name in (MODEL_FILE, MANIFEST_FILE):
-            shutil.copyfile(checkpoint / name, working / CHECKPOINT / name)
-        copy_text_tower(clip, working / TEXT_TOWER)
+        shutil.copyfile(checkpoint / MANIFEST_FILE, working / CHECKPOINT / MANIFEST_FILE)
+        if half:
+            write_half(read_tensors(checkpoint / MODEL_FILE), working / CHECKPOINT / MODEL_FILE)
+        else:
+            shutil.copyfile(checkpoint / MODEL_FILE, working / CHECKPOINT / MODEL_FILE)
+        copy_text_tower(clip, working / TEXT_TOWER, half=half)
         write_json(working / MANIFEST_FILE, {"format": FORMAT})
 
 

@@ -22,7 +22,7 @@ from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, read_json, sha256
-from cascade_core.runtime.tensors import fitting, read_tensors
+from cascade_core.runtime.tensors import fitting, read_tensors, write_half
 from cascade_core.runtime.validation import validated
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -62,14 +62,19 @@ def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tens
     _write_folder(folder, config, {_TEXT_PREFIX + key: tensor for key, tensor in text.state_dict().items()})
 
 
-def copy_text_tower(folder: Path, target: Path) -> None:
-    """Copy the text half of a CLIP folder to `target`; UserError names a missing or damaged file."""
+def copy_text_tower(folder: Path, target: Path, *, half: bool = False) -> None:
+    """Copy the text half of a CLIP folder to `target`, with `half` in half precision.
+
+    Raises:
+        UserError: a file is missing or damaged, or a weight does not fit into half precision.
+    """
     read_clip_config(folder)
     with new_folder(target) as working:
         for name in (CONFIG_FILE, VOCABULARY_FILE):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, working / name)
-        save_file(read_tensors(folder / WEIGHTS_FILE, prefix=_TEXT_PREFIX), working / WEIGHTS_FILE)
+        tensors = read_tensors(folder / WEIGHTS_FILE, prefix=_TEXT_PREFIX)
+        (write_half if half else save_file)(tensors, working / WEIGHTS_FILE)
 
 
 def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:

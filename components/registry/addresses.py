@@ -58,7 +58,8 @@ def clip_for(model: str, clip: Path | None) -> Path | None:
         return clip
     if not Path(model).is_dir():
         raise UserError(
-            f"model {model} is not a folder; give a checkpoint or model folder, or an address such as models:/NAME@champion"
+            f"model {model} is not a folder; give a checkpoint or model folder, an address such as "
+            "models:/NAME@champion, or mini, the small model of the package"
         )
     name = load_manifest(Path(model)).config.model.clip.name
     if name == MINI_CLIP.name:

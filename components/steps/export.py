@@ -47,7 +47,8 @@ def run(
     model: Annotated[
         str,
         Option(
-            "Model folder, checkpoint folder, or an address such as models:/NAME@champion.", argument=True
+            "Model folder, checkpoint folder, mini (the package's own), or an address such as models:/NAME@champion.",
+            argument=True,
         ),
     ],
     out: Out,
@@ -64,6 +65,9 @@ def run(
         Option("Class names, separated by commas; writes their text vectors too.", parse=names_by_commas),
     ] = None,
     labels_file: Annotated[Path | None, Option("Instead of --labels: a file with a name per line.")] = None,
+    half: Annotated[
+        bool, Option("With --format folder: weights in half precision, in half the space.")
+    ] = False,
 ) -> Exported:
     """Write a model as one graph that serves any vocabulary.
 
@@ -72,8 +76,8 @@ def run(
     classes and picture sizes. With --labels, `export.json` also holds the seen penalty of each name.
 
     Raises:
-        UserError: the format is unknown, the model cannot be read, a package is missing, or the graph differs from
-            torch by more than 1e-4.
+        UserError: the format is unknown or does not go with another option, the model cannot be read, a package is
+            missing, a weight does not fit into half precision, or the graph differs from torch by more than 1e-4.
     """
     import numpy as np
     import torch
@@ -89,10 +93,14 @@ def run(
     names = None if labels is None and labels_file is None else labels_given(labels, labels_file)
     if kind == "folder" and names is not None:
         raise UserError("--labels needs --format onnx or torch; a model folder makes text vectors itself")
+    if half and kind != "folder":
+        raise UserError(
+            f"--half needs --format folder; a graph of format {kind} has weights in full precision"
+        )
     clip = clip_for(model, clip)
     if kind == "folder":
         with resolved(model, clip) as (checkpoint, text):
-            write_model_folder(checkpoint, text, out)
+            write_model_folder(checkpoint, text, out, half=half)
         return Exported(out, None)
     if kind == "onnx":
         export.require_packages("onnx", "onnxscript", "onnxruntime")

@@ -27,7 +27,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "--checkpoint",
-        help="Model folder, checkpoint folder, or an address such as models:/mini-18-6-cascade_clip@champion.",
+        help="Model folder, checkpoint folder, mini (the package's own), or an address such as "
+        "models:/mini-18-6-cascade_clip@champion.",
     ),
 ]
 Clip = Annotated[
