@@ -5,7 +5,8 @@ from torch import Tensor
 
 from cascade_core.configs.config import EvalConfig
 from cascade_core.inference.label_maps import view_batch
-from cascade_core.inference.labelling import Limits, all_tiles
+from cascade_core.inference.labelling import all_tiles
+from cascade_core.inference.strips import Limits
 from cascade_core.inference.vocabulary import Vocabulary
 
 

@@ -11,6 +11,7 @@ from cascade_core.errors import UserError
 
 Tokens = Float[Tensor, "batch tokens width"]
 Prompts = Float[Tensor, "batch prompts width"]
+Heads = Float[Tensor, "batch heads tokens head_width"]
 
 
 class QuickGELU(nn.Module):
@@ -40,8 +41,7 @@ class FusedAttention(nn.Module):
     def forward(self, tokens: Tokens, prompts: Prompts | None = None, *, causal: bool = False) -> Tokens:
         """Return the attention of `tokens` over tokens and `prompts`; prompts are keys and values, never queries."""
         if prompts is None:
-            projected = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
-            query, key, value = self._heads(projected, 3)
+            query, key, value = self.projected(tokens)
         else:
             width = tokens.shape[-1]
             query_weight, rest_weight = self.in_proj_weight.split([width, 2 * width])
@@ -49,8 +49,16 @@ class FusedAttention(nn.Module):
             attended = torch.cat([tokens, prompts], dim=1)
             (query,) = self._heads(F.linear(tokens, query_weight, query_bias), 1)
             key, value = self._heads(F.linear(attended, rest_weight, rest_bias), 2)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return self.joined(F.scaled_dot_product_attention(query, key, value, is_causal=causal))
+
+    def projected(self, tokens: Tokens) -> tuple[Heads, Heads, Heads]:
+        """Return queries, keys and values of every head, biases included."""
+        query, key, value = self._heads(F.linear(tokens, self.in_proj_weight, self.in_proj_bias), 3)
+        return query, key, value
+
+    def joined(self, heads: Heads) -> Tokens:
+        """Concatenate the heads' outputs and apply the output projection."""
+        return self.out_proj(heads.transpose(1, 2).flatten(2))
 
     def _heads(
         self, projected: Float[Tensor, "batch tokens widths"], parts: int

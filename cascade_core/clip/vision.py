@@ -8,17 +8,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.config import ClipConfig, PositionResize
 from cascade_core.errors import UserError
 
 
 def resize_position_grid(
-    positions: Float[Tensor, "slots width"], height: int, width: int
+    positions: Float[Tensor, "slots width"], height: int, width: int, *, kind: PositionResize = "bilinear"
 ) -> Float[Tensor, "resized_slots width"]:
-    """Resize the patch part of a position table bilinearly to `height` x `width` patches.
+    """Resize the patch part of a position table to `height` x `width` patches.
 
     The first slot (CLS) stays; the others form a square grid. A table of the right size is returned as it is.
-    No antialiasing and align_corners=False, as in the released code; CLIP's own tools resize bicubically.
+    No antialiasing and align_corners=False. ZegCLIP and Cascade-CLIP resize bilinearly. SCLIP, NACLIP and ClearCLIP
+    resize bicubically by the factor (side + 0.1) / side of the table, a workaround for rounding that DINO introduced.
 
     Raises:
         UserError: the table's patch part is not square.
@@ -31,9 +32,33 @@ def resize_position_grid(
     # An exported graph takes any size, so it always resizes; resizing to the same size changes nothing.
     if not torch.compiler.is_exporting() and (height, width) == (side, side):
         return positions
+    if kind == "bicubic":
+        down, across = (
+            bicubic(target, side, device=positions.device).to(positions.dtype) for target in (height, width)
+        )
+        grid = positions[1:].unflatten(0, (side, side))
+        return torch.cat([positions[:1], torch.einsum("hi,wj,ijd->hwd", down, across, grid).flatten(0, 1)])
     grid = positions[1:].T.reshape(1, -1, side, side)
     grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
     return torch.cat([positions[:1], grid.flatten(2)[0].T])
+
+
+def bicubic(
+    target: int, source: int, *, device: torch.device | None = None
+) -> Float[Tensor, "target source"]:
+    """Return the matrix that resizes a row of `source` numbers by the factor (target + 0.1) / source.
+
+    It equals torch's bicubic interpolation with that `scale_factor` (Keys 1981, a = -0.75; borders repeat), which
+    cannot be exported with a free size.
+    """
+    places = (torch.arange(target, device=device) + 0.5) * (source / (target + 0.1)) - 0.5
+    taps = places.floor()[:, None] + torch.arange(-1, 3, device=device)
+    away = (places[:, None] - taps).abs()
+    near = 1.25 * away**3 - 2.25 * away**2 + 1
+    far = -0.75 * (away**3 - 5 * away**2 + 8 * away - 4)
+    weights = torch.where(away <= 1, near, far)
+    read = taps.clamp(0, source - 1).long()[..., None] == torch.arange(source, device=device)
+    return (weights[..., None] * read).sum(dim=1)
 
 
 class VisionTransformer(nn.Module):
@@ -56,7 +81,11 @@ class VisionTransformer(nn.Module):
         initialise_blocks(self.blocks, config.width)
 
     def embed(
-        self, images: Float[Tensor, "batch 3 height width"], *, class_embedding_count: int = 1
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        *,
+        class_embedding_count: int = 1,
+        position_resize: PositionResize = "bilinear",
     ) -> tuple[Float[Tensor, "batch tokens embed"], tuple[int, int]]:
         """Return [CLS, patches] after `ln_pre`, and the patch grid's (height, width).
 
@@ -65,7 +94,8 @@ class VisionTransformer(nn.Module):
         """
         patches = self.conv1(images)
         grid = (patches.shape[2], patches.shape[3])
-        positions = resize_position_grid(self.positional_embedding, *grid).to(patches.dtype)
+        positions = resize_position_grid(self.positional_embedding, *grid, kind=position_resize)
+        positions = positions.to(patches.dtype)
         cls = (class_embedding_count * self.class_embedding + self.positional_embedding[0]).to(patches.dtype)
         tokens = torch.cat(
             [cls.expand(images.shape[0], 1, -1), patches.flatten(2).transpose(1, 2) + positions[1:]], dim=1

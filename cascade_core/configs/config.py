@@ -19,6 +19,10 @@ Precision = Literal["fp32", "bf16"]
 """Precision of the model's arithmetic; 'bf16' is autocast. Losses and scores are always in float32."""
 Compile = Literal["auto", "always", "never"]
 """Whether training compiles the model; 'auto' does so on a GPU. (None of these words is a YAML boolean.)"""
+PositionResize = Literal["bilinear", "bicubic"]
+"""Interpolation that fits CLIP's position table to another grid of patches."""
+Average = Literal["probabilities", "logits"]
+"""What is averaged over the windows and views of a picture."""
 STRICT_SEEN_PENALTY = 0.1
 
 # A configuration may come from anywhere. These limits prevent overflows, and hours of work before a program compares
@@ -67,6 +71,17 @@ class ClipConfig(Frozen):
         return self
 
 
+class LastBlock(Frozen):
+    """The last block of the image tower; the training-free methods change it to keep patches apart."""
+
+    # Rows of softmax over: q k (vanilla), none (each token keeps its value: MaskCLIP), q q and k k, summed (SCLIP),
+    # q q (ClearCLIP), k k plus a Gaussian of the distance between patches (NACLIP).
+    attention: Literal["vanilla", "value", "qq_kk", "qq", "kk_neighbours"] = "vanilla"
+    residual: bool = True  # False: the block's input is not added to the attention's output
+    feedforward: bool = True
+    sigma: PositiveFloat = 5.0  # of 'kk_neighbours', in patches
+
+
 class ModelConfig(Frozen):
     """A segmentor: a trunk (frozen CLIP, or CLIP with deep prompts) and a decoder."""
 
@@ -75,7 +90,12 @@ class ModelConfig(Frozen):
     trunk: Literal["frozen", "deep_prompts"] = "deep_prompts"
     num_prompts: int = Field(default=10, ge=0, le=2**16)
     double_class_embedding: bool = True  # published quirk: the CLS slot gets the class embedding twice
+    position_resize: PositionResize = "bilinear"
+    last_block: LastBlock = LastBlock()
     decoder: str = "masks"  # one of `DECODERS` in model/build.py
+    temperature: PositiveFloat = 40.0  # of decoder 'cosine': the logits are this times the cosine
+    # Published: masks of square windows get `image_size`, whatever the window's own size.
+    mask_size: Literal["configured", "input"] = "configured"
     fusion: Literal["none", "cascade", "naive"] = "none"
     groups: tuple[tuple[int, ...], ...] = ()  # 0-based middle blocks; 'cascade' has a decoder per group
     # Published: random; 'clip' starts from CLIP's own ln_post and proj.
@@ -111,9 +131,19 @@ class ModelConfig(Frozen):
             raise UserError(f"decoder_heads={self.decoder_heads} must divide embed_dim={self.clip.embed_dim}")
         if self.trunk == "deep_prompts" and self.num_prompts == 0:
             raise UserError("trunk='deep_prompts' needs num_prompts >= 1; use trunk='frozen' for none")
-        if self.decoder == "linear" and self.fusion != "none":
-            raise UserError("decoder='linear' reads the last map only: use fusion='none'")
+        if self.decoder in ("linear", "cosine") and self.fusion != "none":
+            raise UserError(f"decoder={self.decoder!r} reads the last map only: use fusion='none'")
+        if self.last_block != LastBlock() and (self.trunk != "frozen" or self.decoder == "masks"):
+            raise UserError(
+                f"last_block.attention={self.last_block.attention!r} gives patches only, without prompts and CLS: use "
+                "trunk='frozen' and decoder='cosine' or 'linear'"
+            )
         return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether the model has weights to train; a cosine decoder on a frozen CLIP has none."""
+        return self.trunk != "frozen" or self.decoder != "cosine"
 
 
 class LossConfig(Frozen):
@@ -226,6 +256,7 @@ class EvalConfig(Frozen):
     batch_size: PositiveInt = 1
     precision: Precision = "fp32"
     background: Background = DROPPED
+    average: Average = "probabilities"
 
 
 class RunConfig(Frozen):

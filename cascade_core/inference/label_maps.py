@@ -11,7 +11,8 @@ from cascade_core.batches.samples import Batch
 from cascade_core.batches.transforms import Channels, normalise
 from cascade_core.configs.config import EvalConfig
 from cascade_core.errors import UserError
-from cascade_core.inference.labelling import Limits, ViewBatch, best_classes, check_sizes
+from cascade_core.inference.labelling import best_classes, check_sizes
+from cascade_core.inference.strips import Limits, ViewBatch
 from cascade_core.inference.views import Picture, View
 from cascade_core.inference.vocabulary import Vocabulary
 

@@ -1,17 +1,17 @@
 """The best class of every pixel: the one inference that evaluation and prediction share.
 
 A class's score is its probability at the mask's size (the *configured* size for square windows, as published),
-less the seen penalty, resized to the window, averaged over windows, and resized to the picture.
+less the seen penalty, resized to the window, averaged over windows, and resized to the picture. With
+`evaluate.average` "logits", as published for the training-free methods, logits take this way, and become
+probabilities at the picture's size.
 
 The trunk processes windows of one or several pictures in batches, and only the windows' logits on the patch grid
 are kept; `tiles.py` computes labels from them. To bound memory, a picture with very many windows is cut into
 strips, and a very long list of classes into chunks with a running maximum.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import pairwise, product
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import ceil
 
 import torch
@@ -21,47 +21,11 @@ from torch import Tensor
 from cascade_core.configs.config import EvalConfig
 from cascade_core.errors import UserError
 from cascade_core.inference.background import with_background
-from cascade_core.inference.resampling import Side, chunks, window_origins, windows_at
-from cascade_core.inference.tiles import ACCELERATOR, CPU, PictureView, Span, Tiles, Tiling, WindowLogits
-from cascade_core.inference.vocabulary import Vocabulary, log_normaliser
+from cascade_core.inference.resampling import Side, window_origins
+from cascade_core.inference.strips import Limits, Strip, ViewBatch
+from cascade_core.inference.tiles import ACCELERATOR, CPU, Span, Tiles
+from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.model.trunk import TrunkFeatures
-
-
-@dataclass(frozen=True)
-class ViewBatch:
-    """A batch of pictures of one size, as one view presents them to the model.
-
-    Attributes:
-        size: height and width at which the model sees the pictures.
-        num_pictures: number of pictures.
-        crop: returns the given rows and columns of all pictures, normalised.
-        mirrored: whether the pictures are mirrored left to right.
-    """
-
-    size: tuple[int, int]
-    num_pictures: int
-    crop: Callable[[slice, slice], Float[Tensor, "num_pictures 3 height width"]]
-    mirrored: bool = False
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds on memory; only tests change them.
-
-    Attributes:
-        strip_pixels: pixels of a strip as the model sees them, over all views and pictures.
-        view_pixels: pixels of a whole view, which is stored with 8 bits a channel.
-        tokens: patches of one window.
-        logits: numbers on the patch grids of all windows of a strip; for more, classes are processed in chunks.
-        tiling: sizes of the parts in which scores are computed; None: the device's default.
-    """
-
-    strip_pixels: int = 2**22
-    view_pixels: int = 2**28
-    tokens: int = 2**15
-    logits: int = 2**25
-    tiling: Tiling | None = None
 
 
 @torch.no_grad()
@@ -105,11 +69,7 @@ def all_tiles(
     # In mode "whole" a view has a single window, which every strip would compute again.
     count = 1 if evaluate.mode == "whole" else ceil(pixels / limits.strip_pixels)
     for rows, columns in strips(size, count):
-        strip = _Strip(vocabulary, evaluate, limits, tiling, rows, columns)
-        for chunk, pictures in strip.pictures(views, sides):
-            for index, picture_views in enumerate(pictures):
-                penalties = vocabulary.penalties[chunk]
-                yield index, chunk, Tiles(picture_views, rows, columns, tiling=tiling, penalties=penalties)
+        yield from Strip(vocabulary, evaluate, limits, tiling, rows, columns).tiles(views, sides)
 
 
 def strips(size: tuple[int, int], count: int) -> list[tuple[Span, Span]]:
@@ -173,110 +133,3 @@ def _sides(
         for i in (0, 1)
     )
     return height, width
-
-
-@dataclass(frozen=True)
-class _WindowBatch:
-    """Windows of one view that went through the trunk together.
-
-    Attributes:
-        windows: row and column of each window.
-        logits: returns the logits of a chunk of classes: all pictures of the first window, then of the next.
-        normalisers: the softmax's normaliser of each of these maps; None for independent classes.
-    """
-
-    windows: Sequence[tuple[int, int]]
-    logits: Callable[[slice], Float[Tensor, "windows_pictures chunk grid_height grid_width"]]
-    normalisers: Sequence[Float[Tensor, "mask_height mask_width"]] | None
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """A strip of the pictures; runs the trunk on every window that the strip depends on."""
-
-    vocabulary: Vocabulary
-    evaluate: EvalConfig
-    limits: Limits
-    tiling: Tiling
-    rows: Span
-    columns: Span
-
-    def pictures(
-        self, views: Sequence[ViewBatch], sides: Sequence[tuple[Side, Side]]
-    ) -> Iterator[tuple[slice, list[list[PictureView]]]]:
-        """Yield each chunk of classes with the logits of every picture in every view."""
-        windows = [
-            list(product(windows_at(height, *self.rows), windows_at(width, *self.columns)))
-            for height, width in sides
-        ]
-        cells = sum(
-            len(indices) * height.grid * width.grid
-            for indices, (height, width) in zip(windows, sides, strict=True)
-        )
-        classes = list(chunks(0, len(self.vocabulary), self.limits.logits // (views[0].num_pictures * cells)))
-        batches = [
-            list(self._window_batches(*view, classes)) for view in zip(views, sides, windows, strict=True)
-        ]
-        for chunk in classes:
-            by_view = [_by_picture(*view, chunk) for view in zip(views, sides, batches, strict=True)]
-            yield chunk, [list(picture) for picture in zip(*by_view, strict=True)]
-
-    def _window_batches(
-        self,
-        view: ViewBatch,
-        sides: tuple[Side, Side],
-        windows: Sequence[tuple[int, int]],
-        classes: Sequence[slice],
-    ) -> Iterator[_WindowBatch]:
-        height, width = sides
-        for part in chunks(0, len(windows), self.evaluate.batch_size // view.num_pictures):
-            crops = [view.crop(height.window_slice(y), width.window_slice(x)) for y, x in windows[part]]
-            with self._precision():
-                features = self.vocabulary.segmentor.trunk(
-                    torch.cat(crops).to(self.vocabulary.device, non_blocking=True)
-                )
-            logits = self._logits(features, classes)
-            normalisers = self._normalisers(logits, classes, (height.mask, width.mask))
-            yield _WindowBatch(windows[part], logits, normalisers)
-
-    def _logits(self, features: TrunkFeatures, classes: Sequence[slice]) -> Callable[[slice], Tensor]:
-        if len(classes) > 1:
-            return lambda chunk: self._decode(features, chunk)
-        # Decoded now: the logits are far smaller than the features, which are freed.
-        logits = self._decode(features, classes[0])
-        return lambda _: logits
-
-    def _decode(self, features: TrunkFeatures, chunk: slice) -> Tensor:
-        # Outside of autocast: terms of the text alone are computed once, in single precision.
-        prepared = self.vocabulary.prepared[chunk]
-        with self._precision():
-            return self.vocabulary.segmentor.decode(features, prepared)
-
-    def _precision(self) -> AbstractContextManager[None]:
-        if self.evaluate.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.vocabulary.device.type, torch.bfloat16)
-
-    def _normalisers(
-        self, logits: Callable[[slice], Tensor], classes: Sequence[slice], mask: tuple[int, int]
-    ) -> list[Tensor] | None:
-        if self.vocabulary.kind == "focal_dice":
-            return None
-        total: list[Tensor] = []
-        for chunk in classes:
-            part = [log_normaliser(maps, mask, numbers=self.tiling.numbers) for maps in logits(chunk)]
-            total = [torch.logaddexp(*pair) for pair in zip(total, part, strict=True)] if total else part
-        return total
-
-
-def _by_picture(
-    view: ViewBatch, sides: tuple[Side, Side], batches: Sequence[_WindowBatch], chunk: slice
-) -> list[PictureView]:
-    """Sort the windows of a view by picture."""
-    pictures: list[dict[tuple[int, int], WindowLogits]] = [{} for _ in range(view.num_pictures)]
-    for batch in batches:
-        logits = batch.logits(chunk).transpose(1, 2).contiguous()
-        for index, (window, picture) in enumerate(product(batch.windows, pictures)):
-            normaliser = None if batch.normalisers is None else batch.normalisers[index]
-            picture[window] = WindowLogits(logits[index], normaliser)
-    return [PictureView(windows, *sides) for windows in pictures]

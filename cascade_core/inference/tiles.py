@@ -56,18 +56,24 @@ class WindowLogits:
     Attributes:
         logits: logits on the patch grid.
         normaliser: the logarithm of the softmax's denominator over all classes, at the mask's size; None for
-            independent classes (sigmoid).
+            independent classes (sigmoid), and where logits are averaged.
     """
 
     logits: Float[Tensor, "grid_height classes grid_width"]
     normaliser: Float[Tensor, "mask_height mask_width"] | None = None
 
+    def at_mask(
+        self, row: WindowMatrices, column: WindowMatrices, classes: ClassIndex
+    ) -> Float[Tensor, "positions candidates across_positions"]:
+        """Return the candidates' logits at the mask's positions that a tile depends on."""
+        cells = self.logits[row.cells, :, column.cells][:, classes]
+        return resample(cells, row.to_mask, column.to_mask)
+
     def probabilities(
         self, row: WindowMatrices, column: WindowMatrices, classes: ClassIndex
     ) -> Float[Tensor, "positions candidates across_positions"]:
         """Return the candidates' probabilities at the mask's positions that a tile depends on."""
-        cells = self.logits[row.cells, :, column.cells][:, classes]
-        masks = resample(cells, row.to_mask, column.to_mask)
+        masks = self.at_mask(row, column, classes)
         if self.normaliser is None:
             return masks.sigmoid_()
         return masks.sub_(self.normaliser[row.positions, None, column.positions]).exp_()
@@ -82,15 +88,43 @@ class PictureView:
     width: Side
 
 
+@dataclass(frozen=True)
+class LogitAverage:
+    """How averaged logits become probabilities, where logits are averaged over windows and views.
+
+    Attributes:
+        softmax: over the classes; otherwise they are independent (sigmoid).
+        num_classes: number of classes of the vocabulary, whose part the tiles may be.
+        normaliser: the logarithm of the softmax's denominator in the tiles' part of the picture; it may lack where
+            tiles take all classes at once.
+    """
+
+    softmax: bool
+    num_classes: int
+    normaliser: Float[Tensor, "height width"] | None = None
+
+
 class Tiles:
-    """The tiles of a part of a picture, with scores averaged over the picture's views."""
+    """The tiles of a part of a picture, with scores averaged over the picture's views.
+
+    Probabilities are averaged, or with `logit_average` logits.
+    """
 
     def __init__(
-        self, views: Sequence[PictureView], rows: Span, columns: Span, *, tiling: Tiling, penalties: Tensor
+        self,
+        views: Sequence[PictureView],
+        rows: Span,
+        columns: Span,
+        *,
+        tiling: Tiling,
+        penalties: Tensor,
+        logit_average: LogitAverage | None = None,
     ) -> None:
         self.views = views
         self.tiling = tiling
         self.penalties = penalties
+        self.logit_average = logit_average
+        self._origin = rows[0], columns[0]
         self.rows, self.columns = (
             [(part.start, part.stop) for part in chunks(*span, step)]
             for span, step in zip((rows, columns), self._tile_size(), strict=True)
@@ -110,10 +144,33 @@ class Tiles:
 
     def scores(self, row: int, column: int, classes: ClassIndex) -> Float[Tensor, "height candidates width"]:
         """Return the candidates' scores in a tile: averaged over windows and views, less the penalties."""
+        averages, of = self._averages(row, column, classes), self.logit_average
+        if of is not None and of.softmax:
+            if of.normaliser is None:
+                assert averages.shape[1] == of.num_classes, "a softmax needs all classes"
+                normaliser = averages.logsumexp(dim=1, keepdim=True)
+            else:
+                normaliser = of.normaliser[self._area(row, column, self._origin)][:, None]
+            averages = averages.sub_(normaliser).exp_()
+        elif of is not None:
+            averages = averages.sigmoid_()
+        return averages.sub_(self.penalties[classes, None])
+
+    def _area(self, row: int, column: int, origin: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
+        """Return the rows and columns of a tile, counted from `origin`."""
+        (top, bottom), (left, right) = self.rows[row], self.columns[column]
+        return slice(top - origin[0], bottom - origin[0]), slice(left - origin[1], right - origin[1])
+
+    def _averages(
+        self, row: int, column: int, classes: ClassIndex
+    ) -> Float[Tensor, "height candidates width"]:
+        """Return the candidates' probabilities (or logits) in a tile, averaged over windows and views."""
         total: Tensor | None = None
         for view, down, across in zip(self.views, self._down, self._across, strict=True):
             for y, x in product(down[row], across[column]):
-                part = view.windows[y.window, x.window].probabilities(y, x, classes)
+                window = view.windows[y.window, x.window]
+                read = window.probabilities if self.logit_average is None else window.at_mask
+                part = read(y, x, classes)
                 if y.to_target is not None:
                     part = (y.to_target @ part.flatten(1)).unflatten(1, part.shape[1:])
                 if x.to_target is not None:
@@ -122,7 +179,25 @@ class Tiles:
         assert total is not None
         if len(self.views) > 1:
             total /= len(self.views)
-        return total.sub_(self.penalties[classes, None])
+        return total
+
+    def needs_normaliser(self) -> bool:
+        """Say whether the softmax's denominator must be known before the scores."""
+        of = self.logit_average
+        if of is None or not of.softmax:
+            return False
+        tiles = product(range(len(self.rows)), range(len(self.columns)))
+        return len(self.penalties) < of.num_classes or any(
+            len(self._class_batches(None, *tile)) > 1 for tile in tiles
+        )
+
+    def add_to_normaliser(self, normaliser: Float[Tensor, "height width"]) -> None:
+        """Add these classes to the logarithm of the softmax's denominator in place; it starts as -inf."""
+        for row, column in product(range(len(self.rows)), range(len(self.columns))):
+            area = self._area(row, column, self._origin)
+            for classes in self._class_batches(None, row, column):
+                part = self._averages(row, column, classes).logsumexp(dim=1)
+                normaliser[area] = torch.logaddexp(normaliser[area], part)
 
     def update_best(
         self, values: Float[Tensor, "height width"], ids: Int64[Tensor, "height width"], *, first: int
@@ -136,7 +211,7 @@ class Tiles:
         with threads_used(1) if values.device.type == "cpu" else nullcontext():
             candidates = self.candidate_classes()
             for row, column in product(range(len(self.rows)), range(len(self.columns))):
-                area = (slice(*self.rows[row]), slice(*self.columns[column]))
+                area = self._area(row, column)
                 for classes in self._class_batches(candidates[row][column], row, column):
                     score, best = self.scores(row, column, classes).max(dim=1)
                     best = best + classes.start if isinstance(classes, slice) else classes[best]
@@ -157,7 +232,8 @@ class Tiles:
 
     def candidate_classes(self) -> list[list[Int64[Tensor, " candidates"] | None]]:
         """Return, by rows and columns of tiles, the classes that may win there; None stands for all."""
-        softmax = any(
+        of = self.logit_average
+        softmax = (of is not None and of.softmax) or any(
             window.normaliser is not None for view in self.views for window in view.windows.values()
         )
         single_tile = len(self.rows) == len(self.columns) == 1
@@ -175,12 +251,16 @@ class Tiles:
         the lowest score of another class wins nowhere.
         """
         bounds = zip(*map(self._bounds, range(len(self.views))), strict=True)
-        lowest, highest = (sum(bound) / len(self.views) - self.penalties[:, None] for bound in bounds)
+        if self.logit_average is None:
+            means = (sum(logits.sigmoid() for logits in bound) / len(self.views) for bound in bounds)
+        else:
+            means = (torch.stack(bound).mean(dim=0).sigmoid() for bound in bounds)
+        lowest, highest = (mean - self.penalties[:, None] for mean in means)
         # "Not below" instead of "above": NaN scores rule nothing out.
         return ~(highest < lowest.amax(dim=1, keepdim=True) - ROUNDING)
 
     def _bounds(self, view: int) -> tuple[Tensor, Tensor]:
-        """Return the lowest and the highest probability of each class in each tile of a view."""
+        """Return the lowest and the highest logit of each class in each tile of a view."""
         down, across = self._down[view], self._across[view]
         lowest = self.penalties.new_full((len(down), len(self.penalties), len(across)), torch.inf)
         highest = torch.full_like(lowest, -torch.inf)
@@ -191,7 +271,7 @@ class Tiles:
                 area = (rows, slice(None), columns)
                 lowest[area] = torch.minimum(lowest[area], -_highest(-window.logits, row_cells, column_cells))
                 highest[area] = torch.maximum(highest[area], _highest(window.logits, row_cells, column_cells))
-        return lowest.sigmoid(), highest.sigmoid()
+        return lowest, highest
 
 
 def _tiles_of_window(tiles: Sequence[Sequence[WindowMatrices]], window: int) -> tuple[slice, list[slice]]:

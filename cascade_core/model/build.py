@@ -9,7 +9,7 @@ from torch import nn
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_position_grid
 from cascade_core.configs.config import ModelConfig
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
-from cascade_core.model.decoder import Decoder, LinearDecoder, MaskDecoder
+from cascade_core.model.decoder import CosineDecoder, Decoder, LinearDecoder, MaskDecoder
 from cascade_core.model.queries import ClassQuery
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import Trunk
@@ -33,6 +33,8 @@ def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int
             _prompts(config),
             tapped_blocks=tuple(block for group in config.groups for block in group),
             double_class_embedding=config.double_class_embedding,
+            position_resize=config.position_resize,
+            last_block=config.last_block,
         )
         return Segmentor(config, trunk, decoder(config, tower))
 
@@ -40,7 +42,8 @@ def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int
 def _tower_at(config: ModelConfig, visual: VisionTransformer) -> VisionTransformer:
     tower = deepcopy(visual)
     side = config.image_size // config.clip.patch_size
-    resized = resize_position_grid(tower.positional_embedding.detach(), side, side)
+    positions = tower.positional_embedding.detach()
+    resized = resize_position_grid(positions, side, side, kind=config.position_resize)
     tower.positional_embedding = nn.Parameter(resized.clone())
     return tower
 
@@ -101,5 +104,6 @@ def _stage(config: ModelConfig) -> MaskStage:
 DECODERS: dict[str, Callable[[ModelConfig, VisionTransformer], Decoder]] = {
     "masks": _mask_head,
     "linear": lambda config, tower: LinearDecoder(config.clip.embed_dim),
+    "cosine": lambda config, tower: CosineDecoder(config.temperature),
 }
 """The decoders that `model.decoder` may name, each built from the configuration and the frozen image tower."""

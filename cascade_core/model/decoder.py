@@ -1,4 +1,4 @@
-"""The decoder interface and two decoders: attention as masks (ZegCLIP section 3.2, after SegViT), and a linear map."""
+"""The decoder interface and decoders: attention as masks (ZegCLIP section 3.2, after SegViT), and cosines to text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -164,3 +164,21 @@ class LinearDecoder(Decoder):
         prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
         mapped = F.normalize(self.proj(features.patches), dim=-1)
         return self.logit_scale.exp() * (prepared.vectors @ mapped.mT)
+
+
+class CosineDecoder(Decoder):
+    """Scaled cosine similarity of patches and text; this has no weights (MaskCLIP, SCLIP, ClearCLIP, NACLIP)."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+        """Return the vectors at unit length."""
+        return PreparedClasses(F.normalize(class_vectors, dim=-1), ())
+
+    def forward(
+        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
+    ) -> Masks:
+        prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
+        return self.temperature * (prepared.vectors @ features.patches.mT)

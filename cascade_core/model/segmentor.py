@@ -85,7 +85,10 @@ class Segmentor(nn.Module):
 
         Masks of a square grid get the *configured* picture size, also for inputs of another size (published; scores
         depend on it). Masks of a rectangular grid get the input's size; the released code cannot take such inputs.
+        With `mask_size` "input" all masks do, as published for the training-free methods.
         """
+        if self.config.mask_size == "input":
+            return image_size
         # Arithmetic instead of a branch: in a traced graph the sides are symbols.
         across = grid_logits.shape[-1] - grid_logits.shape[-2]
         square = 1 // (1 + across * across)

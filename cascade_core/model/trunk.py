@@ -6,7 +6,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.clip.dense import dense_tokens
+from cascade_core.clip.transformer import ResidualBlock
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer
+from cascade_core.configs.config import LastBlock, PositionResize
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,31 @@ class Trunk(nn.Module):
         *,
         tapped_blocks: tuple[int, ...],
         double_class_embedding: bool,
+        position_resize: PositionResize = "bilinear",
+        last_block: LastBlock | None = None,
     ) -> None:
         super().__init__()
         self.visual = visual.requires_grad_(False)
         self.prompts = prompts
         self.tapped_blocks = tapped_blocks
         self.double_class_embedding = double_class_embedding
+        self.position_resize = position_resize
+        self.last_block = last_block or LastBlock()
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkFeatures:
         visual = self.visual
-        tokens, grid = visual.embed(images, class_embedding_count=2 if self.double_class_embedding else 1)
+        tokens, grid = visual.embed(
+            images,
+            class_embedding_count=2 if self.double_class_embedding else 1,
+            position_resize=self.position_resize,
+        )
         mid_tokens = []
         for index, block in enumerate(visual.blocks):
-            tokens = block(tokens, self._prompts(index, tokens))
+            if index == len(visual.blocks) - 1 and self.last_block != LastBlock():
+                assert isinstance(block, ResidualBlock)
+                tokens = dense_tokens(block, tokens, self.last_block, grid)
+            else:
+                tokens = block(tokens, self._prompts(index, tokens))
             if index in self.tapped_blocks:
                 mid_tokens.append(self._normalise(tokens[:, 1:]))
         # Published: the prompts' norm, then CLIP's ln_post.

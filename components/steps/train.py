@@ -89,6 +89,11 @@ def run(
     if (clip is None) != random_clip:
         raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
     config = named_recipe(recipe, with_own_label_file(overrides, splits), seed=seed)
+    if not config.model.trains:
+        raise UserError(
+            f"recipe {config.recipe!r} is training-free: its cosine decoder on a frozen CLIP has no weights to train; "
+            "use the model as it is"
+        )
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
     check_vectors_from_file(text, clip, inputs.class_vectors)

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from open_clip.model import CLIP
 
-from cascade_core.clip.vision import VisionTransformer, resize_position_grid
+from cascade_core.clip.vision import VisionTransformer, bicubic, resize_position_grid
 from cascade_core.clip.weights import ClipModel, clip_from_openai
 from cascade_core.configs.config import ClipConfig
 from tests.cascade_core.clip.reference import open_clip_model
@@ -128,3 +129,18 @@ def test_the_second_class_embedding_reaches_only_the_cls_slot() -> None:
     assert torch.equal(once[:, 1:], twice[:, 1:])
     cls = visual.ln_pre(2 * visual.class_embedding + visual.positional_embedding[0])
     torch.testing.assert_close(twice[:, 0], cls.expand(2, -1))
+
+
+@pytest.mark.parametrize("size", [(28, 28), (21, 33), (3, 9), (15, 14)])
+def test_bicubic_positions_are_those_of_torch_with_the_published_factor(size: tuple[int, int]) -> None:
+    table = torch.randn(1 + 14 * 14, 5, generator=torch.Generator().manual_seed(0))
+    grid = table[1:].T.reshape(1, 5, 14, 14)
+    factors = [(side + 0.1) / 14 for side in size]
+    expected = F.interpolate(grid, scale_factor=factors, mode="bicubic", align_corners=False)
+    resized = resize_position_grid(table, *size, kind="bicubic")
+    assert torch.equal(resized[0], table[0])
+    torch.testing.assert_close(resized[1:].T.reshape(1, 5, *size), expected, atol=2e-4, rtol=0)
+
+
+def test_bicubic_weights_sum_to_one() -> None:
+    torch.testing.assert_close(bicubic(23, 7).sum(dim=1), torch.ones(23))

@@ -45,6 +45,15 @@ MODEL = {"clip": CLIP, "image_size": 32, "decoder_heads": 3}
         ({"decoder_heads": 5}, "decoder_heads=5 must divide embed_dim=12"),
         ({"trunk": "deep_prompts", "num_prompts": 0}, "needs num_prompts >= 1; use trunk='frozen'"),
         ({"decoder": "linear", "fusion": "naive", "groups": [[0]]}, "use fusion='none'"),
+        (
+            {"decoder": "cosine", "fusion": "naive", "groups": [[0]]},
+            "decoder='cosine' reads the last map only",
+        ),
+        ({"last_block": {"attention": "value"}}, "gives patches only, without prompts and CLS"),
+        ({"decoder": "cosine", "last_block": {"residual": False}}, "use trunk='frozen'"),
+        ({"last_block": {"attention": "kv"}}, "'vanilla', 'value', 'qq_kk', 'qq' or 'kk_neighbours'"),
+        ({"last_block": {"sigma": 0}}, "greater than 0"),
+        ({"temperature": 0}, "greater than 0"),
         ({"trunk": "thawed"}, "'frozen' or 'deep_prompts'"),
         ({"dropout": 1.0}, "less than 1"),
         ({"head_init_std": 0}, "greater than 0"),
@@ -63,6 +72,8 @@ def test_an_impossible_model_is_refused_with_the_reason(changes: dict, message: 
         {"fusion": "naive", "groups": [[2]]},
         {"trunk": "frozen", "num_prompts": 0},
         {"trunk": "frozen", "num_prompts": 0, "decoder": "linear"},
+        {"trunk": "frozen", "decoder": "linear", "last_block": {"attention": "qq_kk"}},
+        {"trunk": "frozen", "decoder": "cosine", "last_block": {"attention": "value", "residual": False}},
     ],
 )
 def test_every_valid_composition_of_trunk_and_decoder_is_allowed(changes: dict) -> None:

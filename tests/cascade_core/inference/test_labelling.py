@@ -18,8 +18,9 @@ from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import EvalConfig
 from cascade_core.inference.background import with_background
 from cascade_core.inference.label_maps import label_maps, label_photographs, view_batch
-from cascade_core.inference.labelling import Limits, best_classes, strips
+from cascade_core.inference.labelling import best_classes, strips
 from cascade_core.inference.resampling import window_origins
+from cascade_core.inference.strips import Limits
 from cascade_core.inference.tiles import Tiles, Tiling
 from cascade_core.inference.views import View, views
 from cascade_core.inference.vocabulary import Kind, Vocabulary, probabilities
@@ -92,20 +93,22 @@ def defined(model: Vocabulary, images: Tensor, evaluate: EvalConfig, size: tuple
         (evaluate.crop_size, evaluate.stride) if evaluate.mode == "slide" else (max(height, width),) * 2
     )
     total, visits = torch.zeros(len(images), len(model), height, width), torch.zeros(height, width)
+    of_logits = evaluate.average == "logits"
     for top, left in product(window_origins(height, crop, stride), window_origins(width, crop, stride)):
         area = (..., slice(top, top + crop), slice(left, left + crop))
-        scores = probabilities(model.segmentor(images[area], model.class_vectors), model.kind)
-        scores = scores - model.penalties[:, None, None]
-        total[area] += _resized(scores, total[area].shape[-2:])
+        masks = model.segmentor(images[area], model.class_vectors)
+        masks = masks if of_logits else probabilities(masks, model.kind)
+        total[area] += _resized(masks, total[area].shape[-2:])
         visits[area] += 1
-    return _resized(total / visits, size)
+    means = _resized(total / visits, size)
+    return (probabilities(means, model.kind) if of_logits else means) - model.penalties[:, None, None]
 
 
 def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObject) -> None:
     side, small = st.integers(8, 60), st.integers(1, 60)
@@ -119,6 +122,7 @@ def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObj
         crop_size=crop,
         stride=data.draw(st.integers(min(6, crop), crop)),
         batch_size=data.draw(st.integers(1, 5)),
+        average=data.draw(st.sampled_from(["probabilities", "logits"])),
     )
     size = data.draw(small), data.draw(small)
     limits = data.draw(st.sampled_from([None, TIGHT, AT_ONCE]))

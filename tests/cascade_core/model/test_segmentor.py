@@ -9,7 +9,8 @@ from cascade_core.model.segmentor import trainable_parameter_count
 
 from .small import CASCADE, NAIVE, segmentor
 
-KINDS = [{}, CASCADE, NAIVE, {"trunk": "frozen", "num_prompts": 0, "decoder": "linear"}]
+COSINE = {"trunk": "frozen", "num_prompts": 0, "decoder": "cosine"}
+KINDS = [{}, CASCADE, NAIVE, {"trunk": "frozen", "num_prompts": 0, "decoder": "linear"}, COSINE]
 
 
 @pytest.mark.parametrize("changes", KINDS)
@@ -24,6 +25,23 @@ def test_masks_of_rectangular_pictures_have_the_picture_s_size() -> None:
     model = segmentor(**CASCADE)
     assert model(torch.randn(1, 3, 32, 50), torch.randn(5, 12)).shape == (1, 5, 32, 50)
     assert model.grid_logits(torch.randn(1, 3, 32, 50), torch.randn(5, 12)).shape == (1, 5, 4, 6)
+
+
+@torch.no_grad()
+def test_masks_may_have_the_picture_s_size_always() -> None:
+    model = segmentor(**COSINE, mask_size="input")
+    for size in ((48, 48), (35, 35), (32, 50)):
+        assert model(torch.randn(2, 3, *size), torch.randn(5, 12)).shape == (2, 5, *size)
+
+
+@torch.no_grad()
+def test_the_cosine_decoder_has_no_weights_and_a_fixed_temperature() -> None:
+    model = segmentor(**COSINE, temperature=7.0)
+    assert trainable_parameter_count(model) == 0 and not list(model.decoder.parameters())
+    images, vectors = torch.randn(1, 3, 32, 32), torch.randn(5, 12)
+    patches = model.trunk(images).patches
+    cosines = F.cosine_similarity(vectors[None, :, None], patches[:, None], dim=-1)
+    torch.testing.assert_close(model.grid_logits(images, vectors).flatten(2), 7 * cosines)
 
 
 @torch.no_grad()

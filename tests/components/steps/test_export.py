@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from cascade_core.clip.weights import ClipModel, save_clip
-from cascade_core.configs.config import EvalConfig, RunConfig
+from cascade_core.configs.config import EvalConfig, LastBlock, RunConfig
 from cascade_core.inference import export as core
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
@@ -26,6 +26,15 @@ LABELS = ["zebra", "tiger", "sand"]
 METHODS: dict[str, dict[str, Any]] = {
     "zegclip": {"fusion": "none", "groups": ()},
     "cascade_clip": {"fusion": "cascade", "groups": ((0,),)},
+    "naclip": {
+        "fusion": "none",
+        "groups": (),
+        "trunk": "frozen",
+        "decoder": "cosine",
+        "position_resize": "bicubic",
+        "mask_size": "input",
+        "last_block": LastBlock(attention="kk_neighbours", residual=False, feedforward=False),
+    },
 }
 
 
@@ -57,7 +66,10 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"clip": root / "clip", **{method: root / method for method in METHODS}}
 
 
-@pytest.mark.parametrize("method", [pytest.param("zegclip", marks=pytest.mark.slow), "cascade_clip"])
+@pytest.mark.parametrize(
+    "method",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("zegclip", "naclip")), "cascade_clip"],
+)
 def test_one_onnx_file_serves_any_batch_vocabulary_and_size(
     method: str, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
