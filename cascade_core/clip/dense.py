@@ -79,13 +79,14 @@ def distance_bias(
 
     d is the distance of two patches, in patches. The CLS token's row and column are zero.
     """
-    height, width = grid
-    tokens = torch.arange(first, 1 + height * width if last is None else last, device=device)
-    # CLS has no place; its row is set to zero below.
-    places = (tokens - 1).clamp(min=0)
-    down, across = (
-        torch.exp(-((at[:, None] - torch.arange(side, device=device)) ** 2) / (2 * sigma**2))
-        for at, side in ((places // width, height), (places % width, width))
+    (height, width), rows = grid, slice(first, last)
+    down, across = torch.arange(height, device=device), torch.arange(width, device=device)
+    places = down[:, None].expand(height, width), across.expand(height, width)
+    # In front the CLS token, which has no place: its row is set to zero below.
+    i, j = (F.pad(place.flatten(), (1, 0))[rows, None] for place in places)
+    bell_down, bell_across = (
+        torch.exp(-((at - side) ** 2) / (2 * sigma**2)) for at, side in ((i, down), (j, across))
     )
-    bias = (down[:, :, None] * across[:, None, :]).flatten(1) * (tokens > 0)[:, None]
-    return F.pad(bias, (1, 0))
+    bias = (bell_down[:, :, None] * bell_across[:, None, :]).flatten(1)
+    is_patch = F.pad(torch.ones(height * width, device=device), (1, 0))[rows, None]
+    return F.pad(bias * is_patch, (1, 0))

@@ -110,8 +110,9 @@ class Strip:
     ) -> Float[Tensor, "pictures height width"] | None:
         """Return the softmax's denominators of averaged logits, as logarithms; None if each tile has all classes."""
         height, width = (last - first for first, last in (self.rows, self.columns))
-        kind = {"dtype": self.vocabulary.dtype, "device": self.vocabulary.device}
-        normalisers = torch.full((number, height, width), -torch.inf, **kind)
+        normalisers = torch.full(
+            (number, height, width), -torch.inf, dtype=self.vocabulary.dtype, device=self.vocabulary.device
+        )
         for chunk in classes:
             for index, picture_views in enumerate(pictures(chunk)):
                 tiles = self._tiles(picture_views, chunk, None)
