@@ -132,7 +132,7 @@ def test_the_second_class_embedding_reaches_only_the_cls_slot() -> None:
 
 
 @pytest.mark.parametrize("size", [(28, 28), (21, 33), (3, 9), (15, 14)])
-def test_bicubic_positions_are_those_of_torch_with_the_published_factor(size: tuple[int, int]) -> None:
+def test_bicubic_positions_are_torch_s_with_the_published_factor(size: tuple[int, int]) -> None:
     table = torch.randn(1 + 14 * 14, 5, generator=torch.Generator().manual_seed(0))
     grid = table[1:].T.reshape(1, 5, 14, 14)
     factors = [(side + 0.1) / 14 for side in size]

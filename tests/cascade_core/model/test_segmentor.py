@@ -35,7 +35,7 @@ def test_masks_may_have_the_picture_s_size_always() -> None:
 
 
 @torch.no_grad()
-def test_the_cosine_decoder_has_no_weights_and_a_fixed_temperature() -> None:
+def test_the_cosine_decoder_has_a_temperature_and_no_weights() -> None:
     model = segmentor(**COSINE, temperature=7.0)
     assert trainable_parameter_count(model) == 0 and not list(model.decoder.parameters())
     images, vectors = torch.randn(1, 3, 32, 32), torch.randn(5, 12)
