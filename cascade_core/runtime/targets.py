@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 
 from cascade_core.errors import UserError
@@ -115,9 +116,18 @@ def check_room(target: Path) -> None:
             f"{target}: {place} is {_kind(place)}, and a folder must be there; choose another place"
         )
     if not os.access(place, os.W_OK | os.X_OK):
+        if _is_read_only(place):
+            raise UserError(
+                f"{target} cannot be written: the file system of {place} is read-only; choose another place"
+            )
         raise UserError(
             f"{target} cannot be written: {place} takes no files; check its permissions, or choose another place"
         )
+
+
+def _is_read_only(place: Path) -> bool:
+    """Return whether a folder's file system is read-only; False where the system does not say (Windows)."""
+    return sys.platform != "win32" and bool(os.statvfs(place).f_flag & os.ST_RDONLY)
 
 
 def written_by(folder: Path) -> str | None:

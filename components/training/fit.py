@@ -39,10 +39,12 @@ from cascade_core.train.supervision import Supervision
 from components.artifacts import data_hash
 from components.contract import Call
 from components.inputs.reading import Inputs
+from components.patience import PATIENCE_VARIABLE
 from components.progress import progress
 from components.results.names import HISTORY_FILE
 from components.tracking.tracker import StepTracker
 from components.training.history import History
+from components.training.lease import Lease, leased
 from components.training.resume_checkpoints import add_checkpoint, newest_checkpoint, remove_checkpoints
 from components.training.stop_signals import stop_requests, until_stopped
 from components.training.work_folder import unfinished_folder
@@ -73,11 +75,13 @@ class Fit:
 def train_step(job: Fit, call: Call, *, resume: bool) -> None:
     """Train `job` as a call of its step, with all processes that torchrun started.
 
-    They share the batch. Only the first one reads and writes the step's folder, tracks and shows progress.
+    They share the batch. Only the first one reads and writes the step's folder, tracks and shows progress. It holds the
+    lease of that folder: a second training is refused on the command line; in a pipeline it waits.
 
     Raises:
-        UserError: the text vectors are of other templates, the batch does not divide evenly, a process has no GPU,
-            the checkpoint to resume from is of another configuration, or the loss is not finite.
+        UserError: another training holds the lease or took it over, the text vectors are of other templates, the batch
+            does not divide evenly, a process has no GPU, the checkpoint to resume from is of another configuration, or
+            the loss is not finite.
     """
     world = world_of(os.environ)
     # Refuse an indivisible batch before anything is loaded.
@@ -89,20 +93,23 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
                 for _ in until_stopped(_reports(job, world, _optimizer(job, world)), stop):
                     pass
             return
-        with call.writing(
-            method=job.config.method,
-            setting=job.setting,
-            protocol=job.config.data.protocol,
-            seed=job.config.seed,
-            parameters=job.config.model_dump(mode="json"),
-            tags={"data_hash": data_hash(call.inputs["prepared"]), "processes": world.size},
-            folder=partial(unfinished_folder, resume=resume, same=partial(_is_result, job)),
-        ) as work:
-            fit(job, work.folder, world=world, tracker=work.tracker, resume=resume)
+        with (
+            leased(call.out, wait=PATIENCE_VARIABLE in os.environ) as lease,
+            call.writing(
+                method=job.config.method,
+                setting=job.setting,
+                protocol=job.config.data.protocol,
+                seed=job.config.seed,
+                parameters=job.config.model_dump(mode="json"),
+                tags={"data_hash": data_hash(call.inputs["prepared"]), "processes": world.size},
+                folder=partial(unfinished_folder, lease=lease, resume=resume, same=partial(_is_result, job)),
+            ) as work,
+        ):
+            fit(job, work.folder, lease=lease, world=world, tracker=work.tracker, resume=resume)
 
 
-def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool) -> None:
-    """Train `job` and write `final/`, `history.csv` and, with `snapshot_at`, `half/` into `out`.
+def fit(job: Fit, out: Path, *, lease: Lease, world: World, tracker: StepTracker, resume: bool) -> None:
+    """Train `job` and write `final/`, `history.csv` and, with `snapshot_at`, `half/` into `out`, while the lease holds.
 
     This regularly writes a resume checkpoint, and another one after a SIGTERM or SIGINT. With `resume` it continues
     from the newest whole one as if never interrupted, also with another number of processes; it refuses a checkpoint
@@ -117,11 +124,14 @@ def fit(job: Fit, out: Path, *, world: World, tracker: StepTracker, resume: bool
                 tracker.metrics(row, step=report.iteration)
             bar.advance(report.iteration, _status(report))
             if report.iteration == job.snapshot_at:
+                lease.check()
                 save_checkpoint(out / "half", job.segmentor, _manifest(job, report.iteration))
             due = last or report.iteration % job.config.train.checkpoint_every == 0
             if due and report.iteration < job.iterations:
+                lease.check()
                 history.write(out)
                 add_checkpoint(out, partial(_write_resumable, job, report.iteration, optimizer, history))
+        lease.check()
         history.write(out)
         save_checkpoint(out / FINAL_FOLDER, job.segmentor, _manifest(job, job.iterations))
     # Only now: until here an interrupted training resumes from them, from now on from the final checkpoint.

@@ -73,14 +73,17 @@ class Lease:
         self._lock.release()
 
     def check(self) -> None:
-        """Check that the lease is still held; call it before the finished folder is published.
+        """Check that the lease is still held; call it before each write into the folder.
+
+        This reads the lease itself, since a process that was suspended for minutes goes on before its next renewal.
 
         Raises:
             FolderInUseError: another training took the lease over, because it was not renewed for five minutes.
         """
-        if (loss := self._lock.compromise) is not None:
+        owner = self._lock.owner
+        if self._lock.compromise is not None or owner is None or owner.token != self._lock.token:
             raise FolderInUseError(
-                f"{self.out}: another training took this folder over ({loss.reason}; {self.holder}); this one stops"
+                f"{self.out}: another training took this folder over ({self.holder}); this one stops"
             )
 
     def _age(self) -> float:

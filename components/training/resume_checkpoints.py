@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,14 +22,14 @@ log = logging.getLogger(__name__)
 NEWEST, BEFORE = "resume", "resume.before"
 CHECKSUMS_FILE = "checksums.json"
 
-_PARTIAL, _DROPPED, _DAMAGED = ".resume.partial", ".resume.dropped", ".resume.damaged"
+_PARTIAL, _DROPPED, _DAMAGED = ".resume.partial.", ".resume.dropped", ".resume.damaged"
 
 
 def add_checkpoint(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a new checkpoint of the training in `folder`; the newest becomes the one before."""
-    _remove(folder / _PARTIAL)
-    working = folder / _PARTIAL
-    working.mkdir(parents=True)
+    # A name of its own: a training that lost this folder to us may still write its last one.
+    working = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+    working.chmod(0o755)
     write(working)
     _seal(working)
     if (folder / NEWEST).exists():
@@ -65,8 +66,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove all checkpoints in `folder`, and what a killed process left of others."""
-    for name in (BEFORE, NEWEST, _PARTIAL, _DROPPED, _DAMAGED):
+    for name in (BEFORE, NEWEST, _DAMAGED):
         _remove(folder / name)
+    for leftover in (folder / _DROPPED, *folder.glob(f"{_PARTIAL}*")):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _seal(checkpoint: Path) -> None:

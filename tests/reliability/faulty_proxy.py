@@ -3,12 +3,13 @@
 import http.client
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 Fault = Literal["500", "reset", "lost answer", "cut", "hang", "slow", "wrong byte", "skewed clock"]
@@ -44,6 +45,11 @@ class Proxy(ThreadingHTTPServer):
             self.left -= 1
             self.broken += 1
             return self.fault
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print no trace if the client has given up on a slow answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

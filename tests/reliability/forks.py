@@ -9,16 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+POLL_SECONDS = 0.005
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.chmod", "os.utime", "os.truncate"}
 
 
 def run(
-    work: Callable[[], object], *, kill_at: int | None = None, below: Path, after: float | None = None
+    work: Callable[[], object],
+    *,
+    kill_at: int | None = None,
+    below: Path,
+    after: float | None = None,
+    when: Callable[[], bool] = lambda: True,
 ) -> int:
     """Run `work` in a fork, and return its exit code (negative: the signal that ended it).
 
-    The fork dies by SIGKILL just before file operation `kill_at` below the folder `below`, or `after` seconds.
+    The fork dies by SIGKILL just before file operation `kill_at` below the folder `below`, or `after` seconds, counted
+    from the moment at which `when` holds.
     """
     pid = os.fork()
     if pid == 0:
@@ -34,9 +41,15 @@ def run(
         finally:
             os._exit(code)
     if after is not None:
+        while not when():
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended == pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(POLL_SECONDS)
         time.sleep(after)
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return 0
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended == pid:
+            return os.waitstatus_to_exitcode(status)
         os.killpg(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

@@ -5,22 +5,23 @@ Run with: pytest -m reliability tests/reliability --capture=no
 
 import random
 import shutil
+import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.checkpoints.manifest import load_manifest
+from cascade_core.errors import UserError
 from components.launching import processes as launch
 from components.steps import self_train, train
-from components.training.resume_checkpoints import newest_checkpoint
+from components.training.resume_checkpoints import NEWEST, newest_checkpoint
 from tests.components.conftest import SHORT, Folders, folders
+from tests.components.same_training import check_same_tensors, check_same_training
 from tests.reliability import forks
 
 pytestmark = pytest.mark.reliability
@@ -39,22 +40,28 @@ CASES: dict[str, tuple[dict[str, Any], str | None, int]] = {
     "two processes": ({"recipe": "mini_zegclip"}, None, 2),
 }
 EVERY_OPERATION = ("zegclip", "zegclip over an earlier training", "cascade_clip")
+LONG = {"train.iterations": 60, "self_train.iterations": 60, "train.checkpoint_every": 10}
+LAST_CHECKPOINT = 50
 LATEST_SECONDS = 14.0
 """Time in which two processes start and train on a quiet machine."""
 KILLS = 12
 """Kills of a case that is not killed at every file operation, half at operations and half at random times."""
+KILLS_OF_OPTIMISER = 2
+"""Kills of a case with one process after which the optimiser is compared too."""
 
 
-def _work(folders: Folders, case: str, trained: Path, out: Path) -> Callable[[], object]:
+def _work(
+    folders: Folders, case: str, trained: Path, out: Path, length: Mapping[str, int] | None = None
+) -> Callable[[], object]:
     changes, mode, processes = CASES[case]
-    overrides = {**SHORT, "self_train.iterations": 4, "self_train.start_iteration": 2}
+    overrides = {**SHORT, "self_train.iterations": 6, **(length or {})}
     overrides |= {key: value for key, value in changes.items() if key != "recipe"}
     if mode is not None:
         arguments = {
             **folders.steps,
             "trained": trained,
             "mode": mode,
-            "overrides": {"self_train.iterations": 6},
+            "overrides": {key: overrides[key] for key in LONG},
             "out": out,
         }
         return partial(self_train.run, **arguments)
@@ -71,28 +78,6 @@ def trained(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "inductive"
     train.run(**folders.steps, clip=folders.clip, recipe="mini_zegclip", overrides=SHORT, seed=0, out=out)
     return out
-
-
-def _content(out: Path) -> dict[str, Any]:
-    """Give all tensors and tables of a training's folder, and the names beside it."""
-    content: dict[str, Any] = {"beside": sorted(path.name for path in out.parent.iterdir())}
-    for file in sorted(path for path in out.rglob("*") if path.is_file()):
-        name = file.relative_to(out).as_posix()
-        content[name] = load_file(file) if file.suffix == ".safetensors" else name
-    content["history"] = (out / "history.csv").read_text()
-    return content
-
-
-def _check_same(content: dict[str, Any], whole: dict[str, Any]) -> None:
-    assert (
-        content.keys() == whole.keys()
-        and content["beside"] == whole["beside"]
-        and content["history"] == whole["history"]
-    )
-    for name, tensors in whole.items():
-        if isinstance(tensors, dict):
-            assert tensors.keys() == content[name].keys()
-            assert all(torch.equal(tensor, content[name][key]) for key, tensor in tensors.items()), name
 
 
 def _unfinished_step(out: Path) -> int | str:
@@ -114,7 +99,6 @@ def test_a_killed_training_ends_as_if_it_had_not(
     count = forks.operations(
         _work(folders, case, trained, whole), below=whole.parent, count_file=tmp_path / "count"
     )
-    expected = _content(whole)
     chance = random.Random(0)
     if case in EVERY_OPERATION:
         moments: list[tuple[int | None, float | None]] = [(number, None) for number in range(count)]
@@ -137,6 +121,55 @@ def test_a_killed_training_ends_as_if_it_had_not(
             load_segmentor(earlier / "final")  # one whole training is there at every moment
         starts[_unfinished_step(out)] += 1
         assert forks.run(work, below=out.parent) == 0, f"{case}, kill at {kill_at or after}: the rerun failed"
-        _check_same(_content(out), expected)
+        check_same_training(whole, out)
         shutil.rmtree(out.parent)
     print(f"\n{case}: {len(moments)} kills ({count} file operations); the rerun started at {dict(starts)}")
+
+
+def _saved_step(out: Path) -> int:
+    """Return the step of the newest checkpoint of an unfinished training; 0 without one."""
+    try:
+        return load_manifest(out.with_name(f".{out.name}.unfinished") / NEWEST).iteration
+    except (OSError, UserError):  # a rename is under way
+        return 0
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "earlier" not in case])
+def test_a_killed_training_restores_its_optimiser(
+    folders: Folders, trained: Path, tmp_path: Path, case: str
+) -> None:
+    processes, chance = CASES[case][2], random.Random(1)
+
+    def killed(name: str, step: int, delay: float = 0.0) -> Path:
+        """Kill a training after it saved a step, and return its newest checkpoint."""
+        out = tmp_path / name / "out"
+        out.parent.mkdir(exist_ok=True)
+        code = forks.run(
+            _work(folders, case, trained, out, LONG),
+            when=lambda: _saved_step(out) >= step,
+            after=delay,
+            below=out.parent,
+        )
+        assert code == -signal.SIGKILL
+        return out.with_name(".out.unfinished") / NEWEST
+
+    def finished(name: str) -> Path:
+        out = tmp_path / name / "out"
+        assert forks.run(_work(folders, case, trained, out, LONG), below=out.parent) == 0
+        return out
+
+    expected = killed("once", LAST_CHECKPOINT).rename(tmp_path / "expected")
+    (tmp_path / "whole").mkdir()
+    whole = finished("whole")
+    starts: Counter[int] = Counter()
+    for number in range(KILLS if processes > 1 else KILLS_OF_OPTIMISER):
+        step = chance.randrange(10, LAST_CHECKPOINT, 10)
+        first = killed(str(number), step, delay=chance.uniform(0, 0.4))
+        starts[load_manifest(first).iteration] += 1
+        last = killed(str(number), LAST_CHECKPOINT)
+        check_same_tensors(expected / "optimizer.safetensors", last / "optimizer.safetensors")
+        check_same_tensors(expected / "model.safetensors", last / "model.safetensors")
+        check_same_training(whole, finished(str(number)))
+    print(
+        f"\n{case}: {2 * starts.total()} kills; the first rerun started at steps {dict(sorted(starts.items()))}"
+    )

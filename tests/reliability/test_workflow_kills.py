@@ -4,7 +4,6 @@ pytest -s -m reliability tests/reliability/test_workflow_kills.py
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,9 +12,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from cascade_core.mini.voc_layout import write_benchmark
 from components.tracking.tracker import flattened
-from tests.workflow.conftest import FEW_ITERATIONS, Workflow, copy_of_repository
+from tests.reliability.small_project import small_project
+from tests.workflow.conftest import FEW_ITERATIONS, Workflow
 
 pytestmark = pytest.mark.reliability
 
@@ -41,17 +40,11 @@ sys.addaudithook(hook)
 
 @pytest.fixture
 def small(tmp_path: Path) -> Workflow:
-    """Give a copy of the repository with the mini benchmark's CLIP and sixteen pictures, without DVC's data."""
-    project = copy_of_repository(tmp_path / "project")
-    project.set_parameters(overrides=FEW_ITERATIONS)
-    project.dvc("pull", "-q", "data.dvc")
-    (project.root / "data.dvc").unlink()
-    shutil.rmtree(project.root / "data" / "mini" / "VOCdevkit")
-    write_benchmark(project.root / "data" / "mini", sizes={"train": 8, "val": 4, "test": 4})
+    """Give a small project beside the hook that kills, and an empty ledger of kills."""
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(KILLER)
     (tmp_path / "killed").mkdir()
-    return project
+    return small_project(tmp_path / "project")
 
 
 def _until_it_completes(project: Workflow, *words: str) -> tuple[int, set[str]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,18 @@ def test_folders_that_cannot_move_are_refused(
     with pytest.raises(UserError, match="is a mount point, or this command runs in it"):
         write_folder(Path(place))
     assert list(tmp_path.iterdir()) == [tmp_path / "here"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say")
+@pytest.mark.parametrize(("read_only", "reason"), [(True, "is read-only"), (False, "check its permissions")])
+def test_a_read_only_file_system_is_named(
+    read_only: bool, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, flag = os.statvfs(tmp_path), os.ST_RDONLY if read_only else 0
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((*status[:8], flag, status[9])))
+    with pytest.raises(UserError, match=reason):
+        write_folder(tmp_path / "out")
 
 
 def test_a_file_of_another_command_is_not_replaced(tmp_path: Path) -> None:

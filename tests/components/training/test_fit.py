@@ -23,6 +23,7 @@ from components.training import work_folder
 from components.training.resume_checkpoints import NEWEST
 from components.vectors.vector_files import check_templates
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after, write_earlier
+from tests.components.same_training import check_same_training
 
 
 def trained(folders: Folders, out: Path, **changes: Any) -> train.Trained:
@@ -63,10 +64,7 @@ def test_a_run_is_decided_by_its_seed(folders: Folders, inductive: Path, tmp_pat
     again, other = tmp_path / "again", tmp_path / "other"
     trained(folders, again)
     trained(folders, other, seed=1)
-    first = load_file(inductive / "final/model.safetensors")
-    for name, tensor in load_file(again / "final/model.safetensors").items():
-        assert torch.equal(tensor, first[name]), name
-    assert (again / "history.csv").read_text() == (inductive / "history.csv").read_text()
+    check_same_training(inductive, again)
     assert (other / "history.csv").read_text() != (inductive / "history.csv").read_text()
 
 
@@ -79,11 +77,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
         with pytest.raises(KeyboardInterrupt):
             trained(folders, out)
     assert not out.exists()
-    resumed = trained(folders, out)
-    whole = load_file(inductive / "final/model.safetensors")
-    for name, tensor in load_file(resumed.final / "model.safetensors").items():
-        assert torch.equal(tensor, whole[name]), name
-    assert (out / "history.csv").read_text() == (inductive / "history.csv").read_text()
+    trained(folders, out)
+    check_same_training(inductive, out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cascade_clip"]
 
 
@@ -124,11 +119,8 @@ def test_a_training_killed_before_the_swap_only_swaps(
     assert (out / "kept").read_text() == "earlier"
     with monkeypatch.context() as patch:
         patch.setattr("cascade_core.train.loop.set_learning_rates", interrupted)
-        resumed = trained(folders, out)
-    whole = load_file(inductive / "final/model.safetensors")
-    for name, tensor in load_file(resumed.final / "model.safetensors").items():
-        assert torch.equal(tensor, whole[name]), name
-    assert (out / "history.csv").read_text() == (inductive / "history.csv").read_text()
+        trained(folders, out)
+    check_same_training(inductive, out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cascade_clip"]
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from cascade_core.checkpoints.manifest import load_manifest
 from components.patience import PATIENCE_VARIABLE
@@ -18,7 +16,9 @@ from components.progress import Progress
 from components.training.lease import FolderInUseError, leased
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import SHORT, Folders, interrupt_after
+from tests.components.same_training import check_same_training
 from tests.components.training.test_fit import trained
+from tests.components.training.test_lease import supersede
 
 UNEVEN = {**SHORT, "train.iterations": 7, "train.checkpoint_every": 2, "train.log_every": 3}
 
@@ -29,15 +29,6 @@ def whole(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "out"
     trained(folders, out, overrides=UNEVEN)
     return out
-
-
-def _same(one: Path, other: Path) -> None:
-    tensors = load_file(one / "final/model.safetensors")
-    for name, tensor in load_file(other / "final/model.safetensors").items():
-        assert torch.equal(tensor, tensors[name]), name
-    assert (one / "history.csv").read_text() == (other / "history.csv").read_text()
-    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
-    assert [path.name for path in other.parent.iterdir() if path.name.startswith(f".{other.name}")] == []
 
 
 def _send_after(step: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +62,7 @@ def test_a_signal_loses_at_most_the_next_step(
     # The signal came after step 4 was reported, so step 5 is the one that runs.
     assert load_manifest(tmp_path / ".out.unfinished" / NEWEST).iteration == 5
     trained(folders, out, overrides=UNEVEN)
-    _same(whole, out)
+    check_same_training(whole, out)
 
 
 @pytest.mark.parametrize("step", [2, 3, 5])
@@ -84,7 +75,7 @@ def test_history_is_exact_after_a_resume_between_rows(
         with pytest.raises(KeyboardInterrupt):
             trained(folders, out, overrides=UNEVEN)
     trained(folders, out, overrides=UNEVEN)
-    _same(whole, out)
+    check_same_training(whole, out)
 
 
 def test_a_damaged_checkpoint_falls_back(
@@ -106,7 +97,7 @@ def test_a_damaged_checkpoint_falls_back(
     damaged.write_bytes(content)
     trained(folders, out, overrides=UNEVEN)
     assert "optimizer.safetensors is damaged" in caplog.text and "at step 2 of 7" in caplog.text
-    _same(whole, out)
+    check_same_training(whole, out)
 
 
 def test_leftovers_of_a_kill_are_not_published(folders: Folders, whole: Path, tmp_path: Path) -> None:
@@ -115,7 +106,7 @@ def test_leftovers_of_a_kill_are_not_published(folders: Folders, whole: Path, tm
         (unfinished / name).mkdir(parents=True)
         (unfinished / name / "model.safetensors").write_text("half")
     trained(folders, out, overrides=UNEVEN)
-    _same(whole, out)
+    check_same_training(whole, out)
 
 
 def _fail(*_: Any, **__: Any) -> None:
@@ -137,7 +128,29 @@ def test_a_waiting_training_of_a_pipeline_takes_the_result(
             patch.setattr("cascade_core.train.loop.set_learning_rates", _fail)
             other.__exit__(None, None, None)
             waiting.result(timeout=60)
-    _same(whole, out)
+    check_same_training(whole, out)
+
+
+@pytest.mark.parametrize(
+    ("lost_at", "saved"), [(3, 2), (7, 6)], ids=["before a checkpoint", "before the end"]
+)
+def test_a_superseded_training_writes_nothing_more(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost_at: int, saved: int
+) -> None:
+    advance = Progress.advance
+
+    def lose(self: Progress, done: int, text: str = "", **more: Any) -> None:
+        advance(self, done, text, **more)
+        if done == lost_at:
+            supersede(tmp_path / "out")
+
+    monkeypatch.setattr(Progress, "advance", lose)
+    with pytest.raises(FolderInUseError, match="another training took this folder over"):
+        trained(folders, tmp_path / "out", overrides=UNEVEN)
+    unfinished = tmp_path / ".out.unfinished"
+    assert load_manifest(unfinished / NEWEST).iteration == saved
+    assert not (unfinished / "final").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.lease", ".out.unfinished"]
 
 
 def test_a_second_training_into_one_folder_is_refused(folders: Folders, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Resume checkpoints: one whole checkpoint can be read whatever happens to the last one, and whenever a kill comes."""
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def write(text: str) -> Callable[[Path], None]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Give the folder of a training after checkpoints at steps 1, 2 and 3."""
+    (tmp_path / "training").mkdir()
     for iteration in (1, 2, 3):
         add_checkpoint(tmp_path / "training", write(f"step {iteration}"))
     return tmp_path / "training"
@@ -109,16 +111,16 @@ class Killed(BaseException):
 def _operations(monkeypatch: pytest.MonkeyPatch, kill_at: int | None) -> list[str]:
     """Count renames and removals, and kill the process before number `kill_at`."""
     log: list[str] = []
-    for owner, name in ((Path, "rename"), (Path, "unlink"), (Path, "mkdir"), (shutil, "rmtree")):
+    for owner, name in ((Path, "rename"), (Path, "unlink"), (tempfile, "mkdtemp"), (shutil, "rmtree")):
         original = getattr(owner, name)
 
         def operation(
-            *args: object, _original: Callable[..., None] = original, _name: str = name, **kw: object
-        ) -> None:
+            *args: object, _original: Callable[..., object] = original, _name: str = name, **kw: object
+        ) -> object:
             if len(log) == kill_at:
                 raise Killed
             log.append(_name)
-            _original(*args, **kw)
+            return _original(*args, **kw)
 
         monkeypatch.setattr(owner, name, operation)
     return log
