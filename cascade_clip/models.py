@@ -11,12 +11,11 @@ import torch
 from cascade_core import predictor as core
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.checkpoints.model_folder import locate
-from cascade_core.data.prepared import check_label_set, data_root, read_index, rows_of_split
 from cascade_core.errors import UserError
-from cascade_core.evaluation import scored_batches
 from cascade_core.inference.background import scored_split
 from cascade_core.inference.label_maps import predictions
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.runtime.extras import missing_package
 from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.scores import Scores, scores
 
@@ -85,8 +84,16 @@ def evaluate(
         device: the device, as for `Predictor.load`.
 
     Raises:
-        UserError: the model cannot be loaded, or the data were prepared for other classes, lack the split, or moved.
+        UserError: the model cannot be loaded, the data were prepared for other classes, lack the split, or moved, or a
+            package of the extra `pipeline` is missing.
     """
+    try:
+        from cascade_core.data.prepared import check_label_set, data_root, read_index, rows_of_split
+        from cascade_core.evaluation import scored_batches
+    except ModuleNotFoundError as error:
+        if (sentence := missing_package(error)) is None:
+            raise
+        raise UserError(f"evaluation needs {sentence}") from error
     predictor = Predictor.load(model, clip, device=device)
     config, data = predictor.manifest.config, Path(prepared)
     check_label_set(data, config.data.split.label_set)
@@ -119,8 +126,10 @@ def _download(address: str, target: str) -> Path:
         import mlflow
         from mlflow.exceptions import MlflowException
     except ModuleNotFoundError as error:
+        if (sentence := missing_package(error)) is None:
+            raise
         raise UserError(
-            f"model {address!r} is an MLflow address, but mlflow is not installed; install it, or give a folder"
+            f"model {address!r} is an MLflow address and needs {sentence}; or give a folder"
         ) from error
     store = os.environ.get("MLFLOW_TRACKING_URI")
     if store is None and DEFAULT_STORE.is_file():

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
@@ -27,6 +26,9 @@ from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.files import inside
+
+if TYPE_CHECKING:
+    import pandas as pd  # prediction needs this module, but no index
 
 Transform = Callable[[ImageArray, LabelArray, np.random.Generator], Transformed | Packed]
 
@@ -88,7 +90,7 @@ class SegmentationDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, index: pd.DataFrame, root: Path, *, label_set: LabelSet, transform: Transform, seed: int = 0
+        self, index: "pd.DataFrame", root: Path, *, label_set: LabelSet, transform: Transform, seed: int = 0
     ) -> None:
         missing = [column for column in ("name", "image", "label") if column not in index.columns]
         if missing:
@@ -119,14 +121,14 @@ class SegmentationDataset(Dataset[Sample]):
         return Sample(name=self.names[position], image=picture, label=labels, padding=padding)
 
 
-def train_dataset(index: pd.DataFrame, root: Path, *, data: DataConfig, seed: int) -> SegmentationDataset:
+def train_dataset(index: "pd.DataFrame", root: Path, *, data: DataConfig, seed: int) -> SegmentationDataset:
     """Return the data set of an index with the training augmentation of `data`."""
     label_set = data.split.label_set
     return SegmentationDataset(index, root, label_set=label_set, transform=TrainTransform(data), seed=seed)
 
 
 def eval_dataset(
-    index: pd.DataFrame,
+    index: "pd.DataFrame",
     root: Path,
     *,
     data: DataConfig,

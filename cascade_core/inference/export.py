@@ -19,6 +19,7 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
 from cascade_core.inference.vocabulary import Kind, probabilities
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.runtime.extras import install_command
 
 INPUTS, OUTPUT = ("images", "class_vectors"), "probabilities"
 TOLERANCE = 1e-4
@@ -164,6 +165,5 @@ def require_packages(*packages: str) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise UserError(
-            f"export to ONNX needs {', '.join(missing)}, which this environment lacks; install the extra "
-            '`export`: pip install "cascade-clip-workflow[export]"'
+            f"export to ONNX needs {', '.join(missing)}, which this environment lacks: {install_command('export')}"
         )

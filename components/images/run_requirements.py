@@ -1,4 +1,4 @@
-"""Print an image's requirements, one a line: those of pyproject.toml without the packages that its steps do not need.
+"""Print an image's requirements, one a line: the project's and its extras', without packages that the steps do not need.
 
 python components/images/run_requirements.py pyproject.toml light
 """
@@ -8,12 +8,14 @@ import sys
 import tomllib
 from pathlib import Path
 
+EXTRAS: dict[str, tuple[str, ...]] = {"torch": ("pipeline", "serve"), "light": ("pipeline",)}
+"""The extras of pyproject.toml that an image has."""
 LEFT_OUT: dict[str, tuple[str, ...]] = {
     "torch": (),
     # DVC runs the workflow on a workstation; no step of a pipeline uses it.
-    "light": ("torch", "torchvision", "torchmetrics", "open_clip_torch", "dvc"),
+    "light": ("torch", "torchvision", "open_clip_torch", "dvc"),
 }
-"""Packages of pyproject.toml that an image leaves out."""
+"""Packages of the project and these extras that an image leaves out."""
 
 
 def requirements(pyproject: Path, image: str) -> list[str]:
@@ -24,7 +26,12 @@ def requirements(pyproject: Path, image: str) -> list[str]:
     """
     if image not in LEFT_OUT:
         raise ValueError(f"no image {image!r}; there are {' and '.join(LEFT_OUT)}")
-    dependencies = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
+    project = tomllib.loads(pyproject.read_text())["project"]
+    optional = project.get("optional-dependencies", {})
+    dependencies = [
+        *project["dependencies"],
+        *(line for extra in EXTRAS[image] for line in optional.get(extra, ())),
+    ]
     names = {line: re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in dependencies}
     if stray := set(LEFT_OUT[image]) - set(names.values()):
         raise ValueError(

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import psutil
-
 from cascade_core.errors import UserError
 from components.addresses import masked
 from components.artifacts import git_commit
@@ -76,6 +74,8 @@ def open_run(*, pipeline: str, protocol: str, kfp_run: str | None = None) -> str
 
 def work_tags(*facts: object) -> dict[str, str]:
     """Return the tags `work` and `process` of a run: equal work in one place, or in one Kubeflow run, has equal `work`."""
+    import psutil
+
     place = os.environ.get(KFP_VARIABLE) or socket.gethostname()
     digest = hashlib.sha256(json.dumps([place, *facts], default=str, sort_keys=True).encode()).hexdigest()
     me = psutil.Process()
@@ -97,6 +97,8 @@ def left_open(client: "MlflowClient", experiment: str, work: str, *, but: str) -
 
 def _works(process: str) -> bool:
     """Return whether the process of a tag is alive on this machine; our own has left each run but its last."""
+    import psutil
+
     host, _, rest = process.partition(" ")
     pid, _, started = rest.partition(" ")
     if host != socket.gethostname() or not pid.isdigit() or int(pid) == os.getpid():

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode, termination_raised
+from cascade_core.runtime.extras import missing_package
 from cascade_core.runtime.files import explain_system_error
 from components.addresses import hide_secrets, masked, masked_trace
 from pipelines.cli.table import GROUPS
@@ -34,7 +35,6 @@ CHATTY = [
 """Loggers of libraries whose messages below warnings are hidden."""
 VALUE_WORDS = {"str": "TEXT", "path": "PATH", "int": "NUMBER", "float": "NUMBER"}
 """The word for a value in a help text, by typer's name of its type."""
-NOT_IN_THE_LIGHT_IMAGE = ("open_clip", "torch", "torchmetrics", "torchvision")
 
 
 class CascadeGroup(TyperGroup):
@@ -61,12 +61,8 @@ def _sentence(error: UserError | OSError | ModuleNotFoundError) -> str | None:
         return str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2].rstrip()
     if isinstance(error, OSError):
         return explain_system_error(error)
-    if error.name not in NOT_IN_THE_LIGHT_IMAGE:
-        return None
-    return (
-        f"this command needs the package {error.name}, which is not installed; run it in the image with torch, "
-        "or install the whole project"
-    )
+    package = missing_package(error)
+    return package and f"this command needs {package}"
 
 
 class CascadeCommand(TyperCommand):

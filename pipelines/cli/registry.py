@@ -10,8 +10,6 @@ import typer
 from cascade_core.errors import UserError
 from components.registry import versions as registry
 from components.registry.versions import Version
-from components.serving import server
-from components.serving.request_limits import Limits
 from components.tracking.run_record import record_folders
 from components.tracking.store import open_store
 
@@ -85,6 +83,9 @@ def serve(
     ] = 800,
 ) -> None:
     """Serve a version over HTTP as `mlflow models serve` does, with limits on requests."""
+    from components.serving import server
+    from components.serving.request_limits import Limits
+
     limits = Limits(mib=max_mib, seconds=max_seconds, requests=max_requests, total_mib=max_total_mib)
     server.serve(name, version=version, host=host, port=port, limits=limits)
 

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.kubeflow_options import Experiment, PackageChoice, RunParameters, Server, flat_options
-from pipelines.kubeflow.cron import checked_cron, next_times
 
 NEXT_TIMES = 3
 
@@ -32,6 +31,7 @@ def create(
     Expression and parameters are checked before the first request to the cluster.
     """
     from pipelines.kubeflow import schedules
+    from pipelines.kubeflow.cron import checked_cron, next_times
 
     cron = checked_cron(cron)
     with package.file() as path:

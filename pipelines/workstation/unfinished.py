@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psutil
 from filelock import FileLock, Timeout
 
 from cascade_core.errors import UserError
@@ -70,6 +69,8 @@ def free_dvc_lock() -> None:
     Raises:
         UserError: a process with the number of a holder runs and may be the holder.
     """
+    import psutil
+
     try:
         held, written = json.loads(DVC_LOCK.read_text()), DVC_LOCK.stat().st_mtime
     except (FileNotFoundError, json.JSONDecodeError):  # DVC itself reports a damaged file

@@ -2,10 +2,8 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
@@ -15,32 +13,14 @@ from packaging.requirements import Requirement
 from cascade_core.mini.voc_layout import write_benchmark
 from components.images.run_requirements import requirements
 from tests.components.candidates import write_evaluation, write_model
+from tests.requirements import closure
 
 REPOSITORY = Path(__file__).parents[3]
 
 
-def _closure(requirements: list[Requirement]) -> set[str]:
-    """Return the names of the requirements and of everything that they require, as installed here."""
-    visited: set[tuple[str, str]] = set()
-    open_ends = [(need.name, extra) for need in requirements for extra in ("", *need.extras)]
-    while open_ends:
-        name, extra = open_ends.pop()
-        key = (re.sub(r"[-_.]+", "-", name).lower(), extra)
-        if key in visited:
-            continue
-        visited.add(key)
-        try:
-            needs = [Requirement(line) for line in metadata.requires(name) or ()]
-        except metadata.PackageNotFoundError:  # only on other systems, or with other extras
-            continue
-        wanted = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]
-        open_ends += [(need.name, deeper) for need in wanted for deeper in ("", *need.extras)]
-    return {name for name, _ in visited}
-
-
 @pytest.mark.parametrize(("image", "has_torch"), [("torch", True), ("light", False)])
 def test_requirements_of_the_light_image_need_no_torch(image: str, has_torch: bool) -> None:
-    names = _closure([Requirement(line) for line in requirements(REPOSITORY / "pyproject.toml", image)])
+    names = closure([Requirement(line) for line in requirements(REPOSITORY / "pyproject.toml", image)])
     assert {"kfp", "mlflow", "pandas"} <= names
     assert ("torch" in names) == has_torch
     assert any(name.startswith("nvidia-") for name in names) == has_torch
@@ -89,8 +69,8 @@ def test_light_steps_run_without_torch(results: dict[str, object]) -> None:
     help_code, error_code, message = results["commands"]
     assert (help_code, error_code) == (0, 2)
     assert message == (
-        "error: this command needs the package torch, which is not installed; run it "
-        "in the image with torch, or install the whole project\n"
+        'error: this command needs the package torch, which is not installed: pip install "cascade-clip-workflow", '
+        "or use the image with torch\n"
     )
     assert results["pictures"] == {"train": 2} and results["unseen"] == 6
     assert results["promote"] is True and results["pages"] == [True, True]

@@ -1,0 +1,54 @@
+"""The extras of this package, such as `pipeline`: which of them installs a module that is not there."""
+
+import re
+from importlib import metadata
+
+from cascade_core.runtime.formats import PROJECT
+
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "botocore": "boto3",
+    "google": "google-api-core",
+    "google.api_core": "google-api-core",
+    "open_clip": "open_clip_torch",
+    "psycopg2": "psycopg2-binary",
+    "requests": "mlflow",
+    "s3transfer": "boto3",
+    "yaml": "pyyaml",
+}
+"""The package that brings a module, where their names differ."""
+
+
+def missing_package(error: ModuleNotFoundError) -> str | None:
+    """Describe a package that an import needs, and the command that installs it.
+
+    Returns None unless this project or one of its extras requires the package: everything else is a defect, such as a
+    wrong module name, and no user can mend it.
+    """
+    name = error.name or ""
+    extras = _extras_with(DISTRIBUTIONS.get(name, name))
+    if not extras:
+        return None
+    elsewhere = (
+        "" if extras[0] else ", or use the image with torch"
+    )  # the other image leaves out packages of the core
+    return f"the package {name}, which is not installed: {install_command(extras[0])}{elsewhere}"
+
+
+def install_command(extra: str = "") -> str:
+    """Return the command that installs this project with an extra."""
+    return f'pip install "{PROJECT}{f"[{extra}]" if extra else ""}"'
+
+
+def _extras_with(distribution: str) -> list[str]:
+    """Return the extras that require a package, in the order of pyproject.toml; "" is the project without extras."""
+    try:
+        lines = metadata.requires(PROJECT) or []
+    except metadata.PackageNotFoundError:  # a copy of the source that nobody installed
+        return []
+    parts = [re.match(r"([\w.-]+)[^;]*(?:;.*extra == ['\"]([\w-]+))?", line) for line in lines]
+    return [part[2] or "" for part in parts if part is not None and _normal(part[1]) == _normal(distribution)]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
