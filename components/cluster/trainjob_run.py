@@ -7,15 +7,14 @@ other error becomes a `UserError` of one sentence.
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cascade_core.errors import UserError
+from components.cluster.access import kubernetes
 from components.cluster.trainjob import CONTENT, GROUP, PLURAL, VERSION, TrainJob
 from components.patience import Patience
 
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 
 State = Literal["waiting", "running", "complete", "failed"]
 
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PATIENT = Patience(300.0)
 TRANSIENT_STATUS = (429, 500, 502, 503, 504)
 CONNECT_AND_ANSWER_SECONDS = (5, 30)
@@ -89,31 +87,15 @@ class Jobs:
 
 
 def connect(namespace: str | None = None) -> Jobs:
-    """Connect by the file that `KUBECONFIG` names, else a pod's service account, else ~/.kube/config.
-
-    The default namespace is that of the pod, or of the file's context.
+    """Connect to the TrainJobs of a namespace, by default that of the pod or of the kubeconfig's context.
 
     Raises:
-        UserError: none of these exists, or the first that exists cannot be read.
+        UserError: as for `components.cluster.access.kubernetes`.
     """
-    from kubernetes import client, config
-    from kubernetes.config import ConfigException
+    from kubernetes.client import CustomObjectsApi
 
-    settings = client.Configuration()
-    try:
-        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-            config.load_incluster_config(client_configuration=settings)
-            default = NAMESPACE_FILE.read_text().strip()
-        else:
-            # Passed on, since the client reads the variable only at its import.
-            file = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-            config.load_kube_config(config_file=file, client_configuration=settings)
-            default = config.list_kube_config_contexts(file)[1]["context"].get("namespace", "default")
-    except (ConfigException, OSError) as error:
-        raise UserError(
-            f"no access to Kubernetes ({error}); run in a pod with a service account, or name a kubeconfig by KUBECONFIG"
-        ) from error
-    return Jobs(client.CustomObjectsApi(client.ApiClient(settings)), namespace or default)
+    access = kubernetes()
+    return Jobs(CustomObjectsApi(access.api), namespace or access.namespace)
 
 
 def start(jobs: Jobs, job: TrainJob) -> None:

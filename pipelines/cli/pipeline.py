@@ -19,6 +19,7 @@ from pipelines.cli.kubeflow_options import (
     Server,
     flat_options,
 )
+from pipelines.cli.run_lines import RunNotes, run_lines, shown
 from pipelines.workstation import workflow
 
 if TYPE_CHECKING:
@@ -115,12 +116,16 @@ def status(
     from pipelines.kubeflow import submit
 
     cluster = server.connect()
-    run = _followed(cluster, run_id) if wait else submit.status(cluster, run_id)
-    for step in run.steps.values():
-        print(f"{step.state:<10} {step.name}{f'  {step.error}' if step.error else ''}")
-    print(f"{run.state:<10} {run.name}  {run.link}")
-    if run.finished:
-        _finish(run)
+    if wait:
+        _finish(_followed(cluster, run_id))
+        return
+    run = submit.status(cluster, run_id)
+    notes = RunNotes(cluster, run_id)
+    notes.update(run)
+    for line in run_lines(run, notes):
+        print(line)
+    if run.finished and not run.succeeded:
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 @flat_options
@@ -132,31 +137,24 @@ def upload(
 ) -> None:
     """Keep a pipeline on the server by name.
 
-    The first upload creates the pipeline, each later one adds a version.
+    Creates the pipeline if it is new. Later runs and schedules of an equal pipeline show this version.
     """
-    from pipelines.kubeflow import submit
+    from pipelines.kubeflow import uploads
 
     with package.file() as path:
-        uploaded = submit.upload(server.connect(), path, name=name or path.stem, version=version)
+        uploaded = uploads.upload(server.connect(), path, name=name or path.stem, version=version)
     print(f"{uploaded.pipeline_id} {uploaded.version_id}")
     print(uploaded.link, file=sys.stderr)
 
 
 def _followed(cluster: "Connection", run_id: str) -> "RunStatus":
-    """Log every change of state of a run and its steps, and return the finished run."""
+    """Show the run until it ends, as a live table on a terminal and in log lines elsewhere; return the finished run."""
     from pipelines.kubeflow.submit import follow
 
-    logged: dict[str, str] = {}
-    for run in follow(cluster, run_id, every=POLL_SECONDS):
-        for task_id, step in run.steps.items():
-            if logged.get(task_id) != step.state:
-                log.info("%-10s %s%s", step.state, step.name, f": {step.error}" if step.error else "")
-                logged[task_id] = step.state
-    return run
+    return shown(cluster, follow(cluster, run_id, every=POLL_SECONDS))
 
 
 def _finish(run: "RunStatus") -> None:
-    error = f": {run.error}" if run.error else ""
-    log.info("%-10s %s%s", run.state, run.name, error)
+    log.info("%-10s %s  %s", run.state, run.name, run.link)
     if not run.succeeded:
         raise typer.Exit(ExitCode.INCOMPLETE)

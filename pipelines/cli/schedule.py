@@ -55,7 +55,10 @@ def list_schedules(server: Server) -> None:
     """List schedules: id, state, expression, name."""
     from pipelines.kubeflow import schedules
 
-    for schedule in schedules.schedules(server.connect()):
+    listed = schedules.schedules(server.connect())
+    if not listed:
+        log.info("no schedules; `cascade-clip pipeline schedule create` makes one")
+    for schedule in listed:
         state = "active" if schedule.enabled else "paused"
         print(f"{schedule.schedule_id}  {state}  {schedule.cron:<16}  {schedule.name}")
 

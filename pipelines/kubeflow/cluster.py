@@ -15,8 +15,10 @@ import ssl
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import kfp
 import kfp_server_api
@@ -34,6 +36,15 @@ TRANSIENT_STATUS = (429, 502, 503, 504)
 FIRST_CONTACT_SECONDS = (5, 15)
 """Timeouts of the first request: to connect, and to get the answer."""
 
+LOG_PATH = "/apis/v1alpha1/runs/{run}/nodes/{node}/log"
+"""No later version of the API has logs."""
+LOG_SECONDS = (5, 30)
+NO_LOG_STATUS = (400, 404, 500)
+"""The answers for a pod that does not run yet or is gone."""
+
+PAGE_SIZE = 100
+NEWEST_FIRST: dict[str, Any] = {"page_size": PAGE_SIZE, "sort_by": "created_at desc"}
+
 PATIENT, BRIEF = Patience(90.0, longest=20.0), Patience(8.0, longest=20.0)
 
 Answer = TypeVar("Answer")
@@ -44,6 +55,7 @@ class Connection:
     """kfp's client, and what error messages need; only the client holds the token."""
 
     client: kfp.Client
+    api: kfp_server_api.ApiClient
     host: str
     namespace: str | None
     patience: Patience = PATIENT
@@ -85,6 +97,31 @@ class Connection:
 
         return self.call(find_or_request, about=about)
 
+    def log_of(self, run_id: str, node: str) -> str | None:
+        """Return the log of a node's pod; None if the server has none: the pod does not run yet, or is gone.
+
+        Raises:
+            UserError: the server refuses the token, or stays unavailable.
+        """
+        path = LOG_PATH.format(run=quote(run_id, safe=""), node=quote(node, safe=""))
+
+        def request() -> str | None:
+            try:
+                answer = self.api.call_api(
+                    path,
+                    "GET",
+                    auth_settings=["Bearer"],
+                    _preload_content=False,
+                    _request_timeout=LOG_SECONDS,
+                )
+            except kfp_server_api.ApiException as error:
+                if error.status in NO_LOG_STATUS:
+                    return None
+                raise
+            return str(answer.data.decode(errors="replace"))
+
+        return self.call(request, about=f"log of node {node!r}")
+
     def link(self, place: str) -> str:
         """Return the address of a page, such as "runs/details/ID"."""
         return f"{self.host}/#/{place}"
@@ -102,7 +139,8 @@ def connect(
     host, token = _checked_host(host), _checked_token(token)
     # urllib3's own quick retries are not logged; `Connection.call` logs ours.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    multi_user = _first_contact(host, namespace, token)
+    api = _api_client(host, token)
+    multi_user = _first_contact(api, host, namespace)
     with warnings.catch_warnings():
         # The client always warns that it needs a server of version 2.
         warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")
@@ -117,22 +155,26 @@ def connect(
         raise UserError(
             f"{host} separates its users by namespaces; name yours with --namespace or KFP_NAMESPACE"
         )
-    return Connection(client, host, namespace, patience)
+    return Connection(client, api, host, namespace, patience)
 
 
-def _first_contact(host: str, namespace: str | None, token: str | None) -> bool:
-    """Return whether the server has namespaces.
-
-    This comes before `kfp.Client`, which answers a refused token with five tracebacks in 20 s.
-    """
+def _api_client(host: str, token: str | None) -> kfp_server_api.ApiClient:
     configuration = kfp_server_api.Configuration(
         host=host,
         api_key={"authorization": token} if token else None,
         api_key_prefix={"authorization": "Bearer"},
     )
     configuration.ssl_ca_cert = _trusted_certificates()
-    api = kfp_server_api.HealthzServiceApi(kfp_server_api.ApiClient(configuration))
-    health = Connection(None, host, namespace, BRIEF).call(
+    return kfp_server_api.ApiClient(configuration)
+
+
+def _first_contact(api_client: kfp_server_api.ApiClient, host: str, namespace: str | None) -> bool:
+    """Return whether the server has namespaces.
+
+    This comes before `kfp.Client`, which answers a refused token with five tracebacks in 20 s.
+    """
+    api = kfp_server_api.HealthzServiceApi(api_client)
+    health = Connection(None, api_client, host, namespace, BRIEF).call(
         lambda: api.healthz_service_get_healthz(
             _request_timeout=FIRST_CONTACT_SECONDS, _preload_content=False
         ),
@@ -237,3 +279,13 @@ def _checked_token(token: str | None) -> str | None:
             "the token holds blanks, line ends or other characters that no token has; copy the whole token again"
         )
     return cleaned or None
+
+
+def timed_name(package: Path) -> str:
+    """Name a run or version after the pipeline's file and the time in UTC."""
+    return f"{package.stem} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def name_filter(name: str) -> str:
+    """Return the server's filter for an exact name."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from cascade_core.errors import UserError
 from components.paging import pages
-from pipelines.kubeflow.cluster import Connection
-from pipelines.kubeflow.submit import PAGE_SIZE, name_filter, open_experiment
+from pipelines.kubeflow.cluster import PAGE_SIZE, Connection, name_filter
+from pipelines.kubeflow.submit import open_experiment, pipeline_source
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def create(
             "another name"
         )
     experiment_id = open_experiment(cluster, experiment)
+    source: dict[str, Any] = pipeline_source(cluster, package)
     recurring_run = cluster.create(
         lambda: cluster.client.create_recurring_run(
             experiment_id,
@@ -54,7 +55,7 @@ def create(
             no_catchup=not catch_up,
             max_concurrency=1,
             params=dict(parameters),
-            pipeline_package_path=str(package),
+            **source,
         ),
         find=lambda: _named(cluster, name),
         about=f"schedule {name!r}",

@@ -11,7 +11,7 @@ import pytest
 from components.patience import Patience
 from pipelines.kubeflow.cluster import Connection, connect
 from tests.pipelines.kfp_server import Server, serving
-from tests.pipelines.tiny_pipeline import compile_tiny
+from tests.pipelines.tiny_pipeline import compile_tiny, compile_tiny_exit
 
 QUICK, HASTY = Patience(20.0, first=0.01, longest=0.02), Patience(0.3, first=0.01, longest=0.05)
 """Short pauses: long enough for a busy machine, short enough for tests that wait for a timeout."""
@@ -61,3 +61,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_with_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the quick pipeline with a secret and a timeout, compiled."""
     return compile_tiny(tmp_path_factory.mktemp("tiny") / "tiny_k8s.yaml", with_kubernetes=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_exit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the pipeline of a slow step and an exit handler, compiled."""
+    return compile_tiny_exit(tmp_path_factory.mktemp("tiny") / "tiny_exit.yaml")

@@ -39,3 +39,36 @@ def compile_tiny(package: Path, *, with_kubernetes: bool = False) -> Path:
 
     compiler.Compiler().compile(tiny, str(package))
     return package
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def slow(mark: str, done: dsl.Output[dsl.Artifact]) -> None:
+    """Wait for a minute, unless an earlier try left a mark."""
+    import time
+    from pathlib import Path
+
+    file = Path(done.path).parents[3] / mark
+    if not file.exists():
+        file.touch()
+        time.sleep(60)
+    Path(done.path).write_text("done")
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def close(status: dsl.PipelineTaskFinalStatus, heard: dsl.Output[dsl.Artifact]) -> None:
+    """Write the state that the exit handler gets."""
+    from pathlib import Path
+
+    Path(heard.path).write_text(status.state)
+
+
+def compile_tiny_exit(package: Path) -> Path:
+    """Compile a pipeline of one slow step and an exit handler."""
+
+    @dsl.pipeline(name="tiny-exit")
+    def tiny_exit() -> None:
+        with dsl.ExitHandler(exit_task=close(), name="watched"):
+            slow(mark="mark")
+
+    compiler.Compiler().compile(tiny_exit, str(package))
+    return package

@@ -3,7 +3,8 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
-from pipelines.kubeflow import schedules
+from pipelines.kubeflow import schedules, submit, uploads
 from pipelines.kubeflow.cluster import Connection
 from pipelines.kubeflow.submit import follow
 from tests.pipelines.kfp_server import Fault, Server
@@ -48,7 +49,8 @@ def test_a_run_is_submitted_followed_and_succeeds(
     (run_id,) = server.runs
     assert done.stdout == f"{run_id}\n"
     lines = done.stderr.splitlines()
-    assert "SUCCEEDED  check" in lines and lines[-1].startswith("SUCCEEDED  tiny")
+    assert any(re.match(r"SUCCEEDED  check +\d+ s$", line) for line in lines), lines
+    assert lines[-1].startswith("SUCCEEDED  tiny")
     (written,) = (server.root / run_id).rglob("check/written")
     assert written.read_text() == "ababab"
     (body,) = (body for method, path, body in server.requests if (method, path[-5:]) == ("POST", "/runs"))
@@ -57,25 +59,42 @@ def test_a_run_is_submitted_followed_and_succeeds(
     assert body["runtime_config"]["parameters"] == {"text": "ab", "expected": "ababab", "times": 3}
 
 
-def test_a_failed_run_names_the_step_and_exits_with_3(server: Server, tiny: Path) -> None:
+def test_a_failed_run_says_why_and_exits_with_3(server: Server, tiny: Path) -> None:
     done = command(server, "submit", "--package", str(tiny), *BAD, "--wait")
     assert done.exit_code == 3, done.output
-    lines = done.stderr.splitlines()
-    assert "SUCCEEDED  write" in lines and "FAILED     check" in lines
-    assert lines[-1].startswith("FAILED     tiny")
     (run_id,) = server.runs
     again = command(server, "status", run_id)
     assert again.exit_code == 3
-    assert "FAILED     check" in again.stdout
+    write, check, error, run = again.stdout.splitlines()
+    assert re.match(r"SUCCEEDED  write +\d+ s$", write)
+    assert re.match(r"FAILED     check +\d+ s  exit status 1$", check)
+    assert error == "           | ValueError: note is 'abab', expected 'x'"
+    assert run.startswith("FAILED     tiny") and run.endswith(f"/#/runs/details/{run_id}")
+    assert error in done.stderr.splitlines()
+    (server.root / run_id / "logs" / "check").unlink()
+    assert "  failed; the server has no log of it" in command(server, "status", run_id).stdout
 
 
-def test_a_failed_steps_error_is_logged_while_waiting(server: Server) -> None:
-    task = {"task_id": "t", "display_name": "train", "state": "FAILED", "error": {"message": "out of memory"}}
-    details = {"run_details": {"task_details": [task]}}
-    server.runs["r"] = {"run_id": "r", "display_name": "r", "state": "FAILED", **details}
-    done = command(server, "status", "r", "--wait")
+def test_a_terminated_run_is_called_cancelled(server: Server, tiny_exit: Path) -> None:
+    assert command(server, "submit", "--package", str(tiny_exit)).exit_code == 0
+    (run_id,) = server.runs
+    _until(lambda: bool(list((server.root / run_id).rglob("mark"))))
+    server.answer("POST", f"/runs/{run_id}:terminate", {}, None)
+    done = command(server, "status", run_id, "--wait")
     assert done.exit_code == 3
-    assert "FAILED     train: out of memory" in done.stderr.splitlines()
+    assert done.stderr.splitlines()[-1].startswith("CANCELED   tiny_exit")
+    assert server.runs[run_id]["state"] == "FAILED"
+    assert [file.read_text() for file in (server.root / run_id).rglob("close/heard")] == ["RUNNING"]
+    server.answer("POST", f"/runs/{run_id}:retry", {}, None)
+    assert command(server, "status", run_id, "--wait").exit_code == 0
+    assert len(list((server.root / run_id).rglob("close/heard"))) == 1, "the exit handler ran again"
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_cancelled_run_ends_the_waiting(cluster: Connection, server: Server) -> None:
@@ -171,7 +190,7 @@ def test_uploads_create_a_pipeline_and_then_versions(server: Server, tiny: Path)
         assert done.exit_code == 0, done.output
     (pipeline,) = server.pipelines.values()
     assert done.stdout.split()[0] == pipeline["pipeline_id"]
-    assert [one["display_name"] for one in server.versions.values()] == ["two", "ours"]
+    assert [one["display_name"] for one in server.versions.values()] == ["one", "two"]
     expected = yaml.safe_load(tiny.read_text())["root"]
     assert all(one["pipeline_spec"]["root"] == expected for one in server.versions.values())
     again = command(server, "upload", "--package", str(tiny), "--name", "ours", "--version", "two")
@@ -201,7 +220,8 @@ def test_a_schedule_goes_through_all_its_commands(server: Server, tiny: Path) ->
         line = command(server, "schedule", "list").stdout
         assert line.split() == [schedule_id, state, "0", "0", "3", "*", "*", "*", "nightly"]
     assert command(server, "schedule", "delete", schedule_id).exit_code == 0
-    assert command(server, "schedule", "list").stdout == ""
+    empty = command(server, "schedule", "list")
+    assert empty.stdout == "" and empty.stderr.startswith("no schedules;")
 
 
 def test_a_schedule_starts_runs_that_succeed(
@@ -213,6 +233,24 @@ def test_a_schedule_starts_runs_that_succeed(
     )
     *_, last = follow(cluster, server.fire(made.schedule_id), every=0.1)
     assert last.succeeded, last
+
+
+def test_runs_and_schedules_name_an_equal_version(
+    cluster: Connection, server: Server, tiny_with_kubernetes: Path, tiny: Path
+) -> None:
+    name = tiny_with_kubernetes.stem
+    stored = uploads.upload(cluster, tiny_with_kubernetes, name=name, version="0.1.0")
+    uploads.upload(cluster, tiny, name=name, version="0.2.0")
+    parameters = {"text": "ab", "expected": "abab"}
+    run = submit.submit(cluster, tiny_with_kubernetes, parameters=parameters, experiment="e")
+    made = schedules.create(
+        cluster, tiny_with_kubernetes, parameters=parameters, experiment="e", name="n", cron="0 * * * * *"
+    )
+    reference = {"pipeline_id": stored.pipeline_id, "pipeline_version_id": stored.version_id}
+    for entry in (server.runs[run.run_id], server.schedules[made.schedule_id]):
+        assert entry["pipeline_version_reference"] == reference and "pipeline_spec" not in entry
+    *_, last = submit.follow(cluster, run.run_id, every=0.1)
+    assert [step.stated.minutes for step in last.steps] == [None, 1], last
 
 
 @pytest.mark.parametrize("kind", [503, "lost"])

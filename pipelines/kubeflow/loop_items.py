@@ -1,0 +1,31 @@
+"""What each iteration of a pipeline's loop works on: Kubeflow numbers iterations, and a reader wants recipe and seed."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
+
+
+def loop_items(pipeline: str, values: Mapping[str, Any]) -> list[str]:
+    """Return a name for each iteration of the loop of the pipeline of this name, by its parameters.
+
+    Returns an empty list for a pipeline of another project, or without the parameters that the loop runs over.
+    """
+    recipes = [str(name) for name in values.get("recipes") or []]
+    match pipeline:
+        case zero_shot.NAME:
+            return recipes
+        case benchmark.NAME if values.get("models") == "champions":
+            return recipes
+        case ablation.NAME | benchmark.NAME:
+            return [f"{name}, seed {seed:g}" for name in recipes for seed in values.get("seeds") or []]
+        case cross_dataset.NAME:
+            return [_target(target) for target in values.get("targets") or []]
+    return []
+
+
+def _target(target: Mapping[str, Any]) -> str:
+    """Name a target by its protocol and split; several data sets may have the same."""
+    protocol = PurePosixPath(str(target.get("protocol", ""))).name
+    return f"{protocol}, {target.get('split', '')}"
