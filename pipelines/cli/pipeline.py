@@ -19,7 +19,7 @@ from pipelines.cli.kubeflow_options import (
     Server,
     flat_options,
 )
-from pipelines.cli.run_lines import RunNotes, run_lines, shown
+from pipelines.cli.run_lines import RunNotes, run_lines, show_run
 from pipelines.workstation import workflow
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _followed(cluster: "Connection", run_id: str) -> "RunStatus":
     """Show the run until it ends, as a live table on a terminal and in log lines elsewhere; return the finished run."""
     from pipelines.kubeflow.submit import follow
 
-    return shown(cluster, follow(cluster, run_id, every=POLL_SECONDS))
+    return show_run(cluster, follow(cluster, run_id, every=POLL_SECONDS))
 
 
 def _finish(run: "RunStatus") -> None:

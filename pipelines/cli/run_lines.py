@@ -1,4 +1,4 @@
-"""How a run on a cluster is shown: a line for each step with its state and duration, and why a step failed or waits."""
+"""How a run on a cluster is show_run: a line for each step with its state and duration, and why a step failed or waits."""
 
 import logging
 import sys
@@ -77,7 +77,7 @@ def duration(step: "Step", now: datetime | None = None) -> str:
     return f"{minutes} m {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def shown(cluster: "Connection", states: Iterable["RunStatus"]) -> "RunStatus":
+def show_run(cluster: "Connection", states: Iterable["RunStatus"]) -> "RunStatus":
     """Show the states of a run as they come, and return the last."""
     if sys.stderr.isatty():
         return _live(cluster, states)

@@ -99,9 +99,9 @@ def _full_names(workflow: str, displays: Iterable[str], ids: set[str]) -> dict[s
         known = left.pop()
         state = _hashed(known)
         for ending in endings:
-            found = f"{workflow}-{_hashed(ending, state)}"
-            if found in ids and found not in names:
-                names[found] = known + ending
+            identity = f"{workflow}-{_hashed(ending, state)}"
+            if identity in ids and identity not in names:
+                names[identity] = known + ending
                 left.append(known + ending)
     return names
 
