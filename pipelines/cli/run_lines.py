@@ -1,4 +1,4 @@
-"""How a run on a cluster is show_run: a line for each step with its state and duration, and why a step failed or waits."""
+"""How a run on a cluster is shown: a line for each step with its state and duration, and why a step failed or waits."""
 
 import logging
 import sys
