@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -149,6 +149,18 @@ def random_crop(
 def normalise(image: ImageArray, mean: Channels, std: Channels) -> Float32[Tensor, "3 height width"]:
     """Subtract the mean and divide by the deviation of each channel, both on the scale 0..255."""
     return normalise_levels(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), mean, std)
+
+
+def to_picture(
+    image: Float[Tensor, "3 height width"],
+    *,
+    mean: Channels,
+    std: Channels,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Undo the normalisation of a picture; mean and standard deviation are on the scale 0..255."""
+    scale, offset = torch.tensor(std).view(3, 1, 1), torch.tensor(mean).view(3, 1, 1)
+    levels = (image.cpu().float() * scale + offset).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 def normalise_levels(

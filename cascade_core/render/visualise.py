@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
-import torch
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image, ImageDraw, ImageOps
-from torch import Tensor
 
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
@@ -87,18 +85,6 @@ def panel(
     }
     titled = [_titled(tile, title) for title, tile in tiles.items()]
     return _beside([*titled, _legend(list(label_maps.values()), names, colours, height=titled[0].height)])
-
-
-def to_picture(
-    image: Float[Tensor, "3 height width"],
-    *,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-) -> Picture:
-    """Undo the normalisation of a picture; mean and standard deviation are on the scale 0..255."""
-    scale, offset = torch.tensor(std).view(3, 1, 1), torch.tensor(mean).view(3, 1, 1)
-    levels = (image.cpu().float() * scale + offset).round().clamp(0, 255)
-    return levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 def _check(picture: Picture, labels: Labels, names: Sequence[str]) -> None:

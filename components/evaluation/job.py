@@ -1,6 +1,6 @@
 """An evaluation: check its inputs, count pixels by true and predicted class, draw pictures, write tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cascade_core.batches.samples import Batch
+from cascade_core.batches.transforms import to_picture
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.configs.config import DataConfig, EvalConfig
 from cascade_core.data.prepared import rows_of_split
@@ -25,15 +26,17 @@ from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.predictor import device_named
-from cascade_core.render.visualise import panel, to_picture
+from cascade_core.render.visualise import panel
 from cascade_core.runtime.files import write_json
 from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.report import per_class_table, plot_confusion, plot_per_class
 from cascade_core.scoring.scores import Scores
+from components.evaluation.picture_log import Labels, Picture, PictureLog
 from components.inputs.reading import read_inputs
 from components.progress import progress
 from components.results.evaluation import Control, Evaluation
 from components.results.names import SCORES_FILE
+from components.results.picture_files import kept_names
 from components.vectors.vector_files import read_background_vectors
 
 NUM_PICTURES = 8
@@ -130,18 +133,27 @@ def vocabulary_of(
     )
 
 
-def count(job: EvaluationJob, pictures: Path) -> ConfusionMatrix:
-    """Count pixels by true and predicted class, and draw the first predictions into the folder `pictures`."""
+def count(job: EvaluationJob, folder: Path, *, split: str) -> ConfusionMatrix:
+    """Count pixels by true and predicted class; write the scores of single pictures and part of the predictions.
+
+    `folder` gets `pictures.json`, `predictions.zip`, and the first predictions as panels below `pictures`.
+    """
     config, done = job.manifest.config, 0
-    pictures.mkdir()
     confusion = ConfusionMatrix(job.scored.num_classes, device=job.vocabulary.device)
     batches = scored_batches(job.rows, job.root, config=config, split=job.scored)
-    with progress(f"evaluate {config.method} {job.setting}", len(job.rows)) as bar:
+    log = PictureLog(folder, job.scored, keep=set(kept_names(job.rows["name"].astype(str).tolist())))
+    with log, progress(f"evaluate {config.method} {job.setting}", len(job.rows)) as bar:
         for batch, predicted in predictions(job.vocabulary, batches, evaluate=job.inference):
             confusion.update(predicted, batch.labels)
-            _draw(batch, predicted, config.data, job.scored, pictures, at_most=NUM_PICTURES - done)
+            for index, (name, picture, labels, ids) in enumerate(_arrays(batch, predicted, config.data)):
+                log.add(name, picture, labels, ids)
+                if done + index < NUM_PICTURES and ids.min(initial=0) >= 0:  # reading the counts reports NaN
+                    _draw(
+                        name, picture, {"truth": labels, "prediction": ids}, job.scored, folder / "pictures"
+                    )
             done += len(batch.names)
             bar.advance(done)
+    log.write_scores(split=split, background=str(job.inference.background))
     return confusion
 
 
@@ -183,18 +195,23 @@ def _rotate_unseen(
     return vectors
 
 
-def _draw(
-    batch: Batch, predicted: Tensor, data: DataConfig, split: ClassSplit, folder: Path, *, at_most: int
-) -> None:
-    for index in range(min(at_most, len(batch.names))):
-        labels = batch.labels[index].cpu().numpy()
-        picture = to_picture(batch.images[index].cpu(), mean=data.mean, std=data.std)
+def _arrays(
+    batch: Batch, predicted: Tensor, data: DataConfig
+) -> Iterator[tuple[str, Picture, Labels, Labels]]:
+    """Yield name, 8-bit picture, true and predicted ids of each picture of a batch, at the size of its labels."""
+    truths, ids = batch.labels.int().cpu().numpy(), predicted.int().cpu().numpy()
+    images = batch.images.cpu()
+    for name, image, labels, own in zip(batch.names, images, truths, ids, strict=True):
+        picture = to_picture(image, mean=data.mean, std=data.std)
         if picture.shape[:2] != labels.shape:
             picture = np.asarray(Image.fromarray(picture).resize((labels.shape[1], labels.shape[0])))
-        maps = {"truth": labels, "prediction": predicted[index].cpu().numpy()}
-        path = folder / f"{batch.names[index]}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)  # names from lists may contain folders
-        panel(picture, maps, split.classes, colours=split.label_set.colours).save(path)
+        yield name, picture, labels, own
+
+
+def _draw(name: str, picture: Picture, maps: Mapping[str, Labels], split: ClassSplit, folder: Path) -> None:
+    path = folder / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)  # names from lists may contain folders
+    panel(picture, maps, split.classes, colours=split.label_set.colours).save(path)
 
 
 def write_tables(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer
 from PIL import Image
 
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
@@ -28,6 +27,7 @@ from cascade_core.labels.label_set import IGNORE
 from cascade_core.predictor import device_named
 from cascade_core.render.colours import palette
 from cascade_core.render.visualise import LEGEND_SHARE, tinted
+from cascade_core.scoring.pictures import PictureScores, picture_scores
 from components.artifacts import git_commit
 from components.evaluation.job import vocabulary_of
 from components.inputs.reading import Inputs, read_inputs
@@ -39,20 +39,6 @@ from components.results.report_page import run_title
 TILE_SIDE, QUALITY = 320, 80
 MOST_PICTURES = 2000
 """A page with more pictures opens too slowly in a browser; a `limit` avoids it."""
-
-Labels = Integer[np.ndarray, "height width"]
-
-
-@dataclass(frozen=True)
-class PictureScores:
-    """Pixel accuracy, and mean IoU over all and over the unseen classes of the truth, as fractions.
-
-    A score is None if the truth has no labelled pixel, or no unseen class.
-    """
-
-    pixels: float | None
-    miou: float | None
-    miou_unseen: float | None
 
 
 @dataclass(frozen=True)
@@ -182,34 +168,6 @@ def _predict(model: Model, picture: np.ndarray) -> np.ndarray:
         std=config.data.std,
     )
     return classes[0]
-
-
-def picture_scores(truth: Labels, predicted: Labels, unseen: tuple[int, ...]) -> PictureScores:
-    """Score one label map; pixels that the truth ignores do not count.
-
-    The IoU of a data set sums pixels over all pictures, so it is not the mean of these scores.
-
-    Raises:
-        UserError: the sizes differ.
-    """
-    if truth.shape != predicted.shape:
-        raise UserError(f"truth of {truth.shape} and prediction of {predicted.shape} differ in size")
-    counted = truth != IGNORE
-    true, guess = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
-    if not true.size:
-        return PictureScores(None, None, None)
-    num_classes = int(max(true.max(), guess.max())) + 1
-    hits, trues, guesses = (
-        np.bincount(ids, minlength=num_classes) for ids in (true[true == guess], true, guess)
-    )
-    present = np.flatnonzero(trues)
-    iou = hits[present] / (trues + guesses - hits)[present]
-    of_unseen = iou[np.isin(present, unseen)]
-    return PictureScores(
-        pixels=float((true == guess).mean()),
-        miou=float(iou.mean()),
-        miou_unseen=float(of_unseen.mean()) if of_unseen.size else None,
-    )
 
 
 def _classes_on(truth: np.ndarray, predicted: Sequence[np.ndarray]) -> list[dict[str, Any]]:

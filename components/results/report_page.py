@@ -6,20 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
 from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.configs.recipes import METHOD_NAMES
-from cascade_core.data.picture_names import FORMATS
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-from components.artifacts import git_commit
+from cascade_core.runtime.targets import MANIFEST_FILE
+from components.artifacts import StepManifest, git_commit, read_step_manifest
+from components.results import confused_pairs, picture_rows
 from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES, SCORES_FILE
-from components.results.pages import Curve, data_address, fill_template, line_chart, webp_address
+from components.results.pages import Curve, data_address, fill_template, line_chart
 from components.results.rows import BenchmarkRow, Summary, run_names, summaries, thousands
 from components.tables import read_table
-
-PICTURE_QUALITY = 88
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,11 @@ class ReportEntry:
     Attributes:
         classes: IoU of every class, from `per_class.csv`.
         confusion: data URL of the confusion matrix's plot, if there is one.
-        pictures: data URLs of the panels, by picture.
+        scores: the content of `scores.json`.
+        manifest: the manifest of the folder, if there is one.
     """
+
+    folder: Path
 
     row: BenchmarkRow
     num_pictures: int
@@ -38,11 +39,27 @@ class ReportEntry:
     classes: pd.DataFrame
     confusion: str | None
     profile: Path
-    pictures: Mapping[str, str]
+    scores: Mapping[str, Any]
+    manifest: StepManifest | None
 
     @property
     def title(self) -> str:
         return run_title(self.row.method, self.row.setting)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the scores were made from; a field that the evaluation does not record is None."""
+        manifest = self.manifest
+        checkpoint = manifest and manifest.inputs.get("checkpoint")
+        return {
+            "checkpoint": checkpoint.sha256 if checkpoint else None,
+            "commit": manifest.commit if manifest else None,
+            "torch": manifest.packages.get("torch") if manifest else None,
+            "python": manifest.python if manifest else None,
+            "seen_penalty": self.scores.get("seen_penalty"),
+            "data_hash": self.data_hash,
+            "pictures": self.num_pictures,
+        }
 
 
 def facts_in_common(entries: Sequence[ReportEntry]) -> dict[str, str]:
@@ -89,25 +106,16 @@ def report_entry(folder: Path, profiles: Mapping[str, Path]) -> ReportEntry:
         )
     confusion = folder / "confusion.png"
     return ReportEntry(
+        folder=folder,
         row=BenchmarkRow.read(folder, profiles[method]),
         num_pictures=scores["num_pictures"],
         data_hash=scores["data_hash"],
         classes=read_table(folder / "per_class.csv", step="an evaluate step"),
         confusion=data_address(confusion.read_bytes(), "png") if confusion.is_file() else None,
         profile=profiles[method],
-        pictures=pictures_of(folder / "pictures"),
+        scores=scores,
+        manifest=read_step_manifest(folder) if (folder / MANIFEST_FILE).is_file() else None,
     )
-
-
-def pictures_of(folder: Path) -> dict[str, str]:
-    """Read an evaluation's panels as data URLs, by picture name; a name may contain folders."""
-    panels = {}
-    for path in sorted(folder.rglob("*.png")):
-        with Image.open(path, formats=tuple(FORMATS)) as picture:
-            panels[path.relative_to(folder).with_suffix("").as_posix()] = webp_address(
-                picture.convert("RGB"), quality=PICTURE_QUALITY
-            )
-    return panels
 
 
 def curve_of(folder: Path, colour: str) -> Curve:
@@ -129,7 +137,8 @@ def curve_of(folder: Path, colour: str) -> Curve:
 def page(entries: Sequence[ReportEntry], curves: Sequence[Curve]) -> str:
     """Fill the page; the HTML needs no other file."""
     rows = [entry.row for entry in entries]
-    table = summaries(rows)
+    table, firsts = summaries(rows), _first_of_each_title(entries)
+    matrices = [shares for one in firsts if (shares := confused_pairs.shares_of(*one))]
     return fill_template(
         "report.html",
         protocols=_unique(row.measured_by for row in rows),
@@ -145,10 +154,15 @@ def page(entries: Sequence[ReportEntry], curves: Sequence[Curve]) -> str:
         thousands=thousands,
         evaluated=entries,
         class_groups=_class_groups(entries),
-        loss_chart=line_chart(curves, x_title="iteration", y_title="training loss") if curves else "",
+        loss_chart=(
+            line_chart(curves, x_title="iteration", y_title="training loss", numbered=len(curves) > 1)
+            if curves
+            else ""
+        ),
         curves=curves,
         costs=cost_section(_unique(entry.profile for entry in entries)),
-        pictures=_unique(name for entry in entries for name in entry.pictures),
+        pictures=picture_rows.section_of(firsts),
+        confused=confused_pairs.section_of(matrices),
     )
 
 
@@ -236,6 +250,14 @@ def _class_groups(entries: Sequence[ReportEntry]) -> list[dict[str, Any]]:
         if lines:
             groups.append({"name": group, "lines": lines})
     return groups
+
+
+def _first_of_each_title(entries: Sequence[ReportEntry]) -> list[tuple[Path, str]]:
+    """Return folder and title of the evaluations, without those of a title that came before, such as other seeds."""
+    firsts: dict[str, Path] = {}
+    for entry in entries:
+        firsts.setdefault(entry.title, entry.folder)
+    return [(folder, title) for title, folder in firsts.items()]
 
 
 def _unique(values: Any) -> list[Any]:

@@ -60,6 +60,8 @@ def run(
 ) -> Evaluation:
     """Score a checkpoint: table, confusion, pictures.
 
+    `pictures.json` holds the scores of each picture, `predictions.zip` the predictions of up to 400 pictures in small.
+
     For inductive models the configured seen penalty is subtracted from the scores of seen classes; as published,
     transductive and supervised models have none. --control words shifts the unseen classes' text vectors by one
     class; that must ruin the unseen scores of a model that uses them. --control random_tower only marks the results
@@ -103,7 +105,7 @@ def run(
         },
         tags={"data_hash": data, "split": split},
     ) as work:
-        confusion = count(job, work.folder / "pictures")
+        confusion = count(job, work.folder, split=split)
         summary = scores(confusion, job.scored)
         result = evaluation_of(job, summary, split=split, data=data)
         write_tables(work.folder, result, summary, confusion, job.scored)

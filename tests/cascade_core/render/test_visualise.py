@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cascade_core.batches.transforms import normalise
+from cascade_core.batches.transforms import normalise, to_picture
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.render.colours import IGNORED_COLOUR, NUM_COLOURS, palette
 from cascade_core.render.visualise import (
@@ -20,7 +20,6 @@ from cascade_core.render.visualise import (
     label_png,
     overlay,
     panel,
-    to_picture,
 )
 
 NAMES = ("cat", "dog", "cow")

@@ -15,7 +15,6 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import mini_cascade_clip, mini_zegclip
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-from components.evaluation.side_by_side import PictureScores, picture_scores
 from components.steps import compare, evaluate
 from tests.components.conftest import Folders
 from tests.tiny import write_tiny_checkpoint
@@ -104,17 +103,3 @@ def test_a_limit_spreads_and_equal_titles_are_numbered(
     content = read_json(tmp_path / "out" / compare.SCORES_FILE)
     assert [picture["name"] for picture in content["pictures"]] == ["val_0000", "val_0002"]
     assert content["models"] == ["ZegCLIP, inductive (1)", "ZegCLIP, inductive (2)"]
-
-
-def test_a_picture_is_scored_over_pixels_with_labels() -> None:
-    truth = np.array([[0, 0, 1, 1], [255, 255, 1, 1]])
-    predicted = np.array([[0, 2, 1, 1], [5, 1, 1, 0]])
-    # Class 0: 1 hit of 2 true and 2 found; class 1: 3 hits of 4 true and 3 found, the ignored pixel left out.
-    scores = picture_scores(truth, predicted, unseen=(1, 2))
-    assert scores == PictureScores(
-        pytest.approx(4 / 6), pytest.approx((1 / 3 + 3 / 4) / 2), pytest.approx(3 / 4)
-    )
-    assert picture_scores(truth, predicted, unseen=()).miou_unseen is None
-    assert picture_scores(np.full((2, 2), 255), np.zeros((2, 2), dtype=int), ()).miou is None
-    with pytest.raises(ValueError, match="differ in size"):
-        picture_scores(truth, predicted[:1], ())

@@ -17,7 +17,7 @@ from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import input_hash, read_step_manifest, write_manifest
-from components.results.report_page import pictures_of
+from components.results.picture_files import read_kept, read_pictures
 from components.steps import evaluate, prepare, profile, self_train, train
 from components.training import work_folder
 from components.training.resume_checkpoints import NEWEST
@@ -358,7 +358,9 @@ def test_a_picture_name_with_a_folder_is_drawn_below_it(
     )
     pictures = tmp_path / "evaluated" / "pictures"
     assert (pictures / "site" / "val_0000.png").is_file()
-    assert "site/val_0000" in pictures_of(pictures)
+    log = read_pictures(tmp_path / "evaluated")
+    assert log is not None and log.pictures[0].name == "site/val_0000"
+    assert read_kept(tmp_path / "evaluated", "site/val_0000").truth.shape == (64, 64)
 
 
 def test_an_empty_split_is_refused(folders: Folders, inductive: Path, tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""The report's pictures: a row each with truth and every method side by side, from best, median and worst pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from cascade_core.labels.label_set import IGNORE
+from cascade_core.render.colours import palette
+from cascade_core.render.numbers import with_numbers
+from cascade_core.render.visualise import LEGEND_SHARE, SMALLEST_SIDE, tinted
+from components.results.pages import webp_address
+from components.results.picture_files import (
+    KeptPicture,
+    PictureRow,
+    PicturesOfEvaluation,
+    WorstPair,
+    read_kept,
+    read_pictures,
+)
+
+EACH = 2
+"""The number of rows from the best pictures, as from the median and the worst ones."""
+TINT = 0.7
+PICTURE_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An evaluation on the page: its folder, its title, and the scores of its pictures."""
+
+    folder: Path
+    title: str
+    pictures: PicturesOfEvaluation
+
+    def row(self, name: str) -> PictureRow | None:
+        """Return the scores of a picture that the evaluation kept; None if there is none of this name."""
+        return next((row for row in self.pictures.pictures if row.name == name and row.kept), None)
+
+
+def ranked_places(count: int) -> dict[int, str]:
+    """Choose places in a ranking, the best first: `EACH` best, median and worst ones, fewer of each from short rankings.
+
+    There are as many medians as best ones, for odd and for even counts.
+    """
+    each, last = min(EACH, max(1, count // 3)), count - 1
+    steps = range(each)
+    places = [("best", step) for step in steps]
+    places += [("median", last // 2 + step) for step in steps]
+    places += [("worst", last - each + 1 + step) for step in steps]
+    chosen: dict[int, str] = {}
+    for word, place in places:
+        if 0 <= place <= last:
+            chosen.setdefault(place, word)
+    return chosen
+
+
+def section_of(evaluations: Sequence[tuple[Path, str]]) -> dict[str, Any]:
+    """Return what the page shows of pictures, for folders of evaluate steps and their titles; {} without pictures.
+
+    Pictures are ranked by their mean IoU under the last evaluation. The other evaluations show a picture if they kept
+    it and scored the same classes.
+
+    Raises:
+        UserError: a file of an evaluation is broken.
+    """
+    read = [(folder, title, read_pictures(folder)) for folder, title in evaluations]
+    shown = [Shown(folder, title, pictures) for folder, title, pictures in read if pictures is not None]
+    if not shown:
+        return {}
+    last = shown[-1]
+    shown = [one for one in shown if one.pictures.classes == last.pictures.classes]
+    scored = [row for row in last.pictures.pictures if row.kept and row.miou is not None]
+    ranked = sorted(scored, key=lambda row: (-(row.miou or 0.0), row.name))
+    return {
+        "last": last.title,
+        "num_ranked": len(ranked),
+        "num_pictures": len(last.pictures.pictures),
+        "titles": [one.title for one in shown],
+        "rows": [
+            _row(ranked[place], f"{word}, rank {place + 1} of {len(ranked)}", shown)
+            for place, word in sorted(ranked_places(len(ranked)).items())
+        ],
+    }
+
+
+def sentence(mistake: WorstPair | None, unseen: Sequence[str]) -> str:
+    """Say what went wrong in a picture."""
+    if mistake is None:
+        return "Every labelled pixel is right."
+
+    def of(name: str) -> str:
+        return f"{'unseen' if name in unseen else 'seen'} class {name}"
+
+    share, of_class = (_percent(value) for value in (mistake.share, mistake.share_of_class))
+    return (
+        f"The largest mistake: {of_class} of the {of(mistake.truth)} is labelled as the {of(mistake.predicted)} "
+        f"({share} of the picture)."
+    )
+
+
+def _percent(share: float) -> str:
+    return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
+def _row(ranked: PictureRow, place: str, shown: Sequence[Shown]) -> dict[str, Any]:
+    """Return a row of the page: tiles with captions, the legend, and the sentence on the last evaluation."""
+    last = shown[-1].pictures
+    rows = [(one, row) for one in shown if (row := one.row(ranked.name)) is not None]
+    kept = [read_kept(one.folder, ranked.name) for one, _ in rows]
+    maps = [kept[-1].truth, *(one.prediction for one in kept)]
+    palette_of = (len(last.classes), last.colours)
+    tiles: list[dict[str, Any]] = [
+        {"title": "picture", "address": _address(_enlarged(kept[-1].picture)), "score": None}
+    ]
+    for title, ids, row in zip(
+        ["truth", *(one.title for one, _ in rows)], maps, [None, *(row for _, row in rows)], strict=True
+    ):
+        tiles.append(
+            {
+                "title": title,
+                "address": _address(_labelled(kept[-1], ids, *palette_of)),
+                "score": None if row is None else row.miou,
+            }
+        )
+    return {
+        "name": ranked.name,
+        "place": place,
+        "sentence": sentence(ranked.mistake, last.unseen),
+        "tiles": tiles,
+        "classes": _legend(maps, last),
+    }
+
+
+def _labelled(
+    kept: KeptPicture, ids: UInt8[np.ndarray, "height width"], num_classes: int, colours: Sequence[str]
+) -> Image.Image:
+    """Return the picture tinted by ids, with each region's id on it."""
+    tile = _enlarged(tinted(kept.picture, ids, num_classes, TINT, colours))
+    return with_numbers(tile, ids, ignored=IGNORE, size=18)
+
+
+def _enlarged(picture: np.ndarray) -> Image.Image:
+    factor = max(1, round(SMALLEST_SIDE / max(picture.shape[:2])))
+    return ImageOps.scale(Image.fromarray(picture), factor, Image.Resampling.NEAREST)
+
+
+def _address(tile: Image.Image) -> str:
+    return webp_address(tile, quality=PICTURE_QUALITY)
+
+
+def _legend(maps: Sequence[np.ndarray], pictures: PicturesOfEvaluation) -> list[Mapping[str, Any]]:
+    """List the classes on more than a trace of a map, by id, with colour; those of the truth are marked."""
+    colours = palette(len(pictures.classes), pictures.colours)
+    least = LEGEND_SHARE * maps[0].size
+    counts = [np.bincount(ids[ids != IGNORE].ravel(), minlength=len(pictures.classes)) for ids in maps]
+    return [
+        {
+            "id": i,
+            "name": name,
+            "unseen": name in pictures.unseen,
+            "true": bool(counts[0][i]),
+            "colour": "#{:02x}{:02x}{:02x}".format(*colours[i]),
+        }
+        for i, name in enumerate(pictures.classes)
+        if counts[0][i] or max(count[i] for count in counts) > least
+    ]
