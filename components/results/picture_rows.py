@@ -69,20 +69,20 @@ def section_of(evaluations: Sequence[tuple[Path, str]]) -> dict[str, Any]:
         UserError: a file of an evaluation is broken.
     """
     read = [(folder, title, read_pictures(folder)) for folder, title in evaluations]
-    shown = [Shown(folder, title, pictures) for folder, title, pictures in read if pictures is not None]
-    if not shown:
+    entries = [Shown(folder, title, pictures) for folder, title, pictures in read if pictures is not None]
+    if not entries:
         return {}
-    last = shown[-1]
-    shown = [one for one in shown if one.pictures.classes == last.pictures.classes]
+    last = entries[-1]
+    entries = [one for one in entries if one.pictures.classes == last.pictures.classes]
     scored = [row for row in last.pictures.pictures if row.kept and row.miou is not None]
     ranked = sorted(scored, key=lambda row: (-(row.miou or 0.0), row.name))
     return {
         "last": last.title,
         "num_ranked": len(ranked),
         "num_pictures": len(last.pictures.pictures),
-        "titles": [one.title for one in shown],
+        "titles": [one.title for one in entries],
         "rows": [
-            _row(ranked[place], f"{word}, rank {place + 1} of {len(ranked)}", shown)
+            _row(ranked[place], f"{word}, rank {place + 1} of {len(ranked)}", entries)
             for place, word in sorted(ranked_places(len(ranked)).items())
         ],
     }
@@ -107,10 +107,10 @@ def _percent(share: float) -> str:
     return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
-def _row(ranked: PictureRow, place: str, shown: Sequence[Shown]) -> dict[str, Any]:
+def _row(ranked: PictureRow, place: str, entries: Sequence[Shown]) -> dict[str, Any]:
     """Return a row of the page: tiles with captions, the legend, and the sentence on the last evaluation."""
-    last = shown[-1].pictures
-    rows = [(one, row) for one in shown if (row := one.row(ranked.name)) is not None]
+    last = entries[-1].pictures
+    rows = [(one, row) for one in entries if (row := one.row(ranked.name)) is not None]
     kept = [read_kept(one.folder, ranked.name) for one, _ in rows]
     maps = [kept[-1].truth, *(one.prediction for one in kept)]
     palette_of = (len(last.classes), last.colours)

@@ -68,13 +68,13 @@ def test_the_results_table_shows_the_json_file(page: Any, made: Path) -> None:
 def test_the_rows_of_pictures_show_the_scores_file(page: Any, made: Path) -> None:
     read = [read_pictures(made / name / "evaluate") for name in ("mini_zegclip", "mini_cascade_clip")]
     rows = [{one.name: one.miou for one in pictures.pictures} for pictures in read if pictures]
-    shown = page.eval_on_selector_all(
+    lines = page.eval_on_selector_all(
         "#pictures .picture",
         "all => all.map(row => [row.querySelector('h3').firstChild.textContent.trim(),"
         " ...[...row.querySelectorAll('figcaption b')].map(b => b.textContent)])",
     )
-    assert {line[0] for line in shown} == set(rows[-1]) and len(shown) == 3
-    for name, *scores in shown:
+    assert {line[0] for line in lines} == set(rows[-1]) and len(lines) == 3
+    for name, *scores in lines:
         assert scores == [f"{100 * (own[name] or 0):.1f}" for own in rows]
 
 
