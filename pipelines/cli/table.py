@@ -7,7 +7,7 @@ from cascade_core.datasets.catalogue import DATA_SETS
 from cascade_core.datasets.data_set import Release
 from components.contract import step_named
 from components.steps import prepare_dataset
-from pipelines.cli import benchmark, pipeline, predict, registry, schedule, trainjob, workstation
+from pipelines.cli import benchmark, pipeline, predict, registry, reproduce, schedule, trainjob, workstation
 from pipelines.cli.from_step import command_of
 
 Command = tuple[str, Callable[..., None], str]
@@ -59,6 +59,7 @@ TOP = Group(
             'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
         ),
         of_step("export"),
+        ("reproduce", reproduce.reproduce, "cascade-clip reproduce voc12 --method cascade_clip --dry-run"),
         ("mini-results", workstation.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
         of_step("mini_data"),
         of_step("pretrain"),

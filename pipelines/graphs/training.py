@@ -42,6 +42,18 @@ def prepare_data(
 ) -> Data[Handle]:
     """Index the pictures, write the class split, and make the text vectors with the options `vectors`."""
     data = replace(data, prepared=run(prepare.run, data, protocol=protocol, image_sets=image_sets))
+    return name_classes(run, data, protocol=protocol, vectors=vectors, vectors_name=vectors_name)
+
+
+def name_classes(
+    run: Runner[Handle],
+    data: Data[Handle],
+    *,
+    protocol: Any,
+    vectors: Mapping[str, Any],
+    vectors_name: str = "",
+) -> Data[Handle]:
+    """Write the class split of prepared data, and make the text vectors with the options `vectors`."""
     data = replace(data, splits=run(splits.run, data, protocol=protocol))
     return replace(data, text=run(text_vectors.run, data, vectors_name, protocol=protocol, **vectors))
 
@@ -64,9 +76,21 @@ def train_and_measure(
     scoring: Mapping[str, Any],
     random_clip: bool | None = None,
     setting: str = "inductive",
+    processes: int | None = None,
 ) -> Measured[Handle]:
-    """Train a recipe inductively, then measure the model; a graph with a single evaluation has the setting ""."""
-    model = run(train.run, data, recipe=recipe, overrides=overrides, seed=seed, random_clip=random_clip)
+    """Train a recipe inductively, then measure the model; a graph with a single evaluation has the setting "".
+
+    `processes` share each batch; None leaves them to the runner.
+    """
+    model = run(
+        train.run,
+        data,
+        recipe=recipe,
+        overrides=overrides,
+        seed=seed,
+        random_clip=random_clip,
+        processes=processes,
+    )
     return measure(run, data, model, setting, scoring)
 
 
@@ -78,9 +102,12 @@ def self_train_and_score(
     mode: Any,
     overrides: Any,
     scoring: Mapping[str, Any],
+    processes: int | None = None,
 ) -> Measured[Handle]:
     """Continue training a model with pseudo-labels and score the result, whose cost is that of `start`."""
-    model = run(self_train.run, data, trained=start.model, mode=mode, overrides=overrides)
+    model = run(
+        self_train.run, data, trained=start.model, mode=mode, overrides=overrides, processes=processes
+    )
     evaluation = run(evaluate.run, data, "transductive", checkpoint=model, **scoring)
     return Measured(model, evaluation, start.cost)
 

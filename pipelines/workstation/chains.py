@@ -1,5 +1,6 @@
 """Chains (a training and the evaluations that need it), run in parallel processes on this machine."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -8,7 +9,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.settings import SelfTrainingMode
+from components.artifacts import data_hash, input_hash
 from components.contract import Step
 from components.progress import progress
 from components.registry import champions
@@ -49,7 +52,7 @@ class Chain:
 
     With `random_tower`, a control, random weights replace CLIP, and the model is only evaluated. `model` is a registered
     version ("models:/NAME/3") that is fetched and evaluated instead of a training. `overrides` are pairs of a dotted name
-    and a value.
+    and a value. `processes` share each batch of a training.
     """
 
     recipe: str
@@ -60,6 +63,15 @@ class Chain:
     random_tower: bool = False
     model: str | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
+    processes: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """A digest of the configuration and of the content of the data: equal ones give equal trainings."""
+        config = named_recipe(self.recipe, dict(self.overrides), seed=self.seed).model_dump_json()
+        assert self.data.text and self.data.clip and self.data.prepared, "the data of a chain lack a folder"
+        inputs = [input_hash(self.data.text), input_hash(self.data.clip), data_hash(self.data.prepared)]
+        return hashlib.sha256("".join([config, *inputs]).encode()).hexdigest()[:12]
 
 
 def run_chains(
@@ -103,12 +115,20 @@ def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
     if chain.random_tower:
         without_clip, control = replace(chain.data, clip=None), {**scoring, "control": "random_tower"}
         return [train_and_measure(run, without_clip, **training, random_clip=True, scoring=control)]
-    start = train_and_measure(run, chain.data, **training, scoring=scoring)
+    start = train_and_measure(run, chain.data, **training, scoring=scoring, processes=chain.processes)
     models = [start]
     for mode in chain.self_trainings:
         run_mode = FolderRunner(folder / mode)
         models.append(
-            self_train_and_score(run_mode, chain.data, start, mode=mode, overrides=overrides, scoring=scoring)
+            self_train_and_score(
+                run_mode,
+                chain.data,
+                start,
+                mode=mode,
+                overrides=overrides,
+                scoring=scoring,
+                processes=chain.processes,
+            )
         )
     if chain.control_words:
         control = {**scoring, "control": "words"}

@@ -4,18 +4,17 @@ A chain's folder is named by a digest of its configuration and data: an interrup
 recipe is trained again.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cascade_core.configs.recipes import recipe, recipe_names
+from cascade_core.configs.recipes import recipe_names
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
-from components.artifacts import data_hash, git_commit, input_hash
+from components.artifacts import data_hash, git_commit
 from components.results.rows import BenchmarkRow, markdown_table
 from components.steps.pretrain import read_accuracy
 from components.tracking.store import SWITCH_VARIABLE
@@ -101,12 +100,8 @@ def _around_table(readme: Path) -> tuple[str, str]:
 
 
 def _folder_name(chain: Chain) -> str:
-    data, method = chain.data, chain.recipe.removeprefix("mini_")
-    config = recipe(chain.recipe, {}, seed=chain.seed).model_dump_json()
-    inputs = [input_hash(_given(data.text)), input_hash(_given(data.clip)), data_hash(_given(data.prepared))]
-    digest = hashlib.sha256("".join([config, *inputs]).encode()).hexdigest()[:12]
     tower = "-random" if chain.random_tower else ""
-    return f"{method}{tower}-s{chain.seed}-{digest}"
+    return f"{chain.recipe.removeprefix('mini_')}{tower}-s{chain.seed}-{chain.digest}"
 
 
 def _given(path: Path | None) -> Path:

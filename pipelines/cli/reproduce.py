@@ -1,0 +1,146 @@
+"""The command that repeats a published run and puts its numbers beside the paper's."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cascade_core.clip.home import clip_folder
+from cascade_core.configs.overrides import parse_overrides
+from cascade_core.configs.recipes import recipe
+from cascade_core.errors import UserError
+from cascade_core.runtime.option_texts import numbers
+from pipelines.cli.options import Device, OverridesFile, Set
+
+OUT = Path("local_outputs/reproduce")
+
+
+def reproduce(
+    data_set: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[voc12|context|cocostuff]",
+            help="Data set; a --checkpoint shows its own.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="Method to train, such as zegclip.")] = "cascade_clip",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Score this .pth file of the authors' code instead of training."),
+    ] = None,
+    prepared: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder that `cascade-clip prepare` wrote.")
+    ] = Path("local_outputs/prepared"),
+    clip: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="CLIP folder, or the name of an imported CLIP.")
+    ] = Path("ViT-B-16"),
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Text vectors of the classes (.npy), instead of CLIP's text tower."
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
+    self_train: Annotated[
+        bool, typer.Option(help="Self-train too (transductive), from each inductive training.")
+    ] = True,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that share each batch, such as one per GPU.")
+    ] = 1,
+    set_: Set = None,
+    overrides: OverridesFile = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol of the --checkpoint, if the file does not show it.")
+    ] = None,
+    setting: Annotated[
+        Literal["inductive", "transductive_oracle", "supervised"] | None,
+        typer.Option(help="Setting of the --checkpoint, if the file does not show it."),
+    ] = None,
+    device: Device = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only measure a few steps; say time, memory and disk, and what is missing."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of all outputs; resumes there. local_outputs/reproduce/DATA_SET if none.",
+        ),
+    ] = None,
+) -> None:
+    """Repeat a published run, and print its scores beside the published ones.
+
+    Trains a method's recipe with several seeds, self-trains it, and scores the validation pictures: the paper's table
+    from prepared data and CLIP. An interrupted call resumes. With --checkpoint nothing is trained: the file is
+    converted and scored, which takes minutes on a GPU.
+    """
+    from pipelines.workstation import reproduction, reproduction_page
+
+    given = reproduction.Given(prepared, clip_folder(clip), vectors)
+    named = None if data_set is None else reproduction.data_set_named(data_set)
+    if checkpoint is not None:
+        if dry_run or set_ or overrides:
+            raise UserError(
+                "--dry-run, --set and --overrides go with a training; leave them out with --checkpoint"
+            )
+        out = out or OUT / "released"
+        config, rows = reproduction.score_released(
+            checkpoint, given, data_set=named, protocol=protocol, setting=setting, out=out
+        )
+        title = f"{checkpoint.name} on {config.data.protocol}"
+        command = f"cascade-clip reproduce --checkpoint {shlex.quote(checkpoint.name)}"
+        remarks = reproduction.remarks(reproduction.data_set_of(config), given, {})
+    else:
+        if named is None:
+            known = ", ".join(reproduction.data_sets())
+            raise UserError(f"reproduce needs a data set ({known}), or --checkpoint FILE")
+        if protocol or setting:
+            raise UserError("--protocol and --setting describe a --checkpoint; a recipe has its own")
+        changes, chosen = (
+            parse_overrides(set_ or (), overrides),
+            numbers("--seeds", seeds, int, example="0,1,2"),
+        )
+        name = reproduction.recipe_named(named, method)
+        config = recipe(name, changes)
+        out = out or OUT / named.name
+        if dry_run:
+            from cascade_core.predictor import device_named
+            from pipelines.workstation.reproduction_cost import estimate
+
+            plan = estimate(
+                config,
+                named,
+                given,
+                num_seeds=len(chosen),
+                self_training=self_train,
+                processes=processes,
+                device=device_named(device),
+                out=out,
+            )
+            print(f"plan     {name} on {named.title} ({config.data.protocol}), seeds {seeds}")
+            for line in plan.lines():
+                print(line)
+            for line in reproduction.missing(named, given):
+                print(f"missing  {line}")
+            return
+        reproduction.check(named, given)
+        rows = reproduction.train(
+            config,
+            given,
+            seeds=chosen,
+            self_training=self_train,
+            overrides=changes,
+            processes=processes if processes > 1 else None,
+            out=out,
+        )
+        title = f"{name} on {named.title}"
+        command = f"cascade-clip reproduce {named.name} --method {method} --seeds {seeds}"
+        remarks = reproduction.remarks(named, given, changes)
+    page = reproduction_page.write(rows, given, title=title, command=command, remarks=remarks, out=out)
+    print(reproduction_page.summary(rows, remarks))
+    print(f"page     {page.resolve()}")

@@ -1,0 +1,228 @@
+"""The time, memory and disk that a reproduction will take on this device, from a few measured steps."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.settings import Setting, transductive
+from cascade_core.data.prepared import read_index, rows_of_split
+from cascade_core.datasets.data_set import DataSet
+from cascade_core.errors import UserError
+from cascade_core.profile.schedule import (
+    Sample,
+    Weights,
+    batches_to_measure,
+    extended,
+    labelling,
+    training_step,
+)
+from components.progress import duration, progress
+from pipelines.workstation.reproduction import SELF_TRAINING, SPLIT, Given
+
+GIB = 2**30
+TYPICAL_SIZE = (375, 500)
+"""Height and width of a picture of these data sets, for a plan before the data are at hand."""
+RESUME_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A training or an evaluation: its number of steps (pictures, for an evaluation) and the cost of one."""
+
+    name: str
+    steps: int
+    step: Sample
+    accumulation: int = 1
+
+    @property
+    def seconds(self) -> float:
+        return self.steps * self.accumulation * self.step.seconds
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a reproduction will take; `wanted_accumulation` is None if the configured batch fits or nothing helps."""
+
+    phases: tuple[Phase, ...]
+    num_seeds: int
+    weights: Weights | None
+    num_checkpoints: int
+    memory_there: int
+    disk_there: int
+    device: str
+    method: str
+    wanted_accumulation: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.num_seeds * sum(phase.seconds for phase in self.phases)
+
+    @property
+    def memory(self) -> float:
+        return max(phase.step.memory for phase in self.phases)
+
+    @property
+    def disk(self) -> int:
+        """Bytes of all checkpoints: those that stay, and the resume checkpoints of the training that runs."""
+        if self.weights is None:
+            return 0
+        kept = self.num_seeds * self.num_checkpoints * self.weights.model
+        return kept + RESUME_CHECKPOINTS * (self.weights.model + self.weights.optimizer)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the plan: time by phase, memory, disk, and how they were estimated."""
+        parts = ", ".join(f"{phase.name} {duration(phase.seconds)}" for phase in self.phases)
+        seeds = "1 seed" if self.num_seeds == 1 else f"{self.num_seeds} seeds one after the other"
+        yield f"time     {duration(self.seconds)} for {seeds}; each: {parts}"
+        fits = "fits" if self.memory <= self.memory_there else "DOES NOT FIT"
+        advice = (
+            f"; add --set train.accumulation_steps={self.wanted_accumulation}"
+            if self.wanted_accumulation
+            else ""
+        )
+        yield f"memory   {_gib(self.memory)} of {_gib(self.memory_there)} on {self.device}: {fits}{advice}"
+        fits = "fits" if self.disk <= self.disk_there else "DOES NOT FIT"
+        yield f"disk     {_gib(self.disk)} for checkpoints, {_gib(self.disk_there)} free: {fits}"
+        yield f"how      {self.method}"
+
+
+def estimate(
+    config: RunConfig,
+    data_set: DataSet,
+    given: Given,
+    *,
+    num_seeds: int,
+    self_training: bool,
+    processes: int,
+    device: torch.device,
+    out: Path,
+) -> Estimate:
+    """Measure a few steps of each training and the labelling of a picture, and extend them to the whole schedule.
+
+    Raises:
+        UserError: not even one picture fits into the GPU's memory, or the processes do not divide the batch.
+    """
+    plan: list[tuple[str, Setting, int, int]] = [
+        ("training", "inductive", config.train.iterations, config.train.batch_size)
+    ]
+    if self_training:
+        mode = transductive(SELF_TRAINING)
+        plan.append(("self-training", mode, config.self_train_iterations, config.self_train.batch_size))
+    phases, wanted, weights = [], 1, None
+    with progress("measure steps", len(plan) + 1) as bar:
+        for done, (name, setting, steps, batch) in enumerate(plan, 1):
+            phase, weights, least = _training(config, name, setting, steps, batch, processes, device)
+            phases.append(phase)
+            wanted = max(wanted, least)
+            bar.advance(done, name)
+        pictures, size = _pictures(data_set, given)
+        scored = labelling(config, device, size=size)
+        phases += [
+            Phase(f"evaluation {number}" if self_training else "evaluation", pictures, scored)
+            for number in range(1, len(plan) + 1)
+        ]
+        bar.advance(len(plan) + 1, "evaluation")
+    return Estimate(
+        phases=tuple(phases),
+        num_seeds=num_seeds,
+        weights=weights,
+        num_checkpoints=3 if self_training else 2,
+        memory_there=_memory_there(device),
+        disk_there=shutil.disk_usage(_existing(out)).free,
+        device=_name(device),
+        method=_method(config, device, size),
+        wanted_accumulation=wanted if wanted > config.train.accumulation_steps else None,
+    )
+
+
+def _training(
+    config: RunConfig,
+    name: str,
+    setting: Setting,
+    steps: int,
+    batch: int,
+    processes: int,
+    device: torch.device,
+) -> tuple[Phase, Weights, int]:
+    """Measure one training; return it with the least number of accumulation steps whose batch fits into memory.
+
+    On a GPU whose memory the configured batch exceeds, the phase is that of the largest batch that fits.
+    """
+    accumulation = config.train.accumulation_steps
+    if batch % (processes * accumulation):
+        raise UserError(
+            f"{name}: a batch of {batch} does not divide into {processes} processes and {accumulation} accumulation "
+            "steps; change --processes or train.accumulation_steps"
+        )
+    share = batch // processes
+    while True:
+        micro = share // accumulation
+        try:
+            samples, weights = training_step(
+                config, setting, device, batches=batches_to_measure(micro, device)
+            )
+            break
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            accumulation = _next(share, accumulation, name)
+    phase = Phase(name, steps, extended(samples, micro), accumulation)
+    if device.type != "cuda":
+        there = _memory_there(device)
+        while extended(samples, share // accumulation).memory > there and accumulation < share:
+            accumulation = _next(share, accumulation, name)
+    return phase, weights, accumulation
+
+
+def _next(share: int, accumulation: int, name: str) -> int:
+    """Return the next larger number of equal parts of a process's share of the batch."""
+    for parts in range(accumulation + 1, share + 1):
+        if share % parts == 0:
+            return parts
+    raise UserError(
+        f"{name}: not even one picture fits into the GPU's memory; use a larger GPU or --device cpu"
+    )
+
+
+def _pictures(data_set: DataSet, given: Given) -> tuple[int, tuple[int, int]]:
+    """Return the number of pictures to score and their median height and width; official numbers without data."""
+    if not (given.prepared / "index.parquet").is_file():
+        assert data_set.release is not None
+        return data_set.release.counts[SPLIT], TYPICAL_SIZE
+    rows = rows_of_split(read_index(given.prepared), SPLIT)
+    return len(rows), (int(np.median(rows["height"])), int(np.median(rows["width"])))
+
+
+def _method(config: RunConfig, device: torch.device, size: tuple[int, int]) -> str:
+    side = config.data.crop_size
+    batches = "the real batch" if device.type == "cuda" else "batches of 1 and 2, extended on a straight line"
+    height, width = size
+    return (
+        f"measured now on {_name(device)}: training steps on random pictures of {side} x {side} with {batches}, and "
+        f"the labelling of one picture of {width} x {height}; reading pictures is not included"
+    )
+
+
+def _memory_there(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return int(psutil.virtual_memory().total)
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"the CPU ({torch.get_num_threads()} threads)"
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f} GiB"
