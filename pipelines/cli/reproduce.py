@@ -11,6 +11,7 @@ from cascade_core.configs.overrides import parse_overrides
 from cascade_core.configs.recipes import recipe
 from cascade_core.errors import UserError
 from cascade_core.runtime.option_texts import numbers
+from cascade_core.runtime.targets import check_gathering_folder
 from pipelines.cli.options import Device, OverridesFile, Set
 
 OUT = Path("local_outputs/reproduce")
@@ -83,12 +84,13 @@ def reproduce(
 
     given = reproduction.Given(prepared, clip_folder(clip), vectors)
     named = None if data_set is None else reproduction.data_set_named(data_set)
+    out = out or OUT / ("released" if named is None else named.name)
+    check_gathering_folder(out)
     if checkpoint is not None:
         if dry_run or set_ or overrides:
             raise UserError(
                 "--dry-run, --set and --overrides go with a training; leave them out with --checkpoint"
             )
-        out = out or OUT / "released"
         config, rows = reproduction.score_released(
             checkpoint, given, data_set=named, protocol=protocol, setting=setting, out=out
         )
@@ -107,7 +109,6 @@ def reproduce(
         )
         name = reproduction.recipe_named(named, method)
         config = recipe(name, changes)
-        out = out or OUT / named.name
         if dry_run:
             from cascade_core.predictor import device_named
             from pipelines.workstation.reproduction_cost import estimate

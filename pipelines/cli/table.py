@@ -59,7 +59,11 @@ TOP = Group(
             'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
         ),
         of_step("export"),
-        ("reproduce", reproduce.reproduce, "cascade-clip reproduce voc12 --method cascade_clip --dry-run"),
+        (
+            "reproduce",
+            reproduce.reproduce,
+            "cascade-clip reproduce voc12 --method cascade_clip --seeds 0,1,2",
+        ),
         ("mini-results", workstation.mini_results, "cascade-clip mini-results --seeds 0,1,2"),
         of_step("mini_data"),
         of_step("pretrain"),

@@ -19,7 +19,6 @@ from cascade_core.datasets.data_set import DataSet
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256
 from cascade_core.runtime.listing import by_name
-from cascade_core.runtime.targets import check_gathering_folder
 from components.artifacts import data_hash, input_hash
 from components.results.published import PUBLISHED
 from components.results.rows import BenchmarkRow
@@ -136,7 +135,6 @@ def train(
     """
     if not seeds:
         raise UserError("reproduce needs at least one seed, such as --seeds 0,1,2")
-    check_gathering_folder(out)
     with whole_run(pipeline="reproduce", protocol=config.data.protocol):
         data = _named_classes(config, given, out)
         models: list[Measured[Path]] = []
@@ -178,7 +176,6 @@ def score_released(
         )
     if data_set is not None:
         check(data_set, given, clip_wanted=False)
-    check_gathering_folder(out)
     parts = (sha256(checkpoint), protocol or "", setting or "")
     folder = out / f"released-{_digest(*parts)}"
     converted = folder / "convert"
