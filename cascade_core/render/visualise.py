@@ -62,7 +62,7 @@ def overlay(
         UserError: sizes differ, or an id is neither a class nor `ignored_id`.
     """
     _check(picture, labels, names)
-    picture, labels = _shrunk(picture, labels)
+    picture, labels = shrunk(picture, labels, longest=LARGEST_SIDE)
     tile = _enlarged(tinted(picture, labels, len(names), 0.55, colours))
     return _beside([tile, _legend([labels], names, colours, height=tile.height)])
 
@@ -122,10 +122,11 @@ def _colour_table(num_classes: int, colours: Sequence[str]) -> UInt8[np.ndarray,
     return table
 
 
-def _shrunk(
-    picture: Picture, labels: Labels
+def shrunk(
+    picture: Picture, labels: Labels, *, longest: int
 ) -> tuple[UInt8[np.ndarray, "rows columns 3"], Integer[np.ndarray, "rows columns"]]:
-    factor = LARGEST_SIDE / max(labels.shape)
+    """Return a picture and its label map with no side above `longest` pixels."""
+    factor = longest / max(labels.shape)
     if factor >= 1:
         return picture, labels
     height, width = (max(1, round(side * factor)) for side in labels.shape)

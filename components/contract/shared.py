@@ -42,8 +42,10 @@ def comma_separated(flag: str) -> dict[str, Any]:
     return {"flag": flag, "parse": parse, "texts": lambda parts: [",".join(parts)] if parts else []}
 
 
-def names_by_commas(text: str) -> tuple[str, ...]:
+def names_by_commas(text: str, *, source: str = "--labels") -> tuple[str, ...]:
     """Split class names at commas; a name that contains a comma stands in double quotes.
+
+    `source` names the option or field in errors.
 
     Raises:
         UserError: a quote is not closed, or the text has several lines.
@@ -52,7 +54,7 @@ def names_by_commas(text: str) -> tuple[str, ...]:
         return tuple(next(csv.reader([text], skipinitialspace=True, strict=True), []))
     except csv.Error as error:
         raise UserError(
-            f"--labels {brief(text)} is not a list of names separated by commas ({error}); "
+            f"{source} {brief(text)} is not a list of names separated by commas ({error}); "
             'an example is "zebra, \\"salt, pepper\\""'
         ) from error
 

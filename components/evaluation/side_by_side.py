@@ -34,7 +34,7 @@ from components.inputs.reading import Inputs, read_inputs
 from components.progress import progress
 from components.results.margins import points
 from components.results.pages import fill_template, webp_address
-from components.results.report_page import run_title
+from components.results.rows import run_titles
 
 TILE_SIDE, QUALITY = 320, 80
 MOST_PICTURES = 2000
@@ -91,6 +91,7 @@ def sides(
     policy = policies.pop() if background is None else background
     inputs = read_inputs(protocol_name=protocols.pop(), **folders)
     candidates, vectors = inputs.split.foreground(), inputs.class_vectors
+    runs = [(manifest.config.method, manifest.setting) for manifest in manifests]
     models = [
         Model(
             title,
@@ -100,7 +101,7 @@ def sides(
             ),
             manifest.config.evaluate.model_copy(update={"background": policy}),
         )
-        for title, (segmentor, manifest) in zip(_titles(manifests), loaded, strict=True)
+        for title, (segmentor, manifest) in zip(run_titles(runs), loaded, strict=True)
     ]
     return Sides(models, inputs, policy)
 
@@ -125,14 +126,6 @@ def lines_of(sides: Sides, split: str, limit: int | None) -> list[dict[str, Any]
             lines.append(_line(name, inputs.root / image, inputs.root / label, sides.models, scored))
             bar.advance(len(lines))
     return lines
-
-
-def _titles(manifests: Sequence[CheckpointManifest]) -> list[str]:
-    """Name each model for people; equal names are numbered."""
-    titles = [run_title(manifest.config.method, manifest.setting) for manifest in manifests]
-    return [
-        f"{title} ({place + 1})" if titles.count(title) > 1 else title for place, title in enumerate(titles)
-    ]
 
 
 def _line(name: str, image: Path, label: Path, models: Sequence[Model], scored: ClassSplit) -> dict[str, Any]:

@@ -67,7 +67,9 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class DecodedPicture:
+    """A picture's file, its upright pixels and the hash of the file."""
+
     file: PictureFile
     pixels: np.ndarray
     sha256: str
@@ -99,21 +101,33 @@ def run(
     views(scales, flip=flip)
     # Encode the names, those for background too, so that an unknown word fails before the first picture.
     predictor.vocabulary(names)
-    inference = predictor.evaluate.model_dump(mode="json", exclude={"batch_size"})
-    request = Request(names, predictor.identity, inference, tuple(scales), flip)
-    own = predictor.manifest.config.data.own
-    colours = (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
+    request = request_of(predictor, names, scales=scales, flip=flip)
+    colours = colours_of(predictor, names)
     result = Outcomes()
     with progress("predict", len(pictures)) as bar:
         for files in _batches(pictures, batch, result):
             read = list(_read(files, request, out, result, resume, confidence_map))
             for picture, prediction in _segment(predictor, read, request, result):
                 target = result_files(out, picture.file.name, confidence_map)
-                _write(picture, prediction, request, target, colours)
+                write_results(picture, prediction, request, target, colours)
                 result.written.append(target)
             done = len(result.written) + len(result.skipped) + len(result.failed)
             bar.advance(done, f"{len(result.failed)} failed" if result.failed else "")
     return result
+
+
+def request_of(
+    predictor: Predictor, names: tuple[str, ...], *, scales: Sequence[float] = (1.0,), flip: bool = False
+) -> Request:
+    """Return the request to segment pictures into `names` with a model and its present settings."""
+    inference = predictor.evaluate.model_dump(mode="json", exclude={"batch_size"})
+    return Request(names, predictor.identity, inference, tuple(scales), flip)
+
+
+def colours_of(predictor: Predictor, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the colour of each name in the model's own label set ("" if it has none), then that of background."""
+    own = predictor.manifest.config.data.own
+    return (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
 
 
 def _batches(pictures: Sequence[PictureFile], batch: int, result: Outcomes) -> Iterator[list[PictureFile]]:
@@ -137,7 +151,7 @@ def _read(
     result: Outcomes,
     resume: bool,
     confidence_map: bool,
-) -> Iterator[_Picture]:
+) -> Iterator[DecodedPicture]:
     """Yield the pictures to segment; the others become skipped or failed."""
     for file in files:
         try:
@@ -146,7 +160,7 @@ def _read(
             if resume and _is_done(result_files(out, file.name, confidence_map), request, digest):
                 result.skipped.append(file.path)
                 continue
-            yield _Picture(file, decode_image(content, str(file.path)), digest)
+            yield DecodedPicture(file, decode_image(content, str(file.path)), digest)
         except OSError as error:
             result.failed[file.path] = f"{file.path}: cannot be read ({error.strerror})"
         except UserError as error:
@@ -161,8 +175,8 @@ def _is_done(written: ResultFiles, request: Request, sha256: str) -> bool:
 
 
 def _segment(
-    predictor: Predictor, pictures: Sequence[_Picture], request: Request, result: Outcomes
-) -> Iterator[tuple[_Picture, Prediction]]:
+    predictor: Predictor, pictures: Sequence[DecodedPicture], request: Request, result: Outcomes
+) -> Iterator[tuple[DecodedPicture, Prediction]]:
     if not pictures:
         return
     pixels = [picture.pixels for picture in pictures]
@@ -186,9 +200,14 @@ def result_files(out: Path, name: str, confidence_map: bool) -> ResultFiles:
     )
 
 
-def _write(
-    picture: _Picture, prediction: Prediction, request: Request, target: ResultFiles, colours: Sequence[str]
+def write_results(
+    picture: DecodedPicture,
+    prediction: Prediction,
+    request: Request,
+    target: ResultFiles,
+    colours: Sequence[str],
 ) -> None:
+    """Write a picture's results; the JSON comes last."""
     names, (height, width) = prediction.labels, prediction.label_map.shape
     target.classes.unlink(missing_ok=True)
     with new_file(target.overlay) as path:

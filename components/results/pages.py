@@ -34,10 +34,10 @@ class Curve:
     dashed: bool = False
 
 
-def fill_template(template: str, **values: Any) -> str:
-    """Fill a template, with text escaped; a name that `values` lacks is an error."""
+def fill_template(template: str, *, folder: Path = TEMPLATES, **values: Any) -> str:
+    """Fill a template of a folder, with text escaped; a name that `values` lacks is an error."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

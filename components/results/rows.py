@@ -141,6 +141,12 @@ def run_names(method: str, setting: str) -> tuple[str, str]:
     return METHOD_NAMES.get(method, method), SETTING_NAMES.get(setting, setting)
 
 
+def run_titles(runs: Sequence[tuple[str, str]]) -> list[str]:
+    """Name runs, each a method and a setting, for people; equal names are numbered."""
+    names = [", ".join(run_names(method, setting)) for method, setting in runs]
+    return [f"{name} ({place + 1})" if names.count(name) > 1 else name for place, name in enumerate(names)]
+
+
 def by_run(rows: Sequence[Row]) -> dict[Run, list[Row]]:
     """Group rows by their run; order is preserved."""
     runs: dict[Run, list[Row]] = {}

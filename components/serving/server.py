@@ -9,8 +9,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from traceback import walk_tb
 from typing import Any, NoReturn
 
@@ -22,6 +20,7 @@ from starlette.responses import PlainTextResponse
 
 from cascade_core.errors import UserError
 from components.registry import versions as registry
+from components.serving.listening import check_free
 from components.serving.request_limits import Limited, Limits
 from components.tracking.faults import first_line, translate_errors
 from components.tracking.store import open_store, require_store
@@ -52,7 +51,7 @@ def serve(name: str, *, version: int | None, host: str, port: int, limits: Limit
         UserError: tracking is off, there is no such model or version, it cannot be loaded, or the address is not
             free.
     """
-    address = _check_free(host, port)
+    address = check_free(host, port)
     uri = _model_uri(name, version)
     app = Limited(_scoring_app(uri), limits, path="/invocations")
     if not address.is_loopback:
@@ -93,18 +92,6 @@ async def _listen(app: Limited, address: str, port: int, limits: Limits) -> None
         loop.add_signal_handler(kind, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await serving
-
-
-def _check_free(host: str, port: int) -> IPv4Address | IPv6Address:
-    """Refuse an unusable address before a model is loaded for a minute; return the number of a host with a name."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.create_server((host, port), family=family) as server:
-            return ip_address(server.getsockname()[0])
-    except OSError as error:
-        raise UserError(
-            f"nothing can listen at {host}:{port} ({error.strerror}); choose another --port, or --host"
-        ) from error
 
 
 def _model_uri(name: str, version: int | None) -> str:

@@ -7,7 +7,17 @@ from cascade_core.datasets.catalogue import DATA_SETS
 from cascade_core.datasets.data_set import Release
 from components.contract import step_named
 from components.steps import prepare_dataset
-from pipelines.cli import benchmark, pipeline, predict, registry, reproduce, schedule, trainjob, workstation
+from pipelines.cli import (
+    benchmark,
+    demo,
+    pipeline,
+    predict,
+    registry,
+    reproduce,
+    schedule,
+    trainjob,
+    workstation,
+)
 from pipelines.cli.from_step import command_of
 
 Command = tuple[str, Callable[..., None], str]
@@ -57,6 +67,11 @@ TOP = Group(
             "predict",
             predict.predict,
             'cascade-clip predict data/mini/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg --labels "zebra, onion, grass, sand"',
+        ),
+        (
+            "demo",
+            demo.demo,
+            "cascade-clip demo --model mini",
         ),
         of_step("export"),
         (

@@ -25,6 +25,7 @@ from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
 from components.registry import registered_model
 from components.serving import server
+from components.serving.listening import check_free
 from components.serving.request_limits import Limits
 from tests.components.candidates import write_model
 from tests.components.model_server import PROGRAM, connect, read_all, register_served, serving
@@ -227,7 +228,7 @@ def test_a_taken_address_is_refused_before_loading() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"nothing can listen at 127\.0\.0\.1:{port} \(.*in use.*--port"):
             server.serve("any", version=None, host="127.0.0.1", port=port, limits=Limits())
-    assert str(server._check_free("localhost", port)) == "127.0.0.1"
+    assert str(check_free("localhost", port)) == "127.0.0.1"
 
 
 def _loaded(

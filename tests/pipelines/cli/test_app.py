@@ -190,3 +190,9 @@ def test_a_public_data_set_is_prepared_by_a_command(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, [*given, "--allow-subset"]).exit_code == 0
     summary = read_json(tmp_path / "out" / "summary.json")
     assert (summary["source"]["complete"], summary["splits"]["val"]["pixels"]["flag"]) == (False, 48)
+
+
+def test_the_page_takes_two_models_at_most() -> None:
+    done = CliRunner().invoke(app, ["demo", *["--model", "mini"] * 3])
+    assert done.exit_code == 2
+    assert "3 models are given; the page shows one or 2 side by side" in done.stderr

@@ -28,6 +28,7 @@ NEEDED = {
         ["splits", "--prepared", ".", "--protocol", "mini-18-6", "--out", "out"],
         ["report", "--evaluation", ".", "--profile", ".", "--out", "out"],
     ],
+    "demo": [["demo"]],
     "serve": [["models", "serve", "mini-18-6-cascade_clip"]],
 }
 """Commands that need an extra; they say so, whatever else is wrong with their arguments."""
