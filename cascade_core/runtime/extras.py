@@ -10,10 +10,14 @@ DISTRIBUTIONS = {
     "botocore": "boto3",
     "google": "google-api-core",
     "google.api_core": "google-api-core",
+    "kfp_server_api": "kfp",
     "open_clip": "open_clip_torch",
     "psycopg2": "psycopg2-binary",
+    "pydantic_core": "pydantic",
     "requests": "mlflow",
     "s3transfer": "boto3",
+    "triton": "torch",
+    "urllib3": "kubernetes",
     "yaml": "pyyaml",
 }
 """The package that brings a module, where their names differ."""

@@ -5,6 +5,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MODELS = ("mini",)
 """Names of the models; each is a model folder here."""
+EXAMPLES, PICTURES = "examples", HERE / "pictures"
+"""The word for the pictures on a command line, and their folder."""
 
 
 def shipped_model(given: Path) -> Path:
@@ -15,6 +17,11 @@ def shipped_model(given: Path) -> Path:
     return HERE / given if str(given) in MODELS and not given.exists() else given
 
 
+def shipped_pictures(given: Path) -> Path:
+    """Return the folder of the pictures in the package if `given` is `examples` and no path, and otherwise `given`."""
+    return PICTURES if str(given) == EXAMPLES and not given.exists() else given
+
+
 def example_pictures() -> tuple[Path, ...]:
     """Return the paths of the pictures in the package, scenes of the mini benchmark, in the order of their names."""
-    return tuple(sorted((HERE / "pictures").glob("*.jpg")))
+    return tuple(sorted(PICTURES.glob("*.jpg")))

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from cascade_core.data.picture_names import SUFFIXES, is_picture, log_skipped
 from cascade_core.errors import UserError
 from cascade_core.runtime.walking import visible_below
+from cascade_core.shipped.contents import shipped_pictures
 
 NO_PICTURES = "because they are no pictures"
 
@@ -22,7 +23,8 @@ class PictureFile:
 
 
 def picture_files(given: Sequence[str | Path], *, out: Path) -> list[PictureFile]:
-    """List the pictures of all arguments, each once, in order; a folder stands for every picture below it.
+    """List the pictures of all arguments, each once, in order; a folder stands for every picture below it, and
+    `examples` for the pictures in the package.
 
     Folders and patterns stand for files with a picture's suffix; a file given by name may have any.
 
@@ -48,7 +50,7 @@ def picture_files(given: Sequence[str | Path], *, out: Path) -> list[PictureFile
 
 def _expand(argument: str) -> Iterator[tuple[Path, PurePosixPath]]:
     """Yield the pictures of an argument, each with its path relative to a given folder."""
-    path = Path(argument)
+    path = shipped_pictures(Path(argument))
     if path.is_file():
         yield path, PurePosixPath(path.name)
     elif path.is_dir():

@@ -17,7 +17,10 @@ from pipelines.cli.options import Background, Clip, Device, Model
 
 def predict(
     pictures: Annotated[
-        list[str], typer.Argument(help="Pictures, folders (with all below them), or patterns in quotes.")
+        list[str],
+        typer.Argument(
+            help="Pictures, folders (with all below them), patterns in quotes, or the word examples."
+        ),
     ],
     labels: Annotated[
         str | None,

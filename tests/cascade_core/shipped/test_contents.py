@@ -8,7 +8,7 @@ import pytest
 import cascade_clip
 from cascade_core.checkpoints.model_folder import locate
 from cascade_core.datasets.mini import CLASSES
-from cascade_core.shipped.contents import HERE, MODELS, example_pictures, shipped_model
+from cascade_core.shipped.contents import HERE, MODELS, example_pictures, shipped_model, shipped_pictures
 from components.registry.addresses import clip_for
 
 ROOT = Path(__file__).parents[3]
@@ -54,6 +54,9 @@ def test_a_path_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert clip_for("mini", None) is None
     (tmp_path / "mini").mkdir()
     assert shipped_model(Path("mini")) == Path("mini")
+    assert shipped_pictures(Path("examples")) == HERE / "pictures"
+    (tmp_path / "examples").mkdir()
+    assert shipped_pictures(Path("examples")) == Path("examples")
     assert shipped_model(Path("maxi")) == Path("maxi") and "maxi" not in MODELS
 
 

@@ -1,5 +1,6 @@
 """The project without its extras: it predicts, helps, and says which extra a command needs."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import pytest
 from packaging.requirements import Requirement
 
 from cascade_core.runtime.extras import DISTRIBUTIONS, missing_package
-from cascade_core.shipped.contents import example_pictures
 from tests.requirements import closure, normal, project
 
 ROOT = Path(__file__).parents[3]
 OF_USERS = [name for name in project()["optional-dependencies"] if name != "dev"]
 """The extras but that of developers."""
+PACKAGES = ("cascade_clip", "cascade_core", "components", "pipelines")
+OF_DEVELOPERS = {"grimp"}
+"""Modules that no command of a user imports: `make generated` finds with grimp what a stage depends on."""
 SERVER = ["--host", "http://localhost:1"]
 NEEDED = {
     "pipeline": [
@@ -52,10 +55,10 @@ def hidden_modules() -> list[str]:
 @pytest.fixture(scope="module")
 def answer(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, object]:
     """What `without_packages.py` prints without the modules of the extras."""
-    folder, picture = tmp_path_factory.mktemp("work"), str(example_pictures()[-1])
+    folder = tmp_path_factory.mktemp("work")
     predict = [
         "predict",
-        picture,
+        "examples",
         "--model",
         "mini",
         "--labels",
@@ -107,6 +110,25 @@ def test_a_command_says_which_extra_it_needs(answer: Mapping[str, object]) -> No
 def test_a_wrong_module_name_stays_a_defect() -> None:
     for name in ("no_such_package", "kfp.no_such_module", "components.no_such_module", None):
         assert missing_package(ModuleNotFoundError("gone", name=name)) is None
+
+
+def test_every_import_is_of_a_required_package() -> None:
+    required = {normal(Requirement(line).name) for line in project()["dependencies"]}
+    required |= {normal(need.name) for need in requirements(OF_USERS)}
+    strangers = {}
+    for file in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for module in imported(file) - {*sys.stdlib_module_names, *PACKAGES, *OF_DEVELOPERS}:
+            if normal(DISTRIBUTIONS.get(module, module)) not in required:
+                strangers[module] = file.name
+    assert strangers == {}
+
+
+def imported(file: Path) -> set[str]:
+    """Return the top-level modules that a file imports anywhere."""
+    nodes = [*ast.walk(ast.parse(file.read_text()))]
+    plain = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    parts = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in (*plain, *parts)}
 
 
 def test_a_package_has_one_requirement_in_all_extras() -> None:
