@@ -9,23 +9,26 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from cascade_core.errors import UserError
 from components.addresses import masked
 from components.artifacts import git_commit
 from components.paging import all_of
-from components.tracking.faults import first_line
-from components.tracking.store import all_runs, experiment_id, open_store, tracking_off
+from components.patience import AwayError, patiently
+from components.tracking.faults import away, first_line
+from components.tracking.store import all_runs, experiment_id, masked_uri, open_store, tracking_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 PARENT_VARIABLE, FILE_VARIABLE = "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"
 KFP_VARIABLE, IMAGE_VARIABLE = "KFP_RUN_ID", "CASCADE_IMAGE"
@@ -57,6 +60,26 @@ def open_run(*, pipeline: str, protocol: str, kfp_run: str | None = None) -> str
     """
     if tracking_off():
         return ""
+    return _asked(lambda: _open_run(pipeline, protocol, kfp_run))
+
+
+def _asked(request: Callable[[], Answer]) -> Answer:
+    """Return what requests to the store return; repeat them together while the store is away, as `patiently` says."""
+
+    def translated() -> Answer:
+        try:
+            return request()
+        except Exception as error:
+            if isinstance(error, UserError) or not away(error):
+                raise
+            raise AwayError(
+                f"the MLflow store at {masked_uri()} does not answer ({first_line(error)})"
+            ) from error
+
+    return patiently(translated)
+
+
+def _open_run(pipeline: str, protocol: str, kfp_run: str | None) -> str:
     client = open_store()
     tags = {**surroundings(), "pipeline": pipeline, "protocol": protocol}
     if kfp_run:
@@ -179,8 +202,11 @@ def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None)
     Raises:
         UserError: the store cannot be opened.
     """
-    if tracking_off():
-        return
+    if not tracking_off():
+        _asked(lambda: _close_kfp_run(kfp_run, protocol, state, error))
+
+
+def _close_kfp_run(kfp_run: str, protocol: str, state: str, error: str | None) -> None:
     client = open_store()
     runs = client.search_runs(
         [experiment_id(client, protocol)],

@@ -29,12 +29,14 @@ FIXED = ("image",)
 EVERY = "all"
 EXAMPLE = "--resource train.gpu.count=4"
 
-BACKOFF, LONGEST_BACKOFF = "30s", "600s"
+FIRST_PAUSE_SECONDS, PAUSE_FACTOR = 30, 2
+QUEUE_SECONDS = 24 * 60 * 60
+"""All tries of a step together may wait this long for a node, an image and the volume."""
 
 IMAGES = {"torch": IMAGE, "light": LIGHT_IMAGE}
 LIGHT_ROWS = {
-    # No patience: the first step has no work to lose, so it reports a wrong address at once.
-    "open_run": replace(SERVERS_ONLY, retries=4, patience=0),
+    # Little patience: the first step has no work to lose, and a wrong address should be seen soon.
+    "open_run": replace(SERVERS_ONLY, retries=4, patience=2),
     "close_run": replace(SERVERS_ONLY, retries=4),
     "compare_with_accepted": replace(SERVERS_ONLY, retries=2),
     "compare_champions_with_accepted": replace(SERVERS_ONLY, retries=2),
@@ -171,6 +173,16 @@ def _changed(row: Resources, path: list[str], value: Any, item: str) -> Resource
     return validated(Resources, values, source=f"--resource {item!r}")
 
 
+def retry_span(row: Resources) -> int:
+    """Return the seconds from the start of the first try to the latest end of the last one.
+
+    Kubeflow passes `backoff_max_duration` on as Argo's `maxDuration`, which is no longest pause: it counts from the start
+    of the first try, and what still runs at its end is killed. Each try has its own deadline, so a long span does no harm.
+    """
+    pauses = sum(FIRST_PAUSE_SECONDS * PAUSE_FACTOR**number for number in range(row.retries))
+    return (row.retries + 1) * 60 * row.minutes + pauses + QUEUE_SECONDS
+
+
 def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
     """Set a task's resources; requests equal limits, so that a step gets exactly what it requests."""
     task.set_cpu_request(row.cpu).set_cpu_limit(row.cpu)
@@ -180,9 +192,9 @@ def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
     if row.retries:
         task.set_retry(
             row.retries,
-            backoff_duration=BACKOFF,
-            backoff_factor=2.0,
-            backoff_max_duration=LONGEST_BACKOFF,
+            backoff_duration=f"{FIRST_PAUSE_SECONDS}s",
+            backoff_factor=float(PAUSE_FACTOR),
+            backoff_max_duration=f"{retry_span(row)}s",
         )
     if row.gpu:
         _with_gpu(task, row.gpu)

@@ -1,11 +1,14 @@
 """Parent runs: steps become their children, and a pipeline's end is logged after any failure."""
 
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from requests import exceptions as http
 
 from components.tracking import pipeline_run
 from components.tracking.store import open_store
@@ -76,6 +79,31 @@ def test_a_failed_pipeline_ends_killed_steps_and_says_why(client: MlflowClient) 
     run = client.get_run(parent)
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", "train: out of memory")
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
+
+
+@pytest.mark.parametrize("call", ["open", "close"])
+def test_the_first_and_last_step_wait_for_the_store(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    monkeypatch.setenv("CASCADE_PATIENCE", "60")
+    monkeypatch.setattr("components.patience.FIRST_PAUSE", 0.01)
+    parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-away")
+    name = {"open": "create_run", "close": "set_terminated"}[call]
+    real, faults = getattr(MlflowClient, name), [http.ConnectionError("refused")] * 2
+
+    def away(self: MlflowClient, *arguments: Any, **options: Any) -> Any:
+        if faults:
+            raise MlflowException("API request failed") from faults.pop()
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, name, away)
+    if call == "open":
+        parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-away")
+        assert client.get_run(parent).info.status == "RUNNING"
+    else:
+        pipeline_run.close_kfp_run(kfp_run="kfp-away", protocol=PROTOCOL, state="COMPLETE", error=None)
+        assert client.get_run(parent).info.status == "FINISHED"
+    assert not faults and caplog.text.count("does not answer") == 2
 
 
 def _failing(**tags: object) -> None:

@@ -160,14 +160,35 @@ def test_steps_with_artifacts_have_retries_checking_steps_none() -> None:
                 assert "retryPolicy" not in task
 
 
+@pytest.mark.parametrize(
+    "changes", [(), ("all.retries=3", "all.minutes=7"), ("train.nodes=2", "train.minutes=9000")]
+)
+def test_all_tries_of_a_step_fit_into_its_retry_span(changes: tuple[str, ...]) -> None:
+    for pipeline, kind in product(PIPELINES, RESOURCES) if not changes else [("zero_shot", "gpu")]:
+        documents = _compiled(pipeline, kind=kind, changes=changes)
+        pods = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        components = documents[0]["components"]
+        graphs = [documents[0]["root"]["dag"], *(one["dag"] for one in components.values() if "dag" in one)]
+        for name, task in (item for graph in graphs for item in graph["tasks"].items()):
+            if (policy := task.get("retryPolicy")) is None:
+                continue
+            deadline = int(
+                pods[components[task["componentRef"]["name"]]["executorLabel"]]["activeDeadlineSeconds"]
+            )
+            tries = policy["maxRetryCount"] + 1
+            pauses = sum(30 * 2**number for number in range(tries - 1))
+            span = int(policy["backoffMaxDuration"].removesuffix("s"))
+            assert span >= tries * deadline + pauses + 24 * 3600, (pipeline, name)
+
+
 def _is_a_group(task: dict[str, Any]) -> bool:
     return task["componentRef"]["name"].startswith(("comp-for-loop", "comp-condition", "comp-exit-handler"))
 
 
 def test_a_step_gets_its_image_and_patience_as_variables() -> None:
-    without_patience = ("exec-open-run", "exec-target-items", "exec-grid")
+    without_patience = ("exec-target-items", "exec-grid")
     for name, one in _executors(_compiled("ablation", kind="gpu", changes=("train.patience=9",))).items():
-        seconds = 540 if name == "exec-train" else 300
+        seconds = {"exec-train": 540, "exec-open-run": 120}.get(name, 300)
         patience = (
             [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in without_patience else []
         )
