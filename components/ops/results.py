@@ -22,7 +22,7 @@ def report(
     from pathlib import Path
 
     from components.steps import report
-    from components.tracking import pipeline_run
+    from components.tracking import kubeflow_run, pipeline_run
 
     pipeline_run.join(mlflow_run)
     summary = report.run(
@@ -34,6 +34,7 @@ def report(
         out=Path(results.path),
     )
     shutil.copyfile(summary.page, page.path)
+    kubeflow_run.finish(mlflow_run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -50,7 +51,7 @@ def ablation_report(
     from pathlib import Path
 
     from components.steps import report
-    from components.tracking import pipeline_run
+    from components.tracking import kubeflow_run, pipeline_run
 
     pipeline_run.join(mlflow_run)
     summary = report.run(
@@ -60,6 +61,7 @@ def ablation_report(
         out=Path(results.path),
     )
     shutil.copyfile(summary.page, page.path)
+    kubeflow_run.finish(mlflow_run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -71,13 +73,14 @@ def compare_targets(
     from pathlib import Path
 
     from components.steps import cross_dataset
-    from components.tracking import pipeline_run
+    from components.tracking import kubeflow_run, pipeline_run
 
     pipeline_run.join(mlflow_run)
     comparison = cross_dataset.run(
         evaluations=[Path(folder.path) for folder in evaluations], out=Path(results.path)
     )
     shutil.copyfile(comparison.page, page.path)
+    kubeflow_run.finish(mlflow_run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -97,7 +100,7 @@ def compare_with_accepted(
     from pathlib import Path
 
     from components.steps import benchmark_rerun
-    from components.tracking import pipeline_run
+    from components.tracking import kubeflow_run, pipeline_run
 
     pipeline_run.join(mlflow_run)
     rerun = benchmark_rerun.run(
@@ -108,6 +111,8 @@ def compare_with_accepted(
         out=Path(results.path),
     )
     shutil.copyfile(rerun.page, page.path)
+    if rerun.outcome != "regressed":  # then the next step fails the pipeline
+        kubeflow_run.finish(mlflow_run)
     return rerun.outcome
 
 
@@ -127,7 +132,7 @@ def compare_champions_with_accepted(
     from pathlib import Path
 
     from components.steps import benchmark_rerun
-    from components.tracking import pipeline_run
+    from components.tracking import kubeflow_run, pipeline_run
 
     pipeline_run.join(mlflow_run)
     rerun = benchmark_rerun.run(
@@ -139,6 +144,8 @@ def compare_champions_with_accepted(
         out=Path(results.path),
     )
     shutil.copyfile(rerun.page, page.path)
+    if rerun.outcome != "regressed":  # then the next step fails the pipeline
+        kubeflow_run.finish(mlflow_run)
     return rerun.outcome
 
 

@@ -10,18 +10,18 @@ from components.ops.image import IMAGE
 def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
     """Open the pipeline's run in MLflow, the parent of the steps' runs, and return its id."""
     from components.storage import places
-    from components.tracking import pipeline_run
+    from components.tracking import kubeflow_run
 
-    return pipeline_run.open_run(pipeline=pipeline, protocol=places.experiment(protocol), kfp_run=kfp_run)
+    return kubeflow_run.open_run(pipeline=pipeline, protocol=places.experiment(protocol), kfp_run=kfp_run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """Close the pipeline's run in MLflow with the pipeline's final state; runs as the exit handler, after any failure."""
     from components.storage import places
-    from components.tracking import pipeline_run
+    from components.tracking import kubeflow_run
 
-    pipeline_run.close_kfp_run(
+    kubeflow_run.close(
         kfp_run=kfp_run, protocol=places.experiment(protocol), state=status.state, error=status.error_message
     )
 

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -42,10 +42,8 @@ CROSS_DATASET = "cross-dataset"
 GATHERED = ("data_hash", "split")
 """Tags that a parent copies from its steps."""
 
-SUCCEEDED = ("SUCCEEDED", "COMPLETE", "CACHED", "SKIPPED")
-FAILED = ("FAILED", "CANCELED", "CANCELLED")
-"""Kubeflow's final states: those of the pipeline format, and those of servers that keep states in ML Metadata."""
 LEFT = "its process ended without a word; the next start of the same work closed it"
+KILLED = "its process ended without a word: killed for lack of memory, by a time limit or by a cancellation"
 WORK_TAG, PROCESS_TAG = "work", "process"
 """Tags of an open run: a hash of what it works on and where, and the process that works."""
 SAME_WORK = ("step", "protocol", "method", "setting", "seed", "split")
@@ -60,10 +58,10 @@ def open_run(*, pipeline: str, protocol: str, kfp_run: str | None = None) -> str
     """
     if tracking_off():
         return ""
-    return _asked(lambda: _open_run(pipeline, protocol, kfp_run))
+    return asked(lambda: _open_run(pipeline, protocol, kfp_run))
 
 
-def _asked(request: Callable[[], Answer]) -> Answer:
+def asked(request: Callable[[], Answer]) -> Answer:
     """Return what requests to the store return; repeat them together while the store is away, as `patiently` says."""
 
     def translated() -> Answer:
@@ -149,19 +147,25 @@ def close_run(
 
     client = open_store()
     try:
-        steps = _steps(client, client.get_run(run_id))
+        steps = step_runs(client, client.get_run(run_id))
     except MlflowException as missing:
         raise UserError(f"the store has no run {run_id!r} to close ({first_line(missing)})") from missing
     for step in steps:
         if step.info.status == "RUNNING":
+            client.set_tag(step.info.run_id, "error", KILLED)
             client.set_terminated(step.info.run_id, "KILLED")
-    for name in GATHERED:
-        if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
-            client.set_tag(run_id, name, ", ".join(values))
-    errors = [] if succeeded else [*_errors(steps), *([error] if error else [])]
+    gather_tags(client, run_id, steps)
+    errors = [] if succeeded else [*step_errors(steps), *([error] if error else [])]
     if errors:
         client.set_tag(run_id, "error", "\n".join(errors)[:6000])
     client.set_terminated(run_id, "FINISHED" if succeeded else status)
+
+
+def gather_tags(client: "MlflowClient", run_id: str, steps: Sequence["Run"]) -> None:
+    """Copy data hash and split of the steps to the pipeline's run."""
+    for name in GATHERED:
+        if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
+            client.set_tag(run_id, name, ", ".join(values))
 
 
 @contextmanager
@@ -191,34 +195,6 @@ def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
             close_run(run_id=run_id, succeeded=failure is None, error=failure, status=status)
         except UserError as unclosed:
             log.warning("the pipeline's MLflow run stays open: %s", unclosed)
-
-
-def close_kfp_run(*, kfp_run: str, protocol: str, state: str, error: str | None) -> None:
-    """End the MLflow run of a Kubeflow run; the pipeline's exit handler calls this.
-
-    Does nothing if the pipeline failed before it opened its run. Some servers report `RUNNING` for a finished pipeline
-    with a loop; the last tries of the steps then decide, and the tag `kfp_state` keeps the reported state.
-
-    Raises:
-        UserError: the store cannot be opened.
-    """
-    if not tracking_off():
-        _asked(lambda: _close_kfp_run(kfp_run, protocol, state, error))
-
-
-def _close_kfp_run(kfp_run: str, protocol: str, state: str, error: str | None) -> None:
-    client = open_store()
-    runs = client.search_runs(
-        [experiment_id(client, protocol)],
-        f"tags.kfp_run = '{kfp_run}' and tags.pipeline != ''",
-        max_results=1,
-    )
-    for run in runs:
-        succeeded = state in SUCCEEDED
-        if state not in (*SUCCEEDED, *FAILED):
-            client.set_tag(run.info.run_id, "kfp_state", state)
-            succeeded = all(step.info.status == "FINISHED" for step in _last_tries(_steps(client, run)))
-        close_run(run_id=run.info.run_id, succeeded=succeeded, error=error)
 
 
 def join(run_id: str) -> None:
@@ -270,7 +246,7 @@ def surroundings() -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
+def step_runs(client: "MlflowClient", run: "Run") -> list["Run"]:
     """Return the runs of a pipeline's steps from all experiments: label files and comparisons have their own."""
     experiments = all_of(lambda token: client.search_experiments(page_token=token))
     return all_runs(
@@ -280,16 +256,16 @@ def _steps(client: "MlflowClient", run: "Run") -> list["Run"]:
     )
 
 
-def _last_tries(steps: list["Run"]) -> list["Run"]:
+def last_tries(steps: list["Run"]) -> list["Run"]:
     """Leave out the runs of steps that were retried."""
     by_start = sorted(steps, key=lambda step: step.info.start_time)
     return list({tuple(map(step.data.tags.get, SAME_WORK)): step for step in by_start}.values())
 
 
-def _errors(steps: list["Run"]) -> list[str]:
+def step_errors(steps: list["Run"]) -> list[str]:
     """Return the errors of failed steps."""
     return [
         f"{step.data.tags.get('step', step.info.run_name)}: {step.data.tags['error']}"
-        for step in _last_tries(steps)
+        for step in last_tries(steps)
         if step.info.status == "FAILED" and "error" in step.data.tags
     ]

@@ -19,6 +19,7 @@ from cascade_core.runtime.files import disk_is_full
 from components.addresses import masked
 from components.patience import AwayError
 from components.tracking.faults import away, explained, first_line, of_store
+from components.tracking.kubeflow_run import reopen
 from components.tracking.pipeline_run import PARENT_TAG, PARENT_VARIABLE, parent_run, surroundings, work_tags
 from components.tracking.run_record import (
     RunRecord,
@@ -214,6 +215,7 @@ def _opened(record: RunRecord, out: Path | None) -> "MlflowClient | None":
         client = open_store()
         if parent := parent_run(record.protocol):
             record.tags[PARENT_TAG] = parent
+            reopen(client, parent)
         open_run(client, record)
     except Exception as error:
         parent = os.environ.get(PARENT_VARIABLE)

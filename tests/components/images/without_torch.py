@@ -43,9 +43,9 @@ def run_steps(folder: Path) -> dict[str, object]:
     """Run the steps that need no model, on the data in `folder`."""
     from components.registry.champions import known_champions
     from components.steps import benchmark_rerun, cross_dataset, gate, prepare, report, splits
-    from components.tracking import pipeline_run
+    from components.tracking import kubeflow_run, pipeline_run
 
-    run = pipeline_run.open_run(pipeline="zero_shot", protocol="mini-18-6", kfp_run="run-1")
+    run = kubeflow_run.open_run(pipeline="zero_shot", protocol="mini-18-6", kfp_run="run-1")
     pipeline_run.join(run)
     scored, cost = folder / "evaluate", folder / "profile"
     made = prepare.run(
@@ -63,7 +63,7 @@ def run_steps(folder: Path) -> dict[str, object]:
     rerun = benchmark_rerun.run(
         evaluations=[scored], profiles=[cost], thresholds=THRESHOLDS, out=folder / "rerun"
     )
-    pipeline_run.close_kfp_run(kfp_run="run-1", protocol="mini-18-6", state="SUCCEEDED", error=None)
+    kubeflow_run.close(kfp_run="run-1", protocol="mini-18-6", state="SUCCEEDED", error=None)
     return {
         "pictures": made.pictures,
         "unseen": len(split.unseen),

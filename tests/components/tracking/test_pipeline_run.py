@@ -1,5 +1,10 @@
 """Parent runs: steps become their children, and a pipeline's end is logged after any failure."""
 
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,11 +15,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from requests import exceptions as http
 
-from components.tracking import pipeline_run
+from components.tracking import kubeflow_run, pipeline_run
 from components.tracking.store import open_store
 from components.tracking.tracker import tracked_step
 
 PROTOCOL = "mini-18-6"
+RECORDINGS = Path(__file__).parents[2] / "pipelines" / "kubeflow" / "recordings"
 
 
 @pytest.fixture
@@ -101,7 +107,7 @@ def test_the_first_and_last_step_wait_for_the_store(
         parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-away")
         assert client.get_run(parent).info.status == "RUNNING"
     else:
-        pipeline_run.close_kfp_run(kfp_run="kfp-away", protocol=PROTOCOL, state="COMPLETE", error=None)
+        kubeflow_run.close(kfp_run="kfp-away", protocol=PROTOCOL, state="COMPLETE", error=None)
         assert client.get_run(parent).info.status == "FINISHED"
     assert not faults and caplog.text.count("does not answer") == 2
 
@@ -123,19 +129,122 @@ def kfp_parent(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def _closed(client: MlflowClient, parent: str, state: str, error: str | None = None) -> Run:
     kfp_run = client.get_run(parent).data.tags["kfp_run"]
-    pipeline_run.close_kfp_run(kfp_run=kfp_run, protocol=PROTOCOL, state=state, error=error)
+    kubeflow_run.close(kfp_run=kfp_run, protocol=PROTOCOL, state=state, error=error)
     return client.get_run(parent)
 
 
 @pytest.mark.parametrize(
     ("state", "status"),
-    [("SUCCEEDED", "FINISHED"), ("COMPLETE", "FINISHED"), ("FAILED", "FAILED"), ("CANCELED", "FAILED")],
+    [
+        ("SUCCEEDED", "FINISHED"),
+        ("COMPLETE", "FINISHED"),
+        ("FAILED", "FAILED"),
+        ("CANCELED", "KILLED"),
+        ("RUNNING", "KILLED"),
+    ],
 )
+@pytest.mark.parametrize("steps", [0, 1])
 def test_a_pipeline_ends_with_the_servers_state(
-    client: MlflowClient, kfp_parent: str, state: str, status: str
+    client: MlflowClient, kfp_parent: str, state: str, status: str, steps: int
 ) -> None:
-    _step()
-    assert _closed(client, kfp_parent, state).info.status == status
+    for _ in range(steps):
+        _step()
+    run = _closed(client, kfp_parent, state)
+    assert run.info.status == status
+    assert bool(run.data.tags.get("error")) == (status != "FINISHED")
+
+
+def test_the_last_gathering_step_finishes_the_run(client: MlflowClient, kfp_parent: str) -> None:
+    _step(data_hash="ab")
+    kubeflow_run.finish(kfp_parent)
+    assert client.get_run(kfp_parent).data.tags["data_hash"] == "ab"
+    assert _closed(client, kfp_parent, "RUNNING").info.status == "FINISHED"
+
+
+def test_a_retried_run_is_open_again_until_its_last_step(client: MlflowClient, kfp_parent: str) -> None:
+    _failing(seed=0)
+    assert _closed(client, kfp_parent, "FAILED", "").info.status == "FAILED"
+    with tracked_step("train", protocol=PROTOCOL, tags={"seed": 0}):
+        again = client.get_run(kfp_parent)
+        assert again.info.status == "RUNNING" and "error" not in again.data.tags
+    kubeflow_run.finish(kfp_parent)
+    assert client.get_run(kfp_parent).info.status == "FINISHED"
+
+
+def test_a_step_killed_for_memory_is_a_reason(client: MlflowClient, kfp_parent: str) -> None:
+    tags = {"mlflow.parentRunId": kfp_parent, "step": "train"}
+    killed = client.create_run(client.get_run(kfp_parent).info.experiment_id, tags=tags)
+    run = _closed(client, kfp_parent, "FAILED")
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"].startswith(
+        "train: its process ended without a word: killed for lack of memory"
+    )
+    step = client.get_run(killed.info.run_id)
+    assert step.info.status == "KILLED" and "time limit" in step.data.tags["error"]
+
+
+@pytest.mark.parametrize(
+    ("recording", "status", "error"),
+    [
+        ("run_cancelled", "KILLED", "the pipeline was cancelled"),
+        ("run_failed_oom", "FAILED", "prepare: failed without a word: killed for lack of memory"),
+        ("run_failed_in_loop", "FAILED", "fails: failed without a word"),
+    ],
+)
+def test_the_kubeflow_server_says_why_a_run_ended(
+    client: MlflowClient,
+    kfp_parent: str,
+    monkeypatch: pytest.MonkeyPatch,
+    recording: str,
+    status: str,
+    error: str,
+) -> None:
+    with _kubeflow(monkeypatch, recording):
+        run = _closed(client, kfp_parent, "RUNNING")
+    assert run.info.status == status
+    assert run.data.tags["error"].startswith(error)
+
+
+def test_the_next_pipeline_ends_what_an_earlier_one_left(
+    client: MlflowClient, kfp_parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KFP_RUN_ID", "kfp-later")
+    with _kubeflow(monkeypatch, "run_running"):
+        kubeflow_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-later")
+        assert client.get_run(kfp_parent).info.status == "RUNNING"
+    with _kubeflow(monkeypatch, "run_failed_oom"):
+        latest = kubeflow_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-last")
+    assert client.get_run(kfp_parent).info.status == "FAILED"
+    assert client.get_run(latest).info.status == "RUNNING"
+
+
+@contextmanager
+def _kubeflow(monkeypatch: pytest.MonkeyPatch, recording: str) -> Iterator[None]:
+    """Answer all requests for a run with a recorded one, at the address that pods find in their environment."""
+    answer = json.loads((RECORDINGS / f"{recording}.json").read_text())["answer"]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    monkeypatch.setenv("ML_PIPELINE_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("ML_PIPELINE_SERVICE_PORT", str(server.server_port))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_a_failed_pipeline_repeats_its_steps_error(client: MlflowClient, kfp_parent: str) -> None:
@@ -149,7 +258,7 @@ def test_the_last_tries_decide_a_pipeline_still_running(client: MlflowClient, kf
     assert (failed.info.status, failed.data.tags["kfp_state"]) == ("FAILED", "RUNNING")
     with tracked_step("train", protocol=PROTOCOL, tags={"seed": 0}):
         pass
-    assert _closed(client, kfp_parent, "RUNNING").info.status == "FINISHED"
+    assert _closed(client, kfp_parent, "RUNNING").info.status == "KILLED"
 
 
 def _runs(client: MlflowClient) -> list[Run]:
