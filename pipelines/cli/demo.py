@@ -41,6 +41,7 @@ def demo(
 
     It calls no other machine, and forgets a picture when the visitor leaves.
     """
+    from cascade_core.data.pictures import read_image
     from components.demo.server import check_installed, serve
     from components.pictures.picture_files import picture_files
     from components.registry.addresses import clip_for, load_predictor
@@ -55,11 +56,14 @@ def demo(
         pictures = [file.path for file in picture_files([examples], out=NO_RESULTS)]
     else:
         pictures = list(example_pictures()) if is_mini else []
+    pictures = pictures[:MOST_EXAMPLES]
+    for path in pictures:
+        read_image(path)  # here, and not when somebody clicks it
     predictors = [load_predictor(name, clip_for(name, clip), device=device) for name in model]
     serve(
         predictors,
         labels=labels if labels is not None else ", ".join(predictors[0].manifest.classes) if is_mini else "",
-        examples=pictures[:MOST_EXAMPLES],
+        examples=pictures,
         host=host,
         port=port,
     )
