@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SHIPPED := cascade_core/shipped
 PICTURES := 0005 0013 0027 0030 0033 0037
 
-.PHONY: run test lint types contracts unit reliability slow browser benchmark format lock images mini-data shipped data-push generated clean help
+.PHONY: run test lint types contracts unit reliability audit slow browser benchmark format lock images mini-data shipped data-push generated clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -47,6 +47,9 @@ unit: $(STAMP) ## fast tests, the whole workflow in small among them
 
 reliability: $(STAMP) ## the figures of docs/reliability.md (hours)
 	$(BIN)/pytest -m reliability --capture=no
+
+audit: $(STAMP) ## compare the locked dependencies with published advisories (needs osv.dev)
+	$(BIN)/python -m tests.reliability.audit
 
 slow: $(STAMP) ## the tests that `make test` leaves out; they skip if a GPU, server or data are missing
 	$(BIN)/pytest -m "slow or gpu or real_data or postgres or swift"

@@ -137,7 +137,10 @@ def _download(address: str, target: str) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(address, dst_path=target, tracking_uri=store))
     except (MlflowException, OSError) as error:
+        # MLflow quotes the store's address, and so would the trace of its error.
+        login = (store or "").partition("://")[2].rpartition("@")[0]
+        reason = str(error).replace(login, "***") if login else str(error)
         raise UserError(
-            f"model {address!r} cannot be downloaded ({error}); set MLFLOW_TRACKING_URI to the store that holds it, "
+            f"model {address!r} cannot be downloaded ({reason}); set MLFLOW_TRACKING_URI to the store that holds it, "
             "and check that this version or alias exists"
-        ) from error
+        ) from None

@@ -5,12 +5,15 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from cascade_core.errors import UserError
 
 MASK = "***"
+HTTP = ("http", "https")
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL")
+"""Variables with the address of an object store; boto3 and MLflow read them themselves."""
 SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -30,19 +33,27 @@ _ADDRESS = re.compile(r"[\w+.-]+://\S+")
 _SEPARATORS = re.compile(r"[@:/?#]")
 
 
-def parsed(address: str, source: str, *, schemes: str = "http:// or https://") -> SplitResult:
-    """Split an address, with its scheme in lower case; `source` is the option or variable that holds it.
+def server_address(address: str, source: str, *, schemes: Sequence[str] = HTTP) -> SplitResult:
+    """Read a server's address by the one rule for all options and variables; `source` names the one that holds it.
+
+    The scheme may be in upper case, and comes back in lower case. `schemes` are those to choose from; a driver after + is
+    the caller's to check.
 
     Raises:
-        UserError: the address has no scheme (`schemes` are those to choose from), or can be read in several ways; the
-            message shows no secret.
+        UserError: the address has no scheme or another one, lacks the host, or can be read in several ways; the message
+            shows no secret.
     """
     address = address.strip()
     scheme, mark, rest = address.partition("://")
+    choice = " or ".join(f"{name}://" for name in schemes)
     if not mark:
         raise UserError(
-            f"{source} is {masked(address)!r}, which does not start with {schemes}; if it is a server's, http:// is "
+            f"{source} is {masked(address)!r}, which does not start with {choice}; if it is a server's, http:// is "
             f"missing: http://{masked(address) or 'localhost:8080'}"
+        )
+    if _database(scheme.lower()) not in {_database(name) for name in schemes}:
+        raise UserError(
+            f"{source} is {masked(address)!r}, which does not start with {choice}; correct its beginning"
         )
     try:
         parts = urlsplit(address)
@@ -59,7 +70,27 @@ def parsed(address: str, source: str, *, schemes: str = "http:// or https://") -
             f"{source} ({scheme}://{MASK}) cannot be read as an address; a port is a number, and @ : / ? # of a "
             "user name or password are written as %40 %3A %2F %3F %23"
         )
+    if parts.scheme in HTTP and not parts.hostname:
+        raise UserError(
+            f"{source} is {masked(address)!r}, which names no host; an example is http://localhost:8080"
+        )
     return parts
+
+
+def check_endpoints() -> None:
+    """Check the addresses of object stores in the environment, and put them in the form that every library reads.
+
+    Raises:
+        UserError: as of `server_address`.
+    """
+    for name in ENDPOINT_VARIABLES:
+        if address := os.environ.get(name):
+            os.environ[name] = server_address(address, name).geturl()
+
+
+def _database(scheme: str) -> str:
+    """Return a scheme without the driver after +."""
+    return scheme.partition("+")[0]
 
 
 def without_user(parts: SplitResult) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import system_errors_as_user_errors
+from cascade_core.runtime.listing import shortened
 
 
 def read_table(path: Path, *, names: str = "class", step: str) -> pd.DataFrame:
@@ -22,4 +23,4 @@ def read_table(path: Path, *, names: str = "class", step: str) -> pd.DataFrame:
         with system_errors_as_user_errors():
             return pd.read_csv(path, dtype={names: str}, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a table of {step} ({error}); run it again") from error
+        raise UserError(f"{path} is not a table of {step} ({shortened(str(error))}); run it again") from error

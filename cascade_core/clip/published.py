@@ -14,6 +14,7 @@ from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.listing import brief, short_list, shortened
 from cascade_core.runtime.validation import validated
 
 HUB_CONFIG_FILE = "open_clip_config.json"
@@ -160,10 +161,11 @@ def _from_open_clip(model_cfg: Mapping[str, Any], name: str, activation: Activat
     if isinstance(vision.get("layers"), list):
         differences.add("layers (of a ResNet)")
     if text.get("vocab_size", _OPENAI_VOCABULARY) != _OPENAI_VOCABULARY:
-        differences.add(f"vocab_size {text['vocab_size']} (another tokenizer)")
+        differences.add(f"vocab_size {brief(text['vocab_size'])} (another tokenizer)")
+    listed = short_list([shortened(name, most=60) for name in sorted(differences)], most=15)
     if differences or not vision or not text:
         raise UserError(
-            f"CLIP {name!r} is not of OpenAI's ViT layout ({', '.join(sorted(differences)) or 'towers missing'}); "
+            f"CLIP {name!r} is not of OpenAI's ViT layout ({listed or 'towers missing'}); "
             f"take one such as {EXAMPLES}"
         )
     towers = validated(

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
+from cascade_core.runtime.listing import shortened
 
 MOST_BYTES = 2**20
 """Limit on an annotation's file. SBD's largest have a few thousand bytes; unpacked, a file may be a thousand times as large."""
@@ -112,5 +113,5 @@ def _serve(connection: Connection) -> None:
             answer: Any = np.asarray(loadmat(path, squeeze_me=True)["GTcls"]["Segmentation"].item())
             answer = f"it holds {answer.dtype} values" if answer.dtype.hasobject else answer
         except Exception as error:  # loadmat's parser raises many kinds of exceptions
-            answer = f"{type(error).__name__}: {error}"
+            answer = shortened(f"{type(error).__name__}: {error}")
         connection.send(answer)

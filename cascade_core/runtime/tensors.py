@@ -31,7 +31,8 @@ def read_tensors(path: Path, *, prefix: str = "") -> dict[str, Tensor]:
     except (
         Exception
     ) as error:  # safetensors' errors name no file; torch and Python raise others for odd headers
-        raise UserError(f"{path} cannot be read as safetensors ({error}); make or fetch it again") from error
+        reason = shortened(str(error))  # which may quote a whole header
+        raise UserError(f"{path} cannot be read as safetensors ({reason}); make or fetch it again") from error
 
 
 def write_half(weights: Mapping[str, Tensor], path: Path) -> None:

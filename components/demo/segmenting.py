@@ -13,14 +13,8 @@ from cascade_core.predictor import Predictor
 from components.contract.shared import names_by_commas
 from components.demo.figure import figure
 from components.pictures.picture_files import PictureFile
-from components.pictures.predict import (
-    DecodedPicture,
-    ResultFiles,
-    colours_of,
-    request_of,
-    result_files,
-    write_results,
-)
+from components.pictures.predict import DecodedPicture, colours_of, request_of, write_results
+from components.pictures.result_files import ResultFiles, result_files
 from components.results.rows import run_titles
 
 MOST_NAMES = 1000

@@ -19,8 +19,9 @@ from cascade_core.inference.views import views
 from cascade_core.labels.label_set import BACKGROUND_COLOUR
 from cascade_core.predictor import Prediction, Predictor, checked_labels
 from cascade_core.render.visualise import label_png, overlay
-from cascade_core.runtime.files import new_file, read_json, write_json
+from cascade_core.runtime.files import new_file, write_json
 from components.pictures.picture_files import PictureFile
+from components.pictures.result_files import ResultFiles, record_of, result_files, signed
 from components.progress import progress
 
 BATCH_PIXELS = 2**22
@@ -40,21 +41,6 @@ class Request:
     def record(self) -> dict[str, Any]:
         """Return the request as JSON holds it."""
         return {**asdict(self), "labels": list(self.labels), "scales": list(self.scales)}
-
-
-@dataclass(frozen=True)
-class ResultFiles:
-    """The files of one picture: overlay, label map, classes, and the confidence map if requested."""
-
-    overlay: Path
-    label_map: Path
-    classes: Path
-    confidence: Path | None
-
-    def exist(self) -> bool:
-        """Return whether all of them exist."""
-        paths = (self.overlay, self.label_map, self.classes, self.confidence)
-        return all(path.is_file() for path in paths if path is not None)
 
 
 @dataclass
@@ -170,7 +156,7 @@ def _read(
 def _is_done(written: ResultFiles, request: Request, sha256: str) -> bool:
     if not written.exist():
         return False
-    record = read_json(written.classes)
+    record = record_of(written.classes) or {}
     return bool(record.get("request") == request.record() and record.get("picture_sha256") == sha256)
 
 
@@ -190,16 +176,6 @@ def _segment(
     yield from zip(pictures, predictions, strict=True)
 
 
-def result_files(out: Path, name: str, confidence_map: bool) -> ResultFiles:
-    """Return the paths of a picture's results."""
-    return ResultFiles(
-        out / f"{name}_overlay.png",
-        out / f"{name}_labels.png",
-        out / f"{name}_classes.json",
-        out / f"{name}_confidence.png" if confidence_map else None,
-    )
-
-
 def write_results(
     picture: DecodedPicture,
     prediction: Prediction,
@@ -211,12 +187,14 @@ def write_results(
     names, (height, width) = prediction.labels, prediction.label_map.shape
     target.classes.unlink(missing_ok=True)
     with new_file(target.overlay) as path:
-        overlay(picture.pixels, prediction.label_map, names, colours=colours).save(path, format="PNG")
+        overlay(picture.pixels, prediction.label_map, names, colours=colours).save(
+            path, format="PNG", pnginfo=signed()
+        )
     with new_file(target.label_map) as path:
-        label_png(prediction.label_map, len(names), colours).save(path, format="PNG")
+        label_png(prediction.label_map, len(names), colours).save(path, format="PNG", pnginfo=signed())
     if target.confidence is not None:
         with new_file(target.confidence) as path:
-            Image.fromarray(prediction.confidence_levels).save(path, format="PNG")
+            Image.fromarray(prediction.confidence_levels).save(path, format="PNG", pnginfo=signed())
     content = {
         "width": width,
         "height": height,

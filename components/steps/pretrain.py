@@ -29,7 +29,7 @@ def run(
     call: Call,
     /,
     *,
-    out: Annotated[Path, Output("CLIP folder to write.", default="local_outputs/clip")],
+    out: Annotated[Path, Output("CLIP folder to write; must be new or empty.", default="local_outputs/clip")],
     steps: Annotated[int | None, Option("Largest number of steps per stage, for trials.", minimum=1)] = None,
     seed: Seed = 0,
 ) -> Pretrained:

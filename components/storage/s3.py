@@ -17,7 +17,7 @@ from botocore.config import Config
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from cascade_core.errors import UserError
-from components.addresses import masked, parsed
+from components.addresses import check_endpoints, masked
 from components.patience import AwayError
 
 SCHEME = "s3://"
@@ -84,8 +84,7 @@ def connect() -> Any:
     Raises:
         UserError: the environment names an address, a profile or a region that cannot be used.
     """
-    if endpoint := os.environ.get(ENDPOINT_VARIABLE):
-        parsed(endpoint, ENDPOINT_VARIABLE)
+    check_endpoints()
     config = Config(
         retries={"mode": "standard", "total_max_attempts": RETRIES},
         connect_timeout=CONNECT_SECONDS,

@@ -26,6 +26,7 @@ from cascade_core.runtime.files import (
     system_errors_as_user_errors,
     write_json,
 )
+from cascade_core.runtime.listing import shortened
 from cascade_core.runtime.pool import parallel_map
 from cascade_core.runtime.targets import check_path, replaceable_folder, writable_file
 from cascade_core.runtime.validation import validated
@@ -219,7 +220,9 @@ def _read_index(client: Any, folder: Address) -> list[Item]:
     try:
         items = validated(list[Item], json.loads(body)["files"], source="files")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{place} is no index of files ({error}); store the folder again") from error
+        raise UserError(
+            f"{place} is no index of files ({shortened(str(error))}); store the folder again"
+        ) from error
     missing = [item.name for item in items if sizes.get(_safe(item.name, folder)) != item.size]
     if missing:
         raise UserError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from cascade_core.errors import UserError
-from components.addresses import masked, parsed, without_user
+from components.addresses import HTTP, check_endpoints, masked, server_address, without_user
 from components.paging import all_of
 from components.patience import AwayError, patiently
 from components.tracking.faults import away, explained, translate_errors
@@ -40,7 +40,7 @@ MLFLOW_SETTINGS = {
 """Defaults for environment variables that are not set."""
 
 USER_VARIABLE, PASSWORD_VARIABLE = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
-SCHEMES = ("http", "https", "postgresql+psycopg2", "sqlite")
+SCHEMES = ("http", "https", "sqlite", "postgresql+psycopg2")
 DRIVERS = {
     "postgresql": ("psycopg2", "psycopg2-binary"),
     "mysql": ("pymysql", "pymysql"),
@@ -93,6 +93,7 @@ def open_store() -> "MlflowClient":
 
 def _connect(address: str) -> "MlflowClient":
     uri = _without_login(address)
+    check_endpoints()
     # The import reads some of these variables.
     for name, value in MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -129,9 +130,9 @@ def _without_login(address: str) -> str:
     """
     if address.startswith(("databricks", "file:")):
         return address
-    parts = parsed(address, URI_VARIABLE, schemes=" or ".join(f"{scheme}://" for scheme in SCHEMES))
-    if parts.scheme not in ("http", "https"):
-        return address
+    parts = server_address(address, URI_VARIABLE, schemes=(*SCHEMES, *DRIVERS))
+    if parts.scheme not in HTTP:
+        return f"{parts.scheme}{address.strip()[len(parts.scheme) :]}"
     if parts.username is not None:
         os.environ[USER_VARIABLE] = unquote(parts.username)
         os.environ[PASSWORD_VARIABLE] = unquote(parts.password or "")

@@ -32,7 +32,10 @@ def predict(
     model: Model = "outputs/self_train/cascade_clip/final",
     clip: Clip = None,
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Folder for the results; other files in it stay.")
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder for the results; it replaces only earlier results there."
+        ),
     ] = Path("local_outputs/predictions"),
     device: Device = None,
     batch: Annotated[
@@ -75,12 +78,14 @@ def predict(
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given
     from components.pictures import predict
+    from components.pictures.result_files import check_replaceable
     from components.registry.addresses import clip_for, load_predictor
 
     check_gathering_folder(out)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     files = picture_files(pictures, out=out)
+    check_replaceable(out, files, confidence_map=confidence_map)
     predictor = load_predictor(model, clip_for(model, clip), device=device)
     predictor.evaluate = eval_settings(
         predictor.evaluate,

@@ -25,7 +25,7 @@ import kfp_server_api
 from urllib3 import exceptions as http
 
 from cascade_core.errors import UserError
-from components.addresses import masked, parsed
+from components.addresses import server_address
 from components.patience import Patience
 
 log = logging.getLogger(__name__)
@@ -249,11 +249,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _checked_host(host: str) -> str:
-    parts = parsed(host, "host")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(
-            f"host {masked(host)!r} does not start with http:// or https:// and a name; an example is http://localhost:8080"
-        )
+    parts = server_address(host, "--host")
     if parts.username or parts.password:
         raise UserError("the host's address holds a user name; give the token in KFP_EXISTING_TOKEN instead")
     return parts.geturl().rstrip("/")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-from components.addresses import masked
+from components.addresses import HTTP, masked
 from components.results.rows import SCORES
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
 from components.tracking.store import URI_VARIABLE
@@ -108,7 +108,7 @@ def mlflow_pages() -> str:
     Neither shows a password: the command reads an address that holds one from the environment variable.
     """
     uri = os.environ.get(URI_VARIABLE) or "sqlite:///mlruns/mlflow.db"
-    if uri.startswith(("http://", "https://")):
+    if uri.partition("://")[0].lower() in HTTP:
         return masked(uri)
     program = Path(sys.executable).parent / "mlflow"
     path = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.addresses import masked, parsed
+from components.addresses import ENDPOINT_VARIABLES, check_endpoints, masked, server_address
 from components.tracking.tracker import tracked_step
 
 SECRET = "hunter2"
@@ -29,18 +29,34 @@ def test_an_ambiguous_address_is_refused_without_its_secret(address: str) -> Non
     with pytest.raises(
         ValueError, match=r"VARIABLE \(\w.*://\*\*\*\) cannot be read .*%40 %3A %2F"
     ) as raised:
-        parsed(address, "VARIABLE")
+        server_address(address, "VARIABLE", schemes=("http", "postgresql+psycopg2"))
     assert SECRET not in str(raised.value)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:5000", "localhost"])
 def test_a_missing_scheme_is_named(address: str) -> None:
     with pytest.raises(ValueError, match=f"http:// is missing: http://{address}"):
-        parsed(address, "VARIABLE")
+        server_address(address, "VARIABLE")
 
 
 def test_a_scheme_in_upper_case_is_read_as_in_lower_case() -> None:
-    assert parsed("HTTP://Host:80/a", "VARIABLE").geturl() == "http://Host:80/a"
+    assert server_address("HTTP://Host:80/a", "VARIABLE").geturl() == "http://Host:80/a"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"), [("ftp://me:hunter2@host", "does not start with http"), ("http:///db", "no host")]
+)
+def test_another_scheme_and_a_missing_host_are_named(address: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"VARIABLE is .*{message}") as raised:
+        server_address(address, "VARIABLE")
+    assert SECRET not in str(raised.value)
+
+
+def test_libraries_get_endpoints_in_one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENDPOINT_VARIABLES:
+        monkeypatch.setenv(name, " HTTP://host:80/x")
+    check_endpoints()
+    assert {os.environ[name] for name in ENDPOINT_VARIABLES} == {"http://host:80/x"}
 
 
 @pytest.mark.parametrize(
@@ -73,23 +89,33 @@ STORES = [
     "postgresql+psycopg2://me:plantedE@127.0.0.1:1/db?sslpassword=plantedF",
     "postgresql+psycopg2://me:a@b:plantedE/x@127.0.0.1:1/db",
 ]
+JOB = ["--volume", "claim=/data", "--", "train", "--recipe", "mini_zegclip"]
+FOLDERS = ("clip", "prepared", "splits", "text", "out")
+TRAINING = [word for name in FOLDERS for word in (f"--{name}", f"/data/{name}")]
 COMMANDS = [
     ["models", "list"],
     ["fetch", "s3://bucket/data", "--to", "back"],
+    ["store", "data", "s3://bucket/data"],
     ["pipeline", "schedule", "list", "--host", "http://me:plantedG@127.0.0.1:1"],
+    ["pipeline", "status", "--host", "http://127.0.0.1:1", "run"],
+    ["pipeline", "trainjob", "--out", "job.yaml", "--nodes", "1", "--gpus", "1", *JOB, *TRAINING],
 ]
 
 
 @pytest.mark.parametrize("uri", STORES)
 def test_no_command_prints_a_planted_secret(uri: str, tmp_path: Path) -> None:
-    """Every command runs with -v, whose traces quote what libraries say, in one process."""
+    """The commands run with -v, whose traces quote what libraries say, in one process; a store concerns the first alone."""
+    commands = COMMANDS if uri == STORES[0] else COMMANDS[:1]
     program = (
         "import sys\nfrom components.storage import s3\ns3.RETRIES = 1\n"
+        "from pipelines.kubeflow import cluster\ncluster.BRIEF = cluster.Patience(0.1, longest=0.1)\n"
         "from typer.testing import CliRunner\nfrom pipelines.cli.app import app\n"
-        f"for words in {COMMANDS!r}:\n"
+        f"for words in {commands!r}:\n"
         "    done = CliRunner().invoke(app, ['-v', *words]); print(words[:2], done.exit_code, done.output)\n"
         "raise RuntimeError('defect with ' + __import__('os').environ['MLFLOW_TRACKING_URI'])\n"
     )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_TRACKING_URI": uri}
     environment = {name: value for name, value in os.environ.items() if name != "CASCADE_TRACKING"}
     done = subprocess.run(
@@ -101,6 +127,7 @@ def test_no_command_prints_a_planted_secret(uri: str, tmp_path: Path) -> None:
         check=False,
         timeout=300,
     )
+    assert (tmp_path / "job.yaml").is_file() == (commands is COMMANDS)
     written = [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     assert "defect with" in done.stderr and "error: " in done.stdout
     assert "planted" not in "".join([done.stdout, done.stderr, *written])

@@ -1,9 +1,8 @@
-"""Random damage to files, as by accidents and attackers: to bytes, JSON, YAML, safetensors and zips."""
+"""Random damage to files, as by accidents and attackers: to bytes, text, JSON, safetensors, zips, PNGs and tars."""
 
 import copy
 import io
 import json
-import random
 import struct
 import zipfile
 import zlib
@@ -11,166 +10,146 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-Mutation = Callable[[bytes, random.Random], bytes]
+Mutation = Callable[[bytes, Random], bytes]
 
+NUMBERS = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 2**31, 2**63, 2**70, 1e308, 0.5, "", "a" * 3000, "\0", "../x", "/etc/passwd", [], {}, [[]],
-    [1, 2], {"a": {}}, "9" * 60,
+    None, True, False, -1, 0, 1, 2**31, 2**63, 2**70, 10**400, -1.5, 0.5, 1e308, float("nan"), float("inf"), "", "a" * 3000,
+    "x" * 100_000, "9" * 60, "\0", "\ud800", "a\nb", "../x", "/etc/passwd", "e\u0301", [], {}, [[]], [[[1]]], [None], [1, 2, 3],
+    [2**62] * 4, [0] * 1000, {"a": {}}, {"a": 1}, "PPPPPPPPPPPPPPPPPPPP0", "~" * 40,
 )  # fmt: skip
-YAML_BITS = (
-    b"&a [", b"*a", b"!!timestamp x", b"!!binary x", b"!!set {a, b}", b"[" * 200, b"{a: " * 80, b"<<: *a", b".nan", b"-.inf",
-    b"0x" + b"f" * 5000, b"2024-99-99", b"\t", b": ", b"- ", b"null", b"? ", b"'", b"|", b"%", b"\xff\xfe", b"\xc2\x85", b"1:99",
-)  # fmt: skip
+JSON_BYTES = (b"[" * 5000, b'{"a":' * 5000, b"1" * 5000, b"\xef\xbb\xbf", b"\xff")
 
 
-def of_bytes(content: bytes, rng: random.Random) -> bytes:
-    """Flip, cut, repeat, remove or overwrite some bytes, once to four times."""
+def of_bytes(content: bytes, random: Random, words: Sequence[bytes] = ()) -> bytes:
+    """Flip, cut, repeat, remove or overwrite some bytes, or insert words of the format, once to four times."""
     data = bytearray(content)
-    for _ in range(rng.randint(1, 4)):
-        at, length = rng.randrange(len(data) + 1), rng.choice((1, 1, 2, 4, 8, 64))
-        match rng.randrange(6):
+    for _ in range(random.choice((1, 1, 2, 4))):
+        at, length = random.randrange(len(data) + 1), random.choice((1, 1, 2, 4, 8, 64, 400))
+        match random.randrange(9):
             case 0 if at < len(data):
-                data[at] ^= 1 << rng.randrange(8)
-            case 1:
+                data[at] ^= 1 << random.randrange(8)
+            case 1 if random.random() < 0.5:
                 del data[at:]
             case 2:
-                data[at:at] = data[at : at + length] * rng.choice((1, 3, 100))
+                data[at:at] = data[at : at + length] * random.choice((1, 3, 100))
             case 3:
                 del data[at : at + length]
             case 4:
-                data[at : at + length] = rng.choice((b"\xff", b"\0", b"\x7f")) * length
+                data[at : at + length] = random.choice((b"\xff", b"\0", b"\x7f")) * length
+            case 5:
+                data[at : at + 4] = struct.pack(f"{random.choice('<>')}I", random.choice(NUMBERS))
+            case 6:
+                data[at:at] = random.randbytes(length)
+            case 7 if words:
+                data[at:at] = random.choice(words)
             case _:
-                data[at : at + length] = rng.randbytes(length)
+                data[at : at + length] = random.randbytes(length)
     return bytes(data)
 
 
-def of_json(content: bytes, rng: random.Random) -> bytes:
-    """Replace, remove, add or repeat values of a JSON file, or damage its bytes."""
-    if rng.random() < 0.2:
-        return of_bytes(content, rng)
-    root = [json.loads(content)]
-    for _ in range(rng.randint(1, 3)):
-        holder: Any = root
-        while isinstance(holder, dict | list) and holder and rng.random() < 0.8:
-            key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
-            if not isinstance(holder[key], dict | list) or not holder[key]:
-                break
-            holder = holder[key]
-        _change(holder, rng)
-    deep = rng.random() < 0.02
-    text = json.dumps(root[0] if root else None)
-    return (b'{"a": ' * 3000 + b"1" + b"}" * 3000) if deep else text.encode()
+def with_words(*words: bytes) -> Mutation:
+    """Damage bytes, and insert words of a format among them."""
+    return lambda content, random: of_bytes(content, random, words)
 
 
-def _change(holder: Any, rng: random.Random) -> None:
-    keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
-    odd = copy.deepcopy(rng.choice(ODD))
-    if not keys:
-        return
-    key = rng.choice(keys)
-    match rng.randrange(5):
-        case 0:
-            del holder[key]
-        case 1 if isinstance(holder, dict):
-            holder[rng.choice(("new", "", key + "x", "a.b"))] = odd
-        case 2 if isinstance(holder, list):
-            holder.insert(key, copy.deepcopy(holder[key]))
-        case 3 if isinstance(holder[key], int | float):
-            holder[key] = type(holder[key])(holder[key] * rng.choice((-1, 2, 3, 1000)) + rng.choice((0, 1)))
-        case _:
-            holder[key] = odd
+def of_json(content: bytes, random: Random) -> bytes:
+    """Replace, remove, double or add one to three values of a JSON file, or damage its bytes."""
+    if random.random() < 0.1:
+        return of_bytes(content, random, JSON_BYTES)
+    changed = json.dumps(_changed(json.loads(content), random)).encode()
+    return of_bytes(changed, random, JSON_BYTES) if random.random() < 0.1 else changed
 
 
-def of_yaml(content: bytes, rng: random.Random) -> bytes:
-    """Put pieces of YAML that make readers stumble into a text, or damage its bytes."""
-    if rng.random() < 0.3:
-        return of_bytes(content, rng)
-    data = bytearray(content)
-    for _ in range(rng.randint(1, 3)):
-        at = rng.randrange(len(data) + 1)
-        data[at : at + rng.choice((0, 0, 3))] = rng.choice(YAML_BITS)
-    return bytes(data)
+def _changed(document: Any, random: Random) -> Any:
+    root = [document]
+    for _ in range(random.choice((1, 1, 2, 3))):
+        holders = list(_holders(root))
+        # Half of the changes are near the root: most values of a large document are alike.
+        holder, key = random.choice(holders[: random.choice((12, len(holders)))])
+        odd = copy.deepcopy(random.choice(ODD))
+        match random.randrange(7):
+            case 0 if holder is not root:
+                del holder[key]
+            case 1 if isinstance(holder, list) and holder is not root:
+                holder.insert(key, copy.deepcopy(holder[key]))
+            case 1 if isinstance(holder, dict):
+                holder[random.choice(("new", "", f"{key}x", "a.b"))] = odd
+            case 2:
+                other, name = random.choice(holders)
+                holder[key] = copy.deepcopy(other[name])
+            case 3 if type(holder[key]) in (int, float):
+                holder[key] = holder[key] * random.choice((-1, 2, 3, 1000)) + random.choice((0, 1))
+            case _:
+                holder[key] = odd
+    return root[0]
 
 
-def of_safetensors(content: bytes, rng: random.Random) -> bytes:
+def _holders(root: list[Any]) -> list[tuple[Any, Any]]:
+    """List the places of all values, from the root downwards."""
+    holders: list[tuple[Any, Any]] = []
+    level: list[Any] = [root]
+    while level:
+        holder = level.pop(0)
+        for key in holder if isinstance(holder, dict) else range(len(holder)):
+            holders.append((holder, key))
+            if isinstance(holder[key], dict | list):
+                level.append(holder[key])
+    return holders
+
+
+def of_text(*words: str) -> Mutation:
+    """Insert words of a format into a text, and sometimes damage its bytes."""
+
+    def damage(content: bytes, random: Random) -> bytes:
+        text = content.decode("utf-8")
+        for _ in range(random.choice((1, 1, 2, 4))):
+            at = random.randrange(len(text) + 1)
+            text = text[:at] + random.choice(words) + text[at + random.choice((0, 0, 1, 3, 10)) :]
+        damaged = text.encode("utf-8", "surrogatepass")
+        return of_bytes(damaged, random) if random.random() < 0.3 else damaged
+
+    return damage
+
+
+def of_safetensors(content: bytes, random: Random) -> bytes:
     """Change the header as JSON, with its length put right; or the values; or any bytes."""
     end = 8 + int.from_bytes(content[:8], "little")
-    match rng.randrange(4):
+    match random.randrange(4):
         case 0:
-            return of_bytes(content, rng)
+            return of_bytes(content, random)
         case 1:
-            return content[:end] + of_bytes(content[end:], rng)[: len(content) - end].ljust(
-                len(content) - end, b"\xff"
-            )
+            length = len(content) - end
+            return content[:end] + of_bytes(content[end:], random)[:length].ljust(length, b"\xff")
         case _:
-            header = of_json(content[8:end], rng)
+            header = of_json(content[8:end], random)
             return len(header).to_bytes(8, "little") + header + content[end:]
 
 
-def of_zip(content: bytes, rng: random.Random) -> bytes:
+def of_torch_zip(content: bytes, random: Random) -> bytes:
     """Change a file of a zip, mostly the pickle, with its checksum put right; or any bytes."""
-    if rng.random() < 0.25:
-        return of_bytes(content, rng)
+    if random.random() < 0.25:
+        return of_bytes(content, random)
     target = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(target, "w") as new:
         names = old.namelist()
         pickles = [name for name in names if name.endswith("data.pkl")]
-        chosen = pickles[0] if rng.random() < 0.8 else rng.choice(names)
-        how = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+        chosen = pickles[0] if random.random() < 0.8 else random.choice(names)
         for name in names:
-            if name == chosen and rng.random() < 0.05:
-                continue
-            inside = old.read(name)
-            changed = name == chosen
-            new.writestr(
-                name, of_bytes(inside, rng) if changed else inside, how if changed else zipfile.ZIP_STORED
-            )
+            if name != chosen:
+                new.writestr(name, old.read(name), zipfile.ZIP_STORED)
+            elif random.random() < 0.95:
+                packed = zipfile.ZIP_DEFLATED if random.random() < 0.25 else zipfile.ZIP_STORED
+                new.writestr(name, of_bytes(old.read(name), random), packed)
     return target.getvalue()
 
 
-def seed_of(*parts: object) -> int:
-    """Return a number that is the same in every run for the same parts."""
-    return zlib.crc32(repr(parts).encode())
-
-
-NUMBERS = (0, 1, 7, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
-VALUES: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 3, 255, 256, 60_000, 2**31, 2**63 - 1, 2**64, 2**70, -(2**70), 0.5, 1e308, float("nan"),
-    float("inf"), "", " ", "a", "a.jpg", "../a.jpg", "/etc/passwd", "a\\b", "\0", "\ud800", "e\u0301", "x" * 5000, "0", [],
-    {}, [[]], [None], {"a": 1}, [1, 2, 3], [2**62] * 4, [0] * 1000, "PPPPPPPPPPPPPPPPPPPP0", "~" * 40,
-)  # fmt: skip
-
-
-def damaged_bytes(content: bytes, random: Random, words: Sequence[bytes] = ()) -> bytes:
-    """Change a file in one to four places."""
-    changed = bytearray(content)
-    for _ in range(random.randint(1, 4)):
-        at = random.randrange(len(changed) + 1)
-        length = random.choice((1, 1, 2, 4, 8, 40, 400))
-        match random.randrange(8):
-            case 0 if at < len(changed):
-                changed[at] ^= 1 << random.randrange(8)
-            case 1:
-                changed[at : at + 1] = bytes([random.choice((0, 1, 127, 128, 255))])
-            case 2:
-                order = random.choice("<>")
-                changed[at : at + 4] = struct.pack(f"{order}I", random.choice(NUMBERS))
-            case 3:
-                del changed[at : at + length]
-            case 4:
-                changed[at:at] = changed[at : at + length]
-            case 5:
-                changed[at:at] = random.randbytes(length)
-            case 6 if words:
-                changed[at:at] = random.choice(words)
-            case 7 if random.random() < 0.2:
-                del changed[at:]
-    return bytes(changed)
-
-
-def with_png_sums(content: bytes) -> bytes:
-    """Correct the checksums of a PNG's chunks, so that damage in them reaches the decoder."""
-    mended, at = bytearray(content), 8
+def of_picture(content: bytes, random: Random) -> bytes:
+    """Damage bytes; mostly correct the checksums of a PNG's chunks, so that damage in them reaches the decoder."""
+    damaged = of_bytes(content, random)
+    if not damaged.startswith(b"\x89PNG") or random.random() < 0.3:
+        return damaged
+    mended, at = bytearray(damaged), 8
     while at + 12 <= len(mended):
         (length,) = struct.unpack_from(">I", mended, at)
         end = at + 8 + length
@@ -181,50 +160,12 @@ def with_png_sums(content: bytes) -> bytes:
     return bytes(mended)
 
 
-def damaged_document(document: Any, random: Random) -> Any:
-    """Replace, remove or double one to three values of nested lists and mappings."""
-    changed = copy.deepcopy(document)
-    for _ in range(random.randint(1, 3)):
-        holders = list(_holders(changed))
-        if not holders:
-            return changed
-        holder, key = random.choice(holders)
-        match random.randrange(6):
-            case 0:
-                del holder[key]
-            case 1 if isinstance(holder, list):
-                holder.insert(key, copy.deepcopy(holder[key]))
-            case 2:
-                other, name = random.choice(holders)
-                holder[key] = copy.deepcopy(other[name]) if name in other or isinstance(other, list) else None
-            case _:
-                holder[key] = copy.deepcopy(random.choice(VALUES))
-    return changed
-
-
-def _holders(value: Any) -> list[tuple[Any, Any]]:
-    keys: Any = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    return [(value, key) for key in keys] + [pair for key in keys for pair in _holders(value[key])]
-
-
-def damaged_json(document: Any, random: Random) -> bytes:
-    """Write a damaged document as JSON; sometimes damage the text too, or insert thousands of brackets."""
-    content = json.dumps(damaged_document(document, random)).encode()
-    if random.random() < 0.2:
-        content = damaged_bytes(
-            content, random, (b"[" * 5000, b'{"a":' * 5000, b"1" * 5000, b"\xef\xbb\xbf", b"\xff")
-        )
-    return content
-
-
-def damaged_text(text: str, random: Random, words: Sequence[str]) -> bytes:
-    """Insert words of a format into a text, and sometimes damage its bytes."""
-    for _ in range(random.randint(1, 4)):
-        at = random.randrange(len(text) + 1)
-        end = at + random.choice((0, 0, 1, 3, 10))
-        text = text[:at] + random.choice(words) + text[end:]
-    content = text.encode("utf-8", "surrogatepass")
-    return damaged_bytes(content, random) if random.random() < 0.3 else content
-
-
-Damage = Callable[[Random], bytes]
+def of_tar(content: bytes, random: Random) -> bytes:
+    """Damage bytes, and correct the checksum of each header, so that readers do not stop at it."""
+    mended = bytearray(of_bytes(content, random, (b"\x80" * 12, b"L", b"x", b"S", b"99999999999\0")))
+    for at in range(0, len(mended) - 511, 512):
+        block = mended[at : at + 512]
+        if block[257:262] == b"ustar":
+            block[148:156] = b" " * 8
+            mended[at + 148 : at + 156] = b"%06o\0 " % sum(block)
+    return bytes(mended)

@@ -1,5 +1,6 @@
 """The predict command: pictures of many kinds, and files that are not pictures."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cascade_core.checkpoints.model_folder import write_model_folder
+from cascade_core.errors import UserError
 from cascade_core.labels.background import Background
 from cascade_core.predictor import Predictor, eval_settings
 from cascade_core.runtime.files import read_json
@@ -15,6 +17,7 @@ from components.contract.shared import names_by_commas
 from components.inputs.labels_given import labels_given
 from components.pictures import predict
 from components.pictures.picture_files import PictureFile, picture_files
+from components.pictures.result_files import check_replaceable
 from pipelines.cli.app import app
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -157,6 +160,43 @@ def test_resuming_skips_equal_requests_of_equal_pictures(predictor: Predictor, t
     (out / "b_overlay.png").unlink()
     assert again(LABELS[:2]) == (2, 0)
     assert again(LABELS[:2]) == (0, 2)
+
+
+def test_only_results_of_this_command_are_replaced(predictor: Predictor, tmp_path: Path) -> None:
+    files, out = [save(tmp_path / "a.png"), save(tmp_path / "b.png")], tmp_path / "out"
+    predict.run(predictor=predictor, pictures=files, labels=LABELS, out=out, confidence_map=True)
+    check = partial(check_replaceable, out, files, confidence_map=True)
+    check()
+    (out / "a_classes.json").unlink()  # as if killed before the end of a picture
+    check()
+    for path in out.glob("b_*.png"):  # results of earlier versions name no software
+        save(path)
+    check()
+    save(out / "a_labels.png")
+    (out / "b_classes.json").write_text('{"thesis": 1}')
+    with pytest.raises(
+        UserError, match=r"a_labels.png, .*b_overlay.png, .*b_labels.png and 2 more: .* did not write"
+    ):
+        check()
+
+
+def test_a_foreign_file_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
+    picture = save(tmp_path / "a.png").path
+    own = tmp_path / "out" / "a_labels.png"
+    own.parent.mkdir()
+    own.write_bytes(b"a thesis")
+    arguments = [
+        str(picture),
+        "--labels",
+        "zebra",
+        "--model",
+        str(tmp_path / "gone"),
+        "--out",
+        str(own.parent),
+    ]
+    done = CliRunner().invoke(app, ["predict", *arguments])
+    assert done.exit_code == 2 and "did not write" in done.output
+    assert own.read_bytes() == b"a thesis"
 
 
 def test_resuming_with_another_batch_size_skips_all(

@@ -1,10 +1,10 @@
-"""The readers of files from strangers, each with a function that makes damaged files of its format."""
+"""The readers of data: pictures, label maps, archives, annotations, label files, lists, vectors and indexes."""
 
 import io
+import json
 import tarfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from random import Random
@@ -28,7 +28,8 @@ from components.contract.shared import names_by_commas
 from components.inputs.labels_given import labels_given
 from components.vectors.vector_files import read_names as read_class_names
 from components.vectors.vector_files import read_vectors
-from tests.reliability.mutations import Damage, damaged_bytes, damaged_json, damaged_text, with_png_sums
+from tests.reliability.mutations import of_bytes, of_json, of_picture, of_tar, of_text, with_words
+from tests.reliability.reader import Reader, of_file
 
 LABELS = """name: pets
 classes: [cat, {name: dog, synonyms: [puppy], colour: "#ff8000"}, fish]
@@ -80,15 +81,6 @@ ANNOTATIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Reader:
-    """A reader of a file at a path, the file's name, and a function that makes its damaged content."""
-
-    file: str
-    read: Callable[[Path], object]
-    damage: Damage
-
-
 def _pixels(random: Random) -> np.ndarray:
     return np.frombuffer(random.randbytes(20 * 10 * 3), dtype=np.uint8).reshape(10, 20, 3)
 
@@ -104,15 +96,13 @@ def _picture(random: Random) -> bytes:
     options |= {"compression": random.choice((None, "tiff_lzw", "packbits"))} if name == "TIFF" else {}
     options |= {"exif": exif} if name in ("JPEG", "PNG", "WEBP") else {}
     Image.fromarray(_pixels(random)).convert(mode).save(content, name, **options)
-    damaged = damaged_bytes(content.getvalue(), random)
-    return with_png_sums(damaged) if name == "PNG" and random.random() < 0.7 else damaged
+    return content.getvalue()
 
 
 def _label_map(random: Random) -> bytes:
     content, bits = io.BytesIO(), random.choice((1, 2, 4, 8))
     Image.fromarray(_pixels(random)[..., 0] >> 8 - bits).convert("P").save(content, "PNG", bits=bits)
-    damaged = damaged_bytes(content.getvalue(), random)
-    return with_png_sums(damaged) if random.random() < 0.7 else damaged
+    return content.getvalue()
 
 
 def _archive(random: Random, kind: str) -> bytes:
@@ -129,9 +119,7 @@ def _archive(random: Random, kind: str) -> bytes:
         ) as archive:
             for name in dict.fromkeys(names):
                 archive.writestr(name, files.get(name, b"x"))
-        return damaged_bytes(
-            content.getvalue(), random, (b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"\xff" * 8)
-        )
+        return content.getvalue()
     form = random.choice((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))
     with tarfile.open(fileobj=content, mode=f"w:{kind}", format=form) as tar:  # type: ignore[call-overload]
         for name in names:
@@ -143,30 +131,14 @@ def _archive(random: Random, kind: str) -> bytes:
                 else {}
             )
             tar.addfile(info, io.BytesIO(files.get(name, b"x")))
-    plain = content.getvalue()
-    if kind == "gz":
-        return damaged_bytes(plain, random)
-    return _with_tar_sum(damaged_bytes(plain, random, (b"\x80" * 12, b"L", b"x", b"S", b"99999999999\0")))
-
-
-def _with_tar_sum(content: bytes) -> bytes:
-    """Correct the checksum of each header, so that readers do not stop at it."""
-    mended = bytearray(content)
-    for at in range(0, len(mended) - 511, 512):
-        block = mended[at : at + 512]
-        if block[257:262] == b"ustar":
-            block[148:156] = b" " * 8
-            mended[at + 148 : at + 156] = b"%06o\0 " % sum(block)
-    return bytes(mended)
+    return content.getvalue()
 
 
 def _array(random: Random) -> bytes:
     content = io.BytesIO()
     rows = np.eye(4, 6).astype(random.choice(("<f2", "<f4", ">f8", "<i4", "<c8", "U3")))
     np.save(content, rows)
-    return damaged_bytes(
-        content.getvalue(), random, (b"(" * 500, b"9" * 12, b"|O", b"'descr'", b"-1,", b"\x93NUMPY\x03\x00")
-    )
+    return content.getvalue()
 
 
 def _index(random: Random) -> bytes:
@@ -182,14 +154,14 @@ def _index(random: Random) -> bytes:
     pd.DataFrame(columns).to_parquet(
         content, index=False, compression=random.choice(("snappy", "gzip", "zstd", None))
     )
-    return damaged_bytes(content.getvalue(), random)
+    return content.getvalue()
 
 
 def _mat(random: Random) -> bytes:
     content = io.BytesIO()
     ids = np.frombuffer(random.randbytes(20), dtype=np.uint8).reshape(4, 5) % 21
     savemat(content, {"GTcls": {"Segmentation": ids}}, do_compression=random.random() < 0.3)
-    return damaged_bytes(content.getvalue(), random)
+    return content.getvalue()
 
 
 def _draw_coco(path: Path) -> None:
@@ -212,29 +184,37 @@ def _unpack(path: Path) -> None:
     unpack(path, path.parent / "out", lambda member: PurePosixPath("into") / member)
 
 
+def _text(content: str) -> Callable[[Random], bytes]:
+    return lambda _: content.encode()
+
+
+def _document(content: Any) -> Callable[[Random], bytes]:
+    return _text(json.dumps(content))
+
+
 CLASSES = ("a", "b", "c", "d")
-READERS = {
-    "picture": Reader("a.jpg", lambda path: (upright_size(path, "a.jpg"), read_image(path)), _picture),
-    "label_map": Reader("a.png", read_label_ids, _label_map),
-    "zip": Reader("a.zip", _unpack, partial(_archive, kind="zip")),
-    "tar": Reader("a.tar", _unpack, partial(_archive, kind="")),
-    "tgz": Reader("a.tgz", _unpack, partial(_archive, kind="gz")),
-    "coco": Reader("a.json", _draw_coco, partial(damaged_json, COCO)),
-    "mat": Reader("a.mat", lambda path: read_mat(path, 20), _mat),
-    "context": Reader("trainval_merged.json", _draw_context, partial(damaged_json, ANNOTATIONS)),
-    "label_file": Reader(
-        "a.yaml", lambda path: read_label_file(path).label_set(), lambda r: damaged_text(LABELS, r, YAML_WORDS)
-    ),
-    "labels_option": Reader(
+_of_list, _of_yaml = of_text(*TEXT_WORDS), of_text(*YAML_WORDS)
+_of_zip = with_words(b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"\xff" * 8)
+_of_array = with_words(b"(" * 500, b"9" * 12, b"|O", b"'descr'", b"-1,", b"\x93NUMPY\x03\x00")
+READERS: dict[str, Reader] = {
+    "picture": of_file("a.jpg", lambda path: (upright_size(path, "a.jpg"), read_image(path)), _picture, of_picture),
+    "label_map": of_file("a.png", read_label_ids, _label_map, of_picture),
+    "zip": of_file("a.zip", _unpack, partial(_archive, kind="zip"), _of_zip),
+    "tar": of_file("a.tar", _unpack, partial(_archive, kind=""), of_tar),
+    "tgz": of_file("a.tgz", _unpack, partial(_archive, kind="gz"), of_bytes),
+    "coco": of_file("a.json", _draw_coco, _document(COCO), of_json),
+    "mat": of_file("a.mat", lambda path: read_mat(path, 20), _mat, of_bytes),
+    "context": of_file("trainval_merged.json", _draw_context, _document(ANNOTATIONS), of_json),
+    "label_file": of_file("a.yaml", lambda path: read_label_file(path).label_set(), _text(LABELS), _of_yaml),
+    "labels_option": of_file(
         "a.bin",
         lambda path: labels_given(names_by_commas(path.read_text("utf-8", "surrogateescape")), None),
-        lambda r: damaged_text('zebra, "salt, pepper", sea', r, TEXT_WORDS),
+        _text('zebra, "salt, pepper", sea'),
+        _of_list,
     ),
-    "labels_file": Reader(
-        "a.txt", lambda path: labels_given(None, path), lambda r: damaged_text("zebra\nsea\n", r, TEXT_WORDS)
-    ),
-    "names": Reader("a.txt", read_class_names, lambda r: damaged_text("zebra|horse\nsea\n", r, TEXT_WORDS)),
-    "image_list": Reader("a.txt", read_names, lambda r: damaged_text("a\nb.jpg\nc/d\n", r, TEXT_WORDS)),
-    "npy": Reader("a.npy", lambda path: read_vectors(path, CLASSES), _array),
-    "parquet": Reader("index.parquet", lambda path: read_index(path.parent), _index),
+    "labels_file": of_file("a.txt", lambda path: labels_given(None, path), _text("zebra\nsea\n"), _of_list),
+    "names": of_file("a.txt", read_class_names, _text("zebra|horse\nsea\n"), _of_list),
+    "image_list": of_file("a.txt", read_names, _text("a\nb.jpg\nc/d\n"), _of_list),
+    "npy": of_file("a.npy", lambda path: read_vectors(path, CLASSES), _array, _of_array),
+    "parquet": of_file("index.parquet", lambda path: read_index(path.parent), _index, of_bytes),
 }  # fmt: skip
