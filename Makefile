@@ -64,9 +64,10 @@ format: $(STAMP) ## fix style and formatting
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-generated: $(STAMP) ## generate dvc.yaml and Kubeflow's components from the steps
+generated: $(STAMP) ## generate dvc.yaml, Kubeflow's components and docs/commands.md from the steps and commands
 	$(BIN)/python -m components.ops.write
 	$(BIN)/python -m pipelines.workstation.dvc_file
+	$(BIN)/python -m pipelines.cli.commands_page
 
 lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

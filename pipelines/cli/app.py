@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode, termination_raised
 from cascade_core.runtime.extras import missing_package
 from cascade_core.runtime.files import explain_system_error
+from cascade_core.runtime.formats import PROJECT
 from components.addresses import hide_secrets, masked, masked_trace
 from pipelines.cli.table import GROUPS
 
@@ -95,7 +97,6 @@ def _app() -> typer.Typer:
             app = typer.Typer(
                 cls=CascadeGroup,
                 no_args_is_help=True,
-                add_completion=False,
                 pretty_exceptions_enable=False,
                 rich_markup_mode=None,
                 context_settings={"max_content_width": 110},
@@ -107,9 +108,19 @@ def _app() -> typer.Typer:
     return apps[()]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cascade-clip {metadata.version(PROJECT)}")
+        raise typer.Exit
+
+
 def main(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Log details, and the trace of every error.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Zero-shot semantic segmentation: ZegCLIP and Cascade-CLIP in a reproducible workflow."""

@@ -1,5 +1,6 @@
 """Commands about benchmark reruns."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -10,6 +11,7 @@ from cascade_core.configs.overrides import parse_overrides
 from cascade_core.runtime.exit_codes import ExitCode
 from components.results import accepted
 from pipelines.cli.options import OverridesFile, Set
+from pipelines.cli.printing import Json, print_json
 from pipelines.workstation import benchmark_plan
 
 
@@ -65,13 +67,21 @@ def run(
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-def history() -> None:
+def history(as_json: Json = False) -> None:
     """List reruns, the latest last; a star marks the accepted rerun of each kind of models."""
     from rich.console import Console
     from rich.table import Table
 
     reruns = accepted.history()
     current = [accepted.last_accepted(accepted.of_kind(reruns, kind)) for kind in get_args(accepted.Models)]
+    if as_json:
+        print_json(
+            [
+                {**asdict(rerun), "when": rerun.when.isoformat(), "current": rerun in current}
+                for rerun in reruns
+            ]
+        )
+        return
     table = Table("", "when", "code", "models", "outcome", "rerun", box=None)
     for rerun in reruns:
         table.add_row(

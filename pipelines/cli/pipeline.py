@@ -19,7 +19,8 @@ from pipelines.cli.kubeflow_options import (
     Server,
     flat_options,
 )
-from pipelines.cli.run_lines import RunNotes, run_lines, show_run
+from pipelines.cli.printing import Json, print_json
+from pipelines.cli.run_lines import RunNotes, run_lines, run_record, show_run
 from pipelines.workstation import workflow
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def status(
     server: Server,
     run_id: Annotated[str, typer.Argument(help="Id of the run, as submit prints it.")],
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the state of a run and of its steps.
 
@@ -116,14 +118,17 @@ def status(
     from pipelines.kubeflow import submit
 
     cluster = server.connect()
-    if wait:
+    if wait and not as_json:
         _finish(_followed(cluster, run_id))
         return
-    run = submit.status(cluster, run_id)
+    run = _followed(cluster, run_id) if wait else submit.status(cluster, run_id)
     notes = RunNotes(cluster, run_id)
     notes.update(run)
-    for line in run_lines(run, notes):
-        print(line)
+    if as_json:
+        print_json(run_record(run, notes))
+    else:
+        for line in run_lines(run, notes):
+            print(line)
     if run.finished and not run.succeeded:
         raise typer.Exit(ExitCode.INCOMPLETE)
 

@@ -1,6 +1,5 @@
 """Commands about registered models and recorded runs."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +11,9 @@ from components.registry import versions as registry
 from components.registry.versions import Version
 from components.tracking.run_record import record_folders
 from components.tracking.store import open_store
+from pipelines.cli.printing import Json, print_json
 
 ModelName = Annotated[str, typer.Argument(help="Registered name, such as mini-18-6-cascade_clip.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 SCORES = {"hiou": "hIoU", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "pAcc": "pAcc"}
 TABLE_WIDTH = 140
@@ -30,7 +29,7 @@ def list_models(
     names = registry.model_names(client) if name is None else [name]
     versions = [version for model in names for version in registry.versions(client, model)]
     if as_json:
-        _print_json([_listed(version) for version in versions])
+        print_json([_listed(version) for version in versions])
     else:
         _print_table(versions)
 
@@ -48,7 +47,7 @@ def show(
         raise UserError(f"model {name!r} has no champion; give a version, or promote one")
     details = registry.version(client, name, number)
     if as_json:
-        _print_json({**_listed(details), "description": details.description, "champion_history": champions})
+        print_json({**_listed(details), "description": details.description, "champion_history": champions})
         return
     print(f"{details.uri}{'  (champion)' if details.champion else ''}")
     tags = {
@@ -157,7 +156,3 @@ def _print_table(versions: list[Version]) -> None:
 
 def _percent(fraction: str | None) -> str:
     return "-" if fraction is None else f"{100 * float(fraction):.1f}"
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2, ensure_ascii=False))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.cluster import Connection
@@ -55,6 +55,21 @@ def run_lines(run: "RunStatus", notes: RunNotes) -> list[str]:
     width = max((len(step.title) for step in run.steps), default=0)
     lines = [line for step in run.steps for line in step_lines(step, notes, width)]
     return [*lines, f"{run.state:<10} {run.name}  {run.link}"]
+
+
+def run_record(run: "RunStatus", notes: RunNotes) -> dict[str, Any]:
+    """Return a run and its steps as JSON holds them; times are UTC in ISO format."""
+    steps = [
+        {
+            "name": step.title,
+            "state": step.state,
+            "started": step.started and step.started.isoformat(),
+            "ended": step.ended and step.ended.isoformat(),
+            "notes": notes.of(step),
+        }
+        for step in run.steps
+    ]
+    return {"run_id": run.run_id, "name": run.name, "state": run.state, "link": run.link, "steps": steps}
 
 
 def step_lines(step: "Step", notes: RunNotes, width: int = 0) -> list[str]:

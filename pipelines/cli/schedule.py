@@ -1,11 +1,13 @@
 """Commands about recurring runs on a cluster."""
 
 import logging
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from pipelines.cli.kubeflow_options import Experiment, PackageChoice, RunParameters, Server, flat_options
+from pipelines.cli.printing import Json, print_json
 
 NEXT_TIMES = 3
 
@@ -51,11 +53,14 @@ def create(
 
 
 @flat_options
-def list_schedules(server: Server) -> None:
+def list_schedules(server: Server, as_json: Json = False) -> None:
     """List schedules: id, state, expression, name."""
     from pipelines.kubeflow import schedules
 
     listed = schedules.schedules(server.connect())
+    if as_json:
+        print_json([asdict(schedule) for schedule in listed])
+        return
     if not listed:
         log.info("no schedules; `cascade-clip pipeline schedule create` makes one")
     for schedule in listed:

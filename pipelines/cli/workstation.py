@@ -1,5 +1,6 @@
 """Commands that run on this machine and are not steps: workflow, preflight, transfers, mini table."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 from cascade_core.clip.home import clip_folder
 from cascade_core.runtime.option_texts import numbers
 from pipelines.cli.options import Prepared, SplitsFolder, Text
+from pipelines.cli.printing import Json, print_json
 from pipelines.graphs.runner import Data
 from pipelines.workstation import mini_results as mini_table
 from pipelines.workstation import workflow
@@ -45,6 +47,7 @@ def preflight(
     stored_order: Annotated[
         str | None, typer.Option(help="Label set of the rows of --stored; the protocol's if left out.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Check that label maps, class names and text vectors agree.
 
@@ -60,6 +63,9 @@ def preflight(
         stored=stored,
         stored_order=stored_order,
     )
+    if as_json:
+        print_json(asdict(report))
+        return
     for sentence in report.passed:
         print(f"ok    {sentence}")
     for sentence in report.notes:

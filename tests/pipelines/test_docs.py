@@ -37,6 +37,11 @@ def test_commands_in_the_docs_parse(document: Path, monkeypatch: pytest.MonkeyPa
         if "--help" in words:
             continue
         command = typer.main.get_command(app)
+        options = {option for parameter in command.params for option in parameter.opts}
+        while words and words[0] in options:  # the program's own
+            words = words[1:]
+        if not words or words[0] == "COMMAND":
+            continue
         while words and words[0] in getattr(command, "commands", {}):
             name, *words = words
             command = command.commands[name]  # type: ignore[attr-defined]

@@ -73,6 +73,9 @@ def test_a_failed_run_says_why_and_exits_with_3(server: Server, tiny: Path) -> N
     assert error in done.stderr.splitlines()
     (server.root / run_id / "logs" / "check").unlink()
     assert "  failed; the server has no log of it" in command(server, "status", run_id).stdout
+    run = json.loads(command(server, "status", run_id, "--json").stdout)
+    assert (run["run_id"], run["state"]) == (run_id, "FAILED")
+    assert any("the server has no log of it" in note for step in run["steps"] for note in step["notes"])
 
 
 def test_a_terminated_run_is_called_cancelled(server: Server, tiny_exit: Path) -> None:
@@ -219,6 +222,8 @@ def test_a_schedule_goes_through_all_its_commands(server: Server, tiny: Path) ->
         assert command(server, "schedule", verb, schedule_id).exit_code == 0
         line = command(server, "schedule", "list").stdout
         assert line.split() == [schedule_id, state, "0", "0", "3", "*", "*", "*", "nightly"]
+    (listed,) = json.loads(command(server, "schedule", "list", "--json").stdout)
+    assert (listed["schedule_id"], listed["enabled"]) == (schedule_id, True)
     assert command(server, "schedule", "delete", schedule_id).exit_code == 0
     empty = command(server, "schedule", "list")
     assert empty.stdout == "" and empty.stderr.startswith("no schedules;")
