@@ -97,6 +97,21 @@ class Predictor:
         identity = f"{sha256(checkpoint / MODEL_FILE)[:16]}-{_weights_hash(text)[:16]}"
         return cls(segmentor, manifest, text, tokenizer, device=target, identity=identity)
 
+    @classmethod
+    def of(
+        cls,
+        segmentor: Segmentor,
+        manifest: CheckpointManifest,
+        text: TextTransformer,
+        tokenizer: Tokenizer,
+        *,
+        device: torch.device,
+    ) -> "Predictor":
+        """Return the predictor of a model in memory; its identity hashes the weights and the configuration."""
+        config = hashlib.sha256(manifest.config.model_dump_json().encode()).hexdigest()
+        identity = "-".join(digest[:16] for digest in (_weights_hash(segmentor), _weights_hash(text), config))
+        return cls(segmentor, manifest, text, tokenizer, device=device, identity=identity)
+
     def class_vectors(self, labels: Sequence[str]) -> Float[Tensor, "classes embed"]:
         """Return the text vectors of class names.
 

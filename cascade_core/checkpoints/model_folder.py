@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from cascade_core.checkpoints.manifest import MANIFEST_FILE, MODEL_FILE, load_manifest
-from cascade_core.clip.home import clip_folder
+from cascade_core.clip.home import clip_folder, model_folder
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.runtime.formats import FORMAT, read_manifest
@@ -22,14 +22,14 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
 
     Args:
         folder: a model folder, a registered model (with its `artifacts/`), a checkpoint, or the name of a model that
-            comes with the package.
+            comes with the package or that `import-clip --method` made.
         clip: the CLIP folder that a checkpoint needs, or the name of an imported CLIP; for a model folder it replaces
             the text tower there.
 
     Raises:
         UserError: there is no such folder, it is of a later format, or a checkpoint comes without its CLIP.
     """
-    folder, clip = shipped_model(folder), clip and clip_folder(clip)
+    folder, clip = model_folder(shipped_model(folder)), clip and clip_folder(clip)
     if not folder.is_dir():
         raise UserError(
             f"model {folder} is not a folder; give a checkpoint such as outputs/train/zegclip/final, a model folder of "
@@ -48,8 +48,8 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
 
 
 def brings_text_tower(folder: Path) -> bool:
-    """Say whether a folder, or the model of this name in the package, holds a text tower besides its checkpoint."""
-    return _model_folder(shipped_model(folder)) is not None
+    """Say whether a folder, or the model of this name, holds a text tower besides its checkpoint."""
+    return _model_folder(model_folder(shipped_model(folder))) is not None
 
 
 def write_model_folder(checkpoint: Path, clip: Path, out: Path, *, half: bool = False) -> None:

@@ -11,8 +11,27 @@ HOME_VARIABLE, PROGRAM = "CASCADE_HOME", "cascade-clip"
 
 def clip_home() -> Path:
     """Return the folder of imported CLIPs: `clip` in `$CASCADE_HOME`, or else in the user's data folder."""
+    return _home() / "clip"
+
+
+def model_home() -> Path:
+    """Return the folder of models made of CLIP alone, beside that of imported CLIPs."""
+    return _home() / "models"
+
+
+def _home() -> Path:
     home = os.environ.get(HOME_VARIABLE)
-    return (Path(home) if home else user_data_path(PROGRAM, appauthor=False)) / "clip"
+    return Path(home) if home else user_data_path(PROGRAM, appauthor=False)
+
+
+def training_free_folder(method: str, clip_name: str) -> Path:
+    """Return the folder that `import-clip --method` writes for a method on a CLIP of this name."""
+    return model_home() / re.sub(r"[^\w.-]", "-", f"{method}-{clip_name}")
+
+
+def model_folder(given: Path) -> Path:
+    """Return the folder of a model made of CLIP alone if `given` is its name; otherwise as `clip_folder`."""
+    return _named(given, model_home())
 
 
 def imported_clip(name: str) -> Path:
@@ -26,6 +45,9 @@ def clip_folder(given: Path) -> Path:
     A path that exists takes precedence over an imported CLIP of that name. A path that does not exist is returned
     unchanged; its reader then reports the missing file.
     """
-    imported = clip_home() / given
+    return _named(given, clip_home())
+
+
+def _named(given: Path, home: Path) -> Path:
     is_name = len(given.parts) == 1 and given.name not in {"", ".."}
-    return imported if is_name and not given.exists() and imported.is_dir() else given
+    return home / given if is_name and not given.exists() and (home / given).is_dir() else given

@@ -62,6 +62,11 @@ def save_text_tower(folder: Path, config: ClipConfig, weights: Mapping[str, Tens
     _write_folder(folder, config, {_TEXT_PREFIX + key: tensor for key, tensor in text.state_dict().items()})
 
 
+def save_text_half(folder: Path, clip: ClipModel) -> None:
+    """Write the text half of a CLIP whose tokenizer has byte pairs."""
+    _write_folder(folder, clip.config, {_TEXT_PREFIX + key: t for key, t in clip.text.state_dict().items()})
+
+
 def copy_text_tower(folder: Path, target: Path, *, half: bool = False) -> None:
     """Copy the text half of a CLIP folder to `target`, with `half` in half precision.
 

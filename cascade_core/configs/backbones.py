@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade_core.configs.config import ClipConfig, RunConfig
+from cascade_core.configs.training_free import training_free
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import by_name
 
@@ -88,6 +89,17 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
         UserError: the backbone is unknown; the message lists the known ones.
     """
     clip, model, evaluate = by_name(name, CLIPS, kind="backbone"), config.model, config.evaluate
+    if not model.trains:
+        sized = training_free(config.method, clip)
+        return {
+            "model.clip": clip.model_dump(),
+            "model.image_size": sized.model.image_size,
+            "data.crop_size": sized.data.crop_size,
+            **{
+                f"evaluate.{side}": getattr(sized.evaluate, side)
+                for side in ("crop_size", "stride", "short_side")
+            },
+        }
     depth = clip.layers / model.clip.layers
 
     def whole(size: int) -> int:

@@ -4,6 +4,7 @@ An ablation replaces fields of its parent recipe and names no others.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +21,7 @@ from cascade_core.configs.config import (
 )
 from cascade_core.configs.overrides import refuse_stated
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
+from cascade_core.configs.training_free import LAST_BLOCKS, model_changes, training_free
 from cascade_core.datasets import mini
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import with_label_file
@@ -35,6 +37,10 @@ METHOD_NAMES = {
     "decoder_ce": "prompts + decoder, cross-entropy",
     "baseline": "frozen CLIP + decoder, cross-entropy",
     "linear": "linear pixel-text map",
+    "maskclip": "MaskCLIP",
+    "sclip": "SCLIP",
+    "clearclip": "ClearCLIP",
+    "naclip": "NACLIP",
 }
 """The title of a recipe's `method` in tables and pages; a method that is not listed has its own name as title."""
 
@@ -173,6 +179,14 @@ def mini_linear() -> RunConfig:
     return _variant(mini_zegclip(), "linear", changes)
 
 
+def mini_training_free(method: str) -> RunConfig:
+    """A training-free method on the mini benchmark's CLIP; pictures are seen whole, as in the other mini recipes."""
+    changes = {f"model.{field}": value for field, value in model_changes(method).items()}
+    rest = {"loss.kind": "cross_entropy", "evaluate.average": "logits", "evaluate.seen_penalty": 0.0}
+    own = {"model.image_size": MINI_CLIP.image_size, "train.iterations": 1, "train.checkpoint_every": 1}
+    return _variant(mini_zegclip(), method, {**changes, **rest, **own})
+
+
 def _variant(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
     return with_overrides(parent, {"recipe": f"mini_{method}", "method": method, **changes})
 
@@ -196,11 +210,18 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         cascade_cocostuff,
     )
 }
+_RECIPES |= {f"mini_{method}": partial(mini_training_free, method) for method in LAST_BLOCKS}
+_RECIPES |= {method: partial(training_free, method, CLIP_VIT_B16) for method in LAST_BLOCKS}
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Return every recipe's name, those of the mini benchmark first."""
+    """Return every recipe's name: those that train, the mini benchmark's first, then the training-free ones."""
     return tuple(_RECIPES)
+
+
+def trained_recipe_names() -> tuple[str, ...]:
+    """Return the names of the recipes that have something to train."""
+    return tuple(name for name in _RECIPES if name.removeprefix("mini_") not in LAST_BLOCKS)
 
 
 def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int = 0) -> RunConfig:

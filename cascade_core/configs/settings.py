@@ -5,13 +5,16 @@ from typing import Literal
 SelfTrainingMode = Literal["oracle", "strict"]
 """Use of unlabelled pixels in self-training. 'oracle', as published, knows which of them are of unseen classes."""
 
-Setting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
+TrainedSetting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
 """Use of the unseen classes in training (docs/methods.md)."""
+
+Setting = TrainedSetting | Literal["training_free"]
+"""A training's use of the unseen classes; "training_free" is CLIP without any training."""
 
 Activation = Literal["quick_gelu", "gelu"]
 """Activation function of a CLIP's perceptrons."""
 
 
-def transductive(mode: SelfTrainingMode) -> Setting:
+def transductive(mode: SelfTrainingMode) -> TrainedSetting:
     """Return the setting of self-training in a mode."""
     return "transductive_oracle" if mode == "oracle" else "transductive_strict"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cascade_core.configs.config import EvalConfig, ModelConfig, RunConfig
 from cascade_core.configs.recipes import recipe, with_overrides
-from cascade_core.configs.settings import Setting
+from cascade_core.configs.settings import TrainedSetting
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.datasets.catalogue import protocols
 from cascade_core.errors import UserError
@@ -64,7 +64,7 @@ class ReleasedRun:
 
     config: RunConfig
     split: ClassSplit
-    setting: Setting
+    setting: TrainedSetting
     iteration: int
     total_iterations: int
 
@@ -96,7 +96,7 @@ def read_evidence(weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Evi
 
 
 def identify(
-    evidence: Evidence, *, protocol: str | None = None, setting: Setting | None = None
+    evidence: Evidence, *, protocol: str | None = None, setting: TrainedSetting | None = None
 ) -> ReleasedRun:
     """Identify the run of a released checkpoint; `protocol` and `setting` settle what the evidence leaves open.
 
@@ -203,7 +203,7 @@ def _check_classes(evidence: Evidence, split: ClassSplit) -> None:
         )
 
 
-def _setting(evidence: Evidence, split: ClassSplit, stated: Setting | None) -> Setting:
+def _setting(evidence: Evidence, split: ClassSplit, stated: TrainedSetting | None) -> TrainedSetting:
     """Return the setting that the user stated or, without one, the only setting that the evidence allows."""
     if evidence.self_training and stated not in {None, "transductive_oracle"}:
         raise UserError(f"the checkpoint's own configuration self-trains; setting {stated!r} contradicts it")
@@ -216,7 +216,7 @@ def _setting(evidence: Evidence, split: ClassSplit, stated: Setting | None) -> S
     )
 
 
-def _possible_settings(evidence: Evidence, split: ClassSplit) -> tuple[Setting, ...]:
+def _possible_settings(evidence: Evidence, split: ClassSplit) -> tuple[TrainedSetting, ...]:
     """Return the settings that the evidence allows.
 
     Of the authors' self-training configurations only VOC's has a loss for all classes. On other data sets a loss for

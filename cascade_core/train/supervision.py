@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cascade_core.batches.samples import Batch
 from cascade_core.configs.config import STRICT_SEEN_PENALTY
-from cascade_core.configs.settings import Setting
+from cascade_core.configs.settings import TrainedSetting
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_views import (
@@ -26,7 +26,7 @@ PictureLabels = Int[Tensor, "1 label_height label_width"]
 class Supervision:
     """One training setting over one class split."""
 
-    setting: Setting
+    setting: TrainedSetting
     split: ClassSplit
     strict_seen_penalty: float = STRICT_SEEN_PENALTY
 

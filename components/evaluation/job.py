@@ -33,6 +33,7 @@ from cascade_core.scoring.report import per_class_table, plot_confusion, plot_pe
 from cascade_core.scoring.scores import Scores
 from components.evaluation.picture_log import Labels, Picture, PictureLog
 from components.inputs.reading import read_inputs
+from components.inputs.split import read_split
 from components.progress import progress
 from components.results.evaluation import Control, Evaluation
 from components.results.names import SCORES_FILE
@@ -79,7 +80,10 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
     """
     segmentor, manifest = load_segmentor(folders["checkpoint"])
     config = manifest.config
-    protocol = config.data.protocol if request.target is None else named_protocol(request.target).name
+    if request.target is None:
+        protocol = protocol_of(manifest, folders["splits"])
+    else:
+        protocol = named_protocol(request.target).name
     inputs = read_inputs(
         prepared=folders["prepared"], splits=folders["splits"], text=folders["text"], protocol_name=protocol
     )
@@ -104,6 +108,13 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
         protocol=protocol,
         setting=f"control_{request.control}" if request.control else manifest.setting,
     )
+
+
+def protocol_of(manifest: CheckpointManifest, splits: Path) -> str:
+    """Return the protocol to score a checkpoint on: that of its training, or of the splits where there was none."""
+    if manifest.setting == "training_free":
+        return read_split(splits).name
+    return manifest.config.data.protocol
 
 
 def vocabulary_of(

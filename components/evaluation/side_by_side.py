@@ -29,7 +29,7 @@ from cascade_core.render.colours import palette
 from cascade_core.render.visualise import LEGEND_SHARE, tinted
 from cascade_core.scoring.pictures import PictureScores, picture_scores
 from components.artifacts import git_commit
-from components.evaluation.job import vocabulary_of
+from components.evaluation.job import protocol_of, vocabulary_of
 from components.inputs.reading import Inputs, read_inputs
 from components.progress import progress
 from components.results.margins import points
@@ -77,7 +77,7 @@ def sides(
     torch_device = device_named(device)
     loaded = [load_segmentor(folder) for folder in checkpoints]
     manifests = [manifest for _, manifest in loaded]
-    protocols = {manifest.config.data.protocol for manifest in manifests}
+    protocols = {protocol_of(manifest, folders["splits"]) for manifest in manifests}
     if len(protocols) > 1:
         raise UserError(
             f"checkpoints are of protocols {', '.join(sorted(protocols))}; give checkpoints of one protocol"

@@ -89,7 +89,8 @@ def _of_checkpoint(folder: Path, text: Path | None, num_classes: int | None) -> 
     if num_classes is not None:
         vectors = _random_vectors(num_classes, config)
     elif text is not None:
-        vectors = read_class_vectors(text, config.data.split)
+        # A model without training has no classes of its own.
+        vectors = read_class_vectors(text, None if manifest.setting == "training_free" else config.data.split)
     else:
         raise UserError(
             f"checkpoint {folder} needs text vectors, or the number of classes; give --text or --classes"

@@ -21,6 +21,7 @@ SUPERVISION: dict[Setting, str] = {
     "unlabelled pixels gave no hint where unseen classes are.",
     "supervised": 'Fully supervised: labels of all classes were used, so scores of "unseen" classes are no '
     "zero-shot result.",
+    "training_free": "Not trained: CLIP as published, with another last block; no labelled pixel was used.",
 }
 
 
@@ -61,7 +62,7 @@ Labels every pixel of a picture with the best of the class names given in the ca
 - recipe `{config.recipe}`, {manifest.iteration} of {manifest.total_iterations} iterations, from the image tower \
 {config.model.clip.name!r} ({tower})
 - {SUPERVISION.get(manifest.setting, manifest.setting)}
-- seen classes: {seen}
+- seen classes: {seen or "none"}
 - unseen classes: {", ".join(manifest.unseen) or "none"}
 
 ## Scores

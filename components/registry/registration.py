@@ -128,7 +128,9 @@ def check_same_run(manifest: CheckpointManifest, row: BenchmarkRow, evaluation: 
     """
     config = manifest.config
     trained = {"method": config.method, "setting": manifest.setting, "seed": config.seed}
-    trained |= {"protocol": config.data.protocol, "background": str(config.evaluate.background)}
+    trained["background"] = str(config.evaluate.background)
+    if manifest.setting != "training_free":  # which may be scored on any protocol
+        trained["protocol"] = config.data.protocol
     for field, value in trained.items():
         if (evaluated := getattr(row, field)) != value:
             raise UserError(

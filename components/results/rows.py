@@ -25,6 +25,7 @@ SETTING_NAMES = {
     "transductive_oracle": "transductive (oracle)",
     "transductive_strict": "transductive (strict)",
     "supervised": "fully supervised",
+    "training_free": "training-free",
     "control_words": "control: unseen words exchanged",
     "control_random_tower": "control: random image tower",
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cascade_core.configs.settings import Setting
+from cascade_core.configs.settings import TrainedSetting
 from cascade_core.errors import UserError
 from components.contract import Call, Option, step
 from components.contract.shared import Out
@@ -50,7 +50,7 @@ def run(
     ],
     out: Out,
     protocol: Annotated[str | None, Option("Protocol, if the file does not name it.")] = None,
-    setting: Annotated[Setting | None, Option("Setting, if the file does not name it.")] = None,
+    setting: Annotated[TrainedSetting | None, Option("TrainedSetting, if the file does not name it.")] = None,
 ) -> Converted:
     """Convert a checkpoint of the authors' code.
 

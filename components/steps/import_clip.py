@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cascade_core.clip.home import clip_home, imported_clip
+from cascade_core.clip.home import clip_folder, clip_home, imported_clip, model_home, training_free_folder
 from cascade_core.configs.settings import Activation
+from cascade_core.errors import UserError
 from components.contract import Call, Option, Output, step
 
 if TYPE_CHECKING:
@@ -17,17 +18,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Imported:
-    """The CLIP folder, its configuration, and the file of the published weights."""
+    """The CLIP folder or model folder, the CLIP's configuration, the file of its weights, and the method if any."""
 
     folder: Path
     config: "ClipConfig"
     weights: Path
+    method: str | None = None
 
     def show(self) -> None:
-        """Print model, activation and folder, and the name that `--clip` accepts for the folder."""
-        print(f"{self.config.name}, {self.config.activation}: {self.folder}")
+        """Print model, activation and folder, and the name that commands accept for the folder."""
+        method = f"{self.method} on " if self.method else ""
+        print(f"{method}{self.config.name}, {self.config.activation}: {self.folder}")
         if self.folder.parent == clip_home():
             print(f"commands take it as --clip {self.folder.name}")
+        if self.folder.parent == model_home():
+            print(f"commands take it as --model {self.folder.name}; evaluate as {self.folder / 'checkpoint'}")
 
 
 @step(
@@ -51,9 +56,19 @@ def run(
     ] = None,
     activation: Annotated[Activation | None, Option("Activation of a bare file without --tag.")] = None,
     out: Annotated[
-        Path | None, Output("CLIP folder to write; if left out, clip/<name> in $CASCADE_HOME.")
+        Path | None,
+        Output("Folder to write; if left out, clip/<name> or models/<method>-<name> in $CASCADE_HOME."),
     ] = None,
     cache: Annotated[Path | None, Option("Cache folder of open_clip; if left out, its usual one.")] = None,
+    method: Annotated[
+        str | None,
+        Option(
+            "Make a model without training instead of a CLIP folder: maskclip, sclip, clearclip or naclip."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None, Option("With --method: label set of the model's later evaluations, such as context59.")
+    ] = None,
 ) -> Imported:
     """Make a CLIP folder from published weights.
 
@@ -64,24 +79,37 @@ def run(
     Without --out, the folder is outside every project: in $CASCADE_HOME, or without that variable in the user's data
     folder. Every command then takes the name of the CLIP: --clip ViT-B-16.
 
+    With --method, a model folder is written that predicts without training. The source may then also be an imported
+    CLIP or a CLIP folder, and --tag is openai if left out. Every command takes its name: --model naclip-ViT-B-16.
+
     Raises:
         UserError: the weights are missing or not of OpenAI's ViT layout, statements about them contradict each other
-            or the weights, or the activation is unknown.
+            or the weights, or the activation, method or protocol is unknown.
     """
-    from cascade_core.clip.archives import read_archive
-    from cascade_core.clip.sources import config_of, source_of
-    from cascade_core.clip.weights import clip_from_openai, save_clip
+    from cascade_core.clip.published_clip import read_published
+    from cascade_core.clip.sources import OPENAI
+    from cascade_core.clip.weights import CONFIG_FILE, WEIGHTS_FILE, load_clip, save_clip
+    from cascade_core.training_free import check_method, write_training_free
 
-    published = source_of(source, tag=tag, cache=cache)
-    archive = read_archive(published.weights)
-    config = config_of(published, archive, tag=tag, given=activation)
-    clip = clip_from_openai(archive.weights, config)
-    folder = out or imported_clip(config.name)
-    with call.writing(
-        out=folder,
-        inputs={"weights": published.weights},
-        parameters={"source": Path(source).name, "tag": tag, "activation": config.activation},
-    ) as work:
-        save_clip(work.folder, clip)
-    log.info("CLIP %s (%s) from %s: %s", config.name, config.activation, published.weights, folder)
-    return Imported(folder, config, published.weights)
+    if method is None and protocol is not None:
+        raise UserError("--protocol needs --method; a CLIP folder knows no classes")
+    check_method(method)
+    local, text = clip_folder(Path(source)), None
+    if method is not None and tag is None and (local / CONFIG_FILE).is_file():
+        clip, weights, text = load_clip(local)[0], local / WEIGHTS_FILE, local
+    else:
+        if method is not None and tag is None and not Path(source).exists():
+            tag = OPENAI
+        clip, weights = read_published(source, tag=tag, activation=activation, cache=cache)
+    name = clip.config.name
+    folder = out or (imported_clip(name) if method is None else training_free_folder(method, name))
+    parameters = {"source": Path(source).name, "tag": tag, "activation": clip.config.activation}
+    if method is not None:
+        parameters |= {"method": method, "protocol": protocol}
+    with call.writing(out=folder, inputs={"weights": weights}, parameters=parameters) as work:
+        if method is None:
+            save_clip(work.folder, clip)
+        else:
+            write_training_free(work.folder, clip, method, protocol=protocol, text=text)
+    log.info("CLIP %s (%s) from %s: %s", name, clip.config.activation, weights, folder)
+    return Imported(folder, clip.config, weights, method)

@@ -28,7 +28,7 @@ from cascade_core.checkpoints.checkpoint import (
     write_checkpoint,
 )
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.settings import Setting
+from cascade_core.configs.settings import TrainedSetting
 from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
@@ -62,7 +62,7 @@ class Fit:
     """The settings and inputs of one training."""
 
     config: RunConfig
-    setting: Setting
+    setting: TrainedSetting
     segmentor: Segmentor
     inputs: Inputs
     batch_size: int

@@ -60,20 +60,20 @@ def write_class_vectors(folder: Path, rows: Float[Tensor, "classes embed"], name
     log.info("text vectors of %d classes, %d wide", *rows.shape)
 
 
-def read_class_vectors(text: Path, split: ClassSplit) -> Float[Tensor, "classes embed"]:
-    """Read the vectors of a text-vectors step, and check that they are of the classes of `split`.
+def read_class_vectors(text: Path, split: ClassSplit | None) -> Float[Tensor, "classes embed"]:
+    """Read the vectors of a text-vectors step, and check that they are of the classes of `split`, if it is given.
 
     Raises:
         UserError: a file is missing or broken, or the names differ from the split's classes.
     """
     names = read_name_list(text / NAMES_FILE)
-    if names != split.classes:
+    if split is not None and names != split.classes:
         raise UserError(
             f"{text / NAMES_FILE}: {len(names)} names differ from the {split.num_classes} classes of "
             f"{split.name!r} (number or order); run the text-vectors step for this protocol"
         )
     rows = _rows(text / VECTORS_FILE, KEY)
-    check_shape(rows, split.classes, str(text / VECTORS_FILE))
+    check_shape(rows, names, str(text / VECTORS_FILE))
     return rows
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from cascade_core.clip.home import clip_folder
 from cascade_core.configs.overrides import read_parameters
 from cascade_core.configs.recipes import recipe as named_recipe
-from cascade_core.configs.recipes import recipe_names
+from cascade_core.configs.recipes import trained_recipe_names
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -125,7 +125,7 @@ def _available(plan: BenchmarkPlan, recipes: Sequence[str]) -> dict[str, list[st
     On a label file, every recipe that `recipes` names runs. Label files are read here, so that an error in one is
     reported before any training.
     """
-    protocols = {name: named_recipe(name).data.protocol for name in recipes or recipe_names()}
+    protocols = {name: named_recipe(name).data.protocol for name in recipes or trained_recipe_names()}
     available: dict[str, list[str]] = {}
     for name, data in plan.datasets.items():
         own_labels = is_label_file(data.protocol)

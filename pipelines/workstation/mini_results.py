@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cascade_core.configs.recipes import recipe_names
+from cascade_core.configs.recipes import trained_recipe_names
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
@@ -22,7 +22,7 @@ from pipelines.graphs.runner import Data
 from pipelines.workstation.chains import Chain, run_chains
 from pipelines.workstation.mini_page import PUBLISHED, page
 
-METHODS = tuple(name.removeprefix("mini_") for name in recipe_names() if name.startswith("mini_"))
+METHODS = tuple(name.removeprefix("mini_") for name in trained_recipe_names() if name.startswith("mini_"))
 TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
 
 

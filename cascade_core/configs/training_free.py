@@ -1,0 +1,91 @@
+"""Recipes without training: CLIP with another last block, and cosines to the text (docs/training_free.md).
+
+Windows, sizes and temperatures are those of the authors' configurations. SCLIP's, NACLIP's and MaskCLIP's are the
+common setting in which later papers compare them; the rule of scores is the same for all.
+"""
+
+from typing import Any
+
+from cascade_core.configs.config import (
+    ClipConfig,
+    DataConfig,
+    EvalConfig,
+    LastBlock,
+    LossConfig,
+    ModelConfig,
+    RunConfig,
+    SelfTrainConfig,
+    TrainConfig,
+)
+from cascade_core.configs.templates import TemplateSet, named_templates
+
+LAST_BLOCKS = {
+    "maskclip": LastBlock(attention="value"),
+    "sclip": LastBlock(attention="qq_kk"),
+    "clearclip": LastBlock(attention="qq", residual=False, feedforward=False),
+    "naclip": LastBlock(attention="kk_neighbours", residual=False, feedforward=False),
+}
+"""The training-free methods, and what each changes in CLIP's last block."""
+NATIVE = 224
+"""Side of the pictures on which the published CLIPs were trained; windows of other CLIPs scale with theirs."""
+CLIP_MEAN, CLIP_STD = (122.771, 116.746, 104.094), (68.501, 66.632, 70.323)
+PROTOCOL = "voc12-15-5"
+
+
+def training_free(method: str, clip: ClipConfig) -> RunConfig:
+    """Return the configuration of a training-free method on a published CLIP of any size.
+
+    The method's name is one of `LAST_BLOCKS`. On a CLIP of larger pictures, windows, their stride and the short side
+    grow alike, to whole patches, so that a window has as many patches as in the CLIP's training; this is ours.
+    """
+    large = method == "clearclip"
+
+    def scaled(side: int) -> int:
+        return side * clip.image_size // NATIVE // clip.patch_size * clip.patch_size
+
+    window = scaled(448 if large else 224)
+    return RunConfig(
+        recipe=method,
+        method=method,
+        model=ModelConfig.model_validate(
+            {
+                "clip": clip,
+                "image_size": clip.image_size,
+                "decoder_heads": 1,
+                "temperature": 50.0 if large else 40.0,
+                **model_changes(method),
+            }
+        ),
+        loss=LossConfig(kind="cross_entropy"),
+        data=DataConfig(
+            protocol=PROTOCOL,
+            mean=CLIP_MEAN,
+            std=CLIP_STD,
+            crop_size=window,
+            templates=named_templates(TemplateSet.clip80),
+        ),
+        train=TrainConfig(iterations=1, batch_size=1),
+        self_train=SelfTrainConfig(batch_size=1),
+        evaluate=EvalConfig(
+            short_side=scaled(448 if large else 336),
+            crop_size=window,
+            # Windows overlap by half; a stride need not be of whole patches.
+            stride=window // 2,
+            seen_penalty=0.0,
+            batch_size=8,
+            average="logits",
+        ),
+    )
+
+
+def model_changes(method: str) -> dict[str, Any]:
+    """Return the fields of `ModelConfig` that make a model training-free by this method."""
+    return {
+        "trunk": "frozen",
+        "num_prompts": 0,
+        "double_class_embedding": False,
+        "position_resize": "bicubic",
+        "last_block": LAST_BLOCKS[method].model_dump(),
+        "decoder": "cosine",
+        "mask_size": "input",
+    }

@@ -1,0 +1,109 @@
+"""Models made of CLIP alone: their recipes, and what they see on the mini benchmark's scenes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cascade_core.batches.transforms import normalise
+from cascade_core.clip.text import class_vectors
+from cascade_core.clip.weights import ClipModel, load_text_tower
+from cascade_core.configs.backbones import CLIPS, MINI_CLIP
+from cascade_core.configs.config import LastBlock
+from cascade_core.configs.recipes import (
+    METHOD_NAMES,
+    recipe,
+    recipe_names,
+    trained_recipe_names,
+    with_overrides,
+)
+from cascade_core.configs.training_free import LAST_BLOCKS
+from cascade_core.datasets.mini import CLASSES, TEMPLATES
+from cascade_core.errors import UserError
+from cascade_core.inference.label_maps import label_maps
+from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.mini import world
+from cascade_core.model.build import build_segmentor
+from cascade_core.predictor import Predictor
+from cascade_core.shipped.contents import shipped_model
+from cascade_core.training_free import training_free_config, training_free_model
+
+
+@pytest.mark.parametrize("method", LAST_BLOCKS)
+@pytest.mark.parametrize("prefix", ["", "mini_"])
+def test_every_method_has_a_recipe_without_weights_to_train(method: str, prefix: str) -> None:
+    config = recipe(f"{prefix}{method}")
+    assert not config.model.trains and config.method == method and method in METHOD_NAMES
+    assert config.model.last_block == LAST_BLOCKS[method]
+    assert config.evaluate.average == "logits" and config.evaluate.seen_penalty == 0
+    assert not config.model.double_class_embedding and config.model.mask_size == "input"
+
+
+def test_recipes_that_train_are_all_the_others() -> None:
+    trained = set(trained_recipe_names())
+    assert all(recipe(name).model.trains == (name in trained) for name in recipe_names())
+
+
+@pytest.mark.parametrize("clip", CLIPS.values(), ids=lambda clip: clip.name)
+@pytest.mark.parametrize("method", LAST_BLOCKS)
+def test_windows_have_whole_patches_on_every_backbone(method: str, clip: Any) -> None:
+    config = recipe(method, {"clip": clip.name})
+    assert config.model.clip == clip and config.model.image_size == clip.image_size
+    assert config.evaluate.crop_size % clip.patch_size == config.evaluate.short_side % clip.patch_size == 0
+    windows = {"clearclip": 2}.get(method, 1)
+    assert config.evaluate.crop_size == windows * clip.image_size == 2 * config.evaluate.stride
+
+
+def test_a_model_of_clip_alone_has_seen_no_class() -> None:
+    with torch.random.fork_rng(devices=[]):
+        clip = ClipModel(MINI_CLIP).eval()
+    config = training_free_config("sclip", clip)
+    segmentor, manifest = training_free_model(clip, config)
+    assert manifest.setting == "training_free" and manifest.unseen == manifest.classes == CLASSES
+    assert manifest.seen_penalty(config.evaluate) == 0
+    assert all(
+        torch.equal(tensor, clip.visual.state_dict()[name.removeprefix("trunk.visual.")])
+        for name, tensor in segmentor.state_dict().items()
+    )
+    with pytest.raises(UserError, match="unknown training-free method 'clip'; known are maskclip"):
+        training_free_config("clip", clip)
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, float]:
+    """The mean IoU of each method on rendered scenes, with the CLIP in the package's mini model."""
+    folder = shipped_model(Path("mini"))
+    trunk = Predictor.load(folder, device="cpu").segmentor.trunk
+    text, tokenizer = load_text_tower(folder / "text_tower")
+    vectors = class_vectors(text, tokenizer, CLASSES, TEMPLATES)
+    rng = np.random.default_rng(7)
+    pictures = world.render(rng, world.plan_scenes(rng, 60), size=world.SCENE_SIZE)
+    config = recipe("mini_maskclip")
+    images = torch.stack([normalise(image, config.data.mean, config.data.std) for image in pictures.images])
+    blocks = {
+        "vanilla": LastBlock(),
+        **LAST_BLOCKS,
+        "bare": LastBlock(attention="value", residual=False, feedforward=False),
+    }
+    ious = {}
+    for name, block in blocks.items():
+        # The trained model's copy of the tower has its position table at the scenes' size.
+        changed = with_overrides(config, {"model.last_block": block.model_dump(), "model.image_size": 64})
+        segmentor = build_segmentor(changed.model, trunk.visual, seed=0).eval()
+        size = (world.SCENE_SIZE, world.SCENE_SIZE)
+        model = Vocabulary(segmentor, vectors, "cross_entropy")
+        predicted = label_maps(model, images, evaluate=changed.evaluate, size=size).numpy()
+        hits = [((predicted == c) & (pictures.labels == c)).sum() for c in range(len(CLASSES))]
+        union = [((predicted == c) | (pictures.labels == c)).sum() for c in range(len(CLASSES))]
+        ious[name] = float(np.mean(np.divide(hits, np.maximum(union, 1))))
+    return ious
+
+
+def test_each_method_beats_clip_s_own_last_block(scores: dict[str, float]) -> None:
+    assert all(scores[name] > 2 * scores["vanilla"] for name in (*LAST_BLOCKS, "bare")), scores
+
+
+def test_values_alone_beat_values_with_residual(scores: dict[str, float]) -> None:
+    assert scores["bare"] > scores["maskclip"], scores

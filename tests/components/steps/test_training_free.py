@@ -1,0 +1,119 @@
+"""A model made by `import-clip --method`: every step takes it unchanged, from each published format."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cascade_core.errors import UserError
+from cascade_core.predictor import Predictor
+from components.registry.addresses import clip_for, load_predictor
+from components.steps import compare, evaluate, export, import_clip, profile, register, train
+from tests.cascade_core.clip.families import VIT_B16, random_weights, write_scripted
+from tests.components.conftest import Folders
+
+SMALL = VIT_B16.model_copy(update={"vocab_size": 49408, "context_length": 77})
+MODEL_CFG = {
+    "embed_dim": SMALL.embed_dim,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 64, "layers": 3, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Tensor]:
+    return random_weights(SMALL)
+
+
+def test_both_published_formats_become_the_same_model(weights: dict[str, Tensor], tmp_path: Path) -> None:
+    halves = {key: tensor.half() for key, tensor in weights.items() if key != "attn_mask"}
+    write_scripted(tmp_path / "ViT.pt", halves)
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODEL_CFG}))
+    torch.save({"state_dict": halves}, tmp_path / "hub" / "open_clip_pytorch_model.bin")
+    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    maps = []
+    for source, name in (("ViT.pt", "naclip-ViT"), ("hub", "naclip-hub")):
+        done = import_clip.run(source=str(tmp_path / source), method="naclip")
+        assert done.folder == tmp_path / "home" / "models" / name
+        # By name, and without a CLIP folder beside it.
+        model = load_predictor(name, clip_for(name, None), device="cpu")
+        maps.append(model.predict(picture, ["dog", "grass", "sky"]))
+        assert model.manifest.config.evaluate.crop_size == SMALL.image_size
+    assert np.array_equal(maps[0].label_map, maps[1].label_map)
+    assert maps[0].label_map.shape == (70, 90) and 1 / 3 <= maps[0].mean_confidence <= 1
+
+
+def test_the_model_is_scored_on_the_protocol_of_the_splits(folders: Folders, tmp_path: Path) -> None:
+    done = import_clip.run(source=str(folders.clip), method="naclip", protocol="voc12-15-5")
+    checkpoint = done.folder / "checkpoint"
+    scored = evaluate.run(checkpoint=checkpoint, split="val", **folders.steps, out=tmp_path / "scores")
+    assert (scored.method, scored.setting, scored.protocol) == ("naclip", "training_free", "mini-18-6")
+    assert scored.seen_penalty == 0 and scored.miou_unseen is not None
+
+
+@pytest.mark.slow
+def test_every_step_takes_the_model(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = import_clip.run(source=str(folders.clip), method="clearclip", out=tmp_path / "model")
+    checkpoint = done.folder / "checkpoint"
+    scored = evaluate.run(checkpoint=checkpoint, split="val", **folders.steps, out=tmp_path / "scores")
+    assert (scored.method, scored.setting, scored.seen_penalty) == (
+        "clearclip",
+        "training_free",
+        0,
+    )
+    compare.run(
+        checkpoints=[checkpoint, checkpoint],
+        **folders.steps,
+        split="val",
+        limit=1,
+        device="cpu",
+        out=tmp_path / "compare",
+    )
+    profile.run(
+        checkpoints=[checkpoint],
+        text=folders.steps["text"],
+        batch_sizes=(1,),
+        repeats=1,
+        device="cpu",
+        out=tmp_path / "profile",
+    )
+    export.run(model=str(done.folder), kind="folder", out=tmp_path / "folder")
+    assert isinstance(Predictor.load(tmp_path / "folder", device="cpu"), Predictor)
+    monkeypatch.chdir(tmp_path)
+    for variable in ("MLFLOW_TRACKING_URI", "CASCADE_TRACKING"):
+        monkeypatch.delenv(variable, raising=False)
+    registered = register.run(
+        checkpoint=checkpoint,
+        clip=folders.clip,
+        evaluation=tmp_path / "scores",
+        profile=tmp_path / "profile",
+        out=tmp_path / "registered",
+    )
+    assert registered.name == "mini-18-6-clearclip"
+
+
+def test_training_is_refused_with_a_sentence(folders: Folders, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="recipe 'mini_naclip' is training-free: .* use the model as it is"):
+        train.run(
+            recipe="mini_naclip", **folders.steps, clip=folders.clip, overrides={}, out=tmp_path / "out"
+        )
+
+
+def test_a_protocol_without_method_is_refused(folders: Folders, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--protocol needs --method"):
+        import_clip.run(source=str(folders.clip), protocol="voc12-15-5", out=tmp_path / "out")
+    with pytest.raises(UserError, match="unknown training-free method 'zegclip'"):
+        import_clip.run(source=str(folders.clip), method="zegclip", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
