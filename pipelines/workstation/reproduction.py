@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import recipe, recipe_names
+from cascade_core.configs.recipes import recipe, trained_recipe_names
 from cascade_core.configs.settings import SelfTrainingMode, Setting
 from cascade_core.data.sources.part_search import Part
 from cascade_core.datasets.catalogue import DATA_SETS
@@ -77,7 +77,7 @@ def recipe_named(data_set: DataSet, method: str) -> str:
         UserError: the authors published no configuration of the method for it; the message lists the methods.
     """
     protocols = {split.name for split in data_set.protocols}
-    configs = {name: recipe(name) for name in recipe_names()}
+    configs = {name: recipe(name) for name in trained_recipe_names()}
     of_method = {config.method: name for name, config in configs.items() if config.data.protocol in protocols}
     return by_name(method, of_method, kind=f"method on {data_set.name}")
 
