@@ -19,7 +19,7 @@ from torch import Tensor
 from cascade_core.batches.samples import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.settings import Setting
+from cascade_core.configs.settings import TrainedSetting
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.build import build_segmentor
@@ -71,7 +71,7 @@ def extended(samples: Sequence[Sample], batch: int) -> Sample:
 
 
 def training_step(
-    config: RunConfig, setting: Setting, device: torch.device, *, batches: Sequence[int]
+    config: RunConfig, setting: TrainedSetting, device: torch.device, *, batches: Sequence[int]
 ) -> tuple[list[Sample], Weights]:
     """Measure steps of the training loop for each number of pictures, in one micro-batch.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe, trained_recipe_names
-from cascade_core.configs.settings import SelfTrainingMode, Setting
+from cascade_core.configs.settings import SelfTrainingMode, TrainedSetting
 from cascade_core.data.sources.part_search import Part
 from cascade_core.datasets.catalogue import DATA_SETS
 from cascade_core.datasets.data_set import DataSet
@@ -157,7 +157,7 @@ def score_released(
     *,
     data_set: DataSet | None,
     protocol: str | None,
-    setting: Setting | None,
+    setting: TrainedSetting | None,
     out: Path,
 ) -> tuple[RunConfig, list[BenchmarkRow]]:
     """Convert a checkpoint of the authors' code and score it; return its configuration and its row.
