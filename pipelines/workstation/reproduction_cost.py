@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.settings import Setting, transductive
+from cascade_core.configs.settings import TrainedSetting, transductive
 from cascade_core.data.prepared import read_index, rows_of_split
 from cascade_core.datasets.data_set import DataSet
 from cascade_core.errors import UserError
@@ -108,7 +108,7 @@ def estimate(
     Raises:
         UserError: not even one picture fits into the GPU's memory, or the processes do not divide the batch.
     """
-    plan: list[tuple[str, Setting, int, int]] = [
+    plan: list[tuple[str, TrainedSetting, int, int]] = [
         ("training", "inductive", config.train.iterations, config.train.batch_size)
     ]
     if self_training:
@@ -144,7 +144,7 @@ def estimate(
 def _training(
     config: RunConfig,
     name: str,
-    setting: Setting,
+    setting: TrainedSetting,
     steps: int,
     batch: int,
     processes: int,
