@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SHIPPED := cascade_core/shipped
 PICTURES := 0005 0013 0027 0030 0033 0037
 
-.PHONY: run test lint types contracts unit reliability audit slow browser docs benchmark format lock images mini-data shipped data-push generated clean help
+.PHONY: run test lint types contracts unit reliability audit slow browser docs notebook benchmark format lock images mini-data shipped data-push generated clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -43,7 +43,7 @@ contracts: $(STAMP) ## check which package imports which
 	$(BIN)/lint-imports
 
 unit: $(STAMP) ## fast tests, the whole workflow in small among them
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow and not gpu and not real_data and not postgres and not swift and not reliability and not browser and not docs"
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder -m "not slow and not gpu and not real_data and not postgres and not swift and not reliability and not browser and not docs and not notebook"
 
 reliability: $(STAMP) ## the figures of docs/reliability.md (hours)
 	$(BIN)/pytest -m reliability --capture=no
@@ -59,6 +59,9 @@ browser: $(STAMP) ## the pages in a browser; skipped without Debian's chromium (
 
 docs: $(STAMP) ## run every command block of README and docs that can run here (after `make run`; minutes)
 	$(BIN)/pytest -m docs
+
+notebook: $(STAMP) ## run the notebook from top to bottom (minutes)
+	$(BIN)/pytest -m notebook
 
 benchmark: $(STAMP) ## rerun every recipe over seeds and compare with the last accepted results (half an hour)
 	$(BIN)/cascade-clip benchmark run
