@@ -256,20 +256,25 @@ def eval_settings(base: EvalConfig, **changes: Any) -> EvalConfig:
     return validated(EvalConfig, {**base.model_dump(), **settings}, source="inference setting")
 
 
-def device_named(device: str | torch.device | None) -> torch.device:
-    """Return the device of a name such as `cpu` or `cuda`; None: a GPU if there is one, else the CPU.
+def device_named(
+    device: str | torch.device | None, kinds: Sequence[str] = ("cpu", "cuda", "mps")
+) -> torch.device:
+    """Return the device of a name such as `cpu`, `cuda` or Apple's `mps`; None: a CUDA GPU if there is one, else the CPU.
 
     Raises:
-        UserError: no device has this name, or this machine has no such device.
+        UserError: no device has this name, it is not of one of `kinds`, or this machine has no such device.
     """
+    known = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         target = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"device {device!r} is unknown; give cpu or cuda") from error
-    if target.type not in ("cpu", "cuda"):
-        raise UserError(f"device {str(device)!r} is not supported; give cpu or cuda")
+        raise UserError(f"device {device!r} is unknown; give {known}") from error
+    if target.type not in kinds:
+        raise UserError(f"device {str(device)!r} is not supported here; give {known}")
+    if target.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device 'mps' is not available: torch reaches no GPU of Apple's here; give cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if target.type == "cuda" and (target.index or 0) >= count:
         raise UserError(

@@ -17,6 +17,10 @@ PACKAGES = ("cascade_clip", "cascade_core", "components", "pipelines")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 LABELS = "snake, onion, turtle, water, lava"
 OF_EXTRAS = {
+    "demo": (
+        ["python", "-c", "import components.demo.page, components.demo.server"],
+        ["cascade-clip", "demo", "--help"],
+    ),
     "serve": (
         ["python", "-c", "from components.serving import server; from components.registry import registered_model"],
         ["cascade-clip", "models", "list"],

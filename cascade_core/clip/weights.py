@@ -139,10 +139,10 @@ def _write_folder(
     folder: Path, config: ClipConfig, state: Mapping[str, Tensor], *, words: Sequence[str] | None = None
 ) -> None:
     with new_folder(folder) as working:
-        (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+        (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
         save_file({key: tensor.contiguous() for key, tensor in state.items()}, working / WEIGHTS_FILE)
         if words is not None:
-            (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n")
+            (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n", encoding="utf-8")
 
 
 def _load_folder(

@@ -71,4 +71,4 @@ def _write_split(
         write_label_map(labels / f"{name}.png", label + np.uint8(FIRST_RAW_ID))
         if on_picture is not None:
             on_picture(split, index)
-    (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

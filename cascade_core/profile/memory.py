@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def peak_memory(call: Callable[[], object], device: torch.device, *, proc: Path 
         call()
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / MIB, "CUDA allocator's peak"
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    trim = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
     if trim is not None:
         # A call that reuses freed pages would not increase the resident size.
         trim(0)
@@ -46,14 +47,16 @@ def peak_memory(call: Callable[[], object], device: torch.device, *, proc: Path 
 
 def _reset_peak(proc: Path) -> bool:
     try:
-        (proc / "clear_refs").write_text(RESET_HIGHEST)
+        (proc / "clear_refs").write_text(RESET_HIGHEST, encoding="utf-8")
     except OSError:
         return False
     return True
 
 
 def _peak(proc: Path) -> int:
-    (kibibytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", (proc / "status").read_text(), re.MULTILINE)
+    (kibibytes,) = re.findall(
+        r"^VmHWM:\s+(\d+) kB$", (proc / "status").read_text(encoding="utf-8"), re.MULTILINE
+    )
     return int(kibibytes) * 1024
 
 

@@ -8,6 +8,7 @@ from cascade_core.runtime.formats import PROJECT
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "botocore": "boto3",
+    "fastapi": "gradio",
     "google": "google-api-core",
     "google.api_core": "google-api-core",
     "kfp_server_api": "kfp",
@@ -18,6 +19,7 @@ DISTRIBUTIONS = {
     "s3transfer": "boto3",
     "triton": "torch",
     "urllib3": "kubernetes",
+    "uvicorn": "gradio",
     "yaml": "pyyaml",
 }
 """The package that brings a module, where their names differ."""

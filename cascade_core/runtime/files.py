@@ -202,7 +202,9 @@ def disk_is_full(error: BaseException) -> bool:
 def write_json(target: Path, content: Any) -> None:
     """Write JSON atomically and with stable formatting."""
     with new_file(target) as path:
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        path.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_text(path: Path, what: str, *, most: int = MOST_TEXT) -> str:

@@ -34,7 +34,7 @@ def kubernetes() -> Access:
     try:
         if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(client_configuration=settings)
-            namespace = NAMESPACE_FILE.read_text().strip()
+            namespace = NAMESPACE_FILE.read_text(encoding="utf-8").strip()
         else:
             # Passed on, since the client reads the variable only at its import.
             file = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())

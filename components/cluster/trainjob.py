@@ -163,7 +163,7 @@ class TrainJob(Nodes):
 def write_trainjob(job: TrainJob, out: Path) -> None:
     """Write the manifest as YAML, for `kubectl apply --filename`."""
     with new_file(out, begins=b"apiVersion: trainer.kubeflow.org/") as path:
-        path.write_text(yaml.safe_dump(job.manifest(), sort_keys=False))
+        path.write_text(yaml.safe_dump(job.manifest(), sort_keys=False), encoding="utf-8")
 
 
 def _variables(secret: str) -> list[dict[str, Any]]:

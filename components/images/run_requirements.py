@@ -26,7 +26,7 @@ def requirements(pyproject: Path, image: str) -> list[str]:
     """
     if image not in LEFT_OUT:
         raise ValueError(f"no image {image!r}; there are {' and '.join(LEFT_OUT)}")
-    project = tomllib.loads(pyproject.read_text())["project"]
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     optional = project.get("optional-dependencies", {})
     dependencies = [
         *project["dependencies"],

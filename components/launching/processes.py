@@ -6,8 +6,11 @@ With at most one GPU the step runs in the calling process. For several nodes see
 import logging
 import multiprocessing
 import os
-from collections.abc import Mapping
-from typing import Any
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -20,6 +23,7 @@ from cascade_core.runtime.exit_codes import ExitCode
 from components.addresses import hide_secrets
 from components.contract import Call, step_named
 
+START_METHOD: Literal["forkserver"] = "forkserver"
 USER_ERROR = "UserError: "
 """torchrun passes on the exception of a process as text that starts with its class."""
 
@@ -30,7 +34,8 @@ def run(step: str, arguments: Mapping[str, Any], *, processes: int | None = None
     By default `processes` is the number of visible GPUs (in a pod: its limit), at least 1.
 
     Raises:
-        UserError: `processes` is not positive, the step does not train, or it refused its input.
+        UserError: `processes` is not positive, the system cannot start several, the step does not train, or it refused
+            its input.
         RuntimeError: a process failed and all others were ended; the message names the process and the cause. (In one
             process the step's own exceptions are raised.)
     """
@@ -42,12 +47,15 @@ def run(step: str, arguments: Mapping[str, Any], *, processes: int | None = None
         raise UserError(f"step {step!r} does not train")
     if count == 1:
         return stated(**arguments)
+    if START_METHOD not in multiprocessing.get_all_start_methods():
+        raise UserError(f"processes={count}; on {sys.platform} a training runs in one process: give 1")
     # The fork server imports these modules once and never uses a GPU. (DistributedDataParallel imports torch._dynamo,
     # which has a thousand modules.)
     preloaded = [f"components.steps.{step}", "torch._dynamo"]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
+    multiprocessing.get_context(START_METHOD).set_forkserver_preload(preloaded)
     try:
-        return elastic_launch(_configuration(count), _call_together)(step, dict(arguments))[0]
+        with _handlers_restored():
+            return elastic_launch(_configuration(count), _call_together)(step, dict(arguments))[0]
     except SignalException as error:
         raise SystemExit(128 + error.sigval) from error
     except ChildFailedError as error:
@@ -58,6 +66,18 @@ def run(step: str, arguments: Mapping[str, Any], *, processes: int | None = None
         if message.startswith(USER_ERROR):
             raise UserError(message.removeprefix(USER_ERROR)) from error
         raise RuntimeError(f"process {rank} of the {count} of step {step} failed: {message}") from error
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[None]:
+    """Put back the signal handlers that torch replaces and leaves, which would turn a later Ctrl-C into its exception."""
+    before = {kind: signal.getsignal(kind) for kind in signal.valid_signals()}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            if handler is not None and signal.getsignal(kind) is not handler:
+                signal.signal(kind, handler)
 
 
 def launched(call: Call) -> Any:
@@ -85,7 +105,7 @@ def _configuration(count: int) -> LaunchConfig:
         rdzv_endpoint="127.0.0.1:0",
         local_addr="127.0.0.1",
         max_restarts=0,
-        start_method="forkserver",
+        start_method=START_METHOD,
     )
 
 

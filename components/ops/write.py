@@ -48,4 +48,4 @@ def _component(stated: Step[Any, Any]) -> str:
 
 if __name__ == "__main__":
     with new_file(FILE) as path:
-        path.write_text(source())
+        path.write_text(source(), encoding="utf-8")

@@ -148,6 +148,6 @@ def write_profiles(folder: Path, profiles: Sequence[Profiled], *, plot: str) -> 
     """Write tables, a plot and profile.json: the first model's, with the others in its field `others`."""
     first, *others = [profile.fields() for profile in profiles]
     write_json(folder / PROFILE_FILE, first | {"others": others} if others else first)
-    (folder / TABLE_FILE).write_text(markdown(profiles))
+    (folder / TABLE_FILE).write_text(markdown(profiles), encoding="utf-8")
     save_frames(profiles, folder)
     save_plot(profiles, folder / plot)

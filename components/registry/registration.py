@@ -152,7 +152,7 @@ def log_model(
         folder = Path(scratch, "model")
         write_model_folder(checkpoint, clip, folder)
         card_file = Path(scratch, model_card.FILE)
-        card_file.write_text(card)
+        card_file.write_text(card, encoding="utf-8")
         with mlflow.start_run(run_id=run_id):
             model = mlflow.pyfunc.log_model(
                 name=config.method,

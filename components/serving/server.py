@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from traceback import walk_tb
 from typing import Any, NoReturn
 
@@ -89,7 +90,10 @@ async def _listen(app: Limited, address: str, port: int, limits: Limits) -> None
         loop.call_later(STOP_SECONDS, serving.cancel)
 
     for kind in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(kind, stop)
+        if sys.platform == "win32":
+            signal.signal(kind, lambda *_: loop.call_soon_threadsafe(stop))
+        else:
+            loop.add_signal_handler(kind, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await serving
 

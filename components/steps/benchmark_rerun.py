@@ -83,7 +83,9 @@ def run(
             tracker.tags({"data_hash": data_sets[0][1]})
         write_json(folder / accepted.ROWS_FILE, [row.model_dump(mode="json") for row in rows])
         write_json(folder / CHANGES_FILE, [change.model_dump(mode="json") for change in changes])
-        (folder / PAGE_FILE).write_text(page.page_of(rows, changes, earlier, baseline, verdict, models))
+        (folder / PAGE_FILE).write_text(
+            page.page_of(rows, changes, earlier, baseline, verdict, models), encoding="utf-8"
+        )
         tracker.files(accepted.ROWS_FILE, CHANGES_FILE, PAGE_FILE)
     compared_with = baseline.run_id if baseline else None
     return Rerun(verdict, tuple(changes), compared_with, tracker.run_id, out / PAGE_FILE)

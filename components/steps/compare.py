@@ -73,7 +73,7 @@ def run(
     with call.writing(parameters={**conditions, "limit": limit}) as work:
         lines = side_by_side.lines_of(sides, split, limit)
         page = side_by_side.page_of(lines, sides, split, data_hash(prepared))
-        (work.folder / PAGE_FILE).write_text(page)
+        (work.folder / PAGE_FILE).write_text(page, encoding="utf-8")
         scores = {
             "protocol": sides.scored.name,
             **conditions,

@@ -125,7 +125,7 @@ def run(
     from cascade_core.profile.measure import Settings, check
     from components.profiling.models import check_counts, measure_models, models_of, write_profiles
 
-    torch_device = device_named(device)
+    torch_device = device_named(device, ("cpu", "cuda"))
     settings = Settings(batch_sizes=batch_sizes, image_sizes=image_sizes, repeats=repeats)
     check_counts(classes=num_classes, regions=two_stage, threads=threads)
     models = models_of(checkpoints, recipes, overrides or {}, two_stage, num_classes, text)

@@ -79,8 +79,8 @@ def run(
         inputs={"/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings)},
     ) as work:
         write_json(work.folder / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
-        (work.folder / TABLE_FILE).write_text(markdown_table(rows))
-        (work.folder / PAGE_FILE).write_text(report_page.page(evaluated, curves))
+        (work.folder / TABLE_FILE).write_text(markdown_table(rows), encoding="utf-8")
+        (work.folder / PAGE_FILE).write_text(report_page.page(evaluated, curves), encoding="utf-8")
         best = report_page.best_means(summaries(rows))
         work.tracker.metrics({"rows": len(rows)} | {f"best.{score}": mean for score, mean in best.items()})
         work.tracker.files(BENCHMARK_FILE, TABLE_FILE, PAGE_FILE)

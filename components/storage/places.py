@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path, PurePosixPath
 
@@ -41,6 +42,8 @@ def cache_folder() -> Path:
 
 
 def _private_folder() -> Path:
+    if sys.platform == "win32":  # its temporary folder is the user's own
+        return Path(tempfile.gettempdir(), CACHE)
     folder = Path(tempfile.gettempdir(), f"{CACHE}-{os.getuid()}")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)

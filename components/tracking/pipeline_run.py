@@ -213,10 +213,10 @@ def parent_run(protocol: str) -> str | None:
         return None
     file = Path(name)
     with FileLock(file.with_name(f".{file.name}.lock")):
-        run_id = file.read_text().strip() if file.exists() else ""
+        run_id = file.read_text(encoding="utf-8").strip() if file.exists() else ""
         if not run_id:
             run_id = open_run(pipeline=WORKFLOW, protocol=protocol)
-            file.write_text(run_id)
+            file.write_text(run_id, encoding="utf-8")
         return run_id
 
 

@@ -106,7 +106,7 @@ def log_folder(client: "MlflowClient", record: RunRecord, folder: Path) -> None:
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write the record to a step's folder."""
     with new_file(folder / TRACKING_FILE) as path:
-        path.write_text(record.model_dump_json() + "\n")
+        path.write_text(record.model_dump_json() + "\n", encoding="utf-8")
 
 
 def record_folders(folders: Sequence[Path]) -> list[str]:
@@ -141,7 +141,7 @@ def store_unavailable(error: BaseException) -> bool:
 
 def _log_file(client: "MlflowClient", path: Path) -> str:
     try:
-        record = RunRecord.model_validate_json(path.read_text())
+        record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise UserError(f"{path}: {first_error(error)}; was it edited?") from error
     try:

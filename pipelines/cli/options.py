@@ -35,4 +35,6 @@ Clip = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="CLIP folder of a bare checkpoint; data/mini/clip if left out."),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; if left out, a GPU if there is one.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda or mps; if left out, a CUDA GPU if there is one.")
+]

@@ -76,7 +76,7 @@ def run_local(
     elif pipeline == "benchmark":
         print(results / "benchmark.html")
     else:
-        print((results / "table.md").read_text(), end="")
+        print((results / "table.md").read_text(encoding="utf-8"), end="")
 
 
 @flat_options

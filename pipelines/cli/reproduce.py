@@ -120,7 +120,7 @@ def reproduce(
                 num_seeds=len(chosen),
                 self_training=self_train,
                 processes=processes,
-                device=device_named(device),
+                device=device_named(device, ("cpu", "cuda")),
                 out=out,
             )
             print(f"plan     {name} on {named.title} ({config.data.protocol}), seeds {seeds}")

@@ -101,7 +101,9 @@ def compile_pipeline(
         # The compiler wants a name in .yaml, which the temporary file lacks.
         compiled = Path(scratch, "pipeline.yaml")
         compiler.Compiler().compile(pipeline, str(compiled))
-        text = compiled.read_text()
+        text = compiled.read_text(encoding="utf-8")
         # One pass for both images, because the light image's name starts with the other's.
         names = {LIGHT_IMAGE: light, IMAGE: torch_image}
-        path.write_text(re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], text))
+        path.write_text(
+            re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], text), encoding="utf-8"
+        )

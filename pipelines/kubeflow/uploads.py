@@ -90,7 +90,7 @@ def version_specification(cluster: Connection, pipeline_id: str, version_id: str
 
 
 def _of_package(package: Path) -> Specification:
-    documents = list(yaml.safe_load_all(package.read_text()))
+    documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
     return Specification(documents[0], documents[1] if len(documents) > 1 else {})
 
 

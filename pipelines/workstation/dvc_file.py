@@ -165,6 +165,6 @@ def _yaml(content: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    parameters = yaml.safe_load(PARAMETERS.read_text())
+    parameters = yaml.safe_load(PARAMETERS.read_text(encoding="utf-8"))
     with new_file(WORKFLOW) as path:
-        path.write_text(text(workflow(list(parameters["recipes"]))))
+        path.write_text(text(workflow(list(parameters["recipes"]))), encoding="utf-8")

@@ -73,12 +73,14 @@ def run(
     rows = sorted((BenchmarkRow.read(model.evaluation, model.cost) for model in models), key=_order)
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
-        path.write_text(page(rows, seeds, clip=clip, provenance=provenance))
+        path.write_text(page(rows, seeds, clip=clip, provenance=provenance), encoding="utf-8")
     if readme is not None:
         before, after = _around_table(readme)
         head = [row for row in rows if row.method in PUBLISHED and not row.setting.startswith("control")]
         with new_file(readme) as path:
-            path.write_text(f"{before}{TABLE_BEGIN}\n{markdown_table(head)}{TABLE_END}{after}")
+            path.write_text(
+                f"{before}{TABLE_BEGIN}\n{markdown_table(head)}{TABLE_END}{after}", encoding="utf-8"
+            )
     return rows
 
 
@@ -90,7 +92,7 @@ def _provenance(data: Data[Path]) -> str:
 
 def _around_table(readme: Path) -> tuple[str, str]:
     """Return the README's text before and after the table."""
-    before, begin, rest = readme.read_text().partition(TABLE_BEGIN)
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(TABLE_BEGIN)
     _, end, after = rest.partition(TABLE_END)
     if not (begin and end):
         raise UserError(

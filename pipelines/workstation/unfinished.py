@@ -47,7 +47,7 @@ def only_workflow() -> Iterator[Path]:
 
 def close_killed(run_file: Path) -> None:
     """Set the runs of a killed workflow to KILLED; keep the file if the store does not answer, for the next start."""
-    run_id = run_file.read_text().strip() if run_file.exists() else ""
+    run_id = run_file.read_text(encoding="utf-8").strip() if run_file.exists() else ""
     if run_id and tracking_off():
         return
     try:
@@ -72,7 +72,7 @@ def free_dvc_lock() -> None:
     import psutil
 
     try:
-        held, written = json.loads(DVC_LOCK.read_text()), DVC_LOCK.stat().st_mtime
+        held, written = json.loads(DVC_LOCK.read_text(encoding="utf-8")), DVC_LOCK.stat().st_mtime
     except (FileNotFoundError, json.JSONDecodeError):  # DVC itself reports a damaged file
         return
     dead = set()

@@ -48,18 +48,23 @@ def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False
             unfinished.close_killed(run_file)
             raise
         if run_file.exists():  # written by the first tracked stage
-            _close_run(run_file.read_text().strip(), status)
+            _close_run(run_file.read_text(encoding="utf-8").strip(), status)
     if status:
         raise UserError(f"the workflow stopped (dvc repro: exit {status}); run it again to resume")
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command in its own process group; an interrupt of this process sends one SIGINT to the whole group."""
-    with subprocess.Popen(command, env=environment, process_group=0) as process:
+    """Run a command in its own process group; an interrupt of this process sends one SIGINT to the whole group.
+
+    On Windows, Ctrl-C reaches every process of the console by itself.
+    """
+    group = None if sys.platform == "win32" else 0
+    with subprocess.Popen(command, env=environment, process_group=group) as process:
         try:
             return process.wait()
         except BaseException:
-            os.killpg(process.pid, signal.SIGINT)
+            if sys.platform != "win32":
+                os.killpg(process.pid, signal.SIGINT)
             process.wait()
             raise
 

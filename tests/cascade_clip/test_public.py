@@ -1,11 +1,8 @@
-"""The public API: its results are those of the commands, and importing it needs neither MLflow nor POSIX."""
+"""The public API: its results are those of the commands (test_platforms.py: importing it needs no MLflow and no Unix)."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
-import grimp
 import numpy as np
 import pytest
 import torch
@@ -19,22 +16,6 @@ from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 ROOT = Path(__file__).parents[2]
 STORED = ROOT / "tests" / "formats" / "stored"
 LABELS = ["zebra", "tiger", "sand"]
-
-POSIX_MODULES = ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty")
-POSIX_NAMES = {
-    "os": {
-        "fork",
-        "forkpty",
-        "getpgid",
-        "getuid",
-        "geteuid",
-        "killpg",
-        "setsid",
-        "sched_getaffinity",
-        "mkfifo",
-    },
-    "signal": {"SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCHLD", "alarm", "pthread_kill"},
-}
 
 
 @pytest.fixture
@@ -93,40 +74,6 @@ def test_scores_are_those_of_the_evaluate_step() -> None:
 def test_a_recipe_is_a_complete_run() -> None:
     assert cascade_clip.recipe("cascade_voc12", {"train.iterations": 7}).train.iterations == 7
     assert "cascade_voc12" in cascade_clip.recipe_names()
-
-
-def test_importing_it_needs_no_posix_module_and_no_platform() -> None:
-    program = f"""
-import sys
-for name in {POSIX_MODULES!r}:
-    if name != "posix":  # os itself stands on it
-        sys.modules[name] = None
-import cascade_clip
-print([name for name in ("mlflow", "kfp", "dvc", "typer", "components", "pipelines") if name in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
-
-
-def test_no_module_below_it_uses_a_posix_function() -> None:
-    """The import graph includes imports inside functions."""
-    graph = grimp.build_graph("cascade_clip", "cascade_core", include_external_packages=True)
-    below = graph.find_upstream_modules("cascade_clip", as_package=True) | {"cascade_clip.models"}
-    assert "cascade_core.predictor" in below and "mlflow" in below
-    assert not below & set(POSIX_MODULES)
-    for module in sorted(name for name in below if name.startswith("cascade_")):
-        path = ROOT / module.replace(".", "/")
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        used = {
-            f"{node.value.id}.{node.attr}"
-            for node in ast.walk(ast.parse(file.read_text()))
-            if isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.attr in POSIX_NAMES.get(node.value.id, ())
-        }
-        assert not used, f"{file} uses {', '.join(used)}"
 
 
 def test_code_in_registered_versions_imports_cascade_clip_only() -> None:

@@ -218,11 +218,21 @@ def test_settings_of_the_inference_are_checked(predictor: Predictor) -> None:
         ValueError, match="^inference setting: mode: Input should be 'whole' or 'slide' .got 'windows'.$"
     ):
         eval_settings(predictor.evaluate, mode="windows")
-    with pytest.raises(ValueError, match="'tpux' is unknown; give cpu or cuda"):
+
+
+def test_a_device_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="'tpux' is unknown; give cpu, cuda or mps"):
         device_named("tpux")
-    for name in ("mps", "meta", "xpu:1"):
-        with pytest.raises(ValueError, match=f"device '{name}' is not supported; give cpu or cuda"):
+    for name in ("meta", "xpu:1"):
+        with pytest.raises(ValueError, match=f"device '{name}' is not supported here; give cpu, cuda or mps"):
             device_named(name)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="'mps' is not available: torch reaches no GPU of Apple's here"):
+        device_named("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert device_named("mps") == torch.device("mps")
+    with pytest.raises(ValueError, match="'mps' is not supported here; give cpu or cuda"):
+        device_named("mps", ("cpu", "cuda"))
     with pytest.raises(
         ValueError, match="'cuda:99' is not available: torch finds .* CUDA devices; give .*cpu"
     ):

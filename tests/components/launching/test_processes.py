@@ -1,5 +1,6 @@
 """Steps in two processes over gloo on the loopback interface, started by torchrun's agent."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def test_two_processes_train_as_one_with_options(
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     train.run(**train_arguments(folders, one, **overrides))
+    handlers = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
     launch.run("train", train_arguments(folders, two, **overrides), processes=2)
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert_same_training(one, two)
 
 
