@@ -46,4 +46,4 @@ def _line(group: Group, name: str, function: object) -> str:
 
 if __name__ == "__main__":
     with new_file(FILE) as path:
-        path.write_text(page())
+        path.write_text(page(), encoding="utf-8")
