@@ -20,6 +20,12 @@ GROUP, VERSION, KIND, PLURAL = "trainer.kubeflow.org", "v1alpha1", "TrainJob", "
 MANAGER = "cascade-clip-workflow/manager"
 CONTENT = "cascade-clip-workflow/content"
 """This annotation holds the hash of a job's specification, which identifies an existing job of the same training."""
+PIPELINE_LABEL = "cascade-clip-workflow/pipeline-run"
+"""This label holds the id of the pipeline's run in MLflow; its exit handler removes what carries it."""
+QUEUE_MINUTES = 30
+"""A job's deadline counts from its creation, so it is longer than the training's limit by this time to wait for nodes."""
+POD_NAME_LENGTH = 49
+"""JobSet appends the job's and the node's number and a suffix to a name, and pods of longer names never start."""
 NODE = "node"
 """Trainer's torch runtime gives this name to its replicated job and to the training container in it."""
 
@@ -88,12 +94,18 @@ class Nodes(BaseModel):
         return ", ".join(str(volume.folder) for volume in self.volumes) or "none"
 
 
+def longest_name(nodes: int) -> int:
+    """Return how many characters the name of a job on this many nodes may have."""
+    return POD_NAME_LENGTH - len(str(nodes - 1))
+
+
 class TrainJob(Nodes):
     """One training on these nodes; `variables` are environment variables beside the secret's."""
 
     name: str = Field(
         pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", description="a DNS label, as pods need it"
     )
+    labels: dict[str, str] = {}
     namespace: str | None = None
     command: str
     arguments: tuple[str, ...]
@@ -109,11 +121,20 @@ class TrainJob(Nodes):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_name(self) -> Self:
+        if len(self.name) > (longest := longest_name(self.nodes)):
+            raise UserError(
+                f"name {self.name!r} has {len(self.name)} characters; the pods of {self.nodes} nodes start only with a "
+                f"name of at most {longest}"
+            )
+        return self
+
     def manifest(self) -> dict[str, Any]:
         """Return the Kubernetes object; quantities are strings."""
         spec = {
             "runtimeRef": {"apiGroup": GROUP, "kind": "ClusterTrainingRuntime", "name": self.runtime},
-            "activeDeadlineSeconds": 60 * self.minutes,
+            "activeDeadlineSeconds": 60 * (self.minutes + QUEUE_MINUTES),
             "trainer": self._trainer(),
             "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": self._patch()}],
         }
@@ -121,6 +142,8 @@ class TrainJob(Nodes):
         metadata: dict[str, Any] = {"name": self.name, "annotations": {CONTENT: content}}
         if self.namespace:
             metadata["namespace"] = self.namespace
+        if self.labels:
+            metadata["labels"] = dict(self.labels)
         return {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": spec}
 
     def _trainer(self) -> dict[str, Any]:

@@ -8,14 +8,14 @@ other error becomes a `UserError` of one sentence.
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from cascade_core.errors import UserError
 from components.cluster.access import kubernetes
-from components.cluster.trainjob import CONTENT, GROUP, PLURAL, VERSION, TrainJob
+from components.cluster.trainjob import CONTENT, GROUP, PIPELINE_LABEL, PLURAL, VERSION, TrainJob
 from components.patience import Patience
 
 if TYPE_CHECKING:
@@ -26,10 +26,21 @@ log = logging.getLogger(__name__)
 State = Literal["waiting", "running", "complete", "failed"]
 
 PATIENT = Patience(300.0)
+WEBHOOK = "admission webhook"
+"""A webhook refuses with 403 as missing rights do; only the server's sentence says which."""
 TRANSIENT_STATUS = (429, 500, 502, 503, 504)
 CONNECT_AND_ANSWER_SECONDS = (5, 30)
 REPORT_SECONDS = 600.0
 """The state of a running job is logged at least this often."""
+PROPAGATION = "Background"
+"""With "Foreground", Trainer creates a job's pods anew while the job is being deleted."""
+METHODS = {
+    "create": "create_namespaced_custom_object",
+    "get": "get_namespaced_custom_object",
+    "delete": "delete_namespaced_custom_object",
+    "list": "list_namespaced_custom_object",
+    "delete_collection": "delete_collection_namespaced_custom_object",
+}
 GONE_SECONDS = 120.0
 """A deleted job may take this long to disappear."""
 
@@ -47,8 +58,22 @@ class Jobs:
     poll: float = 10.0
 
     def create(self, manifest: Mapping[str, Any]) -> bool:
-        """Create a job; return False if one of this name exists."""
-        return self._ask("create", manifest["metadata"]["name"], {"body": manifest}, none_on=409) is not None
+        """Create a job; return False if one of this name exists.
+
+        Raises:
+            UserError: the cluster refuses, or dropped a field of the job, which is removed then.
+        """
+        name = manifest["metadata"]["name"]
+        made = self._ask("create", name, {"body": manifest}, none_on=409)
+        if made is None:
+            return False
+        if lost := sorted(dropped(manifest["spec"], made.get("spec") or {}, "spec")):
+            self.delete(name)
+            raise UserError(
+                f"Kubernetes, create TrainJob {name} in namespace {self.namespace}: the cluster dropped {', '.join(lost)}; "
+                "install Kubeflow Trainer 2.2 or later"
+            )
+        return True
 
     def get(self, name: str) -> dict[str, Any] | None:
         """Query a job; None if it does not exist."""
@@ -56,7 +81,22 @@ class Jobs:
 
     def delete(self, name: str) -> None:
         """Request the removal of a job with its pods; a job that does not exist is no error."""
-        self._ask("delete", name, {"name": name, "propagation_policy": "Foreground"}, none_on=404)
+        self._ask("delete", name, {"name": name, "propagation_policy": PROPAGATION}, none_on=404)
+
+    def delete_of_pipeline(self, run_id: str) -> list[str]:
+        """Request the removal of all jobs that a pipeline's run started; return their names.
+
+        Raises:
+            UserError: the cluster refuses, or does not answer for too long.
+        """
+        selected = {"label_selector": f"{PIPELINE_LABEL}={run_id}"}
+        about = f"of pipeline run {run_id}"
+        listed = self._ask("list", about, selected, none_on=404)
+        names = [str(job["metadata"]["name"]) for job in (listed or {}).get("items", [])]
+        if names:
+            options = {**selected, "propagation_policy": PROPAGATION}
+            self._ask("delete_collection", about, options, none_on=404)
+        return names
 
     def _ask(self, verb: str, name: str, arguments: Mapping[str, Any], *, none_on: int) -> Any:
         """Send a request, with retries, and return the answer; None if the status is `none_on`."""
@@ -64,7 +104,7 @@ class Jobs:
         from urllib3.exceptions import HTTPError
 
         request = partial(
-            getattr(self.api, f"{verb}_namespaced_custom_object"),
+            getattr(self.api, METHODS[verb]),
             group=GROUP,
             version=VERSION,
             namespace=self.namespace,
@@ -197,19 +237,41 @@ def state(job: Mapping[str, Any]) -> tuple[State, str]:
     if "Suspended" in conditions:
         return "waiting", "suspended"
     jobs = status.get("jobsStatus") or []
+    ready = sum(job.get("ready", 0) for job in jobs)
     if any(job.get("active", 0) for job in jobs):
-        return "running", f"{sum(job.get('ready', 0) for job in jobs)} jobs ready"
+        return ("running", f"{ready} jobs ready") if ready else ("waiting", "not all pods are ready")
     return "waiting", ""
+
+
+def dropped(sent: Any, kept: Any, place: str) -> Iterator[str]:
+    """Yield the places of what was sent and is missing in the created object: servers drop fields that they do not know.
+
+    The server may add fields, and may write a quantity in another way.
+    """
+    if isinstance(sent, Mapping):
+        for name, value in sent.items():
+            if not isinstance(kept, Mapping) or name not in kept:
+                yield f"{place}.{name}"
+            else:
+                yield from dropped(value, kept[name], f"{place}.{name}")
+    elif isinstance(sent, list):
+        if not isinstance(kept, list) or len(kept) < len(sent):
+            yield place
+        else:
+            for number, value in enumerate(sent):
+                yield from dropped(value, kept[number], f"{place}[{number}]")
 
 
 def _explain(error: BaseException, verb: str, name: str, namespace: str) -> UserError:
     """Explain a refusal in one sentence, by its HTTP status."""
     status = getattr(error, "status", None)
+    said = _reason(error)
+    rights = f"this account may not {verb} trainjobs there; bind the Role of docs/distributed.md to it"
     reason = {
         401: "the token is missing, wrong or expired",
-        403: f"this account may not {verb} trainjobs there; bind the Role of docs/distributed.md to it",
+        403: said if WEBHOOK in said else rights,
         404: "Kubeflow Trainer 2 is not installed there, or there is no such namespace",
-    }.get(status or 0, _reason(error))
+    }.get(status or 0, said)
     code = f" ({status})" if status else ""
     return UserError(f"Kubernetes, {verb} TrainJob {name} in namespace {namespace}: {reason}{code}")
 

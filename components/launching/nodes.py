@@ -6,10 +6,11 @@ output there, and the pod copies it to the step's output.
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,16 +19,18 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import MANIFEST_FILE, input_hash
 from components.cluster import trainjob_run
-from components.cluster.trainjob import Nodes, TrainJob
+from components.cluster.trainjob import PIPELINE_LABEL, QUEUE_MINUTES, Nodes, TrainJob, longest_name
 from components.contract import step_named
 from components.patience import PATIENCE_VARIABLE
 from components.tracking.pipeline_run import IMAGE_VARIABLE, KFP_VARIABLE, PARENT_VARIABLE
 
+log = logging.getLogger(__name__)
+
 WORK = ".trainjobs"
 """A folder on the shared volume with one folder per unfinished job."""
 COPIED = ("prepared", "splits", "text", "trained")
-GRACE_MINUTES = 30
-"""The time that a job may wait for nodes, on top of its running time."""
+GRACE_MINUTES = QUEUE_MINUTES + 5
+"""The time that a job is followed beyond its running time: it waits for nodes, and its end is noticed late."""
 
 
 def run_here_or_on_nodes(step: str, arguments: Mapping[str, Any], nodes: str) -> None:
@@ -76,6 +79,18 @@ def run(
     shutil.rmtree(work)
 
 
+def remove_jobs(run_ids: Iterable[str], *, jobs: trainjob_run.Jobs | None = None) -> None:
+    """Remove the TrainJobs that these pipeline runs (ids in MLflow) have left; a cancellation does not end them.
+
+    Raises:
+        UserError: the cluster refuses.
+    """
+    for run_id in run_ids:
+        jobs = jobs or trainjob_run.connect()
+        for name in jobs.delete_of_pipeline(run_id):
+            log.info("TrainJob %s: removed, because its pipeline has ended", name)
+
+
 def _check_shared(arguments: Mapping[str, Any], nodes: Nodes) -> None:
     places = {"data": data_root(arguments["prepared"])}
     if clip := arguments.get("clip"):
@@ -101,7 +116,8 @@ def _name(step: str, arguments: Mapping[str, Any], nodes: Nodes) -> str:
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     slug = re.sub("[^a-z0-9]+", "-", f"{step} {arguments.get('recipe', '')}".lower()).strip("-")
-    return f"{slug[:36].strip('-')}-{digest}"
+    room = longest_name(nodes.nodes) - len(digest) - 1
+    return f"{slug[:room].strip('-')}-{digest}"
 
 
 def _job(
@@ -116,6 +132,7 @@ def _job(
     return TrainJob(
         **nodes.model_dump(),
         name=name,
+        labels={PIPELINE_LABEL: parent} if (parent := os.environ.get(PARENT_VARIABLE)) else {},
         command=stated.command,
         arguments=tuple(stated.words(values)),
         out=PurePosixPath(out),

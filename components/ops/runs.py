@@ -16,14 +16,20 @@ def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def close_run(protocol: str, kfp_run: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    """Close the pipeline's run in MLflow with the pipeline's final state; runs as the exit handler, after any failure."""
+def close_run(protocol: str, kfp_run: str, trainjobs: bool, status: dsl.PipelineTaskFinalStatus) -> None:
+    """End the pipeline's run in MLflow, and remove its TrainJobs if it may have any; runs as the exit handler.
+
+    Kubeflow runs it after any end, also after a cancellation, which does not end the jobs.
+    """
     from components.storage import places
     from components.tracking import kubeflow_run
 
-    kubeflow_run.close(
-        kfp_run=kfp_run, protocol=places.experiment(protocol), state=status.state, error=status.error_message
-    )
+    experiment = places.experiment(protocol)
+    if trainjobs:
+        from components.launching import nodes
+
+        nodes.remove_jobs(kubeflow_run.run_ids(kfp_run=kfp_run, protocol=experiment))
+    kubeflow_run.close(kfp_run=kfp_run, protocol=experiment, state=status.state, error=status.error_message)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -76,6 +76,17 @@ def close(*, kfp_run: str, protocol: str, state: str, error: str | None) -> None
         asked(lambda: _close(kfp_run, protocol, state, error))
 
 
+def run_ids(*, kfp_run: str, protocol: str) -> list[str]:
+    """Return the ids of a Kubeflow run's runs in MLflow: one, and one more for each retry of the first step.
+
+    Raises:
+        UserError: the store cannot be opened.
+    """
+    if tracking_off():
+        return []
+    return asked(lambda: [run.info.run_id for run in _runs(open_store(), kfp_run, protocol)])
+
+
 def reopen(client: "MlflowClient", run_id: str) -> None:
     """Open the run of a Kubeflow run again, whose exit handler has ended it: "Retry" runs this step again."""
     if os.environ.get(PARENT_VARIABLE) != run_id:
@@ -104,13 +115,16 @@ def _finish(run_id: str) -> None:
 
 def _close(kfp_run: str, protocol: str, state: str, error: str | None) -> None:
     client = open_store()
-    runs = client.search_runs(
-        [experiment_id(client, protocol)],
-        f"tags.kfp_run = '{kfp_run}' and tags.pipeline != ''",
-        max_results=1,
-    )
-    for run in runs:
+    for run in _runs(client, kfp_run, protocol)[:1]:
         _end(client, run, state, error, kubeflow_run(kfp_run))
+
+
+def _runs(client: "MlflowClient", kfp_run: str, protocol: str) -> list["Run"]:
+    """Return the runs of a pipeline, the newest first."""
+    wanted = f"tags.kfp_run = '{kfp_run}' and tags.pipeline != ''"
+    return all_runs(
+        client, [experiment_id(client, protocol)], wanted, order_by=["attributes.start_time DESC"]
+    )
 
 
 def _end(

@@ -98,7 +98,7 @@ def waiting(row: Resources) -> Resources:
     """Return the row of a pod that waits for a TrainJob with these resources."""
     minutes = row.minutes + WAITING_MINUTES
     return replace(
-        row, cpu="1", memory="2Gi", minutes=minutes, gpu=None, shared_memory=None, nodes=1, image="light"
+        row, cpu="100m", memory="512Mi", minutes=minutes, gpu=None, shared_memory=None, nodes=1, image="light"
     )
 
 

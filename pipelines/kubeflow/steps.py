@@ -46,7 +46,8 @@ class Steps:
     def mlflow_run(self, pipeline: str, experiment: str) -> Iterator[Any]:
         """Open the pipeline's run in MLflow around a block and yield its id; an exit handler closes it in any case."""
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        close = self(runs.close_run, protocol=experiment, kfp_run=run)
+        trainjobs = any(row.nodes > 1 for row in self.table.values())
+        close = self(runs.close_run, protocol=experiment, kfp_run=run, trainjobs=trainjobs)
         with dsl.ExitHandler(exit_task=close, name="tracked"):
             yield self(runs.open_run, pipeline=pipeline, protocol=experiment, kfp_run=run).output
 

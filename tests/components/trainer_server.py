@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
@@ -24,15 +25,17 @@ Answer = tuple[int, dict[str, Any]]
 
 @dataclass
 class Trainer:
-    """The jobs there are; `faults` are statuses with which the next requests of a method are answered."""
+    """The jobs there are; fields of a specification that are `unknown` are dropped; `faults` are statuses with which the next requests of a method are answered."""
 
     work: Callable[[dict[str, Any]], None] = lambda manifest: None
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     faults: list[tuple[str, int | str]] = field(default_factory=list)
+    message: str = "planted"
+    unknown: tuple[str, ...] = ()
     requests: list[str] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
 
-    def answer(self, method: str, name: str | None, body: Any) -> Answer:
+    def answer(self, method: str, name: str | None, body: Any, selector: str = "") -> Answer:
         """Give status and content of the answer to one request."""
         match method:
             case "POST":
@@ -41,16 +44,27 @@ class Trainer:
                     return 409, {"message": f'trainjobs.trainer.kubeflow.org "{name}" already exists'}
                 self.jobs[name] = {
                     **body,
+                    "spec": {key: value for key, value in body["spec"].items() if key not in self.unknown},
                     "status": {"jobsStatus": [{"name": "node", "active": 1, "ready": 1}]},
                 }
                 self.threads.append(threading.Thread(target=self._run, args=(self.jobs[name],)))
                 self.threads[-1].start()
                 return 201, self.jobs[name]
+            case "GET" if name is None:
+                return 200, {"items": self._labelled(selector)}
+            case "DELETE" if name is None:
+                for job in self._labelled(selector):
+                    del self.jobs[job["metadata"]["name"]]
+                return 200, {}
             case _ if name not in self.jobs:
                 return 404, {"message": f'trainjobs.trainer.kubeflow.org "{name}" not path'}
             case "DELETE":
                 return 200, self.jobs.pop(str(name))
         return 200, self.jobs[str(name)]
+
+    def _labelled(self, selector: str) -> list[dict[str, Any]]:
+        key, _, value = selector.partition("=")
+        return [job for job in self.jobs.values() if job["metadata"].get("labels", {}).get(key) == value]
 
     def _run(self, job: dict[str, Any]) -> None:
         try:
@@ -119,10 +133,13 @@ def _handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
             if fault is not None:
                 trainer.faults.remove(fault)
             if fault is not None and isinstance(fault[1], int):
-                status, answer = fault[1], {"message": "planted"}
+                status, answer = fault[1], {"message": trainer.message}
             else:
                 status, answer = trainer.answer(
-                    self.command, path[2], json.loads(content) if content else None
+                    self.command,
+                    path[2],
+                    json.loads(content) if content else None,
+                    "".join(parse_qs(urlsplit(self.path).query).get("labelSelector", [])),
                 )
             if fault is not None and fault[1] == "lost":
                 self.close_connection = True

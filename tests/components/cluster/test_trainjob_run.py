@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import typer
 
-from components.cluster import trainjob_run
+from components.cluster import trainjob, trainjob_run
 from components.cluster.trainjob import Nodes, TrainJob, Volume
 from components.cluster.trainjob_run import Jobs
 from components.launching import nodes as launch_nodes
@@ -90,6 +90,50 @@ def test_a_lost_answer_does_not_start_a_job_twice(jobs: Jobs, trainer: Trainer, 
     trainjob_run.start(jobs, JOB)
     trainjob_run.follow(jobs, "job", minutes=1)
     assert len(trainer.threads) == 1
+
+
+def test_a_webhooks_refusal_is_no_lack_of_rights(jobs: Jobs, trainer: Trainer) -> None:
+    trainer.message = (
+        'admission webhook "validator.trainjob.trainer.kubeflow.org" denied the request: no such runtime'
+    )
+    trainer.faults.append(("POST", 403))
+    with pytest.raises(ValueError, match=r"namespace team: admission webhook .* no such runtime \(403\)"):
+        trainjob_run.start(jobs, JOB)
+
+
+def test_a_cluster_that_drops_fields_is_refused(jobs: Jobs, trainer: Trainer) -> None:
+    trainer.unknown = ("runtimePatches",)
+    with pytest.raises(ValueError, match=r"dropped spec\.runtimePatches; install Kubeflow Trainer 2\.2"):
+        trainjob_run.start(jobs, JOB)
+    assert trainer.jobs == {}
+
+
+def test_added_fields_and_other_quantities_are_not_dropped() -> None:
+    sent = {"a": {"memory": "1024Mi"}, "b": [{"c": 1}]}
+    kept = {"a": {"memory": "1Gi", "d": 2}, "b": [{"c": 1, "e": 3}], "f": 4}
+    assert list(trainjob_run.dropped(sent, kept, "spec")) == []
+    assert list(trainjob_run.dropped(kept, sent, "spec")) == ["spec.a.d", "spec.b[0].e", "spec.f"]
+
+
+def test_the_jobs_of_a_pipeline_are_removed_together(jobs: Jobs, trainer: Trainer) -> None:
+    for name, run in (("one", "a"), ("two", "a"), ("three", "b")):
+        job = JOB.model_copy(update={"name": name, "labels": {trainjob.PIPELINE_LABEL: run}})
+        trainjob_run.start(jobs, job)
+    launch_nodes.remove_jobs(["a", "none"], jobs=jobs)
+    assert list(trainer.jobs) == ["three"]
+
+
+def test_a_job_whose_pods_wait_is_not_running() -> None:
+    job = {"status": {"jobsStatus": [{"name": "node", "active": 1, "ready": 0}]}}
+    assert trainjob_run.state(job) == ("waiting", "not all pods are ready")
+
+
+@pytest.mark.parametrize(("nodes", "longest"), [(2, 48), (10, 48), (11, 47)])
+def test_names_leave_room_for_the_names_of_pods(nodes: int, longest: int) -> None:
+    values = JOB.model_dump() | {"nodes": nodes}
+    assert TrainJob(**values | {"name": "a" * longest}).name
+    with pytest.raises(ValueError, match=f"start only with a name of at most {longest}"):
+        TrainJob(**values | {"name": "a" * (longest + 1)})
 
 
 def test_waiting_ends_when_time_is_up_or_the_job_disappears(jobs: Jobs, trainer: Trainer) -> None:
