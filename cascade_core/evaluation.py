@@ -12,6 +12,7 @@ from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
+from cascade_core.runtime.cores import loading_workers
 
 
 def scored_batches(
@@ -26,7 +27,7 @@ def scored_batches(
     )
     same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
     batch_size = config.evaluate.batch_size if same_size else 1
-    return batches(dataset, batch_size=batch_size, workers=config.train.workers)
+    return batches(dataset, batch_size=batch_size, workers=loading_workers(config.train.workers))
 
 
 def target_split(target: ClassSplit, manifest: CheckpointManifest, *, seen: TargetSeen) -> ClassSplit:

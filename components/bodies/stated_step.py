@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from cascade_core.errors import UserError
 from components.addresses import hide_secrets
+from components.artifact_metadata import copied, named, write_metadata, write_metrics
 from components.bodies.interface import NODES, RAW, cluster_of, component_parameters, input_name, plain_type
 from components.contract import Folder, Place, Settings, step_named
 from components.contract.parameters import Parameter
@@ -24,7 +25,7 @@ RUN_KEY = "mlflow_run"
 def run_component(name: str, values: Mapping[str, Any]) -> None:
     """Run the step `name` on a component's inputs (`values`, by name), and set its output artifact's metadata.
 
-    The metadata are those of the input artifacts, the options, and what the step's `Cluster.show` returns. The
+    The metadata are named keys of the input artifacts, the options, and what the step's `Cluster.show` returns. The
     output of a training lacks the key `mlflow_run`, because Kubeflow may take it from the cache of another run.
 
     Raises:
@@ -36,7 +37,7 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
     metadata: dict[str, Any] = {}
     for parameter in parameters:
         if isinstance(parameter.meaning, Folder):
-            metadata |= values[input_name(parameter)].metadata
+            metadata |= copied(values[input_name(parameter)])
     pipeline_run.join(metadata.get(RUN_KEY, ""))
     if cluster.reads_pictures:
         places.folder(RAW, values[RAW])
@@ -58,7 +59,11 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
         metadata |= cluster.show(result, arguments, **{page: values[page] for page in cluster.pages})
     if cluster.trains:
         metadata.pop(RUN_KEY, None)
-    values[cluster.output].metadata.update(metadata)
+    for page, kind in cluster.pages.items():
+        if kind == "Metrics":
+            write_metrics(values[page], values[page].metadata, metadata)
+        write_metadata(values[page], named(page, metadata))
+    write_metadata(values[cluster.output], {**metadata, **named(cluster.output, metadata)})
 
 
 def _options(group: str, names: Sequence[str], text: str) -> dict[str, Any]:

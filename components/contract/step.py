@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
+from cascade_core.runtime.cores import limit_threads
 from cascade_core.runtime.files import new_folder
 from components.artifacts import write_manifest
 from components.cluster.pods import Resources
@@ -54,7 +55,7 @@ class Cluster:
     cache_keys: tuple[str, ...] = ()
     reads_pictures: bool = False
     trains: bool = False
-    pages: Mapping[str, Literal["Metrics", "ClassificationMetrics"]] = field(default_factory=dict)
+    pages: Mapping[str, Literal["Metrics", "ClassificationMetrics", "Markdown"]] = field(default_factory=dict)
     show: Callable[..., Mapping[str, Any]] | None = None
 
 
@@ -95,6 +96,7 @@ class Step(Generic[P, R]):
             meaning = self.parameters[name].meaning if name in self.parameters else None
             if isinstance(meaning, Place) and meaning.locate and isinstance(value, str | Path):
                 kwargs[name] = meaning.locate(Path(value))
+        limit_threads()
         call = Call(self, kwargs)
         if call.arguments[self.output] is not None:
             call.arguments[self.output] = kwargs[self.output] = call.checked(call.out)

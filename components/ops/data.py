@@ -28,6 +28,7 @@ def prepare(
     from pathlib import Path
 
     from cascade_core.configs.recipes import recipe as named_recipe
+    from components import artifact_metadata
     from components.bodies import before_training
     from components.inputs.split import read_split
     from components.storage import places
@@ -46,8 +47,10 @@ def prepare(
         split=Path(splits.path),
         text=Path(text.path),
     )
-    prepared.metadata.update(data_hash=index.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
-    text.metadata.update(mlflow_run=mlflow_run)
+    artifact_metadata.write_metadata(
+        prepared, {"data_hash": index.data_hash, "protocol": protocol, "raw": raw, "mlflow_run": mlflow_run}
+    )
+    artifact_metadata.write_metadata(text, {"mlflow_run": mlflow_run})
     run = {"protocol": read_split(Path(splits.path)).name, "data_hash": index.data_hash}
     return [{"recipe": recipe, **run} for recipe in recipes]
 
@@ -74,6 +77,7 @@ def prepare_target(
 
     from cascade_core.checkpoints.manifest import load_manifest
     from cascade_core.labels.background import parse_background
+    from components import artifact_metadata
     from components.bodies import before_training
     from components.storage import places
     from components.tracking import pipeline_run
@@ -91,7 +95,9 @@ def prepare_target(
         text=Path(text.path),
         background=parse_background(background).names,
     )
-    prepared.metadata.update(data_hash=index.data_hash, protocol=protocol, raw=raw, mlflow_run=mlflow_run)
+    artifact_metadata.write_metadata(
+        prepared, {"data_hash": index.data_hash, "protocol": protocol, "raw": raw, "mlflow_run": mlflow_run}
+    )
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -113,13 +119,14 @@ def evaluate_target(
     from pathlib import Path
 
     from cascade_core.labels.background import parse_background
+    from components import artifact_metadata
     from components.results import confusion_table
     from components.steps import evaluate
     from components.storage import places
     from components.tracking import pipeline_run
 
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
-    places.folder("raw", raw)
+    places.folder("raw", raw)  # fetches the pictures of an s3:// address
     result = evaluate.run(
         prepared=Path(prepared.path),
         splits=Path(splits.path),
@@ -132,4 +139,8 @@ def evaluate_target(
         out=Path(evaluation.path),
     )
     confusion_table.show(result, Path(evaluation.path), scores=scores, confusion=confusion)
-    evaluation.metadata.update(checkpoint=checkpoint, protocol=protocol, split=split)
+    facts = {"recipe": result.method, "seed": result.seed, "split": split}
+    artifact_metadata.write_metrics(scores, scores.metadata, facts)
+    artifact_metadata.write_metadata(
+        evaluation, {"checkpoint": checkpoint, "protocol": protocol, "split": split}
+    )

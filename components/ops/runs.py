@@ -61,8 +61,10 @@ def take_champion(model: str, trained: Output[Model]) -> None:
     """Fetch a registered version into a training's folder, which the measuring steps read."""
     from pathlib import Path
 
+    from components import artifact_metadata
     from components.registry import champions
 
     manifest = champions.fetch(model, Path(trained.path))
     config = manifest.config
-    trained.metadata.update(recipe=config.recipe, seed=config.seed, setting=manifest.setting, model=model)
+    facts = {"recipe": config.recipe, "seed": config.seed, "setting": manifest.setting, "model": model}
+    artifact_metadata.write_metadata(trained, {**facts, **artifact_metadata.named("trained", facts)})

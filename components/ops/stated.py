@@ -1,7 +1,7 @@
 """Generated from the steps' statements by `python -m components.ops.write`; change the statements instead."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
 from components.ops.image import IMAGE
 
@@ -81,6 +81,7 @@ def gate(
     evaluation: Input[Artifact],
     margins: str,
     decision: Output[Artifact],
+    verdict: Output[Markdown],
 ) -> None:
     """Decide whether a candidate beats the champion."""
     from components.bodies.stated_step import run_component
@@ -96,6 +97,7 @@ def register(
     clip: str,
     decision: Input[Artifact],
     registered: Output[Artifact],
+    verdict: Output[Markdown],
 ) -> None:
     """Register a model in MLflow's registry."""
     from components.bodies.stated_step import run_component

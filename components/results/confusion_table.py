@@ -1,14 +1,18 @@
 """An evaluation as artifacts for Kubeflow's pages: its scores and a confusion matrix."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.artifact_metadata import write_metadata
 from components.tables import read_table
 
 if TYPE_CHECKING:
     from components.results.evaluation import Evaluation
 
-CONFUSION_FILE = "confusion.csv"
+CONFUSION_FILE, PER_CLASS_FILE = "confusion.csv", "per_class.csv"
+MOST_CLASSES = 25
+"""Kubeflow's page cuts larger matrices at the right."""
 
 
 def present_confusion(evaluation: Path) -> tuple[list[str], list[list[int]]]:
@@ -32,6 +36,38 @@ def show(evaluation: "Evaluation", folder: Path, *, scores: Any, confusion: Any)
     Raises:
         UserError: the folder is not that of an evaluate step.
     """
-    for name, value in evaluation.scores.items():
-        scores.log_metric(name, value)
-    confusion.log_confusion_matrix(*present_confusion(folder))
+    write_metadata(scores, evaluation.scores)
+    names, percents = shares(*present_confusion(folder), unseen=_unseen(folder))
+    confusion.log_confusion_matrix(names, percents)
+    Path(confusion.path).write_text((folder / CONFUSION_FILE).read_text())
+
+
+def shares(
+    names: Sequence[str],
+    counts: Sequence[Sequence[int]],
+    *,
+    unseen: Collection[str],
+    most: int = MOST_CLASSES,
+) -> tuple[list[str], list[list[float]]]:
+    """Return the classes that Kubeflow's page shows, and the percent of each class's pixels that got each label.
+
+    At most `most` classes: the unseen ones, then those with the most pixels that got another label or are of another
+    class. A row may add up to less than 100, since it leaves out the other classes.
+    """
+    totals = [sum(row) for row in counts]
+    wrong = [
+        totals[number] + sum(row[number] for row in counts) - 2 * counts[number][number]
+        for number in range(len(names))
+    ]
+    order = sorted(range(len(names)), key=lambda number: (names[number] not in unseen, -wrong[number]))
+    chosen = sorted(order[:most])
+    percents = [
+        [round(100 * counts[row][column] / totals[row], 1) if totals[row] else 0.0 for column in chosen]
+        for row in chosen
+    ]
+    return [names[number] for number in chosen], percents
+
+
+def _unseen(folder: Path) -> set[str]:
+    table = read_table(folder / PER_CLASS_FILE, names="class", step="an evaluate step")
+    return set(table.loc[table["group"] == "unseen", "class"])

@@ -1,8 +1,9 @@
 """Step: decide whether a candidate may become champion; the register step then promotes it."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from components.cluster.pods import SERVERS_ONLY, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
@@ -19,13 +20,29 @@ MaxSeenDrop = Annotated[float, Option("Largest loss of mIoU(S), in points, that 
 ModelName = Annotated[str, Option("Name in the registry; if left out, <protocol>-<method>.")]
 
 
+def show_verdict(decision: Decision, _: Mapping[str, Any], *, verdict: Any) -> dict[str, Any]:
+    """Write the decision as a Markdown page for Kubeflow, and return it as metadata."""
+    title = "becomes the champion" if decision.promote else "does not become the champion"
+    champion = f"version {decision.champion}" if decision.champion else "none"
+    lines = [
+        f"# {decision.name}: the candidate {title}",
+        "",
+        decision.reason,
+        "",
+        f"Champion so far: {champion}.",
+    ]
+    Path(verdict.path).write_text("\n".join(lines) + "\n")
+    return {"promote": decision.promote, "reason": decision.reason}
+
+
 @step(
     "gate",
     example="cascade-clip gate --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/gate",
     cluster=Cluster(
         output="decision",
         grouped={"margins": ("min_hiou_gain", "max_seen_drop")},
-        show=lambda decision, _: {"promote": decision.promote, "reason": decision.reason},
+        pages={"verdict": "Markdown"},
+        show=show_verdict,
         pods=by_kind(SERVERS_ONLY.with_retries(2)),
     ),
 )

@@ -1,15 +1,15 @@
 """Step: unpack, convert and check the official files of a public data set, and write its index."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.cores import usable_cores
 from components.contract import Call, Option, Output, Place, step
 from components.inputs.prepared import Prepared
 
-WORKERS = min(os.cpu_count() or 1, 8)
+WORKERS = min(usable_cores(), 8)
 
 
 @step("prepare")

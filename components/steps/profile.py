@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from components.artifact_metadata import write_metadata
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
 from components.contract.shared import Device, Out, Overrides, Text, whole_numbers
@@ -47,8 +48,7 @@ class Profile:
 
 def show_cost(profile: Profile, _: Mapping[str, Any], *, metrics: Any) -> dict[str, Any]:
     """Write the first model's cost into a Metrics artifact of Kubeflow, and return no metadata."""
-    for name in TRACKED:
-        metrics.log_metric(name, getattr(profile.cost, name))
+    write_metadata(metrics, {name: getattr(profile.cost, name) for name in TRACKED})
     return {}
 
 

@@ -4,9 +4,10 @@ A registered model is named `<protocol>-<method>`; tags distinguish setting and 
 `models:/<name>@champion` always loads the best version so far.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cascade_core.clip.home import clip_folder
 from components.cluster.pods import SMALL, Resources, by_kind
@@ -35,12 +36,20 @@ class Registered:
         print(f"registered {self.uri}{', the champion' if self.champion else ''}: {self.reason}")
 
 
+def show_version(registered: Registered, _: Mapping[str, Any], *, verdict: Any) -> dict[str, Any]:
+    """Write the registered version as a Markdown page for Kubeflow, and return it as metadata."""
+    title = "is the champion" if registered.champion else "is registered"
+    Path(verdict.path).write_text(f"# {registered.uri} {title}\n\n{registered.reason}\n")
+    return {"model": registered.uri, "champion": registered.champion}
+
+
 @step(
     "register",
     example="cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
     cluster=Cluster(
         output="registered",
-        show=lambda registered, _: {"model": registered.uri, "champion": registered.champion},
+        pages={"verdict": "Markdown"},
+        show=show_version,
         pods=by_kind(SMALL.with_retries(2), Resources(cpu="1", memory="8Gi", minutes=30, retries=2)),
     ),
 )

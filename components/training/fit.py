@@ -33,6 +33,7 @@ from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import World, broadcast_start, connected, device_of, world_of
+from cascade_core.runtime.cores import loading_workers
 from cascade_core.train.loop import StepReport, train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
@@ -201,7 +202,7 @@ def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Pac
         rank=world.rank,
         world_size=world.size,
     )
-    workers = job.config.train.workers
+    workers = loading_workers(job.config.train.workers)
     return DataLoader(
         dataset,
         batch_sampler=sampler,

@@ -13,6 +13,7 @@ import yaml
 from kfp import dsl, kubernetes
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.cores import CORES_VARIABLE
 from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.validation import validated
 from components.bodies.interface import cluster_of, stated_steps
@@ -173,6 +174,13 @@ def _changed(row: Resources, path: list[str], value: Any, item: str) -> Resource
     return validated(Resources, values, source=f"--resource {item!r}")
 
 
+def cores_of(row: Resources) -> int:
+    """Return the whole cores of a row, at least 1: as many threads are of use."""
+    amount = row.cpu
+    cores = float(amount.removesuffix("m")) / 1000 if amount.endswith("m") else float(amount)
+    return max(1, int(cores))
+
+
 def retry_span(row: Resources) -> int:
     """Return the seconds from the start of the first try to the latest end of the last one.
 
@@ -201,6 +209,7 @@ def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
     task.set_container_image(IMAGES[row.image])
     if row.tag_image:
         task.set_env_variable(IMAGE_VARIABLE, IMAGES[row.image])
+    task.set_env_variable(CORES_VARIABLE, str(cores_of(row)))
     if row.secret and row.patience:
         task.set_env_variable(PATIENCE_VARIABLE, str(60 * row.patience))
     if row.shared_memory:

@@ -76,6 +76,6 @@ class Steps:
         }
         task = self(getattr(step_components, step.name), **data.arguments(dict(inputs(step)), own))
         task.after(*(earlier.task for earlier in after))
-        if setting and step.name == "evaluate":
+        if setting:
             task.set_display_name(f"{step.name} {setting}")
         return StepTask(task, task.outputs[cluster.output])

@@ -11,6 +11,7 @@ from typing import Any
 
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.runtime.cores import usable_cores
 from components.artifacts import data_hash, input_hash
 from components.contract import Step
 from components.progress import progress
@@ -88,7 +89,7 @@ def run_chains(
     """
     with (
         ProcessPoolExecutor(
-            max_workers=workers or os.cpu_count(),
+            max_workers=workers or usable_cores(),
             mp_context=get_context("spawn"),
             initializer=_set_environment,
             initargs=({**(environment or {}), "OMP_NUM_THREADS": "1"},),

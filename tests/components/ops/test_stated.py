@@ -122,9 +122,9 @@ def test_the_body_passes_folders_and_labels_the_output(
         "out": tmp_path / "mixed",
     } == ARGUMENTS
     assert values["mixed"].metadata == {
-        "seed": 3, "mlflow_run": "abc", "data_hash": "new", "amount": 2, "shown": 8
+        "seed": "3", "mlflow_run": "abc", "data_hash": "new", "amount": 2, "shown": 8
     }  # fmt: skip
-    assert values["scores"].metadata == {"result": "well"}
+    assert values["scores"].metadata == {"seed": "3", "result": "well"}
     assert pipeline_run.os.environ[pipeline_run.PARENT_VARIABLE] == "abc"
 
 

@@ -192,7 +192,8 @@ def test_a_step_gets_its_image_and_patience_as_variables() -> None:
         patience = (
             [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in without_patience else []
         )
-        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, *patience]
+        cores = {"name": "CASCADE_CORES", "value": str(int(float(one["resources"]["resourceCpuLimit"])))}
+        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, cores, *patience]
 
 
 def test_local_steps_have_no_retries_no_waiting_and_no_image() -> None:

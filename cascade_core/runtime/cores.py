@@ -1,0 +1,88 @@
+"""How many CPU cores this process may use: those of its pod or container, not those of the machine.
+
+torch starts a thread for each core that it sees. In a container with a quota of 4 cores on a node with 64, its 64 threads
+wait for each other.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+CORES_VARIABLE = "CASCADE_CORES"
+"""Pipelines set this variable to the cores of the step's row."""
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def usable_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
+    """Return the cores that this process may use, at least 1.
+
+    The smallest of: `CASCADE_CORES`, the CPU quota of the control groups, the affinity of the process.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = [float(affinity), *_quotas(cgroups, membership)]
+    stated = os.environ.get(CORES_VARIABLE, "")
+    if stated.isdigit():
+        limits.append(float(stated))
+    return max(1, int(min(limits)))
+
+
+def limit_threads(cores: int | None = None) -> None:
+    """Limit the threads of torch and of numerical libraries to the usable cores; `OMP_NUM_THREADS` overrides this.
+
+    Does nothing if all cores of the machine are usable.
+    """
+    cores = usable_cores() if cores is None else cores
+    if THREADS_VARIABLE in os.environ or cores >= (os.cpu_count() or 1):
+        return
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(min(cores, torch.get_num_threads()))
+    else:
+        os.environ[THREADS_VARIABLE] = str(cores)
+
+
+def loading_workers(wanted: int) -> int:
+    """Return how many processes load pictures: as many as are wanted, but no more than there are usable cores."""
+    return min(wanted, usable_cores())
+
+
+def _quotas(cgroups: Path, membership: Path) -> list[float]:
+    """Return the quotas in cores of the process's control group and of those above it, of version 2 or 1."""
+    places = _places(cgroups, membership)
+    return [quota for place in places for quota in (_quota_v2(place), _quota_v1(place)) if quota]
+
+
+def _places(cgroups: Path, membership: Path) -> list[Path]:
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        lines = []
+    places = {cgroups, cgroups / "cpu"}
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "cpu", "cpu,cpuacct"):
+            root = cgroups if not controllers else cgroups / "cpu"
+            place = root / path.lstrip("/")
+            places |= {place, *(above for above in place.parents if above.is_relative_to(root))}
+    return sorted(places)
+
+
+def _quota_v2(place: Path) -> float | None:
+    match _words(place / "cpu.max"):
+        case [quota, period] if quota.isdigit() and period.isdigit():
+            return int(quota) / int(period)
+    return None
+
+
+def _quota_v1(place: Path) -> float | None:
+    match _words(place / "cpu.cfs_quota_us"), _words(place / "cpu.cfs_period_us"):
+        case [quota], [period] if quota.isdigit() and period.isdigit():
+            return int(quota) / int(period)
+    return None
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []
