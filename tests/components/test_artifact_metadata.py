@@ -63,7 +63,7 @@ def test_only_one_module_writes_metadata() -> None:
     assert writers == {"artifact_metadata.py"}
 
 
-def test_the_confusion_matrix_shows_percents_of_the_unseen_and_most_confused() -> None:
+def test_the_confusion_matrix_shows_percents() -> None:
     names, counts = ["a", "b", "c", "d"], [[8, 2, 0, 0], [0, 5, 0, 0], [0, 0, 9, 1], [0, 0, 0, 0]]
     assert shares(names, counts, unseen={"d"}, most=3) == (
         ["a", "b", "d"], [[80.0, 20.0, 0.0], [0.0, 100.0, 0.0], [0.0, 0.0, 0.0]]
