@@ -49,11 +49,12 @@ class Request:
     """The options of an evaluation; the evaluate step explains them."""
 
     split: str
-    control: Control | None
-    limit: int | None
-    target: str | None
-    background: Background | None
-    target_seen: TargetSeen
+    control: Control | None = None
+    limit: int | None = None
+    target: str | None = None
+    background: Background | None = None
+    target_seen: TargetSeen = "all"
+    seen_penalty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,14 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
     return EvaluationJob(
         manifest=manifest,
         vocabulary=vocabulary_of(
-            segmentor, manifest, vectors, candidates, policy, text=folders["text"], device=device_named(None)
+            segmentor,
+            manifest,
+            vectors,
+            candidates,
+            policy,
+            text=folders["text"],
+            device=device_named(None),
+            seen_penalty=request.seen_penalty,
         ),
         inference=config.evaluate.model_copy(update={"background": policy}),
         scored=scored,
@@ -126,8 +134,11 @@ def vocabulary_of(
     *,
     text: Path,
     device: torch.device,
+    seen_penalty: float | None = None,
 ) -> Vocabulary:
     """Bind a checkpoint to its candidate classes, followed by the policy's names for background.
+
+    A `seen_penalty` replaces the checkpoint's own.
 
     Raises:
         UserError: the folder `text` lacks the vectors of these names.
@@ -139,7 +150,9 @@ def vocabulary_of(
         class_vectors.to(device),
         kind=manifest.config.loss.kind,
         seen=candidates.seen,
-        seen_penalty=manifest.seen_penalty(manifest.config.evaluate),
+        seen_penalty=manifest.seen_penalty(manifest.config.evaluate)
+        if seen_penalty is None
+        else seen_penalty,
         background_names=len(policy.names),
     )
 

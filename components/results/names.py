@@ -2,5 +2,7 @@
 
 SCORES_FILE, PROFILE_FILE, HISTORY_FILE = "scores.json", "profile.json", "history.csv"
 
+THRESHOLDS_FILE = "thresholds.json"
+
 SCORES = {"pAcc": "pAcc", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "hiou": "hIoU"}
 """The papers' names of the four scores, by field."""

@@ -14,9 +14,11 @@ from cascade_core.runtime.files import read_json
 from cascade_core.runtime.targets import MANIFEST_FILE
 from components.artifacts import StepManifest, git_commit, read_step_manifest
 from components.results import confused_pairs, picture_rows
+from components.results.fit_charts import charts
 from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES, SCORES_FILE
 from components.results.pages import Curve, data_address, fill_template, line_chart
 from components.results.rows import BenchmarkRow, Summary, run_names, summaries, thousands
+from components.results.thresholds_file import Thresholds
 from components.tables import read_table
 
 
@@ -134,7 +136,7 @@ def curve_of(folder: Path, colour: str) -> Curve:
     )
 
 
-def page(entries: Sequence[ReportEntry], curves: Sequence[Curve]) -> str:
+def page(entries: Sequence[ReportEntry], curves: Sequence[Curve], fits: Sequence[Thresholds] = ()) -> str:
     """Fill the page; the HTML needs no other file."""
     rows = [entry.row for entry in entries]
     table, firsts = summaries(rows), _first_of_each_title(entries)
@@ -162,6 +164,7 @@ def page(entries: Sequence[ReportEntry], curves: Sequence[Curve]) -> str:
         curves=curves,
         costs=cost_section(_unique(entry.profile for entry in entries)),
         pictures=picture_rows.section_of(firsts),
+        fits=[(fit, charts(fit)) for fit in fits],
         confused=confused_pairs.section_of(matrices),
     )
 

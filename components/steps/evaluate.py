@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
+from cascade_core.errors import UserError
 from cascade_core.labels.class_split import TargetSeen
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Option, step
@@ -57,6 +58,10 @@ def run(
         Option("The target's seen classes: all (as published), or names (those the checkpoint saw)."),
     ] = "all",
     background: BackgroundPolicy | None = None,
+    seen_penalty: Annotated[
+        float | None,
+        Option("Number subtracted from the scores of seen classes; if left out, as published.", minimum=0),
+    ] = None,
 ) -> Evaluation:
     """Score a checkpoint: table, confusion, pictures.
 
@@ -74,10 +79,12 @@ def run(
     --background replaces the checkpoint's own background policy. Unless it is "dropped", background is scored
     as one more class, which counts as seen.
 
+    --seen-penalty replaces the published penalty, for every setting; fit-thresholds proposes one.
+
     Raises:
         UserError: the checkpoint is missing, is of another protocol without --target, or shares no seen class name
-            with the target under --target-seen names; the split is empty; or the background policy does not fit
-            the label maps or the text vectors.
+            with the target under --target-seen names; the split is empty; the background policy does not fit the
+            label maps or the text vectors; or the seen penalty is no number from 0 to 1.
     """
     import math
 
@@ -87,7 +94,9 @@ def run(
     from components.inputs.reading import check_limit
 
     check_limit(limit)
-    request = Request(split, control, limit, target, background, target_seen)
+    if seen_penalty is not None and not 0 <= seen_penalty <= 1:
+        raise UserError(f"--seen-penalty is {seen_penalty}; give a number from 0 to 1, such as 0.1")
+    request = Request(split, control, limit, target, background, target_seen, seen_penalty)
     job = evaluation_job(call.inputs, request)
     config, data, policy = job.manifest.config, data_hash(prepared), str(job.inference.background)
     with call.writing(

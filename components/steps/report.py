@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cascade_core.errors import UserError
 from components.contract import Call, Folder, Output, step
-from components.results.names import HISTORY_FILE, PROFILE_FILE
+from components.results.names import HISTORY_FILE, PROFILE_FILE, THRESHOLDS_FILE
 
 if TYPE_CHECKING:
     from components.results.rows import BenchmarkRow
@@ -49,12 +49,20 @@ def run(
             content=(HISTORY_FILE,),
         ),
     ] = (),
+    fits: Annotated[
+        Sequence[Path],
+        Folder(
+            "Folder of a fit-thresholds step, for its curves; repeatable.",
+            flag="--fit",
+            content=(THRESHOLDS_FILE,),
+        ),
+    ] = (),
     out: Annotated[Path, Output(default="local_outputs/reports", stage="reports")],
 ) -> Report:
     """Gather results in a table and one page.
 
     Writes `benchmark.json`, `table.md` and `report.html`, with a row per evaluation in the given order. Each
-    evaluation needs a profile of its method; trainings add loss curves. The MLflow run holds the same files, in the
+    evaluation needs a profile of its method; trainings add loss curves, fits the curves over the seen penalty. The MLflow run holds the same files, in the
     experiment of the first evaluation's protocol.
 
     Raises:
@@ -64,6 +72,7 @@ def run(
     from components.results import report_page
     from components.results.pages import COLOURS
     from components.results.rows import markdown_table, summaries
+    from components.results.thresholds_file import read_thresholds
 
     if not evaluations:
         raise UserError("a report needs at least one evaluation; run the evaluate step first")
@@ -73,14 +82,17 @@ def run(
     curves = [
         report_page.curve_of(folder, COLOURS[place % len(COLOURS)]) for place, folder in enumerate(trainings)
     ]
+    fitted = [read_thresholds(folder) for folder in fits]
     with call.writing(
         protocol=rows[0].protocol,
         tags=report_page.facts_in_common(evaluated),
-        inputs={"/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings)},
+        inputs={
+            "/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings, *fits)
+        },
     ) as work:
         write_json(work.folder / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
         (work.folder / TABLE_FILE).write_text(markdown_table(rows), encoding="utf-8")
-        (work.folder / PAGE_FILE).write_text(report_page.page(evaluated, curves), encoding="utf-8")
+        (work.folder / PAGE_FILE).write_text(report_page.page(evaluated, curves, fitted), encoding="utf-8")
         best = report_page.best_means(summaries(rows))
         work.tracker.metrics({"rows": len(rows)} | {f"best.{score}": mean for score, mean in best.items()})
         work.tracker.files(BENCHMARK_FILE, TABLE_FILE, PAGE_FILE)

@@ -147,3 +147,32 @@ def mini_results(
         workers=workers,
     )
     print(results / "mini.md")
+
+
+def scene_picture(
+    evaluation: Annotated[
+        list[Path],
+        typer.Option(metavar="FOLDER", help="Folder of an evaluate step; repeat it for each method."),
+    ] = [Path("outputs/evaluate/zegclip-inductive"), Path("outputs/evaluate/cascade_clip-inductive")],  # noqa: B006
+    picture: Annotated[
+        str | None, typer.Option(help="Name of the picture; if left out, a typical one that reads well.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="PNG file to write.")] = Path(
+        "docs/pictures/mini.png"
+    ),
+) -> None:
+    """Draw one scene with its truth and each method's prediction, as in the README.
+
+    Without --picture the scene has at least four classes, two of them unseen, and its mean IoU under each method is the
+    closest to that method's mean over all pictures.
+    """
+    from cascade_core.runtime.files import new_file
+    from components.results import scene_picture as drawing
+
+    methods = drawing.methods_of(evaluation)
+    scene = drawing.typical_scene(methods) if picture is None else drawing.scene_of(methods, picture)
+    sheet = drawing.draw(scene, methods[0].pictures)
+    with new_file(out) as path:
+        sheet.quantize(256).save(path, format="PNG", optimize=True)
+    scores = ", ".join(f"{one.name} {100 * (one.miou(scene.name) or 0):.1f}" for one in methods)
+    print(f"{out}: {scene.name}, mIoU of this picture: {scores}")

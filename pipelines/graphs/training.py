@@ -9,6 +9,7 @@ from typing import Any, Generic
 
 from components.steps import (
     evaluate,
+    fit_thresholds,
     gate,
     prepare,
     profile,
@@ -135,12 +136,23 @@ def register_models(
         )
 
 
-def report_models(run: Runner[Handle], data: Data[Handle], models: Sequence[Measured[Handle]]) -> Handle:
-    """Gather the scores, costs and loss curves of all models into one page."""
+def fit_penalty(run: Runner[Handle], data: Data[Handle], model: Measured[Handle], *, split: Any) -> Handle:
+    """Fit the seen penalty of an inductive model on a validation split; transductive models have none."""
+    return run(fit_thresholds.run, data, checkpoint=model.model, split=split)
+
+
+def report_models(
+    run: Runner[Handle],
+    data: Data[Handle],
+    models: Sequence[Measured[Handle]],
+    fits: Sequence[Handle] = (),
+) -> Handle:
+    """Gather the scores, costs and loss curves of all models, and the fits of penalties, into one page."""
     return run(
         report.run,
         data,
         evaluations=[model.evaluation for model in models],
         profiles=list(dict.fromkeys(model.cost for model in models)),
         trainings=[model.model for model in models],
+        fits=list(fits) or None,
     )

@@ -19,6 +19,7 @@ from components.results.names import HISTORY_FILE, SCORES_FILE
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import (
     Measured,
+    fit_penalty,
     prepare_data,
     register_models,
     report_models,
@@ -124,11 +125,12 @@ def workflow(recipes: Sequence[str]) -> dict[str, Any]:
     per_recipe = runner.for_every("${recipes}")
     settings: dict[str, Any] = {"overrides": PARAMETERS, "scoring": {"split": "${evaluate.split}"}}
     inductive = train_and_measure(per_recipe, data, recipe="${item}", seed="${seed}", **settings)
+    fit = fit_penalty(per_recipe, data, inductive, split="${fit.split}")
     transductive = self_train_and_score(per_recipe, data, inductive, mode="${self_training}", **settings)
     margins = {name: f"${{gate.{name}}}" for name in Margins.model_fields}
     register_models(per_recipe, data, (inductive, transductive), margins)
     models = [_of_recipe(recipe, model) for recipe in recipes for model in (inductive, transductive)]
-    report_models(runner, data, models)
+    report_models(runner, data, models, [PurePosixPath(str(fit).replace(KEY, recipe)) for recipe in recipes])
     return {
         "stages": runner.stages,
         "metrics": [str(model.evaluation / SCORES_FILE) for model in models],

@@ -22,7 +22,11 @@ def _stages(log: str) -> set[str]:
 def test_every_step_leaves_its_folder_with_a_manifest(workflow: Workflow) -> None:
     outputs = workflow.root / "outputs"
     folders = [outputs / name for name in ("prepared", "splits", "text")]
-    folders += [outputs / step / method for step in ("train", "self_train", "profile") for method in METHODS]
+    folders += [
+        outputs / step / method
+        for step in ("train", "self_train", "profile", "fit_thresholds")
+        for method in METHODS
+    ]
     runs = [f"{method}-{setting}" for method in METHODS for setting in SETTINGS]
     folders += [outputs / step / run for step in ("evaluate", "gate", "register") for run in runs]
     for folder in (*folders, workflow.root / "reports"):

@@ -58,7 +58,7 @@ def test_the_part_with_the_largest_share_comes_first(tmp_path: Path) -> None:
 def test_the_page_shows_cases_parts_and_the_counter(tmp_path: Path) -> None:
     costs = cost_section([folder(tmp_path / "a", cost("zegclip", attention=6.0, other=2.0))])
     lists = ("protocols", "splits", "num_pictures", "data_hashes", "seeds", "table", "evaluated", "pictures")
-    empty = dict.fromkeys((*lists, "class_groups", "curves", "confused"), ())
+    empty = dict.fromkeys((*lists, "class_groups", "curves", "confused", "fits"), ())
     page = fill_template("report.html", costs=costs, commit="", scores={}, loss_chart="", **empty)
     assert "7.5 to 9" in page and "out of memory" in page
     assert 'style="width: 75.0%"' in page and "a &lt;counter&gt;" in page

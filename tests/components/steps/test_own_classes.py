@@ -23,6 +23,7 @@ from components.pictures.picture_files import PictureFile
 from components.steps import (
     compare,
     evaluate,
+    fit_thresholds,
     prepare_custom,
     profile,
     self_train,
@@ -97,6 +98,21 @@ def test_a_recipe_trains_on_the_label_set_that_the_splits_hold(own: Own) -> None
     assert manifest.config.recipe == "mini_cascade_clip"
     assert manifest.config.data.protocol == own.protocol and manifest.config.data.own is not None
     assert manifest.unseen == ("taxi", "lava") and manifest.classes == tuple(CLASSES)
+
+
+def test_a_fitted_background_threshold_scores_as_evaluation(own: Own, tmp_path: Path) -> None:
+    common = {**own.folders, "checkpoint": own.trained / "final", "split": "val"}
+    policy = Background(policy="threshold", threshold=0.5)
+    fitted = fit_thresholds.run(**common, background=policy, out=tmp_path / "fit")
+    assert fitted.fitted is not None and fitted.configured.threshold == 0.5
+    assert len(fitted.by_threshold) == 20 and "--background threshold=" in fitted.options
+    for place, point in enumerate((fitted.configured, fitted.fitted, fitted.by_threshold[-1])):
+        applied = Background(policy="threshold", threshold=point.threshold)
+        row = evaluate.run(
+            **common, background=applied, seen_penalty=point.seen_penalty, out=tmp_path / f"scored-{place}"
+        )
+        assert row.miou_seen == pytest.approx(point.miou_seen, abs=2e-3)
+        assert row.miou_unseen == pytest.approx(point.miou_unseen, abs=2e-3)
 
 
 @pytest.fixture(scope="module")
