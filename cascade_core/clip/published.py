@@ -4,6 +4,8 @@ The tag decides between QuickGELU and GELU, not the model's name: 'ViT-B-32' has
 GELU with 'laion2b_s34b_b79k'.
 """
 
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ HUB_CONFIG_FILE = "open_clip_config.json"
 HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of the weights file in an open_clip hub folder; the safer format is first."""
 
+PATIENCE = 5.0
+"""Seconds within which a server must answer before a download starts."""
 HEAD_WIDTH = 64
 """Width of an attention head in all of OpenAI's CLIPs. Some others have wider heads, which shapes do not show."""
 
@@ -112,7 +116,10 @@ def weights_file(model: str, tag: str, *, cache: Path | None = None) -> Path:
     from open_clip.pretrained import download_pretrained
 
     entry = _entry(model, tag)
+    if (cached := _in_cache(entry, cache)) is not None:
+        return cached
     try:
+        _check_reachable(entry)
         return Path(download_pretrained(entry, cache_dir=None if cache is None else str(cache)))
     except (OSError, RuntimeError) as error:
         raise UserError(
@@ -120,6 +127,38 @@ def weights_file(model: str, tag: str, *, cache: Path | None = None) -> Path:
             f"{_addresses(entry)} on another machine, and give the file's path with --tag {tag} in place of the "
             "model's name"
         ) from error
+
+
+def is_cached(model: str, tag: str) -> bool:
+    """Return whether the weights of a model and tag are in open_clip's cache."""
+    return _in_cache(_entry(model, tag), None) is not None
+
+
+def _in_cache(entry: Mapping[str, Any], cache: Path | None) -> Path | None:
+    """Return the weights in the hub's cache without a call to the hub, which would wait for it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, _, name = entry.get("hf_hub", "").rpartition("/")
+    for file in (name,) if name else HUB_WEIGHT_FILES if repository else ():
+        path = try_to_load_from_cache(repository, file, cache_dir=cache)
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def _check_reachable(entry: Mapping[str, Any]) -> None:
+    """Ask the server once, shortly: without a network, the hub's client would try again for more than a minute."""
+    from huggingface_hub import constants
+
+    address = constants.ENDPOINT if entry.get("hf_hub") else entry.get("url")
+    if constants.HF_HUB_OFFLINE or address is None:
+        return  # the client refuses at once
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE).close()
+    except urllib.error.HTTPError:
+        return  # an answer, if only a refusal of such requests
+    except OSError as error:
+        raise OSError(f"no network: {getattr(error, 'reason', error)}") from error
 
 
 def hub_folder(folder: Path) -> tuple[Path, ClipConfig]:

@@ -21,6 +21,8 @@ Compile = Literal["auto", "always", "never"]
 """Whether training compiles the model; 'auto' does so on a GPU. (None of these words is a YAML boolean.)"""
 PositionResize = Literal["bilinear", "bicubic"]
 """Interpolation that fits CLIP's position table to another grid of patches."""
+Refine = Literal["off", "pamr"]
+"""Whether scores are refined along the picture's edges (`inference/refine.py`)."""
 Average = Literal["probabilities", "logits"]
 """What is averaged over the windows and views of a picture."""
 STRICT_SEEN_PENALTY = 0.1
@@ -257,6 +259,7 @@ class EvalConfig(Frozen):
     precision: Precision = "fp32"
     background: Background = DROPPED
     average: Average = "probabilities"
+    refine: Refine = "off"
 
 
 class RunConfig(Frozen):

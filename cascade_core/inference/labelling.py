@@ -15,12 +15,14 @@ from itertools import pairwise
 from math import ceil
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cascade_core.configs.config import EvalConfig
 from cascade_core.errors import UserError
 from cascade_core.inference.background import with_background
+from cascade_core.inference.refine import refined
 from cascade_core.inference.resampling import Side, window_origins
 from cascade_core.inference.strips import Limits, Strip, ViewBatch
 from cascade_core.inference.tiles import ACCELERATOR, CPU, Span, Tiles
@@ -41,13 +43,18 @@ def best_classes(
 
     Of equal scores the first class wins; background, by the policy of `evaluate`, has the id after the classes.
     Confidence is the winner's mean probability without the seen penalty, also at pixels below background's
-    threshold. Pixels with NaN scores get class -1 and confidence -inf.
+    threshold. With `evaluate.refine` scores are refined along the picture's edges first, and the pictures go through
+    the trunk twice. Pixels with NaN scores get class -1 and confidence -inf.
     """
     shape = (views[0].num_pictures, *size)
     values = torch.full(shape, -torch.inf, dtype=vocabulary.dtype, device=vocabulary.device)
     ids = torch.full(shape, -1, dtype=torch.int64, device=vocabulary.device)
     for picture, chunk, tiles in all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits):
         tiles.update_best(values[picture], ids[picture], first=chunk.start)
+    if evaluate.refine == "pamr":
+        # The tiles again, as keeping those of all chunks and strips would take the memory that these bound.
+        again = all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits)
+        values, ids = refined(_pictures(views, size, vocabulary.device), ids, again)
     labels = with_background(values, ids, background=evaluate.background, num_vectors=len(vocabulary))
     return labels.masked_fill(ids < 0, -1), values.add_(vocabulary.penalties[ids])
 
@@ -70,6 +77,15 @@ def all_tiles(
     count = 1 if evaluate.mode == "whole" else ceil(pixels / limits.strip_pixels)
     for rows, columns in strips(size, count):
         yield from Strip(vocabulary, evaluate, limits, tiling, rows, columns).tiles(views, sides)
+
+
+def _pictures(
+    views: Sequence[ViewBatch], size: tuple[int, int], device: torch.device
+) -> Float[Tensor, "batch 3 {size[0]} {size[1]}"]:
+    """Return the pictures at the size of their label maps, from the largest view that is not mirrored."""
+    view = max((view for view in views if not view.mirrored), key=lambda view: view.size)
+    images = view.crop(slice(0, view.size[0]), slice(0, view.size[1])).to(device)
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 def strips(size: tuple[int, int], count: int) -> list[tuple[Span, Span]]:

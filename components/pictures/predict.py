@@ -6,7 +6,7 @@ marks the picture as done. It records the request, so that a rerun can decide wh
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from cascade_core.labels.label_set import BACKGROUND_COLOUR
 from cascade_core.predictor import Prediction, Predictor, checked_labels
 from cascade_core.render.visualise import label_png, overlay
 from cascade_core.runtime.files import new_file, write_json
+from cascade_core.runtime.listing import short_list
 from components.pictures.picture_files import PictureFile
 from components.pictures.result_files import ResultFiles, record_of, result_files, signed
 from components.progress import progress
@@ -37,10 +38,13 @@ class Request:
     inference: Mapping[str, Any]
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    cutout: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return the request as JSON holds it."""
-        return {**asdict(self), "labels": list(self.labels), "scales": list(self.scales)}
+        """Return the request as JSON holds it; without a cutout it has no such field."""
+        record = {**asdict(self), "labels": list(self.labels), "scales": list(self.scales)}
+        record["cutout"] = list(self.cutout)
+        return record if self.cutout else {key: record[key] for key in record if key != "cutout"}
 
 
 @dataclass
@@ -72,14 +76,16 @@ def run(
     batch: int = 1,
     resume: bool = False,
     confidence_map: bool = False,
+    cutout: Sequence[str] = (),
 ) -> Outcomes:
     """Segment pictures into `labels`, write the results below `out`, and return the outcome for each picture.
 
     `batch` pictures of equal size go through the model together. `resume` skips a picture whose results were made
     from the same file with the same request. A picture that cannot be read or is too large does not stop the others.
+    `cutout` names labels whose pixels are written as a picture with everything else transparent.
 
     Raises:
-        UserError: labels, background, scales or batch are invalid; checked before any picture is read.
+        UserError: labels, cutout, background, scales or batch are invalid; checked before any picture is read.
     """
     if batch < 1:
         raise UserError(f"batch of {batch} pictures; give 1 or more")
@@ -87,19 +93,30 @@ def run(
     views(scales, flip=flip)
     # Encode the names, those for background too, so that an unknown word fails before the first picture.
     predictor.vocabulary(names)
-    request = request_of(predictor, names, scales=scales, flip=flip)
+    request = replace(
+        request_of(predictor, names, scales=scales, flip=flip), cutout=_checked_cutout(cutout, names)
+    )
     colours = colours_of(predictor, names)
     result = Outcomes()
     with progress("predict", len(pictures)) as bar:
         for files in _batches(pictures, batch, result):
             read = list(_read(files, request, out, result, resume, confidence_map))
             for picture, prediction in _segment(predictor, read, request, result):
-                target = result_files(out, picture.file.name, confidence_map)
+                target = result_files(out, picture.file.name, confidence_map, bool(request.cutout))
                 write_results(picture, prediction, request, target, colours)
                 result.written.append(target)
             done = len(result.written) + len(result.skipped) + len(result.failed)
             bar.advance(done, f"{len(result.failed)} failed" if result.failed else "")
     return result
+
+
+def _checked_cutout(cutout: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    labels = checked_labels(cutout) if cutout else ()
+    if strays := [label for label in labels if label not in names]:
+        raise UserError(
+            f"--cutout names {short_list(strays, most=5)}; give some of the labels: {short_list(names, most=20)}"
+        )
+    return labels
 
 
 def request_of(
@@ -143,7 +160,9 @@ def _read(
         try:
             content = file.path.read_bytes()
             digest = hashlib.sha256(content).hexdigest()
-            if resume and _is_done(result_files(out, file.name, confidence_map), request, digest):
+            if resume and _is_done(
+                result_files(out, file.name, confidence_map, bool(request.cutout)), request, digest
+            ):
                 result.skipped.append(file.path)
                 continue
             yield DecodedPicture(file, decode_image(content, str(file.path)), digest)
@@ -176,6 +195,12 @@ def _segment(
     yield from zip(pictures, predictions, strict=True)
 
 
+def cut_out(pixels: np.ndarray, prediction: Prediction, labels: Sequence[str]) -> Image.Image:
+    """Return the picture with every pixel transparent that has none of these labels."""
+    shown = np.isin(prediction.label_map, [prediction.labels.index(label) for label in labels])
+    return Image.fromarray(np.dstack([pixels, np.where(shown, 255, 0).astype(np.uint8)]))
+
+
 def write_results(
     picture: DecodedPicture,
     prediction: Prediction,
@@ -195,6 +220,9 @@ def write_results(
     if target.confidence is not None:
         with new_file(target.confidence) as path:
             Image.fromarray(prediction.confidence_levels).save(path, format="PNG", pnginfo=signed())
+    if target.cutout is not None:
+        with new_file(target.cutout) as path:
+            cut_out(picture.pixels, prediction, request.cutout).save(path, format="PNG", pnginfo=signed())
     content = {
         "width": width,
         "height": height,

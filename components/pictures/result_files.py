@@ -19,15 +19,16 @@ SOFTWARE = "cascade-clip predict"
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """The files of one picture: overlay, label map, classes, and the confidence map if requested."""
+    """The files of one picture: overlay, label map, classes, and the confidence map and the cutout if requested."""
 
     overlay: Path
     label_map: Path
     classes: Path
     confidence: Path | None
+    cutout: Path | None = None
 
     def __iter__(self) -> Iterator[Path]:
-        paths = (self.overlay, self.label_map, self.classes, self.confidence)
+        paths = (self.overlay, self.label_map, self.classes, self.confidence, self.cutout)
         return (path for path in paths if path is not None)
 
     def exist(self) -> bool:
@@ -35,13 +36,14 @@ class ResultFiles:
         return all(path.is_file() for path in self)
 
 
-def result_files(out: Path, name: str, confidence_map: bool) -> ResultFiles:
+def result_files(out: Path, name: str, confidence_map: bool, cutout: bool = False) -> ResultFiles:
     """Return the paths of a picture's results."""
     return ResultFiles(
         out / f"{name}_overlay.png",
         out / f"{name}_labels.png",
         out / f"{name}_classes.json",
         out / f"{name}_confidence.png" if confidence_map else None,
+        out / f"{name}_cutout.png" if cutout else None,
     )
 
 
@@ -62,13 +64,15 @@ def record_of(classes: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and fields <= content.keys() else None
 
 
-def check_replaceable(out: Path, pictures: Iterable[PictureFile], *, confidence_map: bool) -> None:
+def check_replaceable(
+    out: Path, pictures: Iterable[PictureFile], *, confidence_map: bool, cutout: bool = False
+) -> None:
     """Check, before any picture is segmented, that results replace only results.
 
     Raises:
         UserError: a file that this command did not write stands in the place of a result.
     """
-    results = (result_files(out, picture.name, confidence_map) for picture in pictures)
+    results = (result_files(out, picture.name, confidence_map, cutout) for picture in pictures)
     if foreign := [str(path) for files in results for path in _foreign(files)]:
         raise UserError(
             f"{short_list(foreign, most=3)}: `cascade-clip predict` did not write what stands there, and would replace "

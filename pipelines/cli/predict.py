@@ -12,7 +12,7 @@ from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import names_by_commas
 from components.pictures.picture_files import picture_files
-from pipelines.cli.options import Background, Clip, Device, Model
+from pipelines.cli.options import Background, Clip, Device
 
 
 def predict(
@@ -29,7 +29,15 @@ def predict(
     labels_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Text file (UTF-8) with a class name on each line.")
     ] = None,
-    model: Model = "outputs/self_train/cascade_clip/final",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "--checkpoint",
+            help="Model folder, checkpoint folder, mini, or an address such as models:/mini-18-6-cascade_clip@champion; if "
+            "left out, $CASCADE_MODEL, predict.model of params.yaml, or naclip on an imported CLIP.",
+        ),
+    ] = None,
     clip: Clip = None,
     out: Annotated[
         Path,
@@ -68,6 +76,19 @@ def predict(
     confidence_map: Annotated[
         bool, typer.Option("--confidence-map", help="Write the confidence of every pixel as a picture.")
     ] = False,
+    refine: Annotated[
+        str | None,
+        typer.Option(help="pamr: edges follow the picture (slower); off; the recipe's if left out."),
+    ] = None,
+    cutout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABELS", help="Labels by commas; writes their pixels with all else transparent."
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Fetch CLIP's weights without asking if no model is at hand.")
+    ] = False,
 ) -> None:
     """Segment pictures into any classes.
 
@@ -79,20 +100,29 @@ def predict(
     from components.inputs.labels_given import labels_given
     from components.pictures import predict
     from components.pictures.result_files import check_replaceable
-    from components.registry.addresses import clip_for, load_predictor
+    from components.registry.default_model import predictor_for
+    from components.steps import import_clip
 
     check_gathering_folder(out)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     files = picture_files(pictures, out=out)
-    check_replaceable(out, files, confidence_map=confidence_map)
-    predictor = load_predictor(model, clip_for(model, clip), device=device)
+    parts = () if cutout is None else names_by_commas(cutout)
+    check_replaceable(out, files, confidence_map=confidence_map, cutout=bool(parts))
+    predictor = predictor_for(
+        model,
+        clip,
+        device=device,
+        may_fetch=lambda: yes or _asked(),
+        import_clip=lambda name, tag: import_clip.run(source=name, tag=tag).folder,
+    )
     predictor.evaluate = eval_settings(
         predictor.evaluate,
         mode=mode,
         short_side=short_side,
         batch_size=batch,
         precision=precision,
+        refine=refine,
         background=None if background is None else parse_background(background),
     )
     result = predict.run(
@@ -105,6 +135,7 @@ def predict(
         batch=batch or 1,
         resume=resume,
         confidence_map=confidence_map,
+        cutout=parts,
     )
     for prediction in result.written:
         print(prediction.overlay)
@@ -115,3 +146,11 @@ def predict(
             print(f"failed: {reason}", file=sys.stderr)
         print(f"{len(result.failed)} of {len(files)} pictures failed", file=sys.stderr)
         raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _asked() -> bool:
+    """Ask whether to fetch CLIP's weights; without a terminal the answer is no."""
+    return sys.stdin.isatty() and typer.confirm(
+        "No model is named and no CLIP is imported. Fetch OpenAI's ViT-B-16 (about 600 MB) through open_clip?",
+        err=True,
+    )

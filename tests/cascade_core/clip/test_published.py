@@ -1,6 +1,7 @@
 """open_clip's published models: configurations, activations by tag, and weights in its cache."""
 
 import json
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,20 @@ def test_a_hub_folder_has_a_weights_file_and_a_configuration(tmp_path: Path) -> 
     weights, config = published.hub_folder(tmp_path)
     assert weights == tmp_path / "open_clip_pytorch_model.bin"
     assert config == published.published_config("ViT-L-14", "openai")
+
+
+def test_without_a_network_the_refusal_comes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, timeout: float) -> None:
+        assert timeout <= 5
+        raise urllib.error.URLError("no route to host")
+
+    def download(*_: object, **__: object) -> None:
+        raise AssertionError("the client would try again for more than a minute")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("open_clip.pretrained.download_pretrained", download)
+    with pytest.raises(
+        UserError, match="no network: no route to host.*: fetch open_clip_model.safetensors of"
+    ):
+        published.weights_file("ViT-B-16", "openai", cache=tmp_path)

@@ -264,6 +264,35 @@ def test_arguments_without_a_picture_are_refused(
         picture_files([given], out=tmp_path / "out")
 
 
+def test_a_data_set_s_name_stands_for_its_classes() -> None:
+    assert len(labels_given(["cocostuff"], None)) == 171
+    assert labels_given(["voc12-15-5"], None)[0] == "aeroplane"
+    assert labels_given(["context59", "voc12"], None) == ("context59", "voc12")  # two names are classes
+
+
+def test_a_cutout_shows_the_pixels_of_its_labels(predictor: Predictor, tmp_path: Path) -> None:
+    run = partial(
+        predict.run,
+        predictor=predictor,
+        pictures=[save(tmp_path / "a.png")],
+        labels=LABELS,
+        out=tmp_path / "out",
+    )
+    plain = run()
+    label_map = opened(plain.written[0].label_map)
+    present = LABELS[label_map.flat[0]]
+    (written,) = run(cutout=[present]).written
+    assert written.cutout is not None
+    picture = opened(written.cutout)
+    assert np.array_equal(picture[..., :3], pixels())
+    assert np.array_equal(picture[..., 3] == 255, label_map == LABELS.index(present))
+    assert set(np.unique(picture[..., 3])) <= {0, 255}
+    # Other requests: results without the cutout do not count as done.
+    assert not run(cutout=LABELS[:2], resume=True).skipped and run(cutout=LABELS[:2], resume=True).skipped
+    with pytest.raises(UserError, match="--cutout names dog; give some of the labels: zebra, tiger, sand"):
+        run(cutout=["dog"])
+
+
 def test_names_with_commas_come_in_quotes_or_from_a_file(tmp_path: Path) -> None:
     assert labels_given(names_by_commas('cat, "salt, pepper",  sea'), None) == ("cat", "salt, pepper", "sea")
     file = tmp_path / "labels.txt"
@@ -307,7 +336,7 @@ def test_the_batch_option_overrides_the_recipe(
     loaded.evaluate = eval_settings(loaded.evaluate, batch_size=3)
 
     monkeypatch.setattr(predict, "run", record)
-    monkeypatch.setattr("components.registry.addresses.load_predictor", lambda *_, **__: loaded)
+    monkeypatch.setattr("components.registry.default_model.load_predictor", lambda *_, **__: loaded)
     arguments = ["predict", str(tmp_path / "a.png"), "--labels", "zebra", "--model", str(model), *options]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
