@@ -197,8 +197,8 @@ def _segment(
 
 def cut_out(pixels: np.ndarray, prediction: Prediction, labels: Sequence[str]) -> Image.Image:
     """Return the picture with every pixel transparent that has none of these labels."""
-    shown = np.isin(prediction.label_map, [prediction.labels.index(label) for label in labels])
-    return Image.fromarray(np.dstack([pixels, np.where(shown, 255, 0).astype(np.uint8)]))
+    visible = np.isin(prediction.label_map, [prediction.labels.index(label) for label in labels])
+    return Image.fromarray(np.dstack([pixels, np.where(visible, 255, 0).astype(np.uint8)]))
 
 
 def write_results(
