@@ -78,17 +78,22 @@ def address(uri: str) -> Address:
     return Address(bucket, key)
 
 
-def connect() -> Any:
-    """Return a boto3 client for the store in the environment.
+def connect(
+    *,
+    connect_seconds: float = CONNECT_SECONDS,
+    read_seconds: float = READ_SECONDS,
+    tries: int | None = None,
+) -> Any:
+    """Return a boto3 client for the store in the environment; each request has these timeouts and tries (`RETRIES`).
 
     Raises:
         UserError: the environment names an address, a profile or a region that cannot be used.
     """
     check_endpoints()
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": RETRIES},
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": tries or RETRIES},
+        connect_timeout=connect_seconds,
+        read_timeout=read_seconds,
         max_pool_connections=CONNECTIONS,
     )
     try:
@@ -99,6 +104,16 @@ def connect() -> Any:
             f"no connection to an object store can be set up ({masked(str(error))}); check {ENDPOINT_VARIABLE}, AWS_PROFILE "
             "and AWS_DEFAULT_REGION"
         ) from error
+
+
+def bucket_names(client: Any) -> list[str]:
+    """Return the names of the buckets that the keys may list.
+
+    Raises:
+        UserError: the store does not answer, or refuses the keys.
+    """
+    with translate_errors("the list of buckets"):
+        return [str(bucket["Name"]) for bucket in client.list_buckets().get("Buckets", ())]
 
 
 def check_bucket(client: Any, place: Address) -> None:
@@ -147,7 +162,7 @@ def list_files(client: Any, folder: Address) -> dict[str, int]:
 
 
 @contextmanager
-def translate_errors(place: Address) -> Iterator[None]:
+def translate_errors(place: Address | str) -> Iterator[None]:
     """Turn boto3's errors into a `UserError` of one sentence about `place`.
 
     Raises:
@@ -171,7 +186,7 @@ def translate_errors(place: Address) -> Iterator[None]:
         ) from error
     except exceptions.ClientError as error:
         code = _code(error)
-        if code == "NoSuchBucket":
+        if code == "NoSuchBucket" and isinstance(place, Address):
             raise _no_bucket(place) from error
         if code in REFUSED:
             raise UserError(

@@ -88,10 +88,11 @@ def open_store() -> "MlflowClient":
         AwayError: the store does not answer.
         UserError: the store cannot be opened.
     """
-    return patiently(lambda: _connect(tracking_uri()))
+    return patiently(lambda: connect_once(tracking_uri()))
 
 
-def _connect(address: str) -> "MlflowClient":
+def connect_once(address: str) -> "MlflowClient":
+    """Connect to the store at an address without retries; raises as `open_store`."""
     uri = _without_login(address)
     check_endpoints()
     # The import reads some of these variables.
@@ -167,7 +168,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        file = _sqlite_file(client.tracking_uri)
+        file = sqlite_file(client.tracking_uri)
         # Artifacts lie beside a sqlite file; other stores have a location of their own.
         location = (file.parent / "artifacts").as_uri() if file else None
         try:
@@ -208,7 +209,7 @@ def store_lock(uri: str) -> Iterator[None]:
     MLflow creates its tables without a lock: of two processes that open an empty store, one would fail. A tracking
     server needs no lock, because it opens its store itself.
     """
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is not None:
         from filelock import FileLock
 
@@ -227,6 +228,7 @@ def store_lock(uri: str) -> Iterator[None]:
         yield
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of a sqlite store, and None for any other store."""
     scheme = "sqlite:///"
     return Path(uri.removeprefix(scheme)).absolute() if uri.startswith(scheme) else None

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PipelineName = Literal["zero_shot", "cross_dataset", "ablation", "benchmark"]
 Kind = Literal["cpu", "gpu"]
+HOST_VARIABLES = ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT")
+NAMESPACE_VARIABLE, TOKEN_VARIABLE = "KFP_NAMESPACE", "KFP_EXISTING_TOKEN"
+"""The environment variables of the `kfp` command."""
 Experiment = Annotated[str, typer.Option(help="Experiment for the run; created if it does not exist.")]
 
 
@@ -141,18 +144,18 @@ class Server:
     host: Annotated[
         str,
         typer.Option(
-            envvar=["KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT"],
+            envvar=list(HOST_VARIABLES),
             help="Address of the API, such as http://localhost:8080.",
         ),
     ]
     namespace: Annotated[
         str | None,
-        typer.Option(envvar="KFP_NAMESPACE", help="Namespace; only if the server separates users."),
+        typer.Option(envvar=NAMESPACE_VARIABLE, help="Namespace; only if the server separates users."),
     ] = None
     token: Annotated[
         str | None,
         typer.Option(
-            envvar="KFP_EXISTING_TOKEN",
+            envvar=TOKEN_VARIABLE,
             show_default=False,
             help="Bearer token; prefer the environment variable, which other users cannot see.",
         ),

@@ -10,6 +10,7 @@ from components.steps import prepare_dataset
 from pipelines.cli import (
     benchmark,
     demo,
+    doctor,
     pipeline,
     predict,
     registry,
@@ -49,6 +50,7 @@ TOP = Group(
     "",
     (
         ("run", workstation.run, "cascade-clip run"),
+        ("doctor", doctor.doctor, "cascade-clip doctor"),
         of_step("splits"),
         of_step("text_vectors"),
         ("preflight", workstation.preflight, "cascade-clip preflight --clip data/mini/clip"),

@@ -83,6 +83,7 @@ PLANTED = {
     "AWS_SECRET_ACCESS_KEY": "plantedB",
     "MLFLOW_TRACKING_PASSWORD": "plantedC",
     "KFP_EXISTING_TOKEN": "plantedD",
+    "KFP_ENDPOINT": "http://127.0.0.1:1",
 }
 STORES = [
     "http://me:plantedE@127.0.0.1:1",
@@ -94,6 +95,7 @@ FOLDERS = ("clip", "prepared", "splits", "text", "out")
 TRAINING = [word for name in FOLDERS for word in (f"--{name}", f"/data/{name}")]
 COMMANDS = [
     ["models", "list"],
+    ["doctor"],
     ["fetch", "s3://bucket/data", "--to", "back"],
     ["store", "data", "s3://bucket/data"],
     ["pipeline", "schedule", "list", "--host", "http://me:plantedG@127.0.0.1:1"],

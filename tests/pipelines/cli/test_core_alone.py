@@ -66,7 +66,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, object]:
         "--out",
         "predictions",
     ]
-    commands = [predict, *(words for several in NEEDED.values() for words in several)]
+    commands = [predict, ["doctor"], *(words for several in NEEDED.values() for words in several)]
     modules = hidden_modules()
     assert {"kfp", "dvc", "mlflow", "boto3", "pandas", "granian", "starlette", "onnx", "google"} <= {*modules}
     assert {"torch", "numpy", "PIL", "open_clip", "typer"}.isdisjoint(modules)
@@ -93,6 +93,12 @@ def test_predicting_needs_no_extra(answer: Mapping[str, object]) -> None:
     assert answer["imported"] == []
 
 
+def test_the_doctor_needs_no_extra(answer: Mapping[str, object]) -> None:
+    code, output, error = answer["commands"][1]
+    assert code == 0, (output, error)
+    assert "note     tracking      mlflow is not installed" in output
+
+
 def test_every_command_helps_without_extras(answer: Mapping[str, object]) -> None:
     assert len(answer["helps"]) > 30
     for code, output, error in answer["helps"]:
@@ -101,7 +107,7 @@ def test_every_command_helps_without_extras(answer: Mapping[str, object]) -> Non
 
 def test_a_command_says_which_extra_it_needs(answer: Mapping[str, object]) -> None:
     expected = [(extra, words) for extra, several in NEEDED.items() for words in several]
-    for (extra, words), (code, output, error) in zip(expected, answer["commands"][1:], strict=True):
+    for (extra, words), (code, output, error) in zip(expected, answer["commands"][2:], strict=True):
         sentence = f'which is not installed: pip install "cascade-clip-workflow[{extra}]"\n'
         assert code == 2 and output.endswith(sentence) and output.count("\n") == 1, (words, output, error)
     assert 'evaluation needs the package pandas, which is not installed: pip install "' in answer["evaluate"]
