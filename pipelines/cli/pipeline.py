@@ -5,11 +5,13 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cascade_core.runtime.exit_codes import ExitCode
+from components.cluster.names import DATA_FOLDER
 from pipelines.cli.kubeflow_options import (
     Experiment,
     PackageChoice,
@@ -150,6 +152,38 @@ def upload(
         uploaded = uploads.upload(server.connect(), path, name=name or path.stem, version=version)
     print(f"{uploaded.pipeline_id} {uploaded.version_id}")
     print(uploaded.link, file=sys.stderr)
+
+
+@flat_options
+def verify(
+    server: Server,
+    image: Annotated[
+        str | None, typer.Option(help="Image of the steps that need torch; the project's if left out.")
+    ] = None,
+    light_image: Annotated[
+        str | None,
+        typer.Option(help="Image of all other steps; --image with -light after its tag if left out."),
+    ] = None,
+    folder: Annotated[str, typer.Option(help="Where pods mount the volume.")] = DATA_FOLDER,
+    minutes: Annotated[float, typer.Option(help="Wait no longer for the runs.", min=0.1)] = 10.0,
+) -> None:
+    """Check whether a cluster keeps what the docs promise, with three small runs that are removed afterwards.
+
+    Prints a table of checks: ok, mend (with what mends it), or not seen. Exits with 3 if anything is to be mended.
+    """
+    from pipelines.kubeflow.probe_pipelines import compile_probes
+    from pipelines.kubeflow.verification import verify as verify_cluster
+
+    with TemporaryDirectory() as scratch:
+        packages = compile_probes(Path(scratch), image=image, light_image=light_image)
+        findings = verify_cluster(
+            server.connect(), packages, folder=folder, minutes=minutes, every=POLL_SECONDS
+        )
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        print(f"{finding.verdict:<8}  {finding.check:<{width}}  {finding.detail}")
+    if any(finding.verdict == "mend" for finding in findings):
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 def _followed(cluster: "Connection", run_id: str) -> "RunStatus":

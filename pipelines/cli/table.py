@@ -130,6 +130,11 @@ PIPELINE = Group(
             "cascade-clip pipeline status --host http://localhost:8080 8a5c9d0e-1f2b-4c3d-9e8f-7a6b5c4d3e2f",
         ),
         (
+            "verify",
+            pipeline.verify,
+            "cascade-clip pipeline verify --host http://localhost:8080 --image registry.example/cascade-clip:1",
+        ),
+        (
             "upload",
             pipeline.upload,
             "cascade-clip pipeline upload --host http://localhost:8080 --version 0.1.0",

@@ -14,11 +14,13 @@ from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.targets import writable_file
 from components.ops.image import IMAGE, LIGHT_IMAGE
-from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES
+from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES, SEEDS
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
 from pipelines.kubeflow.checks import check_batches, from_json
 from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, images, resources
 
+ARGUMENT_BYTES, ARTIFACT_BYTES = 131_072, 690
+"""Linux's limit on one argument of a process, and what Kubeflow writes into it for each input artifact (measured)."""
 COMPILED = b"# PIPELINE DEFINITION"
 """The beginning of a compiled pipeline; `compile_pipeline` replaces no other file."""
 
@@ -27,20 +29,28 @@ COMPILED = b"# PIPELINE DEFINITION"
 class Entry:
     """A pipeline: `build` takes the resources of each step, `check` the parameters of a run.
 
-    `trains` are its training steps, `recipes` the recipes that they train by default.
+    `trains` are its training steps, `recipes` the recipes that they train by default, and `lists` the number of
+    artifacts of each iteration that one step gathers.
     """
 
     build: Callable[[Mapping[str, Resources]], Any]
     check: Callable[[Mapping[str, Any]], None]
     trains: Sequence[str] = ()
     recipes: Sequence[str] = ()
+    lists: int = 1
 
 
 PIPELINES: dict[str, Entry] = {
-    "zero_shot": Entry(zero_shot.zero_shot_pipeline, zero_shot.check_parameters, TRAINING_STEPS, RECIPES),
+    "zero_shot": Entry(
+        zero_shot.zero_shot_pipeline, zero_shot.check_parameters, TRAINING_STEPS, RECIPES, lists=5
+    ),
     "cross_dataset": Entry(cross_dataset.cross_dataset_pipeline, cross_dataset.check_parameters),
-    "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters, ("train",), ABLATION_RECIPES),
-    "benchmark": Entry(benchmark.benchmark_pipeline, benchmark.check_parameters, TRAINING_STEPS, RECIPES),
+    "ablation": Entry(
+        ablation.ablation_pipeline, ablation.check_parameters, ("train",), ABLATION_RECIPES, lists=3
+    ),
+    "benchmark": Entry(
+        benchmark.benchmark_pipeline, benchmark.check_parameters, TRAINING_STEPS, RECIPES, lists=3
+    ),
 }
 
 
@@ -63,6 +73,7 @@ def check_submission(
     """
     pipeline, limit = entry(name), values.get("limit", 0)
     pipeline.check(values)
+    _check_size(pipeline, pipeline_items(name, values))
     if limit < 0:
         raise UserError(f"parameter limit is {limit}; give the number of pictures, or 0 for all")
     if values.get("models") != "champions":
@@ -71,6 +82,24 @@ def check_submission(
             from_json("overrides", values.get("overrides", "{}")),
             steps=pipeline.trains,
             table=resources(kind, changes),
+        )
+
+
+def pipeline_items(name: str, values: Mapping[str, Any]) -> int:
+    """Return the number of iterations of a pipeline's loop."""
+    if name == "cross_dataset":
+        return len(values.get("targets", ()))
+    recipes = len(values.get("recipes", PIPELINES[name].recipes))
+    has_seeds = name in ("ablation", "benchmark") and values.get("models") != "champions"
+    return recipes * len(values.get("seeds", SEEDS)) if has_seeds else recipes
+
+
+def _check_size(pipeline: Entry, items: int) -> None:
+    most = ARGUMENT_BYTES // (ARTIFACT_BYTES * pipeline.lists)
+    if items > most:
+        raise UserError(
+            f"the pipeline's loop has {items} iterations, and the step that gathers their results takes at most {most}: Kubeflow "
+            "passes all of them in one argument; submit several runs with fewer recipes, seeds or targets"
         )
 
 
@@ -95,8 +124,17 @@ def compile_pipeline(
     if out.suffix != ".yaml":
         raise UserError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
     writable_file(out, begins=COMPILED)  # before the seconds that a compilation takes
-    torch_image, light = images(image, light_image)
     pipeline = entry(name).build(resources(kind, changes))
+    write_compiled(pipeline, out, image=image, light_image=light_image)
+
+
+def write_compiled(pipeline: Any, out: Path, *, image: str | None, light_image: str | None) -> None:
+    """Compile a pipeline of kfp to YAML with these images.
+
+    Raises:
+        UserError: an image is wrong.
+    """
+    torch_image, light = images(image, light_image)
     with new_file(out, begins=COMPILED) as path, TemporaryDirectory() as scratch:
         # The compiler wants a name in .yaml, which the temporary file lacks.
         compiled = Path(scratch, "pipeline.yaml")

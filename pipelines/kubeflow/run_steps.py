@@ -39,6 +39,7 @@ class Step:
         started, ended: of the step, or of its driver as long as there is only that; UTC.
         node: id of the node whose pod ran last, of the step or of its driver.
         in_driver: whether that pod is the driver's, which prepares the step.
+        tries: how often the step's pod was started.
         stated: what the compiled pipeline says of it.
     """
 
@@ -50,6 +51,7 @@ class Step:
     node: str
     in_driver: bool
     stated: Stated
+    tries: int = 0
 
     @property
     def title(self) -> str:
@@ -126,6 +128,7 @@ def _step(
         ended=main.ended,
         node=pod.node_id,
         in_driver=executor is None,
+        tries=max(1, len(_tries(executor, below))) if executor else 0,
         stated=stated,
     )
 
@@ -144,8 +147,11 @@ def _state(node: Node | None, driver: Node, pod: Node, *, started: bool) -> str:
 
 
 def _last_try(node: Node, below: Below) -> Node:
-    tries = sorted((one for one in below.get(node.name, []) if TRY.search(one.name)), key=_number)
-    return tries[-1] if tries else node
+    return [node, *_tries(node, below)][-1]
+
+
+def _tries(node: Node, below: Below) -> list[Node]:
+    return sorted((one for one in below.get(node.name, []) if TRY.search(one.name)), key=_number)
 
 
 def _number(node: Node) -> int:

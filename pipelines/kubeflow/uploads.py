@@ -1,6 +1,6 @@
 """Pipelines that a server keeps by name, with their versions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ COMPARED_VERSIONS = 20
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A pipeline version on the server."""
+    """A pipeline version on the server; `new_pipeline` says that its pipeline was made with it."""
 
     pipeline_id: str
     version_id: str
     name: str
     link: str
+    new_pipeline: bool = False
 
 
 def upload(cluster: Connection, package: Path, *, name: str, version: str | None = None) -> Uploaded:
@@ -39,7 +40,8 @@ def upload(cluster: Connection, package: Path, *, name: str, version: str | None
     declared(package)
     version = version or timed_name(package)
     client, about = cluster.client, f"pipeline {name!r}"
-    pipeline = _find_pipeline(cluster, name) or cluster.create(
+    existing = _find_pipeline(cluster, name)
+    pipeline = existing or cluster.create(
         lambda: _create_pipeline(cluster, name), find=lambda: _find_pipeline(cluster, name), about=about
     )
 
@@ -56,7 +58,7 @@ def upload(cluster: Connection, package: Path, *, name: str, version: str | None
         find=find_version,
         about=f"{about}, version {version!r}",
     )
-    return _uploaded(cluster, stored)
+    return replace(_uploaded(cluster, stored), new_pipeline=existing is None)
 
 
 def equal_version(cluster: Connection, package: Path, *, name: str) -> Uploaded | None:

@@ -106,6 +106,10 @@ class Server:
             case "POST", ["runs", call] if ":" in call:
                 run_id, verb = call.split(":")
                 return {"terminate": self._terminate, "retry": self._retry}[verb](run_id)
+            case "DELETE", ["runs", run_id]:
+                _entry(self.runs, run_id, "Run", "delete a run")
+                del self.runs[run_id]
+                return {}
             case "GET", ["pipelines"]:
                 return self._listed("pipelines", self.pipelines, query)
             case "POST", ["pipelines"]:

@@ -1,0 +1,93 @@
+"""Three small pipelines for `cascade-clip pipeline verify`: one looks around, one fails, one waits to be cancelled."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl import Artifact, Input, Output
+
+from components.cluster.pods import ISOLATED, SERVERS_ONLY, SMALL
+from components.ops.image import IMAGE
+from pipelines.kubeflow.catalogue import write_compiled
+from pipelines.kubeflow.resources import with_resources
+
+MINUTES = 10
+LIGHT = replace(ISOLATED, minutes=MINUTES)
+FAILING = replace(LIGHT, retries=1)
+LOOKING = replace(SERVERS_ONLY, data=True, minutes=MINUTES, patience=1)
+TORCH = replace(SMALL, data=False, secret=False, minutes=MINUTES)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def look_around(folder: str, note: Output[Artifact]) -> None:
+    """Report what the pod has: volume, secret, tracking server."""
+    from pathlib import Path
+
+    from components.cluster import pod_probe
+
+    pod_probe.report_pod(folder)
+    Path(note.path).write_text(pod_probe.EXPERIMENT)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def import_torch(note: Input[Artifact]) -> None:
+    """Import torch and read the artifact of the other step."""
+    from pathlib import Path
+
+    from components.cluster import pod_probe
+
+    pod_probe.report_torch(Path(note.path).read_text())
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def fail_always() -> None:
+    """Fail, so that the number of tries shows the cluster's retry policy."""
+    raise SystemExit(1)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def wait_long() -> None:
+    """Wait until somebody cancels the run."""
+    import time
+
+    time.sleep(600)
+
+
+@dsl.pipeline(name="verify", description="Made and removed by `cascade-clip pipeline verify`.")
+def verify(folder: str = "/data") -> None:
+    """Look around in both images."""
+    first = with_resources(look_around(folder=folder), LOOKING)
+    with_resources(import_torch(note=first.outputs["note"]), TORCH)
+
+
+@dsl.pipeline(name="verify-retries", description="Fails: made and removed by `cascade-clip pipeline verify`.")
+def verify_retries() -> None:
+    """Fail once or twice."""
+    with_resources(fail_always(), FAILING)
+
+
+@dsl.pipeline(name="verify-cancel", description="Cancelled and removed by `cascade-clip pipeline verify`.")
+def verify_cancel() -> None:
+    """Wait."""
+    with_resources(wait_long(), LIGHT)
+
+
+PROBES: dict[str, Callable[..., Any]] = {
+    "verify": verify,
+    "verify_retries": verify_retries,
+    "verify_cancel": verify_cancel,
+}
+
+
+def compile_probes(folder: Path, *, image: str | None, light_image: str | None) -> dict[str, Path]:
+    """Compile the three pipelines into a folder; return their files by name.
+
+    Raises:
+        UserError: an image is wrong.
+    """
+    files = {name: folder / f"{name}.yaml" for name in PROBES}
+    for name, pipeline in PROBES.items():
+        write_compiled(pipeline, files[name], image=image, light_image=light_image)
+    return files

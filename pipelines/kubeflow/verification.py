@@ -1,0 +1,236 @@
+"""`cascade-clip pipeline verify`: does a cluster keep what the docs promise?
+
+Three small runs are submitted to the server, one of them is cancelled, and what pods and server say is compared with what
+the pipelines need. Runs, version and schedule carry names of their own and are removed at the end; nothing else is touched.
+"""
+
+import json
+import logging
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cascade_core.errors import UserError
+from components.cluster.pod_probe import EXPERIMENT, MARK
+from pipelines.kubeflow import schedules
+from pipelines.kubeflow.cluster import Connection, timed_name
+from pipelines.kubeflow.reasons import FOREIGN
+from pipelines.kubeflow.run_steps import Step
+from pipelines.kubeflow.submit import RunStatus, explain, status, submit
+from pipelines.kubeflow.uploads import Uploaded, equal_version, upload
+from pipelines.kubeflow.waiting import waited_for, waits
+
+log = logging.getLogger(__name__)
+
+Verdict = Literal["ok", "mend", "not seen"]
+POD_CHECKS = ("volume", "user", "cores", "secret", "tracking server", "image with torch", "artifacts")
+NEVER = "0 0 5 29 2 *"
+"""A start time that is years away; the schedule is deleted within seconds."""
+LINK_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check of a cluster: its name, its verdict, and what was seen or what mends it."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+
+
+@dataclass
+class Verification:
+    """One verification: what it made on the server, to be removed, and what it has seen."""
+
+    cluster: Connection
+    every: float
+    minutes: float
+    sleep: Callable[[float], None] = time.sleep
+    runs: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def note(self, check: str, holds: bool | None, detail: str) -> None:
+        """Keep and log a finding; None: it could not be seen."""
+        verdict: Verdict = "not seen" if holds is None else "ok" if holds else "mend"
+        log.info("%-8s %s: %s", verdict, check, detail)
+        self.findings.append(Finding(check, verdict, detail))
+
+
+def verify(
+    cluster: Connection,
+    packages: Mapping[str, Path],
+    *,
+    folder: str,
+    minutes: float = 10.0,
+    every: float = 5.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Finding]:
+    """Check a cluster with the compiled pipelines of `probe_pipelines`; `folder` is where pods mount the volume.
+
+    Raises:
+        UserError: the server refuses what every submission needs.
+    """
+    seen = Verification(cluster, every, minutes, sleep)
+    seen.note("server", True, f"{cluster.host} answers as Kubeflow Pipelines")
+    version = upload(cluster, packages["verify"], name="verify", version=timed_name(packages["verify"]))
+    try:
+        _check_version(seen, packages["verify"], version)
+        _check_schedule(seen, packages["verify"])
+        _check_page(seen)
+        _check_runs(seen, packages, folder)
+    finally:
+        _clean_up(seen, version)
+    return seen.findings
+
+
+def _check_version(seen: Verification, package: Path, version: Uploaded) -> None:
+    equal = equal_version(seen.cluster, package, name="verify")
+    holds = equal is not None and equal.version_id == version.version_id
+    seen.note("versions", holds, f"the uploaded version is called {version.name!r}")
+
+
+def _check_schedule(seen: Verification, package: Path) -> None:
+    name = timed_name(package)
+    made = schedules.create(
+        seen.cluster, package, parameters={}, experiment=EXPERIMENT, name=name, cron=NEVER
+    )
+    listed = [one.schedule_id for one in schedules.schedules(seen.cluster)]
+    schedules.change(seen.cluster, made.schedule_id, "delete")
+    seen.note("schedules", made.schedule_id in listed, "made, listed and deleted; none was waited for")
+
+
+def _check_page(seen: Verification) -> None:
+    """Look whether the address of the API also serves the web page, to which the printed links lead."""
+    try:
+        with urllib.request.urlopen(seen.cluster.host, timeout=LINK_SECONDS) as answer:
+            is_page = "html" in answer.headers.get("Content-Type", "")
+    except (OSError, ValueError) as error:
+        seen.note(
+            "links",
+            None,
+            f"{seen.cluster.host} serves no page here ({error}); the printed links may lead nowhere",
+        )
+        return
+    detail = "the server's address is that of its page" if is_page else "the server's address serves no page"
+    seen.note("links", True if is_page else None, detail)
+
+
+def _check_runs(seen: Verification, packages: Mapping[str, Path], folder: str) -> None:
+    values: dict[str, dict[str, str]] = {"verify": {"folder": folder}}
+    started = {}
+    for name, package in packages.items():
+        run = submit(seen.cluster, package, parameters=values.get(name, {}), experiment=EXPERIMENT)
+        seen.runs.append(run.run_id)
+        started[name] = run.run_id
+    ended: dict[str, RunStatus] = {}
+    terminated = False
+    tick = 0.0
+    while len(ended) < len(started) and tick < 60 * seen.minutes:
+        for name, run_id in started.items():
+            if name in ended:
+                continue
+            run = status(seen.cluster, run_id)
+            if (
+                name == "verify_cancel"
+                and not terminated
+                and any(one.state == "RUNNING" for one in run.steps)
+            ):
+                _terminate(seen.cluster, run_id)
+                terminated = True
+            if run.finished or any(waits(step) for step in run.steps):
+                ended[name] = run
+        seen.sleep(seen.every)
+        tick += seen.every
+    _judge_cancelled(seen, ended.get("verify_cancel"))
+    _judge_retries(seen, ended.get("verify_retries"))
+    _judge_pods(seen, ended.get("verify"))
+
+
+def _judge_cancelled(seen: Verification, run: RunStatus | None) -> None:
+    if run is None or not run.finished:
+        seen.note("cancel", None, _why_not(seen, run))
+    else:
+        seen.note("cancel", run.state == "CANCELED", f"a cancelled run ended as {run.state}")
+
+
+def _judge_retries(seen: Verification, run: RunStatus | None) -> None:
+    """Tell the retry policy by the tries of a step that always fails and has one retry."""
+    if run is None or not run.finished or not run.steps:
+        seen.note("retry policy", None, _why_not(seen, run))
+        return
+    tries = run.steps[0].tries
+    detail = "an exit code is retried (OnFailure or Always)"
+    if tries < 2:
+        detail = "an exit code is not retried (OnError): only what Kubernetes breaks is; docs/deploy.md says how to set it"
+    seen.note("retry policy", True, f"{tries} tries of a step with one retry: {detail}")
+
+
+def _judge_pods(seen: Verification, run: RunStatus | None) -> None:
+    steps = {step.name: step for step in run.steps} if run else {}
+    reports = {}
+    for step in steps.values():
+        for report in _reports(seen.cluster.log_of(run.run_id, step.node) if run else None):
+            reports[report["check"]] = report
+    for check in POD_CHECKS:
+        if check in reports:
+            seen.note(check, reports[check]["holds"], reports[check]["detail"])
+    missing = [check for check in POD_CHECKS if check not in reports]
+    if not missing:
+        return
+    failed = next((step for step in steps.values() if step.state == "FAILED"), None)
+    if run and failed:
+        seen.note(f"step {failed.name}", False, "; ".join(explain(seen.cluster, run.run_id, failed)))
+    for check in missing:
+        seen.note(check, None, _why_not(seen, run))
+
+
+def _reports(text: str | None) -> Iterator[dict[str, Any]]:
+    for line in (text or "").splitlines():
+        if line.startswith(MARK) and not FOREIGN.match(line):
+            yield json.loads(line.removeprefix(MARK))
+
+
+def _why_not(seen: Verification, run: RunStatus | None) -> str:
+    """Say why a check saw nothing."""
+    if run is None:
+        return f"the run did not end within {seen.minutes:g} minutes"
+    waiting: Step | None = next((step for step in run.steps if waits(step)), None)
+    if waiting is not None:
+        return f"step {waiting.name}: {waited_for(run.run_id, waiting, seen.cluster.namespace)}"
+    return f"the run ended as {run.state} before the check ({run.link})"
+
+
+def _terminate(cluster: Connection, run_id: str) -> None:
+    cluster.call(lambda: cluster.client.terminate_run(run_id), about=f"run {run_id!r}")
+
+
+def _clean_up(seen: Verification, version: Uploaded) -> None:
+    """Remove what this verification made; what the server does not remove is named."""
+    cluster, left = seen.cluster, []
+    removals: list[tuple[str, Callable[[], object]]] = []
+    for run_id in seen.runs:
+        if not status(cluster, run_id).finished:
+            _terminate(cluster, run_id)
+        removals.append((f"run {run_id}", lambda run_id=run_id: cluster.client.delete_run(run_id)))  # type: ignore[misc]
+    pipeline, ours = version.pipeline_id, version.version_id
+    removals.append(
+        (f"version {version.name}", lambda: cluster.client.delete_pipeline_version(pipeline, ours))
+    )
+    if version.new_pipeline:
+        removals.append(("pipeline verify", lambda: cluster.client.delete_pipeline(pipeline)))
+    for what, remove in removals:
+        try:
+            cluster.call(remove, about=what)
+        except UserError as error:
+            left.append(str(error))
+    if left:
+        seen.note("clean-up", False, f"remove by hand: {'; '.join(left)}")
+    else:
+        seen.note(
+            "clean-up",
+            True,
+            f"runs and version are removed; the experiment {EXPERIMENT!r} stays, and is empty",
+        )
