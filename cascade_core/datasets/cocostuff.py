@@ -44,6 +44,8 @@ PUBLISHED_MAPS = LabelSet(
     "cocostuff171-raw", CLASSES, ranked_table([raw for raw in range(182) if raw not in RAW_GAPS])
 )
 
+_LABELS = LabelSet("cocostuff171", CLASSES, train_id_table(len(CLASSES)))
+
 CONVERTED = "_labelTrainIds.png"
 FOLDERS = {"train": "train2017", "val": "val2017"}
 RAW_MAPS = "stuffthingmaps"
@@ -101,11 +103,7 @@ COCOSTUFF = DataSet(
     name="cocostuff",
     title="COCO-Stuff 164K",
     layout=FolderLayout(label_suffix=CONVERTED),
-    protocols=(
-        ClassSplit(
-            "cocostuff-156-15", LabelSet("cocostuff171", CLASSES, train_id_table(len(CLASSES))), UNSEEN
-        ),
-    ),
+    protocols=(ClassSplit("cocostuff-156-15", _LABELS, UNSEEN), ClassSplit("cocostuff-171", _LABELS)),
     other_label_sets=(PUBLISHED_MAPS,),
     release=Release(
         help="""COCO-Stuff 164K, 171 classes.

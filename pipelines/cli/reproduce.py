@@ -26,7 +26,10 @@ def reproduce(
             show_default=False,
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="Method to train, such as zegclip.")] = "cascade_clip",
+    method: Annotated[
+        str,
+        typer.Option(help="Method, such as zegclip; maskclip, sclip, clearclip and naclip need no training."),
+    ] = "cascade_clip",
     checkpoint: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Score this .pth file of the authors' code instead of training."),
@@ -78,9 +81,11 @@ def reproduce(
 
     Trains a method's recipe with several seeds, self-trains it, and scores the validation pictures: the paper's table
     from prepared data and CLIP. An interrupted call resumes. With --checkpoint nothing is trained: the file is
-    converted and scored, which takes minutes on a GPU.
+    converted and scored, which takes minutes on a GPU. Nor do the methods that need no training: all classes of the data
+    set are scored alike, and mIoU(S) is the mIoU of all.
     """
     from pipelines.workstation import reproduction, reproduction_page
+    from pipelines.workstation import reproduction_without_training as without_training
 
     given = reproduction.Given(prepared, clip_folder(clip), vectors)
     named = None if data_set is None else reproduction.data_set_named(data_set)
@@ -107,8 +112,11 @@ def reproduce(
             parse_overrides(set_ or (), overrides),
             numbers("--seeds", seeds, int, example="0,1,2"),
         )
-        name = reproduction.recipe_named(named, method)
-        config = recipe(name, changes)
+        name, trains = reproduction.recipe_named(named, method), not without_training.is_training_free(method)
+        config = (
+            recipe(name, changes) if trains else without_training.config_without_clip(named, method, changes)
+        )
+        parts = reproduction.SPLITS if trains else (reproduction.SPLIT,)
         if dry_run:
             from cascade_core.predictor import device_named
             from pipelines.workstation.reproduction_cost import estimate
@@ -117,30 +125,38 @@ def reproduce(
                 config,
                 named,
                 given,
-                num_seeds=len(chosen),
+                num_seeds=len(chosen) if trains else 1,
                 self_training=self_train,
                 processes=processes,
                 device=device_named(device, ("cpu", "cuda")),
                 out=out,
+                trains=trains,
             )
-            print(f"plan     {name} on {named.title} ({config.data.protocol}), seeds {seeds}")
+            print(
+                f"plan     {name} on {named.title} ({config.data.protocol})"
+                + (f", seeds {seeds}" if trains else "")
+            )
             for line in plan.lines():
                 print(line)
-            for line in reproduction.missing(named, given):
+            for line in reproduction.missing(named, given, splits=parts):
                 print(f"missing  {line}")
             return
-        reproduction.check(named, given)
-        rows = reproduction.train(
-            config,
-            given,
-            seeds=chosen,
-            self_training=self_train,
-            overrides=changes,
-            processes=processes if processes > 1 else None,
-            out=out,
-        )
+        reproduction.check(named, given, splits=parts)
         title = f"{name} on {named.title}"
-        command = f"cascade-clip reproduce {named.name} --method {method} --seeds {seeds}"
+        command = f"cascade-clip reproduce {named.name} --method {method}"
+        if trains:
+            command += f" --seeds {seeds}"
+            rows = reproduction.train(
+                config,
+                given,
+                seeds=chosen,
+                self_training=self_train,
+                overrides=changes,
+                processes=processes if processes > 1 else None,
+                out=out,
+            )
+        else:
+            _, rows = without_training.score(named, method, given, overrides=changes, out=out)
         remarks = reproduction.remarks(named, given, changes)
     page = reproduction_page.write(rows, given, title=title, command=command, remarks=remarks, out=out)
     print(reproduction_page.summary(rows, remarks))

@@ -13,6 +13,7 @@ from typing import Any
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe, trained_recipe_names
 from cascade_core.configs.settings import SelfTrainingMode, TrainedSetting
+from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.data.sources.part_search import Part
 from cascade_core.datasets.catalogue import DATA_SETS
 from cascade_core.datasets.data_set import DataSet
@@ -71,7 +72,7 @@ def data_set_of(config: RunConfig) -> DataSet:
 
 
 def recipe_named(data_set: DataSet, method: str) -> str:
-    """Return the recipe of a method on a data set.
+    """Return the recipe of a method on a data set; a training-free method has one recipe for all.
 
     Raises:
         UserError: the authors published no configuration of the method for it; the message lists the methods.
@@ -79,18 +80,22 @@ def recipe_named(data_set: DataSet, method: str) -> str:
     protocols = {split.name for split in data_set.protocols}
     configs = {name: recipe(name) for name in trained_recipe_names()}
     of_method = {config.method: name for name, config in configs.items() if config.data.protocol in protocols}
+    of_method |= {name: name for name in LAST_BLOCKS}
     return by_name(method, of_method, kind=f"method on {data_set.name}")
 
 
-def missing(data_set: DataSet, given: Given, *, clip_wanted: bool = True) -> list[str]:
+def missing(
+    data_set: DataSet, given: Given, *, clip_wanted: bool = True, splits: Sequence[str] = SPLITS
+) -> list[str]:
     """Return what to bring and the command that takes it, a part of a sentence for each missing input."""
     lines = []
     if not (given.prepared / "index.parquet").is_file():
         assert data_set.release is not None
-        files = " and ".join(_file(parts) for parts in data_set.release.requirements(SPLITS))
+        only = "" if set(splits) == set(SPLITS) else "".join(f" --split {split}" for split in splits)
+        files = " and ".join(_file(parts) for parts in data_set.release.requirements(tuple(splits)))
         lines.append(
             f"{given.prepared} holds no prepared data: fetch {files}, and run `cascade-clip prepare {data_set.name} "
-            f"{data_set.release.example} --out {given.prepared}`"
+            f"{data_set.release.example}{only} --out {given.prepared}`"
         )
     if given.vectors is not None and not given.vectors.is_file():
         lines.append(f"--vectors {given.vectors} does not exist: give the authors' .npy file of text vectors")
@@ -102,13 +107,15 @@ def missing(data_set: DataSet, given: Given, *, clip_wanted: bool = True) -> lis
     return lines
 
 
-def check(data_set: DataSet, given: Given, *, clip_wanted: bool = True) -> None:
+def check(
+    data_set: DataSet, given: Given, *, clip_wanted: bool = True, splits: Sequence[str] = SPLITS
+) -> None:
     """Check that the inputs are at hand.
 
     Raises:
         UserError: an input is missing; one sentence names all files to bring.
     """
-    if lines := missing(data_set, given, clip_wanted=clip_wanted):
+    if lines := missing(data_set, given, clip_wanted=clip_wanted, splits=splits):
         raise UserError("; ".join(lines))
 
 
@@ -136,7 +143,7 @@ def train(
     if not seeds:
         raise UserError("reproduce needs at least one seed, such as --seeds 0,1,2")
     with whole_run(pipeline="reproduce", protocol=config.data.protocol):
-        data = _named_classes(config, given, out)
+        data = name_protocol(config, given, out)
         models: list[Measured[Path]] = []
         for seed in seeds:
             chain = Chain(
@@ -148,7 +155,7 @@ def train(
                 processes=processes,
             )
             models += run_chain(chain, out / f"{config.recipe}-s{seed}-{chain.digest}", SPLIT)
-    return _rows(models)
+    return rows_of(models)
 
 
 def score_released(
@@ -175,9 +182,9 @@ def score_released(
             f"--checkpoint {checkpoint} does not exist: give the .pth file that the authors released"
         )
     if data_set is not None:
-        check(data_set, given, clip_wanted=False)
+        check(data_set, given, clip_wanted=False, splits=(SPLIT,))
     parts = (sha256(checkpoint), protocol or "", setting or "")
-    folder = out / f"released-{_digest(*parts)}"
+    folder = out / f"released-{digest_of(*parts)}"
     converted = folder / "convert"
     if not converted.exists():
         convert.run(checkpoint=checkpoint, protocol=protocol, setting=setting, out=converted)
@@ -192,11 +199,11 @@ def score_released(
     tower = converted / convert.TEXT_TOWER
     if tower.is_dir():
         given = replace(given, clip=tower)
-    check(own, given, clip_wanted=given.vectors is None)
+    check(own, given, clip_wanted=given.vectors is None, splits=(SPLIT,))
     with whole_run(pipeline="reproduce", protocol=config.data.protocol):
-        data = _named_classes(config, given, out)
-        run = FolderRunner(folder / _digest(data_hash(given.prepared), input_hash(_path(data.text))))
-        return config, _rows([measure(run, data, converted, manifest.setting, {"split": SPLIT})])
+        data = name_protocol(config, given, out)
+        run = FolderRunner(folder / digest_of(data_hash(given.prepared), input_hash(_path(data.text))))
+        return config, rows_of([measure(run, data, converted, manifest.setting, {"split": SPLIT})])
 
 
 def remarks(data_set: DataSet, given: Given, overrides: Mapping[str, Any]) -> list[str]:
@@ -214,18 +221,19 @@ def remarks(data_set: DataSet, given: Given, overrides: Mapping[str, Any]) -> li
     return lines
 
 
-def _named_classes(config: RunConfig, given: Given, out: Path) -> Data[Path]:
+def name_protocol(config: RunConfig, given: Given, out: Path) -> Data[Path]:
     """Write the class split and the text vectors, in a folder of these data, this CLIP and these templates."""
     source = given.clip if given.vectors is None else given.vectors
     templates, protocol = config.data.templates, config.data.protocol
-    digest = _digest(data_hash(given.prepared), input_hash(source), protocol, repr(templates))
+    digest = digest_of(data_hash(given.prepared), input_hash(source), protocol, repr(templates))
     vectors = {"templates": templates, "vectors": given.vectors}
     data = Data(prepared=given.prepared, clip=None if given.vectors else given.clip)
     named = name_classes(FolderRunner(out / f"classes-{digest}"), data, protocol=protocol, vectors=vectors)
     return replace(named, clip=given.clip)
 
 
-def _rows(models: Sequence[Measured[Path]]) -> list[BenchmarkRow]:
+def rows_of(models: Sequence[Measured[Path]]) -> list[BenchmarkRow]:
+    """Return the rows of measured models."""
     return [BenchmarkRow.read(model.evaluation, model.cost) for model in models]
 
 
@@ -234,5 +242,6 @@ def _path(path: Path | None) -> Path:
     return path
 
 
-def _digest(*parts: str) -> str:
+def digest_of(*parts: str) -> str:
+    """Return a digest for a folder's name, of the texts that decide the folder's content."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

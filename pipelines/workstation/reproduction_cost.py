@@ -102,16 +102,19 @@ def estimate(
     processes: int,
     device: torch.device,
     out: Path,
+    trains: bool = True,
 ) -> Estimate:
     """Measure a few steps of each training and the labelling of a picture, and extend them to the whole schedule.
+
+    Without `trains` there is no training, and one evaluation.
 
     Raises:
         UserError: not even one picture fits into the GPU's memory, or the processes do not divide the batch.
     """
-    plan: list[tuple[str, TrainedSetting, int, int]] = [
-        ("training", "inductive", config.train.iterations, config.train.batch_size)
-    ]
-    if self_training:
+    plan: list[tuple[str, TrainedSetting, int, int]] = []
+    if trains:
+        plan.append(("training", "inductive", config.train.iterations, config.train.batch_size))
+    if trains and self_training:
         mode = transductive(SELF_TRAINING)
         plan.append(("self-training", mode, config.self_train_iterations, config.self_train.batch_size))
     phases, wanted, weights = [], 1, None
@@ -124,8 +127,8 @@ def estimate(
         pictures, size = _pictures(data_set, given)
         scored = labelling(config, device, size=size)
         phases += [
-            Phase(f"evaluation {number}" if self_training else "evaluation", pictures, scored)
-            for number in range(1, len(plan) + 1)
+            Phase(f"evaluation {number}" if len(plan) > 1 else "evaluation", pictures, scored)
+            for number in range(1, max(len(plan), 1) + 1)
         ]
         bar.advance(len(plan) + 1, "evaluation")
     return Estimate(
@@ -136,7 +139,7 @@ def estimate(
         memory_there=_memory_there(device),
         disk_there=shutil.disk_usage(_existing(out)).free,
         device=_name(device),
-        method=_method(config, device, size),
+        method=_method(config, device, size, trains=trains),
         wanted_accumulation=wanted if wanted > config.train.accumulation_steps else None,
     )
 
@@ -198,13 +201,14 @@ def _pictures(data_set: DataSet, given: Given) -> tuple[int, tuple[int, int]]:
     return len(rows), (int(np.median(rows["height"])), int(np.median(rows["width"])))
 
 
-def _method(config: RunConfig, device: torch.device, size: tuple[int, int]) -> str:
+def _method(config: RunConfig, device: torch.device, size: tuple[int, int], *, trains: bool) -> str:
     side = config.data.crop_size
     batches = "the real batch" if device.type == "cuda" else "batches of 1 and 2, extended on a straight line"
+    steps = f"training steps on random pictures of {side} x {side} with {batches}, and " if trains else ""
     height, width = size
     return (
-        f"measured now on {_name(device)}: training steps on random pictures of {side} x {side} with {batches}, and "
-        f"the labelling of one picture of {width} x {height}; reading pictures is not included"
+        f"measured now on {_name(device)}: {steps}the labelling of one picture of {width} x {height}; "
+        "reading pictures is not included"
     )
 
 

@@ -11,13 +11,16 @@ import torch
 from typer.testing import CliRunner
 
 from cascade_core.clip.weights import ClipModel, save_clip
-from cascade_core.configs.recipes import recipe
+from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.training_free import LAST_BLOCKS, training_free
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.runtime.files import read_json
 from components.results.published import PUBLISHED, published_row
 from components.results.reproduction_table import comparison, sources
 from components.results.rows import BenchmarkRow
 from components.steps import prepare_dataset, self_train, train
 from pipelines.cli.app import app
+from pipelines.workstation import reproduction_without_training as without_training
 from pipelines.workstation.reproduction import data_set_named, data_sets, recipe_named
 from tests import official_files as files
 from tests.official_files import halves
@@ -166,7 +169,10 @@ def test_a_dry_run_needs_nothing_and_says_what_it_takes(
         ),
         ([], r"needs a data set \(voc12, context, cocostuff\), or --checkpoint FILE"),
         (["ade20k"], r"'ade20k'; known are voc12, context, cocostuff"),
-        (["context", "--method", "zegclip"], r"unknown method on context 'zegclip'; known are cascade_clip"),
+        (
+            ["context", "--method", "zegclip"],
+            r"unknown method on context 'zegclip'; known are cascade_clip, maskclip",
+        ),
         (["voc12", "--setting", "inductive"], r"--protocol and --setting describe a --checkpoint"),
         (
             ["voc12", "--checkpoint", "a.pth", "--dry-run"],
@@ -185,18 +191,59 @@ def test_what_is_missing_is_named_at_once(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+def test_a_training_free_method_is_scored_on_all_classes(brought: Path, run: Run, tmp_path: Path) -> None:
+    printed = run(tmp_path / "out", "voc12", "--method", "naclip")
+    assert numbers(printed) == [(kind, "training-free") for kind in ("this run", "published", "difference")]
+    assert "79.7" in printed and "table of Trident's README" in printed
+    assert run(tmp_path / "out", "voc12", "--method", "naclip") == printed
+
+
+def test_a_plan_without_training_needs_validation_data_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = TINY_CLIP.model_copy(update=BYTE_PAIRS)
+    monkeypatch.setattr("cascade_core.profile.schedule.TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(
+        without_training, "config_without_clip", lambda *_: with_overrides(training_free("sclip", small), {})
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CASCADE_HOME", str(tmp_path / "home"))
+    words = ["reproduce", "cocostuff", "--method", "sclip", "--dry-run", "--device", "cpu"]
+    printed = CliRunner().invoke(app, words)
+    assert printed.exit_code == 0, printed.output
+    lines = {line.split()[0]: line for line in printed.stdout.splitlines()}
+    assert "1 seed; each: evaluation" in lines["time"] and "training steps" not in lines["how"]
+    assert "--split val" in printed.stdout and "train2017.zip" not in printed.stdout
+
+
+@pytest.mark.parametrize("method", sorted(LAST_BLOCKS))
+def test_training_free_settings_are_those_of_the_published_rows(method: str) -> None:
+    for data_set in data_sets().values():
+        config = without_training.config_without_clip(data_set, method, {"evaluate.batch_size": 2})
+        protocol = config.data.protocol
+        assert published_row(protocol, method, "training_free") is not None
+        assert not named_protocol(protocol).unseen and config.evaluate.batch_size == 2
+        large = method == "clearclip" or data_set.name == "cocostuff"
+        assert config.evaluate.short_side == (448 if large else 336)
+        whole = (data_set.name, method) == ("voc12", "naclip")
+        assert config.evaluate.mode == ("whole" if whole else "slide")
+
+
 def test_every_published_row_of_a_trained_setting_has_a_recipe() -> None:
     reachable = {
         (recipe(name).data.protocol, recipe(name).method)
         for data_set in data_sets().values()
         for name in (recipe_named(data_set, method) for method in _methods(data_set.name))
     }
-    assert {(row.protocol, row.method) for row in PUBLISHED} == reachable
+    trained = [row for row in PUBLISHED if row.setting != "training_free"]
+    assert {(row.protocol, row.method) for row in trained} == reachable
 
 
 def _methods(data_set: str) -> list[str]:
     protocols = {split.name for split in data_set_named(data_set).protocols}
-    return sorted({row.method for row in PUBLISHED if row.protocol in protocols})
+    trained = [row for row in PUBLISHED if row.setting != "training_free"]
+    return sorted({row.method for row in trained if row.protocol in protocols})
 
 
 def test_published_means_are_consistent() -> None:
