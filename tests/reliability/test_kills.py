@@ -46,8 +46,8 @@ LATEST_SECONDS = 14.0
 """Time in which two processes start and train on a quiet machine."""
 KILLS = 12
 """Kills of a case that is not killed at every file operation, half at operations and half at random times."""
-KILLS_OF_OPTIMISER = 2
-"""Kills of a case with one process after which the optimiser is compared too."""
+KILLED_TWICE = {1: 1, 2: 5}
+"""Trainings that are killed at a random time and at their last checkpoint, by their number of processes."""
 
 
 def _work(
@@ -138,38 +138,29 @@ def _saved_step(out: Path) -> int:
 def test_a_killed_training_restores_its_optimiser(
     folders: Folders, trained: Path, tmp_path: Path, case: str
 ) -> None:
-    processes, chance = CASES[case][2], random.Random(1)
+    whole, expected = tmp_path / "whole" / "out", tmp_path / "expected"
 
-    def killed(name: str, step: int, delay: float = 0.0) -> Path:
-        """Kill a training after it saved a step, and return its newest checkpoint."""
-        out = tmp_path / name / "out"
-        out.parent.mkdir(exist_ok=True)
-        code = forks.run(
-            _work(folders, case, trained, out, LONG),
-            when=lambda: _saved_step(out) >= step,
-            after=delay,
-            below=out.parent,
-        )
-        assert code == -signal.SIGKILL
-        return out.with_name(".out.unfinished") / NEWEST
+    def copied() -> bool:
+        """Copy the last checkpoint as soon as it is there, and never ask for a kill."""
+        if not expected.exists() and _saved_step(whole) == LAST_CHECKPOINT:
+            shutil.copytree(whole.with_name(".out.unfinished") / NEWEST, expected)
+        return False
 
-    def finished(name: str) -> Path:
-        out = tmp_path / name / "out"
-        assert forks.run(_work(folders, case, trained, out, LONG), below=out.parent) == 0
-        return out
+    def run(out: Path, when: Callable[[], bool], after: float) -> int:
+        work = _work(folders, case, trained, out, LONG)
+        return forks.run(work, when=when, after=after, below=out.parent)
 
-    expected = killed("once", LAST_CHECKPOINT).rename(tmp_path / "expected")
-    (tmp_path / "whole").mkdir()
-    whole = finished("whole")
-    starts: Counter[int] = Counter()
-    for number in range(KILLS if processes > 1 else KILLS_OF_OPTIMISER):
+    assert run(whole, copied, 0) == 0
+    chance, starts = random.Random(1), Counter[int]()
+    for number in range(KILLED_TWICE[CASES[case][2]]):
+        out = tmp_path / str(number) / "out"
         step = chance.randrange(10, LAST_CHECKPOINT, 10)
-        first = killed(str(number), step, delay=chance.uniform(0, 0.4))
-        starts[load_manifest(first).iteration] += 1
-        last = killed(str(number), LAST_CHECKPOINT)
-        check_same_tensors(expected / "optimizer.safetensors", last / "optimizer.safetensors")
-        check_same_tensors(expected / "model.safetensors", last / "model.safetensors")
-        check_same_training(whole, finished(str(number)))
-    print(
-        f"\n{case}: {2 * starts.total()} kills; the first rerun started at steps {dict(sorted(starts.items()))}"
-    )
+        for least, after in ((step, chance.uniform(0, 0.4)), (LAST_CHECKPOINT, 0.0)):
+            assert run(out, lambda least=least, out=out: _saved_step(out) >= least, after) == -signal.SIGKILL
+            starts[_saved_step(out)] += 1
+        last = out.with_name(".out.unfinished") / NEWEST
+        for file in ("optimizer.safetensors", "model.safetensors"):
+            check_same_tensors(expected / file, last / file)
+        assert run(out, lambda: False, 0) == 0
+        check_same_training(whole, out)
+    print(f"\n{case}: {starts.total()} kills; the reruns started at steps {dict(sorted(starts.items()))}")

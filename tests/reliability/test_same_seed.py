@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cascade_core.runtime.files import read_json
 from components.steps import train
 from components.tracking.tracker import flattened
 from tests.components.conftest import SHORT, Folders, folders
@@ -54,7 +55,10 @@ def test_command_stage_and_pipeline_train_the_same(tmp_path: Path) -> None:
     call("train", *inputs, *recipe, "--out=by_hand")
     few = [f"--set={key}={value}" for key, value in flattened(FEW_ITERATIONS).items()]
     call("pipeline", "run-local", "--recipe=mini_zegclip", *few, "--out=by_kubeflow")
-    (by_kubeflow,) = (root / "by_kubeflow").glob("*/train/trained")
+    manifests = [
+        path for path in (root / "by_kubeflow").rglob("manifest.json") if path.parent.name != "final"
+    ]
+    (by_kubeflow,) = (path.parent for path in manifests if read_json(path).get("step") == "train")
     check_same_training(root / "outputs/train/zegclip", root / "by_hand")
     check_same_training(root / "outputs/train/zegclip", by_kubeflow)
     print("\ncommand, DVC stage and pipeline run-local: equal weights and loss curve")

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.reliability
 CLIENTS, SECONDS = 32, 120
 SLOW_CLIENTS, SLOW_SECONDS = 200, 75
 PREDICTIONS, WARM_UP = 10_000, 1_000
+SIDE, MINI_SIDE = 128, 64
+"""Sides of the posted pictures in pixels; the second is that of the mini benchmark's."""
 LABELS = ["zebra", "tiger", "sand", "grass"]
 
 
@@ -101,11 +103,12 @@ def _server(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Ite
 
 
 @pytest.fixture
-def load(_server: tuple[Path, str, int]) -> _Load:
-    """Eight pictures, whose answers equal those of a predictor without a server."""
+def load(_server: tuple[Path, str, int], request: pytest.FixtureRequest) -> _Load:
+    """Eight square pictures, whose answers equal those of a predictor without a server; a test may give their side."""
     folder, url, pid = _server
+    side = getattr(request, "param", SIDE)
     predictor = Predictor.load(folder / "final", folder / "clip", device=torch.device("cpu"))
-    pictures = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
     load = _Load(url, pid, [])
     for picture in pictures:
         content = io.BytesIO()
@@ -160,6 +163,7 @@ def test_slow_clients_are_ended_and_keep_nobody_waiting(load: _Load) -> None:
         slow.close()
 
 
+@pytest.mark.parametrize("load", [MINI_SIDE], indirect=True)
 def test_ten_thousand_predictions_take_no_more_memory(load: _Load) -> None:
     server = psutil.Process(load.pid)
     load.run(4, lambda count: count < WARM_UP // 4)

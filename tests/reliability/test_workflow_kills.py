@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from cascade_core.runtime.files import read_json
 from components.tracking.tracker import flattened
+from pipelines.workstation.unfinished import DVC_LOCK
 from tests.reliability.small_project import small_project
 from tests.workflow.conftest import FEW_ITERATIONS, Workflow
 
@@ -84,17 +86,28 @@ def _versions(project: Workflow) -> Counter[str]:
     return Counter(version.name for version in client.search_model_versions())
 
 
-def test_each_stage_killed_once_and_the_workflow_completes(small: Workflow) -> None:
-    failures, killed = _until_it_completes(small, "run")
+@pytest.mark.parametrize(
+    ("targets", "stages", "registered"),
+    [
+        (["register_inductive@zegclip"], 8, {"mini-18-6-zegclip": 1}),
+        ([], 22, {"mini-18-6-zegclip": 2, "mini-18-6-cascade_clip": 2}),
+    ],
+    ids=["up to a version", "all"],
+)
+def test_each_stage_killed_once_and_the_workflow_completes(
+    small: Workflow, targets: list[str], stages: int, registered: dict[str, int]
+) -> None:
+    failures, killed = _until_it_completes(small, "run", *targets)
     statuses, versions = _statuses(small), _versions(small)
     print(
         f"\nworkflow: {len(killed)} stages killed, {failures} reruns; runs {dict(statuses)}; versions {dict(versions)}"
     )
-    assert len(killed) == 22
+    assert len(killed) == stages
     assert statuses["RUNNING"] == 0
-    assert versions == {"mini-18-6-zegclip": 2, "mini-18-6-cascade_clip": 2}
-    assert not list((small.root / "outputs").rglob(".*.partial"))
-    assert "didn't change, skipping" in small.dvc("repro")
+    assert versions == registered
+    assert list((small.root / "outputs").rglob(".*")) == []
+    assert read_json(small.root / DVC_LOCK) == {}
+    assert "Running stage" not in small.dvc("repro", *targets)
 
 
 def test_each_step_failing_once_and_the_pipeline_completes(small: Workflow) -> None:
