@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, PositiveInt
-
+from cascade_core.configs.architectures import QUICKGELU_SUFFIX, architecture, from_open_clip
 from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-from cascade_core.runtime.listing import brief, short_list, shortened
-from cascade_core.runtime.validation import validated
 
 HUB_CONFIG_FILE = "open_clip_config.json"
 HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -25,40 +22,6 @@ HUB_WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 
 PATIENCE = 5.0
 """Seconds within which a server must answer before a download starts."""
-HEAD_WIDTH = 64
-"""Width of an attention head in all of OpenAI's CLIPs. Some others have wider heads, which shapes do not show."""
-
-QUICKGELU_SUFFIX = "-quickgelu"
-EXAMPLES = "ViT-B-16, ViT-B-32, ViT-L-14, ViT-L-14-336, ViT-H-14"
-
-# Any other field means a tower of another layout, with weights or arithmetic that ours lacks.
-_IMAGE_FIELDS = {"image_size", "layers", "width", "head_width", "patch_size"}
-_TEXT_FIELDS = {"context_length", "vocab_size", "width", "heads", "layers"}
-_OPENAI_VOCABULARY = 49408
-
-
-class _Vision(BaseModel):
-    image_size: int
-    patch_size: int
-    width: PositiveInt
-    layers: int
-    head_width: PositiveInt = HEAD_WIDTH
-
-
-class _Text(BaseModel):
-    width: int
-    layers: int
-    heads: int
-    context_length: int
-    vocab_size: int
-
-
-class _Towers(BaseModel):
-    """The shapes in an open_clip configuration."""
-
-    embed_dim: int
-    vision: _Vision
-    text: _Text
 
 
 def published_config(model: str, tag: str) -> ClipConfig:
@@ -67,7 +30,7 @@ def published_config(model: str, tag: str) -> ClipConfig:
     Raises:
         UserError: open_clip has no such model or tag, or the model is not of OpenAI's ViT layout.
     """
-    return _architecture(model, "quick_gelu" if _entry(model, tag).get("quick_gelu") else "gelu")
+    return architecture(model, "quick_gelu" if _entry(model, tag).get("quick_gelu") else "gelu")
 
 
 def tag_activation(model: str, tag: str) -> Activation:
@@ -91,7 +54,7 @@ def named_like(config: ClipConfig) -> ClipConfig | None:
 
     for name in open_clip.list_models():
         try:
-            model = _architecture(name, config.activation)
+            model = architecture(name, config.activation)
         except UserError:
             continue  # of another layout
         unshaped = {"name": model.name, "heads": model.heads, "text_heads": model.text_heads}
@@ -177,53 +140,9 @@ def hub_folder(folder: Path) -> tuple[Path, ClipConfig]:
             f"{folder / HUB_CONFIG_FILE} holds no configuration of a model (model_cfg); fetch it again"
         )
     activation: Activation = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu"
-    config = _from_open_clip(model_cfg, folder.name, activation)
+    config = from_open_clip(model_cfg, folder.name, activation)
     model = named_like(config)
     return weights, config if model is None else config.model_copy(update={"name": model.name})
-
-
-def _architecture(model: str, activation: Activation) -> ClipConfig:
-    import open_clip
-
-    model_cfg = open_clip.get_model_config(model)
-    if model_cfg is None:
-        raise UserError(f"open_clip has no model {model!r}; examples of OpenAI's ViT layout are {EXAMPLES}")
-    return _from_open_clip(model_cfg, model.removesuffix(QUICKGELU_SUFFIX), activation)
-
-
-def _from_open_clip(model_cfg: Mapping[str, Any], name: str, activation: Activation) -> ClipConfig:
-    """Translate an open_clip model configuration; raise UserError if it is not OpenAI's ViT layout."""
-    given = (model_cfg.get(f"{tower}_cfg") for tower in ("vision", "text"))
-    vision, text = (tower if isinstance(tower, dict) else {} for tower in given)
-    differences = {key for key, value in vision.items() if value is not None} - _IMAGE_FIELDS
-    differences |= {key for key, value in text.items() if value is not None} - _TEXT_FIELDS
-    if isinstance(vision.get("layers"), list):
-        differences.add("layers (of a ResNet)")
-    if text.get("vocab_size", _OPENAI_VOCABULARY) != _OPENAI_VOCABULARY:
-        differences.add(f"vocab_size {brief(text['vocab_size'])} (another tokenizer)")
-    listed = short_list([shortened(name, most=60) for name in sorted(differences)], most=15)
-    if differences or not vision or not text:
-        raise UserError(
-            f"CLIP {name!r} is not of OpenAI's ViT layout ({listed or 'towers missing'}); "
-            f"take one such as {EXAMPLES}"
-        )
-    towers = validated(
-        _Towers,
-        {**model_cfg, "vision": vision, "text": text},
-        source=f"CLIP {name!r}",
-        way_out="fetch it again",
-    )
-    shapes = {
-        **towers.vision.model_dump(exclude={"head_width"}),
-        "heads": towers.vision.width // towers.vision.head_width,
-        "embed_dim": towers.embed_dim,
-        "text_width": towers.text.width,
-        "text_layers": towers.text.layers,
-        "text_heads": towers.text.heads,
-        "context_length": towers.text.context_length,
-        "vocab_size": towers.text.vocab_size,
-    }
-    return validated(ClipConfig, {"name": name, "activation": activation, **shapes}, source=f"CLIP {name!r}")
 
 
 def _entry(model: str, tag: str) -> dict[str, Any]:
@@ -235,7 +154,7 @@ def _entry(model: str, tag: str) -> dict[str, Any]:
         raise UserError(
             f"open_clip has no weights {tag!r} of model {model!r}; its tags are {', '.join(tags)}"
         )
-    _architecture(model, "gelu")  # raises if open_clip does not have the model
+    architecture(model, "gelu")  # raises if open_clip does not have the model
     raise UserError(f"open_clip has no weights of model {model!r}; give a file of them")
 
 

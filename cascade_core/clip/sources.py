@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cascade_core.clip import published
 from cascade_core.clip.archives import Archive
+from cascade_core.configs.architectures import HEAD_WIDTH, other_than_usual
 from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
@@ -80,7 +81,7 @@ def config_of(source: Source, archive: Archive, *, tag: str | None, given: Activ
             activation.
     """
     stated = source.stated
-    head_width = stated.width // stated.heads if stated else published.HEAD_WIDTH
+    head_width = stated.width // stated.heads if stated else HEAD_WIDTH
     shapes = clip_config(archive.weights, name="", activation="gelu", head_width=head_width)
     if stated is not None:
         ours, theirs = (config.model_dump(exclude={"name", "activation"}) for config in (shapes, stated))
@@ -130,7 +131,7 @@ def clip_config(
     *,
     name: str,
     activation: Activation,
-    head_width: int = published.HEAD_WIDTH,
+    head_width: int = HEAD_WIDTH,
 ) -> ClipConfig:
     """Read the configuration of a CLIP with a ViT as image tower.
 
@@ -166,10 +167,13 @@ def clip_config(
         "embed_dim": shape("visual.proj", 2)[1],
         "text_width": text_width,
         "text_layers": _blocks(weights, "transformer"),
-        "text_heads": _heads(text_width, published.HEAD_WIDTH, "text"),
+        "text_heads": _heads(text_width, HEAD_WIDTH, "text"),
         "context_length": shape("positional_embedding", 2)[0],
         "vocab_size": vocab_size,
         "activation": activation,
+        "image_feedforward": other_than_usual(
+            shape("visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0], width
+        ),
     }
     return validated(ClipConfig, shapes, source="shapes of the weights")
 

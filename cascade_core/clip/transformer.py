@@ -67,13 +67,16 @@ class FusedAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The two-layer perceptron of a block."""
+    """The two-layer perceptron of a block, 4 times as wide inside unless `hidden` says otherwise."""
 
-    def __init__(self, width: int, activation: Literal["quick_gelu", "gelu"]) -> None:
+    def __init__(
+        self, width: int, activation: Literal["quick_gelu", "gelu"], hidden: int | None = None
+    ) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
+        hidden = hidden or 4 * width
+        self.c_fc = nn.Linear(width, hidden)
         self.activation = QuickGELU() if activation == "quick_gelu" else nn.GELU()
-        self.c_proj = nn.Linear(4 * width, width)
+        self.c_proj = nn.Linear(hidden, width)
 
     def forward(self, tokens: Tokens) -> Tokens:
         return self.c_proj(self.activation(self.c_fc(tokens)))
@@ -85,12 +88,14 @@ class ResidualBlock(nn.Module):
     The released segmentation code configures a drop-path rate, but its blocks never use it.
     """
 
-    def __init__(self, width: int, heads: int, activation: Literal["quick_gelu", "gelu"]) -> None:
+    def __init__(
+        self, width: int, heads: int, activation: Literal["quick_gelu", "gelu"], hidden: int | None = None
+    ) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
         self.attn = FusedAttention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = FeedForward(width, activation)
+        self.mlp = FeedForward(width, activation, hidden)
 
     def forward(self, tokens: Tokens, prompts: Prompts | None = None, *, causal: bool = False) -> Tokens:
         """Return `tokens` after the block.

@@ -75,7 +75,8 @@ class VisionTransformer(nn.Module):
         self.positional_embedding = nn.Parameter(scale * torch.randn(side * side + 1, config.width))
         self.ln_pre = nn.LayerNorm(config.width)
         self.blocks = nn.ModuleList(
-            ResidualBlock(config.width, config.heads, config.activation) for _ in range(config.layers)
+            ResidualBlock(config.width, config.heads, config.activation, config.image_feedforward)
+            for _ in range(config.layers)
         )
         self.ln_post = nn.LayerNorm(config.width)
         self.proj = nn.Parameter(scale * torch.randn(config.width, config.embed_dim))

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cascade_core.configs.architectures import QUICKGELU_SUFFIX, architecture
 from cascade_core.configs.config import ClipConfig, RunConfig
 from cascade_core.configs.training_free import training_free
 from cascade_core.errors import UserError
-from cascade_core.runtime.listing import by_name
 
 CLIP_VIT_B16 = ClipConfig(
     name="ViT-B-16",
@@ -37,7 +37,7 @@ CLIP_VIT_L14 = CLIP_VIT_B16.model_copy(
 )
 CLIP_VIT_L14_336 = CLIP_VIT_L14.model_copy(update={"name": "ViT-L-14-336", "image_size": 336})
 CLIPS = {clip.name: clip for clip in (CLIP_VIT_B16, CLIP_VIT_B32, CLIP_VIT_L14, CLIP_VIT_L14_336)}
-"""Backbones by open_clip's names, with the activation of OpenAI's weights; a CLIP folder states its own."""
+"""OpenAI's CLIPs by open_clip's names; `backbone` knows all others of the same layout. A CLIP folder states its own."""
 
 MINI_CLIP = ClipConfig(
     name="mini",
@@ -56,6 +56,18 @@ MINI_CLIP = ClipConfig(
 """The mini benchmark's CLIP: OpenAI's layout, patches of 8 on pictures of 40 pixels, one token per word."""
 
 
+def backbone(name: str) -> ClipConfig:
+    """Return the CLIP of a name: of this table, or of open_clip's models, without reading any weights.
+
+    Raises:
+        UserError: open_clip has no such model, or it is not of OpenAI's ViT layout.
+    """
+    if name in CLIPS:
+        return CLIPS[name]
+    # A name states no activation; that of a CLIP folder replaces it before training.
+    return architecture(name, "quick_gelu" if name.endswith(QUICKGELU_SUFFIX) else "gelu")
+
+
 def same_tower(left: ClipConfig, right: ClipConfig) -> bool:
     """Say whether the weights of two CLIPs' image towers have the same shapes; activation and heads may differ."""
     shapes = ("width", "layers", "patch_size", "embed_dim")
@@ -70,7 +82,7 @@ def without_backbone(overrides: Mapping[str, Any], trained: RunConfig) -> dict[s
     """
     rest = dict(overrides)
     name = rest.pop("clip", None)
-    if name is not None and not same_tower(by_name(name, CLIPS, kind="backbone"), trained.model.clip):
+    if name is not None and not same_tower(backbone(name), trained.model.clip):
         raise UserError(
             f"override clip={name!r}: the checkpoint was trained on {trained.model.clip.name!r}; "
             "train on the other backbone first, or leave this override out"
@@ -86,9 +98,9 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
     off: 512 becomes 504 with patches of 14. These choices are neither published nor tuned.
 
     Raises:
-        UserError: the backbone is unknown; the message lists the known ones.
+        UserError: the backbone is unknown, or not of OpenAI's ViT layout; the message says why.
     """
-    clip, model, evaluate = by_name(name, CLIPS, kind="backbone"), config.model, config.evaluate
+    clip, model, evaluate = backbone(name), config.model, config.evaluate
     if not model.trains:
         sized = training_free(config.method, clip)
         return {

@@ -58,6 +58,7 @@ class ClipConfig(Frozen):
     context_length: Width
     vocab_size: Width
     activation: Activation = "quick_gelu"
+    image_feedforward: Width | None = None  # hidden width of the image tower's perceptrons; None: 4 x width
 
     @model_validator(mode="after")
     def _check_shapes(self) -> Self:

@@ -40,7 +40,13 @@ VIT_L14 = VIT_B16.model_copy(
 VIT_H14 = VIT_L14.model_copy(update={"name": "ViT-H-14 in small", "width": 160, "activation": "gelu"})
 """Its heads have width 80, which shapes do not show."""
 
+VIT_G14 = VIT_L14.model_copy(
+    update={"name": "ViT-bigG-14 in small", "activation": "gelu", "image_feedforward": 630}
+)
+"""Its perceptrons are not 4 times as wide as the tower."""
+
 FAMILIES = (
+    VIT_G14,
     VIT_B16,
     VIT_B32,
     VIT_L14,

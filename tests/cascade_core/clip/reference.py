@@ -22,6 +22,7 @@ def open_clip_model(config: ClipConfig, *, image_size: int | None = None) -> Any
         head_width=config.width // config.heads,
         patch_size=config.patch_size,
         image_size=image_size or config.image_size,
+        mlp_ratio=(config.image_feedforward or 4 * config.width) / config.width,
     )
     text = CLIPTextCfg(
         context_length=config.context_length,

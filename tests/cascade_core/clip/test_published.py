@@ -52,9 +52,8 @@ def test_the_model_name_gives_heads_of_unusual_width() -> None:
         ("ViT-Q", "openai", "has no model 'ViT-Q'; examples of OpenAI's ViT layout are ViT-B-16"),
         ("ViT-B-16", "mine", "no weights 'mine' of model 'ViT-B-16'; its tags are openai, "),
         ("ViT-L-16", "openai", "has no weights of model 'ViT-L-16'; give a file"),
-        ("RN50", "openai", "'RN50' is not of OpenAI's ViT layout .*ResNet"),
-        ("ViT-bigG-14", "laion2b_s39b_b160k", "not of OpenAI's ViT layout .mlp_ratio"),
-        ("ViT-B-16-SigLIP", "webli", "not of OpenAI's ViT layout .*another tokenizer"),
+        ("RN50", "openai", "'RN50' is not of OpenAI's ViT layout: .*ResNet"),
+        ("ViT-B-16-SigLIP", "webli", "not of OpenAI's ViT layout: .*another tokenizer"),
     ],
 )
 def test_an_unavailable_model_is_refused_with_alternatives(model: str, tag: str, message: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from cascade_core.clip.published import published_config
-from cascade_core.configs.backbones import CLIPS, without_backbone
+from cascade_core.configs.backbones import CLIPS, backbone, without_backbone
 from cascade_core.configs.recipes import recipe, with_overrides
 
 PUBLISHED = ("zegclip_voc12", "cascade_voc12", "cascade_context59", "cascade_cocostuff")
@@ -47,7 +47,7 @@ def test_other_overrides_come_after_the_backbone() -> None:
 
 
 def test_an_unknown_backbone_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown backbone 'ViT-Z'; known are ViT-B-16, ViT-B-32, ViT-L-14"):
+    with pytest.raises(ValueError, match="open_clip has no model 'ViT-Z'; examples .* ViT-B-16, ViT-B-32"):
         recipe("cascade_voc12", {"clip": "ViT-Z"})
 
 
@@ -59,3 +59,41 @@ def test_self_training_refuses_an_override_of_the_backbone() -> None:
     assert without_backbone(overrides, renamed) == {"train.iterations": 6}
     with pytest.raises(ValueError, match="clip='ViT-B-32': the checkpoint was trained on 'ViT-L-14'"):
         without_backbone({"clip": "ViT-B-32"}, trained)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "heads", "hidden"),
+    [
+        ("ViT-H-14", 1280, 16, None),
+        ("ViT-H-14-378-quickgelu", 1280, 16, None),
+        ("ViT-g-14", 1408, 16, 6144),
+        ("ViT-bigG-14", 1664, 16, 8192),
+        ("ViT-B-32-256", 768, 12, None),
+    ],
+)
+def test_other_models_of_open_clip_are_backbones_by_name(
+    name: str, width: int, heads: int, hidden: int | None
+) -> None:
+    clip = backbone(name)
+    assert (clip.width, clip.heads, clip.image_feedforward) == (width, heads, hidden)
+    assert clip.activation == ("quick_gelu" if "quick" in name else "gelu")
+    for method in ("naclip", "cascade_voc12"):
+        config = recipe(method, {"clip": name})
+        assert config.model.clip == clip
+        assert config.evaluate.crop_size % clip.patch_size == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ViT-B-16-SigLIP", "SigLIP pools patches with an attention head"),
+        ("EVA02-B-16", "EVA turns queries and keys by rotary positions"),
+        ("RN50", "its image tower is a ResNet"),
+        ("convnext_base", "its image tower is convnext_base of the package timm"),
+        ("roberta-ViT-B-32", "its text tower is roberta-base"),
+        ("coca_ViT-B-32", "it has parts that OpenAI's CLIP lacks"),
+    ],
+)
+def test_models_of_another_layout_are_refused_with_the_reason(name: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"CLIP '{name}' is not of OpenAI's ViT layout: {reason}"):
+        recipe("naclip", {"clip": name})
