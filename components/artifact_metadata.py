@@ -37,7 +37,9 @@ def write_metadata(artifact: Any, values: Mapping[str, Any]) -> None:
 def write_metrics(artifact: Any, values: Mapping[str, Any], labels: Mapping[str, Any]) -> None:
     """Fill a `Metrics` artifact: a row for each label and value, and the same as a JSON file at its address."""
     write_metadata(artifact, {**{name: labels[name] for name in LABELS if name in labels}, **values})
-    Path(artifact.path).write_text(json.dumps(artifact.metadata, indent=2, allow_nan=False) + "\n")
+    Path(artifact.path).write_text(
+        json.dumps(artifact.metadata, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
 
 
 def named(output: str, metadata: Mapping[str, Any]) -> dict[str, str]:

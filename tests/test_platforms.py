@@ -30,7 +30,7 @@ POSIX_NAMES = {
     "socket": {"AF_UNIX"},
     "ctypes": {"CDLL"},
 }  # fmt: skip
-"""Attributes that Windows lacks; a function that uses one also says what happens there (`sys.platform`)."""
+"""Attributes that Windows lacks; a function that uses one also says what happens there (`sys.platform`, `hasattr`)."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -47,10 +47,10 @@ def faults(source: str) -> Iterator[str]:
                 yield f"{node.lineno}: imports {module}"
             case ast.Attribute(value=ast.Name(id=of), attr=name) if name in POSIX_NAMES.get(of, ()):
                 if id(node) not in guarded:
-                    yield f"{node.lineno}: uses {of}.{name} without a look at sys.platform"
+                    yield f"{node.lineno}: uses {of}.{name} without a look at the platform"
             case ast.keyword(arg="process_group" | "start_new_session" | "preexec_fn"):
                 if id(node) not in guarded:
-                    yield f"{node.value.lineno}: starts a process with {node.arg} without a look at sys.platform"
+                    yield f"{node.value.lineno}: starts a process with {node.arg} without a look at the platform"
             case ast.Call(
                 func=ast.Attribute(attr="read_text" | "write_text" as name), args=args, keywords=words
             ):
@@ -67,8 +67,10 @@ def faults(source: str) -> Iterator[str]:
 def _guarded(tree: ast.Module) -> Iterator[Function]:
     for function in ast.walk(tree):
         if isinstance(function, Function):
-            looks = {ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Attribute)}
-            if looks & {"sys.platform", "os.name"}:
+            looks = {
+                ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Attribute | ast.Name)
+            }
+            if looks & {"sys.platform", "os.name", "hasattr"}:
                 yield function
 
 
@@ -77,7 +79,7 @@ def _guarded(tree: ast.Module) -> Iterator[Function]:
     [
         ("import fcntl", "1: imports fcntl"),
         ("def f():\n    from resource import getrusage", "2: imports resource"),
-        ("os.getuid()", "1: uses os.getuid without a look at sys.platform"),
+        ("os.getuid()", "1: uses os.getuid without a look at the platform"),
         ("def f():\n    if sys.platform != 'win32':\n        os.killpg(1, 2)", None),
         (
             "subprocess.Popen(command, process_group=0)",

@@ -54,7 +54,7 @@ def _quotas(cgroups: Path, membership: Path) -> list[float]:
 
 def _places(cgroups: Path, membership: Path) -> list[Path]:
     try:
-        lines = membership.read_text().splitlines()
+        lines = membership.read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     places = {cgroups, cgroups / "cpu"}
@@ -83,6 +83,6 @@ def _quota_v1(place: Path) -> float | None:
 
 def _words(file: Path) -> list[str]:
     try:
-        return file.read_text().split()
+        return file.read_text(encoding="utf-8").split()
     except OSError:
         return []

@@ -11,6 +11,7 @@ DISTRIBUTIONS = {
     "fastapi": "gradio",
     "google": "google-api-core",
     "google.api_core": "google-api-core",
+    "huggingface_hub": "open_clip_torch",
     "kfp_server_api": "kfp",
     "open_clip": "open_clip_torch",
     "psycopg2": "psycopg2-binary",

@@ -89,7 +89,7 @@ def device() -> Iterator[Finding]:
 def memory() -> Iterator[Finding]:
     """Look at the memory of this machine, or of the container that this process is in."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
+    limit = CGROUP_LIMIT.read_text(encoding="utf-8").strip() if CGROUP_LIMIT.is_file() else "max"
     allowed = total if limit == "max" else min(total, int(limit))
     few = allowed < LEAST_MEMORY
     mend = "give the container more, or use --batch 1 and a smaller --short-side" if few else ""

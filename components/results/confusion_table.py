@@ -39,7 +39,7 @@ def show(evaluation: "Evaluation", folder: Path, *, scores: Any, confusion: Any)
     write_metadata(scores, evaluation.scores)
     names, percents = shares(*present_confusion(folder), unseen=_unseen(folder))
     confusion.log_confusion_matrix(names, percents)
-    Path(confusion.path).write_text((folder / CONFUSION_FILE).read_text())
+    Path(confusion.path).write_text((folder / CONFUSION_FILE).read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def shares(

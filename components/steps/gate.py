@@ -31,7 +31,7 @@ def show_verdict(decision: Decision, _: Mapping[str, Any], *, verdict: Any) -> d
         "",
         f"Champion so far: {champion}.",
     ]
-    Path(verdict.path).write_text("\n".join(lines) + "\n")
+    Path(verdict.path).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {"promote": decision.promote, "reason": decision.reason}
 
 

@@ -39,7 +39,7 @@ class Registered:
 def show_version(registered: Registered, _: Mapping[str, Any], *, verdict: Any) -> dict[str, Any]:
     """Write the registered version as a Markdown page for Kubeflow, and return it as metadata."""
     title = "is the champion" if registered.champion else "is registered"
-    Path(verdict.path).write_text(f"# {registered.uri} {title}\n\n{registered.reason}\n")
+    Path(verdict.path).write_text(f"# {registered.uri} {title}\n\n{registered.reason}\n", encoding="utf-8")
     return {"model": registered.uri, "champion": registered.champion}
 
 
