@@ -73,6 +73,16 @@ def inputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
         yield name, "str"
 
 
+LABELS = {"recipe": 'str = ""', "seed": "Optional[int] = None"}
+"""Inputs that a component ignores, with their annotations: Kubeflow's page numbers iterations, and shows inputs."""
+
+
+def labels(step: Step[Any, Any]) -> dict[str, str]:
+    """Return the labels among the inputs of a step's component: those that are no parameters of the step."""
+    own = {name for name, _ in inputs(step)}
+    return {name: annotation for name, annotation in LABELS.items() if name not in own}
+
+
 def outputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
     """Yield name and annotation of each output of the component, the step's folder first."""
     cluster = cluster_of(step)

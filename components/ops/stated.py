@@ -1,5 +1,7 @@
 """Generated from the steps' statements by `python -m components.ops.write`; change the statements instead."""
 
+from typing import Optional
+
 from kfp import dsl
 from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
@@ -36,6 +38,8 @@ def self_train(
     mode: str,
     overrides: str,
     self_trained: Output[Model],
+    recipe: str = "",
+    seed: Optional[int] = None,  # noqa: UP045
     nodes: str = "",
 ) -> None:
     """Continue training with pseudo-labels (transductive)."""
@@ -56,6 +60,8 @@ def evaluate(
     evaluation: Output[Artifact],
     scores: Output[Metrics],
     confusion: Output[ClassificationMetrics],
+    recipe: str = "",
+    seed: Optional[int] = None,  # noqa: UP045
 ) -> None:
     """Score a checkpoint: table, confusion, pictures."""
     from components.bodies.stated_step import run_component
@@ -69,6 +75,8 @@ def profile(
     text: Input[Dataset],
     cost: Output[Artifact],
     metrics: Output[Metrics],
+    recipe: str = "",
+    seed: Optional[int] = None,  # noqa: UP045
 ) -> None:
     """Measure parameters, multiply-adds, speed, memory."""
     from components.bodies.stated_step import run_component
@@ -82,6 +90,8 @@ def gate(
     margins: str,
     decision: Output[Artifact],
     verdict: Output[Markdown],
+    recipe: str = "",
+    seed: Optional[int] = None,  # noqa: UP045
 ) -> None:
     """Decide whether a candidate beats the champion."""
     from components.bodies.stated_step import run_component
@@ -98,6 +108,8 @@ def register(
     decision: Input[Artifact],
     registered: Output[Artifact],
     verdict: Output[Markdown],
+    recipe: str = "",
+    seed: Optional[int] = None,  # noqa: UP045
 ) -> None:
     """Register a model in MLflow's registry."""
     from components.bodies.stated_step import run_component

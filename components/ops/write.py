@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.runtime.files import new_file
-from components.bodies.interface import NODES, cluster_of, inputs, outputs, stated_steps
+from components.bodies.interface import NODES, cluster_of, inputs, labels, outputs, stated_steps
 from components.contract import Step
 
 FILE = Path(__file__).with_name("stated.py")
 HEAD = '''"""Generated from the steps' statements by `python -m components.ops.write`; change the statements instead."""
+
+from typing import Optional
 
 from kfp import dsl
 from kfp.dsl import {artifacts}
@@ -40,6 +42,11 @@ def source() -> str:
 
 def _component(stated: Step[Any, Any]) -> str:
     lines = [f"    {name}: {hint},\n" for name, hint in (*inputs(stated), *outputs(stated))]
+    # kfp's types have no `int | None`.
+    lines += [
+        f"    {name}: {annotation},{'  # noqa: UP045' if 'Optional' in annotation else ''}\n"
+        for name, annotation in labels(stated).items()
+    ]
     if cluster_of(stated).trains:
         lines.append(f'    {NODES}: str = "",\n')
     summary = stated.help.splitlines()[0]

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+TAG_LENGTH = 5000
 
 PARENT_VARIABLE, FILE_VARIABLE = "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"
 KFP_VARIABLE, IMAGE_VARIABLE = "KFP_RUN_ID", "CASCADE_IMAGE"
@@ -39,8 +41,10 @@ WORKFLOW = "workflow"
 CROSS_DATASET = "cross-dataset"
 """The experiment of results about several data sets, which have no common protocol."""
 
-GATHERED = ("data_hash", "split")
-"""Tags that a parent copies from its steps."""
+GATHERED = {"data_hash": "data_hash", "split": "split", "method": "methods", "seed": "seeds"}
+"""Tags that a parent copies from its steps, with their names there."""
+BEST = ("hiou", "miou_seen", "miou_unseen")
+"""Scores whose best value over the evaluations is a metric of the parent."""
 
 LEFT = "its process ended without a word; the next start of the same work closed it"
 KILLED = "its process ended without a word: killed for lack of memory, by a time limit or by a cancellation"
@@ -87,7 +91,9 @@ def _open_run(pipeline: str, protocol: str, kfp_run: str | None) -> str:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
     tags |= work_tags(pipeline, protocol, Path.cwd())
     experiment = experiment_id(client, protocol)
-    run = client.create_run(experiment, tags=tags, run_name=pipeline)
+    # The time tells one night's run from the next in a list of runs.
+    name = f"{pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}" if kfp_run else pipeline
+    run = client.create_run(experiment, tags=tags, run_name=name)
     for left in left_open(client, experiment, tags[WORK_TAG], but=run.info.run_id):
         close_run(run_id=left, succeeded=False, error=LEFT, status="KILLED")
     return str(run.info.run_id)
@@ -162,10 +168,14 @@ def close_run(
 
 
 def gather_tags(client: "MlflowClient", run_id: str, steps: Sequence["Run"]) -> None:
-    """Copy data hash and split of the steps to the pipeline's run."""
-    for name in GATHERED:
+    """Copy data hash, split, methods, seeds and the best scores of the steps to the pipeline's run."""
+    for name, gathered in GATHERED.items():
         if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
-            client.set_tag(run_id, name, ", ".join(values))
+            client.set_tag(run_id, gathered, ", ".join(values)[:TAG_LENGTH])
+    evaluations = [step.data.metrics for step in steps if step.data.tags.get("step") == "evaluate"]
+    for name in BEST:
+        if scores := [metrics[name] for metrics in evaluations if name in metrics]:
+            client.log_metric(run_id, f"best_{name}", max(scores))
 
 
 @contextmanager

@@ -203,7 +203,12 @@ def _new_record(protocol: str, facts: Mapping[str, object]) -> RunRecord:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
     return RunRecord(
         protocol=protocol,
-        name=" ".join(tags[key] for key in ("step", "method", "setting") if key in tags),
+        name=" ".join(
+            [
+                *(tags[key] for key in ("step", "method", "setting") if key in tags),
+                *([f"seed {tags['seed']}"] if "seed" in tags else []),
+            ]
+        ),
         started=int(time.time() * 1000),
         tags=tags | {"mlflow.source.name": f"cascade-clip {tags['step']}", "mlflow.source.type": "JOB"},
     )

@@ -17,7 +17,8 @@ Handle = TypeVar("Handle")
 class Data(Generic[Handle]):
     """The data that every step may read; a step gets those that its statement names.
 
-    `data_hash` is set only in a pipeline whose first step reports it.
+    `data_hash` is set only in a pipeline whose first step reports it. `recipe` and `seed` are set only where a page shows
+    what an iteration of a loop works on.
     """
 
     raw: Handle | None = None
@@ -26,6 +27,8 @@ class Data(Generic[Handle]):
     splits: Handle | None = None
     text: Handle | None = None
     data_hash: Handle | None = None
+    recipe: Handle | None = None
+    seed: Handle | None = None
 
     def arguments(self, names: Collection[str], own: Mapping[str, Any]) -> dict[str, Any]:
         """Join the data of these names and a step's `own` arguments, which win; drop None, so that defaults apply."""

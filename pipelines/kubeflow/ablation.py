@@ -53,7 +53,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
             with dsl.ParallelFor(items=items.output, name="every-run") as run:
                 models = train_and_measure(
                     step.run_step,
-                    replace(data, data_hash=run.data_hash),
+                    replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=run.seed),
                     recipe=run.recipe,
                     overrides=overrides,
                     seed=run.seed,

@@ -70,7 +70,9 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                 items = step(find_champions, runs=runs)
                 with dsl.ParallelFor(items=items.output, name="every-champion") as champion:
                     model = step(take_champion, model=champion.model).outputs["trained"]
-                    measured = measure(step.run_step, data, model, "champion", scoring)
+                    measured = measure(
+                        step.run_step, replace(data, recipe=champion.recipe), model, "champion", scoring
+                    )
 
                 compare(
                     results.compare_champions_with_accepted,
@@ -81,7 +83,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
             with dsl.Else(name="recipes-trained"):
                 items = step(grid, runs=runs, seeds=seeds)
                 with dsl.ParallelFor(items=items.output, name="every-run") as run:
-                    ready = replace(data, data_hash=run.data_hash)
+                    ready = replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=run.seed)
                     settings: dict[str, Any] = {"overrides": overrides, "scoring": scoring}
                     inductive = train_and_measure(
                         step.run_step, ready, recipe=run.recipe, seed=run.seed, **settings

@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp import dsl
 
-from components.bodies.interface import cluster_of, input_name, inputs
+from components.bodies.interface import cluster_of, input_name, inputs, labels
 from components.contract import Step
 from components.ops import data as data_components
 from components.ops import runs
@@ -74,7 +74,9 @@ class Steps:
             )
             for name, value in arguments.items()
         }
-        task = self(getattr(step_components, step.name), **data.arguments(dict(inputs(step)), own))
+        task = self(
+            getattr(step_components, step.name), **data.arguments({**dict(inputs(step)), **labels(step)}, own)
+        )
         task.after(*(earlier.task for earlier in after))
         if setting:
             task.set_display_name(f"{step.name} {setting}")

@@ -52,7 +52,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 overrides=overrides,
             )
             with dsl.ParallelFor(items=runs, name="every-recipe") as run:
-                ready = replace(data, data_hash=run.data_hash)
+                ready = replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=seed)
                 inductive = train_and_measure(
                     step.run_step, ready, recipe=run.recipe, seed=seed, overrides=overrides, scoring=scoring
                 )

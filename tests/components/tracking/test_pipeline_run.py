@@ -49,7 +49,7 @@ def test_steps_become_children_and_share_their_data_tags(
     assert (child.data.tags["kfp_run"], child.data.tags["image"]) == ("kfp-1", "registry/image@sha256:12")
     pipeline_run.close_run(run_id=parent, succeeded=True)
     run = client.get_run(parent)
-    assert run.info.status == "FINISHED" and run.info.run_name == "zero-shot"
+    assert run.info.status == "FINISHED" and str(run.info.run_name).startswith("zero-shot 20")
     tags = {
         name: run.data.tags.get(name) for name in ("pipeline", "protocol", "kfp_run", "data_hash", "split")
     }
@@ -70,6 +70,20 @@ def test_steps_in_other_experiments_get_the_kubeflow_run(
     pipeline_run.close_run(run_id=parent, succeeded=True)
     assert client.get_run(parent).data.tags["data_hash"] == "cd"
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
+
+
+def test_a_pipelines_run_has_its_best_scores_and_seeds(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = pipeline_run.open_run(pipeline="ablation", protocol=PROTOCOL, kfp_run="kfp-best")
+    monkeypatch.setenv("CASCADE_PARENT_RUN", parent)
+    for seed, score in ((0, 0.25), (1, 0.5)):
+        with tracked_step("evaluate", protocol=PROTOCOL, method="zegclip", seed=seed) as tracker:
+            tracker.metrics({"hiou": score})
+    kubeflow_run.finish(parent)
+    run = client.get_run(parent)
+    assert run.data.metrics == {"best_hiou": 0.5}
+    assert (run.data.tags["methods"], run.data.tags["seeds"]) == ("zegclip", "0, 1")
 
 
 def test_a_missing_parent_does_not_fail_a_step(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_a_step_logs_a_finished_run_with_its_files(tmp_path: Path) -> None:
         tracker.files("per_class.csv", "pictures")
     run = _run(tracker)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "train zegclip inductive"
+    assert run.info.run_name == "train zegclip inductive seed 3"
     assert run.data.params["train.iterations"] == "2"
     assert len(run.data.params) == 151
     assert run.data.tags["seed"] == "3"
