@@ -59,6 +59,13 @@ def predictor_for(
     return predictor
 
 
+def is_at_hand(clip: Path | None = None) -> bool:
+    """Return whether `predictor_for` finds a model that is not named without fetching one."""
+    named = os.environ.get(VARIABLE) or _of_parameters()
+    imported = any(clip_home().glob(f"*/{CONFIG_FILE}"))
+    return named is not None or clip is not None or imported or is_cached(USUAL_CLIP, OPENAI)
+
+
 def _of_parameters() -> str | None:
     """Return `predict.model` of the working folder's params.yaml; None without that setting."""
     if not PARAMETERS.is_file():

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from cascade_core.errors import UserError
-from cascade_core.shipped.contents import MODELS, example_pictures
+from cascade_core.shipped.contents import example_pictures
 from pipelines.cli.options import Clip, Device
 
+MINI = "mini"
 MOST_MODELS, MOST_EXAMPLES = 2, 12
 NO_RESULTS = Path("no-folder-of-results")
 """Pictures are searched without leaving out the results of an earlier call."""
@@ -16,14 +17,14 @@ NO_RESULTS = Path("no-folder-of-results")
 
 def demo(
     model: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--model",
             "--checkpoint",
             help="Model folder, checkpoint folder, mini (the package's own), or an address such as models:/NAME@champion; "
-            "twice for two models side by side.",
+            "twice for two models side by side. If left out, as for predict, but mini if no CLIP is at hand.",
         ),
-    ] = ["mini"],  # noqa: B006 (typer copies it)
+    ] = None,
     clip: Clip = None,
     device: Device = None,
     labels: Annotated[
@@ -39,31 +40,36 @@ def demo(
 ) -> None:
     """Show a page in the browser: a photograph and class names in, areas in colour out.
 
-    It calls no other machine, and forgets a picture when the visitor leaves.
+    It calls no other machine, and removes all pictures when it ends.
     """
+    from cascade_core.configs.backbones import MINI_CLIP
     from cascade_core.data.pictures import read_image
     from components.demo.server import check_installed, serve
     from components.pictures.picture_files import picture_files
-    from components.registry.addresses import clip_for, load_predictor
+    from components.registry.default_model import is_at_hand, predictor_for
     from components.serving.listening import check_free
+    from components.steps import import_clip
 
     check_installed()
-    if len(model) > MOST_MODELS:
+    if model and len(model) > MOST_MODELS:
         raise UserError(f"{len(model)} models are given; the page shows one or {MOST_MODELS} side by side")
     check_free(host, port)
-    is_mini = all(name in MODELS for name in model)
-    if examples is not None:
-        pictures = [file.path for file in picture_files([examples], out=NO_RESULTS)]
-    else:
-        pictures = list(example_pictures()) if is_mini else []
-    pictures = pictures[:MOST_EXAMPLES]
-    for path in pictures:
+    pictures = [] if examples is None else [file.path for file in picture_files([examples], out=NO_RESULTS)]
+    for path in pictures[:MOST_EXAMPLES]:
         read_image(path)  # here, and not when somebody clicks it
-    predictors = [load_predictor(name, clip_for(name, clip), device=device) for name in model]
-    serve(
-        predictors,
-        labels=labels if labels is not None else ", ".join(predictors[0].manifest.classes) if is_mini else "",
-        examples=pictures,
-        host=host,
-        port=port,
-    )
+    names: list[str] | list[None] = model or ([None] if is_at_hand(clip) else [MINI])
+    predictors = [
+        predictor_for(
+            name,
+            clip,
+            device=device,
+            import_clip=lambda name, tag: import_clip.run(source=name, tag=tag).folder,
+        )
+        for name in names
+    ]
+    are_mini = all(predictor.manifest.config.model.clip.name == MINI_CLIP.name for predictor in predictors)
+    if are_mini and examples is None:
+        pictures = list(example_pictures())
+    if labels is None:
+        labels = ", ".join(predictors[0].manifest.classes) if are_mini else ""
+    serve(predictors, labels=labels, examples=pictures[:MOST_EXAMPLES], host=host, port=port)

@@ -8,6 +8,7 @@ import typer
 
 from cascade_core.clip.home import clip_folder
 from cascade_core.runtime.option_texts import numbers
+from cascade_core.runtime.targets import writable_file
 from pipelines.cli.options import Prepared, SplitsFolder, Text
 from pipelines.cli.printing import Json, print_json
 from pipelines.graphs.runner import Data
@@ -169,6 +170,7 @@ def scene_picture(
     from cascade_core.runtime.files import new_file
     from components.results import scene_picture as drawing
 
+    writable_file(out)
     methods = drawing.methods_of(evaluation)
     scene = drawing.typical_scene(methods) if picture is None else drawing.scene_of(methods, picture)
     sheet = drawing.draw(scene, methods[0].pictures)

@@ -196,3 +196,23 @@ def test_the_page_takes_two_models_at_most() -> None:
     done = CliRunner().invoke(app, ["demo", *["--model", "mini"] * 3])
     assert done.exit_code == 2
     assert "3 models are given; the page shows one or 2 side by side" in done.stderr
+
+
+def test_the_page_takes_the_toy_only_without_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: dict[str, object] = {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CASCADE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("components.registry.default_model.is_cached", lambda *_: False)
+    monkeypatch.setattr(
+        "components.demo.server.serve",
+        lambda predictors, **given: served.update(given, predictors=predictors),
+    )
+    done = CliRunner().invoke(app, ["demo", "--port", "7899"])
+    assert done.exit_code == 0, done.output
+    assert served["predictors"][0].manifest.config.recipe == "mini_cascade_clip"
+    assert served["labels"].startswith("zebra, ") and len(served["examples"]) == 6
+    write_tiny_clip(tmp_path / "home" / "clip" / "tiny")
+    done = CliRunner().invoke(app, ["demo", "--port", "7899"])
+    assert done.exit_code == 0, done.output
+    assert served["predictors"][0].manifest.config.method == "naclip"
+    assert (served["labels"], served["examples"]) == ("", [])

@@ -104,6 +104,7 @@ def test_an_output_that_cannot_be_is_refused_first(command: str, flag: str) -> N
     ):
         sentence = refused(with_value(words_of(command), flag, wrong))
         assert any(part in sentence for part in reason.split("|")), sentence
+        assert wrong in sentence, sentence
 
 
 @pytest.mark.parametrize(("command", "flag"), WRITING)
