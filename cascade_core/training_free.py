@@ -27,7 +27,7 @@ def training_free_config(method: str, clip: ClipModel, *, protocol: str | None =
     check_method(method)
     mini = clip.config.name == MINI_CLIP.name
     config = recipe(f"mini_{method}") if mini else training_free(method, clip.config)
-    changes = {"model.clip": clip.config.model_dump(), "model.image_size": clip.config.image_size}
+    changes = {"model.clip": clip.config.model_dump()}
     return with_overrides(config, changes | ({} if protocol is None else {"data.protocol": protocol}))
 
 

@@ -183,7 +183,7 @@ def mini_training_free(method: str) -> RunConfig:
     """A training-free method on the mini benchmark's CLIP; pictures are seen whole, as in the other mini recipes."""
     changes = {f"model.{field}": value for field, value in model_changes(method).items()}
     rest = {"loss.kind": "cross_entropy", "evaluate.average": "logits", "evaluate.seen_penalty": 0.0}
-    own = {"model.image_size": MINI_CLIP.image_size, "train.iterations": 1, "train.checkpoint_every": 1}
+    own = {"train.iterations": 1, "train.checkpoint_every": 1}
     return _variant(mini_zegclip(), method, {**changes, **rest, **own})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cascade_core.configs.recipes import trained_recipe_names
 from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
@@ -35,6 +36,8 @@ def chains(seeds: Sequence[int], data: Data[Path]) -> list[Chain]:
         *(Chain(*run, data, self_trainings=modes, control_words=True) for run in published),
         *(Chain(*run, data, random_tower=True) for run in published),
         *(Chain(*run, data) for run in others),
+        # Nothing is trained, so that every seed would give the same scores.
+        *(Chain(f"mini_{method}", seeds[0], data) for method in LAST_BLOCKS),
     ]
 
 
@@ -117,8 +120,9 @@ _SETTINGS = (
     "transductive_strict",
     "control_words",
     "control_random_tower",
+    "training_free",
 )
 
 
 def _order(row: BenchmarkRow) -> tuple[int, int, int]:
-    return _SETTINGS.index(row.setting), METHODS.index(row.method), row.seed
+    return _SETTINGS.index(row.setting), (*METHODS, *LAST_BLOCKS).index(row.method), row.seed

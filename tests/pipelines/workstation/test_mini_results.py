@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.mini.zero_shot import ZeroShotAccuracy
 from components.results.rows import BenchmarkRow
 from components.steps.pretrain import Pretrained
@@ -44,9 +45,10 @@ def every_row(*, with_descriptor: float, without: float) -> list[BenchmarkRow]:
 def test_every_method_has_all_seeds_and_published_ones_controls() -> None:
     data = Data(**{name: Path(name) for name in FOLDERS})
     planned = chains([0, 1, 2], data)
-    assert len(set(planned)) == len(planned) == 3 * (len(METHODS) + len(PUBLISHED))
+    assert len(set(planned)) == len(planned) == 3 * (len(METHODS) + len(PUBLISHED)) + len(LAST_BLOCKS)
     plain = {(chain.recipe, chain.seed) for chain in planned if not chain.random_tower}
-    assert plain == {(f"mini_{method}", seed) for method in METHODS for seed in (0, 1, 2)}
+    trained = {(f"mini_{method}", seed) for method in METHODS for seed in (0, 1, 2)}
+    assert plain == trained | {(f"mini_{method}", 0) for method in LAST_BLOCKS}
     assert {chain.recipe for chain in planned if chain.random_tower} == {f"mini_{m}" for m in PUBLISHED}
 
 
