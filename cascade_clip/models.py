@@ -21,7 +21,7 @@ from cascade_core.scoring.scores import Scores, scores
 
 MLFLOW_PREFIXES = ("models:/", "runs:/")
 """The prefixes of MLflow addresses; everything else is a folder."""
-DEFAULT_STORE = Path("mlruns/mlflow.db")
+STORE_VARIABLE, DEFAULT_STORE = "MLFLOW_TRACKING_URI", Path("mlruns/mlflow.db")
 """The commands' MLflow store, relative to the working folder."""
 
 
@@ -131,16 +131,30 @@ def _download(address: str, target: str) -> Path:
         raise UserError(
             f"model {address!r} is an MLflow address and needs {sentence}; or give a folder"
         ) from error
-    store = os.environ.get("MLFLOW_TRACKING_URI")
-    if store is None and DEFAULT_STORE.is_file():
-        store = f"sqlite:///{DEFAULT_STORE.absolute().as_posix()}"
+    with _store_of_the_folder() as store:
+        try:
+            return Path(mlflow.artifacts.download_artifacts(address, dst_path=target, tracking_uri=store))
+        except (MlflowException, OSError) as error:
+            # MLflow quotes the store's address, and so would the trace of its error.
+            login = (store or "").partition("://")[2].rpartition("@")[0]
+            reason = str(error).replace(login, "***") if login else str(error)
+            raise UserError(
+                f"model {address!r} cannot be downloaded ({reason}); set MLFLOW_TRACKING_URI to the store that holds it, "
+                "and check that this version or alias exists"
+            ) from None
+
+
+@contextmanager
+def _store_of_the_folder() -> Iterator[str | None]:
+    """Yield the address of MLflow's store: the environment's, else that of the working folder, if there is one.
+
+    MLflow looks a name up in the store of the environment, whatever address its call is given.
+    """
+    if STORE_VARIABLE in os.environ or not DEFAULT_STORE.is_file():
+        yield os.environ.get(STORE_VARIABLE)
+        return
+    os.environ[STORE_VARIABLE] = store = f"sqlite:///{DEFAULT_STORE.absolute().as_posix()}"
     try:
-        return Path(mlflow.artifacts.download_artifacts(address, dst_path=target, tracking_uri=store))
-    except (MlflowException, OSError) as error:
-        # MLflow quotes the store's address, and so would the trace of its error.
-        login = (store or "").partition("://")[2].rpartition("@")[0]
-        reason = str(error).replace(login, "***") if login else str(error)
-        raise UserError(
-            f"model {address!r} cannot be downloaded ({reason}); set MLFLOW_TRACKING_URI to the store that holds it, "
-            "and check that this version or alias exists"
-        ) from None
+        yield store
+    finally:
+        os.environ.pop(STORE_VARIABLE, None)

@@ -39,6 +39,8 @@ def test_a_model_loads_from_a_folder_and_from_mlflow_alike(
     client.create_model_version("tiny", (model / "logged").as_uri())
     client.set_registered_model_alias("tiny", "champion", "1")
     expected = cascade_clip.Predictor.load(model / "final", model / "clip", device="cpu")
+    # As in a process that has not opened the store: then MLflow knows it from the environment alone.
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
     for address in (model / "model", "models:/tiny@champion", "models:/tiny/1"):
         loaded = cascade_clip.Predictor.load(address, device="cpu")
         assert isinstance(loaded, cascade_clip.Predictor) and loaded.identity == expected.identity
