@@ -34,7 +34,7 @@ def test_each_block_runs_or_gives_a_reason() -> None:
 
 def test_marked_blocks_are_few() -> None:
     marked = [block for block in ALL if block.reason]
-    assert len(marked) < 50, "\n".join(f"{block.page.name}:{block.line}: {block.reason}" for block in marked)
+    assert len(marked) < 60, "\n".join(f"{block.page.name}:{block.line}: {block.reason}" for block in marked)
 
 
 @pytest.fixture
