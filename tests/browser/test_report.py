@@ -10,7 +10,8 @@ from cascade_core.configs.recipes import mini_cascade_clip, mini_zegclip
 from cascade_core.runtime.files import read_json
 from components.results.picture_files import read_pictures
 from components.results.rows import run_names
-from components.steps import evaluate, profile, report
+from components.results.thresholds_file import read_thresholds
+from components.steps import evaluate, fit_thresholds, profile, report
 from tests.components.conftest import folders  # noqa: F401  (a fixture)
 from tests.tiny import write_tiny_checkpoint
 
@@ -25,11 +26,13 @@ def made(folders: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noq
         final = root / make.__name__ / "final"
         write_tiny_checkpoint(final, load_clip(folders.clip)[0], make())
         evaluate.run(**folders.steps, checkpoint=final, split="val", out=root / make.__name__ / "evaluate")
+        fit_thresholds.run(**folders.steps, checkpoint=final, split="val", out=root / make.__name__ / "fit")
         profile.run(checkpoints=(final,), text=folders.text, out=root / make.__name__ / "profile")
     names = (mini_zegclip.__name__, mini_cascade_clip.__name__)
     report.run(
         evaluations=[root / name / "evaluate" for name in names],
         profiles=[root / name / "profile" for name in names],
+        fits=[root / name / "fit" for name in names],
         out=root / "report",
     )
     return root
@@ -78,6 +81,21 @@ def test_the_rows_of_pictures_show_the_scores_file(page: Any, made: Path) -> Non
         assert scores == [f"{100 * (own[name] or 0):.1f}" for own in rows]
 
 
+def test_the_fits_show_the_thresholds_files(page: Any, made: Path) -> None:
+    fits = [read_thresholds(made / name / "fit") for name in ("mini_zegclip", "mini_cascade_clip")]
+    cells = page.eval_on_selector_all(
+        "#thresholds tbody tr", "all => all.map(tr => [...tr.cells].map(td => td.textContent.trim()))"
+    )
+    scores = ("miou_seen", "miou_unseen", "hiou")
+    for line, fit in zip(cells, fits, strict=True):
+        assert fit.fitted is not None
+        assert line[2:4] == [f"{fit.configured.seen_penalty:.3g}", f"{fit.fitted.seen_penalty:.3g}"]
+        assert line[4:10] == [own.percent(score) for score in scores for own in (fit.configured, fit.fitted)]
+    text = page.locator("#thresholds").inner_text()
+    assert text.count("reads validation labels of the unseen classes") == 2
+    assert page.locator("#thresholds svg").count() == 4
+
+
 def test_no_number_of_a_bar_lies_over_the_bar(page: Any) -> None:
     overlaps = page.eval_on_selector_all(
         ".bar",
@@ -95,5 +113,5 @@ def test_the_printed_report_holds_every_section(page: Any) -> None:
     visible = page.eval_on_selector_all(
         "section", "all => all.map(one => one.getBoundingClientRect().height)"
     )
-    assert len(visible) == 6 and min(visible) > 40
+    assert len(visible) == 7 and min(visible) > 40
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
