@@ -268,7 +268,7 @@ class RunConfig(Frozen):
 
     recipe: str
     method: str
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)  # torch and numpy take no others
     model: ModelConfig
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()

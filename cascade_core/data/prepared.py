@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from cascade_core.data.index import COLUMNS
 from cascade_core.errors import UserError
@@ -15,6 +17,7 @@ from cascade_core.runtime.files import read_json
 from cascade_core.runtime.formats import read_manifest
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import MANIFEST_FILE
+from cascade_core.runtime.validation import validated
 
 INDEX_FILE, SUMMARY_FILE = "index.parquet", "summary.json"
 MOST_ROWS, MOST_BYTES = 2**23, 2**29
@@ -116,12 +119,43 @@ def check_label_set(prepared: Path, label_set: LabelSet) -> None:
     Raises:
         UserError: the data were prepared for another label set.
     """
-    name = read_json(prepared / SUMMARY_FILE).get("label_set")
+    name = read_summary(prepared)["label_set"]
     if name != label_set.name:
         raise UserError(
-            f"{prepared / SUMMARY_FILE}: label_set is {name!r}, the protocol needs {label_set.name!r}; "
+            f"{prepared / SUMMARY_FILE}: label_set is {brief(name)}, the protocol needs {label_set.name!r}; "
             "run the prepare step for this protocol, or give the folder that it wrote"
         )
+
+
+class _SplitSummary(BaseModel, strict=True):
+    pictures: int | None = None
+    pixels: dict[str, int] | None = None
+
+
+class _Source(BaseModel):
+    data_set: str
+    complete: bool
+    pictures: dict[str, int]
+    official_pictures: dict[str, int]
+
+
+class _Summary(BaseModel):
+    label_set: str
+    splits: dict[str, _SplitSummary]
+    data_sha256: str | None = None
+    source: _Source | None = None
+
+
+def read_summary(prepared: Path) -> dict[str, Any]:
+    """Read the summary of a prepare step: its label set, and what it counted in each split.
+
+    Raises:
+        UserError: the file is missing or no summary, or a field has a wrong type.
+    """
+    file = prepared / SUMMARY_FILE
+    content: dict[str, Any] = read_json(file)
+    validated(_Summary, content, source=file, way_out="run the prepare step again")
+    return content
 
 
 def data_root(prepared: Path) -> Path:

@@ -19,7 +19,9 @@ from cascade_core.labels.label_set import IGNORE
 from cascade_core.runtime.listing import shortened
 
 MOST_BYTES = 2**20
-"""Limit on an annotation's file. SBD's largest have a few thousand bytes; unpacked, a file may be a thousand times as large."""
+"""Limit on an annotation's file. SBD's largest have a few thousand bytes."""
+MOST_MEMORY = 2**28
+"""Limit on what reading an annotation adds to the child process's memory; a file may unpack to a thousand times its size."""
 SECONDS = 60
 """Limit on the time for one annotation, which includes the start of the child process."""
 
@@ -104,6 +106,7 @@ def _serve(connection: Connection) -> None:
     from scipy.io import loadmat  # slow to import
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process.
+    _limit_memory()
     while True:
         try:
             path = connection.recv()
@@ -115,3 +118,14 @@ def _serve(connection: Connection) -> None:
         except Exception as error:  # loadmat's parser raises many kinds of exceptions
             answer = shortened(f"{type(error).__name__}: {error}")
         connection.send(answer)
+
+
+def _limit_memory() -> None:
+    """Let allocations fail that would take more than `MOST_MEMORY`, where the system has such limits."""
+    try:
+        import resource
+
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MOST_MEMORY, mapped + MOST_MEMORY))

@@ -247,6 +247,10 @@ def read_json(path: Path, *, most: int = MOST_JSON) -> Any:
         too_deep = True
     if too_deep:
         raise UserError(f"{path} is nested more than {DEEPEST} levels deep; no step writes such a file")
+    if "\\ud" in text.lower() and _has_surrogates(content):
+        raise UserError(
+            f"{path} holds half a letter (a surrogate), which no text may hold; write that text anew"
+        )
     return content
 
 
@@ -259,6 +263,15 @@ def _read_bytes(path: Path, what: str, most: int) -> bytearray:
     if len(content) > most:
         raise UserError(f"{what} has more than {most:,} bytes; give a smaller file")
     return content
+
+
+def _has_surrogates(content: Any) -> bool:
+    """Return whether a text cannot be written as UTF-8, which only escapes in JSON bring about."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _is_deep(content: dict[str, Any] | list[Any]) -> bool:

@@ -19,7 +19,7 @@ def by_name(name: str, table: Mapping[str, Value], *, kind: str) -> Value:
         UserError: the table has no such name; the message contains `kind` and lists the known names.
     """
     if name not in table:
-        raise UserError(f"unknown {kind} {name!r}; known are {', '.join(table)}")
+        raise UserError(f"unknown {kind} {brief(name)}; known are {', '.join(table)}")
     return table[name]
 
 

@@ -73,6 +73,7 @@ class Option:
     flag: str | None = None
     metavar: str | None = None
     minimum: int | None = None
+    maximum: int | None = None
     default: Any = None
     parse: Callable[[Any], Any] | None = None
     texts: Callable[[Any], list[str]] | None = None

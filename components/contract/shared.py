@@ -101,7 +101,7 @@ Protocol = Annotated[
 Recipe = Annotated[str, Option("Name of a complete configuration, such as mini_zegclip.")]
 Overrides = Annotated[Mapping[str, Any], Settings()]
 Device = Annotated[str | None, Option("cpu, cuda or mps; if left out, a CUDA GPU if there is one.")]
-Seed = Annotated[int, Option("Seed of all random numbers.")]
+Seed = Annotated[int, Option("Seed of all random numbers.", minimum=0, maximum=2**63 - 1)]
 Processes = Annotated[
     int,
     Option(

@@ -10,17 +10,16 @@ from torch import Tensor
 from cascade_core.clip.order import Order, check_order, check_shape
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.weights import load_text_tower
-from cascade_core.data.prepared import SUMMARY_FILE
+from cascade_core.data.prepared import read_summary
 from cascade_core.datasets.catalogue import label_set
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet
-from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
 from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
 from components.vectors import vector_files
-from components.vectors.vector_files import background_names, read_background_vectors
+from components.vectors.vector_files import background_names, read_background_vectors, read_name_list
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def preflight(
     """
     protocol = read_split(splits).name
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=protocol)
-    names = tuple(read_json(text / vector_files.NAMES_FILE))
+    names = read_name_list(text / vector_files.NAMES_FILE)
     check_shape(inputs.class_vectors, names, str(text))
     vectors = inputs.class_vectors
     passed = [
@@ -99,7 +98,7 @@ def check_vectors_from_file(text: Path, clip: Path | None, vectors: Float[Tensor
     """
     if clip is None or "vectors" not in read_step_manifest(text).inputs:
         return
-    names = read_json(text / vector_files.NAMES_FILE)
+    names = read_name_list(text / vector_files.NAMES_FILE)
     check_order(vectors, _from_clip(clip, names, text), names, str(text))
 
 
@@ -149,8 +148,8 @@ def _order_sentence(order: Order, source: str, count: int, *, what: str = "text 
 
 def _occurrence(prepared: Path, split: ClassSplit) -> Iterator[str]:
     """Yield a note per split on classes without pixels, which are not learned or not scored; and on incomplete data."""
-    summary = read_json(prepared / SUMMARY_FILE)
-    if any("pixels" not in counts for counts in summary["splits"].values()):
+    summary = read_summary(prepared)
+    if any(counts.get("pixels") is None for counts in summary["splits"].values()):
         yield f"label maps: {prepared} was prepared without counting pixels; run the prepare step again"
         return
     for split_name, counts in summary["splits"].items():
@@ -158,7 +157,7 @@ def _occurrence(prepared: Path, split: ClassSplit) -> Iterator[str]:
         for group, classes in (("seen", split.seen_names), ("unseen", split.unseen_names)):
             if absent := [name for name in classes if pixels.get(name) == 0]:
                 yield f"label maps: no pixel in split {split_name!r} of {len(absent)} {group} classes: {', '.join(absent)}"
-    source = summary.get("source", {})
+    source = summary.get("source") or {}
     if source.get("complete") is False:
         counts = (
             f"{count:,} of {source['official_pictures'][name]:,} {name}"

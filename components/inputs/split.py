@@ -13,6 +13,7 @@ from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit, split_of
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.listing import brief, short_list
 from cascade_core.runtime.validation import validated
 
 SPLIT_FILE = "split.json"
@@ -70,7 +71,7 @@ def read_split(splits: Path) -> ClassSplit:
     stray = [name for name in content.unseen if name not in split.classes]
     if stray:
         raise UserError(
-            f"{path}: unseen: {stray[:5]} are not in label set {split.label_set.name!r}; "
+            f"{path}: unseen: {brief(stray[:5])} are not in label set {split.label_set.name!r}; "
             f"it has {', '.join(split.classes)}"
         )
     for field, names, expected in (
@@ -103,6 +104,11 @@ def training_pixels(splits: Mapping[str, Any], split: ClassSplit, prepared: Path
     """
     if TRAINING_SPLIT not in splits:
         return [0] * split.num_classes
-    if "pixels" not in splits[TRAINING_SPLIT]:
+    if splits[TRAINING_SPLIT].get("pixels") is None:
         raise UserError(f"{prepared / SUMMARY_FILE} counts no pixels; run the prepare step again")
-    return [splits[TRAINING_SPLIT]["pixels"][name] for name in split.classes]
+    pixels = splits[TRAINING_SPLIT]["pixels"]
+    if missing := [name for name in split.classes if name not in pixels]:
+        raise UserError(
+            f"{prepared / SUMMARY_FILE} counts no pixels of {short_list(missing, most=3)}; run the prepare step again"
+        )
+    return [pixels[name] for name in split.classes]

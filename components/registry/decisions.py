@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.listing import brief
 from cascade_core.runtime.validation import validated
 from components.registry import versions as registry
 from components.results.margins import Margins, points
@@ -94,7 +95,7 @@ def read_decision(folder: Path, name: str) -> Decision:
     decision = validated(Decision, read_json(file), source=file, way_out="run the gate step again")
     if decision.name != name:
         raise UserError(
-            f"{file}: name is {decision.name!r}, but the model is registered as {name!r}; give the gate step "
+            f"{file}: name is {brief(decision.name)}, but the model is registered as {name!r}; give the gate step "
             "the same name"
         )
     return decision

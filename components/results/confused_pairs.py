@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from components.results.confusion_table import CONFUSION_FILE
-from components.tables import read_table
+from components.tables import read_square_table
 
 NUM_PAIRS = 12
 
@@ -31,8 +31,7 @@ def shares_of(evaluation: Path, title: str) -> Shares | None:
     file = evaluation / CONFUSION_FILE
     if not file.is_file():
         return None
-    counts = read_table(file, names="truth", step="an evaluate step").set_index("truth").astype(float)
-    counts.columns = counts.index  # pandas renames the column of a class called truth
+    counts = read_square_table(file, names="truth", step="an evaluate step").astype(float)
     return Shares(title, counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0))
 
 

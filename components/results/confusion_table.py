@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.artifact_metadata import write_metadata
-from components.tables import read_table
+from components.tables import read_square_table
 
 if TYPE_CHECKING:
     from components.results.evaluation import Evaluation
@@ -21,11 +21,7 @@ def present_confusion(evaluation: Path) -> tuple[list[str], list[list[int]]]:
     Raises:
         UserError: the folder is not that of an evaluate step.
     """
-    table = read_table(evaluation / CONFUSION_FILE, names="truth", step="an evaluate step")
-    counts = table.set_index("truth").astype("int64")
-    counts.columns = (
-        counts.index
-    )  # pandas renames the column of a class called truth, as the name comes twice
+    counts = read_square_table(evaluation / CONFUSION_FILE, names="truth", step="an evaluate step")
     present = [name for name in counts.columns if counts[name].any() or counts.loc[name].any()]
     return present, counts.loc[present, present].to_numpy().tolist()
 

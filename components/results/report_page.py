@@ -10,16 +10,17 @@ import pandas as pd
 from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import read_json
+from cascade_core.runtime.listing import brief, shortened
 from cascade_core.runtime.targets import MANIFEST_FILE
 from components.artifacts import StepManifest, git_commit, read_step_manifest
 from components.results import confused_pairs, picture_rows
 from components.results.fit_charts import charts
-from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES, SCORES_FILE
+from components.results.names import HISTORY_FILE, SCORES, SCORES_FILE
 from components.results.pages import Curve, data_address, fill_template, line_chart
 from components.results.rows import BenchmarkRow, Summary, run_names, summaries, thousands
+from components.results.step_files import read_profile, read_scores
 from components.results.thresholds_file import Thresholds
-from components.tables import read_table
+from components.tables import read_classes, read_table
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,7 @@ def profiles_by_method(profiles: Sequence[Path]) -> dict[str, Path]:
     """
     by_method = {}
     for folder in profiles:
-        method = read_json(folder / PROFILE_FILE).get("method")
-        if method is None:
-            raise UserError(f"{folder / PROFILE_FILE}: field method is missing; run the profile step again")
-        by_method[method] = folder
+        by_method[read_profile(folder, "method")["method"]] = folder
     return by_method
 
 
@@ -99,12 +97,12 @@ def report_entry(folder: Path, profiles: Mapping[str, Path]) -> ReportEntry:
     Raises:
         UserError: no profile is of its method, or a file is missing or broken.
     """
-    scores = read_json(folder / SCORES_FILE)
-    method = scores.get("method")
+    scores = read_scores(folder, "method", "num_pictures", "data_hash")
+    method = scores["method"]
     if method not in profiles:
         raise UserError(
-            f"{folder / SCORES_FILE}: no profile of method {method!r} was given, only of "
-            f"{', '.join(profiles) or 'none'}; run the profile step for it"
+            f"{folder / SCORES_FILE}: no profile of method {brief(method)} was given, only of "
+            f"{shortened(', '.join(profiles)) or 'none'}; run the profile step for it"
         )
     confusion = folder / "confusion.png"
     return ReportEntry(
@@ -112,7 +110,7 @@ def report_entry(folder: Path, profiles: Mapping[str, Path]) -> ReportEntry:
         row=BenchmarkRow.read(folder, profiles[method]),
         num_pictures=scores["num_pictures"],
         data_hash=scores["data_hash"],
-        classes=read_table(folder / "per_class.csv", step="an evaluate step"),
+        classes=read_classes(folder),
         confusion=data_address(confusion.read_bytes(), "png") if confusion.is_file() else None,
         profile=profiles[method],
         scores=scores,
@@ -127,7 +125,7 @@ def curve_of(folder: Path, colour: str) -> Curve:
         UserError: the folder holds no history or no checkpoint.
     """
     manifest = load_manifest(folder / "final")
-    history = read_table(folder / HISTORY_FILE, step="a training step")
+    history = read_table(folder / HISTORY_FILE, numbers=("iteration", "loss"), step="a training step")
     return Curve(
         title=run_title(manifest.config.method, manifest.setting),
         points=tuple(zip(history["iteration"].astype(float), history["loss"].astype(float), strict=True)),
@@ -177,15 +175,8 @@ def cost_section(profiles: Sequence[Path]) -> dict[str, Any]:
     Raises:
         UserError: a profile is missing or broken.
     """
-    costs = {folder / PROFILE_FILE: read_json(folder / PROFILE_FILE) for folder in profiles}
-    costs = {file: cost for file, cost in costs.items() if "breakdown" in cost}
-    if not costs:
-        return {}
-    try:
-        return _section(list(costs.values()))
-    except KeyError as error:
-        files = ", ".join(map(str, costs))
-        raise UserError(f"{files}: field {error} is missing; run the profile step again") from error
+    costs = [cost for cost in map(read_profile, profiles) if "breakdown" in cost]
+    return _section(costs) if costs else {}
 
 
 def best_means(table: Sequence[Summary]) -> dict[str, float]:

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import read_json
+from cascade_core.runtime.listing import brief
 from cascade_core.runtime.validation import first_error
 from components.results.names import PROFILE_FILE, SCORES, SCORES_FILE
+from components.results.step_files import read_profile, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,11 +61,11 @@ class BenchmarkRow(BaseModel):
         Raises:
             UserError: a file or field is missing, or the two are of different methods.
         """
-        scores, speed = read_json(evaluation / SCORES_FILE), read_json(profile / PROFILE_FILE)
+        scores, speed = read_scores(evaluation), read_profile(profile)
         if speed.get("method", scores.get("method")) != scores.get("method"):
             raise UserError(
-                f"{profile / PROFILE_FILE}: method is {speed['method']!r}, that of {evaluation / SCORES_FILE} is "
-                f"{scores.get('method')!r}; give the profile of the evaluated method"
+                f"{profile / PROFILE_FILE}: method is {brief(speed['method'])}, that of {evaluation / SCORES_FILE} is "
+                f"{brief(scores.get('method'))}; give the profile of the evaluated method"
             )
         try:
             return cls.model_validate({**speed, **scores})

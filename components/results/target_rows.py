@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import read_json
 from components.results.names import SCORES, SCORES_FILE
 from components.results.rows import DROPPED
-from components.tables import read_table
+from components.results.step_files import read_scores
+from components.tables import read_classes
 from components.tracking.tracker import metric_name
 
 COLUMNS = {
@@ -59,8 +59,8 @@ def target_row(evaluation: Path) -> dict[str, Any]:
     Raises:
         UserError: the folder is not that of an evaluate step.
     """
-    scores = read_json(evaluation / SCORES_FILE)
-    classes = read_table(evaluation / "per_class.csv", step="an evaluate step")
+    scores = read_scores(evaluation)
+    classes = read_classes(evaluation)
     row = {
         "num_classes": len(classes),
         "num_seen": int((classes["group"] == "seen").sum()),

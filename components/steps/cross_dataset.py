@@ -7,7 +7,6 @@ from typing import Any
 from cascade_core.errors import UserError
 from components.contract import Call, step
 from components.contract.shared import Out
-from components.results.names import SCORES_FILE
 from components.steps.report import Evaluations
 from components.tracking.pipeline_run import CROSS_DATASET
 
@@ -33,15 +32,16 @@ def run(call: Call, /, *, evaluations: Evaluations, out: Out) -> Comparison:
     Raises:
         UserError: there is no evaluation, or a folder is not that of an evaluate step.
     """
-    from cascade_core.runtime.files import read_json, write_json
+    from cascade_core.runtime.files import write_json
     from components.results import target_rows
+    from components.results.step_files import read_scores
 
     if not evaluations:
         raise UserError("a comparison needs at least one evaluation; name at least one target")
     rows = [target_rows.target_row(folder) for folder in evaluations]
     with call.writing(protocol=CROSS_DATASET, tags=target_rows.in_common(rows)) as work:
         for evaluation, row in zip(evaluations, rows, strict=True):
-            if data_hash := read_json(evaluation / SCORES_FILE).get("data_hash"):
+            if data_hash := read_scores(evaluation).get("data_hash"):
                 work.tracker.dataset(row["protocol"], data_hash, source=row["protocol"])
         work.tracker.metrics(target_rows.scores_by_target(rows))
         table = target_rows.text_table(rows)

@@ -64,15 +64,16 @@ def run(
     Raises:
         UserError: the folder is not that of an evaluate step, a margin is negative, or tracking is off.
     """
-    from cascade_core.runtime.files import read_json, write_json
+    from cascade_core.runtime.files import write_json
     from cascade_core.runtime.validation import validated
     from components.registry import versions as registry
+    from components.results.step_files import read_scores
     from components.tracking.store import open_store, require_store
 
     require_store("read champions from")
     limits = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
     margins = validated(Margins, limits, source="margins")
-    candidate, method = read_scored(evaluation), str(read_json(evaluation / SCORES_FILE).get("method"))
+    candidate, method = read_scored(evaluation), str(read_scores(evaluation).get("method"))
     name = name or f"{candidate.protocol}-{method}"
     with call.writing(
         protocol=candidate.protocol,

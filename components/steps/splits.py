@@ -41,14 +41,14 @@ def run(
         UserError: the data were prepared for another label set, or by a version of this package that did not count
             pixels.
     """
-    from cascade_core.data.prepared import SUMMARY_FILE, check_label_set, read_index
+    from cascade_core.data.prepared import check_label_set, read_index, read_summary
     from cascade_core.datasets.catalogue import protocol as named_protocol
-    from cascade_core.runtime.files import read_json, write_json
+    from cascade_core.runtime.files import write_json
     from components.inputs.split import SPLIT_FILE, class_counts, split_content, training_pixels
 
     split = named_protocol(protocol)
     check_label_set(prepared, split.label_set)
-    summary, index = read_json(prepared / SUMMARY_FILE), read_index(prepared)
+    summary, index = read_summary(prepared), read_index(prepared)
     pixels = training_pixels(summary["splits"], split, prepared)
     tags = {"data_hash": summary.get("data_sha256"), "label_set": split.label_set.name}
     with call.writing(protocol=split.name, parameters={"protocol": split.name}, tags=tags) as work:

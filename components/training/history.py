@@ -1,6 +1,5 @@
 """The loss curve of a training: one row for every `log_every` steps, exact after a resume."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_file, write_json
+from cascade_core.runtime.files import new_file, read_json, write_json
+from cascade_core.runtime.validation import validated
 from cascade_core.train.loop import StepReport, loss_curve_row
 from components.results.names import HISTORY_FILE
 from components.tables import read_table
@@ -61,8 +61,13 @@ class History:
                 f"{file} does not exist, so the loss curve cannot go on; start anew with --no-resume"
             )
         if file.stat().st_size > 1:
-            table = read_table(file, step="a training step").query("iteration <= @until")
+            try:
+                table = read_table(file, numbers=("iteration", "loss"), step="a training step")
+            except UserError as error:
+                raise UserError(f"{error}, or start anew with --no-resume") from error
+            table = table[table["iteration"] <= until]
             rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
         pending = folder / PENDING_FILE
-        reports = json.loads(pending.read_text(encoding="utf-8")) if pending.is_file() else []
-        return cls(log_every, rows, [StepReport(**report) for report in reports])
+        reports = read_json(pending) if pending.is_file() else []
+        way_out = "start anew with --no-resume"
+        return cls(log_every, rows, validated(list[StepReport], reports, source=pending, way_out=way_out))

@@ -12,9 +12,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from cascade_core.checkpoints.manifest import MANIFEST_FILE
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import sha256
+from cascade_core.runtime.listing import shortened
 from components.results.names import HISTORY_FILE
 
 log = logging.getLogger(__name__)
@@ -85,13 +88,14 @@ def _damage(checkpoint: Path) -> str | None:
     """Say which file of a checkpoint is missing or differs from its checksum."""
     file = checkpoint / CHECKSUMS_FILE
     try:
-        checksums = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        checksums = TypeAdapter(dict[str, str]).validate_json(text)
         names = [name for name in checksums if Path(name).name == name]
     except FileNotFoundError:
         earlier_version = (checkpoint / MANIFEST_FILE).is_file() and not (checkpoint / HISTORY_FILE).exists()
         return None if earlier_version else f"{file} is missing"
-    except (OSError, ValueError, TypeError) as error:
-        return f"{file} cannot be read ({error})"
+    except (OSError, ValueError) as error:
+        return f"{file} cannot be read ({shortened(str(error))})"
     for name in names:
         path = checkpoint / name
         if not path.is_file():

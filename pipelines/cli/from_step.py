@@ -79,7 +79,11 @@ def _typer_option(parameter: Parameter) -> Any:
     if isinstance(meaning, Option):
         reads = Path in (parameter.type, *get_args(parameter.type)) and "FILE"
         return typer.Option(
-            flag, help=meaning.help, metavar=meaning.metavar or reads or None, min=meaning.minimum
+            flag,
+            help=meaning.help,
+            metavar=meaning.metavar or reads or None,
+            min=meaning.minimum,
+            max=meaning.maximum,
         )
     return typer.Option(flag, help=meaning.help, metavar="PATH" if isinstance(meaning, Place) else "FOLDER")
 

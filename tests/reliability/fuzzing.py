@@ -26,10 +26,14 @@ from random import Random
 from typing import Any
 
 from cascade_core.errors import UserError
-from tests.reliability import readers_of_data, readers_of_weights
+from tests.reliability import readers_of_data, readers_of_results, readers_of_weights
 from tests.reliability.reader import Reader
 
-READERS: dict[str, Reader] = {**readers_of_data.READERS, **readers_of_weights.READERS}
+READERS: dict[str, Reader] = {
+    **readers_of_data.READERS,
+    **readers_of_weights.READERS,
+    **readers_of_results.READERS,
+}
 CASES = 2_000
 SECONDS, BYTES, LETTERS = 10, 2**30, 4_000
 """The most that a case may take of the processor's time and of memory, and the longest sentence."""

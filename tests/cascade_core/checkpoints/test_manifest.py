@@ -78,3 +78,12 @@ def test_a_later_format_says_which_version_reads_it(
         UserError, match=f"has format 9, and .* reads up to 1: update the project, to {version}"
     ):
         load_manifest(model / "final")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_generator_takes_is_refused(model: Path, seed: int) -> None:
+    content = read_json(model / "final" / "manifest.json")
+    content["config"]["seed"] = seed
+    write_json(model / "final" / "manifest.json", content)
+    with pytest.raises(UserError, match=r"seed: Input should be (greater|less) than"):
+        load_manifest(model / "final")

@@ -11,7 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from cascade_core.datasets import sbd
-from cascade_core.datasets.sbd import read_mat
+from cascade_core.datasets.sbd import MOST_BYTES, read_mat
 from cascade_core.errors import UserError
 from tests.official_files import halves, sbd_mat
 
@@ -54,4 +54,12 @@ def test_an_annotation_of_a_wrong_type_is_one_error(tmp_path: Path) -> None:
 def test_an_annotation_of_python_objects_is_refused(tmp_path: Path) -> None:
     savemat(tmp_path / "a.mat", {"GTcls": {"Segmentation": np.array([[1, "a"]], dtype=object)}})
     with pytest.raises(UserError, match=r"a\.mat: no annotation of SBD \(it holds object values\)"):
+        read_mat(tmp_path / "a.mat", 20)
+
+
+def test_an_annotation_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+    ids = np.zeros((2**14, 20_000), dtype=np.uint8)
+    savemat(tmp_path / "a.mat", {"GTcls": {"Segmentation": ids}}, do_compression=True)
+    assert (tmp_path / "a.mat").stat().st_size < MOST_BYTES
+    with pytest.raises(UserError, match="a.mat: no annotation of SBD .*Memory"):
         read_mat(tmp_path / "a.mat", 20)

@@ -59,7 +59,7 @@ def test_names_with_html_are_text_in_the_report(tmp_path: Path) -> None:
         method="zegclip", setting=HOSTILE, split=HOSTILE, protocol=HOSTILE, seed=0, **scores, **costs
     )
     classes = pd.DataFrame({"group": ["seen"], "class": [HOSTILE], "iou": [0.5]})
-    entry = ReportEntry(row, 1, HOSTILE, classes, None, tmp_path, {HOSTILE: "data:,"})
+    entry = ReportEntry(tmp_path, row, 1, HOSTILE, classes, None, tmp_path, scores={}, manifest=None)
     text = page([entry], [Curve(HOSTILE, ((1.0, 2.0),), "#000000")])
     assert text.count("alert(") >= 4
     assert "<script>" not in text and "<img src=x" not in text and HOSTILE not in text

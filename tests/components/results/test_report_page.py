@@ -71,5 +71,5 @@ def test_old_profiles_without_a_breakdown_have_no_section(tmp_path: Path) -> Non
 def test_a_profile_that_lacks_a_field_is_named(tmp_path: Path) -> None:
     broken = cost("zegclip", attention=1.0)
     del broken["speeds"]
-    with pytest.raises(ValueError, match=r"a/profile.json: field 'speeds' is missing; run the profile step"):
+    with pytest.raises(ValueError, match=r"a/profile.json: speeds: Field required; run the profile step"):
         cost_section([folder(tmp_path / "a", broken)])
