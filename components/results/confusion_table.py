@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.artifact_metadata import write_metadata
-from components.tables import read_square_table
+from components.tables import read_classes, read_square_table
 
 if TYPE_CHECKING:
     from components.results.evaluation import Evaluation
@@ -65,5 +65,5 @@ def shares(
 
 
 def _unseen(folder: Path) -> set[str]:
-    table = read_table(folder / PER_CLASS_FILE, names="class", step="an evaluate step")
+    table = read_classes(folder)
     return set(table.loc[table["group"] == "unseen", "class"])
