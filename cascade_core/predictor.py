@@ -42,7 +42,8 @@ class Predictor:
     """Segments pictures into the classes that each call names.
 
     A class vector is computed from a name with the templates of the training recipe. If the model was trained on a
-    custom label set, a class's synonyms are averaged in, as in training, except synonyms that are labels themselves.
+    custom label set, a class's synonyms count too, except synonyms that are labels themselves: `evaluate.synonyms` says
+    whether the mean of their vectors stands for the class, as in training, or the best of them.
     With an inductive model, names of seen classes pay the seen penalty; every other name counts as unseen.
 
     Attributes:
@@ -113,7 +114,7 @@ class Predictor:
         return cls(segmentor, manifest, text, tokenizer, device=device, identity=identity)
 
     def class_vectors(self, labels: Sequence[str]) -> Float[Tensor, "classes embed"]:
-        """Return the text vectors of class names.
+        """Return the text vectors of class names, each a mean over the class's synonyms.
 
         Raises:
             UserError: `checked_labels` refuses the names, or the tokenizer does not know a word.
@@ -195,16 +196,32 @@ class Predictor:
         key, cached = (names, self.evaluate), self._cached
         if cached is not None and cached[0] == key:
             return cached[1]
+        vectors, query_classes, num_background = self._queries(names)
         vocabulary = Vocabulary(
             self.segmentor,
-            self.class_vectors((*names, *self.evaluate.background.names)),
+            vectors,
             self.manifest.config.loss.kind,
             seen=self._seen(names),
             seen_penalty=self.seen_penalty,
-            background_names=len(self.evaluate.background.names),
+            background_names=num_background,
+            query_classes=query_classes,
         )
         self._cached = (key, vocabulary)
         return vocabulary
+
+    def _queries(
+        self, names: tuple[str, ...]
+    ) -> tuple[Float[Tensor, "queries embed"], list[int] | None, int]:
+        """Return the vectors that compete, the classes of those before background's, and the number of background's."""
+        labels = checked_labels((*names, *self.evaluate.background.names))
+        if self.evaluate.synonyms == "mean":
+            return self.class_vectors(labels), None, len(labels) - len(names)
+        groups = [[name, *others] for name, others in zip(labels, self._synonyms(labels), strict=True)]
+        queries = [query for group in groups for query in group]
+        templates = self.manifest.config.data.templates
+        vectors = class_vectors(self._text, self._tokenizer, queries, templates)
+        query_classes = [i for i, group in enumerate(groups[: len(names)]) for _ in group]
+        return vectors, query_classes, len(queries) - len(query_classes)
 
     def _check_background(self, names: tuple[str, ...]) -> None:
         background = self.evaluate.background

@@ -88,7 +88,7 @@ def class_vectors(
         vectors = F.normalize(text.encode_text(batch.flatten(0, 1)), dim=-1).unflatten(0, batch.shape[:2])
         rows.append(F.normalize(vectors.mean(dim=1), dim=-1))
         on_batch((start + len(batch)) * len(templates))
-    return _class_means(torch.cat(rows), [len(class_labels) for class_labels in classes])
+    return class_means(torch.cat(rows), [len(class_labels) for class_labels in classes])
 
 
 def num_texts(names: Sequence[str], templates: Sequence[str], synonyms: Sequence[Sequence[str]] = ()) -> int:
@@ -104,9 +104,14 @@ def _tokens(tokenizer: Tokenizer, label: str, templates: Sequence[str]) -> Int[T
         raise UserError(f"label {label!r}: {error}") from error
 
 
-def _class_means(vectors: Float[Tensor, "labels embed"], counts: list[int]) -> Float[Tensor, "classes embed"]:
-    """Average the vectors of each class's labels; a class with one label keeps its vector to the bit."""
-    groups = vectors.split(counts)
+def class_means(
+    vectors: Float[Tensor, "labels embed"], counts: Sequence[int]
+) -> Float[Tensor, "classes embed"]:
+    """Average the vectors of each class's labels, renormalised; a class with one label keeps its vector to the bit.
+
+    The labels are in the order of their classes, of which each has a number of them in `counts`.
+    """
+    groups = vectors.split(list(counts))
     return torch.stack(
         [group[0] if len(group) == 1 else F.normalize(group.mean(dim=0), dim=-1) for group in groups]
     )

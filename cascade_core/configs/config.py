@@ -25,6 +25,8 @@ Refine = Literal["off", "pamr"]
 """Whether scores are refined along the picture's edges (`inference/refine.py`)."""
 Average = Literal["probabilities", "logits"]
 """What is averaged over the windows and views of a picture."""
+Synonyms = Literal["mean", "maximum"]
+"""A class's score: by the mean of its synonyms' vectors, or the maximum of the scores of each."""
 STRICT_SEEN_PENALTY = 0.1
 
 # A configuration may come from anywhere. These limits prevent overflows, and hours of work before a program compares
@@ -260,6 +262,7 @@ class EvalConfig(Frozen):
     precision: Precision = "fp32"
     background: Background = DROPPED
     average: Average = "probabilities"
+    synonyms: Synonyms = "mean"
     refine: Refine = "off"
 
 

@@ -182,7 +182,12 @@ def mini_linear() -> RunConfig:
 def mini_training_free(method: str) -> RunConfig:
     """A training-free method on the mini benchmark's CLIP; pictures are seen whole, as in the other mini recipes."""
     changes = {f"model.{field}": value for field, value in model_changes(method).items()}
-    rest = {"loss.kind": "cross_entropy", "evaluate.average": "logits", "evaluate.seen_penalty": 0.0}
+    rest = {
+        "loss.kind": "cross_entropy",
+        "evaluate.average": "logits",
+        "evaluate.synonyms": "maximum",
+        "evaluate.seen_penalty": 0.0,
+    }
     own = {"train.iterations": 1, "train.checkpoint_every": 1}
     return _variant(mini_zegclip(), method, {**changes, **rest, **own})
 

@@ -74,6 +74,7 @@ def training_free(method: str, clip: ClipConfig) -> RunConfig:
             seen_penalty=0.0,
             batch_size=8,
             average="logits",
+            synonyms="maximum",
         ),
     )
 

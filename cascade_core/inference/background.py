@@ -6,7 +6,8 @@ Let s_c be the score of class c (`labelling.py` defines it) at a pixel. Backgrou
 - threshold t: C where max_c s_c < t, else argmax_c s_c. The threshold applies to the penalised score, so a seen
   class needs a probability of t plus its penalty.
 - prompts: names n_1..n_k have text vectors after the classes' own, and pay no penalty: C where
-  max_j s_nj > max_c s_c, else argmax_c s_c. A tie goes to the class.
+  max_j s_nj > max_c s_c, else argmax_c s_c. A tie goes to the class. With a threshold t besides, also where the
+  maximum of all these scores is below t.
 """
 
 from jaxtyping import Float, Int64
@@ -22,20 +23,16 @@ def with_background(
     best: Int64[Tensor, "batch height width"],
     *,
     background: Background,
-    num_vectors: int,
+    num_classes: int,
 ) -> Int64[Tensor, "batch height width"]:
-    """Return label maps with background as the id after the classes, from each pixel's best score and vector.
+    """Return label maps with background as the id `num_classes`, from each pixel's best score and its id.
 
-    Under "prompts" the last of the `num_vectors` text vectors belong to the background's names.
+    Under "prompts" the ids from `num_classes` on belong to the background's names.
     """
-    match background.policy:
-        case "threshold":
-            assert background.threshold is not None
-            return best.masked_fill(best_scores < background.threshold, num_vectors)
-        case "prompts":
-            return best.clamp(max=num_vectors - len(background.names))
-        case "dropped":
-            return best
+    labels = best.clamp(max=num_classes)
+    if background.threshold is None:
+        return labels
+    return labels.masked_fill(best_scores < background.threshold, num_classes)
 
 
 def scored_split(split: ClassSplit, background: Background) -> ClassSplit:

@@ -8,6 +8,9 @@ probabilities at the picture's size.
 The trunk processes windows of one or several pictures in batches, and only the windows' logits on the patch grid
 are kept; `tiles.py` computes labels from them. To bound memory, a picture with very many windows is cut into
 strips, and a very long list of classes into chunks with a running maximum.
+
+With `evaluate.synonyms` "maximum" every synonym has a score of its own, and a class's is the maximum of its synonyms':
+the class of the best vector is the best class, so that strips, chunks and tiles need not know of synonyms.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,12 +54,13 @@ def best_classes(
     ids = torch.full(shape, -1, dtype=torch.int64, device=vocabulary.device)
     for picture, chunk, tiles in all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits):
         tiles.update_best(values[picture], ids[picture], first=chunk.start)
+    ids = vocabulary.ids_of(ids)
     if evaluate.refine == "pamr":
         # The tiles again, as keeping those of all chunks and strips would take the memory that these bound.
         again = all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits)
-        values, ids = refined(_pictures(views, size, vocabulary.device), ids, again)
-    labels = with_background(values, ids, background=evaluate.background, num_vectors=len(vocabulary))
-    return labels.masked_fill(ids < 0, -1), values.add_(vocabulary.penalties[ids])
+        values, ids = refined(_pictures(views, size, vocabulary.device), ids, again, vocabulary.ids)
+    labels = with_background(values, ids, background=evaluate.background, num_classes=vocabulary.num_classes)
+    return labels.masked_fill(ids < 0, -1), values.add_(vocabulary.class_penalties[ids])
 
 
 @torch.no_grad()

@@ -24,10 +24,12 @@ def refined(
     images: Float[Tensor, "batch 3 height width"],
     ids: Int64[Tensor, "batch height width"],
     tiles: Iterable[tuple[int, slice, Tiles]],
+    ids_of_vectors: Int64[Tensor, " vectors"],
 ) -> tuple[Float[Tensor, "batch height width"], Int64[Tensor, "batch height width"]]:
     """Return the best refined score of every pixel and its class, among the classes that win a pixel unrefined.
 
-    `images` are the pictures at the size of the label maps, normalised in any way; `tiles` are those of `all_tiles`.
+    `images` are the pictures at the size of the label maps, normalised in any way; `tiles` are those of `all_tiles`,
+    and `ids_of_vectors` the classes that their vectors stand for: the maximum over a class's vectors is refined.
     Pixels of no class (-1) stay so, with score -inf.
 
     Raises:
@@ -40,9 +42,9 @@ def refined(
             f"refining {max(map(len, present))} classes of a picture of {width} x {height} pixels needs too much memory; "
             "use a smaller picture, fewer labels, a smaller batch, or no --refine"
         )
-    maps = [images.new_empty(len(classes), height, width) for classes in present]
+    maps = [images.new_full((len(classes), height, width), -torch.inf) for classes in present]
     for picture, chunk, part in tiles:
-        _fill(maps[picture], present[picture], chunk, part)
+        _fill(maps[picture], present[picture], ids_of_vectors[chunk], part)
     values = torch.full(ids.shape, -torch.inf, dtype=images.dtype, device=ids.device)
     best = torch.full_like(ids, -1)
     for index, image in enumerate(images):
@@ -55,15 +57,20 @@ def refined(
     return values, best
 
 
-def _fill(maps: Tensor, classes: Int64[Tensor, " classes"], chunk: slice, tiles: Tiles) -> None:
-    """Copy the scores of the chunk's classes from its tiles into their maps."""
-    own = ((classes >= chunk.start) & (classes < chunk.stop)).nonzero()[:, 0]
+def _fill(
+    maps: Tensor, classes: Int64[Tensor, " classes"], ids: Int64[Tensor, " chunk"], tiles: Tiles
+) -> None:
+    """Raise the classes' maps to the scores of the vectors of a chunk, whose classes are `ids`."""
+    own = torch.isin(ids, classes).nonzero()[:, 0]
     if not len(own):
         return
+    places = list(zip(own.tolist(), torch.searchsorted(classes, ids[own]).tolist(), strict=True))
     for row, (top, bottom) in enumerate(tiles.rows):
         for column, (left, right) in enumerate(tiles.columns):
-            scores = tiles.scores(row, column, slice(0, chunk.stop - chunk.start))
-            maps[own, top:bottom, left:right] = scores[:, classes[own] - chunk.start].transpose(0, 1).to(maps)
+            scores = tiles.scores(row, column, slice(0, len(ids)))
+            for vector, place in places:
+                area = maps[place, top:bottom, left:right]
+                area.copy_(torch.maximum(area, scores[:, vector].to(area)))
 
 
 def likeness(image: Float[Tensor, "3 height width"]) -> Float[Tensor, "neighbours height width"]:

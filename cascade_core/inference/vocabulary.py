@@ -1,12 +1,12 @@
 """The candidate classes of a call, and everything about them that does not depend on a picture."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cascade_core.inference.resampling import bilinear, chunks, resample
@@ -23,11 +23,15 @@ class Vocabulary:
 
     Attributes:
         segmentor: the model; its trunk and decoder do not depend on the classes.
-        class_vectors: text vectors of the classes, then of the names that stand for background.
+        class_vectors: text vectors of the classes, then of the names that stand for background. The model gives each
+            vector a score of its own.
         kind: the loss that the model was trained with.
         seen: ids of the seen classes, which pay the seen penalty.
         seen_penalty: the number subtracted from their probabilities.
         background_names: number of vectors at the end that stand for background.
+        query_classes: ids of the classes that the vectors before these stand for, in ascending order, where several
+            synonyms may stand for one class: the class's score is the maximum of theirs, and background's that of its
+            names. None: every vector stands for one class, and each name for background competes by itself.
     """
 
     segmentor: Segmentor
@@ -36,12 +40,49 @@ class Vocabulary:
     seen: Sequence[int] = ()
     seen_penalty: float = 0.0
     background_names: int = 0
+    query_classes: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         self.segmentor.check(self.class_vectors)
+        ids = self.query_classes
+        if ids is not None:
+            assert len(ids) == len(self) - self.background_names, (
+                "a class for every vector before background's"
+            )
+            assert list(ids) == sorted(ids) and set(ids) == set(range(len(set(ids)))), ids
 
     def __len__(self) -> int:
         return len(self.class_vectors)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, without background."""
+        ids = self.query_classes
+        return len(self) - self.background_names if ids is None else len(set(ids))
+
+    @cached_property
+    def ids(self) -> Int64[Tensor, " vectors"]:
+        """The id of each vector's class; the names for background have ids from `num_classes` on."""
+        if self.query_classes is None:
+            return torch.arange(len(self), device=self.device)
+        background = [self.num_classes] * self.background_names
+        return torch.tensor([*self.query_classes, *background], device=self.device)
+
+    def ids_of(self, vectors: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+        """Return the ids of the classes that vectors stand for; -1 stays."""
+        return vectors if self.query_classes is None else self.ids[vectors].masked_fill(vectors < 0, -1)
+
+    def among(self, classes: Sequence[int]) -> "Vocabulary":
+        """Return the vocabulary of some classes, numbered anew in this order, and of background; all are unseen."""
+        ids = self.ids.tolist()
+        places = [(new, i) for new, old in enumerate(classes) for i, own in enumerate(ids) if own == old]
+        names = range(len(self) - self.background_names, len(self))
+        return replace(
+            self,
+            class_vectors=self.class_vectors[[*(i for _, i in places), *names]],
+            seen=(),
+            query_classes=None if self.query_classes is None else [new for new, _ in places],
+        )
 
     @property
     def device(self) -> torch.device:
@@ -59,16 +100,21 @@ class Vocabulary:
         The penalty is meant to favour unseen over seen classes. Subtracted from every class, it would only favour
         background, which does not pay it.
         """
-        return 0.0 if len(set(self.seen)) == len(self) - self.background_names else self.seen_penalty
+        return 0.0 if len(set(self.seen)) == self.num_classes else self.seen_penalty
 
     @cached_property
-    def penalties(self) -> Float[Tensor, " classes"]:
-        """The number subtracted from each class's probability before classes compete; scores may become negative.
+    def penalties(self) -> Float[Tensor, " vectors"]:
+        """The number subtracted from each vector's probability before classes compete; scores may become negative.
 
         All public code of these methods subtracts 0.1 for the seen classes of inductive models; the papers' text
         does not mention it.
         """
-        penalties = torch.zeros(len(self), device=self.device)
+        return self.class_penalties[self.ids]
+
+    @cached_property
+    def class_penalties(self) -> Float[Tensor, " ids"]:
+        """The penalty of each id of `ids`."""
+        penalties = torch.zeros(self.num_classes + max(1, self.background_names), device=self.device)
         penalties[list(self.seen)] = self.penalty
         return penalties
 

@@ -15,7 +15,8 @@ class Background(BaseModel):
 
     - "dropped", as published: no pixel is background.
     - "threshold": a pixel is background if every class scores below `threshold`.
-    - "prompts": a pixel is background if one of `names`, such as sky and wall, scores higher than every class.
+    - "prompts": a pixel is background if one of `names`, such as sky and wall, scores higher than every class;
+      with a `threshold` too, also if all of them score below it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,10 +27,11 @@ class Background(BaseModel):
 
     @model_validator(mode="after")
     def _check_policy(self) -> Self:
-        if (self.threshold is not None) != (self.policy == "threshold"):
+        needed, possible = self.policy == "threshold", self.policy != "dropped"
+        if not (needed <= (self.threshold is not None) <= possible):
             raise UserError(
                 f"threshold={self.threshold} does not go with policy={self.policy!r}: "
-                "policy 'threshold' needs one, such as 0.3, the others take none"
+                "policy 'threshold' needs one, such as 0.3, 'prompts' may have one, the others take none"
             )
         if bool(self.names) != (self.policy == "prompts"):
             raise UserError(
@@ -45,7 +47,8 @@ class Background(BaseModel):
             case "threshold":
                 return f"threshold {self.threshold:g}"
             case "prompts":
-                return f"prompts {', '.join(self.names)}"
+                prompts = f"prompts {', '.join(self.names)}"
+                return prompts if self.threshold is None else f"threshold {self.threshold:g}, {prompts}"
             case "dropped":
                 return self.policy
 
@@ -56,11 +59,17 @@ DROPPED = Background()
 def parse_background(text: str) -> Background:
     """Parse a policy from the command line: `dropped`, `threshold=0.3` or `prompts=sky, wall`.
 
+    Policy "prompts" with a threshold is `threshold=0.3,prompts=sky, wall`.
+
     Raises:
         UserError: the text has another form, or a threshold or name is invalid.
     """
     policy, _, value = text.partition("=")
     content: dict[str, object] = {"policy": policy.strip()}
+    threshold, _, rest = value.partition(",")
+    if content["policy"] == "threshold" and rest.strip().startswith("prompts="):
+        content = {"policy": "prompts", "threshold": threshold.strip()}
+        value = rest.partition("=")[2]
     if content["policy"] == "prompts":
         content["names"] = [name.strip() for name in value.split(",")] if value.strip() else []
     elif value.strip():
@@ -69,5 +78,6 @@ def parse_background(text: str) -> Background:
         return Background.model_validate(content)
     except ValidationError as error:
         raise UserError(
-            f"background {text!r}: {first_error(error)}; allowed are dropped, threshold=0.3 or prompts=sky,wall"
+            f"background {text!r}: {first_error(error)}; allowed are dropped, threshold=0.3, "
+            "prompts=sky,wall or threshold=0.3,prompts=sky,wall"
         ) from error

@@ -121,7 +121,7 @@ ImageSets = Annotated[
 BackgroundPolicy = Annotated[
     Background | None,
     Option(
-        "Pixels of no class: dropped, threshold=0.3, or prompts=sky,wall; if left out, as in training.",
+        "Pixels of no class: dropped, threshold=0.3, prompts=sky,wall, or threshold=0.3,prompts=sky,wall; if left out, as in training.",
         metavar="POLICY",
         parse=parse_background,
         texts=lambda policy: [str(policy)],

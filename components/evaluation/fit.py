@@ -52,8 +52,15 @@ def contest(job: EvaluationJob, held_out: Sequence[str]) -> Contest:
     """Return who competes: all classes, or all but the unseen classes that are not held out.
 
     Raises:
-        UserError: a class held out is none of the data set's classes, comes twice, or no other seen class is left.
+        UserError: a class held out is none of the data set's classes, comes twice, or no other seen class is left; or
+            background has both names and a threshold.
     """
+    policy = job.inference.background
+    if policy.names and policy.threshold is not None:
+        raise UserError(
+            f"background {str(policy)!r} has names and a threshold, of which one can be fitted: give --background "
+            f"threshold={policy.threshold:g} to fit it, or names without a threshold"
+        )
     split = job.scored.foreground()
     if not held_out:
         return Contest(tuple(range(split.num_classes)), split.unseen)
@@ -140,12 +147,8 @@ def fit(job: EvaluationJob, held_out: Sequence[str], *, split: str, data: str) -
 def _contests(job: EvaluationJob, among: Contest) -> Iterator[tuple[Int64[Tensor, " pixels"], Best, Best]]:
     """Yield the labelled pixels of each batch: truth as places in the candidates, best seen and best unseen class."""
     whole, config = job.vocabulary, job.manifest.config
-    names = range(len(whole) - whole.background_names, len(whole))
-    vectors = whole.class_vectors[[*among.candidates, *names]]
-    sides = [
-        replace(whole, class_vectors=vectors, seen=among.seen, seen_penalty=sign * EXCLUDE)
-        for sign in (-1, 1)
-    ]
+    part = whole.among(among.candidates)
+    sides = [replace(part, seen=among.seen, seen_penalty=sign * EXCLUDE) for sign in (-1, 1)]
     inference = job.inference
     if inference.background.policy == "threshold":
         inference = inference.model_copy(
@@ -168,8 +171,8 @@ def _contests(job: EvaluationJob, among: Contest) -> Iterator[tuple[Int64[Tensor
                         "train or convert it anew"
                     )
                 ids, scores = ids.flatten()[labelled], scores.flatten()[labelled].float()
-                allowed = torch.zeros(len(vectors) + 1, dtype=torch.bool, device=whole.device)
-                allowed[[*ids_of_side, *range(len(among.candidates), len(vectors) + 1)]] = True
+                allowed = torch.zeros(part.num_classes + 1, dtype=torch.bool, device=whole.device)
+                allowed[[*ids_of_side, part.num_classes]] = True
                 best.append(Best(ids, scores.masked_fill(~allowed[ids], -math.inf)))
             yield truth[labelled], best[0], best[1]
             done += len(batch.names)

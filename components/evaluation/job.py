@@ -1,13 +1,12 @@
 """An evaluation: check its inputs, count pixels by true and predicted class, draw pictures, write tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -38,7 +37,11 @@ from components.progress import progress
 from components.results.evaluation import Control, Evaluation
 from components.results.names import SCORES_FILE
 from components.results.picture_files import kept_names
-from components.vectors.vector_files import read_background_vectors
+from components.vectors.vector_files import (
+    read_background_vectors,
+    read_class_vectors,
+    read_name_vectors,
+)
 
 NUM_PICTURES = 8
 """The number of pictures that an evaluation draws."""
@@ -93,18 +96,16 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
     if request.target is not None:
         candidates = target_split(candidates, manifest, seen=request.target_seen)
         scored = replace(scored, name=candidates.name, unseen_names=candidates.unseen_names)
-    vectors = inputs.class_vectors
-    if request.control == "words":
-        vectors = _rotate_unseen(vectors, candidates)
+    order = _unseen_rotated(candidates) if request.control == "words" else range(candidates.num_classes)
     rows = rows_of_split(inputs.index, request.split)
     return EvaluationJob(
         manifest=manifest,
         vocabulary=vocabulary_of(
             segmentor,
             manifest,
-            vectors,
             candidates,
             policy,
+            order=order,
             text=folders["text"],
             device=device_named(None),
             seen_penalty=request.seen_penalty,
@@ -128,32 +129,36 @@ def protocol_of(manifest: CheckpointManifest, splits: Path) -> str:
 def vocabulary_of(
     segmentor: Segmentor,
     manifest: CheckpointManifest,
-    class_vectors: Float[Tensor, "classes embed"],
     candidates: ClassSplit,
     policy: Background,
     *,
     text: Path,
     device: torch.device,
+    order: Sequence[int] | None = None,
     seen_penalty: float | None = None,
 ) -> Vocabulary:
     """Bind a checkpoint to its candidate classes, followed by the policy's names for background.
 
-    A `seen_penalty` replaces the checkpoint's own.
+    The folder `text` has the vectors of both; in `order`, if there is one, the classes get them. A `seen_penalty` replaces
+    the checkpoint's own.
 
     Raises:
-        UserError: the folder `text` lacks the vectors of these names.
+        UserError: the folder lacks the vectors of these names, or of the synonyms that the checkpoint's settings ask for.
     """
-    if policy.names:
-        class_vectors = torch.cat([class_vectors, read_background_vectors(text, policy.names)])
+    apart = manifest.config.evaluate.synonyms == "maximum"
+    groups = read_name_vectors(text, candidates) if apart else read_class_vectors(text, candidates).split(1)
+    groups = [groups[place] for place in order or range(len(groups))]
+    background = [read_background_vectors(text, policy.names)] if policy.names else []
     return Vocabulary(
         segmentor.to(device),
-        class_vectors.to(device),
+        torch.cat([*groups, *background]).to(device),
         kind=manifest.config.loss.kind,
         seen=candidates.seen,
         seen_penalty=manifest.seen_penalty(manifest.config.evaluate)
         if seen_penalty is None
         else seen_penalty,
         background_names=len(policy.names),
+        query_classes=[i for i, group in enumerate(groups) for _ in group] if apart else None,
     )
 
 
@@ -201,10 +206,8 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
     )
 
 
-def _rotate_unseen(
-    class_vectors: Float[Tensor, "classes embed"], split: ClassSplit
-) -> Float[Tensor, "classes embed"]:
-    """Give each unseen class the vector of the next one (negative control `words`).
+def _unseen_rotated(split: ClassSplit) -> list[int]:
+    """Return, for each class, the class whose words it gets: each unseen class those of the next (control `words`).
 
     Raises:
         UserError: there are fewer than two unseen classes.
@@ -214,9 +217,8 @@ def _rotate_unseen(
         raise UserError(
             f"control 'words' needs two unseen classes to exchange; {split.name!r} has {len(unseen)}"
         )
-    vectors = class_vectors.clone()
-    vectors[unseen] = class_vectors[unseen[1:] + unseen[:1]]
-    return vectors
+    following = dict(zip(unseen, unseen[1:] + unseen[:1], strict=True))
+    return [following.get(i, i) for i in range(split.num_classes)]
 
 
 def _arrays(

@@ -90,15 +90,13 @@ def sides(
         )
     policy = policies.pop() if background is None else background
     inputs = read_inputs(protocol_name=protocols.pop(), **folders)
-    candidates, vectors = inputs.split.foreground(), inputs.class_vectors
+    candidates = inputs.split.foreground()
     runs = [(manifest.config.method, manifest.setting) for manifest in manifests]
     models = [
         Model(
             title,
             manifest,
-            vocabulary_of(
-                segmentor, manifest, vectors, candidates, policy, text=folders["text"], device=torch_device
-            ),
+            vocabulary_of(segmentor, manifest, candidates, policy, text=folders["text"], device=torch_device),
             manifest.config.evaluate.model_copy(update={"background": policy}),
         )
         for title, (segmentor, manifest) in zip(run_titles(runs), loaded, strict=True)

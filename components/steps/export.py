@@ -145,4 +145,7 @@ def _facts(predictor: "Predictor", labels: Sequence[str] | None) -> dict[str, An
         # Under the policy "prompts" the vectors of background names come after those of the labels.
         names = [*labels, *predictor.evaluate.background.names]
         facts |= {"labels": names, "penalties": vocabulary.penalties.tolist()}
+        if vocabulary.query_classes is not None:
+            # Several vectors may stand for one label; its probability is the maximum of theirs.
+            facts["label_of_vector"] = vocabulary.ids.tolist()
     return facts

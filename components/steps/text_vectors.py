@@ -60,7 +60,8 @@ def run(
 ) -> TextVectors:
     """Make one text vector per class name.
 
-    Writes `class_vectors.safetensors` (float32, a unit row per class) and `names.json`. The text tower of --clip makes
+    Writes `class_vectors.safetensors` (float32, a unit row per class) and `names.json`. A class with synonyms has the
+    mean of their vectors; `name_vectors.safetensors` keeps the vector of each. The text tower of --clip makes
     the vectors from names and templates. A file of --vectors must be in the protocol's class order; the templates
     then only record how the vectors were made. Background names get vectors in a file of their own. A cache keeps
     vectors for the next call with the same names, templates and weights.
@@ -69,6 +70,7 @@ def run(
         UserError: there is not exactly one source of names, of templates and of vectors, a file is missing or broken,
             a name occurs twice, or the vectors do not fit the classes.
     """
+    from cascade_core.clip.text import class_means
     from components.vectors.sources import named_classes, prompt_templates
     from components.vectors.text_cache import cached_class_vectors
     from components.vectors.vector_files import (
@@ -76,6 +78,7 @@ def run(
         read_vectors,
         write_background_vectors,
         write_class_vectors,
+        write_name_vectors,
     )
 
     prompts = prompt_templates(recipe, template_set, templates, overrides or {})
@@ -99,8 +102,14 @@ def run(
         if clip is None:
             assert vectors is not None
             rows = read_vectors(vectors, classes.names)
+        elif not any(classes.synonyms):
+            rows = cached_class_vectors(clip, classes.names, prompts.templates)
         else:
-            rows = cached_class_vectors(clip, classes.names, prompts.templates, synonyms=classes.synonyms)
+            groups = classes.groups
+            names_in_order = [name for group in groups for name in group]
+            name_rows = cached_class_vectors(clip, names_in_order, prompts.templates)
+            rows = class_means(name_rows, [len(group) for group in groups])
+            write_name_vectors(work.folder, name_rows, groups)
         write_class_vectors(work.folder, rows, classes.names)
         if clip is not None and background:
             background_rows = cached_class_vectors(clip, background, prompts.templates)

@@ -30,6 +30,12 @@ class NamedClasses:
     background: tuple[str, ...] = ()
     protocol: str | None = None
 
+    @property
+    def groups(self) -> list[list[str]]:
+        """Each class's name, followed by its synonyms."""
+        others = self.synonyms or [()] * len(self.names)
+        return [[name, *words] for name, words in zip(self.names, others, strict=True)]
+
 
 def prompt_templates(
     recipe: str | None,

@@ -30,10 +30,8 @@ def cached_class_vectors(
     clip: Path,
     names: Sequence[str],
     templates: Sequence[str],
-    *,
-    synonyms: Sequence[Sequence[str]] = (),
 ) -> Float[Tensor, "classes embed"]:
-    """Return the class vectors that a CLIP folder's text tower makes, from the cache if it has them.
+    """Return the vectors that a CLIP folder's text tower makes of names, from the cache if it has them.
 
     The key covers the content of the folder's files: other weights under the same path give other vectors. A damaged
     cache file is replaced; a cache that cannot be written costs a warning. Several processes may write at once.
@@ -45,7 +43,6 @@ def cached_class_vectors(
         "arithmetic": ARITHMETIC,
         "clip": fingerprint(clip),
         "names": list(names),
-        "synonyms": [list(others) for others in synonyms] if any(synonyms) else [],
         "templates": list(templates),
     }
     made_from = json.dumps(content, sort_keys=True)
@@ -55,8 +52,8 @@ def cached_class_vectors(
     if rows is None:
         text, tokenizer = load_text_tower(clip)
         text.to("cuda" if torch.cuda.is_available() else "cpu")
-        with progress("text vectors", num_texts(names, templates, synonyms)) as bar:
-            rows = class_vectors(text, tokenizer, names, templates, synonyms=synonyms, on_batch=bar.advance)
+        with progress("text vectors", num_texts(names, templates)) as bar:
+            rows = class_vectors(text, tokenizer, names, templates, on_batch=bar.advance)
         rows = rows.cpu()
         _write_cache(file, rows, made_from)
     return rows

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 VECTORS_FILE, NAMES_FILE, KEY = "class_vectors.safetensors", "names.json", "class_vectors"
 BACKGROUND_FILE, BACKGROUND_NAMES_FILE = "background_vectors.safetensors", "background_names.json"
 BACKGROUND_KEY = "background_vectors"
+NAME_VECTORS_FILE, NAMES_BY_CLASS_FILE = "name_vectors.safetensors", "names_by_class.json"
+NAME_VECTORS_KEY = "name_vectors"
 
 
 def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
@@ -75,6 +77,43 @@ def read_class_vectors(text: Path, split: ClassSplit | None) -> Float[Tensor, "c
     rows = _rows(text / VECTORS_FILE, KEY)
     check_shape(rows, names, str(text / VECTORS_FILE))
     return rows
+
+
+def write_name_vectors(
+    folder: Path, rows: Float[Tensor, "names embed"], names: Sequence[Sequence[str]]
+) -> None:
+    """Write a unit vector for each name of a class and each synonym; `names` are those of every class, in order."""
+    save_file({NAME_VECTORS_KEY: rows.contiguous()}, folder / NAME_VECTORS_FILE)
+    write_json(folder / NAMES_BY_CLASS_FILE, [list(group) for group in names])
+
+
+def read_name_vectors(text: Path, split: ClassSplit) -> list[Float[Tensor, "names embed"]]:
+    """Read, for each class of `split`, the vectors of its name and its synonyms.
+
+    Without synonyms, or where the vectors came from a file with one for each class, a class has its one vector.
+
+    Raises:
+        UserError: a file is missing or broken, the names differ from the split's, or the folder was written before
+            the step kept the vectors of synonyms.
+    """
+    means = read_class_vectors(text, split)
+    synonyms = split.label_set.synonyms
+    if not any(synonyms) or "vectors" in read_step_manifest(text).inputs:
+        return list(means.split(1))
+    file, again = text / NAMES_BY_CLASS_FILE, "run the text-vectors step again"
+    if not file.is_file():
+        raise UserError(
+            f"{text} has the mean of each class's synonyms but not the vector of each, which evaluate.synonyms "
+            f"'maximum' needs; {again}"
+        )
+    groups = validated(list[list[str]], read_json(file), source=file, way_out=again)
+    expected = [[name, *others] for name, others in zip(split.classes, synonyms, strict=True)]
+    if groups != expected:
+        raise UserError(f"{file}: the names differ from those of the classes of {split.name!r}; {again}")
+    names = [name for group in groups for name in group]
+    rows = _rows(text / NAME_VECTORS_FILE, NAME_VECTORS_KEY)
+    check_shape(rows, names, str(text / NAME_VECTORS_FILE))
+    return list(rows.split([len(group) for group in groups]))
 
 
 def write_background_vectors(

@@ -19,7 +19,7 @@ Background = Annotated[
     str | None,
     typer.Option(
         metavar="POLICY",
-        help="Policy for pixels of no class: dropped, threshold=0.3, or prompts=sky,wall; as trained if left out.",
+        help="Policy for pixels of no class: dropped, threshold=0.3, prompts=sky,wall, or threshold=0.3,prompts=sky,wall; as trained if left out.",
     ),
 ]
 Model = Annotated[

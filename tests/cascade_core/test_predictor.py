@@ -95,6 +95,23 @@ def test_a_custom_class_keeps_its_synonyms(clip: Path, tmp_path: Path) -> None:
     assert torch.equal(predictor.class_vectors(["zebra", "tiger"]), apart)
 
 
+def test_by_maximum_each_synonym_competes(clip: Path, tmp_path: Path) -> None:
+    predictor = _predictor(clip, tmp_path, tiny_config())
+    apart = predictor.predict(_picture(), ["zebra", "tiger", "sand"]).label_map
+    own = LabelFile.model_validate(
+        {"name": "own", "classes": [{"name": "zebra", "synonyms": ["tiger"]}, "sand"]}
+    )
+    data = tiny_config().data.model_copy(update={"own": own, "protocol": own.protocol})
+    config = predictor.manifest.config.model_copy(update={"data": data})
+    # Of no seen class, so that no name pays a penalty in either prediction.
+    predictor.manifest = predictor.manifest.model_copy(update={"config": config, "unseen": SPLIT.classes})
+    predictor.evaluate = eval_settings(predictor.evaluate, synonyms="maximum")
+    vocabulary = predictor.vocabulary(["zebra", "sand"])
+    assert (len(vocabulary), vocabulary.num_classes, vocabulary.query_classes) == (3, 2, [0, 0, 1])
+    joined = predictor.predict(_picture(), ["zebra", "sand"]).label_map
+    assert np.array_equal(joined, np.array([0, 0, 1])[apart])
+
+
 def test_the_cached_vocabulary_depends_on_names_and_settings(clip: Path, tmp_path: Path) -> None:
     predictor = _predictor(clip, tmp_path, tiny_config())
     vocabulary = predictor.vocabulary(["zebra", "sand"])

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from cascade_core.batches.transforms import normalise
 from cascade_core.clip.text import class_vectors
+from cascade_core.clip.vision import VisionTransformer
 from cascade_core.clip.weights import ClipModel, load_text_tower
 from cascade_core.configs.backbones import CLIPS, MINI_CLIP
-from cascade_core.configs.config import LastBlock
+from cascade_core.configs.config import EvalConfig, LastBlock, RunConfig
 from cascade_core.configs.recipes import (
     METHOD_NAMES,
     recipe,
@@ -37,7 +39,8 @@ def test_every_method_has_a_recipe_without_weights_to_train(method: str, prefix:
     config = recipe(f"{prefix}{method}")
     assert not config.model.trains and config.method == method and method in METHOD_NAMES
     assert config.model.last_block == LAST_BLOCKS[method]
-    assert config.evaluate.average == "logits" and config.evaluate.seen_penalty == 0
+    assert (config.evaluate.average, config.evaluate.synonyms) == ("logits", "maximum")
+    assert config.evaluate.seen_penalty == 0
     assert not config.model.double_class_embedding and config.model.mask_size == "input"
 
 
@@ -73,12 +76,40 @@ def test_a_model_of_clip_alone_has_seen_no_class() -> None:
 
 
 @pytest.fixture(scope="module")
-def scores() -> dict[str, float]:
-    """The mean IoU of each method on rendered scenes, with the CLIP in the package's mini model."""
+def towers() -> tuple[VisionTransformer, Tensor]:
+    """The image tower of the CLIP in the package's mini model, and its vectors of the mini benchmark's classes."""
     folder = shipped_model(Path("mini"))
     trunk = Predictor.load(folder, device="cpu").segmentor.trunk
     text, tokenizer = load_text_tower(folder / "text_tower")
-    vectors = class_vectors(text, tokenizer, CLASSES, TEMPLATES)
+    return trunk.visual, class_vectors(text, tokenizer, CLASSES, TEMPLATES)
+
+
+def model_of(
+    towers: tuple[VisionTransformer, Tensor], config: RunConfig, block: LastBlock
+) -> tuple[Vocabulary, EvalConfig]:
+    """Return the vocabulary of a model with this last block, and its inference settings."""
+    # The trained model's copy of the tower has its position table at the scenes' size.
+    changed = with_overrides(config, {"model.last_block": block.model_dump(), "model.image_size": 64})
+    segmentor = build_segmentor(changed.model, towers[0], seed=0).eval()
+    return Vocabulary(segmentor, towers[1], "cross_entropy"), changed.evaluate
+
+
+def test_bf16_labels_as_single_precision_does(towers: tuple[VisionTransformer, Tensor]) -> None:
+    rng = np.random.default_rng(8)
+    pictures = world.render(rng, world.plan_scenes(rng, 8), size=world.SCENE_SIZE)
+    config, size = recipe("mini_naclip"), (world.SCENE_SIZE, world.SCENE_SIZE)
+    images = torch.stack([normalise(image, config.data.mean, config.data.std) for image in pictures.images])
+    model, evaluate = model_of(towers, config, LAST_BLOCKS["naclip"])
+    half = evaluate.model_copy(update={"precision": "bf16"})
+    single, labels = (label_maps(model, images, evaluate=e, size=size) for e in (evaluate, half))
+    assert len(single.unique()) > 8
+    assert (single == labels).float().mean() > 0.95
+    assert not torch.equal(single, labels)  # bf16 did apply
+
+
+@pytest.fixture(scope="module")
+def scores(towers: tuple[VisionTransformer, Tensor]) -> dict[str, float]:
+    """The mean IoU of each method on rendered scenes."""
     rng = np.random.default_rng(7)
     pictures = world.render(rng, world.plan_scenes(rng, 60), size=world.SCENE_SIZE)
     config = recipe("mini_maskclip")
@@ -90,12 +121,9 @@ def scores() -> dict[str, float]:
     }
     ious = {}
     for name, block in blocks.items():
-        # The trained model's copy of the tower has its position table at the scenes' size.
-        changed = with_overrides(config, {"model.last_block": block.model_dump(), "model.image_size": 64})
-        segmentor = build_segmentor(changed.model, trunk.visual, seed=0).eval()
         size = (world.SCENE_SIZE, world.SCENE_SIZE)
-        model = Vocabulary(segmentor, vectors, "cross_entropy")
-        predicted = label_maps(model, images, evaluate=changed.evaluate, size=size).numpy()
+        model, evaluate = model_of(towers, config, block)
+        predicted = label_maps(model, images, evaluate=evaluate, size=size).numpy()
         hits = [((predicted == c) & (pictures.labels == c)).sum() for c in range(len(CLASSES))]
         union = [((predicted == c) | (pictures.labels == c)).sum() for c in range(len(CLASSES))]
         ious[name] = float(np.mean(np.divide(hits, np.maximum(union, 1))))

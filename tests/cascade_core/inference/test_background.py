@@ -22,11 +22,13 @@ LEVELS = st.sampled_from([-0.1, 0.0, 0.25, 0.5, 0.75])
 SCORES = st.lists(st.lists(LEVELS, min_size=5, max_size=5), min_size=6, max_size=6)
 
 
-def predicted(rows: list[list[float]], background: Background) -> list[int]:
+def predicted(rows: list[list[float]], background: Background, num_classes: int = 5) -> list[int]:
     """Label a picture of one row with these scores."""
     best_scores, best = torch.tensor(rows).max(dim=1)
     return (
-        with_background(best_scores[None, None], best[None, None], background=background, num_vectors=5)
+        with_background(
+            best_scores[None, None], best[None, None], background=background, num_classes=num_classes
+        )
         .flatten()
         .tolist()
     )
@@ -42,14 +44,17 @@ def test_below_the_threshold_is_background(pixels: list[list[float]], threshold:
 
 
 @settings(max_examples=30)
-@given(SCORES, st.integers(1, 4))
-def test_a_prompt_wins_a_pixel_only_above_the_best_class(pixels: list[list[float]], count: int) -> None:
+@given(SCORES, st.integers(1, 4), st.sampled_from([None, 0.25, 0.6]))
+def test_a_prompt_wins_a_pixel_only_above_the_best_class(
+    pixels: list[list[float]], count: int, threshold: float | None
+) -> None:
     expected = []
     for pixel in pixels:
         classes, prompts = pixel[: 5 - count], pixel[5 - count :]
-        expected.append(5 - count if max(prompts) > max(classes) else classes.index(max(classes)))
-    names = tuple("abcd"[:count])
-    assert predicted(pixels, Background(policy="prompts", names=names)) == expected
+        is_background = max(prompts) > max(classes) or max(pixel) < (threshold or -1)
+        expected.append(5 - count if is_background else classes.index(max(classes)))
+    background = Background(policy="prompts", names=tuple("abcd"[:count]), threshold=threshold)
+    assert predicted(pixels, background, num_classes=5 - count) == expected
 
 
 @settings(max_examples=30)

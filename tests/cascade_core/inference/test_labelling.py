@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cascade_core.batches.transforms import normalise, resize_image
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.configs.config import EvalConfig
+from cascade_core.configs.config import Average, EvalConfig
 from cascade_core.inference.background import with_background
 from cascade_core.inference.label_maps import label_maps, label_photographs, view_batch
 from cascade_core.inference.labelling import best_classes, strips
@@ -135,6 +135,58 @@ def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObj
     torch.testing.assert_close(label_scores, scores.amax(dim=1), atol=4e-5, rtol=0)
 
 
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+@pytest.mark.parametrize("kind", ["focal_dice", "cross_entropy"])
+@pytest.mark.parametrize("limits", [None, TIGHT, AT_ONCE], ids=["roomy", "tight", "at once"])
+def test_a_class_scores_the_maximum_of_its_synonyms(
+    kind: Kind, average: Average, limits: Limits | None
+) -> None:
+    # Vectors 0..4 are of classes 0, 0, 1, 2, 2, and 5 and 6 of background; classes 0 and 2 pay the penalty.
+    queries = [0, 0, 1, 2, 2]
+    model = replace(
+        vocabulary(kind, sharp=3.0), seen=(0, 2), query_classes=queries, background_names=2, seen_penalty=0.02
+    )
+    assert (model.num_classes, model.penalty) == (3, 0.02)
+    assert model.penalties.tolist() == pytest.approx([0.02, 0.02, 0, 0.02, 0.02, 0, 0])
+    images, size = noise(2, 40, 56), (50, 61)
+    evaluate = SLIDE.model_copy(update={"average": average})
+    scores = defined(model, images, evaluate, size)
+    of_class = torch.stack([scores[:, own].amax(dim=1) for own in ([0, 1], [2], [3, 4], [5, 6])], dim=1)
+    best = of_class.amax(dim=1)
+    threshold = best.quantile(0.3).item()
+    background = Background(policy="prompts", names=("sky", "wall"), threshold=threshold)
+    evaluate = evaluate.model_copy(update={"background": background})
+    labels, confidence = best_classes(
+        model, [view_batch(images)], size=size, evaluate=evaluate, limits=limits
+    )
+    own = of_class.gather(1, labels[:, None])[:, 0]
+    # Where two scores are equal up to rounding, either may win.
+    torch.testing.assert_close(own[best > threshold + 4e-5], best[best > threshold + 4e-5], atol=4e-5, rtol=0)
+    assert (labels[best < threshold - 4e-5] == 3).all()
+    assert len(labels.unique()) > 2
+    penalties = torch.tensor([0.02, 0, 0.02, 0])[of_class.argmax(dim=1)]
+    assert (confidence - best - penalties).abs().quantile(0.99) < 4e-5
+
+
+def test_maximum_and_mean_of_single_names_agree() -> None:
+    model = replace(vocabulary(sharp=3.0), background_names=4)
+    apart = replace(model, query_classes=range(3))
+    background = Background(policy="prompts", names=("sky", "wall", "sea", "road"))
+    evaluate = SLIDE.model_copy(update={"background": background})
+    one, other = (label_maps(m, noise(2, 40, 56), evaluate=evaluate, size=(50, 61)) for m in (model, apart))
+    assert torch.equal(one, other) and int(one.max()) == 3
+
+
+def test_a_part_of_the_classes_keeps_their_synonyms() -> None:
+    model = replace(vocabulary(), query_classes=[0, 0, 1, 2, 2], background_names=2, seen=(0, 2))
+    part = model.among([2, 0])
+    assert part.query_classes == [0, 0, 1, 1] and part.background_names == 2 and part.seen == ()
+    assert torch.equal(part.class_vectors, model.class_vectors[[3, 4, 0, 1, 5, 6]])
+    single = replace(vocabulary(), background_names=2).among([2, 0])
+    assert single.query_classes is None
+    assert torch.equal(single.class_vectors, model.class_vectors[[2, 0, 5, 6]])
+
+
 @pytest.mark.parametrize("evaluate", [WHOLE, SLIDE], ids=["whole", "slide"])
 def test_ruling_out_classes_that_cannot_win_changes_no_label(evaluate: EvalConfig) -> None:
     # On each cell of a checkerboard one class is far ahead, as with a trained model.
@@ -196,11 +248,14 @@ def photo(height: int = 36, width: int = 70) -> np.ndarray:
     ids=lambda background: background.policy,
 )
 def test_a_batch_is_labelled_like_its_pictures_one_by_one(background: Background) -> None:
-    model, images = vocabulary(), noise(3, 40, 56)
+    model = replace(vocabulary(), background_names=len(background.names))
+    images = noise(3, 40, 56)
     evaluate = SLIDE.model_copy(update={"background": background})
     together = label_maps(model, images, evaluate=evaluate, size=(50, 61))
     scores = defined(model, images, evaluate, (50, 61)).max(dim=1)
-    expected = with_background(scores.values, scores.indices, background=background, num_vectors=len(model))
+    expected = with_background(
+        scores.values, scores.indices, background=background, num_classes=model.num_classes
+    )
     assert (together != expected).float().mean() < 0.002
     for image, labels in zip(images, together, strict=True):
         single = label_maps(model, image[None], evaluate=evaluate, size=(50, 61))

@@ -1,5 +1,7 @@
 """Refinement along the picture's edges, against a definition in loops."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,7 +10,9 @@ from cascade_core.inference import refine as module
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.labelling import best_classes
 from cascade_core.inference.refine import DILATIONS, STEPS, likeness, refine
+from cascade_core.inference.strips import Limits
 from tests.cascade_core.inference.test_labelling import SLIDE, TIGHT, WHOLE, noise, view_batch, vocabulary
+from tests.score_maps import score_maps
 
 PAMR = {"refine": "pamr"}
 
@@ -89,6 +93,21 @@ def test_refining_changes_labels_only_among_those_present() -> None:
     changed = label_maps(model, images, evaluate=WHOLE.model_copy(update=PAMR), size=(40, 56))
     assert not torch.equal(plain, changed)
     assert set(changed.unique().tolist()) <= set(plain.unique().tolist())
+
+
+@pytest.mark.parametrize("limits", [None, TIGHT], ids=["roomy", "tight"])
+def test_the_maximum_over_synonyms_is_refined(limits: Limits | None) -> None:
+    model, images = replace(vocabulary(sharp=3.0), seen=()), noise(1, 40, 56)
+    model = replace(model, query_classes=[0, 0, 0, 1, 1, 1, 1])
+    maps = score_maps(model, images, evaluate=WHOLE, size=(40, 56))[0]
+    weights = likeness(images[0])
+    expected = torch.stack([refine(maps[own].amax(dim=0), weights) for own in ([0, 1, 2], [3, 4, 5, 6])])
+    evaluate = WHOLE.model_copy(update=PAMR)
+    labels, values = best_classes(
+        model, [view_batch(images)], size=(40, 56), evaluate=evaluate, limits=limits
+    )
+    torch.testing.assert_close(values[0], expected.amax(dim=0), atol=4e-5, rtol=0)
+    assert (labels[0] != expected.argmax(dim=0)).float().mean() < 0.002 and len(labels.unique()) == 2
 
 
 def test_too_many_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from cascade_core.labels.background import Background, parse_background
 
 THRESHOLD = Background(policy="threshold", threshold=0.3)
 PROMPTS = Background(policy="prompts", names=("sky", "brick wall"))
+BOTH = Background(policy="prompts", names=("sky", "brick wall"), threshold=0.3)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,7 @@ PROMPTS = Background(policy="prompts", names=("sky", "brick wall"))
         ("dropped", Background(), "dropped"),
         ("threshold=0.30", THRESHOLD, "threshold 0.3"),
         ("prompts=sky, brick wall", PROMPTS, "prompts sky, brick wall"),
+        ("threshold=0.3, prompts=sky, brick wall", BOTH, "threshold 0.3, prompts sky, brick wall"),
     ],
 )
 def test_a_policy_is_parsed_and_printed(text: str, background: Background, text_form: str) -> None:
@@ -31,6 +33,8 @@ def test_a_policy_is_parsed_and_printed(text: str, background: Background, text_
         ("threshold=1.5", "less than or equal to 1"),
         ("dropped=0.3", "the others take none"),
         ("prompts", "needs at least one, such as sky"),
+        ("threshold=0.3,prompts=", "needs at least one, such as sky"),
+        ("threshold=0.3,sky", "Input should be a valid number"),
         ("prompts=sky,,wall", "none is empty"),
         ("prompts=sky,sky", "every name is given once"),
     ],

@@ -50,7 +50,7 @@ def test_every_penalty_and_threshold_scores_as_by_a_matrix() -> None:
             values.view(1, 1, -1),
             ids.view(1, 1, -1),
             background=Background(policy="threshold", threshold=point.threshold),
-            num_vectors=5,
+            num_classes=5,
         ).flatten()
         iou = ious(truth, labels)
         assert point.miou_seen == pytest.approx(iou[[*SEEN, 5]].nanmean().item())

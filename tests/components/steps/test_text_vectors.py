@@ -118,6 +118,33 @@ def test_synonyms_are_averaged_and_recorded(clip: Path, tmp_path: Path) -> None:
     assert read_step_manifest(tmp_path / "text").parameters["synonyms"] == synonyms
 
 
+def test_every_synonym_keeps_a_vector(clip: Path, tmp_path: Path) -> None:
+    labels, text = tmp_path / "labels.yaml", tmp_path / "text"
+    labels.write_text("name: cats\nclasses: [grass, {name: zebra, synonyms: [tiger]}]\nunseen: [grass]\n")
+    split = protocol(str(labels))
+    text_vectors.run(protocol=str(labels), templates=TEMPLATES, clip=clip, out=text)
+    model, tokenizer = load_clip(clip)
+    expected = class_vectors(model.text, tokenizer, ["grass", "zebra", "tiger"], TEMPLATES).split([1, 2])
+    groups = vector_files.read_name_vectors(text, split)
+    assert all(torch.equal(one, other) for one, other in zip(groups, expected, strict=True))
+    write_json(text / "names_by_class.json", [["grass"], ["zebra", "lion"]])
+    with pytest.raises(ValueError, match=r"names_by_class\.json: the names differ from those of the classes"):
+        vector_files.read_name_vectors(text, split)
+    # As the step wrote folders before it kept synonyms.
+    (text / "names_by_class.json").unlink()
+    assert len(vector_files.read_class_vectors(text, split)) == 2
+    with pytest.raises(ValueError, match=r"not the vector of each.*run the text-vectors step again"):
+        vector_files.read_name_vectors(text, split)
+
+
+def test_without_synonyms_each_class_has_one_vector(clip: Path, tmp_path: Path) -> None:
+    text_vectors.run(protocol=MINI.name, templates=TEMPLATES, clip=clip, out=tmp_path / "text")
+    assert not (tmp_path / "text" / "names_by_class.json").exists()
+    groups = vector_files.read_name_vectors(tmp_path / "text", MINI)
+    assert torch.equal(torch.cat(groups), vector_files.read_class_vectors(tmp_path / "text", MINI))
+    assert {len(group) for group in groups} == {1}
+
+
 def test_vectors_of_any_names_are_written_with_them(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("grass\n\n zebra | tiger |taxi\nsand, lava\n")
     names, synonyms = vector_files.read_names(tmp_path / "names.txt")

@@ -1,17 +1,26 @@
 """A model made by `import-clip --method`: every step takes it unchanged, from each published format."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from mlflow.pyfunc.model import PythonModelContext
+from PIL import Image
 from torch import Tensor
 
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
-from cascade_core.predictor import Predictor
+from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.labels.background import DROPPED
+from cascade_core.predictor import Predictor, eval_settings
+from components.evaluation.job import vocabulary_of
+from components.registry import registered_model
 from components.registry.addresses import clip_for, load_predictor
-from components.steps import compare, evaluate, export, import_clip, profile, register, train
+from components.steps import compare, evaluate, export, import_clip, profile, register, text_vectors, train
 from tests.cascade_core.clip.families import VIT_B16, random_weights, write_scripted
 from tests.components.conftest import Folders
 
@@ -59,6 +68,55 @@ def test_the_model_is_scored_on_the_protocol_of_the_splits(folders: Folders, tmp
     scored = evaluate.run(checkpoint=checkpoint, split="val", **folders.steps, out=tmp_path / "scores")
     assert (scored.method, scored.setting, scored.protocol) == ("naclip", "training_free", "mini-18-6")
     assert scored.seen_penalty == 0 and scored.miou_unseen is not None
+
+
+def test_the_served_model_answers(folders: Folders) -> None:
+    done = import_clip.run(source=str(folders.clip), method="naclip")
+    artifacts = {"checkpoint": str(done.folder / "checkpoint"), "text_tower": str(done.folder / "text_tower")}
+    context = PythonModelContext(artifacts, {})
+    served = registered_model.RegisteredPredictor()
+    served.load_context(context)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    rows = pd.DataFrame([registered_model.request(content.getvalue(), ["zebra", "tiger", "sand"])])
+    (answer,) = served.predict(context, rows)
+    expected = Predictor.load(done.folder, device="cpu").predict(picture, ["zebra", "tiger", "sand"])
+    assert answer["labels"] == ["zebra", "tiger", "sand"]
+    assert np.array_equal(answer["label_map"], expected.label_map)
+    assert answer["mean_confidence"] == pytest.approx(expected.mean_confidence)
+
+
+def test_evaluation_and_prediction_take_the_same_synonyms(folders: Folders, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.yaml"
+    labels.write_text(
+        "name: own\nclasses: [{name: zebra, synonyms: [tiger, taxi]}, sand, grass]\nunseen: [sand, grass]\n"
+    )
+    done = import_clip.run(source=str(folders.clip), method="naclip", protocol=str(labels))
+    predictor = Predictor.load(done.folder, device="cpu")
+    config, split = predictor.manifest.config, protocol(str(labels))
+    text = tmp_path / "text"
+    text_vectors.run(protocol=str(labels), templates=config.data.templates, clip=folders.clip, out=text)
+
+    def of(synonyms: str, order: list[int] | None = None) -> Vocabulary:
+        evaluate = config.evaluate.model_copy(update={"synonyms": synonyms})
+        manifest = predictor.manifest.model_copy(
+            update={"config": config.model_copy(update={"evaluate": evaluate})}
+        )
+        cpu = torch.device("cpu")
+        return vocabulary_of(
+            predictor.segmentor, manifest, split, DROPPED, text=text, device=cpu, order=order
+        )
+
+    for synonyms in ("maximum", "mean"):
+        predictor.evaluate = eval_settings(predictor.evaluate, synonyms=synonyms)
+        expected, scored = predictor.vocabulary(split.classes), of(synonyms)
+        torch.testing.assert_close(scored.class_vectors, expected.class_vectors)
+        assert scored.query_classes == expected.query_classes
+    assert of("maximum").query_classes == [0, 0, 0, 1, 2] and len(of("mean")) == 3
+    turned = of("maximum", [1, 2, 0])
+    assert turned.query_classes == [0, 1, 2, 2, 2]
+    assert torch.equal(turned.class_vectors, of("maximum").class_vectors[[3, 4, 0, 1, 2]])
 
 
 @pytest.mark.slow
