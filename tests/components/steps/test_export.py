@@ -14,6 +14,7 @@ from cascade_core.configs.config import EvalConfig, LastBlock, RunConfig
 from cascade_core.inference import export as core
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
+from cascade_core.labels.label_file import LabelFile
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.model.build import build_segmentor
 from cascade_core.predictor import Predictor, eval_settings
@@ -97,6 +98,23 @@ def test_one_onnx_file_serves_any_batch_vocabulary_and_size(
     assert (scores.argmax(axis=0) == predictor.predict(picture, LABELS).label_map).mean() > 0.999
     assert facts["labels"] == [*LABELS, "grass"]
     assert facts["penalties"] == pytest.approx([0.1, 0.0, 0.0, 0.0])
+
+
+def test_the_facts_say_which_label_a_vector_is_of(checkpoints: dict[str, Path]) -> None:
+    predictor = Predictor.load(checkpoints["zegclip"], checkpoints["clip"], device="cpu")
+    assert "label_of_vector" not in export._facts(predictor, LABELS)
+    zebra = {"name": "zebra", "synonyms": ["taxi"]}
+    own = LabelFile.model_validate({"name": "own", "classes": [zebra, "tiger"]})
+    config = predictor.manifest.config
+    data = config.data.model_copy(update={"own": own, "protocol": own.protocol})
+    predictor.manifest = predictor.manifest.model_copy(
+        update={"config": config.model_copy(update={"data": data})}
+    )
+    predictor.evaluate = eval_settings(predictor.evaluate, synonyms="maximum")
+    facts = export._facts(predictor, ["tiger", "zebra"])
+    # The last one is the checkpoint's name for background.
+    assert facts["labels"] == ["tiger", "zebra", "grass"]
+    assert facts["label_of_vector"] == [0, 1, 1, 2] and len(facts["penalties"]) == 4
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Fitting the seen penalty: its scores are evaluation's, and what may not be looked at is not looked at."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from cascade_core.clip.weights import load_clip
 from cascade_core.configs.config import ModelConfig
 from cascade_core.configs.recipes import mini_zegclip
 from cascade_core.errors import UserError
+from cascade_core.labels.background import Background
 from components.evaluation import fit as fitting
 from components.evaluation.job import Request, evaluation_job
 from components.results.thresholds_file import Thresholds, read_thresholds
@@ -78,6 +80,14 @@ def test_what_cannot_be_fitted_is_refused(
     with pytest.raises(UserError, match=message):
         fit_thresholds.run(**folders.steps, checkpoint=model, **arguments, out=tmp_path / "fit")
     assert not (tmp_path / "fit").exists()
+
+
+def test_names_and_a_threshold_are_not_fitted_together(folders: Folders, model: Path) -> None:
+    job = evaluation_job({**folders.steps, "checkpoint": model}, Request("val"))
+    both = Background(policy="prompts", names=("sky",), threshold=0.3)
+    job = replace(job, inference=job.inference.model_copy(update={"background": both}))
+    with pytest.raises(UserError, match=r"'threshold 0\.3, prompts sky' has names and a threshold"):
+        fitting.fit(job, (), split="val", data="")
 
 
 def test_a_model_without_trained_weights_has_nothing_to_fit(
