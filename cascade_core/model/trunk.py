@@ -49,6 +49,8 @@ class Trunk(nn.Module):
         self.double_class_embedding = double_class_embedding
         self.position_resize = position_resize
         self.last_block = last_block or LastBlock()
+        # Compared here: the compiler cannot follow the making of a setting.
+        self._last_block_is_clips = self.last_block == LastBlock()
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> TrunkFeatures:
         visual = self.visual
@@ -59,7 +61,7 @@ class Trunk(nn.Module):
         )
         mid_tokens = []
         for index, block in enumerate(visual.blocks):
-            if index == len(visual.blocks) - 1 and self.last_block != LastBlock():
+            if index == len(visual.blocks) - 1 and not self._last_block_is_clips:
                 assert isinstance(block, ResidualBlock)
                 tokens = dense_tokens(block, tokens, self.last_block, grid)
             else:

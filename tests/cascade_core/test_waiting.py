@@ -14,12 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import EvalConfig
+from cascade_core.configs.settings import TrainedSetting
 from cascade_core.inference.label_maps import predictions
 from cascade_core.inference.vocabulary import Kind, Vocabulary
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.scoring.confusion import ConfusionMatrix
-from cascade_core.train.supervision import Setting, Supervision
+from cascade_core.train.supervision import Supervision
 from tests.tiny import TINY_CLIP, tiny_config
 
 CONFIG, GPU = tiny_config(), torch.device("meta")
@@ -62,7 +63,7 @@ def test_blocking_copies_are_counted() -> None:
 
 
 @pytest.mark.parametrize("setting", ["inductive", "transductive_oracle", "transductive_strict"])
-def test_a_training_step_causes_no_device_sync(setting: Setting) -> None:
+def test_a_training_step_causes_no_device_sync(setting: TrainedSetting) -> None:
     segmentor, supervision = _segmentor().train(), Supervision(setting, SPLIT)
     vectors = supervision.training_vectors(torch.zeros(SPLIT.num_classes, TINY_CLIP.embed_dim)).to(GPU)
     levels, labels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, 32, 32, dtype=torch.uint8)
