@@ -1,7 +1,7 @@
 """Samples and batches of an indexed data set: transformed pictures and label maps."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,7 @@ from cascade_core.batches.transforms import (
 from cascade_core.configs.config import DataConfig
 from cascade_core.data.pictures import read_image, read_label_map
 from cascade_core.errors import UserError
-from cascade_core.labels.label_set import LabelSet
+from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
 from cascade_core.runtime.files import inside
 
 if TYPE_CHECKING:
@@ -41,19 +41,25 @@ class Sample:
     image: Float32[Tensor, "3 height width"] | UInt8[Tensor, "3 height width"]
     label: Int64[Tensor, "label_height label_width"] | UInt8[Tensor, "label_height label_width"]
     padding: Bool[Tensor, "height width"]
+    by_teacher: bool = False
+    """Whether a teacher made the labels; it labels pixels of every class."""
 
 
 class Batch(NamedTuple):
-    """Several samples of one size."""
+    """Several samples of one size; `by_teacher` says of each whether a teacher labelled it (empty: of none)."""
 
     names: tuple[str, ...]
     images: Float32[Tensor, "batch 3 height width"]
     labels: Int64[Tensor, "batch label_height label_width"]
     padding: Bool[Tensor, "batch height width"]
+    by_teacher: tuple[bool, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device; copies from pinned memory are asynchronous."""
-        return Batch(tuple(self.names), *(part.to(device, non_blocking=True) for part in self[1:]))
+        images, labels, padding = (
+            part.to(device, non_blocking=True) for part in (self.images, self.labels, self.padding)
+        )
+        return Batch(tuple(self.names), images, labels, padding, tuple(self.by_teacher))
 
 
 class PackedBatch(NamedTuple):
@@ -65,6 +71,7 @@ class PackedBatch(NamedTuple):
     padding: Bool[Tensor, "batch side side"]
     mean: Channels
     std: Channels
+    by_teacher: tuple[bool, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """Copy the batch to a device and normalise it there; padding becomes 0 (the mean)."""
@@ -75,7 +82,7 @@ class PackedBatch(NamedTuple):
         # A sample whose bottom-right pixel is not padding has none. Checked on the CPU to avoid a device sync.
         for index in self.padding[:, -1, -1].nonzero().flatten().tolist():
             images[index].masked_fill_(padding[index], 0)
-        return Batch(names=tuple(self.names), images=images, labels=labels.long(), padding=padding)
+        return Batch(tuple(self.names), images, labels.long(), padding, tuple(self.by_teacher))
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -109,22 +116,88 @@ class SegmentationDataset(Dataset[Sample]):
 
     def __getitem__(self, key: int | Draw) -> Sample:
         position, draw = (key, 0) if isinstance(key, int) else key
-        image = read_image(self.images[position])
-        label = read_label_map(self.labels[position], self.label_set)
-        if image.shape[:2] != label.shape:
-            raise UserError(
-                f"{self.labels[position]}: size {label.shape} differs from {image.shape[:2]} of "
-                f"{self.images[position]}; the data changed after indexing, prepare it again"
-            )
-        rng = np.random.default_rng((self.seed, draw))
-        picture, labels, padding = self.transform(image, label, rng)
-        return Sample(name=self.names[position], image=picture, label=labels, padding=padding)
+        return _sample(
+            self.names[position],
+            self.images[position],
+            self.labels[position],
+            self.label_set,
+            transform=self.transform,
+            rng=np.random.default_rng((self.seed, draw)),
+        )
+
+
+def _sample(
+    name: str,
+    image_file: Path,
+    label_file: Path,
+    label_set: LabelSet,
+    *,
+    transform: Transform,
+    rng: np.random.Generator,
+) -> Sample:
+    image = read_image(image_file)
+    label = read_label_map(label_file, label_set)
+    if image.shape[:2] != label.shape:
+        raise UserError(
+            f"{label_file}: size {label.shape} differs from {image.shape[:2]} of {image_file}; "
+            "the data changed after indexing, prepare it again"
+        )
+    picture, labels, padding = transform(image, label, rng)
+    return Sample(name=name, image=picture, label=labels, padding=padding)
 
 
 def train_dataset(index: "pd.DataFrame", root: Path, *, data: DataConfig, seed: int) -> SegmentationDataset:
     """Return the data set of an index with the training augmentation of `data`."""
     label_set = data.split.label_set
     return SegmentationDataset(index, root, label_set=label_set, transform=TrainTransform(data), seed=seed)
+
+
+@dataclass(frozen=True)
+class TaughtPictures:
+    """Pictures below `root` and a teacher's label maps below `maps`; ids are train ids.
+
+    Attributes:
+        files: the relative paths of each picture and its map.
+        sha256: the digest of all maps of the teacher.
+    """
+
+    root: Path
+    maps: Path
+    files: tuple[tuple[str, str], ...]
+    sha256: str
+
+
+class MixedDataset(Dataset[Sample]):
+    """The labelled training pictures of an index, followed by pictures that a teacher labelled."""
+
+    def __init__(self, labelled: SegmentationDataset, taught: TaughtPictures) -> None:
+        label_set = labelled.label_set
+        train_ids = tuple(
+            raw if raw < len(label_set.classes) else IGNORE if raw == IGNORE else INVALID
+            for raw in range(256)
+        )
+        self.labelled, self.taught = labelled, taught
+        self.pictures = [inside(taught.root, picture) for picture, _ in taught.files]
+        self.maps = [inside(taught.maps, file) for _, file in taught.files]
+        self.label_set = replace(label_set, raw_to_train=train_ids, background_ids=())
+
+    def __len__(self) -> int:
+        return len(self.labelled) + len(self.pictures)
+
+    def __getitem__(self, key: Draw) -> Sample:
+        position, draw = key
+        if position < len(self.labelled):
+            return self.labelled[key]
+        place = position - len(self.labelled)
+        sample = _sample(
+            self.taught.files[place][0],
+            self.pictures[place],
+            self.maps[place],
+            self.label_set,
+            transform=self.labelled.transform,
+            rng=np.random.default_rng((self.labelled.seed, draw)),
+        )
+        return replace(sample, by_teacher=True)
 
 
 def eval_dataset(
@@ -155,7 +228,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def pack(samples: Sequence[Sample], *, mean: Channels, std: Channels) -> PackedBatch:
     """Stack 8-bit training samples; the device normalises them with `mean` and `std`."""
-    return PackedBatch(*_stack(samples), mean=mean, std=std)
+    return PackedBatch(
+        *_stack(samples), mean=mean, std=std, by_teacher=tuple(sample.by_teacher for sample in samples)
+    )
 
 
 def _stack(samples: Sequence[Sample]) -> tuple[tuple[str, ...], Tensor, Tensor, Tensor]:

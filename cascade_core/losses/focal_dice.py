@@ -1,6 +1,8 @@
 """The training losses: focal and dice over independent classes (ZegCLIP section 3.4), or cross-entropy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +28,44 @@ class LossParts:
         return torch.stack(list(self.terms.values())).sum()
 
 
+class _PictureTerms(NamedTuple):
+    """Focal and dice, summed over pictures and classes, and the number of (picture, class present in it) pairs."""
+
+    focal: Float[Tensor, ""]
+    dice: Float[Tensor, ""]
+    pairs: Float[Tensor, ""]
+
+
 def segmentation_loss(
-    grid_logits: GridLogits, labels: Labels, config: LossConfig, *, mask_size: tuple[int, int]
+    grid_logits: GridLogits,
+    labels: Labels,
+    config: LossConfig,
+    *,
+    mask_size: tuple[int, int],
+    by_teacher: Sequence[bool] = (),
 ) -> LossParts:
-    """Return the loss that the configuration names."""
+    """Return the loss that the configuration names; `by_teacher` says of each picture whether a teacher labelled it."""
     if config.kind == "cross_entropy":
         size = (labels.shape[-2], labels.shape[-1])
         return LossParts(
             {"cross_entropy": _cross_entropy(resize_logits(grid_logits, mask_size, size), labels)}
         )
-    return _focal_dice(grid_logits, labels, config, mask_size=mask_size)
+    if not any(by_teacher):
+        return _focal_dice(
+            [_picture_terms(grid_logits, labels, config, config.ignored_as_negative, mask_size)], config
+        )
+    # Where a teacher is not sure, its pictures say nothing: the published role of ignored pixels is not for them.
+    groups = [
+        [place for place, taught in enumerate(by_teacher) if taught is wanted] for wanted in (False, True)
+    ]
+    return _focal_dice(
+        [
+            _picture_terms(grid_logits[places], labels[places], config, negative, mask_size)
+            for places, negative in zip(groups, (config.ignored_as_negative, False), strict=True)
+            if places
+        ],
+        config,
+    )
 
 
 def _cross_entropy(
@@ -50,10 +80,8 @@ def _cross_entropy(
     return summed / mean_over_processes(num_labelled).clamp(min=1)
 
 
-def _focal_dice(
-    grid_logits: GridLogits, labels: Labels, config: LossConfig, *, mask_size: tuple[int, int]
-) -> LossParts:
-    """Return the weighted focal and dice terms, after MaskFormer and SegViT.
+def _focal_dice(parts: Sequence[_PictureTerms], config: LossConfig) -> LossParts:
+    """Return the weighted focal and dice terms of groups of pictures, after MaskFormer and SegViT.
 
     Let n be the number of (picture, class present in it) pairs, averaged over processes and at least 1. Then
 
@@ -64,18 +92,28 @@ def _focal_dice(
     every class, so they are negatives in both terms; `ignored_as_negative=False` leaves them out of both. In a
     batch without labels n is 1 and the dice term is 0, but the focal term is not.
     """
-    constants = FocalConstants(config.focal_alpha, config.focal_gamma, config.ignored_as_negative)
+    focal, dice, pairs = (torch.stack(terms).sum() for terms in zip(*parts, strict=True))
+    n = mean_over_processes(pairs).clamp(min=1)
+    return LossParts({"focal": config.focal_weight * focal / n, "dice": config.dice_weight * dice / n})
+
+
+def _picture_terms(
+    grid_logits: GridLogits,
+    labels: Labels,
+    config: LossConfig,
+    ignored_as_negative: bool,
+    mask_size: tuple[int, int],
+) -> _PictureTerms:
+    constants = FocalConstants(config.focal_alpha, config.focal_gamma, ignored_as_negative)
     sums = pixel_sums(grid_logits, labels, constants, mask_size=mask_size)
     present = sums.pixels > 0
-    n = mean_over_processes(present.sum().to(sums.focal.dtype)).clamp(min=1)
-    if config.ignored_as_negative:
+    if ignored_as_negative:
         num_pixels = torch.full_like(sums.focal, labels[0].numel())
     else:
         num_pixels = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
     dice_per_pair = 1 - (2 * sums.overlap + 1) / (sums.probability + sums.pixels + 1)
-    return LossParts(
-        {
-            "focal": config.focal_weight * (sums.focal / num_pixels).sum() / n,
-            "dice": config.dice_weight * (dice_per_pair * present).sum() / n,
-        }
+    return _PictureTerms(
+        focal=(sums.focal / num_pixels).sum(),
+        dice=(dice_per_pair * present).sum(),
+        pairs=present.sum().to(sums.focal.dtype),
     )

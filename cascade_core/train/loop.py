@@ -133,4 +133,6 @@ def _loss(
     height, width = batch.images.shape[-2:]
     mask_size = segmentor.mask_size(grid_logits, (height, width))
     labels = supervision.targets(batch, grid_logits, mask_size=mask_size)
-    return segmentation_loss(grid_logits, labels, config.loss, mask_size=mask_size)
+    return segmentation_loss(
+        grid_logits, labels, config.loss, mask_size=mask_size, by_teacher=batch.by_teacher
+    )

@@ -56,7 +56,7 @@ class Supervision:
         """Return the labels for the loss: indices into the training vectors, `IGNORE` elsewhere.
 
         Pseudo-labels come from the logits upsampled to `mask_size`, and then to the labels' size if it differs. This
-        upsamples one picture at a time to save memory.
+        upsamples one picture at a time to save memory. A teacher's labels stay as they are.
         """
         split, labels = self.split, batch.labels
         match self.setting:
@@ -66,7 +66,13 @@ class Supervision:
                 return hide_unseen(labels, split.num_classes, split.unseen)
             case "transductive_oracle" | "transductive_strict":
                 parts = zip(labels.split(1), grid_logits.split(1), batch.padding.split(1), strict=True)
-                return torch.cat([self._pseudo_labels(*part, mask_size) for part in parts])
+                by_teacher = batch.by_teacher or (False,) * len(labels)
+                return torch.cat(
+                    [
+                        part[0] if taught else self._pseudo_labels(*part, mask_size)
+                        for part, taught in zip(parts, by_teacher, strict=True)
+                    ]
+                )
 
     def _pseudo_labels(
         self,

@@ -25,12 +25,14 @@ def cluster_of(step: Step[Any, Any]) -> Cluster:
 
 
 def component_parameters(step: Step[Any, Any]) -> list[Parameter]:
-    """Return the parameters that are inputs of the component: folders, places, and the cluster's `options`."""
+    """Return the parameters that are inputs of the component: folders, places that are not local, and `options`."""
     options = cluster_of(step).options
     return [
         parameter
         for parameter in step.parameters.values()
-        if isinstance(parameter.meaning, Folder | Place) or parameter.name in options
+        if isinstance(parameter.meaning, Folder)
+        or (isinstance(parameter.meaning, Place) and not parameter.meaning.local)
+        or parameter.name in options
     ]
 
 

@@ -34,13 +34,15 @@ class Folder:
 class Place:
     """An input path that no step wrote, such as raw data or CLIP weights; it may be in an object store.
 
-    If users may give a name instead of the path, `locate` returns the path.
+    If users may give a name instead of the path, `locate` returns the path. A `local` place is for commands: it is no
+    input of the step's Kubeflow component.
     """
 
     help: str
     default: str | None = None
     flag: str | None = None
     locate: Callable[[Path], Path] | None = None
+    local: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,5 +4,7 @@ SCORES_FILE, PROFILE_FILE, HISTORY_FILE = "scores.json", "profile.json", "histor
 
 THRESHOLDS_FILE = "thresholds.json"
 
+PSEUDO_LABELS_FOLDER = "pseudo_labels"
+
 SCORES = {"pAcc": "pAcc", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)", "hiou": "hIoU"}
 """The papers' names of the four scores, by field."""

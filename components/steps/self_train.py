@@ -1,13 +1,16 @@
 """Step: self-training (transductive): the model's predictions become pseudo-labels of unseen pixels."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+from cascade_core.clip.home import model_folder
 from cascade_core.configs.settings import SelfTrainingMode, transductive
 from cascade_core.errors import UserError
+from cascade_core.shipped.contents import shipped_model
 from components.cluster.pods import LARGE, MINI, by_kind
-from components.contract import Call, Cluster, Folder, Option, step
+from components.contract import Call, Cluster, Folder, Option, Place, step
 from components.contract.shared import Out, Overrides, Prepared, Processes, Resume, SplitsFolder, Text
 
 
@@ -54,26 +57,60 @@ def run(
     overrides: Overrides,
     resume: Resume = True,
     processes: Processes = 1,
+    unlabelled: Annotated[
+        Path | None,
+        Place("Folder of pictures without label maps, which --teacher labels before training.", local=True),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        Place(
+            "Model folder, or name of a model, such as naclip-ViT-B-16 made by import-clip --method naclip.",
+            locate=lambda given: model_folder(shipped_model(given)),
+            local=True,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        Option(
+            "Least confidence of a teacher's label, from 0 to 1; less confident pixels are ignored. If left out, 0.5.",
+            unrecorded=True,
+        ),
+    ] = None,
 ) -> SelfTrained:
     """Continue training with pseudo-labels (transductive).
 
     As published: new optimiser, new warm-up, full learning rates, half the inductive schedule. In the papers' mode
     'oracle' the truth says which pixels are of some unseen class; 'strict' treats all unlabelled pixels alike.
 
+    With --unlabelled and --teacher, further pictures take part: before training, the teacher labels them with all
+    classes, and batches mix them with the labelled pictures.
+
     Raises:
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an option
-            of its own, the input folders do not fit together, or the processes cannot share the batch evenly.
+            of its own, the input folders do not fit together, the processes cannot share the batch evenly, or
+            the teacher and the unlabelled pictures do not fit (see `Unlabelled.checked`).
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
     from cascade_core.configs.backbones import without_backbone
     from cascade_core.configs.overrides import refuse_stated
     from cascade_core.configs.recipes import with_overrides
     from cascade_core.data.prepared import rows_of_split
+    from cascade_core.parallel import world_of
     from components.artifacts import data_hash
     from components.inputs.reading import read_inputs
     from components.launching.processes import launched
     from components.training.fit import Fit, train_step
+    from components.training.pseudo_labels import DEFAULT_CONFIDENCE, Unlabelled
 
+    if (unlabelled is None) != (teacher is None) or (teacher is None and confidence is not None):
+        raise UserError(
+            "--unlabelled, the pictures, and --teacher, the model that labels them, go together, and --confidence "
+            "needs both; give both or neither"
+        )
+    if unlabelled is not None and (processes > 1 or world_of(os.environ).size > 1):
+        raise UserError(
+            "pictures of --unlabelled are labelled and trained on by one process; leave out --processes"
+        )
     if processes > 1:
         return launched(call)
     refuse_stated(overrides)
@@ -94,6 +131,16 @@ def run(
         batch_size=config.self_train.batch_size,
         iterations=config.self_train_iterations,
         provenance={**manifest.provenance, "data_hash": data_hash(prepared)},
+        unlabelled=None
+        if unlabelled is None or teacher is None
+        else Unlabelled.checked(
+            unlabelled,
+            teacher,
+            inputs.split,
+            mode=mode,
+            confidence=DEFAULT_CONFIDENCE if confidence is None else confidence,
+            out=out,
+        ),
     )
     train_step(job, call, resume=resume)
     return SelfTrained(final=out / "final")

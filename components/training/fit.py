@@ -6,18 +6,18 @@ Under torchrun every process runs the same step, but only the first one reports 
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from cascade_core.batches.samples import PackedBatch, pack, train_dataset
+from cascade_core.batches.samples import MixedDataset, PackedBatch, TaughtPictures, pack, train_dataset
 from cascade_core.batches.sampling import iteration_batches
 from cascade_core.checkpoints.checkpoint import (
     CheckpointManifest,
@@ -42,7 +42,7 @@ from components.contract import Call
 from components.inputs.reading import Inputs
 from components.patience import PATIENCE_VARIABLE
 from components.progress import progress
-from components.results.names import HISTORY_FILE
+from components.results.names import HISTORY_FILE, PSEUDO_LABELS_FOLDER
 from components.tracking.tracker import StepTracker
 from components.training.history import History
 from components.training.lease import Lease, leased
@@ -58,9 +58,24 @@ BATCHES_AHEAD = 4
 """Batches that each loader worker prefetches."""
 
 
+class Teaching(Protocol):
+    """Pictures without label maps, and the teacher that labels them; the train step needs no code of teachers."""
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the labels depend on, as manifests record it."""
+
+    @property
+    def pictures_sha256(self) -> str:
+        """The content hash of the folder of pictures."""
+
+    def labelled(self, folder: Path, *, before_write: Callable[[], None]) -> TaughtPictures:
+        """Write the label maps into `folder`; go on where an earlier call stopped."""
+
+
 @dataclass(frozen=True)
 class Fit:
-    """The settings and inputs of one training."""
+    """The settings and inputs of one training; `taught` are the `unlabelled` pictures once the teacher labelled them."""
 
     config: RunConfig
     setting: TrainedSetting
@@ -70,6 +85,8 @@ class Fit:
     iterations: int
     provenance: dict[str, Any]
     snapshot_at: int | None = None
+    unlabelled: Teaching | None = None
+    taught: TaughtPictures | None = None
 
 
 @record  # torchrun reports an exception here as the cause
@@ -101,11 +118,16 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
                 setting=job.setting,
                 protocol=job.config.data.protocol,
                 seed=job.config.seed,
-                parameters=job.config.model_dump(mode="json"),
+                parameters=_parameters(job),
                 tags={"data_hash": data_hash(call.inputs["prepared"]), "processes": world.size},
                 folder=partial(unfinished_folder, lease=lease, resume=resume, same=partial(_is_result, job)),
             ) as work,
         ):
+            if job.unlabelled is not None:
+                work.hashes["unlabelled"] = job.unlabelled.pictures_sha256
+                job = _with_pseudo_labels(job, job.unlabelled, work.folder, lease)
+            else:
+                _refuse_pseudo_labels(work.folder)
             fit(job, work.folder, lease=lease, world=world, tracker=work.tracker, resume=resume)
 
 
@@ -137,6 +159,27 @@ def fit(job: Fit, out: Path, *, lease: Lease, world: World, tracker: StepTracker
         save_checkpoint(out / FINAL_FOLDER, job.segmentor, _manifest(job, job.iterations))
     # Only now: until here an interrupted training resumes from them, from now on from the final checkpoint.
     remove_checkpoints(out)
+
+
+def _parameters(job: Fit) -> dict[str, Any]:
+    parameters = job.config.model_dump(mode="json")
+    return parameters if job.unlabelled is None else {**parameters, "unlabelled": job.unlabelled.request}
+
+
+def _with_pseudo_labels(job: Fit, teaching: Teaching, out: Path, lease: Lease) -> Fit:
+    """Let the teacher label the pictures, and add them and the digest of their maps to the job."""
+    taught = teaching.labelled(out / PSEUDO_LABELS_FOLDER, before_write=lease.check)
+    record = {**teaching.request, "maps": taught.sha256}
+    return replace(job, taught=taught, provenance={**job.provenance, "unlabelled": record})
+
+
+def _refuse_pseudo_labels(out: Path) -> None:
+    """Refuse to go on without a teacher in a folder where an interrupted run had one."""
+    if (out / PSEUDO_LABELS_FOLDER).exists():
+        raise UserError(
+            f"{out / PSEUDO_LABELS_FOLDER} holds pseudo-labels of an interrupted run with --unlabelled; finish that "
+            "run with its own settings, or start again with --no-resume"
+        )
 
 
 def _optimizer(job: Fit, world: World) -> AdamW:
@@ -190,9 +233,10 @@ def _status(report: StepReport) -> str:
 
 def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[PackedBatch]:
     accumulation = job.config.train.accumulation_steps
-    dataset = train_dataset(
+    labelled = train_dataset(
         rows_of_split(job.inputs.index, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
     )
+    dataset = labelled if job.taught is None else MixedDataset(labelled, job.taught)
     sampler = iteration_batches(
         len(dataset),
         world.share(job.batch_size, accumulation),

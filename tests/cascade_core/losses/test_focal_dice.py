@@ -168,3 +168,26 @@ def test_cross_entropy_without_labels_is_zero_with_a_gradient() -> None:
     total.backward()
     assert total == 0
     assert not mask_logits.grad.any()
+
+
+def test_unsure_pixels_of_a_teacher_are_no_negatives() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(3, 4, 6, 6, requires_grad=True)
+    labels = torch.randint(0, 4, (3, 6, 6))
+    labels[:, :3] = IGNORE
+    config = LossConfig(ignored_as_negative=True)
+    size = (6, 6)
+    mixed = segmentation_loss(logits, labels, config, mask_size=size, by_teacher=(False, True, False))
+    (gradient,) = torch.autograd.grad(mixed.total, logits)
+    assert gradient[1, :, :3].abs().max() == 0
+    assert all(gradient[place, :, :3].abs().min() > 0 for place in (0, 2))
+    # The sums of both kinds, by their own definitions, over the pairs of the whole batch.
+    present = [sum((part == c).any() for part in labels[i : i + 1] for c in range(4)) for i in range(3)]
+    expected = {"focal": 0.0, "dice": 0.0}
+    for place in range(3):
+        rule = config.model_copy(update={"ignored_as_negative": place != 1})
+        alone = _loss(logits[place : place + 1], labels[place : place + 1], rule)
+        for name in expected:
+            expected[name] += alone.terms[name].item() * int(present[place]) / int(sum(present))
+    for name, value in expected.items():
+        assert mixed.terms[name].item() == pytest.approx(value, rel=1e-5)

@@ -44,3 +44,13 @@ def test_pseudo_labels_equal_those_of_the_whole_batch(
     labels = Supervision(setting, SPLIT).targets(batch, grid_logits, mask_size=(24, 24))
     assert torch.equal(labels, expected)
     assert batch_sizes == [1, 1, 1]
+
+
+@pytest.mark.parametrize("setting", ["transductive_oracle", "transductive_strict"])
+def test_a_teachers_labels_stay_as_they_are(batch: Batch, setting: str) -> None:
+    grid_logits = 3 * torch.randn(3, SPLIT.num_classes, 4, 4)
+    supervision = Supervision(setting, SPLIT)
+    own = supervision.targets(batch, grid_logits, mask_size=SIDE)
+    mixed = supervision.targets(batch._replace(by_teacher=(False, True, False)), grid_logits, mask_size=SIDE)
+    assert not torch.equal(own[1], batch.labels[1])
+    assert torch.equal(mixed, torch.stack([own[0], batch.labels[1], own[2]]))
