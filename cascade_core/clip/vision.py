@@ -11,6 +11,9 @@ from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
 from cascade_core.configs.config import ClipConfig, PositionResize
 from cascade_core.errors import UserError
 
+EXTRA = 0.1
+"""The bicubic factor is (target + EXTRA) / source."""
+
 
 def resize_position_grid(
     positions: Float[Tensor, "slots width"], height: int, width: int, *, kind: PositionResize = "bilinear"
@@ -29,12 +32,15 @@ def resize_position_grid(
         raise UserError(
             f"a position table of {positions.shape[0]} slots is not 1 + a square; is it from a ViT?"
         )
-    # An exported graph takes any size, so it always resizes; resizing to the same size changes nothing.
-    if not torch.compiler.is_exporting() and (height, width) == (side, side):
+    # An exported graph takes any size, so it always resizes; resizing to the same size must change nothing.
+    exporting = torch.compiler.is_exporting()
+    if not exporting and (height, width) == (side, side):
         return positions
     if kind == "bicubic":
+        extra = _extra(height, width, side, positions.device) if exporting else EXTRA
         down, across = (
-            bicubic(target, side, device=positions.device).to(positions.dtype) for target in (height, width)
+            bicubic(target, side, extra=extra, device=positions.device).to(positions.dtype)
+            for target in (height, width)
         )
         grid = positions[1:].unflatten(0, (side, side))
         tall = (down @ grid.flatten(1)).unflatten(1, grid.shape[1:])
@@ -44,15 +50,21 @@ def resize_position_grid(
     return torch.cat([positions[:1], grid.flatten(2)[0].T])
 
 
+def _extra(height: int, width: int, side: int, device: torch.device) -> Tensor:
+    """Return `EXTRA`, or 0 for a grid of `side` x `side`, as a tensor: a graph for all sizes has no branch."""
+    last_row, last_column = (torch.arange(size, device=device)[-1] for size in (height, width))
+    return EXTRA * ((last_row != side - 1) | (last_column != side - 1)).float()
+
+
 def bicubic(
-    target: int, source: int, *, device: torch.device | None = None
+    target: int, source: int, *, extra: float | Tensor = EXTRA, device: torch.device | None = None
 ) -> Float[Tensor, "target source"]:
-    """Return the matrix that resizes a row of `source` numbers by the factor (target + 0.1) / source.
+    """Return the matrix that resizes a row of `source` numbers by the factor (target + extra) / source.
 
     It equals torch's bicubic interpolation with that `scale_factor` (Keys 1981, a = -0.75; borders repeat), which
     cannot be exported with a free size.
     """
-    places = (torch.arange(target, device=device) + 0.5) * (source / (target + 0.1)) - 0.5
+    places = (torch.arange(target, device=device) + 0.5) * (source / (target + extra)) - 0.5
     taps = places.floor()[:, None] + torch.arange(-1, 3, device=device)
     away = (places[:, None] - taps).abs()
     near = 1.25 * away**3 - 2.25 * away**2 + 1

@@ -1,5 +1,6 @@
 """The image tower, compared with definitions in loops and with open_clip's tower."""
 
+import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -144,3 +145,24 @@ def test_bicubic_positions_are_torch_s_with_the_published_factor(size: tuple[int
 
 def test_bicubic_weights_sum_to_one() -> None:
     torch.testing.assert_close(bicubic(23, 7).sum(dim=1), torch.ones(23))
+
+
+class _Positions(torch.nn.Module):
+    """Resizes a table of 4 x 4 patches to the size of a picture."""
+
+    def forward(self, table: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        return resize_position_grid(table, *picture.shape, kind="bicubic")
+
+
+def test_an_exported_graph_keeps_positions_of_the_right_size() -> None:
+    sizes = {0: torch.export.Dim("height", min=2), 1: torch.export.Dim("width", min=2)}
+    table = torch.randn(1 + 4 * 4, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.MonkeyPatch.context() as patch:
+        # While a graph is traced, a height is a symbol and no int.
+        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        graph = torch.export.export(
+            _Positions(), (table, torch.zeros(6, 5)), dynamic_shapes={"table": None, "picture": sizes}
+        ).module()
+        for size in ((4, 4), (4, 7), (7, 4), (3, 9)):
+            expected = resize_position_grid(table, *size, kind="bicubic")
+            torch.testing.assert_close(graph(table, torch.zeros(size)), expected, atol=1e-5, rtol=0)
