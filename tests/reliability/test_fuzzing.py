@@ -4,7 +4,7 @@ import pytest
 
 from tests.reliability.fuzzing import CASES, READERS, fuzz, fuzz_apart
 
-FEW = 40
+FEW = 20
 
 
 @pytest.mark.parametrize("name", READERS)
