@@ -122,10 +122,9 @@ def _serve(connection: Connection) -> None:
 
 def _limit_memory() -> None:
     """Let allocations fail that would take more than `MOST_MEMORY`, where the system has such limits."""
-    try:
-        import resource
+    import psutil
 
-        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except (ImportError, OSError):
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + MOST_MEMORY, mapped + MOST_MEMORY))
+    if hasattr(psutil, "RLIMIT_AS"):
+        process = psutil.Process()
+        most = process.memory_info().vms + MOST_MEMORY
+        process.rlimit(psutil.RLIMIT_AS, (most, most))

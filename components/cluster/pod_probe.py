@@ -48,13 +48,13 @@ def volume(folder: Path) -> Iterator[Report]:
         return
     probe = folder / f".verify-{uuid.uuid4().hex}"
     try:
-        probe.write_text("written by cascade-clip pipeline verify")
+        probe.write_text("written by cascade-clip pipeline verify", encoding="utf-8")
         probe.unlink()
     except OSError as error:
         yield (
             "volume",
             False,
-            f"user {os.getuid()} may not write to {folder} ({error.strerror}); give the user the folder, or mount the volume with "
+            f"user {_user_number()} may not write to {folder} ({error.strerror}); give the user the folder, or mount the volume with "
             "fsGroup",
         )
         return
@@ -62,9 +62,14 @@ def volume(folder: Path) -> Iterator[Report]:
     yield "volume", True, f"{folder} may be written, and holds {', '.join(names[:8]) or 'nothing yet'}"
 
 
+def _user_number() -> int:
+    """Return the user's number; 0, as root's, where the system has none."""
+    return os.getuid() if hasattr(os, "getuid") else 0
+
+
 def user() -> Iterator[Report]:
     """Check that the pod does not run as root."""
-    number = os.getuid()
+    number = _user_number()
     yield "user", number != 0, f"the steps run as user {number}"
 
 

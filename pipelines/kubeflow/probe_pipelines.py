@@ -28,7 +28,7 @@ def look_around(folder: str, note: Output[Artifact]) -> None:
     from components.cluster import pod_probe
 
     pod_probe.report_pod(folder)
-    Path(note.path).write_text(pod_probe.EXPERIMENT)
+    Path(note.path).write_text(pod_probe.EXPERIMENT, encoding="utf-8")
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -38,7 +38,7 @@ def import_torch(note: Input[Artifact]) -> None:
 
     from components.cluster import pod_probe
 
-    pod_probe.report_torch(Path(note.path).read_text())
+    pod_probe.report_torch(Path(note.path).read_text(encoding="utf-8"))
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -68,6 +68,7 @@ def _moved(rerun: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_unchanged_code_passes_and_a_planted_loss_fails(
     workflow: Workflow, parameters: Path, tmp_path: Path
 ) -> None:

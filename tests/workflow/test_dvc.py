@@ -98,6 +98,7 @@ def test_a_changed_parameter_reruns_only_its_own_stages(
         path.write_text(untouched)
 
 
+@pytest.mark.slow
 def test_an_experiment_uses_its_own_parameters(workflow: Workflow, tmp_path: Path) -> None:
     copy = Workflow(tmp_path / "copy")
     shutil.copytree(workflow.root, copy.root)
