@@ -57,7 +57,7 @@ def _until_it_completes(project: Workflow, *words: str) -> tuple[int, set[str]]:
         "PYTHONPATH": os.pathsep.join([str(top / "hook"), str(project.root)]),
         "KILLED_ONCE": str(top / "killed"),
     }
-    failures = 0
+    failures = before = 0
     while True:
         done = subprocess.run(
             [Path(sys.executable).parent / "cascade-clip", *words],
@@ -72,7 +72,9 @@ def _until_it_completes(project: Workflow, *words: str) -> tuple[int, set[str]]:
         if done.returncode == 0:
             return failures, killed
         failures += 1
-        assert len(killed) == failures, f"attempt {failures} failed without a kill:\n{done.stdout}"
+        # Steps of a pipeline run at the same time, so that one attempt may see several die.
+        assert len(killed) > before, f"attempt {failures} failed without a kill:\n{done.stdout}"
+        before = len(killed)
 
 
 def _statuses(project: Workflow) -> Counter[str]:
@@ -90,7 +92,7 @@ def _versions(project: Workflow) -> Counter[str]:
     ("targets", "stages", "registered"),
     [
         (["register_inductive@zegclip"], 8, {"mini-18-6-zegclip": 1}),
-        ([], 22, {"mini-18-6-zegclip": 2, "mini-18-6-cascade_clip": 2}),
+        ([], 24, {"mini-18-6-zegclip": 2, "mini-18-6-cascade_clip": 2}),
     ],
     ids=["up to a version", "all"],
 )
