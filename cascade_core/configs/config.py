@@ -47,7 +47,7 @@ class Frozen(BaseModel):
 class ClipConfig(Frozen):
     """Shapes of a CLIP model in OpenAI's ViT layout (Radford et al. 2021, section 2.4)."""
 
-    name: str
+    name: Annotated[str, Field(max_length=300)]
     image_size: Side  # of the pretraining pictures
     patch_size: Side
     width: Width
