@@ -145,8 +145,30 @@ def names_without_gradient(model: nn.Module) -> set[str]:
     return names
 
 
-class LinearDecoder(Decoder):
-    """Map patch vectors linearly (initially by the identity) and score them by scaled cosine similarity to the text."""
+class SimilarityDecoder(Decoder):
+    """Scores patches by their scaled cosine similarity to the text; subclasses map the patches and give the scale."""
+
+    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+        """Return the vectors at unit length."""
+        return PreparedClasses(F.normalize(class_vectors, dim=-1), ())
+
+    def forward(
+        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
+    ) -> Masks:
+        prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
+        return self.scale() * (prepared.vectors @ self.mapped(features.patches).mT)
+
+    @abstractmethod
+    def scale(self) -> float | Float[Tensor, ""]:
+        """Return the factor of the cosines."""
+
+    @abstractmethod
+    def mapped(self, patches: Float[Tensor, "batch patches embed"]) -> Float[Tensor, "batch patches embed"]:
+        """Return what is compared with the text, at unit length."""
+
+
+class LinearDecoder(SimilarityDecoder):
+    """Maps patch vectors linearly, initially by the identity, and learns the scale."""
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
@@ -154,31 +176,22 @@ class LinearDecoder(Decoder):
         nn.init.eye_(self.proj.weight)
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
-    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
-        """Return the vectors at unit length."""
-        return PreparedClasses(F.normalize(class_vectors, dim=-1), ())
+    def scale(self) -> Float[Tensor, ""]:
+        return self.logit_scale.exp()
 
-    def forward(
-        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
-    ) -> Masks:
-        prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
-        mapped = F.normalize(self.proj(features.patches), dim=-1)
-        return self.logit_scale.exp() * (prepared.vectors @ mapped.mT)
+    def mapped(self, patches: Float[Tensor, "batch patches embed"]) -> Float[Tensor, "batch patches embed"]:
+        return F.normalize(self.proj(patches), dim=-1)
 
 
-class CosineDecoder(Decoder):
-    """Scaled cosine similarity of patches and text; this has no weights (MaskCLIP, SCLIP, ClearCLIP, NACLIP)."""
+class CosineDecoder(SimilarityDecoder):
+    """Compares the trunk's own patch vectors; this has no weights (MaskCLIP, SCLIP, ClearCLIP, NACLIP)."""
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
 
-    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
-        """Return the vectors at unit length."""
-        return PreparedClasses(F.normalize(class_vectors, dim=-1), ())
+    def scale(self) -> float:
+        return self.temperature
 
-    def forward(
-        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
-    ) -> Masks:
-        prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
-        return self.temperature * (prepared.vectors @ features.patches.mT)
+    def mapped(self, patches: Float[Tensor, "batch patches embed"]) -> Float[Tensor, "batch patches embed"]:
+        return patches

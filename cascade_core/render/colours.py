@@ -39,6 +39,11 @@ def palette(num_classes: int, colours: Sequence[str] = ()) -> UInt8[np.ndarray, 
     return table
 
 
+def hex_colour(levels: Sequence[int] | UInt8[np.ndarray, "3"]) -> str:
+    """Return red, green and blue in 0..255 as "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*levels)
+
+
 @lru_cache(maxsize=1)
 def _distinct_colours() -> UInt8[np.ndarray, "colours 3"]:
     levels = np.linspace(0, 255, 11)

@@ -63,7 +63,7 @@ def overlay(
     """
     _check(picture, labels, names)
     picture, labels = shrunk(picture, labels, longest=LARGEST_SIDE)
-    tile = _enlarged(tinted(picture, labels, len(names), 0.55, colours))
+    tile = enlarged(tinted(picture, labels, len(names), 0.55, colours))
     return _beside([tile, _legend([labels], names, colours, height=tile.height)])
 
 
@@ -79,8 +79,8 @@ def panel(
     """
     for labels in label_maps.values():
         _check(picture, labels, names)
-    tiles = {"image": _enlarged(picture)} | {
-        title: _enlarged(tinted(picture, labels, len(names), 0.75, colours))
+    tiles = {"image": enlarged(picture)} | {
+        title: enlarged(tinted(picture, labels, len(names), 0.75, colours))
         for title, labels in label_maps.items()
     }
     titled = [_titled(tile, title) for title, tile in tiles.items()]
@@ -145,8 +145,9 @@ def tinted(
     return np.asarray(mixed)
 
 
-def _enlarged(picture: Picture) -> Image.Image:
-    factor = max(1, round(SMALLEST_SIDE / max(picture.shape[:2])))
+def enlarged(picture: Picture, side: int = SMALLEST_SIDE) -> Image.Image:
+    """Enlarge a picture by the whole factor that brings its longer side closest to `side`; pixels stay sharp."""
+    factor = max(1, round(side / max(picture.shape[:2])))
     return ImageOps.scale(Image.fromarray(picture), factor, Image.Resampling.NEAREST)
 
 

@@ -125,6 +125,11 @@ def check_room(target: Path) -> None:
         )
 
 
+def nearest_existing(path: Path) -> Path:
+    """Return the path itself or the nearest folder above it that exists, such as for the free space there."""
+    return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+
+
 def _is_read_only(place: Path) -> bool:
     """Return whether a folder's file system is read-only; False where the system does not say (Windows)."""
     return sys.platform != "win32" and bool(os.statvfs(place).f_flag & os.ST_RDONLY)

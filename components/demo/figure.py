@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from cascade_core.inference.prediction import Prediction
-from cascade_core.render.colours import palette
+from cascade_core.render.colours import hex_colour, palette
 from cascade_core.render.visualise import coloured, shrunk
 from components.results.pages import data_address, fill_template, webp_address
 
@@ -44,7 +44,7 @@ def figure(
         is_tiny=is_tiny,
         photograph=webp_address(Image.fromarray(small), quality=QUALITY, lossless=is_tiny),
         layer=data_address(layer.getvalue(), "png"),
-        areas=[(area, "#{:02x}{:02x}{:02x}".format(*levels[area.id].tolist())) for area in prediction.areas],
+        areas=[(area, hex_colour(levels[area.id])) for area in prediction.areas],
         absent=[name for i, name in enumerate(prediction.labels) if i not in present],
         num_classes=num_classes,
     )

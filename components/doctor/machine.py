@@ -16,6 +16,7 @@ from cascade_core.clip.home import clip_home
 from cascade_core.runtime.c_compiler import missing_for_triton
 from cascade_core.runtime.extras import install_command
 from cascade_core.runtime.formats import PROJECT
+from cascade_core.runtime.targets import nearest_existing
 from components.doctor.finding import Finding
 from components.storage.places import CACHE, CACHE_VARIABLE
 
@@ -109,7 +110,7 @@ def disks() -> Iterator[Finding]:
     }
     seen: set[int] = set()
     for use, (folder, elsewhere) in places.items():
-        existing = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
+        existing = nearest_existing(folder)
         if not os.access(existing, os.W_OK | os.X_OK):
             yield Finding(
                 "disk", "problem", f"{use}: {folder} takes no files", f"{elsewhere}, or mend its permissions"

@@ -18,6 +18,7 @@ from cascade_core.labels.label_set import IGNORE
 from cascade_core.scoring.thresholds import Best, Point, Reliability, ThresholdCounts, winners
 from components.evaluation.job import EvaluationJob
 from components.progress import progress
+from components.results.evaluation import number_or_none
 from components.results.thresholds_file import FittedPoint, Reliable, Thresholds
 
 PENALTIES = tuple(round(0.02 * step, 2) for step in range(46))
@@ -140,7 +141,7 @@ def fit(job: EvaluationJob, held_out: Sequence[str], *, split: str, data: str) -
         by_penalty=tuple(_recorded(p) for p in points if p.threshold == best.threshold),
         by_threshold=tuple(_recorded(p) for p in points if p.penalty == best.penalty) if thresholds else (),
         reliability=tuple(Reliable(**vars(one)) for one in reliability.bins()),
-        calibration_error=_number(reliability.error()),
+        calibration_error=number_or_none(reliability.error()),
     )
 
 
@@ -194,9 +195,5 @@ def _objective(point: Point, *, over_all: bool) -> float:
 
 
 def _recorded(point: Point) -> FittedPoint:
-    scores = {name: _number(getattr(point, name)) for name in ("miou_seen", "miou_unseen", "hiou")}
+    scores = {name: number_or_none(getattr(point, name)) for name in ("miou_seen", "miou_unseen", "hiou")}
     return FittedPoint(seen_penalty=point.penalty, threshold=point.threshold, **scores)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

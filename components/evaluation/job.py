@@ -34,7 +34,7 @@ from components.evaluation.picture_log import Labels, Picture, PictureLog
 from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
 from components.progress import progress
-from components.results.evaluation import Control, Evaluation
+from components.results.evaluation import Control, Evaluation, number_or_none
 from components.results.names import SCORES_FILE
 from components.results.picture_files import kept_names
 from components.vectors.vector_files import (
@@ -195,10 +195,10 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
         split=split,
         protocol=summary.protocol,
         seed=config.seed,
-        pAcc=_number(summary.pAcc),
-        miou_seen=_number(summary.miou_seen),
-        miou_unseen=_number(summary.miou_unseen),
-        hiou=_number(summary.hiou),
+        pAcc=number_or_none(summary.pAcc),
+        miou_seen=number_or_none(summary.miou_seen),
+        miou_unseen=number_or_none(summary.miou_unseen),
+        hiou=number_or_none(summary.hiou),
         seen_penalty=job.vocabulary.penalty,
         background=str(job.inference.background),
         num_pictures=len(job.rows),
@@ -253,7 +253,3 @@ def write_tables(
     title = f"{result.method}, {result.setting}, {result.split} ({result.protocol})"
     plot_confusion(confusion, split, folder / "confusion.png", title=title)
     plot_per_class(table, folder / "per_class.png", title=title)
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value

@@ -25,7 +25,7 @@ from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.predictor import device_named
-from cascade_core.render.colours import palette
+from cascade_core.render.colours import hex_colour, palette
 from cascade_core.render.visualise import LEGEND_SHARE, tinted
 from cascade_core.scoring.pictures import PictureScores, picture_scores
 from components.artifacts import git_commit
@@ -196,7 +196,7 @@ def page_of(lines: Sequence[Mapping[str, Any]], sides: Sides, split: str, data: 
         seeds=sorted({model.manifest.config.seed for model in models}),
         lines=lines,
         classes=[
-            {"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colours[i]), "unseen": i in scored.unseen}
+            {"name": name, "colour": hex_colour(colours[i]), "unseen": i in scored.unseen}
             for i, name in enumerate(scored.classes)
         ],
         tiles={str(place): line["tiles"] for place, line in enumerate(lines)},

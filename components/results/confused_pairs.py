@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from components.results.confusion_table import CONFUSION_FILE
+from components.results.evaluation import number_or_none
 from components.tables import read_square_table
 
 NUM_PAIRS = 12
@@ -74,12 +75,8 @@ def _line(
         zip(map(str, table.columns), table.loc[[truth]].to_numpy()[0].tolist(), strict=True)
     )
     cells = [
-        None if name == truth else {"share": _number(own[name]), "pair": (truth, name) in pairs}
+        None if name == truth else {"share": number_or_none(own[name]), "pair": (truth, name) in pairs}
         for name in predicted
     ]
     rest = sum(share for name, share in own.items() if name not in {truth, *predicted})
-    return {"truth": truth, "right": _number(own[truth]), "cells": cells, "rest": _number(rest)}
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return {"truth": truth, "right": number_or_none(own[truth]), "cells": cells, "rest": number_or_none(rest)}

@@ -1,5 +1,6 @@
 """The result of an evaluation, as the evaluate step writes it into `scores.json`."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,11 @@ from components.results.names import SCORES
 
 Control = Literal["words", "random_tower"]
 """A negative control spoils an input (class names or CLIP's image tower); a model that uses it scores lower."""
+
+
+def number_or_none(value: float) -> float | None:
+    """Return a score as JSON holds it: None for NaN, which stands for no class or nothing to score."""
+    return None if math.isnan(value) else float(value)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,10 @@ class PicturesOfEvaluation(BaseModel):
     colours: tuple[str, ...]
     pictures: tuple[PictureRow, ...]
 
+    def kept(self, name: str) -> PictureRow | None:
+        """Return the scores of a picture that the evaluation kept; None if there is none of this name."""
+        return next((row for row in self.pictures if row.name == name and row.kept), None)
+
 
 @dataclass(frozen=True)
 class KeptPicture:

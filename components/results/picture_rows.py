@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from cascade_core.labels.label_set import IGNORE
-from cascade_core.render.colours import palette
+from cascade_core.render.colours import hex_colour, palette
 from cascade_core.render.numbers import with_numbers
-from cascade_core.render.visualise import LEGEND_SHARE, SMALLEST_SIDE, tinted
+from cascade_core.render.visualise import LEGEND_SHARE, enlarged, tinted
 from components.results.pages import webp_address
 from components.results.picture_files import (
     KeptPicture,
@@ -30,16 +30,12 @@ PICTURE_QUALITY = 88
 
 
 @dataclass(frozen=True)
-class Shown:
+class Entry:
     """An evaluation on the page: its folder, its title, and the scores of its pictures."""
 
     folder: Path
     title: str
     pictures: PicturesOfEvaluation
-
-    def row(self, name: str) -> PictureRow | None:
-        """Return the scores of a picture that the evaluation kept; None if there is none of this name."""
-        return next((row for row in self.pictures.pictures if row.name == name and row.kept), None)
 
 
 def ranked_places(count: int) -> dict[int, str]:
@@ -69,7 +65,7 @@ def section_of(evaluations: Sequence[tuple[Path, str]]) -> dict[str, Any]:
         UserError: a file of an evaluation is broken.
     """
     read = [(folder, title, read_pictures(folder)) for folder, title in evaluations]
-    entries = [Shown(folder, title, pictures) for folder, title, pictures in read if pictures is not None]
+    entries = [Entry(folder, title, pictures) for folder, title, pictures in read if pictures is not None]
     if not entries:
         return {}
     last = entries[-1]
@@ -107,15 +103,15 @@ def _percent(share: float) -> str:
     return "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
-def _row(ranked: PictureRow, place: str, entries: Sequence[Shown]) -> dict[str, Any]:
+def _row(ranked: PictureRow, place: str, entries: Sequence[Entry]) -> dict[str, Any]:
     """Return a row of the page: tiles with captions, the legend, and the sentence on the last evaluation."""
     last = entries[-1].pictures
-    rows = [(one, row) for one in entries if (row := one.row(ranked.name)) is not None]
+    rows = [(one, row) for one in entries if (row := one.pictures.kept(ranked.name)) is not None]
     kept = [read_kept(one.folder, ranked.name) for one, _ in rows]
     maps = [kept[-1].truth, *(one.prediction for one in kept)]
     palette_of = (len(last.classes), last.colours)
     tiles: list[dict[str, Any]] = [
-        {"title": "picture", "address": _address(_enlarged(kept[-1].picture)), "score": None}
+        {"title": "picture", "address": _address(enlarged(kept[-1].picture)), "score": None}
     ]
     for title, ids, row in zip(
         ["truth", *(one.title for one, _ in rows)], maps, [None, *(row for _, row in rows)], strict=True
@@ -140,13 +136,8 @@ def _labelled(
     kept: KeptPicture, ids: UInt8[np.ndarray, "height width"], num_classes: int, colours: Sequence[str]
 ) -> Image.Image:
     """Return the picture tinted by ids, with each region's id on it."""
-    tile = _enlarged(tinted(kept.picture, ids, num_classes, TINT, colours))
+    tile = enlarged(tinted(kept.picture, ids, num_classes, TINT, colours))
     return with_numbers(tile, ids, ignored=IGNORE, size=18)
-
-
-def _enlarged(picture: np.ndarray) -> Image.Image:
-    factor = max(1, round(SMALLEST_SIDE / max(picture.shape[:2])))
-    return ImageOps.scale(Image.fromarray(picture), factor, Image.Resampling.NEAREST)
 
 
 def _address(tile: Image.Image) -> str:
@@ -164,7 +155,7 @@ def _legend(maps: Sequence[np.ndarray], pictures: PicturesOfEvaluation) -> list[
             "name": name,
             "unseen": name in pictures.unseen,
             "true": bool(counts[0][i]),
-            "colour": "#{:02x}{:02x}{:02x}".format(*colours[i]),
+            "colour": hex_colour(colours[i]),
         }
         for i, name in enumerate(pictures.classes)
         if counts[0][i] or max(count[i] for count in counts) > least

@@ -7,14 +7,14 @@ from statistics import fmean
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.render.fonts import drawable
 from cascade_core.render.numbers import with_numbers
-from cascade_core.render.visualise import tinted
+from cascade_core.render.visualise import enlarged, tinted
 from cascade_core.runtime.files import read_json
 from components.results.names import SCORES_FILE
 from components.results.picture_files import KeptPicture, PicturesOfEvaluation, read_kept, read_pictures
@@ -40,7 +40,8 @@ class Method:
 
     def miou(self, name: str) -> float | None:
         """Return the mean IoU of a kept picture; None if there is none of this name, or nothing to score in it."""
-        return next((row.miou for row in self.pictures.pictures if row.name == name and row.kept), None)
+        row = self.pictures.kept(name)
+        return None if row is None else row.miou
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,11 @@ def draw(scene: Scene, pictures: PicturesOfEvaluation) -> Image.Image:
     places = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
     places[ordered] = np.arange(1, len(ordered) + 1)
     colours = ["#000000", *COLOURS[: len(ordered)]]
-    scale = max(1, round(SIDE / max(scene.picture.shape[:2])))
-    tiles = {"picture": ImageOps.scale(Image.fromarray(scene.picture), scale, Image.Resampling.NEAREST)}
+    tiles = {"picture": enlarged(scene.picture, SIDE)}
     for title, labels in scene.maps.items():
         ids = places[labels]
         tint = tinted(scene.picture, ids, len(colours), TINT, colours)
-        tile = ImageOps.scale(Image.fromarray(tint), scale, Image.Resampling.NEAREST)
-        tiles[title] = with_numbers(tile, ids, ignored=IGNORE, size=NUMBER)
+        tiles[title] = with_numbers(enlarged(tint, SIDE), ids, ignored=IGNORE, size=NUMBER)
     names = [
         f"{place} {pictures.classes[i]}{' (unseen)' if pictures.classes[i] in pictures.unseen else ''}"
         for place, i in enumerate(ordered, start=1)

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -52,8 +53,6 @@ def kubeflow_run(run_id: str) -> KubeflowRun | None:
 def parsed_run(answer: dict[str, Any]) -> KubeflowRun:
     """Read the answer of the API, v2beta1."""
     history = [entry.get("state") for entry in answer.get("state_history") or []]
-    while history and history[-1] == "FAILED":
-        history.pop()
     tasks = (answer.get("run_details") or {}).get("task_details") or []
     failed = {task.get("display_name", "") for task in tasks if task.get("state") in ("FAILED", "ERROR")}
     # A step has a driver, a group of steps has one too, but no group fails without a step.
@@ -62,9 +61,17 @@ def parsed_run(answer: dict[str, Any]) -> KubeflowRun:
     steps = {name for name in failed if name + DRIVER in drivers and not _is_group(name)}
     return KubeflowRun(
         state=str(answer.get("state", "")),
-        cancelled=history[-1:] == ["CANCELING"] or answer.get("state") == "CANCELED",
+        cancelled=was_cancelled(history) or answer.get("state") == "CANCELED",
         failed=tuple(sorted(steps | broken)),
     )
+
+
+def was_cancelled(history: Sequence[str | None]) -> bool:
+    """Say whether a run's states, the oldest first, end with a cancellation, which servers then call FAILED."""
+    before = [*history]
+    while before and before[-1] == "FAILED":
+        before.pop()
+    return before[-1:] == ["CANCELING"]
 
 
 def _is_group(name: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from components.tracking.kubeflow_server import was_cancelled
 from pipelines.kubeflow.argo_nodes import TRY, Node, nodes, parent, state_of
 from pipelines.kubeflow.loop_items import loop_items
 from pipelines.kubeflow.specification import Specification, Stated
@@ -67,9 +68,7 @@ def run_state(run: Any) -> str:
     """Return the state of a run of kfp's client; CANCELED for one that was terminated, which servers call FAILED."""
     state = state_of(run.state) or "PENDING"
     history = [state_of(entry.state) for entry in run.state_history or []]
-    while history and history[-1] == "FAILED":
-        history.pop()
-    return "CANCELED" if state == "FAILED" and history[-1:] == ["CANCELING"] else state
+    return "CANCELED" if state == "FAILED" and was_cancelled(history) else state
 
 
 def steps_of(run: Any, specification: Specification) -> tuple[Step, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.errors import UserError
+from components.tracking.kubeflow_server import FINAL
 from pipelines.kubeflow.argo_nodes import state_of
 from pipelines.kubeflow.cluster import NEWEST_FIRST, Connection, name_filter, timed_name
 from pipelines.kubeflow.reasons import reason_of
@@ -16,8 +17,6 @@ from pipelines.kubeflow.specification import Specification
 from pipelines.kubeflow.uploads import equal_version, version_specification
 
 log = logging.getLogger(__name__)
-
-FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class RunStatus:
 
     @property
     def finished(self) -> bool:
-        return self.state in FINISHED
+        return self.state in FINAL
 
     @property
     def succeeded(self) -> bool:

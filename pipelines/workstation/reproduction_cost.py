@@ -22,6 +22,7 @@ from cascade_core.profile.schedule import (
     labelling,
     training_step,
 )
+from cascade_core.runtime.targets import nearest_existing
 from components.progress import duration, progress
 from pipelines.workstation.reproduction import SELF_TRAINING, SPLIT, Given
 
@@ -137,7 +138,7 @@ def estimate(
         weights=weights,
         num_checkpoints=3 if self_training else 2,
         memory_there=_memory_there(device),
-        disk_there=shutil.disk_usage(_existing(out)).free,
+        disk_there=shutil.disk_usage(nearest_existing(out)).free,
         device=_name(device),
         method=_method(config, device, size, trains=trains),
         wanted_accumulation=wanted if wanted > config.train.accumulation_steps else None,
@@ -222,10 +223,6 @@ def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"the CPU ({torch.get_num_threads()} threads)"
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def _gib(size: float) -> str:
