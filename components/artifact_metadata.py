@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 LABELS = ("recipe", "setting", "seed", "split")
-"""What tells the artifacts of one pipeline apart; these keys are also rows of scores and costs."""
+"""What distinguishes the artifacts of one pipeline; these keys are also rows of scores and costs."""
 COPIED = (*LABELS, "mlflow_run", "data_hash", "protocol", "model")
 """The keys that a step copies from its inputs."""
 WHOLE = ("seed",)

@@ -153,7 +153,7 @@ def train_dataset(index: "pd.DataFrame", root: Path, *, data: DataConfig, seed: 
 
 
 @dataclass(frozen=True)
-class TaughtPictures:
+class TeacherLabels:
     """Pictures below `root` and a teacher's label maps below `maps`; ids are train ids.
 
     Attributes:
@@ -170,15 +170,15 @@ class TaughtPictures:
 class MixedDataset(Dataset[Sample]):
     """The labelled training pictures of an index, followed by pictures that a teacher labelled."""
 
-    def __init__(self, labelled: SegmentationDataset, taught: TaughtPictures) -> None:
+    def __init__(self, labelled: SegmentationDataset, teacher_labels: TeacherLabels) -> None:
         label_set = labelled.label_set
         train_ids = tuple(
             raw if raw < len(label_set.classes) else IGNORE if raw == IGNORE else INVALID
             for raw in range(256)
         )
-        self.labelled, self.taught = labelled, taught
-        self.pictures = [inside(taught.root, picture) for picture, _ in taught.files]
-        self.maps = [inside(taught.maps, file) for _, file in taught.files]
+        self.labelled, self.teacher_labels = labelled, teacher_labels
+        self.pictures = [inside(teacher_labels.root, picture) for picture, _ in teacher_labels.files]
+        self.maps = [inside(teacher_labels.maps, file) for _, file in teacher_labels.files]
         self.label_set = replace(label_set, raw_to_train=train_ids, background_ids=())
 
     def __len__(self) -> int:
@@ -190,7 +190,7 @@ class MixedDataset(Dataset[Sample]):
             return self.labelled[key]
         place = position - len(self.labelled)
         sample = _sample(
-            self.taught.files[place][0],
+            self.teacher_labels.files[place][0],
             self.pictures[place],
             self.maps[place],
             self.label_set,

@@ -29,9 +29,9 @@ def training_free_folder(method: str, clip_name: str) -> Path:
     return model_home() / re.sub(r"[^\w.-]", "-", f"{method}-{clip_name}")
 
 
-def model_folder(given: Path) -> Path:
-    """Return the folder of a model made of CLIP alone if `given` is its name; otherwise as `clip_folder`."""
-    return _named(given, model_home())
+def model_folder(path: Path) -> Path:
+    """Return the folder of a model made of CLIP alone if `path` is its name; otherwise as `clip_folder`."""
+    return _named(path, model_home())
 
 
 def imported_clip(name: str) -> Path:
@@ -39,15 +39,15 @@ def imported_clip(name: str) -> Path:
     return clip_home() / re.sub(r"[^\w.-]", "-", name)
 
 
-def clip_folder(given: Path) -> Path:
-    """Return the folder of an imported CLIP if `given` is its name, and otherwise `given`.
+def clip_folder(path: Path) -> Path:
+    """Return the folder of an imported CLIP if `path` is its name, and otherwise `path`.
 
     A path that exists takes precedence over an imported CLIP of that name. A path that does not exist is returned
     unchanged; its reader then reports the missing file.
     """
-    return _named(given, clip_home())
+    return _named(path, clip_home())
 
 
-def _named(given: Path, home: Path) -> Path:
-    is_name = len(given.parts) == 1 and given.name not in {"", ".."}
-    return home / given if is_name and not given.exists() and (home / given).is_dir() else given
+def _named(path: Path, home: Path) -> Path:
+    is_name = len(path.parts) == 1 and path.name not in {"", ".."}
+    return home / path if is_name and not path.exists() and (home / path).is_dir() else path

@@ -64,8 +64,8 @@ def architecture(model: str, activation: Activation) -> ClipConfig:
 
 def from_open_clip(model_cfg: Mapping[str, Any], name: str, activation: Activation) -> ClipConfig:
     """Translate an open_clip model configuration; raise UserError if it is not OpenAI's ViT layout."""
-    given = (model_cfg.get(f"{tower}_cfg") for tower in ("vision", "text"))
-    vision, text = (tower if isinstance(tower, dict) else {} for tower in given)
+    sections = (model_cfg.get(f"{tower}_cfg") for tower in ("vision", "text"))
+    vision, text = (tower if isinstance(tower, dict) else {} for tower in sections)
     differences = {key for key, value in vision.items() if value is not None} - _IMAGE_FIELDS
     differences |= {key for key, value in text.items() if value is not None} - _TEXT_FIELDS
     if isinstance(vision.get("layers"), list):

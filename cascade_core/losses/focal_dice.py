@@ -56,7 +56,8 @@ def segmentation_loss(
         )
     # Where a teacher is not sure, its pictures say nothing: the published role of ignored pixels is not for them.
     groups = [
-        [place for place, taught in enumerate(by_teacher) if taught is wanted] for wanted in (False, True)
+        [place for place, is_teachers in enumerate(by_teacher) if is_teachers is wanted]
+        for wanted in (False, True)
     ]
     return _focal_dice(
         [

@@ -9,17 +9,17 @@ EXAMPLES, PICTURES = "examples", HERE / "pictures"
 """The word for the pictures on a command line, and their folder."""
 
 
-def shipped_model(given: Path) -> Path:
-    """Return the folder of a model in the package if `given` is its name, and otherwise `given`.
+def shipped_model(path: Path) -> Path:
+    """Return the folder of a model in the package if `path` is its name, and otherwise `path`.
 
     A path that exists takes precedence over a model of that name.
     """
-    return HERE / given if str(given) in MODELS and not given.exists() else given
+    return HERE / path if str(path) in MODELS and not path.exists() else path
 
 
-def shipped_pictures(given: Path) -> Path:
-    """Return the folder of the pictures in the package if `given` is `examples` and no path, and otherwise `given`."""
-    return PICTURES if str(given) == EXAMPLES and not given.exists() else given
+def shipped_pictures(path: Path) -> Path:
+    """Return the folder of the pictures in the package if `path` is `examples` and no path, and otherwise `path`."""
+    return PICTURES if str(path) == EXAMPLES and not path.exists() else path
 
 
 def example_pictures() -> tuple[Path, ...]:

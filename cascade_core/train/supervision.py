@@ -69,8 +69,8 @@ class Supervision:
                 by_teacher = batch.by_teacher or (False,) * len(labels)
                 return torch.cat(
                     [
-                        part[0] if taught else self._pseudo_labels(*part, mask_size)
-                        for part, taught in zip(parts, by_teacher, strict=True)
+                        part[0] if is_teachers else self._pseudo_labels(*part, mask_size)
+                        for part, is_teachers in zip(parts, by_teacher, strict=True)
                     ]
                 )
 

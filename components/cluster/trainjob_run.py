@@ -64,13 +64,13 @@ class Jobs:
             UserError: the cluster refuses, or dropped a field of the job, which is removed then.
         """
         name = manifest["metadata"]["name"]
-        made = self._ask("create", name, {"body": manifest}, none_on=409)
-        if made is None:
+        answer = self._ask("create", name, {"body": manifest}, none_on=409)
+        if answer is None:
             return False
-        if lost := sorted(dropped(manifest["spec"], made.get("spec") or {}, "spec")):
+        if fields := sorted(dropped(manifest["spec"], answer.get("spec") or {}, "spec")):
             self.delete(name)
             raise UserError(
-                f"Kubernetes, create TrainJob {name} in namespace {self.namespace}: the cluster dropped {', '.join(lost)}; "
+                f"Kubernetes, create TrainJob {name} in namespace {self.namespace}: the cluster dropped {', '.join(fields)}; "
                 "install Kubeflow Trainer 2.2 or later"
             )
         return True

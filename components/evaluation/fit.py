@@ -115,8 +115,8 @@ def fit(job: EvaluationJob, held_out: Sequence[str], *, split: str, data: str) -
         counts.update(truth, seen, unseen)
         ids, scores = winners(seen, unseen, configured)
         confidence = torch.where(ids == seen.ids, seen.scores, unseen.scores)
-        labelled = scores >= (policy.threshold or -math.inf)
-        reliability.update(confidence[labelled].clamp(0, 1), (ids == truth)[labelled])
+        above_threshold = scores >= (policy.threshold or -math.inf)
+        reliability.update(confidence[above_threshold].clamp(0, 1), (ids == truth)[above_threshold])
     # Background counts as one more seen class; its id follows those of the classes.
     seen_ids = {*among.seen, *((len(among.candidates),) if thresholds or by_prompts else ())}
     points = counts.points(seen_ids, among.unseen)
@@ -161,7 +161,7 @@ def _contests(job: EvaluationJob, among: Contest) -> Iterator[tuple[Int64[Tensor
         for batch in scored_batches(job.rows, job.root, config=config, split=job.scored):
             here = batch.to(whole.device)
             truth = table[here.labels.long()].flatten()
-            labelled = truth != IGNORE
+            has_label = truth != IGNORE
             views, (height, width) = [view_batch(here.images)], here.labels.shape[-2:]
             best = []
             for side, ids_of_side in zip(sides, (among.seen, among.unseen), strict=True):
@@ -171,11 +171,11 @@ def _contests(job: EvaluationJob, among: Contest) -> Iterator[tuple[Int64[Tensor
                         "the model's scores are not numbers, because its weights or text vectors hold NaN; "
                         "train or convert it anew"
                     )
-                ids, scores = ids.flatten()[labelled], scores.flatten()[labelled].float()
+                ids, scores = ids.flatten()[has_label], scores.flatten()[has_label].float()
                 allowed = torch.zeros(part.num_classes + 1, dtype=torch.bool, device=whole.device)
                 allowed[[*ids_of_side, part.num_classes]] = True
                 best.append(Best(ids, scores.masked_fill(~allowed[ids], -math.inf)))
-            yield truth[labelled], best[0], best[1]
+            yield truth[has_label], best[0], best[1]
             done += len(batch.names)
             bar.advance(done)
 

@@ -65,7 +65,7 @@ def run(
         Path | None,
         Place(
             "Model folder, or name of a model, such as naclip-ViT-B-16 made by import-clip --method naclip.",
-            locate=lambda given: model_folder(shipped_model(given)),
+            locate=lambda path: model_folder(shipped_model(path)),
             local=True,
         ),
     ] = None,

@@ -91,7 +91,7 @@ def _open_run(pipeline: str, protocol: str, kfp_run: str | None) -> str:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
     tags |= work_tags(pipeline, protocol, Path.cwd())
     experiment = experiment_id(client, protocol)
-    # The time tells one night's run from the next in a list of runs.
+    # The time distinguishes one night's run from the next in a list of runs.
     name = f"{pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}" if kfp_run else pipeline
     run = client.create_run(experiment, tags=tags, run_name=name)
     for left in left_open(client, experiment, tags[WORK_TAG], but=run.info.run_id):

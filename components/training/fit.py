@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from cascade_core.batches.samples import MixedDataset, PackedBatch, TaughtPictures, pack, train_dataset
+from cascade_core.batches.samples import MixedDataset, PackedBatch, TeacherLabels, pack, train_dataset
 from cascade_core.batches.sampling import iteration_batches
 from cascade_core.checkpoints.checkpoint import (
     CheckpointManifest,
@@ -69,13 +69,13 @@ class Teaching(Protocol):
     def pictures_sha256(self) -> str:
         """The content hash of the folder of pictures."""
 
-    def labelled(self, folder: Path, *, before_write: Callable[[], None]) -> TaughtPictures:
+    def labelled(self, folder: Path, *, before_write: Callable[[], None]) -> TeacherLabels:
         """Write the label maps into `folder`; go on where an earlier call stopped."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The settings and inputs of one training; `taught` are the `unlabelled` pictures once the teacher labelled them."""
+    """The settings and inputs of one training; `teacher_labels` are the `unlabelled` pictures once the teacher labelled them."""
 
     config: RunConfig
     setting: TrainedSetting
@@ -86,7 +86,7 @@ class Fit:
     provenance: dict[str, Any]
     snapshot_at: int | None = None
     unlabelled: Teaching | None = None
-    taught: TaughtPictures | None = None
+    teacher_labels: TeacherLabels | None = None
 
 
 @record  # torchrun reports an exception here as the cause
@@ -168,9 +168,9 @@ def _parameters(job: Fit) -> dict[str, Any]:
 
 def _with_pseudo_labels(job: Fit, teaching: Teaching, out: Path, lease: Lease) -> Fit:
     """Let the teacher label the pictures, and add them and the digest of their maps to the job."""
-    taught = teaching.labelled(out / PSEUDO_LABELS_FOLDER, before_write=lease.check)
-    record = {**teaching.request, "maps": taught.sha256}
-    return replace(job, taught=taught, provenance={**job.provenance, "unlabelled": record})
+    teacher_labels = teaching.labelled(out / PSEUDO_LABELS_FOLDER, before_write=lease.check)
+    record = {**teaching.request, "maps": teacher_labels.sha256}
+    return replace(job, teacher_labels=teacher_labels, provenance={**job.provenance, "unlabelled": record})
 
 
 def _refuse_pseudo_labels(out: Path) -> None:
@@ -236,7 +236,7 @@ def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[Pac
     labelled = train_dataset(
         rows_of_split(job.inputs.index, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
     )
-    dataset = labelled if job.taught is None else MixedDataset(labelled, job.taught)
+    dataset = labelled if job.teacher_labels is None else MixedDataset(labelled, job.teacher_labels)
     sampler = iteration_batches(
         len(dataset),
         world.share(job.batch_size, accumulation),

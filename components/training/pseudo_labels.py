@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import UInt8
 
-from cascade_core.batches.samples import TaughtPictures
+from cascade_core.batches.samples import TeacherLabels
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.data.pictures import read_image, read_label_ids
@@ -94,7 +94,7 @@ class Unlabelled:
             "confidence": self.confidence,
         }
 
-    def labelled(self, folder: Path, *, before_write: Callable[[], None]) -> TaughtPictures:
+    def labelled(self, folder: Path, *, before_write: Callable[[], None]) -> TeacherLabels:
         """Write the teacher's label maps into `folder`; go on where an earlier call stopped.
 
         `before_write` is called before each map, and raises if another process took over the folder.
@@ -130,7 +130,7 @@ class Unlabelled:
                 f"teacher {self.teacher} is confident of no pixel in {self.folder}: no class reaches "
                 f"{self.confidence:g}; lower --confidence and start again with --no-resume, or give another teacher"
             )
-        return TaughtPictures(self.folder, folder, files, maps_sha256)
+        return TeacherLabels(self.folder, folder, files, maps_sha256)
 
 
 def confident_labels(

@@ -87,7 +87,7 @@ def reproduce(
     from pipelines.workstation import reproduction, reproduction_page
     from pipelines.workstation import reproduction_without_training as without_training
 
-    given = reproduction.Given(prepared, clip_folder(clip), vectors)
+    inputs = reproduction.Inputs(prepared, clip_folder(clip), vectors)
     named = None if data_set is None else reproduction.data_set_named(data_set)
     out = out or OUT / ("released" if named is None else named.name)
     check_gathering_folder(out)
@@ -97,11 +97,11 @@ def reproduce(
                 "--dry-run, --set and --overrides go with a training; leave them out with --checkpoint"
             )
         config, rows = reproduction.score_released(
-            checkpoint, given, data_set=named, protocol=protocol, setting=setting, out=out
+            checkpoint, inputs, data_set=named, protocol=protocol, setting=setting, out=out
         )
         title = f"{checkpoint.name} on {config.data.protocol}"
         command = f"cascade-clip reproduce --checkpoint {shlex.quote(checkpoint.name)}"
-        remarks = reproduction.remarks(reproduction.data_set_of(config), given, {})
+        remarks = reproduction.remarks(reproduction.data_set_of(config), inputs, {})
     else:
         if named is None:
             known = ", ".join(reproduction.data_sets())
@@ -124,7 +124,7 @@ def reproduce(
             plan = estimate(
                 config,
                 named,
-                given,
+                inputs,
                 num_seeds=len(chosen) if trains else 1,
                 self_training=self_train,
                 processes=processes,
@@ -138,17 +138,17 @@ def reproduce(
             )
             for line in plan.lines():
                 print(line)
-            for line in reproduction.missing(named, given, splits=parts):
+            for line in reproduction.missing(named, inputs, splits=parts):
                 print(f"missing  {line}")
             return
-        reproduction.check(named, given, splits=parts)
+        reproduction.check(named, inputs, splits=parts)
         title = f"{name} on {named.title}"
         command = f"cascade-clip reproduce {named.name} --method {method}"
         if trains:
             command += f" --seeds {seeds}"
             rows = reproduction.train(
                 config,
-                given,
+                inputs,
                 seeds=chosen,
                 self_training=self_train,
                 overrides=changes,
@@ -156,8 +156,8 @@ def reproduce(
                 out=out,
             )
         else:
-            _, rows = without_training.score(named, method, given, overrides=changes, out=out)
-        remarks = reproduction.remarks(named, given, changes)
-    page = reproduction_page.write(rows, given, title=title, command=command, remarks=remarks, out=out)
+            _, rows = without_training.score(named, method, inputs, overrides=changes, out=out)
+        remarks = reproduction.remarks(named, inputs, changes)
+    page = reproduction_page.write(rows, inputs, title=title, command=command, remarks=remarks, out=out)
     print(reproduction_page.summary(rows, remarks))
     print(f"page     {page.resolve()}")

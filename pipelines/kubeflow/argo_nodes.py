@@ -56,7 +56,7 @@ def nodes(tasks: Iterable[Any]) -> dict[str, Node]:
     """Return the nodes of a run by full name; `tasks` are `task_details` of kfp's client.
 
     Entries without a display name (tasks of ML Metadata) are left out. Leaves with equal names, such as the pods of a
-    loop's iterations, are told apart by their times; equal times leave the order of the list.
+    loop's iterations, are distinguished by their times; equal times leave the order of the list.
     """
     entries = [task for task in tasks if task.display_name]
     children = {task.task_id: [child.pod_name for child in task.child_tasks or []] for task in entries}

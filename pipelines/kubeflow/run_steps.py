@@ -78,9 +78,9 @@ def steps_of(run: Any, specification: Specification) -> tuple[Step, ...]:
     """
     details = (run.run_details and run.run_details.task_details) or []
     tree = nodes(details)
-    given = (run.runtime_config and run.runtime_config.parameters) or {}
+    arguments = (run.runtime_config and run.runtime_config.parameters) or {}
     name = specification.name or _pipeline_of(tree)
-    items = loop_items(name, {**specification.defaults(), **given})
+    items = loop_items(name, {**specification.defaults(), **arguments})
     below: dict[str, list[Node]] = {}
     for node in tree.values():
         below.setdefault(parent(node.name), []).append(node)

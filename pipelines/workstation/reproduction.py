@@ -36,7 +36,7 @@ SPLITS = ("train", SPLIT)
 
 
 @dataclass(frozen=True)
-class Given:
+class Inputs:
     """What a user brings: prepared data, a CLIP folder, and perhaps ready text vectors instead of CLIP's."""
 
     prepared: Path
@@ -85,37 +85,39 @@ def recipe_named(data_set: DataSet, method: str) -> str:
 
 
 def missing(
-    data_set: DataSet, given: Given, *, clip_wanted: bool = True, splits: Sequence[str] = SPLITS
+    data_set: DataSet, inputs: Inputs, *, clip_wanted: bool = True, splits: Sequence[str] = SPLITS
 ) -> list[str]:
     """Return what to bring and the command that takes it, a part of a sentence for each missing input."""
     lines = []
-    if not (given.prepared / "index.parquet").is_file():
+    if not (inputs.prepared / "index.parquet").is_file():
         assert data_set.release is not None
         only = "" if set(splits) == set(SPLITS) else "".join(f" --split {split}" for split in splits)
         files = " and ".join(_file(parts) for parts in data_set.release.requirements(tuple(splits)))
         lines.append(
-            f"{given.prepared} holds no prepared data: fetch {files}, and run `cascade-clip prepare {data_set.name} "
-            f"{data_set.release.example}{only} --out {given.prepared}`"
+            f"{inputs.prepared} holds no prepared data: fetch {files}, and run `cascade-clip prepare {data_set.name} "
+            f"{data_set.release.example}{only} --out {inputs.prepared}`"
         )
-    if given.vectors is not None and not given.vectors.is_file():
-        lines.append(f"--vectors {given.vectors} does not exist: give the authors' .npy file of text vectors")
-    if clip_wanted and not (given.clip / "config.json").is_file():
+    if inputs.vectors is not None and not inputs.vectors.is_file():
         lines.append(
-            f"CLIP {given.clip} is not imported: run `cascade-clip import-clip ViT-B-16 --tag openai`, or fetch "
+            f"--vectors {inputs.vectors} does not exist: give the authors' .npy file of text vectors"
+        )
+    if clip_wanted and not (inputs.clip / "config.json").is_file():
+        lines.append(
+            f"CLIP {inputs.clip} is not imported: run `cascade-clip import-clip ViT-B-16 --tag openai`, or fetch "
             "OpenAI's ViT-B-16.pt and run `cascade-clip import-clip ViT-B-16.pt`"
         )
     return lines
 
 
 def check(
-    data_set: DataSet, given: Given, *, clip_wanted: bool = True, splits: Sequence[str] = SPLITS
+    data_set: DataSet, inputs: Inputs, *, clip_wanted: bool = True, splits: Sequence[str] = SPLITS
 ) -> None:
     """Check that the inputs are at hand.
 
     Raises:
         UserError: an input is missing; one sentence names all files to bring.
     """
-    if lines := missing(data_set, given, clip_wanted=clip_wanted, splits=splits):
+    if lines := missing(data_set, inputs, clip_wanted=clip_wanted, splits=splits):
         raise UserError("; ".join(lines))
 
 
@@ -127,7 +129,7 @@ def _file(alternatives: Sequence[Part]) -> str:
 
 def train(
     config: RunConfig,
-    given: Given,
+    inputs: Inputs,
     *,
     seeds: Sequence[int],
     self_training: bool,
@@ -143,7 +145,7 @@ def train(
     if not seeds:
         raise UserError("reproduce needs at least one seed, such as --seeds 0,1,2")
     with whole_run(pipeline="reproduce", protocol=config.data.protocol):
-        data = name_protocol(config, given, out)
+        data = name_protocol(config, inputs, out)
         models: list[Measured[Path]] = []
         for seed in seeds:
             chain = Chain(
@@ -160,7 +162,7 @@ def train(
 
 def score_released(
     checkpoint: Path,
-    given: Given,
+    inputs: Inputs,
     *,
     data_set: DataSet | None,
     protocol: str | None,
@@ -182,7 +184,7 @@ def score_released(
             f"--checkpoint {checkpoint} does not exist: give the .pth file that the authors released"
         )
     if data_set is not None:
-        check(data_set, given, clip_wanted=False, splits=(SPLIT,))
+        check(data_set, inputs, clip_wanted=False, splits=(SPLIT,))
     parts = (sha256(checkpoint), protocol or "", setting or "")
     folder = out / f"released-{digest_of(*parts)}"
     converted = folder / "convert"
@@ -198,17 +200,17 @@ def score_released(
         )
     tower = converted / convert.TEXT_TOWER
     if tower.is_dir():
-        given = replace(given, clip=tower)
-    check(own, given, clip_wanted=given.vectors is None, splits=(SPLIT,))
+        inputs = replace(inputs, clip=tower)
+    check(own, inputs, clip_wanted=inputs.vectors is None, splits=(SPLIT,))
     with whole_run(pipeline="reproduce", protocol=config.data.protocol):
-        data = name_protocol(config, given, out)
-        run = FolderRunner(folder / digest_of(data_hash(given.prepared), input_hash(_path(data.text))))
+        data = name_protocol(config, inputs, out)
+        run = FolderRunner(folder / digest_of(data_hash(inputs.prepared), input_hash(_path(data.text))))
         return config, rows_of([measure(run, data, converted, manifest.setting, {"split": SPLIT})])
 
 
-def remarks(data_set: DataSet, given: Given, overrides: Mapping[str, Any]) -> list[str]:
+def remarks(data_set: DataSet, inputs: Inputs, overrides: Mapping[str, Any]) -> list[str]:
     """Return the reasons why the numbers cannot be compared with the published ones; none is best."""
-    source = read_json(given.prepared / "summary.json").get("source") or {}
+    source = read_json(inputs.prepared / "summary.json").get("source") or {}
     lines = []
     if not source.get("complete"):
         counts = ", ".join(f"{count:,} {split}" for split, count in (source.get("pictures") or {}).items())
@@ -221,15 +223,15 @@ def remarks(data_set: DataSet, given: Given, overrides: Mapping[str, Any]) -> li
     return lines
 
 
-def name_protocol(config: RunConfig, given: Given, out: Path) -> Data[Path]:
+def name_protocol(config: RunConfig, inputs: Inputs, out: Path) -> Data[Path]:
     """Write the class split and the text vectors, in a folder of these data, this CLIP and these templates."""
-    source = given.clip if given.vectors is None else given.vectors
+    source = inputs.clip if inputs.vectors is None else inputs.vectors
     templates, protocol = config.data.templates, config.data.protocol
-    digest = digest_of(data_hash(given.prepared), input_hash(source), protocol, repr(templates))
-    vectors = {"templates": templates, "vectors": given.vectors}
-    data = Data(prepared=given.prepared, clip=None if given.vectors else given.clip)
+    digest = digest_of(data_hash(inputs.prepared), input_hash(source), protocol, repr(templates))
+    vectors = {"templates": templates, "vectors": inputs.vectors}
+    data = Data(prepared=inputs.prepared, clip=None if inputs.vectors else inputs.clip)
     named = name_classes(FolderRunner(out / f"classes-{digest}"), data, protocol=protocol, vectors=vectors)
-    return replace(named, clip=given.clip)
+    return replace(named, clip=inputs.clip)
 
 
 def rows_of(models: Sequence[Measured[Path]]) -> list[BenchmarkRow]:

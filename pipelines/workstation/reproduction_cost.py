@@ -24,7 +24,7 @@ from cascade_core.profile.schedule import (
 )
 from cascade_core.runtime.targets import nearest_existing
 from components.progress import duration, progress
-from pipelines.workstation.reproduction import SELF_TRAINING, SPLIT, Given
+from pipelines.workstation.reproduction import SELF_TRAINING, SPLIT, Inputs
 
 GIB = 2**30
 TYPICAL_SIZE = (375, 500)
@@ -96,7 +96,7 @@ class Estimate:
 def estimate(
     config: RunConfig,
     data_set: DataSet,
-    given: Given,
+    inputs: Inputs,
     *,
     num_seeds: int,
     self_training: bool,
@@ -125,7 +125,7 @@ def estimate(
             phases.append(phase)
             wanted = max(wanted, least)
             bar.advance(done, name)
-        pictures, size = _pictures(data_set, given)
+        pictures, size = _pictures(data_set, inputs)
         scored = labelling(config, device, size=size)
         phases += [
             Phase(f"evaluation {number}" if len(plan) > 1 else "evaluation", pictures, scored)
@@ -193,12 +193,12 @@ def _next(share: int, accumulation: int, name: str) -> int:
     )
 
 
-def _pictures(data_set: DataSet, given: Given) -> tuple[int, tuple[int, int]]:
+def _pictures(data_set: DataSet, inputs: Inputs) -> tuple[int, tuple[int, int]]:
     """Return the number of pictures to score and their median height and width; official numbers without data."""
-    if not (given.prepared / "index.parquet").is_file():
+    if not (inputs.prepared / "index.parquet").is_file():
         assert data_set.release is not None
         return data_set.release.counts[SPLIT], TYPICAL_SIZE
-    rows = rows_of_split(read_index(given.prepared), SPLIT)
+    rows = rows_of_split(read_index(inputs.prepared), SPLIT)
     return len(rows), (int(np.median(rows["height"])), int(np.median(rows["width"])))
 
 

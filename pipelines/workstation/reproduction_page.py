@@ -9,7 +9,7 @@ from cascade_core.runtime.files import new_file, write_json
 from components.artifacts import data_hash, git_commit
 from components.results.reproduction_table import comparison, sources, table
 from components.results.rows import BenchmarkRow
-from pipelines.workstation.reproduction import Given
+from pipelines.workstation.reproduction import Inputs
 
 PAGE_FILE, ROWS_FILE = "reproduction.md", "reproduction.json"
 PAGE = """\
@@ -27,7 +27,13 @@ Made from {provenance}.
 
 
 def write(
-    rows: Sequence[BenchmarkRow], given: Given, *, title: str, command: str, remarks: Sequence[str], out: Path
+    rows: Sequence[BenchmarkRow],
+    inputs: Inputs,
+    *,
+    title: str,
+    command: str,
+    remarks: Sequence[str],
+    out: Path,
 ) -> Path:
     """Write the page and the rows as JSON into `out`; return the page's path."""
     cells = comparison(rows)
@@ -39,7 +45,7 @@ def write(
         command=command,
         table=table(cells),
         sources="\n".join(f"- {line}" for line in sources(rows)),
-        provenance=f"commit {git_commit() or 'unknown'}, data {data_hash(given.prepared)[:12]}, on {machine}",
+        provenance=f"commit {git_commit() or 'unknown'}, data {data_hash(inputs.prepared)[:12]}, on {machine}",
         remarks="".join(f"\nNot comparable: {line}." for line in remarks) + ("\n" if remarks else ""),
     )
     write_json(

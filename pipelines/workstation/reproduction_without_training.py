@@ -14,7 +14,7 @@ from components.results.rows import BenchmarkRow
 from components.tracking.pipeline_run import whole_run
 from pipelines.graphs.training import measure
 from pipelines.workstation.chains import FolderRunner
-from pipelines.workstation.reproduction import SPLIT, Given, digest_of, name_protocol, rows_of
+from pipelines.workstation.reproduction import SPLIT, Inputs, digest_of, name_protocol, rows_of
 
 FINAL = "final"
 
@@ -53,7 +53,7 @@ def config_without_clip(data_set: DataSet, method: str, overrides: Mapping[str, 
 
 
 def score(
-    data_set: DataSet, method: str, given: Given, *, overrides: Mapping[str, Any], out: Path
+    data_set: DataSet, method: str, inputs: Inputs, *, overrides: Mapping[str, Any], out: Path
 ) -> tuple[RunConfig, list[BenchmarkRow]]:
     """Make the model and score it on the validation pictures; return its configuration and its row.
 
@@ -64,16 +64,16 @@ def score(
     from cascade_core.clip.weights import load_clip
     from cascade_core.training_free import training_free_config, training_free_model
 
-    clip = load_clip(given.clip)[0]
+    clip = load_clip(inputs.clip)[0]
     config = _configured(data_set, training_free_config(method, clip), overrides)
     with whole_run(pipeline="reproduce", protocol=config.data.protocol):
-        data = name_protocol(config, given, out)
+        data = name_protocol(config, inputs, out)
         assert data.text is not None
         parts = (
             config.model_dump_json(),
-            data_hash(given.prepared),
+            data_hash(inputs.prepared),
             input_hash(data.text),
-            input_hash(given.clip),
+            input_hash(inputs.clip),
         )
         run = FolderRunner(out / f"{method}-{digest_of(*parts)}")
         model = run.folder / "model"

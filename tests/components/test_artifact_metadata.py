@@ -1,4 +1,4 @@
-"""Metadata of Kubeflow's artifacts: named keys of inputs, strict JSON, rows that tell runs apart."""
+"""Metadata of Kubeflow's artifacts: named keys of inputs, strict JSON, rows that distinguish runs."""
 
 import ast
 import json

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from cascade_core.batches.samples import MixedDataset, TaughtPictures, train_dataset
+from cascade_core.batches.samples import MixedDataset, TeacherLabels, train_dataset
 from cascade_core.configs.recipes import recipe
 from cascade_core.data.pictures import read_label_ids
 from cascade_core.data.prepared import rows_of_split
@@ -177,8 +177,10 @@ def test_batches_mix_both_kinds_of_pictures(folders: Folders, unlabelled: Path, 
     labelled = train_dataset(
         rows_of_split(inputs.index, "train"), inputs.root, data=recipe(RECIPE).data, seed=0
     )
-    mixed = MixedDataset(labelled, TaughtPictures(unlabelled, tmp_path, (("a.jpg", "a.png"),), ""))
+    mixed = MixedDataset(labelled, TeacherLabels(unlabelled, tmp_path, (("a.jpg", "a.png"),), ""))
     assert len(mixed) == len(labelled) + 1
     assert torch.equal(mixed[0, 5].image, labelled[0, 5].image) and not mixed[0, 5].by_teacher
-    taught = mixed[len(labelled), 5]
-    assert taught.by_teacher and set(taught.label[~taught.padding].unique().tolist()) == {23}
+    by_teacher_sample = mixed[len(labelled), 5]
+    assert by_teacher_sample.by_teacher and set(
+        by_teacher_sample.label[~by_teacher_sample.padding].unique().tolist()
+    ) == {23}
