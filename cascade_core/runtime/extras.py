@@ -47,14 +47,21 @@ def install_command(extra: str = "") -> str:
     return f'pip install "{PROJECT}{f"[{extra}]" if extra else ""}"'
 
 
-def _extras_with(distribution: str) -> list[str]:
-    """Return the extras that require a package, in the order of pyproject.toml; "" is the project without extras."""
+def requirements() -> list[tuple[str, str]]:
+    """Return each package that this project requires with its extra, in the order of pyproject.toml.
+
+    The extra is "" for the project without extras. A copy of the source that nobody installed requires nothing.
+    """
     try:
         lines = metadata.requires(PROJECT) or []
-    except metadata.PackageNotFoundError:  # a copy of the source that nobody installed
+    except metadata.PackageNotFoundError:
         return []
     parts = [re.match(r"([\w.-]+)[^;]*(?:;.*extra == ['\"]([\w-]+))?", line) for line in lines]
-    return [part[2] or "" for part in parts if part is not None and _normal(part[1]) == _normal(distribution)]
+    return [(part[1], part[2] or "") for part in parts if part is not None]
+
+
+def _extras_with(distribution: str) -> list[str]:
+    return [extra for name, extra in requirements() if _normal(name) == _normal(distribution)]
 
 
 def _normal(name: str) -> str:

@@ -3,7 +3,6 @@
 import importlib
 import os
 import platform
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from platformdirs import user_cache_path
 
 from cascade_core.clip.home import clip_home
 from cascade_core.runtime.c_compiler import missing_for_triton
-from cascade_core.runtime.extras import install_command
+from cascade_core.runtime.extras import install_command, requirements
 from cascade_core.runtime.formats import PROJECT
 from cascade_core.runtime.targets import nearest_existing
 from components.doctor.finding import Finding
@@ -38,10 +37,9 @@ def python() -> Iterator[Finding]:
 def packages() -> Iterator[Finding]:
     """Look at which extras are complete, and name the packages that the others lack."""
     needs: dict[str, list[str]] = {}
-    for line in metadata.requires(PROJECT) or ():
-        part = re.match(r"([\w.-]+)[^;]*(?:;.*extra == ['\"]([\w-]+))?", line)
-        if part is not None and part[1].lower() != PROJECT:
-            needs.setdefault(part[2] or "", []).append(part[1])
+    for name, extra in requirements():
+        if name.lower() != PROJECT:
+            needs.setdefault(extra, []).append(name)
     lacking = {extra: [name for name in names if not _is_installed(name)] for extra, names in needs.items()}
     if missing := lacking.pop("", None):
         yield Finding("packages", "problem", f"{', '.join(missing)} are not installed", install_command())

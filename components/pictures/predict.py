@@ -42,9 +42,12 @@ class Request:
 
     def record(self) -> dict[str, Any]:
         """Return the request as JSON holds it; without a cutout it has no such field."""
-        record = {**asdict(self), "labels": list(self.labels), "scales": list(self.scales)}
-        record["cutout"] = list(self.cutout)
-        return record if self.cutout else {key: record[key] for key in record if key != "cutout"}
+        record = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
+        if not self.cutout:
+            del record["cutout"]
+        return record
 
 
 @dataclass

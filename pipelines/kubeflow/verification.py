@@ -94,12 +94,12 @@ def _check_version(seen: Verification, package: Path, version: Uploaded) -> None
 
 def _check_schedule(seen: Verification, package: Path) -> None:
     name = timed_name(package)
-    made = schedules.create(
+    schedule = schedules.create(
         seen.cluster, package, parameters={}, experiment=EXPERIMENT, name=name, cron=NEVER
     )
     listed = [one.schedule_id for one in schedules.schedules(seen.cluster)]
-    schedules.change(seen.cluster, made.schedule_id, "delete")
-    seen.note("schedules", made.schedule_id in listed, "made, listed and deleted; none was waited for")
+    schedules.change(seen.cluster, schedule.schedule_id, "delete")
+    seen.note("schedules", schedule.schedule_id in listed, "made, listed and deleted; none was waited for")
 
 
 def _check_page(seen: Verification) -> None:
@@ -157,7 +157,7 @@ def _judge_cancelled(seen: Verification, run: RunStatus | None) -> None:
 
 
 def _judge_retries(seen: Verification, run: RunStatus | None) -> None:
-    """Tell the retry policy by the tries of a step that always fails and has one retry."""
+    """Read the retry policy off the tries of a step that always fails and has one retry."""
     if run is None or not run.finished or not run.steps:
         seen.note("retry policy", None, _why_not(seen, run))
         return
