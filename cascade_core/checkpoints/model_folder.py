@@ -12,7 +12,6 @@ from cascade_core.clip.home import clip_folder, model_folder
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.runtime.formats import FORMAT, read_manifest
-from cascade_core.shipped.contents import shipped_model
 
 CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
 
@@ -29,7 +28,7 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
     Raises:
         UserError: there is no such folder, it is of a later format, or a checkpoint comes without its CLIP.
     """
-    folder, clip = model_folder(shipped_model(folder)), clip and clip_folder(clip)
+    folder, clip = model_folder(folder), clip and clip_folder(clip)
     if not folder.is_dir():
         raise UserError(
             f"model {folder} is not a folder; give a checkpoint such as outputs/train/zegclip/final, a model folder of "
@@ -49,7 +48,7 @@ def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
 
 def brings_text_tower(folder: Path) -> bool:
     """Say whether a folder, or the model of this name, holds a text tower besides its checkpoint."""
-    return _model_folder(model_folder(shipped_model(folder))) is not None
+    return _model_folder(model_folder(folder)) is not None
 
 
 def write_model_folder(checkpoint: Path, clip: Path, out: Path, *, half: bool = False) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from cascade_core.shipped.contents import shipped_model
+
 HOME_VARIABLE, PROGRAM = "CASCADE_HOME", "cascade-clip"
 
 
@@ -30,8 +32,11 @@ def training_free_folder(method: str, clip_name: str) -> Path:
 
 
 def model_folder(path: Path) -> Path:
-    """Return the folder of a model made of CLIP alone if `path` is its name; otherwise as `clip_folder`."""
-    return _named(path, model_home())
+    """Return the folder of a model in the package, or of one made of CLIP alone, if `path` is its name.
+
+    Otherwise as `clip_folder`: a path that exists takes precedence, and one that does not is returned unchanged.
+    """
+    return _named(shipped_model(path), model_home())
 
 
 def imported_clip(name: str) -> Path:

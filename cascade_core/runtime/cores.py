@@ -8,10 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from cascade_core.runtime.control_groups import CGROUPS, MEMBERSHIP, groups_of, words_of
+
 CORES_VARIABLE = "CASCADE_CORES"
 """Pipelines set this variable to the cores of the step's row."""
 THREADS_VARIABLE = "OMP_NUM_THREADS"
-CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def usable_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
@@ -48,41 +49,19 @@ def loading_workers(wanted: int) -> int:
 
 def _quotas(cgroups: Path, membership: Path) -> list[float]:
     """Return the quotas in cores of the process's control group and of those above it, of version 2 or 1."""
-    places = _places(cgroups, membership)
+    places = groups_of("cpu", cgroups, membership)
     return [quota for place in places for quota in (_quota_v2(place), _quota_v1(place)) if quota]
 
 
-def _places(cgroups: Path, membership: Path) -> list[Path]:
-    try:
-        lines = membership.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    places = {cgroups, cgroups / "cpu"}
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "cpu", "cpu,cpuacct"):
-            root = cgroups if not controllers else cgroups / "cpu"
-            place = root / path.lstrip("/")
-            places |= {place, *(above for above in place.parents if above.is_relative_to(root))}
-    return sorted(places)
-
-
 def _quota_v2(place: Path) -> float | None:
-    match _words(place / "cpu.max"):
+    match words_of(place / "cpu.max"):
         case [quota, period] if quota.isdigit() and period.isdigit():
             return int(quota) / int(period)
     return None
 
 
 def _quota_v1(place: Path) -> float | None:
-    match _words(place / "cpu.cfs_quota_us"), _words(place / "cpu.cfs_period_us"):
+    match words_of(place / "cpu.cfs_quota_us"), words_of(place / "cpu.cfs_period_us"):
         case [quota], [period] if quota.isdigit() and period.isdigit():
             return int(quota) / int(period)
     return None
-
-
-def _words(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").split()
-    except OSError:
-        return []

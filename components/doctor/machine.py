@@ -15,6 +15,7 @@ from cascade_core.clip.home import clip_home
 from cascade_core.runtime.c_compiler import missing_for_triton
 from cascade_core.runtime.extras import install_command, requirements
 from cascade_core.runtime.formats import PROJECT
+from cascade_core.runtime.machine_memory import usable_memory
 from cascade_core.runtime.targets import nearest_existing
 from components.doctor.finding import Finding
 from components.storage.places import CACHE, CACHE_VARIABLE
@@ -22,7 +23,6 @@ from components.storage.places import CACHE, CACHE_VARIABLE
 GIB = 2**30
 LEAST_MEMORY, LEAST_DISK, ENOUGH_DISK = 4 * GIB, 1 * GIB, 10 * GIB
 """Less memory or disk is worth a note, and less than `LEAST_DISK` a problem; `make run` with its environment takes 8 GB."""
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 NOT_OF_USERS = ("dev",)
 
@@ -87,9 +87,7 @@ def device() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """Look at the memory of this machine, or of the container that this process is in."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = CGROUP_LIMIT.read_text(encoding="utf-8").strip() if CGROUP_LIMIT.is_file() else "max"
-    allowed = total if limit == "max" else min(total, int(limit))
+    allowed = usable_memory()
     few = allowed < LEAST_MEMORY
     mend = "give the container more, or use --batch 1 and a smaller --short-side" if few else ""
     yield Finding("memory", "note" if few else "ok", f"{allowed / GIB:.1f} GiB", mend)

@@ -8,7 +8,6 @@ from typing import Annotated
 from cascade_core.clip.home import model_folder
 from cascade_core.configs.settings import SelfTrainingMode, transductive
 from cascade_core.errors import UserError
-from cascade_core.shipped.contents import shipped_model
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, Place, step
 from components.contract.shared import Out, Overrides, Prepared, Processes, Resume, SplitsFolder, Text
@@ -65,7 +64,7 @@ def run(
         Path | None,
         Place(
             "Model folder, or name of a model, such as naclip-ViT-B-16 made by import-clip --method naclip.",
-            locate=lambda path: model_folder(shipped_model(path)),
+            locate=model_folder,
             local=True,
         ),
     ] = None,

@@ -33,12 +33,16 @@ REQUEST_FILE, SUMMARY_FILE = "request.json", "summary.json"
 DEFAULT_CONFIDENCE = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass
 class Unlabelled:
-    """Pictures without label maps, the teacher that labels them, and what the labels depend on."""
+    """Pictures without label maps, the teacher that labels them, and what the labels depend on.
+
+    The teacher, which has encoded the class names, is dropped once the pictures are labelled: training needs its memory.
+    """
 
     folder: Path
     teacher: Path
+    predictor: Predictor | None
     classes: tuple[str, ...]
     confidence: float
     pictures: tuple[PictureFile, ...]
@@ -77,6 +81,7 @@ class Unlabelled:
         return cls(
             folder=folder,
             teacher=teacher,
+            predictor=predictor,
             classes=split.classes,
             confidence=confidence,
             pictures=tuple(pictures),
@@ -106,8 +111,11 @@ class Unlabelled:
         _check_request(self, folder)
         maps = {picture: folder / f"{picture.name}.png" for picture in self.pictures}
         missing = [picture for picture, file in maps.items() if not file.is_file()]
+        predictor, self.predictor = self.predictor, None
         if missing:
-            _label(self, maps, missing, before_write)
+            assert predictor is not None, "the pictures are labelled once"
+            _label(self, predictor, maps, missing, before_write)
+        del predictor
         digest = hashlib.sha256()
         confident: dict[PictureFile, float] = {}
         for picture, file in maps.items():
@@ -144,12 +152,12 @@ def confident_labels(
 
 def _label(
     unlabelled: Unlabelled,
+    predictor: Predictor,
     maps: dict[PictureFile, Path],
     missing: Sequence[PictureFile],
     before_write: Callable[[], None],
 ) -> None:
-    predictor, classes = Predictor.load(unlabelled.teacher), unlabelled.classes
-    done = len(maps) - len(missing)
+    classes, done = unlabelled.classes, len(maps) - len(missing)
     with progress("pseudo-labels", len(maps), start=done) as bar:
         for number, picture in enumerate(missing, done + 1):
             prediction = predictor.predict(read_image(picture.path), classes)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from cascade_core.configs.config import RunConfig
@@ -22,6 +21,7 @@ from cascade_core.profile.schedule import (
     labelling,
     training_step,
 )
+from cascade_core.runtime.machine_memory import usable_memory
 from cascade_core.runtime.targets import nearest_existing
 from components.progress import duration, progress
 from pipelines.workstation.reproduction import SELF_TRAINING, SPLIT, Inputs
@@ -216,7 +216,7 @@ def _method(config: RunConfig, device: torch.device, size: tuple[int, int], *, t
 def _memory_there(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return int(psutil.virtual_memory().total)
+    return usable_memory()
 
 
 def _name(device: torch.device) -> str:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from cascade_core import predictor
 from cascade_core.batches.samples import MixedDataset, TeacherLabels, train_dataset
 from cascade_core.configs.recipes import recipe
 from cascade_core.data.pictures import read_label_ids
@@ -21,7 +22,7 @@ from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest, sha256
 from components.inputs.reading import read_inputs
 from components.steps import import_clip, self_train, train
-from components.training.pseudo_labels import confident_labels
+from components.training.pseudo_labels import Unlabelled, confident_labels
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 from tests.components.same_training import check_same_training
@@ -82,6 +83,27 @@ def test_the_teacher_labels_the_pictures_once(
     assert "unlabelled" not in read_step_manifest(tmp_path / "plain").parameters
     with_teacher, without = (load_file(run.final / "model.safetensors") for run in (done, plain))
     assert any(not torch.equal(with_teacher[name], without[name]) for name in without)
+
+
+def test_the_teacher_is_loaded_once_and_encodes_the_words_once(
+    folders: Folders, teacher: Path, unlabelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    load, encode = Predictor.load, predictor.class_vectors
+    monkeypatch.setattr(
+        Predictor, "load", lambda *given, **options: calls.append("load") or load(*given, **options)
+    )
+    monkeypatch.setattr(
+        predictor,
+        "class_vectors",
+        lambda *given, **options: calls.append("encode") or encode(*given, **options),
+    )
+    pictures = Unlabelled.checked(
+        unlabelled, teacher, SPLIT, mode="oracle", confidence=0.05, out=tmp_path / "out"
+    )
+    assert len(pictures.labelled(tmp_path / "maps", before_write=lambda: None).files) == 3
+    assert calls == ["load", "encode"]
+    assert pictures.predictor is None  # training gets its memory
 
 
 def test_an_interrupted_run_goes_on_without_a_trace(
