@@ -9,6 +9,7 @@ import typer
 from cascade_core.clip.home import clip_folder
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import writable_file
+from components.contract.shared import names_by_commas
 from pipelines.cli.options import Prepared, SplitsFolder, Text
 from pipelines.cli.printing import Json, print_json
 from pipelines.graphs.runner import Data
@@ -123,6 +124,13 @@ def mini_results(
     results: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for mini.md and mini.json.")] = Path(
         "docs/results"
     ),
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure only these methods, separated by commas; keep the other rows of mini.json.",
+            show_default="all",
+        ),
+    ] = None,
     readme: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="File that shows the head of the table between its markers."),
@@ -144,6 +152,7 @@ def mini_results(
         work=work,
         markdown=results / "mini.md",
         rows_json=results / "mini.json",
+        methods=None if methods is None else names_by_commas(methods, source="--methods"),
         readme=readme,
         workers=workers,
     )

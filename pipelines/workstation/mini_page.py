@@ -11,6 +11,12 @@ PUBLISHED = ("zegclip", "cascade_clip")
 """The papers' own methods, for which self-training and controls run too."""
 
 
+class MiniRow(BenchmarkRow):
+    """A row of the mini benchmark; `made_from` names its code, its data, the machine and the date."""
+
+    made_from: str = "an unknown commit"
+
+
 @dataclass(frozen=True)
 class Claim:
     """The claim that one run has a higher score than another; a run is a method and a setting."""
@@ -63,7 +69,7 @@ PAGE = """\
 # Mini benchmark: results
 
 Made by `{command}` on the {row.split} pictures, protocol `{row.protocol}`. Mean ± sample standard deviation over seeds \
-{seeds}, in percent; rows in [mini.json](mini.json). Made from {provenance}.
+{seeds}, in percent; rows in [mini.json](mini.json). Made from {made_from}.
 
 {table}
 The tiny CLIP alone, image-level zero-shot top-1 over all things on held-out pictures of single things, mean of the \
@@ -101,19 +107,29 @@ def claims(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
         yield f"| {claim.text} | {means_text} | {'yes' if better > worse else '**no**'} |"
 
 
-def page(rows: Sequence[BenchmarkRow], seeds: Sequence[int], *, clip: Pretrained, provenance: str) -> str:
-    """Write the page; `clip` holds the tiny CLIP's image-level accuracies, `provenance` names code and data."""
+def page(rows: Sequence[MiniRow], seeds: Sequence[int], *, clip: Pretrained) -> str:
+    """Write the page; `clip` holds the tiny CLIP's image-level accuracies."""
     return PAGE.format(
         command=f"cascade-clip mini-results --seeds {','.join(map(str, seeds))}",
         row=rows[0],
         seeds=", ".join(map(str, seeds)),
-        provenance=provenance,
+        made_from=_made_from(rows),
         table=markdown_table(rows),
         clip_seen=f"{100 * clip.pictures.seen:.1f}",
         clip_unseen=f"{100 * clip.pictures.unseen:.1f}",
         claims="\n".join(claims(rows)),
         self_trained="\n".join(_seed_row(row) for row in rows if row.setting.startswith("transductive")),
     )
+
+
+def _made_from(rows: Sequence[MiniRow]) -> str:
+    """Say what all rows were made from, or what those of each method were."""
+    methods: dict[str, list[str]] = {}
+    for row in rows:
+        methods.setdefault(row.made_from, []).append(METHOD_NAMES.get(row.method, row.method))
+    if len(methods) == 1:
+        return rows[0].made_from
+    return "; ".join(f"{source}: {', '.join(dict.fromkeys(own))}" for source, own in methods.items())
 
 
 def _seed_row(row: BenchmarkRow) -> str:

@@ -1,27 +1,31 @@
 """The mini benchmark's table: every method, setting and control over several seeds, with the spread.
 
 A chain's folder is named by a digest of its configuration and data: an interrupted call resumes, and a changed
-recipe is trained again.
+recipe is trained again. A call for some methods keeps the other rows of an earlier call, and the page says what each
+was made from.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from cascade_core.configs.recipes import trained_recipe_names
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import new_file, write_json
+from cascade_core.runtime.files import new_file, read_json, write_json
+from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
 from components.artifacts import data_hash, git_commit
-from components.results.rows import BenchmarkRow, markdown_table
+from components.results.rows import markdown_table
 from components.steps.pretrain import read_accuracy
 from components.tracking.store import SWITCH_VARIABLE
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chains import Chain, run_chains
-from pipelines.workstation.mini_page import PUBLISHED, page
+from pipelines.workstation.mini_page import PUBLISHED, MiniRow, page
 
 METHODS = tuple(name.removeprefix("mini_") for name in trained_recipe_names() if name.startswith("mini_"))
 TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
@@ -49,42 +53,86 @@ def run(
     work: Path,
     markdown: Path,
     rows_json: Path,
+    methods: Collection[str] | None = None,
     readme: Path | None = None,
     workers: int | None = None,
-) -> list[BenchmarkRow]:
+) -> list[MiniRow]:
     """Run every chain, write the page, its rows as JSON and the table's head in the README; return the rows.
 
+    With `methods` only their chains run, and `rows_json` keeps the rows of the other methods.
+
     Raises:
-        UserError: no seed is given, a file or `work` is not to be written, the README lacks the markers, the CLIP folder lacks its accuracies, or a step
-            refuses its input.
+        UserError: no seed is given, a method is unknown, the rows to keep are missing or of other seeds or another split, a file or `work`
+            is not to be written, the README lacks the markers, the CLIP folder lacks its accuracies, or a step refuses
+            its input.
     """
     if readme is not None:
         _around_table(readme)
     if not seeds:
         raise UserError("mini-results needs at least one seed, such as --seeds 0,1,2")
+    kept = _rows_to_keep(rows_json, methods, seeds, split) if methods is not None else []
     check_gathering_folder(work)
     for path in filter(None, (markdown, rows_json, readme)):
         writable_file(path)
     clip = read_accuracy(_given(data.clip))
     provenance = _provenance(data)  # before the files below are written, which change the working tree
     models = run_chains(
-        {work / _folder_name(chain): chain for chain in chains(seeds, data)},
+        {
+            work / _folder_name(chain): chain
+            for chain in chains(seeds, data)
+            if methods is None or _method(chain) in methods
+        },
         split=split,
         workers=workers,
         environment={SWITCH_VARIABLE: "off"},  # no MLflow runs: the page names their code and data
     )
-    rows = sorted((BenchmarkRow.read(model.evaluation, model.cost) for model in models), key=_order)
+    measured = [MiniRow.read(model.evaluation, model.cost) for model in models]
+    rows = sorted(
+        [*kept, *(row.model_copy(update={"made_from": provenance}) for row in measured)], key=_order
+    )
     write_json(rows_json, [row.model_dump() for row in rows])
     with new_file(markdown) as path:
-        path.write_text(page(rows, seeds, clip=clip, provenance=provenance), encoding="utf-8")
+        path.write_text(page(rows, seeds, clip=clip), encoding="utf-8")
     if readme is not None:
         before, after = _around_table(readme)
-        head = [row for row in rows if row.method in PUBLISHED and not row.setting.startswith("control")]
+        head = [
+            row
+            for row in rows
+            if row.method in (*PUBLISHED, *LAST_BLOCKS) and not row.setting.startswith("control")
+        ]
         with new_file(readme) as path:
             path.write_text(
                 f"{before}{TABLE_BEGIN}\n{markdown_table(head)}{TABLE_END}{after}", encoding="utf-8"
             )
     return rows
+
+
+def _rows_to_keep(file: Path, methods: Collection[str], seeds: Sequence[int], split: str) -> list[MiniRow]:
+    """Read the rows of all other methods, which an earlier call measured with the same seeds on the same split."""
+    known = (*METHODS, *LAST_BLOCKS)
+    if not methods:
+        raise UserError(f"--methods names no method; known: {', '.join(known)}")
+    if unknown := sorted(set(methods) - set(known)):
+        raise UserError(f"--methods: {brief(unknown[0])} is no method; known: {', '.join(known)}")
+    anew = "leave --methods out to measure all"
+    if not file.is_file():
+        raise UserError(f"{file} does not exist, which holds the rows of the other methods; {anew}")
+    content = read_json(file)
+    try:
+        rows = [MiniRow.model_validate(row) for row in content]
+    except (TypeError, ValidationError) as error:
+        raise UserError(f"{file} holds no rows of `mini-results`; {anew}") from error
+    kept = [row for row in rows if row.method not in methods]
+    for method in known:
+        own = [row for row in kept if row.method == method]
+        expected = set(seeds[:1] if method in LAST_BLOCKS else seeds)
+        if method not in methods and {(row.seed, row.split) for row in own} != {
+            (seed, split) for seed in expected
+        }:
+            raise UserError(
+                f"{file} does not hold the rows of {method} of split {split!r} and seeds {sorted(expected)}; {anew}"
+            )
+    return kept
 
 
 def _provenance(data: Data[Path]) -> str:
@@ -104,9 +152,13 @@ def _around_table(readme: Path) -> tuple[str, str]:
     return before, after
 
 
+def _method(chain: Chain) -> str:
+    return chain.recipe.removeprefix("mini_")
+
+
 def _folder_name(chain: Chain) -> str:
     tower = "-random" if chain.random_tower else ""
-    return f"{chain.recipe.removeprefix('mini_')}{tower}-s{chain.seed}-{chain.digest}"
+    return f"{_method(chain)}{tower}-s{chain.seed}-{chain.digest}"
 
 
 def _given(path: Path | None) -> Path:
@@ -124,5 +176,5 @@ _SETTINGS = (
 )
 
 
-def _order(row: BenchmarkRow) -> tuple[int, int, int]:
+def _order(row: MiniRow) -> tuple[int, int, int]:
     return _SETTINGS.index(row.setting), (*METHODS, *LAST_BLOCKS).index(row.method), row.seed

@@ -1,22 +1,23 @@
 """The table over seeds: the trainings that it needs, and the page that it makes of rows."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.mini.zero_shot import ZeroShotAccuracy
-from components.results.rows import BenchmarkRow
+from cascade_core.runtime.files import write_json
 from components.steps.pretrain import Pretrained
 from pipelines.graphs.runner import Data
-from pipelines.workstation.mini_page import CLAIMS, claims, page
+from pipelines.workstation.mini_page import CLAIMS, MiniRow, claims, page
 from pipelines.workstation.mini_results import METHODS, PUBLISHED, TABLE_BEGIN, TABLE_END, chains, run
 
 FOLDERS = ("prepared", "splits", "text", "clip")
 
 
-def row(method: str, setting: str, seed: int, unseen: float) -> BenchmarkRow:
-    return BenchmarkRow(
+def row(method: str, setting: str, seed: int, unseen: float) -> MiniRow:
+    return MiniRow(
         method=method,
         setting=setting,
         split="test",
@@ -29,10 +30,11 @@ def row(method: str, setting: str, seed: int, unseen: float) -> BenchmarkRow:
         trainable_params=1000,
         gmacs=0.03,
         images_per_second=100.0,
+        made_from="commit x",
     )
 
 
-def every_row(*, with_descriptor: float, without: float) -> list[BenchmarkRow]:
+def every_row(*, with_descriptor: float, without: float) -> list[MiniRow]:
     runs = {claim.better for claim in CLAIMS} | {claim.worse for claim in CLAIMS}
     unseen = {("zegclip", "inductive"): with_descriptor, ("zegclip_no_rd", "inductive"): without}
     return [
@@ -61,7 +63,7 @@ def test_a_claim_holds_or_fails_by_its_sign() -> None:
 
 def test_the_page_shows_every_self_trained_seed() -> None:
     clip = Pretrained(ZeroShotAccuracy(0.912, 0.887, {}), ZeroShotAccuracy(0.1, 0.1, {}))
-    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip, provenance="commit x")
+    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip)
     assert "Made from commit x." in text
     assert "seen 91.2, unseen 88.7." in text
     for method in PUBLISHED:
@@ -93,3 +95,31 @@ def test_an_empty_list_of_seeds_is_refused(tmp_path: Path) -> None:
     files = {"markdown": tmp_path / "mini.md", "rows_json": tmp_path / "mini.json"}
     with pytest.raises(ValueError, match="at least one seed"):
         run(data=missing, seeds=[], split="test", work=tmp_path / "work", **files)
+
+
+def test_rows_of_another_call_name_their_own_source() -> None:
+    clip = Pretrained(ZeroShotAccuracy(0.9, 0.9, {}), ZeroShotAccuracy(0.1, 0.1, {}))
+    floor = row("naclip", "training_free", 0, 0.1).model_copy(update={"made_from": "commit y"})
+    text = page([*every_row(with_descriptor=0.4, without=0.3), floor], [0, 1], clip=clip)
+    (line,) = (line for line in text.splitlines() if "Made from" in line)
+    assert line.endswith("commit y: NACLIP.") and "commit x: " in line
+
+
+def test_rows_are_kept_only_if_all_others_are_there(tmp_path: Path) -> None:
+    missing = Data(**{name: tmp_path / name for name in FOLDERS})
+    rows_json = tmp_path / "mini.json"
+    measure = partial(
+        run, data=missing, seeds=[0, 1], split="test", work=tmp_path / "work", markdown=tmp_path / "mini.md"
+    )
+    for methods, problem in (((), "names no method"), (("zegclop",), "'zegclop' is no method")):
+        with pytest.raises(ValueError, match=problem):
+            measure(rows_json=rows_json, methods=methods)
+    with pytest.raises(ValueError, match=r"mini\.json does not exist"):
+        measure(rows_json=rows_json, methods=LAST_BLOCKS)
+    write_json(rows_json, [kept.model_dump() for kept in every_row(with_descriptor=0.4, without=0.3)][1:])
+    with pytest.raises(ValueError, match="does not hold the rows of"):
+        measure(rows_json=rows_json, methods=LAST_BLOCKS)
+    write_json(rows_json, {"rows": 3})
+    with pytest.raises(ValueError, match="holds no rows"):
+        measure(rows_json=rows_json, methods=LAST_BLOCKS)
+    assert [path.name for path in tmp_path.iterdir()] == ["mini.json"]
