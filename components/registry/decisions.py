@@ -19,6 +19,7 @@ from components.results.names import SCORES_FILE
 from components.results.rows import DROPPED
 
 DECISION_FILE = "decision.json"
+SCORE_DIGITS = 4
 COMPARABLE = {
     "protocol": "protocol",
     "split": "split",
@@ -75,6 +76,11 @@ def decide(name: str, candidate: Scored, champion: registry.Version | None, marg
     return Decision(name=name, promote=promote, reason=reason, champion=None, margins=margins)
 
 
+def rounded(score: float | None) -> float | None:
+    """Return a score as versions keep it and the gate compares it: to a hundredth of a point."""
+    return None if score is None else round(score, SCORE_DIGITS)
+
+
 def read_scored(evaluation: Path) -> Scored:
     """Read the scores in the folder of an evaluate step.
 
@@ -116,7 +122,7 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
                 f"the {holder} has another {label}: {_short(other)}, the candidate's is {_short(mine)}",
             )
     score, label = ("hiou", "hIoU") if theirs.hiou is not None else ("miou_seen", "mIoU(S)")
-    ours, best = getattr(candidate, score), getattr(theirs, score)
+    ours, best = rounded(getattr(candidate, score)), rounded(getattr(theirs, score))
     if best is None:
         return False, f"the {holder} has no scores to compare with; promote by hand after a look"
     if ours is None:
@@ -126,7 +132,7 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
     if gain <= margins.min_hiou_gain:
         verdict = "a tie" if gain == 0 else "worse" if gain < 0 else "not enough better"
         return False, f"{verdict}: {scores}; more than {margins.min_hiou_gain:g} are required"
-    seen, their_seen = candidate.miou_seen, theirs.miou_seen
+    seen, their_seen = rounded(candidate.miou_seen), rounded(theirs.miou_seen)
     if their_seen is not None:
         drop = 100.0 if seen is None else -points(seen, their_seen)
         if drop > margins.max_seen_drop:

@@ -20,13 +20,15 @@ from pydantic import ValidationError
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.checkpoints.model_folder import CHECKPOINT, TEXT_TOWER, write_model_folder
 from cascade_core.errors import UserError
+from components.artifacts import git_commit
 from components.patience import AwayError
 from components.registry import decisions as gate
 from components.registry import model_card
 from components.registry import versions as registry
 from components.results.margins import Margins
-from components.results.rows import DROPPED, SCORES_FILE, BenchmarkRow
+from components.results.rows import DROPPED, SCORES_FILE, SPEED_FIELDS, BenchmarkRow
 from components.tracking.faults import away, refused, translate_errors
+from components.tracking.pipeline_run import KFP_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,13 +108,15 @@ def other_seeds(
     if name not in registry.model_names(client):
         return ()
     rows: dict[int, BenchmarkRow] = {}
+    # Versions have no tags of size and speed, and a card shows neither.
+    unused = row.model_dump(include=set(SPEED_FIELDS))
     for version in registry.versions(client, name):
         tags = {"background": DROPPED, **version.tags}
         if any(tags.get(key) != str(getattr(scored, key)) for key in gate.COMPARABLE):
             continue
         try:
             scores = {"miou_seen": None, "miou_unseen": None, "hiou": None}
-            other = BenchmarkRow.model_validate({**scores, **version.tags})
+            other = BenchmarkRow.model_validate({**unused, **scores, **version.tags})
         except ValidationError:  # The register step did not make this version.
             continue
         if other.run == row.run and other.seed != row.seed:
@@ -211,6 +215,33 @@ def content_of(predictor: "Predictor", row: BenchmarkRow, scored: gate.Scored) -
         "scored": scored.model_dump(mode="json"),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def version_tags(
+    manifest: CheckpointManifest, row: BenchmarkRow, scored: gate.Scored, content: str
+) -> dict[str, Any]:
+    """Return the tags of a version: what distinguishes it, what the gate compares, and where it comes from.
+
+    Scores are rounded as the gate rounds them. Size and speed are metrics of the version's run.
+    """
+    described = row.model_dump(exclude_none=True, exclude=set(SPEED_FIELDS))
+    return {
+        **{
+            name: gate.rounded(value) if isinstance(value, float) else value
+            for name, value in described.items()
+        },
+        "data_hash": scored.data_hash,
+        "num_pictures": scored.num_pictures,
+        "trained_on": manifest.provenance.get("data_hash"),
+        "git_commit": git_commit(),
+        CONTENT_TAG: content,
+    }
+
+
+def kubeflow_run_of(client: "MlflowClient", run_id: str) -> dict[str, str]:
+    """Return the tag `kfp_run` of a step's run, for its version; nothing outside of Kubeflow."""
+    tags = client.get_run(run_id).data.tags
+    return {KFP_TAG: tags[KFP_TAG]} if KFP_TAG in tags else {}
 
 
 def version_of(client: "MlflowClient", name: str, content: str) -> int | None:

@@ -23,6 +23,10 @@ from components.results.thresholds_file import Thresholds
 from components.tables import read_classes, read_table
 
 
+HEADLINE_FIRST = ("hiou", "miou_seen", "miou_unseen", "pAcc")
+"""The order of scores on the page: what methods are compared by comes first, also where a narrow frame cuts a table."""
+
+
 @dataclass(frozen=True)
 class ReportEntry:
     """One evaluation with everything that the page shows of it.
@@ -147,7 +151,7 @@ def page(entries: Sequence[ReportEntry], curves: Sequence[Curve], fits: Sequence
         num_pictures=_unique(entry.num_pictures for entry in entries),
         data_hashes=_unique(entry.data_hash for entry in entries),
         commit=git_commit(),
-        scores=SCORES,
+        scores={name: SCORES[name] for name in HEADLINE_FIRST},
         table=table,
         best=best_means(table),
         run_names=run_names,

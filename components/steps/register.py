@@ -93,7 +93,7 @@ def run(
     from cascade_core.predictor import Predictor
     from cascade_core.runtime.files import new_folder, write_json
     from cascade_core.runtime.validation import validated
-    from components.artifacts import git_commit, write_manifest
+    from components.artifacts import write_manifest
     from components.registry import decisions, model_card
     from components.registry import registration as registry
     from components.registry.addresses import clip_for
@@ -132,13 +132,8 @@ def run(
             card = model_card.model_card(manifest, row, others=others, data_hash=scored.data_hash)
             model = registry.log_model(manifest, checkpoint, text_tower, card, run_id=tracker.run_id)
             registry.check_answers(model.model_uri)
-            facts = {
-                **values,
-                **tags,
-                "trained_on": manifest.provenance.get("data_hash"),
-                "git_commit": git_commit(),
-                registry.CONTENT_TAG: content_hash,
-            }
+            facts = registry.version_tags(manifest, row, scored, content_hash)
+            facts |= registry.kubeflow_run_of(client, tracker.run_id)
             version = registry.new_version(client, name, model, facts, card)
         decided = registry.settle(client, name, version, scored, earlier, margins)
         registered = Registered(name, version, decided.promote, decided.reason)

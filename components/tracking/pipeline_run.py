@@ -34,7 +34,7 @@ TAG_LENGTH = 5000
 
 PARENT_VARIABLE, FILE_VARIABLE = "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"
 KFP_VARIABLE, IMAGE_VARIABLE = "KFP_RUN_ID", "CASCADE_IMAGE"
-PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG, KFP_TAG = "mlflow.parentRunId", "kfp_run"
 WORKFLOW = "workflow"
 """The name of a workflow's run on one workstation."""
 
@@ -85,7 +85,7 @@ def _open_run(pipeline: str, protocol: str, kfp_run: str | None) -> str:
     client = open_store()
     tags = {**surroundings(), "pipeline": pipeline, "protocol": protocol}
     if kfp_run:
-        tags["kfp_run"] = kfp_run
+        tags[KFP_TAG] = kfp_run
     tags |= {"mlflow.source.name": f"cascade-clip {pipeline}", "mlflow.source.type": "JOB"}
     if "git_commit" in tags:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
@@ -238,19 +238,19 @@ def kfp_run_of(client: "MlflowClient", parent: str) -> dict[str, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        kfp_run = client.get_run(parent).data.tags.get("kfp_run")
+        kfp_run = client.get_run(parent).data.tags.get(KFP_TAG)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return {}
-    return {"kfp_run": kfp_run} if kfp_run else {}
+    return {KFP_TAG: kfp_run} if kfp_run else {}
 
 
 def surroundings() -> dict[str, str]:
     """Return the tags `git_commit`, `kfp_run` and `image`, as far as they are known."""
     tags = {
         "git_commit": git_commit(),
-        "kfp_run": os.environ.get(KFP_VARIABLE),
+        KFP_TAG: os.environ.get(KFP_VARIABLE),
         "image": os.environ.get(IMAGE_VARIABLE),
     }
     return {name: value for name, value in tags.items() if value}

@@ -62,7 +62,7 @@ def test_the_results_table_shows_the_json_file(page: Any, made: Path) -> None:
     assert [line[:6] for line in cells] == [
         [
             *run_names(row["method"], row["setting"]),
-            *(f"{100 * row[name]:.1f}" for name in ("pAcc", "miou_seen", "miou_unseen", "hiou")),
+            *(f"{100 * row[name]:.1f}" for name in ("hiou", "miou_seen", "miou_unseen", "pAcc")),
         ]
         for row in rows
     ]
@@ -115,3 +115,15 @@ def test_the_printed_report_holds_every_section(page: Any) -> None:
     )
     assert len(visible) == 7 and min(visible) > 40
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [527, 300])
+def test_a_narrow_frame_shows_the_headline_score(page: Any, width: int) -> None:
+    """Kubeflow's page shows the report in a frame of 527 pixels, and two side by side in 300."""
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    heading = page.locator("section:first-of-type th", has_text="hIoU")
+    box = heading.bounding_box()
+    assert box is not None and box["x"] + box["width"] <= width
+    table = page.locator("section:first-of-type .wide")
+    assert width < 527 or table.evaluate("one => one.scrollWidth <= one.clientWidth")

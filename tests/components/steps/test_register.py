@@ -21,6 +21,7 @@ from components.artifacts import read_step_manifest
 from components.registry import registered_model, registration
 from components.registry import versions as registry
 from components.steps import gate, register
+from components.tracking import pipeline_run
 from tests.components.candidates import DATA, register_candidate, write_evaluation, write_model
 from tests.tiny import TINY_CLIP, tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -73,12 +74,19 @@ def test_the_champion_loads_by_alias_and_segments_any_names(folder: Path, tmp_pa
     assert np.abs(detailed["confidence_map"] / 255 - expected.confidence).max() <= 0.5 / 255 + 1e-6
 
 
-def test_a_version_says_what_it_is_and_holds_no_pickle(folder: Path, tmp_path: Path) -> None:
-    registered = register_candidate(folder, tmp_path, "described")
+def test_a_version_says_what_it_is_and_holds_no_pickle(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = pipeline_run.open_run(pipeline="zero-shot", protocol="mini-18-6", kfp_run="kfp-7")
+    monkeypatch.setenv(pipeline_run.PARENT_VARIABLE, parent)
+    registered = register_candidate(folder, tmp_path, "described", pAcc=0.812345678)
     client = MlflowClient()
     version = client.get_model_version("described", str(registered.version))
     assert version.tags["setting"] == "inductive"
-    assert version.tags["hiou"] == "0.48"
+    assert (version.tags["hiou"], version.tags["pAcc"]) == ("0.48", "0.8123")
+    assert version.tags["kfp_run"] == "kfp-7"
+    assert not version.tags.keys() & {"trainable_params", "gmacs", "images_per_second"}
+    assert len(version.tags) <= 18, version.tags
     assert version.tags["data_hash"] == DATA
     assert version.tags["trained_on"] == "0" * 64
     assert version.tags["git_commit"]
