@@ -22,7 +22,6 @@ from components.results.step_files import read_profile, read_scores
 from components.results.thresholds_file import Thresholds
 from components.tables import read_classes, read_table
 
-
 HEADLINE_FIRST = ("hiou", "miou_seen", "miou_unseen", "pAcc")
 """The order of scores on the page: what methods are compared by comes first, also where a narrow frame cuts a table."""
 
