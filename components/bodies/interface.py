@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from components.bodies.loop_items import NO_SEED
 from components.contract import Cluster, Folder, Place, Settings, Step, step_named
 from components.contract.parameters import Parameter
 
-STEPS = ("train", "self_train", "evaluate", "profile", "gate", "register")
+STEPS = ("train", "self_train", "evaluate", "profile", "register")
 """These steps' components and resources are generated from their statements."""
 
 RAW, NODES = "raw", "nodes"
@@ -25,13 +26,12 @@ def cluster_of(step: Step[Any, Any]) -> Cluster:
 
 
 def component_parameters(step: Step[Any, Any]) -> list[Parameter]:
-    """Return the parameters that are inputs of the component: folders, places that are not local, and `options`."""
+    """Return the parameters that are inputs of the component: folders and places that are not local, and `options`."""
     options = cluster_of(step).options
     return [
         parameter
         for parameter in step.parameters.values()
-        if isinstance(parameter.meaning, Folder)
-        or (isinstance(parameter.meaning, Place) and not parameter.meaning.local)
+        if (isinstance(parameter.meaning, Folder | Place) and not parameter.meaning.local)
         or parameter.name in options
     ]
 
@@ -75,8 +75,11 @@ def inputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
         yield name, "str"
 
 
-LABELS = {"recipe": 'str = ""', "seed": "Optional[int] = None"}
-"""Inputs that a component ignores, with their annotations: Kubeflow's page numbers iterations, and shows inputs."""
+LABELS = {"recipe": 'str = ""', "seed": f"int = {NO_SEED}"}
+"""Inputs that a component ignores, with their annotations: Kubeflow's page numbers iterations, and shows inputs.
+
+`kfp.local` 2.17 fails on an optional integer that is left out, so a number stands for no seed.
+"""
 
 
 def labels(step: Step[Any, Any]) -> dict[str, str]:

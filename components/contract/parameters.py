@@ -19,6 +19,7 @@ class Folder:
         artifact: its artifact type in Kubeflow.
         below: the subfolder that this step reads, such as `final` of a training.
         travels_as: its name as a Kubeflow artifact, if that is not the parameter's name.
+        local: whether it is for commands and dvc.yaml only: no input of the step's Kubeflow component.
     """
 
     help: str
@@ -28,6 +29,7 @@ class Folder:
     below: str = ""
     travels_as: str | None = None
     flag: str | None = None
+    local: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Components that read a data set: prepare it for training, or prepare and score it as another checkpoint's target."""
 
+from typing import Optional
+
 from kfp import dsl
 from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Metrics, Output
 
@@ -18,23 +20,25 @@ def prepare(
     prepared: Output[Dataset],
     splits: Output[Dataset],
     text: Output[Dataset],
+    seeds: Optional[list] = None,  # noqa: UP045
+    models: str = "train",
 ) -> list:
-    """Check and index the data, write the class split and the text vectors, and return the loop's items: a run per recipe.
+    """Check and index the data, write the class split and the text vectors, and return the loop's items.
 
-    A run has its recipe, the protocol's name and the data's hash. The items carry them because, within a loop,
-    `kfp.local` 2.17 replaces outputs of steps outside the loop by the loop's item.
+    An item has a recipe, the data's hash, and a seed or, if `models` is "champions", the recipe's champion.
     """
     import json
     from pathlib import Path
 
     from cascade_core.configs.recipes import recipe as named_recipe
+    from cascade_core.datasets.catalogue import protocol as named_protocol
     from components import artifact_metadata
-    from components.bodies import before_training
-    from components.inputs.split import read_split
+    from components.bodies import before_training, loop_items
     from components.storage import places
     from components.tracking import pipeline_run
 
     pipeline_run.join(mlflow_run)
+    champions = loop_items.champions_of(models, recipes, named_protocol(places.protocol(protocol)).name)
     config = named_recipe(recipes[0], json.loads(overrides))
     index = before_training.run(
         raw=places.folder("raw", raw),
@@ -51,8 +55,7 @@ def prepare(
         prepared, {"data_hash": index.data_hash, "protocol": protocol, "raw": raw, "mlflow_run": mlflow_run}
     )
     artifact_metadata.write_metadata(text, {"mlflow_run": mlflow_run})
-    run = {"protocol": read_split(Path(splits.path)).name, "data_hash": index.data_hash}
-    return [{"recipe": recipe, **run} for recipe in recipes]
+    return loop_items.runs(recipes, seeds, champions, data_hash=index.data_hash)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -67,10 +70,11 @@ def prepare_target(
     prepared: Output[Dataset],
     splits: Output[Dataset],
     text: Output[Dataset],
+    target: str = "",
 ) -> None:
     """Prepare another data set for a checkpoint, with text vectors from the checkpoint's own prompt templates.
 
-    The class names of the `background` policy get vectors too.
+    The class names of the `background` policy get vectors too. Kubeflow's page shows the name `target` of the iteration.
     """
     import json
     from pathlib import Path
@@ -114,8 +118,12 @@ def evaluate_target(
     evaluation: Output[Artifact],
     scores: Output[Metrics],
     confusion: Output[ClassificationMetrics],
+    target: str = "",
 ) -> None:
-    """Score a checkpoint on another data set, whose classes all count as seen; a limit of 0 takes all pictures."""
+    """Score a checkpoint on another data set, whose classes all count as seen; a limit of 0 takes all pictures.
+
+    Kubeflow's page shows the name `target` of the iteration.
+    """
     from pathlib import Path
 
     from cascade_core.labels.background import parse_background

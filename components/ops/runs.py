@@ -1,4 +1,6 @@
-"""Components for a pipeline's run in MLflow, for the items that its loops run over, and for registered champions."""
+"""Components for a pipeline's run in MLflow, and for registered champions."""
+
+from typing import NamedTuple, Optional
 
 from kfp import dsl
 from kfp.dsl import Model, Output
@@ -7,12 +9,23 @@ from components.ops.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def open_run(pipeline: str, protocol: str, kfp_run: str) -> str:
-    """Open the pipeline's run in MLflow, the parent of the steps' runs, and return its id."""
+def open_run(
+    pipeline: str,
+    protocol: str,
+    kfp_run: str,
+    targets: Optional[list] = None,  # noqa: UP045
+    background: str = "",
+) -> NamedTuple("Opened", [("run", str), ("items", list)]):
+    """Open the pipeline's run in MLflow, the parent of the steps' runs; return its id and the items of a loop over `targets`.
+
+    The items are made here because `kfp.local` 2.17 loops over a step's output only, and passes nothing else into a loop.
+    """
+    from components.bodies import loop_items
     from components.storage import places
     from components.tracking import kubeflow_run
 
-    return kubeflow_run.open_run(pipeline=pipeline, protocol=places.experiment(protocol), kfp_run=kfp_run)
+    run = kubeflow_run.open_run(pipeline=pipeline, protocol=places.experiment(protocol), kfp_run=kfp_run)
+    return run, loop_items.targets(targets or [], background, mlflow_run=run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -33,32 +46,11 @@ def close_run(protocol: str, kfp_run: str, trainjobs: bool, status: dsl.Pipeline
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def target_items(mlflow_run: str, targets: list, background: str) -> list:
-    """Return a loop's items: each target with the pipeline's run, and with `background` unless it has its own.
+def take_champion(model: str, trained: Output[Model], recipe: str = "") -> None:
+    """Fetch a registered version into a training's folder, which the measuring steps read.
 
-    A component does this because `kfp.local` 2.17 loops over a step's output only, and passes nothing else into a loop.
+    Kubeflow's page shows the `recipe` of the iteration.
     """
-    return [{"background": background, **target, "mlflow_run": mlflow_run} for target in targets]
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def grid(runs: list, seeds: list) -> list:
-    """Return a loop's items: every run with every seed."""
-    return [{**run, "seed": int(seed)} for run in runs for seed in seeds]
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def find_champions(runs: list) -> list:
-    """Return a loop's items: every run with its recipe's champion; fails if a recipe has none."""
-    from components.registry import champions
-
-    versions = champions.every_champion([run["recipe"] for run in runs], protocol=runs[0]["protocol"])
-    return [{**run, "model": versions[run["recipe"]].uri} for run in runs]
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def take_champion(model: str, trained: Output[Model]) -> None:
-    """Fetch a registered version into a training's folder, which the measuring steps read."""
     from pathlib import Path
 
     from components import artifact_metadata

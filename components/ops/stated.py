@@ -1,7 +1,5 @@
 """Generated from the steps' statements by `python -m components.ops.write`; change the statements instead."""
 
-from typing import Optional
-
 from kfp import dsl
 from kfp.dsl import Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
@@ -39,7 +37,7 @@ def self_train(
     overrides: str,
     self_trained: Output[Model],
     recipe: str = "",
-    seed: Optional[int] = None,  # noqa: UP045
+    seed: int = -1,
     nodes: str = "",
 ) -> None:
     """Continue training with pseudo-labels (transductive)."""
@@ -61,7 +59,7 @@ def evaluate(
     scores: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     recipe: str = "",
-    seed: Optional[int] = None,  # noqa: UP045
+    seed: int = -1,
 ) -> None:
     """Score a checkpoint: table, confusion, pictures."""
     from components.bodies.stated_step import run_component
@@ -76,7 +74,7 @@ def profile(
     cost: Output[Artifact],
     metrics: Output[Metrics],
     recipe: str = "",
-    seed: Optional[int] = None,  # noqa: UP045
+    seed: int = -1,
 ) -> None:
     """Measure parameters, multiply-adds, speed, memory."""
     from components.bodies.stated_step import run_component
@@ -85,31 +83,16 @@ def profile(
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def gate(
-    evaluation: Input[Artifact],
-    margins: str,
-    decision: Output[Artifact],
-    verdict: Output[Markdown],
-    recipe: str = "",
-    seed: Optional[int] = None,  # noqa: UP045
-) -> None:
-    """Decide whether a candidate beats the champion."""
-    from components.bodies.stated_step import run_component
-
-    run_component("gate", locals())
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def register(
     trained: Input[Model],
     evaluation: Input[Artifact],
     cost: Input[Artifact],
     clip: str,
-    decision: Input[Artifact],
+    margins: str,
     registered: Output[Artifact],
     verdict: Output[Markdown],
     recipe: str = "",
-    seed: Optional[int] = None,  # noqa: UP045
+    seed: int = -1,
 ) -> None:
     """Register a model in MLflow's registry."""
     from components.bodies.stated_step import run_component

@@ -13,8 +13,6 @@ from components.contract import Step
 FILE = Path(__file__).with_name("stated.py")
 HEAD = '''"""Generated from the steps' statements by `python -m components.ops.write`; change the statements instead."""
 
-from typing import Optional
-
 from kfp import dsl
 from kfp.dsl import {artifacts}
 
@@ -42,11 +40,7 @@ def source() -> str:
 
 def _component(stated: Step[Any, Any]) -> str:
     lines = [f"    {name}: {hint},\n" for name, hint in (*inputs(stated), *outputs(stated))]
-    # kfp's types have no `int | None`.
-    lines += [
-        f"    {name}: {annotation},{'  # noqa: UP045' if 'Optional' in annotation else ''}\n"
-        for name, annotation in labels(stated).items()
-    ]
+    lines += [f"    {name}: {annotation},\n" for name, annotation in labels(stated).items()]
     if cluster_of(stated).trains:
         lines.append(f'    {NODES}: str = "",\n')
     summary = stated.help.splitlines()[0]

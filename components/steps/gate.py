@@ -1,12 +1,10 @@
 """Step: decide whether a candidate may become champion; the register step then promotes it."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from components.cluster.pods import SERVERS_ONLY, by_kind
-from components.contract import Call, Cluster, Folder, Option, step
+from components.contract import Call, Folder, Option, step
 from components.contract.shared import Out
 from components.registry.decisions import DECISION_FILE, Decision, decide, read_scored
 from components.results.margins import Margins
@@ -20,31 +18,9 @@ MaxSeenDrop = Annotated[float, Option("Largest loss of mIoU(S), in points, that 
 ModelName = Annotated[str, Option("Name in the registry; if left out, <protocol>-<method>.")]
 
 
-def show_verdict(decision: Decision, _: Mapping[str, Any], *, verdict: Any) -> dict[str, Any]:
-    """Write the decision as a Markdown page for Kubeflow, and return it as metadata."""
-    title = "becomes the champion" if decision.promote else "does not become the champion"
-    champion = f"version {decision.champion}" if decision.champion else "none"
-    lines = [
-        f"# {decision.name}: the candidate {title}",
-        "",
-        decision.reason,
-        "",
-        f"Champion so far: {champion}.",
-    ]
-    Path(verdict.path).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return {"promote": decision.promote, "reason": decision.reason}
-
-
 @step(
     "gate",
     example="cascade-clip gate --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/gate",
-    cluster=Cluster(
-        output="decision",
-        grouped={"margins": ("min_hiou_gain", "max_seen_drop")},
-        pages={"verdict": "Markdown"},
-        show=show_verdict,
-        pods=by_kind(SERVERS_ONLY.with_retries(2)),
-    ),
 )
 def run(
     call: Call,

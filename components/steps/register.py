@@ -19,12 +19,13 @@ from components.steps.gate import DEFAULT, MaxSeenDrop, MinHiouGain, ModelName
 
 @dataclass(frozen=True)
 class Registered:
-    """A version in the registry, whether it became champion, and the reason."""
+    """A version in the registry, whether it became champion, the reason, and the champion that it was compared with."""
 
     name: str
     version: int
     champion: bool
     reason: str
+    compared_with: int | None = None
 
     @property
     def uri(self) -> str:
@@ -37,10 +38,13 @@ class Registered:
 
 
 def show_version(registered: Registered, _: Mapping[str, Any], *, verdict: Any) -> dict[str, Any]:
-    """Write the registered version as a Markdown page for Kubeflow, and return it as metadata."""
-    title = "is the champion" if registered.champion else "is registered"
-    Path(verdict.path).write_text(f"# {registered.uri} {title}\n\n{registered.reason}\n", encoding="utf-8")
-    return {"model": registered.uri, "champion": registered.champion}
+    """Write the registered version and the gate's verdict as a Markdown page for Kubeflow, and return them as metadata."""
+    title = "is the champion" if registered.champion else "does not become the champion"
+    other = registered.compared_with
+    champion = "itself" if other == registered.version else f"version {other}" if other else "none"
+    lines = [f"# {registered.uri} {title}", "", registered.reason, "", f"Champion so far: {champion}."]
+    Path(verdict.path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {"model": registered.uri, "champion": registered.champion, "reason": registered.reason}
 
 
 @step(
@@ -48,6 +52,7 @@ def show_version(registered: Registered, _: Mapping[str, Any], *, verdict: Any) 
     example="cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
     cluster=Cluster(
         output="registered",
+        grouped={"margins": ("min_hiou_gain", "max_seen_drop")},
         pages={"verdict": "Markdown"},
         show=show_version,
         pods=by_kind(SMALL.with_retries(2), Resources(cpu="1", memory="8Gi", minutes=30, retries=2)),
@@ -73,7 +78,7 @@ def run(
     ]
     | None = None,
     name: ModelName | None = None,
-    decision: Annotated[Path, Folder("Folder of a gate step about this model.")] | None = None,
+    decision: Annotated[Path, Folder("Folder of a gate step about this model.", local=True)] | None = None,
     min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
     max_seen_drop: MaxSeenDrop = DEFAULT.max_seen_drop,
 ) -> Registered:
@@ -136,7 +141,7 @@ def run(
             facts |= registry.kubeflow_run_of(client, tracker.run_id)
             version = registry.new_version(client, name, model, facts, card)
         decided = registry.settle(client, name, version, scored, earlier, margins)
-        registered = Registered(name, version, decided.promote, decided.reason)
+        registered = Registered(name, version, decided.promote, decided.reason, decided.champion)
         tracker.tags(
             {"registered_model": registered.uri, "champion": decided.promote, "reason": decided.reason}
         )

@@ -114,24 +114,34 @@ def self_train_and_score(
 
 
 def register_models(
-    run: Runner[Handle], data: Data[Handle], models: Sequence[Measured[Handle]], margins: Mapping[str, Any]
+    run: Runner[Handle],
+    data: Data[Handle],
+    models: Sequence[Measured[Handle]],
+    margins: Mapping[str, Any],
+    *,
+    own_gate: bool = True,
 ) -> None:
     """Register the inductive and the transductive model, each with the gate's decision under these `margins`.
 
-    They go one after the other, because the first may become the champion that the second is compared with.
+    They go one after the other, because the first may become the champion that the second is compared with. The gate is
+    a step of its own, or, without `own_gate`, part of the register step.
     """
     registered: list[Handle] = []
     for setting, model in zip(("inductive", "transductive"), models, strict=True):
-        decision = run(gate.run, data, setting, after=registered, evaluation=model.evaluation, **margins)
+        decided = margins
+        if own_gate:
+            decision = run(gate.run, data, setting, after=registered, evaluation=model.evaluation, **margins)
+            decided = {"decision": decision}
         registered.append(
             run(
                 register.run,
                 data,
                 setting,
+                after=[] if own_gate else registered,
                 checkpoint=model.model,
                 evaluation=model.evaluation,
                 profile=model.cost,
-                decision=decision,
+                **decided,
             )
         )
 

@@ -8,7 +8,6 @@ from kfp import dsl
 
 from cascade_core.errors import UserError
 from components.ops.results import ablation_report
-from components.ops.runs import grid
 from pipelines.graphs.defaults import ABLATION_RECIPES, IMAGE_SETS, PROTOCOL, SEEDS, SPLIT
 from pipelines.graphs.training import train_and_measure
 from pipelines.kubeflow.checks import check_training
@@ -38,19 +37,18 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
         limit: int = 0,
     ) -> None:
         scoring = {"split": split, "limit": limit}
-        with step.mlflow_run(NAME, protocol) as mlflow_run:
+        with step.mlflow_run(NAME, protocol) as opened:
             data, runs = step.prepare(
-                mlflow_run=mlflow_run,
+                mlflow_run=opened["run"],
                 raw=raw,
                 clip=clip,
                 protocol=protocol,
                 image_sets=image_sets,
                 recipes=recipes,
                 overrides=overrides,
+                seeds=seeds,
             )
-            items = step(grid, runs=runs, seeds=seeds)
-
-            with dsl.ParallelFor(items=items.output, name="every-run") as run:
+            with dsl.ParallelFor(items=runs, name="every-run") as run:
                 models = train_and_measure(
                     step.run_step,
                     replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=run.seed),
@@ -63,7 +61,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
 
             step(
                 ablation_report,
-                mlflow_run=mlflow_run,
+                mlflow_run=opened["run"],
                 evaluations=models.evaluation.collected,
                 costs=models.cost.collected,
                 trained=models.model.collected,

@@ -9,7 +9,7 @@ from kfp import dsl
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from components.ops import results
-from components.ops.runs import find_champions, grid, take_champion
+from components.ops.runs import take_champion
 from components.results.accepted import Models
 from components.results.regression import Thresholds
 from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, RECIPES, SEEDS, SELF_TRAINING, SPLIT, THRESHOLDS
@@ -49,29 +49,36 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
         accept: bool = False,
     ) -> None:
         scoring = {"split": split, "limit": limit}
-        with step.mlflow_run(NAME, protocol) as mlflow_run:
+        with step.mlflow_run(NAME, protocol) as opened:
             data, runs = step.prepare(
-                mlflow_run=mlflow_run,
+                mlflow_run=opened["run"],
                 raw=raw,
                 clip=clip,
                 protocol=protocol,
                 image_sets=image_sets,
                 recipes=recipes,
                 overrides=overrides,
+                seeds=seeds,
+                models=models,
             )
 
             def compare(component: Any, **folders: Any) -> None:
                 comparison = step(
-                    component, mlflow_run=mlflow_run, thresholds=thresholds, accept=accept, **folders
+                    component, mlflow_run=opened["run"], thresholds=thresholds, accept=accept, **folders
                 )
                 step(results.refuse_regression, outcome=comparison.outputs["Output"])
 
             with dsl.If(models == "champions", name="champions-taken"):
-                items = step(find_champions, runs=runs)
-                with dsl.ParallelFor(items=items.output, name="every-champion") as champion:
-                    model = step(take_champion, model=champion.model).outputs["trained"]
+                with dsl.ParallelFor(items=runs, name="every-champion") as champion:
+                    model = step(take_champion, model=champion.model, recipe=champion.recipe).outputs[
+                        "trained"
+                    ]
                     measured = measure(
-                        step.run_step, replace(data, recipe=champion.recipe), model, "champion", scoring
+                        step.run_step,
+                        replace(data, recipe=champion.recipe, seed=champion.seed),
+                        model,
+                        "champion",
+                        scoring,
                     )
 
                 compare(
@@ -81,8 +88,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                 )
 
             with dsl.Else(name="recipes-trained"):
-                items = step(grid, runs=runs, seeds=seeds)
-                with dsl.ParallelFor(items=items.output, name="every-run") as run:
+                with dsl.ParallelFor(items=runs, name="every-run") as run:
                     ready = replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=run.seed)
                     settings: dict[str, Any] = {"overrides": overrides, "scoring": scoring}
                     inductive = train_and_measure(

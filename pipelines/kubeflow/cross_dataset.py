@@ -10,7 +10,6 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.validation import validated
 from components.ops.data import evaluate_target, prepare_target
 from components.ops.results import compare_targets
-from components.ops.runs import target_items
 from components.storage.places import check_place
 from components.tracking.pipeline_run import CROSS_DATASET
 from pipelines.kubeflow.checks import check_background, check_image_sets, check_places, check_protocol
@@ -46,9 +45,8 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
     def cross_dataset(
         checkpoint: str, clip: str, targets: list, limit: int = 0, background: str = "dropped"
     ) -> None:
-        with step.mlflow_run(NAME, CROSS_DATASET) as mlflow_run:
-            items = step(target_items, mlflow_run=mlflow_run, targets=targets, background=background)
-            with dsl.ParallelFor(items=items.output, name="every-target") as target:
+        with step.mlflow_run(NAME, CROSS_DATASET, targets=targets, background=background) as opened:
+            with dsl.ParallelFor(items=opened["items"], name="every-target") as target:
                 prepared = step(
                     prepare_target,
                     mlflow_run=target.mlflow_run,
@@ -58,6 +56,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     protocol=target.protocol,
                     image_sets=target.image_sets,
                     background=target.background,
+                    target=target.target,
                 )
                 evaluation = step(
                     evaluate_target,
@@ -70,10 +69,11 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     split=target.split,
                     limit=limit,
                     background=target.background,
+                    target=target.target,
                 )
             step(
                 compare_targets,
-                mlflow_run=mlflow_run,
+                mlflow_run=opened["run"],
                 evaluations=dsl.Collected(evaluation.outputs["evaluation"]),
             )
 

@@ -1,9 +1,9 @@
 """What each iteration of a pipeline's loop works on: Kubeflow numbers iterations, and a reader wants recipe and seed."""
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
+from components.bodies.loop_items import target_name
 from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
 
 
@@ -21,11 +21,5 @@ def loop_items(pipeline: str, values: Mapping[str, Any]) -> list[str]:
         case ablation.NAME | benchmark.NAME:
             return [f"{name}, seed {seed:g}" for name in recipes for seed in values.get("seeds") or []]
         case cross_dataset.NAME:
-            return [_target(target) for target in values.get("targets") or []]
+            return [target_name(target) for target in values.get("targets") or []]
     return []
-
-
-def _target(target: Mapping[str, Any]) -> str:
-    """Name a target by its protocol and split; several data sets may have the same."""
-    protocol = PurePosixPath(str(target.get("protocol", ""))).name
-    return f"{protocol}, {target.get('split', '')}"

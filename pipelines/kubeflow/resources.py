@@ -42,13 +42,10 @@ LIGHT_ROWS = {
     "compare_with_accepted": replace(SERVERS_ONLY, retries=2),
     "compare_champions_with_accepted": replace(SERVERS_ONLY, retries=2),
     "compare_targets": replace(SERVERS_ONLY, retries=2),
-    "find_champions": SERVERS_ONLY,
     "take_champion": replace(SERVERS_ONLY, retries=2),
     "report": replace(SERVERS_ONLY, retries=2),
     "ablation_report": replace(SERVERS_ONLY, retries=2),
     "refuse_regression": ISOLATED,
-    "target_items": ISOLATED,
-    "grid": ISOLATED,
 }
 """Rows of the steps that use the tracking server only, or no server: the same for every kind of cluster."""
 

@@ -43,16 +43,20 @@ class Steps:
         return with_resources(component(**arguments, nodes=nodes_of(row).model_dump_json()), waiting(row))
 
     @contextmanager
-    def mlflow_run(self, pipeline: str, experiment: str) -> Iterator[Any]:
-        """Open the pipeline's run in MLflow around a block and yield its id; an exit handler closes it in any case."""
+    def mlflow_run(self, pipeline: str, experiment: str, **targets: Any) -> Iterator[Any]:
+        """Open the pipeline's run in MLflow around a block; an exit handler closes it in any case.
+
+        Yields the outputs of the first step: `run`, the id, and `items`, those of a loop over `targets`.
+        """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         trainjobs = any(row.nodes > 1 for row in self.table.values())
         close = self(runs.close_run, protocol=experiment, kfp_run=run, trainjobs=trainjobs)
         with dsl.ExitHandler(exit_task=close, name="tracked"):
-            yield self(runs.open_run, pipeline=pipeline, protocol=experiment, kfp_run=run).output
+            opened = self(runs.open_run, pipeline=pipeline, protocol=experiment, kfp_run=run, **targets)
+            yield opened.outputs
 
     def prepare(self, *, raw: Any, clip: Any, **arguments: Any) -> tuple[Data[Any], Any]:
-        """Prepare the data; return them for later steps, with the items of a loop over the recipes."""
+        """Prepare the data; return them for later steps, with the items of the loop."""
         task = self(data_components.prepare, raw=raw, clip=clip, **arguments)
         folders = {name: task.outputs[name] for name in ("prepared", "splits", "text")}
         return Data(raw=raw, clip=clip, **folders), task.outputs["Output"]

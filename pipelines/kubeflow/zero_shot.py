@@ -41,9 +41,9 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         margins: str = MARGINS,
     ) -> None:
         scoring = {"split": split, "limit": limit}
-        with step.mlflow_run(NAME, protocol) as mlflow_run:
+        with step.mlflow_run(NAME, protocol) as opened:
             data, runs = step.prepare(
-                mlflow_run=mlflow_run,
+                mlflow_run=opened["run"],
                 raw=raw,
                 clip=clip,
                 protocol=protocol,
@@ -59,11 +59,13 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 transductive = self_train_and_score(
                     step.run_step, ready, inductive, mode=self_training, overrides=overrides, scoring=scoring
                 )
-                register_models(step.run_step, ready, (inductive, transductive), {"margins": margins})
+                register_models(
+                    step.run_step, ready, (inductive, transductive), {"margins": margins}, own_gate=False
+                )
 
             step(
                 report,
-                mlflow_run=mlflow_run,
+                mlflow_run=opened["run"],
                 inductive=inductive.evaluation.collected,
                 transductive=transductive.evaluation.collected,
                 costs=inductive.cost.collected,

@@ -76,8 +76,7 @@ def test_every_step_leaves_a_manifest_of_the_same_data(workflow: Workflow, repor
     manifests = {path: read_json(path) for path in report.parent.parent.rglob("manifest.json")}
     steps = {manifest["step"] for manifest in manifests.values() if "step" in manifest}
     assert steps == {
-        "prepare", "splits", "text_vectors", "train", "self_train", "evaluate", "profile", "gate", "register",
-        "report",
+        "prepare", "splits", "text_vectors", "train", "self_train", "evaluate", "profile", "register", "report",
     }  # fmt: skip
     prepared = [manifest for manifest in manifests.values() if manifest.get("step") == "prepare"]
     by_dvc = read_json(workflow.root / "outputs" / "prepared" / "manifest.json")
@@ -96,7 +95,7 @@ def test_the_pipeline_is_one_run_whose_children_are_its_steps(workflow: Workflow
     parent, children = _pipeline_run(workflow.root / "mlruns" / "mlflow.db")
     assert parent.info.status == "FINISHED"
     assert {child.data.tags["step"] for child in children} == {
-        "prepare", "splits", "text_vectors", "train", "self_train", "evaluate", "profile", "gate", "register", "report"
+        "prepare", "splits", "text_vectors", "train", "self_train", "evaluate", "profile", "register", "report"
     }  # fmt: skip
     assert {child.info.status for child in children} == {"FINISHED"}
 
@@ -206,7 +205,7 @@ def test_a_benchmark_of_champions_trains_nothing(workflow: Workflow, tmp_path: P
         assert f"Benchmark rerun of champions: {outcome}" in _page(printed)
         steps = {path.parent.name for path in out.rglob("executor_output.json")}
         assert {"take-champion", "evaluate", "profile"} <= steps
-        assert not steps & {"train", "self-train", "grid"}
+        assert not steps & {"train", "self-train"}
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import yaml
 
-from cascade_core.datasets.catalogue import protocol
 from cascade_core.datasets.mini import CLASSES
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.runtime.files import read_json
@@ -36,6 +35,7 @@ def test_data_are_prepared_by_the_overrides_for_every_run(
         protocol=str(own),
         image_sets=json.dumps({"train": "train", "test": "test"}),
         recipes=["mini_zegclip", "mini_cascade_clip"],
+        seeds=[0.0, 3.0],  # as kfp passes whole numbers
         overrides=json.dumps(overrides),
         **artifacts,
     )
@@ -43,6 +43,7 @@ def test_data_are_prepared_by_the_overrides_for_every_run(
     assert read_json(tmp_path / "text" / "background_names.json") == ["grass", "sand"]
     data_hash = artifacts["prepared"].metadata["data_hash"]
     assert runs == [
-        {"recipe": name, "protocol": protocol(str(own)).name, "data_hash": data_hash}
+        {"recipe": name, "seed": seed, "data_hash": data_hash}
         for name in ("mini_zegclip", "mini_cascade_clip")
+        for seed in (0, 3)
     ]

@@ -9,6 +9,7 @@ from components.contract import Call, Folder, Option, Step, step
 from components.contract.shared import Out, Prepared
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import (
+    Measured,
     prepare_data,
     register_models,
     report_models,
@@ -70,6 +71,14 @@ def test_every_step_reads_outputs_of_the_right_steps() -> None:
     report = run.calls["report"]
     assert report["evaluations"] == ["evaluate inductive", "evaluate transductive"]
     assert (report["profiles"], report["trainings"]) == (["profile"], ["train", "self_train"])
+
+
+def test_a_register_step_without_a_gate_decides_itself() -> None:
+    run, model = Recorder(), Measured("model", "evaluation", "cost")
+    register_models(run, Data(clip="clip"), (model, model), {"min_hiou_gain": 1}, own_gate=False)
+    assert list(run.calls) == ["register inductive", "register transductive"]
+    assert run.calls["register transductive"]["min_hiou_gain"] == 1
+    assert [call["after"] for call in run.calls.values()] == [[], ["register inductive"]]
 
 
 @step("count", example="", tracked=False)

@@ -111,14 +111,7 @@ def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
     image = "registry.example/image:1-python3.11"
     containers = _executors(_compiled(kind="gpu", image=image))
     in_image = {name: one["image"] for name, one in containers.items()}
-    light = {
-        "exec-open-run",
-        "exec-close-run",
-        "exec-target-items",
-        "exec-gate",
-        "exec-gate-2",
-        "exec-report",
-    }
+    light = {"exec-open-run", "exec-close-run", "exec-report"}
     assert in_image == {name: f"{image}-light" if name in light else image for name in containers}
     on_processors = _executors(_compiled(kind="cpu", image=image, light_image="image@sha256:12"))
     assert {one["image"] for one in on_processors.values()} == {image, "image@sha256:12"}
@@ -149,7 +142,7 @@ def test_a_row_of_the_table_is_in_the_yaml() -> None:
 
 
 def test_steps_with_artifacts_have_retries_checking_steps_none() -> None:
-    checking = {"comp-prepare", "comp-prepare-target", "comp-find-champions"}
+    checking = {"comp-prepare", "comp-prepare-target"}
     for pipeline in PIPELINES:
         components = _compiled(pipeline, kind="gpu")[0]["components"].values()
         dags = [one["dag"]["tasks"].values() for one in components if "dag" in one]
@@ -186,8 +179,8 @@ def _is_a_group(task: dict[str, Any]) -> bool:
 
 
 def test_a_step_gets_its_image_and_patience_as_variables() -> None:
-    without_patience = ("exec-target-items", "exec-grid")
-    for name, one in _executors(_compiled("ablation", kind="gpu", changes=("train.patience=9",))).items():
+    without_patience = ("exec-refuse-regression", "exec-refuse-regression-2")
+    for name, one in _executors(_compiled("benchmark", kind="gpu", changes=("train.patience=9",))).items():
         seconds = {"exec-train": 540, "exec-open-run": 120}.get(name, 300)
         patience = (
             [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in without_patience else []
@@ -205,6 +198,18 @@ def test_local_steps_have_no_retries_no_waiting_and_no_image() -> None:
 def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown pipeline 'none'; known are zero_shot, cross_dataset"):
         compile_pipeline("none", tmp_path / "pipeline.yaml")
+
+
+def test_every_step_of_a_loop_says_what_it_works_on() -> None:
+    """Kubeflow's page numbers iterations; the input parameters of a step distinguish them."""
+    for pipeline in PIPELINES:
+        for name, component in _compiled(pipeline, kind="cpu")[0]["components"].items():
+            if not name.startswith("comp-for-loop"):
+                continue
+            for task in component["dag"]["tasks"].values():
+                labels = set(task["inputs"].get("parameters", {}))
+                wanted = {"target"} if pipeline == "cross_dataset" else {"recipe"}
+                assert wanted <= labels, (pipeline, task["taskInfo"]["name"])
 
 
 def test_bodies_only_call_steps() -> None:
