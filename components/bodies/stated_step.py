@@ -10,11 +10,11 @@ from types import NoneType
 from typing import Any, get_args
 
 from cascade_core.errors import UserError
-from components.addresses import hide_secrets
 from components.artifact_metadata import copied, named, write_metadata, write_metrics
 from components.bodies.interface import NODES, RAW, cluster_of, component_parameters, input_name, plain_type
 from components.contract import Folder, Place, Settings, step_named
 from components.contract.parameters import Parameter
+from components.entry import enter
 from components.storage import places
 from components.tracking import pipeline_run
 
@@ -31,7 +31,7 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
     Raises:
         UserError: a place cannot be read, a group names an unknown option, or the step fails.
     """
-    hide_secrets()
+    enter()
     step = step_named(name)
     cluster, parameters = cluster_of(step), component_parameters(step)
     metadata: dict[str, Any] = {}

@@ -11,18 +11,30 @@ from pathlib import Path
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.cores import CORES_VARIABLE, usable_cores
+from components.addresses import masked
+from components.cluster.names import variable_of
+from components.own_variables import plugin
 
 MARK = "verify:"
 """A line with this mark is a report."""
 EXPERIMENT = "cascade-clip-verify"
+SECONDS = 10.0
 
 Report = tuple[str, bool, str]
 """The name of a check, whether it holds, and what was seen or what mends it."""
 
 
 def report_pod(folder: str) -> None:
-    """Check volume, user, secret, tracking server and cores of the pod that runs this, and print a line for each."""
-    checks: list[Callable[[], Iterator[Report]]] = [lambda: volume(Path(folder)), user, cores, tracking]
+    """Check what the pod that runs this has, and print a line for each check."""
+    checks: list[Callable[[], Iterator[Report]]] = [
+        launcher,  # before `enter`, which sets what the launcher must not see
+        lambda: volume(Path(folder)),
+        user,
+        cores,
+        tracking,
+        mlflow_plugin,
+        object_store,
+    ]
     for check in checks:
         for name, holds, detail in check():
             print(MARK, json.dumps({"check": name, "holds": holds, "detail": detail}), flush=True)
@@ -83,10 +95,36 @@ def cores() -> Iterator[Report]:
     )
 
 
+def launcher() -> Iterator[Report]:
+    """Check that Kubeflow's launcher does not see the keys of the secret, with which it would store its artifacts."""
+    theirs = os.environ.get("AWS_ACCESS_KEY_ID")
+    if theirs and theirs == os.environ.get(variable_of("AWS_ACCESS_KEY_ID")):
+        yield (
+            "launcher",
+            False,
+            "the pod has the secret's AWS_ACCESS_KEY_ID under that name, too: Kubeflow's launcher uses it for its artifacts; "
+            "take the secret out of the PodDefault or the pod template that sets it",
+        )
+    elif theirs:
+        yield "launcher", True, "the cluster gives it AWS_ACCESS_KEY_ID, which is not the secret's"
+    else:
+        yield (
+            "launcher",
+            True,
+            "sees no AWS_ACCESS_KEY_ID; it stores artifacts with the cluster's roles or settings",
+        )
+
+
 def tracking() -> Iterator[Report]:
     """Check that the secret names a tracking server, and that it takes a run; remove the run."""
+    from components.entry import enter
     from components.tracking.store import URI_VARIABLE, experiment_id, masked_uri, open_store
 
+    try:
+        enter()
+    except UserError as error:
+        yield "secret", False, str(error)
+        return
     if not os.environ.get(URI_VARIABLE):
         yield "secret", False, f"{URI_VARIABLE} is missing in the pod; put it into the secret cascade-clip"
         return
@@ -101,3 +139,40 @@ def tracking() -> Iterator[Report]:
         yield "tracking server", False, str(error)
         return
     yield "tracking server", True, "takes runs, and removes them"
+
+
+def mlflow_plugin() -> Iterator[Report]:
+    """Report whether Kubeflow's MLflow plugin is at work, and where pipelines' runs go then."""
+    from components.tracking.store import tracking_uri
+
+    theirs = plugin()
+    if theirs is None:
+        yield "MLflow plugin", True, "none; pipelines' runs are those of the tracking server alone"
+    elif theirs.endpoint == tracking_uri().rstrip("/"):
+        yield "MLflow plugin", True, "keeps its runs on the same server; ours hang below them"
+    else:
+        yield (
+            "MLflow plugin",
+            True,
+            f"keeps its runs on another server, {masked(theirs.endpoint)}; --resource all.tracking=plugin joins them there",
+        )
+
+
+def object_store() -> Iterator[Report]:
+    """Check that the object store which the secret names takes the keys; AWS itself is not asked."""
+    from components.storage import s3
+
+    endpoint = os.environ.get(s3.ENDPOINT_VARIABLE)
+    if not endpoint:
+        yield (
+            "object store",
+            True,
+            f"the secret has no {s3.ENDPOINT_VARIABLE}; steps read folders of the volume",
+        )
+        return
+    try:
+        names = s3.bucket_names(s3.connect(connect_seconds=SECONDS, read_seconds=SECONDS, tries=1))
+    except UserError as error:
+        yield "object store", False, str(error)
+        return
+    yield "object store", True, f"{masked(endpoint)} has the buckets {', '.join(names[:8]) or '(none)'}"

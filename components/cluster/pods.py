@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from components.cluster.names import GPU, GPU_LABELS
 from components.cluster.trainjob import Cores, Memory
 
+Tracking = Literal["secret", "plugin"]
 Count = Annotated[int, Field(gt=0)]
 CHECKED = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
@@ -35,6 +36,7 @@ class Resources:
         patience: minutes that the step waits for a tracking server or an object store that does not answer.
         cached: reuse the outputs of an equal call; only if the parameters decide the outcome.
         data: mount the volume with the data; `secret` sets the secret's variables.
+        tracking: the tracking server is that of the secret, or that of Kubeflow's MLflow plugin.
         tag_image: tag the step's runs in MLflow with its image.
         image: steps that run a model need `torch`; `light` is smaller and pulled sooner.
     """
@@ -49,6 +51,7 @@ class Resources:
     cached: bool = False
     data: bool = True
     secret: bool = True
+    tracking: Tracking = "secret"
     nodes: Count = 1
     tag_image: bool = True
     image: Literal["torch", "light"] = "torch"

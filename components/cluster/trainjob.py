@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
-from components.cluster.names import GPU, OPTIONAL_KEYS, REQUIRED_KEYS
+from components.cluster.names import GPU, OPTIONAL_KEYS, REQUIRED_KEYS, variable_of
 
 GROUP, VERSION, KIND, PLURAL = "trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"
 MANAGER = "cascade-clip-workflow/manager"
@@ -192,7 +192,7 @@ def write_trainjob(job: TrainJob, out: Path) -> None:
 def _variables(secret: str) -> list[dict[str, Any]]:
     return [
         {
-            "name": key,
+            "name": variable_of(key),
             "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": key in OPTIONAL_KEYS}},
         }
         for key in (*REQUIRED_KEYS, *OPTIONAL_KEYS)

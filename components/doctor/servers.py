@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from cascade_core.errors import UserError
 from cascade_core.runtime.extras import install_command
 from components.doctor.finding import Finding
+from components.own_variables import SWITCH_VARIABLE
 from components.tracking import store
 
 CONNECT_SECONDS = 5
@@ -17,8 +18,8 @@ QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(CONNECT_SECONDS), "MLFLOW_HTTP_REQUE
 def tracking() -> Iterator[Finding]:
     """Open the MLflow store; a store that is a file and does not exist yet is not made."""
     if store.tracking_off():
-        sentence = f"{store.SWITCH_VARIABLE}=off: no run is recorded"
-        yield Finding("tracking", "note", sentence, f"unset {store.SWITCH_VARIABLE} to record runs")
+        sentence = f"{SWITCH_VARIABLE}=off: no run is recorded"
+        yield Finding("tracking", "note", sentence, f"unset {SWITCH_VARIABLE} to record runs")
         return
     uri = store.tracking_uri()
     if find_spec("mlflow") is None:

@@ -34,9 +34,11 @@ def prepare(
     from cascade_core.datasets.catalogue import protocol as named_protocol
     from components import artifact_metadata
     from components.bodies import before_training, loop_items
+    from components.entry import enter
     from components.storage import places
     from components.tracking import pipeline_run
 
+    enter()
     pipeline_run.join(mlflow_run)
     champions = loop_items.champions_of(models, recipes, named_protocol(places.protocol(protocol)).name)
     config = named_recipe(recipes[0], json.loads(overrides))
@@ -83,9 +85,11 @@ def prepare_target(
     from cascade_core.labels.background import parse_background
     from components import artifact_metadata
     from components.bodies import before_training
+    from components.entry import enter
     from components.storage import places
     from components.tracking import pipeline_run
 
+    enter()
     pipeline_run.join(mlflow_run)
     config = load_manifest(places.folder("checkpoint", checkpoint)).config
     index = before_training.run(
@@ -128,11 +132,13 @@ def evaluate_target(
 
     from cascade_core.labels.background import parse_background
     from components import artifact_metadata
+    from components.entry import enter
     from components.results import confusion_table
     from components.steps import evaluate
     from components.storage import places
     from components.tracking import pipeline_run
 
+    enter()
     pipeline_run.join(prepared.metadata.get("mlflow_run", ""))
     places.folder("raw", raw)  # fetches the pictures of an s3:// address
     result = evaluate.run(

@@ -21,9 +21,11 @@ def report(
     import shutil
     from pathlib import Path
 
+    from components.entry import enter
     from components.steps import report
     from components.tracking import kubeflow_run, pipeline_run
 
+    enter()
     pipeline_run.join(mlflow_run)
     summary = report.run(
         evaluations=[
@@ -50,9 +52,11 @@ def ablation_report(
     import shutil
     from pathlib import Path
 
+    from components.entry import enter
     from components.steps import report
     from components.tracking import kubeflow_run, pipeline_run
 
+    enter()
     pipeline_run.join(mlflow_run)
     summary = report.run(
         evaluations=[Path(folder.path) for folder in evaluations],
@@ -72,9 +76,11 @@ def compare_targets(
     import shutil
     from pathlib import Path
 
+    from components.entry import enter
     from components.steps import cross_dataset
     from components.tracking import kubeflow_run, pipeline_run
 
+    enter()
     pipeline_run.join(mlflow_run)
     comparison = cross_dataset.run(
         evaluations=[Path(folder.path) for folder in evaluations], out=Path(results.path)
@@ -99,9 +105,11 @@ def compare_with_accepted(
     import shutil
     from pathlib import Path
 
+    from components.entry import enter
     from components.steps import benchmark_rerun
     from components.tracking import kubeflow_run, pipeline_run
 
+    enter()
     pipeline_run.join(mlflow_run)
     rerun = benchmark_rerun.run(
         evaluations=[Path(folder.path) for folder in [*inductive, *transductive]],
@@ -131,9 +139,11 @@ def compare_champions_with_accepted(
     import shutil
     from pathlib import Path
 
+    from components.entry import enter
     from components.steps import benchmark_rerun
     from components.tracking import kubeflow_run, pipeline_run
 
+    enter()
     pipeline_run.join(mlflow_run)
     rerun = benchmark_rerun.run(
         evaluations=[Path(folder.path) for folder in evaluations],

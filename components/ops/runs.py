@@ -21,9 +21,11 @@ def open_run(
     The items are made here because `kfp.local` 2.17 loops over a step's output only, and passes nothing else into a loop.
     """
     from components.bodies import loop_items
+    from components.entry import enter
     from components.storage import places
     from components.tracking import kubeflow_run
 
+    enter()
     run = kubeflow_run.open_run(pipeline=pipeline, protocol=places.experiment(protocol), kfp_run=kfp_run)
     return run, loop_items.targets(targets or [], background, mlflow_run=run)
 
@@ -34,9 +36,11 @@ def close_run(protocol: str, kfp_run: str, trainjobs: bool, status: dsl.Pipeline
 
     Kubeflow runs it after any end, also after a cancellation, which does not end the jobs.
     """
+    from components.entry import enter
     from components.storage import places
     from components.tracking import kubeflow_run
 
+    enter()
     experiment = places.experiment(protocol)
     if trainjobs:
         from components.launching import nodes
@@ -54,8 +58,10 @@ def take_champion(model: str, trained: Output[Model], recipe: str = "") -> None:
     from pathlib import Path
 
     from components import artifact_metadata
+    from components.entry import enter
     from components.registry import champions
 
+    enter()
     manifest = champions.fetch(model, Path(trained.path))
     config = manifest.config
     facts = {"recipe": config.recipe, "seed": config.seed, "setting": manifest.setting, "model": model}

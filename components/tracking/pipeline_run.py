@@ -18,10 +18,18 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from cascade_core.errors import UserError
 from components.addresses import masked
 from components.artifacts import git_commit
+from components.own_variables import plugin
 from components.paging import all_of
 from components.patience import AwayError, patiently
 from components.tracking.faults import away, first_line
-from components.tracking.store import all_runs, experiment_id, masked_uri, open_store, tracking_off
+from components.tracking.store import (
+    all_runs,
+    experiment_id,
+    masked_uri,
+    open_store,
+    tracking_off,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,12 +99,32 @@ def _open_run(pipeline: str, protocol: str, kfp_run: str | None) -> str:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
     tags |= work_tags(pipeline, protocol, Path.cwd())
     experiment = experiment_id(client, protocol)
+    tags |= _plugins_tags(client)
     # The time distinguishes one night's run from the next in a list of runs.
     name = f"{pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}" if kfp_run else pipeline
     run = client.create_run(experiment, tags=tags, run_name=name)
     for left in left_open(client, experiment, tags[WORK_TAG], but=run.info.run_id):
         close_run(run_id=left, succeeded=False, error=LEFT, status="KILLED")
     return str(run.info.run_id)
+
+
+def _plugins_tags(client: "MlflowClient") -> dict[str, str]:
+    """Return the tag that hangs a pipeline's run below that of Kubeflow's MLflow plugin, if both are on one server."""
+    from mlflow.exceptions import MlflowException
+
+    theirs = plugin()
+    if theirs is None or not theirs.run_id:
+        return {}
+    if theirs.endpoint != tracking_uri().rstrip("/"):
+        log.info("Kubeflow's MLflow plugin keeps a run of its own at %s", masked(theirs.endpoint))
+        return {}
+    try:
+        client.get_run(theirs.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    return {PARENT_TAG: theirs.run_id}
 
 
 def work_tags(*facts: object) -> dict[str, str]:

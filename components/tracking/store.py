@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from cascade_core.errors import UserError
 from components.addresses import HTTP, check_endpoints, masked, server_address, without_user
+from components.own_variables import SWITCH_VARIABLE
 from components.paging import all_of
 from components.patience import AwayError, patiently
 from components.tracking.faults import away, explained, translate_errors
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 STORE_FOLDER = Path("mlruns")
-URI_VARIABLE, SWITCH_VARIABLE = "MLFLOW_TRACKING_URI", "CASCADE_TRACKING"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 MLFLOW_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

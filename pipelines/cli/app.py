@@ -19,7 +19,8 @@ from cascade_core.runtime.exit_codes import ExitCode, termination_raised
 from cascade_core.runtime.extras import missing_package
 from cascade_core.runtime.files import explain_system_error
 from cascade_core.runtime.formats import PROJECT
-from components.addresses import hide_secrets, masked, masked_trace
+from components.addresses import masked, masked_trace
+from components.entry import enter
 from pipelines.cli.table import GROUPS
 
 CHATTY = [
@@ -126,7 +127,7 @@ def main(
     """Zero-shot semantic segmentation: ZegCLIP and Cascade-CLIP in a reproducible workflow."""
     level = logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
-    hide_secrets()
+    enter()
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -12,6 +12,7 @@ import typer
 
 from cascade_core.runtime.exit_codes import ExitCode
 from components.cluster.names import DATA_FOLDER
+from components.cluster.pods import Tracking
 from pipelines.cli.kubeflow_options import (
     Experiment,
     PackageChoice,
@@ -166,6 +167,10 @@ def verify(
     ] = None,
     folder: Annotated[str, typer.Option(help="Where pods mount the volume.")] = DATA_FOLDER,
     minutes: Annotated[float, typer.Option(help="Wait no longer for the runs.", min=0.1)] = 10.0,
+    tracking: Annotated[
+        Tracking,
+        typer.Option(help="Whose tracking server: the secret's, or that of Kubeflow's MLflow plugin."),
+    ] = "secret",
 ) -> None:
     """Check whether a cluster keeps what the docs promise, with three small runs that are removed afterwards.
 
@@ -175,7 +180,7 @@ def verify(
     from pipelines.kubeflow.verification import verify as verify_cluster
 
     with TemporaryDirectory() as scratch:
-        packages = compile_probes(Path(scratch), image=image, light_image=light_image)
+        packages = compile_probes(Path(scratch), image=image, light_image=light_image, tracking=tracking)
         findings = verify_cluster(
             server.connect(), packages, folder=folder, minutes=minutes, every=POLL_SECONDS
         )

@@ -1,6 +1,5 @@
 """Three small pipelines for `cascade-clip pipeline verify`: one looks around, one fails, one waits to be cancelled."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Output
 
-from components.cluster.pods import ISOLATED, SERVERS_ONLY, SMALL
+from components.cluster.pods import ISOLATED, SERVERS_ONLY, SMALL, Resources, Tracking
 from components.ops.image import IMAGE
 from pipelines.kubeflow.catalogue import write_compiled
 from pipelines.kubeflow.resources import with_resources
@@ -55,11 +54,15 @@ def wait_long() -> None:
     time.sleep(600)
 
 
-@dsl.pipeline(name="verify", description="Made and removed by `cascade-clip pipeline verify`.")
-def verify(folder: str = "/data") -> None:
-    """Look around in both images."""
-    first = with_resources(look_around(folder=folder), LOOKING)
-    with_resources(import_torch(note=first.outputs["note"]), TORCH)
+def verify(looking: Resources) -> Any:
+    """Return the pipeline that looks around in both images."""
+
+    @dsl.pipeline(name="verify", description="Made and removed by `cascade-clip pipeline verify`.")
+    def verify(folder: str = "/data") -> None:
+        first = with_resources(look_around(folder=folder), looking)
+        with_resources(import_torch(note=first.outputs["note"]), TORCH)
+
+    return verify
 
 
 @dsl.pipeline(name="verify-retries", description="Fails: made and removed by `cascade-clip pipeline verify`.")
@@ -74,20 +77,20 @@ def verify_cancel() -> None:
     with_resources(wait_long(), LIGHT)
 
 
-PROBES: dict[str, Callable[..., Any]] = {
-    "verify": verify,
-    "verify_retries": verify_retries,
-    "verify_cancel": verify_cancel,
-}
-
-
-def compile_probes(folder: Path, *, image: str | None, light_image: str | None) -> dict[str, Path]:
+def compile_probes(
+    folder: Path, *, image: str | None, light_image: str | None, tracking: Tracking = "secret"
+) -> dict[str, Path]:
     """Compile the three pipelines into a folder; return their files by name.
 
     Raises:
         UserError: an image is wrong.
     """
-    files = {name: folder / f"{name}.yaml" for name in PROBES}
-    for name, pipeline in PROBES.items():
+    probes = {
+        "verify": verify(replace(LOOKING, tracking=tracking)),
+        "verify_retries": verify_retries,
+        "verify_cancel": verify_cancel,
+    }
+    files = {name: folder / f"{name}.yaml" for name in probes}
+    for name, pipeline in probes.items():
         write_compiled(pipeline, files[name], image=image, light_image=light_image)
     return files

@@ -17,10 +17,19 @@ from cascade_core.runtime.cores import CORES_VARIABLE
 from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.validation import validated
 from components.bodies.interface import cluster_of, stated_steps
-from components.cluster.names import DATA_CLAIM, DATA_FOLDER, GPU, OPTIONAL_KEYS, REQUIRED_KEYS, SECRET
+from components.cluster.names import (
+    DATA_CLAIM,
+    DATA_FOLDER,
+    GPU,
+    OPTIONAL_KEYS,
+    REQUIRED_KEYS,
+    SECRET,
+    variable_of,
+)
 from components.cluster.pods import ISOLATED, MINI, SERVERS_ONLY, Gpu, Resources, by_kind
 from components.cluster.trainjob import Nodes, Volume
 from components.ops.image import IMAGE, LIGHT_IMAGE
+from components.own_variables import FROM_PLUGIN, SWITCH_VARIABLE, TRACKING
 from components.patience import PATIENCE_VARIABLE
 from components.steps import evaluate
 from components.tracking.pipeline_run import IMAGE_VARIABLE
@@ -70,13 +79,20 @@ def resources(kind: str, changes: Iterable[str] = ()) -> dict[str, Resources]:
 
     Raises:
         UserError: there is no such kind, an item is not STEP.FIELD=VALUE, its step, field or value is wrong, the step
-            has no GPU, or a step that does not train gets several nodes.
+            has no GPU, a step that does not train gets several nodes, or a step with several nodes is to track by
+            Kubeflow's plugin.
     """
     rows = dict(by_name(kind, RESOURCES, kind="resources"))
     for item in changes:
         steps, path, value = _parsed(item, rows)
         for step in steps:
             rows[step] = _changed(rows[step], path, value, item)
+    for step, row in rows.items():
+        if row.nodes > 1 and row.tracking == FROM_PLUGIN:
+            raise UserError(
+                f"--resource: {step} runs on {row.nodes} nodes, which Kubeflow's MLflow plugin does not know; leave "
+                f"tracking=plugin out for {step}, or give it one node"
+            )
     return rows
 
 
@@ -217,9 +233,20 @@ def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
     if row.data:
         kubernetes.mount_pvc(task, DATA_CLAIM, DATA_FOLDER)
     if row.secret:
-        for optional, keys in ((False, REQUIRED_KEYS), (True, OPTIONAL_KEYS)):
-            kubernetes.use_secret_as_env(task, SECRET, {key: key for key in keys}, optional=optional)
+        _with_secret(task, row)
     return task
+
+
+def _with_secret(task: dsl.PipelineTask, row: Resources) -> None:
+    """Set the secret's variables; without those of the tracking server if Kubeflow's MLflow plugin has one."""
+    required, optional = REQUIRED_KEYS, OPTIONAL_KEYS
+    if row.tracking == FROM_PLUGIN:
+        task.set_env_variable(SWITCH_VARIABLE, FROM_PLUGIN)
+        required, optional = (), tuple(key for key in OPTIONAL_KEYS if key not in TRACKING)
+    for keys, is_optional in ((required, False), (optional, True)):
+        if keys:
+            variables = {key: variable_of(key) for key in keys}
+            kubernetes.use_secret_as_env(task, SECRET, variables, optional=is_optional)
 
 
 def _with_gpu(task: dsl.PipelineTask, gpu: Gpu) -> None:

@@ -26,7 +26,18 @@ from pipelines.kubeflow.waiting import waited_for, waits
 log = logging.getLogger(__name__)
 
 Verdict = Literal["ok", "mend", "not seen"]
-POD_CHECKS = ("volume", "user", "cores", "secret", "tracking server", "image with torch", "artifacts")
+POD_CHECKS = (
+    "volume",
+    "user",
+    "cores",
+    "launcher",
+    "secret",
+    "tracking server",
+    "MLflow plugin",
+    "object store",
+    "image with torch",
+    "artifacts",
+)
 NEVER = "0 0 5 29 2 *"
 """A start time that is years away; the schedule is deleted within seconds."""
 LINK_SECONDS = 10

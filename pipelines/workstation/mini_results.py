@@ -20,9 +20,9 @@ from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
 from components.artifacts import data_hash, git_commit
+from components.own_variables import SWITCH_VARIABLE
 from components.results.rows import markdown_table
 from components.steps.pretrain import read_accuracy
-from components.tracking.store import SWITCH_VARIABLE
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chains import Chain, run_chains
 from pipelines.workstation.mini_page import PUBLISHED, MiniRow, page

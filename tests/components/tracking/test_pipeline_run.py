@@ -59,6 +59,21 @@ def test_steps_become_children_and_share_their_data_tags(
     assert run.data.tags["git_commit"] and run.data.tags["image"] == "registry/image@sha256:12"
 
 
+def test_a_pipelines_run_hangs_below_that_of_kubeflows_plugin(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = client.create_run(client.create_experiment("Default of Kubeflow")).info.run_id
+    for endpoint, run_id, parent in (
+        (client.tracking_uri, theirs, theirs),
+        (client.tracking_uri, "unknown", None),
+        ("http://elsewhere:5000", theirs, None),
+    ):
+        settings = {"endpoint": endpoint, "parentRunId": run_id}
+        monkeypatch.setenv("KFP_MLFLOW_CONFIG", json.dumps(settings))
+        ours = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-1")
+        assert client.get_run(ours).data.tags.get("mlflow.parentRunId") == parent
+
+
 def test_steps_in_other_experiments_get_the_kubeflow_run(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,12 +138,12 @@ def test_credentials_come_from_the_secret_and_stand_nowhere(
     variables = {
         item["name"]: item["valueFrom"]["secretKeyRef"] for item in manifest["spec"]["trainer"]["env"]
     }
-    assert variables["AWS_SECRET_ACCESS_KEY"] == {
+    assert variables["CASCADE_AWS_SECRET_ACCESS_KEY"] == {
         "name": "team-keys",
         "key": "AWS_SECRET_ACCESS_KEY",
         "optional": True,
     }
-    assert not variables["MLFLOW_TRACKING_URI"]["optional"]
+    assert not variables["CASCADE_MLFLOW_TRACKING_URI"]["optional"]
 
 
 def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) -> None:

@@ -225,7 +225,32 @@ def test_bodies_only_call_steps() -> None:
         function.name: [node for node in function.body if not isinstance(node, ast.Import | ast.ImportFrom)]
         for function in functions
     }
-    assert max(len(body) for body in statements.values()) <= 8
+    assert max(len(body) for body in statements.values()) <= 9
+
+
+def test_steps_with_the_secret_read_it_before_all_else() -> None:
+    """`run_component` does so for the generated components."""
+    without = {name for name, row in RESOURCES["cpu"].items() if not row.secret}
+    for path in Path(ops.__file__).parent.glob("*.py"):
+        for function in ast.parse(path.read_text()).body:
+            if isinstance(function, ast.FunctionDef) and function.decorator_list:
+                first = next(
+                    node for node in function.body[1:] if not isinstance(node, ast.ImportFrom | ast.Import)
+                )
+                begins = ast.unparse(first).startswith(("enter()", f"run_component('{function.name}'"))
+                assert begins or function.name in without, function.name
+
+
+def test_a_step_may_take_the_tracking_server_of_kubeflows_plugin() -> None:
+    documents = _compiled(kind="gpu", changes=("all.tracking=plugin",))
+    assert {"name": "CASCADE_TRACKING", "value": "plugin"} in _executors(documents)["exec-train"]["env"]
+    settings = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    (secret,) = settings["secretAsEnv"]
+    assert secret["optional"] and not [one for one in secret["keyToEnv"] if "MLFLOW" in one["secretKey"]]
+    with pytest.raises(
+        ValueError, match="train runs on 2 nodes, which Kubeflow's MLflow plugin does not know"
+    ):
+        resources("gpu", ["all.tracking=plugin", "train.nodes=2"])
 
 
 def test_kinds_give_the_same_steps() -> None:

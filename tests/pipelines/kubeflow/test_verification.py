@@ -39,8 +39,8 @@ def test_a_cluster_is_verified_and_left_clean(
     assert {name for name, verdict in verdicts.items() if verdict == "mend"} == user, done.output
     assert {name for name, verdict in verdicts.items() if verdict == "not seen"} == {"links"}
     assert verdicts.keys() >= {
-        "server", "versions", "schedules", "cancel", "retry policy", "volume", "secret", "tracking server", "cores",
-        "image with torch", "artifacts", "clean-up",
+        "server", "versions", "schedules", "cancel", "retry policy", "volume", "launcher", "secret", "tracking server",
+        "MLflow plugin", "object store", "cores", "image with torch", "artifacts", "clean-up",
     }  # fmt: skip
     assert done.exit_code == (3 if user else 0)
     assert "an exit code is not retried (OnError)" in done.stdout
@@ -59,6 +59,42 @@ def test_a_pod_says_what_it_lacks(
     assert not lacking["secret"][0] and "put it into the secret cascade-clip" in lacking["secret"][1]
     assert "tracking server" not in lacking
     assert not lacking["cores"][0]
+
+
+@pytest.mark.parametrize(
+    ("key", "holds", "detail"),
+    [
+        ("", True, "sees no AWS_ACCESS_KEY_ID"),
+        ("ours", False, "take the secret out"),
+        ("theirs", True, "not the secret's"),
+    ],
+)
+def test_the_launcher_must_not_see_our_keys(
+    key: str, holds: bool, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setenv("CASCADE_AWS_ACCESS_KEY_ID", "ours")
+    ((name, verdict, said),) = pod_probe.launcher()
+    assert (name, verdict) == ("launcher", holds) and detail in said
+
+
+def test_kubeflows_plugin_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000/")
+    for endpoint in ("", "http://mlflow:5000", "http://me:plantedA@other"):
+        monkeypatch.setenv("KFP_MLFLOW_CONFIG", json.dumps({"endpoint": endpoint, "parentRunId": "a"}))
+        ((_, _, said[endpoint]),) = pod_probe.mlflow_plugin()
+    none, same, other = said.values()
+    assert none.startswith("none") and "below" in same and "joins them there" in other
+    assert "plantedA" not in other
+
+
+def test_an_object_store_that_is_away_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    ((name, holds, detail),) = pod_probe.object_store()
+    assert (name, holds) == ("object store", False) and "http://127.0.0.1:9" in detail
 
 
 def test_a_tracking_server_that_is_away_is_reported(
