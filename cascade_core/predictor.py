@@ -29,7 +29,7 @@ from cascade_core.inference.prediction import (
     checked_labels,
 )
 from cascade_core.inference.views import Picture, views
-from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.inference.vocabulary import Vocabulary, check_seen_penalty
 from cascade_core.labels.label_set import BACKGROUND
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.runtime.files import sha256
@@ -53,6 +53,8 @@ class Predictor:
         evaluate: the inference settings (sliding windows or whole, short side, windows per batch), initially the
             recipe's. If their policy does not drop background, pixels of no class get a last label "background".
         segmentor: the network, in eval mode.
+        seen_penalty: the number subtracted from the probabilities of seen classes, initially that of `evaluate` for an
+            inductive model, and 0 for others. A number that is set here stays, for models of every setting.
     """
 
     def __init__(
@@ -72,7 +74,8 @@ class Predictor:
         self.segmentor = segmentor.to(device).eval()
         self._text = text.to(device).eval()
         self._tokenizer = tokenizer
-        self._cached: tuple[tuple[tuple[str, ...], EvalConfig], Vocabulary] | None = None
+        self._stated_penalty: float | None = None
+        self._cached: tuple[tuple[tuple[str, ...], EvalConfig, float], Vocabulary] | None = None
 
     @classmethod
     def load(
@@ -174,8 +177,13 @@ class Predictor:
 
     @property
     def seen_penalty(self) -> float:
-        """The number subtracted from seen classes' probabilities: that of `evaluate` for inductive models, else 0."""
-        return self.manifest.seen_penalty(self.evaluate)
+        stated = self._stated_penalty
+        return self.manifest.seen_penalty(self.evaluate) if stated is None else stated
+
+    @seen_penalty.setter
+    def seen_penalty(self, penalty: float) -> None:
+        check_seen_penalty(penalty)
+        self._stated_penalty = penalty
 
     def size_seen(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width in pixels at which the model sees a picture of this size."""
@@ -193,7 +201,7 @@ class Predictor:
         names = checked_labels(labels)
         self._check_background(names)
         # Read once: another thread may replace the cached vocabulary meanwhile.
-        key, cached = (names, self.evaluate), self._cached
+        key, cached = (names, self.evaluate, self.seen_penalty), self._cached
         if cached is not None and cached[0] == key:
             return cached[1]
         vectors, query_classes, num_background = self._queries(names)
@@ -201,7 +209,7 @@ class Predictor:
             self.segmentor,
             vectors,
             self.manifest.config.loss.kind,
-            seen=self._seen(names),
+            seen=self.seen(names),
             seen_penalty=self.seen_penalty,
             background_names=num_background,
             query_classes=query_classes,
@@ -247,8 +255,8 @@ class Predictor:
             for name in names
         ]
 
-    def _seen(self, names: tuple[str, ...]) -> list[int]:
-        """Return the positions of the names of seen classes."""
+    def seen(self, names: Sequence[str]) -> list[int]:
+        """Return the positions of those names that are classes which the training saw; they pay the seen penalty."""
         seen = {name.casefold() for name in self.manifest.classes}
         seen -= {name.casefold() for name in self.manifest.unseen}
         return [i for i, name in enumerate(names) if name.casefold() in seen]

@@ -1,6 +1,8 @@
 """Models made of CLIP alone: a training-free method around its image tower, without a checkpoint of a training."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,24 +13,33 @@ from cascade_core.clip.weights import ClipModel, copy_text_tower, load_clip, sav
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe, with_overrides
-from cascade_core.configs.training_free import LAST_BLOCKS, training_free
+from cascade_core.configs.training_free import LAST_BLOCKS, check_changes, training_free
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.predictor import Predictor, device_named
 from cascade_core.runtime.listing import by_name
 
 
-def training_free_config(method: str, clip: ClipModel, *, protocol: str | None = None) -> RunConfig:
+def training_free_config(
+    method: str, clip: ClipModel, *, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> RunConfig:
     """Return the configuration of a method on a CLIP: the mini benchmark's for its CLIP, else the published one.
 
+    Dotted `overrides`, such as `model.temperature`, replace its values.
+
     Raises:
-        UserError: the method or the protocol is unknown.
+        UserError: the method, the protocol or an override's key is unknown, or an override asks for weights to train
+            or changes what the model does not read.
     """
     check_method(method)
     mini = clip.config.name == MINI_CLIP.name
     config = recipe(f"mini_{method}") if mini else training_free(method, clip.config)
-    changes = {"model.clip": clip.config.model_dump()}
-    return with_overrides(config, changes | ({} if protocol is None else {"data.protocol": protocol}))
+    changes: dict[str, Any] = {"model.clip": clip.config.model_dump()}
+    if protocol is not None:
+        changes["data.protocol"] = protocol
+    changed = with_overrides(config, {**changes, **(overrides or {})})
+    check_changes(overrides or (), changed)
+    return changed
 
 
 def check_method(method: str | None) -> None:
@@ -54,16 +65,13 @@ def training_free_model(clip: ClipModel, config: RunConfig) -> tuple[Segmentor, 
 
 
 def write_training_free(
-    folder: Path, clip: ClipModel, method: str, *, protocol: str | None = None, text: Path | None = None
+    folder: Path, clip: ClipModel, config: RunConfig, *, text: Path | None = None
 ) -> None:
     """Write the content of a model folder, a checkpoint and a text tower, into an existing folder.
 
     The text tower is copied from the CLIP folder `text`, with its vocabulary; None writes that of `clip`.
-
-    Raises:
-        UserError: the method or protocol is unknown.
     """
-    segmentor, manifest = training_free_model(clip, training_free_config(method, clip, protocol=protocol))
+    segmentor, manifest = training_free_model(clip, config)
     (folder / CHECKPOINT).mkdir()
     write_checkpoint(folder / CHECKPOINT, segmentor, manifest)
     if text is None:

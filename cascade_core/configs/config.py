@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from cascade_core.configs.settings import Activation, SelfTrainingMode
+from cascade_core.configs.settings import Activation, SelfTrainingMode, Synonyms
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import DROPPED, Background
@@ -25,8 +25,6 @@ Refine = Literal["off", "pamr"]
 """Whether scores are refined along the picture's edges (`inference/refine.py`)."""
 Average = Literal["probabilities", "logits"]
 """What is averaged over the windows and views of a picture."""
-Synonyms = Literal["mean", "maximum"]
-"""A class's score: by the mean of its synonyms' vectors, or the maximum of the scores of each."""
 STRICT_SEEN_PENALTY = 0.1
 
 # A configuration may come from anywhere. These limits prevent overflows, and hours of work before a program compares

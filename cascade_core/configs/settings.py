@@ -14,6 +14,9 @@ Setting = TrainedSetting | Literal["training_free"]
 Activation = Literal["quick_gelu", "gelu"]
 """Activation function of a CLIP's perceptrons."""
 
+Synonyms = Literal["mean", "maximum"]
+"""A class's score: by the mean of its synonyms' vectors, or the maximum of the scores of each."""
+
 
 def transductive(mode: SelfTrainingMode) -> TrainedSetting:
     """Return the setting of self-training in a mode."""

@@ -4,6 +4,7 @@ Windows, sizes and temperatures are those of the authors' configurations. SCLIP'
 common setting in which later papers compare them; the rule of scores is the same for all.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from cascade_core.configs.config import (
@@ -18,6 +19,8 @@ from cascade_core.configs.config import (
     TrainConfig,
 )
 from cascade_core.configs.templates import TemplateSet, named_templates
+from cascade_core.errors import UserError
+from cascade_core.runtime.listing import brief
 
 LAST_BLOCKS = {
     "maskclip": LastBlock(attention="value"),
@@ -30,6 +33,8 @@ NATIVE = 224
 """Side of the pictures on which the published CLIPs were trained; windows of other CLIPs scale with theirs."""
 CLIP_MEAN, CLIP_STD = (122.771, 116.746, 104.094), (68.501, 66.632, 70.323)
 PROTOCOL = "voc12-15-5"
+READ_SECTIONS = ("model", "data", "evaluate")
+"""The sections of a configuration that decide what a model without training does."""
 
 
 def training_free(method: str, clip: ClipConfig) -> RunConfig:
@@ -90,3 +95,25 @@ def model_changes(method: str) -> dict[str, Any]:
         "decoder": "cosine",
         "mask_size": "input",
     }
+
+
+def check_changes(overrides: Collection[str], changed: RunConfig) -> None:
+    """Check that overrides change what a training-free model reads; `changed` is the configuration with them.
+
+    Raises:
+        UserError: a key is of the training, which there is none of, or of the CLIP, which is stated by its weights, or
+            the changed model has weights to train.
+    """
+    for key in overrides:
+        if key == "clip" or f"{key}.".startswith("model.clip."):
+            raise UserError(f"override {brief(key)}: the CLIP is that of the weights; give other weights")
+        if key.partition(".")[0] not in READ_SECTIONS:
+            raise UserError(
+                f"override {brief(key)} changes nothing in a model without training; give keys of "
+                f"{', '.join(READ_SECTIONS)}, such as model.temperature or evaluate.synonyms"
+            )
+    if changed.model.trains:
+        raise UserError(
+            f"with {', '.join(overrides)} the model would have weights to train; leave model.trunk and model.decoder "
+            f"as {changed.method} has them"
+        )

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cascade_core.errors import UserError
 from cascade_core.inference.resampling import bilinear, chunks, resample
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Segmentor
@@ -123,6 +124,12 @@ class Vocabulary:
         """The decoder's terms that depend on the class vectors alone."""
         with torch.no_grad():
             return self.segmentor.prepare(self.class_vectors)
+
+
+def check_seen_penalty(penalty: float | None) -> None:
+    """Check that a stated penalty, if there is one, is a difference of probabilities; UserError if not."""
+    if penalty is not None and not 0 <= penalty <= 1:
+        raise UserError(f"--seen-penalty is {penalty}; give a number from 0 to 1, such as 0.1")
 
 
 def probabilities(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cascade_core.clip.home import clip_folder
+from cascade_core.configs.settings import Synonyms
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background, parse_background
 from cascade_core.runtime.listing import brief
@@ -125,5 +126,11 @@ BackgroundPolicy = Annotated[
         metavar="POLICY",
         parse=parse_background,
         texts=lambda policy: [str(policy)],
+    ),
+]
+SynonymRule = Annotated[
+    Synonyms | None,
+    Option(
+        "Score of a class with synonyms: maximum (of each) or mean (of the vectors); if left out, as in its settings."
     ),
 ]

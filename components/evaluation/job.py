@@ -14,6 +14,7 @@ from cascade_core.batches.samples import Batch
 from cascade_core.batches.transforms import to_picture
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.configs.config import DataConfig, EvalConfig
+from cascade_core.configs.settings import Synonyms
 from cascade_core.data.prepared import rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -58,6 +59,7 @@ class Request:
     background: Background | None = None
     target_seen: TargetSeen = "all"
     seen_penalty: float | None = None
+    synonyms: Synonyms | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
         prepared=folders["prepared"], splits=folders["splits"], text=folders["text"], protocol_name=protocol
     )
     policy = config.evaluate.background if request.background is None else request.background
+    synonyms = request.synonyms or config.evaluate.synonyms
     scored, candidates = scored_split(inputs.split, policy), inputs.split.foreground()
     if request.target is not None:
         candidates = target_split(candidates, manifest, seen=request.target_seen)
@@ -109,8 +112,9 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
             text=folders["text"],
             device=device_named(None),
             seen_penalty=request.seen_penalty,
+            synonyms=synonyms,
         ),
-        inference=config.evaluate.model_copy(update={"background": policy}),
+        inference=config.evaluate.model_copy(update={"background": policy, "synonyms": synonyms}),
         scored=scored,
         rows=rows.iloc[: request.limit],
         root=inputs.root,
@@ -136,16 +140,17 @@ def vocabulary_of(
     device: torch.device,
     order: Sequence[int] | None = None,
     seen_penalty: float | None = None,
+    synonyms: Synonyms | None = None,
 ) -> Vocabulary:
     """Bind a checkpoint to its candidate classes, followed by the policy's names for background.
 
-    The folder `text` has the vectors of both; in `order`, if there is one, the classes get them. A `seen_penalty` replaces
-    the checkpoint's own.
+    The folder `text` has the vectors of both; in `order`, if there is one, the classes get them. A `seen_penalty` and
+    a rule of `synonyms` replace the checkpoint's own.
 
     Raises:
-        UserError: the folder lacks the vectors of these names, or of the synonyms that the checkpoint's settings ask for.
+        UserError: the folder lacks the vectors of these names, or of the synonyms, which "maximum" asks for.
     """
-    apart = manifest.config.evaluate.synonyms == "maximum"
+    apart = (synonyms or manifest.config.evaluate.synonyms) == "maximum"
     groups = read_name_vectors(text, candidates) if apart else read_class_vectors(text, candidates).split(1)
     groups = [groups[place] for place in order or range(len(groups))]
     background = [read_background_vectors(text, policy.names)] if policy.names else []

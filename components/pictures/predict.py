@@ -127,6 +127,7 @@ def request_of(
 ) -> Request:
     """Return the request to segment pictures into `names` with a model and its present settings."""
     inference = predictor.evaluate.model_dump(mode="json", exclude={"batch_size"})
+    inference["seen_penalty"] = predictor.seen_penalty  # of `evaluate` only for inductive models
     return Request(names, predictor.identity, inference, tuple(scales), flip)
 
 

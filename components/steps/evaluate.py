@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from cascade_core.errors import UserError
 from cascade_core.labels.class_split import TargetSeen
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Option, step
-from components.contract.shared import BackgroundPolicy, Checkpoint, Out, Prepared, SplitsFolder, Text
+from components.contract.shared import (
+    BackgroundPolicy,
+    Checkpoint,
+    Out,
+    Prepared,
+    SplitsFolder,
+    SynonymRule,
+    Text,
+)
 from components.results.evaluation import Control, Evaluation
 
 
@@ -62,6 +69,7 @@ def run(
         float | None,
         Option("Number subtracted from the scores of seen classes; if left out, as published.", minimum=0),
     ] = None,
+    synonyms: SynonymRule = None,
 ) -> Evaluation:
     """Score a checkpoint: table, confusion, pictures.
 
@@ -79,7 +87,8 @@ def run(
     --background replaces the checkpoint's own background policy. Unless it is "dropped", background is scored
     as one more class, which counts as seen.
 
-    --seen-penalty replaces the published penalty, for every setting; fit-thresholds proposes one.
+    --seen-penalty replaces the published penalty, for every setting; fit-thresholds proposes one. --synonyms replaces
+    the checkpoint's rule for classes with synonyms.
 
     Raises:
         UserError: the checkpoint is missing, is of another protocol without --target, or shares no seen class name
@@ -88,15 +97,15 @@ def run(
     """
     import math
 
+    from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.scoring.scores import scores
     from components.artifacts import data_hash
     from components.evaluation.job import Request, count, evaluation_job, evaluation_of, write_tables
     from components.inputs.reading import check_limit
 
     check_limit(limit)
-    if seen_penalty is not None and not 0 <= seen_penalty <= 1:
-        raise UserError(f"--seen-penalty is {seen_penalty}; give a number from 0 to 1, such as 0.1")
-    request = Request(split, control, limit, target, background, target_seen, seen_penalty)
+    check_seen_penalty(seen_penalty)
+    request = Request(split, control, limit, target, background, target_seen, seen_penalty, synonyms)
     job = evaluation_job(call.inputs, request)
     config, data, policy = job.manifest.config, data_hash(prepared), str(job.inference.background)
     with call.writing(

@@ -1,14 +1,15 @@
 """Step: make a CLIP folder from published weights, in any of the usual formats."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cascade_core.clip.home import clip_folder, clip_home, imported_clip, model_home, training_free_folder
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
-from components.contract import Call, Option, Output, step
+from components.contract import Call, Option, Output, Settings, step
 
 if TYPE_CHECKING:
     from cascade_core.configs.config import ClipConfig
@@ -69,6 +70,10 @@ def run(
     protocol: Annotated[
         str | None, Option("With --method: label set of the model's later evaluations, such as context59.")
     ] = None,
+    overrides: Annotated[
+        Mapping[str, Any] | None,
+        Settings("With --method: another setting, such as model.temperature=50; repeatable."),
+    ] = None,
 ) -> Imported:
     """Make a CLIP folder from published weights.
 
@@ -81,18 +86,26 @@ def run(
 
     With --method, a model folder is written that predicts without training. The source may then also be an imported
     CLIP or a CLIP folder, and --tag is openai if left out. Every command takes its name: --model naclip-ViT-B-16.
+    --set changes its settings: --set evaluate.synonyms=mean, --set evaluate.average=probabilities, and so on.
 
     Raises:
         UserError: the weights are missing or not of OpenAI's ViT layout, statements about them contradict each other
-            or the weights, or the activation, method or protocol is unknown.
+            or the weights, the activation, method or protocol is unknown, or an override is, has an option of its own
+            or asks for a training.
     """
     from cascade_core.clip.published_clip import read_published
     from cascade_core.clip.sources import OPENAI
     from cascade_core.clip.weights import CONFIG_FILE, WEIGHTS_FILE, load_clip, save_clip
-    from cascade_core.training_free import check_method, write_training_free
+    from cascade_core.configs.overrides import refuse_stated
+    from cascade_core.training_free import check_method, training_free_config, write_training_free
 
     if method is None and protocol is not None:
         raise UserError("--protocol needs --method; a CLIP folder knows no classes")
+    if method is None and overrides:
+        raise UserError(f"--set {min(overrides)} needs --method; a CLIP folder has no settings")
+    refuse_stated(overrides or ())
+    if "data.protocol" in (overrides or ()):
+        raise UserError("override 'data.protocol': it is stated by --protocol; use that instead")
     check_method(method)
     local, text = clip_folder(Path(source)), None
     if method is not None and tag is None and (local / CONFIG_FILE).is_file():
@@ -103,13 +116,21 @@ def run(
         clip, weights = read_published(source, tag=tag, activation=activation, cache=cache)
     name = clip.config.name
     folder = out or (imported_clip(name) if method is None else training_free_folder(method, name))
-    parameters = {"source": Path(source).name, "tag": tag, "activation": clip.config.activation}
+    parameters: dict[str, Any] = {
+        "source": Path(source).name,
+        "tag": tag,
+        "activation": clip.config.activation,
+    }
+    config = None
     if method is not None:
+        config = training_free_config(method, clip, protocol=protocol, overrides=overrides)
         parameters |= {"method": method, "protocol": protocol}
+        if overrides:
+            parameters["overrides"] = dict(overrides)
     with call.writing(out=folder, inputs={"weights": weights}, parameters=parameters) as work:
-        if method is None:
+        if config is None:
             save_clip(work.folder, clip)
         else:
-            write_training_free(work.folder, clip, method, protocol=protocol, text=text)
+            write_training_free(work.folder, clip, config, text=text)
     log.info("CLIP %s (%s) from %s: %s", name, clip.config.activation, weights, folder)
     return Imported(folder, clip.config, weights, method)

@@ -1,11 +1,13 @@
 """The command that segments pictures: `cascade-clip predict`."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cascade_core.configs.settings import Synonyms
 from cascade_core.labels.background import parse_background
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
@@ -13,6 +15,8 @@ from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import names_by_commas
 from components.pictures.picture_files import picture_files
 from pipelines.cli.options import Background, Clip, Device
+
+log = logging.getLogger(__name__)
 
 
 def predict(
@@ -58,6 +62,18 @@ def predict(
         str | None, typer.Option(help="whole or slide (windows); the recipe's if left out.")
     ] = None,
     background: Background = None,
+    seen_penalty: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Number subtracted from the scores of seen classes; if left out, as published."
+        ),
+    ] = None,
+    synonyms: Annotated[
+        Synonyms | None,
+        typer.Option(
+            help="Score of a class with synonyms: maximum (of each) or mean (of the vectors); the model's if left out."
+        ),
+    ] = None,
     short_side: Annotated[
         int | None,
         typer.Option(min=1, help="Length of the shorter side after resizing; the recipe's if left out."),
@@ -96,6 +112,7 @@ def predict(
     each class. A picture that cannot be segmented does not stop the others; it is reported at the end, and the
     command exits with 3.
     """
+    from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given
     from components.pictures import predict
@@ -104,6 +121,7 @@ def predict(
     from components.steps import import_clip
 
     check_gathering_folder(out)
+    check_seen_penalty(seen_penalty)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     files = picture_files(pictures, out=out)
@@ -123,8 +141,16 @@ def predict(
         batch_size=batch,
         precision=precision,
         refine=refine,
+        synonyms=synonyms,
         background=None if background is None else parse_background(background),
     )
+    if seen_penalty is not None:
+        predictor.seen_penalty = seen_penalty
+        if not 0 < (seen := len(predictor.seen(names))) < len(names):
+            log.warning(
+                "--seen-penalty changes nothing: the training saw %s of these labels",
+                "all" if seen else "none",
+            )
     result = predict.run(
         predictor=predictor,
         pictures=files,

@@ -6,7 +6,7 @@ from typing import Any
 
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe, with_overrides
-from cascade_core.configs.training_free import LAST_BLOCKS
+from cascade_core.configs.training_free import LAST_BLOCKS, check_changes
 from cascade_core.datasets.data_set import DataSet
 from cascade_core.labels.class_split import ClassSplit
 from components.artifacts import data_hash, input_hash
@@ -84,4 +84,6 @@ def score(
 
 def _configured(data_set: DataSet, config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
     protocol = {"data.protocol": all_classes(data_set).name}
-    return with_overrides(config, {**protocol, **published_settings(data_set, config), **overrides})
+    changed = with_overrides(config, {**protocol, **published_settings(data_set, config), **overrides})
+    check_changes(overrides, changed)
+    return changed

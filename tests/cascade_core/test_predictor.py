@@ -14,6 +14,7 @@ from cascade_core.clip.text import class_vectors
 from cascade_core.clip.weights import copy_text_tower, load_clip, load_text_tower
 from cascade_core.configs.config import RunConfig
 from cascade_core.datasets.catalogue import protocol
+from cascade_core.errors import UserError
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
@@ -76,6 +77,20 @@ def test_prediction_equals_evaluation_on_all_classes(
 def test_seen_names_pay_the_seen_penalty_in_any_order(clip: Path, tmp_path: Path) -> None:
     predictor = _predictor(clip, tmp_path, tiny_config(seen_penalty=2.0))
     assert set(predictor.predict(_picture(), ["zebra", "Tiger", "grass"]).shares()) == {"Tiger"}
+
+
+def test_a_stated_seen_penalty_holds_in_every_setting(clip: Path, tmp_path: Path) -> None:
+    predictor = _predictor(clip, tmp_path, tiny_config(), setting="transductive_oracle")
+    names = ["zebra", "Tiger", "grass"]
+    assert predictor.seen_penalty == 0 and predictor.seen(names) == [0, 2]
+    before = predictor.vocabulary(names)
+    predictor.seen_penalty = 1.0
+    assert predictor.vocabulary(names) is not before
+    assert predictor.predict(_picture(), names).shares() == {"Tiger": 1.0}
+    predictor.evaluate = eval_settings(predictor.evaluate, seen_penalty=0.3)
+    assert predictor.seen_penalty == 1.0
+    with pytest.raises(UserError, match="--seen-penalty is 1.5; give a number from 0 to 1"):
+        predictor.seen_penalty = 1.5
 
 
 def test_a_custom_class_keeps_its_synonyms(clip: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -355,3 +356,36 @@ def test_the_command_goes_on_past_a_bad_picture_and_ends_with_3(model: Path, tmp
     assert "failed: " in done.stderr and "b.png: cannot be decoded as a picture" in done.stderr
     assert "1 of 2 pictures failed" in done.stderr
     assert read_json(tmp_path / "out" / "a_classes.json")["request"]["scales"] == [1.0, 1.5]
+
+
+def test_the_command_takes_a_penalty_and_a_rule_for_synonyms(model: Path, tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    useless = "--seen-penalty changes nothing: the training saw all of these labels"
+
+    def run(*options: str, labels: str = "zebra, tiger, sand") -> dict[str, Any]:
+        command = ["predict", str(tmp_path / "a.png"), "--model", str(model), "--labels", labels]
+        done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), *options])
+        assert done.exit_code == 0, done.output
+        assert (useless in done.output) == (labels == "zebra")
+        return read_json(tmp_path / "out/a_classes.json")
+
+    plain = run()
+    assert (plain["request"]["inference"]["seen_penalty"], plain["request"]["inference"]["synonyms"]) == (
+        0.1,
+        "mean",
+    )
+    changed = run("--seen-penalty", "1", "--synonyms", "maximum")["request"]["inference"]
+    assert (changed["seen_penalty"], changed["synonyms"]) == (1, "maximum")
+    unseen = {"tiger", "sand"} & set(tiny_config().data.split.unseen_names)
+    assert {area["label"] for area in run("--seen-penalty", "1")["classes"]} <= unseen
+    run("--seen-penalty", "1", labels="zebra")
+    done = CliRunner().invoke(app, ["predict", "a.png", "--labels", "zebra", "--seen-penalty", "2"])
+    assert done.exit_code == 2 and "give a number from 0 to 1" in done.output
+
+
+def test_a_changed_seen_penalty_is_another_request(predictor: Predictor) -> None:
+    before = predict.request_of(predictor, ("zebra",)).record()
+    other = Predictor.__new__(Predictor)
+    other.__dict__.update(predictor.__dict__)
+    other.seen_penalty = 0.5
+    assert predict.request_of(other, ("zebra",)).record() != before

@@ -67,7 +67,11 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
     root = tmp_path_factory.mktemp("own")
     world = write_benchmark(root / "raw", sizes={"train": 6, "val": 1, "test": 1})
     labels = root / "labels.yaml"
-    classes = [{"name": name, "colour": colour} for name, colour in COLOURS.items()]
+    synonyms = {"taxi": ["taxi scene", "sand scene"], "pool": ["pool scene"]}
+    classes = [
+        {"name": name, "colour": colour, "synonyms": synonyms.get(name, [])}
+        for name, colour in COLOURS.items()
+    ]
     content = {"name": "own", "classes": classes, "unseen": ["taxi", "lava"], "background": {"id": 0}}
     labels.write_text(yaml.safe_dump(content))
     clip = write_tiny_clip(root / "clip")
@@ -126,6 +130,24 @@ def scored(own: Own) -> Path:
 def test_a_trained_model_is_scored_under_its_own_protocol(own: Own, scored: Path) -> None:
     scores = read_json(scored / "scores.json")
     assert (scores["protocol"], scores["num_pictures"], scores["background"]) == (own.protocol, 2, "dropped")
+
+
+def test_an_evaluation_takes_either_rule_for_synonyms(own: Own, scored: Path, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {**own.folders, "split": "val"}
+    other = shutil.copytree(own.trained / "final", tmp_path / "other")
+    manifest = read_json(other / MANIFEST_FILE)
+    assert manifest["config"]["evaluate"]["synonyms"] == "mean"
+    manifest["config"]["evaluate"]["synonyms"] = "maximum"
+    write_json(other / MANIFEST_FILE, manifest)
+    evaluate.run(**arguments, checkpoint=other, out=tmp_path / "configured")
+    evaluate.run(**arguments, checkpoint=own.trained / "final", synonyms="maximum", out=tmp_path / "stated")
+    evaluate.run(**arguments, checkpoint=other, synonyms="mean", out=tmp_path / "back")
+
+    def confusion(folder: Path) -> str:
+        return (folder / "confusion.csv").read_text()
+
+    assert confusion(tmp_path / "stated") == confusion(tmp_path / "configured") != confusion(scored)
+    assert confusion(tmp_path / "back") == confusion(scored)
 
 
 def test_panels_show_classes_in_the_label_files_colours(scored: Path) -> None:

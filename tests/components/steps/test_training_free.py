@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import DROPPED
+from cascade_core.model.decoder import CosineDecoder
 from cascade_core.predictor import Predictor, eval_settings
+from components.artifacts import read_step_manifest
 from components.evaluation.job import vocabulary_of
 from components.registry import registered_model
 from components.registry.addresses import clip_for, load_predictor
@@ -85,6 +88,54 @@ def test_the_served_model_answers(folders: Folders) -> None:
     assert answer["labels"] == ["zebra", "tiger", "sand"]
     assert np.array_equal(answer["label_map"], expected.label_map)
     assert answer["mean_confidence"] == pytest.approx(expected.mean_confidence)
+
+
+def test_overrides_change_the_settings_of_the_model(folders: Folders) -> None:
+    changes: dict[str, Any] = {
+        "model.temperature": 7.0,
+        "evaluate.average": "probabilities",
+        "evaluate.synonyms": "mean",
+        "evaluate.background": {"policy": "threshold", "threshold": 0.1},
+        "data.templates": ["{}"],
+    }
+    done = import_clip.run(source=str(folders.clip), method="naclip", overrides=changes)
+    model = Predictor.load(done.folder, device="cpu")
+    config, decoder = model.manifest.config, model.segmentor.decoder
+    assert isinstance(decoder, CosineDecoder) and decoder.scale() == config.model.temperature == 7
+    assert (config.evaluate.average, config.evaluate.synonyms) == ("probabilities", "mean")
+    assert config.evaluate.background.threshold == 0.1 and config.data.templates == ("{}",)
+    assert read_step_manifest(done.folder).parameters["overrides"] == changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": 7}, "unknown override 'temperature'"),
+        ({"train.iterations": 7}, "'train.iterations' changes nothing in a model without training"),
+        ({"model.decoder": "masks"}, "model.decoder|decoder"),
+        ({"model.decoder": "linear"}, "would have weights to train"),
+        ({"model.clip.heads": 1}, "the CLIP is that of the weights"),
+        ({"data.protocol": "ade20k-150"}, "stated by --protocol"),
+        ({"seed": 7}, "stated by --seed"),
+        ({"evaluate.average": "labels"}, "evaluate.average"),
+    ],
+)
+def test_overrides_that_such_a_model_does_not_read_are_refused(
+    changes: dict[str, Any], message: str, folders: Folders, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        import_clip.run(source=str(folders.clip), method="naclip", overrides=changes, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_overrides_need_a_method(folders: Folders, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--set model\.temperature needs --method"):
+        import_clip.run(
+            source=str(folders.clip),
+            activation="gelu",
+            overrides={"model.temperature": 7},
+            out=tmp_path / "out",
+        )
 
 
 def test_evaluation_and_prediction_take_the_same_synonyms(folders: Folders, tmp_path: Path) -> None:
