@@ -242,10 +242,18 @@ def test_files_folders_and_patterns_name_pictures_once(tmp_path: Path) -> None:
     assert [file.name for file in files] == ["c", "a", "sub/b"]
 
 
-def test_results_of_an_earlier_call_are_not_pictures(tmp_path: Path) -> None:
+def test_results_of_an_earlier_call_are_not_pictures(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(tmp_path / "a.png")
-    save(tmp_path / "out" / "a_overlay.png")
+    result = save(tmp_path / "out" / "a_overlay.png").path
     assert [file.name for file in picture_files([tmp_path], out=tmp_path / "out")] == ["a"]
+    assert (
+        "1 files are skipped, because pictures in the output folder are results: out/a_overlay" in caplog.text
+    )
+    with pytest.raises(ValueError, match="all pictures .* are in the output folder"):
+        picture_files([tmp_path], out=tmp_path)
+    assert [file.name for file in picture_files([result], out=tmp_path / "out")] == ["a_overlay"]
 
 
 def test_pictures_of_one_name_keep_their_suffix_or_are_refused(tmp_path: Path) -> None:
@@ -256,11 +264,16 @@ def test_pictures_of_one_name_keep_their_suffix_or_are_refused(tmp_path: Path) -
         picture_files([*given, other], out=tmp_path / "out")
 
 
-@pytest.mark.parametrize(("given", "message"), [("*.png", "no file matches"), (".", "no picture in")])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("*.png", "no file matches"), (".", "no picture in"), ("gone.png", "gone.png is a link to nothing")],
+)
 def test_arguments_without_a_picture_are_refused(
     given: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if given == "gone.png":
+        Path(given).symlink_to("nowhere")
     with pytest.raises(ValueError, match=message):
         picture_files([given], out=tmp_path / "out")
 
