@@ -100,6 +100,11 @@ def read_clip_config(folder: Path) -> ClipConfig:
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
+            if folder.is_dir() and any(folder.iterdir()):
+                raise UserError(
+                    f"{folder} is no CLIP's folder, or is damaged: {name} is missing; give the folder or the name of "
+                    "a CLIP, such as ViT-B-16 after `cascade-clip import-clip ViT-B-16 --tag openai`"
+                )
             raise UserError(
                 f"CLIP file {folder / name} is missing. For the mini benchmark run `dvc pull` or "
                 f"`cascade-clip pretrain`; for a real CLIP `cascade-clip import-clip ViT-B-16 --tag openai --out {folder}`, "

@@ -109,3 +109,12 @@ def test_a_damaged_file_of_a_clip_folder_is_named(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         load(tmp_path)
+
+
+def test_another_folder_is_not_suggested_as_a_place_for_a_clip(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("")
+    with pytest.raises(
+        UserError, match=r"is no CLIP's folder, or is damaged: config\.json is missing"
+    ) as raised:
+        load_clip(tmp_path)
+    assert "--out" not in str(raised.value)
