@@ -1,7 +1,8 @@
 """Prediction: label maps of photographs for any class names, with evaluation's inference."""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from cascade_core.batches.transforms import short_side_size
 from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
 from cascade_core.checkpoints.model_folder import locate
-from cascade_core.clip.text import TextTransformer, class_vectors
+from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
 from cascade_core.clip.tokenizers import Tokenizer
 from cascade_core.clip.weights import load_text_tower
 from cascade_core.configs.config import EvalConfig
@@ -36,6 +37,19 @@ from cascade_core.runtime.files import sha256
 from cascade_core.runtime.validation import validated
 
 __all__ = ["MAX_LABELS", "Prediction", "Predictor", "checked_labels"]
+
+log = logging.getLogger(__name__)
+
+OnTexts = Callable[[int, int], None]
+"""Called with the number of texts encoded so far and that of all, at first with 0."""
+MANY_TEMPLATES, BATCH = 64, 256
+"""Names of many templates are encoded one by one, so that progress shows: 80 texts take a CPU seconds."""
+
+
+def log_texts(done: int, total: int) -> None:
+    """Log at the start how many texts are encoded: the first request for some names waits for them."""
+    if done == 0:
+        log.info("encoding the class names: %d texts", total)
 
 
 class Predictor:
@@ -123,8 +137,23 @@ class Predictor:
             UserError: `checked_labels` refuses the names, or the tokenizer does not know a word.
         """
         names = checked_labels(labels)
-        templates, synonyms = self.manifest.config.data.templates, self._synonyms(names)
-        return class_vectors(self._text, self._tokenizer, names, templates, synonyms=synonyms)
+        return self._encode(names, self._synonyms(names), log_texts)
+
+    def _encode(
+        self, names: Sequence[str], synonyms: Sequence[Sequence[str]], on_texts: OnTexts
+    ) -> Float[Tensor, "classes embed"]:
+        templates = self.manifest.config.data.templates
+        total = num_texts(names, templates, synonyms)
+        on_texts(0, total)
+        return class_vectors(
+            self._text,
+            self._tokenizer,
+            names,
+            templates,
+            synonyms=synonyms,
+            batch_size=BATCH if len(templates) < MANY_TEMPLATES else len(templates),
+            on_batch=lambda done: on_texts(done, total),
+        )
 
     def predict(
         self,
@@ -190,10 +219,11 @@ class Predictor:
         short_side = self.evaluate.short_side
         return (height, width) if short_side is None else short_side_size((height, width), short_side)
 
-    def vocabulary(self, labels: Sequence[str]) -> Vocabulary:
+    def vocabulary(self, labels: Sequence[str], *, on_texts: OnTexts = log_texts) -> Vocabulary:
         """Return the vocabulary of these class names, followed by the names that stand for background.
 
-        The last vocabulary is cached, with the decoder's terms that depend on text alone.
+        The last vocabulary is cached, with the decoder's terms that depend on text alone. `on_texts` shows progress while
+        names are encoded, and is not called for cached ones.
 
         Raises:
             UserError: a label stands for background, or `class_vectors` refuses the names.
@@ -204,7 +234,7 @@ class Predictor:
         key, cached = (names, self.evaluate, self.seen_penalty), self._cached
         if cached is not None and cached[0] == key:
             return cached[1]
-        vectors, query_classes, num_background = self._queries(names)
+        vectors, query_classes, num_background = self._queries(names, on_texts)
         vocabulary = Vocabulary(
             self.segmentor,
             vectors,
@@ -218,16 +248,16 @@ class Predictor:
         return vocabulary
 
     def _queries(
-        self, names: tuple[str, ...]
+        self, names: tuple[str, ...], on_texts: OnTexts
     ) -> tuple[Float[Tensor, "queries embed"], list[int] | None, int]:
         """Return the vectors that compete, the classes of those before background's, and the number of background's."""
         labels = checked_labels((*names, *self.evaluate.background.names))
         if self.evaluate.synonyms == "mean":
-            return self.class_vectors(labels), None, len(labels) - len(names)
+            vectors = self._encode(labels, self._synonyms(labels), on_texts)
+            return vectors, None, len(labels) - len(names)
         groups = [[name, *others] for name, others in zip(labels, self._synonyms(labels), strict=True)]
         queries = [query for group in groups for query in group]
-        templates = self.manifest.config.data.templates
-        vectors = class_vectors(self._text, self._tokenizer, queries, templates)
+        vectors = self._encode(queries, (), on_texts)
         query_classes = [i for i, group in enumerate(groups[: len(names)]) for _ in group]
         return vectors, query_classes, len(queries) - len(query_classes)
 

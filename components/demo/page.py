@@ -154,8 +154,13 @@ def _segment_with(models: Sequence[Model], results: Results, uploads: Path) -> C
             picture, names = read_photograph(_path(upload, uploads)), names_in_field(field or "")
             answers = []
             for number, model in enumerate(models):
-                progress((number, len(models)), desc=f"{model.title}: {len(names):,} classes", unit="models")
-                answers.append(segment(model, picture, names, out=out / str(number)))
+                title = f"{model.title}: {len(names):,} classes"
+                progress((number, len(models)), desc=title, unit="models")
+
+                def show(done: int, total: int, title: str = title) -> None:
+                    progress((done, total), desc=f"{title}, text vectors", unit="texts")
+
+                answers.append(segment(model, picture, names, out=out / str(number), on_texts=show))
         except UserError as error:
             return [f'<p class="error">{escape(str(error))}</p>', *_nothing(len(models))]
         height, width = picture.pixels.shape[:2]

@@ -9,7 +9,7 @@ from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.data.pictures import decode_image
 from cascade_core.errors import UserError
 from cascade_core.inference.prediction import checked_labels
-from cascade_core.predictor import Predictor
+from cascade_core.predictor import OnTexts, Predictor, log_texts
 from components.contract.shared import names_by_commas
 from components.demo.figure import figure
 from components.pictures.picture_files import PictureFile
@@ -85,13 +85,16 @@ def read_photograph(path: Path) -> DecodedPicture:
     return DecodedPicture(PictureFile(path, path.stem), pixels, hashlib.sha256(content).hexdigest())
 
 
-def segment(model: Model, picture: DecodedPicture, names: tuple[str, ...], *, out: Path) -> Answer:
-    """Segment a photograph, write its results to `out`, and draw the figure.
+def segment(
+    model: Model, picture: DecodedPicture, names: tuple[str, ...], *, out: Path, on_texts: OnTexts = log_texts
+) -> Answer:
+    """Segment a photograph, write its results to `out`, and draw the figure; `on_texts` shows how far the names are.
 
     Raises:
         UserError: the model does not know a word, or the photograph is too large for its settings.
     """
     predictor, colours = model.predictor, colours_of(model.predictor, names)
+    predictor.vocabulary(names, on_texts=on_texts)
     prediction = predictor.predict(picture.pixels, names)
     out.mkdir(parents=True)
     files = result_files(out, picture.file.name, confidence_map=False)

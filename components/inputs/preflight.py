@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cascade_core.clip.order import Order, check_order, check_shape
-from cascade_core.clip.text import class_vectors
+from cascade_core.clip.text import class_vectors, num_texts
 from cascade_core.clip.weights import load_text_tower
 from cascade_core.data.prepared import read_summary
 from cascade_core.datasets.catalogue import label_set
@@ -18,6 +18,7 @@ from cascade_core.labels.label_set import LabelSet
 from components.artifacts import read_step_manifest
 from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
+from components.progress import progress
 from components.vectors import vector_files
 from components.vectors.vector_files import background_names, read_background_vectors, read_name_list
 
@@ -106,8 +107,9 @@ def _from_clip(clip: Path, names: Sequence[str], text: Path) -> Float[Tensor, "c
     """Make vectors of the names, with the templates and synonyms of the text-vectors step."""
     tower, tokenizer = load_text_tower(clip)
     parameters = read_step_manifest(text).parameters
-    synonyms = parameters.get("synonyms", ())
-    return class_vectors(tower, tokenizer, names, parameters["templates"], synonyms=synonyms)
+    templates, synonyms = parameters["templates"], parameters.get("synonyms", ())
+    with progress("text vectors to compare with", num_texts(names, templates, synonyms)) as bar:
+        return class_vectors(tower, tokenizer, names, templates, synonyms=synonyms, on_batch=bar.advance)
 
 
 def _background(text: Path, split: ClassSplit, clip: Path | None) -> Iterator[str]:

@@ -24,6 +24,7 @@ from cascade_core.runtime.listing import short_list
 from components.pictures.picture_files import PictureFile
 from components.pictures.result_files import ResultFiles, record_of, result_files, signed
 from components.progress import progress
+from components.vectors.encoding import encoded
 
 BATCH_PIXELS = 2**22
 """A batch of pictures has at most this many pixels, unless one picture has more."""
@@ -95,7 +96,7 @@ def run(
     names = checked_labels(labels)
     views(scales, flip=flip)
     # Encode the names, those for background too, so that an unknown word fails before the first picture.
-    predictor.vocabulary(names)
+    encoded(predictor, names)
     request = replace(
         request_of(predictor, names, scales=scales, flip=flip), cutout=_checked_cutout(cutout, names)
     )

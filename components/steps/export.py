@@ -124,6 +124,8 @@ def run(
 
 def _facts(predictor: "Predictor", labels: Sequence[str] | None) -> dict[str, Any]:
     """Return what a caller of the graph needs to know."""
+    from components.vectors.encoding import encoded
+
     manifest = predictor.manifest
     facts: dict[str, Any] = {
         "method": manifest.config.method,
@@ -141,7 +143,7 @@ def _facts(predictor: "Predictor", labels: Sequence[str] | None) -> dict[str, An
         "seen_classes": [name for name in manifest.classes if name not in manifest.unseen],
     }
     if labels is not None:
-        vocabulary = predictor.vocabulary(labels)
+        vocabulary = encoded(predictor, labels)
         # Under the policy "prompts" the vectors of background names come after those of the labels.
         names = [*labels, *predictor.evaluate.background.names]
         facts |= {"labels": names, "penalties": vocabulary.penalties.tolist()}

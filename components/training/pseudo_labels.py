@@ -28,6 +28,7 @@ from cascade_core.runtime.listing import same_name, short_list
 from components.artifacts import input_hash
 from components.pictures.picture_files import PictureFile, picture_files
 from components.progress import progress
+from components.vectors.encoding import encoded
 
 REQUEST_FILE, SUMMARY_FILE = "request.json", "summary.json"
 DEFAULT_CONFIDENCE = 0.5
@@ -77,7 +78,7 @@ class Unlabelled:
         pictures = picture_files([folder], out=out)
         predictor = Predictor.load(teacher)
         _refuse_leak(teacher, predictor.manifest, split, mode)
-        predictor.vocabulary(split.classes)
+        encoded(predictor, split.classes)
         return cls(
             folder=folder,
             teacher=teacher,

@@ -41,6 +41,15 @@ def test_an_impossible_field_is_refused_in_a_sentence(field: str, sentence: str)
         names_in_field(field)
 
 
+def test_a_request_shows_how_far_its_names_are(predictor: Predictor, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((24, 24, 3), np.uint8)).save(tmp_path / "a.png")
+    picture, calls = read_photograph(tmp_path / "a.png"), list[tuple[int, int]]()
+    (model,) = with_titles([predictor])
+    names = ("zebra", "sand")
+    segment(model, picture, names, out=tmp_path / "out", on_texts=lambda *call: calls.append(call))
+    assert calls[0][0] == 0 and calls[-1][0] == calls[-1][1] > 0
+
+
 def test_a_file_that_is_no_picture_is_called_by_its_name(tmp_path: Path) -> None:
     file = tmp_path / "secret-folder" / "notes.png"
     file.parent.mkdir()
