@@ -21,6 +21,7 @@ from cascade_core.runtime.formats import FORMAT, read_manifest
 from cascade_core.runtime.targets import MANIFEST_FILE
 from cascade_core.runtime.validation import validated
 from cascade_core.runtime.walking import files_below
+from components.partial_folders import whole_hash
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def read_step_manifest(folder: Path) -> StepManifest:
 def input_hash(path: Path) -> str:
     """Return the content hash of a file or folder as it is now.
 
-    A step's manifest is not part of the hash: equal content has equal hashes. If the hash differs from the one
+    A step's manifest is not part of the hash: equal content has equal hashes. A part of a folder counts as the whole. If the hash differs from the one
     in the folder's manifest, log a warning and return the hash of the present files, which the step uses.
 
     Raises:
@@ -117,6 +118,8 @@ def input_hash(path: Path) -> str:
         raise UserError(f"input {path} does not exist; run the step that writes it first")
     if not path.is_dir():
         return sha256(path)
+    if (whole := whole_hash(path)) is not None:
+        return whole
     content, file = _content_hash(path), path / MANIFEST_FILE
     recorded = read_json(file).get("content_sha256") if file.is_file() else None
     if isinstance(recorded, str) and content != recorded:

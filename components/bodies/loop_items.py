@@ -36,8 +36,11 @@ def runs(
     *,
     data_hash: str,
 ) -> list[dict[str, Any]]:
-    """Return an item for each recipe: with each seed, if there are seeds, or with its champion, if there are champions."""
-    each = [{"seed": int(seed)} for seed in seeds or ()] or [{}]
+    """Return an item for each recipe: with each seed, if there are seeds, or with its champion, if there are champions.
+
+    The first seed's item says that the report shows single pictures of it.
+    """
+    each = [{"seed": int(seed), "pictures": not place} for place, seed in enumerate(seeds or ())] or [{}]
     return [
         {"recipe": recipe, **part, "data_hash": data_hash}
         for recipe in recipes

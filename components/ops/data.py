@@ -120,6 +120,7 @@ def evaluate_target(
     limit: int,
     background: str,
     evaluation: Output[Artifact],
+    index: Output[Artifact],
     scores: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     target: str = "",
@@ -133,7 +134,7 @@ def evaluate_target(
     from cascade_core.labels.background import parse_background
     from components import artifact_metadata
     from components.entry import enter
-    from components.results import confusion_table
+    from components.results import confusion_table, run_index
     from components.steps import evaluate
     from components.storage import places
     from components.tracking import pipeline_run
@@ -152,9 +153,11 @@ def evaluate_target(
         background=parse_background(background),
         out=Path(evaluation.path),
     )
+    run_index.write_index(Path(index.path), evaluations=[Path(evaluation.path)], pictures=False)
     confusion_table.show(result, Path(evaluation.path), scores=scores, confusion=confusion)
-    facts = {"recipe": result.method, "seed": result.seed, "split": split}
-    artifact_metadata.write_metrics(scores, scores.metadata, facts)
+    artifact_metadata.write_metrics(
+        scores, scores.metadata, {"recipe": result.method, "seed": result.seed, "split": split}
+    )
     artifact_metadata.write_metadata(
         evaluation, {"checkpoint": checkpoint, "protocol": protocol, "split": split}
     )

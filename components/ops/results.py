@@ -1,4 +1,4 @@
-"""Components that gather the artifacts of loops into tables and pages, and compare them with accepted results."""
+"""Components that index what a loop's iterations made, gather the indices into tables and pages, and compare with accepted results."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Model, Output
@@ -7,61 +7,89 @@ from components.ops.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def report(
-    mlflow_run: str,
-    inductive: Input[list[Artifact]],
-    transductive: Input[list[Artifact]],
-    costs: Input[list[Artifact]],
-    trained: Input[list[Model]],
-    self_trained: Input[list[Model]],
-    results: Output[Artifact],
-    page: Output[HTML],
+def index_run(
+    evaluation: Input[Artifact],
+    cost: Input[Artifact],
+    trained: Input[Model],
+    recipe: str,
+    seed: int,
+    pictures: bool,
+    index: Output[Artifact],
 ) -> None:
-    """Gather all runs into benchmark.json, a table and a page; a recipe's inductive run precedes its transductive one."""
-    import shutil
+    """Copy what reports read of a training and its evaluation into one small folder."""
     from pathlib import Path
 
-    from components.entry import enter
-    from components.steps import report
-    from components.tracking import kubeflow_run, pipeline_run
+    from components.results import run_index
 
-    enter()
-    pipeline_run.join(mlflow_run)
-    summary = report.run(
-        evaluations=[
-            Path(folder.path) for pair in zip(inductive, transductive, strict=True) for folder in pair
-        ],
-        profiles=[Path(folder.path) for folder in costs],
-        trainings=[Path(folder.path) for pair in zip(trained, self_trained, strict=True) for folder in pair],
-        out=Path(results.path),
+    run_index.write_index(
+        Path(index.path),
+        evaluations=[Path(evaluation.path)],
+        profile=Path(cost.path),
+        trainings=[Path(trained.path)],
+        pictures=pictures,
     )
-    shutil.copyfile(summary.page, page.path)
-    kubeflow_run.finish(mlflow_run)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def ablation_report(
-    mlflow_run: str,
-    evaluations: Input[list[Artifact]],
-    costs: Input[list[Artifact]],
-    trained: Input[list[Model]],
-    results: Output[Artifact],
-    page: Output[HTML],
+def index_both(
+    inductive: Input[Artifact],
+    transductive: Input[Artifact],
+    cost: Input[Artifact],
+    trained: Input[Model],
+    self_trained: Input[Model],
+    recipe: str,
+    seed: int,
+    pictures: bool,
+    index: Output[Artifact],
 ) -> None:
-    """Gather a grid's runs into one table: a row per recipe, with mean and deviation over its seeds."""
+    """Copy what reports read of a training, its self-training and their evaluations into one small folder."""
+    from pathlib import Path
+
+    from components.results import run_index
+
+    run_index.write_index(
+        Path(index.path),
+        evaluations=[Path(inductive.path), Path(transductive.path)],
+        profile=Path(cost.path),
+        trainings=[Path(trained.path), Path(self_trained.path)],
+        pictures=pictures,
+    )
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def index_champion(
+    evaluation: Input[Artifact], cost: Input[Artifact], recipe: str, seed: int, index: Output[Artifact]
+) -> None:
+    """Copy what the comparison reads of a champion into one small folder."""
+    from pathlib import Path
+
+    from components.results import run_index
+
+    run_index.write_index(
+        Path(index.path), evaluations=[Path(evaluation.path)], profile=Path(cost.path), pictures=False
+    )
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def report(
+    mlflow_run: str, runs: Input[list[Artifact]], results: Output[Artifact], page: Output[HTML]
+) -> None:
+    """Gather all runs into benchmark.json, a table with mean and deviation over seeds, and a page."""
     import shutil
     from pathlib import Path
 
     from components.entry import enter
+    from components.results import run_index
     from components.steps import report
     from components.tracking import kubeflow_run, pipeline_run
 
     enter()
     pipeline_run.join(mlflow_run)
+    read = [run_index.read_index(Path(index.path)) for index in runs]
     summary = report.run(
-        evaluations=[Path(folder.path) for folder in evaluations],
-        profiles=[Path(folder.path) for folder in costs],
-        trainings=[Path(folder.path) for folder in trained],
+        evaluations=[folder for run in read for folder in run.evaluations],
+        profiles=[run.profile for run in read],
+        trainings=[folder for run in read for folder in run.trainings],
         out=Path(results.path),
     )
     shutil.copyfile(summary.page, page.path)
@@ -70,20 +98,22 @@ def ablation_report(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compare_targets(
-    mlflow_run: str, evaluations: Input[list[Artifact]], results: Output[Artifact], page: Output[HTML]
+    mlflow_run: str, runs: Input[list[Artifact]], results: Output[Artifact], page: Output[HTML]
 ) -> None:
     """Gather one checkpoint's evaluations on several data sets into one table."""
     import shutil
     from pathlib import Path
 
     from components.entry import enter
+    from components.results import run_index
     from components.steps import cross_dataset
     from components.tracking import kubeflow_run, pipeline_run
 
     enter()
     pipeline_run.join(mlflow_run)
+    read = [run_index.read_index(Path(index.path)) for index in runs]
     comparison = cross_dataset.run(
-        evaluations=[Path(folder.path) for folder in evaluations], out=Path(results.path)
+        evaluations=[folder for run in read for folder in run.evaluations], out=Path(results.path)
     )
     shutil.copyfile(comparison.page, page.path)
     kubeflow_run.finish(mlflow_run)
@@ -92,65 +122,35 @@ def compare_targets(
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def compare_with_accepted(
     mlflow_run: str,
-    inductive: Input[list[Artifact]],
-    transductive: Input[list[Artifact]],
-    costs: Input[list[Artifact]],
+    runs: Input[list[Artifact]],
+    models: str,
     thresholds: str,
     accept: bool,
     results: Output[Artifact],
     page: Output[HTML],
 ) -> str:
-    """Compare a rerun of the benchmark with the accepted one, record it, and return the outcome."""
+    """Compare a rerun of the benchmark with the accepted one, record it, and return the outcome.
+
+    The `models` are new trainings ("train") or "champions".
+    """
     import json
     import shutil
     from pathlib import Path
 
     from components.entry import enter
+    from components.results import run_index
     from components.steps import benchmark_rerun
     from components.tracking import kubeflow_run, pipeline_run
 
     enter()
     pipeline_run.join(mlflow_run)
+    read = [run_index.read_index(Path(index.path)) for index in runs]
     rerun = benchmark_rerun.run(
-        evaluations=[Path(folder.path) for folder in [*inductive, *transductive]],
-        profiles=[Path(folder.path) for folder in [*costs, *costs]],
+        evaluations=[folder for run in read for folder in run.evaluations],
+        profiles=[run.profile for run in read for _ in run.evaluations],
         thresholds=json.loads(thresholds),
         accept=accept,
-        out=Path(results.path),
-    )
-    shutil.copyfile(rerun.page, page.path)
-    if rerun.outcome != "regressed":  # then the next step fails the pipeline
-        kubeflow_run.finish(mlflow_run)
-    return rerun.outcome
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def compare_champions_with_accepted(
-    mlflow_run: str,
-    evaluations: Input[list[Artifact]],
-    costs: Input[list[Artifact]],
-    thresholds: str,
-    accept: bool,
-    results: Output[Artifact],
-    page: Output[HTML],
-) -> str:
-    """Compare the champions' scores with their accepted scores, record them, and return the outcome."""
-    import json
-    import shutil
-    from pathlib import Path
-
-    from components.entry import enter
-    from components.steps import benchmark_rerun
-    from components.tracking import kubeflow_run, pipeline_run
-
-    enter()
-    pipeline_run.join(mlflow_run)
-    rerun = benchmark_rerun.run(
-        evaluations=[Path(folder.path) for folder in evaluations],
-        profiles=[Path(folder.path) for folder in costs],
-        thresholds=json.loads(thresholds),
-        accept=accept,
-        models="champions",
+        models=models,  # type: ignore[arg-type]  # kfp has no Literal
         out=Path(results.path),
     )
     shutil.copyfile(rerun.page, page.path)

@@ -86,9 +86,7 @@ def run(
     with call.writing(
         protocol=rows[0].protocol,
         tags=report_page.facts_in_common(evaluated),
-        inputs={
-            "/".join(folder.parts[-2:]): folder for folder in (*evaluations, *profiles, *trainings, *fits)
-        },
+        inputs=_by_last_parts((*evaluations, *profiles, *trainings, *fits)),
     ) as work:
         write_json(work.folder / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
         (work.folder / TABLE_FILE).write_text(markdown_table(rows), encoding="utf-8")
@@ -97,3 +95,14 @@ def run(
         work.tracker.metrics({"rows": len(rows)} | {f"best.{score}": mean for score, mean in best.items()})
         work.tracker.files(BENCHMARK_FILE, TABLE_FILE, PAGE_FILE)
     return Report(out / PAGE_FILE, rows)
+
+
+def _by_last_parts(folders: Sequence[Path]) -> dict[str, Path]:
+    """Name folders by the last two parts of their paths, or by more if these do not distinguish them."""
+    different = list(dict.fromkeys(folders))
+    most = max(len(folder.parts) for folder in different)
+    for count in range(2, most + 1):
+        named = {"/".join(folder.parts[-count:]): folder for folder in different}
+        if len(named) == len(different):
+            break
+    return named

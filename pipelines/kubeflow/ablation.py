@@ -7,7 +7,7 @@ from typing import Any
 from kfp import dsl
 
 from cascade_core.errors import UserError
-from components.ops.results import ablation_report
+from components.ops.results import index_run, report
 from pipelines.graphs.defaults import ABLATION_RECIPES, IMAGE_SETS, PROTOCOL, SEEDS, SPLIT
 from pipelines.graphs.training import train_and_measure
 from pipelines.kubeflow.checks import check_training
@@ -49,23 +49,26 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
                 seeds=seeds,
             )
             with dsl.ParallelFor(items=runs, name="every-run") as run:
+                ready = replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=run.seed)
                 models = train_and_measure(
                     step.run_step,
-                    replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=run.seed),
+                    ready,
                     recipe=run.recipe,
                     overrides=overrides,
                     seed=run.seed,
                     scoring=scoring,
                     setting="",
                 )
+                indices = step.index(
+                    index_run,
+                    ready,
+                    evaluation=models.evaluation,
+                    cost=models.cost,
+                    trained=models.model,
+                    pictures=run.pictures,
+                )
 
-            step(
-                ablation_report,
-                mlflow_run=opened["run"],
-                evaluations=models.evaluation.collected,
-                costs=models.cost.collected,
-                trained=models.model.collected,
-            )
+            step(report, mlflow_run=opened["run"], runs=indices)
 
     return ablation
 

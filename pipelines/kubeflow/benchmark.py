@@ -62,30 +62,27 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                 models=models,
             )
 
-            def compare(component: Any, **folders: Any) -> None:
+            def compare(kind: Models, indices: Any) -> None:
                 comparison = step(
-                    component, mlflow_run=opened["run"], thresholds=thresholds, accept=accept, **folders
+                    results.compare_with_accepted,
+                    mlflow_run=opened["run"],
+                    runs=indices,
+                    models=kind,
+                    thresholds=thresholds,
+                    accept=accept,
                 )
                 step(results.refuse_regression, outcome=comparison.outputs["Output"])
 
             with dsl.If(models == "champions", name="champions-taken"):
                 with dsl.ParallelFor(items=runs, name="every-champion") as champion:
-                    model = step(take_champion, model=champion.model, recipe=champion.recipe).outputs[
-                        "trained"
-                    ]
-                    measured = measure(
-                        step.run_step,
-                        replace(data, recipe=champion.recipe, seed=champion.seed),
-                        model,
-                        "champion",
-                        scoring,
+                    own = replace(data, recipe=champion.recipe, seed=champion.seed)
+                    model = step(take_champion, model=champion.model, recipe=champion.recipe)
+                    scored = measure(step.run_step, own, model.outputs["trained"], "champion", scoring)
+                    indices = step.index(
+                        results.index_champion, own, evaluation=scored.evaluation, cost=scored.cost
                     )
 
-                compare(
-                    results.compare_champions_with_accepted,
-                    evaluations=measured.evaluation.collected,
-                    costs=measured.cost.collected,
-                )
+                compare("champions", indices)
 
             with dsl.Else(name="recipes-trained"):
                 with dsl.ParallelFor(items=runs, name="every-run") as run:
@@ -97,13 +94,18 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                     transductive = self_train_and_score(
                         step.run_step, ready, inductive, mode=self_training, **settings
                     )
+                    indices = step.index(
+                        results.index_both,
+                        ready,
+                        inductive=inductive.evaluation,
+                        transductive=transductive.evaluation,
+                        cost=inductive.cost,
+                        trained=inductive.model,
+                        self_trained=transductive.model,
+                        pictures=False,
+                    )
 
-                compare(
-                    results.compare_with_accepted,
-                    inductive=inductive.evaluation.collected,
-                    transductive=transductive.evaluation.collected,
-                    costs=inductive.cost.collected,
-                )
+                compare("train", indices)
 
     return benchmark
 

@@ -74,7 +74,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
             step(
                 compare_targets,
                 mlflow_run=opened["run"],
-                evaluations=dsl.Collected(evaluation.outputs["evaluation"]),
+                runs=dsl.Collected(evaluation.outputs["index"]),
             )
 
     return cross_dataset

@@ -49,11 +49,12 @@ LIGHT_ROWS = {
     "open_run": replace(SERVERS_ONLY, retries=4, patience=2),
     "close_run": replace(SERVERS_ONLY, retries=4),
     "compare_with_accepted": replace(SERVERS_ONLY, retries=2),
-    "compare_champions_with_accepted": replace(SERVERS_ONLY, retries=2),
     "compare_targets": replace(SERVERS_ONLY, retries=2),
     "take_champion": replace(SERVERS_ONLY, retries=2),
     "report": replace(SERVERS_ONLY, retries=2),
-    "ablation_report": replace(SERVERS_ONLY, retries=2),
+    "index_run": replace(ISOLATED, retries=2),
+    "index_both": replace(ISOLATED, retries=2),
+    "index_champion": replace(ISOLATED, retries=2),
     "refuse_regression": ISOLATED,
 }
 """Rows of the steps that use the tracking server only, or no server: the same for every kind of cluster."""

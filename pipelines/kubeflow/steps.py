@@ -23,11 +23,6 @@ class StepTask:
     task: dsl.PipelineTask
     output: Any
 
-    @property
-    def collected(self) -> Any:
-        """The outputs of all iterations of a loop together."""
-        return dsl.Collected(self.output)
-
 
 @dataclass(frozen=True)
 class Steps:
@@ -85,3 +80,11 @@ class Steps:
         if setting:
             task.set_display_name(f"{step.name} {setting}")
         return StepTask(task, task.outputs[cluster.output])
+
+    def index(self, component: Any, data: Data[Any], **inputs: Any) -> Any:
+        """End an iteration of a loop with the index of its run; return the indices of all iterations together."""
+        folders = {
+            name: value.output if isinstance(value, StepTask) else value for name, value in inputs.items()
+        }
+        task = self(component, recipe=data.recipe, seed=data.seed, **folders)
+        return dsl.Collected(task.outputs["index"])

@@ -7,7 +7,7 @@ from typing import Any
 from kfp import dsl
 
 from cascade_core.configs.settings import SelfTrainingMode
-from components.ops.results import report
+from components.ops.results import index_both, report
 from components.results.margins import Margins
 from pipelines.graphs.defaults import IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
 from pipelines.graphs.training import register_models, self_train_and_score, train_and_measure
@@ -59,19 +59,21 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 transductive = self_train_and_score(
                     step.run_step, ready, inductive, mode=self_training, overrides=overrides, scoring=scoring
                 )
+                indices = step.index(
+                    index_both,
+                    ready,
+                    inductive=inductive.evaluation,
+                    transductive=transductive.evaluation,
+                    cost=inductive.cost,
+                    trained=inductive.model,
+                    self_trained=transductive.model,
+                    pictures=True,
+                )
                 register_models(
                     step.run_step, ready, (inductive, transductive), {"margins": margins}, own_gate=False
                 )
 
-            step(
-                report,
-                mlflow_run=opened["run"],
-                inductive=inductive.evaluation.collected,
-                transductive=transductive.evaluation.collected,
-                costs=inductive.cost.collected,
-                trained=inductive.model.collected,
-                self_trained=transductive.model.collected,
-            )
+            step(report, mlflow_run=opened["run"], runs=indices)
 
     return zero_shot
 

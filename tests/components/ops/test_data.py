@@ -43,7 +43,7 @@ def test_data_are_prepared_by_the_overrides_for_every_run(
     assert read_json(tmp_path / "text" / "background_names.json") == ["grass", "sand"]
     data_hash = artifacts["prepared"].metadata["data_hash"]
     assert runs == [
-        {"recipe": name, "seed": seed, "data_hash": data_hash}
+        {"recipe": name, "seed": seed, "pictures": seed == 0, "data_hash": data_hash}
         for name in ("mini_zegclip", "mini_cascade_clip")
         for seed in (0, 3)
     ]

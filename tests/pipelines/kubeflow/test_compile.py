@@ -111,7 +111,7 @@ def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
     image = "registry.example/image:1-python3.11"
     containers = _executors(_compiled(kind="gpu", image=image))
     in_image = {name: one["image"] for name, one in containers.items()}
-    light = {"exec-open-run", "exec-close-run", "exec-report"}
+    light = {"exec-open-run", "exec-close-run", "exec-report", "exec-index-both"}
     assert in_image == {name: f"{image}-light" if name in light else image for name in containers}
     on_processors = _executors(_compiled(kind="cpu", image=image, light_image="image@sha256:12"))
     assert {one["image"] for one in on_processors.values()} == {image, "image@sha256:12"}
@@ -179,7 +179,8 @@ def _is_a_group(task: dict[str, Any]) -> bool:
 
 
 def test_a_step_gets_its_image_and_patience_as_variables() -> None:
-    without_patience = ("exec-refuse-regression", "exec-refuse-regression-2")
+    without_patience = {"exec-refuse-regression", "exec-refuse-regression-2", "exec-index-both"}
+    without_patience |= {"exec-index-champion"}
     for name, one in _executors(_compiled("benchmark", kind="gpu", changes=("train.patience=9",))).items():
         seconds = {"exec-train": 540, "exec-open-run": 120}.get(name, 300)
         patience = (
