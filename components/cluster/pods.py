@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from components.cluster.names import GPU, GPU_LABELS
-from components.cluster.trainjob import Cores, Memory
+from components.cluster.trainjob import RUNTIME, Cores, KubernetesName, Memory
 
 Tracking = Literal["secret", "plugin"]
 Count = Annotated[int, Field(gt=0)]
@@ -37,6 +37,7 @@ class Resources:
         cached: reuse the outputs of an equal call; only if the parameters decide the outcome.
         data: mount the volume with the data; `secret` sets the secret's variables.
         tracking: the tracking server is that of the secret, or that of Kubeflow's MLflow plugin.
+        runtime: with several `nodes`, the ClusterTrainingRuntime that they run on; `queue` is their queue of Kueue.
         tag_image: tag the step's runs in MLflow with its image.
         image: steps that run a model need `torch`; `light` is smaller and pulled sooner.
     """
@@ -53,6 +54,8 @@ class Resources:
     secret: bool = True
     tracking: Tracking = "secret"
     nodes: Count = 1
+    runtime: KubernetesName = RUNTIME
+    queue: KubernetesName | None = None
     tag_image: bool = True
     image: Literal["torch", "light"] = "torch"
 

@@ -29,6 +29,12 @@ POD_NAME_LENGTH = 49
 NODE = "node"
 """Trainer's torch runtime gives this name to its replicated job and to the training container in it."""
 
+RUNTIME = "torch-distributed"
+"""Trainer's own runtime for torch."""
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""This label names the queue of Kueue that starts all pods of a job together."""
+
+KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Cores = Annotated[str, Field(pattern=r"^\d+(\.\d+)?m?$")]
 Memory = Annotated[str, Field(pattern=r"^\d+([KMGT]i?)?$")]
 
@@ -38,7 +44,7 @@ class Volume(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    claim: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    claim: KubernetesName
     folder: PurePosixPath
 
     @classmethod
@@ -69,7 +75,8 @@ class Nodes(BaseModel):
     shared_memory: Memory = Field(default="8Gi", description="for loader workers")
     volumes: tuple[Volume, ...]
     secret: str | None = None
-    runtime: str = "torch-distributed"
+    runtime: KubernetesName = RUNTIME
+    queue: KubernetesName | None = None
     minutes: int = Field(default=2880, gt=0)
 
     @field_validator("volumes")
@@ -100,7 +107,10 @@ def longest_name(nodes: int) -> int:
 
 
 class TrainJob(Nodes):
-    """One training on these nodes; `variables` are environment variables beside the secret's."""
+    """One training on these nodes; `variables` are environment variables beside the secret's.
+
+    torchrun writes the output of each process to files in `logs`, which outlive the pods.
+    """
 
     name: str = Field(
         pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$", description="a DNS label, as pods need it"
@@ -110,6 +120,7 @@ class TrainJob(Nodes):
     command: str
     arguments: tuple[str, ...]
     out: PurePosixPath
+    logs: PurePosixPath
     variables: dict[str, str] = {}
 
     @model_validator(mode="after")
@@ -142,8 +153,8 @@ class TrainJob(Nodes):
         metadata: dict[str, Any] = {"name": self.name, "annotations": {CONTENT: content}}
         if self.namespace:
             metadata["namespace"] = self.namespace
-        if self.labels:
-            metadata["labels"] = dict(self.labels)
+        if labels := self.labels | ({QUEUE_LABEL: self.queue} if self.queue else {}):
+            metadata["labels"] = labels
         return {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": spec}
 
     def _trainer(self) -> dict[str, Any]:
@@ -153,8 +164,11 @@ class TrainJob(Nodes):
         own = [{"name": name, "value": value} for name, value in self.variables.items()]
         return {
             "image": self.image,
-            # torchrun reads its other options from the environment.
-            "command": ["torchrun", "--no-python", "cascade-clip"],
+            # torchrun reads its other options from the environment; 3 stands for both streams.
+            "command": [
+                *("torchrun", "--log-dir", str(self.logs), "--tee", "3"),
+                *("--no-python", "cascade-clip"),
+            ],
             "args": [self.command, *self.arguments],
             "env": [*([] if self.secret is None else _variables(self.secret)), *own],
             "numNodes": self.nodes,
@@ -181,6 +195,11 @@ class TrainJob(Nodes):
         pod |= {"volumes": volumes, "containers": [{"name": NODE, "volumeMounts": mounts}]}
         job = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}
         return {"template": {"spec": {"replicatedJobs": [job]}}}
+
+
+def logs_beside(out: PurePosixPath) -> PurePosixPath:
+    """Return the folder for the logs of a training that writes `out`."""
+    return out.with_name(f".{out.name}.logs")
 
 
 def write_trainjob(job: TrainJob, out: Path) -> None:

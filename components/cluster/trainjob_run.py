@@ -168,19 +168,22 @@ def follow(
     name: str,
     *,
     minutes: float,
+    watch: Callable[[], None] = lambda: None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Wait until a job has completed, and log each change of its state.
+    """Wait until a job has completed, and log each change of its state; call `watch` before each query of a job.
+
+    What `watch` raises ends the wait. The job is removed in no case.
 
     Raises:
-        RuntimeError: the job failed (with its own message), disappeared, or did not end within `minutes`; the job
-            is not removed.
+        RuntimeError: the job failed (with its own message), disappeared, or did not end within `minutes`.
         UserError: the cluster refuses, or does not answer for too long.
     """
     began = clock()
     logged, when = "", began
     while True:
+        watch()
         job = jobs.get(name)
         if job is None:
             raise RuntimeError(
@@ -191,10 +194,7 @@ def follow(
             log.info("TrainJob %s: complete after %.0f min", name, (clock() - began) / 60)
             return
         if now == "failed":
-            raise RuntimeError(
-                f"TrainJob {name} failed: {detail}; its pods' logs say more: kubectl logs --namespace "
-                f"{jobs.namespace} --selector jobset.sigs.k8s.io/jobset-name={name}"
-            )
+            raise RuntimeError(f"TrainJob {name} failed: {detail}")
         line = f"{now}, {detail}" if detail else now
         if line != logged or clock() - when > REPORT_SECONDS:
             log.info("TrainJob %s: %s (%.0f min)", name, line, (clock() - began) / 60)

@@ -21,6 +21,7 @@ from components.artifacts import MANIFEST_FILE, input_hash
 from components.cluster import trainjob_run
 from components.cluster.trainjob import PIPELINE_LABEL, QUEUE_MINUTES, Nodes, TrainJob, longest_name
 from components.contract import step_named
+from components.launching import last_words
 from components.patience import PATIENCE_VARIABLE
 from components.tracking.pipeline_run import IMAGE_VARIABLE, KFP_VARIABLE, PARENT_VARIABLE
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 WORK = ".trainjobs"
 """A folder on the shared volume with one folder per unfinished job."""
+LOGS, WORDS = "logs", "last_words"
+"""Folders in it: the output of the processes, and what they refuse."""
 COPIED = ("prepared", "splits", "text", "trained")
 GRACE_MINUTES = QUEUE_MINUTES + 5
 """The time that a job is followed beyond its running time: it waits for nodes, and its end is noticed late."""
@@ -54,29 +57,68 @@ def run(
     """Run `components.<step>.run(**arguments)` on several nodes and copy its output to `arguments["out"]`.
 
     This removes a completed job and its folder. A failed job and its folder stay for inspection; a retry of the step
-    starts the job again, and the training resumes from its last checkpoint.
+    starts the job again, and the training resumes from its last checkpoint. A retry also takes over a job that an evicted
+    pod left, or its complete output, whatever became of the job since.
 
     Raises:
-        UserError: CLIP weights or data are not on the shared volume, or the cluster refuses the job.
-        RuntimeError: the job failed, disappeared, or did not end in time.
+        UserError: CLIP weights or data are not on the shared volume, the cluster refuses the job, or the training refuses
+            its input; then no job stays, and no folder in which nothing was trained.
+        RuntimeError: the job failed, disappeared, or did not end in time; the message quotes the process that failed.
     """
     _check_shared(arguments, nodes)
     name = _name(step, arguments, nodes)
     work = Path(nodes.volumes[0].folder) / WORK / name
     done = work / "done"
     if not done.exists():
-        job = _job(step, arguments, nodes, name=name, work=work, out=done)
         jobs = jobs or trainjob_run.connect()
-        trainjob_run.start(jobs, job)
-        trainjob_run.follow(jobs, name, minutes=nodes.minutes + GRACE_MINUTES)
-        if not done.is_dir():
-            raise RuntimeError(
-                f"TrainJob {name} completed without output in {done}; check that its nodes and this pod mount the same volume"
-            )
+        shutil.rmtree(work / WORDS, ignore_errors=True)  # those of an earlier try
+        job = _job(step, arguments, nodes, name=name, work=work, out=done)
+        try:
+            trainjob_run.start(jobs, job)
+        except UserError:
+            _discard(work, done)
+            raise
+        _follow(jobs, name, nodes, work, done)
+    else:
+        log.info("TrainJob %s: its output is complete already", name)
     with new_folder(arguments["out"]) as folder:
         shutil.copytree(done, folder, dirs_exist_ok=True)
     (jobs or trainjob_run.connect()).delete(name)
     shutil.rmtree(work)
+
+
+def _follow(jobs: trainjob_run.Jobs, name: str, nodes: Nodes, work: Path, done: Path) -> None:
+    """Wait until a job's output is complete; end the job if a process refuses its input."""
+    try:
+        trainjob_run.follow(
+            jobs,
+            name,
+            minutes=nodes.minutes + GRACE_MINUTES,
+            watch=lambda: last_words.raise_refusal(work / WORDS),
+        )
+    except last_words.RefusalError as error:
+        jobs.delete(name)
+        _discard(work, done)
+        raise UserError(
+            f"TrainJob {name} is removed, because the training refused its input: {error}"
+        ) from error
+    except RuntimeError as error:
+        if done.is_dir():
+            log.warning("%s; but its output is complete, and is taken", error)
+            return
+        lines = "\n".join(last_words.last_lines(work / LOGS))
+        quoted = f"; the last lines of its first failed process:\n{lines}" if lines else ""
+        raise RuntimeError(f"{error}; its output is in {work / LOGS}{quoted}") from error
+    if not done.is_dir():
+        raise RuntimeError(
+            f"TrainJob {name} completed without output in {done}; check that its nodes and this pod mount the same volume"
+        )
+
+
+def _discard(work: Path, done: Path) -> None:
+    """Remove a job's folder, unless a training has begun, from which a later one resumes."""
+    if not any(done.parent.glob(f".{done.name}.*")):
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def remove_jobs(run_ids: Iterable[str], *, jobs: trainjob_run.Jobs | None = None) -> None:
@@ -136,8 +178,9 @@ def _job(
         command=stated.command,
         arguments=tuple(stated.words(values)),
         out=PurePosixPath(out),
+        logs=PurePosixPath(work / LOGS),
         variables={name: value for name in passed_on if (value := os.environ.get(name))}
-        | {IMAGE_VARIABLE: nodes.image},
+        | {IMAGE_VARIABLE: nodes.image, last_words.FOLDER_VARIABLE: str(work / WORDS)},
     )
 
 

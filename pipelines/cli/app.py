@@ -4,6 +4,7 @@ Commands import slow packages (torch, mlflow, kfp, boto3) in their bodies, so `-
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -36,6 +37,8 @@ CHATTY = [
     "urllib3",
 ]
 """Loggers of libraries whose messages below warnings are hidden."""
+LAST_WORDS_VARIABLE = "CASCADE_LAST_WORDS"
+"""TrainJobs set this variable (`components/launching/last_words.py`)."""
 VALUE_WORDS = {"str": "TEXT", "path": "PATH", "int": "NUMBER", "float": "NUMBER"}
 """The word for a value in a help text, by typer's name of its type."""
 
@@ -54,6 +57,10 @@ class CascadeGroup(TyperGroup):
             if logging.getLogger().isEnabledFor(logging.DEBUG):
                 print(masked_trace(error), file=sys.stderr)
             print(f"error: {masked(sentence)}", file=sys.stderr)
+            if LAST_WORDS_VARIABLE in os.environ:
+                from components.launching import last_words
+
+                last_words.leave(error, sentence)
             raise typer.Exit(ExitCode.USER_ERROR) from error
 
 

@@ -13,7 +13,7 @@ from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import pairs
 from cascade_core.runtime.validation import first_error
 from components.cluster import trainjob_run
-from components.cluster.trainjob import TrainJob, Volume, write_trainjob
+from components.cluster.trainjob import RUNTIME, TrainJob, Volume, logs_beside, write_trainjob
 from components.contract import Step
 from components.steps import self_train, train
 from pipelines.cli.from_step import arguments_of, command_of
@@ -46,7 +46,10 @@ def trainjob(
         str | None,
         typer.Option(help="Secret with the addresses and keys of object store and tracking server."),
     ] = "cascade-clip",
-    runtime: Annotated[str, typer.Option(help="ClusterTrainingRuntime to run on.")] = "torch-distributed",
+    runtime: Annotated[str, typer.Option(help="ClusterTrainingRuntime to run on.")] = RUNTIME,
+    queue: Annotated[
+        str | None, typer.Option(help="Queue of Kueue, which starts all nodes together or none.")
+    ] = None,
     gpu_resource: Annotated[str, typer.Option(help="Resource name of a GPU.")] = "nvidia.com/gpu",
     node_label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Label that nodes must have; repeatable.")
@@ -76,6 +79,7 @@ def trainjob(
             command=training.command,
             arguments=tuple(command[1:]),
             out=PurePosixPath(arguments["out"]),
+            logs=logs_beside(PurePosixPath(arguments["out"])),
             nodes=nodes,
             gpus=gpus,
             gpu_resource=gpu_resource,
@@ -91,6 +95,7 @@ def trainjob(
             volumes=tuple(Volume.parse(text) for text in volume),
             secret=secret,
             runtime=runtime,
+            queue=queue,
         )
     except ValidationError as error:
         raise UserError(first_error(error)) from error
@@ -110,7 +115,7 @@ def _start(job: TrainJob, *, wait: bool) -> None:
     try:
         trainjob_run.follow(jobs, job.name, minutes=job.minutes + WAITING_MINUTES)
     except RuntimeError as error:
-        print(error, file=sys.stderr)
+        print(f"{error}; the output of its processes is in {job.logs} on the volume", file=sys.stderr)
         raise typer.Exit(ExitCode.INCOMPLETE) from error
 
 

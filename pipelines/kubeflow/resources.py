@@ -131,6 +131,8 @@ def nodes_of(row: Resources) -> Nodes:
         shared_memory=row.shared_memory or "64Mi",
         volumes=(Volume.parse(f"{DATA_CLAIM}={DATA_FOLDER}"),),
         secret=SECRET,
+        runtime=row.runtime,
+        queue=row.queue,
         minutes=row.minutes,
     )
 

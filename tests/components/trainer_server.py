@@ -33,6 +33,7 @@ class Trainer:
     message: str = "planted"
     unknown: tuple[str, ...] = ()
     requests: list[str] = field(default_factory=list)
+    propagations: list[str] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
 
     def answer(self, method: str, name: str | None, body: Any, selector: str = "") -> Answer:
@@ -129,6 +130,9 @@ def _handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
             path = PATH.fullmatch(self.path)
             assert path is not None, self.path
             trainer.requests.append(self.command)
+            query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+            if self.command == "DELETE":
+                trainer.propagations.append(query.get("propagationPolicy", ""))
             fault = next((one for one in trainer.faults if one[0] == self.command), None)
             if fault is not None:
                 trainer.faults.remove(fault)
@@ -139,7 +143,7 @@ def _handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
                     self.command,
                     path[2],
                     json.loads(content) if content else None,
-                    "".join(parse_qs(urlsplit(self.path).query).get("labelSelector", [])),
+                    query.get("labelSelector", ""),
                 )
             if fault is not None and fault[1] == "lost":
                 self.close_connection = True

@@ -1,6 +1,7 @@
 """TrainJobs through Kubernetes' own client, and a training step that runs as a TrainJob."""
 
 import dataclasses
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from components.cluster import trainjob, trainjob_run
 from components.cluster.trainjob import Nodes, TrainJob, Volume
@@ -17,12 +19,18 @@ from components.cluster.trainjob_run import Jobs
 from components.launching import nodes as launch_nodes
 from components.patience import Patience
 from components.steps import train
+from pipelines.cli.app import app
 from tests.components.conftest import RECIPE, SHORT, Folders
 from tests.components.trainer_server import Trainer, serving
 
 NODES = Nodes(image="ours:1", nodes=2, gpus=0, volumes=(Volume.parse("cascade-data=/data"),), minutes=5)
 JOB = TrainJob(
-    **NODES.model_dump(), name="job", command="train", arguments=("--seed=0",), out=PurePosixPath("/data/out")
+    **NODES.model_dump(),
+    name="job",
+    command="train",
+    arguments=("--seed=0",),
+    out=PurePosixPath("/data/out"),
+    logs=PurePosixPath("/data/logs"),
 )
 
 
@@ -64,9 +72,7 @@ def test_a_failed_job_is_reported_with_its_own_message(jobs: Jobs, trainer: Trai
 
     trainer.work = fail
     trainjob_run.start(jobs, JOB)
-    with pytest.raises(
-        RuntimeError, match="job failed: JobsEnded: node-0-1 was OOMKilled; .*--namespace team"
-    ):
+    with pytest.raises(RuntimeError, match="job failed: JobsEnded: node-0-1 was OOMKilled$"):
         trainjob_run.follow(jobs, "job", minutes=1)
     assert "job" in trainer.jobs
 
@@ -121,6 +127,9 @@ def test_the_jobs_of_a_pipeline_are_removed_together(jobs: Jobs, trainer: Traine
         trainjob_run.start(jobs, job)
     launch_nodes.remove_jobs(["a", "none"], jobs=jobs)
     assert list(trainer.jobs) == ["three"]
+    trainjob_run.remove(jobs, "three")
+    # With "Foreground" Trainer makes the pods of a job anew while it is deleted.
+    assert trainer.propagations == ["Background"] * 2
 
 
 def test_a_job_whose_pods_wait_is_not_running() -> None:
@@ -193,8 +202,6 @@ def test_a_given_namespace_overrides_the_contexts(jobs: Jobs) -> None:
 
 def run_command(manifest: dict[str, Any]) -> None:
     """Run a job's command in this one process, in place of the job's pods."""
-    from pipelines.cli.app import app
-
     command, *arguments = manifest["spec"]["trainer"]["args"]
     typer.main.get_command(app).commands[command].main(arguments, standalone_mode=False)  # type: ignore[attr-defined]
 
@@ -260,6 +267,126 @@ def test_a_retried_step_uses_the_same_job_name_and_folder(
     }
 
 
+def test_a_refused_start_leaves_no_folder(step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer) -> None:
+    arguments, nodes, volume = step
+    trainer.faults.append(("POST", 403))
+    with pytest.raises(ValueError, match="bind the Role of docs/distributed.md"):
+        launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
+    assert list((volume / launch_nodes.WORK).iterdir()) == []
+
+
+def test_a_refused_input_ends_the_job_at_its_first_try(
+    step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, nodes, volume = step
+    root, ended = logging.getLogger(), threading.Event()
+    monkeypatch.setattr(root, "handlers", [*root.handlers])  # the command replaces them
+    monkeypatch.setattr(root, "level", root.level)
+
+    def refuse_and_try_again(manifest: dict[str, Any]) -> None:
+        for variable in manifest["spec"]["trainer"]["env"]:
+            if "value" in variable:
+                monkeypatch.setenv(variable["name"], variable["value"])
+        words = [
+            *manifest["spec"]["trainer"]["args"],
+            "--set=train.batch_size=3",
+            "--set=train.accumulation_steps=2",
+        ]
+        assert CliRunner().invoke(app, words).exit_code == 2
+        ended.wait(20)
+
+    trainer.work = refuse_and_try_again
+    with pytest.raises(ValueError, match="refused its input: .*accumulation_steps=2 must divide"):
+        launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
+    assert trainer.jobs == {}
+    assert list((volume / launch_nodes.WORK).iterdir()) == []
+    ended.set()
+
+
+def test_a_job_that_failed_after_its_output_was_complete(
+    step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments, nodes, _ = step
+
+    def complete_and_fail(manifest: dict[str, Any]) -> None:
+        (out_of(manifest) / "final").mkdir(parents=True)
+        raise RuntimeError("the other node was evicted")
+
+    trainer.work = complete_and_fail
+    launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
+    assert (arguments["out"] / "final").is_dir() and trainer.jobs == {}
+    assert "the other node was evicted; but its output is complete, and is taken" in caplog.text
+
+
+def test_a_second_pod_adopts_what_an_evicted_one_left(
+    step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, nodes, _ = step
+    go_on = threading.Event()
+
+    def train_later(manifest: dict[str, Any]) -> None:
+        go_on.wait(20)
+        (out_of(manifest) / "final").mkdir(parents=True)
+
+    def evicted() -> None:
+        raise SystemExit(143)
+
+    trainer.work = train_later
+    monkeypatch.setattr(launch_nodes.last_words, "raise_refusal", lambda folder: evicted())
+    with pytest.raises(SystemExit):
+        launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
+    monkeypatch.setattr(launch_nodes.last_words, "raise_refusal", lambda folder: go_on.set())
+    launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
+    assert len(trainer.threads) == 1 and (arguments["out"] / "final").is_dir()
+
+
+def test_a_second_pod_takes_the_output_of_a_closed_run(
+    step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exit handler has removed the job and ended the run in MLflow; then somebody clicked on Retry."""
+    arguments, nodes, _ = step
+    monkeypatch.setenv("CASCADE_PARENT_RUN", "a1")
+    trainer.work = lambda manifest: (out_of(manifest) / "final").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(launch_nodes, "new_folder", lambda out: (_ for _ in ()).throw(SystemExit(143)))
+        with pytest.raises(SystemExit):
+            launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
+    launch_nodes.remove_jobs(["a1"], jobs=jobs)
+    assert trainer.jobs == {}
+    launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
+    assert len(trainer.threads) == 1 and (arguments["out"] / "final").is_dir()
+
+
+def test_a_failure_quotes_the_process_that_failed_first(
+    step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer
+) -> None:
+    arguments, nodes, _ = step
+
+    def fail(manifest: dict[str, Any]) -> None:
+        command = manifest["spec"]["trainer"]["command"]
+        logs = Path(command[command.index("--log-dir") + 1])
+        for rank, seconds in (("0", 10_020), ("1", 10_010), ("2", 5)):
+            folder = logs / f"none_node{rank}" / "attempt_0" / rank
+            folder.mkdir(parents=True)
+            (folder / "stderr.log").write_text(f"Traceback\nRuntimeError: of process {rank}\n")
+            (folder / "stdout.log").write_text("step 1\n")
+            extra = {"timestamp": str(seconds)}
+            (folder / "error.json").write_text(json.dumps({"message": {"message": "", "extraInfo": extra}}))
+        raise RuntimeError("a node went away")
+
+    trainer.work = fail
+    with pytest.raises(
+        RuntimeError, match="(?s)a node went away; its output is in .*/logs; .*RuntimeError: of process 1$"
+    ):
+        launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
+
+
+def out_of(manifest: dict[str, Any]) -> Path:
+    """Return the folder that a job writes."""
+    (word,) = (word for word in manifest["spec"]["trainer"]["args"] if word.startswith("--out="))
+    return Path(word.removeprefix("--out="))
+
+
 def test_nodes_inherit_the_pipeline_run_and_the_patience(
     step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +405,9 @@ def test_nodes_inherit_the_pipeline_run_and_the_patience(
     trainer.work = record
     with pytest.raises(RuntimeError, match="recorded"):
         launch_nodes.run_here_or_on_nodes("train", arguments, nodes.model_dump_json())
-    assert environments == [variables | {"CASCADE_IMAGE": "ours:1"}]
+    (environment,) = environments
+    words = Path(environment.pop("CASCADE_LAST_WORDS"))
+    assert words.name == "last_words" and environment == variables | {"CASCADE_IMAGE": "ours:1"}
 
 
 def test_a_folder_that_some_nodes_lack_is_refused_at_once(

@@ -2,16 +2,21 @@
 
 import dataclasses
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+from kubeflow_trainer_api.models import (
+    TrainerV1alpha1ClusterTrainingRuntime,
+    TrainerV1alpha1JobSpecPatch,
+    TrainerV1alpha1TrainJob,
+)
 from typer.testing import CliRunner
 
-from components.cluster import trainjob_run
+from components.cluster import trainjob, trainjob_run
 from components.patience import Patience
 from pipelines.cli.app import app
 from tests.components.trainer_server import Trainer, serving
@@ -61,7 +66,8 @@ def test_the_published_model_keeps_the_whole_manifest(tmp_path: Path, flags: lis
 
 def test_the_command_runs_as_typed_once_per_gpu(tmp_path: Path) -> None:
     trainer = rendered(tmp_path)["spec"]["trainer"]
-    assert trainer["command"] == ["torchrun", "--no-python", "cascade-clip"]
+    logs = ["--log-dir", "/data/train/.zegclip.logs", "--tee", "3"]
+    assert trainer["command"] == ["torchrun", *logs, "--no-python", "cascade-clip"]
     assert trainer["args"] == TRAINING
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
     assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "4"
@@ -144,6 +150,25 @@ def test_credentials_come_from_the_secret_and_stand_nowhere(
         "optional": True,
     }
     assert not variables["CASCADE_MLFLOW_TRACKING_URI"]["optional"]
+
+
+def test_a_job_waits_in_a_queue_and_runs_on_a_runtime(tmp_path: Path) -> None:
+    manifest = rendered(tmp_path, "--queue", "team", "--runtime", "cascade-clip")
+    assert manifest["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "team"}
+    assert manifest["spec"]["runtimeRef"]["name"] == "cascade-clip"
+
+
+def test_the_docs_runtime_is_one_of_the_published_models() -> None:
+    """Its retries are those of a Job, which the patches of a TrainJob cannot change."""
+    page = (Path(__file__).parents[3] / "docs" / "distributed.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (text,) = (block for block in blocks if "ClusterTrainingRuntime" in block)
+    manifest = yaml.safe_load(text)
+    read = TrainerV1alpha1ClusterTrainingRuntime.from_dict(manifest)
+    assert read is not None and read.to_dict() == manifest
+    (job,) = manifest["spec"]["template"]["spec"]["replicatedJobs"]
+    assert job["template"]["spec"]["backoffLimit"] > 6 and job["name"] == trainjob.NODE
+    assert set(TrainerV1alpha1JobSpecPatch.model_fields) == {"template"}
 
 
 def test_every_volume_is_mounted_in_the_container_that_trains(tmp_path: Path) -> None:
