@@ -20,6 +20,7 @@ from cascade_core.runtime.pool import Progress
 from components.contract import Call
 from components.inputs.prepared import Prepared
 from components.progress import progress
+from components.tracking.tracker import StepTracker
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +64,19 @@ def write_index(
         index.to_parquet(work.folder / INDEX_FILE, index=False)
         write_json(work.folder / SUMMARY_FILE, summary)
         work.hashes["raw"] = data_hash = summary["data_sha256"]
-        pictures: dict[str, int] = {name: counts["pictures"] for name, counts in summary["splits"].items()}
-        work.tracker.tags({"data_hash": data_hash, "label_set": split.label_set.name})
-        work.tracker.dataset(split.name, data_hash, source=str(root))
-        counts = {f"pictures.{name}": count for name, count in pictures.items()}
-        work.tracker.metrics({"classes": split.num_classes, **counts})
+        track_data_set(work.tracker, summary, root)
+    pictures: dict[str, int] = {name: counts["pictures"] for name, counts in summary["splits"].items()}
     log.info("prepared %s: %s", split.name, ", ".join(f"{count} {name}" for name, count in pictures.items()))
     return Prepared(call.out / INDEX_FILE, pictures, data_hash)
+
+
+def track_data_set(tracker: StepTracker, summary: Mapping[str, Any], root: Path) -> None:
+    """Record the summary of a data set in `root` with the step's run: its hash, its classes and its pictures."""
+    tracker.tags({"data_hash": summary["data_sha256"], "label_set": summary["label_set"]})
+    tracker.dataset(summary["protocol"], summary["data_sha256"], source=str(root))
+    counts = {f"pictures.{name}": float(counts["pictures"]) for name, counts in summary["splits"].items()}
+    classes = next(iter(summary["splits"].values()))["pixels"]
+    tracker.metrics({"classes": float(len(classes)), **counts})
 
 
 def _layout(label_set: LabelSet, image_sets: Mapping[str, str]) -> Layout:

@@ -22,6 +22,7 @@ def prepare(
     text: Output[Dataset],
     seeds: Optional[list] = None,  # noqa: UP045
     models: str = "train",
+    folders: str = "",
 ) -> list:
     """Check and index the data, write the class split and the text vectors, and return the loop's items.
 
@@ -47,6 +48,7 @@ def prepare(
         clip=places.folder("clip", clip),
         protocol=places.protocol(protocol),
         image_sets=json.loads(image_sets),
+        folders=json.loads(folders) if folders else None,
         templates=config.data.templates,
         background=config.evaluate.background.names,
         prepared=Path(prepared.path),

@@ -26,6 +26,11 @@ class CustomPrepared:
     images: Path
     left_out: "tuple[Problem, ...]"
 
+    @property
+    def data_hash(self) -> str:
+        """The hash of pictures, label maps and splits."""
+        return str(self.summary["data_sha256"])
+
     def show(self) -> None:
         """Print a table of pictures and pixels per class, remarks on it, and the pictures that were left out."""
         from rich.console import Console
@@ -70,7 +75,6 @@ def _coco_files(items: Iterable[str]) -> dict[str, Path]:
     "prepare",
     command="prepare custom",
     example="cascade-clip prepare custom --labels pets.yaml --images pets/images --maps pets/maps --hold-out val=0.2",
-    tracked=False,
 )
 def run(
     call: Call,
@@ -86,6 +90,7 @@ def run(
             "Instead of --maps: COCO instances, in one file or one per split; repeatable.",
             metavar="[SPLIT=]FILE",
             parse=_coco_files,
+            texts=lambda files: [f"{split}={file}" if split else str(file) for split, file in files.items()],
             repeatable=True,
         ),
     ] = None,
@@ -103,6 +108,7 @@ def run(
             flag="--hold-out",
             metavar="SPLIT=SHARE",
             parse=_shares,
+            texts=lambda shares: [f"{split}={share}" for split, share in shares.items()],
             repeatable=True,
         ),
     ] = None,
@@ -113,7 +119,7 @@ def run(
         Option("Ignore pixels of COCO categories that the label file does not name.", flag="--ignore-others"),
     ] = False,
     leave_out: Annotated[bool, Option("Leave out pictures with problems, instead of stopping.")] = False,
-    out: Annotated[Path, Output(default="local_outputs/prepared")],
+    out: Annotated[Path, Output(default="local_outputs/prepared", stage="outputs/prepared")],
 ) -> CustomPrepared:
     """Check a data set of your own, and write its index.
 
@@ -131,14 +137,17 @@ def run(
     from cascade_core.labels.label_file import read_label_file
     from cascade_core.runtime.files import write_json
     from components.inputs import custom
+    from components.inputs.indexing import track_data_set
 
     own, out = read_label_file(labels), out.resolve()
     source = custom.resolve(
         custom.Source(images, maps, map_suffix, coco, other_categories, splits, held_out, seed)
     )
+    root = custom.root_of(source, out)
     with call.writing(
         out=out,
-        inputs={"raw": custom.root_of(source, out), "labels": labels},
+        protocol=own.protocol,
+        inputs={"raw": root, "labels": labels},
         parameters={"protocol": own.protocol, "seed": seed, "leave_out": leave_out},
     ) as work:
         data = custom.check(source, own, folder=work.folder, out=out, leave_out=leave_out)
@@ -146,6 +155,7 @@ def run(
         data.index.to_parquet(work.folder / INDEX_FILE, index=False)
         write_json(work.folder / SUMMARY_FILE, summary)
         work.hashes["raw"] = summary["data_sha256"]
+        track_data_set(work.tracker, summary, root)
     counts = ", ".join(f"{counts['pictures']} {split}" for split, counts in summary["splits"].items())
     log.info("prepared %s: %s", own.protocol, counts)
     return CustomPrepared(out / INDEX_FILE, summary, images, data.problems)

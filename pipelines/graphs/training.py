@@ -12,6 +12,7 @@ from components.steps import (
     fit_thresholds,
     gate,
     prepare,
+    prepare_custom,
     profile,
     register,
     report,
@@ -37,12 +38,21 @@ def prepare_data(
     data: Data[Handle],
     *,
     protocol: Any,
-    image_sets: Mapping[str, Any],
+    image_sets: Mapping[str, Any] | None = None,
+    own: Mapping[str, Any] | None = None,
     vectors: Mapping[str, Any],
     vectors_name: str = "",
 ) -> Data[Handle]:
-    """Index the pictures, write the class split, and make the text vectors with the options `vectors`."""
-    data = replace(data, prepared=run(prepare.run, data, protocol=protocol, image_sets=image_sets))
+    """Index the pictures, write the class split, and make the text vectors with the options `vectors`.
+
+    The pictures are those of `image_sets`, or, with a label file as the protocol, those that the arguments `own` of the
+    step `prepare_custom` name.
+    """
+    if own is None:
+        prepared = run(prepare.run, data, protocol=protocol, image_sets=image_sets)
+    else:
+        prepared = run(prepare_custom.run, data, labels=protocol, **own)
+    data = replace(data, prepared=prepared)
     return name_classes(run, data, protocol=protocol, vectors=vectors, vectors_name=vectors_name)
 
 
@@ -121,13 +131,13 @@ def register_models(
     *,
     own_gate: bool = True,
 ) -> None:
-    """Register the inductive and the transductive model, each with the gate's decision under these `margins`.
+    """Register the inductive model and, if there is one, the transductive model, each with the gate's decision under these `margins`.
 
     They go one after the other, because the first may become the champion that the second is compared with. The gate is
     a step of its own, or, without `own_gate`, part of the register step.
     """
     registered: list[Handle] = []
-    for setting, model in zip(("inductive", "transductive"), models, strict=True):
+    for setting, model in zip(("inductive", "transductive"), models, strict=False):
         decided = margins
         if own_gate:
             decision = run(gate.run, data, setting, after=registered, evaluation=model.evaluation, **margins)

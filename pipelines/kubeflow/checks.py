@@ -11,6 +11,7 @@ from cascade_core.errors import UserError
 from cascade_core.labels.background import parse_background
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.validation import validated
+from components.inputs.own_data import OwnData
 from components.storage.places import check_place
 from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, SPLIT
 from pipelines.kubeflow.resources import Resources, nodes_of
@@ -39,7 +40,11 @@ def check_training(values: Mapping[str, Any], recipes: Sequence[str]) -> None:
     check_places(values)
     recipes, overrides = values.get("recipes", recipes), values.get("overrides", "{}")
     _check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
-    check_image_sets(values.get("image_sets", IMAGE_SETS), values.get("split", SPLIT))
+    split = values.get("split", SPLIT)
+    if folders := values.get("folders"):
+        check_folders(folders, values.get("protocol", PROTOCOL), split)
+    else:
+        check_image_sets(values.get("image_sets", IMAGE_SETS), split)
 
 
 def _check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
@@ -102,6 +107,19 @@ def check_image_sets(image_sets: str, split: str) -> None:
     sets = from_json("image_sets", image_sets, dict[str, str])
     if split not in sets:
         raise UserError(f"parameter split is {split!r}; image_sets has {', '.join(sets) or 'none'}")
+
+
+def check_folders(folders: str, protocol: str, split: str) -> None:
+    """Check the user's own folders (JSON), which need a label file, and that they have the split that is scored.
+
+    Raises:
+        UserError: they are wrong, the protocol is no label file, or none of their splits is the scored one.
+    """
+    own = from_json("folders", folders, OwnData)
+    if not is_label_file(protocol):
+        raise UserError(f"parameter protocol is {protocol!r}; folders need the path of a label file (.yaml)")
+    if own.split_names and split not in own.split_names:
+        raise UserError(f"parameter split is {split!r}; folders have {', '.join(own.split_names)}")
 
 
 def check_choice(name: str, value: str, choices: Any) -> None:

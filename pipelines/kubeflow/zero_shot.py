@@ -22,7 +22,8 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
     """Build the pipeline; `table` holds the resources of each step.
 
     `raw` and `clip` are folders in the steps' pods, or s3:// addresses. `image_sets`, `overrides` and `margins` (of
-    the gate) are JSON. A `limit` of 0 evaluates all pictures of the split.
+    the gate) are JSON, and so are `folders`, which with a label file as the protocol replace the image sets: the content
+    of `OwnData`, with paths below `raw`. A `limit` of 0 evaluates all pictures of the split.
     """
     step = Steps(table)
 
@@ -32,6 +33,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         clip: str,
         protocol: str = PROTOCOL,
         image_sets: str = IMAGE_SETS,
+        folders: str = "",
         recipes: list = RECIPES,
         overrides: str = "{}",
         seed: int = 0,
@@ -48,6 +50,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 clip=clip,
                 protocol=protocol,
                 image_sets=image_sets,
+                folders=folders,
                 recipes=recipes,
                 overrides=overrides,
             )

@@ -1,21 +1,24 @@
 """Generates dvc.yaml, the workflow on one workstation: `python -m pipelines.workstation.dvc_file`.
 
-The file follows from the graph (`pipelines/graphs`), the steps' statements and imports, and the keys of the section
-`recipes` in params.yaml. A test fails if the file is out of date.
+The file follows from the graph (`pipelines/graphs`), the steps' statements and imports, and the keys of params.yaml:
+those of `recipes`, of the data set and its splits, and whether the protocol is a label file. Values may change without
+the file. A test fails if the file of this repository is out of date.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
+from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.files import new_file
 from components.contract import Folder, Output, Place, Settings, Step
 from components.results.margins import Margins
 from components.results.names import HISTORY_FILE, SCORES_FILE
+from pipelines.graphs.project import PARAMETERS, Project, read_project
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import (
     Measured,
@@ -28,7 +31,7 @@ from pipelines.graphs.training import (
 )
 from pipelines.workstation.imports import code_of
 
-WORKFLOW, PARAMETERS = Path("dvc.yaml"), Path("params.yaml")
+WORKFLOW = Path("dvc.yaml")
 PER_CLASS_FILE = "per_class.csv"
 WIDTH = 95
 HEAD = """\
@@ -37,7 +40,15 @@ HEAD = """\
 # A stage depends on the files that its step reads and on the code that its step imports. It does not depend on the
 # manifests beside those files: they name the commit, which may change alone.
 """
+PROJECT_HEAD = """\
+# The workflow of this project: `cascade-clip run`, or `dvc repro`. Written from params.yaml by `cascade-clip init`,
+# `fit` and `run`. The stage `package` runs each time: after an upgrade of the package, all stages run again.
+"""
+VERSION_FILE = "version.txt"
+"""Outside this repository the stages depend on this file instead of the code: the installed version of the package."""
 OUTPUTS = PurePosixPath("outputs")
+Code = Callable[[str], Sequence[str]]
+"""Returns the files of a step's code, given the name of its module."""
 KEY = "${key}"
 """DVC replaces this text by each key of the mapping that a stage is repeated for."""
 
@@ -46,9 +57,14 @@ KEY = "${key}"
 class Stages:
     """The runner of `pipelines/graphs` that adds a stage to `stages` for each step, by name.
 
-    With `every`, a stage is repeated for each entry of that mapping in params.yaml.
+    With `every`, a stage is repeated for each entry of that mapping in params.yaml. `pictures` are the files that a stage
+    depends on if its step reads pictures, and `label_file` the one that stands for a protocol's name. `code` returns the
+    files of a step's code.
     """
 
+    pictures: Sequence[str]
+    label_file: str | None = None
+    code: Code = code_of
     stages: dict[str, Any] = field(default_factory=dict)
     every: str | None = None
 
@@ -74,7 +90,7 @@ class Stages:
             "desc": step.help.splitlines()[0].removesuffix("."),
             "cmd": " ".join(["cascade-clip", step.command, *words]),
             **({"params": ["overrides"]} if reads_overrides else {}),
-            "deps": [*dict.fromkeys(_input_files(step, data, values)), *code_of(step.name)],
+            "deps": [*dict.fromkeys(self._input_files(step, values)), *self.code(_module(step))],
             "outs": [str(out)],
         }
         name = "_".join(filter(None, (step.name, setting)))
@@ -86,6 +102,28 @@ class Stages:
             return OUTPUTS / step.name / "-".join(filter(None, (KEY, setting)))
         return stage_folder(step)
 
+    def _input_files(self, step: Step[Any, Any], values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the data and the files of earlier steps' folders that a step reads.
+
+        The manifests in those folders are left out: they name the commit, which may change alone.
+        """
+        if step.cluster is not None and step.cluster.reads_pictures:
+            yield from self.pictures
+        if self.label_file is not None and "protocol" in values:
+            yield self.label_file
+        for name, value in values.items():
+            match step.parameters[name].meaning:
+                case Place():
+                    yield str(value)
+                case Folder(content=content):
+                    for folder in value if step.parameters[name].several else (value,):
+                        yield from (str(folder / part) for part in content or ("",))
+
+
+def _module(step: Step[Any, Any]) -> str:
+    """Return the name of the module in `components/steps` that states a step."""
+    return step.function.__module__.rpartition(".")[2]
+
 
 def stage_folder(step: Step[Any, Any]) -> PurePosixPath:
     """Return the folder that the stage of a step writes, if there is one for all recipes."""
@@ -96,56 +134,74 @@ def stage_folder(step: Step[Any, Any]) -> PurePosixPath:
     return PurePosixPath(output.stage)
 
 
-def _input_files(step: Step[Any, Any], data: Data[PurePosixPath], values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the data and the files of earlier steps' folders that a step reads.
-
-    The manifests in those folders are left out: they name the commit, which may change alone.
-    """
-    if step.cluster is not None and step.cluster.reads_pictures:
-        yield str(data.raw)
-    for name, value in values.items():
-        match step.parameters[name].meaning:
-            case Place():
-                yield str(value)
-            case Folder(content=content):
-                for folder in value if step.parameters[name].several else (value,):
-                    yield from (str(folder / part) for part in content or ("",))
-
-
-def workflow(recipes: Sequence[str]) -> dict[str, Any]:
-    """Return the content of dvc.yaml; `recipes` are the keys of the section `recipes` of params.yaml."""
-    runner = Stages()
+def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
+    """Return the content of dvc.yaml for a project; `code` returns the files of a step's code."""
+    recipes, raw = list(project.recipes), PurePosixPath("${data.raw}")
+    label_file = "${protocol}" if is_label_file(project.protocol) else None
+    if project.own is None:
+        source: dict[str, Any] = {
+            "image_sets": {s: f"${{data.image_sets.{s}}}" for s in project.data.image_sets}
+        }
+        pictures = prepared = [str(raw)]
+    else:
+        source = {"own": project.own.arguments(raw, _setting)}
+        # COCO files and lists are options of the step, which does not depend on options.
+        prepared = [str(path) for path in project.own.files(raw, _setting)]
+        pictures = prepared[:2] if project.own.maps else prepared[:1]
+    runner = Stages(pictures, label_file, code)
     data = prepare_data(
         runner,
-        Data(raw=PurePosixPath("${data.raw}"), clip=PurePosixPath("${data.clip}")),
+        Data(raw=raw, clip=PurePosixPath("${data.clip}")),
         protocol="${protocol}",
-        image_sets={split: f"${{data.image_sets.{split}}}" for split in ("train", "val", "test")},
+        **source,
         vectors={"recipe": f"${{recipes.{recipes[0]}}}", "overrides": PARAMETERS},
     )
+    deps = runner.stages["prepare"]["deps"]
+    runner.stages["prepare"]["deps"] = list(dict.fromkeys([*prepared, *deps]))
     per_recipe = runner.for_every("${recipes}")
-    settings: dict[str, Any] = {"overrides": PARAMETERS, "scoring": {"split": "${evaluate.split}"}}
-    inductive = train_and_measure(per_recipe, data, recipe="${item}", seed="${seed}", **settings)
+    common: dict[str, Any] = {"overrides": PARAMETERS, "scoring": {"split": "${evaluate.split}"}}
+    inductive = train_and_measure(per_recipe, data, recipe="${item}", seed="${seed}", **common)
     fit = fit_penalty(per_recipe, data, inductive, split="${fit.split}")
-    transductive = self_train_and_score(per_recipe, data, inductive, mode="${self_training}", **settings)
+    trained = [inductive]
+    if project.self_training != "none":
+        trained.append(self_train_and_score(per_recipe, data, inductive, mode="${self_training}", **common))
     margins = {name: f"${{gate.{name}}}" for name in Margins.model_fields}
-    register_models(per_recipe, data, (inductive, transductive), margins)
-    models = [_of_recipe(recipe, model) for recipe in recipes for model in (inductive, transductive)]
+    register_models(per_recipe, data, trained, margins)
+    models = [_of_recipe(recipe, model) for recipe in recipes for model in trained]
     report_models(runner, data, models, [PurePosixPath(str(fit).replace(KEY, recipe)) for recipe in recipes])
+    firsts = [_of_recipe(recipe, inductive) for recipe in recipes]
     return {
         "stages": runner.stages,
         "metrics": [str(model.evaluation / SCORES_FILE) for model in models],
-        "plots": list(_plots(recipes, models)),
+        "plots": list(_plots(dict(zip(recipes, firsts, strict=True)), models)),
     }
 
 
-def text(content: dict[str, Any]) -> str:
+def _setting(name: str, _: Any) -> str:
+    """Return the text that DVC replaces by a setting of the data."""
+    return f"${{data.{name}}}"
+
+
+def installed_workflow(project: Project[Any]) -> str:
+    """Return the text of dvc.yaml for a project outside this repository, whose stages depend on the installed version."""
+    content = workflow(project, lambda _: [VERSION_FILE])
+    package = {
+        "desc": "Write the version of the installed package",
+        "cmd": f"cascade-clip --version > {VERSION_FILE}",
+        "always_changed": True,
+        "outs": [{VERSION_FILE: {"cache": False}}],
+    }
+    return text({**content, "stages": {"package": package, **content["stages"]}}, head=PROJECT_HEAD)
+
+
+def text(content: dict[str, Any], *, head: str = HEAD) -> str:
     """Write the content as YAML, with a blank line between stages and between sections."""
     stages = [textwrap.indent(_yaml({name: stage}), "  ") for name, stage in content["stages"].items()]
     sections = [
         "stages:\n" + "\n".join(stages),
         *(_yaml({key: content[key]}) for key in ("metrics", "plots")),
     ]
-    return HEAD + "\n".join(sections)
+    return head + "\n".join(sections)
 
 
 def _of_recipe(recipe: str, model: Measured[PurePosixPath]) -> Measured[PurePosixPath]:
@@ -153,11 +209,13 @@ def _of_recipe(recipe: str, model: Measured[PurePosixPath]) -> Measured[PurePosi
     return Measured(*(PurePosixPath(str(path).replace(KEY, recipe)) for path in vars(model).values()))
 
 
-def _plots(recipes: Sequence[str], models: Sequence[Measured[PurePosixPath]]) -> Iterator[dict[str, Any]]:
+def _plots(
+    inductive: Mapping[str, Measured[PurePosixPath]], models: Sequence[Measured[PurePosixPath]]
+) -> Iterator[dict[str, Any]]:
     """Yield a plot of all loss curves, and one of the classes' IoU per inductive model."""
     curves = {str(model.model / HISTORY_FILE): "loss" for model in models}
     yield {"training loss": {"template": "smooth", "x": "iteration", "y": curves}}
-    for recipe, model in zip(recipes, models[::2], strict=True):
+    for recipe, model in inductive.items():
         classes = {str(model.evaluation / PER_CLASS_FILE): "class"}
         yield {f"IoU per class, {recipe} inductive": {"template": "bar_horizontal", "x": "iou", "y": classes}}
 
@@ -167,6 +225,5 @@ def _yaml(content: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    parameters = yaml.safe_load(PARAMETERS.read_text(encoding="utf-8"))
     with new_file(WORKFLOW) as path:
-        path.write_text(text(workflow(list(parameters["recipes"]))), encoding="utf-8")
+        path.write_text(text(workflow(read_project())), encoding="utf-8")

@@ -4,8 +4,8 @@ It differs from plain `dvc repro` in two points:
 
 - Stages read data that `*.dvc` files track as they are; the data are never recorded anew, so no stray file enters the
   store.
-- A changed label file makes the stages that read it stale. `dvc.yaml` cannot name the file, because most protocols
-  have none.
+- A changed label file makes the stages that read it stale, even if `dvc.yaml` was written for a named protocol and does
+  not name the file.
 """
 
 import logging
@@ -96,7 +96,8 @@ def _calls(plan: Sequence[Stage]) -> list[tuple[list[str], list[str]]]:
         )
     protocol = str(parameters.get("protocol"))
     names = [stage.addressing for stage in plan]
-    if not is_label_file(protocol):
+    named = {dependency.def_path for stage in plan for dependency in stage.deps}
+    if not is_label_file(protocol) or protocol in named:
         return [(names, [])]
     readers = [stage.addressing for stage in plan if f"--protocol={protocol}" in stage.cmd]
     readers.sort(key=lambda name: name == splits.run.name)

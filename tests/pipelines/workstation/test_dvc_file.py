@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.graphs.project import read_project
 from pipelines.workstation import dvc_file
 from pipelines.workstation.imports import CANNOT_CHANGE_A_RESULT, PACKAGES, code_of, imported_by
 
@@ -24,8 +25,7 @@ def step_of(stage: str) -> str:
 
 
 def test_the_file_follows_from_graph_and_statements() -> None:
-    recipes = list(yaml.safe_load((ROOT / "params.yaml").read_text())["recipes"])
-    content = dvc_file.workflow(recipes)
+    content = dvc_file.workflow(read_project(ROOT))
     written = (ROOT / "dvc.yaml").read_text()
     assert written == dvc_file.text(content), "run: python -m pipelines.workstation.dvc_file"
     assert yaml.safe_load(written) == content

@@ -1,0 +1,105 @@
+"""A project: the settings in its params.yaml, which all runners of the workflow read."""
+
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cascade_core.configs.overrides import read_parameters
+from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.errors import UserError
+from cascade_core.labels.label_file import is_label_file
+from cascade_core.runtime.listing import brief
+from cascade_core.runtime.validation import validated
+from components.inputs.own_data import OwnData
+from components.results.margins import Margins
+
+PARAMETERS = Path("params.yaml")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ListedData(_Strict):
+    """A data set in Pascal VOC's layout or in parallel folders: what `prepare index` reads."""
+
+    raw: str
+    clip: str
+    image_sets: dict[str, str] = Field(min_length=1)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits."""
+        return tuple(self.image_sets)
+
+
+class OwnFolders(OwnData):
+    """Folders of pictures and label maps, or COCO files: what `prepare custom` reads."""
+
+    raw: str
+    clip: str
+
+
+DataT = TypeVar("DataT", ListedData, OwnFolders)
+
+
+class OfSplit(_Strict):
+    """A step's split."""
+
+    split: str
+
+
+class Project(_Strict, Generic[DataT]):
+    """The settings of a project, a folder; `benchmark` is the section that `benchmark run` reads."""
+
+    seed: int = Field(default=0, ge=0)
+    protocol: str
+    data: DataT
+    recipes: dict[str, str] = Field(min_length=1)
+    overrides: dict[str, Any] | None = None
+    self_training: SelfTrainingMode | Literal["none"] = "none"
+    evaluate: OfSplit = OfSplit(split="test")
+    fit: OfSplit = OfSplit(split="val")
+    benchmark: dict[str, Any] | None = None
+    gate: Margins = Margins()
+
+    @property
+    def own(self) -> OwnFolders | None:
+        """The data, if they are folders of the user's own."""
+        return self.data if isinstance(self.data, OwnFolders) else None
+
+
+def read_project(folder: Path = Path()) -> Project[Any]:
+    """Read and check the settings of the project in a folder.
+
+    Raises:
+        UserError: there is no params.yaml, a key is unknown or missing, a value is wrong, or a scored split is none of
+            the data's.
+    """
+    file = folder / PARAMETERS
+    if not file.is_file():
+        raise UserError(
+            f"there is no {PARAMETERS} in {folder.resolve()}; work in a project's folder, or make one with "
+            "`cascade-clip init`"
+        )
+    return checked_project(read_parameters(file), file)
+
+
+def checked_project(values: Any, source: Path) -> Project[Any]:
+    """Check the values of a settings file; raises as `read_project`."""
+    data = values.get("data")
+    kind: Any = Project[OwnFolders] if isinstance(data, dict) and "images" in data else Project[ListedData]
+    project: Project[Any] = validated(kind, values, source=source)
+    if project.own is not None and not is_label_file(project.protocol):
+        raise UserError(
+            f"{source}: protocol is {brief(project.protocol)}; folders of your own need the path of a label file (.yaml)"
+        )
+    names = project.data.split_names
+    for key in ("evaluate", "fit"):
+        split = getattr(project, key).split
+        if names and split not in names:
+            raise UserError(
+                f"{source}: {key}.split is {brief(split)}; the data have the splits {', '.join(names)}"
+            )
+    return project
