@@ -6,7 +6,6 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from cascade_core.configs.overrides import read_parameters
-from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.listing import brief
@@ -58,7 +57,7 @@ class Project(_Strict, Generic[DataT]):
     data: DataT
     recipes: dict[str, str] = Field(min_length=1)
     overrides: dict[str, Any] | None = None
-    self_training: SelfTrainingMode | Literal["none"] = "none"
+    self_training: Literal["none", "oracle", "strict"] = "none"
     evaluate: OfSplit = OfSplit(split="test")
     fit: OfSplit = OfSplit(split="val")
     benchmark: dict[str, Any] | None = None

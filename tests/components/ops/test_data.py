@@ -11,6 +11,7 @@ from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
 from components.ops.data import prepare
+from tests.own_data import draw_own_data
 from tests.tiny import write_tiny_clip
 
 
@@ -47,3 +48,26 @@ def test_data_are_prepared_by_the_overrides_for_every_run(
         for name in ("mini_zegclip", "mini_cascade_clip")
         for seed in (0, 3)
     ]
+
+
+def test_folders_of_ones_own_are_prepared_with_the_label_file(tmp_path: Path) -> None:
+    write_tiny_clip(tmp_path / "clip")
+    raw = draw_own_data(tmp_path / "data", pictures=8, size=16)
+    artifacts = {
+        name: SimpleNamespace(path=str(tmp_path / name), metadata={})
+        for name in ("prepared", "splits", "text")
+    }
+    runs = prepare.python_func(
+        mlflow_run="",
+        raw=str(raw),
+        clip=str(tmp_path / "clip"),
+        protocol=str(raw / "garden.yaml"),
+        image_sets="{}",
+        folders=json.dumps({"images": "images", "maps": "maps", "hold_out": {"val": 0.25}}),
+        recipes=["mini_zegclip"],
+        overrides="{}",
+        **artifacts,
+    )
+    split = read_json(tmp_path / "splits" / "split.json")
+    assert split["unseen"] == ["lava"] and [*map(len, split["splits"].values())] == [6, 2]
+    assert runs[0]["data_hash"] == read_json(tmp_path / "prepared" / "summary.json")["data_sha256"]

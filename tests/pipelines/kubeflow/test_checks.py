@@ -103,6 +103,23 @@ def test_any_recipe_trains_on_a_label_file() -> None:
         zero_shot.check_parameters({**own, "protocol": "gs://bucket/pets.yaml"})
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"folders": "{}"}, "parameter folders: images: Field required"),
+        ({"folders": '{"images": "i", "maps": "/m"}'}, "folders: maps: '/m' is no path below data.raw"),
+        ({"protocol": "mini-18-6"}, "protocol is 'mini-18-6'; folders need the path of a label file"),
+        ({"split": "test"}, "parameter split is 'test'; folders have train, val"),
+    ],
+)
+def test_wrong_folders_are_refused(values: dict[str, Any], message: str) -> None:
+    folders = '{"images": "images", "maps": "maps", "hold_out": {"val": 0.2}}'
+    own = {"raw": "/data", "clip": "/clip", "protocol": "/data/pets.yaml", "folders": folders, "split": "val"}
+    zero_shot.check_parameters(own)
+    with pytest.raises(ValueError, match=message):
+        zero_shot.check_parameters({**own, **values})
+
+
 def test_a_missing_label_file_fails_before_any_step(tmp_path: Path) -> None:
     parameters = {"raw": str(tmp_path), "clip": str(tmp_path), "protocol": f"{tmp_path}/pets.yaml"}
     with pytest.raises(ValueError, match=r"protocol: label file .*pets\.yaml does not exist"):
