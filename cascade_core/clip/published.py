@@ -63,6 +63,20 @@ def named_like(config: ClipConfig) -> ClipConfig | None:
     return None
 
 
+def tags_of(model: str) -> list[str]:
+    """Return the tags of a model's weights.
+
+    Raises:
+        UserError: open_clip has no such model or no weights of it, or the model is not of OpenAI's ViT layout.
+    """
+    from open_clip.pretrained import list_pretrained_tags_by_model
+
+    architecture(model, "gelu")  # raises if the model is unknown or of another layout
+    if tags := list_pretrained_tags_by_model(model):
+        return tags
+    raise UserError(f"open_clip has no weights of model {model!r}; give a file of them")
+
+
 def is_model(name: str) -> bool:
     """Return whether open_clip has a model of this name."""
     import open_clip
@@ -146,16 +160,13 @@ def hub_folder(folder: Path) -> tuple[Path, ClipConfig]:
 
 
 def _entry(model: str, tag: str) -> dict[str, Any]:
-    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+    from open_clip.pretrained import get_pretrained_cfg
 
     if entry := get_pretrained_cfg(model, tag):
         return entry
-    if tags := list_pretrained_tags_by_model(model):
-        raise UserError(
-            f"open_clip has no weights {tag!r} of model {model!r}; its tags are {', '.join(tags)}"
-        )
-    architecture(model, "gelu")  # raises if open_clip does not have the model
-    raise UserError(f"open_clip has no weights of model {model!r}; give a file of them")
+    raise UserError(
+        f"open_clip has no weights {tag!r} of model {model!r}; its tags are {', '.join(tags_of(model))}"
+    )
 
 
 def _addresses(entry: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from cascade_core.configs.architectures import HEAD_WIDTH, other_than_usual
 from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
+from cascade_core.runtime.listing import short_list
 from cascade_core.runtime.validation import validated
 
 OPENAI = "openai"
@@ -57,9 +58,13 @@ def source_of(given: str, *, tag: str | None, cache: Path | None) -> Source:
             return replace(_hub_source(path.parent), weights=path)
         return Source(path)
     if tag is None:
-        raise UserError(
-            f"which weights of {given!r}? add --tag, such as --tag openai; a file is given by its path"
-        )
+        if not published.is_model(given):
+            raise UserError(
+                f"{given} is neither a file nor a model of open_clip; give a file's path, or a model with the tag of its "
+                "weights, such as ViT-B-16 --tag openai"
+            )
+        tags = published.tags_of(given)
+        raise UserError(f"which weights of {given!r}? add --tag with one of {short_list(tags, most=5)}")
     return Source(
         stated=published.published_config(given, tag),
         weights=published.weights_file(given, tag, cache=cache),

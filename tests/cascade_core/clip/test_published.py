@@ -54,6 +54,7 @@ def test_the_model_name_gives_heads_of_unusual_width() -> None:
         ("ViT-L-16", "openai", "has no weights of model 'ViT-L-16'; give a file"),
         ("RN50", "openai", "'RN50' is not of OpenAI's ViT layout: .*ResNet"),
         ("ViT-B-16-SigLIP", "webli", "not of OpenAI's ViT layout: .*another tokenizer"),
+        ("ViT-B-16-SigLIP", "openai", "not of OpenAI's ViT layout: .*another tokenizer"),
     ],
 )
 def test_an_unavailable_model_is_refused_with_alternatives(model: str, tag: str, message: str) -> None:

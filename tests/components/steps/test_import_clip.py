@@ -103,8 +103,12 @@ def test_a_model_by_name_and_tag_comes_out_of_open_clip_s_cache(
     assert not (tmp_path / "data").exists()
     assert _same(done.folder, named_weights, CONFIG.model_copy(update={"name": "ViT-Small laion"}))
     for name in ("ViT-Small", "ViT/Small"):  # OpenAI writes ViT-B/16
-        with pytest.raises(ValueError, match="which weights of 'ViT-Small'.*add --tag, such as"):
+        with pytest.raises(ValueError, match="which weights of 'ViT-Small'.*add --tag with one of .*laion"):
             import_clip.run(source=name)
+    with pytest.raises(ValueError, match="nothing is neither a file nor a model of open_clip"):
+        import_clip.run(source="nothing")
+    with pytest.raises(ValueError, match="'RN50' is not of OpenAI's ViT layout"):
+        import_clip.run(source="RN50")
     (tmp_path / "ViT-Small").mkdir()
     again = import_clip.run(source="ViT-Small", tag="laion", cache=tmp_path / "hub", out=tmp_path / "again")
     assert again.config == done.config
