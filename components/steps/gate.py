@@ -46,10 +46,10 @@ def run(
     from components.results.step_files import read_scores
     from components.tracking.store import open_store, require_store
 
-    require_store("read champions from")
     limits = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
     margins = validated(Margins, limits, source="margins")
     candidate, method = read_scored(evaluation), str(read_scores(evaluation).get("method"))
+    require_store("read champions from")
     name = name or f"{candidate.protocol}-{method}"
     with call.writing(
         protocol=candidate.protocol,

@@ -22,6 +22,7 @@ from cascade_core.runtime.files import explain_system_error
 from cascade_core.runtime.formats import PROJECT
 from components.addresses import masked, masked_trace
 from components.entry import enter
+from pipelines.cli.quoted_paths import paths_of, with_quoted
 from pipelines.cli.table import GROUPS
 
 CHATTY = [
@@ -39,6 +40,8 @@ CHATTY = [
 """Loggers of libraries whose messages below warnings are hidden."""
 LAST_WORDS_VARIABLE = "CASCADE_LAST_WORDS"
 """TrainJobs set this variable (`components/launching/last_words.py`)."""
+PATHS = f"{__name__}.paths"
+"""Key of a command's context: the paths of its options, for the sentence of an error."""
 VALUE_WORDS = {"str": "TEXT", "path": "PATH", "int": "NUMBER", "float": "NUMBER"}
 """The word for a value in a help text, by typer's name of its type."""
 
@@ -56,7 +59,7 @@ class CascadeGroup(TyperGroup):
                 raise
             if logging.getLogger().isEnabledFor(logging.DEBUG):
                 print(masked_trace(error), file=sys.stderr)
-            print(f"error: {masked(sentence)}", file=sys.stderr)
+            print(f"error: {with_quoted(masked(sentence), ctx.meta.get(PATHS, ()))}", file=sys.stderr)
             if LAST_WORDS_VARIABLE in os.environ:
                 from components.launching import last_words
 
@@ -83,6 +86,10 @@ class CascadeCommand(TyperCommand):
         for parameter in self.params:
             display: Any = parameter.display_type  # type: ignore[attr-defined]
             parameter.display_type = partial(_value_word, display)  # type: ignore[attr-defined]
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.meta[PATHS] = paths_of(ctx.params)
+        return super().invoke(ctx)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"\nExample:\n  {self.epilog}\n")

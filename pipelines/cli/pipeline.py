@@ -148,8 +148,10 @@ def upload(
     Creates the pipeline if it is new. Later runs and schedules of an equal pipeline show this version.
     """
     from pipelines.kubeflow import uploads
+    from pipelines.kubeflow.parameters import declared
 
     with package.file() as path:
+        declared(path)  # refuses what is no pipeline, before the server is asked
         uploaded = uploads.upload(server.connect(), path, name=name or path.stem, version=version)
     print(f"{uploaded.pipeline_id} {uploaded.version_id}")
     print(uploaded.link, file=sys.stderr)

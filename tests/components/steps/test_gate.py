@@ -106,5 +106,8 @@ def test_the_step_writes_its_decision_and_promotes_nothing(tmp_path: Path) -> No
 
 def test_without_a_store_there_is_no_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASCADE_TRACKING", "off")
+    with pytest.raises(ValueError, match=r"scores\.json"):  # a missing input is named first
+        gate.run(evaluation=tmp_path / "none", out=tmp_path / "out")
+    write_json(tmp_path / "evaluation" / "scores.json", {**MEASURED, **SCORES, "method": "zegclip"})
     with pytest.raises(ValueError, match="CASCADE_TRACKING=off"):
-        gate.run(evaluation=tmp_path, out=tmp_path / "out")
+        gate.run(evaluation=tmp_path / "evaluation", out=tmp_path / "out")

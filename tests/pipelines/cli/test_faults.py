@@ -1,9 +1,11 @@
 """Every command of the table ends in one sentence for what the user or the machine can mend."""
 
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
+from pipelines.cli.quoted_paths import paths_of, with_quoted
 from pipelines.cli.table import GROUPS
 
 EXAMPLES = {" ".join([*group.path, name]): example for group in GROUPS for name, _, example in group.commands}
@@ -117,6 +120,79 @@ def test_a_read_only_output_is_refused_first(
     monkeypatch.setattr(os, "access", read_only)
     name = "below.yaml" if command == "pipeline compile" else "below"
     assert "takes no files; check its permissions" in refused(with_value(words_of(command), flag, name))
+
+
+INSTEAD_OF = {
+    "text-vectors --names": "--protocol",
+    "text-vectors --vectors": "--clip",
+    "predict --labels-file": "--labels",
+}
+"""Inputs that exclude an option of the command's example."""
+TOGETHER = {
+    "self-train --unlabelled": ("--teacher", "mini"),
+    "self-train --teacher": ("--unlabelled", "afile"),
+}
+SPACED = "no such/thing here"
+BY_COMMAND = [
+    [
+        pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] if place else [])
+        for place, case in enumerate(group)
+    ]
+    for _, group in groupby(READING, key=lambda case: case.values[0])
+]
+"""Every command's inputs; those after the first one mostly fail at the first."""
+
+
+def without(words: list[str], flag: str) -> list[str]:
+    position = words.index(flag)
+    return [*words[:position], *words[position + 2 :]]
+
+
+def other_inputs(command: str, flag: str, words: list[str]) -> list[str]:
+    """Return what else the command reads: the words of its example, and the defaults of its other inputs."""
+    flags = {*inputs_of(command), "--clip"} - {flag}
+    defaults = [
+        str(parameter.default)
+        for parameter in parameters_of(command)
+        if parameter.opts[0] in flags and parameter.default
+    ]
+    return [word for word in (*words, *defaults) if word != SPACED and not word.startswith("--")]
+
+
+@pytest.mark.parametrize(("command", "flag"), [case for group in BY_COMMAND for case in group])
+def test_a_missing_input_is_named_as_a_path_to_paste(command: str, flag: str) -> None:
+    words, name = words_of(command), f"{command} {flag}"
+    if name in INSTEAD_OF:
+        words = without(words, INSTEAD_OF[name])
+    words = [*with_value(words, flag, SPACED), *TOGETHER.get(name, ())]
+    sentence = refused(words)
+    parts = [part.rstrip(":;,)`") for part in re.findall(r"'[^']*'|\S+", sentence.replace("`", " "))]
+    if "such/thing" in sentence:
+        assert any(part.startswith(f"'{SPACED}") for part in parts), sentence
+        assert SPACED not in re.sub(r"'[^']*'", "", sentence), sentence
+    else:  # another input is missing too, and comes first
+        others = other_inputs(command, flag, words)
+        assert any(part.startswith(other) for part in parts for other in others), (sentence, others)
+
+
+@pytest.mark.parametrize("form", ["a b", "a b/c", "it's", "*.jpg", "a&b"])
+def test_paths_of_the_command_line_stand_in_quotes(form: str) -> None:
+    for sentence, expected in (
+        (f"{form}: no such file", f"{shlex.quote(form)}: no such file"),
+        (f"in {form}/x.json, {form}.", f"in {shlex.quote(f'{form}/x.json')}, {shlex.quote(form)}."),
+        (f"run `prepare --out {form}`", f"run `prepare --out {shlex.quote(form)}`"),
+        (f"'{form}' is no protocol", f"'{form}' is no protocol"),
+        (f"x{form} and {form}x", f"x{form} and {form}x"),
+    ):
+        assert with_quoted(sentence, paths_of({"path": Path(form), "seed": 1})) == expected
+    assert with_quoted("plain/path: missing", paths_of({"path": "plain/path"})) == "plain/path: missing"
+
+
+def test_a_working_folder_with_blanks_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my work").mkdir()
+    monkeypatch.chdir(tmp_path / "my work")
+    sentence = with_quoted(f"{Path('x').resolve()} is missing", paths_of({"path": Path("x")}))
+    assert sentence == f"'{tmp_path}/my work/x' is missing"
 
 
 @pytest.mark.reliability
