@@ -15,10 +15,11 @@ def open_run(
     kfp_run: str,
     targets: Optional[list] = None,  # noqa: UP045
     background: str = "",
-) -> NamedTuple("Opened", [("run", str), ("items", list)]):
+) -> NamedTuple("Opened", [("run", str), ("Output", list)]):
     """Open the pipeline's run in MLflow, the parent of the steps' runs; return its id and the items of a loop over `targets`.
 
-    The items are made here because `kfp.local` 2.17 loops over a step's output only, and passes nothing else into a loop.
+    The items are made here because `kfp.local` 2.17 loops over a step's output only, one with the name `Output`, and
+    passes nothing else into a loop.
     """
     from components.bodies import loop_items
     from components.entry import enter

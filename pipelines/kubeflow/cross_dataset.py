@@ -46,7 +46,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
         checkpoint: str, clip: str, targets: list, limit: int = 0, background: str = "dropped"
     ) -> None:
         with step.mlflow_run(NAME, CROSS_DATASET, targets=targets, background=background) as opened:
-            with dsl.ParallelFor(items=opened["items"], name="every-target") as target:
+            with dsl.ParallelFor(items=opened["Output"], name="every-target") as target:
                 prepared = step(
                     prepare_target,
                     mlflow_run=target.mlflow_run,

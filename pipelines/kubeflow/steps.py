@@ -41,7 +41,7 @@ class Steps:
     def mlflow_run(self, pipeline: str, experiment: str, **targets: Any) -> Iterator[Any]:
         """Open the pipeline's run in MLflow around a block; an exit handler closes it in any case.
 
-        Yields the outputs of the first step: `run`, the id, and `items`, those of a loop over `targets`.
+        Yields the outputs of the first step: `run`, the id, and `Output`, the items of a loop over `targets`.
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         trainjobs = any(row.nodes > 1 for row in self.table.values())
