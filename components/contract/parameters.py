@@ -20,6 +20,7 @@ class Folder:
         below: the subfolder that this step reads, such as `final` of a training.
         travels_as: its name as a Kubeflow artifact, if that is not the parameter's name.
         local: whether it is for commands and dvc.yaml only: no input of the step's Kubeflow component.
+        made_by: the words of the command that writes the folder, for the error where it is missing.
     """
 
     help: str
@@ -30,6 +31,7 @@ class Folder:
     travels_as: str | None = None
     flag: str | None = None
     local: bool = False
+    made_by: str | None = None
 
 
 @dataclass(frozen=True)

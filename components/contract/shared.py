@@ -69,12 +69,17 @@ Prepared = Annotated[
         default="outputs/prepared",
         content=("index.parquet",),
         artifact="Dataset",
+        made_by="prepare",
     ),
 ]
 SplitsFolder = Annotated[
     Path,
     Folder(
-        "Folder of the splits step.", default="outputs/splits", content=("split.json",), artifact="Dataset"
+        "Folder of the splits step.",
+        default="outputs/splits",
+        content=("split.json",),
+        artifact="Dataset",
+        made_by="splits",
     ),
 ]
 Text = Annotated[
@@ -84,6 +89,7 @@ Text = Annotated[
         default="outputs/text",
         content=("class_vectors.safetensors",),
         artifact="Dataset",
+        made_by="text-vectors",
     ),
 ]
 Checkpoint = Annotated[
@@ -93,6 +99,7 @@ Checkpoint = Annotated[
         artifact="Model",
         below="final",
         travels_as="trained",
+        made_by="train",
     ),
 ]
 Out = Annotated[Path, Output()]

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
+from cascade_core.errors import UserError
 from cascade_core.runtime.cores import limit_threads
 from cascade_core.runtime.files import new_folder
 from components.artifacts import write_manifest
@@ -21,6 +22,7 @@ from components.contract.parameters import (
     Parameter,
     Place,
     Settings,
+    flag_of,
     parameter,
     words,
 )
@@ -90,7 +92,8 @@ class Step(Generic[P, R]):
         """Run the step, after a check that its output folder may be written; it writes to the target of a link.
 
         Raises:
-            UserError: the output folder may not be written (see `checked_output`), or as of the step.
+            UserError: a folder of an earlier step is missing, the output folder may not be written (see
+                `checked_output`), or as of the step.
         """
         for name, value in kwargs.items():
             meaning = self.parameters[name].meaning if name in self.parameters else None
@@ -98,6 +101,7 @@ class Step(Generic[P, R]):
                 kwargs[name] = meaning.locate(Path(value))
         limit_threads()
         call = Call(self, kwargs)
+        call.check_folders()
         if call.arguments[self.output] is not None:
             call.arguments[self.output] = kwargs[self.output] = call.checked(call.out)
         return self.function(call, *args, **kwargs)
@@ -166,6 +170,23 @@ class Call:
             else:
                 folders |= {f"{name}-{position}": folder for position, folder in enumerate(value)}
         return folders
+
+    def check_folders(self) -> None:
+        """Check that the folders of earlier steps exist.
+
+        Raises:
+            UserError: one does not; the message names the command that writes it.
+        """
+        for name, stated in self.step.parameters.items():
+            meaning, value = stated.meaning, self.arguments.get(name)
+            if not isinstance(meaning, Folder) or meaning.made_by is None or value is None:
+                continue
+            for folder in [value] if isinstance(value, str | Path) else value:
+                if not Path(folder).exists():
+                    raise UserError(
+                        f"{folder} does not exist; `cascade-clip {meaning.made_by}` writes it, or name another folder "
+                        f"with {flag_of(name, meaning)}"
+                    )
 
     def checked(self, out: Path) -> Path:
         """Return the folder to write for `out`; raises as `checked_output`."""

@@ -6,7 +6,7 @@ from importlib import metadata
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.configs.settings import Setting
-from components.results.rows import DROPPED, SCORES, SETTING_NAMES, BenchmarkRow, summaries
+from components.results.rows import DROPPED, SCORES, SETTING_NAMES, ScoreRow, summaries
 
 DESCRIPTION_LENGTH = 5000
 """The registry's limit on a version's description, in characters."""
@@ -26,7 +26,7 @@ SUPERVISION: dict[Setting, str] = {
 
 
 def model_card(
-    manifest: CheckpointManifest, row: BenchmarkRow, *, others: Sequence[BenchmarkRow], data_hash: str | None
+    manifest: CheckpointManifest, row: ScoreRow, *, others: Sequence[ScoreRow], data_hash: str | None
 ) -> str:
     """Return the card in Markdown.
 
@@ -94,7 +94,7 @@ def shortened(card: str) -> str:
     return card[: DESCRIPTION_LENGTH - len(note)] + note
 
 
-def _score_table(row: BenchmarkRow, others: Sequence[BenchmarkRow]) -> str:
+def _score_table(row: ScoreRow, others: Sequence[ScoreRow]) -> str:
     values = [getattr(row, score) for score in SCORES]
     lines = [["", *SCORES.values()], ["---", *["--:"] * len(SCORES)]]
     lines.append(["this version", *("-" if value is None else f"{100 * value:.1f}" for value in values)])

@@ -26,7 +26,7 @@ from components.registry import decisions as gate
 from components.registry import model_card
 from components.registry import versions as registry
 from components.results.margins import Margins
-from components.results.rows import DROPPED, SCORES_FILE, SPEED_FIELDS, BenchmarkRow
+from components.results.rows import DROPPED, SCORES_FILE, SPEED_FIELDS, ScoreRow
 from components.tracking.faults import away, refused, translate_errors
 from components.tracking.pipeline_run import KFP_TAG
 
@@ -87,7 +87,7 @@ def settle(
             alone = gate.decide(name, scored, None, margins)
             reason = f"the champion, version {champion.number}, does not answer: {fault}"
             decision = alone.model_copy(update={"champion": champion.number, "reason": reason})
-        log.info("%s, version %d: %s", name, version, decision.reason)
+        log.debug("%s, version %d: %s", name, version, decision.reason)
         if not decision.promote:
             return decision
         try:
@@ -101,22 +101,18 @@ def settle(
     return decision.model_copy(update={"promote": False, "reason": reason})
 
 
-def other_seeds(
-    client: "MlflowClient", name: str, row: BenchmarkRow, scored: gate.Scored
-) -> Sequence[BenchmarkRow]:
+def other_seeds(client: "MlflowClient", name: str, row: ScoreRow, scored: gate.Scored) -> Sequence[ScoreRow]:
     """Return the newest row of each other seed that was trained and measured in the same way."""
     if name not in registry.model_names(client):
         return ()
-    rows: dict[int, BenchmarkRow] = {}
-    # Versions have no tags of size and speed, and a card shows neither.
-    unused = row.model_dump(include=set(SPEED_FIELDS))
+    rows: dict[int, ScoreRow] = {}
     for version in registry.versions(client, name):
         tags = {"background": DROPPED, **version.tags}
         if any(tags.get(key) != str(getattr(scored, key)) for key in gate.COMPARABLE):
             continue
         try:
             scores = {"miou_seen": None, "miou_unseen": None, "hiou": None}
-            other = BenchmarkRow.model_validate({**unused, **scores, **version.tags})
+            other = ScoreRow.model_validate({**scores, **version.tags})
         except ValidationError:  # The register step did not make this version.
             continue
         if other.run == row.run and other.seed != row.seed:
@@ -124,7 +120,7 @@ def other_seeds(
     return tuple(rows.values())
 
 
-def check_same_run(manifest: CheckpointManifest, row: BenchmarkRow, evaluation: Path) -> None:
+def check_same_run(manifest: CheckpointManifest, row: ScoreRow, evaluation: Path) -> None:
     """Check that an evaluation is of the checkpoint.
 
     Raises:
@@ -203,22 +199,22 @@ def _fault_of(champion: registry.Version) -> str | None:
     return None
 
 
-def content_of(predictor: "Predictor", row: BenchmarkRow, scored: gate.Scored) -> str:
+def content_of(predictor: "Predictor", row: ScoreRow, scored: gate.Scored) -> str:
     """Return the hash of what a version is: its weights, how they were trained, and their scores.
 
-    Speed is left out, because it differs from one measurement to the next.
+    Size and speed are left out: they follow from the weights, or differ from one measurement to the next.
     """
     content = {
         "weights": predictor.identity,
         "manifest": predictor.manifest.model_dump(mode="json"),
-        "row": row.model_dump(mode="json", exclude={"images_per_second"}),
+        "row": row.model_dump(mode="json", exclude=set(SPEED_FIELDS)),
         "scored": scored.model_dump(mode="json"),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def version_tags(
-    manifest: CheckpointManifest, row: BenchmarkRow, scored: gate.Scored, content: str
+    manifest: CheckpointManifest, row: ScoreRow, scored: gate.Scored, content: str
 ) -> dict[str, Any]:
     """Return the tags of a version: what distinguishes it, what the gate compares, and where it comes from.
 

@@ -108,6 +108,19 @@ def champion(client: "MlflowClient", name: str) -> Version | None:
     return None if number is None else version(client, name, number)
 
 
+def version_or_champion(client: "MlflowClient", name: str, number: int | None) -> Version:
+    """Return one version of a model, or its champion for None.
+
+    Raises:
+        UserError: there is no such model or version, or no champion; the message lists what there is.
+    """
+    chosen = _alias(client, name) if number is None else number
+    if chosen is None:
+        listed = ", ".join(str(version.number) for version in versions(client, name)) or "none"
+        raise UserError(f"model {name!r} has no champion; give a version (it has {listed}), or promote one")
+    return version(client, name, chosen)
+
+
 def promote(client: "MlflowClient", name: str, number: int, *, expected: int | None, reason: str) -> None:
     """Make a version champion in place of `expected` (None: there is no champion); tag it with time and reason.
 

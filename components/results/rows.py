@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import brief
-from cascade_core.runtime.validation import first_error
+from cascade_core.runtime.validation import first_error, validated
 from components.results.names import PROFILE_FILE, SCORES, SCORES_FILE
 from components.results.step_files import read_profile, read_scores
 
@@ -35,8 +35,8 @@ Run = tuple[str, str, str, str]
 """Rows of one run have the same protocol (with background policy), split, method and setting."""
 
 
-class BenchmarkRow(BaseModel):
-    """One method, setting and seed on one split: scores as fractions (None if undefined), size and speed."""
+class ScoreRow(BaseModel):
+    """One method, setting and seed on one split, with its scores as fractions (None if undefined)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -50,6 +50,40 @@ class BenchmarkRow(BaseModel):
     miou_seen: float | None
     miou_unseen: float | None
     hiou: float | None
+
+    @classmethod
+    def of_evaluation(cls, evaluation: Path) -> Self:
+        """Read the scores in an evaluate step's folder.
+
+        Raises:
+            UserError: the file or a field is missing.
+        """
+        return validated(
+            cls,
+            read_scores(evaluation),
+            source=evaluation / SCORES_FILE,
+            way_out="run the step that writes it again",
+        )
+
+    @property
+    def run(self) -> Run:
+        """The run of the row; its rows differ only in the seed."""
+        return self.measured_by, self.split, self.method, self.setting
+
+    @property
+    def measured_by(self) -> str:
+        """The protocol, with the background policy if background counts as a class."""
+        return self.protocol + self.policy
+
+    @property
+    def policy(self) -> str:
+        """The background policy as the end of a phrase; nothing for the published one."""
+        return "" if self.background == DROPPED else f", background by {self.background}"
+
+
+class BenchmarkRow(ScoreRow):
+    """The scores of a row with its size and speed."""
+
     trainable_params: int
     gmacs: float
     images_per_second: float
@@ -73,21 +107,6 @@ class BenchmarkRow(BaseModel):
             wrong = first_error(error)
             file = profile / PROFILE_FILE if wrong.startswith(SPEED_FIELDS) else evaluation / SCORES_FILE
             raise UserError(f"{file}: {wrong}; run the step that writes it again") from error
-
-    @property
-    def run(self) -> Run:
-        """The run of the row; its rows differ only in the seed."""
-        return self.measured_by, self.split, self.method, self.setting
-
-    @property
-    def measured_by(self) -> str:
-        """The protocol, with the background policy if background counts as a class."""
-        return self.protocol + self.policy
-
-    @property
-    def policy(self) -> str:
-        """The background policy as the end of a phrase; nothing for the published one."""
-        return "" if self.background == DROPPED else f", background by {self.background}"
 
 
 class RerunRow(BenchmarkRow):
@@ -113,22 +132,22 @@ class RerunRow(BenchmarkRow):
         return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
-Row = TypeVar("Row", bound=BenchmarkRow)
+Row = TypeVar("Row", bound=ScoreRow)
 
 
 class Summary(BaseModel):
-    """The rows of a run: mean and sample deviation of each score over the seeds, and the median speed.
+    """The rows of a run: mean and sample deviation of each score over the seeds, and the median of the speeds, if known.
 
     `first` is the first row, for the fields that all rows share.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    first: BenchmarkRow
+    first: ScoreRow
     seeds: tuple[int, ...]
     mean: dict[str, float | None]
     spread: dict[str, float | None]
-    images_per_second: float
+    images_per_second: float | None = None
 
     def percent(self, score: str) -> str:
         """Format a score in percent, with its deviation over several seeds; a dash if it is undefined."""
@@ -157,12 +176,12 @@ def by_run(rows: Sequence[Row]) -> dict[Run, list[Row]]:
     return runs
 
 
-def defined_values(rows: Sequence[BenchmarkRow], field: str) -> list[float]:
+def defined_values(rows: Sequence[ScoreRow], field: str) -> list[float]:
     """Return the values of a field in the rows that define it."""
     return [value for row in rows if (value := getattr(row, field)) is not None]
 
 
-def summaries(rows: Sequence[BenchmarkRow]) -> list[Summary]:
+def summaries(rows: Sequence[ScoreRow]) -> list[Summary]:
     """Summarise each run over its seeds, in the order of first appearance."""
     return [_summary(members) for members in by_run(rows).values()]
 
@@ -171,7 +190,7 @@ def markdown_table(rows: Sequence[BenchmarkRow]) -> str:
     """Lay out a row per run in Markdown, padded to also read well as plain text; scores in percent."""
     import pandas as pd  # slow to import, and commands read this module for their help
 
-    table = pd.DataFrame([_cells(summary) for summary in summaries(rows)])
+    table = pd.DataFrame([_cells(members) for members in by_run(rows).values()])
     if (table["seeds"] == "1").all():
         del table["seeds"]
     return padded_markdown(table, texts=("method", "setting"))
@@ -188,8 +207,8 @@ def thousands(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
 
 
-def _cells(summary: Summary) -> dict[str, str]:
-    first = summary.first
+def _cells(rows: Sequence[BenchmarkRow]) -> dict[str, str]:
+    summary, first = _summary(rows), rows[0]
     method, setting = run_names(first.method, first.setting)
     return {
         "method": method,
@@ -202,12 +221,13 @@ def _cells(summary: Summary) -> dict[str, str]:
     }
 
 
-def _summary(rows: Sequence[BenchmarkRow]) -> Summary:
+def _summary(rows: Sequence[ScoreRow]) -> Summary:
+    speeds = [row.images_per_second for row in rows if isinstance(row, BenchmarkRow)]
     values = {score: defined_values(rows, score) for score in SCORES}
     return Summary(
         first=rows[0],
         seeds=tuple(row.seed for row in rows),
         mean={name: statistics.fmean(own) if own else None for name, own in values.items()},
         spread={name: statistics.stdev(own) if len(own) > 1 else None for name, own in values.items()},
-        images_per_second=statistics.median(row.images_per_second for row in rows),
+        images_per_second=statistics.median(speeds) if speeds else None,
     )

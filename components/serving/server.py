@@ -19,7 +19,6 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 from starlette.responses import PlainTextResponse
 
-from cascade_core.errors import UserError
 from components.registry import versions as registry
 from components.serving.listening import check_free
 from components.serving.request_limits import Limited, Limits
@@ -100,13 +99,7 @@ async def _listen(app: Limited, address: str, port: int, limits: Limits) -> None
 
 def _model_uri(name: str, version: int | None) -> str:
     require_store("serve from")
-    client = open_store()
-    if version is not None:
-        return registry.version(client, name, version).uri
-    champion = registry.champion(client, name)
-    if champion is None:
-        raise UserError(f"model {name!r} has no champion; give a version, or promote one")
-    return champion.uri
+    return registry.version_or_champion(open_store(), name, version).uri
 
 
 def _scoring_app(uri: str) -> Any:

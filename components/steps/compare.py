@@ -35,7 +35,11 @@ def run(
     *,
     checkpoints: Annotated[
         Sequence[Path],
-        Folder("Checkpoint folder; repeat it for each model, in the order of the page.", flag="--checkpoint"),
+        Folder(
+            "Checkpoint folder; repeat it for each model, in the order of the page.",
+            flag="--checkpoint",
+            made_by="train",
+        ),
     ],
     prepared: Prepared,
     splits: SplitsFolder,

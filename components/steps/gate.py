@@ -1,6 +1,5 @@
 """Step: decide whether a candidate may become champion; the register step then promotes it."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +8,6 @@ from components.contract.shared import Out
 from components.registry.decisions import DECISION_FILE, Decision, decide, read_scored
 from components.results.margins import Margins
 from components.results.names import SCORES_FILE
-
-log = logging.getLogger(__name__)
 
 DEFAULT = Margins()
 MinHiouGain = Annotated[float, Option("Gain of hIoU, in points, that a new champion must exceed.")]
@@ -26,7 +23,9 @@ def run(
     call: Call,
     /,
     *,
-    evaluation: Annotated[Path, Folder("Folder of the candidate's evaluate step.", content=(SCORES_FILE,))],
+    evaluation: Annotated[
+        Path, Folder("Folder of the candidate's evaluate step.", content=(SCORES_FILE,), made_by="evaluate")
+    ],
     out: Out,
     name: ModelName | None = None,
     min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
@@ -61,5 +60,4 @@ def run(
         decision = decide(name, candidate, registry.champion(open_store(), name), margins)
         work.tracker.tags({"promote": decision.promote, "reason": decision.reason})
         write_json(work.folder / DECISION_FILE, decision.model_dump(mode="json"))
-    log.info("%s: %s", name, decision.reason)
     return decision

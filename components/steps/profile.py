@@ -74,6 +74,7 @@ def run(
             artifact="Model",
             below="final",
             travels_as="trained",
+            made_by="train",
         ),
     ] = (),
     recipes: Annotated[

@@ -49,7 +49,7 @@ def show_version(registered: Registered, _: Mapping[str, Any], *, verdict: Any) 
 
 @step(
     "register",
-    example="cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --profile outputs/profile/zegclip --out local_outputs/register",
+    example="cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/register",
     cluster=Cluster(
         output="registered",
         grouped={"margins": ("min_hiou_gain", "max_seen_drop")},
@@ -63,11 +63,19 @@ def run(
     /,
     *,
     checkpoint: Checkpoint,
-    evaluation: Annotated[Path, Folder("Folder of the checkpoint's evaluate step.", content=(SCORES_FILE,))],
+    evaluation: Annotated[
+        Path, Folder("Folder of the checkpoint's evaluate step.", content=(SCORES_FILE,), made_by="evaluate")
+    ],
     profile: Annotated[
         Path,
-        Folder("Folder of the method's profile step.", content=(PROFILE_FILE,), travels_as="cost"),
-    ],
+        Folder(
+            "Folder of the method's profile step, for metrics of size and speed.",
+            content=(PROFILE_FILE,),
+            travels_as="cost",
+            made_by="profile",
+        ),
+    ]
+    | None = None,
     out: Out,
     clip: Annotated[
         Path,
@@ -78,7 +86,8 @@ def run(
     ]
     | None = None,
     name: ModelName | None = None,
-    decision: Annotated[Path, Folder("Folder of a gate step about this model.", local=True)] | None = None,
+    decision: Annotated[Path, Folder("Folder of a gate step about this model.", local=True, made_by="gate")]
+    | None = None,
     min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
     max_seen_drop: MaxSeenDrop = DEFAULT.max_seen_drop,
 ) -> Registered:
@@ -103,7 +112,7 @@ def run(
     from components.registry import registration as registry
     from components.registry.addresses import clip_for
     from components.results.margins import Margins
-    from components.results.rows import BenchmarkRow
+    from components.results.rows import BenchmarkRow, ScoreRow
     from components.tracking.store import require_store
     from components.tracking.tracker import tracked_step
 
@@ -111,7 +120,8 @@ def run(
     limits = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
     margins = validated(Margins, limits, source="margins")
     manifest = load_manifest(checkpoint)
-    row, scored = BenchmarkRow.read(evaluation, profile), decisions.read_scored(evaluation)
+    row = ScoreRow.of_evaluation(evaluation) if profile is None else BenchmarkRow.read(evaluation, profile)
+    scored = decisions.read_scored(evaluation)
     registry.check_same_run(manifest, row, evaluation)
     checkpoint, text_tower = locate(checkpoint, clip_for(str(checkpoint), clip))
     content_hash = registry.content_of(Predictor.load(checkpoint, text_tower, device="cpu"), row, scored)

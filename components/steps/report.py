@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 BENCHMARK_FILE, PAGE_FILE, TABLE_FILE = "benchmark.json", "report.html", "table.md"
 
 Evaluations = Annotated[
-    Sequence[Path], Folder("Folder of an evaluate step; repeatable.", flag="--evaluation")
+    Sequence[Path], Folder("Folder of an evaluate step; repeatable.", flag="--evaluation", made_by="evaluate")
 ]
 Profiles = Annotated[
     Sequence[Path],
-    Folder("Folder of a profile step; repeatable.", flag="--profile", content=(PROFILE_FILE,)),
+    Folder(
+        "Folder of a profile step; repeatable.", flag="--profile", content=(PROFILE_FILE,), made_by="profile"
+    ),
 ]
 
 
@@ -47,6 +49,7 @@ def run(
             "Folder of a training, for its loss curve; repeatable.",
             flag="--training",
             content=(HISTORY_FILE,),
+            made_by="train",
         ),
     ] = (),
     fits: Annotated[
@@ -55,6 +58,7 @@ def run(
             "Folder of a fit-thresholds step, for its curves; repeatable.",
             flag="--fit",
             content=(THRESHOLDS_FILE,),
+            made_by="fit-thresholds",
         ),
     ] = (),
     out: Annotated[Path, Output(default="local_outputs/reports", stage="reports")],

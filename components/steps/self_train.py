@@ -43,6 +43,7 @@ def run(
             "Folder of the inductive training; self-training starts from its half-way checkpoint.",
             content=("half",),
             artifact="Model",
+            made_by="train",
         ),
     ],
     prepared: Prepared,

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cascade_core.configs.templates import TemplateSet
 from cascade_core.errors import UserError
 from components.contract import Call, Option, Output, Place, step
 from components.contract.shared import ClipFolder, Overrides, comma_separated
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ def run(
     clip: ClipFolder | None = None,
     vectors: Annotated[Path, Place("Instead of --clip: a .npy file with an array [classes, width].")]
     | None = None,
+    random_clip: Annotated[
+        bool,
+        Option("Instead of --clip: a random vector per name, as wide as the CLIP of --recipe, for controls."),
+    ] = False,
     background: Annotated[
         Sequence[str],
         Option(
@@ -63,14 +71,16 @@ def run(
     Writes `class_vectors.safetensors` (float32, a unit row per class) and `names.json`. A class with synonyms has the
     mean of their vectors; `name_vectors.safetensors` keeps the vector of each. The text tower of --clip makes
     the vectors from names and templates. A file of --vectors must be in the protocol's class order; the templates
-    then only record how the vectors were made. Background names get vectors in a file of their own. A cache keeps
+    then only record how the vectors were made. With --random-clip no weights are needed: each name has a random
+    vector that is always the same. Background names get vectors in a file of their own. A cache keeps
     vectors for the next call with the same names, templates and weights.
 
     Raises:
-        UserError: there is not exactly one source of names, of templates and of vectors, a file is missing or broken,
-            a name occurs twice, or the vectors do not fit the classes.
+        UserError: there is not exactly one source of names, of templates and of vectors, --random-clip comes without a
+            recipe, a file is missing or broken, a name occurs twice, or the vectors do not fit the classes.
     """
     from cascade_core.clip.text import class_means
+    from components.vectors.random_vectors import random_vectors
     from components.vectors.sources import named_classes, prompt_templates
     from components.vectors.text_cache import cached_class_vectors
     from components.vectors.vector_files import (
@@ -83,14 +93,27 @@ def run(
 
     prompts = prompt_templates(recipe, template_set, templates, overrides or {})
     classes = named_classes(protocol, names)
-    if (clip is None) == (vectors is None):
-        raise UserError("text vectors come from a CLIP folder or from a .npy file: give exactly one of them")
+    if (clip is not None) + (vectors is not None) + random_clip != 1:
+        raise UserError(
+            "text vectors come from --clip FOLDER, from --vectors FILE.npy, or from --random-clip: give exactly one of them"
+        )
+    if random_clip and prompts.width is None:
+        raise UserError("--random-clip makes vectors as wide as those of a recipe's CLIP; give --recipe")
     background = tuple(background) or prompts.background or classes.background
-    if clip is None and (background or names):
+    if vectors is not None and (background or names):
         raise UserError(
             "background names and --names need a CLIP folder, which makes their vectors; give --clip instead of --vectors"
         )
+
+    def vectors_of(texts: Sequence[str]) -> "Float[Tensor, 'texts embed']":
+        if clip is not None:
+            return cached_class_vectors(clip, texts, prompts.templates)
+        assert prompts.width is not None
+        return random_vectors(texts, prompts.width)
+
     parameters: dict[str, Any] = {"protocol": classes.protocol, "templates": list(prompts.templates)}
+    if random_clip:
+        parameters["random_clip"] = True
     if any(classes.synonyms):
         parameters["synonyms"] = [list(others) for others in classes.synonyms]
     with call.writing(
@@ -99,21 +122,19 @@ def run(
         parameters={name: value for name, value in parameters.items() if value is not None},
         tracked_parameters={**parameters, **call.inputs},
     ) as work:
-        if clip is None:
-            assert vectors is not None
+        if vectors is not None:
             rows = read_vectors(vectors, classes.names)
         elif not any(classes.synonyms):
-            rows = cached_class_vectors(clip, classes.names, prompts.templates)
+            rows = vectors_of(classes.names)
         else:
             groups = classes.groups
             names_in_order = [name for group in groups for name in group]
-            name_rows = cached_class_vectors(clip, names_in_order, prompts.templates)
+            name_rows = vectors_of(names_in_order)
             rows = class_means(name_rows, [len(group) for group in groups])
             write_name_vectors(work.folder, name_rows, groups)
         write_class_vectors(work.folder, rows, classes.names)
-        if clip is not None and background:
-            background_rows = cached_class_vectors(clip, background, prompts.templates)
-            write_background_vectors(work.folder, background, background_rows)
+        if background:
+            write_background_vectors(work.folder, background, vectors_of(background))
         counts = {"classes": rows.shape[0], "width": rows.shape[1], "background_names": len(background)}
         work.tracker.metrics(counts)
     return TextVectors(out / VECTORS_FILE, *rows.shape)

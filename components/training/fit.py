@@ -41,7 +41,7 @@ from components.artifacts import data_hash
 from components.contract import Call
 from components.inputs.reading import Inputs
 from components.patience import PATIENCE_VARIABLE
-from components.progress import progress
+from components.progress import progress, rate_text
 from components.results.names import HISTORY_FILE, PSEUDO_LABELS_FOLDER
 from components.tracking.tracker import StepTracker
 from components.training.history import History
@@ -228,7 +228,7 @@ def _write_resumable(job: Fit, iteration: int, optimizer: AdamW, history: Histor
 
 def _status(report: StepReport) -> str:
     rate = max(report.learning_rates.values())
-    return f"loss {report.loss:.3f} | lr {rate:.1e} | {report.images_per_second:.0f} img/s"
+    return f"loss {report.loss:.3f} | lr {rate:.1e} | {rate_text(report.images_per_second)} img/s"
 
 
 def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[PackedBatch]:

@@ -15,10 +15,11 @@ from components.vectors.vector_files import read_names
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompt templates, and the recipe's names for background."""
+    """Prompt templates, and the recipe's names for background and width of text vectors."""
 
     templates: tuple[str, ...]
     background: tuple[str, ...] = ()
+    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def prompt_templates(
             raise UserError("--set and --overrides change what a recipe says; give it with --recipe")
         return Prompts(named_templates(template_set) if template_set else tuple(templates))
     config = named_recipe(recipe, overrides)
-    return Prompts(config.data.templates, config.evaluate.background.names)
+    return Prompts(config.data.templates, config.evaluate.background.names, config.model.clip.embed_dim)
 
 
 def named_classes(protocol: str | None, names: Path | None) -> NamedClasses:

@@ -42,6 +42,8 @@ LAST_WORDS_VARIABLE = "CASCADE_LAST_WORDS"
 """TrainJobs set this variable (`components/launching/last_words.py`)."""
 PATHS = f"{__name__}.paths"
 """Key of a command's context: the paths of its options, for the sentence of an error."""
+WARNS_WITHOUT_NEED = "onnxscript.optimizer"
+"""This logger warns of every node that it does not fold into a constant, which changes no result."""
 VALUE_WORDS = {"str": "TEXT", "path": "PATH", "int": "NUMBER", "float": "NUMBER"}
 """The word for a value in a help text, by typer's name of its type."""
 
@@ -144,6 +146,7 @@ def main(
     enter()
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(WARNS_WITHOUT_NEED).setLevel(logging.ERROR)
 
 
 app = _app()

@@ -6,6 +6,7 @@ Commands that share options take them as one dataclass; `flat_options` gives its
 import functools
 import inspect
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -28,6 +29,8 @@ Kind = Literal["cpu", "gpu"]
 HOST_VARIABLES = ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT")
 NAMESPACE_VARIABLE, TOKEN_VARIABLE = "KFP_NAMESPACE", "KFP_EXISTING_TOKEN"
 """The environment variables of the `kfp` command."""
+log = logging.getLogger(__name__)
+
 Experiment = Annotated[str, typer.Option(help="Experiment for the run; created if it does not exist.")]
 
 
@@ -134,6 +137,28 @@ class RunParameters:
             from pipelines.kubeflow.catalogue import check_submission
 
             check_submission(package.pipeline, values, kind=package.kind, changes=package.resource or ())
+        return values
+
+    def checked_for_cluster(self, file: Path, package: PackageChoice) -> dict[str, Any]:
+        """Return the checked parameters for a run on a cluster; log a warning if an image names no registry.
+
+        Raises:
+            UserError: as for `checked`, or a path is relative, which a pod cannot find.
+        """
+        from pipelines.kubeflow.checks import check_absolute
+        from pipelines.kubeflow.resources import images, names_registry
+
+        values = self.checked(file, package)
+        if package.package is None:
+            check_absolute(values)
+            image, _ = images(package.image, package.light_image)
+            if not names_registry(image):
+                log.warning(
+                    "image %s names no registry: a node that lacks it asks Docker Hub, which has none of ours; load it on "
+                    "every node, or push it to a registry and give --image registry.example/%s",
+                    image,
+                    image,
+                )
         return values
 
 

@@ -98,7 +98,7 @@ def submit(
     from pipelines.kubeflow import submit
 
     with package.file() as path:
-        values = parameters.checked(path, package)
+        values = parameters.checked_for_cluster(path, package)
         cluster = server.connect()
         run = submit.submit(cluster, path, parameters=values, experiment=experiment, name=name)
     print(run.run_id)

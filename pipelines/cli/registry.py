@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade_core.errors import UserError
 from components.registry import versions as registry
 from components.registry.versions import Version
 from components.tracking.run_record import record_folders
@@ -41,11 +40,8 @@ def show(
 ) -> None:
     """Show one version: its tags and its model card."""
     client = open_store()
+    details = registry.version_or_champion(client, name, version)
     champions = registry.history(client, name)
-    number = version if version is not None else next(reversed(champions), None)
-    if number is None:
-        raise UserError(f"model {name!r} has no champion; give a version, or promote one")
-    details = registry.version(client, name, number)
     if as_json:
         print_json({**_listed(details), "description": details.description, "champion_history": champions})
         return

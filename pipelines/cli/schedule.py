@@ -37,7 +37,7 @@ def create(
 
     cron = checked_cron(cron)
     with package.file() as path:
-        values = parameters.checked(path, package)
+        values = parameters.checked_for_cluster(path, package)
         schedule = schedules.create(
             server.connect(),
             path,

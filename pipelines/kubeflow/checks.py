@@ -1,6 +1,7 @@
 """Checks of parameters that several pipelines share, made before submission: a pod would fail minutes later."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, get_args
 
 from pydantic import Json
@@ -11,8 +12,9 @@ from cascade_core.errors import UserError
 from cascade_core.labels.background import parse_background
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.validation import validated
+from components.cluster.names import DATA_FOLDER
 from components.inputs.own_data import OwnData
-from components.storage.places import check_place
+from components.storage.places import S3, check_place
 from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, SPLIT
 from pipelines.kubeflow.resources import Resources, nodes_of
 
@@ -28,6 +30,31 @@ def check_places(values: Mapping[str, Any]) -> None:
     """
     for name in sorted(PLACES & set(values)):
         check_place(name, values[name])
+
+
+def check_absolute(values: Mapping[str, Any]) -> None:
+    """Check that a pod finds the data folders and label files among the values, and in targets, where they are.
+
+    Raises:
+        UserError: a path is relative: a pod starts in a folder of its image.
+    """
+    for name, value in _addresses(values):
+        field = name.rpartition(".")[2]
+        is_name = field == "clip" and "/" not in value  # that of an imported CLIP
+        if not (is_name or value.startswith(("/", S3))):
+            raise UserError(
+                f"parameter {name} is {value!r}, a path on this machine; give the absolute path at which the pods mount "
+                f"the volume, such as {DATA_FOLDER}/{PurePosixPath(value).name}, or an {S3} address"
+            )
+
+
+def _addresses(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if name == "targets":
+            for position, target in enumerate(value):
+                yield from _addresses(target, f"targets[{position}].")
+        elif name in PLACES or (name == "protocol" and is_label_file(value)):
+            yield f"{prefix}{name}", value
 
 
 def check_training(values: Mapping[str, Any], recipes: Sequence[str]) -> None:

@@ -1,9 +1,13 @@
 """Runs a pipeline on this machine with `kfp.local`: a process per step, no container, no cluster."""
 
+import io
+import re
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from kfp import local
 
@@ -24,8 +28,9 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
     effect.
 
     Raises:
-        UserError: `out` takes no new files, the pipeline is unknown, a parameter is wrong, or a folder does not exist.
-        RuntimeError: a step failed; its own error is in the log.
+        UserError: `out` takes no new files, the pipeline is unknown, a parameter is wrong, a folder does not exist, or a
+            step refused its input; the message is the step's.
+        RuntimeError: a step failed otherwise; its own trace is in the log.
     """
     check_gathering_folder(out)
     definition = entry(pipeline)
@@ -40,10 +45,48 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
     with warnings.catch_warnings():
         # kfp warns of this for every task.
         warnings.filterwarnings("ignore", message="Task .* have no effect in the current local runner")
-        definition.build(local_resources())(**values)
+        with _refusals_reported():
+            definition.build(local_resources())(**values)
     # The folder is searched for, because kfp allows a pipeline no output from inside an exit handler.
     (results,) = (path for run in set(out.glob("*")) - earlier for path in run.glob("*/results"))
     return results
+
+
+@contextmanager
+def _refusals_reported() -> Iterator[None]:
+    """Report a step's `UserError`, whose sentence stands in the log alone, in place of kfp's error about the step.
+
+    Raises:
+        UserError: a step raised one.
+    """
+    log = _Watched(sys.stdout)
+    try:
+        with redirect_stdout(log):
+            yield
+    except RuntimeError as error:
+        if log.refusal is None:
+            raise
+        tasks = re.findall(r"'([^']+)'", re.sub(r"\x1b\[\d+m", "", str(error)))
+        step = f"step {tasks[1]}" if len(tasks) > 1 else "a step"
+        raise UserError(f"{step} stopped: {log.refusal}") from error
+
+
+class _Watched(io.TextIOBase):
+    """A stream that passes on what is written, and keeps the sentence of the first `UserError` in it."""
+
+    PREFIX = f"{UserError.__module__}.{UserError.__name__}: "
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.refusal: str | None = None
+
+    def write(self, text: str) -> int:
+        if self.refusal is None and text.lstrip().startswith(self.PREFIX):
+            self.refusal = text.strip().removeprefix(self.PREFIX)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _resolved(name: str, value: Any) -> Any:

@@ -137,6 +137,12 @@ def nodes_of(row: Resources) -> Nodes:
     )
 
 
+def names_registry(image: str) -> bool:
+    """Say whether an image's name starts with a registry's host: a first part with a dot or a port, or localhost."""
+    host, slash, _ = image.partition("/")
+    return bool(slash) and ("." in host or ":" in host or host == "localhost")
+
+
 def images(image: str | None, light_image: str | None) -> tuple[str, str]:
     """Return the images of the steps that compute with a model and of all others; by default, the project's own.
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from rich.table import Table
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.addresses import HTTP, masked
+from components.progress import rate_text
 from components.results.rows import SCORES
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
 from components.tracking.store import URI_VARIABLE
@@ -121,7 +123,7 @@ def mlflow_pages() -> str:
     return f"{path} ui --backend-store-uri {store} --host 127.0.0.1 --port 5000"
 
 
-def results_table(rows: Sequence[Mapping[str, object]]) -> Table:
+def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Lay out the rows of benchmark.json as a table, scores in percent."""
     first = rows[0] if rows else {}
     table = Table(title=f"{first.get('protocol', 'no results')}, {first.get('split', '')} split")
@@ -138,6 +140,6 @@ def results_table(rows: Sequence[Mapping[str, object]]) -> Table:
             *(f"{100 * score:.1f}" if isinstance(score, int | float) else "-" for score in scores),
             f"{row['trainable_params']:,}",
             f"{row['gmacs']:.4g}",
-            f"{row['images_per_second']:.1f}",
+            rate_text(row["images_per_second"]),
         )
     return table

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from components.progress import LineProgress, duration, progress
+from components.progress import LineProgress, duration, progress, rate_text
 
 
 def _lines(total: int | None, *, seconds_per_step: float, steps: int, start: int = 0) -> list[str]:
@@ -53,3 +53,8 @@ def test_an_error_in_the_block_is_raised() -> None:
 )
 def test_durations_have_readable_units(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.042, "0.042"), (1.26, "1.3"), (41.4, "41"), (1234, "1234")])
+def test_no_slow_step_shows_a_rate_of_zero(rate: float, text: str) -> None:
+    assert rate_text(rate) == text

@@ -94,7 +94,10 @@ def test_the_workflow_states_the_default_margins() -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_the_step_writes_its_decision_and_promotes_nothing(tmp_path: Path) -> None:
+def test_the_step_writes_its_decision_and_promotes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     write_json(tmp_path / "evaluation" / "scores.json", {**MEASURED, **SCORES, "method": "zegclip"})
     for _ in range(2):
         decision = gate.run(evaluation=tmp_path / "evaluation", out=tmp_path / "out", **MARGINS.model_dump())
@@ -102,6 +105,8 @@ def test_the_step_writes_its_decision_and_promotes_nothing(tmp_path: Path) -> No
     assert read_decision(tmp_path / "out", "mini-18-6-zegclip") == decision
     assert read_json(tmp_path / "out" / "decision.json")["name"] == "mini-18-6-zegclip"
     assert read_step_manifest(tmp_path / "out").parameters["min_hiou_gain"] == 2.0
+    decision.show()
+    assert (capsys.readouterr().out + caplog.text).count(decision.reason) == 1
 
 
 def test_without_a_store_there_is_no_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Registering: versions, the champion's alias, and a model that loads and predicts without pickle."""
 
 import io
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,24 @@ def test_the_champion_loads_by_alias_and_segments_any_names(folder: Path, tmp_pa
     assert "confidence_map" not in predicted[0]
     (detailed,) = model.predict([request], params={"confidence_map": True})
     assert np.abs(detailed["confidence_map"] / 255 - expected.confidence).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_profile_is_not_needed_and_makes_no_other_version(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = {
+        "checkpoint": folder / "final",
+        "clip": folder / "clip",
+        "evaluation": write_evaluation(tmp_path / "evaluation"),
+        "name": "no-profile",
+    }
+    with caplog.at_level(logging.INFO):
+        first = register.run(**inputs, out=tmp_path / "first")
+        first.show()
+    assert (first.version, first.champion) == (1, True)
+    assert (capsys.readouterr().out + caplog.text).count("first model") == 1
+    again = register.run(**inputs, profile=folder / "profile", out=tmp_path / "again")
+    assert again.version == 1
 
 
 def test_a_version_says_what_it_is_and_holds_no_pickle(

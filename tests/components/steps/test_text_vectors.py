@@ -42,6 +42,31 @@ def test_vectors_are_those_of_the_text_tower(clip: Path, tmp_path: Path) -> None
     assert set(manifest.inputs) == {"clip"}
 
 
+def test_random_vectors_need_no_clip_and_stay_the_same(tmp_path: Path) -> None:
+    for out in ("one", "two"):
+        text_vectors.run(
+            protocol=MINI.name,
+            recipe="mini_zegclip",
+            random_clip=True,
+            background=("sky",),
+            out=tmp_path / out,
+        )
+    one, two = (vector_files.read_class_vectors(tmp_path / out, MINI) for out in ("one", "two"))
+    assert torch.equal(one, two)
+    torch.testing.assert_close(one.norm(dim=1), torch.ones(24))
+    assert (one @ one.T).triu(1).max() < 0.9
+    assert vector_files.background_names(tmp_path / "one") == ("sky",)
+    assert read_step_manifest(tmp_path / "one").parameters["random_clip"] is True
+
+
+def test_random_vectors_are_as_wide_as_a_recipes_clip(clip: Path, tmp_path: Path) -> None:
+    sources = {"protocol": MINI.name, "random_clip": True, "out": tmp_path / "text"}
+    with pytest.raises(ValueError, match="give --recipe"):
+        text_vectors.run(templates=TEMPLATES, **sources)
+    with pytest.raises(ValueError, match="from --random-clip: give exactly one"):
+        text_vectors.run(recipe="mini_zegclip", clip=clip, **sources)
+
+
 def test_given_vectors_become_float32_and_stay_as_they_are(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(24, 5))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)

@@ -166,7 +166,7 @@ def test_results_end_with_table_report_and_mlflow_command(
     output = capsys.readouterr().out
     (line,) = (line for line in output.splitlines() if "zegclip" in line)
     assert [cell.strip() for cell in line.strip("│ ").split("│")] == [
-        "zegclip", "inductive", "81.2", "55.0", "40.0", "-", "123,456", "0.0421", "310.2",
+        "zegclip", "inductive", "81.2", "55.0", "40.0", "-", "123,456", "0.0421", "310",
     ]  # fmt: skip
     assert str(tmp_path / "reports" / "report.html") in output
     assert "--host 127.0.0.1" in output

@@ -1,6 +1,7 @@
 """`cascade-clip models ...` on a sqlite store: what they print and which version is champion afterwards."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -57,6 +58,13 @@ def test_promote_and_rollback_move_the_champion(client: MlflowClient) -> None:
     assert done.exit_code == 2 and "no champion is known before version 1" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["show", "serve", "list"])
+def test_an_unknown_model_is_named_with_those_that_exist(client: MlflowClient, command: str) -> None:
+    done = _models(command, "nope")
+    assert done.exit_code == 2
+    assert f"there is no registered model 'nope'; known are: {NAME}" in done.stderr
+
+
 def test_the_list_marks_the_champion_and_shows_scores(client: MlflowClient) -> None:
     _models("promote", NAME, "2")
     lines = [line for line in _models("list").stdout.splitlines() if NAME in line]
@@ -90,8 +98,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones(client: MlflowClient) ->
         assert f"no registered model 'nobody'; known are: {NAME}" in done.stderr
 
 
-def test_a_negative_margin_is_refused(client: MlflowClient) -> None:
-    arguments = ["gate", "--evaluation", "x", "--out", "y", "--min-hiou-gain", "-1"]
+def test_a_negative_margin_is_refused(client: MlflowClient, tmp_path: Path) -> None:
+    arguments = ["gate", "--evaluation", str(tmp_path), "--out", "y", "--min-hiou-gain", "-1"]
     done = CliRunner().invoke(app, arguments)
     assert (
         done.exit_code == 2

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from cascade_core.errors import UserError
-from pipelines.kubeflow import ablation, benchmark, catalogue, cross_dataset, zero_shot
+from pipelines.kubeflow import ablation, benchmark, catalogue, checks, cross_dataset, local_run, zero_shot
 from pipelines.kubeflow.local_run import run_local
+from pipelines.kubeflow.resources import names_registry
 
 TARGET = {"raw": "/data/voc", "protocol": "voc12-20", "image_sets": '{"val": "val"}', "split": "val"}
 
@@ -91,6 +92,27 @@ def test_a_missing_folder_fails_before_any_step(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"targets\[0\].raw: folder /data/voc does not exist"):
         run_local("cross_dataset", json.loads(json.dumps(parameters)), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_pods_take_absolute_places_and_clips_by_name() -> None:
+    checks.check_absolute({"raw": "/data", "clip": "ViT-B-16", "protocol": "mini-18-6", "split": "val"})
+    checks.check_absolute({"raw": "s3://bucket/voc", "clip": "/clip", "targets": [TARGET]})
+    with pytest.raises(ValueError, match=r"parameter targets\[0\].raw is 'voc', a path on this machine"):
+        checks.check_absolute({"targets": [{**TARGET, "raw": "voc"}]})
+
+
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        ("cascade-clip:1", False),
+        ("team/cascade-clip:1", False),
+        ("localhost/cascade-clip", True),
+        ("registry:5000/cascade-clip:1", True),
+        ("ghcr.io/team/cascade-clip@sha256:ab", True),
+    ],
+)
+def test_an_images_name_says_whether_it_has_a_registry(image: str, named: bool) -> None:
+    assert names_registry(image) == named
 
 
 def test_any_recipe_trains_on_a_label_file() -> None:
@@ -178,3 +200,20 @@ def test_a_batch_that_gpus_cannot_share_is_refused(
         return
     with pytest.raises(ValueError, match=message):
         check()
+
+
+@pytest.mark.parametrize("sentence", ["the loss is nan at step 2", None])
+def test_a_local_run_ends_with_the_sentence_of_its_step(
+    sentence: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = "Pipeline \x1b[95m'zero-shot'\x1b[0m failed. Inner task failed: 'train' inside 'loop'."
+
+    @local_run._refusals_reported()
+    def run() -> None:
+        print("    cascade_core.errors.UserError: " + sentence if sentence else "    KeyError: 'x'")
+        raise RuntimeError(failed)
+
+    with pytest.raises((UserError, RuntimeError)) as caught:
+        run()
+    assert str(caught.value).startswith(f"step train stopped: {sentence}" if sentence else "Pipeline")
+    assert "Error" in capsys.readouterr().out

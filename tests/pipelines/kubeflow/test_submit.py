@@ -168,12 +168,24 @@ def test_wrong_parameters_are_refused_before_submission(
             "has 70 iterations, and the step that gathers their results takes at most 63",
         ),
         (("--kind", "gpu", "--resource", "train.gpu.count=3"), "train.batch_size=8, the batch over all"),
+        (
+            ("-p", "raw=data/voc"),
+            "parameter raw is 'data/voc', a path on this machine; give the absolute path",
+        ),
+        (("-p", "clip=data/clip"), "such as /data/clip, or an s3:// address"),
+        (("-p", "protocol=pets.yaml"), "parameter protocol is 'pets.yaml', a path on this machine"),
     ],
 )
 def test_our_pipelines_parameters_are_checked_offline(
     server: Server, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = command(server, "submit", "-p", "raw=/data", "-p", "clip=/clip", *arguments)
+    places = [
+        word
+        for name, place in {"raw": "/data", "clip": "/clip"}.items()
+        if not any(argument.startswith(f"{name}=") for argument in arguments)
+        for word in ("-p", f"{name}={place}")
+    ]
+    done = command(server, "submit", *places, *arguments)
     assert done.exit_code == 2, done.output
     assert message in done.stderr
     assert not server.requests
