@@ -97,11 +97,11 @@ def count(
 
 
 def test_a_step_whose_folder_exists_is_skipped(tmp_path: Path) -> None:
-    run, data = FolderRunner(tmp_path), Data(raw=Path("raw"), prepared=Path("prepared"))
+    run, data = FolderRunner(tmp_path), Data(raw=Path("raw"), prepared=tmp_path)
     out = run(count, data, "all", models=Path("one"), split="val")
     assert out == tmp_path / "count-all-val"
     text = (out / "arguments").read_text()
-    assert text == f"prepared {(Path('one/final'),)} val"
+    assert text == f"{tmp_path} {(Path('one/final'),)} val"
     (out / "arguments").write_text("kept")
     assert run(count, data, "all", models=Path("one"), split="val") == out
     assert (out / "arguments").read_text() == "kept"
