@@ -10,6 +10,9 @@ REQUIRED_KEYS: tuple[str, ...] = ("MLFLOW_TRACKING_URI",)
 OPTIONAL_KEYS: tuple[str, ...] = (*STORE, *TRACKING[1:], "CASCADE_CACHE")
 """The keys of the secret. The tracking server is required: a pod's own runs are lost with it."""
 
+CERTIFICATES = "cascade-clip-certificates"
+"""Pods mount this config map of private authorities' certificates, if there is one, at `components.certificates.POD_FOLDER`."""
+
 GPU, GPU_LABELS = "nvidia.com/gpu", {"nvidia.com/gpu.present": "true"}
 """The resource that a pod requests to get a GPU, and the label that NVIDIA's operator puts on nodes with GPUs."""
 

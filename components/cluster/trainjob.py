@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
-from components.cluster.names import GPU, OPTIONAL_KEYS, REQUIRED_KEYS, variable_of
+from components.certificates import POD_FOLDER
+from components.cluster.names import CERTIFICATES, GPU, OPTIONAL_KEYS, REQUIRED_KEYS, variable_of
 
 GROUP, VERSION, KIND, PLURAL = "trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"
 MANAGER = "cascade-clip-workflow/manager"
@@ -179,7 +180,7 @@ class TrainJob(Nodes):
     def _patch(self) -> dict[str, Any]:
         """Patch the runtime's pods: mount volumes and shared memory, select nodes, and refuse to run as root."""
         volumes: list[dict[str, Any]] = []
-        mounts = []
+        mounts: list[dict[str, Any]] = []
         for index, volume in enumerate(self.volumes):
             name = f"volume-{index}"
             volumes.append({"name": name, "persistentVolumeClaim": {"claimName": volume.claim}})
@@ -187,6 +188,9 @@ class TrainJob(Nodes):
         memory = {"medium": "Memory", "sizeLimit": self.shared_memory}
         volumes.append({"name": "shared-memory", "emptyDir": memory})
         mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})
+        if self.secret is not None:
+            volumes.append({"name": "certificates", "configMap": {"name": CERTIFICATES, "optional": True}})
+            mounts.append({"name": "certificates", "mountPath": POD_FOLDER, "readOnly": True})
         pod: dict[str, Any] = {"securityContext": {"runAsNonRoot": True}}
         if self.node_labels:
             pod["nodeSelector"] = self.node_labels

@@ -25,13 +25,21 @@ if [ -z "$builder" ]; then
 fi
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 commit=$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || true)
+# As components/ops/image.py names them: the tag changes with the commit, because nodes keep an image that they have pulled.
+short=$(printf '%.12s' "$commit")
+case $commit in
+    *-dirty)
+        short="$short-dirty"
+        echo "warning: files were changed since the commit; nodes that have pulled the tag $short keep what they have" >&2
+        ;;
+esac
 secrets=$(mktemp -d)
 trap 'rm -rf "$secrets"' EXIT
 conf=${PIP_CONF:-${PIP_CONFIG_FILE:-}}
 if [ -n "$conf" ]; then cp "$conf" "$secrets/pip.conf"; else : > "$secrets/pip.conf"; fi
 
 for kind in ${*:-torch light}; do
-    tag="${IMAGE:-cascade-clip-workflow}:$version-python3.11"
+    tag="${IMAGE:-cascade-clip-workflow}:$version-python3.11${short:+-$short}"
     [ "$kind" = torch ] || tag="$tag-$kind"
     # shellcheck disable=SC2086  # BUILD_FLAGS are several words
     DOCKER_BUILDKIT=1 "$builder" build ${BUILD_FLAGS:-} --file components/images/Dockerfile --tag "$tag" \

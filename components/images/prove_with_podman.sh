@@ -47,8 +47,7 @@ if [ -z "${BUILT:-}" ]; then
         BUILD_FLAGS="--network=host --volume /etc/ssl/certs:/etc/ssl/certs:ro ${BUILD_FLAGS:-}" \
         sh components/images/build.sh
 fi
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-torch="$image:$version-python3.11"
+torch=$(BUILDER=true IMAGE="$image" sh components/images/build.sh torch | sed 's/^built //')
 light="$torch-light"
 
 rm -rf "$work/out" && mkdir -m 777 "$work/out"
@@ -63,6 +62,7 @@ for tag in "$torch" "$light"; do
     run "$tag" id
     "$work/podman" image inspect --format '{{.Size}} bytes' "$tag"
     "$work/podman" history --format '{{.Size}} {{.CreatedBy}}' "$tag" | cut -c 1-100
+    run "$tag" test -s /etc/ssl/certs/ca-certificates.crt  # Kubeflow's launcher reads it
     run "$tag" sh -c 'test ! -e /run/secrets/pip_conf && test ! -e /etc/pip.conf && test ! -w /opt/app && echo "no secrets, no writable code"'
     if "$work/podman" image inspect "$tag" | grep -i -E 'index.url|password|token'; then
         echo "error: the image names an index or a credential" >&2

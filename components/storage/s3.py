@@ -18,6 +18,7 @@ from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from cascade_core.errors import UserError
 from components.addresses import check_endpoints, masked
+from components.certificates import VARIABLE as CA_VARIABLE
 from components.patience import AwayError
 
 SCHEME = "s3://"
@@ -176,8 +177,8 @@ def translate_errors(place: Address | str) -> Iterator[None]:
         raise UserError(f"{where}: no keys for the object store; set {KEYS}") from error
     except exceptions.SSLError as error:
         raise UserError(
-            f"{where}: the object store's certificate is not trusted ({_said(error)}); name the file of trusted ones in "
-            f"AWS_CA_BUNDLE, or write http:// in {ENDPOINT_VARIABLE} if the store speaks no TLS"
+            f"{where}: the object store's certificate is not trusted ({_said(error)}); name the authority's in "
+            f"{CA_VARIABLE}, or write http:// in {ENDPOINT_VARIABLE} if the store speaks no TLS"
         ) from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
         raise AwayError(

@@ -6,6 +6,7 @@ from typing import Any
 
 from cascade_core.errors import UserError
 from components.addresses import masked
+from components.certificates import VARIABLE as CA_VARIABLE
 
 LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 ADDRESS = "MLFLOW_TRACKING_URI"
@@ -70,7 +71,7 @@ def explained(error: BaseException, otherwise: str) -> tuple[str, str]:
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             return (
                 "its certificate is not trusted",
-                "name the file of trusted ones in MLFLOW_TRACKING_SERVER_CERT_PATH",
+                f"name the authority's in {CA_VARIABLE}",
             )
         return reason, f"write http:// in {ADDRESS} if the server speaks no TLS"
     no_server = "failed with error code 404" in reason or "not in a valid JSON format" in reason

@@ -65,7 +65,7 @@ def trainjob(
 
     For Kubeflow Trainer 2. Start the job with --start or with: kubectl apply --filename FILE
     """
-    from components.ops.image import IMAGE
+    from pipelines.kubeflow.resources import images
 
     if wait and not start:
         raise UserError("--wait needs --start; give both")
@@ -75,7 +75,7 @@ def trainjob(
         job = TrainJob(
             name=name,
             namespace=namespace,
-            image=image or IMAGE,
+            image=image or images(None, None)[0],
             command=training.command,
             arguments=tuple(command[1:]),
             out=PurePosixPath(arguments["out"]),

@@ -26,6 +26,7 @@ from urllib3 import exceptions as http
 
 from cascade_core.errors import UserError
 from components.addresses import server_address
+from components.certificates import VARIABLE as CA_VARIABLE
 from components.patience import Patience
 
 log = logging.getLogger(__name__)
@@ -205,9 +206,7 @@ def _explained(error: BaseException, cluster: Connection, about: str) -> UserErr
         reason = _reason(error)
         way_out = "check --host, the port-forward and the network"
         if "CERTIFICATE_VERIFY_FAILED" in reason:
-            way_out = (
-                f"its certificate is not trusted: name the file of trusted ones in {CERTIFICATE_VARIABLES[0]}"
-            )
+            way_out = f"its certificate is not trusted: name the file of its authority in {CA_VARIABLE}"
         elif isinstance(_root(error), http.SSLError):
             way_out = "write http:// if the server speaks no TLS"
         return UserError(f"{cluster.host} cannot be reached ({reason}); {way_out}")

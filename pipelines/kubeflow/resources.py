@@ -5,6 +5,7 @@ with fixed names: a volume claim with the data, a secret with the addresses and 
 tracking server, and, for kind `gpu`, nodes labelled by NVIDIA's operator.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -16,8 +17,11 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.cores import CORES_VARIABLE
 from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.validation import validated
+from components.artifacts import git_commit
 from components.bodies.interface import cluster_of, stated_steps
+from components.certificates import POD_FOLDER
 from components.cluster.names import (
+    CERTIFICATES,
     DATA_CLAIM,
     DATA_FOLDER,
     GPU,
@@ -28,11 +32,13 @@ from components.cluster.names import (
 )
 from components.cluster.pods import ISOLATED, MINI, SERVERS_ONLY, Gpu, Resources, by_kind
 from components.cluster.trainjob import Nodes, Volume
-from components.ops.image import IMAGE, LIGHT_IMAGE
+from components.ops.image import DIRTY, IMAGE, LIGHT_IMAGE, image_of_commit
 from components.own_variables import FROM_PLUGIN, SWITCH_VARIABLE, TRACKING
 from components.patience import PATIENCE_VARIABLE
 from components.steps import evaluate
 from components.tracking.pipeline_run import IMAGE_VARIABLE
+
+log = logging.getLogger(__name__)
 
 FIXED = ("image",)
 """No option changes these fields: a step's imports decide its image, and --image and --light-image name the images."""
@@ -144,7 +150,7 @@ def names_registry(image: str) -> bool:
 
 
 def images(image: str | None, light_image: str | None) -> tuple[str, str]:
-    """Return the images of the steps that compute with a model and of all others; by default, the project's own.
+    """Return the images of the steps that compute with a model and of all others; by default, those of this commit.
 
     The light image's name follows from an image with a tag: "-light" after the tag, as `make images` names it.
 
@@ -152,7 +158,13 @@ def images(image: str | None, light_image: str | None) -> tuple[str, str]:
         UserError: the image has no tag, but a digest for example, and `light_image` is missing.
     """
     if image is None:
-        return IMAGE, light_image or LIGHT_IMAGE
+        image = image_of_commit(git_commit())
+        if image.endswith(DIRTY):
+            log.warning(
+                "image %s: files were changed since the commit, and nodes keep the image that they have pulled under this name; "
+                "commit first, or name an image with --image",
+                image,
+            )
     tagged = ":" in image.rpartition("/")[2] and "@" not in image
     if light_image is None and not tagged:
         raise UserError(
@@ -247,11 +259,12 @@ def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
 
 
 def _with_secret(task: dsl.PipelineTask, row: Resources) -> None:
-    """Set the secret's variables; without those of the tracking server if Kubeflow's MLflow plugin has one."""
+    """Set the secret's variables, without those of the tracking server if Kubeflow's plugin has one; mount certificates."""
     required, optional = REQUIRED_KEYS, OPTIONAL_KEYS
     if row.tracking == FROM_PLUGIN:
         task.set_env_variable(SWITCH_VARIABLE, FROM_PLUGIN)
         required, optional = (), tuple(key for key in OPTIONAL_KEYS if key not in TRACKING)
+    kubernetes.use_config_map_as_volume(task, CERTIFICATES, POD_FOLDER, optional=True)
     for keys, is_optional in ((required, False), (optional, True)):
         if keys:
             variables = {key: variable_of(key) for key in keys}

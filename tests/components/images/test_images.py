@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts import git_commit
+from components.ops.image import IMAGE, image_of_commit
+
 REPOSITORY = Path(__file__).parents[3]
 IMAGES = REPOSITORY / "components" / "images"
 
@@ -78,4 +81,22 @@ def test_an_unknown_image_is_refused_before_any_build() -> None:
 )
 def test_tags_name_version_python_and_kind(kinds: tuple[str, ...], tags: tuple[str, ...]) -> None:
     process = build(*kinds, BUILDER="true", IMAGE="team/cascade")
-    assert process.stdout.splitlines() == [f"built team/cascade:0.1.0-python3.11{tag}" for tag in tags]
+    name = image_of_commit(git_commit()).replace("cascade-clip-workflow", "team/cascade")
+    assert process.stdout.splitlines() == [f"built {name}{tag}" for tag in tags]
+    assert ("nodes that have pulled" in process.stderr) == name.endswith("-dirty")
+
+
+def test_a_tag_changes_with_the_commit() -> None:
+    commit = "0123456789abcdef" * 2
+    tagged = f"{IMAGE}-0123456789ab"
+    assert [image_of_commit(one) for one in (None, commit, f"{commit}-dirty")] == [
+        IMAGE,
+        tagged,
+        f"{tagged}-dirty",
+    ]
+
+
+def test_both_images_have_the_systems_certificates() -> None:
+    image = (IMAGES / "Dockerfile").read_text().partition(" AS image")[2]
+    step = next(part for part in image.split("RUN ") if "ca-certificates.crt" in part)
+    assert step.startswith("test -s /etc/ssl/certs/ca-certificates.crt") and "apt-get install" in step

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from components.ops.image import IMAGE
 from pipelines.kubeflow.catalogue import PIPELINES, compile_pipeline
 from pipelines.kubeflow.resources import RESOURCES
 
@@ -33,7 +34,8 @@ Documents = list[dict[str, Any]]
 
 
 def compiled(pipeline: str, **options: Any) -> Documents:
-    """Compile a pipeline with options of `compile_pipeline`."""
+    """Compile a pipeline with options of `compile_pipeline`; its default image changes with the commit."""
+    options = {"image": IMAGE, **options}
     with TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
         compile_pipeline(pipeline, path, **options)
@@ -240,6 +242,10 @@ def _of_pod(settings: dict[str, Any]) -> Iterator[str]:
                 yield from map(_secret, secrets)
             case "pvcMount", volumes:
                 yield from (f"volume {one['constant']} at {one['mountPath']}" for one in volumes)
+            case "configMapAsVolume", maps:
+                for one in maps:
+                    condition = ", where there is one" if one["optional"] else ""
+                    yield f"config map {one['configMapName']}{condition}, at {one['mountPath']}"
             case "emptyDirMounts", folders:
                 yield from (f"{one['medium']} at {one['mountPath']}, {one['sizeLimit']}" for one in folders)
             case _:

@@ -357,8 +357,13 @@ def test_a_number_becomes_text_if_the_field_is_text() -> None:
     assert resources("cpu", ["train.cpu=4"])["train"].cpu == "4"
 
 
-def test_images_come_in_pairs() -> None:
-    assert images(None, None) == (IMAGE, LIGHT_IMAGE)
+def test_images_come_in_pairs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("CASCADE_COMMIT", "ab" * 20)
+    assert images(None, None) == (f"{IMAGE}-abababababab", f"{IMAGE}-abababababab-light")
+    assert images(IMAGE, None) == (IMAGE, LIGHT_IMAGE) and not caplog.messages
+    monkeypatch.setenv("CASCADE_COMMIT", f"{'ab' * 20}-dirty")
+    assert images(None, None)[0].endswith("-dirty")
+    assert "nodes keep the image that they have pulled" in caplog.text
     assert images("host:5000/image:1", None) == ("host:5000/image:1", "host:5000/image:1-light")
     for untagged in ("image@sha256:12", "host:5000/image"):
         with pytest.raises(ValueError, match=f"image '{untagged}' has no tag"):
