@@ -147,7 +147,9 @@ def _write_folder(
         (working / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
         save_file({key: tensor.contiguous() for key, tensor in state.items()}, working / WEIGHTS_FILE)
         if words is not None:
-            (working / VOCABULARY_FILE).write_text(json.dumps(words, indent=0) + "\n", encoding="utf-8")
+            (working / VOCABULARY_FILE).write_text(
+                json.dumps(words, indent=0, allow_nan=False) + "\n", encoding="utf-8"
+            )
 
 
 def _load_folder(

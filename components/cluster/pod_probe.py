@@ -37,7 +37,7 @@ def report_pod(folder: str) -> None:
     ]
     for check in checks:
         for name, holds, detail in check():
-            print(MARK, json.dumps({"check": name, "holds": holds, "detail": detail}), flush=True)
+            _print((name, holds, detail))
 
 
 def report_torch(note: str) -> None:
@@ -50,7 +50,12 @@ def report_torch(note: str) -> None:
         ("artifacts", note == EXPERIMENT, f"another step's artifact holds {note!r}"),
     ]
     for name, holds, detail in lines:
-        print(MARK, json.dumps({"check": name, "holds": holds, "detail": detail}), flush=True)
+        _print((name, holds, detail))
+
+
+def _print(report: Report) -> None:
+    line = dict(zip(("check", "holds", "detail"), report, strict=True))
+    print(MARK, json.dumps(line, allow_nan=False), flush=True)
 
 
 def volume(folder: Path) -> Iterator[Report]:

@@ -102,7 +102,7 @@ def store(path: Path, uri: str) -> Moved:
 
         done = parallel_map(send, items, workers=THREADS)
     if path.is_dir():
-        body = json.dumps({"files": [vars(item) for item, _ in done]}, indent=1).encode()
+        body = json.dumps({"files": [vars(item) for item, _ in done]}, indent=1, allow_nan=False).encode()
         with s3.translate_errors(place):
             client.put_object(Bucket=place.bucket, Key=place.below(INDEX).key, Body=body)
     return _moved(done)

@@ -79,7 +79,9 @@ def _seal(checkpoint: Path) -> None:
     """Write the checksums of all files, and force files and names onto the disk."""
     files = sorted(path for path in checkpoint.iterdir() if path.is_file())
     checksums = {path.name: sha256(path) for path in files}
-    (checkpoint / CHECKSUMS_FILE).write_text(json.dumps(checksums, indent=2) + "\n", encoding="utf-8")
+    (checkpoint / CHECKSUMS_FILE).write_text(
+        json.dumps(checksums, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     for path in (*files, checkpoint / CHECKSUMS_FILE, checkpoint):
         _sync(path)
 

@@ -68,3 +68,37 @@ def test_the_confusion_matrix_shows_percents() -> None:
     assert shares(names, counts, unseen={"d"}, most=3) == (
         ["a", "b", "d"], [[80.0, 20.0, 0.0], [0.0, 100.0, 0.0], [0.0, 0.0, 0.0]]
     )  # fmt: skip
+
+
+WITHOUT_FILES = {
+    "components/cluster/trainjob.py": "a digest",
+    "components/contract/parameters.py": "words of a command",
+    "components/demo/page.py": "names for the page's script",
+    "components/launching/nodes.py": "a digest",
+    "components/registry/registration.py": "a digest",
+    "components/tracking/pipeline_run.py": "a digest",
+    "components/vectors/text_cache.py": "a digest",
+    "cascade_core/labels/label_file.py": "a digest",
+    "cascade_core/runtime/files.py": "a check of letters; write_json is strict",
+    "pipelines/cli/kubeflow_options.py": "a parameter, of settings that were read from YAML",
+    "pipelines/cli/pipeline.py": "a parameter",
+    "pipelines/graphs/defaults.py": "parameters",
+    "pipelines/kubeflow/catalogue.py": "a length",
+    "pipelines/kubeflow/cluster.py": "a filter of names",
+}
+"""The modules that make JSON which no step writes: Kubeflow and strict readers refuse NaN in a file."""
+
+
+def test_every_json_that_a_step_writes_is_strict() -> None:
+    root = Path(components.__file__).parents[1]
+    lenient = set()
+    for package in ("cascade_core", "components", "pipelines", "cascade_clip"):
+        for path in (root / package).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert 'ser_json_inf_nan="constants"' not in text, path  # pydantic writes null or text otherwise
+            for call in ast.walk(ast.parse(text)):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) in ("json.dump", "json.dumps"):
+                    words = {word.arg: ast.unparse(word.value) for word in call.keywords}
+                    if words.get("allow_nan") != "False":
+                        lenient.add(path.relative_to(root).as_posix())
+    assert lenient == set(WITHOUT_FILES)
