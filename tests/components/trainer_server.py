@@ -89,7 +89,7 @@ def serving(trainer: Trainer, folder: Path) -> Iterator[Path]:
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield _kubeconfig(folder, listener.server_port)
+        yield kubeconfig(folder, listener.server_port)
     finally:
         listener.shutdown()
         for one in (thread, *trainer.threads):
@@ -97,7 +97,7 @@ def serving(trainer: Trainer, folder: Path) -> Iterator[Path]:
         listener.server_close()
 
 
-def _kubeconfig(folder: Path, port: int) -> Path:
+def kubeconfig(folder: Path, port: int) -> Path:
     file = folder / "kubeconfig"
     content = {
         "apiVersion": "v1",
