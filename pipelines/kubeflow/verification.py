@@ -17,7 +17,9 @@ from cascade_core.errors import UserError
 from components.cluster.pod_probe import EXPERIMENT, MARK
 from pipelines.kubeflow import schedules
 from pipelines.kubeflow.cluster import Connection, timed_name
+from pipelines.kubeflow.cluster_objects import report_objects
 from pipelines.kubeflow.reasons import FOREIGN
+from pipelines.kubeflow.resources import RESOURCES
 from pipelines.kubeflow.run_steps import Step
 from pipelines.kubeflow.submit import RunStatus, explain, status, submit
 from pipelines.kubeflow.uploads import Uploaded, equal_version, upload
@@ -91,6 +93,8 @@ def verify(
         _check_version(seen, packages["verify"], version)
         _check_schedule(seen, packages["verify"])
         _check_page(seen)
+        for check, holds, detail in report_objects(cluster.namespace, RESOURCES["cpu"].values()):
+            seen.note(check, holds, detail)
         _check_runs(seen, packages, folder)
     finally:
         _clean_up(seen, version)
