@@ -151,22 +151,23 @@ def data_hash(prepared: Path) -> str:
 def git_commit() -> str | None:
     """Return the commit of the running code, with "-dirty" if files were changed.
 
-    `CASCADE_COMMIT` comes before the repository; None if there is neither.
+    `CASCADE_COMMIT` comes before the repository; None if there is neither. A repository around an installed package is
+    another project's.
     """
     if commit := os.environ.get(COMMIT_VARIABLE):
         return commit
+    here = Path(__file__)
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        _git("ls-files", "--error-unmatch", here.name, folder=here.parent)
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", folder=here.parent)
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()
+
+
+def _git(*arguments: str, folder: Path) -> str:
+    command = ["git", *arguments]
+    printed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return printed.stdout.strip()
 
 
 def _content_hash(folder: Path) -> str:

@@ -1,11 +1,13 @@
 """Manifests: their content, their reproducibility, and the errors for broken ones."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from cascade_core.data.prepared import data_root
+from components import artifacts
 from components.artifacts import (
     COMMIT_VARIABLE,
     data_hash,
@@ -88,6 +90,22 @@ def test_a_file_and_a_folder_of_no_step_are_hashed_as_they_are(tmp_path: Path) -
 def test_a_variable_names_the_commit_without_a_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(COMMIT_VARIABLE, "abc123")
     assert git_commit() == "abc123"
+
+
+def test_a_repository_around_an_installed_package_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CASCADE_COMMIT", raising=False)
+    installed = tmp_path / ".venv" / "components" / "artifacts.py"
+    installed.parent.mkdir(parents=True)
+    installed.write_text("")
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init",), ("commit", "--allow-empty", "--message", "theirs")):
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setattr(artifacts, "__file__", str(installed))
+    assert git_commit() is None
+    subprocess.run(["git", "add", installed], cwd=tmp_path, check=True)
+    assert str(git_commit()).endswith("-dirty")
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
