@@ -43,11 +43,15 @@ def close_run(protocol: str, kfp_run: str, trainjobs: bool, status: dsl.Pipeline
 
     enter()
     experiment = places.experiment(protocol)
-    if trainjobs:
-        from components.launching import nodes
+    try:
+        if trainjobs:
+            from components.launching import nodes
 
-        nodes.remove_jobs(kubeflow_run.run_ids(kfp_run=kfp_run, protocol=experiment))
-    kubeflow_run.close(kfp_run=kfp_run, protocol=experiment, state=status.state, error=status.error_message)
+            nodes.remove_jobs(kubeflow_run.run_ids(kfp_run=kfp_run, protocol=experiment))
+    finally:
+        kubeflow_run.close(
+            kfp_run=kfp_run, protocol=experiment, state=status.state, error=status.error_message
+        )
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

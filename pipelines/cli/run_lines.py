@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -111,18 +111,30 @@ def show_run(cluster: "Connection", states: Iterable["RunStatus"]) -> "RunStatus
 
 
 def _live(cluster: "Connection", states: Iterable["RunStatus"]) -> "RunStatus":
-    """Show a table on the terminal, which the next state replaces."""
+    """Show a table on the terminal, which the next state replaces; without the succeeded steps if it is too high."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     notes: RunNotes | None = None
-    with Live(console=Console(stderr=True), auto_refresh=False) as live:
+    with Live(console=Console(stderr=True), auto_refresh=False, vertical_overflow="crop") as live:
         for run in states:
             notes = notes or RunNotes(cluster, run.run_id)
             notes.update(run)
-            live.update(Text("\n".join(run_lines(run, notes))), refresh=True)
+            lines = run_lines(run, notes)
+            if len(lines) > live.console.height and not run.finished:
+                lines = _shortened(run, notes)
+            live.update(Text("\n".join(lines)), refresh=True)
     return run
+
+
+def _shortened(run: "RunStatus", notes: RunNotes) -> list[str]:
+    """Return the lines about a run without its succeeded steps, which are counted."""
+    left = [step for step in run.steps if step.state != "SUCCEEDED"]
+    return [
+        f"{len(run.steps) - len(left)} steps have succeeded",
+        *run_lines(replace(run, steps=tuple(left)), notes),
+    ]
 
 
 def _key(step: "Step") -> tuple[str, str, str]:

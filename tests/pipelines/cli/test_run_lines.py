@@ -68,8 +68,29 @@ def test_a_terminal_shows_a_table_that_changes_in_place(
     monkeypatch.setenv("COLUMNS", "100")
     last = run_lines.show_run(None, STATES)  # type: ignore[arg-type]
     assert last is STATES[-1] and asked == ["train"]
-    shown = screen(terminal.getvalue())
-    assert [line.rstrip() for line in shown] == LAST.splitlines()
+    lines = screen(terminal.getvalue())
+    assert [line.rstrip() for line in lines] == LAST.splitlines()
+
+
+def test_a_low_terminal_leaves_out_what_succeeded(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> None:
+    many = [step(f"prepare-{number}", "SUCCEEDED") for number in range(9)]
+    states = [
+        run("RUNNING", *many, step("train", "RUNNING")),
+        run("SUCCEEDED", *many, step("train", "SUCCEEDED")),
+    ]
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, value in {"TERM": "xterm", "COLUMNS": "100", "LINES": "5"}.items():
+        monkeypatch.setenv(name, value)
+    run_lines.show_run(None, states[:1])  # type: ignore[arg-type]
+    lines = screen(terminal.getvalue())
+    assert lines[0].startswith("9 steps have succeeded") and [line.split()[1] for line in lines[1:]] == [
+        "train",
+        "nightly",
+    ]
+    terminal.truncate(0)
+    run_lines.show_run(None, states)  # type: ignore[arg-type]
+    assert all(f"prepare-{number} " in terminal.getvalue() for number in range(9))
 
 
 def test_elsewhere_each_change_is_a_line(
