@@ -3,8 +3,10 @@
 An ablation replaces fields of its parent recipe and names no others.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +22,7 @@ from cascade_core.configs.config import (
     TrainConfig,
 )
 from cascade_core.configs.overrides import refuse_stated
+from cascade_core.configs.recipe_file import is_recipe_file, read_recipe_file
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
 from cascade_core.configs.training_free import LAST_BLOCKS, model_changes, training_free
 from cascade_core.datasets import mini
@@ -229,21 +232,43 @@ def trained_recipe_names() -> tuple[str, ...]:
     return tuple(name for name in _RECIPES if name.removeprefix("mini_") not in LAST_BLOCKS)
 
 
+def recipe_summaries() -> dict[str, str]:
+    """Return the first sentence about every recipe, in the order of `recipe_names`."""
+    return {
+        name: (inspect.getdoc(getattr(function, "func", function)) or "").partition("\n")[0].rstrip(".")
+        for name, function in _RECIPES.items()
+    }
+
+
 def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int = 0) -> RunConfig:
-    """Return the configuration of the recipe `name`, changed by dotted `overrides`.
+    """Return the configuration of the recipe `name`, or of the recipe file of that path, changed by dotted `overrides`.
 
     The override `clip` names another backbone, such as "ViT-L-14", and is applied before all others.
 
     Raises:
         UserError: the recipe, the backbone or an override's key is unknown (the message lists the known ones), an
-            override has a command-line option of its own, or the configuration refuses a value.
+            override has a command-line option of its own, the configuration refuses a value, or a recipe file is wrong.
     """
     refuse_stated(overrides or ())
+    if is_recipe_file(name):
+        own = read_recipe_file(Path(name))
+        try:
+            config = recipe(own.parent, {**own.changes, **(overrides or {})}, seed=seed)
+        except UserError as error:
+            raise UserError(f"recipe {name}: {error}") from error
+        return config.model_copy(update={"recipe": own.name})
     changes = {**(overrides or {}), "seed": seed}
-    config, backbone = by_name(name, _RECIPES, kind="recipe")(), changes.pop("clip", None)
+    config, backbone = _named(name)(), changes.pop("clip", None)
     if backbone is not None:
         config = with_overrides(config, backbone_changes(config, backbone))
     return with_overrides(config, changes)
+
+
+def _named(name: str) -> Callable[[], RunConfig]:
+    try:
+        return by_name(name, _RECIPES, kind="recipe")
+    except UserError as error:
+        raise UserError(f"{error}, or give the path of a recipe file (.yaml)") from None
 
 
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:

@@ -38,7 +38,7 @@ READ_SECTIONS = ("model", "data", "evaluate")
 
 
 def training_free(method: str, clip: ClipConfig) -> RunConfig:
-    """Return the configuration of a training-free method on a published CLIP of any size.
+    """A training-free method on a published CLIP of any size.
 
     The method's name is one of `LAST_BLOCKS`. On a CLIP of larger pictures, windows, their stride and the short side
     grow alike, to whole patches, so that a window has as many patches as in the CLIP's training; this is ours.

@@ -104,9 +104,16 @@ Checkpoint = Annotated[
 ]
 Out = Annotated[Path, Output()]
 Protocol = Annotated[
-    str, Option("Label set and unseen classes: a protocol such as voc12-15-5, or your label file (.yaml).")
+    str,
+    Option(
+        "Label set and unseen classes: a protocol such as voc12-15-5 (`cascade-clip protocols` lists them), or your label "
+        "file (.yaml)."
+    ),
 ]
-Recipe = Annotated[str, Option("Name of a complete configuration, such as mini_zegclip.")]
+Recipe = Annotated[
+    str,
+    Option("Recipe, such as mini_zegclip (`cascade-clip recipes` lists them), or your recipe file (.yaml)."),
+]
 Overrides = Annotated[Mapping[str, Any], Settings()]
 Device = Annotated[str | None, Option("cpu, cuda or mps; if left out, a CUDA GPU if there is one.")]
 Seed = Annotated[int, Option("Seed of all random numbers.", minimum=0, maximum=2**63 - 1)]

@@ -9,6 +9,7 @@ from components.contract import step_named
 from components.steps import prepare_dataset
 from pipelines.cli import (
     benchmark,
+    configurations,
     demo,
     doctor,
     pipeline,
@@ -51,6 +52,8 @@ TOP = Group(
     (
         ("run", workstation.run, "cascade-clip run"),
         ("doctor", doctor.doctor, "cascade-clip doctor"),
+        ("recipes", configurations.recipes, "cascade-clip recipes zegclip_voc12 --set train.iterations=5000"),
+        ("protocols", configurations.protocols, "cascade-clip protocols voc12-15-5"),
         of_step("splits"),
         of_step("text_vectors"),
         ("preflight", workstation.preflight, "cascade-clip preflight --clip data/mini/clip"),

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from pydantic import Json
 
+from cascade_core.configs.recipe_file import is_recipe_file
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -82,6 +83,11 @@ def _check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> Non
     values = from_json("overrides", overrides)
     templates = set()
     for name in recipes:
+        if is_recipe_file(str(name)):
+            raise UserError(
+                f"parameter recipes has the recipe file {name!r}, which no pod has; name its parent, and give its changes "
+                "as overrides (--set, or --overrides FILE)"
+            )
         config = named_recipe(str(name), values, seed=0)
         if config.data.protocol != protocol and not is_label_file(protocol):
             raise UserError(
