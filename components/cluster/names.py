@@ -1,13 +1,14 @@
 """Names of the Kubernetes objects that the steps expect: a volume claim with data, a secret with addresses and keys."""
 
 from components.own_variables import PREFIX, STORE, TRACKING
+from components.tracking.page_links import PAGE_VARIABLES
 
 DATA_CLAIM, DATA_FOLDER = "cascade-data", "/data"
 """This volume claim holds data sets and CLIP weights; steps mount it at the folder."""
 
 SECRET = "cascade-clip"
 REQUIRED_KEYS: tuple[str, ...] = ("MLFLOW_TRACKING_URI",)
-OPTIONAL_KEYS: tuple[str, ...] = (*STORE, *TRACKING[1:], "CASCADE_CACHE")
+OPTIONAL_KEYS: tuple[str, ...] = (*STORE, *TRACKING[1:], "CASCADE_CACHE", *PAGE_VARIABLES)
 """The keys of the secret. The tracking server is required: a pod's own runs are lost with it."""
 
 CERTIFICATES = "cascade-clip-certificates"

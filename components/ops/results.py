@@ -93,7 +93,7 @@ def report(
         out=Path(results.path),
     )
     shutil.copyfile(summary.page, page.path)
-    kubeflow_run.finish(mlflow_run)
+    kubeflow_run.finish(mlflow_run, summary.page)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -116,7 +116,7 @@ def compare_targets(
         evaluations=[folder for run in read for folder in run.evaluations], out=Path(results.path)
     )
     shutil.copyfile(comparison.page, page.path)
-    kubeflow_run.finish(mlflow_run)
+    kubeflow_run.finish(mlflow_run, comparison.page)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -154,8 +154,8 @@ def compare_with_accepted(
         out=Path(results.path),
     )
     shutil.copyfile(rerun.page, page.path)
-    if rerun.outcome != "regressed":  # then the next step fails the pipeline
-        kubeflow_run.finish(mlflow_run)
+    # After a regression the next step fails the pipeline.
+    kubeflow_run.finish(mlflow_run, rerun.page, ends=rerun.outcome != "regressed")
     return rerun.outcome
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Optional
 
 from kfp import dsl
-from kfp.dsl import Model, Output
+from kfp.dsl import Markdown, Model, Output
 
 from components.ops.image import IMAGE
 
@@ -13,21 +13,26 @@ def open_run(
     pipeline: str,
     protocol: str,
     kfp_run: str,
+    links: Output[Markdown],
     targets: Optional[list] = None,  # noqa: UP045
     background: str = "",
 ) -> NamedTuple("Opened", [("run", str), ("Output", list)]):
     """Open the pipeline's run in MLflow, the parent of the steps' runs; return its id and the items of a loop over `targets`.
 
     The items are made here because `kfp.local` 2.17 loops over a step's output only, one with the name `Output`, and
-    passes nothing else into a loop.
+    passes nothing else into a loop. `links` lead to the run's page.
     """
+    from pathlib import Path
+
     from components.bodies import loop_items
     from components.entry import enter
     from components.storage import places
     from components.tracking import kubeflow_run
 
     enter()
-    run = kubeflow_run.open_run(pipeline=pipeline, protocol=places.experiment(protocol), kfp_run=kfp_run)
+    experiment = places.experiment(protocol)
+    run = kubeflow_run.open_run(pipeline=pipeline, protocol=experiment, kfp_run=kfp_run)
+    Path(links.path).write_text(kubeflow_run.links(run_id=run, protocol=experiment), encoding="utf-8")
     return run, loop_items.targets(targets or [], background, mlflow_run=run)
 
 

@@ -120,6 +120,7 @@ def run(
             "seen_penalty": job.vocabulary.penalty,
             "background": policy,
             "checkpoint_iteration": job.manifest.iteration,
+            "recipe": config.recipe,
         },
         tags={"data_hash": data, "split": split},
     ) as work:

@@ -8,12 +8,24 @@ first step of the next pipeline ends what earlier ones left open.
 
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from components.patience import AwayError
 from components.tracking import pipeline_run
+from components.tracking.faults import first_line
 from components.tracking.kubeflow_server import KubeflowRun, kubeflow_run
-from components.tracking.pipeline_run import PARENT_VARIABLE, asked, close_run, gather_tags, step_runs
+from components.tracking.page_links import pipeline_note, run_note
+from components.tracking.pipeline_run import (
+    KFP_TAG,
+    NOTE_TAG,
+    PARENT_VARIABLE,
+    asked,
+    close_run,
+    gather_tags,
+    step_runs,
+)
+from components.tracking.run_record import store_unavailable
 from components.tracking.store import all_runs, experiment_id, open_store, tracking_off
 
 if TYPE_CHECKING:
@@ -51,15 +63,28 @@ def open_run(*, pipeline: str, protocol: str, kfp_run: str) -> str:
     return run_id
 
 
-def finish(run_id: str) -> None:
-    """End a pipeline's run as finished, for its last step that gathers results; does nothing for the id "".
+def links(*, run_id: str, protocol: str) -> str:
+    """Return the Markdown by which Kubeflow's page leads to a pipeline's run in MLflow.
 
-    A store that is away costs a warning only: the exit handler ends the run, too.
+    Raises:
+        UserError: a variable with the address of a page holds none.
+    """
+    if not run_id:
+        return "# MLflow\n\nTracking is off: the pipeline has no run in MLflow.\n"
+    return asked(lambda: pipeline_note(experiment_id(open_store(), protocol), protocol, run_id))
+
+
+def finish(run_id: str, page: Path, *, ends: bool = True) -> None:
+    """Give a pipeline's run its best scores and the page of its results, and end it as finished.
+
+    The last step that gathers results calls this; a step after which the pipeline may fail leaves the end to the exit
+    handler (`ends`). Does nothing for the id "". A store that is away costs a warning only: the exit handler ends the
+    run, too.
     """
     if tracking_off() or not run_id:
         return
     try:
-        asked(lambda: _finish(run_id))
+        asked(lambda: _finish(run_id, page, ends))
     except AwayError as error:
         log.warning("%s\nthe exit handler ends the pipeline's run", error)
 
@@ -106,11 +131,39 @@ def reopen(client: "MlflowClient", run_id: str) -> None:
         log.info("the pipeline's MLflow run had ended as %s, and is open again", run.info.status)
 
 
-def _finish(run_id: str) -> None:
+def _finish(run_id: str, page: Path, ends: bool) -> None:
     client = open_store()
-    gather_tags(client, run_id, step_runs(client, client.get_run(run_id)))
-    client.set_tag(run_id, GATHERED_TAG, "true")
-    client.set_terminated(run_id, "FINISHED")
+    run = client.get_run(run_id)
+    steps = step_runs(client, run)
+    gather_tags(client, run_id, steps)
+    try:
+        client.log_artifact(run_id, str(page))
+        page_note = f"The page of the results is the artifact `{page.name}`."
+    except Exception as error:
+        if not store_unavailable(error):
+            raise
+        # The page is an artifact of the step, too.
+        log.warning("the pipeline's MLflow run lacks the page of its results (%s)", first_line(error))
+        page_note = ""
+    note = [run_note(run.data.tags[KFP_TAG]) if KFP_TAG in run.data.tags else "", _best(steps), page_note]
+    client.set_tag(run_id, NOTE_TAG, "\n\n".join(filter(None, note)))
+    if ends:
+        client.set_tag(run_id, GATHERED_TAG, "true")
+        client.set_terminated(run_id, "FINISHED")
+
+
+def _best(steps: list["Run"]) -> str:
+    """Name the best evaluation with its scores in percent; "" without scores."""
+    best = pipeline_run.best_evaluation(steps, "hiou") or pipeline_run.best_evaluation(steps, "miou_seen")
+    if best is None:
+        return ""
+    scores = [
+        f"{title} {100 * best.data.metrics[name]:.1f}"
+        for name, title in pipeline_run.BEST.items()
+        if name in best.data.metrics
+    ]
+    model = str(best.info.run_name).removeprefix("evaluate ")
+    return f"Best: **{model}**, {', '.join(scores)}."
 
 
 def _close(kfp_run: str, protocol: str, state: str, error: str | None) -> None:

@@ -22,6 +22,7 @@ from components.own_variables import plugin
 from components.paging import all_of
 from components.patience import AwayError, patiently
 from components.tracking.faults import away, first_line
+from components.tracking.page_links import run_note
 from components.tracking.store import (
     all_runs,
     experiment_id,
@@ -42,7 +43,7 @@ TAG_LENGTH = 5000
 
 PARENT_VARIABLE, FILE_VARIABLE = "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"
 KFP_VARIABLE, IMAGE_VARIABLE = "KFP_RUN_ID", "CASCADE_IMAGE"
-PARENT_TAG, KFP_TAG = "mlflow.parentRunId", "kfp_run"
+PARENT_TAG, KFP_TAG, NOTE_TAG = "mlflow.parentRunId", "kfp_run", "mlflow.note.content"
 WORKFLOW = "workflow"
 """The name of a workflow's run on one workstation."""
 
@@ -51,8 +52,8 @@ CROSS_DATASET = "cross-dataset"
 
 GATHERED = {"data_hash": "data_hash", "split": "split", "method": "methods", "seed": "seeds"}
 """Tags that a parent copies from its steps, with their names there."""
-BEST = ("hiou", "miou_seen", "miou_unseen")
-"""Scores whose best value over the evaluations is a metric of the parent."""
+BEST = {"hiou": "hIoU", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)"}
+"""Scores whose best value over the evaluations is a metric of the parent, with the papers' names of them."""
 
 LEFT = "its process ended without a word; the next start of the same work closed it"
 KILLED = "its process ended without a word: killed for lack of memory, by a time limit or by a cancellation"
@@ -93,7 +94,7 @@ def _open_run(pipeline: str, protocol: str, kfp_run: str | None) -> str:
     client = open_store()
     tags = {**surroundings(), "pipeline": pipeline, "protocol": protocol}
     if kfp_run:
-        tags[KFP_TAG] = kfp_run
+        tags |= {KFP_TAG: kfp_run, NOTE_TAG: run_note(kfp_run)}
     tags |= {"mlflow.source.name": f"cascade-clip {pipeline}", "mlflow.source.type": "JOB"}
     if "git_commit" in tags:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
@@ -196,14 +197,23 @@ def close_run(
 
 
 def gather_tags(client: "MlflowClient", run_id: str, steps: Sequence["Run"]) -> None:
-    """Copy data hash, split, methods, seeds and the best scores of the steps to the pipeline's run."""
+    """Copy data hash, split, recipes, methods, seeds and the best scores of the steps to the pipeline's run."""
     for name, gathered in GATHERED.items():
         if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
             client.set_tag(run_id, gathered, ", ".join(values)[:TAG_LENGTH])
-    evaluations = [step.data.metrics for step in steps if step.data.tags.get("step") == "evaluate"]
+    if recipes := sorted({step.data.params["recipe"] for step in steps if "recipe" in step.data.params}):
+        client.set_tag(run_id, "recipes", ", ".join(recipes)[:TAG_LENGTH])
     for name in BEST:
-        if scores := [metrics[name] for metrics in evaluations if name in metrics]:
-            client.log_metric(run_id, f"best_{name}", max(scores))
+        if best := best_evaluation(steps, name):
+            client.log_metric(run_id, f"best_{name}", best.data.metrics[name])
+
+
+def best_evaluation(steps: Sequence["Run"], score: str) -> "Run | None":
+    """Return the evaluation with the highest value of a score; None if none has the score."""
+    scored = [
+        step for step in steps if step.data.tags.get("step") == "evaluate" and score in step.data.metrics
+    ]
+    return max(scored, key=lambda step: step.data.metrics[score], default=None)
 
 
 @contextmanager

@@ -32,6 +32,10 @@ NAMESPACE_VARIABLE, TOKEN_VARIABLE = "KFP_NAMESPACE", "KFP_EXISTING_TOKEN"
 log = logging.getLogger(__name__)
 
 Experiment = Annotated[str, typer.Option(help="Experiment for the run; created if it does not exist.")]
+Description = Annotated[
+    str | None,
+    typer.Option(help="Text on the page; the pipeline's own, the code and the chosen parameters if none."),
+]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from cascade_core.runtime.exit_codes import ExitCode
 from components.cluster.names import DATA_FOLDER
 from components.cluster.pods import Tracking
 from pipelines.cli.kubeflow_options import (
+    Description,
     Experiment,
     PackageChoice,
     PipelineChoice,
@@ -89,6 +90,7 @@ def submit(
     parameters: RunParameters,
     experiment: Experiment = "cascade-clip",
     name: Annotated[str | None, typer.Option(help="Name of the run; pipeline and time if none.")] = None,
+    description: Description = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its end; exit 3 unless it succeeds.")] = False,
 ) -> None:
     """Start a run on a cluster and print its id.
@@ -100,7 +102,9 @@ def submit(
     with package.file() as path:
         values = parameters.checked_for_cluster(path, package)
         cluster = server.connect()
-        run = submit.submit(cluster, path, parameters=values, experiment=experiment, name=name)
+        run = submit.submit(
+            cluster, path, parameters=values, experiment=experiment, name=name, description=description
+        )
     print(run.run_id)
     print(run.link, file=sys.stderr)
     if wait:

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.kubeflow_options import Experiment, PackageChoice, RunParameters, Server, flat_options
+from pipelines.cli.kubeflow_options import (
+    Description,
+    Experiment,
+    PackageChoice,
+    RunParameters,
+    Server,
+    flat_options,
+)
 from pipelines.cli.printing import Json, print_json
 
 NEXT_TIMES = 3
@@ -26,6 +33,7 @@ def create(
     package: PackageChoice,
     parameters: RunParameters,
     experiment: Experiment = "cascade-clip",
+    description: Description = None,
     catch_up: Annotated[bool, typer.Option(help="After a pause, also make up for missed starts.")] = False,
 ) -> None:
     """Create a schedule that starts a pipeline again and again, and print its id.
@@ -46,6 +54,7 @@ def create(
             name=name,
             cron=cron,
             catch_up=catch_up,
+            description=description,
         )
     print(schedule.schedule_id)
     times = ", ".join(f"{time:%Y-%m-%d %H:%M:%S}" for time in next_times(cron, NEXT_TIMES))

@@ -25,10 +25,11 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A declared parameter: its type, and whether it needs a value."""
+    """A declared parameter: its type, whether it needs a value, and its default."""
 
     type: type
     required: bool
+    default: Any = None
 
 
 def declared(package: Path) -> dict[str, Parameter]:
@@ -45,12 +46,17 @@ def declared(package: Path) -> dict[str, Parameter]:
         raise UserError(
             f"{package} is not a compiled pipeline; `cascade-clip pipeline compile` writes one"
         ) from None
-    return {
-        name: Parameter(
-            TYPES[entry["parameterType"]], not (entry.get("isOptional") or "defaultValue" in entry)
-        )
-        for name, entry in inputs.items()
-    }
+    return {name: _parameter(entry) for name, entry in inputs.items()}
+
+
+def _parameter(entry: Mapping[str, Any]) -> Parameter:
+    kind, default = TYPES[entry["parameterType"]], entry.get("defaultValue")
+    # kfp writes whole numbers as floats.
+    return Parameter(
+        kind,
+        not (entry.get("isOptional") or "defaultValue" in entry),
+        int(default) if kind is int and default is not None else default,
+    )
 
 
 def parse_parameters(items: Iterable[str], parameters: Mapping[str, Parameter]) -> dict[str, Any]:

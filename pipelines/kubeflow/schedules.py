@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cascade_core.errors import UserError
 from components.paging import pages
 from pipelines.kubeflow.cluster import PAGE_SIZE, Connection, name_filter
+from pipelines.kubeflow.run_texts import all_parameters, run_description
 from pipelines.kubeflow.submit import open_experiment, pipeline_source
 
 
@@ -31,11 +32,12 @@ def create(
     name: str,
     cron: str,
     catch_up: bool = False,
+    description: str | None = None,
 ) -> Schedule:
     """Start a compiled pipeline at every time of `cron` (six fields, in the server's time zone, by default UTC).
 
     Only one run is active at a time; a start during a run waits for its end. With `catch_up`, a resumed schedule makes
-    up for all starts that it missed.
+    up for all starts that it missed. Parameters and description are as of `submit`.
 
     Raises:
         UserError: a schedule of this name exists, the experiment is archived, or the server refuses.
@@ -54,7 +56,8 @@ def create(
             cron_expression=cron,
             no_catchup=not catch_up,
             max_concurrency=1,
-            params=dict(parameters),
+            params=all_parameters(package, parameters),
+            description=run_description(package, parameters) if description is None else description,
             **source,
         ),
         find=lambda: _named(cluster, name),

@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,18 @@ class Specification:
         if "pipeline_spec" in answer:
             return cls(answer["pipeline_spec"] or {}, answer.get("platform_spec") or {})
         return cls(answer, {})
+
+    @classmethod
+    def of_package(cls, package: Path) -> "Specification":
+        """Read a compiled pipeline's file."""
+        documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+        return cls(documents[0], documents[1] if len(documents) > 1 else {})
+
+    def to_server(self) -> dict[str, Any]:
+        """Return the field `pipeline_spec` of a request."""
+        if not self.platform:
+            return dict(self.pipeline)
+        return {"pipeline_spec": self.pipeline, "platform_spec": self.platform}
 
     @property
     def name(self) -> str:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kfp_server_api
+
 from cascade_core.errors import UserError
 from components.tracking.kubeflow_server import FINAL
 from pipelines.kubeflow.argo_nodes import state_of
 from pipelines.kubeflow.cluster import NEWEST_FIRST, Connection, name_filter, timed_name
 from pipelines.kubeflow.reasons import reason_of
 from pipelines.kubeflow.run_steps import Step, run_state, steps_of
+from pipelines.kubeflow.run_texts import all_parameters, run_description
 from pipelines.kubeflow.specification import Specification
 from pipelines.kubeflow.uploads import equal_version, version_specification
 
@@ -45,10 +48,12 @@ def submit(
     parameters: Mapping[str, Any],
     experiment: str,
     name: str | None = None,
+    description: str | None = None,
 ) -> RunStatus:
     """Start a run of a compiled pipeline in `experiment`, which is created if it does not exist.
 
-    If the server keeps a version that equals the pipeline, under the name of its file, the run is of that version.
+    If the server keeps a version that equals the pipeline, under the name of its file, the run is of that version. The
+    request states all parameters, also those that have their defaults, and a description (`run_description` by default).
 
     Raises:
         UserError: the experiment is archived, or the server refuses.
@@ -67,8 +72,16 @@ def submit(
 
     earlier = {run.run_id for run in runs()}
     source = pipeline_source(cluster, package)
+    body = kfp_server_api.V2beta1Run(
+        experiment_id=experiment_id,
+        display_name=name,
+        description=run_description(package, parameters) if description is None else description,
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=all_parameters(package, parameters)),
+        **_named_source(source),
+    )
+    # kfp's own client takes no description.
     run = cluster.create(
-        lambda: cluster.client.run_pipeline(experiment_id, name, params=dict(parameters), **source),
+        lambda: kfp_server_api.RunServiceApi(cluster.api).run_service_create_run(run=body),
         find=lambda: next((run for run in runs() if run.run_id not in earlier), None),
         about=f"run {name!r}",
     )
@@ -109,6 +122,17 @@ def pipeline_source(cluster: Connection, package: Path) -> dict[str, str]:
         return {"pipeline_package_path": str(package)}
     log.info("the pipeline is version %s of %s on the server", version.name, package.stem)
     return {"pipeline_id": version.pipeline_id, "version_id": version.version_id}
+
+
+def _named_source(source: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a run's body for what `pipeline_source` returns."""
+    if "version_id" in source:
+        reference = kfp_server_api.V2beta1PipelineVersionReference(
+            pipeline_id=source["pipeline_id"], pipeline_version_id=source["version_id"]
+        )
+        return {"pipeline_version_reference": reference}
+    package = Path(source["pipeline_package_path"])
+    return {"pipeline_spec": Specification.of_package(package).to_server()}
 
 
 def explain(cluster: Connection, run_id: str, step: Step) -> list[str]:

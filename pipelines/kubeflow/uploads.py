@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import kfp_server_api
-import yaml
 
 from cascade_core.errors import UserError
 from pipelines.kubeflow.cluster import NEWEST_FIRST, Connection, name_filter, timed_name
 from pipelines.kubeflow.parameters import declared
+from pipelines.kubeflow.run_texts import pipeline_description
 from pipelines.kubeflow.specification import Specification
 
 COMPARED_VERSIONS = 20
@@ -39,10 +39,12 @@ def upload(cluster: Connection, package: Path, *, name: str, version: str | None
     """
     declared(package)
     version = version or timed_name(package)
-    client, about = cluster.client, f"pipeline {name!r}"
+    client, about, description = cluster.client, f"pipeline {name!r}", pipeline_description(package)
     existing = _find_pipeline(cluster, name)
     pipeline = existing or cluster.create(
-        lambda: _create_pipeline(cluster, name), find=lambda: _find_pipeline(cluster, name), about=about
+        lambda: _create_pipeline(cluster, name, description),
+        find=lambda: _find_pipeline(cluster, name),
+        about=about,
     )
 
     def find_version() -> Any:
@@ -54,7 +56,9 @@ def upload(cluster: Connection, package: Path, *, name: str, version: str | None
             f"{cluster.host}: {about} has a version {version!r} already; give another with --version"
         )
     stored = cluster.create(
-        lambda: client.upload_pipeline_version(str(package), version, pipeline_id=pipeline.pipeline_id),
+        lambda: client.upload_pipeline_version(
+            str(package), version, pipeline_id=pipeline.pipeline_id, description=description
+        ),
         find=find_version,
         about=f"{about}, version {version!r}",
     )
@@ -70,7 +74,7 @@ def equal_version(cluster: Connection, package: Path, *, name: str) -> Uploaded 
     pipeline = _find_pipeline(cluster, name)
     if pipeline is None:
         return None
-    ours = _of_package(package)
+    ours = Specification.of_package(package)
     for entry in _versions(cluster, pipeline.pipeline_id, name, number=COMPARED_VERSIONS):
         if Specification.of(entry.pipeline_spec) == ours:
             return _uploaded(cluster, entry)
@@ -91,13 +95,10 @@ def version_specification(cluster: Connection, pipeline_id: str, version_id: str
     return Specification.of(version.pipeline_spec)
 
 
-def _of_package(package: Path) -> Specification:
-    documents = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
-    return Specification(documents[0], documents[1] if len(documents) > 1 else {})
-
-
-def _create_pipeline(cluster: Connection, name: str) -> Any:
-    pipeline = kfp_server_api.V2beta1Pipeline(display_name=name, name=name, namespace=cluster.namespace)
+def _create_pipeline(cluster: Connection, name: str, description: str) -> Any:
+    pipeline = kfp_server_api.V2beta1Pipeline(
+        display_name=name, name=name, namespace=cluster.namespace, description=description
+    )
     return kfp_server_api.PipelineServiceApi(cluster.api).pipeline_service_create_pipeline(pipeline)
 
 

@@ -113,7 +113,7 @@ class Server:
             case "GET", ["pipelines"]:
                 return self._listed("pipelines", self.pipelines, query)
             case "POST", ["pipelines"]:
-                return self._add_pipeline(body["display_name"])
+                return self._add_pipeline(body["display_name"], body.get("description", ""))
             case "DELETE", ["pipelines", pipeline_id]:
                 _entry(self.pipelines, pipeline_id, "Pipeline", "delete a pipeline")
                 del self.pipelines[pipeline_id]
@@ -210,13 +210,14 @@ class Server:
         self.experiments[new["experiment_id"]] = new
         return new
 
-    def _add_pipeline(self, name: str) -> dict[str, Any]:
+    def _add_pipeline(self, name: str, description: str = "") -> dict[str, Any]:
         if any(one["display_name"] == name for one in self.pipelines.values()):
             cause = (
                 f"Failed to create a new pipeline. The name {name} already exists. Please specify a new name"
             )
             raise Refused(409, f"Failed to create a pipeline: Already exist error: {cause}", cause)
         new = {"pipeline_id": str(uuid.uuid4()), "display_name": name, "name": name, "created_at": _now()}
+        new |= {"description": description} if description else {}
         self.pipelines[new["pipeline_id"]] = new
         return new
 
@@ -276,6 +277,7 @@ class Server:
         kept = (
             "experiment_id",
             "display_name",
+            "description",
             "runtime_config",
             "pipeline_spec",
             "pipeline_version_reference",

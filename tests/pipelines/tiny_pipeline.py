@@ -29,7 +29,7 @@ def check(note: dsl.Input[dsl.Artifact], expected: str, written: dsl.Output[dsl.
 def compile_tiny(package: Path, *, with_kubernetes: bool = False) -> Path:
     """Compile it: `text` times `times` must be `expected`."""
 
-    @dsl.pipeline(name="tiny")
+    @dsl.pipeline(name="tiny", description="Write a text, and check it.")
     def tiny(text: str, expected: str, times: int = 2) -> None:
         note = write(text=text, times=times)
         checked = check(note=note.outputs["note"], expected=expected)

@@ -15,7 +15,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from requests import exceptions as http
 
-from components.tracking import kubeflow_run, pipeline_run
+from cascade_core.errors import UserError
+from components.tracking import kubeflow_run, page_links, pipeline_run
 from components.tracking.store import open_store
 from components.tracking.tracker import tracked_step
 
@@ -87,18 +88,79 @@ def test_steps_in_other_experiments_get_the_kubeflow_run(
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
 
 
-def test_a_pipelines_run_has_its_best_scores_and_seeds(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    (tmp_path / "report.html").write_text("<p>hIoU</p>")
+    return tmp_path / "report.html"
+
+
+def test_a_pipelines_run_has_its_best_scores_and_its_page(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, page: Path
 ) -> None:
+    monkeypatch.setenv("CASCADE_KUBEFLOW_PAGE", "https://kubeflow.example/pipeline/")
     parent = pipeline_run.open_run(pipeline="ablation", protocol=PROTOCOL, kfp_run="kfp-best")
     monkeypatch.setenv("CASCADE_PARENT_RUN", parent)
     for seed, score in ((0, 0.25), (1, 0.5)):
-        with tracked_step("evaluate", protocol=PROTOCOL, method="zegclip", seed=seed) as tracker:
+        parameters = {"recipe": "mini_zegclip"}
+        with tracked_step(
+            "evaluate", protocol=PROTOCOL, method="zegclip", seed=seed, parameters=parameters
+        ) as tracker:
             tracker.metrics({"hiou": score})
-    kubeflow_run.finish(parent)
+        assert tracker.run_id
+        assert client.get_run(tracker.run_id).info.run_name == f"evaluate zegclip seed {seed}"
+    kubeflow_run.finish(parent, page, ends=False)
+    assert client.get_run(parent).info.status == "RUNNING"
+    kubeflow_run.finish(parent, page)
     run = client.get_run(parent)
-    assert run.data.metrics == {"best_hiou": 0.5}
-    assert (run.data.tags["methods"], run.data.tags["seeds"]) == ("zegclip", "0, 1")
+    assert run.info.status == "FINISHED" and run.data.metrics == {"best_hiou": 0.5}
+    gathered = [run.data.tags[name] for name in ("recipes", "methods", "seeds")]
+    assert gathered == ["mini_zegclip", "zegclip", "0, 1"]
+    assert run.data.tags["mlflow.note.content"] == (
+        "[Kubeflow run kfp-best](https://kubeflow.example/pipeline/#/runs/details/kfp-best)\n\n"
+        "Best: **zegclip seed 1**, hIoU 50.0.\n\n"
+        "The page of the results is the artifact `report.html`."
+    )
+    assert [file.path for file in client.list_artifacts(parent)] == ["report.html"]
+
+
+def test_a_page_that_cannot_be_kept_costs_a_warning(
+    client: MlflowClient, kfp_parent: str, monkeypatch: pytest.MonkeyPatch, page: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def refuse(*_: Any) -> None:
+        raise MlflowException("the artifact store is away")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    kubeflow_run.finish(kfp_parent, page)
+    assert client.get_run(kfp_parent).info.status == "FINISHED"
+    assert "lacks the page of its results (the artifact store is away)" in caplog.text
+
+
+def test_kubeflows_page_leads_to_the_run_in_mlflow(
+    client: MlflowClient, kfp_parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "in a store that serves no pages" in kubeflow_run.links(run_id=kfp_parent, protocol=PROTOCOL)
+    monkeypatch.setenv("CASCADE_MLFLOW_PAGE", "https://me:s3cret@mlflow.example/")
+    experiment = client.get_run(kfp_parent).info.experiment_id
+    text = kubeflow_run.links(run_id=kfp_parent, protocol=PROTOCOL)
+    table = f"https://mlflow.example/#/experiments/{experiment}/runs"
+    assert f"]({table}/{kfp_parent})" in text and f"[all runs of {PROTOCOL}]({table})" in text
+    assert "s3cret" not in text and "your browser needs another" not in text
+
+
+def test_the_pods_own_address_is_shown_without_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3cret@mlflow.team.svc:5000")
+    text = page_links.pipeline_note("1", PROTOCOL, "ab")
+    assert "http://mlflow.team.svc:5000/#/experiments/1/runs/ab" in text and "s3cret" not in text
+    assert "put it into the secret's key `CASCADE_MLFLOW_PAGE`" in text
+
+
+def test_a_wrong_address_of_a_page_is_refused_at_the_start(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASCADE_KUBEFLOW_PAGE", "kubeflow.example")
+    with pytest.raises(UserError, match="CASCADE_KUBEFLOW_PAGE is 'kubeflow.example', which does not start"):
+        pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-x")
 
 
 def test_a_missing_parent_does_not_fail_a_step(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,20 +245,22 @@ def test_a_pipeline_ends_with_the_servers_state(
     assert bool(run.data.tags.get("error")) == (status != "FINISHED")
 
 
-def test_the_last_gathering_step_finishes_the_run(client: MlflowClient, kfp_parent: str) -> None:
+def test_the_last_gathering_step_finishes_the_run(client: MlflowClient, kfp_parent: str, page: Path) -> None:
     _step(data_hash="ab")
-    kubeflow_run.finish(kfp_parent)
+    kubeflow_run.finish(kfp_parent, page)
     assert client.get_run(kfp_parent).data.tags["data_hash"] == "ab"
     assert _closed(client, kfp_parent, "RUNNING").info.status == "FINISHED"
 
 
-def test_a_retried_run_is_open_again_until_its_last_step(client: MlflowClient, kfp_parent: str) -> None:
+def test_a_retried_run_is_open_again_until_its_last_step(
+    client: MlflowClient, kfp_parent: str, page: Path
+) -> None:
     _failing(seed=0)
     assert _closed(client, kfp_parent, "FAILED", "").info.status == "FAILED"
     with tracked_step("train", protocol=PROTOCOL, tags={"seed": 0}):
         again = client.get_run(kfp_parent)
         assert again.info.status == "RUNNING" and "error" not in again.data.tags
-    kubeflow_run.finish(kfp_parent)
+    kubeflow_run.finish(kfp_parent, page)
     assert client.get_run(kfp_parent).info.status == "FINISHED"
 
 

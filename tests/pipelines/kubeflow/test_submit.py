@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
-from pipelines.kubeflow import schedules, submit, uploads
+from pipelines.kubeflow import run_texts, schedules, submit, uploads
 from pipelines.kubeflow.cluster import Connection
 from pipelines.kubeflow.submit import follow
 from tests.pipelines.kfp_server import Fault, Server
@@ -79,8 +79,10 @@ def test_a_failed_run_says_why_and_exits_with_3(server: Server, tiny: Path) -> N
 
 
 def test_a_terminated_run_is_called_cancelled(server: Server, tiny_exit: Path) -> None:
-    assert command(server, "submit", "--package", str(tiny_exit)).exit_code == 0
+    submitted = command(server, "submit", "--package", str(tiny_exit), "--description", "mine")
+    assert submitted.exit_code == 0
     (run_id,) = server.runs
+    assert server.runs[run_id]["description"] == "mine"
     _until(lambda: bool(list((server.root / run_id).rglob("mark"))))
     server.answer("POST", f"/runs/{run_id}:terminate", {}, None)
     done = command(server, "status", run_id, "--wait")
@@ -270,6 +272,11 @@ def test_runs_and_schedules_name_an_equal_version(
     reference = {"pipeline_id": stored.pipeline_id, "pipeline_version_id": stored.version_id}
     for entry in (server.runs[run.run_id], server.schedules[made.schedule_id]):
         assert entry["pipeline_version_reference"] == reference and "pipeline_spec" not in entry
+        # The page shows the parameters of the request only, so it states those with defaults, too.
+        assert entry["runtime_config"]["parameters"] == {**parameters, "times": 2}
+        sentences = r"Write a text, and check it\. Submitted by cascade-clip-workflow .*\. Chosen: text=ab, expected=abab\."
+        assert re.fullmatch(sentences, entry["description"]), entry["description"]
+    assert [one["description"] for one in server.pipelines.values()] == ["Write a text, and check it."]
     *_, last = submit.follow(cluster, run.run_id, every=0.1)
     assert [step.stated.minutes for step in last.steps] == [None, 1], last
 
@@ -332,4 +339,11 @@ def test_the_help_text_hides_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parameters_arrive_as_json(server: Server, tiny: Path) -> None:
     command(server, "submit", "--package", str(tiny), *BAD, "--name", "n")
     (run,) = server.runs.values()
-    assert json.loads(json.dumps(run["runtime_config"])) == {"parameters": {"text": "ab", "expected": "x"}}
+    expected = {"parameters": {"text": "ab", "expected": "x", "times": 2}}
+    assert json.loads(json.dumps(run["runtime_config"])) == expected
+
+
+def test_a_long_description_is_cut_and_shows_no_password(tiny: Path) -> None:
+    values = {"raw": "s3://bucket/data", "uri": "http://me:s3cret@host/x", "recipes": ["r"] * 200}
+    text = run_texts.run_description(tiny, values)
+    assert len(text) == run_texts.LENGTH and text.endswith("...") and "s3cret" not in text
