@@ -247,7 +247,9 @@ def test_a_step_may_take_the_tracking_server_of_kubeflows_plugin() -> None:
     assert {"name": "CASCADE_TRACKING", "value": "plugin"} in _executors(documents)["exec-train"]["env"]
     settings = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     (secret,) = settings["secretAsEnv"]
-    assert secret["optional"] and not [one for one in secret["keyToEnv"] if "MLFLOW_TRACKING" in one["secretKey"]]
+    assert secret["optional"] and not [
+        one for one in secret["keyToEnv"] if "MLFLOW_TRACKING" in one["secretKey"]
+    ]
     with pytest.raises(
         ValueError, match="train runs on 2 nodes, which Kubeflow's MLflow plugin does not know"
     ):
