@@ -1,13 +1,14 @@
 """The cost of a training step and of labelling a picture, on random tensors of the real size with random weights.
 
-A CPU's time and memory grow linearly with the batch, so small batches are measured there and extended; a GPU needs the
-real batch.
+A CPU's time and memory grow with the pictures of a batch, so one picture is measured there, once, and multiplied: at full
+size a step takes many seconds. A GPU needs the real batch, and a step to warm up.
 """
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import psutil
@@ -29,7 +30,6 @@ from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
 
-SMALL_BATCHES = (1, 2)
 TIMED_SECONDS = 2.0
 """Steps are timed until they add up to this time; at least one is."""
 MOST_STEPS = 10**6
@@ -39,11 +39,23 @@ OPTIMIZER_COPIES = 2
 
 @dataclass(frozen=True)
 class Sample:
-    """A measured batch: seconds of a step or picture, and the process's peak memory in bytes (on a GPU: the GPU's)."""
+    """A measured batch: seconds of a step or picture, and the process's peak memory in bytes (on a GPU: the GPU's).
+
+    `fixed` is the part of the memory that does not grow with the batch. `share` is the part of its threads' time that this
+    process got on a CPU: below 1, other programs computed too (or some work has one thread only).
+    """
 
     batch: int
     seconds: float
     memory: float
+    fixed: float = 0.0
+    share: float = 1.0
+
+    def of(self, batch: int) -> "Sample":
+        """Return the sample of another batch: time and memory, without the fixed part, grow with its pictures."""
+        pictures = batch / self.batch
+        memory = self.fixed + pictures * (self.memory - self.fixed)
+        return replace(self, batch=batch, seconds=pictures * self.seconds, memory=memory)
 
 
 @dataclass(frozen=True)
@@ -54,54 +66,46 @@ class Weights:
     optimizer: int
 
 
-def batches_to_measure(batch: int, device: torch.device) -> tuple[int, ...]:
-    """Return the batch sizes to measure for a batch: on a CPU at most two small ones, on a GPU the batch itself."""
-    small = tuple(size for size in SMALL_BATCHES if size <= batch)
-    return (batch,) if device.type == "cuda" else small
-
-
-def extended(samples: Sequence[Sample], batch: int) -> Sample:
-    """Extend measured batches to another one on the straight line through the first and the last of them."""
-    first, last = samples[0], samples[-1]
-    if first.batch == last.batch:
-        return Sample(batch, first.seconds * batch / first.batch, first.memory)
-    steps = (batch - first.batch) / (last.batch - first.batch)
-    seconds = first.seconds + steps * max(last.seconds - first.seconds, 0.0)
-    return Sample(batch, seconds, first.memory + steps * max(last.memory - first.memory, 0.0))
+def batch_to_measure(batch: int, device: torch.device) -> int:
+    """Return the batch to measure for a batch: on a CPU one picture, on a GPU the batch itself."""
+    return batch if device.type == "cuda" else 1
 
 
 def training_step(
-    config: RunConfig, setting: TrainedSetting, device: torch.device, *, batches: Sequence[int]
-) -> tuple[list[Sample], Weights]:
-    """Measure steps of the training loop for each number of pictures, in one micro-batch.
+    config: RunConfig, setting: TrainedSetting, device: torch.device, *, batch: int
+) -> tuple[Sample, Weights]:
+    """Measure a step of the training loop with this many pictures, in one micro-batch.
+
+    On a CPU it is the first step. Gradients and the optimiser's state come after its peak, and are added; later steps hold
+    them all the time.
 
     Raises:
-        torch.OutOfMemoryError: a batch does not fit into the GPU's memory.
+        torch.OutOfMemoryError: the batch does not fit into the GPU's memory.
     """
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0).to(device)
     trainable = [weights for weights in segmentor.parameters() if weights.requires_grad]
     weights = Weights(
         model=_bytes(segmentor.state_dict().values()), optimizer=OPTIMIZER_COPIES * _bytes(trainable)
     )
-    optimizer = build_optimizer(segmentor, config.optim)
     once = config.model_copy(update={"train": config.train.model_copy(update={"accumulation_steps": 1})})
-    samples: list[Sample] = []
-    for size in batches:
-        steps = train(
-            segmentor,
-            optimizer,
-            itertools.repeat(_random_batch(config, size)),
-            config=once,
-            supervision=Supervision(setting, config.data.split, config.self_train.strict_seen_penalty),
-            class_vectors=_random_vectors(config),
-            start=0,
-            total=MOST_STEPS,
-            device=device,
-        )
-        if not samples or device.type == "cuda":
-            next(steps)  # loads libraries, makes the optimiser's state
-        samples.append(_sample(size, partial(next, steps), device))
-    return samples, weights
+    steps = train(
+        segmentor,
+        build_optimizer(segmentor, config.optim),
+        itertools.repeat(_random_batch(config, batch)),
+        config=once,
+        supervision=Supervision(setting, config.data.split, config.self_train.strict_seen_penalty),
+        class_vectors=_random_vectors(config),
+        start=0,
+        total=MOST_STEPS,
+        device=device,
+    )
+    if device.type == "cuda":
+        next(steps)  # loads libraries, makes the optimiser's state
+    sample = _sample(batch, partial(next, steps), device)
+    if device.type != "cuda":
+        kept = float(weights.optimizer + _bytes(trainable))
+        sample = replace(sample, memory=sample.memory + kept, fixed=sample.fixed + kept)
+    return sample, weights
 
 
 @torch.no_grad()
@@ -122,7 +126,8 @@ def labelling(config: RunConfig, device: torch.device, *, size: tuple[int, int])
     def once() -> None:
         label_maps(vocabulary, images, evaluate=config.evaluate, size=size)
 
-    once()
+    if device.type == "cuda":
+        once()
     return _sample(1, once, device)
 
 
@@ -149,16 +154,20 @@ def _sample(batch: int, call: Callable[[], object], device: torch.device) -> Sam
     def timed() -> None:
         times.append(seconds_of(call, device))
 
+    before = time.process_time()
     growth, _ = peak_memory(timed, device)
     while sum(times) < TIMED_SECONDS:
         timed()
-    return Sample(batch, statistics.median(times), held + growth * MIB)
+    share = 1.0
+    if device.type == "cpu":
+        share = min(1.0, (time.process_time() - before) / (sum(times) * torch.get_num_threads()))
+    return Sample(batch, statistics.median(times), held + growth * MIB, held, share)
 
 
-def _held(device: torch.device) -> int:
+def _held(device: torch.device) -> float:
     if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return int(psutil.Process().memory_info().rss)
+        return float(torch.cuda.memory_allocated(device))
+    return float(psutil.Process().memory_info().rss)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

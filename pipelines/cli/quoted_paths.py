@@ -12,13 +12,17 @@ from typing import Any
 
 from cascade_core.clip.home import clip_home
 
+PATHS_OR_NAMES = {"model", "pictures", "source"}
+"""Options and arguments that are texts, because they take names too."""
 BELOW = r"(?:/[^\s'\"`,;:()]*[^\s'\"`,;:().])?"
 """What may follow a path of the command line: a file or folder below it."""
 
 
 def paths_of(options: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the paths among a command's options that a shell takes as one word only in quotes."""
-    texts = {text for value in options.values() for text in _paths(value)}
+    texts = {
+        text for name, value in options.items() for text in _paths(value, certain=name in PATHS_OR_NAMES)
+    }
     places = {str(Path.cwd()), str(clip_home().parent)}
     return tuple(text for text in sorted(texts | places, key=len, reverse=True) if shlex.quote(text) != text)
 
@@ -33,15 +37,15 @@ def with_quoted(sentence: str, paths: Iterable[str]) -> str:
     )
 
 
-def _paths(value: Any) -> Iterator[str]:
+def _paths(value: Any, *, certain: bool) -> Iterator[str]:
     if isinstance(value, Path):
         yield str(value)
     elif isinstance(value, str) and value and "\n" not in value:
-        if "/" in value or _exists(value):
+        if certain or "/" in value or _exists(value):
             yield value
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from _paths(part)
+            yield from _paths(part, certain=certain)
 
 
 def _exists(text: str) -> bool:

@@ -175,6 +175,26 @@ def test_a_missing_input_is_named_as_a_path_to_paste(command: str, flag: str) ->
         assert any(part.startswith(other) for part in parts for other in others), (sentence, others)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", SPACED, "--model", "mini", "--labels", "zebra"],
+        ["predict", "afile", "my photo.jpg", "--model", "mini", "--labels", "zebra"],
+        ["predict", "examples", "--model", "my model", "--labels", "zebra"],
+        ["demo", "--examples", "my photos", "--model", "mini"],
+        ["demo", "--model", "my model"],
+        ["import-clip", "my weights.pt"],
+        ["import-clip", "my weights.pt", "--method", "naclip"],
+        ["export", "my model", "--format", "onnx", "--out", "here"],
+    ],
+    ids=lambda words: " ".join(words[:3]),
+)
+def test_an_argument_that_may_be_a_name_is_quoted_too(words: list[str]) -> None:
+    (path,) = [word for word in words if " " in word]
+    sentence = refused(words)
+    assert f"'{path}'" in sentence and path not in sentence.replace(f"'{path}'", ""), sentence
+
+
 @pytest.mark.parametrize("form", ["a b", "a b/c", "it's", "*.jpg", "a&b"])
 def test_paths_of_the_command_line_stand_in_quotes(form: str) -> None:
     for sentence, expected in (

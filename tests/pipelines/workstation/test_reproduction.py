@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,20 @@ CHANGES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def brought(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with VOC 2012 as `prepare` made it of small official files, a tiny CLIP, and overrides."""
-    folder = tmp_path_factory.mktemp("reproduce")
-    files.voc_2012(folder, train=["2007_000032"], val=["2007_000033"], others=["2008_000002"])
-    files.sbd(folder, {"2008_000002": halves(7, 12)})
+def bring(folder: Path, name: str) -> Path:
+    """Fill a folder with a data set as `prepare` made it of small official files, a tiny CLIP, and overrides."""
+    match name:
+        case "voc12":
+            files.voc_2012(folder, train=["2007_000032"], val=["2007_000033"], others=["2008_000002"])
+            files.sbd(folder, {"2008_000002": halves(7, 12)})
+        case "context":
+            train_maps = {"2008_000002": halves(2, 59), "2008_000003": halves(3, 5)}
+            files.context(folder, {"train": train_maps, "val": {"2008_000009": halves(1, 4)}}, {})
+        case "cocostuff":
+            train_maps = {"000000000009": halves(0, 17), "000000000025": halves(181, 0)}
+            files.cocostuff(folder, {"train": train_maps, "val": {"000000000139": halves(0, 99)}})
     prepare_dataset.run(
-        name="voc12",
+        name=name,
         sources=[folder],
         raw=folder / "raw",
         out=folder / "prepared",
@@ -62,19 +69,26 @@ def brought(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(brought: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Give a function that runs the command on what a user brought, and returns what it printed.
+@pytest.fixture(scope="module")
+def brought(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with all that a user brings for VOC 2012."""
+    return bring(tmp_path_factory.mktemp("reproduce"), "voc12")
+
+
+def reproduced(brought: Path, capfd: pytest.CaptureFixture[str], out: Path, *words: str) -> str:
+    """Run the command on what a user brought, and return what it printed.
 
     Not typer's runner: torch's recorder of errors needs a stderr with a file number.
     """
+    given = ["--prepared", str(brought / "prepared"), "--clip", str(brought / "clip"), "--out", str(out)]
+    app(["reproduce", *words, *given], standalone_mode=False)
+    return capfd.readouterr().out
 
-    def run(out: Path, *words: str) -> str:
-        given = ["--prepared", str(brought / "prepared"), "--clip", str(brought / "clip"), "--out", str(out)]
-        app(["reproduce", *words, *given], standalone_mode=False)
-        return capfd.readouterr().out
 
-    return run
+@pytest.fixture
+def run(brought: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Give a function that runs the command on VOC 2012, and returns what it printed."""
+    return partial(reproduced, brought, capfd)
 
 
 def numbers(text: str) -> list[tuple[str, str]]:
@@ -114,6 +128,44 @@ def test_one_command_trains_scores_and_compares(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "published", "methods"),
+    [
+        ("context", {"cascade_clip": ("55.9 ± 0.5", "55.0 ± 1.0")}, {"naclip": "35.2", "clearclip": "35.9"}),
+        (
+            "cocostuff",
+            {"cascade_clip": ("43.4 ± 1.0", "62.5 ± 1.0"), "zegclip": ("40.2", "59.9")},
+            {"sclip": "22.4", "maskclip": "16.7"},
+        ),
+    ],
+)
+def test_the_other_data_sets_end_beside_their_published_rows(
+    name: str,
+    published: dict[str, tuple[str, str]],
+    methods: dict[str, str],
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / name).mkdir()
+    folder, kinds = bring(tmp_path / name, name), ("this run", "published", "difference")
+    title = data_set_named(name).title
+    for method, scores in published.items():
+        changes = CHANGES if method == "cascade_clip" else {**CHANGES, "model.groups": []}
+        (folder / "changes.yaml").write_text(json.dumps({"overrides": changes}))
+        words = (name, "--method", method, "--seeds", "0", "--overrides", str(folder / "changes.yaml"))
+        printed = reproduced(folder, capfd, tmp_path / method, *words)
+        settings = ("inductive", "transductive (oracle)")
+        assert numbers(printed) == [(kind, setting) for setting in settings for kind in kinds]
+        assert all(score in printed for score in scores)
+        assert f"not comparable: the data are not known to be the whole of {title}" in printed
+        rows = read_json(tmp_path / method / "reproduction.json")["rows"]
+        assert [row["protocol"] for row in rows] == [rows[0]["protocol"]] * 2 and rows[0]["pAcc"] is not None
+    for method, score in methods.items():
+        printed = reproduced(folder, capfd, tmp_path / method, name, "--method", method)
+        assert numbers(printed) == [(kind, "training-free") for kind in kinds] and score in printed
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # the recipe has four workers
 def test_a_released_file_is_scored_beside_its_row(brought: Path, run: Run, tmp_path: Path) -> None:
     file = write_released(tmp_path / "iter_20000.pth", small_released("cascade_voc", num_fed=15))
@@ -145,7 +197,7 @@ def test_a_dry_run_needs_nothing_and_says_what_it_takes(
         r"memory   \d+\.\d GiB of \d+\.\d GiB on the CPU \(\d+ threads\): fits$", lines["memory"]
     )
     assert lines["disk"].endswith("fits")
-    assert "random pictures of 32 x 32" in lines["how"]
+    assert "one training step on a random picture of 32 x 32" in lines["how"]
     assert "prepared data: fetch VOCtrainval_11-May-2012.tar" in printed.stdout
     assert not (tmp_path / "out").exists()
 
@@ -195,7 +247,7 @@ def test_what_is_missing_is_named_at_once(
 def test_a_training_free_method_is_scored_on_all_classes(brought: Path, run: Run, tmp_path: Path) -> None:
     printed = run(tmp_path / "out", "voc12", "--method", "naclip")
     assert numbers(printed) == [(kind, "training-free") for kind in ("this run", "published", "difference")]
-    assert "79.7" in printed and "table of Trident's README" in printed
+    assert "79.7" in printed and "FLOSS's README" in printed and "uncertain: other authors" in printed
     assert run(tmp_path / "out", "voc12", "--method", "naclip") == printed
 
 
@@ -213,7 +265,7 @@ def test_a_plan_without_training_needs_validation_data_only(
     printed = CliRunner().invoke(app, words)
     assert printed.exit_code == 0, printed.output
     lines = {line.split()[0]: line for line in printed.stdout.splitlines()}
-    assert "1 seed; each: evaluation" in lines["time"] and "training steps" not in lines["how"]
+    assert "1 seed; each: evaluation" in lines["time"] and "training step" not in lines["how"]
     assert "--split val" in printed.stdout and "train2017.zip" not in printed.stdout
 
 
@@ -283,11 +335,42 @@ def test_a_table_marks_whose_numbers_a_row_holds() -> None:
     assert sources([other]) == ["linear pixel-text map inductive: no published row is known"]
 
 
-def test_memory_and_time_extend_on_a_line() -> None:
-    from cascade_core.profile.schedule import Sample, batches_to_measure, extended
+def test_memory_and_time_grow_with_the_pictures() -> None:
+    from cascade_core.profile.schedule import Sample, batch_to_measure
 
-    assert extended([Sample(1, 2.0, 100.0), Sample(2, 3.0, 150.0)], 16) == Sample(16, 17.0, 850.0)
-    assert extended([Sample(4, 2.0, 100.0)], 4) == Sample(4, 2.0, 100.0)
-    assert batches_to_measure(16, torch.device("cpu")) == (1, 2)
-    assert batches_to_measure(1, torch.device("cpu")) == (1,)
-    assert batches_to_measure(16, torch.device("cuda")) == (16,)
+    one = Sample(1, 2.0, 150.0, fixed=100.0)
+    assert one.of(16) == Sample(16, 32.0, 900.0, fixed=100.0) and one.of(1) == one
+    assert Sample(4, 2.0, 150.0, fixed=100.0).of(2) == Sample(2, 1.0, 125.0, fixed=100.0)
+    assert batch_to_measure(16, torch.device("cpu")) == 1
+    assert batch_to_measure(16, torch.device("cuda")) == 16
+
+
+def test_a_plan_names_the_load_of_other_programs() -> None:
+    from cascade_core.profile.schedule import Sample
+    from pipelines.workstation.reproduction_cost import Estimate, Phase
+
+    def time_line(share: float) -> str:
+        phase = Phase("training", 60, Sample(1, 60.0, 1.0, share=share))
+        return next(Estimate((phase,), 2, None, 2, 1, 1, "the CPU", "measured").lines())
+
+    assert time_line(1.0) == "time     2 h 0 min for 2 seeds one after the other; each: training 1 h 0 min"
+    assert time_line(0.25).endswith("training 1 h 0 min; about 30 min without other programs' load")
+
+
+def test_a_step_on_a_cpu_is_measured_once_and_its_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cascade_core.profile import schedule
+
+    monkeypatch.setattr(schedule, "TIMED_SECONDS", 0.0)
+    config, calls = recipe("cascade_voc12", CHANGES), 0
+    train_for = schedule.train
+
+    def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        nonlocal calls
+        for report in train_for(*arguments, **options):
+            calls += 1
+            yield report
+
+    monkeypatch.setattr(schedule, "train", counted)
+    sample, weights = schedule.training_step(config, "inductive", torch.device("cpu"), batch=1)
+    assert calls == 1
+    assert 0 < weights.optimizer < sample.fixed <= sample.memory
