@@ -7,12 +7,13 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.cores import CORES_VARIABLE, usable_cores
 from components.addresses import masked
-from components.cluster.names import variable_of
+from components.cluster.names import DATA_CLAIM, DATA_FOLDER, SECRET, variable_of
 from components.own_variables import plugin
 
 MARK = "verify:"
@@ -20,8 +21,8 @@ MARK = "verify:"
 EXPERIMENT = "cascade-clip-verify"
 SECONDS = 10.0
 
-Report = tuple[str, bool, str]
-"""The name of a check, whether it holds, and what was seen or what mends it."""
+Report = tuple[str, bool | None, str]
+"""The name of a check, whether it holds (None: it could not be seen), and what was seen or what mends it."""
 
 
 def report_pod(folder: str) -> None:
@@ -34,6 +35,7 @@ def report_pod(folder: str) -> None:
         tracking,
         mlflow_plugin,
         object_store,
+        trainjobs,
     ]
     for check in checks:
         for name, holds, detail in check():
@@ -51,6 +53,32 @@ def report_torch(note: str) -> None:
     ]
     for name, holds, detail in lines:
         _print((name, holds, detail))
+
+
+def trainjobs() -> Iterator[Report]:
+    """Let Kubeflow Trainer check a job of two nodes without starting it: rights, webhooks, fields that it would drop."""
+    from components.cluster import trainjob, trainjob_run
+    from components.patience import Patience
+
+    job = trainjob.TrainJob(
+        name="cascade-clip-verify",
+        image="none",
+        nodes=2,
+        gpus=0,
+        volumes=(trainjob.Volume.parse(f"{DATA_CLAIM}={DATA_FOLDER}"),),
+        secret=SECRET,
+        command="train",
+        arguments=(),
+        out=PurePosixPath(DATA_FOLDER, "none"),
+        logs=PurePosixPath(DATA_FOLDER, "none"),
+    )
+    try:
+        jobs = replace(trainjob_run.connect(), patience=Patience(SECONDS))
+        jobs.rehearse(job.manifest())
+    except UserError as error:
+        yield "TrainJobs", None, f"{error}; only trainings on several nodes need them"
+        return
+    yield "TrainJobs", True, "this account may start and remove them, and Trainer keeps all fields of one"
 
 
 def _print(report: Report) -> None:

@@ -67,13 +67,31 @@ class Jobs:
         answer = self._ask("create", name, {"body": manifest}, none_on=409)
         if answer is None:
             return False
-        if fields := sorted(dropped(manifest["spec"], answer.get("spec") or {}, "spec")):
+        try:
+            self._check_whole(manifest, answer)
+        except UserError:
             self.delete(name)
-            raise UserError(
-                f"Kubernetes, create TrainJob {name} in namespace {self.namespace}: the cluster dropped {', '.join(fields)}; "
-                "install Kubeflow Trainer 2.2 or later"
-            )
+            raise
         return True
+
+    def rehearse(self, manifest: Mapping[str, Any]) -> None:
+        """Let the cluster check a job as if it were created, with webhooks and rights; nothing starts.
+
+        Raises:
+            UserError: the cluster refuses, or would drop a field of the job.
+        """
+        name = manifest["metadata"]["name"]
+        answer = self._ask("create", name, {"body": manifest, "dry_run": "All"}, none_on=409)
+        if answer is not None:
+            self._check_whole(manifest, answer)
+        self._ask("list", name, {"label_selector": f"{PIPELINE_LABEL}=none"}, none_on=404)
+
+    def _check_whole(self, sent: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+        if fields := sorted(dropped(sent["spec"], kept.get("spec") or {}, "spec")):
+            raise UserError(
+                f"Kubernetes, create TrainJob {sent['metadata']['name']} in namespace {self.namespace}: the cluster dropped "
+                f"{', '.join(fields)}; install Kubeflow Trainer 2.2 or later"
+            )
 
     def get(self, name: str) -> dict[str, Any] | None:
         """Query a job; None if it does not exist."""

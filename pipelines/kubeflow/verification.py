@@ -37,6 +37,7 @@ POD_CHECKS = (
     "tracking server",
     "MLflow plugin",
     "object store",
+    "TrainJobs",
     "image with torch",
     "artifacts",
 )

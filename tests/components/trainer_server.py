@@ -7,7 +7,7 @@ thread, and has completed or failed as that ends; nothing is known of pods, quot
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,16 +36,19 @@ class Trainer:
     propagations: list[str] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
 
-    def answer(self, method: str, name: str | None, body: Any, selector: str = "") -> Answer:
+    def answer(self, method: str, name: str | None, body: Any, query: Mapping[str, str]) -> Answer:
         """Give status and content of the answer to one request."""
+        selector = query.get("labelSelector", "")
         match method:
+            case "POST" if query.get("dryRun") == "All":
+                return 201, {**body, "spec": self._kept(body)}
             case "POST":
                 name = body["metadata"]["name"]
                 if name in self.jobs:
                     return 409, {"message": f'trainjobs.trainer.kubeflow.org "{name}" already exists'}
                 self.jobs[name] = {
                     **body,
-                    "spec": {key: value for key, value in body["spec"].items() if key not in self.unknown},
+                    "spec": self._kept(body),
                     "status": {"jobsStatus": [{"name": "node", "active": 1, "ready": 1}]},
                 }
                 self.threads.append(threading.Thread(target=self._run, args=(self.jobs[name],)))
@@ -62,6 +65,9 @@ class Trainer:
             case "DELETE":
                 return 200, self.jobs.pop(str(name))
         return 200, self.jobs[str(name)]
+
+    def _kept(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in body["spec"].items() if key not in self.unknown}
 
     def _labelled(self, selector: str) -> list[dict[str, Any]]:
         key, _, value = selector.partition("=")
@@ -143,7 +149,7 @@ def _handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
                     self.command,
                     path[2],
                     json.loads(content) if content else None,
-                    query.get("labelSelector", ""),
+                    query,
                 )
             if fault is not None and fault[1] == "lost":
                 self.close_connection = True

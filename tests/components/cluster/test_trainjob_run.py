@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from components.cluster import trainjob, trainjob_run
+from components.cluster import pod_probe, trainjob, trainjob_run
 from components.cluster.trainjob import Nodes, TrainJob, Volume
 from components.cluster.trainjob_run import Jobs
 from components.launching import nodes as launch_nodes
@@ -112,6 +112,24 @@ def test_a_cluster_that_drops_fields_is_refused(jobs: Jobs, trainer: Trainer) ->
     with pytest.raises(ValueError, match=r"dropped spec\.runtimePatches; install Kubeflow Trainer 2\.2"):
         trainjob_run.start(jobs, JOB)
     assert trainer.jobs == {}
+
+
+def test_a_rehearsal_starts_nothing_and_finds_what_start_would(
+    jobs: Jobs, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainjob_run, "connect", lambda: jobs)
+    ((name, holds, detail),) = pod_probe.trainjobs()
+    assert (name, holds) == ("TrainJobs", True) and not trainer.jobs and not trainer.threads
+    assert trainer.requests == ["POST", "GET"]
+    trainer.unknown = ("runtimePatches",)
+    ((_, holds, detail),) = pod_probe.trainjobs()
+    assert holds is None and "dropped spec.runtimePatches" in detail
+    trainer.unknown = ()
+    trainer.faults.append(("GET", 403))
+    ((_, holds, detail),) = pod_probe.trainjobs()
+    assert (
+        holds is None and "may not list trainjobs" in detail and "only trainings on several nodes" in detail
+    )
 
 
 def test_added_fields_and_other_quantities_are_not_dropped() -> None:
