@@ -79,7 +79,7 @@ def write_manifest(
         content_sha256=_content_hash(folder),
         inputs={
             name: InputRecord(
-                path=Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix(),
+                path=relative_path(path, folder),
                 sha256=hashes.get(name) or input_hash(path),
             )
             for name, path in inputs.items()
@@ -91,6 +91,11 @@ def write_manifest(
     )
     write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
     return manifest
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """Return the path of an input as the manifest of a folder names it."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def read_step_manifest(folder: Path) -> StepManifest:

@@ -11,7 +11,7 @@ from components.contract.parameters import Parameter
 STEPS = ("train", "self_train", "evaluate", "profile", "register")
 """These steps' components and resources are generated from their statements."""
 
-RAW, NODES = "raw", "nodes"
+RAW, NODES, REUSE = "raw", "nodes", "reuse_trainings"
 
 
 def stated_steps() -> list[Step[Any, Any]]:
@@ -59,7 +59,7 @@ def plain_type(parameter: Parameter) -> type | None:
 
 
 def inputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and annotation of each input of the component, except `nodes`, which has a default."""
+    """Yield name and annotation of each input of the component, except those that have a default."""
     cluster = cluster_of(step)
     if cluster.reads_pictures:
         yield RAW, "str"
@@ -71,7 +71,7 @@ def inputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
                 yield parameter.name, "str"
             case _:
                 yield parameter.name, (plain_type(parameter) or str).__name__
-    for name in (*cluster.grouped, *cluster.cache_keys):
+    for name in cluster.grouped:
         yield name, "str"
 
 

@@ -33,8 +33,6 @@ def runs(
     recipes: Sequence[str],
     seeds: Sequence[float] | None,
     champions: Mapping[str, Mapping[str, Any]],
-    *,
-    data_hash: str,
 ) -> list[dict[str, Any]]:
     """Return an item for each recipe: with each seed, if there are seeds, or with its champion, if there are champions.
 
@@ -42,7 +40,7 @@ def runs(
     """
     each = [{"seed": int(seed), "pictures": not place} for place, seed in enumerate(seeds or ())] or [{}]
     return [
-        {"recipe": recipe, **part, "data_hash": data_hash}
+        {"recipe": recipe, **part}
         for recipe in recipes
         for part in ([champions[recipe]] if champions else each)
     ]

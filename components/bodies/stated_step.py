@@ -11,7 +11,15 @@ from typing import Any, get_args
 
 from cascade_core.errors import UserError
 from components.artifact_metadata import copied, named, write_metadata, write_metrics
-from components.bodies.interface import NODES, RAW, cluster_of, component_parameters, input_name, plain_type
+from components.bodies.interface import (
+    NODES,
+    RAW,
+    REUSE,
+    cluster_of,
+    component_parameters,
+    input_name,
+    plain_type,
+)
 from components.contract import Folder, Place, Settings, step_named
 from components.contract.parameters import Parameter
 from components.entry import enter
@@ -25,8 +33,8 @@ RUN_KEY = "mlflow_run"
 def run_component(name: str, values: Mapping[str, Any]) -> None:
     """Run the step `name` on a component's inputs (`values`, by name), and set its output artifact's metadata.
 
-    The metadata are named keys of the input artifacts, the options, and what the step's `Cluster.show` returns. The
-    output of a training lacks the key `mlflow_run`, because Kubeflow may take it from the cache of another run.
+    The metadata are named keys of the input artifacts, the options, and what the step's `Cluster.show` returns; those of a
+    training also say whether a finished one of equal content was taken.
 
     Raises:
         UserError: a place cannot be read, a group names an unknown option, or the step fails.
@@ -47,18 +55,22 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
     arguments[step.output] = Path(values[cluster.output].path)
     result: Any = None
     if cluster.trains:
-        # Imported here: other steps do not need the Kubernetes client.
+        # Imported here: other steps need neither object store nor Kubernetes client.
+        from components.finished.take_or_train import take_or_train
         from components.launching import nodes
 
-        nodes.run_here_or_on_nodes(name, arguments, values[NODES])
+        metadata |= take_or_train(
+            step,
+            arguments,
+            reuse=values[REUSE],
+            train=lambda own: nodes.run_here_or_on_nodes(name, own, values[NODES]),
+        )
     else:
         result = step(**arguments)
     options = [parameter.name for parameter in parameters if plain_type(parameter) is not None]
-    metadata |= {key: values[key] for key in (*options, *cluster.cache_keys)}
+    metadata |= {key: values[key] for key in options}
     if cluster.show is not None:
         metadata |= cluster.show(result, arguments, **{page: values[page] for page in cluster.pages})
-    if cluster.trains:
-        metadata.pop(RUN_KEY, None)
     for page, kind in cluster.pages.items():
         if kind == "Metrics":
             write_metrics(values[page], values[page].metadata, metadata)

@@ -4,11 +4,18 @@ from components.own_variables import PREFIX, STORE, TRACKING
 from components.tracking.page_links import PAGE_VARIABLES
 
 DATA_CLAIM, DATA_FOLDER = "cascade-data", "/data"
-"""This volume claim holds data sets and CLIP weights; steps mount it at the folder."""
+"""This volume claim holds data sets, CLIP weights and trainings; steps mount it at the folder."""
+TRAININGS_VARIABLE = "CASCADE_TRAININGS"
+"""The variable with the folder or s3:// address where finished trainings are kept."""
+VOLUME_VARIABLE, TRAININGS_FOLDER = "CASCADE_TRAININGS_VOLUME", f"{DATA_FOLDER}/trainings"
+"""The variable with the folder on the volume in which trainings work; they stay there if no other place is named."""
 
 SECRET = "cascade-clip"
 REQUIRED_KEYS: tuple[str, ...] = ("MLFLOW_TRACKING_URI",)
-OPTIONAL_KEYS: tuple[str, ...] = (*STORE, *TRACKING[1:], "CASCADE_CACHE", *PAGE_VARIABLES)
+OPTIONAL_KEYS: tuple[str, ...] = (
+    *(*STORE, *TRACKING[1:], "CASCADE_CACHE", *PAGE_VARIABLES),
+    TRAININGS_VARIABLE,
+)
 """The keys of the secret. The tracking server is required: a pod's own runs are lost with it."""
 
 CERTIFICATES = "cascade-clip-certificates"

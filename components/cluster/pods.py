@@ -34,7 +34,7 @@ class Resources:
         minutes: time limit of the pod.
         retries: after transient faults, such as a lost node; 0 for steps that check input, since it stays wrong.
         patience: minutes that the step waits for a tracking server or an object store that does not answer.
-        cached: reuse the outputs of an equal call; only if the parameters decide the outcome.
+        on_volume: train in a folder on the volume, where a later pod resumes, and keep finished trainings there.
         data: mount the volume with the data; `secret` sets the secret's variables.
         tracking: the tracking server is that of the secret, or that of Kubeflow's MLflow plugin.
         runtime: with several `nodes`, the ClusterTrainingRuntime that they run on; `queue` is their queue of Kueue.
@@ -49,7 +49,7 @@ class Resources:
     shared_memory: Memory | None = None
     retries: Annotated[int, Field(ge=0)] = 0
     patience: Annotated[int, Field(ge=0)] = 5
-    cached: bool = False
+    on_volume: bool = False
     data: bool = True
     secret: bool = True
     tracking: Tracking = "secret"

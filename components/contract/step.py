@@ -41,7 +41,6 @@ class Cluster:
         output: name of the artifact that the step writes, and `artifact` its type.
         options: the options that pipelines pass; folders and places are always passed.
         grouped: options that pipelines pass together, as one JSON object of that name.
-        cache_keys: further input texts, which the step ignores: Kubeflow reuses an output only if they are equal.
         reads_pictures: whether the pod needs the raw data.
         trains: whether the step runs in a process per GPU of its pod, or on several nodes.
         pages: artifacts that Kubeflow's pages show, by name and type.
@@ -54,7 +53,6 @@ class Cluster:
     artifact: str = "Artifact"
     options: tuple[str, ...] = ()
     grouped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    cache_keys: tuple[str, ...] = ()
     reads_pictures: bool = False
     trains: bool = False
     pages: Mapping[str, Literal["Metrics", "ClassificationMetrics", "Markdown"]] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """A training step on several nodes: the step's pod starts the same step as a TrainJob and waits for it.
 
 It copies the small inputs (index, split, vectors, checkpoint) to the volume that all nodes share. The nodes write their
-output there, and the pod copies it to the step's output.
+output there, and the pod copies it to the step's output, if that is not on the volume itself.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def run_here_or_on_nodes(step: str, arguments: Mapping[str, Any], nodes: str) ->
 def run(
     step: str, arguments: Mapping[str, Any], nodes: Nodes, *, jobs: trainjob_run.Jobs | None = None
 ) -> None:
-    """Run `components.<step>.run(**arguments)` on several nodes and copy its output to `arguments["out"]`.
+    """Run `components.<step>.run(**arguments)` on several nodes, with its output in `arguments["out"]`.
 
     This removes a completed job and its folder. A failed job and its folder stay for inspection; a retry of the step
     starts the job again, and the training resumes from its last checkpoint. A retry also takes over a job that an evicted
@@ -68,7 +68,8 @@ def run(
     _check_shared(arguments, nodes)
     name = _name(step, arguments, nodes)
     work = Path(nodes.volumes[0].folder) / WORK / name
-    done = work / "done"
+    out = Path(arguments["out"])
+    done = out if nodes.is_shared(PurePosixPath(out)) else work / "done"
     if not done.exists():
         jobs = jobs or trainjob_run.connect()
         shutil.rmtree(work / WORDS, ignore_errors=True)  # those of an earlier try
@@ -81,8 +82,9 @@ def run(
         _follow(jobs, name, nodes, work, done)
     else:
         log.info("TrainJob %s: its output is complete already", name)
-    with new_folder(arguments["out"]) as folder:
-        shutil.copytree(done, folder, dirs_exist_ok=True)
+    if done != out:
+        with new_folder(out) as folder:
+            shutil.copytree(done, folder, dirs_exist_ok=True)
     (jobs or trainjob_run.connect()).delete(name)
     shutil.rmtree(work)
 

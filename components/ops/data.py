@@ -26,7 +26,7 @@ def prepare(
 ) -> list:
     """Check and index the data, write the class split and the text vectors, and return the loop's items.
 
-    An item has a recipe, the data's hash, and a seed or, if `models` is "champions", the recipe's champion.
+    An item has a recipe, and a seed or, if `models` is "champions", the recipe's champion.
     """
     import json
     from pathlib import Path
@@ -59,7 +59,7 @@ def prepare(
         prepared, {"data_hash": index.data_hash, "protocol": protocol, "raw": raw, "mlflow_run": mlflow_run}
     )
     artifact_metadata.write_metadata(text, {"mlflow_run": mlflow_run})
-    return loop_items.runs(recipes, seeds, champions, data_hash=index.data_hash)
+    return loop_items.runs(recipes, seeds, champions)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -16,9 +16,9 @@ def train(
     clip: str,
     overrides: str,
     seed: int,
-    data_hash: str,
     trained: Output[Model],
     nodes: str = "",
+    reuse_trainings: bool = True,
 ) -> None:
     """Train a recipe without labels of unseen classes."""
     from components.bodies.stated_step import run_component
@@ -39,6 +39,7 @@ def self_train(
     recipe: str = "",
     seed: int = -1,
     nodes: str = "",
+    reuse_trainings: bool = True,
 ) -> None:
     """Continue training with pseudo-labels (transductive)."""
     from components.bodies.stated_step import run_component

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.runtime.files import new_file
-from components.bodies.interface import NODES, cluster_of, inputs, labels, outputs, stated_steps
+from components.bodies.interface import NODES, REUSE, cluster_of, inputs, labels, outputs, stated_steps
 from components.contract import Step
 
 FILE = Path(__file__).with_name("stated.py")
@@ -42,7 +42,7 @@ def _component(stated: Step[Any, Any]) -> str:
     lines = [f"    {name}: {hint},\n" for name, hint in (*inputs(stated), *outputs(stated))]
     lines += [f"    {name}: {annotation},\n" for name, annotation in labels(stated).items()]
     if cluster_of(stated).trains:
-        lines.append(f'    {NODES}: str = "",\n')
+        lines += [f'    {NODES}: str = "",\n', f"    {REUSE}: bool = True,\n"]
     summary = stated.help.splitlines()[0]
     return COMPONENT.format(name=stated.name, parameters="".join(lines), help=summary)
 

@@ -2,6 +2,9 @@
 
 SCORES_FILE, PROFILE_FILE, HISTORY_FILE = "scores.json", "profile.json", "history.csv"
 
+FINAL_FOLDER = "final"
+"""The final checkpoint in the folder of a training."""
+
 THRESHOLDS_FILE = "thresholds.json"
 
 PSEUDO_LABELS_FOLDER = "pseudo_labels"

@@ -30,7 +30,10 @@ class SelfTrained:
         show=lambda _, arguments: {"setting": transductive(arguments["mode"])},
         reads_pictures=True,
         trains=True,
-        pods=by_kind(cpu=MINI.with_retries(1), gpu=replace(LARGE, minutes=1440, retries=1)),
+        pods=by_kind(
+            cpu=replace(MINI, retries=1, on_volume=True),
+            gpu=replace(LARGE, minutes=1440, retries=1, on_volume=True),
+        ),
     ),
 )
 def run(

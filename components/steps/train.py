@@ -36,13 +36,12 @@ class Trained:
         output="trained",
         artifact="Model",
         options=("recipe", "overrides", "seed"),
-        cache_keys=("data_hash",),
         show=lambda _, __: {"setting": "inductive"},
         reads_pictures=True,
         trains=True,
         pods=by_kind(
-            cpu=replace(MINI, retries=1, cached=True),
-            gpu=replace(LARGE, minutes=2880, retries=1, cached=True),
+            cpu=replace(MINI, retries=1, on_volume=True),
+            gpu=replace(LARGE, minutes=2880, retries=1, on_volume=True),
         ),
     ),
 )

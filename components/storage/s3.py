@@ -132,6 +132,15 @@ def head_object(client: Any, place: Address) -> dict[str, Any] | None:
     return _unless_missing(place, lambda: client.head_object(Bucket=place.bucket, Key=place.key))
 
 
+def read_object(client: Any, place: Address, *, most: int) -> bytes | None:
+    """Return the first `most` bytes of an object, or None if there is no such object."""
+    answer = _unless_missing(place, lambda: client.get_object(Bucket=place.bucket, Key=place.key))
+    if answer is None:
+        return None
+    with translate_errors(place):
+        return bytes(answer["Body"].read(most))
+
+
 def _unless_missing(place: Address, request: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     with translate_errors(place):
         try:
@@ -160,6 +169,14 @@ def list_files(client: Any, folder: Address) -> dict[str, int]:
     return {
         name: size for name, size in sizes.items() if name and not name.endswith("/") and name not in parents
     }
+
+
+def remove_folder(client: Any, folder: Address, *, first: str) -> None:
+    """Remove all objects in a folder, the one named `first` before all others; none is no error."""
+    for name in sorted(list_files(client, folder), key=lambda name: name != first):
+        place = folder.below(name)
+        with translate_errors(place):
+            client.delete_object(Bucket=place.bucket, Key=place.key)
 
 
 @contextmanager

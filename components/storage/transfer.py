@@ -108,10 +108,11 @@ def store(path: Path, uri: str) -> Moved:
     return _moved(done)
 
 
-def fetch(uri: str, to: Path) -> Moved:
+def fetch(uri: str, to: Path, *, remembered: bool = True) -> Moved:
     """Copy an object to the file `to`, or all objects below a prefix to the folder `to`, which is replaced.
 
-    A folder is not replaced if it contains files that are not at the address and did not come with an earlier call.
+    A folder is not replaced if it contains files that are not at the address and did not come with an earlier call, which
+    the cache remembers if `remembered`.
 
     `to` stays unchanged until everything has arrived with the right hash. Files of an interrupted call stay in a
     hidden folder next to it, for the next call. Folders stored by other tools have no index; their files are checked
@@ -158,6 +159,8 @@ def fetch(uri: str, to: Path) -> Moved:
         if path.relative_to(working).as_posix() not in names:
             path.unlink()
     put_in_place(working, to)
+    if not remembered:
+        return _moved(done)
     try:
         write_json(_record_of(to), sorted(names))
     except UserError as error:  # the files are there; only a later call knows less

@@ -42,7 +42,7 @@ from components.contract import Call
 from components.inputs.reading import Inputs
 from components.patience import PATIENCE_VARIABLE
 from components.progress import progress, rate_text
-from components.results.names import HISTORY_FILE, PSEUDO_LABELS_FOLDER
+from components.results.names import FINAL_FOLDER, HISTORY_FILE, PSEUDO_LABELS_FOLDER
 from components.tracking.tracker import StepTracker
 from components.training.history import History
 from components.training.lease import Lease, leased
@@ -53,7 +53,6 @@ from components.vectors.vector_files import check_templates
 
 log = logging.getLogger(__name__)
 
-FINAL_FOLDER = "final"
 BATCHES_AHEAD = 4
 """Batches that each loader worker prefetches."""
 

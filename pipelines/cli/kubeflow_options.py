@@ -18,6 +18,7 @@ import typer
 
 from cascade_core.configs.overrides import parse_overrides
 from cascade_core.errors import UserError
+from components.bodies.interface import REUSE
 from pipelines.cli.options import OverridesFile, Set
 from pipelines.kubeflow.parameters import check_parameters, declared, parse_parameters
 
@@ -115,6 +116,9 @@ class RunParameters:
     ] = None
     set_: Set = None
     overrides: OverridesFile = None
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Train, even if an equal training is finished.")
+    ] = False
 
     def checked(
         self, file: Path, package: PackageChoice, *, defaults: Mapping[str, str] | None = None
@@ -136,6 +140,10 @@ class RunParameters:
                     "overrides are given twice; use either --set and --overrides, or -p overrides=..."
                 )
             values["overrides"] = json.dumps(parse_overrides(self.set_ or (), self.overrides))
+        if self.no_cache:
+            if REUSE not in inputs:
+                raise UserError(f"--no-cache: the pipeline has no parameter {REUSE}; leave --no-cache out")
+            values[REUSE] = False
         check_parameters(values, inputs)
         if package.package is None:
             from pipelines.kubeflow.catalogue import check_submission

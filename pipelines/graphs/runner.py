@@ -17,8 +17,8 @@ Handle = TypeVar("Handle")
 class Data(Generic[Handle]):
     """The data that every step may read; a step gets those that its statement names.
 
-    `data_hash` is set only in a pipeline whose first step reports it. `recipe` and `seed` are set only where a page shows
-    what an iteration of a loop works on.
+    `recipe` and `seed` are set only where a page shows what an iteration of a loop works on, and `reuse_trainings` only
+    where finished trainings may be taken.
     """
 
     raw: Handle | None = None
@@ -26,9 +26,9 @@ class Data(Generic[Handle]):
     prepared: Handle | None = None
     splits: Handle | None = None
     text: Handle | None = None
-    data_hash: Handle | None = None
     recipe: Handle | None = None
     seed: Handle | None = None
+    reuse_trainings: Handle | None = None
 
     def arguments(self, names: Collection[str], own: Mapping[str, Any]) -> dict[str, Any]:
         """Join the data of these names and a step's `own` arguments, which win; drop None, so that defaults apply."""

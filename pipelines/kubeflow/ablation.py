@@ -36,6 +36,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
         overrides: str = "{}",
         split: str = SPLIT,
         limit: int = 0,
+        reuse_trainings: bool = True,
     ) -> None:
         scoring = {"split": split, "limit": limit}
         with step.mlflow_run(NAME, protocol) as opened:
@@ -51,7 +52,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
                 seeds=seeds,
             )
             with dsl.ParallelFor(items=runs, name="every-run") as run:
-                ready = replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=run.seed)
+                ready = replace(data, reuse_trainings=reuse_trainings, recipe=run.recipe, seed=run.seed)
                 models = train_and_measure(
                     step.run_step,
                     ready,

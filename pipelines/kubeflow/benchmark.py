@@ -48,6 +48,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
         self_training: str = SELF_TRAINING,
         thresholds: str = THRESHOLDS,
         accept: bool = False,
+        reuse_trainings: bool = True,
     ) -> None:
         scoring = {"split": split, "limit": limit}
         with step.mlflow_run(NAME, protocol) as opened:
@@ -88,7 +89,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
 
             with dsl.Else(name="recipes-trained"):
                 with dsl.ParallelFor(items=runs, name="every-run") as run:
-                    ready = replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=run.seed)
+                    ready = replace(data, reuse_trainings=reuse_trainings, recipe=run.recipe, seed=run.seed)
                     settings: dict[str, Any] = {"overrides": overrides, "scoring": scoring}
                     inductive = train_and_measure(
                         step.run_step, ready, recipe=run.recipe, seed=run.seed, **settings

@@ -28,6 +28,8 @@ from components.cluster.names import (
     OPTIONAL_KEYS,
     REQUIRED_KEYS,
     SECRET,
+    TRAININGS_FOLDER,
+    VOLUME_VARIABLE,
     variable_of,
 )
 from components.cluster.pods import ISOLATED, MINI, SERVERS_ONLY, Gpu, Resources, by_kind
@@ -104,9 +106,9 @@ def resources(kind: str, changes: Iterable[str] = ()) -> dict[str, Resources]:
 
 
 def local_resources() -> dict[str, Resources]:
-    """Return the table for this machine: no images, no retries and no waiting, since local failures are not transient."""
+    """Return the table for this machine: no images, no volume, no retries and no waiting, since local failures are not transient."""
     rows = RESOURCES["cpu"].items()
-    return {step: replace(row, retries=0, patience=0, tag_image=False) for step, row in rows}
+    return {step: replace(row, retries=0, patience=0, tag_image=False, on_volume=False) for step, row in rows}
 
 
 WAITING_MINUTES = 45
@@ -229,7 +231,8 @@ def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
     """Set a task's resources; requests equal limits, so that a step gets exactly what it requests."""
     task.set_cpu_request(row.cpu).set_cpu_limit(row.cpu)
     task.set_memory_request(row.memory).set_memory_limit(row.memory)
-    task.set_caching_options(enable_caching=row.cached)
+    # No step takes an equal run's outputs from Kubeflow's cache: its key holds the ids of input artifacts.
+    task.set_caching_options(enable_caching=False)
     kubernetes.set_timeout(task, row.minutes * 60)
     if row.retries:
         task.set_retry(
@@ -244,6 +247,8 @@ def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
     if row.tag_image:
         task.set_env_variable(IMAGE_VARIABLE, IMAGES[row.image])
     task.set_env_variable(CORES_VARIABLE, str(cores_of(row)))
+    if row.on_volume:
+        task.set_env_variable(VOLUME_VARIABLE, TRAININGS_FOLDER)
     if row.secret and row.patience:
         task.set_env_variable(PATIENCE_VARIABLE, str(60 * row.patience))
     if row.shared_memory:

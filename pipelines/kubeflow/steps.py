@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp import dsl
 
-from components.bodies.interface import cluster_of, input_name, inputs, labels
+from components.bodies.interface import REUSE, cluster_of, input_name, inputs, labels
 from components.contract import Step
 from components.ops import data as data_components
 from components.ops import runs
@@ -73,9 +73,8 @@ class Steps:
             )
             for name, value in arguments.items()
         }
-        task = self(
-            getattr(step_components, step.name), **data.arguments({**dict(inputs(step)), **labels(step)}, own)
-        )
+        names = {*dict(inputs(step)), *labels(step), *((REUSE,) if cluster.trains else ())}
+        task = self(getattr(step_components, step.name), **data.arguments(names, own))
         task.after(*(earlier.task for earlier in after))
         if setting:
             task.set_display_name(f"{step.name} {setting}")

@@ -23,7 +23,8 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
 
     `raw` and `clip` are folders in the steps' pods, or s3:// addresses. `image_sets`, `overrides` and `margins` (of
     the gate) are JSON, and so are `folders`, which with a label file as the protocol replace the image sets: the content
-    of `OwnData`, with paths below `raw`. A `limit` of 0 evaluates all pictures of the split.
+    of `OwnData`, with paths below `raw`. A `limit` of 0 evaluates all pictures of the split. Without `reuse_trainings` no
+    finished training of an earlier run is taken.
     """
     step = Steps(table)
 
@@ -41,6 +42,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         self_training: str = SELF_TRAINING,
         limit: int = 0,
         margins: str = MARGINS,
+        reuse_trainings: bool = True,
     ) -> None:
         scoring = {"split": split, "limit": limit}
         with step.mlflow_run(NAME, protocol) as opened:
@@ -55,7 +57,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                 overrides=overrides,
             )
             with dsl.ParallelFor(items=runs, name="every-recipe") as run:
-                ready = replace(data, data_hash=run.data_hash, recipe=run.recipe, seed=seed)
+                ready = replace(data, reuse_trainings=reuse_trainings, recipe=run.recipe, seed=seed)
                 inductive = train_and_measure(
                     step.run_step, ready, recipe=run.recipe, seed=seed, overrides=overrides, scoring=scoring
                 )

@@ -19,6 +19,7 @@ from components.artifacts import data_hash, input_hash
 from components.contract import Step
 from components.progress import progress
 from components.registry import champions
+from components.results.names import FINAL_FOLDER
 from components.steps import evaluate, import_clip
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured, measure, self_train_and_score, train_and_measure
@@ -147,8 +148,6 @@ def _training_free(
     run: FolderRunner, chain: Chain, folder: Path, scoring: Mapping[str, Any]
 ) -> Measured[Path]:
     """Make the model of a recipe that trains nothing from the chain's CLIP, and measure it."""
-    from components.training.fit import FINAL_FOLDER  # imports torch, which the command's help does without
-
     config, model, training = named_recipe(chain.recipe, {}), folder / "import_clip", folder / "train"
     if not model.exists():
         import_clip.run(

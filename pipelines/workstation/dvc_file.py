@@ -16,6 +16,7 @@ import yaml
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.files import new_file
 from components.contract import Folder, Output, Place, Settings, Step
+from components.imports import code_of
 from components.results.margins import Margins
 from components.results.names import HISTORY_FILE, SCORES_FILE
 from pipelines.graphs.project import PARAMETERS, Project, read_project
@@ -29,7 +30,6 @@ from pipelines.graphs.training import (
     self_train_and_score,
     train_and_measure,
 )
-from pipelines.workstation.imports import code_of
 
 WORKFLOW = Path("dvc.yaml")
 PER_CLASS_FILE = "per_class.csv"

@@ -261,6 +261,22 @@ def test_a_step_on_several_nodes_trains_like_one_process(
     assert list((volume / launch_nodes.WORK).iterdir()) == []
 
 
+def test_an_output_on_the_volume_is_written_in_place(
+    step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer
+) -> None:
+    arguments, nodes, volume = step
+    outputs = []
+    trainer.work = lambda manifest: (
+        outputs.append(manifest["spec"]["trainer"]["args"]),
+        run_command(manifest),
+    )
+    out = volume / "trainings" / "key" / "training"
+    launch_nodes.run_here_or_on_nodes("train", arguments | {"out": out}, nodes.model_dump_json())
+    assert f"--out={out}" in outputs[0]
+    assert {path.name for path in out.iterdir()} >= {"final", "half", "history.csv"}
+    assert list((volume / launch_nodes.WORK).iterdir()) == []
+
+
 def test_a_retried_step_uses_the_same_job_name_and_folder(
     step: tuple[dict[str, Any], Nodes, Path], trainer: Trainer
 ) -> None:

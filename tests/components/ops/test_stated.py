@@ -39,7 +39,6 @@ def mixing(**cluster: Any) -> Step[Any, Any]:
             output="mixed",
             options=("amount", "kinds", "overrides"),
             grouped={"seasoning": ("salt", "pepper")},
-            cache_keys=("data_hash",),
             reads_pictures=True,
             **cluster,
         ),
@@ -79,7 +78,6 @@ def component(tmp_path: Path) -> dict[str, Any]:
         "kinds": "[1, 2]",
         "overrides": '{"train.iterations": 4}',
         "seasoning": '{"salt": 3}',
-        "data_hash": "new",
         "mixed": artifact("mixed"),
         "scores": artifact("scores"),
         "run_component": None,
@@ -97,7 +95,6 @@ def test_inputs_and_outputs_follow_from_the_statement() -> None:
         ("kinds", "str"),
         ("overrides", "str"),
         ("seasoning", "str"),
-        ("data_hash", "str"),
     ]
     assert list(outputs(stated)) == [("mixed", "Output[Artifact]"), ("scores", "Output[Metrics]")]
 
@@ -122,13 +119,15 @@ def test_the_body_passes_folders_and_labels_the_output(
         "out": tmp_path / "mixed",
     } == ARGUMENTS
     assert values["mixed"].metadata == {
-        "seed": "3", "mlflow_run": "abc", "data_hash": "new", "amount": 2, "shown": 8
+        "seed": "3", "mlflow_run": "abc", "data_hash": "old", "amount": 2, "shown": 8
     }  # fmt: skip
     assert values["scores"].metadata == {"seed": "3", "result": "well"}
     assert pipeline_run.os.environ[pipeline_run.PARENT_VARIABLE] == "abc"
 
 
-def test_a_cached_steps_output_names_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_without_a_named_place_runs_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     launched: list[tuple[str, str]] = []
     monkeypatch.setenv(pipeline_run.PARENT_VARIABLE, "")
     monkeypatch.setattr(body, "step_named", lambda name: mixing(trains=True))
@@ -136,10 +135,10 @@ def test_a_cached_steps_output_names_no_run(tmp_path: Path, monkeypatch: pytest.
         "components.launching.nodes.run_here_or_on_nodes",
         lambda name, _, nodes: launched.append((name, nodes)),
     )
-    values = component(tmp_path) | {"nodes": "{}"}
+    values = component(tmp_path) | {"nodes": "{}", "reuse_trainings": True}
     body.run_component("mix", values)
     assert launched == [("mix", "{}")]
-    assert "mlflow_run" not in values["mixed"].metadata
+    assert "finished_training" not in values["mixed"].metadata
 
 
 def test_an_unknown_option_of_a_group_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,6 @@ ROOT = Path(__file__).parents[3]
 OF_USERS = [name for name in project()["optional-dependencies"] if name != "dev"]
 """The extras but that of developers."""
 PACKAGES = ("cascade_clip", "cascade_core", "components", "pipelines")
-OF_DEVELOPERS = {"grimp"}
-"""Modules that no command of a user imports: `make generated` finds with grimp what a stage depends on."""
 SERVER = ["--host", "http://localhost:1"]
 NEEDED = {
     "pipeline": [
@@ -123,7 +121,7 @@ def test_every_import_is_of_a_required_package() -> None:
     required |= {normal(need.name) for need in requirements(OF_USERS)}
     strangers = {}
     for file in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
-        for module in imported(file) - {*sys.stdlib_module_names, *PACKAGES, *OF_DEVELOPERS}:
+        for module in imported(file) - {*sys.stdlib_module_names, *PACKAGES}:
             if normal(DISTRIBUTIONS.get(module, module)) not in required:
                 strangers[module] = file.name
     assert strangers == {}

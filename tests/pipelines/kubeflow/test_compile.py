@@ -137,8 +137,7 @@ def test_a_row_of_the_table_is_in_the_yaml() -> None:
     graphs = [one["dag"]["tasks"] for one in pipeline["components"].values() if "dag" in one]
     (tasks,) = (tasks for tasks in graphs if "train" in tasks)
     assert tasks["train"]["retryPolicy"]["maxRetryCount"] == row.retries
-    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert cached == {"train"}
+    assert not any(task["cachingOptions"].get("enableCache") for task in tasks.values())
 
 
 def test_steps_with_artifacts_have_retries_checking_steps_none() -> None:
@@ -187,12 +186,16 @@ def test_a_step_gets_its_image_and_patience_as_variables() -> None:
             [{"name": "CASCADE_PATIENCE", "value": str(seconds)}] if name not in without_patience else []
         )
         cores = {"name": "CASCADE_CORES", "value": str(int(float(one["resources"]["resourceCpuLimit"])))}
-        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, cores, *patience]
+        folder = {"name": "CASCADE_TRAININGS_VOLUME", "value": f"{DATA_FOLDER}/trainings"}
+        volume = [folder] if name in ("exec-train", "exec-self-train") else []
+        assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, cores, *volume, *patience]
 
 
-def test_local_steps_have_no_retries_no_waiting_and_no_image() -> None:
+def test_local_steps_have_no_retries_waiting_volume_or_image() -> None:
     rows = local_resources().values()
-    assert {(row.retries, row.patience, row.tag_image) for row in rows} == {(0, 0, False)}
+    assert {(row.retries, row.patience, row.tag_image, row.on_volume) for row in rows} == {
+        (0, 0, False, False)
+    }
     assert local_resources().keys() == RESOURCES["cpu"].keys()
 
 

@@ -140,6 +140,7 @@ def test_waiting_survives_a_restart_but_no_expired_token(cluster: Connection, se
         (("-p", "text=a", *GOOD), "names 'text' twice"),
         (("-p", "times=[", "-p", "text=a"), r"'\[' is not a YAML value"),
         (("--experiment", " ", *GOOD), "the experiment's name is empty"),
+        (("--no-cache", *GOOD), "--no-cache: the pipeline has no parameter reuse_trainings"),
     ],
 )
 def test_wrong_parameters_are_refused_before_submission(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from components.imports import CANNOT_CHANGE_A_RESULT, PACKAGES, code_of, imported_by
 from pipelines.graphs.project import read_project
 from pipelines.workstation import dvc_file
-from pipelines.workstation.imports import CANNOT_CHANGE_A_RESULT, PACKAGES, code_of, imported_by
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,18 +1,23 @@
 """The project's files that a step's result depends on, from the graph of imports (those within functions included).
 
-The rooms in `CANNOT_CHANGE_A_RESULT` state, run, watch and record a step, copy bytes, or hold a model that no stage names.
+A stage of dvc.yaml lists their paths, and the key of a finished training holds the hash of their contents. The rooms in `CANNOT_CHANGE_A_RESULT` state, run, watch and record a step, copy bytes, or hold a model that no stage names.
 They are left out, with everything that is imported only through them.
 """
 
+import hashlib
 from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cascade_core.runtime.files import sha256
+
 if TYPE_CHECKING:
     from grimp import ImportGraph
 
+ROOT = Path(__file__).parents[1]
+"""The folder of the packages: a clone, or where the package is installed."""
 PACKAGES = ("cascade_clip", "cascade_core", "components")
 CANNOT_CHANGE_A_RESULT = (
     "cascade_core.shipped",
@@ -42,6 +47,16 @@ def code_of(step: str) -> list[str]:
     return sorted(paths | {FILES_READ_BY[module] for module in modules & set(FILES_READ_BY)})
 
 
+def code_hash(step: str) -> str:
+    """Return a hash of the modules of `imported_by`, over their names and sources; a commit that changes none keeps it."""
+    modules = sorted(imported_by(step))
+    lines = [f"{module}\0{sha256(ROOT / _file(module))}\n" for module in modules]
+    lines += [
+        f"{path}\0{sha256(ROOT / path)}\n" for module, path in FILES_READ_BY.items() if module in modules
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def _paths_within(package: str, modules: Collection[str]) -> Iterator[str]:
     """Yield the paths of those `modules` that are the package or lie below it."""
     below = _graph().find_descendants(package)
@@ -58,13 +73,12 @@ def _paths_within(package: str, modules: Collection[str]) -> Iterator[str]:
 def _file(module: str) -> str:
     spec = find_spec(module)
     assert spec is not None and spec.origin is not None, module
-    root = Path(__file__).parents[2]
-    return Path(spec.origin).relative_to(root).as_posix()
+    return Path(spec.origin).relative_to(ROOT).as_posix()
 
 
 @cache
 def _graph() -> "ImportGraph":
-    from grimp import build_graph  # a tool of developers: no command of the package writes dvc.yaml
+    from grimp import build_graph
 
     graph = build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
     for room in CANNOT_CHANGE_A_RESULT:
