@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 5.0
+DAY = 86_400
+DAYS_FROM = 4 * DAY
+"""Durations from here on are rounded to days."""
 
 
 class Progress:
@@ -89,9 +92,11 @@ def progress(description: str, total: int | None = None, *, start: int = 0) -> I
 
 
 def duration(seconds: float) -> str:
-    """Format a duration: `42 s`, `3 min`, `2 h 10 min`."""
+    """Format a duration: `42 s`, `3 min`, `2 h 10 min`, `12 days`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
+    if seconds >= DAYS_FROM:
+        return f"{seconds / DAY:,.0f} days"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 

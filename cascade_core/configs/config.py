@@ -6,12 +6,21 @@ the model, the data pipeline and the optimizer.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from cascade_core.configs.settings import Activation, SelfTrainingMode, Synonyms
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
-from cascade_core.labels.background import DROPPED, Background
+from cascade_core.labels.background import DROPPED, Background, parse_background
 from cascade_core.labels.class_split import ClassSplit, split_of
 from cascade_core.labels.label_file import LabelFile
 
@@ -262,6 +271,12 @@ class EvalConfig(Frozen):
     average: Average = "probabilities"
     synonyms: Synonyms = "mean"
     refine: Refine = "off"
+
+    @field_validator("background", mode="before")
+    @classmethod
+    def _parse_background(cls, value: Any) -> Any:
+        """Accept the form of the commands' --background, such as threshold=0.3."""
+        return parse_background(value) if isinstance(value, str) else value
 
 
 class RunConfig(Frozen):

@@ -49,7 +49,14 @@ def test_an_error_in_the_block_is_raised() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.4, "0 s"), (42, "42 s"), (170, "3 min"), (3600, "1 h 0 min"), (7800, "2 h 10 min")],
+    [
+        (0.4, "0 s"),
+        (42, "42 s"),
+        (170, "3 min"),
+        (3600, "1 h 0 min"),
+        (7800, "2 h 10 min"),
+        (86_400 * 1234.4, "1,234 days"),
+    ],
 )
 def test_durations_have_readable_units(seconds: float, said: str) -> None:
     assert duration(seconds) == said

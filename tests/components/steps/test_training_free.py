@@ -95,7 +95,7 @@ def test_overrides_change_the_settings_of_the_model(folders: Folders) -> None:
         "model.temperature": 7.0,
         "evaluate.average": "probabilities",
         "evaluate.synonyms": "mean",
-        "evaluate.background": {"policy": "threshold", "threshold": 0.1},
+        "evaluate.background": "threshold=0.1",
         "data.templates": ["{}"],
     }
     done = import_clip.run(source=str(folders.clip), method="naclip", overrides=changes)
@@ -118,6 +118,7 @@ def test_overrides_change_the_settings_of_the_model(folders: Folders) -> None:
         ({"data.protocol": "ade20k-150"}, "stated by --protocol"),
         ({"seed": 7}, "stated by --seed"),
         ({"evaluate.average": "labels"}, "evaluate.average"),
+        ({"evaluate.background": "threshold=2"}, "evaluate.background.*threshold"),
     ],
 )
 def test_overrides_that_such_a_model_does_not_read_are_refused(
