@@ -10,11 +10,15 @@ TRAININGS_VARIABLE = "CASCADE_TRAININGS"
 VOLUME_VARIABLE, TRAININGS_FOLDER = "CASCADE_TRAININGS_VOLUME", f"{DATA_FOLDER}/trainings"
 """The variable with the folder on the volume in which trainings work; they stay there if no other place is named."""
 
+ARTIFACTS_VARIABLE = "CASCADE_KUBEFLOW_ARTIFACTS"
+"""The variable with the s3:// address below which Kubeflow keeps a folder for each pipeline."""
+
 SECRET = "cascade-clip"
 REQUIRED_KEYS: tuple[str, ...] = ("MLFLOW_TRACKING_URI",)
 OPTIONAL_KEYS: tuple[str, ...] = (
     *(*STORE, *TRACKING[1:], "CASCADE_CACHE", *PAGE_VARIABLES),
     TRAININGS_VARIABLE,
+    ARTIFACTS_VARIABLE,
 )
 """The keys of the secret. The tracking server is required: a pod's own runs are lost with it."""
 

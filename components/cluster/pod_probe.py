@@ -39,7 +39,13 @@ def report_pod(folder: str) -> None:
     ]
     for check in checks:
         for name, holds, detail in check():
-            _print((name, holds, detail))
+            report(name, holds, detail)
+
+
+def report(check: str, holds: bool | None, detail: str) -> None:
+    """Print the line of a check: whether it holds, and what was seen or what mends it."""
+    line = {"check": check, "holds": holds, "detail": detail}
+    print(MARK, json.dumps(line, allow_nan=False), flush=True)
 
 
 def report_torch(note: str) -> None:
@@ -52,7 +58,7 @@ def report_torch(note: str) -> None:
         ("artifacts", note == EXPERIMENT, f"another step's artifact holds {note!r}"),
     ]
     for name, holds, detail in lines:
-        _print((name, holds, detail))
+        report(name, holds, detail)
 
 
 def trainjobs() -> Iterator[Report]:
@@ -79,11 +85,6 @@ def trainjobs() -> Iterator[Report]:
         yield "TrainJobs", None, f"{error}; only trainings on several nodes need them"
         return
     yield "TrainJobs", True, "this account may start and remove them, and Trainer keeps all fields of one"
-
-
-def _print(report: Report) -> None:
-    line = dict(zip(("check", "holds", "detail"), report, strict=True))
-    print(MARK, json.dumps(line, allow_nan=False), flush=True)
 
 
 def volume(folder: Path) -> Iterator[Report]:

@@ -43,9 +43,6 @@ ATTEMPTS = 8
 LONGEST_PAUSE = 2.0
 """Upper bound, in seconds, of the random pause between two decisions."""
 
-CONTENT_TAG = "content_sha256"
-"""Tag of a version by which registering the same model again finds it."""
-
 REQUIREMENTS = (
     "cascade-clip-workflow",
     "jaxtyping",
@@ -230,7 +227,7 @@ def version_tags(
         "num_pictures": scored.num_pictures,
         "trained_on": manifest.provenance.get("data_hash"),
         "git_commit": git_commit(),
-        CONTENT_TAG: content,
+        registry.CONTENT_TAG: content,
     }
 
 
@@ -245,7 +242,9 @@ def version_of(client: "MlflowClient", name: str, content: str) -> int | None:
     if name not in registry.model_names(client):
         return None
     same = [
-        entry.number for entry in registry.versions(client, name) if entry.tags.get(CONTENT_TAG) == content
+        entry.number
+        for entry in registry.versions(client, name)
+        if entry.tags.get(registry.CONTENT_TAG) == content
     ]
     return min(same, default=None)
 

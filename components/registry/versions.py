@@ -8,6 +8,7 @@ a tag on a version, and only then looks for claims of others and at the alias. O
 one sees the other's claim.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 HISTORY_TAG, PROMOTED_TAG, REASON_TAG = "champion_history", "promoted_at", "promotion_reason"
 ROLLED_BACK_TAG = "rolled_back_at"
+CONTENT_TAG = "content_sha256"
+"""Tag of a version by which registering the same model again finds it; versions of others lack it."""
 HISTORY_LENGTH = 200
 """Champions kept in the history; the store limits a tag to 5000 characters."""
 
+MODEL_ID = re.compile(r"\bm-[0-9a-f]{32}\b")
 CLAIM_TAG = "promotion_claimed_at."
 """Prefix of a claim's tag; a random suffix identifies the promoter."""
 CLAIM_LASTS = timedelta(minutes=2)
@@ -41,9 +45,13 @@ class ChampionMovedError(UserError):
         super().__init__(f"{name}: {reason}; look, then try again")
 
 
+class NeededVersionError(UserError):
+    """A version is not to be removed."""
+
+
 @dataclass(frozen=True)
 class Version:
-    """A registered version; its tags hold its training and its scores."""
+    """A registered version; its tags hold its training and its scores, and `model_id` is that of its logged model."""
 
     name: str
     number: int
@@ -52,6 +60,7 @@ class Version:
     run_id: str | None
     description: str
     tags: Mapping[str, str]
+    model_id: str | None = None
 
     @property
     def uri(self) -> str:
@@ -63,6 +72,12 @@ def model_names(client: "MlflowClient") -> list[str]:
     """List the registered models."""
     models = all_of(lambda token: client.search_registered_models(max_results=100, page_token=token))
     return sorted(model.name for model in models)
+
+
+def model_ids(client: "MlflowClient") -> set[str]:
+    """Return the ids of the logged models that versions of any registered model are made of."""
+    entries = [entry for name in model_names(client) for entry in _entries(client, name)]
+    return {model for entry in entries if (model := _model_of(entry))}
 
 
 def versions(client: "MlflowClient", name: str) -> list[Version]:
@@ -81,6 +96,7 @@ def versions(client: "MlflowClient", name: str) -> list[Version]:
             run_id=entry.run_id or None,
             description=entry.description or "",
             tags={tag: value for tag, value in entry.tags.items() if not tag.startswith(CLAIM_TAG)},
+            model_id=_model_of(entry),
         )
         for entry in _entries(client, name)
     ]
@@ -161,6 +177,30 @@ def roll_back(client: "MlflowClient", name: str) -> Version:
     return version(client, name, earlier[-1])
 
 
+def aliases(client: "MlflowClient", name: str) -> dict[int, list[str]]:
+    """Return the aliases of a model by the number of their version."""
+    by_number: dict[int, list[str]] = {}
+    for alias, number in sorted(client.get_registered_model(name).aliases.items()):
+        by_number.setdefault(int(number), []).append(alias)
+    return by_number
+
+
+def remove(client: "MlflowClient", name: str, number: int) -> None:
+    """Remove a version that has no alias; its files stay. No promotion comes in between.
+
+    Raises:
+        NeededVersionError: the version has an alias, or is the model's only one.
+        ChampionMovedError: another process is moving the alias.
+    """
+    others = [entry.number for entry in versions(client, name) if entry.number != number]
+    if not others:
+        raise NeededVersionError(f"{name}: version {number} is the only one")
+    with _claim(client, name, others[0]):
+        if named := aliases(client, name).get(number):
+            raise NeededVersionError(f"{name}: version {number} has the alias {', '.join(named)}")
+        client.delete_model_version(name, str(number))
+
+
 def history(client: "MlflowClient", name: str) -> list[int]:
     """List all champions so far by version number, the current one last."""
     current = _alias(client, name)
@@ -206,6 +246,12 @@ def _entries(client: "MlflowClient", name: str) -> list["ModelVersion"]:
     return all_of(
         lambda token: client.search_model_versions(_filter(name), max_results=200, page_token=token)
     )
+
+
+def _model_of(entry: "ModelVersion") -> str | None:
+    """Return the id of a version's logged model; a database keeps it in the source only."""
+    match = MODEL_ID.search(entry.source or "")
+    return entry.model_id or (match[0] if match else None)
 
 
 def _alias(client: "MlflowClient", name: str) -> int | None:

@@ -50,7 +50,7 @@ def history() -> list[RecordedRerun]:
         f"attributes.status = 'FINISHED' and tags.step = '{EXPERIMENT}'",
         order_by=["attributes.start_time ASC"],
     )
-    return [_from_run(run) for run in runs]
+    return [recorded(run) for run in runs]
 
 
 def of_kind(reruns: Sequence[RecordedRerun], models: Models) -> list[RecordedRerun]:
@@ -107,7 +107,8 @@ def rows(rerun: RecordedRerun) -> tuple[RerunRow, ...]:
         return validated(tuple[RerunRow, ...], read_json(path), source=where, way_out="delete that run")
 
 
-def _from_run(run: "Run") -> RecordedRerun:
+def recorded(run: "Run") -> RecordedRerun:
+    """Read a rerun from its run in MLflow."""
     tags = run.data.tags
     return RecordedRerun(
         run_id=run.info.run_id,

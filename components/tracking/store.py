@@ -203,6 +203,32 @@ def download(address: str, target: Path) -> Path:
         return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(target)))
 
 
+def remove_files(location: str, *, of: str) -> None:
+    """Remove all files of a run or model, whose id is `of`; MLflow's own removal of a run or model keeps them.
+
+    Raises:
+        UserError: the location does not name the id, or the artifact store refuses or does not answer.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if of not in location:
+        raise UserError(f"the files of {of} are at {location}, beside those of others; remove them by hand")
+    with translate_errors(f"files of {of}", way_out="check that the artifact store takes deletions"):
+        get_artifact_repository(location).delete_artifacts()
+
+
+def tags_of(client: "MlflowClient", run_id: str) -> dict[str, str]:
+    """Return the tags of a run; none for a run that the store does not have."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(client.get_run(run_id).data.tags)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+
+
 @contextmanager
 def store_lock(uri: str) -> Iterator[None]:
     """Keep other processes from opening the same sqlite file or PostgreSQL database.

@@ -172,13 +172,13 @@ def verify(
         typer.Option(help="Image of all other steps; --image with -light after its tag if left out."),
     ] = None,
     folder: Annotated[str, typer.Option(help="Where pods mount the volume.")] = DATA_FOLDER,
-    minutes: Annotated[float, typer.Option(help="Wait no longer for the runs.", min=0.1)] = 10.0,
+    minutes: Annotated[float, typer.Option(help="Wait no longer for the runs.", min=0.1)] = 15.0,
     tracking: Annotated[
         Tracking,
         typer.Option(help="Whose tracking server: the secret's, or that of Kubeflow's MLflow plugin."),
     ] = "secret",
 ) -> None:
-    """Check whether a cluster keeps what the docs promise, with three small runs that are removed afterwards.
+    """Check whether a cluster keeps what the docs promise, with small runs that are removed afterwards.
 
     Prints a table of checks: ok, mend (with what mends it), or not seen. Exits with 3 if anything is to be mended.
     """

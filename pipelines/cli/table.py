@@ -14,6 +14,7 @@ from pipelines.cli import (
     doctor,
     pipeline,
     predict,
+    prune,
     registry,
     reproduce,
     schedule,
@@ -67,6 +68,7 @@ TOP = Group(
         ("fetch", workstation.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
         ("store", workstation.store, "cascade-clip store reports s3://bucket/reports"),
         ("record", registry.record, "cascade-clip record outputs"),
+        ("prune", prune.prune, "cascade-clip prune --keep 5 --older-than 7"),
         of_step("report"),
         of_step("compare"),
         (

@@ -37,6 +37,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
         split: str = SPLIT,
         limit: int = 0,
         reuse_trainings: bool = True,
+        keep: int = 0,
     ) -> None:
         scoring = {"split": split, "limit": limit}
         with step.mlflow_run(NAME, protocol) as opened:
@@ -71,7 +72,8 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
                     pictures=run.pictures,
                 )
 
-            step(report, mlflow_run=opened["run"], runs=indices)
+            gathered = step(report, mlflow_run=opened["run"], runs=indices)
+            step.prune(keep, gathered)
 
     return ablation
 

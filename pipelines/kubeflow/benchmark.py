@@ -49,6 +49,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
         thresholds: str = THRESHOLDS,
         accept: bool = False,
         reuse_trainings: bool = True,
+        keep: int = 0,
     ) -> None:
         scoring = {"split": split, "limit": limit}
         with step.mlflow_run(NAME, protocol) as opened:
@@ -74,7 +75,8 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                     thresholds=thresholds,
                     accept=accept,
                 )
-                step(results.refuse_regression, outcome=comparison.outputs["Output"])
+                checked = step(results.refuse_regression, outcome=comparison.outputs["Output"])
+                step.prune(keep, checked)
 
             with dsl.If(models == "champions", name="champions-taken"):
                 with dsl.ParallelFor(items=runs, name="every-champion") as champion:

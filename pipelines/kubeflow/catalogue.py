@@ -72,6 +72,10 @@ def check_submission(
     _check_size(pipeline_items(name, values), values)
     if limit < 0:
         raise UserError(f"parameter limit is {limit}; give the number of pictures, or 0 for all")
+    if (keep := values.get("keep", 0)) < 0:
+        raise UserError(
+            f"parameter keep is {keep}; give the number of old results to keep, or 0 to remove none"
+        )
     if values.get("models") != "champions":
         check_batches(
             values.get("recipes", pipeline.recipes),

@@ -43,7 +43,7 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
 
     @dsl.pipeline(name=NAME, description="One checkpoint, many data sets.")
     def cross_dataset(
-        checkpoint: str, clip: str, targets: list, limit: int = 0, background: str = "dropped"
+        checkpoint: str, clip: str, targets: list, limit: int = 0, background: str = "dropped", keep: int = 0
     ) -> None:
         with step.mlflow_run(NAME, CROSS_DATASET, targets=targets, background=background) as opened:
             with dsl.ParallelFor(items=opened["Output"], name="every-target") as target:
@@ -71,11 +71,12 @@ def cross_dataset_pipeline(table: Mapping[str, Resources]) -> Any:
                     background=target.background,
                     target=target.target,
                 )
-            step(
+            gathered = step(
                 compare_targets,
                 mlflow_run=opened["run"],
                 runs=dsl.Collected(evaluation.outputs["index"]),
             )
+            step.prune(keep, gathered)
 
     return cross_dataset
 

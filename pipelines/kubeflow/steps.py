@@ -10,7 +10,7 @@ from kfp import dsl
 from components.bodies.interface import REUSE, cluster_of, input_name, inputs, labels
 from components.contract import Step
 from components.ops import data as data_components
-from components.ops import runs
+from components.ops import retention, runs
 from components.ops import stated as step_components
 from pipelines.graphs.runner import Data
 from pipelines.kubeflow.resources import Resources, nodes_of, waiting, with_resources
@@ -49,6 +49,11 @@ class Steps:
         with dsl.ExitHandler(exit_task=close, name="tracked"):
             opened = self(runs.open_run, pipeline=pipeline, protocol=experiment, kfp_run=run, **targets)
             yield opened.outputs
+
+    def prune(self, keep: Any, after: dsl.PipelineTask) -> None:
+        """Remove old results after a task, if the parameter `keep` is more than 0."""
+        with dsl.If(keep > 0, name="old-results-go"):
+            self(retention.prune, keep=keep).after(after)
 
     def prepare(self, *, raw: Any, clip: Any, **arguments: Any) -> tuple[Data[Any], Any]:
         """Prepare the data; return them for later steps, with the items of the loop."""

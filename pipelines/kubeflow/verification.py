@@ -1,33 +1,26 @@
 """`cascade-clip pipeline verify`: does a cluster keep what the docs promise?
 
 Three small runs are submitted to the server, one of them is cancelled, and what pods and server say is compared with what
-the pipelines need. Runs, version and schedule carry names of their own and are removed at the end; nothing else is touched.
+the pipelines need. Then a pipeline of the project trains on the mini benchmark. Runs, version and schedule carry names of
+their own and are removed at the end; nothing else is touched.
 """
 
-import json
-import logging
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 from cascade_core.errors import UserError
-from components.cluster.pod_probe import EXPERIMENT, MARK
-from pipelines.kubeflow import schedules
+from components.cluster.pod_probe import EXPERIMENT
+from pipelines.kubeflow import schedules, trial_run
 from pipelines.kubeflow.cluster import Connection, timed_name
 from pipelines.kubeflow.cluster_objects import report_objects
-from pipelines.kubeflow.reasons import FOREIGN
+from pipelines.kubeflow.findings import Finding, Verification, reports_in, terminate, why_not
 from pipelines.kubeflow.resources import RESOURCES
-from pipelines.kubeflow.run_steps import Step
 from pipelines.kubeflow.submit import RunStatus, explain, status, submit
 from pipelines.kubeflow.uploads import Uploaded, equal_version, upload
-from pipelines.kubeflow.waiting import waited_for, waits
+from pipelines.kubeflow.waiting import waits
 
-log = logging.getLogger(__name__)
-
-Verdict = Literal["ok", "mend", "not seen"]
 POD_CHECKS = (
     "volume",
     "user",
@@ -40,37 +33,13 @@ POD_CHECKS = (
     "TrainJobs",
     "image with torch",
     "artifacts",
+    "benchmark on the volume",
 )
+FIRST = ("verify", "verify_retries", "verify_cancel")
+"""These runs start at once; the training needs what the first of them draws."""
 NEVER = "0 0 5 29 2 *"
 """A start time that is years away; the schedule is deleted within seconds."""
 LINK_SECONDS = 10
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A check of a cluster: its name, its verdict, and what was seen or what mends it."""
-
-    check: str
-    verdict: Verdict
-    detail: str
-
-
-@dataclass
-class Verification:
-    """One verification: what it made on the server, to be removed, and what it has seen."""
-
-    cluster: Connection
-    every: float
-    minutes: float
-    sleep: Callable[[float], None] = time.sleep
-    runs: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-    def note(self, check: str, holds: bool | None, detail: str) -> None:
-        """Keep and log a finding; None: it could not be seen."""
-        verdict: Verdict = "not seen" if holds is None else "ok" if holds else "mend"
-        log.info("%-8s %s: %s", verdict, check, detail)
-        self.findings.append(Finding(check, verdict, detail))
 
 
 def verify(
@@ -78,7 +47,7 @@ def verify(
     packages: Mapping[str, Path],
     *,
     folder: str,
-    minutes: float = 10.0,
+    minutes: float = 15.0,
     every: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Finding]:
@@ -137,14 +106,13 @@ def _check_page(seen: Verification) -> None:
 def _check_runs(seen: Verification, packages: Mapping[str, Path], folder: str) -> None:
     values: dict[str, dict[str, str]] = {"verify": {"folder": folder}}
     started = {}
-    for name, package in packages.items():
-        run = submit(seen.cluster, package, parameters=values.get(name, {}), experiment=EXPERIMENT)
+    for name in FIRST:
+        run = submit(seen.cluster, packages[name], parameters=values.get(name, {}), experiment=EXPERIMENT)
         seen.runs.append(run.run_id)
         started[name] = run.run_id
     ended: dict[str, RunStatus] = {}
     terminated = False
-    tick = 0.0
-    while len(ended) < len(started) and tick < 60 * seen.minutes:
+    while len(ended) < len(started):
         for name, run_id in started.items():
             if name in ended:
                 continue
@@ -154,20 +122,22 @@ def _check_runs(seen: Verification, packages: Mapping[str, Path], folder: str) -
                 and not terminated
                 and any(one.state == "RUNNING" for one in run.steps)
             ):
-                _terminate(seen.cluster, run_id)
+                terminate(seen.cluster, run_id)
                 terminated = True
             if run.finished or any(waits(step) for step in run.steps):
                 ended[name] = run
-        seen.sleep(seen.every)
-        tick += seen.every
+        if not seen.wait():
+            break
     _judge_cancelled(seen, ended.get("verify_cancel"))
     _judge_retries(seen, ended.get("verify_retries"))
-    _judge_pods(seen, ended.get("verify"))
+    looked = ended.get("verify")
+    _judge_pods(seen, looked)
+    trial_run.check(seen, packages, folder, looked)
 
 
 def _judge_cancelled(seen: Verification, run: RunStatus | None) -> None:
     if run is None or not run.finished:
-        seen.note("cancel", None, _why_not(seen, run))
+        seen.note("cancel", None, why_not(seen, run))
     else:
         seen.note("cancel", run.state == "CANCELED", f"a cancelled run ended as {run.state}")
 
@@ -175,7 +145,7 @@ def _judge_cancelled(seen: Verification, run: RunStatus | None) -> None:
 def _judge_retries(seen: Verification, run: RunStatus | None) -> None:
     """Read the retry policy off the tries of a step that always fails and has one retry."""
     if run is None or not run.finished or not run.steps:
-        seen.note("retry policy", None, _why_not(seen, run))
+        seen.note("retry policy", None, why_not(seen, run))
         return
     tries = run.steps[0].tries
     detail = "an exit code is retried (OnFailure or Always)"
@@ -188,7 +158,7 @@ def _judge_pods(seen: Verification, run: RunStatus | None) -> None:
     steps = {step.name: step for step in run.steps} if run else {}
     reports = {}
     for step in steps.values():
-        for report in _reports(seen.cluster.log_of(run.run_id, step.node) if run else None):
+        for report in reports_in(seen.cluster.log_of(run.run_id, step.node) if run else None):
             reports[report["check"]] = report
     for check in POD_CHECKS:
         if check in reports:
@@ -200,27 +170,7 @@ def _judge_pods(seen: Verification, run: RunStatus | None) -> None:
     if run and failed:
         seen.note(f"step {failed.name}", False, "; ".join(explain(seen.cluster, run.run_id, failed)))
     for check in missing:
-        seen.note(check, None, _why_not(seen, run))
-
-
-def _reports(text: str | None) -> Iterator[dict[str, Any]]:
-    for line in (text or "").splitlines():
-        if line.startswith(MARK) and not FOREIGN.match(line):
-            yield json.loads(line.removeprefix(MARK))
-
-
-def _why_not(seen: Verification, run: RunStatus | None) -> str:
-    """Say why a check saw nothing."""
-    if run is None:
-        return f"the run did not end within {seen.minutes:g} minutes"
-    waiting: Step | None = next((step for step in run.steps if waits(step)), None)
-    if waiting is not None:
-        return f"step {waiting.name}: {waited_for(run.run_id, waiting, seen.cluster.namespace)}"
-    return f"the run ended as {run.state} before the check ({run.link})"
-
-
-def _terminate(cluster: Connection, run_id: str) -> None:
-    cluster.call(lambda: cluster.client.terminate_run(run_id), about=f"run {run_id!r}")
+        seen.note(check, None, why_not(seen, run))
 
 
 def _clean_up(seen: Verification, version: Uploaded) -> None:
@@ -229,7 +179,7 @@ def _clean_up(seen: Verification, version: Uploaded) -> None:
     removals: list[tuple[str, Callable[[], object]]] = []
     for run_id in seen.runs:
         if not status(cluster, run_id).finished:
-            _terminate(cluster, run_id)
+            terminate(cluster, run_id)
         removals.append((f"run {run_id}", lambda run_id=run_id: cluster.client.delete_run(run_id)))  # type: ignore[misc]
     pipeline, ours = version.pipeline_id, version.version_id
     removals.append(

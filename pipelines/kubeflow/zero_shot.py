@@ -43,6 +43,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
         limit: int = 0,
         margins: str = MARGINS,
         reuse_trainings: bool = True,
+        keep: int = 0,
     ) -> None:
         scoring = {"split": split, "limit": limit}
         with step.mlflow_run(NAME, protocol) as opened:
@@ -78,7 +79,8 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                     step.run_step, ready, (inductive, transductive), {"margins": margins}, own_gate=False
                 )
 
-            step(report, mlflow_run=opened["run"], runs=indices)
+            gathered = step(report, mlflow_run=opened["run"], runs=indices)
+            step.prune(keep, gathered)
 
     return zero_shot
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp import components, local
-from kfp.local import subprocess_task_handler
+from kfp.local import placeholder_utils, subprocess_task_handler
 from kfp.local.orchestrator import orchestrator_utils, task_executor, task_spec_utils
 from kfp.local.status import Status
 
@@ -104,6 +104,8 @@ def _replace_local_parts(folder: Path, *, retry: bool) -> None:
         return code
 
     (folder / "logs").mkdir(exist_ok=True)
+    # A pipeline knows its run by the id that the server gave it.
+    placeholder_utils.make_random_id = lambda: folder.name
     task_executor.execute_single_task = run
     orchestrator_utils.OrchestratorUtils.make_task_arguments = make_arguments
     subprocess_task_handler.run_local_subprocess = run_step

@@ -73,3 +73,4 @@ def test_light_steps_run_without_torch(results: dict[str, object]) -> None:
     assert results["pictures"] == {"train": 2} and results["unseen"] == 6
     assert results["promote"] is True and results["pages"] == [True, True]
     assert results["outcome"] == "first" and results["champions"] == {}
+    assert str(results["old results"]).startswith("# Old results")

@@ -27,12 +27,14 @@ class Without(MetaPathFinder):
 
 def imported_by_light_steps() -> list[str]:
     """Do all the imports of every step that the resources table puts into the light image; give the steps."""
-    from components.ops import results, runs, stated
+    from components.ops import results, retention, runs, stated
     from pipelines.kubeflow.resources import RESOURCES
 
     light = [name for name, row in RESOURCES["gpu"].items() if row.image == "light"]
     for name in light:
-        (component,) = (vars(module)[name] for module in (results, runs, stated) if name in vars(module))
+        (component,) = (
+            vars(module)[name] for module in (results, retention, runs, stated) if name in vars(module)
+        )
         body = ast.parse(textwrap.dedent(inspect.getsource(component.python_func))).body[0]
         imports = [node for node in ast.walk(body) if isinstance(node, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(imports, []), name, "exec"), {})
@@ -42,6 +44,7 @@ def imported_by_light_steps() -> list[str]:
 def run_steps(folder: Path) -> dict[str, object]:
     """Run the steps that need no model, on the data in `folder`."""
     from components.registry.champions import known_champions
+    from components.retention import pruning
     from components.steps import benchmark_rerun, cross_dataset, gate, prepare, report, splits
     from components.tracking import kubeflow_run, pipeline_run
 
@@ -70,6 +73,7 @@ def run_steps(folder: Path) -> dict[str, object]:
         "promote": decided.promote,
         "pages": [page.is_file(), targets.is_file()],
         "outcome": rerun.outcome,
+        "old results": pruning.prune_and_describe(keep=1),
         "champions": known_champions(["mini_zegclip"]),
     }
 

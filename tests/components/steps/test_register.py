@@ -4,6 +4,7 @@ import io
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -259,3 +260,31 @@ def test_a_broken_champion_does_not_stand_in_the_way(folder: Path, tmp_path: Pat
     registered = register_candidate(folder, tmp_path, "broken", decision=tmp_path / "gate", pAcc=0.79)
     assert registered.champion and registered.version == 3
     assert f"the champion, version {broken.version}, does not answer" in registered.reason
+
+
+@pytest.mark.parametrize(
+    ("registered", "lines"),
+    [
+        (
+            register.Registered(NAME, 3, champion=False, reason="a tie: hIoU 48.00", compared_with=2),
+            [
+                f"# models:/{NAME}/3 does not become the champion",
+                "",
+                "a tie: hIoU 48.00",
+                "",
+                "Champion so far: version 2.",
+            ],
+        ),
+        (
+            register.Registered(NAME, 1, champion=True, reason="first model"),
+            [f"# models:/{NAME}/1 is the champion", "", "first model", "", "Champion so far: none."],
+        ),
+    ],
+)
+def test_kubeflows_page_shows_the_gates_verdict(
+    registered: register.Registered, lines: list[str], tmp_path: Path
+) -> None:
+    verdict = SimpleNamespace(path=str(tmp_path / "verdict"))
+    metadata = register.show_version(registered, {}, verdict=verdict)
+    assert (tmp_path / "verdict").read_text().splitlines() == lines
+    assert metadata == {"model": registered.uri, "champion": registered.champion, "reason": registered.reason}

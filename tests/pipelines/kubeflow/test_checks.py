@@ -174,6 +174,8 @@ def test_a_limit_of_0_takes_all_and_a_negative_one_is_refused(pipeline: str) -> 
     catalogue.check_submission(pipeline, {**PLACES, "limit": 0})
     with pytest.raises(UserError, match="parameter limit is -1; give the number of pictures, or 0 for all"):
         catalogue.check_submission(pipeline, {**PLACES, "limit": -1})
+    with pytest.raises(UserError, match="parameter keep is -1; give the number of old results"):
+        catalogue.check_submission(pipeline, {**PLACES, "keep": -1})
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
     image = "registry.example/image:1-python3.11"
     containers = _executors(_compiled(kind="gpu", image=image))
     in_image = {name: one["image"] for name, one in containers.items()}
-    light = {"exec-open-run", "exec-close-run", "exec-report", "exec-index-both"}
+    light = {"exec-open-run", "exec-close-run", "exec-report", "exec-index-both", "exec-prune"}
     assert in_image == {name: f"{image}-light" if name in light else image for name in containers}
     on_processors = _executors(_compiled(kind="cpu", image=image, light_image="image@sha256:12"))
     assert {one["image"] for one in on_processors.values()} == {image, "image@sha256:12"}

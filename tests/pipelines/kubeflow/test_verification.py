@@ -5,10 +5,17 @@ import re
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from components.cluster import pod_probe
+from components.tracking import pipeline_run
+from components.tracking.store import open_store
+from components.trial import mini
 from pipelines.cli.app import app
+from pipelines.kubeflow import trial_run
+from pipelines.kubeflow.cluster import Connection
+from pipelines.kubeflow.findings import Verification
 from pipelines.kubeflow.reasons import FOREIGN
 from tests.pipelines.kfp_server import Server
 
@@ -18,7 +25,7 @@ def reports(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[bool, str]]:
     return {one["check"]: (one["holds"], one["detail"]) for one in map(json.loads, lines)}
 
 
-@pytest.mark.slow  # three runs in processes of their own, which import kfp, MLflow and torch
+@pytest.mark.slow  # five runs in processes of their own, which import kfp, MLflow and torch; one trains
 def test_a_cluster_is_verified_and_left_clean(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,12 +50,17 @@ def test_a_cluster_is_verified_and_left_clean(
     }  # fmt: skip
     assert verdicts.keys() >= {
         "server", "versions", "schedules", "cancel", "retry policy", "volume", "launcher", "secret", "tracking server",
-        "MLflow plugin", "object store", "cores", "image with torch", "artifacts", "clean-up",
+        "MLflow plugin", "object store", "cores", "image with torch", "artifacts", "benchmark on the volume", "training",
+        "run in MLflow", "removal", "clean-up",
     }  # fmt: skip
     assert done.exit_code == (3 if user else 0)
     assert "an exit code is not retried (OnError)" in done.stdout
     assert not (server.runs or server.pipelines or server.versions or server.schedules)
     assert not list(volume.iterdir())
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    assert client.search_runs(experiments) == []
+    assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
 
 
 def test_a_pod_says_what_it_lacks(
@@ -110,6 +122,40 @@ def test_a_tracking_server_that_is_away_is_reported(
     lacking = reports(capsys)
     assert lacking["volume"][0] and lacking["secret"][0]
     assert not lacking["tracking server"][0] and "cannot be opened" in lacking["tracking server"][1]
+
+
+def test_a_trial_without_its_data_is_not_tried(cluster: Connection) -> None:
+    seen = Verification(cluster, every=0.0, minutes=1.0)
+    trial_run.check(seen, {}, "/data", None)
+    (finding,) = seen.findings
+    assert (finding.check, finding.verdict) == ("training", "not seen")
+    assert finding.detail == "not tried: the run did not end within 1 minutes"
+
+
+def test_a_trials_run_is_looked_at_and_removed(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, folder = open_store(), mini.trial_folder(str(tmp_path), "drawn")
+    (folder / "data").mkdir(parents=True)
+    ours, other = (
+        pipeline_run.open_run(pipeline="ablation", protocol="mini-18-6", kfp_run=kfp_run)
+        for kfp_run in ("kfp-trial", "kfp-other")
+    )
+    experiment = client.get_run(ours).info.experiment_id
+    tags = {"mlflow.parentRunId": ours, "step": "train", "mlflow.source.name": "cascade-clip train"}
+    step = client.create_run(experiment, tags=tags).info.run_id
+    client.log_metric(ours, "best_hiou", 0.5)
+    for run in (ours, step):
+        client.set_terminated(run)
+    mini.look_and_remove(folder, "kfp-trial")
+    said = reports(capsys)
+    assert said["run in MLflow"][0] and "FINISHED, 1 runs of steps, with scores" in said["run in MLflow"][1]
+    assert said["removal"][0] and not folder.exists()
+    left = client.search_runs([experiment])
+    assert [run.info.run_id for run in left] == [other]
+    mini.look_and_remove(tmp_path, "kfp-trial")
+    assert tmp_path.is_dir(), "only a folder of its own is removed"
+    assert reports(capsys)["run in MLflow"] == (False, "the trial has no run there; its steps' logs say why")
 
 
 def test_the_reports_are_no_lines_of_kubeflow() -> None:
