@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from cascade_core.errors import UserError
 from components.cluster.names import ARTIFACTS_VARIABLE
+from components.finished.entries import kept_trainings, trainings_at
 from components.paging import all_of
 from components.results import accepted
 from components.results.rows import RerunRow
@@ -26,6 +27,7 @@ from components.retention.rule import (
     StillNeededError,
     judged,
 )
+from components.retention.trainings import training_items
 from components.storage import s3
 from components.tracking.faults import first_line, of_store
 from components.tracking.store import all_runs, open_store, require_store
@@ -55,16 +57,22 @@ class Outcome:
 
 
 def plan(
-    *, keep: int, days: float, artifacts: str | None = None, kinds: Collection[Kind] = KINDS
+    *,
+    keep: int,
+    days: float,
+    trainings: str | None = None,
+    artifacts: str | None = None,
+    kinds: Collection[Kind] = KINDS,
 ) -> list[Item]:
     """Return all items of these kinds, each with the reason why it stays, or "" if it goes.
 
-    `artifacts` is the s3:// address below which Kubeflow keeps a folder for each pipeline; None leaves them out.
+    `trainings` is the place of finished trainings, by default the one that the environment names, if any. `artifacts` is the s3:// address below which Kubeflow keeps a folder for each pipeline; None leaves them out.
 
     Raises:
         UserError: the rule is wrong, tracking is off, or a place cannot be read.
     """
     rule = Rule(keep, days, datetime.now(UTC))
+    place = trainings_at(trainings) if trainings else kept_trainings()
     require_store("remove old results from")
     client = open_store()
     experiments = all_of(lambda token: client.search_experiments(page_token=token))
@@ -78,6 +86,8 @@ def plan(
     titles = {family.run_id: str(family.parent.info.run_name) for family in known}
     staying_runs = {item.key: titles[item.key] for item in families if item.stays}
     items = [*versions, *left, *families]
+    if place is not None and "training" in kinds:
+        items += judged(training_items(place, known, staying_runs), rule)
     if artifacts is not None and "artifacts" in kinds:
         items += judged(folder_items(s3.address(artifacts), known, staying_runs), rule)
     return [item for item in items if item.kind in kinds]

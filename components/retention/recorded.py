@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from components.finished.take_or_train import TRAINED_IN_TAG
 from components.results import accepted
 from components.retention.rule import Item, StillNeededError
 from components.tracking.pipeline_run import KFP_TAG, PARENT_TAG
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 OURS = "tags.`mlflow.source.name` LIKE 'cascade-clip %'"
-TRAINED_IN_TAG, TAKEN_TAG = "trained_in", "finished_training"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from cascade_core.errors import UserError
 
 USUAL_KEEP, USUAL_DAYS = 5, 7.0
 
-Kind = Literal["version", "files", "run", "artifacts"]
-"""Registered versions, files of versions that are gone, pipelines' runs in MLflow, and Kubeflow's folders of artifacts."""
+Kind = Literal["version", "files", "run", "training", "artifacts"]
+"""Registered versions, files of versions that are gone, pipelines' runs in MLflow, finished trainings, and Kubeflow's folders."""
 
 
 class StillNeededError(UserError):

@@ -1,10 +1,12 @@
 """A pipeline's trial on a cluster: draw the mini benchmark on the volume, look at the run in MLflow, and remove both again."""
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from cascade_core.errors import UserError
 from components.cluster.pod_probe import report
+from components.finished.entries import kept_trainings
 from components.paging import all_of
 from components.retention import recorded
 from components.tracking.pipeline_run import KFP_TAG, NOTE_TAG
@@ -47,11 +49,22 @@ def look_and_remove(folder: Path, kfp_run: str) -> None:
         _report_runs(known)
         for family in known:
             recorded.remove_family(client, family)
+        _remove_trainings({family.run_id for family in known})
     except UserError as error:
         report("run in MLflow", False, str(error))
     if folder.name.startswith(PREFIX) and folder.is_dir():
         shutil.rmtree(folder)
     report("removal", True, f"runs in MLflow and {folder}")
+
+
+def _remove_trainings(runs: Collection[str]) -> None:
+    """Remove the finished trainings that these runs of pipelines made."""
+    place = kept_trainings()
+    if place is None:
+        return
+    for entry in place.entries():
+        if entry.mlflow_run in runs:
+            place.remove(entry.key)
 
 
 def _report_runs(known: list[recorded.Family]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.listing import by_name
-from components.cluster.names import ARTIFACTS_VARIABLE
+from components.cluster.names import ARTIFACTS_VARIABLE, TRAININGS_VARIABLE
 from components.retention.rule import USUAL_DAYS, USUAL_KEEP
 from pipelines.cli.printing import Json, print_json
 
@@ -27,6 +27,14 @@ def prune(
     older_than: Annotated[
         float, typer.Option(metavar="DAYS", help="Keep everything that is younger.", min=0)
     ] = USUAL_DAYS,
+    trainings: Annotated[
+        str | None,
+        typer.Option(
+            envvar=TRAININGS_VARIABLE,
+            metavar="PLACE",
+            help="Folder or s3:// address of finished trainings; not looked at if none.",
+        ),
+    ] = None,
     artifacts: Annotated[
         str | None,
         typer.Option(
@@ -37,7 +45,9 @@ def prune(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help="Only version, files, run or artifacts; repeatable; all if none."),
+        typer.Option(
+            metavar="KIND", help="Only version, files, run, training or artifacts; repeatable; all if none."
+        ),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove; without it the command only says what would go.")
@@ -54,7 +64,9 @@ def prune(
     kinds = [
         by_name(name, {kind: kind for kind in pruning.KINDS}, kind="kind") for name in only or pruning.KINDS
     ]
-    items = pruning.plan(keep=keep, days=older_than, artifacts=artifacts, kinds=kinds)
+    items = pruning.plan(keep=keep, days=older_than, trainings=trainings, artifacts=artifacts, kinds=kinds)
+    if trainings is None and "training" in kinds:
+        log.info("finished trainings are not looked at: --trainings names no place")
     if artifacts is None and "artifacts" in kinds:
         log.info("Kubeflow's artifacts are not looked at: --artifacts names no address")
     outcomes: dict[int, Outcome] = {}

@@ -119,7 +119,7 @@ def compile_probes(
     looking = replace(LOOKING, tracking=tracking)
     probes = {
         "verify": verify(looking),
-        "verify_removal": removal(looking),
+        "verify_removal": removal(replace(looking, on_volume=True)),
         "verify_retries": verify_retries,
         "verify_cancel": verify_cancel,
     }

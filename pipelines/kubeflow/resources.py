@@ -64,7 +64,7 @@ LIGHT_ROWS = {
     "index_both": replace(ISOLATED, retries=2),
     "index_champion": replace(ISOLATED, retries=2),
     "refuse_regression": ISOLATED,
-    "prune": replace(SERVERS_ONLY, data=True, retries=2),
+    "prune": replace(SERVERS_ONLY, data=True, on_volume=True, retries=2),
 }
 """Rows of the steps that use the tracking server only, or no server: the same for every kind of cluster."""
 

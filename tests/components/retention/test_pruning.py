@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.files import sha256
+from components.finished.entries import Entry, TrainingsFolder
 from components.registry import versions as registry
 from components.results import accepted
 from components.retention import artifacts, pruning, registered
@@ -292,6 +294,56 @@ def test_a_wrong_rule_is_refused(client: MlflowClient) -> None:
         pruning.plan(keep=0, days=0)
     with pytest.raises(UserError, match="--older-than is nan"):
         pruning.plan(keep=1, days=float("nan"))
+
+
+def training(place: TrainingsFolder, number: int, run: str = "", **changes: Any) -> str:
+    """Keep a finished training in a place, and return its key."""
+    folder = place.root.parent / f"trained-{number}"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text("1234")
+    facts = {
+        "step": "train", "recipe": "mini_zegclip", "method": "zegclip", "setting": "inductive", "protocol": PROTOCOL,
+        "seed": 0, "data_hash": "ab", "content": {}, "num_bytes": 4, "sha256": sha256(folder), "mlflow_run": run,
+        "finished": datetime(2026, 1, 1 + number, tzinfo=UTC), "key": f"{number:032x}",
+    }  # fmt: skip
+    entry = Entry.model_validate({**facts, **changes})
+    place.add(entry, folder)
+    return entry.key
+
+
+def test_trainings_stay_with_the_pipelines_that_use_them(client: MlflowClient, tmp_path: Path) -> None:
+    place = TrainingsFolder(tmp_path / "trainings")
+    old = pipeline_of(client)
+    newest = pipeline_of(client)
+    name = str(client.get_run(newest).info.run_name)
+    unused, of_old = training(place, 0), training(place, 1, old)
+    taken, made = training(place, 2, old), training(place, 3, newest)
+    last, other = training(place, 5), training(place, 4, recipe="mini_cascade_clip")
+    run_of(client, newest, step="train", finished_training=taken)
+    options: dict[str, Any] = {"keep": 1, "trainings": str(place.root)}
+    items = [item for item in pruning.plan(days=0, **options) if item.kind == "training"]
+    assert {item.key: item.stays for item in items} == {
+        unused: "",
+        of_old: "",
+        taken: f"used by {name}",
+        made: f"used by {name}",
+        last: "among the newest 1",
+        other: "among the newest 1",
+    }
+    assert {item.num_bytes for item in items} == {4}
+    assert all(item.stays for item in pruning.plan(days=10_000, **options))
+    assert [one.verdict for one in pruning.carry_out(items)] == ["removed", "removed"]
+    assert {entry.key for entry in place.entries()} == {taken, made, last, other}
+
+
+def test_a_place_that_no_variable_names_is_not_looked_at(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CASCADE_TRAININGS", "CASCADE_TRAININGS_VOLUME"):
+        monkeypatch.delenv(name, raising=False)
+    done = prune("--only", "training")
+    assert done.exit_code == 0 and done.stdout == ""
+    assert "finished trainings are not looked at: --trainings names no place" in done.stderr
 
 
 KFP_RUNS = [f"0000000{number}-916b-4697-a1de-b85274b7a348" for number in range(5)]
