@@ -39,6 +39,7 @@ def check(seen: Verification, packages: Mapping[str, Path], volume: str, looked:
         "recipes": ["mini_zegclip"],
         "seeds": [0],
         "overrides": json.dumps(OVERRIDES, allow_nan=False),
+        "reuse_trainings": False,
     }
     trained = _submitted(seen, packages["ablation"], values)
     ended = _end_of(seen, trained)
