@@ -187,7 +187,7 @@ def test_a_step_gets_its_image_and_patience_as_variables() -> None:
         )
         cores = {"name": "CASCADE_CORES", "value": str(int(float(one["resources"]["resourceCpuLimit"])))}
         folder = {"name": "CASCADE_TRAININGS_VOLUME", "value": f"{DATA_FOLDER}/trainings"}
-        volume = [folder] if name in ("exec-train", "exec-self-train") else []
+        volume = [folder] if name.startswith(("exec-train", "exec-self-train", "exec-prune")) else []
         assert one["env"] == [{"name": "CASCADE_IMAGE", "value": one["image"]}, cores, *volume, *patience]
 
 
