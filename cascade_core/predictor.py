@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
 from cascade_core.clip.tokenizers import Tokenizer
 from cascade_core.clip.weights import load_text_tower
 from cascade_core.configs.config import EvalConfig
-from cascade_core.data.pictures import read_image
+from cascade_core.data.pictures import decode_image, read_image
 from cascade_core.errors import UserError
 from cascade_core.inference.label_maps import label_photographs
 from cascade_core.inference.prediction import (
@@ -31,10 +31,13 @@ from cascade_core.inference.prediction import (
 )
 from cascade_core.inference.views import Picture, views
 from cascade_core.inference.vocabulary import Vocabulary, check_seen_penalty
-from cascade_core.labels.label_set import BACKGROUND
+from cascade_core.labels.label_set import BACKGROUND, BACKGROUND_COLOUR
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.runtime.files import sha256
 from cascade_core.runtime.validation import validated
+
+ImageLike = str | Path | bytes | bytearray | memoryview | np.ndarray | Image.Image
+"""What `predict` takes as a picture: a path, a file's bytes, an array height x width x 3 of uint8 (RGB), or Pillow's."""
 
 __all__ = ["MAX_LABELS", "Prediction", "Predictor", "checked_labels"]
 
@@ -155,17 +158,30 @@ class Predictor:
             on_batch=lambda done: on_texts(done, total),
         )
 
+    @property
+    def default_labels(self) -> tuple[str, ...]:
+        """The classes of the training, seen and unseen, without background.
+
+        Raises:
+            UserError: the model is training-free.
+        """
+        if self.manifest.setting == "training_free":
+            raise UserError("a training-free model has no classes of its own; give labels")
+        return self.manifest.config.data.split.foreground().classes
+
     def predict(
         self,
-        image: str | Path | np.ndarray | Image.Image,
-        labels: Sequence[str],
+        image: ImageLike,
+        labels: Sequence[str] | None = None,
         *,
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
     ) -> Prediction:
-        """Label every pixel of a picture or picture file with the best of `labels`, at the picture's own size.
+        """Label every pixel of a picture with the best of `labels`, at the picture's own size.
 
-        Scores are averaged over `scales`, multiples of evaluation's size, and with `flip` over their mirror images.
+        The picture is a path, the bytes of a picture file, a Pillow picture or an array; `labels` are `default_labels` if
+        left out. Scores are averaged over `scales`, multiples of evaluation's size, and with `flip` over their mirror
+        images.
 
         Raises:
             UserError: the picture is unreadable, not 8-bit RGB, or too large for the inference settings; or
@@ -173,10 +189,37 @@ class Predictor:
         """
         return self.predict_equal([as_picture(image)], labels, scales=scales, flip=flip)[0]
 
+    def predict_all(
+        self,
+        images: Iterable[ImageLike],
+        labels: Sequence[str] | None = None,
+        *,
+        batch: int = 8,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+    ) -> Iterator[Prediction]:
+        """Yield the prediction of each picture in order; up to `batch` pictures in a row of one size are one batch.
+
+        Pictures are read when their batch begins, so that any number of them fits into memory.
+
+        Raises:
+            UserError: `batch` is below 1, or `predict` would refuse a picture or label.
+        """
+        if batch < 1:
+            raise UserError(f"batch={batch}; a batch has at least one picture")
+        pending: list[Picture] = []
+        for picture in map(as_picture, images):
+            if pending and (len(pending) == batch or picture.shape != pending[0].shape):
+                yield from self.predict_equal(pending, labels, scales=scales, flip=flip)
+                pending = []
+            pending.append(picture)
+        if pending:
+            yield from self.predict_equal(pending, labels, scales=scales, flip=flip)
+
     def predict_equal(
         self,
         pictures: Sequence[Picture],
-        labels: Sequence[str],
+        labels: Sequence[str] | None = None,
         *,
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
@@ -189,7 +232,8 @@ class Predictor:
         if len({picture.shape for picture in pictures}) != 1:
             shapes = sorted({f"{picture.shape[1]} x {picture.shape[0]}" for picture in pictures})
             raise UserError(f"a batch needs pictures of one size, got {', '.join(shapes) or 'none'}")
-        names, config = checked_labels(labels), self.manifest.config
+        names = checked_labels(self.default_labels if labels is None else labels)
+        config, colours = self.manifest.config, self.colours_of(names)
         all_labels = names if self.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
         classes, confidence = label_photographs(
             self.vocabulary(names),
@@ -200,9 +244,14 @@ class Predictor:
             std=config.data.std,
         )
         return [
-            Prediction(as_label_map(ids, len(all_labels)), all_labels, probabilities)
-            for ids, probabilities in zip(classes, confidence, strict=True)
+            Prediction(as_label_map(ids, len(all_labels)), all_labels, probabilities, picture, colours)
+            for ids, probabilities, picture in zip(classes, confidence, pictures, strict=True)
         ]
+
+    def colours_of(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the colour of each name in the model's own label set ("" if it has none), then that of background."""
+        own = self.manifest.config.data.own
+        return (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
 
     @property
     def seen_penalty(self) -> float:
@@ -339,14 +388,16 @@ def device_named(
     return target
 
 
-def as_picture(image: str | Path | np.ndarray | Image.Image) -> Picture:
-    """Return a picture, or the picture in a file, as upright 8-bit RGB.
+def as_picture(image: ImageLike) -> Picture:
+    """Return a picture, the picture in a file, or that in a file's bytes, as upright 8-bit RGB.
 
     Raises:
         UserError: the file is no readable picture, or the array is not height x width x 3 of uint8.
     """
     if isinstance(image, (str, Path)):
         return read_image(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode_image(bytes(image), "the picture's bytes")
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
             raise UserError(

@@ -13,7 +13,7 @@ from cascade_core.predictor import OnTexts, Predictor, log_texts
 from components.contract.shared import names_by_commas
 from components.demo.figure import figure
 from components.pictures.picture_files import PictureFile
-from components.pictures.predict import DecodedPicture, colours_of, request_of, write_results
+from components.pictures.predict import DecodedPicture, request_of, write_results
 from components.pictures.result_files import ResultFiles, result_files
 from components.results.rows import run_titles
 
@@ -93,7 +93,7 @@ def segment(
     Raises:
         UserError: the model does not know a word, or the photograph is too large for its settings.
     """
-    predictor, colours = model.predictor, colours_of(model.predictor, names)
+    predictor, colours = model.predictor, model.predictor.colours_of(names)
     predictor.vocabulary(names, on_texts=on_texts)
     prediction = predictor.predict(picture.pixels, names)
     out.mkdir(parents=True)

@@ -16,7 +16,6 @@ from PIL import Image
 from cascade_core.data.pictures import decode_image, upright_size
 from cascade_core.errors import UserError
 from cascade_core.inference.views import views
-from cascade_core.labels.label_set import BACKGROUND_COLOUR
 from cascade_core.predictor import Prediction, Predictor, checked_labels
 from cascade_core.render.visualise import label_png, overlay
 from cascade_core.runtime.files import new_file, write_json
@@ -100,7 +99,7 @@ def run(
     request = replace(
         request_of(predictor, names, scales=scales, flip=flip), cutout=_checked_cutout(cutout, names)
     )
-    colours = colours_of(predictor, names)
+    colours = predictor.colours_of(names)
     result = Outcomes()
     with progress("predict", len(pictures)) as bar:
         for files in _batches(pictures, batch, result):
@@ -130,12 +129,6 @@ def request_of(
     inference = predictor.evaluate.model_dump(mode="json", exclude={"batch_size"})
     inference["seen_penalty"] = predictor.seen_penalty  # of `evaluate` only for inductive models
     return Request(names, predictor.identity, inference, tuple(scales), flip)
-
-
-def colours_of(predictor: Predictor, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the colour of each name in the model's own label set ("" if it has none), then that of background."""
-    own = predictor.manifest.config.data.own
-    return (*(own.colours_of(names) if own else [""] * len(names)), BACKGROUND_COLOUR)
 
 
 def _batches(pictures: Sequence[PictureFile], batch: int, result: Outcomes) -> Iterator[list[PictureFile]]:

@@ -316,3 +316,31 @@ def test_the_text_half_of_a_clip_gives_the_same_vectors(clip: Path, tmp_path: Pa
 def test_a_missing_text_tower_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.json is missing"):
         load_text_tower(tmp_path)
+
+
+def test_a_picture_comes_as_path_bytes_array_or_pillow(predictor: Predictor, tmp_path: Path) -> None:
+    picture, file = _picture(), tmp_path / "picture.png"
+    Image.fromarray(picture).save(file)
+    expected = predictor.predict(picture)
+    assert expected.labels == SPLIT.classes
+    assert expected.picture is picture
+    content = file.read_bytes()
+    for image in (file, str(file), content, memoryview(content), Image.fromarray(picture)):
+        assert np.array_equal(predictor.predict(image).label_map, expected.label_map)
+    with pytest.raises(UserError, match="the picture's bytes"):
+        predictor.predict(b"no picture")
+
+
+def test_many_pictures_keep_their_order_in_batches(predictor: Predictor) -> None:
+    pictures = [_picture(40, width) for width in (56, 56, 56, 40, 56)]
+    many = list(predictor.predict_all(iter(pictures), ["zebra", "sand"], batch=2))
+    one_by_one = [predictor.predict(picture, ["zebra", "sand"]) for picture in pictures]
+    assert all(np.array_equal(a.label_map, b.label_map) for a, b in zip(many, one_by_one, strict=True))
+    with pytest.raises(UserError, match="batch=0"):
+        next(predictor.predict_all(pictures, batch=0))
+
+
+def test_a_training_free_model_needs_labels(clip: Path, tmp_path: Path) -> None:
+    free = _predictor(clip, tmp_path, tiny_config(), setting="training_free")
+    with pytest.raises(UserError, match="give labels"):
+        free.predict(_picture())
