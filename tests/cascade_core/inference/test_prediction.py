@@ -40,12 +40,12 @@ def test_the_representation_says_size_areas_and_confidence() -> None:
 
 def test_a_notebook_shows_the_overlay() -> None:
     picture = np.full((2, 3, 3), 100, dtype=np.uint8)
-    shown = replace(PREDICTION, picture=picture, colours=("", "", "#ff0000"))
-    content = shown._repr_png_()
+    drawing = replace(PREDICTION, picture=picture, colours=("", "", "#ff0000"))
+    content = drawing._repr_png_()
     assert content is not None
     with Image.open(io.BytesIO(content)) as image:
-        assert np.array_equal(np.asarray(image), np.asarray(shown.overlay()))
-    first = np.asarray(shown.overlay())[1, 1]
+        assert np.array_equal(np.asarray(image), np.asarray(drawing.overlay()))
+    first = np.asarray(drawing.overlay())[1, 1]
     assert first[0] > first[1] == first[2]  # the cow's own colour, red
 
 
