@@ -322,7 +322,11 @@ def test_resource_options_change_the_yaml() -> None:
 
 
 def test_a_training_on_several_nodes_waits_in_a_light_pod() -> None:
-    documents = _compiled(kind="gpu", image="image:1", changes=("train.nodes=2", "train.gpu.count=8"))
+    documents = _compiled(
+        kind="gpu",
+        image="image:1",
+        changes=("train.nodes=2", "train.gpu.count=8", "train.runtime=ours", "train.queue=team"),
+    )
     pod, where = _settings(documents, "exec-train")
     assert "accelerator" not in pod and "nodeSelector" not in where
     assert _executors(documents)["exec-train"]["image"] == "image:1-light"
@@ -333,6 +337,7 @@ def test_a_training_on_several_nodes_waits_in_a_light_pod() -> None:
     given = tasks["train"]["inputs"]["parameters"]["nodes"]["runtimeValue"]["constant"]
     nodes = trainjob.Nodes.model_validate_json(given)
     assert (nodes.nodes, nodes.gpus, nodes.memory, nodes.image) == (2, 8, row.memory, "image:1")
+    assert (nodes.runtime, nodes.queue) == ("ours", "team")
     assert (str(nodes.volumes[0].folder), nodes.secret) == (DATA_FOLDER, SECRET)
     assert "nodes" not in tasks["self-train"]["inputs"]["parameters"]
 
