@@ -167,8 +167,8 @@ def test_wrong_parameters_are_refused_before_submission(
         (("-p", "split=valid"), "parameter split is 'valid'; image_sets has train, val, test"),
         (("-p", "self_training=oracel"), "self_training is 'oracel'; known are oracle, strict"),
         (
-            ("--pipeline", "ablation", "-p", f"seeds={list(range(70))}", "-p", 'recipes=["mini_zegclip"]'),
-            "has 70 iterations, and the step that gathers their results takes at most 63",
+            ("--pipeline", "ablation", "-p", f"seeds={list(range(250))}", "-p", 'recipes=["mini_zegclip"]'),
+            "has 250 iterations, and the step that gathers their results takes at most 211",
         ),
         (("--kind", "gpu", "--resource", "train.gpu.count=3"), "train.batch_size=8, the batch over all"),
         (
