@@ -1,5 +1,6 @@
 """Checkpoints: every tensor in safetensors files, and a JSON manifest that describes the run."""
 
+import shlex
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import AdamW
 
+from cascade_core.checkpoints.frozen_tower import lacks_tower, read_reference
 from cascade_core.checkpoints.manifest import MANIFEST_FILE, MODEL_FILE, CheckpointManifest, load_manifest
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.errors import UserError
@@ -73,6 +75,12 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     path = folder / MODEL_FILE
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; train first, or give the folder that holds it")
+    if lacks_tower(folder):
+        raise UserError(
+            f"checkpoint {folder} is from a pipeline and leaves out the frozen weights of CLIP in {read_reference(folder).clip}; "
+            f"join them by `cascade-clip export {shlex.quote(str(folder))} --clip CLIP --format folder --out FOLDER`, and use "
+            "FOLDER/checkpoint"
+        )
     return read_tensors(path)
 
 

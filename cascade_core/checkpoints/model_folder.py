@@ -7,13 +7,14 @@ is used with the CLIP folder of its training.
 import shutil
 from pathlib import Path
 
+from cascade_core.checkpoints.frozen_tower import join_tower, lacks_tower
 from cascade_core.checkpoints.manifest import MANIFEST_FILE, MODEL_FILE, load_manifest
 from cascade_core.clip.home import clip_folder, model_folder
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.runtime.formats import FORMAT, read_manifest
 
-CHECKPOINT, TEXT_TOWER = "checkpoint", "text_tower"
+CHECKPOINT, TEXT_TOWER, JOINED = "checkpoint", "text_tower", ".joined"
 
 
 def locate(folder: Path, clip: Path | None = None) -> tuple[Path, Path]:
@@ -54,6 +55,8 @@ def brings_text_tower(folder: Path) -> bool:
 def write_model_folder(checkpoint: Path, clip: Path, out: Path, *, half: bool = False) -> None:
     """Copy a checkpoint without optimizer state, and a CLIP's text half; with `half` in half precision.
 
+    A checkpoint that leaves out CLIP's frozen tower gets it from `clip`.
+
     Raises:
         UserError: a file is missing or damaged, or a weight does not fit into half precision.
     """
@@ -65,6 +68,9 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path, *, half: bool = 
     if not (checkpoint / MODEL_FILE).is_file():
         raise UserError(f"checkpoint {checkpoint / MODEL_FILE} does not exist; give the folder that holds it")
     with new_folder(out) as working:
+        if lacks_tower(checkpoint):
+            join_tower(checkpoint, clip, working / JOINED)
+            checkpoint = working / JOINED
         (working / CHECKPOINT).mkdir()
         shutil.copyfile(checkpoint / MANIFEST_FILE, working / CHECKPOINT / MANIFEST_FILE)
         if half:
@@ -73,6 +79,7 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path, *, half: bool = 
             shutil.copyfile(checkpoint / MODEL_FILE, working / CHECKPOINT / MODEL_FILE)
         copy_text_tower(clip, working / TEXT_TOWER, half=half)
         write_json(working / MANIFEST_FILE, {"format": FORMAT})
+        shutil.rmtree(working / JOINED, ignore_errors=True)
 
 
 def _model_folder(folder: Path) -> Path | None:

@@ -89,8 +89,8 @@ def labels(step: Step[Any, Any]) -> dict[str, str]:
 
 
 def outputs(step: Step[Any, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and annotation of each output of the component, the step's folder first."""
+    """Yield name and annotation of each output of the component, the step's folder or what stays of it first."""
     cluster = cluster_of(step)
     yield cluster.output, f"Output[{cluster.artifact}]"
-    for name, kind in cluster.pages.items():
+    for name, kind in (*cluster.parts.items(), *cluster.pages.items()):
         yield name, f"Output[{kind}]"

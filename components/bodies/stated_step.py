@@ -4,6 +4,7 @@ Components import this module in their pods, where `components.ops` cannot be im
 """
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -11,6 +12,7 @@ from typing import Any, get_args
 
 from cascade_core.errors import UserError
 from components.artifact_metadata import copied, named, write_metadata, write_metrics
+from components.bodies import between_steps
 from components.bodies.interface import (
     NODES,
     RAW,
@@ -40,6 +42,11 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
         UserError: a place cannot be read, a group names an unknown option, or the step fails.
     """
     enter()
+    with tempfile.TemporaryDirectory(prefix="cascade-models-") as scratch:
+        _run(name, values, Path(scratch))
+
+
+def _run(name: str, values: Mapping[str, Any], scratch: Path) -> None:
     step = step_named(name)
     cluster, parameters = cluster_of(step), component_parameters(step)
     metadata: dict[str, Any] = {}
@@ -49,7 +56,7 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
     pipeline_run.join(metadata.get(RUN_KEY, ""))
     if cluster.reads_pictures:
         places.folder(RAW, values[RAW])
-    arguments = {parameter.name: _argument(parameter, values) for parameter in parameters}
+    arguments = {parameter.name: _argument(parameter, values, scratch) for parameter in parameters}
     for group, names in cluster.grouped.items():
         arguments |= _options(group, names, values[group])
     arguments[step.output] = Path(values[cluster.output].path)
@@ -75,7 +82,27 @@ def run_component(name: str, values: Mapping[str, Any]) -> None:
         if kind == "Metrics":
             write_metrics(values[page], values[page].metadata, metadata)
         write_metadata(values[page], named(page, metadata))
-    write_metadata(values[cluster.output], {**metadata, **named(cluster.output, metadata)})
+    for output in (cluster.output, *cluster.parts):
+        write_metadata(values[output], {**metadata, **named(output, metadata)})
+    if cluster.parts:
+        between_steps.hand_on(
+            arguments[step.output],
+            {part: Path(values[part].path) for part in cluster.parts},
+            _clip(parameters, values, arguments),
+        )
+
+
+def _clip(
+    parameters: Sequence[Parameter], values: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> between_steps.Clip | None:
+    """Return the CLIP whose tower a training's checkpoints leave out: its own input, or that of the training it continues."""
+    if "clip" in arguments:
+        address = values["clip"]
+        return between_steps.Clip(arguments["clip"], address) if between_steps.is_at_hand(address) else None
+    models = [
+        one for one in parameters if isinstance(one.meaning, Folder) and one.meaning.artifact == "Model"
+    ]
+    return between_steps.clip_of(Path(values[input_name(one)].path) for one in models)
 
 
 def _options(group: str, names: Sequence[str], text: str) -> dict[str, Any]:
@@ -86,10 +113,14 @@ def _options(group: str, names: Sequence[str], text: str) -> dict[str, Any]:
     return options
 
 
-def _argument(parameter: Parameter, values: Mapping[str, Any]) -> Any:
+def _argument(parameter: Parameter, values: Mapping[str, Any], scratch: Path) -> Any:
     """Convert a component's input to the step's argument."""
     value = values[input_name(parameter)]
     match parameter.meaning:
+        case Folder(artifact="Model"):
+            return parameter.argument(
+                between_steps.whole_checkpoints(Path(value.path), scratch / input_name(parameter))
+            )
         case Folder():
             return parameter.argument(Path(value.path))
         case Place():

@@ -19,6 +19,7 @@ class Folder:
         artifact: its artifact type in Kubeflow.
         below: the subfolder that this step reads, such as `final` of a training.
         travels_as: its name as a Kubeflow artifact, if that is not the parameter's name.
+        part: the part of the other step's output that this step reads, if that is an artifact of its own.
         local: whether it is for commands and dvc.yaml only: no input of the step's Kubeflow component.
         made_by: the words of the command that writes the folder, for the error where it is missing.
     """
@@ -30,6 +31,7 @@ class Folder:
     below: str = ""
     travels_as: str | None = None
     flag: str | None = None
+    part: str | None = None
     local: bool = False
     made_by: str | None = None
 

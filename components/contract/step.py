@@ -39,6 +39,7 @@ class Cluster:
     Attributes:
         pods: resources of its pod, by kind of cluster.
         output: name of the artifact that the step writes, and `artifact` its type.
+        parts: further artifacts, by name and type, for the parts of a training that other steps read.
         options: the options that pipelines pass; folders and places are always passed.
         grouped: options that pipelines pass together, as one JSON object of that name.
         reads_pictures: whether the pod needs the raw data.
@@ -51,6 +52,7 @@ class Cluster:
     pods: Mapping[str, Resources]
     output: str
     artifact: str = "Artifact"
+    parts: Mapping[str, Literal["Model", "Artifact"]] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     grouped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reads_pictures: bool = False

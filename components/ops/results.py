@@ -1,7 +1,7 @@
 """Components that index what a loop's iterations made, gather the indices into tables and pages, and compare with accepted results."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Input, Model, Output
+from kfp.dsl import HTML, Artifact, Input, Output
 
 from components.ops.image import IMAGE
 
@@ -10,7 +10,7 @@ from components.ops.image import IMAGE
 def index_run(
     evaluation: Input[Artifact],
     cost: Input[Artifact],
-    trained: Input[Model],
+    training: Input[Artifact],
     recipe: str,
     seed: int,
     pictures: bool,
@@ -25,7 +25,7 @@ def index_run(
         Path(index.path),
         evaluations=[Path(evaluation.path)],
         profile=Path(cost.path),
-        trainings=[Path(trained.path)],
+        trainings=[Path(training.path)],
         pictures=pictures,
     )
 
@@ -35,8 +35,8 @@ def index_both(
     inductive: Input[Artifact],
     transductive: Input[Artifact],
     cost: Input[Artifact],
-    trained: Input[Model],
-    self_trained: Input[Model],
+    training: Input[Artifact],
+    self_training: Input[Artifact],
     recipe: str,
     seed: int,
     pictures: bool,
@@ -51,7 +51,7 @@ def index_both(
         Path(index.path),
         evaluations=[Path(inductive.path), Path(transductive.path)],
         profile=Path(cost.path),
-        trainings=[Path(trained.path), Path(self_trained.path)],
+        trainings=[Path(training.path), Path(self_training.path)],
         pictures=pictures,
     )
 

@@ -17,6 +17,8 @@ def train(
     overrides: str,
     seed: int,
     trained: Output[Model],
+    half: Output[Model],
+    training: Output[Artifact],
     nodes: str = "",
     reuse_trainings: bool = True,
 ) -> None:
@@ -36,6 +38,7 @@ def self_train(
     mode: str,
     overrides: str,
     self_trained: Output[Model],
+    training: Output[Artifact],
     recipe: str = "",
     seed: int = -1,
     nodes: str = "",

@@ -26,6 +26,7 @@ class SelfTrained:
     cluster=Cluster(
         output="self_trained",
         artifact="Model",
+        parts={"training": "Artifact"},
         options=("mode", "overrides"),
         show=lambda _, arguments: {"setting": transductive(arguments["mode"])},
         reads_pictures=True,
@@ -46,6 +47,7 @@ def run(
             "Folder of the inductive training; self-training starts from its half-way checkpoint.",
             content=("half",),
             artifact="Model",
+            part="half",
             made_by="train",
         ),
     ],

@@ -35,6 +35,7 @@ class Trained:
     cluster=Cluster(
         output="trained",
         artifact="Model",
+        parts={"half": "Model", "training": "Artifact"},
         options=("recipe", "overrides", "seed"),
         show=lambda _, __: {"setting": "inductive"},
         reads_pictures=True,

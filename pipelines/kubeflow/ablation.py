@@ -7,6 +7,7 @@ from typing import Any
 from kfp import dsl
 
 from cascade_core.errors import UserError
+from components.bodies.between_steps import TRAINING
 from components.ops.results import index_run, report
 from pipelines.graphs.defaults import ABLATION_RECIPES, IMAGE_SETS, PROTOCOL, SEEDS, SPLIT
 from pipelines.graphs.training import train_and_measure
@@ -68,7 +69,7 @@ def ablation_pipeline(table: Mapping[str, Resources]) -> Any:
                     ready,
                     evaluation=models.evaluation,
                     cost=models.cost,
-                    trained=models.model,
+                    training=models.model.part(TRAINING),
                     pictures=run.pictures,
                 )
 

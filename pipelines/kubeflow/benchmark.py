@@ -8,6 +8,7 @@ from kfp import dsl
 
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
+from components.bodies.between_steps import TRAINING
 from components.ops import results
 from components.ops.runs import take_champion
 from components.results.accepted import Models
@@ -105,8 +106,8 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                         inductive=inductive.evaluation,
                         transductive=transductive.evaluation,
                         cost=inductive.cost,
-                        trained=inductive.model,
-                        self_trained=transductive.model,
+                        training=inductive.model.part(TRAINING),
+                        self_training=transductive.model.part(TRAINING),
                         pictures=False,
                     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from kfp import dsl
 
 from components.bodies.interface import REUSE, cluster_of, input_name, inputs, labels
-from components.contract import Step
+from components.contract import Folder, Step
 from components.ops import data as data_components
 from components.ops import retention, runs
 from components.ops import stated as step_components
@@ -22,6 +22,10 @@ class StepTask:
 
     task: dsl.PipelineTask
     output: Any
+
+    def part(self, name: str | None) -> Any:
+        """Return the output of this name; without one, the step's main output."""
+        return self.output if name is None else self.task.outputs[name]
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Steps:
         cluster = cluster_of(step)
         own = {
             name if name in cluster.grouped else input_name(step.parameters[name]): (
-                value.output if isinstance(value, StepTask) else value
+                value.part(_part(step, name)) if isinstance(value, StepTask) else value
             )
             for name, value in arguments.items()
         }
@@ -92,3 +96,9 @@ class Steps:
         }
         task = self(component, recipe=data.recipe, seed=data.seed, **folders)
         return dsl.Collected(task.outputs["index"])
+
+
+def _part(step: Step[Any, Any], name: str) -> str | None:
+    """Return the part of another step's output that a parameter takes; None for all of it."""
+    meaning = step.parameters[name].meaning
+    return meaning.part if isinstance(meaning, Folder) else None

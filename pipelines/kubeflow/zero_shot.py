@@ -7,6 +7,7 @@ from typing import Any
 from kfp import dsl
 
 from cascade_core.configs.settings import SelfTrainingMode
+from components.bodies.between_steps import TRAINING
 from components.ops.results import index_both, report
 from components.results.margins import Margins
 from pipelines.graphs.defaults import IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
@@ -71,8 +72,8 @@ def zero_shot_pipeline(table: Mapping[str, Resources]) -> Any:
                     inductive=inductive.evaluation,
                     transductive=transductive.evaluation,
                     cost=inductive.cost,
-                    trained=inductive.model,
-                    self_trained=transductive.model,
+                    training=inductive.model.part(TRAINING),
+                    self_training=transductive.model.part(TRAINING),
                     pictures=True,
                 )
                 register_models(
