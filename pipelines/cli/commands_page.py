@@ -12,6 +12,7 @@ HEAD = """# Commands
 This page is generated from the commands' own help (`make generated`). `cascade-clip COMMAND --help` lists the options of a command, and ends
 with an example to paste.
 
+<!-- not run: COMMAND stands for any command, and completion is installed into the user's shell -->
 ```
 cascade-clip --version
 cascade-clip --verbose COMMAND ...     # details, and the trace of every error
