@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cascade_core.errors import UserError
+from components.cluster.names import POD_VARIABLE
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -32,7 +33,7 @@ def kubernetes() -> Access:
 
     settings = client.Configuration()
     try:
-        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+        if POD_VARIABLE in os.environ and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(client_configuration=settings)
             namespace = NAMESPACE_FILE.read_text(encoding="utf-8").strip()
         else:

@@ -9,6 +9,8 @@ TRAININGS_VARIABLE = "CASCADE_TRAININGS"
 """The variable with the folder or s3:// address where finished trainings are kept."""
 VOLUME_VARIABLE, TRAININGS_FOLDER = "CASCADE_TRAININGS_VOLUME", f"{DATA_FOLDER}/trainings"
 """The variable with the folder on the volume in which trainings work; they stay there if no other place is named."""
+POD_VARIABLE = "KUBERNETES_SERVICE_HOST"
+"""Kubernetes sets this variable in every pod."""
 
 ARTIFACTS_VARIABLE = "CASCADE_KUBEFLOW_ARTIFACTS"
 """The variable with the s3:// address below which Kubeflow keeps a folder for each pipeline."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.targets import check_gathering_folder
-from components.cluster.names import TRAININGS_VARIABLE, VOLUME_VARIABLE
+from components.cluster.names import POD_VARIABLE, TRAININGS_VARIABLE, VOLUME_VARIABLE
 from components.finished.entries import TRAINING, Trainings, TrainingsFolder, kept_trainings
 from components.storage.places import cache_folder
 from components.training.lease import Lease, leased
@@ -62,8 +62,9 @@ def workplace() -> Workplace | None:
 
 
 def _volume() -> Path | None:
-    """Return the folder on the volume; None, with a warning, if the pod cannot write there."""
-    if not (name := os.environ.get(VOLUME_VARIABLE)):
+    """Return the folder on the volume; None outside of pods, and, with a warning, if the pod cannot write there."""
+    name = os.environ.get(VOLUME_VARIABLE)
+    if not name or POD_VARIABLE not in os.environ:  # kfp.local sets the variables of a compiled pipeline, too
         return None
     folder = Path(name)
     try:

@@ -13,11 +13,13 @@ from mlflow import MlflowClient
 
 from cascade_core.runtime.files import read_json, sha256
 from components.artifacts import input_hash
-from components.cluster.names import TRAININGS_VARIABLE, VOLUME_VARIABLE
+from components.cluster.names import POD_VARIABLE, TRAININGS_VARIABLE, VOLUME_VARIABLE
 from components.finished.entries import TrainingsFolder
 from components.finished.take_or_train import TAKEN_TAG, TRAINED_IN_TAG, take_or_train
+from components.finished.workplace import Workplace, workplace
 from components.launching import nodes
 from components.steps import self_train, train
+from components.storage.places import cache_folder
 from components.tracking.pipeline_run import PARENT_VARIABLE
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
@@ -31,6 +33,7 @@ OVERRIDES = {**SHORT, "self_train.start_iteration": 2}
 def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Mount a volume, as a pod has one."""
     monkeypatch.delenv(TRAININGS_VARIABLE, raising=False)
+    monkeypatch.setenv(POD_VARIABLE, "10.0.0.1")
     monkeypatch.setenv(VOLUME_VARIABLE, str(tmp_path / "volume" / "trainings"))
     (tmp_path / "volume").mkdir()
     return tmp_path / "volume" / "trainings"
@@ -196,6 +199,19 @@ def test_a_volume_that_takes_no_files_costs_a_warning(
     assert step(folders, tmp_path / "out", trained) == {}
     assert "an interrupted one starts anew: " in caplog.text
     check_same_training(whole, tmp_path / "out")
+
+
+def test_the_variable_of_pods_means_nothing_elsewhere(
+    volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert workplace() == Workplace(volume, TrainingsFolder(volume))
+    monkeypatch.delenv(POD_VARIABLE)
+    assert workplace() is None
+    monkeypatch.setenv(TRAININGS_VARIABLE, str(tmp_path))
+    assert workplace() == Workplace(tmp_path, TrainingsFolder(tmp_path))
+    monkeypatch.setenv(TRAININGS_VARIABLE, "s3://bucket/trainings")
+    own = workplace()
+    assert own is not None and own.root == cache_folder() / "trainings"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli.app import app
+from pipelines.cli.kubeflow_options import PackageChoice, RunParameters
 from pipelines.kubeflow import run_texts, schedules, submit, uploads
 from pipelines.kubeflow.cluster import Connection
 from pipelines.kubeflow.submit import follow
@@ -192,6 +193,15 @@ def test_our_pipelines_parameters_are_checked_offline(
     assert done.exit_code == 2, done.output
     assert message in done.stderr
     assert not server.requests
+
+
+def test_no_cache_sets_the_pipelines_parameter(tmp_path: Path) -> None:
+    package = tmp_path / "pipeline.yaml"
+    parameters = {"reuse_trainings": {"parameterType": "BOOLEAN", "defaultValue": True}}
+    package.write_text(yaml.safe_dump({"root": {"inputDefinitions": {"parameters": parameters}}}))
+    choice = PackageChoice(package=package)
+    assert RunParameters().checked(package, choice) == {}
+    assert RunParameters(no_cache=True).checked(package, choice) == {"reuse_trainings": False}
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "a: 1", "- 1", ""])
