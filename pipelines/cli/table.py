@@ -14,6 +14,7 @@ from pipelines.cli import (
     doctor,
     pipeline,
     predict,
+    project,
     prune,
     registry,
     reproduce,
@@ -52,6 +53,16 @@ TOP = Group(
     "",
     (
         ("run", workstation.run, "cascade-clip run"),
+        (
+            "fit",
+            project.fit,
+            "cascade-clip fit pets --labels pets.yaml --clip ViT-B-16 --methods zegclip,cascade_clip",
+        ),
+        (
+            "init",
+            project.init,
+            "cascade-clip init pets --labels pets.yaml --clip ViT-B-16 --hold-out val=0.2",
+        ),
         ("doctor", doctor.doctor, "cascade-clip doctor"),
         ("recipes", configurations.recipes, "cascade-clip recipes zegclip_voc12 --set train.iterations=5000"),
         ("protocols", configurations.protocols, "cascade-clip protocols voc12-15-5"),

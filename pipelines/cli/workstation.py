@@ -28,6 +28,9 @@ def run(
     force: Annotated[bool, typer.Option(help="Run unchanged stages too.")] = False,
 ) -> None:
     """Run the changed stages of the whole workflow and print its results."""
+    from pipelines.workstation import project_files
+
+    project_files.refresh()
     workflow.repro(targets or (), pull=pull, force=force)
     workflow.print_outcome(targets or ())
 
