@@ -22,6 +22,7 @@ from cascade_core.runtime.files import explain_system_error
 from cascade_core.runtime.formats import PROJECT
 from components.addresses import masked, masked_trace
 from components.entry import enter
+from pipelines.cli.project_defaults import defaults_of
 from pipelines.cli.quoted_paths import paths_of, with_quoted
 from pipelines.cli.table import GROUPS
 
@@ -81,7 +82,10 @@ def _sentence(error: UserError | OSError | ModuleNotFoundError) -> str | None:
 
 
 class CascadeCommand(TyperCommand):
-    """Names the values of its options by words, and ends its help with an example to paste, which is never wrapped."""
+    """Names the values of its options by words, and ends its help with an example to paste, which is never wrapped.
+
+    In the folder of a project the command of a step takes its defaults from the project's settings.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -92,6 +96,11 @@ class CascadeCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         ctx.meta[PATHS] = paths_of(ctx.params)
         return super().invoke(ctx)
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        if (step := getattr(self.callback, "step", None)) is not None and "--help" not in args:
+            extra["default_map"] = defaults_of(step, args)
+        return super().make_context(info_name, args, parent, **extra)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         formatter.write(f"\nExample:\n  {self.epilog}\n")

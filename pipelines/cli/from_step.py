@@ -30,6 +30,7 @@ def command_of(step: Step[Any, Any], *, help_text: str | None = None, **fixed: A
     free = [parameter for name, parameter in step.parameters.items() if name not in fixed]
     options = [option for parameter in free for option in _options(parameter)]
     command.__name__ = step.name
+    command.step = step  # type: ignore[attr-defined]
     command.__doc__ = help_text or step.help
     command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     command.__annotations__ = {option.name: option.annotation for option in options}
