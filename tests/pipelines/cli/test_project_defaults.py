@@ -32,7 +32,14 @@ OWN: dict[str, Any] = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the working folder of a project with all files that its commands name, which are empty."""
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(OWN))
+    for name in ("outputs/prepared", "outputs/splits", "outputs/text", "data/images", "data/maps"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("clip", "trained", "checkpoint", "evaluation"):
+        (tmp_path / name).mkdir()
+    for name in ("garden.yaml", "all.json", "names.txt"):
+        (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -82,10 +89,10 @@ def test_preparing_follows_the_settings(project: Path, monkeypatch: pytest.Monke
     ("step", "words", "expected"),
     [
         ("splits", (), {"protocol": "garden.yaml"}),
-        ("self_train", ("--trained", "t", "--out", "o"), {"mode": "strict"}),
-        ("evaluate", ("--checkpoint", "c", "--out", "o"), {"split": "val"}),
-        ("gate", ("--evaluation", "e", "--out", "o"), {"min_hiou_gain": 1.0, "max_seen_drop": 0.5}),
-        ("text_vectors", ("--names", "n.txt"), {"protocol": None, "recipe": "mini_zegclip"}),
+        ("self_train", ("--trained", "trained", "--out", "o"), {"mode": "strict"}),
+        ("evaluate", ("--checkpoint", "checkpoint", "--out", "o"), {"split": "val"}),
+        ("gate", ("--evaluation", "evaluation", "--out", "o"), {"min_hiou_gain": 1.0, "max_seen_drop": 0.5}),
+        ("text_vectors", ("--names", "names.txt"), {"protocol": None, "recipe": "mini_zegclip"}),
     ],
 )
 def test_other_steps_follow_the_settings(
