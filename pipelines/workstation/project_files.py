@@ -182,12 +182,12 @@ def _put_data(settings: Any, choices: Choices, folder: Path) -> None:
         for key in ("image_sets", "images", "maps", "coco"):
             data.pop(key, None)
         data["raw"] = _stated(raw, folder)
-        data["images"] = _below(raw, choices.images or _found(raw, IMAGES, "pictures", "--images"))
+        data["images"] = _below(raw, choices.images or _sought(raw, IMAGES, "pictures", "--images"))
         if choices.coco:
             files = {split: _below(raw, file) for split, file in choices.coco.items()}
             data["coco"] = files.pop("") if "" in files else files
         else:
-            maps = choices.maps or _found(raw, MAPS, "label maps", "--maps", " (or --coco FILE)")
+            maps = choices.maps or _sought(raw, MAPS, "label maps", "--maps", " (or --coco FILE)")
             data["maps"] = _below(raw, maps)
     if choices.map_suffix is not None:
         data["map_suffix"] = choices.map_suffix
@@ -231,16 +231,16 @@ def _put_splits(data: Any, raw: Path, choices: Choices) -> None:
             data[key] = value
 
 
-def _found(raw: Path, names: Sequence[str], what: str, option: str, other: str = "") -> Path:
+def _sought(raw: Path, names: Sequence[str], what: str, option: str, other: str = "") -> Path:
     """Return the folder below `raw` that has one of these names."""
-    found = [raw / name for name in names if (raw / name).is_dir()]
-    if not found:
+    present = [raw / name for name in names if (raw / name).is_dir()]
+    if not present:
         pictures = any(is_picture(path.name) for path in raw.iterdir())
         there = "its pictures lie beside each other" if pictures else "it has none of these"
         raise UserError(
             f"{raw}: the {what} are looked for in {', '.join(names)}, and {there}; name the folder with {option}{other}"
         )
-    return found[0]
+    return present[0]
 
 
 def _below(raw: Path, place: Path) -> str:
