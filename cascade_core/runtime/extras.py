@@ -17,6 +17,7 @@ DISTRIBUTIONS = {
     "psycopg2": "psycopg2-binary",
     "pydantic_core": "pydantic",
     "requests": "mlflow",
+    "ruamel": "ruamel.yaml",
     "s3transfer": "boto3",
     "triton": "torch",
     "urllib3": "kubernetes",
