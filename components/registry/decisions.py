@@ -28,6 +28,8 @@ COMPARABLE = {
     "background": "background policy",
 }
 """Fields, with their names in messages, that two models must share before their scores are comparable."""
+VALIDATION = "validation."
+"""Prefix of a version's tags for its scores on the validation split, by which the gate compares."""
 
 
 class Scored(BaseModel):
@@ -37,6 +39,7 @@ class Scored(BaseModel):
 
     protocol: str
     split: str
+    setting: str | None = None
     data_hash: str | None = None
     num_pictures: int | None = None
     background: str = DROPPED
@@ -65,7 +68,7 @@ def decide(name: str, candidate: Scored, champion: registry.Version | None, marg
 
     Without a champion, promote every candidate that has a score. Otherwise promote only a candidate measured
     on the same pictures, data and protocol, whose hIoU is higher by more than `min_hiou_gain` and whose
-    mIoU(S) is not lower by more than `max_seen_drop`. A tie keeps the champion. Without unseen classes there
+    mIoU(S) is not lower by more than `max_seen_drop`; unless the margins say so, it must have the champion's setting. A tie keeps the champion. Without unseen classes there
     is no hIoU, and mIoU(S) replaces it.
     """
     if champion is not None:
@@ -111,7 +114,7 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
     """Return whether to promote, and the reason."""
     holder = f"champion, version {champion.number},"
     try:
-        theirs = _scored(champion.tags, holder)
+        theirs = _scored(_of_split(champion.tags, candidate.split), holder)
     except UserError as error:
         return False, f"the candidate cannot be compared with the {holder} whose tags are wrong: {error}"
     for field, label in COMPARABLE.items():
@@ -121,6 +124,11 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
                 False,
                 f"the {holder} has another {label}: {_short(other)}, the candidate's is {_short(mine)}",
             )
+    if candidate.setting != theirs.setting and not margins.across_settings:
+        return False, (
+            f"the {holder} has another setting: {theirs.setting or 'unknown'}, the candidate's is "
+            f"{candidate.setting or 'unknown'}; --across-settings compares them"
+        )
     score, label = ("hiou", "hIoU") if theirs.hiou is not None else ("miou_seen", "mIoU(S)")
     ours, best = rounded(getattr(candidate, score)), rounded(getattr(theirs, score))
     if best is None:
@@ -141,6 +149,22 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
                 f"({margins.max_seen_drop:g} are allowed), though {scores}"
             )
     return True, f"better: {scores}"
+
+
+def validation_tags(scored: Scored) -> dict[str, Any]:
+    """Return the tags of a version for its scores on the validation split."""
+    return {f"{VALIDATION}{name}": value for name, value in scored if value is not None}
+
+
+def _of_split(tags: Mapping[str, str], split: str) -> Mapping[str, str]:
+    """Return a version's tags, with its scores on the validation split if that is `split`.
+
+    A version of before has only the scores that it reports, which stay comparable with others of that split.
+    """
+    on_validation = {
+        name.removeprefix(VALIDATION): value for name, value in tags.items() if name.startswith(VALIDATION)
+    }
+    return {**tags, **on_validation} if on_validation.get("split") == split else tags
 
 
 def _scored(values: Mapping[str, Any], where: str) -> Scored:

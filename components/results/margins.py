@@ -4,12 +4,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Margins(BaseModel):
-    """The required gain in hIoU and the allowed drop in mIoU(S), in points; `params.yaml` holds them under `gate`."""
+    """The required gain in hIoU and the allowed drop in mIoU(S), in points; `params.yaml` holds them under `gate`.
+
+    A candidate is compared with a champion of its own setting, or with `across_settings` of any: an inductive model saw
+    nothing of the unseen classes, a transductive one saw them without labels.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     min_hiou_gain: float = Field(default=2.5, ge=0)
     max_seen_drop: float = Field(default=2.0, ge=0)
+    across_settings: bool = False
 
 
 def points(ours: float, theirs: float) -> float:

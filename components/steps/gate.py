@@ -12,6 +12,9 @@ from components.results.names import SCORES_FILE
 DEFAULT = Margins()
 MinHiouGain = Annotated[float, Option("Gain of hIoU, in points, that a new champion must exceed.")]
 MaxSeenDrop = Annotated[float, Option("Largest loss of mIoU(S), in points, that a new champion may have.")]
+AcrossSettings = Annotated[
+    bool, Option("Also compare with a champion of another setting, such as inductive with transductive.")
+]
 ModelName = Annotated[str, Option("Name in the registry; if left out, <protocol>-<method>.")]
 
 
@@ -24,12 +27,18 @@ def run(
     /,
     *,
     evaluation: Annotated[
-        Path, Folder("Folder of the candidate's evaluate step.", content=(SCORES_FILE,), made_by="evaluate")
+        Path,
+        Folder(
+            "Folder of the candidate's evaluate step on the validation split.",
+            content=(SCORES_FILE,),
+            made_by="evaluate",
+        ),
     ],
     out: Out,
     name: ModelName | None = None,
     min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
     max_seen_drop: MaxSeenDrop = DEFAULT.max_seen_drop,
+    across_settings: AcrossSettings = DEFAULT.across_settings,
 ) -> Decision:
     """Decide whether a candidate beats the champion.
 
@@ -45,7 +54,11 @@ def run(
     from components.results.step_files import read_scores
     from components.tracking.store import open_store, require_store
 
-    limits = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
+    limits = {
+        "min_hiou_gain": min_hiou_gain,
+        "max_seen_drop": max_seen_drop,
+        "across_settings": across_settings,
+    }
     margins = validated(Margins, limits, source="margins")
     candidate, method = read_scored(evaluation), str(read_scores(evaluation).get("method"))
     require_store("read champions from")

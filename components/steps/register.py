@@ -14,7 +14,7 @@ from components.cluster.pods import SMALL, Resources, by_kind
 from components.contract import Call, Cluster, Folder, Place, step
 from components.contract.shared import Checkpoint, Out
 from components.results.names import PROFILE_FILE, SCORES_FILE
-from components.steps.gate import DEFAULT, MaxSeenDrop, MinHiouGain, ModelName
+from components.steps.gate import DEFAULT, AcrossSettings, MaxSeenDrop, MinHiouGain, ModelName
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def show_version(registered: Registered, _: Mapping[str, Any], *, verdict: Any) 
     example="cascade-clip register --checkpoint outputs/train/zegclip/final --evaluation outputs/evaluate/zegclip-inductive --out local_outputs/register",
     cluster=Cluster(
         output="registered",
-        grouped={"margins": ("min_hiou_gain", "max_seen_drop")},
+        options=("name",),
+        grouped={"margins": ("min_hiou_gain", "max_seen_drop", "across_settings")},
         pages={"verdict": "Markdown"},
         show=show_version,
         pods=by_kind(SMALL.with_retries(2), Resources(cpu="1", memory="8Gi", minutes=30, retries=2)),
@@ -77,6 +78,15 @@ def run(
     ]
     | None = None,
     out: Out,
+    validation: Annotated[
+        Path,
+        Folder(
+            "Folder of its evaluate step on the validation split, by which the gate decides; --evaluation if left out.",
+            content=(SCORES_FILE,),
+            made_by="evaluate",
+        ),
+    ]
+    | None = None,
     clip: Annotated[
         Path,
         Place(
@@ -90,11 +100,13 @@ def run(
     | None = None,
     min_hiou_gain: MinHiouGain = DEFAULT.min_hiou_gain,
     max_seen_drop: MaxSeenDrop = DEFAULT.max_seen_drop,
+    across_settings: AcrossSettings = DEFAULT.across_settings,
 ) -> Registered:
     """Register a model in MLflow's registry.
 
     Every candidate becomes a version, with signature, input example and model card, once it has loaded and answered as
-    it will be served; the same model with the same scores becomes no second version. It becomes champion if the gate
+    it will be served; the same model with the same scores becomes no second version. A name may hold models of several
+    methods and settings; the scores of --evaluation, usually on test, are only reported. The version becomes champion if the gate
     finds it better than the present one. A refusal of --decision is final; an approval holds only for the champion
     it was made against, and is decided anew if the champion changed. Writes `model.json`.
 
@@ -117,12 +129,20 @@ def run(
     from components.tracking.tracker import tracked_step
 
     require_store("register in")
-    limits = {"min_hiou_gain": min_hiou_gain, "max_seen_drop": max_seen_drop}
+    limits = {
+        "min_hiou_gain": min_hiou_gain,
+        "max_seen_drop": max_seen_drop,
+        "across_settings": across_settings,
+    }
     margins = validated(Margins, limits, source="margins")
     manifest = load_manifest(checkpoint)
     row = ScoreRow.of_evaluation(evaluation) if profile is None else BenchmarkRow.read(evaluation, profile)
     scored = decisions.read_scored(evaluation)
     registry.check_same_run(manifest, row, evaluation)
+    judged = scored
+    if validation is not None:
+        registry.check_same_run(manifest, ScoreRow.of_evaluation(validation), validation)
+        judged = decisions.read_scored(validation)
     checkpoint, text_tower = locate(checkpoint, clip_for(str(checkpoint), clip))
     content_hash = registry.content_of(Predictor.load(checkpoint, text_tower, device="cpu"), row, scored)
     name = name or f"{row.protocol}-{row.method}"
@@ -148,9 +168,11 @@ def run(
             model = registry.log_model(manifest, checkpoint, text_tower, card, run_id=tracker.run_id)
             registry.check_answers(model.model_uri)
             facts = registry.version_tags(manifest, row, scored, content_hash)
+            if validation is not None:
+                facts |= decisions.validation_tags(judged)
             facts |= registry.kubeflow_run_of(client, tracker.run_id)
             version = registry.new_version(client, name, model, facts, card)
-        decided = registry.settle(client, name, version, scored, earlier, margins)
+        decided = registry.settle(client, name, version, judged, earlier, margins)
         registered = Registered(name, version, decided.promote, decided.reason, decided.champion)
         tracker.tags(
             {"registered_model": registered.uri, "champion": decided.promote, "reason": decided.reason}

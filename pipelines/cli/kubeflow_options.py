@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -25,7 +25,7 @@ from pipelines.kubeflow.parameters import check_parameters, declared, parse_para
 if TYPE_CHECKING:
     from pipelines.kubeflow.cluster import Connection
 
-PipelineName = Literal["zero_shot", "cross_dataset", "ablation", "benchmark"]
+PipelineName = Literal["zero_shot", "inductive", "cross_dataset", "ablation", "benchmark"]
 Kind = Literal["cpu", "gpu"]
 HOST_VARIABLES = ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT")
 NAMESPACE_VARIABLE, TOKEN_VARIABLE = "KFP_NAMESPACE", "KFP_EXISTING_TOKEN"
@@ -119,27 +119,69 @@ class RunParameters:
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Train, even if an equal training is finished.")
     ] = False
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Project whose settings are the parameters; the working folder if its settings have a section cluster.",
+        ),
+    ] = None
+
+    def chosen(self, package: PackageChoice, *, in_pods: bool = True) -> PackageChoice:
+        """Return the pipeline to run: without self-training if that of the project has none."""
+        folder = self._folder(in_pods=in_pods)
+        if folder is None or package.package is not None or package.pipeline != "zero_shot":
+            return package
+        from pipelines.graphs.project import read_project
+
+        return (
+            replace(package, pipeline="inductive")
+            if read_project(folder).self_training == "none"
+            else package
+        )
+
+    def _folder(self, *, in_pods: bool) -> Path | None:
+        """Return the project's folder; None if there is none."""
+        from pipelines.graphs.project import is_project, read_project
+
+        if self.project is not None:
+            return self.project
+        if not is_project() or (in_pods and read_project().cluster is None):
+            return None
+        return Path()
 
     def checked(
-        self, file: Path, package: PackageChoice, *, defaults: Mapping[str, str] | None = None
+        self,
+        file: Path,
+        package: PackageChoice,
+        *,
+        in_pods: bool = True,
+        defaults: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Return the checked parameters for the compiled pipeline `file`.
+        """Return the checked parameters for the compiled pipeline `file`: the user's, else the project's.
 
-        For a pipeline of this project, also apply its own rules and compare its batches with its resources.
-        `defaults` fill parameters that the pipeline has and the user left out.
+        For a pipeline of this package, also apply its own rules and compare its batches with its resources.
+        `defaults` fill parameters that the pipeline has and neither states.
 
         Raises:
-            UserError: a parameter is unknown, missing, impossible or of another type, or a batch cannot be shared.
+            UserError: a parameter is unknown, missing, impossible or of another type, a batch cannot be shared, or the
+                project's settings are wrong or do not say where the pods find a file.
         """
         inputs = declared(file)
-        fallback = {name: value for name, value in (defaults or {}).items() if name in inputs}
-        values = fallback | parse_parameters(self.parameter or (), inputs)
+        values = parse_parameters(self.parameter or (), inputs)
+        fallback: dict[str, Any] = dict(defaults or {})
+        if (folder := self._folder(in_pods=in_pods)) is not None:
+            from pipelines.kubeflow.project_parameters import project_parameters
+
+            fallback |= project_parameters(folder, in_pods=in_pods, but=values.keys())
         if self.set_ or self.overrides is not None:
             if "overrides" in values:
                 raise UserError(
                     "overrides are given twice; use either --set and --overrides, or -p overrides=..."
                 )
-            values["overrides"] = json.dumps(parse_overrides(self.set_ or (), self.overrides))
+            stated = json.loads(fallback.get("overrides", "{}"))
+            values["overrides"] = json.dumps(stated | parse_overrides(self.set_ or (), self.overrides))
+        values = {name: value for name, value in fallback.items() if name in inputs} | values
         if self.no_cache:
             if REUSE not in inputs:
                 raise UserError(f"--no-cache: the pipeline has no parameter {REUSE}; leave --no-cache out")

@@ -64,18 +64,18 @@ def run_local(
     """Run a pipeline on this machine, each step in a process.
 
     Needs no container and no cluster, so caching, resources and images have no effect. Data and CLIP are those of
-    the mini benchmark unless parameters name others.
+    the project in the working folder, else of the mini benchmark, unless parameters name others.
     """
     from pipelines.kubeflow import local_run
 
     if recipe:
         recipes = f"recipes={json.dumps(recipe)}"
         parameters = replace(parameters, parameter=[*(parameters.parameter or ()), recipes])
-    package = PackageChoice(pipeline)
+    package = parameters.chosen(PackageChoice(pipeline), in_pods=False)
     with package.file() as path:
-        values = parameters.checked(path, package, defaults=MINI_BENCHMARK)
-    results = local_run.run_local(pipeline, values, out=out)
-    if pipeline == "zero_shot":
+        values = parameters.checked(path, package, in_pods=False, defaults=MINI_BENCHMARK)
+    results = local_run.run_local(package.pipeline, values, out=out)
+    if pipeline in ("zero_shot", "inductive"):
         workflow.print_results(results)
     elif pipeline == "benchmark":
         print(results / "benchmark.html")
@@ -99,6 +99,7 @@ def submit(
     """
     from pipelines.kubeflow import submit
 
+    package = parameters.chosen(package)
     with package.file() as path:
         values = parameters.checked_for_cluster(path, package)
         cluster = server.connect()

@@ -80,6 +80,10 @@ class ProjectOptions:
         Literal["none", "oracle", "strict"] | None,
         typer.Option(help="Continue training with pseudo-labels; none in a new project."),
     ] = None
+    across_settings: Annotated[
+        bool | None,
+        typer.Option(help="Let a transductive model replace an inductive champion; no in a new project."),
+    ] = None
     seed: Annotated[int | None, typer.Option(help="Seed of the trainings; 0 in a new project.", min=0)] = None
     set_: Set = None
 
@@ -99,6 +103,7 @@ class ProjectOptions:
             splits=_parsed("splits", self.split),
             held_out=_parsed("held_out", self.hold_out),
             self_training=self.self_training,
+            across_settings=self.across_settings,
             seed=self.seed,
             overrides=parse_overrides(self.set_ or ()),
         )

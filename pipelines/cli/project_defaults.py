@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cascade_core.configs.overrides import read_parameters
 from components.contract import Option, Settings, Step
 from components.contract.parameters import Parameter, flag_of
-from pipelines.graphs.project import PARAMETERS, Project, checked_project
+from pipelines.graphs.project import PARAMETERS, Project, is_project, read_project
 
-SECTIONS = {"protocol", "data", "recipes"}
-"""A params.yaml with these keys is a project's; any other is somebody else's."""
 INSTEAD: dict[str, dict[str, tuple[str, ...]]] = {
     "text_vectors": {
         "names": ("protocol",),
@@ -39,13 +36,10 @@ def defaults_of(step: Step[Any, Any], words: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: the project's settings are wrong.
     """
-    if not PARAMETERS.is_file():
-        return {}
-    values = read_parameters(PARAMETERS)
-    if not values.keys() >= SECTIONS:
+    if not is_project():
         return {}
     module = step.function.__module__.rpartition(".")[2]
-    defaults = _stated(module, checked_project(values, PARAMETERS))
+    defaults = _stated(module, read_project())
     for name, others in INSTEAD.get(module, {}).items():
         if name in step.parameters and _given(step.parameters[name], words):
             for other in others:
@@ -81,9 +75,13 @@ def _stated(module: str, project: Project[Any]) -> dict[str, Any]:
         case "fit_thresholds":
             return {"split": project.fit.split}
         case "gate":
-            return project.gate.model_dump()
+            return {**project.gate.model_dump(exclude={"split"}), "name": project.task}
         case "register":
-            return {"clip": data.clip, **project.gate.model_dump()}
+            return {
+                "clip": data.clip,
+                **project.gate.model_dump(exclude={"split"}),
+                "name": project.task,
+            }
     return {}
 
 

@@ -43,7 +43,7 @@ def create(
     from pipelines.kubeflow import schedules
     from pipelines.kubeflow.cron import checked_cron, next_times
 
-    cron = checked_cron(cron)
+    cron, package = checked_cron(cron), parameters.chosen(package)
     with package.file() as path:
         values = parameters.checked_for_cluster(path, package)
         schedule = schedules.create(

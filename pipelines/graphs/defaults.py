@@ -10,7 +10,8 @@ from components.results.margins import Margins
 from components.results.regression import USUAL
 
 PROTOCOL = "mini-18-6"
-SPLIT = "test"
+SPLIT, GATE_SPLIT = "test", "val"
+"""The split that is reported, and the one by which the gate compares."""
 SELF_TRAINING: SelfTrainingMode = "oracle"
 RECIPES = ["mini_zegclip", "mini_cascade_clip"]
 SEEDS = [0, 1, 2]
@@ -22,6 +23,6 @@ ABLATION_RECIPES = [
     "mini_zegclip_no_rd",
 ]
 IMAGE_SETS = json.dumps({"train": "train", "val": "val", "test": "test"})
-MARGINS = json.dumps(Margins().model_dump())
+MARGINS = json.dumps(Margins(across_settings=True).model_dump())
 THRESHOLDS = json.dumps(USUAL.model_dump())
 """Kubeflow parameters with structure are JSON texts."""

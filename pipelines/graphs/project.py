@@ -14,6 +14,8 @@ from components.inputs.own_data import OwnData
 from components.results.margins import Margins
 
 PARAMETERS = Path("params.yaml")
+SECTIONS = {"protocol", "data", "recipes"}
+"""Every project states these."""
 
 
 class _Strict(BaseModel):
@@ -40,6 +42,18 @@ class OwnFolders(OwnData):
     clip: str
 
 
+class Cluster(_Strict):
+    """Where the pods find the files of a project: each a path in the pods or an s3:// address.
+
+    `folder` is the place of the project's own folder; `raw`, `clip` and `labels` are places of what lies elsewhere.
+    """
+
+    folder: str | None = None
+    raw: str | None = None
+    clip: str | None = None
+    labels: str | None = None
+
+
 DataT = TypeVar("DataT", ListedData, OwnFolders)
 
 
@@ -49,8 +63,17 @@ class OfSplit(_Strict):
     split: str
 
 
+class Gate(Margins):
+    """The margins of the gate, and the split by which it compares."""
+
+    split: str = "val"
+
+
 class Project(_Strict, Generic[DataT]):
-    """The settings of a project, a folder; `benchmark` is the section that `benchmark run` reads."""
+    """The settings of a project, a folder; `benchmark` is the section that `benchmark run` reads.
+
+    `task` is the name in the registry for the models of all methods; without it each method has a name of its own.
+    """
 
     seed: int = Field(default=0, ge=0)
     protocol: str
@@ -61,12 +84,20 @@ class Project(_Strict, Generic[DataT]):
     evaluate: OfSplit = OfSplit(split="test")
     fit: OfSplit = OfSplit(split="val")
     benchmark: dict[str, Any] | None = None
-    gate: Margins = Margins()
+    cluster: Cluster | None = None
+    gate: Gate = Gate()
+    task: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
 
     @property
     def own(self) -> OwnFolders | None:
         """The data, if they are folders of the user's own."""
         return self.data if isinstance(self.data, OwnFolders) else None
+
+
+def is_project(folder: Path = Path()) -> bool:
+    """Say whether a folder has the settings of a project; a params.yaml with other keys is another program's."""
+    file = folder / PARAMETERS
+    return file.is_file() and read_parameters(file).keys() >= SECTIONS
 
 
 def read_project(folder: Path = Path()) -> Project[Any]:
@@ -95,7 +126,7 @@ def checked_project(values: Any, source: Path) -> Project[Any]:
             f"{source}: protocol is {brief(project.protocol)}; folders of your own need the path of a label file (.yaml)"
         )
     names = project.data.split_names
-    for key in ("evaluate", "fit"):
+    for key in ("evaluate", "fit", "gate"):
         split = getattr(project, key).split
         if names and split not in names:
             raise UserError(

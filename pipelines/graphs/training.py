@@ -26,11 +26,12 @@ from pipelines.graphs.runner import Data, Handle, Runner
 
 @dataclass(frozen=True)
 class Measured(Generic[Handle]):
-    """A model with its evaluation and its profile (`cost`)."""
+    """A model with its evaluation, its profile (`cost`), and the evaluation by which the gate decides, if it is another."""
 
     model: Handle
     evaluation: Handle
     cost: Handle
+    validation: Handle | None = None
 
 
 def prepare_data(
@@ -70,11 +71,35 @@ def name_classes(
 
 
 def measure(
-    run: Runner[Handle], data: Data[Handle], model: Handle, setting: str, scoring: Mapping[str, Any]
+    run: Runner[Handle],
+    data: Data[Handle],
+    model: Handle,
+    setting: str,
+    scoring: Mapping[str, Any],
+    *,
+    validation: Any = None,
 ) -> Measured[Handle]:
-    """Evaluate and profile a model; `scoring` holds the split and further options of the evaluate step."""
+    """Evaluate and profile a model; `scoring` holds the split and further options of the evaluate step.
+
+    With a split `validation`, the model is evaluated on that too, for the gate.
+    """
     evaluation = run(evaluate.run, data, setting, checkpoint=model, **scoring)
-    return Measured(model, evaluation, run(profile.run, data, checkpoints=model))
+    judged = _validate(run, data, model, setting, scoring, validation)
+    return Measured(model, evaluation, run(profile.run, data, checkpoints=model), judged)
+
+
+def _validate(
+    run: Runner[Handle],
+    data: Data[Handle],
+    model: Handle,
+    setting: str,
+    scoring: Mapping[str, Any],
+    split: Any,
+) -> Handle | None:
+    """Evaluate a model on the split by which the gate decides; None if that is the reported one."""
+    if split is None:
+        return None
+    return run(evaluate.run, data, f"{setting}_validation", checkpoint=model, **{**scoring, "split": split})
 
 
 def train_and_measure(
@@ -88,6 +113,7 @@ def train_and_measure(
     random_clip: bool | None = None,
     setting: str = "inductive",
     processes: int | None = None,
+    validation: Any = None,
 ) -> Measured[Handle]:
     """Train a recipe inductively, then measure the model; a graph with a single evaluation has the setting "".
 
@@ -102,7 +128,7 @@ def train_and_measure(
         random_clip=random_clip,
         processes=processes,
     )
-    return measure(run, data, model, setting, scoring)
+    return measure(run, data, model, setting, scoring, validation=validation)
 
 
 def self_train_and_score(
@@ -114,13 +140,15 @@ def self_train_and_score(
     overrides: Any,
     scoring: Mapping[str, Any],
     processes: int | None = None,
+    validation: Any = None,
 ) -> Measured[Handle]:
     """Continue training a model with pseudo-labels and score the result, whose cost is that of `start`."""
     model = run(
         self_train.run, data, trained=start.model, mode=mode, overrides=overrides, processes=processes
     )
     evaluation = run(evaluate.run, data, "transductive", checkpoint=model, **scoring)
-    return Measured(model, evaluation, start.cost)
+    judged = _validate(run, data, model, "transductive", scoring, validation)
+    return Measured(model, evaluation, start.cost, judged)
 
 
 def register_models(
@@ -130,17 +158,27 @@ def register_models(
     margins: Mapping[str, Any],
     *,
     own_gate: bool = True,
+    name: Any = None,
 ) -> None:
     """Register the inductive model and, if there is one, the transductive model, each with the gate's decision under these `margins`.
 
     They go one after the other, because the first may become the champion that the second is compared with. The gate is
-    a step of its own, or, without `own_gate`, part of the register step.
+    a step of its own, or, without `own_gate`, part of the register step. `name` is that in the registry; None leaves it to
+    the steps.
     """
     registered: list[Handle] = []
     for setting, model in zip(("inductive", "transductive"), models, strict=False):
         decided = margins
         if own_gate:
-            decision = run(gate.run, data, setting, after=registered, evaluation=model.evaluation, **margins)
+            decision = run(
+                gate.run,
+                data,
+                setting,
+                after=registered,
+                evaluation=model.evaluation if model.validation is None else model.validation,
+                name=name,
+                **margins,
+            )
             decided = {"decision": decision}
         registered.append(
             run(
@@ -150,7 +188,9 @@ def register_models(
                 after=[] if own_gate else registered,
                 checkpoint=model.model,
                 evaluation=model.evaluation,
+                validation=model.validation,
                 profile=model.cost,
+                name=name,
                 **decided,
             )
         )

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,6 +45,12 @@ class Entry:
 
 PIPELINES: dict[str, Entry] = {
     "zero_shot": Entry(zero_shot.zero_shot_pipeline, zero_shot.check_parameters, TRAINING_STEPS, RECIPES),
+    "inductive": Entry(
+        partial(zero_shot.zero_shot_pipeline, self_trains=False),
+        zero_shot.check_parameters,
+        ("train",),
+        RECIPES,
+    ),
     "cross_dataset": Entry(cross_dataset.cross_dataset_pipeline, cross_dataset.check_parameters),
     "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters, ("train",), ABLATION_RECIPES),
     "benchmark": Entry(benchmark.benchmark_pipeline, benchmark.check_parameters, TRAINING_STEPS, RECIPES),

@@ -68,11 +68,19 @@ def check_training(values: Mapping[str, Any], recipes: Sequence[str]) -> None:
     check_places(values)
     recipes, overrides = values.get("recipes", recipes), values.get("overrides", "{}")
     _check_recipes(recipes, overrides, values.get("protocol", PROTOCOL))
-    split = values.get("split", SPLIT)
+    check_split("split", values.get("split", SPLIT), values)
+
+
+def check_split(name: str, split: str, values: Mapping[str, Any]) -> None:
+    """Check that the data of a run, image sets or folders, have the split of the parameter `name`.
+
+    Raises:
+        UserError: they lack it, or they are wrong.
+    """
     if folders := values.get("folders"):
-        check_folders(folders, values.get("protocol", PROTOCOL), split)
+        check_folders(folders, values.get("protocol", PROTOCOL), split, name=name)
     else:
-        check_image_sets(values.get("image_sets", IMAGE_SETS), split)
+        check_image_sets(values.get("image_sets", IMAGE_SETS), split, name=name)
 
 
 def _check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
@@ -131,7 +139,7 @@ def check_background(name: str, background: str, protocol: str) -> None:
         raise UserError(f"parameter {name}: {error}") from error
 
 
-def check_image_sets(image_sets: str, split: str) -> None:
+def check_image_sets(image_sets: str, split: str, *, name: str = "split") -> None:
     """Check the image sets (JSON): lists by split, with the split that is scored.
 
     Raises:
@@ -139,10 +147,10 @@ def check_image_sets(image_sets: str, split: str) -> None:
     """
     sets = from_json("image_sets", image_sets, dict[str, str])
     if split not in sets:
-        raise UserError(f"parameter split is {split!r}; image_sets has {', '.join(sets) or 'none'}")
+        raise UserError(f"parameter {name} is {split!r}; image_sets has {', '.join(sets) or 'none'}")
 
 
-def check_folders(folders: str, protocol: str, split: str) -> None:
+def check_folders(folders: str, protocol: str, split: str, *, name: str = "split") -> None:
     """Check the user's own folders (JSON), which need a label file, and that they have the split that is scored.
 
     Raises:
@@ -152,7 +160,7 @@ def check_folders(folders: str, protocol: str, split: str) -> None:
     if not is_label_file(protocol):
         raise UserError(f"parameter protocol is {protocol!r}; folders need the path of a label file (.yaml)")
     if own.split_names and split not in own.split_names:
-        raise UserError(f"parameter split is {split!r}; folders have {', '.join(own.split_names)}")
+        raise UserError(f"parameter {name} is {split!r}; folders have {', '.join(own.split_names)}")
 
 
 def check_choice(name: str, value: str, choices: Any) -> None:

@@ -159,14 +159,21 @@ def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
     deps = runner.stages["prepare"]["deps"]
     runner.stages["prepare"]["deps"] = list(dict.fromkeys([*prepared, *deps]))
     per_recipe = runner.for_every("${recipes}")
-    common: dict[str, Any] = {"overrides": PARAMETERS, "scoring": {"split": "${evaluate.split}"}}
+    validation = None if project.gate.split == project.evaluate.split else "${gate.split}"
+    common: dict[str, Any] = {
+        "overrides": PARAMETERS,
+        "scoring": {"split": "${evaluate.split}"},
+        "validation": validation,
+    }
     inductive = train_and_measure(per_recipe, data, recipe="${item}", seed="${seed}", **common)
     fit = fit_penalty(per_recipe, data, inductive, split="${fit.split}")
     trained = [inductive]
     if project.self_training != "none":
         trained.append(self_train_and_score(per_recipe, data, inductive, mode="${self_training}", **common))
-    margins = {name: f"${{gate.{name}}}" for name in Margins.model_fields}
-    register_models(per_recipe, data, trained, margins)
+    margins: dict[str, Any] = {name: f"${{gate.{name}}}" for name in Margins.model_fields}
+    margins["across_settings"] = project.gate.across_settings  # a flag, which has no value to put in
+    task = None if project.task is None else "${task}"
+    register_models(per_recipe, data, trained, margins, name=task)
     models = [_of_recipe(recipe, model) for recipe in recipes for model in trained]
     report_models(runner, data, models, [PurePosixPath(str(fit).replace(KEY, recipe)) for recipe in recipes])
     firsts = [_of_recipe(recipe, inductive) for recipe in recipes]
@@ -206,7 +213,8 @@ def text(content: dict[str, Any], *, head: str = HEAD) -> str:
 
 def _of_recipe(recipe: str, model: Measured[PurePosixPath]) -> Measured[PurePosixPath]:
     """Return the folders of one recipe."""
-    return Measured(*(PurePosixPath(str(path).replace(KEY, recipe)) for path in vars(model).values()))
+    folders = {name: path for name, path in vars(model).items() if path is not None}
+    return Measured(**{name: PurePosixPath(str(path).replace(KEY, recipe)) for name, path in folders.items()})
 
 
 def _plots(

@@ -40,6 +40,7 @@ TEMPLATE = """\
 # The settings of this project. After a change, `cascade-clip run` redoes what depends on it.
 seed: 0
 protocol: ""               # label file: classes, unseen classes, background
+task: ""                   # name of the registered model, whose versions are of all methods
 
 data:                      # paths are relative to `raw`; labels are `maps` or `coco`
   raw: ""
@@ -55,9 +56,11 @@ self_training: none        # none, oracle (as published, it knows which pixels a
 evaluate: {split: test}    # the split that the report shows
 fit: {split: val}          # where `fit-thresholds` fits the seen penalty for the report
 
-gate:                      # margins in percent points, by which a candidate must beat the champion
-  min_hiou_gain: 2.5
-  max_seen_drop: 2.0
+gate:                      # a candidate becomes champion if it beats the champion on this split
+  split: val
+  min_hiou_gain: 2.5       # its hIoU must be higher by more than so many percent points
+  max_seen_drop: 2.0       # its mIoU(S) may be lower by at most so many
+  across_settings: false   # whether a transductive model may replace an inductive champion
 """
 
 
@@ -79,6 +82,7 @@ class Choices:
     splits: Mapping[str, str] | None = None
     held_out: Mapping[str, float] | None = None
     self_training: str | None = None
+    across_settings: bool | None = None
     seed: int | None = None
     overrides: Mapping[str, Any] | None = None
 
@@ -152,8 +156,9 @@ def _settings(folder: Path, choices: Choices) -> Any:
     else:
         checked_project(parse_yaml(_dumped(settings), str(file), aliases=True), file)
     if choices.labels is not None:
-        read_label_file(choices.labels)
+        name = read_label_file(choices.labels).name
         settings["protocol"] = _stated(choices.labels, folder)
+        settings["task"] = settings.get("task") or name
     _put_data(settings, choices, folder)
     if choices.clip is not None:
         _put_clip(settings, choices.clip, folder)
@@ -162,6 +167,8 @@ def _settings(folder: Path, choices: Choices) -> Any:
         settings["recipes"] = _recipes(stated, _clip_config(folder / settings["data"]["clip"]))
     if choices.self_training is not None:
         settings["self_training"] = choices.self_training
+    if choices.across_settings is not None:
+        _put(settings, ("gate", "across_settings"), choices.across_settings)
     if choices.seed is not None:
         settings["seed"] = choices.seed
     for key, value in (choices.overrides or {}).items():
@@ -204,8 +211,8 @@ def _put_data(settings: Any, choices: Choices, folder: Path) -> None:
     names = {"train", *(data["coco"] if by_file else ())}
     for key in ("splits", "lists", "hold_out"):
         names |= set(data.get(key) or ())
-    for key, wanted in (("evaluate", ("test", "val")), ("fit", ("val", "test"))):
-        if settings[key]["split"] not in names:
+    for key, wanted in (("evaluate", ("test", "val")), ("fit", ("val",)), ("gate", ("val",))):
+        if settings.setdefault(key, {}).get("split") not in names:
             settings[key]["split"] = next((name for name in wanted if name in names), "train")
 
 

@@ -1,0 +1,71 @@
+"""The parameters of a pipeline that a project's settings state, with the places of its files in the pods or here."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cascade_core.configs.overrides import dotted
+from cascade_core.errors import UserError
+from cascade_core.labels.label_file import is_label_file
+from components.inputs.own_data import OwnData
+from components.results.margins import Margins
+from components.storage.places import S3
+from pipelines.graphs.project import PARAMETERS, Project, read_project
+
+EXAMPLE = "cluster: {folder: /data/pets, clip: /data/clip/ViT-B-16}"
+
+
+def project_parameters(folder: Path, *, in_pods: bool, but: Collection[str] = ()) -> dict[str, Any]:
+    """Return the parameters that the project in `folder` states, without those in `but`.
+
+    Paths are those in the pods (section `cluster` of the settings), or on this machine.
+
+    Raises:
+        UserError: there is no project, its settings are wrong, or they do not say where the pods find a file.
+    """
+    project = read_project(folder)
+    data = project.data
+    places = {"raw": data.raw, "clip": data.clip}
+    if is_label_file(project.protocol):
+        places["protocol"] = project.protocol
+    place = _in_pods if in_pods else _here
+    values: dict[str, Any] = {
+        "protocol": project.protocol,
+        "recipes": list(project.recipes.values()),
+        "overrides": json.dumps(dotted(project.overrides or {})),
+        "seed": project.seed,
+        "split": project.evaluate.split,
+        "gate_split": project.gate.split,
+        "margins": json.dumps(project.gate.model_dump(include=set(Margins.model_fields))),
+        "task": project.task or "",
+    }
+    values |= {name: place(project, folder, name, path) for name, path in places.items() if name not in but}
+    if project.self_training != "none":
+        values["self_training"] = project.self_training
+    if project.own is None:
+        values["image_sets"] = json.dumps(data.image_sets)
+    else:
+        stated = project.own.model_dump(mode="json", include=set(OwnData.model_fields), exclude_defaults=True)
+        values["folders"] = json.dumps(stated)
+    return {name: value for name, value in values.items() if name not in but}
+
+
+def _here(_: Project[Any], folder: Path, __: str, path: str) -> str:
+    return str(folder / path)
+
+
+def _in_pods(project: Project[Any], folder: Path, name: str, path: str) -> str:
+    """Return the place of a file in the pods: its own, else below that of the project's folder."""
+    cluster, field = project.cluster, "labels" if name == "protocol" else name
+    if cluster is not None:
+        if (place := getattr(cluster, field)) is not None:
+            return str(place)
+        if path.startswith(S3):
+            return path
+        if cluster.folder is not None and not PurePosixPath(path).is_absolute():
+            return f"{cluster.folder.rstrip('/')}/{path}"
+    raise UserError(
+        f"{folder / PARAMETERS}: cluster.{field} is missing: state where the pods find {path}, such as {EXAMPLE}, or give "
+        f"-p {name}=PLACE"
+    )
