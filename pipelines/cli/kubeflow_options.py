@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pipelines.kubeflow.cluster import Connection
 
 PipelineName = Literal["zero_shot", "inductive", "cross_dataset", "ablation", "benchmark"]
+WHOLE = ("zero_shot", "inductive")
+"""The pipelines that are a project's whole workflow; others take only its data from it."""
 Kind = Literal["cpu", "gpu"]
 HOST_VARIABLES = ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT")
 NAMESPACE_VARIABLE, TOKEN_VARIABLE = "KFP_NAMESPACE", "KFP_EXISTING_TOKEN"
@@ -173,7 +175,8 @@ class RunParameters:
         if (folder := self._folder(in_pods=in_pods)) is not None:
             from pipelines.kubeflow.project_parameters import project_parameters
 
-            fallback |= project_parameters(folder, in_pods=in_pods, but=values.keys())
+            whole = package.package is not None or package.pipeline in WHOLE
+            fallback |= project_parameters(folder, in_pods=in_pods, but=values.keys(), whole=whole)
         if self.set_ or self.overrides is not None:
             if "overrides" in values:
                 raise UserError(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade_core.errors import UserError
 from components.registry import versions as registry
 from components.registry.versions import Version
 from components.tracking.run_record import record_folders
@@ -56,7 +57,10 @@ def show(
 
 
 def serve(
-    name: ModelName,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Name of the model; that of the project in the working folder if left out."),
+    ] = None,
     version: Annotated[int | None, typer.Argument(help="Version; the champion if left out.")] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; the server has no password.")
@@ -80,8 +84,15 @@ def serve(
     """Serve a version over HTTP as `mlflow models serve` does, with limits on requests."""
     from components.serving import server
     from components.serving.request_limits import Limits
+    from pipelines.graphs.project import is_project, read_project
 
     limits = Limits(mib=max_mib, seconds=max_seconds, requests=max_requests, total_mib=max_total_mib)
+    name = name or (read_project().task if is_project() else None)
+    if name is None:
+        raise UserError(
+            "serve needs the name of a model: `cascade-clip models list` shows those that there are; in a project's folder "
+            "`task` in params.yaml names its model"
+        )
     server.serve(name, version=version, host=host, port=port, limits=limits)
 
 

@@ -16,8 +16,14 @@ from pipelines.graphs.project import PARAMETERS, Project, read_project
 EXAMPLE = "cluster: {folder: /data/pets, clip: /data/clip/ViT-B-16}"
 
 
-def project_parameters(folder: Path, *, in_pods: bool, but: Collection[str] = ()) -> dict[str, Any]:
-    """Return the parameters that the project in `folder` states, without those in `but`.
+DATA = ("raw", "clip", "protocol", "image_sets", "folders", "split")
+"""The parameters that say what the data are."""
+
+
+def project_parameters(
+    folder: Path, *, in_pods: bool, but: Collection[str] = (), whole: bool = True
+) -> dict[str, Any]:
+    """Return the parameters that the project in `folder` states, without those in `but`; only `DATA` unless `whole`.
 
     Paths are those in the pods (section `cluster` of the settings), or on this machine.
 
@@ -48,7 +54,7 @@ def project_parameters(folder: Path, *, in_pods: bool, but: Collection[str] = ()
     else:
         stated = project.own.model_dump(mode="json", include=set(OwnData.model_fields), exclude_defaults=True)
         values["folders"] = json.dumps(stated)
-    return {name: value for name, value in values.items() if name not in but}
+    return {name: value for name, value in values.items() if name not in but and (whole or name in DATA)}
 
 
 def _here(_: Project[Any], folder: Path, __: str, path: str) -> str:

@@ -47,6 +47,7 @@ def register_candidate(
     checkpoint: Path | None = None,
     clip: Path | None = None,
     decision: Path | None = None,
+    validation: Path | None = None,
     **scores: object,
 ) -> register.Registered:
     """Register the model that `write_model` wrote, with scores of its own."""
@@ -58,4 +59,5 @@ def register_candidate(
         out=scratch / "out",
         name=name,
         decision=decision,
+        validation=validation,
     )

@@ -1,5 +1,6 @@
 """The gate: every way a candidate can stand against a champion, each with a reason that says so."""
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest
-from components.registry.decisions import Scored, decide, read_decision
+from components.registry.decisions import Scored, decide, read_decision, validation_tags
 from components.registry.versions import Version
 from components.results.margins import Margins
 from components.steps import gate
+from pipelines.graphs.defaults import GATE_SPLIT
+from pipelines.graphs.defaults import MARGINS as MARGINS_OF_PIPELINES
 
 MEASURED = {"protocol": "mini-18-6", "split": "test", "data_hash": "ab" * 32, "num_pictures": 200}
 SCORES = {"hiou": 0.5, "miou_seen": 0.6}
@@ -66,6 +69,8 @@ def test_a_first_model_without_scores_is_not() -> None:
         ({"hiou": None}, {}, False, r"the candidate has no hIoU, the champion, version 3, has 50\.00"),
         ({"hiou": None, "miou_seen": 0.7}, {"hiou": None}, True, r"better: mIoU\(S\) 70.00 against 60.00"),
         ({"hiou": None}, {"hiou": None}, False, "a tie: "),
+        ({"hiou": 0.9, "setting": "inductive"}, {"setting": "supervised"}, False, "another setting: supervised, the candidate's is inductive; --across-settings"),
+        ({"hiou": 0.9, "setting": "inductive"}, {"setting": "inductive"}, True, "better: "),
     ],
 )  # fmt: skip
 def test_a_candidate_meets_a_champion(
@@ -88,9 +93,27 @@ def test_of_two_models_at_most_one_beats_the_other(a: float, b: float, seen_a: f
     assert not (forth.promote and back.promote)
 
 
+def test_across_settings_a_better_candidate_wins() -> None:
+    margins = MARGINS.model_copy(update={"across_settings": True})
+    candidate = _candidate(hiou=0.9, setting="transductive_oracle")
+    assert decide("m", candidate, _champion(setting="inductive"), margins).promote
+
+
+def test_the_champions_scores_on_the_candidates_split_count() -> None:
+    judged = _candidate(hiou=0.6, split="val")
+    tags = validation_tags(_candidate(hiou=0.7, split="val"))
+    decision = decide("m", judged, _champion(hiou=0.1, **tags), MARGINS)
+    assert not decision.promote and "60.00 against 70.00" in decision.reason
+    reported = decide("m", _candidate(hiou=0.6), _champion(hiou=0.1, **tags), MARGINS)
+    assert reported.promote and "60.00 against 10.00" in reported.reason
+    assert "another split: test" in decide("m", judged, _champion(hiou=0.1), MARGINS).reason
+
+
 def test_the_workflow_states_the_default_margins() -> None:
     stated = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())["gate"]
-    assert Margins.model_validate(stated) == Margins()
+    assert stated.pop("split") == GATE_SPLIT
+    assert Margins.model_validate(stated).model_dump() == json.loads(MARGINS_OF_PIPELINES)
+    assert {**stated, "across_settings": False} == Margins().model_dump()
 
 
 @pytest.mark.usefixtures("store")

@@ -195,6 +195,18 @@ def test_the_card_says_what_it_is_and_spreads_over_seeds(folder: Path, tmp_path:
         assert fact in described
 
 
+def test_validation_decides_and_test_is_only_reported(folder: Path, tmp_path: Path) -> None:
+    def validated(hiou: float) -> Path:
+        return write_evaluation(tmp_path / f"val-{hiou}", split="val", hiou=hiou)
+
+    first = register_candidate(folder, tmp_path, "judged", validation=validated(0.5), hiou=0.1)
+    second = register_candidate(folder, tmp_path, "judged", validation=validated(0.4), hiou=0.9)
+    assert (first.champion, second.champion) == (True, False) and "40.00 against 50.00" in second.reason
+    tags = MlflowClient().get_model_version("judged", "1").tags
+    assert (tags["split"], tags["hiou"]) == ("test", "0.1")
+    assert (tags["validation.split"], tags["validation.hiou"]) == ("val", "0.5")
+
+
 def test_an_evaluation_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"scores\.json: seed is 7, the checkpoint's is 0"):
         register_candidate(folder, tmp_path, "refused", seed=7)

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
 from cascade_core.labels.label_file import LabelFile
 from pipelines.cli.app import app
+from pipelines.graphs.project import checked_project
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "custom_data.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "own_data.md"
 
 
 @pytest.fixture
@@ -68,10 +70,13 @@ def test_impossible_options_are_refused(pets: Path, options: tuple[str, ...], se
     assert not (pets / "out").exists()
 
 
-def test_the_label_files_of_the_documentation_are_right() -> None:
-    import yaml
-
+def test_label_files_and_settings_of_the_documentation_are_right() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        LabelFile.model_validate(yaml.safe_load(block))
+    contents = [yaml.safe_load(block) for block in blocks]
+    projects = [content for content in contents if "recipes" in content]
+    assert projects and len(projects) < len(contents)
+    for content in contents:
+        if content in projects:
+            checked_project(content, DOCUMENT)
+        else:
+            LabelFile.model_validate(content)

@@ -21,7 +21,7 @@ def stages() -> dict[str, dict[str, Any]]:
 
 
 def step_of(stage: str) -> str:
-    return stage.removesuffix("_inductive").removesuffix("_transductive")
+    return stage.removesuffix("_validation").removesuffix("_inductive").removesuffix("_transductive")
 
 
 def test_the_file_follows_from_graph_and_statements() -> None:
