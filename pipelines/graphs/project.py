@@ -70,7 +70,7 @@ class Gate(Margins):
 
 
 class Project(_Strict, Generic[DataT]):
-    """The settings of a project, a folder; `benchmark` is the section that `benchmark run` reads.
+    """The settings of a project, a folder; `benchmark` and `predict` are the sections of those commands.
 
     `task` is the name in the registry for the models of all methods; without it each method has a name of its own.
     """
@@ -84,6 +84,7 @@ class Project(_Strict, Generic[DataT]):
     evaluate: OfSplit = OfSplit(split="test")
     fit: OfSplit = OfSplit(split="val")
     benchmark: dict[str, Any] | None = None
+    predict: dict[str, Any] | None = None
     cluster: Cluster | None = None
     gate: Gate = Gate()
     task: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
