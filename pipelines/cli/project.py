@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -139,12 +140,30 @@ def fit(
     Makes a project in the working folder, or updates the one there, and runs what changed; an interrupted call resumes.
     Without options it runs the project as it is, as `cascade-clip run` does.
     """
-    options.made()
+    from components.tracking.store import require_store
+
+    require_store("register the models in")  # before hours of training, not after
+    project = options.made()
     with contextlib.chdir(options.project):
-        workflow.repro(force=force)
+        workflow.repro(force=force, first=("splits", "text_vectors"), check=partial(_preflight, project))
         workflow.print_outcome()
         for line in _champions():
             print(line)
+
+
+def _preflight(project: "Project[Any]") -> None:
+    """Check before the training that label maps, class names and text vectors agree; log what is unusual."""
+    from components.inputs.preflight import preflight
+
+    outputs = Path("outputs")
+    report = preflight(
+        prepared=outputs / "prepared",
+        splits=outputs / "splits",
+        text=outputs / "text",
+        clip=Path(project.data.clip),
+    )
+    for sentence in (*report.passed, *report.notes):
+        log.info("preflight: %s", sentence)
 
 
 def _champions(register: Path = Path("outputs/register")) -> Iterator[str]:

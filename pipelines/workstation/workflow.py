@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +31,33 @@ TABLE_WIDTH = 110
 """The table's width in columns if the output is not a terminal."""
 
 
-def repro(targets: Sequence[str] = (), *, pull: bool = True, force: bool = False) -> None:
+def repro(
+    targets: Sequence[str] = (),
+    *,
+    pull: bool = True,
+    force: bool = False,
+    first: Sequence[str] = (),
+    check: Callable[[], None] | None = None,
+) -> None:
     """Run the changed stages in the working folder, with this environment's commands first on the PATH.
 
-    Ctrl-C or SIGTERM interrupts the running stage; the call raises once the stage has saved its state and ended.
+    The stages `first` and what they need run before the function `check`, and all others only if it raises nothing. Ctrl-C or SIGTERM interrupts the running stage; the call raises once the stage has saved its state and ended.
 
     Raises:
-        UserError: there is no dvc.yaml here, another workflow or DVC command works here, or a stage failed and logged why.
+        UserError: there is no dvc.yaml here, another workflow or DVC command works here, a stage failed and logged why, or
+            `check` raised it.
     """
     if not WORKFLOW_FILE.is_file():
         raise UserError(f"there is no {WORKFLOW_FILE} in {Path.cwd()}; run this in the project's folder")
     flags = [flag for flag, active in (("--pull", pull), ("--force", force)) if active]
     with unfinished.only_workflow() as run_file:
-        command = [sys.executable, "-m", "pipelines.workstation.repro", *flags, *targets]
+        command = [sys.executable, "-m", "pipelines.workstation.repro", *flags]
+        environment = {**stage_environment(), FILE_VARIABLE: str(run_file)}
         try:
-            status = _run(command, {**stage_environment(), FILE_VARIABLE: str(run_file)})
+            status = _run([*command, *first], environment) if first else 0
+            if check is not None and not status:
+                check()
+            status = status or _run([*command, *targets], environment)
         except BaseException:
             unfinished.close_killed(run_file)
             raise

@@ -29,6 +29,7 @@ def call(folder: Path, *words: str) -> str:
     program = Path(sys.executable).parent
     environment = {**stage_environment(), "OMP_NUM_THREADS": "1", "TERM": "dumb"}
     environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns/mlflow.db"}
+    environment.pop("CASCADE_TRACKING", None)
     done = subprocess.run(
         [program / words[0], *words[1:]],
         cwd=folder,
@@ -70,6 +71,7 @@ def test_one_command_ends_with_a_champion_that_answers(project: Path) -> None:
     versions = client.search_model_versions("name = 'garden'")
     assert {version.tags["method"] for version in versions} == {"zegclip"}
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CASCADE_TRACKING", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlruns/mlflow.db")
         model = load_predictor("models:/garden@champion")
     picture = next((project / "pictures" / "images").glob("*.png"))
@@ -96,6 +98,7 @@ def test_every_engine_follows_the_label_file(project: Path) -> None:
     settings["cluster"] = {"folder": str(project)}
     (project / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch, serving(Server(project / "server")) as server:
+        patch.delenv("CASCADE_TRACKING", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlruns/mlflow.db")
         call(project, "cascade-clip", "pipeline", "submit", "--host", server.host, "--wait")
     (splits,) = (project / "server").glob("**/prepare/splits")

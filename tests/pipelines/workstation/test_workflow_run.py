@@ -78,6 +78,20 @@ def test_single_stages_succeed_without_a_report(
         commands.run()
 
 
+def test_a_check_between_stages_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(workflow, "_run", lambda command, _: calls.append(command[3:]) or 0)
+
+    def refuse() -> None:
+        raise UserError("vectors of other classes")
+
+    with pytest.raises(UserError, match="vectors of other classes"):
+        workflow.repro(first=("splits",), check=refuse)
+    assert calls == [["--pull", "splits"]]
+    workflow.repro(first=("splits",), check=lambda: None)
+    assert calls[1:] == [["--pull", "splits"], ["--pull"]]
+
+
 def test_an_interrupted_workflow_ends_as_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     _dvc(monkeypatch, stages=1, status=SystemExit(143))
     with pytest.raises(SystemExit):
