@@ -41,21 +41,15 @@ TEMPLATE = """\
 seed: 0
 protocol: ""               # label file: classes, unseen classes, background
 task: ""                   # name of the registered model, whose versions are of all methods
-
 data:                      # paths are relative to `raw`; labels are `maps` or `coco`
   raw: ""
   images: images
   clip: ""                 # CLIP folder
-
 recipes: {}                # name: recipe
-
 overrides: {}              # put into every recipe
-
 self_training: none        # none, oracle (as published, it knows which pixels are of unseen classes) or strict
-
 evaluate: {split: test}    # the split that the report shows
 fit: {split: val}          # where `fit-thresholds` fits the seen penalty for the report
-
 gate:                      # a candidate becomes champion if it beats the champion on this split
   split: val
   min_hiou_gain: 2.5       # its hIoU must be higher by more than so many percent points
