@@ -327,6 +327,7 @@ def _init_dvc(folder: Path) -> None:
         return
     from dvc.repo import Repo  # slow to import
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would print that it makes a repository
     root = folder.resolve()
     git = next((path for path in (root, *root.parents) if (path / ".git").exists()), None)
     Repo.init(str(root), no_scm=git is None, subdir=git not in (None, root)).close()
