@@ -73,4 +73,6 @@ def test_folders_of_ones_own_are_prepared_with_the_label_file(tmp_path: Path) ->
     )
     split = read_json(tmp_path / "splits" / "split.json")
     assert split["unseen"] == ["lava"] and [*map(len, split["splits"].values())] == [6, 2]
-    assert runs[0]["data_hash"] == read_json(tmp_path / "prepared" / "summary.json")["data_sha256"]
+    summary = read_json(tmp_path / "prepared" / "summary.json")
+    assert artifacts["prepared"].metadata["data_hash"] == summary["data_sha256"]
+    assert [run["recipe"] for run in runs] == ["mini_zegclip"]
