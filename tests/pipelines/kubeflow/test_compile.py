@@ -277,7 +277,7 @@ def test_a_compiled_pipelines_name_ends_in_yaml(tmp_path: Path) -> None:
 def test_pipelines_default_to_the_parameter_file() -> None:
     parameters = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
     benchmark = parameters["benchmark"]
-    assert yaml.safe_load(defaults.MARGINS) == parameters["gate"]
+    assert {"split": defaults.GATE_SPLIT, **yaml.safe_load(defaults.MARGINS)} == parameters["gate"]
     assert yaml.safe_load(defaults.THRESHOLDS) == benchmark["thresholds"]
     assert (benchmark["seeds"], list(parameters["recipes"].values())) == (defaults.SEEDS, defaults.RECIPES)
     assert yaml.safe_load(defaults.IMAGE_SETS) == parameters["data"]["image_sets"]
