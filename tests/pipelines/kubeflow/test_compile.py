@@ -121,7 +121,8 @@ def test_every_step_runs_in_our_images_and_installs_nothing() -> None:
 def test_every_step_has_its_resources() -> None:
     containers = _executors(_compiled(kind="gpu"))
     with_gpu = {name for name, one in containers.items() if "accelerator" in one["resources"]}
-    assert with_gpu == {"exec-train", "exec-self-train", "exec-evaluate", "exec-evaluate-2", "exec-profile"}
+    evaluations = {"exec-evaluate", *(f"exec-evaluate-{number}" for number in (2, 3, 4))}
+    assert with_gpu == {"exec-train", "exec-self-train", "exec-profile", *evaluations}
     assert all(one["resources"]["resourceMemoryLimit"] for one in containers.values())
 
 
