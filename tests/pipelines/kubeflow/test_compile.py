@@ -201,7 +201,7 @@ def test_local_steps_have_no_retries_waiting_volume_or_image() -> None:
 
 
 def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown pipeline 'none'; known are zero_shot, cross_dataset"):
+    with pytest.raises(ValueError, match="unknown pipeline 'none'; known are zero_shot, inductive"):
         compile_pipeline("none", tmp_path / "pipeline.yaml")
 
 
