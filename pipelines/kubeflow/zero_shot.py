@@ -70,12 +70,6 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
                 inductive = train_and_measure(
                     step.run_step,
                     ready,
-                    inductive=inductive.evaluation,
-                    transductive=transductive.evaluation,
-                    cost=inductive.cost,
-                    training=inductive.model.part(TRAINING),
-                    self_training=transductive.model.part(TRAINING),
-                    pictures=True,
                     recipe=run.recipe,
                     seed=seed,
                     overrides=overrides,
@@ -99,8 +93,8 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
                         inductive=inductive.evaluation,
                         transductive=transductive.evaluation,
                         cost=inductive.cost,
-                        trained=inductive.model,
-                        self_trained=transductive.model,
+                        training=inductive.model.part(TRAINING),
+                        self_training=transductive.model.part(TRAINING),
                         pictures=True,
                     )
                     trained.append(transductive)
@@ -110,7 +104,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
                         ready,
                         evaluation=inductive.evaluation,
                         cost=inductive.cost,
-                        trained=inductive.model,
+                        training=inductive.model.part(TRAINING),
                         pictures=True,
                     )
                 register_models(
