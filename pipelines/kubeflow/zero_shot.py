@@ -8,7 +8,6 @@ from kfp import dsl
 
 from cascade_core.configs.settings import SelfTrainingMode
 from components.bodies.between_steps import TRAINING
-from components.ops.results import index_both, report
 from components.ops.results import index_both, index_run, report
 from components.results.margins import Margins
 from pipelines.graphs.defaults import GATE_SPLIT, IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
