@@ -8,6 +8,7 @@ import pandas as pd
 
 from cascade_core.errors import UserError
 from components.results.names import SCORES, SCORES_FILE
+from components.results.pages import fill_template
 from components.results.rows import DROPPED
 from components.results.step_files import read_scores
 from components.tables import read_classes
@@ -82,6 +83,17 @@ def markdown(table: pd.DataFrame) -> str:
     """Lay out a table in Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def page(table: pd.DataFrame) -> str:
+    """Fill the page; scores stand beside the target, since Kubeflow shows the page in a narrow frame."""
+    first = ["target", "mIoU", "hIoU", "mIoU(S)", "mIoU(U)", "pAcc"]
+    return fill_template(
+        "targets.html",
+        titles=[*first, *(title for title in table.columns if title not in first)],
+        texts=("target", "background", "method", "setting", "split"),
+        lines=table.to_dict("records"),
+    )
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:

@@ -47,6 +47,6 @@ def run(call: Call, /, *, evaluations: Evaluations, out: Out) -> Comparison:
         table = target_rows.text_table(rows)
         write_json(work.folder / ROWS_FILE, rows)
         (work.folder / TABLE_FILE).write_text(target_rows.markdown(table), encoding="utf-8")
-        (work.folder / PAGE_FILE).write_text(table.to_html(index=False, border=0), encoding="utf-8")
+        (work.folder / PAGE_FILE).write_text(target_rows.page(table), encoding="utf-8")
         work.tracker.files(ROWS_FILE, TABLE_FILE, PAGE_FILE)
     return Comparison(out / PAGE_FILE, tuple(rows))

@@ -25,6 +25,7 @@ from components.tracking import pipeline_run
 from components.tracking.store import experiment_id, open_store
 from pipelines.cli.app import app
 from tests.components.moto_server import BUCKET, object_store
+from tests.components.tracking_server import started
 
 PROTOCOL, NAME = "mini-18-6", "mini-18-6-zegclip"
 SOURCE = {"mlflow.source.name": "cascade-clip step"}
@@ -391,3 +392,27 @@ def test_a_folder_that_is_written_again_stays(client: MlflowClient, bucket: Any)
     with pytest.raises(StillNeededError, match="something was written there since"):
         artifacts._remove(bucket, s3.address(f"s3://{BUCKET}/v2/artifacts"), changed)
     assert len(runs_in(bucket)) == 7
+
+
+def test_files_behind_a_tracking_server_go_too(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = started(tmp_path, store / "mlruns" / "mlflow.db", monkeypatch)
+    (tmp_path / "weights").write_text("1234")
+    try:
+        client = open_store()
+        client.create_registered_model(NAME)
+        runs = [pipeline_of(client) for _ in range(2)]
+        for run in runs:
+            step = run_of(client, run, step="register")
+            model = client.create_logged_model(experiment_id(client, PROTOCOL), name="z", source_run_id=step)
+            client.log_model_artifact(model.model_id, str(tmp_path / "weights"))
+            tags = {registry.CONTENT_TAG: "c", **TAGS}
+            client.create_model_version(NAME, model.model_uri, step, tags=tags, model_id=model.model_id)
+        kept = {path.parent for path in (tmp_path / "artifacts").rglob("*") if path.is_file()}
+        assert len(kept) == 6
+        assert carried_out(keep=1, days=0) == ["version removed", "run removed"]
+        left = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+        assert len(left) == 3 and len(client.list_artifacts(runs[1])) == 1
+    finally:
+        server.stop()
