@@ -11,7 +11,7 @@ from typing import Any
 
 from components.cluster.pod_probe import EXPERIMENT
 from components.trial.mini import CLIP, DATA, trial_folder
-from pipelines.kubeflow.findings import Verification, reports_in, why_not
+from pipelines.kubeflow.findings import Verification, reports_in, terminate, why_not
 from pipelines.kubeflow.submit import RunStatus, explain, status, submit
 from pipelines.kubeflow.waiting import waits
 
@@ -47,6 +47,9 @@ def check(seen: Verification, packages: Mapping[str, Path], volume: str, looked:
     removal = {"folder": volume, "drawn_by": looked.run_id, "kfp_run": trained}
     # The time for removing is not that of the checks: nothing is to be left.
     seen.waited = 0.0
+    if ended is None or not ended.finished:
+        terminate(seen.cluster, trained)
+        _end_of(seen, trained)
     removed = _end_of(seen, _submitted(seen, packages[REMOVAL], removal))
     logs = [seen.cluster.log_of(removed.run_id, step.node) for step in removed.steps] if removed else []
     reports = {report["check"]: report for text in logs for report in reports_in(text)}
