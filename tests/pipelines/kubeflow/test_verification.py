@@ -17,6 +17,7 @@ from pipelines.kubeflow import trial_run
 from pipelines.kubeflow.cluster import Connection
 from pipelines.kubeflow.findings import Verification
 from pipelines.kubeflow.reasons import FOREIGN
+from pipelines.kubeflow.submit import RunStatus
 from tests.pipelines.kfp_server import Server
 
 
@@ -130,6 +131,35 @@ def test_a_trial_without_its_data_is_not_tried(cluster: Connection) -> None:
     (finding,) = seen.findings
     assert (finding.check, finding.verdict) == ("training", "not seen")
     assert finding.detail == "not tried: the run did not end within 1 minutes"
+
+
+def test_a_slow_trial_is_cancelled_before_it_is_removed(
+    cluster: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, states = [], {"ablation": "RUNNING"}
+
+    def run(name: str) -> RunStatus:
+        return RunStatus(name, name, states.get(name, "SUCCEEDED"), "link", ())
+
+    def submit(_: object, package: Path, **__: object) -> RunStatus:
+        calls.append(f"submit {package}")
+        return run(str(package))
+
+    def terminate(_: object, run_id: str) -> None:
+        calls.append(f"terminate {run_id}")
+        states[run_id] = "CANCELED"
+
+    monkeypatch.setattr(trial_run, "submit", submit)
+    monkeypatch.setattr(trial_run, "status", lambda _, run_id: run(run_id))
+    monkeypatch.setattr(trial_run, "terminate", terminate)
+    seen = Verification(cluster, every=0.0, minutes=0.0)
+    packages = {"ablation": Path("ablation"), "verify_removal": Path("removal")}
+    trial_run.check(seen, packages, "/data", run("looked"))
+    assert calls == ["submit ablation", "terminate ablation", "submit removal"]
+    assert [(one.check, one.verdict) for one in seen.findings] == [
+        ("training", "not seen"), ("run in MLflow", "not seen"), ("removal", "not seen")
+    ]  # fmt: skip
+    assert "look for /data/cascade-verify-looked on the volume" in seen.findings[-1].detail
 
 
 def test_a_trials_run_is_looked_at_and_removed(
