@@ -86,7 +86,7 @@ def run(
         with new_folder(out) as folder:
             shutil.copytree(done, folder, dirs_exist_ok=True)
     (jobs or trainjob_run.connect()).delete(name)
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)  # a pod that was evicted at this line has removed it
 
 
 def _follow(jobs: trainjob_run.Jobs, name: str, nodes: Nodes, work: Path, done: Path) -> None:

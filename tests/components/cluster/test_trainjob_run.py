@@ -271,7 +271,9 @@ def test_an_output_on_the_volume_is_written_in_place(
         run_command(manifest),
     )
     out = volume / "trainings" / "key" / "training"
-    launch_nodes.run_here_or_on_nodes("train", arguments | {"out": out}, nodes.model_dump_json())
+    for _ in range(2):  # a second pod takes what the first one left
+        launch_nodes.run_here_or_on_nodes("train", arguments | {"out": out}, nodes.model_dump_json())
+    assert len(trainer.threads) == 1
     assert f"--out={out}" in outputs[0]
     assert {path.name for path in out.iterdir()} >= {"final", "half", "history.csv"}
     assert list((volume / launch_nodes.WORK).iterdir()) == []
