@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
@@ -27,16 +28,72 @@ GRADIO_SETTINGS = {
 }
 
 
+def is_installed() -> bool:
+    """Say whether Gradio is installed."""
+    return find_spec("gradio") is not None
+
+
 def check_installed() -> None:
     """Check that Gradio is installed, before a model is loaded.
 
     Raises:
         UserError: it is not.
     """
-    if find_spec("gradio") is None:
+    if not is_installed():
         raise UserError(
             f"the page needs the package gradio, which is not installed: {install_command('demo')}"
         )
+
+
+def mounted(
+    predictors: Sequence[Predictor],
+    *,
+    labels: str,
+    examples: Sequence[Path],
+    path: str,
+    folder: Path,
+) -> Any:
+    """Return a FastAPI application with the page for one or two models at a path.
+
+    Uploads and results are kept below `folder`.
+    """
+    uploads = folder / "uploads"
+    # Gradio reads these when it is imported.
+    os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=str(uploads))
+    from fastapi import FastAPI
+    from gradio import mount_gradio_app
+    from gradio.themes import Default
+
+    from components.demo.figure import TEMPLATES
+    from components.demo.page import page
+    from components.demo.segmenting import with_titles
+
+    blocks = page(
+        with_titles(predictors),
+        labels=labels,
+        examples=examples,
+        uploads=uploads,
+        results_root=folder / "results",
+    )
+    return mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        blocks,
+        path=path,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        pwa=False,
+        max_file_size=LARGEST_UPLOAD,
+        theme=Default().set(
+            body_text_color_subdued=READABLE,
+            block_info_text_color=READABLE,
+            block_label_text_color=READABLE,
+        ),
+        css_paths=TEMPLATES / "page.css",
+    )
 
 
 def serve(
@@ -56,44 +113,9 @@ def serve(
     """
     address = check_free(host, port)
     with tempfile.TemporaryDirectory(prefix="cascade-demo-") as folder:
-        uploads = Path(folder, "uploads")
-        # Gradio reads these when it is imported.
-        os.environ.update(GRADIO_SETTINGS, GRADIO_TEMP_DIR=str(uploads))
         import uvicorn
-        from fastapi import FastAPI
-        from gradio import mount_gradio_app
-        from gradio.themes import Default
 
-        from components.demo.figure import TEMPLATES
-        from components.demo.page import page
-        from components.demo.segmenting import with_titles
-
-        blocks = page(
-            with_titles(predictors),
-            labels=labels,
-            examples=examples,
-            uploads=uploads,
-            results_root=Path(folder, "results"),
-        )
-        app = mount_gradio_app(
-            FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
-            blocks,
-            path="",
-            footer_links=[],
-            run_history=False,
-            show_error=False,
-            ssr_mode=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            pwa=False,
-            max_file_size=LARGEST_UPLOAD,
-            theme=Default().set(
-                body_text_color_subdued=READABLE,
-                block_info_text_color=READABLE,
-                block_label_text_color=READABLE,
-            ),
-            css_paths=TEMPLATES / "page.css",
-        )
+        app = mounted(predictors, labels=labels, examples=examples, path="", folder=Path(folder))
         if not address.is_loopback:
             log.warning(
                 "%s can be reached from other machines, and there is no password: put one in front", host

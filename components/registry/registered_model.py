@@ -50,7 +50,12 @@ CONFIDENCE_MAP = "confidence_map"
 AREA_TYPES = {"id": "long", "label": "string", "pixels": "long", "share": "double", "confidence": "double"}
 AREA = schema.Object([Property(name, kind) for name, kind in AREA_TYPES.items()])
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, "image"), ColSpec(schema.Array(DataType.string), "labels")]),
+    inputs=Schema(
+        [
+            ColSpec(DataType.string, "image"),
+            ColSpec(schema.Array(DataType.string), "labels", required=False),
+        ]
+    ),
     outputs=Schema(
         [
             ColSpec(schema.AnyType(), "label_map"),
@@ -85,6 +90,8 @@ class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
     ) -> list[dict[str, Any]]:
         """Segment each row, and return its `label_map` (height x width) with `labels`, the names of its ids.
 
+        A row without labels gets the classes of the training.
+
         Each answer also has the picture's `mean_confidence`, and `classes`: id, label, pixels, share and mean
         confidence of each class in the label map, largest first, as `cascade-clip predict` writes them. The parameter
         `confidence_map` adds the confidence of every pixel, 0..255; the answer is then twice as long.
@@ -96,12 +103,17 @@ class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
         """
         if not 0 < len(model_input) <= MAX_ROWS:
             raise RefusedInputError(f"{len(model_input)} rows given; a call takes 1 to {MAX_ROWS} pictures")
-        rows = list(zip(model_input["image"], model_input["labels"], strict=True))
-        contents, num_pixels = [], 0
+        stated = model_input["labels"] if "labels" in model_input else [None] * len(model_input)
+        rows, contents, num_pixels = [], [], 0
         # The cheap checks run first, for all rows, and decode no picture.
-        for number, (image, labels) in enumerate(rows):
+        for number, (image, labels) in enumerate(zip(model_input["image"], stated, strict=True)):
             with _row(number):
+                # pandas fills a cell that the request left out with NaN.
+                labels = (
+                    self.predictor.default_labels if labels is None or isinstance(labels, float) else labels
+                )
                 _check_labels(labels)
+                rows.append((image, labels))
                 contents.append(_decoded(image))
                 num_pixels += self._check_size(contents[-1])
                 # The label maps of a call fill the memory together, even if each of them is small.

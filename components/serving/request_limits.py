@@ -7,7 +7,7 @@ memory before a model sees them, and how many of them the model works on at a ti
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -66,23 +66,38 @@ class _Share:
 
 
 class Limited:
-    """An ASGI application that passes complete requests for `path` to another one, a few at a time, in their order.
+    """An ASGI application that passes complete requests for `paths` to another one, a few at a time, in their order.
 
     It answers other requests itself: 413 if too large, 408 if too slow, 503 if too many wait, they wait too long, or
     their bodies and answers would take more memory than all may hold. A request whose sender disconnects is dropped. A
     body takes a place in the queue once it is complete, so that slow senders keep nobody waiting.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, *, path: str) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, *, paths: Collection[str]) -> None:
         self.app = app
         self.limits = limits
-        self.path = path
+        self.paths = frozenset(paths)
         self._turns = asyncio.Semaphore(AT_A_TIME)
         self._places = 0
         self._held_bytes = 0
 
+    @property
+    def places(self) -> int:
+        """The number of complete requests that wait or are answered."""
+        return self._places
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory of all requests and answers together."""
+        return self._held_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be refused."""
+        return self._places >= self.limits.requests
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != self.path:
+        if scope["type"] != "http" or scope["path"] not in self.paths:
             await self.app(scope, receive, send)
             return
         try:
@@ -113,7 +128,7 @@ class Limited:
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
-        if self._places >= self.limits.requests:
+        if self.is_full:
             raise _RefusedError(
                 503, f"{self._places} requests wait for the model, and no more can; try again"
             )

@@ -80,12 +80,22 @@ def serve(
     max_total_mib: Annotated[
         float, typer.Option(help="Memory of all requests and answers together, in MiB; one more gets 503.")
     ] = 800,
+    demo: Annotated[
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo",
+            help="Also serve the page of `demo` at /demo; if left out, if its extra is installed.",
+        ),
+    ] = None,
 ) -> None:
-    """Serve a version over HTTP as `mlflow models serve` does, with limits on requests."""
+    """Serve a version over HTTP as `mlflow models serve` does, with limits on requests, a page, PNG answers and metrics."""
+    from components.demo.server import check_installed, is_installed, mounted
     from components.serving import server
     from components.serving.request_limits import Limits
     from pipelines.graphs.project import is_project, read_project
 
+    if demo:
+        check_installed()
     limits = Limits(mib=max_mib, seconds=max_seconds, requests=max_requests, total_mib=max_total_mib)
     name = name or (read_project().task if is_project() else None)
     if name is None:
@@ -93,7 +103,44 @@ def serve(
             "serve needs the name of a model: `cascade-clip models list` shows those that there are; in a project's folder "
             "`task` in params.yaml names its model"
         )
-    server.serve(name, version=version, host=host, port=port, limits=limits)
+
+    def make_demo(predictor: Any, path: str, folder: Path) -> Any:
+        classes = [] if predictor.manifest.setting == "training_free" else predictor.default_labels
+        return mounted([predictor], labels=", ".join(classes), examples=[], path=path, folder=folder)
+
+    wanted = is_installed() if demo is None else demo
+    server.serve(
+        name,
+        version=version,
+        host=host,
+        port=port,
+        limits=limits,
+        make_demo=make_demo if wanted else None,
+    )
+
+
+def manifest(
+    name: ModelName,
+    version: Annotated[
+        int | None, typer.Argument(help="Version; the champion at each start if left out.")
+    ] = None,
+    image: Annotated[
+        str, typer.Option(help="Container image with torch, as `make images` builds and you pushed it.")
+    ] = "registry.example/cascade-clip-workflow:0.1.0-python3.11",
+    service: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the service; the model's, in small letters, if left out."),
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="Resource of one GPU, such as nvidia.com/gpu.")] = None,
+    memory: Annotated[str, typer.Option(help="Memory of the container.")] = "4Gi",
+) -> None:
+    """Print a KServe InferenceService that serves a model in a cluster, for `kubectl apply -f -`."""
+    import yaml
+
+    from components.serving.inference_service import inference_service
+
+    content = inference_service(name, image=image, version=version, name=service, gpu=gpu, memory=memory)
+    print(yaml.safe_dump(content, sort_keys=False), end="")
 
 
 def promote(

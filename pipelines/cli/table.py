@@ -199,6 +199,11 @@ MODELS = Group(
         ("list", registry.list_models, "cascade-clip models list"),
         ("show", registry.show, "cascade-clip models show mini-18-6-cascade_clip"),
         ("serve", registry.serve, "cascade-clip models serve mini-18-6-cascade_clip --port 5001"),
+        (
+            "manifest",
+            registry.manifest,
+            "cascade-clip models manifest mini-18-6-cascade_clip --image registry.example/cascade-clip:1",
+        ),
         ("promote", registry.promote, "cascade-clip models promote mini-18-6-cascade_clip 2"),
         ("rollback", registry.rollback, "cascade-clip models rollback mini-18-6-cascade_clip"),
     ),

@@ -91,7 +91,7 @@ def test_a_registered_version_loads_by_its_address(registered: str, stored: Path
 
 
 def test_a_registered_version_is_served(registered: str, stored: Path) -> None:
-    app = server._scoring_app(server._model_uri(registered, None))
+    app = server._scoring_app(server._load(server._model_uri(registered, None)))
     status, content = asyncio.run(_post(app, json.dumps({"dataframe_records": [_row(stored)]}).encode()))
     assert status == 200, content
     assert _agree(json.loads(content)["predictions"][0]["label_map"])

@@ -96,7 +96,7 @@ def _server(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Ite
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(cores)[:2])  # the server inherits it
     try:
-        with serving(folder, PROGRAM, "models", "serve", "served") as (url, pid):
+        with serving(folder, PROGRAM, "models", "serve", "served", "--no-demo") as (url, pid):
             yield folder, url, pid
     finally:
         os.sched_setaffinity(0, cores)

@@ -75,7 +75,7 @@ class _Client:
 
 def _received(client: _Client, limits: Limits = SMALL) -> list[Message]:
     echo = _Echo()
-    asyncio.run(Limited(echo, limits, path=MODEL)(client.scope, client.receive, client.send))
+    asyncio.run(Limited(echo, limits, paths=(MODEL,))(client.scope, client.receive, client.send))
     return echo.received
 
 
@@ -129,7 +129,7 @@ def _together(echo: Any, limits: Limits, *clients: _Client, ready_after: float =
     """Let clients send at once, and the application answer after a while."""
 
     async def run() -> None:
-        limited = Limited(echo, limits, path=MODEL)
+        limited = Limited(echo, limits, paths=(MODEL,))
         if isinstance(echo, _Echo):
             echo.ready = asyncio.Event()
             asyncio.get_running_loop().call_later(ready_after, echo.ready.set)
@@ -217,7 +217,7 @@ def test_a_failed_request_frees_its_place() -> None:
     _together(broken, Limits(), _Client(_part(1)))
     client = _Client(_part(1))
     with pytest.raises(RuntimeError, match="no answer"):
-        asyncio.run(Limited(broken, Limits(), path=MODEL)(client.scope, client.receive, client.send))
+        asyncio.run(Limited(broken, Limits(), paths=(MODEL,))(client.scope, client.receive, client.send))
 
 
 @pytest.mark.parametrize("wrong", [{"mib": 0}, {"seconds": -1}, {"requests": 0}, {"mib": float("nan")}])

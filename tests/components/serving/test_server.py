@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import io
+import json
+import re
 import socket
 import struct
 import sys
@@ -20,7 +22,9 @@ import requests
 import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
+from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
 from components.registry import registered_model
@@ -54,7 +58,7 @@ def url(folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def limited(folder: Path) -> Iterator[str]:
     """The address of `cascade-clip models serve` that takes requests of 64 KiB within three seconds."""
-    command = (PROGRAM, "models", "serve", "served", "--max-mib", "0.0625", "--max-seconds", "3")
+    command = (PROGRAM, "models", "serve", "served", "--max-mib", "0.0625", "--max-seconds", "3", "--no-demo")
     with serving(folder, *command, OMP_NUM_THREADS="1") as (address, _):
         yield address
 
@@ -111,6 +115,83 @@ def test_a_posted_picture_gets_a_label_map(url: str, folder: Path) -> None:
     assert second["labels"] == LABELS[:2]
 
 
+def test_a_row_without_labels_gets_the_classes_of_the_training(url: str, folder: Path) -> None:
+    _, content = _png()
+    bare = {"image": registered_model.request(content, LABELS)["image"]}
+    answer = _post(url, _rows(bare, _request(content)))
+    assert answer.status_code == 200, answer.text
+    first, second = answer.json()["predictions"]
+    classes = load_manifest(folder / "final").classes
+    assert (first["labels"], second["labels"]) == (list(classes), LABELS)
+    assert _post(url, _rows(bare)).json()["predictions"][0]["labels"] == list(classes)
+
+
+def _segment(url: str, content: bytes, **query: str) -> requests.Response:
+    return requests.post(f"{url}/segment", params=query, data=content, timeout=60)
+
+
+def test_a_posted_file_becomes_a_label_map_as_png(limited: str, folder: Path) -> None:
+    picture, content = _png()
+    answer = _segment(limited, content, labels="zebra, tiger,sand")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    predictor = Predictor.load(folder / "final", folder / "clip", device=torch.device("cpu"))
+    expected = predictor.predict(picture, LABELS)
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert np.array_equal(np.asarray(image), expected.label_map)
+        assert json.loads(image.info["labels"]) == LABELS
+    assert json.loads(answer.headers["x-labels"]) == LABELS
+
+    overlay = _segment(limited, content, labels="zebra,tiger,sand", format="overlay").content
+    with Image.open(io.BytesIO(overlay)) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(expected.overlay()))
+    facts = _segment(limited, content, format="json").json()
+    assert facts["labels"] == list(load_manifest(folder / "final").classes)
+    assert (facts["height"], facts["width"], "label_map" in facts) == (40, 56, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "query", "reason"),
+    [
+        (b"no picture", {}, "image cannot be decoded as a picture"),
+        (b"", {}, "image cannot be decoded as a picture"),
+        (None, {"format": "jpeg"}, "format 'jpeg' is unknown; known are png, overlay, json"),
+        (None, {"labels": 'a,"b'}, "labels .* is not a list of names"),
+        (None, {"labels": "zebra,Zebra"}, "labels name zebra more than once"),
+    ],
+)
+def test_a_file_that_cannot_be_labelled_is_refused(
+    limited: str, content: bytes | None, query: dict[str, str], reason: str
+) -> None:
+    answer = _segment(limited, _png()[1] if content is None else content, **query)
+    assert answer.status_code == 400 and re.match(reason, answer.text), answer.text
+
+
+def test_the_limits_hold_for_files_too(limited: str) -> None:
+    assert _segment(limited, b"x" * 100_000).status_code == 413
+
+
+def test_the_start_page_has_a_command_and_the_classes(limited: str, folder: Path) -> None:
+    page = requests.get(limited, timeout=60).text
+    assert f"curl --data-binary @photo.jpg &#39;{limited}/segment&#39; -o labels.png" in page
+    assert all(name in page for name in load_manifest(folder / "final").classes)
+    assert "(unseen)" in page and "/demo" not in page
+
+
+def test_a_server_says_that_it_is_ready_and_what_it_did(limited: str) -> None:
+    for path in ("health", "ready"):
+        assert requests.get(f"{limited}/{path}", timeout=60).status_code == 200
+    _segment(limited, b"no picture")
+    families = text_string_to_metric_families(requests.get(f"{limited}/metrics", timeout=60).text)
+    samples = {
+        (sample.name, sample.labels.get("path"), sample.labels.get("status")): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    assert samples["cascade_requests_total", "/segment", "400"] >= 1
+    assert samples["cascade_request_seconds_count", "/segment", None] >= 1
+    assert samples["cascade_requests_waiting", None, None] == 0
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
@@ -123,7 +204,7 @@ def test_a_posted_picture_gets_a_label_map(url: str, folder: Path) -> None:
         (_rows(_request(labels=["x" * 10_000])), "a label has 10000 characters"),
         (_rows(_request(_bomb(8_000))), "row 0: image has 8000 x 8000 pixels"),
         (_rows(_request(_bomb(40_000))), "row 0: image cannot be decoded as a picture"),
-        (_rows({"image": "aaaa"}), "Model is missing inputs"),
+        (_rows({"labels": LABELS}), "Model is missing inputs"),
         (_rows({"image": [[1, 2], [3, 4]], "labels": LABELS}), "row 0: image is a list, not text"),
         (_rows({"image": "aaaa", "labels": "zebra"}), "Expected data to be list or numpy array, got str"),
         (_rows(*[_request()] * 65), "65 rows given; a call takes 1 to 64"),
