@@ -21,11 +21,12 @@ from components.results.rows import SCORES
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
 from components.tracking.store import URI_VARIABLE
 from pipelines.workstation import unfinished
+from pipelines.workstation.stage_results import result_lines
 
 log = logging.getLogger(__name__)
 
 WORKFLOW_FILE = Path("dvc.yaml")
-REPORTS, ROWS_FILE = Path("reports"), "benchmark.json"
+REPORTS, ROWS_FILE, REPORT = Path("reports"), "benchmark.json", "report"
 NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 TABLE_WIDTH = 110
 """The table's width in columns if the output is not a terminal."""
@@ -104,12 +105,15 @@ def stage_environment() -> dict[str, str]:
 
 
 def print_outcome(targets: Sequence[str] = (), reports: Path = REPORTS) -> None:
-    """Print the results, or, if only some stages ran and no report exists, the names of these stages."""
-    if not targets or (reports / ROWS_FILE).is_file():
+    """Print the results of the whole workflow, or a line for each of the stages that were asked for."""
+    if not targets:
         print_results(reports)
-    else:
-        print(f"done     {', '.join(targets)}; there is no report yet: `cascade-clip run` makes it")
-        print(f"MLflow   {mlflow_pages()}")
+        return
+    for line in result_lines(targets):
+        print(line)
+    if REPORT in targets:
+        print(f"report   {(reports / 'report.html').resolve()}")
+    print(f"MLflow   {mlflow_pages()}")
 
 
 def print_results(reports: Path = REPORTS) -> None:
