@@ -181,6 +181,20 @@ def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
         "stages": runner.stages,
         "metrics": [str(model.evaluation / SCORES_FILE) for model in models],
         "plots": list(_plots(dict(zip(recipes, firsts, strict=True)), models)),
+        "artifacts": {_artifact_name(model.model): _artifact(model.model) for model in models},
+    }
+
+
+def _artifact_name(folder: PurePosixPath) -> str:
+    """Return a model's name as DVC allows one: small letters, digits and dashes."""
+    return f"{folder.name}-{folder.parent.name}".replace("_", "-").lower()
+
+
+def _artifact(folder: PurePosixPath) -> dict[str, str]:
+    return {
+        "path": str(folder),
+        "type": "model",
+        "desc": f"{folder.name}, {folder.parent.name}: checkpoint in final/",
     }
 
 
@@ -206,7 +220,7 @@ def text(content: dict[str, Any], *, head: str = HEAD) -> str:
     stages = [textwrap.indent(_yaml({name: stage}), "  ") for name, stage in content["stages"].items()]
     sections = [
         "stages:\n" + "\n".join(stages),
-        *(_yaml({key: content[key]}) for key in ("metrics", "plots")),
+        *(_yaml({key: content[key]}) for key in ("metrics", "plots", "artifacts")),
     ]
     return head + "\n".join(sections)
 
