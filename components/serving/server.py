@@ -35,7 +35,7 @@ from components.serving.metrics import Measured
 from components.serving.request_limits import Limited, Limits
 from components.serving.routes import DEMO, READY, SEGMENT, Routes
 from components.tracking.faults import first_line, translate_errors
-from components.tracking.store import open_store, require_store
+from components.tracking.store import open_existing_store, require_store
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ async def _serve_until_stopped(server: Server, routes: Routes, loop: asyncio.Abs
 
 def _model_uri(name: str, version: int | None) -> str:
     require_store("serve from")
-    return registry.version_or_champion(open_store(), name, version).uri
+    return registry.version_or_champion(open_existing_store("serve from"), name, version).uri
 
 
 def _load(uri: str) -> Any:

@@ -80,6 +80,22 @@ def masked_uri() -> str:
     return masked(tracking_uri())
 
 
+def open_existing_store(purpose: str) -> "MlflowClient":
+    """Connect to the store as `open_store`, but make none.
+
+    Raises:
+        AwayError: the store does not answer.
+        UserError: there is no sqlite file, or the store cannot be opened; `purpose` completes "no MLflow store to ...".
+    """
+    file = sqlite_file(tracking_uri())
+    if file is not None and not file.is_file():
+        raise UserError(
+            f"there is no MLflow store to {purpose}: {file} does not exist; work in the project's folder, or set "
+            f"{URI_VARIABLE}"
+        )
+    return open_store()
+
+
 def open_store() -> "MlflowClient":
     """Connect to the store; create a missing sqlite file, and the tables of an empty database.
 

@@ -10,7 +10,7 @@ from cascade_core.errors import UserError
 from components.registry import versions as registry
 from components.registry.versions import Version
 from components.tracking.run_record import record_folders
-from components.tracking.store import open_store
+from components.tracking.store import masked_uri, open_existing_store
 from pipelines.cli.printing import Json, print_json
 
 ModelName = Annotated[str, typer.Argument(help="Registered name, such as mini-18-6-cascade_clip.")]
@@ -24,8 +24,8 @@ def list_models(
     name: Annotated[str | None, typer.Argument(help="Only this model; all if left out.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List registered versions and mark the champions."""
-    client = open_store()
+    """List registered versions of the MLflow store, and mark the champions."""
+    client = open_existing_store("list models of")
     names = registry.model_names(client) if name is None else [name]
     versions = [version for model in names for version in registry.versions(client, model)]
     if as_json:
@@ -40,7 +40,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one version: its tags and its model card."""
-    client = open_store()
+    client = open_existing_store("show a model of")
     details = registry.version_or_champion(client, name, version)
     champions = registry.history(client, name)
     if as_json:
@@ -149,7 +149,7 @@ def promote(
     reason: Annotated[str, typer.Option(help="Why; stored with the version.")] = "promoted by hand",
 ) -> None:
     """Make a version the champion, whatever the gate decided."""
-    client = open_store()
+    client = open_existing_store("promote in")
     champion = registry.champion(client, name)
     before = None if champion is None else champion.number
     registry.promote(client, name, version, expected=before, reason=reason)
@@ -158,7 +158,7 @@ def promote(
 
 def rollback(name: ModelName) -> None:
     """Return to the champion before the present one."""
-    champion = registry.roll_back(open_store(), name)
+    champion = registry.roll_back(open_existing_store("roll back in"), name)
     print(f"{name}: version {champion.number} is champion again")
 
 
@@ -191,7 +191,7 @@ def _print_table(versions: list[Version]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Registered models")
+    table = Table(title=f"Registered models of {masked_uri()}")
     for name in ("model", "version", "setting", "seed", "split"):
         table.add_column(name, no_wrap=True)
     for name in SCORES.values():

@@ -58,6 +58,24 @@ def test_promote_and_rollback_move_the_champion(client: MlflowClient) -> None:
     assert done.exit_code == 2 and "no champion is known before version 1" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["list"], ["show", "m"], ["serve", "m"], ["promote", "m", "1"], ["rollback", "m"]]
+)
+def test_reading_models_makes_no_store(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("CASCADE_TRACKING", raising=False)
+    done = _models(*words)
+    assert done.exit_code == 2 and f"{tmp_path}/mlruns/mlflow.db does not exist; work in" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_list_names_the_store_that_it_read(client: MlflowClient) -> None:
+    assert f"Registered models of {client.tracking_uri}"[:60] in " ".join(_models("list").stdout.split())
+
+
 @pytest.mark.parametrize("command", ["show", "serve", "list"])
 def test_an_unknown_model_is_named_with_those_that_exist(client: MlflowClient, command: str) -> None:
     done = _models(command, "nope")
