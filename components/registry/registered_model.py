@@ -90,7 +90,7 @@ class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
     ) -> list[dict[str, Any]]:
         """Segment each row, and return its `label_map` (height x width) with `labels`, the names of its ids.
 
-        A row without labels gets the classes of the training.
+        If no row has labels, each gets the classes of the training.
 
         Each answer also has the picture's `mean_confidence`, and `classes`: id, label, pixels, share and mean
         confidence of each class in the label map, largest first, as `cascade-clip predict` writes them. The parameter
@@ -108,10 +108,7 @@ class RegisteredPredictor(PythonModel):  # type: ignore[misc, unused-ignore]
         # The cheap checks run first, for all rows, and decode no picture.
         for number, (image, labels) in enumerate(zip(model_input["image"], stated, strict=True)):
             with _row(number):
-                # pandas fills a cell that the request left out with NaN.
-                labels = (
-                    self.predictor.default_labels if labels is None or isinstance(labels, float) else labels
-                )
+                labels = self.predictor.default_labels if labels is None else labels
                 _check_labels(labels)
                 rows.append((image, labels))
                 contents.append(_decoded(image))

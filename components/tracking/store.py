@@ -84,9 +84,12 @@ def open_existing_store(purpose: str) -> "MlflowClient":
     """Connect to the store as `open_store`, but make none.
 
     Raises:
+        ModuleNotFoundError: MLflow is not installed.
         AwayError: the store does not answer.
         UserError: there is no sqlite file, or the store cannot be opened; `purpose` completes "no MLflow store to ...".
     """
+    if find_spec("mlflow") is None:  # before anything else: without it no store helps
+        raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
     file = sqlite_file(tracking_uri())
     if file is not None and not file.is_file():
         raise UserError(
