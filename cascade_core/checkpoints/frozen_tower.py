@@ -127,7 +127,7 @@ def leave_out_tower(checkpoint: Path, clip: Path, *, address: str) -> None:
     )
     kept = {name: tensor for name, tensor in whole.tensors.items() if name not in shared}
     with new_file(checkpoint / MODEL_FILE) as path, path.open("wb") as file:
-        _write_header(file, json.dumps(_header_of(kept), separators=(",", ":")))
+        _write_header(file, json.dumps(_header_of(kept), separators=(",", ":"), allow_nan=False))
         for name in kept:
             file.writelines(whole.chunks(name))
     write_json(checkpoint / REFERENCE_FILE, reference.model_dump(mode="json"))

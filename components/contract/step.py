@@ -101,9 +101,9 @@ class Step(Generic[P, R]):
                 kwargs[name] = meaning.locate(Path(value))
         limit_threads()
         call = Call(self, kwargs)
-        call.check_folders()
         if call.arguments[self.output] is not None:
             call.arguments[self.output] = kwargs[self.output] = call.checked(call.out)
+        call.check_folders()
         return self.function(call, *args, **kwargs)
 
     @cached_property

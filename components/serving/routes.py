@@ -120,7 +120,7 @@ class Routes:
 
 def _png_of(image: Image.Image, names: Sequence[str]) -> Response:
     """Return a PNG that holds the names of its ids as text; a header has them too if clients read one so long."""
-    text, content, notes = json.dumps(list(names)), io.BytesIO(), PngInfo()
+    text, content, notes = json.dumps(list(names), allow_nan=False), io.BytesIO(), PngInfo()
     notes.add_text("labels", text)
     image.save(content, format="PNG", pnginfo=notes)
     headers = {"X-Labels": text} if len(text) <= LONGEST_HEADER else {}

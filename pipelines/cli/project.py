@@ -142,8 +142,8 @@ def fit(
     """
     from components.tracking.store import require_store
 
-    require_store("register the models in")  # before hours of training, not after
     project = options.made()
+    require_store("register the models in")  # before hours of training, not after
     with contextlib.chdir(options.project):
         workflow.repro(force=force, first=("splits", "text_vectors"), check=partial(_preflight, project))
         workflow.print_outcome()

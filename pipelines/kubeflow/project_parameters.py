@@ -39,21 +39,21 @@ def project_parameters(
     values: dict[str, Any] = {
         "protocol": project.protocol,
         "recipes": list(project.recipes.values()),
-        "overrides": json.dumps(dotted(project.overrides or {})),
+        "overrides": json.dumps(dotted(project.overrides or {}), allow_nan=False),
         "seed": project.seed,
         "split": project.evaluate.split,
         "gate_split": project.gate.split,
-        "margins": json.dumps(project.gate.model_dump(include=set(Margins.model_fields))),
+        "margins": json.dumps(project.gate.model_dump(include=set(Margins.model_fields)), allow_nan=False),
         "task": project.task or "",
     }
     values |= {name: place(project, folder, name, path) for name, path in places.items() if name not in but}
     if project.self_training != "none":
         values["self_training"] = project.self_training
     if project.own is None:
-        values["image_sets"] = json.dumps(data.image_sets)
+        values["image_sets"] = json.dumps(data.image_sets, allow_nan=False)
     else:
         stated = project.own.model_dump(mode="json", include=set(OwnData.model_fields), exclude_defaults=True)
-        values["folders"] = json.dumps(stated)
+        values["folders"] = json.dumps(stated, allow_nan=False)
     return {name: value for name, value in values.items() if name not in but and (whole or name in DATA)}
 
 

@@ -17,8 +17,10 @@ LOCK = Path("dvc.lock")
 def result_lines(targets: Sequence[str], lock: Path = LOCK) -> Iterator[str]:
     """Yield a line for each stage among the targets: its name and its result, or else its folder.
 
-    A target such as `train` stands for the stages of all recipes, `train@zegclip` and so on.
+    A target such as `train` stands for the stages of all recipes, `train@zegclip` and so on. Without a record nothing ran.
     """
+    if not lock.is_file():
+        return
     stages = parse_yaml(read_text(lock, "record of stages"), str(lock))["stages"]
     chosen = {
         name: stage

@@ -27,7 +27,7 @@ def ended_by(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str)
         raise error
 
     monkeypatch.setattr(splits.run, "function", fail)
-    given = ["splits", "--prepared", "p", "--protocol", "mini-18-6", "--out", "o"]
+    given = ["splits", "--prepared", ".", "--protocol", "mini-18-6", "--out", "o"]
     return CliRunner().invoke(app, [*flags, *given])
 
 
@@ -120,7 +120,7 @@ def wait(call, **_):
         Path("cleared").touch()
 
 splits.run.function = wait
-sys.argv = ["cascade-clip", "splits", "--prepared", "p", "--protocol", "mini-18-6", "--out", "o"]
+sys.argv = ["cascade-clip", "splits", "--prepared", ".", "--protocol", "mini-18-6", "--out", "o"]
 app()
 """
 

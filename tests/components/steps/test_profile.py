@@ -105,7 +105,7 @@ def test_models_of_the_same_name_get_numbers(checkpoint: Path) -> None:
         ({}, "no model to measure; give a checkpoint or a recipe"),
         ({"two_stage": 4}, "no model to measure"),
         ({"recipes": ("mini_zegklip",)}, "unknown recipe 'mini_zegklip'"),
-        ({"checkpoints": (Path("final"),), "overrides": {"seed": 1}}, "overrides seed go into recipes"),
+        ({"checkpoints": (Path(),), "overrides": {"seed": 1}}, "overrides seed go into recipes"),
         ({"recipes": ("mini_zegclip",), "threads": 0}, "threads 0: give a whole number from 1"),
         ({"recipes": ("mini_zegclip",), "two_stage": 0}, "regions 0"),
         ({"recipes": ("mini_zegclip",), "num_classes": -1}, "classes -1"),

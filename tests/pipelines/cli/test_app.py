@@ -74,6 +74,8 @@ def test_a_wrong_value_gives_one_line_and_no_trace(tmp_path: Path) -> None:
 
 def test_train_needs_clip_weights_or_random_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ("prepared", "splits", "text"):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
     for flags in ([], ["--clip", "clip", "--random-clip"]):
         done = CliRunner().invoke(app, ["train", "--recipe", "mini_zegclip", "--out", "out", *flags])
         assert done.exit_code == 2

@@ -17,6 +17,7 @@ TARGET = {"raw": "/data", "protocol": "mini-18-6", "image_sets": '{"val": "val"}
 RUNS = 200
 NAMES = {
     "zero_shot": zero_shot.NAME,
+    "inductive": zero_shot.INDUCTIVE,
     "cross_dataset": cross_dataset.NAME,
     "ablation": ablation.NAME,
     "benchmark": benchmark.NAME,
