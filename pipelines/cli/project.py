@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,7 +88,7 @@ class ProjectOptions:
     seed: Annotated[int | None, typer.Option(help="Seed of the trainings; 0 in a new project.", min=0)] = None
     set_: Set = None
 
-    def made(self) -> "Project[Any]":
+    def made(self, before_write: Callable[[], None] = lambda: None) -> "Project[Any]":
         """Make or update the project; raises as `project_files.make`."""
         from pipelines.workstation.project_files import Choices, make
 
@@ -108,7 +108,7 @@ class ProjectOptions:
             seed=self.seed,
             overrides=parse_overrides(self.set_ or ()),
         )
-        return make(self.project, choices)
+        return make(self.project, choices, before_write=before_write)
 
 
 def _parsed(name: str, items: list[str] | None) -> Any:
@@ -142,8 +142,8 @@ def fit(
     """
     from components.tracking.store import require_store
 
-    project = options.made()
-    require_store("register the models in")  # before hours of training, not after
+    # Before hours of training, not after.
+    project = options.made(before_write=partial(require_store, "register the models in"))
     with contextlib.chdir(options.project):
         workflow.repro(force=force, first=("splits", "text_vectors"), check=partial(_preflight, project))
         workflow.print_outcome()

@@ -1,7 +1,7 @@
 """Makes and updates a project: its settings (params.yaml), dvc.yaml and `.gitignore`, in any folder."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -81,8 +81,10 @@ class Choices:
     overrides: Mapping[str, Any] | None = None
 
 
-def make(folder: Path, choices: Choices) -> Project[Any]:
+def make(folder: Path, choices: Choices, *, before_write: Callable[[], None] = lambda: None) -> Project[Any]:
     """Make a project in `folder`, or update the settings of the one there; nothing is written if a choice is wrong.
+
+    `before_write` is called once all choices are checked; what it raises stops the call, too.
 
     Raises:
         UserError: a new project lacks data, labels, CLIP or methods, a path does not exist, or a choice is wrong.
@@ -101,6 +103,7 @@ def make(folder: Path, choices: Choices) -> Project[Any]:
             if not Path(path).exists():
                 raise UserError(f"{folder / PARAMETERS}: data: {path} does not exist; correct the path")
     writable_file(folder / WORKFLOW, begins=WRITTEN)
+    before_write()
     folder.mkdir(parents=True, exist_ok=True)
     with new_file(folder / PARAMETERS) as path:
         path.write_text(text, encoding="utf-8")

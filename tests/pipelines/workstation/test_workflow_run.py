@@ -71,9 +71,8 @@ def test_single_stages_succeed_without_a_report(
 ) -> None:
     _dvc(monkeypatch, stages=0, status=0)
     commands.run(["prepare", "splits"])
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("done     prepare, splits; there is no report yet")
-    assert second.startswith("MLflow ")
+    (line,) = capsys.readouterr().out.splitlines()  # nothing ran, so that there is no result to print
+    assert line.startswith("MLflow ")
     with pytest.raises(ValueError, match=r"reports/benchmark\.json"):
         commands.run()
 
