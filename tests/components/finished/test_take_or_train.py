@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from cascade_core.runtime.files import read_json, sha256
 from components.artifacts import input_hash
@@ -21,6 +20,7 @@ from components.launching import nodes
 from components.steps import self_train, train
 from components.storage.places import cache_folder
 from components.tracking.pipeline_run import PARENT_VARIABLE
+from components.tracking.store import open_store
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 from tests.components.moto_server import BUCKET, object_store
@@ -102,7 +102,7 @@ def test_a_finished_training_is_taken_once_made(
     folders: Folders, volume: Path, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setenv(PARENT_VARIABLE, parent := MlflowClient().create_run("0").info.run_id)
+    monkeypatch.setenv(PARENT_VARIABLE, parent := open_store().create_run("0").info.run_id)
     key = step(folders, tmp_path / "a" / "trained", trained)[TAKEN_TAG]
     caplog.set_level(logging.INFO)
     taken = step(folders, tmp_path / "b" / "trained", never)
@@ -113,7 +113,7 @@ def test_a_finished_training_is_taken_once_made(
     for name, record in manifest["inputs"].items():
         path = tmp_path / "b" / "trained" / record["path"]
         assert path.resolve() == arguments(folders, tmp_path)[name].resolve()
-    client = MlflowClient()
+    client = open_store()
     (experiment,) = (one for one in client.search_experiments() if one.name == "mini-18-6")
     second, first = client.search_runs([experiment.experiment_id])
     assert (second.data.tags[TAKEN_TAG], second.data.tags[TRAINED_IN_TAG]) == (key, parent)

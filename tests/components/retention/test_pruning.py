@@ -363,7 +363,10 @@ def bucket(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
 
 
 def runs_in(bucket: Any) -> list[str]:
-    keys = [item["Key"].split("/") for item in bucket.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    keys = [
+        item["Key"].split("/")
+        for item in bucket.list_objects_v2(Bucket=BUCKET, Prefix="v2/artifacts/")["Contents"]
+    ]
     return sorted({f"{key[2]} {key[3]}" for key in keys})
 
 
