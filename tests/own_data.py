@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cascade_core.configs.backbones import MINI_CLIP
+
 LABELS = """\
 name: garden
 classes: [grass, sand, water, lava]
@@ -34,3 +36,11 @@ def draw_own_data(folder: Path, *, pictures: int = 24, size: int = 64, seed: int
 def write_labels(folder: Path, *, unseen: str = "lava") -> None:
     """Write the label file with these unseen classes."""
     (folder / "garden.yaml").write_text(LABELS.format(unseen=unseen))
+
+
+def write_own_data_and_clip(folder: Path) -> None:
+    """Write what a project of one's own starts from: a small data set `garden`, and the folder of a CLIP without weights."""
+    draw_own_data(folder / "garden", pictures=4, size=8)
+    (folder / "clip").mkdir()
+    (folder / "clip/config.json").write_text(MINI_CLIP.model_dump_json())
+    (folder / "clip/model.safetensors").touch()

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cascade_core.clip.files import CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE, read_clip_config
 from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.tokenizers import BytePairTokenizer, Tokenizer, WordTokenizer
 from cascade_core.clip.vision import VisionTransformer
@@ -26,8 +27,6 @@ from cascade_core.runtime.tensors import fitting, read_tensors, write_half
 from cascade_core.runtime.validation import validated
 
 Module = TypeVar("Module", bound=nn.Module)
-
-CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.json", "model.safetensors", "vocabulary.json"
 
 _TEXT_PREFIX = "text."
 _OPENAI_RENAMES = (
@@ -90,28 +89,6 @@ def load_clip(folder: Path) -> tuple[ClipModel, Tokenizer]:
 def load_text_tower(folder: Path) -> tuple[TextTransformer, Tokenizer]:
     """Read only the text tower, from a CLIP folder or its text half; otherwise as `load_clip`."""
     return _load_folder(folder, TextTransformer, prefix=_TEXT_PREFIX)
-
-
-def read_clip_config(folder: Path) -> ClipConfig:
-    """Read the configuration of a CLIP folder, or of its text half, and check that the weights are there.
-
-    Raises:
-        UserError: a file is missing, or the configuration is not a CLIP's; the message names file or field.
-    """
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            if folder.is_dir() and any(folder.iterdir()):
-                raise UserError(
-                    f"{folder} is no CLIP's folder, or is damaged: {name} is missing; give the folder or the name of "
-                    "a CLIP, such as ViT-B-16 after `cascade-clip import-clip ViT-B-16 --tag openai`"
-                )
-            raise UserError(
-                f"CLIP file {folder / name} is missing. For the mini benchmark run `dvc pull` or "
-                f"`cascade-clip pretrain`; for a real CLIP `cascade-clip import-clip ViT-B-16 --tag openai --out {folder}`, "
-                "which says where it looks for the weights"
-            )
-    path = folder / CONFIG_FILE
-    return validated(ClipConfig, read_json(path), source=path, way_out="import the CLIP again")
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

@@ -41,7 +41,7 @@ def weights() -> Iterator[Finding]:
 
 def _clip(folder: Path) -> Finding:
     """Read the configuration of a CLIP folder, and the names and sizes in its weights."""
-    from cascade_core.clip.weights import WEIGHTS_FILE, read_clip_config
+    from cascade_core.clip.files import WEIGHTS_FILE, read_clip_config
     from cascade_core.runtime.tensors import read_tensors
 
     try:

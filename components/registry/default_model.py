@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from cascade_core.clip.files import CONFIG_FILE
 from cascade_core.clip.home import clip_folder, clip_home, imported_clip
 from cascade_core.clip.published import is_cached
 from cascade_core.clip.sources import OPENAI
-from cascade_core.clip.weights import CONFIG_FILE
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP
 from cascade_core.configs.overrides import read_parameters
 from cascade_core.errors import UserError

@@ -70,15 +70,15 @@ def left_model_items(client: "MlflowClient", experiments: list[str]) -> Iterator
         return
     used = registry.model_ids(client)
     for model in all_of(lambda token: client.search_logged_models(experiments, page_token=token)):
-        # A model whose run is gone cannot be told from those of others.
+        # A model whose run is gone cannot be distinguished from those of others.
         source = model.source_run_id and tags_of(client, model.source_run_id)
         if model.model_id in used or not source or source.get("step") != "register":
             continue
-        made = datetime.fromtimestamp(model.creation_timestamp / 1000, UTC)
+        creation = datetime.fromtimestamp(model.creation_timestamp / 1000, UTC)
         yield Item(
             "files",
             f"{model.name} {model.model_id}",
-            made,
+            creation,
             model.model_id,
             model.model_id,
             partial(_remove_model, client, model.model_id),

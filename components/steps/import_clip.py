@@ -93,9 +93,10 @@ def run(
             or the weights, the activation, method or protocol is unknown, or an override is, has an option of its own
             or asks for a training.
     """
+    from cascade_core.clip.files import CONFIG_FILE, WEIGHTS_FILE
     from cascade_core.clip.published_clip import read_published
     from cascade_core.clip.sources import OPENAI
-    from cascade_core.clip.weights import CONFIG_FILE, WEIGHTS_FILE, load_clip, save_clip
+    from cascade_core.clip.weights import load_clip, save_clip
     from cascade_core.configs.overrides import refuse_stated
     from cascade_core.training_free import check_method, training_free_config, write_training_free
 

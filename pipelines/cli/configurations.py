@@ -35,14 +35,15 @@ def recipes(
         return
     if set_ or overrides:
         raise UserError("overrides change one recipe; name it: cascade-clip recipes NAME --set KEY=VALUE")
-    configs = {name: recipe(name) for name in recipe_summaries()}
+    summaries = recipe_summaries()
+    configs = {name: recipe(name) for name in summaries}
     rows = [
         {
             "recipe": name,
             "method": METHOD_NAMES.get(config.method, config.method),
             "protocol": config.data.protocol if config.model.trains else "any",
             "clip": config.model.clip.name,
-            "what": recipe_summaries()[name],
+            "what": summaries[name],
         }
         for name, config in configs.items()
     ]

@@ -8,7 +8,6 @@ from kfp import dsl
 
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.errors import UserError
-from components.bodies.between_steps import TRAINING
 from components.ops import results
 from components.ops.runs import take_champion
 from components.results.accepted import Models
@@ -100,16 +99,7 @@ def benchmark_pipeline(table: Mapping[str, Resources]) -> Any:
                     transductive = self_train_and_score(
                         step.run_step, ready, inductive, mode=self_training, **settings
                     )
-                    indices = step.index(
-                        results.index_both,
-                        ready,
-                        inductive=inductive.evaluation,
-                        transductive=transductive.evaluation,
-                        cost=inductive.cost,
-                        training=inductive.model.part(TRAINING),
-                        self_training=transductive.model.part(TRAINING),
-                        pictures=False,
-                    )
+                    indices = step.index_both(ready, inductive, transductive, pictures=False)
 
                 compare("train", indices)
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from kfp import dsl
 
+from components.bodies.between_steps import TRAINING
 from components.bodies.interface import REUSE, cluster_of, input_name, inputs, labels
 from components.contract import Folder, Step
 from components.ops import data as data_components
-from components.ops import retention, runs
+from components.ops import results, retention, runs
 from components.ops import stated as step_components
 from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured
 from pipelines.kubeflow.resources import Resources, nodes_of, waiting, with_resources
 
 
@@ -88,6 +90,21 @@ class Steps:
         if setting:
             task.set_display_name(f"{step.name} {setting}")
         return StepTask(task, task.outputs[cluster.output])
+
+    def index_both(
+        self, data: Data[Any], inductive: Measured[Any], transductive: Measured[Any], *, pictures: bool
+    ) -> Any:
+        """End an iteration with the index of a training and its self-training; otherwise as `index`."""
+        return self.index(
+            results.index_both,
+            data,
+            inductive=inductive.evaluation,
+            transductive=transductive.evaluation,
+            cost=inductive.cost,
+            training=inductive.model.part(TRAINING),
+            self_training=transductive.model.part(TRAINING),
+            pictures=pictures,
+        )
 
     def index(self, component: Any, data: Data[Any], **inputs: Any) -> Any:
         """End an iteration of a loop with the index of its run; return the indices of all iterations together."""

@@ -8,7 +8,7 @@ from kfp import dsl
 
 from cascade_core.configs.settings import SelfTrainingMode
 from components.bodies.between_steps import TRAINING
-from components.ops.results import index_both, index_run, report
+from components.ops.results import index_run, report
 from components.results.margins import Margins
 from pipelines.graphs.defaults import GATE_SPLIT, IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
 from pipelines.graphs.training import register_models, self_train_and_score, train_and_measure
@@ -86,16 +86,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
                         scoring=scoring,
                         validation=gate_split,
                     )
-                    indices = step.index(
-                        index_both,
-                        ready,
-                        inductive=inductive.evaluation,
-                        transductive=transductive.evaluation,
-                        cost=inductive.cost,
-                        training=inductive.model.part(TRAINING),
-                        self_training=transductive.model.part(TRAINING),
-                        pictures=True,
-                    )
+                    indices = step.index_both(ready, inductive, transductive, pictures=True)
                     trained.append(transductive)
                 else:
                     indices = step.index(

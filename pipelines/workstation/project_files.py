@@ -9,17 +9,18 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from cascade_core.clip.files import read_clip_config
 from cascade_core.clip.home import clip_folder
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, same_tower
 from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.overrides import dotted
 from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.data.picture_names import is_picture
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file, read_label_file
-from cascade_core.runtime.files import new_file, read_json, read_text
+from cascade_core.runtime.files import new_file, read_text
 from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.targets import writable_file
-from cascade_core.runtime.validation import validated
 from cascade_core.runtime.yaml_text import MOST_BYTES, parse_yaml
 from pipelines.graphs.project import PARAMETERS, Project, checked_project, read_project
 from pipelines.workstation.dvc_file import PROJECT_HEAD, WORKFLOW, installed_workflow
@@ -97,7 +98,7 @@ def make(folder: Path, choices: Choices, *, before_write: Callable[[], None] = l
     if is_label_file(project.protocol):
         protocol(str(folder / project.protocol))
     for name in project.recipes.values():
-        recipe(name, _dotted(project.overrides), seed=project.seed)
+        recipe(name, dotted(project.overrides or {}), seed=project.seed)
     if project.own is not None:
         for path in project.own.files(folder / project.data.raw):
             if not Path(path).exists():
@@ -277,12 +278,12 @@ def _put_clip(settings: Any, clip: str, folder: Path) -> None:
 
 
 def _clip_config(folder: Path) -> ClipConfig:
-    if not all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
+    if not folder.is_dir():
         raise UserError(
             f"CLIP {folder} is neither a CLIP folder nor the name of an imported CLIP; "
             "`cascade-clip import-clip ViT-B-16 --tag openai` imports one"
         )
-    return validated(ClipConfig, read_json(folder / "config.json"), source=folder / "config.json")
+    return read_clip_config(folder)
 
 
 def _recipes(methods: Sequence[str], clip: ClipConfig) -> dict[str, str]:
@@ -300,12 +301,6 @@ def _put(settings: Any, keys: Sequence[str], value: Any) -> None:
             settings[key] = {}
         settings = settings[key]
     settings[last] = value
-
-
-def _dotted(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
-    from cascade_core.configs.overrides import dotted
-
-    return dotted(overrides or {})
 
 
 def _dumped(settings: Any) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cascade_core.clip.files import CONFIG_FILE
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe, trained_recipe_names
 from cascade_core.configs.settings import SelfTrainingMode, TrainedSetting
@@ -101,7 +102,7 @@ def missing(
         lines.append(
             f"--vectors {inputs.vectors} does not exist: give the authors' .npy file of text vectors"
         )
-    if clip_wanted and not (inputs.clip / "config.json").is_file():
+    if clip_wanted and not (inputs.clip / CONFIG_FILE).is_file():
         lines.append(
             f"CLIP {inputs.clip} is not imported: run `cascade-clip import-clip ViT-B-16 --tag openai`, or fetch "
             "OpenAI's ViT-B-16.pt and run `cascade-clip import-clip ViT-B-16.pt`"

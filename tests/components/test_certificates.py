@@ -3,10 +3,9 @@
 import os
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import certifi
@@ -16,6 +15,7 @@ import urllib3
 
 from components import certificates
 from components.storage import s3
+from tests.http_listener import listening
 
 
 @pytest.fixture(autouse=True)
@@ -51,18 +51,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "ca.crt", folder / "key")
-    listener.socket = context.wrap_socket(listener.socket, server_side=True)
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{listener.server_port}"
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
+    with listening(Handler, tls=context) as port:
+        yield f"https://127.0.0.1:{port}"
 
 
 def test_every_client_trusts_a_private_authority(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:

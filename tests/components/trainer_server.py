@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
+
+from tests.http_listener import listening
 
 PATH = re.compile(
     r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/([a-z-]+)/trainjobs(?:/([a-z0-9-]+))?(?:\?.*)?"
@@ -90,17 +92,12 @@ class Trainer:
 @contextmanager
 def serving(trainer: Trainer, folder: Path) -> Iterator[Path]:
     """Serve on a free port of this machine until the block ends; give the kubeconfig that leads there."""
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), _handler(trainer))
-    listener.daemon_threads = True
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
     try:
-        yield kubeconfig(folder, listener.server_port)
+        with listening(_handler(trainer)) as port:
+            yield kubeconfig(folder, port)
     finally:
-        listener.shutdown()
-        for one in (thread, *trainer.threads):
+        for one in trainer.threads:
             one.join()
-        listener.server_close()
 
 
 def kubeconfig(folder: Path, port: int) -> Path:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +25,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from tests.http_listener import listening
 from tests.pipelines.kfp_nodes import Workflow, ran_steps, time_text
 
 PREFIX = "/apis/v2beta1"
@@ -456,15 +457,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def serving(server: Server) -> Iterator[Server]:
     """Serve on a free port of this machine until the block ends."""
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
-    listener.daemon_threads = True
-    server.host = f"http://127.0.0.1:{listener.server_port}"
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
     try:
-        yield server
+        with listening(_handler(server)) as port:
+            server.host = f"http://127.0.0.1:{port}"
+            yield server
     finally:
-        listener.shutdown()
-        thread.join()
         server.stop()
-        listener.server_close()

@@ -1,15 +1,15 @@
 """A server that answers as Kubernetes' API does for a few objects, so that its own client can be used as it is."""
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.components.trainer_server import kubeconfig
+from tests.http_listener import listening
 
 CORE, APPS = "/api/v1", "/apis/apps/v1"
 
@@ -46,13 +46,5 @@ def serving(objects: Mapping[str, Any], folder: Path) -> Iterator[Path]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listener.daemon_threads = True
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield kubeconfig(folder, listener.server_port)
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
+    with listening(Handler) as port:
+        yield kubeconfig(folder, port)

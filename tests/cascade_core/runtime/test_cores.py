@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cascade_core.runtime import cores
+from tests.cascade_core.runtime.control_groups import write_groups
 
 
 @pytest.fixture
@@ -37,12 +38,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_quota_of_a_container_limits_the_cores(
     tmp_path: Path, files: dict[str, str], membership: str | None, expected: int
 ) -> None:
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content + "\n")
-    if membership is not None:
-        (tmp_path / "membership").write_text(membership + "\n")
-    assert cores.usable_cores(tmp_path, tmp_path / "membership") == expected
+    assert cores.usable_cores(*write_groups(tmp_path, files, membership)) == expected
 
 
 @pytest.mark.usefixtures("many")

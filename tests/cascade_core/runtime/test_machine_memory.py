@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from cascade_core.runtime.machine_memory import usable_memory
+from tests.cascade_core.runtime.control_groups import write_groups
 
 GIB = 2**30
 MACHINE = psutil.virtual_memory().total
@@ -27,9 +28,4 @@ MACHINE = psutil.virtual_memory().total
 def test_the_limit_of_a_container_is_the_memory(
     tmp_path: Path, files: dict[str, str], membership: str | None, expected: int
 ) -> None:
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content + "\n")
-    if membership is not None:
-        (tmp_path / "membership").write_text(membership + "\n")
-    assert usable_memory(tmp_path, tmp_path / "membership") == expected
+    assert usable_memory(*write_groups(tmp_path, files, membership)) == expected

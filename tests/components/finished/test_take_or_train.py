@@ -105,8 +105,8 @@ def test_a_finished_training_is_taken_once_made(
     monkeypatch.setenv(PARENT_VARIABLE, parent := open_store().create_run("0").info.run_id)
     key = step(folders, tmp_path / "a" / "trained", trained)[TAKEN_TAG]
     caplog.set_level(logging.INFO)
-    taken = step(folders, tmp_path / "b" / "trained", never)
-    assert taken == {TAKEN_TAG: key, "trained": False}
+    metadata = step(folders, tmp_path / "b" / "trained", never)
+    assert metadata == {TAKEN_TAG: key, "trained": False}
     assert f"took the finished training {key} of 20" in caplog.text
     check_same_training(tmp_path / "a" / "trained", tmp_path / "b" / "trained")
     manifest = read_json(tmp_path / "b" / "trained" / "manifest.json")

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cascade_core.clip.weights import WEIGHTS_FILE, clip_from_openai, load_clip
+from cascade_core.clip.files import WEIGHTS_FILE
+from cascade_core.clip.weights import clip_from_openai, load_clip
 from cascade_core.configs.config import ClipConfig
 from cascade_core.runtime.files import sha256
 from components.artifacts import read_step_manifest

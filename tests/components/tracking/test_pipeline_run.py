@@ -1,10 +1,9 @@
 """Parent runs: steps become their children, and a pipeline's end is logged after any failure."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +18,7 @@ from cascade_core.errors import UserError
 from components.tracking import kubeflow_run, page_links, pipeline_run
 from components.tracking.store import open_store
 from components.tracking.tracker import tracked_step
+from tests.http_listener import listening
 
 PROTOCOL = "mini-18-6"
 RECORDINGS = Path(__file__).parents[2] / "pipelines" / "kubeflow" / "recordings"
@@ -327,17 +327,10 @@ def _kubeflow(monkeypatch: pytest.MonkeyPatch, recording: str) -> Iterator[None]
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    monkeypatch.setenv("ML_PIPELINE_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("ML_PIPELINE_SERVICE_PORT", str(server.server_port))
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with listening(Handler) as port:
+        monkeypatch.setenv("ML_PIPELINE_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("ML_PIPELINE_SERVICE_PORT", str(port))
         yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_a_failed_pipeline_repeats_its_steps_error(client: MlflowClient, kfp_parent: str) -> None:

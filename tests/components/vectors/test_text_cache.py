@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cascade_core.clip.files import WEIGHTS_FILE
 from cascade_core.clip.text import class_vectors
-from cascade_core.clip.weights import WEIGHTS_FILE, load_clip
+from cascade_core.clip.weights import load_clip
 from components.vectors import text_cache
 from components.vectors.text_cache import cached_class_vectors
 from tests.tiny import write_tiny_clip

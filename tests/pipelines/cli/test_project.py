@@ -6,20 +6,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cascade_core.configs.backbones import MINI_CLIP
 from pipelines.cli.app import app
 from pipelines.workstation import workflow
-from tests.own_data import draw_own_data
+from tests.own_data import write_own_data_and_clip
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a working folder with a data set and a CLIP without weights."""
     monkeypatch.chdir(tmp_path)
-    draw_own_data(tmp_path / "garden", pictures=4, size=8)
-    (tmp_path / "clip").mkdir()
-    (tmp_path / "clip/config.json").write_text(MINI_CLIP.model_dump_json())
-    (tmp_path / "clip/model.safetensors").touch()
+    write_own_data_and_clip(tmp_path)
     return tmp_path
 
 

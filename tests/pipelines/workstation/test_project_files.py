@@ -7,21 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
-from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
 from pipelines.workstation import project_files
 from pipelines.workstation.project_files import Choices, make
-from tests.own_data import draw_own_data
+from tests.own_data import write_own_data_and_clip
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a working folder with a data set and a CLIP, and no project yet."""
     monkeypatch.chdir(tmp_path)
-    draw_own_data(tmp_path / "garden", pictures=4, size=8)
-    (tmp_path / "clip").mkdir()
-    (tmp_path / "clip/config.json").write_text(MINI_CLIP.model_dump_json())
-    (tmp_path / "clip/model.safetensors").touch()
+    write_own_data_and_clip(tmp_path)
     return tmp_path
 
 
