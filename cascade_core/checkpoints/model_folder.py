@@ -79,7 +79,8 @@ def write_model_folder(checkpoint: Path, clip: Path, out: Path, *, half: bool = 
             shutil.copyfile(checkpoint / MODEL_FILE, working / CHECKPOINT / MODEL_FILE)
         copy_text_tower(clip, working / TEXT_TOWER, half=half)
         write_json(working / MANIFEST_FILE, {"format": FORMAT})
-        shutil.rmtree(working / JOINED, ignore_errors=True)
+        if checkpoint == working / JOINED:
+            shutil.rmtree(checkpoint)
 
 
 def _model_folder(folder: Path) -> Path | None:

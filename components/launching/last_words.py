@@ -33,10 +33,12 @@ def leave(error: BaseException, sentence: str) -> None:
 
     What may pass until the next try is no refusal: a server that is away, a folder in use, the machine.
     """
+    if not (folder := os.environ.get(FOLDER_VARIABLE)) or not isinstance(error, UserError):
+        return
     from components.training.lease import FolderInUseError
 
     passes = isinstance(error, AwayError | FolderInUseError) or isinstance(error.__cause__, OSError)
-    if not (folder := os.environ.get(FOLDER_VARIABLE)) or not isinstance(error, UserError) or passes:
+    if passes:
         return
     place = Path(folder) / f"{socket.gethostname()}-{os.environ.get('RANK', '0')}.json"
     write_json(place, {"exit_code": int(ExitCode.USER_ERROR), "sentence": masked(sentence)})

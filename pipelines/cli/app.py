@@ -4,7 +4,6 @@ Commands import slow packages (torch, mlflow, kfp, boto3) in their bodies, so `-
 """
 
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from cascade_core.runtime.files import explain_system_error
 from cascade_core.runtime.formats import PROJECT
 from components.addresses import masked, masked_trace
 from components.entry import enter
+from components.launching import last_words
 from pipelines.cli.project_defaults import defaults_of
 from pipelines.cli.quoted_paths import paths_of, with_quoted
 from pipelines.cli.table import GROUPS
@@ -39,8 +39,6 @@ CHATTY = [
     "urllib3",
 ]
 """Loggers of libraries whose messages below warnings are hidden."""
-LAST_WORDS_VARIABLE = "CASCADE_LAST_WORDS"
-"""TrainJobs set this variable (`components/launching/last_words.py`)."""
 PATHS = f"{__name__}.paths"
 """Key of a command's context: the paths of its options, for the sentence of an error."""
 WARNS_WITHOUT_NEED = "onnxscript.optimizer"
@@ -63,10 +61,7 @@ class CascadeGroup(TyperGroup):
             if logging.getLogger().isEnabledFor(logging.DEBUG):
                 print(masked_trace(error), file=sys.stderr)
             print(f"error: {with_quoted(masked(sentence), ctx.meta.get(PATHS, ()))}", file=sys.stderr)
-            if LAST_WORDS_VARIABLE in os.environ:
-                from components.launching import last_words
-
-                last_words.leave(error, sentence)
+            last_words.leave(error, sentence)
             raise typer.Exit(ExitCode.USER_ERROR) from error
 
 
