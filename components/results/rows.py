@@ -186,6 +186,27 @@ def summaries(rows: Sequence[ScoreRow]) -> list[Summary]:
     return [_summary(members) for members in by_run(rows).values()]
 
 
+def scores_by_name(rows: Sequence[ScoreRow]) -> dict[str, dict[str, float]]:
+    """Return each score of all rows by its name in the papers, hIoU first; a score that is undefined is left out.
+
+    Rows are named `<method>.<setting>`, and numbered where two have one name.
+    """
+    stems = [f"{row.method}.{row.setting}" for row in rows]
+    names = [
+        f"{stem}.{stems[: place + 1].count(stem)}" if stems.count(stem) > 1 else stem
+        for place, stem in enumerate(stems)
+    ]
+    scores = {
+        title: {
+            name: value
+            for name, row in zip(names, rows, strict=True)
+            if (value := getattr(row, score)) is not None
+        }
+        for score, title in reversed(SCORES.items())
+    }
+    return {title: own for title, own in scores.items() if own}
+
+
 def markdown_table(rows: Sequence[BenchmarkRow]) -> str:
     """Lay out a row per run in Markdown, padded to also read well as plain text; scores in percent."""
     import pandas as pd  # slow to import, and commands read this module for their help

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from components.results.rows import BenchmarkRow
 
 BENCHMARK_FILE, PAGE_FILE, TABLE_FILE = "benchmark.json", "report.html", "table.md"
+METRICS_FILE = "metrics.json"
+"""The scores as DVC's tables show them, a column for each."""
 
 Evaluations = Annotated[
     Sequence[Path], Folder("Folder of an evaluate step; repeatable.", flag="--evaluation", made_by="evaluate")
@@ -65,8 +67,8 @@ def run(
 ) -> Report:
     """Gather results in a table and one page.
 
-    Writes `benchmark.json`, `table.md` and `report.html`, with a row per evaluation in the given order. Each
-    evaluation needs a profile of its method; trainings add loss curves, fits the curves over the seen penalty. The MLflow run holds the same files, in the
+    Writes `benchmark.json`, `table.md` and `report.html`, with a row per evaluation in the given order, and
+    `metrics.json`, the scores by name, hIoU first. Each evaluation needs a profile of its method; trainings add loss curves, fits the curves over the seen penalty. The MLflow run holds the same files, in the
     experiment of the first evaluation's protocol.
 
     Raises:
@@ -75,7 +77,7 @@ def run(
     from cascade_core.runtime.files import write_json
     from components.results import report_page
     from components.results.pages import COLOURS
-    from components.results.rows import markdown_table, summaries
+    from components.results.rows import markdown_table, scores_by_name, summaries
     from components.results.thresholds_file import read_thresholds
 
     if not evaluations:
@@ -93,6 +95,7 @@ def run(
         inputs=_by_last_parts((*evaluations, *profiles, *trainings, *fits)),
     ) as work:
         write_json(work.folder / BENCHMARK_FILE, [row.model_dump(mode="json") for row in rows])
+        write_json(work.folder / METRICS_FILE, scores_by_name(rows))
         (work.folder / TABLE_FILE).write_text(markdown_table(rows), encoding="utf-8")
         (work.folder / PAGE_FILE).write_text(report_page.page(evaluated, curves, fitted), encoding="utf-8")
         best = report_page.best_means(summaries(rows))

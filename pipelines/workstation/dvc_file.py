@@ -18,7 +18,8 @@ from cascade_core.runtime.files import new_file
 from components.contract import Folder, Output, Place, Settings, Step
 from components.imports import code_of
 from components.results.margins import Margins
-from components.results.names import HISTORY_FILE, SCORES_FILE
+from components.results.names import HISTORY_FILE
+from components.steps.report import METRICS_FILE
 from pipelines.graphs.project import PARAMETERS, Project, read_project
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import (
@@ -175,11 +176,13 @@ def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
     task = None if project.task is None else "${task}"
     register_models(per_recipe, data, trained, margins, name=task)
     models = [_of_recipe(recipe, model) for recipe in recipes for model in trained]
-    report_models(runner, data, models, [PurePosixPath(str(fit).replace(KEY, recipe)) for recipe in recipes])
+    reported = report_models(
+        runner, data, models, [PurePosixPath(str(fit).replace(KEY, recipe)) for recipe in recipes]
+    )
     firsts = [_of_recipe(recipe, inductive) for recipe in recipes]
     return {
         "stages": runner.stages,
-        "metrics": [str(model.evaluation / SCORES_FILE) for model in models],
+        "metrics": [str(reported / METRICS_FILE)],
         "plots": list(_plots(dict(zip(recipes, firsts, strict=True)), models)),
         "artifacts": {_artifact_name(model.model): _artifact(model.model) for model in models},
     }

@@ -27,13 +27,15 @@ from pipelines.workstation.dvc_file import PROJECT_HEAD, WORKFLOW, installed_wor
 
 log = logging.getLogger(__name__)
 
-IGNORED = ("/outputs/", "/reports/", "/mlruns/", "/local_outputs/")
+IGNORED = ("/outputs/", "/reports/", "/mlruns/", "/local_outputs/", "/dvc_plots/")
 """What a project's `.gitignore` names: all that the workflow writes, except the record dvc.lock."""
 IMAGES = ("images", "pictures", "photos", "JPEGImages")
 MAPS = ("maps", "masks", "labels", "annotations", "SegmentationClass")
 """The names under which the folders of pictures and of label maps are looked for."""
 WRITTEN = PROJECT_HEAD.splitlines()[0].encode()
 """The beginning of a dvc.yaml that this module wrote."""
+PLOTS_PAGE = Path(__file__).parent / "templates" / "dvc_plots.html"
+"""The page of `dvc plots show`, which a project copies into its folder `.dvc`: DVC's own page loads scripts from other machines."""
 HELD_OUT = {"val": 0.1, "test": 0.1}
 METHODS = {"zegclip": "zegclip_voc12", "cascade_clip": "cascade_voc12"}
 """The recipes of the published methods for data of one's own; on the mini benchmark's CLIP its own recipes."""
@@ -320,12 +322,22 @@ def _ignore(folder: Path) -> None:
 
 
 def _init_dvc(folder: Path) -> None:
-    """Make the folder a DVC project, inside a git repository or without one."""
-    if (folder / ".dvc").is_dir():
-        return
-    from dvc.repo import Repo  # slow to import
+    """Make the folder a DVC project, inside a git repository or without one; its page of plots loads nothing."""
+    from dvc.config import Config
 
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would print that it makes a repository
-    root = folder.resolve()
-    git = next((path for path in (root, *root.parents) if (path / ".git").exists()), None)
-    Repo.init(str(root), no_scm=git is None, subdir=git not in (None, root)).close()
+    place = folder / ".dvc"
+    if not place.is_dir():
+        from dvc.repo import Repo  # slow to import
+
+        logging.getLogger("dvc").setLevel(logging.WARNING)  # it would print that it makes a repository
+        root = folder.resolve()
+        git = next((path for path in (root, *root.parents) if (path / ".git").exists()), None)
+        Repo.init(str(root), no_scm=git is None, subdir=git not in (None, root)).close()
+    config = Config(str(place))
+    page = config["plots"].get("html_template")
+    if page is None:
+        with config.edit("repo") as settings:
+            settings.setdefault("plots", {})["html_template"] = PLOTS_PAGE.name
+    if page in (None, PLOTS_PAGE.name):  # else the user has a page of their own
+        with new_file(place / PLOTS_PAGE.name) as path:
+            path.write_bytes(PLOTS_PAGE.read_bytes())

@@ -57,8 +57,10 @@ def test_a_run_leaves_only_tracked_or_ignored_files(workflow: Workflow) -> None:
 
 def test_dvc_reads_metrics_and_plots(workflow: Workflow) -> None:
     metrics = json.loads(workflow.dvc("metrics", "show", "--json"))
-    (scores,) = metrics.values()
-    assert len(scores["data"]) == len(METHODS) * len(SETTINGS)
+    (revision,) = metrics.values()
+    (scores,) = (file["data"] for file in revision["data"].values())
+    assert list(scores) == ["hIoU", "mIoU(U)", "mIoU(S)", "pAcc"]
+    assert all(len(of_models) == len(METHODS) * len(SETTINGS) for of_models in scores.values())
     plots = json.loads(workflow.dvc("plots", "show", "--json"))["data"]
     assert "training loss" in plots
     assert len(plots["training loss"][0]["content"]["data"]["values"]) >= 2 * len(METHODS)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cascade_core.runtime.files import write_json
-from components.results.rows import BenchmarkRow, markdown_table, summaries, thousands
+from components.results.rows import BenchmarkRow, markdown_table, scores_by_name, summaries, thousands
 
 SCORES = {
     "method": "zegclip",
@@ -83,3 +83,11 @@ def test_the_table_is_markdown_with_columns_of_one_width() -> None:
 @pytest.mark.parametrize(("count", "text"), [(216_896, "216,896"), (13_800_000, "13.8 M")])
 def test_large_numbers_of_weights_are_in_millions(count: int, text: str) -> None:
     assert thousands(count) == text
+
+
+def test_scores_by_name_begin_with_hiou() -> None:
+    again, control = _row(hiou=0.25), _row(setting="control_words", hiou=None)
+    named = scores_by_name([_row(), control, again])
+    assert list(named) == ["hIoU", "mIoU(U)", "mIoU(S)", "pAcc"]
+    assert named["hIoU"] == {"zegclip.inductive.1": 1 / 3, "zegclip.inductive.2": 0.25}
+    assert list(named["pAcc"]) == ["zegclip.inductive.1", "zegclip.control_words", "zegclip.inductive.2"]
