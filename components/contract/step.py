@@ -174,12 +174,17 @@ class Call:
     def check_folders(self) -> None:
         """Check that the folders of earlier steps exist.
 
+        A folder that the function can do without passes if it stands at the command's default: the user did not ask
+        for it, and the step's own reading names it where this call needs it.
+
         Raises:
             UserError: one does not; the message names the command that writes it.
         """
         for name, stated in self.step.parameters.items():
             meaning, value = stated.meaning, self.arguments.get(name)
             if not isinstance(meaning, Folder) or meaning.made_by is None or value is None:
+                continue
+            if not stated.required and meaning.default is not None and str(value) == meaning.default:
                 continue
             for folder in [value] if isinstance(value, str | Path) else value:
                 if not Path(folder).exists():

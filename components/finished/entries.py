@@ -6,12 +6,13 @@ written last, so that an entry is complete if it has one; its hash shows later d
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -32,7 +33,8 @@ TRAINING, ENTRY_FILE = "training", "entry.json"
 MOST_BYTES = 2**20
 """What is read of an entry's file in an object store."""
 
-Key = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+KEY = re.compile(r"[0-9a-f]{32}")
+Key = Annotated[str, Field(pattern=f"^{KEY.pattern}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -65,11 +67,23 @@ class Entry(BaseModel):
     sha256: Digest
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """What an interrupted training or upload left under a key: its bytes, and when they last changed."""
+
+    key: str
+    changed: datetime
+    num_bytes: int
+
+
 class Trainings(Protocol):
     """A place of finished trainings."""
 
     def entries(self) -> Iterator[Entry]:
         """Yield all complete entries in the order of their keys; warn of those that cannot be read."""
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Yield what interruptions left, and what still works there, in the order of the keys."""
 
     def find(self, key: str) -> Entry | None:
         """Return the entry of a key; None, with a warning if it cannot be read, if there is no complete one."""
@@ -105,6 +119,13 @@ class TrainingsFolder:
         for file in sorted(self.root.glob(f"[0-9a-f]*/{ENTRY_FILE}")):
             if (entry := self.find(file.parent.name)) is not None:
                 yield entry
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        for folder in sorted(self.root.glob("[0-9a-f]*")):
+            if KEY.fullmatch(folder.name) and folder.is_dir() and not (folder / ENTRY_FILE).exists():
+                stats = [path.stat() for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
+                changed = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
+                yield Unfinished(folder.name, changed, num_bytes(folder))
 
     def find(self, key: str) -> Entry | None:
         file = self.root / key / ENTRY_FILE
@@ -147,6 +168,12 @@ class TrainingsStore:
             key, _, rest = name.partition("/")
             if rest == ENTRY_FILE and (entry := self._find(client, key)) is not None:
                 yield entry
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        folders = patiently(lambda: s3.subfolders(s3.connect(), self.address))
+        for key, folder in sorted(folders.items()):
+            if KEY.fullmatch(key) and ENTRY_FILE not in folder.names:
+                yield Unfinished(key, folder.changed, folder.num_bytes)
 
     def find(self, key: str) -> Entry | None:
         client = s3.connect()

@@ -37,20 +37,10 @@ def run_folders(client: Any, root: s3.Address, pipeline: str) -> list[RunFolder]
         UserError: it refuses.
     """
     parent = root.below(pipeline)
-    sizes: dict[str, int] = {}
-    written: dict[str, datetime] = {}
-    with s3.translate_errors(parent):
-        pages = client.get_paginator("list_objects_v2").paginate(
-            Bucket=parent.bucket, Prefix=f"{parent.key}/"
-        )
-        for item in (item for page in pages for item in page.get("Contents", ())):
-            kfp_run = item["Key"].removeprefix(f"{parent.key}/").partition("/")[0]
-            if RUN_ID.fullmatch(kfp_run):
-                sizes[kfp_run] = sizes.get(kfp_run, 0) + item["Size"]
-                written[kfp_run] = max(written.get(kfp_run, item["LastModified"]), item["LastModified"])
     return [
-        RunFolder(parent.below(kfp_run), pipeline, kfp_run, size, written[kfp_run])
-        for kfp_run, size in sizes.items()
+        RunFolder(parent.below(name), pipeline, name, folder.num_bytes, folder.changed)
+        for name, folder in s3.subfolders(client, parent).items()
+        if RUN_ID.fullmatch(name)
     ]
 
 

@@ -27,7 +27,7 @@ from components.retention.rule import (
     StillNeededError,
     judged,
 )
-from components.retention.trainings import training_items
+from components.retention.trainings import training_items, unfinished_items
 from components.storage import s3
 from components.tracking.faults import first_line, of_store
 from components.tracking.store import all_runs, open_store, require_store
@@ -88,6 +88,7 @@ def plan(
     items = [*versions, *left, *families]
     if place is not None and "training" in kinds:
         items += judged(training_items(place, known, staying_runs), rule)
+        items += map(rule.by_age, unfinished_items(place))
     if artifacts is not None and "artifacts" in kinds:
         items += judged(folder_items(s3.address(artifacts), known, staying_runs), rule)
     return [item for item in items if item.kind in kinds]

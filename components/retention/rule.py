@@ -14,7 +14,7 @@ from cascade_core.errors import UserError
 USUAL_KEEP, USUAL_DAYS = 5, 7.0
 
 Kind = Literal["version", "files", "run", "training", "artifacts"]
-"""Registered versions, files of versions that are gone, pipelines' runs in MLflow, finished trainings, and Kubeflow's folders."""
+"""Registered versions, files of versions that are gone, pipelines' runs in MLflow, trainings, and Kubeflow's folders."""
 
 
 class StillNeededError(UserError):

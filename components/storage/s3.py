@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -168,6 +169,35 @@ def list_files(client: Any, folder: Address) -> dict[str, int]:
             )
     return {
         name: size for name, size in sizes.items() if name and not name.endswith("/") and name not in parents
+    }
+
+
+@dataclass(frozen=True)
+class Subfolder:
+    """The objects below a folder: their names relative to it, all bytes, and when the newest was written."""
+
+    names: frozenset[str]
+    num_bytes: int
+    changed: datetime
+
+
+def subfolders(client: Any, folder: Address) -> dict[str, Subfolder]:
+    """Return the folders directly in a folder, by name; objects directly in it are left out."""
+    prefix = f"{folder.key.rstrip('/')}/" if folder.key.strip("/") else ""
+    objects: dict[str, list[dict[str, Any]]] = {}
+    with translate_errors(folder):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                name, slash, _ = item["Key"].removeprefix(prefix).partition("/")
+                if slash:
+                    objects.setdefault(name, []).append(item)
+    return {
+        name: Subfolder(
+            frozenset(item["Key"].removeprefix(f"{prefix}{name}/") for item in items),
+            sum(item["Size"] for item in items),
+            max(item["LastModified"] for item in items),
+        )
+        for name, items in objects.items()
     }
 
 

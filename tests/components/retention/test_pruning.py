@@ -1,6 +1,7 @@
 """Retention: what anything refers to stays, the rest goes, and a failure half-way loses nothing that is needed."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,14 +16,16 @@ from typer.testing import CliRunner
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import sha256
-from components.finished.entries import Entry, TrainingsFolder
+from components.finished.entries import Entry, TrainingsFolder, TrainingsStore
 from components.registry import versions as registry
 from components.results import accepted
 from components.retention import artifacts, pruning, registered
 from components.retention.rule import StillNeededError
+from components.retention.trainings import unfinished_items
 from components.storage import s3
 from components.tracking import pipeline_run
 from components.tracking.store import experiment_id, open_store
+from components.training.lease import leased
 from pipelines.cli.app import app
 from tests.components.moto_server import BUCKET, object_store
 from tests.components.tracking_server import started
@@ -337,6 +340,33 @@ def test_trainings_stay_with_the_pipelines_that_use_them(client: MlflowClient, t
     assert {entry.key for entry in place.entries()} == {taken, made, last, other}
 
 
+def test_what_an_interrupted_training_left_goes_once_it_is_old(client: MlflowClient, tmp_path: Path) -> None:
+    place = TrainingsFolder(tmp_path / "trainings")
+    whole = training(place, 0)
+    keys = old, young, running, resumed = [f"{number:032x}" for number in range(1, 5)]
+    before = datetime.now(UTC).timestamp() - 30 * 86_400
+    for key in keys:
+        left = place.root / key / ".training.resume"
+        left.mkdir(parents=True)
+        (left / "weights").write_text("12345")
+        for path in (left / "weights", left, left.parent):
+            os.utime(path, None if key == young else (before, before))
+    items = [item for item in pruning.plan(keep=9, days=7, trainings=str(place.root)) if item.key in keys]
+    assert {item.key: item.stays for item in items} == {
+        old: "", young: "younger than 7 days", running: "", resumed: "",
+    }  # fmt: skip
+    assert {item.num_bytes for item in items} == {5}
+    (place.root / resumed / "training").mkdir()
+    with leased(place.root / running):
+        verdicts = {one.item.key: one.verdict for one in pruning.carry_out(items)}
+    assert verdicts == {
+        old: "removed",
+        running: "stays: its training runs",
+        resumed: "stays: something was written there since",
+    }
+    assert {folder.name for folder in place.root.iterdir()} == {whole, young, running, resumed}
+
+
 def test_a_place_that_no_variable_names_is_not_looked_at(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +416,17 @@ def test_kubeflows_folders_go_with_their_pipelines(client: MlflowClient, bucket:
     assert set(gone) == {run for run, why in stays.items() if not why}
     left = {f"zero-shot {run}" for run in (*KFP_RUNS, "no-run") if run not in gone}
     assert set(runs_in(bucket)) == {*left, f"theirs {KFP_RUNS[0]}"}
+
+
+def test_an_interrupted_upload_of_a_training_goes_too(bucket: Any) -> None:
+    place = TrainingsStore(s3.address(f"s3://{BUCKET}/interrupted"))
+    whole = {f"{'2' * 32}/training/weights", f"{'2' * 32}/entry.json"}
+    for name in (f"{'1' * 32}/training/weights", *whole):
+        bucket.put_object(Bucket=BUCKET, Key=f"interrupted/{name}", Body=b"123")
+    (item,) = unfinished_items(place)
+    assert (item.key, item.num_bytes) == ("1" * 32, 3)
+    item.remove()
+    assert set(s3.list_files(bucket, place.address)) == whole
 
 
 def test_a_folder_that_is_written_again_stays(client: MlflowClient, bucket: Any) -> None:

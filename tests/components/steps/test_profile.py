@@ -126,7 +126,10 @@ def test_a_checkpoint_needs_vectors_or_their_number(checkpoint: Path, tmp_path: 
         profile.run(checkpoints=(checkpoint,), out=tmp_path / "out")
 
 
-def test_the_command_measures_recipes_without_any_file(tmp_path: Path) -> None:
+def test_the_command_measures_recipes_without_any_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # no outputs/text here
     sizes = ["--batch-sizes", "1", "--image-sizes", "64", "--repeats", "1", "--set", "model.num_prompts=3"]
     done = CliRunner().invoke(
         app, ["profile", "--recipe", "mini_zegclip", *sizes, "--out", str(tmp_path / "out")]
@@ -135,3 +138,12 @@ def test_the_command_measures_recipes_without_any_file(tmp_path: Path) -> None:
     assert "mini_zegclip" in done.stdout and "scoring and argmax" in done.stdout
     refused = CliRunner().invoke(app, ["profile", "--batch-sizes", "1,x", "--out", "out"])
     assert refused.exit_code == 2 and "--batch-sizes '1,x' are not whole numbers" in refused.stderr
+
+
+def test_the_command_names_missing_text_vectors_of_a_checkpoint(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(app, ["profile", "--checkpoint", str(checkpoint), "--out", "out"])
+    assert refused.exit_code == 2 and "outputs/text" in refused.stderr
+    assert not (tmp_path / "out").exists()
