@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PipelineName = Literal["zero_shot", "inductive", "cross_dataset", "ablation", "benchmark"]
 WHOLE = ("zero_shot", "inductive")
 """The pipelines that are a project's whole workflow; others take only its data from it."""
+SPLITS = ("split", "gate_split")
+"""Their parameters that decide how often a model is evaluated."""
 Kind = Literal["cpu", "gpu"]
 HOST_VARIABLES = ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT")
 NAMESPACE_VARIABLE, TOKEN_VARIABLE = "KFP_NAMESPACE", "KFP_EXISTING_TOKEN"
@@ -64,8 +66,8 @@ class PipelineChoice:
         ),
     ] = None
 
-    def write(self, out: Path) -> None:
-        """Compile the pipeline to a file; raises as `catalogue.compile_pipeline`."""
+    def write(self, out: Path, values: Mapping[str, Any] | None = None) -> None:
+        """Compile the pipeline to a file, for any run or one with these parameters; raises as `catalogue.compile_pipeline`."""
         from pipelines.kubeflow.catalogue import compile_pipeline
 
         compile_pipeline(
@@ -75,6 +77,7 @@ class PipelineChoice:
             image=self.image,
             light_image=self.light_image,
             changes=self.resource or (),
+            values=values,
         )
 
 
@@ -87,8 +90,8 @@ class PackageChoice(PipelineChoice):
     ] = None
 
     @contextmanager
-    def file(self) -> Iterator[Path]:
-        """Yield the path of the compiled pipeline; a temporary file lasts until the block ends.
+    def file(self, values: Mapping[str, Any] | None = None) -> Iterator[Path]:
+        """Yield the path of the pipeline, compiled for any run or one with these parameters; a temporary file lasts until the block ends.
 
         Raises:
             UserError: an image or a resource is impossible, or is given for a compiled package.
@@ -96,7 +99,7 @@ class PackageChoice(PipelineChoice):
         if self.package is None:
             with TemporaryDirectory() as folder:
                 path = Path(folder) / f"{self.pipeline}.yaml"
-                self.write(path)
+                self.write(path, values)
                 yield path
         elif self.image or self.light_image or self.resource:
             raise UserError(
@@ -142,6 +145,17 @@ class RunParameters:
             else package
         )
 
+    def splits(self, *, in_pods: bool = True) -> dict[str, str]:
+        """Return the parameters `SPLITS`, if options or the project state them."""
+        from pipelines.graphs.project import read_project
+
+        stated: dict[str, str] = {}
+        if (folder := self._folder(in_pods=in_pods)) is not None:
+            project = read_project(folder)
+            stated = {"split": project.evaluate.split, "gate_split": project.gate.split}
+        given = (item.partition("=") for item in self.parameter or ())
+        return stated | {name: text for name, _, text in given if name in SPLITS}
+
     def _folder(self, *, in_pods: bool) -> Path | None:
         """Return the project's folder; None if there is none."""
         from pipelines.graphs.project import is_project, read_project
@@ -171,6 +185,8 @@ class RunParameters:
         """
         inputs = declared(file)
         values = parse_parameters(self.parameter or (), inputs)
+        if package.package is None and package.pipeline in WHOLE and "gate_split" not in inputs:
+            values.pop("gate_split", None)  # compiled for one split, which `split` names
         fallback: dict[str, Any] = dict(defaults or {})
         if (folder := self._folder(in_pods=in_pods)) is not None:
             from pipelines.kubeflow.project_parameters import project_parameters

@@ -100,7 +100,7 @@ def submit(
     from pipelines.kubeflow import submit
 
     package = parameters.chosen(package)
-    with package.file() as path:
+    with package.file(parameters.splits()) as path:
         values = parameters.checked_for_cluster(path, package)
         cluster = server.connect()
         run = submit.submit(

@@ -44,7 +44,7 @@ def create(
     from pipelines.kubeflow.cron import checked_cron, next_times
 
     cron, package = checked_cron(cron), parameters.chosen(package)
-    with package.file() as path:
+    with package.file(parameters.splits()) as path:
         values = parameters.checked_for_cluster(path, package)
         schedule = schedules.create(
             server.connect(),

@@ -34,22 +34,37 @@ COMPILED = b"# PIPELINE DEFINITION"
 class Entry:
     """A pipeline: `build` takes the resources of each step, `check` the parameters of a run.
 
-    `trains` are its training steps, and `recipes` the recipes that they train by default.
+    `trains` are its training steps, and `recipes` the recipes that they train by default. `build_on_one_split` builds it
+    with fewer evaluations, for runs whose gate compares on the reported split.
     """
 
     build: Callable[[Mapping[str, Resources]], Any]
     check: Callable[[Mapping[str, Any]], None]
     trains: Sequence[str] = ()
     recipes: Sequence[str] = ()
+    build_on_one_split: Callable[[Mapping[str, Resources]], Any] | None = None
+
+    def built(self, table: Mapping[str, Resources], values: Mapping[str, Any] | None) -> Any:
+        """Build the pipeline for a run with these parameters; without them, for any run."""
+        if self.build_on_one_split is None or values is None or not zero_shot.on_one_split(values):
+            return self.build(table)
+        return self.build_on_one_split(table)
 
 
 PIPELINES: dict[str, Entry] = {
-    "zero_shot": Entry(zero_shot.zero_shot_pipeline, zero_shot.check_parameters, TRAINING_STEPS, RECIPES),
+    "zero_shot": Entry(
+        zero_shot.zero_shot_pipeline,
+        zero_shot.check_parameters,
+        TRAINING_STEPS,
+        RECIPES,
+        partial(zero_shot.zero_shot_pipeline, one_split=True),
+    ),
     "inductive": Entry(
         partial(zero_shot.zero_shot_pipeline, self_trains=False),
         zero_shot.check_parameters,
         ("train",),
         RECIPES,
+        partial(zero_shot.zero_shot_pipeline, self_trains=False, one_split=True),
     ),
     "cross_dataset": Entry(cross_dataset.cross_dataset_pipeline, cross_dataset.check_parameters),
     "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters, ("train",), ABLATION_RECIPES),
@@ -129,8 +144,11 @@ def compile_pipeline(
     image: str | None = None,
     light_image: str | None = None,
     changes: Iterable[str] = (),
+    values: Mapping[str, Any] | None = None,
 ) -> None:
     """Compile a pipeline to YAML for a kind of cluster (`cpu`, `gpu`), with `changes` of that kind's resources.
+
+    With the parameters `values` of a run, steps that this run does not need are left out.
 
     Steps that compute with a model run in `image`, all others in `light_image`. `pipelines/kubeflow/resources.py`
     documents the changes and the default images.
@@ -142,7 +160,7 @@ def compile_pipeline(
     if out.suffix != ".yaml":
         raise UserError(f"{out}: a compiled pipeline is YAML; give a name that ends in .yaml")
     writable_file(out, begins=COMPILED)  # before the seconds that a compilation takes
-    pipeline = entry(name).build(resources(kind, changes))
+    pipeline = entry(name).built(resources(kind, changes), values)
     write_compiled(pipeline, out, image=image, light_image=light_image)
 
 

@@ -35,7 +35,12 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
     check_gathering_folder(out)
     definition = entry(pipeline)
     definition.check(parameters)
-    values = {name: _resolved(name, value) for name, value in parameters.items()}
+    built = definition.built(local_resources(), parameters)
+    values = {
+        name: _resolved(name, value)
+        for name, value in parameters.items()
+        if name in built.component_spec.inputs
+    }
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(out),
@@ -46,7 +51,7 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
         # kfp warns of this for every task.
         warnings.filterwarnings("ignore", message="Task .* have no effect in the current local runner")
         with _refusals_reported():
-            definition.build(local_resources())(**values)
+            built(**values)
     # The folder is searched for, because kfp allows a pipeline no output from inside an exit handler.
     (results,) = (path for run in set(out.glob("*")) - earlier for path in run.glob("*/results"))
     return results

@@ -1,6 +1,7 @@
 """The zero-shot pipeline, the whole workflow: train, self-train, evaluate, profile and register every recipe."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from components.bodies.between_steps import TRAINING
 from components.ops.results import index_run, report
 from components.results.margins import Margins
 from pipelines.graphs.defaults import GATE_SPLIT, IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
-from pipelines.graphs.training import register_models, self_train_and_score, train_and_measure
+from pipelines.graphs.training import Measured, register_models, self_train_and_score, train_and_measure
 from pipelines.kubeflow.checks import check_choice, check_split, check_training, from_json
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
@@ -19,10 +20,13 @@ from pipelines.kubeflow.steps import Steps
 NAME, INDUCTIVE = "zero-shot-segmentation", "inductive-segmentation"
 
 
-def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = True) -> Any:
+def zero_shot_pipeline(
+    table: Mapping[str, Resources], *, self_trains: bool = True, one_split: bool = False
+) -> Any:
     """Build the pipeline; `table` holds the resources of each step.
 
-    Without `self_trains` it trains inductively only, and ignores the parameter `self_training`.
+    Without `self_trains` it trains inductively only, and ignores the parameter `self_training`. With `one_split` the gate
+    compares on the reported split: each model is evaluated once, and there is no parameter `gate_split`.
 
     `raw` and `clip` are folders in the steps' pods, or s3:// addresses. `image_sets`, `overrides` and `margins` (of
     the gate) are JSON, and so are `folders`, which with a label file as the protocol replace the image sets: the content
@@ -33,7 +37,6 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
     step, title = Steps(table), NAME if self_trains else INDUCTIVE
     settings = "inductive and transductive" if self_trains else "inductive"
 
-    @dsl.pipeline(name=title, description=f"Zero-shot segmentation: every recipe, {settings}.")
     def zero_shot(
         raw: str,
         clip: str,
@@ -49,8 +52,8 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
         margins: str = MARGINS,
         reuse_trainings: bool = True,
         keep: int = 0,
-        gate_split: str = GATE_SPLIT,
         task: str = "",
+        gate_split: str = GATE_SPLIT,
     ) -> None:
         scoring = {"split": split, "limit": limit}
         with step.mlflow_run(title, protocol) as opened:
@@ -73,7 +76,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
                     seed=seed,
                     overrides=overrides,
                     scoring=scoring,
-                    validation=gate_split,
+                    validation=None if one_split else gate_split,
                 )
                 trained = [inductive]
                 if self_trains:
@@ -84,7 +87,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
                         mode=self_training,
                         overrides=overrides,
                         scoring=scoring,
-                        validation=gate_split,
+                        validation=None if one_split else gate_split,
                     )
                     indices = step.index_both(ready, inductive, transductive, pictures=True)
                     trained.append(transductive)
@@ -100,7 +103,7 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
                 register_models(
                     step.run_step,
                     ready,
-                    trained,
+                    [_judged(model) for model in trained],
                     {"margins": margins},
                     own_gate=False,
                     name=task,
@@ -109,7 +112,30 @@ def zero_shot_pipeline(table: Mapping[str, Resources], *, self_trains: bool = Tr
             gathered = step(report, mlflow_run=opened["run"], runs=indices)
             step.prune(keep, gathered)
 
-    return zero_shot
+    named = dsl.pipeline(name=title, description=f"Zero-shot segmentation: every recipe, {settings}.")
+    return named(_without_gate_split(zero_shot) if one_split else zero_shot)
+
+
+def _without_gate_split(flow: Callable[..., None]) -> Callable[..., None]:
+    """Return the flow without its parameter `gate_split`, from whose signature kfp takes the pipeline's parameters."""
+
+    def shorter(*arguments: Any) -> None:
+        flow(*arguments)
+
+    *others, last = inspect.signature(flow).parameters.values()
+    assert last.name == "gate_split", "kfp passes arguments by position"
+    shorter.__signature__ = inspect.Signature(others)  # type: ignore[attr-defined]
+    return shorter
+
+
+def _judged(model: Measured[Any]) -> Measured[Any]:
+    """Return a model with an evaluation for the gate, which the component `register` always takes."""
+    return model if model.validation is not None else replace(model, validation=model.evaluation)
+
+
+def on_one_split(values: Mapping[str, Any]) -> bool:
+    """Say whether the gate compares on the reported split, by the parameters of a run."""
+    return bool(values.get("split", SPLIT) == values.get("gate_split", GATE_SPLIT))
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:

@@ -66,7 +66,8 @@ def submitted(server: Server) -> dict[str, Any]:
     (run,) = [body for method, path, body in server.requests if (method, path[-5:]) == ("POST", "/runs")]
     parameters = run["runtime_config"]["parameters"]
     spec = run["pipeline_spec"].get("pipeline_spec", run["pipeline_spec"])
-    return {**parameters, "pipeline": spec["pipelineInfo"]["name"]}
+    evaluations = [name for name in spec["components"] if name.startswith("comp-evaluate")]
+    return {**parameters, "pipeline": spec["pipelineInfo"]["name"], "evaluations": len(evaluations)}
 
 
 def test_a_submission_takes_the_project_and_options_win(
@@ -78,8 +79,19 @@ def test_a_submission_takes_the_project_and_options_win(
     assert done.exit_code == 0, done.output
     values = submitted(server)
     assert values["pipeline"] == "inductive-segmentation"
+    assert values["evaluations"] == 1, "report and gate look at one split"
     assert (values["raw"], values["seed"]) == ("/data/garden/pictures", 1)
     assert json.loads(values["overrides"]) == {"train.iterations": 5, "train.batch_size": 4}
+
+
+@pytest.mark.parametrize(("option", "evaluations"), [("gate_split=val", 1), ("split=train", 2)])
+def test_each_model_is_evaluated_on_every_split_that_is_asked_for(
+    folder: Path, server: Server, option: str, evaluations: int
+) -> None:
+    words = ["pipeline", "submit", "--host", server.host, "--project", str(folder), "-p", option]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert submitted(server)["evaluations"] == evaluations
 
 
 def test_a_schedule_takes_the_project(folder: Path, server: Server) -> None:
