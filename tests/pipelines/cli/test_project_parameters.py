@@ -85,7 +85,7 @@ def test_a_submission_takes_the_project_and_options_win(
 
 
 @pytest.mark.parametrize(("option", "evaluations"), [("gate_split=val", 1), ("split=train", 2)])
-def test_each_model_is_evaluated_on_every_split_that_is_asked_for(
+def test_a_model_is_evaluated_once_a_split(
     folder: Path, server: Server, option: str, evaluations: int
 ) -> None:
     words = ["pipeline", "submit", "--host", server.host, "--project", str(folder), "-p", option]
