@@ -152,7 +152,8 @@ def launcher() -> Iterator[Report]:
 def tracking() -> Iterator[Report]:
     """Check that the secret names a tracking server, and that it takes a run; remove the run."""
     from components.entry import enter
-    from components.tracking.store import URI_VARIABLE, experiment_id, masked_uri, open_store
+    from components.tracking.experiments import experiment_id
+    from components.tracking.store import URI_VARIABLE, masked_uri, open_store
 
     try:
         enter()

@@ -28,7 +28,7 @@ from components.registry import versions as registry
 from components.results.margins import Margins
 from components.results.rows import DROPPED, SCORES_FILE, SPEED_FIELDS, ScoreRow
 from components.tracking.faults import away, refused, translate_errors
-from components.tracking.pipeline_run import KFP_TAG
+from components.tracking.run_results import KFP_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,13 +11,14 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
 from components.results.rows import RerunRow
+from components.tracking.experiments import BENCHMARK, experiment_id
 from components.tracking.faults import translate_errors
-from components.tracking.store import all_runs, experiment_id, open_store, require_store
+from components.tracking.store import all_runs, open_store, require_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-EXPERIMENT, ROWS_FILE = "benchmark", "benchmark.json"
+EXPERIMENT, ROWS_FILE = BENCHMARK, "benchmark.json"
 ACCEPTED, OUTCOME, MODELS = "accepted", "outcome", "models"
 
 Models = Literal["train", "champions"]

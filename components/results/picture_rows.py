@@ -1,6 +1,6 @@
 """The report's pictures: a row each with truth and every method side by side, from best, median and worst pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from cascade_core.labels.label_set import IGNORE
 from cascade_core.render.colours import hex_colour, palette
 from cascade_core.render.numbers import with_numbers
 from cascade_core.render.visualise import LEGEND_SHARE, enlarged, tinted
+from components.results.names import file_stem
 from components.results.pages import webp_address
 from components.results.picture_files import (
     KeptPicture,
@@ -22,6 +23,7 @@ from components.results.picture_files import (
     read_kept,
     read_pictures,
 )
+from components.results.picture_sheet import sheet
 
 EACH = 2
 """The number of rows from the best pictures, as from the median and the worst ones."""
@@ -36,6 +38,15 @@ class Entry:
     folder: Path
     title: str
     pictures: PicturesOfEvaluation
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of a row, with its title and the mean IoU of its labels, if they are scored."""
+
+    title: str
+    image: Image.Image
+    score: float | None
 
 
 def ranked_places(count: int) -> dict[int, str]:
@@ -64,14 +75,10 @@ def section_of(evaluations: Sequence[tuple[Path, str]]) -> dict[str, Any]:
     Raises:
         UserError: a file of an evaluation is broken.
     """
-    read = [(folder, title, read_pictures(folder)) for folder, title in evaluations]
-    entries = [Entry(folder, title, pictures) for folder, title, pictures in read if pictures is not None]
+    entries = _comparable(evaluations)
     if not entries:
         return {}
-    last = entries[-1]
-    entries = [one for one in entries if one.pictures.classes == last.pictures.classes]
-    scored = [row for row in last.pictures.pictures if row.kept and row.miou is not None]
-    ranked = sorted(scored, key=lambda row: (-(row.miou or 0.0), row.name))
+    last, ranked = entries[-1], _ranked(entries[-1])
     return {
         "last": last.title,
         "num_ranked": len(ranked),
@@ -82,6 +89,41 @@ def section_of(evaluations: Sequence[tuple[Path, str]]) -> dict[str, Any]:
             for place, word in sorted(ranked_places(len(ranked)).items())
         ],
     }
+
+
+def sheets_of(evaluations: Sequence[tuple[Path, str]]) -> Iterator[tuple[str, Image.Image]]:
+    """Yield the rows of the page as pictures of their own, each with a name for its file that starts with its rank.
+
+    Raises:
+        UserError: a file of an evaluation is broken.
+    """
+    entries = _comparable(evaluations)
+    if not entries:
+        return
+    ranked = _ranked(entries[-1])
+    for place, word in sorted(ranked_places(len(ranked)).items()):
+        tiles, classes = _compared(ranked[place], entries)
+        titled = {
+            one.title if one.score is None else f"{one.title} {100 * one.score:.1f}": one.image
+            for one in tiles
+        }
+        legend = [
+            (f"{one['id']} {one['name']}{' (unseen)' if one['unseen'] else ''}", str(one["colour"]))
+            for one in classes
+        ]
+        yield f"{place + 1:04}-{word}-{file_stem(ranked[place].name)}", sheet(titled, legend)
+
+
+def _comparable(evaluations: Sequence[tuple[Path, str]]) -> list[Entry]:
+    """Read the evaluations that have pictures and the classes of the last of these."""
+    read = [(folder, title, read_pictures(folder)) for folder, title in evaluations]
+    entries = [Entry(folder, title, pictures) for folder, title, pictures in read if pictures is not None]
+    return [one for one in entries if one.pictures.classes == entries[-1].pictures.classes]
+
+
+def _ranked(entry: Entry) -> list[PictureRow]:
+    scored = [row for row in entry.pictures.pictures if row.kept and row.miou is not None]
+    return sorted(scored, key=lambda row: (-(row.miou or 0.0), row.name))
 
 
 def sentence(mistake: WorstPair | None, unseen: Sequence[str]) -> str:
@@ -105,31 +147,35 @@ def _percent(share: float) -> str:
 
 def _row(ranked: PictureRow, place: str, entries: Sequence[Entry]) -> dict[str, Any]:
     """Return a row of the page: tiles with captions, the legend, and the sentence on the last evaluation."""
+    tiles, classes = _compared(ranked, entries)
+    return {
+        "name": ranked.name,
+        "place": place,
+        "sentence": sentence(ranked.mistake, entries[-1].pictures.unseen),
+        "tiles": [
+            {
+                "title": one.title,
+                "address": webp_address(one.image, quality=PICTURE_QUALITY),
+                "score": one.score,
+            }
+            for one in tiles
+        ],
+        "classes": classes,
+    }
+
+
+def _compared(ranked: PictureRow, entries: Sequence[Entry]) -> tuple[list[Tile], list[Mapping[str, Any]]]:
+    """Return the tiles of a picture, that is picture, truth and the labels of each evaluation that kept it, and the legend."""
     last = entries[-1].pictures
     rows = [(one, row) for one in entries if (row := one.pictures.kept(ranked.name)) is not None]
     kept = [read_kept(one.folder, ranked.name) for one, _ in rows]
     maps = [kept[-1].truth, *(one.prediction for one in kept)]
-    palette_of = (len(last.classes), last.colours)
-    tiles: list[dict[str, Any]] = [
-        {"title": "picture", "address": _address(enlarged(kept[-1].picture)), "score": None}
+    titles, scores = ["truth", *(one.title for one, _ in rows)], [None, *(row.miou for _, row in rows)]
+    tiles = [
+        Tile(title, _labelled(kept[-1], ids, len(last.classes), last.colours), score)
+        for title, ids, score in zip(titles, maps, scores, strict=True)
     ]
-    for title, ids, row in zip(
-        ["truth", *(one.title for one, _ in rows)], maps, [None, *(row for _, row in rows)], strict=True
-    ):
-        tiles.append(
-            {
-                "title": title,
-                "address": _address(_labelled(kept[-1], ids, *palette_of)),
-                "score": None if row is None else row.miou,
-            }
-        )
-    return {
-        "name": ranked.name,
-        "place": place,
-        "sentence": sentence(ranked.mistake, last.unseen),
-        "tiles": tiles,
-        "classes": _legend(maps, last),
-    }
+    return [Tile("picture", enlarged(kept[-1].picture), None), *tiles], _legend(maps, last)
 
 
 def _labelled(
@@ -138,10 +184,6 @@ def _labelled(
     """Return the picture tinted by ids, with each region's id on it."""
     tile = enlarged(tinted(kept.picture, ids, num_classes, TINT, colours))
     return with_numbers(tile, ids, ignored=IGNORE, size=18)
-
-
-def _address(tile: Image.Image) -> str:
-    return webp_address(tile, quality=PICTURE_QUALITY)
 
 
 def _legend(maps: Sequence[np.ndarray], pictures: PicturesOfEvaluation) -> list[Mapping[str, Any]]:

@@ -1,5 +1,6 @@
 """The report's page: evaluations with their profiles, pictures and loss curves, in one HTML file."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,16 @@ from cascade_core.runtime.targets import MANIFEST_FILE
 from components.artifacts import StepManifest, git_commit, read_step_manifest
 from components.results import confused_pairs, picture_rows
 from components.results.fit_charts import charts
-from components.results.names import HISTORY_FILE, SCORES, SCORES_FILE
+from components.results.names import HISTORY_FILE, SCORES, SCORES_FILE, file_stem
 from components.results.pages import Curve, data_address, fill_template, line_chart
 from components.results.rows import BenchmarkRow, Summary, run_names, summaries, thousands
 from components.results.step_files import read_profile, read_scores
 from components.results.thresholds_file import Thresholds
 from components.tables import read_classes, read_table
+from components.tracking.run_results import COMPARISON, CONFUSION
 
+CONFUSION_PICTURE = "confusion.png"
+"""An evaluate step's plot of its confusion matrix."""
 HEADLINE_FIRST = ("hiou", "miou_seen", "miou_unseen", "pAcc")
 """The order of scores on the page: what methods are compared by comes first, also where a narrow frame cuts a table."""
 
@@ -107,7 +111,7 @@ def report_entry(folder: Path, profiles: Mapping[str, Path]) -> ReportEntry:
             f"{folder / SCORES_FILE}: no profile of method {brief(method)} was given, only of "
             f"{shortened(', '.join(profiles)) or 'none'}; run the profile step for it"
         )
-    confusion = folder / "confusion.png"
+    confusion = folder / CONFUSION_PICTURE
     return ReportEntry(
         folder=folder,
         row=BenchmarkRow.read(folder, profiles[method]),
@@ -168,6 +172,28 @@ def page(entries: Sequence[ReportEntry], curves: Sequence[Curve], fits: Sequence
         fits=[(fit, charts(fit)) for fit in fits],
         confused=confused_pairs.section_of(matrices),
     )
+
+
+def write_pictures(folder: Path, entries: Sequence[ReportEntry]) -> list[str]:
+    """Write the page's pictures as files, in the folders `comparison` and `confusion`; return the names of those made.
+
+    Raises:
+        UserError: a file of an evaluation is broken.
+    """
+    firsts = _first_of_each_title(entries)
+    made: list[str] = []
+    for name, picture in picture_rows.sheets_of(firsts):
+        target = folder / COMPARISON / f"{name}.png"
+        target.parent.mkdir(exist_ok=True)
+        picture.quantize(256).save(target, format="PNG", optimize=True)
+        made.append(COMPARISON)
+    for evaluation, title in firsts:
+        if (matrix := evaluation / CONFUSION_PICTURE).is_file():
+            target = folder / CONFUSION / f"{file_stem(title)}.png"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(matrix, target)
+            made.append(CONFUSION)
+    return sorted(set(made))
 
 
 def cost_section(profiles: Sequence[Path]) -> dict[str, Any]:

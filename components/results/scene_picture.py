@@ -7,17 +7,17 @@ from statistics import fmean
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
-from cascade_core.render.fonts import drawable
 from cascade_core.render.numbers import with_numbers
 from cascade_core.render.visualise import enlarged, tinted
 from cascade_core.runtime.files import read_json
 from components.results.names import SCORES_FILE
 from components.results.picture_files import KeptPicture, PicturesOfEvaluation, read_kept, read_pictures
+from components.results.picture_sheet import sheet
 
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 """Okabe and Ito's colours: colour-blind people distinguish them, too."""
@@ -27,7 +27,7 @@ LEAST_SHARE = 0.04
 """... each on at least this share of the pixels, and with at most as many classes on all maps as there are colours."""
 TRACE = 0.002
 """Classes on a smaller share of a map do not count, and are not in the legend."""
-TINT, SIDE, MARGIN, TITLE, FONT, LINE, NUMBER = 0.8, 256, 10, 28, 16, 26, 20
+TINT, SIDE, NUMBER = 0.8, 256, 20
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def draw(scene: Scene, pictures: PicturesOfEvaluation) -> Image.Image:
         f"{place} {pictures.classes[i]}{' (unseen)' if pictures.classes[i] in pictures.unseen else ''}"
         for place, i in enumerate(ordered, start=1)
     ]
-    return _sheet(tiles, list(zip(names, colours[1:], strict=True)))
+    return sheet(tiles, list(zip(names, colours[1:], strict=True)))
 
 
 def _reads_well(scene: Scene, pictures: PicturesOfEvaluation) -> bool:
@@ -163,30 +163,3 @@ def _reads_well(scene: Scene, pictures: PicturesOfEvaluation) -> bool:
         and bool((counts[present] >= LEAST_SHARE * truth.size).all())
         and len(scene.classes()) <= len(COLOURS)
     )
-
-
-def _sheet(tiles: dict[str, Image.Image], legend: Sequence[tuple[str, str]]) -> Image.Image:
-    """Lay out titled tiles in a row, and the legend below them in as many lines as it needs."""
-    size = next(iter(tiles.values())).size
-    width = len(tiles) * (size[0] + MARGIN) + MARGIN
-    lines: list[list[tuple[str, str, int]]] = [[]]
-    for text, colour in legend:
-        needed = LINE + int(drawable(text, FONT)[1].getlength(text)) + 2 * MARGIN
-        if lines[-1] and sum(one[2] for one in lines[-1]) + needed > width - 2 * MARGIN:
-            lines.append([])
-        lines[-1].append((text, colour, needed))
-    sheet = Image.new("RGB", (width, TITLE + size[1] + MARGIN + len(lines) * LINE + MARGIN), "white")
-    draw = ImageDraw.Draw(sheet)
-    for place, (title, tile) in enumerate(tiles.items()):
-        left = MARGIN + place * (size[0] + MARGIN)
-        text, font = drawable(title, FONT)
-        draw.text((left + size[0] // 2, TITLE // 2), text, fill="black", font=font, anchor="mm")
-        sheet.paste(tile, (left, TITLE))
-    for row, entries in enumerate(lines):
-        left, top = MARGIN, TITLE + size[1] + MARGIN + row * LINE
-        for text, colour, needed in entries:
-            draw.rectangle((left, top + 4, left + LINE - 10, top + LINE - 6), fill=colour, outline="black")
-            letters, font = drawable(text, FONT)
-            draw.text((left + LINE - 4, top + LINE // 2 - 1), letters, fill="black", font=font, anchor="lm")
-            left += needed
-    return sheet

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from components.finished.take_or_train import TRAINED_IN_TAG
 from components.results import accepted
 from components.retention.rule import Item, StillNeededError
-from components.tracking.pipeline_run import KFP_TAG, PARENT_TAG
+from components.tracking.pipeline_run import PARENT_TAG
+from components.tracking.run_results import KFP_TAG
 from components.tracking.store import all_runs, remove_files
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from cascade_core.errors import UserError
 from components.contract import Call, step
 from components.contract.shared import Out
 from components.steps.report import Evaluations
-from components.tracking.pipeline_run import CROSS_DATASET
+from components.tracking.experiments import CROSS_DATASET
 
 ROWS_FILE, TABLE_FILE, PAGE_FILE = "cross_dataset.json", "table.md", "table.html"
 

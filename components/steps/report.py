@@ -68,7 +68,8 @@ def run(
     """Gather results in a table and one page.
 
     Writes `benchmark.json`, `table.md` and `report.html`, with a row per evaluation in the given order, and
-    `metrics.json`, the scores by name, hIoU first. Each evaluation needs a profile of its method; trainings add loss curves, fits the curves over the seen penalty. The MLflow run holds the same files, in the
+    `metrics.json`, the scores by name, hIoU first. `comparison` holds the page's pictures and `confusion` the confusion
+    matrices, as files. Each evaluation needs a profile of its method; trainings add loss curves, fits the curves over the seen penalty. The MLflow run holds the same files, in the
     experiment of the first evaluation's protocol.
 
     Raises:
@@ -100,7 +101,8 @@ def run(
         (work.folder / PAGE_FILE).write_text(report_page.page(evaluated, curves, fitted), encoding="utf-8")
         best = report_page.best_means(summaries(rows))
         work.tracker.metrics({"rows": len(rows)} | {f"best.{score}": mean for score, mean in best.items()})
-        work.tracker.files(BENCHMARK_FILE, TABLE_FILE, PAGE_FILE)
+        pictures = report_page.write_pictures(work.folder, evaluated)
+        work.tracker.files(BENCHMARK_FILE, TABLE_FILE, PAGE_FILE, *pictures)
     return Report(out / PAGE_FILE, rows)
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.files import disk_is_full
 from components.addresses import masked
 from components.certificates import VARIABLE as CA_VARIABLE
 
@@ -48,6 +49,16 @@ def away(error: BaseException) -> bool:
     cause = _cause(error)
     transient = http.ConnectionError | http.ChunkedEncodingError | http.Timeout | http.RetryError
     return isinstance(cause, transient) and not isinstance(cause, http.SSLError)
+
+
+def store_unavailable(error: BaseException) -> bool:
+    """Return whether an error means that the store cannot be reached or used for now.
+
+    Invalid values are the caller's mistake, and a full disk has no space for a record either; both return False.
+    """
+    if isinstance(error, OSError):
+        return not disk_is_full(error)
+    return of_store(error) and getattr(error, "error_code", None) != "INVALID_PARAMETER_VALUE"
 
 
 def refused(error: BaseException) -> bool:

@@ -13,20 +13,17 @@ from typing import TYPE_CHECKING, Literal
 
 from components.patience import AwayError
 from components.tracking import pipeline_run
-from components.tracking.faults import first_line
+from components.tracking.experiments import experiment_id
 from components.tracking.kubeflow_server import KubeflowRun, kubeflow_run
-from components.tracking.page_links import pipeline_note, run_note
+from components.tracking.page_links import pipeline_note
 from components.tracking.pipeline_run import (
-    KFP_TAG,
-    NOTE_TAG,
     PARENT_VARIABLE,
     asked,
     close_run,
-    gather_tags,
     step_runs,
 )
-from components.tracking.run_record import store_unavailable
-from components.tracking.store import all_runs, experiment_id, open_store, tracking_off
+from components.tracking.run_results import Results, show
+from components.tracking.store import all_runs, open_store, tracking_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -134,36 +131,10 @@ def reopen(client: "MlflowClient", run_id: str) -> None:
 def _finish(run_id: str, page: Path, ends: bool) -> None:
     client = open_store()
     run = client.get_run(run_id)
-    steps = step_runs(client, run)
-    gather_tags(client, run_id, steps)
-    try:
-        client.log_artifact(run_id, str(page))
-        page_note = f"The page of the results is the artifact `{page.name}`."
-    except Exception as error:
-        if not store_unavailable(error):
-            raise
-        # The page is an artifact of the step, too.
-        log.warning("the pipeline's MLflow run lacks the page of its results (%s)", first_line(error))
-        page_note = ""
-    note = [run_note(run.data.tags[KFP_TAG]) if KFP_TAG in run.data.tags else "", _best(steps), page_note]
-    client.set_tag(run_id, NOTE_TAG, "\n\n".join(filter(None, note)))
+    show(client, run, step_runs(client, run), Results(page))
     if ends:
         client.set_tag(run_id, GATHERED_TAG, "true")
         client.set_terminated(run_id, "FINISHED")
-
-
-def _best(steps: list["Run"]) -> str:
-    """Name the best evaluation with its scores in percent; "" without scores."""
-    best = pipeline_run.best_evaluation(steps, "hiou") or pipeline_run.best_evaluation(steps, "miou_seen")
-    if best is None:
-        return ""
-    scores = [
-        f"{title} {100 * best.data.metrics[name]:.1f}"
-        for name, title in pipeline_run.BEST.items()
-        if name in best.data.metrics
-    ]
-    model = str(best.info.run_name).removeprefix("evaluate ")
-    return f"Best: **{model}**, {', '.join(scores)}."
 
 
 def _close(kfp_run: str, protocol: str, state: str, error: str | None) -> None:

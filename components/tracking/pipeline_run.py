@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,12 @@ from components.artifacts import git_commit
 from components.own_variables import plugin
 from components.paging import all_of
 from components.patience import AwayError, patiently
+from components.tracking.experiments import NOTE_TAG, experiment_id
 from components.tracking.faults import away, first_line
-from components.tracking.page_links import run_note
+from components.tracking.page_links import where_runs_of
+from components.tracking.run_results import KFP_TAG, Results, evaluated, gather, show, source
 from components.tracking.store import (
     all_runs,
-    experiment_id,
     masked_uri,
     open_store,
     tracking_off,
@@ -39,21 +40,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
-TAG_LENGTH = 5000
 
 PARENT_VARIABLE, FILE_VARIABLE = "CASCADE_PARENT_RUN", "CASCADE_PARENT_FILE"
 KFP_VARIABLE, IMAGE_VARIABLE = "KFP_RUN_ID", "CASCADE_IMAGE"
-PARENT_TAG, KFP_TAG, NOTE_TAG = "mlflow.parentRunId", "kfp_run", "mlflow.note.content"
+PARENT_TAG = "mlflow.parentRunId"
 WORKFLOW = "workflow"
 """The name of a workflow's run on one workstation."""
-
-CROSS_DATASET = "cross-dataset"
-"""The experiment of results about several data sets, which have no common protocol."""
-
-GATHERED = {"data_hash": "data_hash", "split": "split", "method": "methods", "seed": "seeds"}
-"""Tags that a parent copies from its steps, with their names there."""
-BEST = {"hiou": "hIoU", "miou_seen": "mIoU(S)", "miou_unseen": "mIoU(U)"}
-"""Scores whose best value over the evaluations is a metric of the parent, with the papers' names of them."""
 
 LEFT = "its process ended without a word; the next start of the same work closed it"
 KILLED = "its process ended without a word: killed for lack of memory, by a time limit or by a cancellation"
@@ -94,7 +86,8 @@ def _open_run(pipeline: str, protocol: str, kfp_run: str | None) -> str:
     client = open_store()
     tags = {**surroundings(), "pipeline": pipeline, "protocol": protocol}
     if kfp_run:
-        tags |= {KFP_TAG: kfp_run, NOTE_TAG: run_note(kfp_run)}
+        tags[KFP_TAG] = kfp_run
+    tags[NOTE_TAG] = source(tags)
     tags |= {"mlflow.source.name": f"cascade-clip {pipeline}", "mlflow.source.type": "JOB"}
     if "git_commit" in tags:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
@@ -166,12 +159,17 @@ def _works(process: str) -> bool:
 
 
 def close_run(
-    *, run_id: str, succeeded: bool, error: str | None = None, status: Literal["FAILED", "KILLED"] = "FAILED"
+    *,
+    run_id: str,
+    succeeded: bool,
+    error: str | None = None,
+    status: Literal["FAILED", "KILLED"] = "FAILED",
+    results: Results | None = None,
 ) -> None:
     """End a pipeline's run as finished, or as failed or killed with the error; does nothing for the id "".
 
     Steps that are still marked RUNNING were killed, and get that status. The run copies its steps' data hash and
-    split, and the errors of failed steps. Of two calls, the second wins.
+    split, the best scores, and the errors of failed steps, and shows `results`. Of two calls, the second wins.
 
     Raises:
         UserError: the store cannot be opened, or has no such run.
@@ -182,38 +180,22 @@ def close_run(
 
     client = open_store()
     try:
-        steps = step_runs(client, client.get_run(run_id))
+        run = client.get_run(run_id)
+        steps = step_runs(client, run)
     except MlflowException as missing:
         raise UserError(f"the store has no run {run_id!r} to close ({first_line(missing)})") from missing
     for step in steps:
         if step.info.status == "RUNNING":
             client.set_tag(step.info.run_id, "error", KILLED)
             client.set_terminated(step.info.run_id, "KILLED")
-    gather_tags(client, run_id, steps)
+    if results is None:
+        gather(client, run_id, steps, evaluated(steps))
+    else:
+        show(client, run, steps, results)
     errors = [] if succeeded else [*step_errors(steps), *([error] if error else [])]
     if errors:
         client.set_tag(run_id, "error", "\n".join(errors)[:6000])
     client.set_terminated(run_id, "FINISHED" if succeeded else status)
-
-
-def gather_tags(client: "MlflowClient", run_id: str, steps: Sequence["Run"]) -> None:
-    """Copy data hash, split, recipes, methods, seeds and the best scores of the steps to the pipeline's run."""
-    for name, gathered in GATHERED.items():
-        if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
-            client.set_tag(run_id, gathered, ", ".join(values)[:TAG_LENGTH])
-    if recipes := sorted({step.data.params["recipe"] for step in steps if "recipe" in step.data.params}):
-        client.set_tag(run_id, "recipes", ", ".join(recipes)[:TAG_LENGTH])
-    for name in BEST:
-        if best := best_evaluation(steps, name):
-            client.log_metric(run_id, f"best_{name}", best.data.metrics[name])
-
-
-def best_evaluation(steps: Sequence["Run"], score: str) -> "Run | None":
-    """Return the evaluation with the highest value of a score; None if none has the score."""
-    scored = [
-        step for step in steps if step.data.tags.get("step") == "evaluate" and score in step.data.metrics
-    ]
-    return max(scored, key=lambda step: step.data.metrics[score], default=None)
 
 
 @contextmanager
@@ -230,6 +212,8 @@ def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
     failure: str | None = None
     status: Literal["FAILED", "KILLED"] = "FAILED"
     try:
+        if lines := where_runs_of(protocol):
+            log.info("runs in MLflow: %s", ", then ".join(lines))
         yield
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
@@ -240,7 +224,8 @@ def whole_run(*, pipeline: str, protocol: str) -> Iterator[None]:
         if outer is not None:
             os.environ[PARENT_VARIABLE] = outer
         try:
-            close_run(run_id=run_id, succeeded=failure is None, error=failure, status=status)
+            results = Results() if failure is None else None
+            close_run(run_id=run_id, succeeded=failure is None, error=failure, status=status, results=results)
         except UserError as unclosed:
             log.warning("the pipeline's MLflow run stays open: %s", unclosed)
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade_core.errors import UserError
-from cascade_core.runtime.files import disk_is_full, new_file, sha256
+from cascade_core.runtime.files import new_file, sha256
 from cascade_core.runtime.validation import first_error
 from components.artifacts import TRACKING_FILE
 from components.tracking import faults, store
+from components.tracking.experiments import experiment_id
 from components.tracking.pipeline_run import LEFT, PARENT_TAG, WORK_TAG, kfp_run_of, left_open
 
 if TYPE_CHECKING:
@@ -49,11 +50,14 @@ class RunRecord(BaseModel):
     status: str = "RUNNING"
 
 
-def open_run(client: "MlflowClient", record: RunRecord) -> None:
-    """Open the record's run in its experiment; a pipeline's step also gets the tag of the Kubeflow run."""
+def open_run(client: "MlflowClient", record: RunRecord) -> str:
+    """Open the record's run in its experiment, and return the experiment's id.
+
+    A pipeline's step also gets the tag of the Kubeflow run.
+    """
     parent = record.tags.get(PARENT_TAG)
     tags = {**(kfp_run_of(client, parent) if parent else {}), **record.tags}
-    experiment = store.experiment_id(client, record.protocol)
+    experiment = experiment_id(client, record.protocol)
     run = client.create_run(experiment, start_time=record.started, tags=tags, run_name=record.name)
     record.run_id = run.info.run_id
     record.tags.clear()
@@ -63,6 +67,7 @@ def open_run(client: "MlflowClient", record: RunRecord) -> None:
     ):
         client.set_tag(left, "error", LEFT)
         client.set_terminated(left, "KILLED")
+    return experiment
 
 
 def send(client: "MlflowClient", record: RunRecord) -> None:
@@ -129,16 +134,6 @@ def record_folders(folders: Sequence[Path]) -> list[str]:
     return [_log_file(client, path) for path in files]
 
 
-def store_unavailable(error: BaseException) -> bool:
-    """Return whether an error means that the store cannot be reached or used for now.
-
-    Invalid values are the caller's mistake, and a full disk has no space for a record either; both return False.
-    """
-    if isinstance(error, OSError):
-        return not disk_is_full(error)
-    return faults.of_store(error) and getattr(error, "error_code", None) != "INVALID_PARAMETER_VALUE"
-
-
 def _log_file(client: "MlflowClient", path: Path) -> str:
     try:
         record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
@@ -147,7 +142,7 @@ def _log_file(client: "MlflowClient", path: Path) -> str:
     try:
         if record.run_id is None:
             digest = record.tags[RECORDED_TAG] = sha256(path)
-            experiment = store.experiment_id(client, record.protocol)
+            experiment = experiment_id(client, record.protocol)
             for run in client.search_runs([experiment], f"tags.{RECORDED_TAG} = '{digest}'", max_results=1):
                 record.run_id = run.info.run_id
         log_folder(client, record, path.parent)

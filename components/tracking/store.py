@@ -1,4 +1,4 @@
-"""The MLflow store: its address, opening it, its experiments and runs.
+"""The MLflow store: its address, opening it, and its runs.
 
 The store is a sqlite file in the working folder unless `MLFLOW_TRACKING_URI` names another one;
 `CASCADE_TRACKING=off` disables tracking. MLflow takes seconds to import, so it is imported when the store is
@@ -180,32 +180,6 @@ def all_runs(
     return all_of(
         lambda token: client.search_runs(experiments, filter_string, order_by=order_by, page_token=token)
     )
-
-
-def experiment_id(client: "MlflowClient", name: str) -> str:
-    """Return the id of the experiment `name`; create it if it is missing, restore it if it was deleted."""
-    from mlflow.exceptions import MlflowException
-
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        file = sqlite_file(client.tracking_uri)
-        # Artifacts lie beside a sqlite file; other stores have a location of their own.
-        location = (file.parent / "artifacts").as_uri() if file else None
-        try:
-            return client.create_experiment(name, artifact_location=location)
-        except MlflowException:
-            # Another process may have created it in between.
-            experiment = client.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage == "deleted":
-        try:
-            client.restore_experiment(experiment.experiment_id)
-        except MlflowException:
-            # Another process may have restored it in between.
-            if client.get_experiment(experiment.experiment_id).lifecycle_stage == "deleted":
-                raise
-    return experiment.experiment_id
 
 
 def download(address: str, target: Path) -> Path:

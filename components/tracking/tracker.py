@@ -18,15 +18,15 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import disk_is_full
 from components.addresses import masked
 from components.patience import AwayError
-from components.tracking.faults import away, explained, first_line, of_store
+from components.tracking.faults import away, explained, first_line, of_store, store_unavailable
 from components.tracking.kubeflow_run import reopen
+from components.tracking.page_links import log_where_runs_are
 from components.tracking.pipeline_run import PARENT_TAG, PARENT_VARIABLE, parent_run, surroundings, work_tags
 from components.tracking.run_record import (
     RunRecord,
     log_folder,
     open_run,
     send,
-    store_unavailable,
     write_record,
 )
 from components.tracking.store import masked_uri, open_store, tracking_off
@@ -153,12 +153,15 @@ def tracked_step(
     work = work_tags(facts, parameters, Path.cwd() if out is None else out.absolute())
     facts |= {**surroundings(), **work} | dict(tags or {})
     record = _new_record(protocol, {name: value for name, value in facts.items() if value is not None})
-    tracker = StepTracker(record, _opened(record, out), out)
+    client, experiment = _opened(record, out)
+    tracker = StepTracker(record, client, out)
     record.parameters = _texts(flattened(parameters or {}))
     if data_hash := facts.get("data_hash"):
         tracker.dataset(protocol, str(data_hash), source=protocol)
     try:
         tracker.flush()
+        if experiment is not None:
+            log_where_runs_are(record.name, experiment)
         with ExitStack() as stack:
             if step in MEASURED_STEPS:
                 from components.tracking.machine_load import LoadMonitor
@@ -214,14 +217,17 @@ def _new_record(protocol: str, facts: Mapping[str, object]) -> RunRecord:
     )
 
 
-def _opened(record: RunRecord, out: Path | None) -> "MlflowClient | None":
-    """Open the store and the run; return None if the store is unavailable and the step can work without."""
+def _opened(record: RunRecord, out: Path | None) -> "tuple[MlflowClient | None, str | None]":
+    """Open the store and the run; return no client if the store is unavailable and the step can work without.
+
+    Also returns the id of the experiment for a run without a parent, which nobody else leads to.
+    """
     try:
         client = open_store()
         if parent := parent_run(record.protocol):
             record.tags[PARENT_TAG] = parent
             reopen(client, parent)
-        open_run(client, record)
+        experiment = open_run(client, record)
     except Exception as error:
         parent = os.environ.get(PARENT_VARIABLE)
         if out is None or not parent or not (isinstance(error, AwayError) or away(error)):
@@ -230,8 +236,8 @@ def _opened(record: RunRecord, out: Path | None) -> "MlflowClient | None":
             raise
         record.tags[PARENT_TAG] = parent
         log.warning("%s\nthe step continues without the store", first_line(error))
-        return None
-    return client
+        return None, None
+    return client, None if parent else experiment
 
 
 def _log_or_keep(tracker: StepTracker) -> None:

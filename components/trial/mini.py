@@ -9,7 +9,8 @@ from components.cluster.pod_probe import report
 from components.finished.entries import kept_trainings
 from components.paging import all_of
 from components.retention import recorded
-from components.tracking.pipeline_run import KFP_TAG, NOTE_TAG
+from components.tracking.experiments import NOTE_TAG
+from components.tracking.run_results import KFP_TAG
 from components.tracking.store import open_store
 
 PREFIX = "cascade-verify-"

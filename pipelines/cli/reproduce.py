@@ -84,7 +84,7 @@ def reproduce(
     converted and scored, which takes minutes on a GPU. Nor do the methods that need no training: all classes of the data
     set are scored alike, and mIoU(S) is the mIoU of all.
     """
-    from pipelines.workstation import reproduction, reproduction_page
+    from pipelines.workstation import reproduction, reproduction_page, workflow
     from pipelines.workstation import reproduction_without_training as without_training
 
     inputs = reproduction.Inputs(prepared, clip_folder(clip), vectors)
@@ -161,3 +161,4 @@ def reproduce(
     page = reproduction_page.write(rows, inputs, title=title, command=command, remarks=remarks, out=out)
     print(reproduction_page.summary(rows, remarks))
     print(f"page     {page.resolve()}")
+    workflow.print_where_runs_are(config.data.protocol)

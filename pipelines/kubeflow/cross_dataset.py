@@ -11,7 +11,7 @@ from cascade_core.runtime.validation import validated
 from components.ops.data import evaluate_target, prepare_target
 from components.ops.results import compare_targets
 from components.storage.places import check_place
-from components.tracking.pipeline_run import CROSS_DATASET
+from components.tracking.experiments import CROSS_DATASET
 from pipelines.kubeflow.checks import check_background, check_image_sets, check_places, check_protocol
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -13,20 +12,22 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
-from components.addresses import HTTP, masked
 from components.progress import rate_text
 from components.results.rows import SCORES
+from components.tracking.page_links import where_runs_of
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
-from components.tracking.store import URI_VARIABLE
+from components.tracking.run_results import Results, Scored
+from pipelines.graphs.project import is_project, read_project
 from pipelines.workstation import unfinished
 from pipelines.workstation.stage_results import result_lines
 
 log = logging.getLogger(__name__)
 
 WORKFLOW_FILE = Path("dvc.yaml")
-REPORTS, ROWS_FILE, REPORT = Path("reports"), "benchmark.json", "report"
+REPORTS, ROWS_FILE, PAGE_FILE, REPORT = Path("reports"), "benchmark.json", "report.html", "report"
 NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 TABLE_WIDTH = 110
 """The table's width in columns if the output is not a terminal."""
@@ -63,7 +64,9 @@ def repro(
             unfinished.close_killed(run_file)
             raise
         if run_file.exists():  # written by the first tracked stage
-            _close_run(run_file.read_text(encoding="utf-8").strip(), status)
+            whole = not status and (not targets or REPORT in targets)
+            results = _results(REPORTS) if whole else None
+            _close_run(run_file.read_text(encoding="utf-8").strip(), status, results)
     if status:
         raise UserError(f"the workflow stopped (dvc repro: exit {status}); run it again to resume")
 
@@ -84,13 +87,32 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
             raise
 
 
-def _close_run(run_id: str, status: int) -> None:
+def _close_run(run_id: str, status: int, results: Results | None) -> None:
     """Close the workflow's MLflow run; log a warning if the store is away, since the stages' results stand."""
     error = f"dvc repro: exit {status}" if status else None
     try:
-        close_run(run_id=run_id, succeeded=not status, error=error)
+        close_run(run_id=run_id, succeeded=not status, error=error, results=results)
     except UserError as store_error:
         log.warning("the workflow's MLflow run stays open: %s", store_error)
+
+
+def _results(reports: Path) -> Results | None:
+    """Return what a report step's folder holds for the workflow's run; None if there is no report.
+
+    The run of a workflow in which few stages ran shows the best of all models, as the page does.
+    """
+    page = reports / PAGE_FILE
+    if not page.is_file():
+        return None
+    models = [
+        Scored(
+            f"{row['method']} {row['setting']} seed {row['seed']}",
+            {score: row[score] for score in SCORES if row[score] is not None},
+        )
+        for row in read_json(reports / ROWS_FILE)
+        if not str(row["setting"]).startswith("control")
+    ]
+    return Results(page, models)
 
 
 def stage_environment() -> dict[str, str]:
@@ -112,31 +134,29 @@ def print_outcome(targets: Sequence[str] = (), reports: Path = REPORTS) -> None:
     for line in result_lines(targets):
         print(line)
     if REPORT in targets:
-        print(f"report   {(reports / 'report.html').resolve()}")
-    print(f"MLflow   {mlflow_pages()}")
+        print(f"report   {(reports / PAGE_FILE).resolve()}")
+    print_where_runs_are(_protocol())
 
 
 def print_results(reports: Path = REPORTS) -> None:
-    """Print the table of a report step, the path of its page, and how to open MLflow's pages."""
+    """Print the table of a report step, the path of its page, and what leads to its runs on MLflow's pages."""
     console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
-    console.print(results_table(read_json(reports / ROWS_FILE)))
+    rows = read_json(reports / ROWS_FILE)
+    console.print(results_table(rows))
     # Not through rich: it would wrap lines that people paste.
-    print(f"report   {(reports / 'report.html').resolve()}")
-    print(f"MLflow   {mlflow_pages()}")
+    print(f"report   {(reports / PAGE_FILE).resolve()}")
+    print_where_runs_are(rows[0]["protocol"] if rows else None)
 
 
-def mlflow_pages() -> str:
-    """Return a tracking server's address, or the command that serves a database's pages on this machine only.
+def print_where_runs_are(protocol: str | None) -> None:
+    """Print what leads to the runs of a protocol on MLflow's pages; nothing without tracking."""
+    for title, line in zip(("MLflow", "runs"), where_runs_of(protocol), strict=False):
+        print(f"{title:<8} {line}")
 
-    Neither shows a password: the command reads an address that holds one from the environment variable.
-    """
-    uri = os.environ.get(URI_VARIABLE) or "sqlite:///mlruns/mlflow.db"
-    if uri.partition("://")[0].lower() in HTTP:
-        return masked(uri)
-    program = Path(sys.executable).parent / "mlflow"
-    path = os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)
-    store = shlex.quote(uri) if masked(uri) == uri else f'"${URI_VARIABLE}"'
-    return f"{path} ui --backend-store-uri {store} --host 127.0.0.1 --port 5000"
+
+def _protocol() -> str | None:
+    """Return the protocol of the project in the working folder, if there is one."""
+    return named_protocol(read_project().protocol).name if is_project() else None
 
 
 def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -20,7 +20,7 @@ from components.results.picture_files import (
     read_kept,
     write_kept,
 )
-from components.results.picture_rows import ranked_places, section_of, sentence
+from components.results.picture_rows import ranked_places, section_of, sentence, sheets_of
 
 
 def evaluation(folder: Path, scores: dict[str, float | None], predicted: int = 1) -> Path:
@@ -79,6 +79,19 @@ def test_a_row_shows_picture_truth_and_every_method_once(tmp_path: Path) -> None
         ("dog", True, True),
         ("cow", False, False),
     ]
+
+
+def test_each_row_is_also_a_picture_named_by_its_rank(tmp_path: Path) -> None:
+    names = {"p0": 0.2, "odd/name": 0.6}
+    first, second = evaluation(tmp_path / "a", names), evaluation(tmp_path / "b", names, predicted=2)
+    sheets = dict(sheets_of([(first, "ZegCLIP"), (second, "Cascade-CLIP")]))
+    assert list(sheets) == ["0001-best-odd_name", "0002-worst-p0"]
+    row = section_of([(first, "ZegCLIP"), (second, "Cascade-CLIP")])["rows"][0]
+    pixels = {
+        "#{:02x}{:02x}{:02x}".format(*pixel) for _, pixel in sheets["0001-best-odd_name"].getcolors(2**20)
+    }
+    assert {one["colour"] for one in row["classes"]} <= pixels  # the legend's
+    assert dict(sheets_of([(tmp_path, "an evaluation of an early version")])) == {}
 
 
 def test_a_method_without_a_picture_has_no_tile_in_its_row(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from components.retention.rule import StillNeededError
 from components.retention.trainings import unfinished_items
 from components.storage import s3
 from components.tracking import pipeline_run
-from components.tracking.store import experiment_id, open_store
+from components.tracking.experiments import experiment_id
+from components.tracking.store import open_store
 from components.training.lease import leased
 from pipelines.cli.app import app
 from tests.components.moto_server import BUCKET, object_store

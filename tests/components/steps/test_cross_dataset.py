@@ -18,7 +18,8 @@ from cascade_core.labels.background import parse_background
 from cascade_core.runtime.files import read_json, write_json
 from components.results.confusion_table import present_confusion
 from components.steps import cross_dataset, evaluate, prepare_dataset, splits, text_vectors
-from components.tracking.pipeline_run import CROSS_DATASET, whole_run
+from components.tracking.experiments import CROSS_DATASET
+from components.tracking.pipeline_run import whole_run
 from components.tracking.store import open_store
 from tests import official_files
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip

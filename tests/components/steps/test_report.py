@@ -105,6 +105,12 @@ def test_the_page_is_well_formed_and_asks_for_nothing_else(written: report.Repor
     assert '<section id="provenance">' in page
 
 
+def test_confusion_matrices_are_files_too_one_for_each_method(written: report.Report) -> None:
+    kept = sorted(path.relative_to(written.page.parent) for path in written.page.parent.glob("*/*"))
+    names = ("Cascade-CLIP_inductive", "ZegCLIP_control_unseen_words_exchanged", "ZegCLIP_inductive")
+    assert [path.as_posix() for path in kept] == [f"confusion/{name}.png" for name in names]
+
+
 def test_class_names_are_text_in_the_page_whatever_they_hold(written: report.Report) -> None:
     assert "tiger &lt;i&gt;" in written.page.read_text()
 

@@ -123,6 +123,18 @@ def test_a_pipelines_run_has_its_best_scores_and_its_page(
     assert [file.path for file in client.list_artifacts(parent)] == ["report.html"]
 
 
+def test_the_best_model_is_that_of_the_reports_split(client: MlflowClient) -> None:
+    with pipeline_run.whole_run(pipeline="reproduce", protocol=PROTOCOL):
+        for split, score in (("val", 0.5), ("test", 0.25)):
+            with tracked_step("evaluate", protocol=PROTOCOL, tags={"split": split}) as tracker:
+                tracker.metrics({"hiou": score})
+        with tracked_step("report", protocol=PROTOCOL, tags={"split": "test"}) as tracker:
+            parent = client.get_run(str(tracker.run_id)).data.tags["mlflow.parentRunId"]
+    run = client.get_run(parent)
+    assert run.data.metrics == {"best_hiou": 0.25}
+    assert "hIoU 25.0" in run.data.tags["mlflow.note.content"]
+
+
 def test_a_page_that_cannot_be_kept_costs_a_warning(
     client: MlflowClient, kfp_parent: str, monkeypatch: pytest.MonkeyPatch, page: Path,
     caplog: pytest.LogCaptureFixture,

@@ -30,7 +30,8 @@ from components.progress import Progress
 from components.steps import prepare, splits, text_vectors, train
 from components.tracking import pipeline_run
 from components.tracking import store as tracking_store
-from components.tracking.run_record import RunRecord, record_folders, store_unavailable
+from components.tracking.faults import store_unavailable
+from components.tracking.run_record import RunRecord, record_folders
 from components.tracking.store import open_store
 from components.tracking.tracker import StepTracker, tracked_step
 from tests.components.moto_server import object_store

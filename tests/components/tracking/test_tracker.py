@@ -11,11 +11,11 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from components.addresses import masked
+from components.tracking.experiments import experiment_id
 from components.tracking.faults import translate_errors
 from components.tracking.store import (
     PASSWORD_VARIABLE,
     USER_VARIABLE,
-    experiment_id,
     open_store,
     tracking_uri,
 )

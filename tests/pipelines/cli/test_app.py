@@ -163,6 +163,8 @@ def test_results_end_with_table_report_and_mlflow_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for variable in ("MLFLOW_TRACKING_URI", "CASCADE_TRACKING"):
+        monkeypatch.delenv(variable, raising=False)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "benchmark.json").write_text(json.dumps(ROWS))
     workflow.print_results()

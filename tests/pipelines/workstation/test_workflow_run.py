@@ -10,6 +10,7 @@ import pytest
 from mlflow.entities import Run
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.files import write_json
 from components.tracking.store import open_store
 from components.tracking.tracker import tracked_step
 from pipelines.cli import workstation as commands
@@ -71,8 +72,8 @@ def test_single_stages_succeed_without_a_report(
 ) -> None:
     _dvc(monkeypatch, stages=0, status=0)
     commands.run(["prepare", "splits"])
-    (line,) = capsys.readouterr().out.splitlines()  # nothing ran, so that there is no result to print
-    assert line.startswith("MLflow ")
+    lines = capsys.readouterr().out.splitlines()  # nothing ran, so that there is no result to print
+    assert [line.split()[0] for line in lines] == ["MLflow", "runs"]
     with pytest.raises(ValueError, match=r"reports/benchmark\.json"):
         commands.run()
 
@@ -146,23 +147,31 @@ def test_a_store_that_is_away_does_not_fail_the_workflow(
     assert "CASCADE_PARENT_FILE" not in os.environ
 
 
-SERVED = "mlflow ui --backend-store-uri {} --host 127.0.0.1 --port 5000"
-
-
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        ("", SERVED.format("sqlite:///mlruns/mlflow.db")),
-        ("postgresql+psycopg2://db/runs", SERVED.format("postgresql+psycopg2://db/runs")),
-        ("postgresql+psycopg2://me:s3cret@db/runs", SERVED.format('"$MLFLOW_TRACKING_URI"')),
-        ("postgresql+psycopg2:///runs?user=me&password=s3cret", SERVED.format('"$MLFLOW_TRACKING_URI"')),
-        ("https://me:s3cret@mlflow.example.org/runs", "https://me:***@mlflow.example.org/runs"),
-        ("http://localhost:5000", "http://localhost:5000"),
-    ],
-)
-def test_mlflows_pages_fit_the_store_and_hide_the_password(
-    uri: str, expected: str, monkeypatch: pytest.MonkeyPatch
+def test_the_parent_shows_report_best_model_and_pictures(
+    store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    pages = workflow.mlflow_pages()
-    assert pages == expected or pages.endswith(f"/{expected}")
+    reports = store / "reports"
+    (reports / "comparison").mkdir(parents=True)
+    (reports / "comparison" / "0001-best-a.png").touch()
+    (reports / "report.html").touch()
+    row = {"seed": 0, "miou_seen": 0.5, "miou_unseen": None, "pAcc": 0.7}
+    rows = [
+        {**row, "method": method, "setting": setting, "hiou": hiou}
+        for method, setting, hiou in (
+            ("zegclip", "inductive", 0.4), ("cascade_clip", "inductive", 0.45), ("zegclip", "control_words", 0.9)
+        )
+    ]  # fmt: skip
+    write_json(reports / "benchmark.json", rows)
+    _dvc(monkeypatch, stages=1, status=0)
+    for targets in ((), ("train",)):
+        workflow.repro(targets)
+    of_targets, whole = (run for run in _runs() if run.info.run_name == "workflow")
+    assert whole.data.metrics == {"best_hiou": 0.45, "best_miou_seen": 0.5}
+    note = whole.data.tags["mlflow.note.content"]
+    assert note.startswith(
+        "`workflow` in the folder `work`\n\nBest: **cascade_clip inductive seed 0**, hIoU 45.0"
+    )
+    client = open_store()
+    assert {file.path for file in client.list_artifacts(whole.info.run_id)} == {"report.html", "comparison"}
+    assert "`comparison` shows pictures" in note and "confusion" not in note
+    assert client.list_artifacts(of_targets.info.run_id) == [] and of_targets.data.metrics == {}
