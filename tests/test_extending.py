@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade_core.clip.weights import save_clip
+from cascade_core.clip.weights import new_clip, save_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.datasets.mini import TEMPLATES
-from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import read_json

@@ -49,6 +49,13 @@ class ClipModel(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
 
+def new_clip(config: ClipConfig, *, seed: int) -> ClipModel:
+    """Return a CLIP whose random weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ClipModel(config)
+
+
 def save_clip(folder: Path, clip: ClipModel, *, words: Sequence[str] | None = None) -> None:
     """Write the folder of a CLIP; `words` are the vocabulary of a word-level tokenizer."""
     _write_folder(folder, clip.config, clip.state_dict(), words=words)

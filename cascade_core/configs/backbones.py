@@ -68,6 +68,20 @@ def backbone(name: str) -> ClipConfig:
     return architecture(name, "quick_gelu" if name.endswith(QUICKGELU_SUFFIX) else "gelu")
 
 
+def untrained(name: str) -> ClipConfig:
+    """Return the CLIP of a name as random weights take it: "mini", the smallest, or one that `backbone` knows.
+
+    "mini" then has CLIP's own tokens, so that it reads any words.
+
+    Raises:
+        UserError: as `backbone`.
+    """
+    if name == MINI_CLIP.name:
+        tokens = {field: getattr(CLIP_VIT_B16, field) for field in ("context_length", "vocab_size")}
+        return MINI_CLIP.model_copy(update=tokens)
+    return backbone(name)
+
+
 def same_tower(left: ClipConfig, right: ClipConfig) -> bool:
     """Say whether the weights of two CLIPs' image towers have the same shapes; activation and heads may differ."""
     shapes = ("width", "layers", "patch_size", "embed_dim")

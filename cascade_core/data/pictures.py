@@ -1,7 +1,7 @@
 """Decode photographs and label maps; every kind of broken file has its own error message."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +17,8 @@ from cascade_core.labels.label_set import IGNORE, INVALID, LabelSet
 MOST_PIXELS = 2**30 // 10
 """Limit on a picture's pixels; a 102-megapixel photograph has fewer. Decoding takes up to ten bytes a pixel, so less than
 1 GiB. For a WebP it takes sixteen bytes, so the limit is lower."""
+MOST_COLOURS = 5
+"""The number of unknown colours that an error about a label map names."""
 STRIP_ROWS = 256
 """The number of rows that are converted to RGB at a time, because a conversion copies its pixels."""
 
@@ -59,7 +61,8 @@ def decode_label_ids(content: bytes, where: str) -> UInt8[np.ndarray, "height wi
         if kind not in _ID_STEPS:
             raise UserError(
                 f"{where}: a label map holds one id a pixel (grey or palette PNG, mode L or P), this file is "
-                f"{picture.mode!r}; write ids instead of colours"
+                f"{picture.mode!r}; write ids instead of colours, or state the colours of your classes in a label file "
+                "(map_colours)"
             )
         picture.load()
         ids = np.array(picture)
@@ -68,6 +71,38 @@ def decode_label_ids(content: bytes, where: str) -> UInt8[np.ndarray, "height wi
             f"{where}: has 16 bits a pixel and ids up to {ids.max()}; label maps hold ids 0..255, in 8 bits a pixel"
         )
     return ids.astype(np.uint8) // _ID_STEPS[kind]
+
+
+def decode_label_colours(
+    content: bytes, where: str, ids: Mapping[str, int]
+) -> UInt8[np.ndarray, "height width"]:
+    """Decode a label map that holds colours to the ids that they stand for; `ids` has the id for each "#ff8000".
+
+    Raises:
+        UserError: the file is no PNG or truncated, its pixels have more than 8 bits or no colours, or a colour has no id.
+    """
+    with _opened(content, where, "a label map", formats=("PNG",)) as picture:
+        if picture.mode not in ("RGB", "RGBA", "P"):
+            raise UserError(
+                f"{where}: a label map in colours is an 8-bit colour PNG (mode RGB or P), this file is {picture.mode!r}; "
+                "write the colours of the label file, or remove its map_colours if the maps hold ids"
+            )
+        picture.load()
+        levels = _rgb(picture).astype(np.int32)
+    packed = levels[..., 0] << 16 | levels[..., 1] << 8 | levels[..., 2]
+    known = np.array(sorted(int(colour[1:], 16) for colour in ids), np.int32)
+    place = np.searchsorted(known, packed).clip(max=len(known) - 1)
+    if (strays := packed[known[place] != packed]).size:
+        values, counts = np.unique(strays, return_counts=True)
+        most = np.argsort(-counts, kind="stable")[:MOST_COLOURS]
+        some = ", ".join(f"'#{values[i]:06x}' ({counts[i]} pixels)" for i in most)
+        others = f" and {len(values) - len(most)} more" if len(values) > len(most) else ""
+        raise UserError(
+            f"{where}: colours {some}{others} are not in the label file; give them a class, background (map_colours) or "
+            "ignore_colours there. Many colours mean a map that was resized or compressed: export it anew"
+        )
+    table = np.array([ids[f"#{colour:06x}"] for colour in known.tolist()], np.uint8)
+    return table[place]
 
 
 def upright_size(source: bytes | Path, where: str) -> tuple[int, int]:

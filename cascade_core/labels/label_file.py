@@ -56,11 +56,15 @@ def _as_class(value: Any) -> Any:
 
 
 Name = Annotated[str, BeforeValidator(_one_line)]
+Colour = Annotated[str, BeforeValidator(_hex_colour), Field(min_length=7)]
 RawId = Annotated[int, Field(ge=0, le=255)]
 
 
 class OwnClass(BaseModel):
-    """A class of a label file: its name, its id in label maps, its synonyms and its colour."""
+    """A class of a label file: its name, its id in label maps, its synonyms, and its colour in pictures.
+
+    `map_colours` are its colours in label maps that hold colours in place of ids.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,19 +72,22 @@ class OwnClass(BaseModel):
     id: RawId | None = None
     synonyms: tuple[Name, ...] = ()
     colour: Annotated[str, BeforeValidator(_hex_colour)] = ""
+    map_colours: tuple[Colour, ...] = ()
 
 
 class OwnBackground(Background):
-    """The id of background pixels in label maps, and the policy that predicts background."""
+    """The id (or `map_colours`) of background pixels in label maps, and the policy that predicts background."""
 
     id: RawId = 0
+    map_colours: tuple[Colour, ...] = ()
     names: tuple[Name, ...] = ()
 
 
 class LabelFile(BaseModel):
     """The content of a label file.
 
-    Classes without ids are numbered in order, from 1 if background has id 0, else from 0.
+    Classes without ids are numbered in order, from 1 if background has id 0, else from 0. If the label maps hold colours,
+    every class states its own; `ignore_colours` are those of pixels that never count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +96,7 @@ class LabelFile(BaseModel):
     classes: tuple[Annotated[OwnClass, BeforeValidator(_as_class)], ...]
     unseen: tuple[Name, ...] = ()
     ignore_id: RawId | None = 255
+    ignore_colours: tuple[Colour, ...] = ()
     background: OwnBackground | None = None
 
     @model_validator(mode="after")
@@ -130,6 +138,28 @@ class LabelFile(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_colours(self) -> Self:
+        stated = self._colours()
+        if not any(colours for _, colours, _ in stated):
+            return self
+        missing = [entry.name for entry in self.classes if not entry.map_colours]
+        if missing:
+            raise UserError(
+                f"class {missing[0]!r} has no map_colours, but the label maps hold colours; give every class its own"
+            )
+        if self.ignore_colours and self.ignore_id is None:
+            raise UserError("pixels of ignore_colours need an id; give an ignore_id, such as 255")
+        first: dict[str, str] = {}
+        for meaning, colours, _ in stated:
+            for colour in colours:
+                if colour in first:
+                    raise UserError(
+                        f"colour {colour} stands for {first[colour]} and {meaning}; every colour has one meaning"
+                    )
+                first[colour] = meaning
+        return self
+
+    @model_validator(mode="after")
     def _check_unseen(self) -> Self:
         check_unseen(self.unseen, self.label_set(), where=f"label file {self.name!r}")
         return self
@@ -144,6 +174,23 @@ class LabelFile(BaseModel):
         """The id of each class in label maps."""
         first = 1 if 0 in self._background_ids else 0
         return tuple(first + i if entry.id is None else entry.id for i, entry in enumerate(self.classes))
+
+    @property
+    def map_colours(self) -> dict[str, int]:
+        """The id for each colour ("#ff8000") of label maps that hold colours; empty if they hold ids."""
+        return {colour: raw for _, colours, raw in self._colours() for colour in colours}
+
+    def _colours(self) -> list[tuple[str, tuple[str, ...], int]]:
+        """Return the colours in label maps by meaning: its name for errors, the colours, and the id."""
+        stated = [
+            (f"class {entry.name!r}", entry.map_colours, raw)
+            for entry, raw in zip(self.classes, self.ids, strict=True)
+        ]
+        if self.background is not None:
+            stated.append(("background", self.background.map_colours, self.background.id))
+        # Without an id the file is refused.
+        stated.append(("ignore_colours", self.ignore_colours, self.ignore_id or 0))
+        return stated
 
     @property
     def _background_ids(self) -> tuple[int, ...]:
@@ -165,7 +212,11 @@ class LabelFile(BaseModel):
     @property
     def background_setting(self) -> Background:
         """The background policy; "dropped" without a background in the file."""
-        return Background(**self.background.model_dump(exclude={"id"})) if self.background else Background()
+        return (
+            Background(**self.background.model_dump(exclude={"id", "map_colours"}))
+            if self.background
+            else Background()
+        )
 
     def colours_of(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the colour of each class name; "" for a class without one and for other names."""

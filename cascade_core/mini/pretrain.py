@@ -22,7 +22,6 @@ from torch import Tensor
 from cascade_core.clip.tokenizers import WordTokenizer
 from cascade_core.clip.weights import ClipModel
 from cascade_core.configs.backbones import MINI_CLIP
-from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.mini import world
 from cascade_core.mini.vocabulary import WORDS, caption, names_in_view, random_part
@@ -47,13 +46,6 @@ class PretrainReport:
     loss: float
     accuracy: float
     logit_scale: float
-
-
-def new_clip(config: ClipConfig, *, seed: int) -> ClipModel:
-    """Return a CLIP whose random weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return ClipModel(config)
 
 
 def mini_tokenizer() -> WordTokenizer:

@@ -23,6 +23,7 @@ from cascade_core.runtime.listing import bullets
 from cascade_core.runtime.walking import visible_below
 from components.inputs.indexing import data_sha256
 from components.pictures.draw_coco import draw_coco
+from components.pictures.label_maps import maps_of_colours
 from components.progress import progress
 
 IGNORED = "ignored"
@@ -101,16 +102,20 @@ def resolve(source: Source) -> Source:
     return replace(source, images=source.images.resolve(), maps=maps)
 
 
-def root_of(source: Source, out: Path) -> Path:
-    """Return the folder that paths in the index are relative to: the innermost one with pictures and label maps."""
-    return Path(os.path.commonpath([source.images, out if source.maps is None else source.maps]))
+def root_of(source: Source, own: LabelFile, out: Path) -> Path:
+    """Return the folder that paths in the index are relative to: the innermost one with pictures and label maps.
+
+    Those of annotations, or of maps in colours, are written below `out`.
+    """
+    maps = None if own.map_colours else source.maps
+    return Path(os.path.commonpath([source.images, out if maps is None else maps]))
 
 
 def _candidates(
     source: Source, own: LabelFile, folder: Path, out: Path
 ) -> tuple[list[Candidate], list[Problem]]:
     """Pair pictures with label maps; draw those of COCO files into `folder`, which is later renamed to `out`."""
-    root = root_of(source, out)
+    root = root_of(source, own, out)
     assign = partial(assigned, given=source.splits or {}, held_out=source.held_out or {}, seed=source.seed)
     if source.coco:
         return draw_coco(
@@ -140,7 +145,7 @@ def _candidates(
                     pictures[name],
                     label,
                     pictures[name].relative_to(root).as_posix(),
-                    label.relative_to(root).as_posix(),
+                    os.path.relpath(label, root) if own.map_colours else label.relative_to(root).as_posix(),
                 )
             )
     used = {candidate.image_path for candidate in candidates}
@@ -151,6 +156,8 @@ def _candidates(
     images = set(pictures.values())
     extra = [name for name in chain(*labels.values()) if source.maps / name not in images]
     log_skipped(source.maps, extra, "because they are no picture's label map")
+    if own.map_colours:
+        return maps_of_colours(candidates, own, folder=folder, out=out, root=root)
     return candidates, []
 
 

@@ -4,20 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
 from cascade_core.data.examine import Candidate, Problem
 from cascade_core.data.picture_names import bare, by_name, comparable, is_picture, log_skipped
 from cascade_core.data.pictures import upright_size
 from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids, read_coco
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile
-from cascade_core.render.colours import IGNORED_COLOUR, palette
-from cascade_core.runtime.files import inside, new_file
+from cascade_core.runtime.files import inside
 from cascade_core.runtime.walking import visible_below
+from components.pictures.label_maps import MAPS, save_label_map
 from components.progress import progress
-
-MAPS = "label_maps"
 
 Assign = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 """A function that takes picture names and returns the names in each split."""
@@ -109,7 +105,7 @@ def _draw(
         label_map = draw(image, annotations, ids, elsewhere=elsewhere)
     except UserError as error:
         return problem("polygons", str(error))
-    _save(Image.fromarray(label_map), candidate.label_path, own)
+    save_label_map(label_map, candidate.label_path, own)
     return None
 
 
@@ -172,16 +168,3 @@ def _pictures(
         for image, name in zip(coco.images, names, strict=True)
         if name in split_of
     ]
-
-
-def _save(label_map: Image.Image, target: Path, own: LabelFile) -> None:
-    """Write a label map with a palette of the label file's colours; classes without a colour get another one."""
-    colours = palette(len(own.classes), [label_class.colour for label_class in own.classes])
-    table = [IGNORED_COLOUR] * 256
-    for raw, colour in zip(own.ids, colours.tolist(), strict=True):
-        table[raw] = tuple(colour)
-    if own.background is not None:
-        table[own.background.id] = (0, 0, 0)
-    label_map.putpalette([level for colour in table for level in colour])
-    with new_file(target) as path:
-        label_map.save(path, format="PNG")

@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Imported:
-    """The CLIP folder or model folder, the CLIP's configuration, the file of its weights, and the method if any."""
+    """The CLIP folder or model folder, the CLIP's configuration, the file of its weights (None: random), and the method if any."""
 
     folder: Path
     config: "ClipConfig"
-    weights: Path
+    weights: Path | None
     method: str | None = None
 
     def show(self) -> None:
         """Print model, activation and folder, and the name that commands accept for the folder."""
-        method = f"{self.method} on " if self.method else ""
+        method = f"{self.method} on " if self.method else "random weights of " if self.weights is None else ""
         print(f"{method}{self.config.name}, {self.config.activation}: {self.folder}")
         if self.folder.parent == clip_home():
             print(f"commands take it as --clip {self.folder.name}")
@@ -70,6 +70,12 @@ def run(
     protocol: Annotated[
         str | None, Option("With --method: label set of the model's later evaluations, such as context59.")
     ] = None,
+    random: Annotated[
+        bool,
+        Option(
+            "Random weights instead of published ones, to try a workflow: scores mean nothing. Source: a model name, or mini."
+        ),
+    ] = False,
     overrides: Annotated[
         Mapping[str, Any] | None,
         Settings("With --method: another setting, such as model.temperature=50; repeatable."),
@@ -87,6 +93,9 @@ def run(
     With --method, a model folder is written that predicts without training. The source may then also be an imported
     CLIP or a CLIP folder, and --tag is openai if left out. Every command takes its name: --model naclip-ViT-B-16.
     --set changes its settings: --set evaluate.synonyms=mean, --set evaluate.average=probabilities, and so on.
+
+    With --random, nothing is read: the folder holds random weights of a model, or of `mini`, the smallest, which trains in
+    minutes without a GPU and reads any words. Every command takes the name random-mini.
 
     Raises:
         UserError: the weights are missing or not of OpenAI's ViT layout, statements about them contradict each other
@@ -108,6 +117,11 @@ def run(
     if "data.protocol" in (overrides or ()):
         raise UserError("override 'data.protocol': it is stated by --protocol; use that instead")
     check_method(method)
+    if random:
+        others = {"--tag": tag, "--activation": activation, "--cache": cache, "--method": method}
+        if stated := [flag for flag, value in others.items() if value is not None]:
+            raise UserError(f"--random reads no weights; leave out {' and '.join(stated)}")
+        return _random(call, source, out)
     local, text = clip_folder(Path(source)), None
     if method is not None and tag is None and (local / CONFIG_FILE).is_file():
         clip, weights, text = load_clip(local)[0], local / WEIGHTS_FILE, local
@@ -135,3 +149,17 @@ def run(
             write_training_free(work.folder, clip, config, text=text)
     log.info("CLIP %s (%s) from %s: %s", name, clip.config.activation, weights, folder)
     return Imported(folder, clip.config, weights, method)
+
+
+def _random(call: Call, name: str, out: Path | None) -> Imported:
+    """Write the folder of a CLIP with random weights, the same at every call."""
+    from cascade_core.clip.weights import new_clip, save_clip
+    from cascade_core.configs.backbones import untrained
+
+    config = untrained(name)
+    folder = out or imported_clip(f"random-{config.name}")
+    parameters = {"source": "random", "activation": config.activation}
+    with call.writing(out=folder, parameters=parameters) as work:
+        save_clip(work.folder, new_clip(config, seed=0))
+    log.warning("CLIP %s has random weights: scores on it mean nothing", folder)
+    return Imported(folder, config, None)

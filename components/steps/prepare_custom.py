@@ -143,7 +143,7 @@ def run(
     source = custom.resolve(
         custom.Source(images, maps, map_suffix, coco, other_categories, splits, held_out, seed)
     )
-    root = custom.root_of(source, out)
+    root = custom.root_of(source, own, out)
     with call.writing(
         out=out,
         protocol=own.protocol,

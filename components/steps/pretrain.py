@@ -41,9 +41,9 @@ def run(
     Raises:
         UserError: `steps` is too small to train on.
     """
-    from cascade_core.clip.weights import save_clip
+    from cascade_core.clip.weights import new_clip, save_clip
     from cascade_core.configs.backbones import MINI_CLIP
-    from cascade_core.mini.pretrain import STAGES, new_clip, pretrain
+    from cascade_core.mini.pretrain import STAGES, pretrain
     from cascade_core.mini.vocabulary import WORDS
     from cascade_core.mini.zero_shot import patch_accuracy, zero_shot_accuracy
     from components.progress import progress

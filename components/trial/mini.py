@@ -29,9 +29,8 @@ def draw(folder: Path) -> None:
     Raises:
         UserError: the folder is not empty.
     """
-    from cascade_core.clip.weights import save_clip
+    from cascade_core.clip.weights import new_clip, save_clip
     from cascade_core.configs.backbones import MINI_CLIP
-    from cascade_core.mini.pretrain import new_clip
     from cascade_core.mini.voc_layout import write_benchmark
     from cascade_core.mini.vocabulary import WORDS
 

@@ -14,10 +14,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from cascade_core.clip.weights import save_clip
+from cascade_core.clip.weights import new_clip, save_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.datasets.mini import TEMPLATES
-from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import WORDS
 from components.steps import prepare, splits, text_vectors

@@ -103,7 +103,7 @@ def test_the_label_set_does_not_depend_on_unseen_classes(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clases": []}, "pets.yaml: clases: unknown key; known are name, classes, unseen, ignore_id, background"),
+        ({"clases": []}, "pets.yaml: clases: unknown key; known are name, classes, unseen, ignore_id, ignore_colours, background"),
         ({"classes": ["cat", {"name": "dog", "id": 300}]}, r"classes\.1\.id: .* less than or equal to 255"),
         ({"classes": ["cat", {"name": "dog", "colr": 1}]}, r"classes\.1\.colr: unknown key; known are name, id"),
         ({"classes": [{"name": "dog", "colour": "blurple"}]}, r"classes\.0\.colour: unknown color .*'blurple'"),
@@ -208,3 +208,22 @@ def test_yaml_made_to_harm_is_refused_in_few_words(tmp_path: Path, text: str, wo
     with pytest.raises(UserError, match=words) as caught:
         read_label_file(tmp_path / "a.yaml")
     assert len(str(caught.value)) < 1000
+
+
+def test_colours_of_label_maps_stand_for_ids(tmp_path: Path) -> None:
+    classes = [{"name": "cat", "map_colours": ["red", [1, 2, 3]]}, {"name": "dog", "map_colours": ["#00F"]}]
+    background = {"id": 0, "map_colours": ["black"]}
+    colours: dict[str, Any] = {"classes": classes, "background": background, "ignore_colours": ["white"]}
+    own = read_label_file(written(tmp_path, **colours))
+    ids = {"#ff0000": 1, "#010203": 1, "#0000ff": 2, "#000000": 0, "#ffffff": 255}
+    assert own.map_colours == ids
+    assert own.protocol == read_label_file(written(tmp_path, classes=["cat", "dog"])).protocol
+    assert read_label_file(written(tmp_path)).map_colours == {}
+    for changes, problem in (
+        ({"classes": [*classes, "fish"]}, "class 'fish' has no map_colours"),
+        ({"ignore_colours": ["red"]}, "colour #ff0000 stands for class 'cat' and ignore_colours"),
+        ({"ignore_id": None, "background": None}, "need an id"),
+        ({"ignore_colours": [""]}, "ignore_colours"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            LabelFile.model_validate({"name": "pets", **colours, **changes})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cascade_core.clip.weights import new_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import DataConfig
 from cascade_core.datasets.mini import CLASSES
@@ -19,7 +20,6 @@ from cascade_core.mini.pretrain import (
     Stage,
     info_nce,
     learning_rate_at,
-    new_clip,
     normalise,
     pretrain,
 )

@@ -158,3 +158,20 @@ def test_a_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
         import_clip.run(source=str(tmp_path / "none.safetensors"), activation="gelu", out=tmp_path / "clip")
     with pytest.raises(ValueError, match=r"has no open_clip_config\.json: give a weights file in it"):
         import_clip.run(source=str(tmp_path), out=tmp_path / WEIGHTS_FILE)
+
+
+def test_random_weights_of_the_smallest_clip_read_any_words(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        import_clip.run(source="mini", random=True, out=tmp_path / name)
+    assert sha256(tmp_path / "one" / WEIGHTS_FILE) == sha256(tmp_path / "two" / WEIGHTS_FILE)
+    clip, tokenizer = load_clip(tmp_path / "one")
+    with torch.inference_mode():
+        vectors = clip.text.encode_text(tokenizer(["a photo of a sign symbol.", "a photo of a bicyclist."]))
+    assert vectors.shape == (2, clip.config.embed_dim) and not torch.equal(vectors[0], vectors[1])
+
+
+def test_random_weights_come_without_a_statement_about_weights(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leave out --tag and --method"):
+        import_clip.run(source="mini", random=True, tag="openai", method="naclip", out=tmp_path / "clip")
+    with pytest.raises(ValueError, match="open_clip has no model 'nope'"):
+        import_clip.run(source="nope", random=True, out=tmp_path / "clip")

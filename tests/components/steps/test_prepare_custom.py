@@ -258,3 +258,55 @@ def test_polygons_need_a_label_file_with_an_id_for_the_rest(pets: Path) -> None:
     (pets / "labels.yaml").write_text("name: pets\nclasses: [cat, dog]\nignore_id: null\n")
     with pytest.raises(ValueError, match="pixels of no object need an id"):
         prepared(pets, coco={"": instances(pets)})
+
+
+COLOURED = """
+name: pets
+classes:
+  - {name: cat, map_colours: ["#800000", [128, 0, 64]]}
+  - {name: dog, synonyms: [puppy], map_colours: [green]}
+  - {name: fish, map_colours: ["#000080"]}
+unseen: [fish]
+background: {id: 0, map_colours: [black]}
+ignore_colours: [white]
+"""
+COLOURS = {0: "#000000", 1: "#800000", 2: "#008000", 3: "#000080", 255: "#ffffff"}
+
+
+def colour_maps(pets: Path, colours: dict[int, str] = COLOURS) -> None:
+    """Save the maps in colours, as many data sets are published."""
+    (pets / "labels.yaml").write_text(COLOURED)
+    for name, ids in MAPS.items():
+        levels = [[list(bytes.fromhex(colours[raw][1:])) for raw in row] for row in ids]
+        Image.fromarray(np.array(levels, np.uint8)).save(pets / "maps" / f"{name}.png")
+
+
+def test_maps_in_colours_become_maps_of_ids(pets: Path) -> None:
+    plain = prepared(pets).summary
+    colour_maps(pets, COLOURS | {1: "#800040"})
+    done = prepare_custom.run(
+        labels=pets / "labels.yaml", images=pets / "images", maps=pets / "maps", out=pets / "colours"
+    )
+    assert done.summary == {**plain, "data_sha256": done.summary["data_sha256"]}
+    label_set, root = read_label_file(pets / "labels.yaml").label_set(), data_root(pets / "colours")
+    for row in read_index(pets / "colours").itertuples():
+        ids = read_label_map(root / row.label, label_set)
+        expected = np.array(MAPS[f"{row.split}/{row.name[-1]}"])
+        assert np.array_equal(ids, np.array(label_set.table)[expected])
+
+
+def test_a_colour_that_the_label_file_lacks_is_named(pets: Path) -> None:
+    colour_maps(pets, COLOURS | {3: "#010203"})
+    with pytest.raises(
+        ValueError, match=r"1 ids; .*\n.*val/d.png: colours '#010203' \(2 pixels\) are not in the label file"
+    ):
+        prepared(pets)
+    assert not (pets / "out").exists()
+    colour_maps(pets)
+    (pets / "labels.yaml").write_text(LABELS)
+    with pytest.raises(ValueError, match="state the colours of your classes in a label file"):
+        prepared(pets)
+    (pets / "labels.yaml").write_text(COLOURED)
+    save_map(pets, "train/a", MAPS["train/a"])
+    with pytest.raises(ValueError, match="remove its map_colours if the maps hold ids"):
+        prepared(pets)

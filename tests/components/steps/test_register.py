@@ -14,8 +14,7 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from cascade_core.clip.weights import save_clip
-from cascade_core.mini.pretrain import new_clip
+from cascade_core.clip.weights import new_clip, save_clip
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import read_json, write_json

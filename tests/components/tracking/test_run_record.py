@@ -17,10 +17,9 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import ChunkedEncodingError
 from werkzeug.wrappers import Response
 
-from cascade_core.clip.weights import save_clip
+from cascade_core.clip.weights import new_clip, save_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.datasets.mini import TEMPLATES
-from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
-from cascade_core.clip.weights import save_clip
+from cascade_core.clip.weights import new_clip, save_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
-from cascade_core.mini.pretrain import new_clip
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import input_hash, read_step_manifest, write_manifest
