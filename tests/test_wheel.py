@@ -27,7 +27,7 @@ OF_EXTRAS = {
     ),
     "export": (["cascade-clip", "export", "mini", "--format", "onnx", "--out", "onnx"],),
     "pipeline": (
-        ["python", "-c", "import pipelines.workstation.repro"],
+        ["python", "-c", "import pipelines.workstation.stages"],
         ["cascade-clip", "pipeline", "compile", "--out", "pipeline.yaml"],
         ["cascade-clip", "profile", "--recipe", "mini_zegclip", "--out", "profile"],
     ),

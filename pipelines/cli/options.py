@@ -38,3 +38,7 @@ Clip = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda or mps; if left out, a CUDA GPU if there is one.")
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Stages that run side by side; as many as the cores allow if left out."),
+]

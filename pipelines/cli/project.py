@@ -16,7 +16,7 @@ from components.contract import Option
 from components.contract.shared import names_by_commas
 from components.steps import prepare_custom
 from pipelines.cli.kubeflow_options import flat_options
-from pipelines.cli.options import Set
+from pipelines.cli.options import Jobs, Set
 from pipelines.workstation import workflow
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def init(options: ProjectOptions) -> None:
 def fit(
     options: ProjectOptions,
     force: Annotated[bool, typer.Option(help="Run unchanged stages too.")] = False,
+    jobs: Jobs = None,
 ) -> None:
     """Take a data set from its folder to a registered champion: check, split, train, evaluate, compare, register.
 
@@ -145,7 +146,9 @@ def fit(
     # Before hours of training, not after.
     project = options.made(before_write=partial(require_store, "register the models in"))
     with contextlib.chdir(options.project):
-        workflow.repro(force=force, first=("splits", "text_vectors"), check=partial(_preflight, project))
+        workflow.repro(
+            force=force, jobs=jobs, first=("splits", "text_vectors"), check=partial(_preflight, project)
+        )
         workflow.print_outcome()
         for line in _champions():
             print(line)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
+from cascade_core.runtime.cores import THREADS_VARIABLE
 from cascade_core.runtime.files import read_json
 from components.progress import rate_text
 from components.results.rows import SCORES
@@ -22,6 +23,7 @@ from components.tracking.pipeline_run import FILE_VARIABLE, close_run
 from components.tracking.run_results import Results, Scored
 from pipelines.graphs.project import is_project, read_project
 from pipelines.workstation import unfinished
+from pipelines.workstation.shares import shares_of_cores
 from pipelines.workstation.stage_results import result_lines
 
 log = logging.getLogger(__name__)
@@ -38,12 +40,15 @@ def repro(
     *,
     pull: bool = True,
     force: bool = False,
+    jobs: int | None = None,
     first: Sequence[str] = (),
     check: Callable[[], None] | None = None,
 ) -> None:
     """Run the changed stages in the working folder, with this environment's commands first on the PATH.
 
-    The stages `first` and what they need run before the function `check`, and all others only if it raises nothing. Ctrl-C or SIGTERM interrupts the running stage; the call raises once the stage has saved its state and ended.
+    Stages that do not need each other run side by side, at most `jobs` at a time; as many as the cores allow if None. The
+    stages `first` and what they need run before the function `check`, and all others only if it raises nothing. Ctrl-C or
+    SIGTERM interrupts the running stages; the call raises once they have saved their state and ended.
 
     Raises:
         UserError: there is no dvc.yaml here, another workflow or DVC command works here, a stage failed and logged why, or
@@ -51,10 +56,12 @@ def repro(
     """
     if not WORKFLOW_FILE.is_file():
         raise UserError(f"there is no {WORKFLOW_FILE} in {Path.cwd()}; run this in the project's folder")
+    shares = shares_of_cores(jobs)
     flags = [flag for flag, active in (("--pull", pull), ("--force", force)) if active]
+    flags.append(f"--jobs={shares.jobs}")
     with unfinished.only_workflow() as run_file:
         command = [sys.executable, "-m", "pipelines.workstation.repro", *flags]
-        environment = {**stage_environment(), FILE_VARIABLE: str(run_file)}
+        environment = {**stage_environment(shares.threads), FILE_VARIABLE: str(run_file)}
         try:
             status = _run([*command, *first], environment) if first else 0
             if check is not None and not status:
@@ -115,15 +122,14 @@ def _results(reports: Path) -> Results | None:
     return Results(page, models)
 
 
-def stage_environment() -> dict[str, str]:
-    """Return the environment for stages: this interpreter's commands on the PATH, no telemetry, one thread.
+def stage_environment(threads: int = 1) -> dict[str, str]:
+    """Return the environment for stages: this interpreter's commands on the PATH, no telemetry, this number of threads.
 
-    The mini benchmark's tensors are too small for a second thread to pay off, and on a busy machine it slows them
-    down. `OMP_NUM_THREADS` in the environment overrides this.
+    `OMP_NUM_THREADS` in the environment overrides `threads`.
     """
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
-    return {"OMP_NUM_THREADS": "1", **os.environ, **NO_TELEMETRY, "PATH": path}
+    return {THREADS_VARIABLE: str(threads), **os.environ, **NO_TELEMETRY, "PATH": path}
 
 
 def print_outcome(targets: Sequence[str] = (), reports: Path = REPORTS) -> None:

@@ -116,7 +116,7 @@ def test_each_stage_killed_once_and_the_workflow_completes(
     assert statuses["RUNNING"] == 0
     assert versions == registered
     assert list((small.root / "outputs").rglob(".*")) == []
-    assert read_json(small.root / DVC_LOCK) == {}
+    assert not any(read_json(small.root / DVC_LOCK).values())
     assert "Running stage" not in small.dvc("repro", *targets)
 
 

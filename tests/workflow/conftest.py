@@ -29,8 +29,15 @@ class Workflow:
 
     def dvc(self, *arguments: str) -> str:
         """Run dvc in the copy and return its output; a failure fails the test with the output."""
+        return self._call("dvc", *arguments)
+
+    def run(self, *arguments: str) -> str:
+        """Run the stages in the copy as `cascade-clip run` does, side by side, and return the output; fails as `dvc`."""
+        return self._call("pipelines.workstation.repro", *arguments)
+
+    def _call(self, module: str, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "dvc", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=self.root,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -38,7 +45,7 @@ class Workflow:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"dvc {' '.join(arguments)}:\n{done.stdout}"
+        assert done.returncode == 0, f"{module} {' '.join(arguments)}:\n{done.stdout}"
         return done.stdout
 
     def set_parameters(self, **changes: object) -> None:
@@ -89,7 +96,7 @@ def copy_of_repository(target: Path) -> Workflow:
 
 @pytest.fixture(scope="session")
 def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """Run `dvc repro --pull` in a fresh copy of the repository, at a few training iterations."""
+    """Run the stages, side by side, in a fresh copy of the repository, at a few training iterations."""
     fresh = copy_of_repository(tmp_path_factory.mktemp("workflow") / "project")
     fresh.set_parameters(overrides=FEW_ITERATIONS)
-    return Workflow(fresh.root, fresh.dvc("repro", "--pull"))
+    return Workflow(fresh.root, fresh.run("--pull", "--jobs=2"))

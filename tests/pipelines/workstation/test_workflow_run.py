@@ -86,10 +86,10 @@ def test_a_check_between_stages_stops_the_others(monkeypatch: pytest.MonkeyPatch
         raise UserError("vectors of other classes")
 
     with pytest.raises(UserError, match="vectors of other classes"):
-        workflow.repro(first=("splits",), check=refuse)
-    assert calls == [["--pull", "splits"]]
-    workflow.repro(first=("splits",), check=lambda: None)
-    assert calls[1:] == [["--pull", "splits"], ["--pull"]]
+        workflow.repro(jobs=3, first=("splits",), check=refuse)
+    assert calls == [["--pull", "--jobs=3", "splits"]]
+    workflow.repro(jobs=3, first=("splits",), check=lambda: None)
+    assert calls[1:] == [["--pull", "--jobs=3", "splits"], ["--pull", "--jobs=3"]]
 
 
 def test_an_interrupted_workflow_ends_as_killed(monkeypatch: pytest.MonkeyPatch) -> None:
