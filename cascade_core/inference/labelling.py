@@ -28,7 +28,7 @@ from cascade_core.inference.background import with_background
 from cascade_core.inference.refine import refined
 from cascade_core.inference.resampling import Side, window_origins
 from cascade_core.inference.strips import Limits, Strip, ViewBatch
-from cascade_core.inference.tiles import ACCELERATOR, CPU, Span, Tiles
+from cascade_core.inference.tiles import ACCELERATOR, Span, Tiles, cpu_tiling
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.segmentor import Segmentor
 
@@ -47,13 +47,14 @@ def best_classes(
     Of equal scores the first class wins; background, by the policy of `evaluate`, has the id after the classes.
     Confidence is the winner's mean probability without the seen penalty, also at pixels below background's
     threshold. With `evaluate.refine` scores are refined along the picture's edges first, and the pictures go through
-    the trunk twice. Pixels with NaN scores get class -1 and confidence -inf.
+    the trunk twice. A pixel where the score of any class is NaN gets class -1 and confidence -inf.
     """
     shape = (views[0].num_pictures, *size)
     values = torch.full(shape, -torch.inf, dtype=vocabulary.dtype, device=vocabulary.device)
     ids = torch.full(shape, -1, dtype=torch.int64, device=vocabulary.device)
     for picture, chunk, tiles in all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits):
         tiles.update_best(values[picture], ids[picture], first=chunk.start)
+    values.masked_fill_(ids < 0, -torch.inf)
     ids = vocabulary.ids_of(ids)
     if evaluate.refine == "pamr":
         # The tiles again, as keeping those of all chunks and strips would take the memory that these bound.
@@ -75,7 +76,8 @@ def all_tiles(
     """Yield, by strip and chunk of classes, each picture's index, the chunk, and the picture's tiles."""
     limits = limits or Limits()
     sides = [_sides(view, size, evaluate, vocabulary.segmentor) for view in views]
-    tiling = limits.tiling or (CPU if vocabulary.device.type == "cpu" else ACCELERATOR)
+    on_cpu = vocabulary.device.type == "cpu"
+    tiling = limits.tiling or (cpu_tiling(sides, len(vocabulary)) if on_cpu else ACCELERATOR)
     pixels = sum(view.num_pictures * view.size[0] * view.size[1] for view in views)
     # In mode "whole" a view has a single window, which every strip would compute again.
     count = 1 if evaluate.mode == "whole" else ceil(pixels / limits.strip_pixels)

@@ -44,6 +44,11 @@ class Side:
         """Whether probabilities are resized, or averaged over windows."""
         return not self.target == self.view == self.window == self.mask
 
+    @property
+    def patch(self) -> float:
+        """Length of a patch of the model at the picture's own size, in pixels."""
+        return self.window / self.grid * self.target / self.view
+
     def window_slice(self, window: int) -> slice:
         """Return the pixels of a window on the view."""
         return slice(self.origins[window], self.origins[window] + self.window)

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from math import isqrt
+from math import isqrt, log2
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -34,7 +34,8 @@ class Tiling:
     Attributes:
         height: height of a tile in pixels of the picture.
         width: width of a tile.
-        numbers: the most numbers in one map of scores (classes x pixels); a handful of maps exist at a time.
+        numbers: the most numbers in one map of scores (classes x pixels), unless one class has more; a handful of
+            maps exist at a time.
         bounded: rule out classes that cannot win anywhere in a tile before computing their scores.
     """
 
@@ -44,9 +45,23 @@ class Tiling:
     bounded: bool
 
 
-CPU = Tiling(height=16, width=32, numbers=2**18, bounded=True)
+CPU_NUMBERS = 2**18
+"""The most numbers in one map of scores on a CPU: a megabyte, which a core's own cache holds."""
+SMALLEST_TILE = 2**9
+"""The fewest pixels of a tile on a CPU: below, calls of torch take longer than the numbers."""
 ACCELERATOR = Tiling(height=256, width=256, numbers=2**25, bounded=False)
 """The tiling for GPUs: few large products, and no ruling out of classes, which would need a device sync."""
+
+
+def cpu_tiling(views: Sequence[tuple[Side, Side]], num_classes: int) -> Tiling:
+    """Return the tiling for a picture with these views (height and width) and a number of classes.
+
+    A tile has as many pixels as fit into the cache with all classes, or as a patch of the model covers, if these are
+    more: logits change little within a patch, so a smaller tile rules out no more classes, and only takes more calls.
+    """
+    patch = min(height.patch * width.patch for height, width in views)
+    bits = round(log2(max(SMALLEST_TILE, CPU_NUMBERS / num_classes, patch)))
+    return Tiling(height=2 ** (bits // 2), width=2 ** (bits - bits // 2), numbers=CPU_NUMBERS, bounded=True)
 
 
 @dataclass(frozen=True)
@@ -205,9 +220,9 @@ class Tiles:
         """Update each pixel's best score and class in place where one of these classes scores higher.
 
         `first` is the id of the first of these classes. In a tie the lowest id wins, if chunks of classes come in
-        order.
+        order. A pixel with a NaN score gets the score NaN and class -1, which no other class replaces.
         """
-        # A CPU tile is so small that several threads would mostly wait for each other.
+        # The maps of a CPU tile are so small that several threads would mostly wait for each other.
         with threads_used(1) if values.device.type == "cpu" else nullcontext():
             candidates = self.candidate_classes()
             for row, column in product(range(len(self.rows)), range(len(self.columns))):
@@ -215,19 +230,22 @@ class Tiles:
                 for classes in self._class_batches(candidates[row][column], row, column):
                     score, best = self.scores(row, column, classes).max(dim=1)
                     best = best + classes.start if isinstance(classes, slice) else classes[best]
-                    better = score > values[area]
+                    # The maximum of scores is NaN if one of them is, and no score is above NaN.
+                    broken = score.isnan()
+                    better = (score > values[area]).logical_or_(broken)
                     values[area] = torch.where(better, score, values[area])
-                    ids[area] = torch.where(better, best + first, ids[area])
+                    ids[area] = torch.where(better, (best + first).masked_fill_(broken, -1), ids[area])
 
     def _class_batches(
         self, candidates: Int64[Tensor, " candidates"] | None, row: int, column: int
     ) -> Sequence[Int64[Tensor, " batch"] | slice]:
         """Split the candidates (None: all classes) so that no map exceeds the tiling's `numbers`."""
+        (top, bottom), (left, right) = self.rows[row], self.columns[column]
         positions = max(
             max(len(y.to_mask) for y in down[row]) * max(len(x.to_mask) for x in across[column])
             for down, across in zip(self._down, self._across, strict=True)
         )
-        size = max(1, self.tiling.numbers // positions)
+        size = max(1, self.tiling.numbers // max(positions, (bottom - top) * (right - left)))
         return list(chunks(0, len(self.penalties), size)) if candidates is None else candidates.split(size)
 
     def candidate_classes(self) -> list[list[Int64[Tensor, " candidates"] | None]]:

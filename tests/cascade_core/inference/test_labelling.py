@@ -19,9 +19,9 @@ from cascade_core.configs.config import Average, EvalConfig
 from cascade_core.inference.background import with_background
 from cascade_core.inference.label_maps import label_maps, label_photographs, view_batch
 from cascade_core.inference.labelling import best_classes, strips
-from cascade_core.inference.resampling import window_origins
+from cascade_core.inference.resampling import Side, window_origins
 from cascade_core.inference.strips import Limits
-from cascade_core.inference.tiles import Tiles, Tiling
+from cascade_core.inference.tiles import Tiles, Tiling, cpu_tiling
 from cascade_core.inference.views import View, views
 from cascade_core.inference.vocabulary import Kind, Vocabulary, probabilities
 from cascade_core.labels.background import Background
@@ -345,6 +345,31 @@ def test_scores_that_are_not_numbers_become_no_class(background: Background, lim
         label_photographs(
             broken, [photo()], views=views(), evaluate=evaluate, mean=MEAN, std=STD, limits=limits
         )
+
+
+@pytest.mark.parametrize("limits", [None, TIGHT], ids=["roomy", "tight"])
+@pytest.mark.parametrize("broken", [0, 30, 59])
+def test_one_class_of_nan_is_reported_among_any_number(broken: int, limits: Limits | None) -> None:
+    model = vocabulary(num_classes=60)
+    vectors = model.class_vectors.clone()
+    vectors[broken, 3] = torch.nan
+    model = Vocabulary(model.segmentor, vectors, "focal_dice")
+    # Maps of a few of the 60 classes at a time: the others of them have scores at every pixel.
+    limits = limits or Limits(tiling=Tiling(height=16, width=16, numbers=3000, bounded=True))
+    with pytest.raises(ValueError, match="scores are not numbers at 2,520 of 2,520 pixels"):
+        label_photographs(model, [photo()], views=views(), evaluate=WHOLE, mean=MEAN, std=STD, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("picture", "num_classes", "size"),
+    [(4096, 171, (128, 128)), (512, 171, (32, 64)), (512, 1000, (16, 32)), (512, 20, (128, 128))],
+)
+def test_tiles_grow_with_the_picture_and_shrink_with_the_classes(
+    picture: int, num_classes: int, size: tuple[int, int]
+) -> None:
+    side = Side(target=picture, view=512, window=512, mask=512, grid=32, origins=(0,))
+    tiling = cpu_tiling([(side, side)], num_classes)
+    assert (tiling.height, tiling.width) == size
 
 
 def test_labelling_records_no_gradients() -> None:
