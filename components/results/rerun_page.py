@@ -1,4 +1,4 @@
-"""A rerun of the benchmark: its rows, the accepted rows to compare with, and the page of changes and trends."""
+"""A rerun of the benchmark: its rows, the accepted rows to compare with, and the page of results, changes and trends."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from components.results.accepted import Models, RecordedRerun
 from components.results.accepted import rows as rows_of
 from components.results.pages import COLOURS, Curve, fill_template, line_chart
 from components.results.regression import METRICS, SPEED, Change, centres
-from components.results.rows import RerunRow, Run, run_names
+from components.results.rows import RerunRow, Run, run_names, summaries
 from components.tracking.tracker import metric_name
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,13 @@ def page_of(
     verdict: str,
     models: Models,
 ) -> str:
-    """Fill the page of a rerun: its verdict, the changes, and the trend of every metric over the reruns."""
+    """Fill the page of a rerun: its verdict, the changes, or the results if nothing is accepted, and trends over the reruns."""
     reruns = [*(comparable(rows, old, models) for old in _read_rows(earlier[-(LATEST - 1) :])), list(rows)]
     colours = {run: COLOURS[i % len(COLOURS)] for i, run in enumerate(dict.fromkeys(row.run for row in rows))}
     values = [centres(rerun) for rerun in reruns]
 
-    def trend(metric: str, title: str) -> str:
+    def trend(metric: str) -> list[Curve]:
+        """Return the curves of a metric; a run measured once has none."""
         curves = [
             Curve(
                 _title(run),
@@ -84,7 +85,10 @@ def page_of(
             )
             for run, colour in colours.items()
         ]
-        return line_chart(curves, x_title="rerun", y_title=title)
+        return [curve for curve in curves if len(curve.points) > 1]
+
+    trends = {metric: curves for metric in METRICS if (curves := trend(metric))}
+    legend = {curve.title: curve.colour for curves in trends.values() for curve in curves}
 
     return fill_template(
         "benchmark.html",
@@ -96,9 +100,13 @@ def page_of(
         metrics=METRICS,
         speed=SPEED,
         title=_title,
+        results=[(summary, values[-1][summary.first.run]) for summary in summaries(rows)],
         num_reruns=len(reruns),
-        charts={metric: trend(metric, title) for metric, title in METRICS.items()},
-        curves=[(_title(run), colour) for run, colour in colours.items()],
+        charts={
+            metric: line_chart(curves, x_title="rerun", y_title=METRICS[metric])
+            for metric, curves in trends.items()
+        },
+        curves=list(legend.items()),
         seeds=sorted({row.seed for row in rows}),
     )
 

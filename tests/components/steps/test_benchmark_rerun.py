@@ -1,5 +1,6 @@
 """Reruns of the benchmark in MLflow: the first is accepted, later ones are held against what was accepted."""
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -127,6 +128,15 @@ def test_scores_on_other_pictures_are_new_and_not_worse(tmp_path: Path, data: di
     assert other.outcome == "changed"
     assert {change.verdict for change in other.changes} == {"new"}
     assert rerun(tmp_path / "same", seen=0.1, **here).outcome == "regressed"
+
+
+def test_a_first_rerun_shows_numbers_and_no_empty_chart(tmp_path: Path) -> None:
+    page = rerun(tmp_path).page.read_text()
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert cells[1:] == ["2", "80.0 ± 0.0", "60.5 ± 0.7", "40.0 ± 0.0", "48.0 ± 0.0", "3.00"]
+    assert "<svg" not in page and "Trends" not in page
+    single = rerun(tmp_path / "single", seeds=(0,), protocol="other", hiou=None)
+    assert "<svg" not in single.page.read_text()
 
 
 def test_its_folder_and_its_run_hold_rows_changes_and_page(tmp_path: Path) -> None:
