@@ -160,12 +160,12 @@ class Predictor:
 
     @property
     def default_labels(self) -> tuple[str, ...]:
-        """The classes of the training, seen and unseen, without background.
+        """The classes of the training, seen and unseen, without background; of a training-free model, those of its label file.
 
         Raises:
-            UserError: the model is training-free.
+            UserError: the model is training-free, and was made without a label file.
         """
-        if self.manifest.setting == "training_free":
+        if self.manifest.setting == "training_free" and self.manifest.config.data.split.own is None:
             raise UserError("a training-free model has no classes of its own; give labels")
         return self.manifest.config.data.split.foreground().classes
 

@@ -7,15 +7,13 @@ from typing import Any
 import torch
 
 from cascade_core.checkpoints.checkpoint import write_checkpoint
-from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.checkpoints.model_folder import CHECKPOINT, TEXT_TOWER
+from cascade_core.checkpoints.without_training import training_free_model
 from cascade_core.clip.weights import ClipModel, copy_text_tower, load_clip, save_text_half
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe, with_overrides
 from cascade_core.configs.training_free import LAST_BLOCKS, check_changes, training_free
-from cascade_core.model.build import build_segmentor
-from cascade_core.model.segmentor import Segmentor
 from cascade_core.predictor import Predictor, device_named
 from cascade_core.runtime.listing import by_name
 
@@ -48,22 +46,6 @@ def check_method(method: str | None) -> None:
         by_name(method, LAST_BLOCKS, kind="training-free method")
 
 
-def training_free_model(clip: ClipModel, config: RunConfig) -> tuple[Segmentor, CheckpointManifest]:
-    """Return the segmentor around a copy of the image tower, and its manifest, in which all classes are unseen."""
-    segmentor = build_segmentor(config.model, clip.visual, seed=config.seed).eval()
-    classes = config.data.split.classes
-    manifest = CheckpointManifest(
-        config=config,
-        setting="training_free",
-        iteration=0,
-        total_iterations=0,
-        classes=classes,
-        unseen=classes,
-        provenance={"clip": "weights"},
-    )
-    return segmentor, manifest
-
-
 def write_training_free(
     folder: Path, clip: ClipModel, config: RunConfig, *, text: Path | None = None
 ) -> None:
@@ -71,7 +53,7 @@ def write_training_free(
 
     The text tower is copied from the CLIP folder `text`, with its vocabulary; None writes that of `clip`.
     """
-    segmentor, manifest = training_free_model(clip, config)
+    segmentor, manifest = training_free_model(clip.visual, config)
     (folder / CHECKPOINT).mkdir()
     write_checkpoint(folder / CHECKPOINT, segmentor, manifest)
     if text is None:
@@ -90,5 +72,5 @@ def training_free_predictor(
     """
     target = device_named(device)
     clip, tokenizer = load_clip(clip_folder)
-    segmentor, manifest = training_free_model(clip, training_free_config(method, clip))
+    segmentor, manifest = training_free_model(clip.visual, training_free_config(method, clip))
     return Predictor.of(segmentor, manifest, clip.text, tokenizer, device=target)

@@ -4,7 +4,7 @@ An ablation replaces fields of its parent recipe and names no others.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -230,6 +230,11 @@ def recipe_names() -> tuple[str, ...]:
 def trained_recipe_names() -> tuple[str, ...]:
     """Return the names of the recipes that have something to train."""
     return tuple(name for name in _RECIPES if name.removeprefix("mini_") not in LAST_BLOCKS)
+
+
+def naming_recipe(recipes: Sequence[str]) -> str:
+    """Return the recipe whose prompt templates all recipes of a run share: the first that trains, or else the first."""
+    return next((name for name in recipes if recipe(name).model.trains), recipes[0])
 
 
 def recipe_summaries() -> dict[str, str]:

@@ -52,15 +52,16 @@ def hand_on(training: Path, parts: Mapping[str, Path], clip: Clip | None) -> Non
     Raises:
         UserError: the folder lacks a file, or a weights file is damaged.
     """
+    has_half = (training / HALF).is_dir()  # a training-free model has none
     if HALF in parts:
-        move_part(training, parts[HALF], _files(training / HALF, training))
+        move_part(training, parts[HALF], _files(training / HALF, training) if has_half else ())
     small = [HISTORY_FILE, f"{FINAL}/manifest.json"]
     small += [TRACKING_FILE] if (training / TRACKING_FILE).is_file() else []
     copy_part(training, parts[TRAINING], small)
     keep_part(training, _files(training / FINAL, training))
     if clip is not None:
         leave_out_tower(training / FINAL, clip.folder, address=clip.address)
-        if HALF in parts:
+        if HALF in parts and has_half:
             leave_out_tower(parts[HALF] / HALF, clip.folder, address=clip.address)
 
 

@@ -31,6 +31,7 @@ def prepare(
     import json
     from pathlib import Path
 
+    from cascade_core.configs.recipes import naming_recipe
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.datasets.catalogue import protocol as named_protocol
     from components import artifact_metadata
@@ -42,7 +43,7 @@ def prepare(
     enter()
     pipeline_run.join(mlflow_run)
     champions = loop_items.champions_of(models, recipes, named_protocol(places.protocol(protocol)).name)
-    config = named_recipe(recipes[0], json.loads(overrides))
+    config = named_recipe(naming_recipe(recipes), json.loads(overrides))
     index = before_training.run(
         raw=places.folder("raw", raw),
         clip=places.folder("clip", clip),

@@ -86,9 +86,10 @@ def run(
     by_method = report_page.profiles_by_method(profiles)
     evaluated = [report_page.report_entry(folder, by_method) for folder in evaluations]
     rows = tuple(evaluation.row for evaluation in evaluated)
-    curves = [
+    losses = [
         report_page.curve_of(folder, COLOURS[place % len(COLOURS)]) for place, folder in enumerate(trainings)
     ]
+    curves = [curve for curve in losses if curve.points]  # a training-free model has no loss
     fitted = [read_thresholds(folder) for folder in fits]
     with call.writing(
         protocol=rows[0].protocol,

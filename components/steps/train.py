@@ -1,8 +1,9 @@
 """Step: train a segmentor inductively (unseen pixels ignored) or with full supervision."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cascade_core.errors import UserError
 from components.cluster.pods import LARGE, MINI, by_kind
@@ -19,14 +20,22 @@ from components.contract.shared import (
     SplitsFolder,
     Text,
 )
+from components.results.names import FINAL_FOLDER
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The final checkpoint, and the half-way checkpoint, from which self-training starts."""
+    """The final checkpoint, and the half-way checkpoint, from which self-training starts; a training-free recipe has none."""
 
     final: Path
-    half: Path
+    half: Path | None
+
+
+def setting_of(_: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the setting of the model that a training wrote, as metadata for Kubeflow."""
+    from cascade_core.checkpoints.manifest import load_manifest
+
+    return {"setting": load_manifest(arguments["out"] / FINAL_FOLDER).setting}
 
 
 @step(
@@ -37,7 +46,7 @@ class Trained:
         artifact="Model",
         parts={"half": "Model", "training": "Artifact"},
         options=("recipe", "overrides", "seed"),
-        show=lambda _, __: {"setting": "inductive"},
+        show=setting_of,
         reads_pictures=True,
         trains=True,
         pods=by_kind(
@@ -69,6 +78,8 @@ def run(
     replaces the recipe's. An interrupted training resumes from its last checkpoint. Under torchrun, each process
     takes its share of every batch, and only the first one writes.
 
+    A training-free recipe, such as naclip, becomes a model as it is, named by the prompt templates of the text vectors.
+
     Raises:
         UserError: recipe, overrides, CLIP weights and input folders do not fit together, text vectors from a file
             belong to other names, or the processes cannot share the batch evenly.
@@ -83,6 +94,7 @@ def run(
     from components.launching.processes import launched
     from components.training.fit import Fit, train_step
     from components.training.inductive import image_tower, with_own_label_file
+    from components.training.untrained import write_untrained
 
     if processes > 1:
         return launched(call)
@@ -90,10 +102,8 @@ def run(
         raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
     config = named_recipe(recipe, with_own_label_file(overrides, splits), seed=seed)
     if not config.model.trains:
-        raise UserError(
-            f"recipe {config.recipe!r} is training-free: its cosine decoder on a frozen CLIP has no weights to train; "
-            "use the model as it is"
-        )
+        write_untrained(config, call)
+        return Trained(final=out / "final", half=None)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
     check_vectors_from_file(text, clip, inputs.class_vectors)

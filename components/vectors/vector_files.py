@@ -169,14 +169,19 @@ def check_templates(text: Path, templates: Sequence[str]) -> None:
     Raises:
         UserError: the folder was made with other templates.
     """
-    if not (text / MANIFEST_FILE).is_file():
-        return
-    made_with = read_step_manifest(text).parameters.get("templates")
-    if made_with and list(made_with) != list(templates):
+    made_with = templates_of(text)
+    if made_with and made_with != tuple(templates):
         raise UserError(
             f"{text}: the vectors were made with the templates {_abridge(made_with)}, the recipe has {_abridge(templates)}; "
             "run the text-vectors step for this recipe, or give the training these templates: --set data.templates=[...]"
         )
+
+
+def templates_of(text: Path) -> tuple[str, ...]:
+    """Return the prompt templates that a text-vectors folder was made with; nothing if it has no record of them."""
+    if not (text / MANIFEST_FILE).is_file():
+        return ()
+    return tuple(read_step_manifest(text).parameters.get("templates") or ())
 
 
 def _abridge(templates: Sequence[str]) -> str:

@@ -105,7 +105,10 @@ def serve(
         )
 
     def make_demo(predictor: Any, path: str, folder: Path) -> Any:
-        classes = [] if predictor.manifest.setting == "training_free" else predictor.default_labels
+        try:
+            classes = predictor.default_labels
+        except UserError:  # it has none, or is a version of before there were any
+            classes = ()
         return mounted([predictor], labels=", ".join(classes), examples=[], path=path, folder=folder)
 
     wanted = is_installed() if demo is None else demo

@@ -159,15 +159,18 @@ def register_models(
     *,
     own_gate: bool = True,
     name: Any = None,
+    settings: Sequence[str] = ("inductive", "transductive"),
 ) -> None:
     """Register the inductive model and, if there is one, the transductive model, each with the gate's decision under these `margins`.
+
+    `settings` distinguish the calls for the models, in order.
 
     They go one after the other, because the first may become the champion that the second is compared with. The gate is
     a step of its own, or, without `own_gate`, part of the register step. `name` is that in the registry; None leaves it to
     the steps.
     """
     registered: list[Handle] = []
-    for setting, model in zip(("inductive", "transductive"), models, strict=False):
+    for setting, model in zip(settings, models, strict=False):
         decided = margins
         if own_gate:
             decision = run(

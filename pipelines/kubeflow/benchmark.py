@@ -15,7 +15,7 @@ from components.results.regression import Thresholds
 from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, RECIPES, SEEDS, SELF_TRAINING, SPLIT, THRESHOLDS
 from pipelines.graphs.training import measure, self_train_and_score, train_and_measure
 from pipelines.kubeflow.ablation import check_parameters as check_grid
-from pipelines.kubeflow.checks import check_choice, from_json
+from pipelines.kubeflow.checks import check_choice, check_self_trained, from_json
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
@@ -120,6 +120,8 @@ def check_parameters(values: Mapping[str, Any]) -> None:
         raise UserError(
             f"champions are scored as they were trained; leave out {', '.join(sorted(excess))}, or give models=train"
         )
+    if models == "train":
+        check_self_trained(values.get("recipes", RECIPES), "ablation")
     check_choice("self_training", values.get("self_training", SELF_TRAINING), SelfTrainingMode)
     thresholds = from_json("thresholds", values.get("thresholds", THRESHOLDS))
     Thresholds.read(thresholds, source="parameter thresholds")

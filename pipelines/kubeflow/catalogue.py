@@ -61,7 +61,7 @@ PIPELINES: dict[str, Entry] = {
     ),
     "inductive": Entry(
         partial(zero_shot.zero_shot_pipeline, self_trains=False),
-        zero_shot.check_parameters,
+        partial(zero_shot.check_parameters, self_trains=False),
         ("train",),
         RECIPES,
         partial(zero_shot.zero_shot_pipeline, self_trains=False, one_split=True),

@@ -71,6 +71,20 @@ def check_training(values: Mapping[str, Any], recipes: Sequence[str]) -> None:
     check_split("split", values.get("split", SPLIT), values)
 
 
+def check_self_trained(recipes: Sequence[str], pipeline: str) -> None:
+    """Check that each recipe has a training that pseudo-labels may continue.
+
+    Raises:
+        UserError: a recipe is training-free; `pipeline` is the one that takes it.
+    """
+    for name in recipes:
+        if not named_recipe(name).model.trains:
+            raise UserError(
+                f"recipe {name!r} is training-free, and this pipeline continues each training with pseudo-labels; submit "
+                f"the pipeline {pipeline}, or leave the recipe out"
+            )
+
+
 def check_split(name: str, split: str, values: Mapping[str, Any]) -> None:
     """Check that the data of a run, image sets or folders, have the split of the parameter `name`.
 
@@ -84,7 +98,10 @@ def check_split(name: str, split: str, values: Mapping[str, Any]) -> None:
 
 
 def _check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> None:
-    """Check recipes with their overrides (JSON); with a label file as protocol, any recipe trains on its labels."""
+    """Check recipes with their overrides (JSON); with a label file as protocol, any recipe trains on its labels.
+
+    A training-free one takes any protocol, and the text vectors of the others.
+    """
     if not recipes:
         raise UserError("parameter recipes is empty; name at least one, such as mini_zegclip")
     check_protocol("protocol", protocol)
@@ -97,6 +114,8 @@ def _check_recipes(recipes: Sequence[Any], overrides: str, protocol: str) -> Non
                 "as overrides (--set, or --overrides FILE)"
             )
         config = named_recipe(str(name), values, seed=0)
+        if not config.model.trains:
+            continue
         if config.data.protocol != protocol and not is_label_file(protocol):
             raise UserError(
                 f"recipe {name!r} trains protocol {config.data.protocol!r}, parameter protocol is {protocol!r}; "
@@ -193,6 +212,8 @@ def check_batches(
 
     for name in recipes:
         config = named_recipe(name, overrides, seed=0)
+        if not config.model.trains:
+            continue
         batches = {"train": config.train.batch_size, "self_train": config.self_train.batch_size}
         for step, size in num_processes.items():
             try:

@@ -13,7 +13,7 @@ from components.ops.results import index_run, report
 from components.results.margins import Margins
 from pipelines.graphs.defaults import GATE_SPLIT, IMAGE_SETS, MARGINS, PROTOCOL, RECIPES, SELF_TRAINING, SPLIT
 from pipelines.graphs.training import Measured, register_models, self_train_and_score, train_and_measure
-from pipelines.kubeflow.checks import check_choice, check_split, check_training, from_json
+from pipelines.kubeflow.checks import check_choice, check_self_trained, check_split, check_training, from_json
 from pipelines.kubeflow.resources import Resources
 from pipelines.kubeflow.steps import Steps
 
@@ -138,13 +138,16 @@ def on_one_split(values: Mapping[str, Any]) -> bool:
     return bool(values.get("split", SPLIT) == values.get("gate_split", GATE_SPLIT))
 
 
-def check_parameters(values: Mapping[str, Any]) -> None:
+def check_parameters(values: Mapping[str, Any], *, self_trains: bool = True) -> None:
     """Check parameters before submission; those that are left out have their defaults.
 
     Raises:
-        UserError: as for `check_training`, or the self-training mode or a margin is wrong.
+        UserError: as for `check_training`; the self-training mode or a margin is wrong; or the pipeline `self_trains`, and
+            a recipe is training-free.
     """
     check_training(values, RECIPES)
+    if self_trains:
+        check_self_trained(values.get("recipes", RECIPES), "inductive")
     check_choice("self_training", values.get("self_training", SELF_TRAINING), SelfTrainingMode)
     from_json("margins", values.get("margins", MARGINS), Margins)
     check_split("gate_split", values.get("gate_split", GATE_SPLIT), values)

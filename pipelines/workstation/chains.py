@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -10,17 +9,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from cascade_core.checkpoints.model_folder import CHECKPOINT
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.runtime.cores import usable_cores
-from cascade_core.runtime.files import new_folder
 from components.artifacts import data_hash, input_hash
 from components.contract import Step
 from components.progress import progress
 from components.registry import champions
-from components.results.names import FINAL_FOLDER
-from components.steps import evaluate, import_clip
+from components.steps import evaluate
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured, measure, self_train_and_score, train_and_measure
 
@@ -116,9 +112,9 @@ def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
         if not model.exists():
             champions.fetch(chain.model, model)
         return [measure(run, chain.data, model, "champion", scoring)]
-    if not named_recipe(chain.recipe, {}).model.trains:
-        return [_training_free(run, chain, folder, scoring)]
     training: dict[str, Any] = {"recipe": chain.recipe, "overrides": overrides, "seed": chain.seed}
+    if not named_recipe(chain.recipe, {}).model.trains:
+        return [train_and_measure(run, chain.data, **training, scoring=scoring, setting="training_free")]
     if chain.random_tower:
         without_clip, control = replace(chain.data, clip=None), {**scoring, "control": "random_tower"}
         return [train_and_measure(run, without_clip, **training, random_clip=True, scoring=control)]
@@ -142,21 +138,6 @@ def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
         evaluation = run(evaluate.run, chain.data, "control_words", checkpoint=start.model, **control)
         models.append(replace(start, evaluation=evaluation))
     return models
-
-
-def _training_free(
-    run: FolderRunner, chain: Chain, folder: Path, scoring: Mapping[str, Any]
-) -> Measured[Path]:
-    """Make the model of a recipe that trains nothing from the chain's CLIP, and measure it."""
-    config, model, training = named_recipe(chain.recipe, {}), folder / "import_clip", folder / "train"
-    if not model.exists():
-        import_clip.run(
-            source=str(chain.data.clip), method=config.method, protocol=config.data.protocol, out=model
-        )
-    if not training.exists():
-        with new_folder(training) as working:  # the steps look for a training's final checkpoint
-            shutil.copytree(model / CHECKPOINT, working / FINAL_FOLDER)
-    return measure(run, chain.data, training, "training_free", scoring)
 
 
 def _set_environment(variables: Mapping[str, str]) -> None:

@@ -1,8 +1,8 @@
 """Generates dvc.yaml, the workflow on one workstation: `python -m pipelines.workstation.dvc_file`.
 
 The file follows from the graph (`pipelines/graphs`), the steps' statements and imports, and the keys of params.yaml:
-those of `recipes`, of the data set and its splits, and whether the protocol is a label file. Values may change without
-the file. A test fails if the file of this repository is out of date.
+those of `recipes` (and which of them train), of the data set and its splits, and whether the protocol is a label file.
+Other values may change without the file. A test fails if the file of this repository is out of date.
 """
 
 import textwrap
@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.files import new_file
 from components.contract import Folder, Output, Place, Settings, Step
@@ -67,10 +68,10 @@ class Stages:
     label_file: str | None = None
     code: Code = code_of
     stages: dict[str, Any] = field(default_factory=dict)
-    every: str | None = None
+    every: str | Mapping[str, str] | None = None
 
-    def for_every(self, mapping: str) -> "Stages":
-        """Return the runner that repeats its stages for each entry of a mapping, such as "${recipes}"."""
+    def for_every(self, mapping: str | Mapping[str, str]) -> "Stages":
+        """Return the runner that repeats its stages for each entry of a mapping, such as "${recipes}" or the mapping itself."""
         return replace(self, every=mapping)
 
     def __call__(
@@ -138,6 +139,7 @@ def stage_folder(step: Step[Any, Any]) -> PurePosixPath:
 def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
     """Return the content of dvc.yaml for a project; `code` returns the files of a step's code."""
     recipes, raw = list(project.recipes), PurePosixPath("${data.raw}")
+    training = [key for key, name in project.recipes.items() if named_recipe(name).model.trains]
     label_file = "${protocol}" if is_label_file(project.protocol) else None
     if project.own is None:
         source: dict[str, Any] = {
@@ -155,7 +157,7 @@ def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
         Data(raw=raw, clip=PurePosixPath("${data.clip}")),
         protocol="${protocol}",
         **source,
-        vectors={"recipe": f"${{recipes.{recipes[0]}}}", "overrides": PARAMETERS},
+        vectors={"recipe": f"${{recipes.{(training or recipes)[0]}}}", "overrides": PARAMETERS},
     )
     deps = runner.stages["prepare"]["deps"]
     runner.stages["prepare"]["deps"] = list(dict.fromkeys([*prepared, *deps]))
@@ -168,24 +170,34 @@ def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
     }
     inductive = train_and_measure(per_recipe, data, recipe="${item}", seed="${seed}", **common)
     fit = fit_penalty(per_recipe, data, inductive, split="${fit.split}")
-    trained = [inductive]
-    if project.self_training != "none":
-        trained.append(self_train_and_score(per_recipe, data, inductive, mode="${self_training}", **common))
+    models = {recipe: [_of_recipe(recipe, inductive)] for recipe in recipes}
+    again, per_training = None, per_recipe if training == recipes else runner.for_every(_values_of(training))
+    if project.self_training != "none" and training:
+        again = self_train_and_score(per_training, data, inductive, mode="${self_training}", **common)
+        for recipe in training:
+            models[recipe].append(_of_recipe(recipe, again))
     margins: dict[str, Any] = {name: f"${{gate.{name}}}" for name in Margins.model_fields}
     margins["across_settings"] = project.gate.across_settings  # a flag, which has no value to put in
     task = None if project.task is None else "${task}"
-    register_models(per_recipe, data, trained, margins, name=task)
-    models = [_of_recipe(recipe, model) for recipe in recipes for model in trained]
+    register_models(per_recipe, data, [inductive], margins, name=task)
+    if again is not None:
+        register_models(per_training, data, [again], margins, name=task, settings=("transductive",))
+    every = [model for of_recipe in models.values() for model in of_recipe]
     reported = report_models(
-        runner, data, models, [PurePosixPath(str(fit).replace(KEY, recipe)) for recipe in recipes]
+        runner, data, every, [PurePosixPath(str(fit).replace(KEY, recipe)) for recipe in recipes]
     )
-    firsts = [_of_recipe(recipe, inductive) for recipe in recipes]
+    curves = [model for recipe in training for model in models[recipe]]
     return {
         "stages": runner.stages,
         "metrics": [str(reported / METRICS_FILE)],
-        "plots": list(_plots(dict(zip(recipes, firsts, strict=True)), models)),
-        "artifacts": {_artifact_name(model.model): _artifact(model.model) for model in models},
+        "plots": list(_plots({recipe: first for recipe, (first, *_) in models.items()}, curves)),
+        "artifacts": {_artifact_name(model.model): _artifact(model.model) for model in every},
     }
+
+
+def _values_of(recipes: Sequence[str]) -> dict[str, str]:
+    """Return the mapping of these recipes alone, with values that DVC replaces."""
+    return {recipe: f"${{recipes.{recipe}}}" for recipe in recipes}
 
 
 def _artifact_name(folder: PurePosixPath) -> str:
@@ -235,12 +247,13 @@ def _of_recipe(recipe: str, model: Measured[PurePosixPath]) -> Measured[PurePosi
 
 
 def _plots(
-    inductive: Mapping[str, Measured[PurePosixPath]], models: Sequence[Measured[PurePosixPath]]
+    firsts: Mapping[str, Measured[PurePosixPath]], trained: Sequence[Measured[PurePosixPath]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a plot of all loss curves, and one of the classes' IoU per inductive model."""
-    curves = {str(model.model / HISTORY_FILE): "loss" for model in models}
-    yield {"training loss": {"template": "smooth", "x": "iteration", "y": curves}}
-    for recipe, model in inductive.items():
+    """Yield a plot of all loss curves, if there are any, and one of the classes' IoU per recipe's first model."""
+    curves = {str(model.model / HISTORY_FILE): "loss" for model in trained}
+    if curves:
+        yield {"training loss": {"template": "smooth", "x": "iteration", "y": curves}}
+    for recipe, model in firsts.items():
         classes = {str(model.evaluation / PER_CLASS_FILE): "class"}
         yield {f"IoU per class, {recipe} inductive": {"template": "bar_horizontal", "x": "iou", "y": classes}}
 

@@ -15,6 +15,7 @@ from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, same_tower
 from cascade_core.configs.config import ClipConfig
 from cascade_core.configs.overrides import dotted
 from cascade_core.configs.recipes import recipe, recipe_names
+from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.data.picture_names import is_picture
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file, read_label_file
@@ -37,7 +38,11 @@ WRITTEN = PROJECT_HEAD.splitlines()[0].encode()
 PLOTS_PAGE = Path(__file__).parent / "templates" / "dvc_plots.html"
 """The page of `dvc plots show`, which a project copies into its folder `.dvc`: DVC's own page loads scripts from other machines."""
 HELD_OUT = {"val": 0.1, "test": 0.1}
-METHODS = {"zegclip": "zegclip_voc12", "cascade_clip": "cascade_voc12"}
+METHODS = {
+    "zegclip": "zegclip_voc12",
+    "cascade_clip": "cascade_voc12",
+    **{method: method for method in LAST_BLOCKS},
+}
 """The recipes of the published methods for data of one's own; on the mini benchmark's CLIP its own recipes."""
 TEMPLATE = """\
 # The settings of this project. After a change, `cascade-clip run` redoes what depends on it.

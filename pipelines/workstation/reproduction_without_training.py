@@ -61,8 +61,9 @@ def score(
         UserError: a step refuses its input.
     """
     from cascade_core.checkpoints.checkpoint import save_checkpoint
+    from cascade_core.checkpoints.without_training import training_free_model
     from cascade_core.clip.weights import load_clip
-    from cascade_core.training_free import training_free_config, training_free_model
+    from cascade_core.training_free import training_free_config
 
     clip = load_clip(inputs.clip)[0]
     config = _configured(data_set, training_free_config(method, clip), overrides)
@@ -78,7 +79,7 @@ def score(
         run = FolderRunner(out / f"{method}-{digest_of(*parts)}")
         model = run.folder / "model"
         if not model.exists():
-            save_checkpoint(model / FINAL, *training_free_model(clip, config))
+            save_checkpoint(model / FINAL, *training_free_model(clip.visual, config))
         return config, rows_of([measure(run, data, model, "training_free", {"split": SPLIT})])
 
 

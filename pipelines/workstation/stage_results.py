@@ -48,7 +48,10 @@ def _result(folder: Path) -> str | None:
         cost = read_json(file)
         return f"{cost['gmacs']:.3g} GMACs, {rate_text(cost['images_per_second'])} img/s"
     if (file := folder / HISTORY_FILE).is_file():
-        *_, last = csv.DictReader(read_text(file, "loss curve").splitlines())
+        rows = list(csv.DictReader(read_text(file, "loss curve").splitlines()))
+        if not rows:
+            return "made of CLIP as it is, without training"
+        last = rows[-1]
         return f"loss {float(last['loss']):.3f} after {last['iteration']} iterations"
     return None
 

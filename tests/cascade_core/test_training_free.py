@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cascade_core.batches.transforms import normalise
+from cascade_core.checkpoints.without_training import training_free_model
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.clip.weights import ClipModel, load_text_tower
@@ -30,7 +31,7 @@ from cascade_core.mini import world
 from cascade_core.model.build import build_segmentor
 from cascade_core.predictor import Predictor
 from cascade_core.shipped.contents import shipped_model
-from cascade_core.training_free import training_free_config, training_free_model
+from cascade_core.training_free import training_free_config
 
 
 @pytest.mark.parametrize("method", LAST_BLOCKS)
@@ -63,7 +64,7 @@ def test_a_model_of_clip_alone_has_seen_no_class() -> None:
     with torch.random.fork_rng(devices=[]):
         clip = ClipModel(MINI_CLIP).eval()
     config = training_free_config("sclip", clip)
-    segmentor, manifest = training_free_model(clip, config)
+    segmentor, manifest = training_free_model(clip.visual, config)
     assert manifest.setting == "training_free" and manifest.unseen == manifest.classes == CLASSES
     assert manifest.seen_penalty(config.evaluate) == 0
     assert all(

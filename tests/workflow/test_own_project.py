@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     save_clip(folder / "clip", ClipModel(MINI_CLIP), words=list(WORDS))
     words = ["pictures", "--labels", "pictures/garden.yaml", "--clip", "clip", "--hold-out", "val=0.2"]
-    log = call(folder, "cascade-clip", "fit", *words, "--methods", "zegclip", *FEW)
+    log = call(folder, "cascade-clip", "fit", *words, "--methods", "zegclip,naclip", *FEW)
     assert "serve    cascade-clip models serve garden" in log
     return folder
 
@@ -69,7 +69,7 @@ def stages(log: str) -> set[str]:
 def test_one_command_ends_with_a_champion_that_answers(project: Path) -> None:
     client = MlflowClient(f"sqlite:///{project}/mlruns/mlflow.db")
     versions = client.search_model_versions("name = 'garden'")
-    assert {version.tags["method"] for version in versions} == {"zegclip"}
+    assert {version.tags["method"] for version in versions} == {"zegclip", "naclip"}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CASCADE_TRACKING", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlruns/mlflow.db")

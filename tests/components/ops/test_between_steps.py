@@ -1,5 +1,6 @@
 """Trainings between the steps of a pipeline: their parts, and the joined checkpoints that steps read."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,13 @@ def test_a_step_with_another_clip_is_refused(tmp_path: Path) -> None:
     save_file({key: tensor + 1 for key, tensor in weights.items()}, clip / MODEL_FILE)
     with pytest.raises(UserError, match="holds other weights now"):
         whole_checkpoints(training, tmp_path / "scratch")
+
+
+def test_a_training_without_a_half_way_checkpoint_is_handed_on(tmp_path: Path) -> None:
+    training = training_in(tmp_path)
+    shutil.rmtree(training / "half")
+    whole = sha256(training / "final")
+    parts = {"half": tmp_path / "half", "training": tmp_path / "training"}
+    hand_on(training, parts, Clip(tmp_path / "clip", str(tmp_path / "clip")))
+    assert files(parts["half"]) == {"manifest.json", "part.json"}
+    assert sha256(whole_checkpoints(training, tmp_path / "scratch") / "final") == whole

@@ -11,8 +11,10 @@ import pytest
 import torch
 from mlflow.pyfunc.model import PythonModelContext
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
+from cascade_core.checkpoints.manifest import MODEL_FILE, load_manifest
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
 from cascade_core.inference.vocabulary import Vocabulary
@@ -23,9 +25,22 @@ from components.artifacts import read_step_manifest
 from components.evaluation.job import vocabulary_of
 from components.registry import registered_model
 from components.registry.addresses import clip_for, load_predictor
-from components.steps import compare, evaluate, export, import_clip, profile, register, text_vectors, train
+from components.results.report_page import curve_of
+from components.steps import (
+    compare,
+    evaluate,
+    export,
+    import_clip,
+    prepare_custom,
+    profile,
+    register,
+    splits,
+    text_vectors,
+    train,
+)
 from tests.cascade_core.clip.families import VIT_B16, random_weights, write_scripted
 from tests.components.conftest import Folders
+from tests.own_data import draw_own_data
 
 SMALL = VIT_B16.model_copy(update={"vocab_size": 49408, "context_length": 77})
 MODEL_CFG = {
@@ -214,11 +229,41 @@ def test_every_step_takes_the_model(
     assert registered.name == "mini-18-6-clearclip"
 
 
-def test_training_is_refused_with_a_sentence(folders: Folders, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="recipe 'mini_naclip' is training-free: .* use the model as it is"):
-        train.run(
-            recipe="mini_naclip", **folders.steps, clip=folders.clip, overrides={}, out=tmp_path / "out"
-        )
+def test_train_makes_the_model_that_import_clip_makes(folders: Folders, tmp_path: Path) -> None:
+    imported = import_clip.run(source=str(folders.clip), method="naclip", protocol="mini-18-6")
+    done = train.run(
+        recipe="mini_naclip",
+        **folders.steps,
+        clip=folders.clip,
+        overrides={"train.iterations": 7},  # of the recipes beside it
+        out=tmp_path / "trained",
+    )
+    ours, theirs = load_manifest(done.final), load_manifest(imported.folder / "checkpoint")
+    assert ours.setting == theirs.setting == "training_free" and done.half is None
+    assert ours.config.model == theirs.config.model and ours.classes == theirs.classes
+    weights = [load_file(folder / MODEL_FILE) for folder in (done.final, imported.folder / "checkpoint")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert curve_of(tmp_path / "trained", "#000").points == ()
+
+
+def test_without_training_a_model_names_as_the_text_vectors_do(folders: Folders, tmp_path: Path) -> None:
+    garden = draw_own_data(tmp_path / "garden", pictures=4, size=16)
+    labels, made = garden / "garden.yaml", {name: tmp_path / name for name in ("prepared", "splits", "text")}
+    prepare_custom.run(
+        labels=labels,
+        images=garden / "images",
+        maps=garden / "maps",
+        held_out={"val": 0.5},
+        out=made["prepared"],
+    )
+    splits.run(prepared=made["prepared"], protocol=str(labels), out=made["splits"])
+    text_vectors.run(protocol=str(labels), templates=["a {}"], clip=folders.clip, out=made["text"])
+    done = train.run(recipe="mini_naclip", **made, clip=folders.clip, overrides={}, out=tmp_path / "trained")
+    manifest = load_manifest(done.final)
+    assert manifest.config.data.templates == ("a {}",)
+    predictor = Predictor.load(done.final, folders.clip, device="cpu")
+    assert predictor.default_labels == ("grass", "sand", "water", "lava")
 
 
 def test_a_protocol_without_method_is_refused(folders: Folders, tmp_path: Path) -> None:

@@ -89,3 +89,24 @@ def test_two_splits_of_listed_data_are_enough() -> None:
     }
     prepare = workflow(checked_project(values, SOURCE))["stages"]["prepare"]
     assert "--image-set=val=${data.image_sets.val} --out" in prepare["cmd"]
+
+
+def test_training_free_recipes_are_measured_but_not_continued() -> None:
+    recipes = {"naclip": "mini_naclip", "zegclip": "mini_zegclip"}
+    values = changed(recipes=recipes, self_training="strict")
+    content = yaml.safe_load(installed_workflow(checked_project(values, SOURCE)))
+    stages = content["stages"]
+    assert "--recipe=${recipes.zegclip}" in stages["text_vectors"]["cmd"]
+    every, trained = "${recipes}", {"zegclip": "${recipes.zegclip}"}
+    assert all(stages[name]["foreach"] == every for name in ("train", "profile", "register_inductive"))
+    assert all(stages[name]["foreach"] == trained for name in ("self_train", "register_transductive"))
+    (curves,) = (plot["training loss"] for plot in content["plots"] if "training loss" in plot)
+    assert not [file for file in curves["y"] if "naclip" in file]
+    assert "--evaluation=outputs/evaluate/naclip-inductive" in stages["report"]["cmd"]
+
+
+def test_a_project_without_training_has_no_loss_curve() -> None:
+    values = changed(recipes={"naclip": "mini_naclip"}, self_training="oracle")
+    content = yaml.safe_load(installed_workflow(checked_project(values, SOURCE)))
+    assert "self_train" not in content["stages"]
+    assert [list(plot) for plot in content["plots"]] == [["IoU per class, naclip inductive"]]

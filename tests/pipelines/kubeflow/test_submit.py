@@ -163,6 +163,10 @@ def test_wrong_parameters_are_refused_before_submission(
         (("--set", "train.iteration=3"), "train.iteration"),
         (("--set", "train.iterations=3", "-p", "overrides={}"), "given twice"),
         (("-p", "protocol=voc12-15-5"), "trains protocol 'mini-18-6'"),
+        (
+            ("-p", 'recipes=["mini_zegclip", "mini_naclip"]'),
+            "recipe 'mini_naclip' is training-free, and this pipeline continues each training",
+        ),
         (("-p", "protocol=mini"), "unknown protocol 'mini'"),
         (("-p", "image_sets=train"), "parameter image_sets: Invalid JSON"),
         (("-p", "split=valid"), "parameter split is 'valid'; image_sets has train, val, test"),

@@ -45,6 +45,11 @@ def test_a_new_project_states_what_was_found(folder: Path) -> None:
     assert "\n  package:\n" in (folder / "p/dvc.yaml").read_text()
 
 
+def test_a_training_free_method_is_the_recipe_of_the_clip(folder: Path) -> None:
+    make(Path(), Choices(**vars(NEW) | {"methods": ("zegclip", "naclip")}))
+    assert settings(folder)["recipes"] == {"zegclip": "mini_zegclip", "naclip": "mini_naclip"}
+
+
 def test_paths_within_the_project_are_relative(folder: Path) -> None:
     make(Path(), NEW)
     stated = settings(folder)
