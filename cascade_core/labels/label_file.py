@@ -6,6 +6,7 @@ never compared. Splits and checkpoints store the whole content and do not need t
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -23,6 +24,7 @@ from cascade_core.runtime.validation import sentence
 from cascade_core.runtime.yaml_text import MOST_BYTES, parse_yaml
 
 SUFFIXES = (".yaml", ".yml")
+_OWN_PROTOCOL = re.compile(r"(?P<name>.+)-[0-9a-f]{8}")
 LONGEST_NAME = 200
 MAX_CLASSES = IGNORE - 2
 """The most classes of a label file; a background class may be added to them."""
@@ -238,6 +240,12 @@ class LabelFile(BaseModel):
         """Return the fields that decide how label maps are read."""
         background = None if self.background is None else self.background.id
         return [self.name, self.class_names, self.ids, self.ignore_id, background]
+
+
+def are_of_one_file(*protocols: str) -> bool:
+    """Return whether protocols belong to versions of one label file: they have its name, and the hash of a content."""
+    matches = [_OWN_PROTOCOL.fullmatch(protocol) for protocol in protocols]
+    return all(matches) and len({match["name"] for match in matches if match}) == 1
 
 
 def is_label_file(protocol: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from cascade_core.errors import UserError
+from cascade_core.labels.label_file import are_of_one_file
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.validation import validated
@@ -19,7 +20,7 @@ from components.results.names import SCORES_FILE
 from components.results.rows import DROPPED
 
 DECISION_FILE = "decision.json"
-SCORE_DIGITS = 4
+SCORE_DIGITS, HASH_DIGITS = 4, 64
 COMPARABLE = {
     "protocol": "protocol",
     "split": "split",
@@ -66,17 +67,21 @@ class Decision(BaseModel):
 def decide(name: str, candidate: Scored, champion: registry.Version | None, margins: Margins) -> Decision:
     """Compare a candidate with the champion.
 
-    Without a champion, promote every candidate that has a score. Otherwise promote only a candidate measured
+    Without a champion, promote every candidate that has a score. Do the same if the champion was scored on an earlier content
+    of the candidate's label file: no score compares models of other classes, and a task's champion has those of the file
+    as it is. Otherwise promote only a candidate measured
     on the same pictures, data and protocol, whose hIoU is higher by more than `min_hiou_gain` and whose
     mIoU(S) is not lower by more than `max_seen_drop`; unless the margins say so, it must have the champion's setting. A tie keeps the champion. Without unseen classes there
     is no hIoU, and mIoU(S) replaces it.
     """
-    if champion is not None:
+    number = None if champion is None else champion.number
+    if champion is None or (changed := _changed_labels(candidate, champion)):
+        promote = candidate.hiou is not None or candidate.miou_seen is not None
+        first = "first model" if champion is None else changed
+        reason = first if promote else "the candidate has neither hIoU nor mIoU(S)"
+    else:
         promote, reason = _compare(candidate, champion, margins)
-        return Decision(name=name, promote=promote, reason=reason, champion=champion.number, margins=margins)
-    promote = candidate.hiou is not None or candidate.miou_seen is not None
-    reason = "first model" if promote else "the candidate has neither hIoU nor mIoU(S)"
-    return Decision(name=name, promote=promote, reason=reason, champion=None, margins=margins)
+    return Decision(name=name, promote=promote, reason=reason, champion=number, margins=margins)
 
 
 def rounded(score: float | None) -> float | None:
@@ -110,6 +115,17 @@ def read_decision(folder: Path, name: str) -> Decision:
     return decision
 
 
+def _changed_labels(candidate: Scored, champion: registry.Version) -> str:
+    """Return the reason for a first champion of a label file whose content changed; "" if it did not."""
+    theirs = champion.tags.get("protocol", "")
+    if theirs == candidate.protocol or not are_of_one_file(candidate.protocol, theirs):
+        return ""
+    return (
+        f"first champion of the changed label file ({candidate.protocol}): version {champion.number} was scored on other "
+        f"classes ({theirs}), so their scores are not comparable; version {champion.number} stays in the registry"
+    )
+
+
 def _compare(candidate: Scored, champion: registry.Version, margins: Margins) -> tuple[bool, str]:
     """Return whether to promote, and the reason."""
     holder = f"champion, version {champion.number},"
@@ -122,7 +138,8 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
         if mine is None or mine != other:
             return (
                 False,
-                f"the {holder} has another {label}: {_short(other)}, the candidate's is {_short(mine)}",
+                f"scores are not comparable: the {holder} has another {label}: {_short(other)}, the candidate's is "
+                f"{_short(mine)}; promote by hand after a look",
             )
     if candidate.setting != theirs.setting and not margins.across_settings:
         return False, (
@@ -176,4 +193,5 @@ def _percent(fraction: float | None) -> str:
 
 
 def _short(value: object) -> str:
-    return "unknown" if value is None else str(value)[:12]
+    text = "unknown" if value is None else str(value)
+    return text[:12] if len(text) == HASH_DIGITS else text

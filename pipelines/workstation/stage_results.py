@@ -10,8 +10,9 @@ from cascade_core.runtime.yaml_text import parse_yaml
 from components.progress import rate_text
 from components.registry.decisions import DECISION_FILE
 from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES, SCORES_FILE
+from pipelines.graphs.project import Project
 
-LOCK = Path("dvc.lock")
+LOCK, MODEL_FILE = Path("dvc.lock"), "model.json"
 
 
 def result_lines(targets: Sequence[str], lock: Path = LOCK) -> Iterator[str]:
@@ -34,6 +35,17 @@ def result_lines(targets: Sequence[str], lock: Path = LOCK) -> Iterator[str]:
         yield f"{name:<{width}}  {_result(folder) or folder}"
 
 
+def verdict_lines(project: Project[Any], registered: Path = Path("outputs/register")) -> Iterator[str]:
+    """Yield a line for each model of the project that its workflow registered: version, and the gate's verdict."""
+    settings = ["inductive", *(["transductive"] if project.self_training != "none" else [])]
+    files = [
+        registered / f"{recipe}-{setting}" / MODEL_FILE for recipe in project.recipes for setting in settings
+    ]
+    models = [read_json(file) for file in files if file.is_file()]
+    for model in sorted(models, key=lambda model: (model["name"], model["version"])):
+        yield f"{model['uri']} {'promoted' if model['champion'] else 'not promoted'}: {model['reason']}"
+
+
 def _result(folder: Path) -> str | None:
     if (file := folder / SCORES_FILE).is_file():
         scores = read_json(file)
@@ -41,7 +53,7 @@ def _result(folder: Path) -> str | None:
     if (file := folder / DECISION_FILE).is_file():
         decision = read_json(file)
         return f"{'promote' if decision['promote'] else 'keep the champion'}: {decision['reason']}"
-    if (file := folder / "model.json").is_file():
+    if (file := folder / MODEL_FILE).is_file():
         model = read_json(file)
         return f"{model['uri']}{', the champion' if model['champion'] else ''}: {model['reason']}"
     if (file := folder / PROFILE_FILE).is_file():

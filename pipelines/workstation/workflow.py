@@ -24,7 +24,7 @@ from components.tracking.run_results import Results, Scored
 from pipelines.graphs.project import is_project, read_project
 from pipelines.workstation import unfinished
 from pipelines.workstation.shares import shares_of_cores
-from pipelines.workstation.stage_results import result_lines
+from pipelines.workstation.stage_results import result_lines, verdict_lines
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +133,11 @@ def stage_environment(threads: int = 1) -> dict[str, str]:
 
 
 def print_outcome(targets: Sequence[str] = (), reports: Path = REPORTS) -> None:
-    """Print the results of the whole workflow, or a line for each of the stages that were asked for."""
+    """Print the results of the whole workflow with the gate's verdicts, or a line for each of the stages that were asked for."""
     if not targets:
         print_results(reports)
+        for line in verdict_lines(read_project()) if is_project() else ():
+            print(f"model    {line}")
         return
     for line in result_lines(targets):
         print(line)

@@ -93,6 +93,29 @@ def test_of_two_models_at_most_one_beats_the_other(a: float, b: float, seen_a: f
     assert not (forth.promote and back.promote)
 
 
+def test_a_changed_label_file_has_a_first_champion_of_its_own() -> None:
+    before, after = "garden-0a1b2c3d", "garden-4e5f6a7b"
+    decision = decide("garden", _candidate(protocol=after, hiou=0.1), _champion(protocol=before), MARGINS)
+    assert decision.promote and decision.champion == 3
+    assert decision.reason == (
+        f"first champion of the changed label file ({after}): version 3 was scored on other classes ({before}), so their "
+        "scores are not comparable; version 3 stays in the registry"
+    )
+    unscored = _candidate(protocol=after, hiou=None, miou_seen=None)
+    assert not decide("garden", unscored, _champion(protocol=before), MARGINS).promote
+    next_one = decide("garden", _candidate(protocol=after, hiou=0.1), _champion(protocol=after), MARGINS)
+    assert not next_one.promote and next_one.reason.startswith("worse: ")
+
+
+@pytest.mark.parametrize("theirs", ["park-0a1b2c3d", "mini-18-6", "garden", "garden-0a1b2c3d-supervised"])
+def test_another_label_set_is_not_compared_and_not_promoted(theirs: str) -> None:
+    decision = decide(
+        "garden", _candidate(protocol="garden-4e5f6a7b", hiou=0.9), _champion(protocol=theirs), MARGINS
+    )
+    assert not decision.promote
+    assert decision.reason.startswith("scores are not comparable: ") and theirs in decision.reason
+
+
 def test_across_settings_a_better_candidate_wins() -> None:
     margins = MARGINS.model_copy(update={"across_settings": True})
     candidate = _candidate(hiou=0.9, setting="transductive_oracle")

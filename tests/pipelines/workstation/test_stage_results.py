@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from cascade_core.runtime.files import write_json
-from pipelines.workstation.stage_results import result_lines
+from pipelines.graphs.project import checked_project
+from pipelines.workstation.stage_results import result_lines, verdict_lines
 from pipelines.workstation.workflow import print_outcome
 
+DATA = {"raw": "raw", "clip": "clip", "image_sets": {"train": "train", "val": "val"}}
 SCORES = {"pAcc": 0.9, "miou_seen": 0.5, "miou_unseen": None, "hiou": 0.25}
 
 
@@ -45,6 +47,30 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_kind_of_stage_has_its_line(lock: Path, target: str, line: str) -> None:
     (printed,) = result_lines([target], lock)
     assert sorted(printed.split(", ")) == sorted(line.split(", "))
+
+
+def test_a_model_without_training_has_no_loss(lock: Path) -> None:
+    (lock.parent / "train" / "history.csv").write_text("iteration,loss\n")
+    assert list(result_lines(["train"], lock)) == ["train@zegclip  made of CLIP as it is, without training"]
+
+
+def test_the_verdicts_are_those_of_the_projects_models_in_order(tmp_path: Path) -> None:
+    settings = {
+        "protocol": "mini-18-6",
+        "data": DATA,
+        "recipes": {"zegclip": "mini_zegclip", "naclip": "naclip"},
+    }
+    project = checked_project({**settings, "evaluate": {"split": "val"}}, tmp_path / "params.yaml")
+    for version, folder in ((2, "zegclip-inductive"), (1, "naclip-inductive"), (3, "sclip-inductive")):
+        model = {"name": "m", "version": version, "uri": f"models:/m/{version}"}
+        write_json(
+            tmp_path / folder / "model.json",
+            {**model, "champion": version == 1, "reason": f"reason {version}"},
+        )
+    assert list(verdict_lines(project, tmp_path)) == [
+        "models:/m/1 promoted: reason 1",
+        "models:/m/2 not promoted: reason 2",
+    ]
 
 
 def test_a_run_of_some_stages_prints_their_results(lock: Path, capsys: pytest.CaptureFixture[str]) -> None:
