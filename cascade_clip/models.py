@@ -140,7 +140,7 @@ def _download(address: str, target: str) -> Path:
             reason = str(error).replace(login, "***") if login else str(error)
             raise UserError(
                 f"model {address!r} cannot be downloaded ({reason}); set MLFLOW_TRACKING_URI to the store that holds it, "
-                "and check that this version or alias exists"
+                "and check that this version or alias exists; if the store was moved, `cascade-clip relocate` mends it"
             ) from None
 
 

@@ -12,7 +12,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder
 from components.artifacts import write_manifest
 from components.registry import versions as registry
-from components.tracking.store import download, open_store, require_store
+from components.tracking.store import open_store, require_store
+from components.tracking.stored_files import download
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
 from components.results.rows import RerunRow
+from components.tracking.displacement import check_place
 from components.tracking.experiments import BENCHMARK, experiment_id
 from components.tracking.faults import translate_errors
 from components.tracking.store import all_runs, open_store, require_store
@@ -99,9 +100,10 @@ def rows(rerun: RecordedRerun) -> tuple[RerunRow, ...]:
     """Download the rows of a rerun from the store.
 
     Raises:
-        UserError: the store cannot be opened, or the rows are missing or invalid.
+        UserError: the store cannot be opened, was moved, or the rows are missing or invalid.
     """
     client, where = open_store(), f"{ROWS_FILE} of benchmark rerun {rerun.run_id}"
+    check_place(client)
     with tempfile.TemporaryDirectory() as scratch:
         with translate_errors(where, way_out="check that the artifact store is there, or delete that run"):
             path = Path(client.download_artifacts(rerun.run_id, ROWS_FILE, scratch))

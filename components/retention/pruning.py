@@ -29,6 +29,7 @@ from components.retention.rule import (
 )
 from components.retention.trainings import training_items, unfinished_items
 from components.storage import s3
+from components.tracking.displacement import check_place
 from components.tracking.faults import first_line, of_store
 from components.tracking.store import all_runs, open_store, require_store
 
@@ -69,12 +70,13 @@ def plan(
     `trainings` is the place of finished trainings, by default the one that the environment names, if any. `artifacts` is the s3:// address below which Kubeflow keeps a folder for each pipeline; None leaves them out.
 
     Raises:
-        UserError: the rule is wrong, tracking is off, or a place cannot be read.
+        UserError: the rule is wrong, tracking is off, the store was moved, or a place cannot be read.
     """
     rule = Rule(keep, days, datetime.now(UTC))
     place = trainings_at(trainings) if trainings else kept_trainings()
     require_store("remove old results from")
     client = open_store()
+    check_place(client)  # a copy names the files of the store that it was made from
     experiments = all_of(lambda token: client.search_experiments(page_token=token))
     names = [str(experiment.experiment_id) for experiment in experiments]
     ours = registered.our_versions(client, _accepted_rows(client), keep=keep)

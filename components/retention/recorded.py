@@ -16,7 +16,8 @@ from components.results import accepted
 from components.retention.rule import Item, StillNeededError
 from components.tracking.pipeline_run import PARENT_TAG
 from components.tracking.run_results import KFP_TAG
-from components.tracking.store import all_runs, remove_files
+from components.tracking.store import all_runs
+from components.tracking.stored_files import remove_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,7 +16,8 @@ from components.registry.decisions import rounded
 from components.results.names import SCORES
 from components.results.rows import DROPPED, RerunRow
 from components.retention.rule import Item, StillNeededError
-from components.tracking.store import remove_files, tags_of
+from components.tracking.store import tags_of
+from components.tracking.stored_files import remove_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -34,6 +34,7 @@ from components.serving.listening import check_free
 from components.serving.metrics import Measured
 from components.serving.request_limits import Limited, Limits
 from components.serving.routes import DEMO, READY, SEGMENT, Routes
+from components.tracking.displacement import check_place
 from components.tracking.faults import first_line, translate_errors
 from components.tracking.store import open_existing_store, require_store
 
@@ -76,7 +77,7 @@ def serve(
     `/demo/`. Serves the model's champion if `version` is None.
 
     Raises:
-        UserError: tracking is off, there is no such model or version, it cannot be loaded, or the address is not
+        UserError: tracking is off, the store was moved, there is no such model or version, it cannot be loaded, or the address is not
             free.
     """
     address = check_free(host, port)
@@ -182,7 +183,9 @@ async def _serve_until_stopped(server: Server, routes: Routes, loop: asyncio.Abs
 
 def _model_uri(name: str, version: int | None) -> str:
     require_store("serve from")
-    return registry.version_or_champion(open_existing_store("serve from"), name, version).uri
+    client = open_existing_store("serve from")
+    check_place(client)
+    return registry.version_or_champion(client, name, version).uri
 
 
 def _load(uri: str) -> Any:

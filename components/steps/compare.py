@@ -27,7 +27,6 @@ class Compared:
 @step(
     "compare",
     example="cascade-clip compare --checkpoint outputs/train/zegclip/final --checkpoint outputs/train/cascade_clip/final --out local_outputs/compare",
-    tracked=False,
 )
 def run(
     call: Call,
@@ -56,7 +55,7 @@ def run(
 
     The page is one file. It sorts pictures by the difference between the first and the last model, and filters
     them by class. Scores of single pictures show where to look; only the report shows which model is better.
-    `pictures.json` holds the same scores. The predictions are those of evaluation. All checkpoints must be of one
+    `pictures.json` holds the same scores, and the MLflow run both files. The predictions are those of evaluation. All checkpoints must be of one
     protocol. --background replaces the checkpoints' own background policy.
 
     Raises:
@@ -74,7 +73,11 @@ def run(
         raise UserError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
     sides = side_by_side.sides(checkpoints, device, background, prepared=prepared, splits=splits, text=text)
     conditions = {"split": split, "background": str(sides.background)}
-    with call.writing(parameters={**conditions, "limit": limit}) as work:
+    with call.writing(
+        protocol=sides.scored.name,
+        parameters={**conditions, "limit": limit},
+        tags={"data_hash": data_hash(prepared), "split": split},
+    ) as work:
         lines = side_by_side.lines_of(sides, split, limit)
         page = side_by_side.page_of(lines, sides, split, data_hash(prepared))
         (work.folder / PAGE_FILE).write_text(page, encoding="utf-8")
@@ -85,4 +88,6 @@ def run(
             "pictures": [{"name": line["name"], "scores": [*map(vars, line["scores"])]} for line in lines],
         }
         write_json(work.folder / SCORES_FILE, scores)
+        work.tracker.metrics({"pictures": len(lines)})
+        work.tracker.files(PAGE_FILE, SCORES_FILE)
     return Compared(out / PAGE_FILE, len(lines))

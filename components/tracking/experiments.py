@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cascade_core.datasets.catalogue import DATA_SETS
+from components.tracking.displacement import artifact_location, check_place
 from components.tracking.store import sqlite_file
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     """Return the id of the experiment `name`; create it if it is missing, restore it if it was deleted.
 
     Describes it if it has no description, not even an empty one.
+
+    Raises:
+        UserError: the store was moved or copied, so that files would go into another folder.
     """
     from mlflow.exceptions import MlflowException
 
@@ -37,7 +41,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     if experiment is None:
         file = sqlite_file(client.tracking_uri)
         # Artifacts lie beside a sqlite file; other stores have a location of their own.
-        location = (file.parent / "artifacts").as_uri() if file else None
+        location = artifact_location(file) if file else None
         try:
             return client.create_experiment(
                 name, artifact_location=location, tags={NOTE_TAG: description(name)}
@@ -54,6 +58,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
             # Another process may have restored it in between.
             if client.get_experiment(experiment.experiment_id).lifecycle_stage == "deleted":
                 raise
+    check_place(client, experiment)
     if NOTE_TAG not in experiment.tags:
         client.set_experiment_tag(experiment.experiment_id, NOTE_TAG, description(name))
     return experiment.experiment_id

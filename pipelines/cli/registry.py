@@ -9,6 +9,8 @@ import typer
 from cascade_core.errors import UserError
 from components.registry import versions as registry
 from components.registry.versions import Version
+from components.tracking import displacement
+from components.tracking.displacement import warn_of_move
 from components.tracking.run_record import record_folders
 from components.tracking.store import masked_uri, open_existing_store
 from pipelines.cli.printing import Json, print_json
@@ -26,6 +28,7 @@ def list_models(
 ) -> None:
     """List registered versions of the MLflow store, and mark the champions."""
     client = open_existing_store("list models of")
+    warn_of_move(client)
     names = registry.model_names(client) if name is None else [name]
     versions = [version for model in names for version in registry.versions(client, model)]
     if as_json:
@@ -41,6 +44,7 @@ def show(
 ) -> None:
     """Show one version: its tags and its model card."""
     client = open_existing_store("show a model of")
+    warn_of_move(client)
     details = registry.version_or_champion(client, name, version)
     champions = registry.history(client, name)
     if as_json:
@@ -176,6 +180,16 @@ def record(
     """
     for run_id in record_folders(folders):
         print(f"recorded run {run_id}")
+
+
+def relocate() -> None:
+    """Make a moved or copied MLflow store use the files beside it.
+
+    For the sqlite file of a project that was moved, copied, or unpacked elsewhere: MLflow keeps the whole addresses of files.
+    Changes addresses in the database, all or none, and no file.
+    """
+    file, changed = displacement.relocate()
+    print(f"{file}: {changed} addresses changed" if changed else f"{file}: its files are beside it")
 
 
 def _listed(version: Version) -> dict[str, Any]:

@@ -79,6 +79,7 @@ TOP = Group(
         ("fetch", workstation.fetch, "cascade-clip fetch s3://bucket/data/mini --to local_outputs/mini"),
         ("store", workstation.store, "cascade-clip store reports s3://bucket/reports"),
         ("record", registry.record, "cascade-clip record outputs"),
+        ("relocate", registry.relocate, "cascade-clip relocate"),
         ("prune", prune.prune, "cascade-clip prune --keep 5 --older-than 7"),
         of_step("report"),
         of_step("compare"),

@@ -9,6 +9,7 @@ from components.artifacts import read_step_manifest
 from components.registry import champions
 from components.registry import versions as registry
 from components.steps import register
+from components.tracking.displacement import relocate
 from components.tracking.store import open_store
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -50,6 +51,21 @@ def test_a_champion_is_fetched_as_a_trainings_folder(registered: Path, tmp_path:
     }
     assert read_step_manifest(tmp_path / "taken").parameters == {"model": "models:/mini-18-6-cascade_clip/1"}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".taken")]
+
+
+def test_a_moved_store_gives_its_champion_after_relocation(
+    registered: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (address,) = (version.uri for version in champions.known_champions(RECIPES).values())
+    (tmp_path / "moved").mkdir()
+    (store / "mlruns").rename(tmp_path / "moved" / "mlruns")
+    monkeypatch.chdir(tmp_path / "moved")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # MLflow set it to the place before
+    with pytest.raises(ValueError, match="run `cascade-clip relocate`"):
+        champions.fetch(address, tmp_path / "taken")
+    assert not (tmp_path / "taken").exists()
+    relocate()
+    assert champions.fetch(address, tmp_path / "taken").setting == "transductive_oracle"
 
 
 def test_all_recipes_without_a_champion_are_listed(store: Path) -> None:

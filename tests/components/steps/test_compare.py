@@ -16,6 +16,8 @@ from cascade_core.configs.recipes import mini_cascade_clip, mini_zegclip
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.steps import compare, evaluate
+from components.tracking.experiments import experiment_id
+from components.tracking.store import open_store
 from tests.components.conftest import Folders
 from tests.tiny import write_tiny_checkpoint
 
@@ -46,6 +48,18 @@ def test_the_page_is_self_contained_and_names_its_models(page: Path) -> None:
     for text in ("ZegCLIP, inductive", "Cascade-CLIP, inductive", "mini-18-6", "tiger (unseen)"):
         assert text in html
     assert html.count('<section class="picture"') == 3
+
+
+def test_the_page_is_an_artifact_of_a_run(
+    folders: Folders, checkpoints: list[Path], store: Path, tmp_path: Path
+) -> None:
+    compare.run(
+        checkpoints=checkpoints, **folders.steps, split="val", out=tmp_path / "out", device="cpu", limit=1
+    )
+    client = open_store()
+    (run,) = client.search_runs([experiment_id(client, "mini-18-6")])
+    assert (run.info.run_name, run.data.tags["split"]) == ("compare", "val")
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"compare.html", "pictures.json"}
 
 
 def test_a_picture_has_tiles_for_itself_truth_and_each_model(page: Path, folders: Folders) -> None:

@@ -75,6 +75,7 @@ def test_looking_for_the_runs_makes_no_store_and_no_experiment(
     assert where_runs_of("nobody's")[-1] == LOCAL
     assert open_store().get_experiment_by_name("nobody's") is None
     monkeypatch.chdir(store.parent)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # MLflow set it to the store before
     assert where_runs_of(PROTOCOL)[-1] == LOCAL and not (store.parent / "mlruns").exists()
     monkeypatch.setenv("CASCADE_TRACKING", "off")
     assert where_runs_of(PROTOCOL) == []

@@ -27,7 +27,7 @@ from components.artifacts import TRACKING_FILE, input_hash, read_step_manifest, 
 from components.bodies import before_training
 from components.progress import Progress
 from components.steps import prepare, splits, text_vectors, train
-from components.tracking import pipeline_run
+from components.tracking import pipeline_run, stored_files
 from components.tracking import store as tracking_store
 from components.tracking.faults import store_unavailable
 from components.tracking.run_record import RunRecord, record_folders
@@ -350,9 +350,10 @@ def test_no_error_contains_the_stores_password(
     with pytest.raises(ValueError, match="cannot be opened") as raised, tracked_step("a", protocol=PROTOCOL):
         raise AssertionError("the step ran")
     assert "s3cret" not in str(raised.value)
-    monkeypatch.setattr(tracking_store, "open_store", lambda: None)
+    monkeypatch.setattr(stored_files, "open_store", lambda: None)
+    monkeypatch.setattr(stored_files, "check_place", lambda _: None)
     with pytest.raises(ValueError, match="of the store at .* cannot be read") as raised:
-        tracking_store.download("models:/zegclip@champion", tmp_path)
+        stored_files.download("models:/zegclip@champion", tmp_path)
     assert "s3cret" not in str(raised.value)
 
 

@@ -92,7 +92,18 @@ def refused(words: list[str]) -> str:
 
 def test_every_command_that_writes_is_in_the_list() -> None:
     commands = {command for case in WRITING for command in case.values[:1]}
-    reading = {"demo", "doctor", "run", "preflight", "protocols", "prune", "recipes", "store", "record"}
+    reading = {
+        "demo",
+        "doctor",
+        "run",
+        "preflight",
+        "protocols",
+        "prune",
+        "recipes",
+        "store",
+        "record",
+        "relocate",
+    }
     project = {"fit", "init"}  # test_project_files.py holds what they write
     assert {command for command in EXAMPLES if " " not in command} - commands == reading | project
     assert {"prepare custom", "pipeline compile", "pipeline run-local", "benchmark run"} <= commands
