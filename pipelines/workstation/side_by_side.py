@@ -30,32 +30,36 @@ def run_parts(
     *,
     at_once: int,
     room: Callable[[], bool] = lambda: True,
+    halted: Callable[[], bool] = lambda: False,
 ) -> None:
     """Call `work` for each part, in at most `at_once` threads; parts that could start at once keep their order.
 
     While a part runs, another one starts only if there is `room` for it. After a part raised, no further part starts;
-    those that run go on to their ends. So they do after an interrupt of the calling thread, if nothing else stops them.
+    those that run go on to their ends. So it is once `halted` returns true, which a handler of signals may bring about: an
+    exception out of such a handler could come between the start of a thread and its record here.
 
     Raises:
         Exception: what `work` raised first.
+        KeyboardInterrupt: the work was halted.
     """
     waiting = {part.name: part for part in parts}
     running: dict[Future[None], Part] = {}
     errors: list[BaseException] = []
     with ThreadPoolExecutor(at_once) as pool:
-        try:
-            while running or (waiting and not errors):
-                if not errors:
-                    for part in _startable(waiting, running, at_once, room):
-                        running[pool.submit(work, part)] = waiting.pop(part.name)
-                assert running, f"these parts need each other: {', '.join(waiting)}"
-                ended, _ = wait(running, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
-                for future in ended:
-                    running.pop(future)
-                    if (error := future.exception()) is not None:
-                        errors.append(error)
-        finally:
-            wait(running)
+        while True:
+            if not (stopped := halted() or bool(errors)):
+                for part in _startable(waiting, running, at_once, room):
+                    running[pool.submit(work, part)] = waiting.pop(part.name)
+                assert running or not waiting, f"these parts need each other: {', '.join(waiting)}"
+            if not running and (stopped or not waiting):
+                break
+            ended, _ = wait(running, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
+            for future in ended:
+                running.pop(future)
+                if (error := future.exception()) is not None:
+                    errors.append(error)
+    if halted():
+        raise KeyboardInterrupt
     if errors:
         raise errors[0]
 

@@ -1,5 +1,6 @@
 """Runs the commands of DVC's stages, several at a time, and labels each line that they print with the stage."""
 
+import logging
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from dvc.stage.exceptions import StageCmdFailedError
 
 from pipelines.workstation import warm_interpreter
 from pipelines.workstation.warm_interpreter import Forked, own_words
+
+log = logging.getLogger(__name__)
 
 Command = Forked | subprocess.Popen[bytes]
 
@@ -42,8 +45,9 @@ class StageCommands:
         self._labelled = labelled
         self._width = width
         self._warm = False
-        self._stopped = False
+        self._stop: float | None = None
         self._started: dict[Command, float] = {}
+        self._interrupted: set[Command] = set()
         self._starting = Lock()
         self._printing = Lock()
 
@@ -66,13 +70,22 @@ class StageCommands:
             if status:
                 raise StageCmdFailedError(command, status)
 
-    def interrupt(self) -> None:
-        """Start no further command, and interrupt those that were too young for the signal to the whole process group."""
+    def stop(self) -> None:
+        """Start no further command; a handler of SIGINT may call this, because it waits for no lock."""
+        if self._stop is None:
+            self._stop = time.monotonic()
+
+    def stopped(self) -> bool:
+        """Return whether `stop` was called; interrupt commands that were too young for the signal to the whole group."""
+        if self._stop is None:
+            return False
         with self._starting:
-            self._stopped = True
-            young = [command for command, began in self._started.items() if time.monotonic() - began < YOUNG]
-        for command in young:
+            missed = [command for command, began in self._started.items() if began > self._stop - YOUNG]
+            missed = [command for command in missed if command not in self._interrupted]
+            self._interrupted |= {*missed}
+        for command in missed:
             _interrupt(command)
+        return True
 
     def memory(self) -> list[int]:
         """Return the bytes that each running command and its children hold."""
@@ -83,7 +96,7 @@ class StageCommands:
     def _run(self, name: str, command: str, keywords: dict[str, Any]) -> int:
         with self._output(name) as streams:
             with self._starting:
-                if self._stopped:
+                if self._stop is not None:
                     raise StageCmdFailedError(command)
                 process = self._start(name, command, keywords, streams)
                 self._started[process] = time.monotonic()
@@ -98,8 +111,13 @@ class StageCommands:
         """Start a command; the first one in an interpreter of its own, while the one for all others imports."""
         words = own_words(command)
         if words is not None and self._warm:
-            return Forked(name, words, cwd=keywords["cwd"], env=keywords["env"], streams=streams)
-        if words is not None:
+            try:
+                return Forked(name, words, cwd=keywords["cwd"], env=keywords["env"], streams=streams)
+            except (OSError, EOFError) as error:
+                log.warning(
+                    "the process that imports for all stages has ended (%r); %s imports itself", error, name
+                )
+        elif words is not None:
             self._warm = warm_interpreter.start()
         if streams:
             keywords = {**keywords, "stdout": streams[0].fileno(), "stderr": streams[1].fileno()}

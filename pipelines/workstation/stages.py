@@ -1,6 +1,7 @@
 """Runs the changed stages of dvc.yaml through DVC's own functions, stages that do not need each other side by side."""
 
 import logging
+import signal
 from collections.abc import Sequence
 
 from dvc.cli import main as dvc
@@ -76,8 +77,8 @@ def _run(plan: Plan, *, pull: bool, jobs: int) -> None:
         to_come = [max(0, plan.memory - held) for held in commands.memory()]
         return free_memory() >= plan.memory + sum(to_come)
 
+    before = signal.signal(signal.SIGINT, lambda *_: commands.stop())
     try:
-        run_parts(plan.parts, work, at_once=jobs, room=room)
-    except KeyboardInterrupt:
-        commands.interrupt()
-        raise
+        run_parts(plan.parts, work, at_once=jobs, room=room, halted=commands.stopped)
+    finally:
+        signal.signal(signal.SIGINT, before)
