@@ -55,6 +55,8 @@ class Routes:
     def add_to(self, app: Any) -> None:
         """Add the handlers to MLflow's application."""
         app.add_route("/", self.page, methods=["GET"])
+        # The demo's page names no icon, so browsers ask for this one, and complain of an error.
+        app.add_route("/favicon.ico", _no_icon, methods=["GET"])
         app.add_route(READY, self.readiness, methods=["GET"])
         app.add_route(SEGMENT, self.segment, methods=["POST"])
 
@@ -116,6 +118,10 @@ class Routes:
         prediction = Prediction(label_map, names, np.zeros(label_map.shape, np.float32), picture, colours)
         image = prediction.overlay() if form == "overlay" else prediction.label_png()
         return _png_of(image, names)
+
+
+async def _no_icon(_: Request) -> Response:
+    return Response(status_code=204)
 
 
 def _png_of(image: Image.Image, names: Sequence[str]) -> Response:

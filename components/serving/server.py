@@ -32,6 +32,7 @@ from cascade_core.predictor import Predictor
 from components.registry import versions as registry
 from components.serving.listening import check_free
 from components.serving.metrics import Measured
+from components.serving.receiving import Receiving
 from components.serving.request_limits import Limited, Limits
 from components.serving.routes import DEMO, READY, SEGMENT, Routes
 from components.tracking.displacement import check_place
@@ -109,7 +110,11 @@ def _with_demo(app: ASGIApp, demo: ASGIApp) -> ASGIApp:
         path = scope.get("path", "")
         if path == DEMO or path.startswith(f"{DEMO}/"):
             # Gradio compresses answers and loses those that a server reads from a path itself, as Granian offers.
-            await demo({**scope, "extensions": {}}, receive, send)
+            messages = Receiving(receive)
+            try:
+                await demo({**scope, "extensions": {}}, messages, send)
+            finally:
+                messages.close()
         else:
             await app(scope, receive, send)
 

@@ -47,8 +47,10 @@ def reproduce(targets: Sequence[str], *, pull: bool, force: bool, jobs: int) -> 
 
 
 def _pull_run_cache() -> None:
-    """Fetch the record of results that others have pushed, as `dvc repro --pull` does."""
+    """Fetch the record of results that others have pushed, as `dvc repro --pull` does, if there is a default remote."""
     with Repo() as repo, lock_repo(repo):
+        if "remote" not in repo.config["core"]:
+            return
         try:
             repo.stage_cache.pull(None)
         except RunCacheNotSupported as error:

@@ -91,8 +91,9 @@ def project(tmp_path: Path, fresh: Path) -> Project:
 
 
 def test_a_changed_label_file_is_noticed(project: Project) -> None:
-    stages, _ = project.run()
+    stages, log = project.run()
     assert stages == ["text_vectors", "splits", "rest"]
+    assert "pull" not in log, "there is no remote to pull from"
     assert project.run()[0] == []
     (project.root / "own.yaml").write_text(LABELS.format("bee") + "background: {id: 0}\n")
     assert project.run()[0] == ["text_vectors", "splits", "rest"]
