@@ -21,6 +21,7 @@ from components.results.rows import SCORES
 from components.tracking.page_links import where_runs_of
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
 from components.tracking.run_results import Results, Scored
+from components.tracking.store import MLFLOW_SETTINGS
 from pipelines.graphs.project import is_project, read_project
 from pipelines.workstation import unfinished
 from pipelines.workstation.shares import shares_of_cores
@@ -125,11 +126,12 @@ def _results(reports: Path) -> Results | None:
 def stage_environment(threads: int = 1) -> dict[str, str]:
     """Return the environment for stages: this interpreter's commands on the PATH, no telemetry, this number of threads.
 
+    MLflow's settings are there too, because stages may share an import of MLflow that comes before they set them.
     `OMP_NUM_THREADS` in the environment overrides `threads`.
     """
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
-    return {THREADS_VARIABLE: str(threads), **os.environ, **NO_TELEMETRY, "PATH": path}
+    return {THREADS_VARIABLE: str(threads), **MLFLOW_SETTINGS, **os.environ, **NO_TELEMETRY, "PATH": path}
 
 
 def print_outcome(targets: Sequence[str] = (), reports: Path = REPORTS) -> None:
