@@ -17,7 +17,6 @@ from cascade_core.configs.config import (
     TrainConfig,
 )
 from cascade_core.configs.settings import Setting
-from cascade_core.datasets.catalogue import protocol
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.model.build import build_segmentor
 
@@ -75,7 +74,7 @@ def write_tiny_checkpoint(
     folder: Path, clip: ClipModel, config: RunConfig, *, setting: Setting = "inductive"
 ) -> CheckpointManifest:
     """Write an untrained checkpoint around the image tower of `clip`."""
-    split = protocol(config.data.protocol)
+    split = config.data.split
     manifest = CheckpointManifest(
         config=config,
         setting=setting,

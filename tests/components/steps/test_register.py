@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from cascade_core.clip.weights import new_clip, save_clip
+from cascade_core.configs.recipes import with_overrides
+from cascade_core.labels.label_file import read_label_file
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import read_json, write_json
@@ -23,7 +25,9 @@ from components.registry import registered_model, registration
 from components.registry import versions as registry
 from components.steps import gate, register
 from components.tracking import pipeline_run
+from components.tracking.store import open_store
 from tests.components.candidates import DATA, register_candidate, write_evaluation, write_model
+from tests.own_data import draw_own_data, write_labels
 from tests.tiny import TINY_CLIP, tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 NAME = "mini-18-6-cascade_clip"
@@ -204,6 +208,36 @@ def test_validation_decides_and_test_is_only_reported(folder: Path, tmp_path: Pa
     tags = MlflowClient().get_model_version("judged", "1").tags
     assert (tags["split"], tags["hiou"]) == ("test", "0.1")
     assert (tags["validation.split"], tags["validation.hiou"]) == ("val", "0.5")
+
+
+@pytest.mark.slow
+def test_a_champion_of_the_changed_label_file_follows(tmp_path: Path) -> None:
+    draw_own_data(tmp_path, pictures=0)
+    clip, made = write_tiny_clip(tmp_path / "clip"), []
+    for number, unseen in enumerate(("lava", "sand")):
+        write_labels(tmp_path, unseen=unseen)
+        labels = read_label_file(tmp_path / "garden.yaml")
+        config = with_overrides(tiny_config(), {"data.protocol": labels})
+        checkpoint = tmp_path / str(number) / "final"
+        write_tiny_checkpoint(checkpoint, clip, config)
+        made.append(
+            register.run(
+                checkpoint=checkpoint,
+                clip=tmp_path / "clip",
+                evaluation=write_evaluation(
+                    tmp_path / str(number) / "evaluation", protocol=labels.protocol, hiou=0.4 - number / 10
+                ),
+                out=tmp_path / str(number) / "out",
+                name="garden",
+            )
+        )
+    assert [one.champion for one in made] == [True, True]
+    assert made[1].reason.startswith("first champion of the changed label file (garden-")
+    assert "version 1 stays in the registry" in read_json(tmp_path / "1/out/model.json")["reason"]
+    assert [(one.number, one.champion) for one in registry.versions(open_store(), "garden")] == [
+        (2, True),
+        (1, False),
+    ]
 
 
 def test_an_evaluation_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
