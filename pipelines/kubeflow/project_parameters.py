@@ -1,7 +1,7 @@
 """The parameters of a pipeline that a project's settings state, with the places of its files in the pods or here."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,7 +11,7 @@ from cascade_core.labels.label_file import is_label_file
 from components.inputs.own_data import OwnData
 from components.results.margins import Margins
 from components.storage.places import S3
-from pipelines.graphs.project import PARAMETERS, Project, read_project
+from pipelines.graphs.project import PARAMETERS, Cluster, Project, read_project
 
 EXAMPLE = "cluster: {folder: /data/pets, clip: /data/clip/ViT-B-16}"
 
@@ -35,7 +35,6 @@ def project_parameters(
     places = {"raw": data.raw, "clip": data.clip}
     if is_label_file(project.protocol):
         places["protocol"] = project.protocol
-    place = _in_pods if in_pods else _here
     values: dict[str, Any] = {
         "protocol": project.protocol,
         "recipes": list(project.recipes.values()),
@@ -46,7 +45,8 @@ def project_parameters(
         "margins": json.dumps(project.gate.model_dump(include=set(Margins.model_fields)), allow_nan=False),
         "task": project.task or "",
     }
-    values |= {name: place(project, folder, name, path) for name, path in places.items() if name not in but}
+    places = {name: path for name, path in places.items() if name not in but}
+    values |= _in_pods(project, folder, places) if in_pods else _here(folder, places)
     if project.self_training != "none":
         values["self_training"] = project.self_training
     if project.own is None:
@@ -57,21 +57,37 @@ def project_parameters(
     return {name: value for name, value in values.items() if name not in but and (whole or name in DATA)}
 
 
-def _here(_: Project[Any], folder: Path, __: str, path: str) -> str:
-    return str(folder / path)
+def _here(folder: Path, places: Mapping[str, str]) -> dict[str, str]:
+    return {name: str(folder / path) for name, path in places.items()}
 
 
-def _in_pods(project: Project[Any], folder: Path, name: str, path: str) -> str:
-    """Return the place of a file in the pods: its own, else below that of the project's folder."""
-    cluster, field = project.cluster, "labels" if name == "protocol" else name
-    if cluster is not None:
-        if (place := getattr(cluster, field)) is not None:
-            return str(place)
-        if path.startswith(S3):
-            return path
-        if cluster.folder is not None and not PurePosixPath(path).is_absolute():
-            return f"{cluster.folder.rstrip('/')}/{path}"
-    raise UserError(
-        f"{folder / PARAMETERS}: cluster.{field} is missing: state where the pods find {path}, such as {EXAMPLE}, or give "
-        f"-p {name}=PLACE"
-    )
+def _in_pods(project: Project[Any], folder: Path, places: Mapping[str, str]) -> dict[str, str]:
+    """Return the places of files in the pods: each its own, else below that of the project's folder."""
+    values = {name: _place_in_pods(project.cluster, name, path) for name, path in places.items()}
+    if missing := [name for name, value in values.items() if value is None]:
+        fields = ", ".join(f"cluster.{_field(name)} (of {places[name]})" for name in missing)
+        options = " ".join(f"-p {name}=PLACE" for name in missing)
+        raise UserError(
+            f"{folder / PARAMETERS}: {fields} {'is' if len(missing) == 1 else 'are'} missing: state where the pods find "
+            f"{'it' if len(missing) == 1 else 'them'}, such as {EXAMPLE}, or give {options}"
+        )
+    return {name: str(value) for name, value in values.items()}
+
+
+def _place_in_pods(cluster: Cluster | None, name: str, path: str) -> str | None:
+    """Return the place of a file in the pods; None if nothing states it."""
+    if cluster is None:
+        return None
+    stated: str | None = getattr(cluster, _field(name))
+    if stated is not None:
+        return stated
+    if path.startswith(S3):
+        return path
+    if cluster.folder is not None and not PurePosixPath(path).is_absolute():
+        return f"{cluster.folder.rstrip('/')}/{path}"
+    return None
+
+
+def _field(name: str) -> str:
+    """Return the key of the section `cluster` for a parameter."""
+    return "labels" if name == "protocol" else name

@@ -57,9 +57,16 @@ def test_on_this_machine_paths_lie_below_the_project(folder: Path) -> None:
 
 def test_a_place_that_nobody_states_is_named(folder: Path) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump({**PROJECT, "cluster": {"folder": "/data/garden"}}))
-    with pytest.raises(ValueError, match=r"cluster.clip is missing: .* or give -p clip=PLACE"):
+    with pytest.raises(
+        ValueError, match=r"cluster.clip \(of /home/me/clip\) is missing: .* or give -p clip=PLACE"
+    ):
         project_parameters(folder, in_pods=True)
     assert "clip" not in project_parameters(folder, in_pods=True, but={"clip"})
+    (folder / "params.yaml").write_text(yaml.safe_dump({**PROJECT, "cluster": {}}))
+    with pytest.raises(
+        ValueError, match=r"cluster.raw .* cluster.clip .* cluster.labels \(of garden.yaml\) are missing"
+    ):
+        project_parameters(folder, in_pods=True)
 
 
 def submitted(server: Server) -> dict[str, Any]:
