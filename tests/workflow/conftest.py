@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.tracking.displacement import relocate
 from pipelines.workstation.workflow import stage_environment
 
 REPOSITORY = Path(__file__).parents[2]
@@ -92,6 +93,16 @@ def copy_of_repository(target: Path) -> Workflow:
     for command in (*commands, ("add", "-A"), ("commit", "-q", "-m", "a clone")):
         subprocess.run(["git", *command], cwd=target, check=True, capture_output=True)
     return Workflow(target)
+
+
+def copy_of_store(workflow: Workflow, folder: Path) -> Path:
+    """Copy the workflow's MLflow store with its files, for one test alone; return its sqlite file."""
+    shutil.copytree(workflow.root / "mlruns", folder / "mlruns")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlruns/mlflow.db")
+        file, changed = relocate()
+    assert changed
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Benchmark reruns through the command line: unchanged code, then a planted loss."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from mlflow import MlflowClient
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.files import read_json
 from components.steps.benchmark_rerun import CHANGES_FILE
-from tests.workflow.conftest import Workflow
+from tests.workflow.conftest import Workflow, copy_of_store
 
 # Scores are tiny after a few iterations, so the allowed drops are, too.
 SMALL = {"pAcc": 0.1, "miou_seen": 0.1, "miou_unseen": 0.1, "hiou": 0.1}
@@ -91,7 +90,7 @@ def test_unchanged_code_passes_and_a_planted_loss_fails(
 @pytest.mark.slow
 def test_unchanged_champions_show_no_change(workflow: Workflow, parameters: Path, tmp_path: Path) -> None:
     champions = ("--models", "champions", "--out")
-    store = shutil.copyfile(workflow.root / "mlruns" / "mlflow.db", tmp_path / "mlflow.db")
+    store = copy_of_store(workflow, tmp_path)
     uri = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
     status, log = _benchmark(workflow, parameters, *champions, str(tmp_path / "first"), **uri)
     assert (status, "benchmark: first" in log) == (0, True), log

@@ -1,7 +1,6 @@
 """The pipelines with every step run locally: their scores equal those of DVC's run with the same seed."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from cascade_core.datasets.mini import CLASSES
 from cascade_core.labels.label_file import read_label_file
 from cascade_core.runtime.files import read_json
 from components.tracking.tracker import flattened
-from tests.workflow.conftest import FEW_ITERATIONS, Workflow
+from tests.workflow.conftest import FEW_ITERATIONS, Workflow, copy_of_store
 
 METHOD = "cascade_clip"
 SCORES = ("pAcc", "miou_seen", "miou_unseen", "hiou", "trainable_params", "gmacs")
@@ -197,8 +196,7 @@ def test_a_benchmark_run_fails_only_if_something_regressed(workflow: Workflow, t
 def test_a_benchmark_of_champions_trains_nothing(workflow: Workflow, tmp_path: Path) -> None:
     champions = ["--pipeline", "benchmark", "-p", "models=champions", "-p", "split=val", "-p", "limit=4"]
     champions += ["-p", f"thresholds={json.dumps(SHARP)}"]
-    # A copy of the store, for reruns of this test alone; its champions' artifacts have absolute paths.
-    store = shutil.copyfile(workflow.root / "mlruns" / "mlflow.db", tmp_path / "mlflow.db")
+    store = copy_of_store(workflow, tmp_path)
     for outcome in ("first", "no change"):
         out = tmp_path / outcome
         printed = run_local(workflow, *champions, "--out", out, MLFLOW_TRACKING_URI=f"sqlite:///{store}")
