@@ -76,6 +76,11 @@ class OwnClass(BaseModel):
     colour: Annotated[str, BeforeValidator(_hex_colour)] = ""
     map_colours: tuple[Colour, ...] = ()
 
+    @property
+    def picture_colour(self) -> str:
+        """Its colour in pictures: the stated one, else the first of its label maps; "" for any."""
+        return self.colour or next(iter(self.map_colours), "")
+
 
 class OwnBackground(Background):
     """The id (or `map_colours`) of background pixels in label maps, and the policy that predicts background."""
@@ -222,7 +227,7 @@ class LabelFile(BaseModel):
 
     def colours_of(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the colour of each class name; "" for a class without one and for other names."""
-        colours = {same_name(entry.name): entry.colour for entry in self.classes}
+        colours = {same_name(entry.name): entry.picture_colour for entry in self.classes}
         return tuple(colours.get(same_name(name), "") for name in names)
 
     def label_set(self) -> LabelSet:
@@ -232,7 +237,7 @@ class LabelFile(BaseModel):
             self.class_names,
             id_table(self.ids, (*self._background_ids, *self._ignored_ids)),
             synonyms=tuple(entry.synonyms for entry in self.classes),
-            colours=tuple(entry.colour for entry in self.classes),
+            colours=tuple(entry.picture_colour for entry in self.classes),
             background_ids=self._background_ids,
         )
 

@@ -47,12 +47,16 @@ def with_titles(predictors: Sequence[Predictor]) -> list[Model]:
 def notes(models: Sequence[Model]) -> list[str]:
     """Return what a user must know before trusting a model with a photograph, a sentence or two for each such model."""
     mini = [model for model in models if model.predictor.manifest.config.model.clip.name == MINI_CLIP.name]
-    if not mini:
-        return []
-    words = ", ".join(mini[0].predictor.manifest.classes)
+    own = [model for model in mini if model.predictor.manifest.config.data.own is not None]
+    scenes = [model for model in mini if model not in own]
     return [
-        f"{' and '.join(model.title for model in mini)}: trained on small drawn scenes, cannot segment photographs. "
-        f"Words to try: {words}."
+        f"{' and '.join(model.title for model in some)}: {fact}. "
+        f"Words to try: {', '.join(some[0].predictor.manifest.classes)}."
+        for some, fact in (
+            (scenes, "trained on small drawn scenes, cannot segment photographs"),
+            (own, "on the smallest CLIP, which knows little beyond the pictures of the training"),
+        )
+        if some
     ]
 
 

@@ -63,7 +63,7 @@ def _of_colours(
 
 def save_label_map(ids: UInt8[np.ndarray, "height width"], target: Path, own: LabelFile) -> None:
     """Write a label map with a palette of the label file's colours; classes without a colour get another one."""
-    colours = palette(len(own.classes), [label_class.colour for label_class in own.classes])
+    colours = palette(len(own.classes), [label_class.picture_colour for label_class in own.classes])
     table = [IGNORED_COLOUR] * 256
     for raw, colour in zip(own.ids, colours.tolist(), strict=True):
         table[raw] = tuple(colour)

@@ -217,6 +217,7 @@ def test_colours_of_label_maps_stand_for_ids(tmp_path: Path) -> None:
     own = read_label_file(written(tmp_path, **colours))
     ids = {"#ff0000": 1, "#010203": 1, "#0000ff": 2, "#000000": 0, "#ffffff": 255}
     assert own.map_colours == ids
+    assert own.colours_of(["dog", "cat"]) == own.label_set().colours[::-1] == ("#0000ff", "#ff0000")
     assert own.protocol == read_label_file(written(tmp_path, classes=["cat", "dog"])).protocol
     assert read_label_file(written(tmp_path)).map_colours == {}
     for changes, problem in (
