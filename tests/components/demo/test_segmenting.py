@@ -82,6 +82,11 @@ def test_the_mini_model_says_what_it_cannot_do(predictor: Predictor, monkeypatch
     monkeypatch.setattr("components.demo.segmenting.MINI_CLIP", predictor.manifest.config.model.clip)
     (note,) = notes(with_titles([predictor]))
     assert "cannot segment photographs" in note and "zebra" in note
+    own = predictor.manifest.config.data.model_copy(update={"own": "a label file's content"})
+    config = predictor.manifest.config.model_copy(update={"data": own})
+    monkeypatch.setattr(predictor, "manifest", predictor.manifest.model_copy(update={"config": config}))
+    (note,) = notes(with_titles([predictor]))
+    assert "the pictures of the training" in note and "drawn scenes" not in note
 
 
 def test_a_figure_escapes_names_and_lists_absent_classes() -> None:
