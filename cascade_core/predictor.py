@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from cascade_core.batches.transforms import short_side_size
 from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
 from cascade_core.checkpoints.model_folder import locate
-from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
+from cascade_core.clip.text import TextTransformer, class_means, class_vectors, num_texts
 from cascade_core.clip.tokenizers import Tokenizer
-from cascade_core.clip.weights import load_text_tower
+from cascade_core.clip.weights import fingerprint, load_text_tower
 from cascade_core.configs.config import EvalConfig
 from cascade_core.data.pictures import decode_image, read_image
 from cascade_core.errors import UserError
@@ -45,14 +45,19 @@ log = logging.getLogger(__name__)
 
 OnTexts = Callable[[int, int], None]
 """Called with the number of texts encoded so far and that of all, at first with 0."""
-MANY_TEMPLATES, BATCH = 64, 256
-"""Names of many templates are encoded one by one, so that progress shows: 80 texts take a CPU seconds."""
+KeptVectors = Callable[[Sequence[str], Callable[[], Tensor]], Tensor]
+"""Returns the vectors of names [names, embed] from a store, or makes them by the function and stores them."""
 
 
 def log_texts(done: int, total: int) -> None:
     """Log at the start how many texts are encoded: the first request for some names waits for them."""
     if done == 0:
         log.info("encoding the class names: %d texts", total)
+
+
+def made_anew(names: Sequence[str], make: Callable[[], Tensor]) -> Tensor:
+    """Make the vectors, and store none."""
+    return make()
 
 
 class Predictor:
@@ -66,6 +71,8 @@ class Predictor:
     Attributes:
         manifest: the checkpoint's manifest.
         identity: hashes of the weights, or "unknown".
+        text_fingerprint: what decides the vectors of a name: hashes of the text tower's weights, configuration and
+            vocabulary; None for a model in memory.
         device: the device that holds the model.
         evaluate: the inference settings (sliding windows or whole, short side, windows per batch), initially the
             recipe's. If their policy does not drop background, pixels of no class get a last label "background".
@@ -83,9 +90,11 @@ class Predictor:
         *,
         device: torch.device,
         identity: str = "unknown",
+        text_fingerprint: Mapping[str, str] | None = None,
     ) -> None:
         self.manifest = manifest
         self.identity = identity
+        self.text_fingerprint = text_fingerprint
         self.device = device
         self.evaluate: EvalConfig = manifest.config.evaluate
         self.segmentor = segmentor.to(device).eval()
@@ -115,8 +124,16 @@ class Predictor:
                 f"{text_folder}: text vectors of width {width} do not fit checkpoint {checkpoint} of width {expected}; "
                 "give the CLIP that the checkpoint was trained with"
             )
-        identity = f"{sha256(checkpoint / MODEL_FILE)[:16]}-{_weights_hash(text)[:16]}"
-        return cls(segmentor, manifest, text, tokenizer, device=target, identity=identity)
+        text_hash = _weights_hash(text)
+        return cls(
+            segmentor,
+            manifest,
+            text,
+            tokenizer,
+            device=target,
+            identity=f"{sha256(checkpoint / MODEL_FILE)[:16]}-{text_hash[:16]}",
+            text_fingerprint=fingerprint(text_folder, weights=text_hash),
+        )
 
     @classmethod
     def of(
@@ -140,23 +157,23 @@ class Predictor:
             UserError: `checked_labels` refuses the names, or the tokenizer does not know a word.
         """
         names = checked_labels(labels)
-        return self._encode(names, self._synonyms(names), log_texts)
+        return self._encode(names, self._synonyms(names), log_texts, made_anew)
 
     def _encode(
-        self, names: Sequence[str], synonyms: Sequence[Sequence[str]], on_texts: OnTexts
+        self, names: Sequence[str], synonyms: Sequence[Sequence[str]], on_texts: OnTexts, kept: KeptVectors
     ) -> Float[Tensor, "classes embed"]:
         templates = self.manifest.config.data.templates
-        total = num_texts(names, templates, synonyms)
-        on_texts(0, total)
-        return class_vectors(
-            self._text,
-            self._tokenizer,
-            names,
-            templates,
-            synonyms=synonyms,
-            batch_size=BATCH if len(templates) < MANY_TEMPLATES else len(templates),
-            on_batch=lambda done: on_texts(done, total),
-        )
+        groups = [[name, *others] for name, others in zip(names, synonyms, strict=True)]
+        labels = [label for group in groups for label in group]
+
+        def make() -> Tensor:
+            total = num_texts(labels, templates)
+            on_texts(0, total)
+            return class_vectors(
+                self._text, self._tokenizer, labels, templates, on_batch=lambda done: on_texts(done, total)
+            )
+
+        return class_means(kept(labels, make).to(self.device), [len(group) for group in groups])
 
     @property
     def default_labels(self) -> tuple[str, ...]:
@@ -268,11 +285,13 @@ class Predictor:
         short_side = self.evaluate.short_side
         return (height, width) if short_side is None else short_side_size((height, width), short_side)
 
-    def vocabulary(self, labels: Sequence[str], *, on_texts: OnTexts = log_texts) -> Vocabulary:
+    def vocabulary(
+        self, labels: Sequence[str], *, on_texts: OnTexts = log_texts, kept: KeptVectors = made_anew
+    ) -> Vocabulary:
         """Return the vocabulary of these class names, followed by the names that stand for background.
 
         The last vocabulary is cached, with the decoder's terms that depend on text alone. `on_texts` shows progress while
-        names are encoded, and is not called for cached ones.
+        names are encoded, and is not called for cached ones; `kept` may store vectors for other processes.
 
         Raises:
             UserError: a label stands for background, or `class_vectors` refuses the names.
@@ -283,7 +302,7 @@ class Predictor:
         key, cached = (names, self.evaluate, self.seen_penalty), self._cached
         if cached is not None and cached[0] == key:
             return cached[1]
-        vectors, query_classes, num_background = self._queries(names, on_texts)
+        vectors, query_classes, num_background = self._queries(names, on_texts, kept)
         vocabulary = Vocabulary(
             self.segmentor,
             vectors,
@@ -297,16 +316,16 @@ class Predictor:
         return vocabulary
 
     def _queries(
-        self, names: tuple[str, ...], on_texts: OnTexts
+        self, names: tuple[str, ...], on_texts: OnTexts, kept: KeptVectors
     ) -> tuple[Float[Tensor, "queries embed"], list[int] | None, int]:
         """Return the vectors that compete, the classes of those before background's, and the number of background's."""
         labels = checked_labels((*names, *self.evaluate.background.names))
         if self.evaluate.synonyms == "mean":
-            vectors = self._encode(labels, self._synonyms(labels), on_texts)
+            vectors = self._encode(labels, self._synonyms(labels), on_texts, kept)
             return vectors, None, len(labels) - len(names)
         groups = [[name, *others] for name, others in zip(labels, self._synonyms(labels), strict=True)]
         queries = [query for group in groups for query in group]
-        vectors = self._encode(queries, (), on_texts)
+        vectors = self._encode(queries, [()] * len(queries), on_texts, kept)
         query_classes = [i for i, group in enumerate(groups[: len(names)]) for _ in group]
         return vectors, query_classes, len(queries) - len(query_classes)
 

@@ -12,6 +12,11 @@ from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
 from cascade_core.configs.config import ClipConfig
 from cascade_core.errors import UserError
 
+SHORT_CONTEXT = 32
+"""Texts of a context up to this length are not cut: there is little to save, and their vectors stay the same to the bit."""
+LABELS_AT_ONCE = 1024
+"""So many labels are sorted by length together; the texts of all labels might not fit into memory."""
+
 
 class TextTransformer(nn.Module):
     """CLIP's causal text transformer."""
@@ -31,9 +36,12 @@ class TextTransformer(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         initialise_blocks(self.blocks, config.text_width)
 
-    def encode_text(self, tokens: Int[Tensor, "texts context"]) -> Float[Tensor, "texts embed"]:
-        """Return text embeddings, not normalised, read at the end token: the highest id of a row."""
-        states = self.token_embedding(tokens) + self.positional_embedding
+    def encode_text(self, tokens: Int[Tensor, "texts positions"]) -> Float[Tensor, "texts embed"]:
+        """Return text embeddings, not normalised, read at the end token: the highest id of a row.
+
+        Rows may be cut after the last end token: attention is causal, so that no position after it counts.
+        """
+        states = self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
         for block in self.blocks:
             states = block(states, causal=True)
         states = self.ln_final(states)
@@ -48,10 +56,12 @@ def class_vectors(
     templates: Sequence[str],
     *,
     synonyms: Sequence[Sequence[str]] = (),
-    batch_size: int = 256,
+    batch_size: int = 64,
     on_batch: Callable[[int], None] = lambda texts_done: None,
 ) -> Float[Tensor, "classes embed"]:
     """Return one unit vector per class: normalised text embeddings, averaged over templates, renormalised.
+
+    The tower encodes texts of similar length together, cut after the last end token.
 
     Args:
         text: the text tower.
@@ -60,7 +70,7 @@ def class_vectors(
         templates: texts with `{}` in place of a name.
         synonyms: further names, a list per class or no list at all. A class's vector is the renormalised mean of
             its names' vectors.
-        batch_size: number of texts encoded at a time; a batch holds the texts of at least one name.
+        batch_size: number of texts encoded at a time.
         on_batch: called with the number of texts encoded so far; `num_texts` returns the total.
 
     Raises:
@@ -81,14 +91,33 @@ def class_vectors(
     classes = [[name, *others] for name, others in zip(names, synonyms or [()] * len(names), strict=True)]
     labels = [label for class_labels in classes for label in class_labels]
     tokens = [_tokens(tokenizer, label, templates) for label in labels]
-    rows = []
-    labels_per_batch = max(1, batch_size // len(templates))
-    for start in range(0, len(labels), labels_per_batch):
-        batch = torch.stack(tokens[start : start + labels_per_batch]).to(text.text_projection.device)
-        vectors = F.normalize(text.encode_text(batch.flatten(0, 1)), dim=-1).unflatten(0, batch.shape[:2])
+    rows: list[Tensor] = []
+    for start in range(0, len(labels), LABELS_AT_ONCE):
+        part, count = torch.stack(tokens[start : start + LABELS_AT_ONCE]), start * len(templates)
+        embeddings = _embeddings(text, part.flatten(0, 1), batch_size, on_batch, count=count)
+        vectors = F.normalize(embeddings, dim=-1).unflatten(0, part.shape[:2])
         rows.append(F.normalize(vectors.mean(dim=1), dim=-1))
-        on_batch((start + len(batch)) * len(templates))
     return class_means(torch.cat(rows), [len(class_labels) for class_labels in classes])
+
+
+def _embeddings(
+    text: TextTransformer,
+    tokens: Int[Tensor, "texts context"],
+    batch_size: int,
+    on_batch: Callable[[int], None],
+    *,
+    count: int,
+) -> Float[Tensor, "texts embed"]:
+    """Return the text embeddings of rows of tokens, shortest texts first through the tower, after `count` other texts."""
+    device = text.text_projection.device
+    lengths = tokens.argmax(dim=-1) + 1
+    if tokens.shape[1] <= SHORT_CONTEXT:
+        lengths = torch.full_like(lengths, tokens.shape[1])
+    order, parts = lengths.argsort(stable=True), []
+    for batch in order.split(batch_size):
+        parts.append(text.encode_text(tokens[batch, : lengths[batch].max()].to(device)))
+        on_batch(count + sum(map(len, parts)))
+    return torch.cat(parts)[order.argsort().to(device)]
 
 
 def num_texts(names: Sequence[str], templates: Sequence[str], synonyms: Sequence[Sequence[str]] = ()) -> int:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FOLDER, KEY = "text-vectors", "class_vectors"
 
-ARITHMETIC = 1
+ARITHMETIC = 2
 """Increase this number when the same names and weights give other vectors than before: it invalidates the cache."""
 
 
@@ -39,9 +39,26 @@ def cached_class_vectors(
     Raises:
         UserError: the folder holds no CLIP, or as for `class_vectors`.
     """
+
+    def make() -> Tensor:
+        text, tokenizer = load_text_tower(clip)
+        text.to("cuda" if torch.cuda.is_available() else "cpu")
+        with progress("text vectors", num_texts(names, templates)) as bar:
+            return class_vectors(text, tokenizer, names, templates, on_batch=bar.advance)
+
+    return kept_vectors(fingerprint(clip), names, templates, make)
+
+
+def kept_vectors(
+    clip: Mapping[str, str],
+    names: Sequence[str],
+    templates: Sequence[str],
+    make: Callable[[], Float[Tensor, "classes embed"]],
+) -> Float[Tensor, "classes embed"]:
+    """Return the vectors of names by the text tower with fingerprint `clip`, from the cache or made by `make`."""
     content = {
         "arithmetic": ARITHMETIC,
-        "clip": fingerprint(clip),
+        "clip": dict(clip),
         "names": list(names),
         "templates": list(templates),
     }
@@ -50,11 +67,7 @@ def cached_class_vectors(
     file = cache_folder() / FOLDER / f"{digest[:32]}.safetensors"
     rows = _read_cache(file, made_from)
     if rows is None:
-        text, tokenizer = load_text_tower(clip)
-        text.to("cuda" if torch.cuda.is_available() else "cpu")
-        with progress("text vectors", num_texts(names, templates)) as bar:
-            rows = class_vectors(text, tokenizer, names, templates, on_batch=bar.advance)
-        rows = rows.cpu()
+        rows = make().cpu()
         _write_cache(file, rows, made_from)
     return rows
 

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from cascade_core.clip import text as module
 from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
 from cascade_core.clip.tokenizers import WordTokenizer
 from cascade_core.configs.config import ClipConfig
@@ -52,6 +54,23 @@ def test_vectors_are_normalised_before_and_after_the_average(text: TextTransform
 def test_class_vectors_do_not_depend_on_the_batch_size(text: TextTransformer) -> None:
     whole = class_vectors(text, TOKENIZER, NAMES, TEMPLATES)
     torch.testing.assert_close(class_vectors(text, TOKENIZER, NAMES, TEMPLATES, batch_size=2), whole)
+
+
+@pytest.mark.parametrize("at_once", [1, 1024])
+def test_cut_and_sorted_texts_have_the_vectors_of_whole_ones(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(2)
+    text, lengths = TextTransformer(CONFIG.model_copy(update={"context_length": 77})).eval(), []
+    tokenizer = WordTokenizer(TOKENIZER.words, context_length=77)
+    names = ["some " * 20 + "dog", "cat", "dog " * 9]
+    rows = [tokenizer([template.replace("{}", name) for template in TEMPLATES]) for name in names]
+    unit = [F.normalize(text.encode_text(row).detach(), dim=-1).mean(dim=0) for row in rows]
+    text.blocks[0].register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    monkeypatch.setattr(module, "LABELS_AT_ONCE", at_once)
+    vectors = class_vectors(text, tokenizer, names, TEMPLATES, batch_size=2)
+    torch.testing.assert_close(vectors, F.normalize(torch.stack(unit), dim=-1), atol=1e-6, rtol=0)
+    assert lengths == ([27, 7, 15] if at_once == 1 else [7, 15, 27])
 
 
 def test_class_vectors_are_in_the_order_of_the_names(text: TextTransformer) -> None:
@@ -106,7 +125,7 @@ def test_synonyms_stay_with_their_class_whatever_the_batch_size(text: TextTransf
     torch.testing.assert_close(
         one_by_one, class_vectors(text, TOKENIZER, NAMES, TEMPLATES, synonyms=synonyms)
     )
-    assert done == [2, 4, 6, 8, 10, 12]
+    assert done == list(range(1, 13))
     assert done[-1] == num_texts(NAMES, TEMPLATES, synonyms)
 
 

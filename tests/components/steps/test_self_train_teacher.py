@@ -88,6 +88,7 @@ def test_the_teacher_labels_the_pictures_once(
 def test_the_teacher_is_loaded_once_and_encodes_the_words_once(
     folders: Folders, teacher: Path, unlabelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CASCADE_CACHE", str(tmp_path / "cache"))
     calls: list[str] = []
     load, encode = Predictor.load, predictor.class_vectors
     monkeypatch.setattr(
