@@ -75,7 +75,7 @@ def make_plan(repo: Repo, targets: Sequence[str], *, force: bool) -> Plan:
     if splits.run.name in readers:
         # Its output records the label file; until it is there, the other readers count as stale.
         needs[splits.run.name] |= {*readers} - {splits.run.name}
-    for names in _by_model_name(stages, parameters).values():
+    for names in by_model_name(stages, parameters).values():
         for before, after in pairwise(names):
             needs[after].add(before)
     device = "gpu" if _has_gpu() else None
@@ -118,7 +118,7 @@ def _changed(label_file: str) -> bool:
     return bool(before != read_label_file(Path(label_file)).model_dump(mode="json"))
 
 
-def _by_model_name(stages: Sequence[Stage], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+def by_model_name(stages: Sequence[Stage], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the stages that read or change the registry, by the name there of their models, in DVC's order.
 
     Those of one name run one after the other: each is about the champion that the ones before left.
