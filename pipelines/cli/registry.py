@@ -209,7 +209,7 @@ def _print_table(versions: list[Version]) -> None:
     from rich.table import Table
 
     table = Table(title=f"Registered models of {masked_uri()}")
-    for name in ("model", "version", "setting", "seed", "split"):
+    for name in ("model", "version", "method", "setting", "seed", "split"):
         table.add_column(name, no_wrap=True)
     for name in SCORES.values():
         table.add_column(name, justify="right", no_wrap=True)
@@ -218,7 +218,7 @@ def _print_table(versions: list[Version]) -> None:
         table.add_row(
             version.name,
             f"{version.number}{' champion' if version.champion else ''}",
-            *(tags.get(key, "-") for key in ("setting", "seed", "split")),
+            *(tags.get(key, "-") for key in ("method", "setting", "seed", "split")),
             *(_percent(tags.get(score)) for score in SCORES),
         )
     console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)

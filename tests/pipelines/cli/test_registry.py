@@ -14,6 +14,7 @@ from pipelines.cli.app import app
 
 NAME = "mini-18-6-zegclip"
 TAGS = {
+    "method": "cascade_clip",
     "setting": "inductive",
     "seed": "0",
     "split": "test",
@@ -87,7 +88,7 @@ def test_the_list_marks_the_champion_and_shows_scores(client: MlflowClient) -> N
     _models("promote", NAME, "2")
     lines = [line for line in _models("list").stdout.splitlines() if NAME in line]
     assert [line.strip("│ ").split("│")[1].strip() for line in lines] == ["3", "2 champion", "1"]
-    assert all("43.2" in line for line in lines)
+    assert all("43.2" in line and "cascade_clip" in line for line in lines)
     listed = _json("list", NAME)
     assert isinstance(listed, list)
     assert [(one["version"], one["champion"]) for one in listed] == [(3, False), (2, True), (1, False)]
