@@ -75,7 +75,7 @@ def decide(name: str, candidate: Scored, champion: registry.Version | None, marg
     is no hIoU, and mIoU(S) replaces it.
     """
     number = None if champion is None else champion.number
-    if champion is None or (changed := _changed_labels(candidate, champion)):
+    if champion is None or (changed := _changed_labels(candidate, champion, margins)):
         promote = candidate.hiou is not None or candidate.miou_seen is not None
         first = "first model" if champion is None else changed
         reason = first if promote else "the candidate has neither hIoU nor mIoU(S)"
@@ -115,8 +115,13 @@ def read_decision(folder: Path, name: str) -> Decision:
     return decision
 
 
-def _changed_labels(candidate: Scored, champion: registry.Version) -> str:
-    """Return the reason for a first champion of a label file whose content changed; "" if it did not."""
+def _changed_labels(candidate: Scored, champion: registry.Version, margins: Margins) -> str:
+    """Return the reason for a first champion of a label file whose content changed; "" if it did not.
+
+    Unless the margins compare settings, it must have the old champion's: a training-free model is ready long before others.
+    """
+    if not margins.across_settings and candidate.setting != champion.tags.get("setting"):
+        return ""
     theirs = champion.tags.get("protocol", "")
     if theirs == candidate.protocol or not are_of_one_file(candidate.protocol, theirs):
         return ""

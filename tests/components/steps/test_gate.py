@@ -103,6 +103,10 @@ def test_a_changed_label_file_has_a_first_champion_of_its_own() -> None:
     )
     unscored = _candidate(protocol=after, hiou=None, miou_seen=None)
     assert not decide("garden", unscored, _champion(protocol=before), MARGINS).promote
+    free = _candidate(protocol=after, setting="training_free")
+    trained = _champion(protocol=before, setting="inductive")
+    assert not decide("garden", free, trained, MARGINS).promote
+    assert decide("garden", free, trained, MARGINS.model_copy(update={"across_settings": True})).promote
     next_one = decide("garden", _candidate(protocol=after, hiou=0.1), _champion(protocol=after), MARGINS)
     assert not next_one.promote and next_one.reason.startswith("worse: ")
 
