@@ -1,5 +1,6 @@
 """An evaluation: check its inputs, count pixels by true and predicted class, draw pictures, write tables."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -208,7 +209,16 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
         background=str(job.inference.background),
         num_pictures=len(job.rows),
         data_hash=data,
+        pictures_hash=hash_of_pictures(job.rows),
     )
+
+
+def hash_of_pictures(rows: pd.DataFrame) -> str:
+    """Return the SHA-256 of the pictures and label maps of an index's rows, whatever their names and order."""
+    pairs = sorted(
+        f"{image} {label}\n" for image, label in zip(rows["image_sha256"], rows["label_sha256"], strict=True)
+    )
+    return hashlib.sha256("".join(pairs).encode()).hexdigest()
 
 
 def _unseen_rotated(split: ClassSplit) -> list[int]:

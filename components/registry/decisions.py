@@ -28,7 +28,12 @@ COMPARABLE = {
     "num_pictures": "number of pictures",
     "background": "background policy",
 }
-"""Fields, with their names in messages, that two models must share before their scores are comparable."""
+"""Fields, with their names in messages, that two models must share before their scores are comparable.
+
+Two models that both record the hash of the scored pictures need not share the data set: one that was trained on more
+pictures is compared on the same validation pictures.
+"""
+PICTURES = "pictures_hash"
 VALIDATION = "validation."
 """Prefix of a version's tags for its scores on the validation split, by which the gate compares."""
 
@@ -42,6 +47,7 @@ class Scored(BaseModel):
     split: str
     setting: str | None = None
     data_hash: str | None = None
+    pictures_hash: str | None = None
     num_pictures: int | None = None
     background: str = DROPPED
     hiou: float | None = None
@@ -70,7 +76,7 @@ def decide(name: str, candidate: Scored, champion: registry.Version | None, marg
     Without a champion, promote every candidate that has a score. Do the same if the champion was scored on an earlier content
     of the candidate's label file: no score compares models of other classes, and a task's champion has those of the file
     as it is. Otherwise promote only a candidate measured
-    on the same pictures, data and protocol, whose hIoU is higher by more than `min_hiou_gain` and whose
+    on the same pictures and protocol, whose hIoU is higher by more than `min_hiou_gain` and whose
     mIoU(S) is not lower by more than `max_seen_drop`; unless the margins say so, it must have the champion's setting. A tie keeps the champion. Without unseen classes there
     is no hIoU, and mIoU(S) replaces it.
     """
@@ -138,7 +144,7 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
         theirs = _scored(_of_split(champion.tags, candidate.split), holder)
     except UserError as error:
         return False, f"the candidate cannot be compared with the {holder} whose tags are wrong: {error}"
-    for field, label in COMPARABLE.items():
+    for field, label in _shared(candidate, theirs).items():
         mine, other = getattr(candidate, field), getattr(theirs, field)
         if mine is None or mine != other:
             return (
@@ -173,6 +179,14 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
     return True, f"better: {scores}"
 
 
+def _shared(candidate: Scored, champion: Scored) -> dict[str, str]:
+    """Return the fields of `COMPARABLE`, with the scored pictures in place of the data set where both are known."""
+    if candidate.pictures_hash is None or champion.pictures_hash is None:
+        return COMPARABLE
+    others = {field: label for field, label in COMPARABLE.items() if field != "data_hash"}
+    return {**others, PICTURES: "set of scored pictures"}
+
+
 def validation_tags(scored: Scored) -> dict[str, Any]:
     """Return the tags of a version for its scores on the validation split."""
     return {f"{VALIDATION}{name}": value for name, value in scored if value is not None}
@@ -186,7 +200,10 @@ def _of_split(tags: Mapping[str, str], split: str) -> Mapping[str, str]:
     on_validation = {
         name.removeprefix(VALIDATION): value for name, value in tags.items() if name.startswith(VALIDATION)
     }
-    return {**tags, **on_validation} if on_validation.get("split") == split else tags
+    if on_validation.get("split") != split:
+        return tags
+    # The reported split's pictures are others.
+    return {name: value for name, value in tags.items() if name != PICTURES} | on_validation
 
 
 def _scored(values: Mapping[str, Any], where: str) -> Scored:

@@ -205,7 +205,9 @@ def content_of(predictor: "Predictor", row: ScoreRow, scored: gate.Scored) -> st
         "weights": predictor.identity,
         "manifest": predictor.manifest.model_dump(mode="json"),
         "row": row.model_dump(mode="json", exclude=set(SPEED_FIELDS)),
-        "scored": scored.model_dump(mode="json"),
+        "scored": scored.model_dump(
+            mode="json", exclude={gate.PICTURES}
+        ),  # part of the data, whose hash is in it
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -224,6 +226,7 @@ def version_tags(
             for name, value in described.items()
         },
         "data_hash": scored.data_hash,
+        gate.PICTURES: scored.pictures_hash,
         "num_pictures": scored.num_pictures,
         "trained_on": manifest.provenance.get("data_hash"),
         "git_commit": git_commit(),

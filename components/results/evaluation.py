@@ -19,7 +19,8 @@ def number_or_none(value: float) -> float | None:
 class Evaluation:
     """An evaluated model and data set, with the scores as fractions (None: no class to average over).
 
-    Unless `background` is "dropped", background counts as one more seen class.
+    Unless `background` is "dropped", background counts as one more seen class. `data_hash` is of the whole data set,
+    `pictures_hash` of the scored pictures and their label maps alone.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Evaluation:
     background: str
     num_pictures: int
     data_hash: str
+    pictures_hash: str
 
     @property
     def scores(self) -> dict[str, float]:

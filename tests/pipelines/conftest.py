@@ -5,10 +5,12 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.patience import Patience
+from pipelines.kubeflow import catalogue, zero_shot
 from pipelines.kubeflow.cluster import Connection, connect
 from tests.pipelines.kfp_server import Server, serving
 from tests.pipelines.tiny_pipeline import compile_tiny, compile_tiny_exit
@@ -26,6 +28,30 @@ def _callers_without_their_source() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspect, "stack", partial(inspect.stack, 0))
         yield
+
+
+@pytest.fixture(scope="session")
+def compilations() -> dict[str, bytes]:
+    """Keep the YAML of `compiled_once`, by the arguments of the compilation."""
+    return {}
+
+
+@pytest.fixture
+def compiled_once(compilations: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile our pipelines once for all tests of commands that compile them to a temporary file, for seconds each."""
+    compile_pipeline = catalogue.compile_pipeline
+
+    def compile_or_copy(name: str, out: Path, **options: Any) -> None:
+        values = options["values"]
+        used = {**options, "values": values is not None and zero_shot.on_one_split(values)}
+        key = repr((name, sorted(used.items())))
+        if key in compilations:
+            out.write_bytes(compilations[key])
+        else:
+            compile_pipeline(name, out, **options)
+            compilations[key] = out.read_bytes()
+
+    monkeypatch.setattr(catalogue, "compile_pipeline", compile_or_copy)
 
 
 @pytest.fixture(autouse=True)

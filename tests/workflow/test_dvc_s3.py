@@ -107,6 +107,7 @@ def test_no_config_file_holds_a_secret(clone: Project) -> None:
     assert not any("secret" in one or "127.0.0.1" in one for one in settings)
 
 
+@pytest.mark.slow
 def test_an_edited_label_map_changes_the_data_hash_everywhere(
     clone: Project, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

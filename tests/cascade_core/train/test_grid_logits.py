@@ -32,6 +32,7 @@ def _results(function: str) -> dict[str, Any]:
     return json.loads(ran.stdout)
 
 
+@pytest.mark.slow  # torch.compile works for a quarter of a minute
 def test_trunk_and_decoder_compile_to_one_graph() -> None:
     differences = _results("one_graph")
     assert differences.pop("graphs") == 3

@@ -31,6 +31,8 @@ PROJECT: dict[str, Any] = {
     "cluster": {"folder": "/data/garden/", "clip": "/data/clip"},
 }
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

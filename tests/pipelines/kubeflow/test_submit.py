@@ -21,6 +21,7 @@ from tests.pipelines.kfp_server import Fault, Server
 
 GOOD = ("-p", "text=ab", "-p", "expected=ababab", "-p", "times=3")
 BAD = ("-p", "text=ab", "-p", "expected=x")
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(autouse=True)

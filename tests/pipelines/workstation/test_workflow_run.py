@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ def test_an_interrupted_workflow_ends_as_killed(monkeypatch: pytest.MonkeyPatch)
     assert not list(unfinished.WORKFLOWS.glob("*.run"))
 
 
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Let this process hear SIGINT, which a shell's background job ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_interrupts")
 def test_an_interrupt_reaches_the_stage_and_is_waited_for(tmp_path: Path) -> None:
     stage = f"trap 'sleep 0.2; echo saved > {tmp_path}/saved; exit 130' INT; sleep 5 & wait"
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
