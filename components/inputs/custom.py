@@ -234,7 +234,7 @@ def _counts(examined: Sequence[Examined], own: LabelFile, label_set: LabelSet) -
         "pictures_with_class": {name: pictures[i] for i, name in enumerate(label_set.classes)},
         "pixels": pixels,
         "other_pixels": {
-            BACKGROUND: background,
+            **({} if own.background is None else {BACKGROUND: background}),
             IGNORED: sum(raw[i] for i in np.flatnonzero(label_set.table == IGNORE).tolist()) - background,
         },
     }

@@ -74,6 +74,13 @@ def test_every_class_is_counted_by_pictures_and_pixels(pets: Path) -> None:
     assert done.left_out == () and read_json(pets / "out" / "summary.json") == done.summary
 
 
+def test_background_is_counted_only_if_the_label_file_has_it(pets: Path) -> None:
+    (pets / "labels.yaml").write_text(LABELS.replace("background: {id: 0}\n", ""))
+    for name in MAPS:
+        save_map(pets, name, [[0, 1, 2], [0, 1, 2]])
+    assert prepared(pets).summary["splits"]["train"]["other_pixels"] == {"ignored": 0}
+
+
 def test_paths_in_the_index_start_at_the_common_folder(pets: Path) -> None:
     index, root = read_index(prepared(pets).index.parent), data_root(pets / "out")
     assert index["name"].tolist() == ["train_a", "train_b", "train_c", "val_d"]
