@@ -36,6 +36,8 @@ def resize_position_grid(
     exporting = torch.compiler.is_exporting()
     if not exporting and (height, width) == (side, side):
         return positions
+    if positions.is_meta:  # shapes only: see `cascade_core.runtime.tensors.fitting`
+        return positions.new_empty((1 + height * width, *positions.shape[1:]))
     if kind == "bicubic":
         extra = _extra(height, width, side, positions.device) if exporting else EXTRA
         down, across = (

@@ -60,7 +60,8 @@ class MaskStage(nn.Module):
 
 def gaussian_weights(count: int) -> Float[Tensor, " count"]:
     """Return exp(-x^2 / 2) for x = count-1 .. 0: the level nearest to the last weighs 1 (Cascade-CLIP eq. 5)."""
-    distance = torch.arange(count - 1, -1, -1, dtype=torch.float32)
+    # On the CPU, also where modules are made on `meta`: there a power would import torch's compiler, for seconds.
+    distance = torch.arange(count - 1, -1, -1, dtype=torch.float32, device="cpu")
     return torch.exp(-(distance**2) / 2)
 
 

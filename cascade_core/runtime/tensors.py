@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import short_list, shortened
@@ -53,6 +54,24 @@ def write_half(weights: Mapping[str, Tensor], path: Path) -> None:
     save_file({key: tensor.contiguous() for key, tensor in half.items()}, path)
 
 
+class _ShapesOnly(TorchFunctionMode):
+    """Skips the values of new weights on the device `meta`: to compute none, torch would import its compiler, for seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else (kwargs or {})["tensor"]
+        match func:
+            case Tensor.normal_ | Tensor.uniform_:
+                return args[0]
+            case Tensor.mul | Tensor.__mul__ | Tensor.__rmul__ if isinstance(args[1], int | float):
+                return args[0]
+            case torch.randn:
+                func = torch.empty
+        return func(*args, **(kwargs or {}))
+
+
 def fitting(make: Callable[[], Module], weights: Mapping[str, Tensor], *, source: str) -> Module:
     """Make a module and load its weights, after a check of names and shapes that allocates nothing.
 
@@ -61,7 +80,7 @@ def fitting(make: Callable[[], Module], weights: Mapping[str, Tensor], *, source
     Raises:
         UserError: a weight is missing, unexpected, of another shape or not finite.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _ShapesOnly():
         expected = make().state_dict()
     check_fit(expected, weights, source=source)
     check_finite(weights, source=source)

@@ -91,6 +91,10 @@ def test_predicting_needs_no_extra(answer: Mapping[str, object]) -> None:
     assert answer["imported"] == []
 
 
+def test_predicting_does_not_import_the_compiler_of_torch(answer: Mapping[str, object]) -> None:
+    assert answer["slow"] == []
+
+
 def test_the_doctor_needs_no_extra(answer: Mapping[str, object]) -> None:
     code, output, error = answer["commands"][1]
     assert code == 0, (output, error)

@@ -52,5 +52,6 @@ if __name__ == "__main__":
         cascade_clip.evaluate("mini", ".")
     except cascade_clip.UserError as error:
         answer["evaluate"] = str(error)
+    answer["slow"] = sorted({"torch._dynamo", "sympy"} & set(sys.modules))
     answer["imported"] = sorted(hidden & {name.partition(".")[0] for name in sys.modules})
     print(json.dumps(answer))
