@@ -16,12 +16,14 @@ class Part:
         needs: names of the parts that must be done before; those that are no part of the work count as done.
         long: it starts before all short parts that could start too, since the whole lasts as long as its longest chain.
         device: of the parts with the same device, one runs at a time.
+        alone: it measures time: it starts when nothing else runs or could start, and until it ends nothing else starts.
     """
 
     name: str
     needs: frozenset[str] = frozenset()
     long: bool = False
     device: str | None = None
+    alone: bool = False
 
 
 def run_parts(
@@ -69,11 +71,11 @@ def _startable(
 ) -> Iterator[Part]:
     """Yield the parts to start now; the caller moves each from `waiting` to `running` before it asks for the next."""
     unfinished = {*waiting, *(part.name for part in running.values())}
-    for part in sorted(waiting.values(), key=lambda part: not part.long):
-        if len(running) == at_once:
+    for part in sorted(waiting.values(), key=lambda part: (part.alone, not part.long)):
+        if len(running) == at_once or any(other.alone for other in running.values()):
             return
         busy = {other.device for other in running.values()} - {None}
-        if part.needs & unfinished or part.device in busy:
+        if part.needs & unfinished or part.device in busy or (part.alone and running):
             continue
         if running and not room():
             return

@@ -87,6 +87,7 @@ def make_plan(repo: Repo, targets: Sequence[str], *, force: bool) -> Plan:
                 frozenset(needs[stage.addressing]),
                 long=_command(stage) in TRAININGS,
                 device=device if _command(stage) in ON_A_MODEL else None,
+                alone=_command(stage) == profile.run.command,
             )
             for stage in stages
         ],

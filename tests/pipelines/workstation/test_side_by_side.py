@@ -70,6 +70,21 @@ def test_parts_run_side_by_side_up_to_a_number() -> None:
     assert works.most == 2
 
 
+def test_a_part_that_measures_time_runs_alone() -> None:
+    works = Works("a", "timed")
+    parts = [Part("timed", alone=True), _part("a"), _part("b"), _part("c", "timed"), _part("d", "a")]
+    runner = threading.Thread(target=run_parts, args=(parts, works), kwargs={"at_once": 2})
+    runner.start()
+    works.when(lambda: works.ended == ["b"])
+    assert "timed" not in works.begun
+    works.gates["a"].set()
+    works.when(lambda: "timed" in works.begun)
+    assert sorted(works.ended) == ["a", "b", "d"] and "c" not in works.begun
+    works.gates["timed"].set()
+    runner.join(TIMEOUT)
+    assert works.ended[-1] == "c"
+
+
 def test_long_parts_start_before_short_ones() -> None:
     works = Works()
     run_parts([_part("a"), _part("b"), _part("long", long=True)], works, at_once=1)
