@@ -99,8 +99,8 @@ def _versions(project: Workflow) -> Counter[str]:
 @pytest.mark.parametrize(
     ("targets", "stages", "registered"),
     [
-        (["register_inductive@zegclip"], 8, {"mini-18-6-zegclip": 1}),
-        ([], 24, {"mini-18-6-zegclip": 2, "mini-18-6-cascade_clip": 2}),
+        (["register_inductive@zegclip"], 9, {"mini-18-6-zegclip": 1}),
+        ([], 28, {"mini-18-6-zegclip": 2, "mini-18-6-cascade_clip": 2}),
     ],
     ids=["up to a version", "all"],
 )
