@@ -99,6 +99,7 @@ def test_the_pipeline_is_one_run_whose_children_are_its_steps(workflow: Workflow
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_a_failing_step_closes_the_pipelines_run_as_failed(workflow: Workflow, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     store = tmp_path / "mlflow.db"
