@@ -103,12 +103,12 @@ if __name__ == "__main__":
     parser = ArgumentParser()
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--iterations", type=int)
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(surroundings())
     rounds = []
-    for _ in range(given.rounds):
+    for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            rounds.append(_round(Path(folder), given.iterations))
+            rounds.append(_round(Path(folder), options.iterations))
     parallel, sequential = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
     print(
         f"side by side / one after the other: {parallel:.0f} s / {sequential:.0f} s = {parallel / sequential:.2f}"

@@ -1,5 +1,6 @@
 """Read the output of the prepare step: the index of a data set, and the folder of its pictures."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,14 @@ def rows_of_split(index: pd.DataFrame, split: str) -> pd.DataFrame:
         splits = ", ".join(sorted(set(index["split"])))
         raise UserError(f"split {split!r} has no pictures in the prepared index; it has {splits}")
     return rows
+
+
+def data_sha256(index: pd.DataFrame) -> str:
+    """Hash the content of a data set, or of some of its rows: names, splits and file contents, but not paths or the index's file format."""
+    digest = hashlib.sha256()
+    for row in index.sort_values(["split", "name"]).itertuples():
+        digest.update(f"{row.split}\0{row.name}\0{row.image_sha256}\0{row.label_sha256}\n".encode())
+    return digest.hexdigest()
 
 
 def check_label_set(prepared: Path, label_set: LabelSet) -> None:

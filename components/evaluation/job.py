@@ -1,6 +1,5 @@
 """An evaluation: check its inputs, count pixels by true and predicted class, draw pictures, write tables."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from cascade_core.batches.transforms import to_picture
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
 from cascade_core.configs.config import DataConfig, EvalConfig
 from cascade_core.configs.settings import Synonyms
-from cascade_core.data.prepared import rows_of_split
+from cascade_core.data.prepared import data_sha256, rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.evaluation import scored_batches, target_split
@@ -209,16 +208,8 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
         background=str(job.inference.background),
         num_pictures=len(job.rows),
         data_hash=data,
-        pictures_hash=hash_of_pictures(job.rows),
+        pictures_hash=data_sha256(job.rows),
     )
-
-
-def hash_of_pictures(rows: pd.DataFrame) -> str:
-    """Return the SHA-256 of the pictures and label maps of an index's rows, whatever their names and order."""
-    pairs = sorted(
-        f"{image} {label}\n" for image, label in zip(rows["image_sha256"], rows["label_sha256"], strict=True)
-    )
-    return hashlib.sha256("".join(pairs).encode()).hexdigest()
 
 
 def _unseen_rotated(split: ClassSplit) -> list[int]:

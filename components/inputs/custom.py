@@ -16,12 +16,12 @@ from cascade_core.data.examine import Candidate, Examined, Problem, copies_acros
 from cascade_core.data.index import COLUMNS
 from cascade_core.data.own_layout import assigned, pictures_below
 from cascade_core.data.picture_names import by_name, comparable, log_skipped
+from cascade_core.data.prepared import data_sha256
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
 from cascade_core.runtime.listing import bullets
 from cascade_core.runtime.walking import visible_below
-from components.inputs.indexing import data_sha256
 from components.pictures.draw_coco import draw_coco
 from components.pictures.label_maps import maps_of_colours
 from components.progress import progress

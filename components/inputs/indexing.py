@@ -1,6 +1,5 @@
 """Check every picture and label map of a raw data set, and write the index that later steps read."""
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 
 from cascade_core.data.index import index_folders, index_voc, voc_root
 from cascade_core.data.layouts import FolderLayout, Layout, VocLayout
-from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE
+from cascade_core.data.prepared import INDEX_FILE, SUMMARY_FILE, data_sha256
 from cascade_core.datasets.catalogue import layout_of
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -135,11 +134,3 @@ def _summary(
         "data_sha256": data_sha256(index),
         "splits": splits,
     }
-
-
-def data_sha256(index: pd.DataFrame) -> str:
-    """Hash the content of a data set: names, splits and file contents, but not paths or the index's file format."""
-    digest = hashlib.sha256()
-    for row in index.sort_values(["split", "name"]).itertuples():
-        digest.update(f"{row.split}\0{row.name}\0{row.image_sha256}\0{row.label_sha256}\n".encode())
-    return digest.hexdigest()

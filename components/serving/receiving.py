@@ -20,9 +20,9 @@ class Receiving:
         """Return the next message; all who wait for it get it, and after a disconnect everybody gets that."""
         if self._next is None:
             self._next = asyncio.create_task(self._one())
-        asked = self._next
-        message = await asyncio.shield(asked)
-        if self._next is asked and message["type"] != "http.disconnect":
+        question = self._next
+        message = await asyncio.shield(question)
+        if self._next is question and message["type"] != "http.disconnect":
             self._next = None
         return message
 

@@ -73,13 +73,14 @@ def run(
         raise UserError(f"{len(checkpoints)} checkpoint given; a comparison needs two or more")
     sides = side_by_side.sides(checkpoints, device, background, prepared=prepared, splits=splits, text=text)
     conditions = {"split": split, "background": str(sides.background)}
+    data = data_hash(prepared)
     with call.writing(
         protocol=sides.scored.name,
         parameters={**conditions, "limit": limit},
-        tags={"data_hash": data_hash(prepared), "split": split},
+        tags={"data_hash": data, "split": split},
     ) as work:
         lines = side_by_side.lines_of(sides, split, limit)
-        page = side_by_side.page_of(lines, sides, split, data_hash(prepared))
+        page = side_by_side.page_of(lines, sides, split, data)
         (work.folder / PAGE_FILE).write_text(page, encoding="utf-8")
         scores = {
             "protocol": sides.scored.name,

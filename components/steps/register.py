@@ -16,6 +16,9 @@ from components.contract.shared import Checkpoint, Out
 from components.results.names import PROFILE_FILE, SCORES_FILE
 from components.steps.gate import DEFAULT, AcrossSettings, MaxSeenDrop, MinHiouGain, ModelName
 
+MODEL_FILE = "model.json"
+"""The registered version, with the gate's verdict."""
+
 
 @dataclass(frozen=True)
 class Registered:
@@ -179,7 +182,7 @@ def run(
         )
     with new_folder(out) as folder:
         content = {"name": name, "version": version, "champion": decided.promote, "uri": registered.uri}
-        write_json(folder / "model.json", {**content, "reason": decided.reason})
+        write_json(folder / MODEL_FILE, {**content, "reason": decided.reason})
         parameters = {"name": name, **decided.margins.model_dump()}
         write_manifest(folder, step=call.step.name, inputs=call.inputs, parameters=parameters)
     return registered

@@ -152,14 +152,18 @@ def _unless_missing(place: Address, request: Callable[[], dict[str, Any]]) -> di
             raise
 
 
-def list_files(client: Any, folder: Address) -> dict[str, int]:
-    """Return the sizes in bytes of all objects in a folder and its subfolders, by names relative to it."""
+def _objects(client: Any, folder: Address) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield all objects in a folder and its subfolders: the name relative to it, and what the store lists of the object."""
     prefix = f"{folder.key.rstrip('/')}/" if folder.key.strip("/") else ""
-    sizes: dict[str, int] = {}
     with translate_errors(folder):
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=prefix):
             for item in page.get("Contents", ()):
-                sizes[item["Key"].removeprefix(prefix)] = item["Size"]
+                yield item["Key"].removeprefix(prefix), item
+
+
+def list_files(client: Any, folder: Address) -> dict[str, int]:
+    """Return the sizes in bytes of all objects in a folder and its subfolders, by names relative to it."""
+    sizes = {name: item["Size"] for name, item in _objects(client, folder)}
     # Some tools create an empty object for a folder, with or without a slash at its end.
     parents = {str(parent) for name in sizes for parent in PurePosixPath(name).parents}
     for name in sorted(parents & sizes.keys()):
@@ -183,19 +187,16 @@ class Subfolder:
 
 def subfolders(client: Any, folder: Address) -> dict[str, Subfolder]:
     """Return the folders directly in a folder, by name; objects directly in it are left out."""
-    prefix = f"{folder.key.rstrip('/')}/" if folder.key.strip("/") else ""
-    objects: dict[str, list[dict[str, Any]]] = {}
-    with translate_errors(folder):
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=folder.bucket, Prefix=prefix):
-            for item in page.get("Contents", ()):
-                name, slash, _ = item["Key"].removeprefix(prefix).partition("/")
-                if slash:
-                    objects.setdefault(name, []).append(item)
+    objects: dict[str, dict[str, dict[str, Any]]] = {}
+    for path, item in _objects(client, folder):
+        name, slash, rest = path.partition("/")
+        if slash:
+            objects.setdefault(name, {})[rest] = item
     return {
         name: Subfolder(
-            frozenset(item["Key"].removeprefix(f"{prefix}{name}/") for item in items),
-            sum(item["Size"] for item in items),
-            max(item["LastModified"] for item in items),
+            frozenset(items),
+            sum(item["Size"] for item in items.values()),
+            max(item["LastModified"] for item in items.values()),
         )
         for name, items in objects.items()
     }

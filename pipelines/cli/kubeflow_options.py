@@ -145,16 +145,16 @@ class RunParameters:
             else package
         )
 
-    def splits(self, *, in_pods: bool = True) -> dict[str, str]:
-        """Return the parameters `SPLITS`, if options or the project state them."""
+    def splits(self) -> dict[str, str]:
+        """Return the parameters `SPLITS` of a run on a cluster, if options or the project state them."""
         from pipelines.graphs.project import read_project
 
         stated: dict[str, str] = {}
-        if (folder := self._folder(in_pods=in_pods)) is not None:
+        if (folder := self._folder(in_pods=True)) is not None:
             project = read_project(folder)
             stated = {"split": project.evaluate.split, "gate_split": project.gate.split}
-        given = (item.partition("=") for item in self.parameter or ())
-        return stated | {name: text for name, _, text in given if name in SPLITS}
+        pairs = (item.partition("=") for item in self.parameter or ())
+        return stated | {name: text for name, _, text in pairs if name in SPLITS}
 
     def _folder(self, *, in_pods: bool) -> Path | None:
         """Return the project's folder; None if there is none."""

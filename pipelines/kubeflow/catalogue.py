@@ -34,21 +34,21 @@ COMPILED = b"# PIPELINE DEFINITION"
 class Entry:
     """A pipeline: `build` takes the resources of each step, `check` the parameters of a run.
 
-    `trains` are its training steps, and `recipes` the recipes that they train by default. `build_on_one_split` builds it
-    with fewer evaluations, for runs whose gate compares on the reported split.
+    `trains` are its training steps, and `recipes` the recipes that they train by default. If it `has_gate_split`, `build`
+    also takes whether the gate compares on the reported split: such runs need fewer evaluations.
     """
 
-    build: Callable[[Mapping[str, Resources]], Any]
+    build: Callable[..., Any]
     check: Callable[[Mapping[str, Any]], None]
     trains: Sequence[str] = ()
     recipes: Sequence[str] = ()
-    build_on_one_split: Callable[[Mapping[str, Resources]], Any] | None = None
+    has_gate_split: bool = False
 
     def built(self, table: Mapping[str, Resources], values: Mapping[str, Any] | None) -> Any:
         """Build the pipeline for a run with these parameters; without them, for any run."""
-        if self.build_on_one_split is None or values is None or not zero_shot.on_one_split(values):
-            return self.build(table)
-        return self.build_on_one_split(table)
+        if self.has_gate_split and values is not None:
+            return self.build(table, one_split=zero_shot.on_one_split(values))
+        return self.build(table)
 
 
 PIPELINES: dict[str, Entry] = {
@@ -57,14 +57,14 @@ PIPELINES: dict[str, Entry] = {
         zero_shot.check_parameters,
         TRAINING_STEPS,
         RECIPES,
-        partial(zero_shot.zero_shot_pipeline, one_split=True),
+        has_gate_split=True,
     ),
     "inductive": Entry(
         partial(zero_shot.zero_shot_pipeline, self_trains=False),
         partial(zero_shot.check_parameters, self_trains=False),
         ("train",),
         RECIPES,
-        partial(zero_shot.zero_shot_pipeline, self_trains=False, one_split=True),
+        has_gate_split=True,
     ),
     "cross_dataset": Entry(cross_dataset.cross_dataset_pipeline, cross_dataset.check_parameters),
     "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters, ("train",), ABLATION_RECIPES),

@@ -26,8 +26,6 @@ Command = Forked | subprocess.Popen[bytes]
 
 YOUNG = 0.5
 """A command that started so many seconds before an interrupt may have started after the signal to its group."""
-
-
 LAST_LINES = 5.0
 """For so many seconds after the end of a command its last lines are waited for."""
 
@@ -36,13 +34,13 @@ class StageCommands:
     """Takes the place of `dvc.stage.run.cmd_run`, which runs the command of a stage.
 
     Of DVC itself, one thread runs at a time: that which holds `turn`. A thread gives it up while its command runs. With
-    `labelled`, a command's output is read and printed line by line, each behind the name of its stage; otherwise a
+    `labels`, a command's output is read and printed line by line, each behind the name of its stage; otherwise a
     command has the terminal to itself.
     """
 
-    def __init__(self, *, labelled: bool, width: int = 0) -> None:
+    def __init__(self, *, labels: bool, width: int = 0) -> None:
         self.turn = Lock()
-        self._labelled = labelled
+        self._labels = labels
         self._width = width
         self._warm = False
         self._stop: float | None = None
@@ -80,9 +78,9 @@ class StageCommands:
         if self._stop is None:
             return False
         with self._starting:
-            missed = [command for command, began in self._started.items() if began > self._stop - YOUNG]
-            missed = [command for command in missed if command not in self._interrupted]
-            self._interrupted |= {*missed}
+            young = {command for command, began in self._started.items() if began > self._stop - YOUNG}
+            missed = young - self._interrupted
+            self._interrupted |= missed
         for command in missed:
             _interrupt(command)
         return True
@@ -128,7 +126,7 @@ class StageCommands:
     @contextmanager
     def _output(self, name: str) -> Iterator[list[Connection]]:
         """Yield two ends of pipes, for a command's output and errors; after the block their lines are printed."""
-        if not self._labelled:
+        if not self._labels:
             yield []
             return
         pipes = [Pipe(duplex=False) for _ in (1, 2)]
@@ -144,9 +142,8 @@ class StageCommands:
             for _, writer in pipes:
                 writer.close()
             for printer in printers:
-                printer.join(
-                    LAST_LINES
-                )  # no longer: what a command left in the background may keep a pipe open
+                # No longer: what a command left in the background may keep a pipe open.
+                printer.join(LAST_LINES)
 
     def _print_lines(self, name: str, reader: Connection, stream: TextIO) -> None:
         # A carriage return, as of a progress bar, ends a line too.

@@ -10,9 +10,10 @@ from cascade_core.runtime.yaml_text import parse_yaml
 from components.progress import rate_text
 from components.registry.decisions import DECISION_FILE
 from components.results.names import HISTORY_FILE, PROFILE_FILE, SCORES, SCORES_FILE
+from components.steps.register import MODEL_FILE
 from pipelines.graphs.project import Project
 
-LOCK, MODEL_FILE = Path("dvc.lock"), "model.json"
+LOCK = Path("dvc.lock")
 
 
 def result_lines(targets: Sequence[str], lock: Path = LOCK) -> Iterator[str]:

@@ -59,9 +59,7 @@ def _pull_run_cache() -> None:
 
 def _run(plan: Plan, *, pull: bool, jobs: int) -> None:
     alone = jobs == 1 or len(plan.parts) == 1
-    commands = StageCommands(
-        labelled=not alone, width=max((len(part.name) for part in plan.parts), default=0)
-    )
+    commands = StageCommands(labels=not alone, width=max((len(part.name) for part in plan.parts), default=0))
     dvc_run.cmd_run = commands
 
     def work(part: Part) -> None:

@@ -18,6 +18,7 @@ from cascade_core.runtime.cores import THREADS_VARIABLE
 from cascade_core.runtime.files import read_json
 from components.progress import rate_text
 from components.results.rows import SCORES
+from components.steps.report import BENCHMARK_FILE, PAGE_FILE
 from components.tracking.page_links import where_runs_of
 from components.tracking.pipeline_run import FILE_VARIABLE, close_run
 from components.tracking.run_results import Results, Scored
@@ -30,7 +31,7 @@ from pipelines.workstation.stage_results import result_lines, verdict_lines
 log = logging.getLogger(__name__)
 
 WORKFLOW_FILE = Path("dvc.yaml")
-REPORTS, ROWS_FILE, PAGE_FILE, REPORT = Path("reports"), "benchmark.json", "report.html", "report"
+REPORTS, REPORT = Path("reports"), "report"
 NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 TABLE_WIDTH = 110
 """The table's width in columns if the output is not a terminal."""
@@ -117,7 +118,7 @@ def _results(reports: Path) -> Results | None:
             f"{row['method']} {row['setting']} seed {row['seed']}",
             {score: row[score] for score in SCORES if row[score] is not None},
         )
-        for row in read_json(reports / ROWS_FILE)
+        for row in read_json(reports / BENCHMARK_FILE)
         if not str(row["setting"]).startswith("control")
     ]
     return Results(page, models)
@@ -151,7 +152,7 @@ def print_outcome(targets: Sequence[str] = (), reports: Path = REPORTS) -> None:
 def print_results(reports: Path = REPORTS) -> None:
     """Print the table of a report step, the path of its page, and what leads to its runs on MLflow's pages."""
     console = Console() if sys.stdout.isatty() else Console(width=TABLE_WIDTH)
-    rows = read_json(reports / ROWS_FILE)
+    rows = read_json(reports / BENCHMARK_FILE)
     console.print(results_table(rows))
     # Not through rich: it would wrap lines that people paste.
     print(f"report   {(reports / PAGE_FILE).resolve()}")

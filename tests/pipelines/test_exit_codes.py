@@ -27,8 +27,8 @@ def ended_by(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str)
         raise error
 
     monkeypatch.setattr(splits.run, "function", fail)
-    given = ["splits", "--prepared", ".", "--protocol", "mini-18-6", "--out", "o"]
-    return CliRunner().invoke(app, [*flags, *given])
+    words = ["splits", "--prepared", ".", "--protocol", "mini-18-6", "--out", "o"]
+    return CliRunner().invoke(app, [*flags, *words])
 
 
 class Broken(Dataset[int]):

@@ -213,14 +213,14 @@ def test_validation_decides_and_test_is_only_reported(folder: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_a_champion_of_the_changed_label_file_follows(tmp_path: Path) -> None:
     draw_own_data(tmp_path, pictures=0)
-    clip, made = write_tiny_clip(tmp_path / "clip"), []
+    clip, registrations = write_tiny_clip(tmp_path / "clip"), []
     for number, unseen in enumerate(("lava", "sand")):
         write_labels(tmp_path, unseen=unseen)
         labels = read_label_file(tmp_path / "garden.yaml")
         config = with_overrides(tiny_config(), {"data.protocol": labels})
         checkpoint = tmp_path / str(number) / "final"
         write_tiny_checkpoint(checkpoint, clip, config)
-        made.append(
+        registrations.append(
             register.run(
                 checkpoint=checkpoint,
                 clip=tmp_path / "clip",
@@ -231,8 +231,8 @@ def test_a_champion_of_the_changed_label_file_follows(tmp_path: Path) -> None:
                 name="garden",
             )
         )
-    assert [one.champion for one in made] == [True, True]
-    assert made[1].reason.startswith("first champion of the changed label file (garden-")
+    assert [one.champion for one in registrations] == [True, True]
+    assert registrations[1].reason.startswith("first champion of the changed label file (garden-")
     assert "version 1 stays in the registry" in read_json(tmp_path / "1/out/model.json")["reason"]
     assert [(one.number, one.champion) for one in registry.versions(open_store(), "garden")] == [
         (2, True),

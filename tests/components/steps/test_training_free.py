@@ -249,17 +249,22 @@ def test_train_makes_the_model_that_import_clip_makes(folders: Folders, tmp_path
 
 def test_without_training_a_model_names_as_the_text_vectors_do(folders: Folders, tmp_path: Path) -> None:
     garden = draw_own_data(tmp_path / "garden", pictures=4, size=16)
-    labels, made = garden / "garden.yaml", {name: tmp_path / name for name in ("prepared", "splits", "text")}
+    labels, inputs = (
+        garden / "garden.yaml",
+        {name: tmp_path / name for name in ("prepared", "splits", "text")},
+    )
     prepare_custom.run(
         labels=labels,
         images=garden / "images",
         maps=garden / "maps",
         held_out={"val": 0.5},
-        out=made["prepared"],
+        out=inputs["prepared"],
     )
-    splits.run(prepared=made["prepared"], protocol=str(labels), out=made["splits"])
-    text_vectors.run(protocol=str(labels), templates=["a {}"], clip=folders.clip, out=made["text"])
-    done = train.run(recipe="mini_naclip", **made, clip=folders.clip, overrides={}, out=tmp_path / "trained")
+    splits.run(prepared=inputs["prepared"], protocol=str(labels), out=inputs["splits"])
+    text_vectors.run(protocol=str(labels), templates=["a {}"], clip=folders.clip, out=inputs["text"])
+    done = train.run(
+        recipe="mini_naclip", **inputs, clip=folders.clip, overrides={}, out=tmp_path / "trained"
+    )
     manifest = load_manifest(done.final)
     assert manifest.config.data.templates == ("a {}",)
     predictor = Predictor.load(done.final, folders.clip, device="cpu")

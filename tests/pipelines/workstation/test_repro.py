@@ -62,19 +62,19 @@ class Project:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder in which DVC tracks data."""
     folder = tmp_path_factory.mktemp("fresh")
-    made = Project(folder)
+    new = Project(folder)
     (folder / "data").mkdir()
     (folder / "data" / "raw").write_text("pictures")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    made.call("dvc", "init", "-q")
-    made.call("dvc", "add", "-q", "data")
+    new.call("dvc", "init", "-q")
+    new.call("dvc", "add", "-q", "data")
     return folder
 
 
 @pytest.fixture
 def project(tmp_path: Path, fresh: Path) -> Project:
-    made = Project(tmp_path / "project")
-    shutil.copytree(fresh, made.root)
+    new = Project(tmp_path / "project")
+    shutil.copytree(fresh, new.root)
     splits = {
         "cmd": "python split.py --protocol=${protocol}",
         "deps": ["split.py"],
@@ -83,11 +83,11 @@ def project(tmp_path: Path, fresh: Path) -> Project:
     text = {"cmd": "mkdir -p outputs; echo --protocol=${protocol} > outputs/text", "outs": ["outputs/text"], "deps": ["data/raw"]}  # fmt: skip
     rest = {"cmd": "cat outputs/splits/split.json outputs/text > outputs/rest", "deps": ["outputs/splits", "outputs/text"], "outs": ["outputs/rest"]}  # fmt: skip
     stages = {"splits": splits, "text_vectors": text, "rest": rest}
-    (made.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    (made.root / "params.yaml").write_text("protocol: own.yaml\n")
-    (made.root / "own.yaml").write_text(LABELS.format("bee"))
-    (made.root / "split.py").write_text(SPLIT)
-    return made
+    (new.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (new.root / "params.yaml").write_text("protocol: own.yaml\n")
+    (new.root / "own.yaml").write_text(LABELS.format("bee"))
+    (new.root / "split.py").write_text(SPLIT)
+    return new
 
 
 def test_a_changed_label_file_is_noticed(project: Project) -> None:
@@ -128,8 +128,8 @@ MEETING = "for i in $(seq 300); do [ -e {0} ] && break; sleep 0.1; done; test -e
 @pytest.fixture
 def pair(tmp_path: Path, fresh: Path) -> Project:
     """Give a project of two stages that do not need each other, and a third that needs both."""
-    made = Project(tmp_path / "project")
-    shutil.copytree(fresh, made.root)
+    new = Project(tmp_path / "project")
+    shutil.copytree(fresh, new.root)
     stages = {
         name: {
             "cmd": f"echo met > outputs/{name}; echo line of {name}; " + MEETING.format(f"outputs/{other}"),
@@ -139,10 +139,10 @@ def pair(tmp_path: Path, fresh: Path) -> Project:
         for name, other in (("left", "right"), ("right", "left"))
     }
     both = {"cmd": "cat outputs/left outputs/right > outputs/both", "deps": ["outputs/left", "outputs/right"], "outs": ["outputs/both"]}  # fmt: skip
-    (made.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {**stages, "both": both}}))
-    (made.root / "params.yaml").write_text("protocol: mini-18-6\n")
-    (made.root / "outputs").mkdir()
-    return made
+    (new.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {**stages, "both": both}}))
+    (new.root / "params.yaml").write_text("protocol: mini-18-6\n")
+    (new.root / "outputs").mkdir()
+    return new
 
 
 def _lock(project: Project) -> dict[str, dict[str, object]]:
