@@ -89,7 +89,7 @@ def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Pa
 
 def test_the_command_writes_overlays(core: tuple[Run, Path]) -> None:
     run, work = core
-    done = run("cascade-clip", "predict", "examples", "--model", "mini", "--labels", LABELS)
+    done = run("cascade-clip", "predict", "examples", "--model", "mini", "--labels", LABELS, "--overlay")
     assert done.returncode == 0, done.stderr
     results = work / "local_outputs" / "predictions"
     assert sorted(map(str, results.glob("*_overlay.png"))) == sorted(

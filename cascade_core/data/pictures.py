@@ -113,7 +113,14 @@ def upright_size(source: bytes | Path, where: str) -> tuple[int, int]:
     """
     with _opened(source, where, "a picture") as picture:
         width, height = picture.size
+        if picture.format == "PNG" and isinstance(source, bytes) and not _may_be_turned(source):
+            return width, height
         return (height, width) if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)
+
+
+def _may_be_turned(content: bytes) -> bool:
+    """Return whether a PNG file may state an orientation; Pillow decodes the whole picture to look for it."""
+    return any(mark in content for mark in (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp"))
 
 
 def to_train_ids(

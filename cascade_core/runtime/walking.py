@@ -16,36 +16,49 @@ def files_below(folder: Path) -> list[Path]:
     Links to folders are followed. The list may contain broken links and pipes: check with `check_regular` before reading.
 
     Raises:
+        UserError: as in `names_below`.
+    """
+    return [folder / name for name in names_below(folder)]
+
+
+def names_below(folder: Path) -> list[str]:
+    """List the same files by their paths relative to the folder, which take far less memory than `Path`s.
+
+    Raises:
         UserError: a folder cannot be listed, a link leads to a folder above it, or there are too many files.
     """
-    files: list[Path] = []
-    folders: list[tuple[Path, tuple[str, ...]]] = [(folder, ())] if folder.is_dir() else []
+    names: list[str] = []
+    folders: list[tuple[str, tuple[str, ...]]] = [("", ())] if folder.is_dir() else []
     while folders:
-        here, above = folders.pop()
+        prefix, above = folders.pop()
+        here = os.path.join(folder, prefix)  # noqa: PTH118 (a Path for each folder takes long)
         real = os.path.realpath(here)
         if real in above:
-            raise UserError(f"{here} is a link to a folder that holds it; remove the link")
+            raise UserError(f"{Path(here)} is a link to a folder that holds it; remove the link")
         with system_errors_as_user_errors(), os.scandir(here) as entries:
             for entry in entries:
                 if entry.is_dir():
-                    folders.append((here / entry.name, (*above, real)))
+                    folders.append((f"{prefix}{entry.name}/", (*above, real)))
                 else:
-                    files.append(here / entry.name)
-        if len(files) + len(folders) > MOST_FILES:
+                    names.append(f"{prefix}{entry.name}")
+        if len(names) + len(folders) > MOST_FILES:
             raise UserError(f"{folder} holds more than {MOST_FILES:,} files; give a smaller folder")
-    return sorted(files)
+    names.sort(key=lambda name: name.split("/"))
+    return names
+
+
+def is_visible(name: str) -> bool:
+    """Return whether a relative path names no hidden file, and none in a hidden folder."""
+    return not name.startswith(".") and "/." not in name
 
 
 def visible_below(folder: Path) -> dict[str, Path]:
     """List the files below a folder by their paths relative to it, except hidden files and files in hidden folders.
 
     Raises:
-        UserError: as in `files_below`; or one of them is a broken link, a pipe or a device.
+        UserError: as in `names_below`; or one of them is a broken link, a pipe or a device.
     """
-    named = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
-    visible = {
-        name: path for name, path in named.items() if not any(part[0] == "." for part in name.split("/"))
-    }
+    visible = {name: folder / name for name in names_below(folder) if is_visible(name)}
     for path in visible.values():
         check_regular(path)
     return visible

@@ -14,7 +14,7 @@ from components.contract.shared import names_by_commas
 from components.demo.figure import figure
 from components.pictures.picture_files import PictureFile
 from components.pictures.predict import DecodedPicture, request_of, write_results
-from components.pictures.result_files import ResultFiles, result_files
+from components.pictures.result_files import Parts, ResultFiles, result_files
 from components.results.rows import run_titles
 
 MOST_NAMES = 1000
@@ -101,6 +101,6 @@ def segment(
     predictor.vocabulary(names, on_texts=on_texts)
     prediction = predictor.predict(picture.pixels, names)
     out.mkdir(parents=True)
-    files = result_files(out, picture.file.name, confidence_map=False)
+    files = result_files(out, picture.file.name, Parts(overlay=True))
     write_results(picture, prediction, request_of(predictor, names), files, colours)
     return Answer(figure(model.title, picture.pixels, prediction, colours), files)

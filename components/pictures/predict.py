@@ -1,10 +1,11 @@
 """Segment many pictures into any classes; a picture that cannot be read does not stop the others.
 
-Each picture gets an overlay, a label map and a JSON file with its classes. The JSON is written last, so its presence
-marks the picture as done. It records the request, so that a rerun can decide whether the results still hold.
+Each picture gets a label map and a JSON file with its classes, and an overlay if asked for. The JSON is written last; then
+a line in the table of finished pictures lets a rerun skip the picture. One worker reads and decodes ahead of the model,
+and encodes and writes behind it.
 """
 
-import hashlib
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,20 +14,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cascade_core.data.pictures import decode_image, upright_size
+from cascade_core.bulk.outcomes import Failure, Outcome, PictureError
+from cascade_core.bulk.shards import bucket_ranges, bucket_size
+from cascade_core.bulk.worker import Request as WorkRequest
+from cascade_core.bulk.worker import Worker
 from cascade_core.errors import UserError
 from cascade_core.inference.views import views
 from cascade_core.predictor import Prediction, Predictor, checked_labels
 from cascade_core.render.visualise import label_png, overlay
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.listing import short_list
+from components.pictures.finished import FinishedTable, Stamp
 from components.pictures.picture_files import PictureFile
-from components.pictures.result_files import ResultFiles, record_of, result_files, signed
+from components.pictures.result_files import Parts, ResultFiles, result_files, signed
 from components.progress import progress
 from components.vectors.encoding import encoded
-
-BATCH_PIXELS = 2**22
-"""A batch of pictures has at most this many pixels, unless one picture has more."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
+class Done:
+    """A picture and its new files; without files its results were there already, or `reason` says why it has none."""
+
+    path: Path
+    files: ResultFiles | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class DecodedPicture:
     """A picture's file, its upright pixels and the hash of the file."""
 
@@ -68,7 +79,43 @@ class DecodedPicture:
     sha256: str
 
 
-def run(
+@dataclass(frozen=True)
+class StampedFile:
+    """A picture's file as a worker reads it, with its size and modification time before."""
+
+    file: PictureFile
+    stamp: Stamp | None
+
+    @property
+    def where(self) -> str:
+        return str(self.file.path)
+
+    def read(self) -> bytes:
+        """Return the file's content.
+
+        Raises:
+            PictureError: it cannot be read.
+        """
+        try:
+            return self.file.path.read_bytes()
+        except OSError as error:
+            raise PictureError(f"{self.where}: cannot be read ({error.strerror})") from error
+
+
+def run(**arguments: Any) -> Outcomes:
+    """Segment pictures as `each` does, and return the outcomes of all, which takes memory for each picture."""
+    result = Outcomes()
+    for done in each(**arguments):
+        if done.files is not None:
+            result.written.append(done.files)
+        elif done.reason is None:
+            result.skipped.append(done.path)
+        else:
+            result.failed[done.path] = done.reason
+    return result
+
+
+def each(
     *,
     predictor: Predictor,
     pictures: Sequence[PictureFile],
@@ -78,17 +125,20 @@ def run(
     flip: bool = False,
     batch: int = 1,
     resume: bool = False,
-    confidence_map: bool = False,
+    parts: Parts | None = None,
     cutout: Sequence[str] = (),
-) -> Outcomes:
-    """Segment pictures into `labels`, write the results below `out`, and return the outcome for each picture.
+) -> Iterator[Done]:
+    """Segment pictures into `labels`, write the results below `out`, and yield each picture when it is done.
 
-    `batch` pictures of equal size go through the model together. `resume` skips a picture whose results were made
-    from the same file with the same request. A picture that cannot be read or is too large does not stop the others.
-    `cutout` names labels whose pixels are written as a picture with everything else transparent.
+    `batch` pictures of equal size go through the model together. `resume` skips a picture whose results were made with
+    the same request from a file of this path, size and modification time. A picture that cannot be read or is too
+    large does not stop the others. `parts` are the pictures to write besides the label map, none if
+    left out. `cutout` names labels whose
+    pixels are written as a picture with everything else transparent.
 
     Raises:
-        UserError: labels, cutout, background, scales or batch are invalid; checked before any picture is read.
+        UserError: labels, cutout, background, scales or batch are invalid; checked before any picture is read. Or a
+            result cannot be written, such as on a full disk.
     """
     if batch < 1:
         raise UserError(f"batch of {batch} pictures; give 1 or more")
@@ -100,17 +150,52 @@ def run(
         request_of(predictor, names, scales=scales, flip=flip), cutout=_checked_cutout(cutout, names)
     )
     colours = predictor.colours_of(names)
-    result = Outcomes()
-    with progress("predict", len(pictures)) as bar:
-        for files in _batches(pictures, batch, result):
-            read = list(_read(files, request, out, result, resume, confidence_map))
-            for picture, prediction in _segment(predictor, read, request, result):
-                target = result_files(out, picture.file.name, confidence_map, bool(request.cutout))
-                write_results(picture, prediction, request, target, colours)
-                result.written.append(target)
-            done = len(result.written) + len(result.skipped) + len(result.failed)
-            bar.advance(done, f"{len(result.failed)} failed" if result.failed else "")
-    return result
+    parts = replace(parts or Parts(), cutout=bool(request.cutout))
+
+    def finish(item: StampedFile, outcome: Outcome) -> tuple[StampedFile, Done]:
+        if isinstance(outcome, Failure):
+            return item, Done(item.file.path, reason=outcome.reason)
+        target = result_files(out, item.file.name, parts)
+        decoded = DecodedPicture(item.file, outcome.pixels, outcome.sha256)
+        write_results(decoded, outcome.prediction, request, target, colours)
+        return item, Done(item.file.path, target)
+
+    worker = Worker(predictor, WorkRequest(names, request.scales, flip, batch), finish)
+    counts, skipped = Counter[str](), deque[int]()
+
+    def unfinished() -> Iterator[list[StampedFile]]:
+        for positions in bucket_ranges(len(pictures), bucket_size(len(pictures), batch)):
+            items = {i: StampedFile(file, Stamp.of(file.path)) for i in positions for file in (pictures[i],)}
+            finished = [i for i, item in items.items() if resume and _is_finished(item, table, out, parts)]
+            skipped.extend(finished)
+            counts["done"] += len(finished)
+            bar.advance(counts["done"], _failures(counts))
+            yield [item for i, item in items.items() if i not in finished]
+
+    with (
+        FinishedTable(out, request.record(), resume=resume) as table,
+        progress("predict", len(pictures)) as bar,
+    ):
+        for item, done in worker.results(unfinished()):
+            if done.files is not None and item.stamp is not None:
+                table.add(item.file, item.stamp)
+            counts["done"] += 1
+            counts["failed"] += done.reason is not None
+            bar.advance(counts["done"], _failures(counts))
+            yield done
+        yield from (Done(pictures[i].path) for i in skipped)
+
+
+def _failures(counts: Counter[str]) -> str:
+    return f"{counts['failed']} failed" if counts["failed"] else ""
+
+
+def _is_finished(item: StampedFile, table: FinishedTable, out: Path, parts: Parts) -> bool:
+    return (
+        item.stamp is not None
+        and table.has(item.file, item.stamp)
+        and result_files(out, item.file.name, parts).exist()
+    )
 
 
 def _checked_cutout(cutout: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -131,68 +216,6 @@ def request_of(
     return Request(names, predictor.identity, inference, tuple(scales), flip)
 
 
-def _batches(pictures: Sequence[PictureFile], batch: int, result: Outcomes) -> Iterator[list[PictureFile]]:
-    """Yield batches of pictures of equal size, read from their headers; a picture without a size fails."""
-    by_size: dict[tuple[int, int], list[PictureFile]] = {}
-    for file in pictures:
-        try:
-            by_size.setdefault(upright_size(file.path, str(file.path)), []).append(file)
-        except UserError as error:
-            result.failed[file.path] = str(error)
-    for (width, height), files in by_size.items():
-        step = max(1, min(batch, BATCH_PIXELS // (width * height)))
-        for first in range(0, len(files), step):
-            yield files[first : first + step]
-
-
-def _read(
-    files: Sequence[PictureFile],
-    request: Request,
-    out: Path,
-    result: Outcomes,
-    resume: bool,
-    confidence_map: bool,
-) -> Iterator[DecodedPicture]:
-    """Yield the pictures to segment; the others become skipped or failed."""
-    for file in files:
-        try:
-            content = file.path.read_bytes()
-            digest = hashlib.sha256(content).hexdigest()
-            if resume and _is_done(
-                result_files(out, file.name, confidence_map, bool(request.cutout)), request, digest
-            ):
-                result.skipped.append(file.path)
-                continue
-            yield DecodedPicture(file, decode_image(content, str(file.path)), digest)
-        except OSError as error:
-            result.failed[file.path] = f"{file.path}: cannot be read ({error.strerror})"
-        except UserError as error:
-            result.failed[file.path] = str(error)
-
-
-def _is_done(written: ResultFiles, request: Request, sha256: str) -> bool:
-    if not written.exist():
-        return False
-    record = record_of(written.classes) or {}
-    return bool(record.get("request") == request.record() and record.get("picture_sha256") == sha256)
-
-
-def _segment(
-    predictor: Predictor, pictures: Sequence[DecodedPicture], request: Request, result: Outcomes
-) -> Iterator[tuple[DecodedPicture, Prediction]]:
-    if not pictures:
-        return
-    pixels = [picture.pixels for picture in pictures]
-    try:
-        predictions = predictor.predict_equal(
-            pixels, request.labels, scales=request.scales, flip=request.flip
-        )
-    except UserError as error:
-        result.failed |= {picture.file.path: f"{picture.file.path}: {error}" for picture in pictures}
-        return
-    yield from zip(pictures, predictions, strict=True)
-
-
 def cut_out(pixels: np.ndarray, prediction: Prediction, labels: Sequence[str]) -> Image.Image:
     """Return the picture with every pixel transparent that has none of these labels."""
     visible = np.isin(prediction.label_map, [prediction.labels.index(label) for label in labels])
@@ -209,10 +232,11 @@ def write_results(
     """Write a picture's results; the JSON comes last."""
     names, (height, width) = prediction.labels, prediction.label_map.shape
     target.classes.unlink(missing_ok=True)
-    with new_file(target.overlay) as path:
-        overlay(picture.pixels, prediction.label_map, names, colours=colours).save(
-            path, format="PNG", pnginfo=signed()
-        )
+    if target.overlay is not None:
+        with new_file(target.overlay) as path:
+            overlay(picture.pixels, prediction.label_map, names, colours=colours).save(
+                path, format="PNG", pnginfo=signed()
+            )
     with new_file(target.label_map) as path:
         label_png(prediction.label_map, len(names), colours).save(path, format="PNG", pnginfo=signed())
     if target.confidence is not None:

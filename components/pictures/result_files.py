@@ -18,13 +18,22 @@ SOFTWARE = "cascade-clip predict"
 
 
 @dataclass(frozen=True)
-class ResultFiles:
-    """The files of one picture: overlay, label map, classes, and the confidence map and the cutout if requested."""
+class Parts:
+    """Which pictures are written besides the label map."""
 
-    overlay: Path
+    overlay: bool = False
+    confidence_map: bool = False
+    cutout: bool = False
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """The files of one picture: label map and classes; overlay, confidence map and cutout if requested."""
+
     label_map: Path
     classes: Path
-    confidence: Path | None
+    overlay: Path | None = None
+    confidence: Path | None = None
     cutout: Path | None = None
 
     def __iter__(self) -> Iterator[Path]:
@@ -36,14 +45,14 @@ class ResultFiles:
         return all(path.is_file() for path in self)
 
 
-def result_files(out: Path, name: str, confidence_map: bool, cutout: bool = False) -> ResultFiles:
+def result_files(out: Path, name: str, parts: Parts) -> ResultFiles:
     """Return the paths of a picture's results."""
     return ResultFiles(
-        out / f"{name}_overlay.png",
         out / f"{name}_labels.png",
         out / f"{name}_classes.json",
-        out / f"{name}_confidence.png" if confidence_map else None,
-        out / f"{name}_cutout.png" if cutout else None,
+        out / f"{name}_overlay.png" if parts.overlay else None,
+        out / f"{name}_confidence.png" if parts.confidence_map else None,
+        out / f"{name}_cutout.png" if parts.cutout else None,
     )
 
 
@@ -64,15 +73,15 @@ def record_of(classes: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and fields <= content.keys() else None
 
 
-def check_replaceable(
-    out: Path, pictures: Iterable[PictureFile], *, confidence_map: bool, cutout: bool = False
-) -> None:
+def check_replaceable(out: Path, pictures: Iterable[PictureFile], parts: Parts) -> None:
     """Check, before any picture is segmented, that results replace only results.
 
     Raises:
         UserError: a file that this command did not write stands in the place of a result.
     """
-    results = (result_files(out, picture.name, confidence_map, cutout) for picture in pictures)
+    if not out.exists():
+        return
+    results = (result_files(out, picture.name, parts) for picture in pictures)
     if foreign := [str(path) for files in results for path in _foreign(files)]:
         raise UserError(
             f"{short_list(foreign, most=3)}: `cascade-clip predict` did not write what stands there, and would replace "

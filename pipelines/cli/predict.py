@@ -87,7 +87,14 @@ def predict(
         bool, typer.Option("--flip", help="Average with the scores of the mirror image.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Skip pictures that already have results of the same request.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Skip pictures with results of the same request, by path, size and modification time.",
+        ),
+    ] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Write the picture tinted by class, with a legend.")
     ] = False,
     confidence_map: Annotated[
         bool, typer.Option("--confidence-map", help="Write the confidence of every pixel as a picture.")
@@ -108,15 +115,15 @@ def predict(
 ) -> None:
     """Segment pictures into any classes.
 
-    For each picture, writes a tinted overlay with a legend, the label map, and JSON with the area and confidence of
-    each class. A picture that cannot be segmented does not stop the others; it is reported at the end, and the
+    For each picture, writes the label map, and JSON with the area and confidence of each class; with --overlay also
+    the picture tinted by class. A picture that cannot be segmented does not stop the others; it is reported at the end, and the
     command exits with 3.
     """
     from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given
     from components.pictures import predict
-    from components.pictures.result_files import check_replaceable
+    from components.pictures.result_files import Parts, check_replaceable
     from components.registry.default_model import predictor_for
     from components.steps import import_clip
 
@@ -125,8 +132,9 @@ def predict(
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     files = picture_files(pictures, out=out)
-    parts = () if cutout is None else names_by_commas(cutout)
-    check_replaceable(out, files, confidence_map=confidence_map, cutout=bool(parts))
+    cutout_labels = () if cutout is None else names_by_commas(cutout)
+    written = Parts(overlay=overlay, confidence_map=confidence_map, cutout=bool(cutout_labels))
+    check_replaceable(out, files, written)
     predictor = predictor_for(
         model,
         clip,
@@ -151,7 +159,9 @@ def predict(
                 "--seen-penalty changes nothing: the training saw %s of these labels",
                 "all" if seen else "none",
             )
-    result = predict.run(
+    skipped = 0
+    failures: list[str] = []
+    for done in predict.each(
         predictor=predictor,
         pictures=files,
         labels=names,
@@ -160,17 +170,21 @@ def predict(
         flip=flip,
         batch=batch or 1,
         resume=resume,
-        confidence_map=confidence_map,
-        cutout=parts,
-    )
-    for prediction in result.written:
-        print(prediction.overlay)
-    if result.skipped:
-        print(f"{len(result.skipped)} skipped: they have results", file=sys.stderr)
-    if result.failed:
-        for reason in result.failed.values():
+        parts=written,
+        cutout=cutout_labels,
+    ):
+        if done.files is not None:
+            print(done.files.overlay or done.files.label_map)
+        elif done.reason is None:
+            skipped += 1
+        else:
+            failures.append(done.reason)
+    if skipped:
+        print(f"{skipped} skipped: they have results", file=sys.stderr)
+    if failures:
+        for reason in failures:
             print(f"failed: {reason}", file=sys.stderr)
-        print(f"{len(result.failed)} of {len(files)} pictures failed", file=sys.stderr)
+        print(f"{len(failures)} of {len(files)} pictures failed", file=sys.stderr)
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 

@@ -182,3 +182,14 @@ def test_no_reader_opens_pictures_of_other_formats() -> None:
         for path in (root / package).rglob("*.py"):
             for call in re.findall(r"Image\.open\(.*", path.read_text(encoding="utf-8")):
                 assert "formats=" in call, f"{path}: {call}"
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+def test_a_png_says_its_upright_size_as_it_is_decoded(orientation: int | None) -> None:
+    stream, exif = BytesIO(), Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.new("RGB", (6, 4)).save(stream, format="PNG", exif=exif)
+    height, width = decode_image(stream.getvalue(), "a.png").shape[:2]
+    assert upright_size(stream.getvalue(), "a.png") == (width, height)
+    assert (width, height) == ((4, 6) if orientation == 6 else (6, 4))

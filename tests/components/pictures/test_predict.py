@@ -1,5 +1,6 @@
 """The predict command: pictures of many kinds, and files that are not pictures."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from components.contract.shared import names_by_commas
 from components.inputs.labels_given import labels_given
 from components.pictures import predict
 from components.pictures.picture_files import PictureFile, picture_files
-from components.pictures.result_files import check_replaceable
+from components.pictures.result_files import Parts, check_replaceable
 from pipelines.cli.app import app
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
@@ -70,7 +71,8 @@ def test_every_kind_of_picture_gets_an_upright_map_of_its_size(predictor: Predic
         save(tmp_path / "dot.png", pixels(1, 1)),
         save(tmp_path / "bits.png", mode="1"),
     ]
-    result = predict.run(predictor=predictor, pictures=files, labels=LABELS, out=tmp_path / "out", batch=4)
+    request = {"pictures": files, "labels": LABELS, "out": tmp_path / "out", "parts": Parts(overlay=True)}
+    result = predict.run(predictor=predictor, batch=4, **request)
     assert not result.failed
     sizes = {p.label_map.name: opened(p.label_map).shape for p in result.written}
     assert sizes.pop("dot_labels.png") == (1, 1)
@@ -98,7 +100,9 @@ def test_bad_pictures_are_reported_and_do_not_stop_the_others(predictor: Predict
     assert set(result.failed) == {file.path for file in (cut, text, deep, gone, wide)}
     assert all(str(path) in reason for path, reason in result.failed.items())
     assert "use sliding windows" in result.failed[wide.path]
-    assert sorted(path.name.split("_")[0] for path in (tmp_path / "out").iterdir()) == ["a"] * 3 + ["z"] * 3
+    assert sorted(path.name for path in (tmp_path / "out").glob("*_*")) == [
+        f"{name}_{kind}" for name in "az" for kind in ("classes.json", "labels.png")
+    ]
 
 
 def test_a_picture_with_broken_exif_is_reported_by_name(predictor: Predictor, tmp_path: Path) -> None:
@@ -118,7 +122,7 @@ def test_json_reports_areas_and_confidence_of_the_label_map(predictor: Predictor
         pictures=[save(tmp_path / "a.png")],
         labels=LABELS,
         out=tmp_path / "out",
-        confidence_map=True,
+        parts=Parts(confidence_map=True),
     ).written
     report, ids = read_json(written.classes), opened(written.label_map)
     assert report["request"]["labels"] == LABELS
@@ -158,15 +162,35 @@ def test_resuming_skips_equal_requests_of_equal_pictures(predictor: Predictor, t
     assert again(flip=True) == (2, 0)
     assert again(LABELS[:2]) == (2, 0)
     save(files[0].path, pixels()[:, ::-1])
-    (out / "b_overlay.png").unlink()
+    (out / "b_labels.png").unlink()
     assert again(LABELS[:2]) == (2, 0)
     assert again(LABELS[:2]) == (0, 2)
 
 
+def test_resuming_reads_no_finished_picture_and_outlives_a_kill(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [save(tmp_path / f"{name}.png") for name in "abc"]
+    run = partial(
+        predict.run, predictor=predictor, pictures=files, labels=LABELS, out=tmp_path / "out", resume=True
+    )
+    run()
+    table = tmp_path / "out" / "finished.jsonl"
+    table.write_text(table.read_text()[:-9])  # half a line, as a killed call leaves it
+    (last,) = run().written
+    assert last.classes.name == "c_classes.json"
+    monkeypatch.setattr(predict.StampedFile, "read", lambda _: pytest.fail("a finished picture was read"))
+    assert run().skipped == [file.path for file in files]
+    os.utime(files[1].path, (1, 1))
+    with pytest.raises(pytest.fail.Exception, match="was read"):
+        run()
+
+
 def test_only_results_of_this_command_are_replaced(predictor: Predictor, tmp_path: Path) -> None:
     files, out = [save(tmp_path / "a.png"), save(tmp_path / "b.png")], tmp_path / "out"
-    predict.run(predictor=predictor, pictures=files, labels=LABELS, out=out, confidence_map=True)
-    check = partial(check_replaceable, out, files, confidence_map=True)
+    parts = Parts(overlay=True, confidence_map=True)
+    predict.run(predictor=predictor, pictures=files, labels=LABELS, out=out, parts=parts)
+    check = partial(check_replaceable, out, files, parts)
     check()
     (out / "a_classes.json").unlink()  # as if killed before the end of a picture
     check()
@@ -342,14 +366,14 @@ def test_the_batch_option_overrides_the_recipe(
     save(tmp_path / "a.png")
     batches: list[tuple[int, int]] = []
 
-    def record(*, predictor: Predictor, batch: int, **_: object) -> predict.Outcomes:
+    def record(*, predictor: Predictor, batch: int, **_: object) -> list[predict.Done]:
         batches.append((predictor.evaluate.batch_size, batch))
-        return predict.Outcomes()
+        return []
 
     loaded = Predictor.load(model, device="cpu")
     loaded.evaluate = eval_settings(loaded.evaluate, batch_size=3)
 
-    monkeypatch.setattr(predict, "run", record)
+    monkeypatch.setattr(predict, "each", record)
     monkeypatch.setattr("components.registry.default_model.load_predictor", lambda *_, **__: loaded)
     arguments = ["predict", str(tmp_path / "a.png"), "--labels", "zebra", "--model", str(model), *options]
     done = CliRunner().invoke(app, arguments)
@@ -365,7 +389,8 @@ def test_the_command_goes_on_past_a_bad_picture_and_ends_with_3(model: Path, tmp
         app, [*arguments, "--out", str(tmp_path / "out"), "--scales", "1,1.5", "--flip", "--device", "cpu"]
     )
     assert done.exit_code == 3, done.output
-    assert done.stdout.strip() == str(tmp_path / "out" / "a_overlay.png")
+    assert done.stdout.strip() == str(tmp_path / "out" / "a_labels.png")
+    assert not (tmp_path / "out" / "a_overlay.png").exists()
     assert "failed: " in done.stderr and "b.png: cannot be decoded as a picture" in done.stderr
     assert "1 of 2 pictures failed" in done.stderr
     assert read_json(tmp_path / "out" / "a_classes.json")["request"]["scales"] == [1.0, 1.5]
