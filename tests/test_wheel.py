@@ -26,6 +26,7 @@ OF_EXTRAS = {
         ["cascade-clip", "models", "list"],
     ),
     "export": (["cascade-clip", "export", "mini", "--format", "onnx", "--out", "onnx"],),
+    "openvino": (["cascade-clip", "export", "mini", "--format", "openvino", "--out", "openvino"],),
     "pipeline": (
         ["python", "-c", "import pipelines.workstation.stages"],
         ["cascade-clip", "pipeline", "compile", "--out", "pipeline.yaml"],

@@ -1,4 +1,4 @@
-"""Exported graphs give torch's probabilities for any batch, vocabulary and size."""
+"""Exported graphs give torch's logits, probabilities and labels for any batch, vocabulary and size."""
 
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,25 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from cascade_core.clip.weights import ClipModel, save_clip
 from cascade_core.configs.config import EvalConfig, LastBlock, RunConfig
-from cascade_core.inference import export as core
+from cascade_core.engines import check
+from cascade_core.engines.formats import require_packages, write_openvino
+from cascade_core.engines.graph import Exportable, Outputs
+from cascade_core.engines.int8 import quantise
+from cascade_core.engines.running import load_graph, load_onnx, load_openvino
+from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.mini.vocabulary import WORDS
-from cascade_core.model.build import build_segmentor
 from cascade_core.predictor import Predictor, eval_settings
 from cascade_core.runtime.files import read_json
+from components.exported import facts as exported_facts
+from components.exported.calibration import calibration_inputs, calibration_pictures_in
+from components.exported.facts import facts_of
 from components.steps import export
 from tests.score_maps import score_maps
 from tests.tiny import TINY_CLIP, tiny_config, write_tiny_checkpoint
@@ -67,42 +75,129 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"clip": root / "clip", **{method: root / method for method in METHODS}}
 
 
-@pytest.mark.parametrize(
-    "method",
-    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("zegclip", "naclip")), "cascade_clip"],
-)
-def test_one_onnx_file_serves_any_batch_vocabulary_and_size(
-    method: str, checkpoints: dict[str, Path], tmp_path: Path
-) -> None:
-    done = export.run(
-        model=str(checkpoints[method]), clip=checkpoints["clip"], out=tmp_path / "out", labels=LABELS
-    )
-    assert done.difference is not None and done.difference <= core.TOLERANCE
-    run, facts = core.load_onnx(done.file), read_json(tmp_path / "out" / export.FACTS_FILE)
-    predictor = Predictor.load(checkpoints[method], checkpoints["clip"], device="cpu")
+@pytest.fixture(scope="module")
+def onnx(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of Cascade-CLIP's ONNX graph."""
+    out = tmp_path_factory.mktemp("onnx") / "out"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        export.run(model=str(checkpoints["cascade_clip"]), clip=checkpoints["clip"], out=out, labels=LABELS)
+    return out
+
+
+@pytest.fixture
+def module(checkpoints: dict[str, Path]) -> Exportable:
+    """Cascade-CLIP's module in torch."""
+    predictor = Predictor.load(checkpoints["cascade_clip"], checkpoints["clip"], device="cpu")
+    return Exportable(predictor.segmentor, predictor.manifest.config)
+
+
+def assert_is_evaluations(file: Path, checkpoint: Path, clip: Path) -> None:
+    """Compare an ONNX file's probabilities and labels with evaluation's, for sizes that no check used."""
+    run, predictor = load_onnx(file), Predictor.load(checkpoint, clip, device="cpu")
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (
         predictor.manifest.config.data.mean, predictor.manifest.config.data.std))  # fmt: skip
     generator = torch.Generator().manual_seed(7)
     for batch, height, width, classes in ((1, 32, 32, 5), (2, 32, 32, 1), (3, 64, 64, 40), (1, 40, 71, 3)):
         levels = torch.rand(batch, 3, height, width, generator=generator) * 255
         vectors = F.normalize(torch.randn(classes, 16, generator=generator), dim=-1)
-        asked = Vocabulary(predictor.segmentor, vectors, "focal_dice")
-        expected = score_maps(asked, (levels - mean) / std, evaluate=EvalConfig(mode="whole")).numpy()
-        assert np.abs(run(levels.numpy(), vectors.numpy()) - expected).max() <= 1e-4
+        asked = Vocabulary(predictor.segmentor, vectors, "focal_dice", seen=(0,), seen_penalty=0.1)
+        images, whole = (levels - mean) / std, EvalConfig(mode="whole")
+        expected = score_maps(asked, images, evaluate=whole).numpy()
+        penalties = asked.penalties.numpy()
+        outputs = run(levels.numpy(), vectors.numpy(), penalties)
+        scores = outputs.probabilities - penalties[:, None, None]
+        assert np.abs(scores - expected).max() <= 1e-4
+        assert (
+            outputs.labels == label_maps(asked, images, evaluate=whole, size=(height, width)).numpy()
+        ).mean() > 0.999
 
-    # What lies beside the graph suffices to label a picture as this code does.
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["zegclip", "naclip"])
+def test_the_graph_of_every_method_is_evaluations(
+    method: str, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    done = export.run(model=str(checkpoints[method]), clip=checkpoints["clip"], out=tmp_path / "out")
+    assert done.differences is not None and done.differences.probabilities <= check.TOLERANCE
+    assert_is_evaluations(done.file, checkpoints[method], checkpoints["clip"])
+
+
+def test_one_onnx_file_serves_any_batch_vocabulary_and_size(checkpoints: dict[str, Path], onnx: Path) -> None:
+    assert_is_evaluations(onnx / "model.onnx", checkpoints["cascade_clip"], checkpoints["clip"])
+
+
+def test_what_lies_beside_a_graph_suffices_to_label_a_picture(
+    checkpoints: dict[str, Path], onnx: Path
+) -> None:
+    predictor = Predictor.load(checkpoints["cascade_clip"], checkpoints["clip"], device="cpu")
+    facts = read_json(onnx / exported_facts.FACTS_FILE)
     picture = np.random.default_rng(1).integers(0, 256, (40, 71, 3), dtype=np.uint8)
-    vectors = np.load(tmp_path / "out" / export.VECTORS_FILE)
-    (probabilities,) = run(picture.transpose(2, 0, 1)[None].astype(np.float32), vectors)
-    scores = probabilities - np.array(facts["penalties"], dtype=np.float32)[:, None, None]
-    assert (scores.argmax(axis=0) == predictor.predict(picture, LABELS).label_map).mean() > 0.999
+    vectors = np.load(onnx / exported_facts.VECTORS_FILE)
+    penalties = np.array(facts["penalties"], dtype=np.float32)
+    levels = picture.transpose(2, 0, 1)[None].astype(np.float32)
+    (labels,) = load_onnx(onnx / "model.onnx")(levels, vectors, penalties).labels
+    assert (labels == predictor.predict(picture, LABELS).label_map).mean() > 0.999
     assert facts["labels"] == [*LABELS, "grass"]
     assert facts["penalties"] == pytest.approx([0.1, 0.0, 0.0, 0.0])
+    assert (facts["format"], facts["precision"], facts["calibration_pictures"]) == ("onnx", "float32", 0)
+    assert facts["differences_to_torch"]["labels_equal"] > 0.99
+
+
+def test_openvino_computes_the_same_and_bf16_nearly_the_same(
+    onnx: Path, module: Exportable, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="needs openvino, of the extra openvino")
+    write_openvino(onnx / "model.onnx", tmp_path / "model.xml")
+    assert check.check_graph(load_graph("openvino", tmp_path / "model.xml"), module).labels_equal > 0.99
+    rounded = load_graph("openvino", tmp_path / "model.xml", precision="bf16", threads=1)
+    assert check.differences(rounded, module, check.examples(module)).probabilities < 0.1
+
+
+def test_an_int8_graph_runs_in_onnxruntime_and_openvino(
+    onnx: Path, module: Exportable, tmp_path: Path
+) -> None:
+    inputs = list(check.examples(module))
+    quantise(onnx / "model.onnx", tmp_path / "int8.onnx", inputs)
+    run = load_onnx(tmp_path / "int8.onnx", threads=1)
+    difference = check.differences(run, module, inputs)
+    assert 1e-4 < difference.probabilities < 0.1 and difference.labels_equal > 0.5
+    assert (tmp_path / "int8.onnx").stat().st_size < (onnx / "model.onnx").stat().st_size
+    with pytest.raises(ValueError, match="differs from torch by"):
+        check.check_graph(run, module)
+    pytest.importorskip("openvino", reason="needs openvino, of the extra openvino")
+    there = check.differences(load_openvino(tmp_path / "int8.onnx", threads=1), module, inputs)
+    assert 1e-4 < there.probabilities < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_the_step_calibrates_on_a_folder_of_pictures(
+    kind: export.Format, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="needs openvino, of the extra openvino")
+    done = export.run(
+        model=str(checkpoints["zegclip"]),
+        clip=checkpoints["clip"],
+        out=tmp_path / "out",
+        kind=kind,
+        calibrate=Path("examples"),
+        calibration_pictures=2,
+    )
+    facts = read_json(tmp_path / "out" / exported_facts.FACTS_FILE)
+    assert (facts["format"], facts["precision"], facts["calibration_pictures"]) == (kind, "int8", 2)
+    assert done.differences is not None and facts["differences_to_torch"] == done.differences._asdict()
+    inputs = (
+        np.zeros((1, 3, 32, 32), dtype=np.float32),
+        np.eye(16, dtype=np.float32),
+        np.zeros(16, dtype=np.float32),
+    )
+    assert load_graph(kind, done.file)(*inputs).labels.shape == (1, 32, 32)
 
 
 def test_the_facts_say_which_label_a_vector_is_of(checkpoints: dict[str, Path]) -> None:
     predictor = Predictor.load(checkpoints["zegclip"], checkpoints["clip"], device="cpu")
-    assert "label_of_vector" not in export._facts(predictor, LABELS)
+    assert "label_of_vector" not in facts_of(predictor, LABELS)
     zebra = {"name": "zebra", "synonyms": ["taxi"]}
     own = LabelFile.model_validate({"name": "own", "classes": [zebra, "tiger"]})
     config = predictor.manifest.config
@@ -111,7 +206,7 @@ def test_the_facts_say_which_label_a_vector_is_of(checkpoints: dict[str, Path]) 
         update={"config": config.model_copy(update={"data": data})}
     )
     predictor.evaluate = eval_settings(predictor.evaluate, synonyms="maximum")
-    facts = export._facts(predictor, ["tiger", "zebra"])
+    facts = facts_of(predictor, ["tiger", "zebra"])
     # The last one is the checkpoint's name for background.
     assert facts["labels"] == ["tiger", "zebra", "grass"]
     assert facts["label_of_vector"] == [0, 1, 1, 2] and len(facts["penalties"]) == 4
@@ -123,7 +218,9 @@ def test_a_torch_graph_is_loaded_without_this_code(checkpoints: dict[str, Path],
         model=str(checkpoints["zegclip"]), clip=checkpoints["clip"], out=tmp_path / "out", kind="torch"
     )
     graph = torch.export.load(done.file).module()
-    probabilities = graph(torch.rand(2, 3, 48, 32) * 255, F.normalize(torch.randn(9, 16), dim=-1))
+    vectors = F.normalize(torch.randn(9, 16), dim=-1)
+    logits, probabilities, labels = graph(torch.rand(2, 3, 48, 32) * 255, vectors, torch.zeros(9))
+    assert logits.shape == (2, 9, 6, 4) and labels.shape == (2, 48, 32)
     assert probabilities.shape == (2, 9, 48, 32)
     assert probabilities.numpy().min() >= 0 and probabilities.max() <= 1  # no gradient is kept
 
@@ -136,28 +233,65 @@ def test_a_folder_brings_the_text_tower_along(checkpoints: dict[str, Path], tmp_
     assert Predictor.load(done.file, device="cpu").predict(picture, LABELS).label_map.shape == (32, 32)
 
 
-def test_a_graph_that_differs_is_refused() -> None:
-    run = config("zegclip")
-    module = core.Exportable(build_segmentor(run.model, ClipModel(run.model.clip).visual, seed=0), run)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probabilities": 0.25}, r"differs from torch by 0\.25 \(probabilities\), more than 0\.0001, on"),
+        ({"logits": 0.5}, r"differs from torch by 0\.5\d* \(logits\)"),
+        ({"labels": 1}, r"differs from torch by [\d,]+ labels that are no ties"),
+        ({"logits": np.nan}, r"differs from torch by inf \(logits\)"),
+    ],
+)
+def test_a_graph_that_differs_is_refused(change: dict[str, float], message: str, module: Exportable) -> None:
     assert not any(parameter.requires_grad for parameter in module.parameters())
 
-    def off(images: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return (
-                module(torch.from_numpy(images), torch.from_numpy(vectors)).numpy() + 0.25
-            )  # far from float32's rounding of it
+    def off(*inputs: np.ndarray) -> Outputs:
+        outputs = module.outputs(*inputs)
+        return outputs._replace(**{name: getattr(outputs, name) + value for name, value in change.items()})
 
-    with pytest.raises(ValueError, match=r"differs from torch by 0\.25 on"):
-        core.check_graph(off, module)
+    assert check.check_graph(module.outputs, module) == (0, 0, 1)
+    with pytest.raises(ValueError, match=message):
+        check.check_graph(off, module)
 
 
-def test_what_cannot_be_exported_is_told_before_any_work(tmp_path: Path) -> None:
+def test_another_label_counts_only_where_the_scores_are_no_tie() -> None:
+    probabilities = np.array([[[[0.5, 0.5]], [[0.5, 0.4]]]], dtype=np.float32)
+    expected = Outputs(probabilities, probabilities, np.zeros((1, 1, 2), dtype=np.int64))
+    labels = np.ones((1, 1, 2), dtype=np.int64)
+    assert check._wrong_labels(labels, expected, np.zeros(2)) == 1
+    assert check._wrong_labels(labels, expected, np.array([0.2, 0.0])) == 0
+    assert check._wrong_labels(labels + 1, expected, np.zeros(2)) == 2  # there is no third class
+
+
+def test_calibration_sees_pictures_as_evaluation_does(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for index in range(5):
+        Image.fromarray(np.full((40, 90, 3), index, dtype=np.uint8)).save(pictures / f"{index}.png")
+    chosen = calibration_pictures_in(pictures, 2, out=tmp_path / "out")
+    assert [path.stem for path in chosen] == ["0", "2"]
+    predictor = Predictor.load(checkpoints["zegclip"], checkpoints["clip"], device="cpu")
+    vocabulary = predictor.vocabulary(LABELS)
+    for mode, shape in (("whole", (1, 3, 40, 90)), ("slide", (1, 3, 32, 32))):
+        evaluate = EvalConfig(mode=mode, short_side=None, crop_size=32, stride=24)
+        images, vectors, penalties = calibration_inputs(chosen, vocabulary, evaluate)[1]
+        assert images.shape == shape and (images == 2).all()
+        assert vectors.shape == (4, 16) and penalties.tolist() == pytest.approx([0.1, 0, 0, 0])
+
+
+def test_what_cannot_be_exported_is_refused_before_any_work(tmp_path: Path) -> None:
     for options, message in (
-        ({"kind": "tflite"}, "'tflite' is unknown; give one of onnx, torch, folder"),
-        ({"kind": "folder", "labels": LABELS}, "--labels needs --format onnx or torch"),
+        ({"kind": "tflite"}, "'tflite' is unknown; give one of onnx, openvino, torch, folder"),
+        ({"kind": "folder", "labels": LABELS}, "--labels needs a graph"),
+        ({"kind": "torch", "calibrate": tmp_path}, "--calibrate needs --format onnx or openvino"),
+        ({"model": "mini", "calibrate": tmp_path}, "no picture in"),
+        ({"model": "mini", "calibrate": tmp_path / "nowhere"}, "there is no such file or folder"),
         ({}, "is not a folder"),
     ):
         with pytest.raises(ValueError, match=message):
             export.run(**{"model": str(tmp_path / "gone"), "clip": None, "out": tmp_path / "out", **options})
-    with pytest.raises(ValueError, match=r"needs no_such_package.*cascade-clip-workflow\[export\]"):
-        core.require_packages("onnx", "no_such_package")
+    for package, extra in (("onnx", "export"), ("openvino", "openvino")):
+        with pytest.raises(ValueError, match=rf"needs no_such_package.*cascade-clip-workflow\[{extra}\]"):
+            require_packages(package, "no_such_package")
+    with pytest.raises(ValueError, match="computes in float32.*not in bf16; export with --format openvino"):
+        load_graph("onnx", tmp_path / "model.onnx", precision="bf16")

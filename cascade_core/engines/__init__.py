@@ -1,0 +1,1 @@
+"""Exported graphs: write, check and quantise them, and run them in torch, onnxruntime or OpenVINO."""

@@ -1,0 +1,1 @@
+"""Folders of exported graphs: what their callers need to know, and the pictures that calibrate an int8 graph."""
