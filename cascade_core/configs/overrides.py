@@ -49,6 +49,20 @@ def refuse_stated(overrides: Iterable[str]) -> None:
             raise UserError(f"override {key!r}: {key} is stated by {STATED[key]}; use that instead")
 
 
+def with_precision(overrides: Mapping[str, Any], precision: str | None) -> Mapping[str, Any]:
+    """Return overrides with the precision of a training that an option states, if it does.
+
+    Raises:
+        UserError: an override states another one.
+    """
+    key = "train.precision"
+    if precision is None:
+        return overrides
+    if overrides.get(key, precision) != precision:
+        raise UserError(f"--precision {precision} and override {key}={overrides[key]}; give one of them")
+    return {**overrides, key: precision}
+
+
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested mappings into one with dotted keys, without null values."""
     flat: dict[str, Any] = {}

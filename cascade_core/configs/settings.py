@@ -17,6 +17,9 @@ Activation = Literal["quick_gelu", "gelu"]
 Synonyms = Literal["mean", "maximum"]
 """A class's score: by the mean of its synonyms' vectors, or the maximum of the scores of each."""
 
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
+"""A precision, or `auto`: bf16 where the device multiplies such numbers natively, else fp32."""
+
 
 def transductive(mode: SelfTrainingMode) -> TrainedSetting:
     """Return the setting of self-training in a mode."""

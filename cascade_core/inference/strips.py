@@ -1,7 +1,7 @@
 """A strip of a batch of pictures: the trunk sees every window that it depends on, and tiles compute its scores."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import product
 
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cascade_core.configs.config import EvalConfig
+from cascade_core.inference.precision import computing
 from cascade_core.inference.resampling import Side, chunks, windows_at
 from cascade_core.inference.tiles import LogitAverage, PictureView, Span, Tiles, Tiling, WindowLogits
 from cascade_core.inference.vocabulary import Vocabulary, log_normaliser
@@ -155,7 +156,7 @@ class Strip:
         for part in chunks(0, len(windows), self.evaluate.batch_size // view.num_pictures):
             crops = [view.crop(height.window_slice(y), width.window_slice(x)) for y, x in windows[part]]
             with self._precision():
-                features = self.vocabulary.segmentor.trunk(
+                features = self.vocabulary.trunk(self.evaluate.precision)(
                     torch.cat(crops).to(self.vocabulary.device, non_blocking=True)
                 )
             logits = self._logits(features, classes)
@@ -176,9 +177,7 @@ class Strip:
             return self.vocabulary.segmentor.decode(features, prepared)
 
     def _precision(self) -> AbstractContextManager[None]:
-        if self.evaluate.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.vocabulary.device.type, torch.bfloat16)
+        return computing(self.vocabulary.device, self.evaluate.precision)
 
     def _normalisers(
         self, logits: Callable[[slice], Tensor], classes: Sequence[slice], mask: tuple[int, int]

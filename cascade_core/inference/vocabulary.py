@@ -1,6 +1,6 @@
 """The candidate classes of a call, and everything about them that does not depend on a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -9,10 +9,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cascade_core.configs.config import Precision
 from cascade_core.errors import UserError
+from cascade_core.inference.precision import in_half
 from cascade_core.inference.resampling import bilinear, chunks, resample
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.model.trunk import TrunkFeatures
 
 Kind = Literal["focal_dice", "cross_entropy"]
 """The training loss, which decides how logits become probabilities."""
@@ -118,6 +121,14 @@ class Vocabulary:
         penalties = torch.zeros(self.num_classes + max(1, self.background_names), device=self.device)
         penalties[list(self.seen)] = self.penalty
         return penalties
+
+    def trunk(self, precision: Precision) -> Callable[[Tensor], TrunkFeatures]:
+        """Return the trunk's function for calls in this precision."""
+        return self._half_trunk if precision == "bf16" else self.segmentor.trunk
+
+    @cached_property
+    def _half_trunk(self) -> Callable[[Tensor], TrunkFeatures]:
+        return in_half(self.segmentor.trunk)
 
     @cached_property
     def prepared(self) -> PreparedClasses:

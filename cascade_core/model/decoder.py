@@ -95,13 +95,19 @@ class DecoderLayer(nn.Module):
         return self.norm3(queries + self.dropout(hidden))
 
 
+def memory_is_scarce(device: torch.device) -> bool:
+    """Return whether memory for activations costs more than computing them again: a CPU has much for its speed."""
+    return device.type != "cpu"
+
+
 def recomputed(function: Callable[..., Float[Tensor, "*axes"]], *inputs: Tensor) -> Float[Tensor, "*axes"]:
     """Return `function(*inputs)` with activation checkpointing: the backward pass recomputes it from the inputs.
 
-    Dropout uses the same mask in both calls. This is a plain call without gradients, and inside `torch.compile`, whose
-    partitioner chooses the stored activations itself.
+    Dropout uses the same mask in both calls. This is a plain call where memory is not scarce, without gradients, and
+    inside `torch.compile`, whose partitioner chooses the stored activations itself.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    plain = torch.compiler.is_compiling() or not torch.is_grad_enabled()
+    if plain or not memory_is_scarce(inputs[0].device):
         return function(*inputs)
     outputs: Tensor = checkpoint(function, *inputs, use_reentrant=False)
     return outputs
@@ -111,7 +117,7 @@ class MaskDecoder(nn.Module):
     """A stack of decoder layers; the attention scores of the last layer are the masks.
 
     The rest of the last layer (values, output projection, feed-forward) is unused and gets no gradient, but released
-    checkpoints hold it. The backward pass recomputes the other layers: their scores of every class with every patch
+    checkpoints hold it. On a GPU the backward pass recomputes the other layers: their scores of every class with every patch
     in every head take most of a decoder's memory and little of its time.
     """
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from cascade_core.batches.samples import Batch
 from cascade_core.batches.transforms import to_picture
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
-from cascade_core.configs.config import DataConfig, EvalConfig
+from cascade_core.configs.config import DataConfig, EvalConfig, Precision
 from cascade_core.configs.settings import Synonyms
 from cascade_core.data.prepared import data_sha256, rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -60,6 +60,7 @@ class Request:
     target_seen: TargetSeen = "all"
     seen_penalty: float | None = None
     synonyms: Synonyms | None = None
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,13 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
             seen_penalty=request.seen_penalty,
             synonyms=synonyms,
         ),
-        inference=config.evaluate.model_copy(update={"background": policy, "synonyms": synonyms}),
+        inference=config.evaluate.model_copy(
+            update={
+                "background": policy,
+                "synonyms": synonyms,
+                "precision": request.precision or config.evaluate.precision,
+            }
+        ),
         scored=scored,
         rows=rows.iloc[: request.limit],
         root=inputs.root,
@@ -206,6 +213,7 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
         hiou=number_or_none(summary.hiou),
         seen_penalty=job.vocabulary.penalty,
         background=str(job.inference.background),
+        precision=job.inference.precision,
         num_pictures=len(job.rows),
         data_hash=data,
         pictures_hash=data_sha256(job.rows),

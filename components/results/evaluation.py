@@ -19,7 +19,7 @@ def number_or_none(value: float) -> float | None:
 class Evaluation:
     """An evaluated model and data set, with the scores as fractions (None: no class to average over).
 
-    Unless `background` is "dropped", background counts as one more seen class. `data_hash` is of the whole data set,
+    `precision` is that of the model's arithmetic, "fp32" or "bf16". Unless `background` is "dropped", background counts as one more seen class. `data_hash` is of the whole data set,
     `pictures_hash` of the scored pictures and their label maps alone.
     """
 
@@ -34,6 +34,7 @@ class Evaluation:
     hiou: float | None
     seen_penalty: float
     background: str
+    precision: str
     num_pictures: int
     data_hash: str
     pictures_hash: str

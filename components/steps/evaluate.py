@@ -11,6 +11,7 @@ from components.contract.shared import (
     BackgroundPolicy,
     Checkpoint,
     Out,
+    Precision,
     Prepared,
     SplitsFolder,
     SynonymRule,
@@ -70,6 +71,7 @@ def run(
         Option("Number subtracted from the scores of seen classes; if left out, as published.", minimum=0),
     ] = None,
     synonyms: SynonymRule = None,
+    precision: Precision = None,
 ) -> Evaluation:
     """Score a checkpoint: table, confusion, pictures.
 
@@ -88,7 +90,7 @@ def run(
     as one more class, which counts as seen.
 
     --seen-penalty replaces the published penalty, for every setting; fit-thresholds proposes one. --synonyms replaces
-    the checkpoint's rule for classes with synonyms.
+    the checkpoint's rule for classes with synonyms, --precision its precision; the results record the one used.
 
     Raises:
         UserError: the checkpoint is missing, is of another protocol without --target, or shares no seen class name
@@ -105,7 +107,9 @@ def run(
 
     check_limit(limit)
     check_seen_penalty(seen_penalty)
-    request = Request(split, control, limit, target, background, target_seen, seen_penalty, synonyms)
+    request = Request(
+        split, control, limit, target, background, target_seen, seen_penalty, synonyms, precision
+    )
     job = evaluation_job(call.inputs, request)
     config, data, policy = job.manifest.config, data_hash(prepared), str(job.inference.background)
     with call.writing(
@@ -119,6 +123,7 @@ def run(
             "split": split,
             "seen_penalty": job.vocabulary.penalty,
             "background": policy,
+            "precision": job.inference.precision,
             "checkpoint_iteration": job.manifest.iteration,
             "recipe": config.recipe,
         },

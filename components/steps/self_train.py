@@ -10,7 +10,16 @@ from cascade_core.configs.settings import SelfTrainingMode, transductive
 from cascade_core.errors import UserError
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, Place, step
-from components.contract.shared import Out, Overrides, Prepared, Processes, Resume, SplitsFolder, Text
+from components.contract.shared import (
+    Out,
+    Overrides,
+    Precision,
+    Prepared,
+    Processes,
+    Resume,
+    SplitsFolder,
+    Text,
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ def run(
     overrides: Overrides,
     resume: Resume = True,
     processes: Processes = 1,
+    precision: Precision = None,
     unlabelled: Annotated[
         Path | None,
         Place("Folder of pictures without label maps, which --teacher labels before training.", local=True),
@@ -97,7 +107,7 @@ def run(
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
     from cascade_core.configs.backbones import without_backbone
-    from cascade_core.configs.overrides import refuse_stated
+    from cascade_core.configs.overrides import refuse_stated, with_precision
     from cascade_core.configs.recipes import with_overrides
     from cascade_core.data.prepared import rows_of_split
     from cascade_core.parallel import world_of
@@ -124,7 +134,8 @@ def run(
         raise UserError(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
-    changes = {**without_backbone(overrides, manifest.config), "self_train.mode": mode}
+    changes = without_backbone(with_precision(overrides, precision), manifest.config)
+    changes |= {"self_train.mode": mode}
     config = with_overrides(manifest.config, changes)
     inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
     rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?

@@ -12,6 +12,7 @@ from components.contract.shared import (
     ClipFolder,
     Out,
     Overrides,
+    Precision,
     Prepared,
     Processes,
     Recipe,
@@ -70,6 +71,7 @@ def run(
     seed: Seed = 0,
     resume: Resume = True,
     processes: Processes = 1,
+    precision: Precision = None,
 ) -> Trained:
     """Train a recipe without labels of unseen classes.
 
@@ -78,12 +80,15 @@ def run(
     replaces the recipe's. An interrupted training resumes from its last checkpoint. Under torchrun, each process
     takes its share of every batch, and only the first one writes.
 
+    --precision is that of the model's arithmetic; weights, losses and gradients of weights are float32.
+
     A training-free recipe, such as naclip, becomes a model as it is, named by the prompt templates of the text vectors.
 
     Raises:
         UserError: recipe, overrides, CLIP weights and input folders do not fit together, text vectors from a file
             belong to other names, or the processes cannot share the batch evenly.
     """
+    from cascade_core.configs.overrides import with_precision
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.configs.recipes import with_overrides
     from cascade_core.data.prepared import rows_of_split
@@ -100,7 +105,9 @@ def run(
         return launched(call)
     if (clip is None) != random_clip:
         raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
-    config = named_recipe(recipe, with_own_label_file(overrides, splits), seed=seed)
+    config = named_recipe(
+        recipe, with_own_label_file(with_precision(overrides, precision), splits), seed=seed
+    )
     if not config.model.trains:
         write_untrained(config, call)
         return Trained(final=out / "final", half=None)

@@ -12,7 +12,7 @@ from cascade_core.labels.background import parse_background
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_gathering_folder
-from components.contract.shared import names_by_commas
+from components.contract.shared import PRECISION_HELP, names_by_commas, precision_named
 from components.pictures.picture_files import picture_files
 from pipelines.cli.options import Background, Clip, Device
 
@@ -80,7 +80,7 @@ def predict(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32 or bf16 (faster on a GPU, slower on a CPU); the recipe's if left out."),
+        typer.Option(metavar="PRECISION", help=PRECISION_HELP.format("the recipe's")),
     ] = None,
     scales: Annotated[str, typer.Option(help="Sizes to average over, such as 0.75,1,1.25.")] = "1",
     flip: Annotated[
@@ -130,6 +130,7 @@ def predict(
     check_gathering_folder(out)
     check_seen_penalty(seen_penalty)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
+    stated_precision = None if precision is None else precision_named(precision, device)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     files = picture_files(pictures, out=out)
     cutout_labels = () if cutout is None else names_by_commas(cutout)
@@ -147,7 +148,7 @@ def predict(
         mode=mode,
         short_side=short_side,
         batch_size=batch,
-        precision=precision,
+        precision=stated_precision,
         refine=refine,
         synonyms=synonyms,
         background=None if background is None else parse_background(background),

@@ -1,11 +1,18 @@
-"""Recomputation stores only inputs and changes no value."""
+"""Recomputation, which GPUs use, stores only inputs and changes no value."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from cascade_core.model import decoder
 from cascade_core.model.decoder import recomputed
 
 from .small import CASCADE, segmentor
+
+
+@pytest.fixture
+def _scarce_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "memory_is_scarce", lambda _: True)
 
 
 def _stored(function, *inputs: Tensor) -> list[Tensor]:
@@ -15,6 +22,7 @@ def _stored(function, *inputs: Tensor) -> list[Tensor]:
     return stored
 
 
+@pytest.mark.usefixtures("_scarce_memory")
 def test_recomputation_uses_the_same_dropout_mask() -> None:
     torch.manual_seed(0)
     part = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 4))
@@ -29,6 +37,7 @@ def test_recomputation_uses_the_same_dropout_mask() -> None:
         assert torch.equal(plainly, again)
 
 
+@pytest.mark.usefixtures("_scarce_memory")
 def test_recomputation_stores_only_the_inputs() -> None:
     part, inputs = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(5, 6)
     inputs.requires_grad_()
@@ -44,6 +53,7 @@ def test_recomputation_stores_only_the_inputs() -> None:
     outputs.sum().backward()
 
 
+@pytest.mark.usefixtures("_scarce_memory")
 def test_without_gradients_nothing_is_stored() -> None:
     part, inputs = nn.Linear(6, 8), torch.randn(5, 6)
     with torch.no_grad():
@@ -51,6 +61,7 @@ def test_without_gradients_nothing_is_stored() -> None:
         assert torch.equal(recomputed(part, inputs), part(inputs))
 
 
+@pytest.mark.usefixtures("_scarce_memory")
 def test_a_segmentor_stores_no_attention_scores() -> None:
     """They are the largest thing a decoder computes: classes x patches x heads x layers x stages."""
     model, classes = segmentor(**CASCADE, dropout=0.1).train(), 7
@@ -58,3 +69,11 @@ def test_a_segmentor_stores_no_attention_scores() -> None:
     stored = _stored(lambda images: model.grid_logits(images, vectors), torch.randn(2, 3, 32, 32))
     assert stored
     assert not [tensor.shape for tensor in stored if tensor.shape[-2:] == (classes, 16)]
+
+
+def test_a_cpu_stores_them_and_computes_nothing_twice() -> None:
+    part, inputs = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4)), torch.randn(5, 6, requires_grad=True)
+    calls: list[object] = []
+    part.register_forward_hook(lambda *_: calls.append(part))
+    recomputed(part, inputs).sum().backward()
+    assert len(calls) == 1

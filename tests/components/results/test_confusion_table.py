@@ -15,7 +15,7 @@ CLASSES = [f"class {number}" for number in range(40)]
 UNSEEN = CLASSES[-6:]
 EVALUATION = Evaluation(
     method="zegclip", setting="inductive", split="val", protocol="mini-18-6", seed=0, pAcc=0.8, miou_seen=0.6,
-    miou_unseen=None, hiou=None, seen_penalty=0.1, background="dropped", num_pictures=3, data_hash="ab", pictures_hash="cd",
+    miou_unseen=None, hiou=None, seen_penalty=0.1, background="dropped", num_pictures=3, data_hash="ab", pictures_hash="cd", precision="fp32",
 )  # fmt: skip
 
 

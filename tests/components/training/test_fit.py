@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
+from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.clip.weights import new_clip, save_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
@@ -158,7 +159,8 @@ def test_accumulated_micro_batches_draw_the_same_pictures(folders: Folders, tmp_
 
 
 def test_bf16_training_stays_close_to_float32(folders: Folders, inductive: Path, tmp_path: Path) -> None:
-    trained(folders, tmp_path / "bf16", overrides={**SHORT, "train.precision": "bf16"})
+    result = trained(folders, tmp_path / "bf16", precision="bf16")
+    assert load_manifest(result.final).config.train.precision == "bf16"
     mixed, full = (pd.read_csv(path / "history.csv")["loss"] for path in (tmp_path / "bf16", inductive))
     assert mixed[0] == pytest.approx(full[0], rel=0.02)
     assert not (mixed == full).all()
@@ -300,6 +302,21 @@ def test_the_seen_penalty_is_for_inductive_models_only(
     assert row.setting == "transductive_oracle"
     assert row.seen_penalty == 0.0
     assert read_json(evaluated / "scores.json")["seen_penalty"] == 0.1
+
+
+def test_bf16_moves_few_pixels_and_is_recorded(
+    folders: Folders, inductive: Path, evaluated: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bf16"
+    row = evaluate.run(
+        **folders.steps, checkpoint=inductive / "final", split="val", precision="bf16", out=out
+    )
+    assert row.precision == "bf16" and read_json(evaluated / "scores.json")["precision"] == "fp32"
+    single, half = (
+        pd.read_csv(folder / "confusion.csv", index_col="truth").to_numpy() for folder in (evaluated, out)
+    )
+    # After four steps all classes score nearly alike.
+    assert 0 < abs(single - half).sum() / 2 < 0.15 * single.sum()
 
 
 def test_swapped_words_change_unseen_predictions_only(

@@ -1,0 +1,58 @@
+"""bf16 at inference: what `auto` takes, and frozen weights stored in it."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from cascade_core.inference.precision import computing, in_half, multiplies_bf16, precision_on
+from tests.cascade_core.model.small import CASCADE, segmentor
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("method", [{}, CASCADE])
+def test_matrices_in_bf16_give_the_features_of_autocast(method: dict) -> None:
+    trunk = segmentor(**method).eval().trunk
+    images = torch.randn(2, 3, 32, 48)
+    stored = in_half(trunk)
+    with torch.no_grad(), computing(CPU, "bf16"):
+        expected, features = trunk(images), stored(images)
+    assert torch.equal(features.patches, expected.patches)
+    assert all(map(torch.equal, features.mid_tokens, expected.mid_tokens))
+    assert all(weight.dtype == torch.float32 for weight in trunk.parameters())
+
+
+def test_every_matrix_of_the_tower_is_stored_in_bf16() -> None:
+    trunk = segmentor().eval().trunk
+    stored = in_half(trunk).args[1]
+    names = {
+        f"visual.{name}.weight"
+        for name, module in trunk.visual.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    assert names | {"visual.proj", "visual.blocks.0.attn.in_proj_weight"} <= set(stored)
+    assert all(weight.dtype == torch.bfloat16 for weight in stored.values())
+
+
+@pytest.mark.parametrize(
+    ("features", "precision"),
+    [
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"avx2": True, "amx_bf16": False}, "fp32"),
+    ],
+)
+def test_auto_asks_the_processor_and_logs_what_it_took(
+    features: dict, precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    with caplog.at_level(logging.INFO):
+        assert precision_on(CPU, "auto") == precision
+    assert f"precision {precision}: this processor" in caplog.text
+    assert precision_on(CPU, "fp32") == "fp32" and precision_on(CPU, "bf16") == "bf16"
+
+
+def test_other_devices_compute_in_float32() -> None:
+    assert not multiplies_bf16(torch.device("mps"))
