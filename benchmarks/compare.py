@@ -3,77 +3,93 @@
 import ctypes
 import gc
 import multiprocessing
-import platform
 import re
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import torch
+
+from benchmarks import matrix_peak
+from benchmarks.stopwatch import in_turns
+from cascade_core.configs.config import Precision
 
 ROUNDS = 5
 MIB = 2**20
 
 
 @dataclass(frozen=True)
+class Work:
+    """The operations of one call (a multiply-add is two) and the precision of its products."""
+
+    operations: float
+    precision: Precision
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Median seconds and peak bytes (above the memory before) of both implementations, and their ratios (ours / plain)."""
+    """Median seconds of both implementations and their ratio (ours / plain).
+
+    Attributes:
+        share: our share of the speed of matrix products in the same run; None if it was not measured.
+        peak: that speed, in operations per second.
+        ours_bytes: peak memory above that before the call; None if it was not measured.
+        plain_bytes: the same for the plain one.
+    """
 
     name: str
     ours_s: float
     plain_s: float
-    ours_bytes: int
-    plain_bytes: int
+    share: float | None = None
+    peak: float | None = None
+    ours_bytes: int | None = None
+    plain_bytes: int | None = None
 
     @property
     def time_ratio(self) -> float:
         return self.ours_s / self.plain_s
 
-    @property
-    def memory_ratio(self) -> float:
-        return self.ours_bytes / self.plain_bytes
+    def ratio(self) -> str:
+        return f"{self.time_ratio:.2f} ({self.ours_s:.2f} s / {self.plain_s:.2f} s)"
+
+    def share_of_peak(self) -> str:
+        if self.share is None or self.peak is None:
+            return ""
+        return f"{100 * self.share:.0f} % of {self.peak / 1e9:,.0f} GFLOP/s"
 
     def line(self) -> str:
-        return (
-            f"{self.name}: time {self.ours_s:.3f} s / {self.plain_s:.3f} s = {self.time_ratio:.3f}, "
-            f"peak memory {self.ours_bytes / MIB:.0f} MiB / {self.plain_bytes / MIB:.0f} MiB = "
-            f"{self.memory_ratio:.3f}"
-        )
+        parts = [
+            f"{self.name}: time {self.ours_s:.3f} s / {self.plain_s:.3f} s = {self.time_ratio:.3f}",
+            self.share_of_peak(),
+        ]
+        if self.ours_bytes is not None and self.plain_bytes is not None:
+            parts.append(
+                f"peak memory {self.ours_bytes / MIB:.0f} MiB / {self.plain_bytes / MIB:.0f} MiB = "
+                f"{self.ours_bytes / self.plain_bytes:.3f}"
+            )
+        return ", ".join(part for part in parts if part)
 
 
 Make = Callable[[], tuple[Callable[[], object], Callable[[], object]]]
 """Prepares a case and returns our implementation and the plain one."""
 
 
-def compare(name: str, make: Make) -> Comparison:
-    """Compare the two functions of `make`: medians of `ROUNDS` interleaved runs after one warm-up of each."""
-    ours, plain = make()
-    times: dict[str, list[float]] = {"ours": [], "plain": []}
-    for round_ in range(ROUNDS + 1):
-        for key, call in (("ours", ours), ("plain", plain)):
-            began = time.perf_counter()
-            call()
-            if round_:
-                times[key].append(time.perf_counter() - began)
-    return Comparison(
-        name,
-        ours_s=statistics.median(times["ours"]),
-        plain_s=statistics.median(times["plain"]),
-        ours_bytes=peak_memory(make, 0),
-        plain_bytes=peak_memory(make, 1),
-    )
-
-
-def surroundings() -> str:
-    """Describe machine, threads, torch version and date."""
-    return (
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{datetime.now(tz=UTC):%Y-%m-%d}"
-    )
+def compare(
+    name: str, make: Make, *, rounds: int = ROUNDS, memory: bool = True, work: Work | None = None
+) -> Comparison:
+    """Compare the two functions of `make` in turns, on request also with large matrix products."""
+    calls = list(make())
+    if work is None:
+        ours, plain = in_turns(calls, rounds)
+        share = peak = None
+    else:
+        multiply, operations = matrix_peak.products(work.precision)
+        ours, plain, product = in_turns([*calls, multiply], rounds)
+        peak = operations / product
+        share = work.operations / ours / peak
+    used = [peak_memory(make, which) if memory else None for which in (0, 1)]
+    return Comparison(name, ours, plain, share, peak, *used)
 
 
 def peak_memory(make: Make, which: int) -> int:

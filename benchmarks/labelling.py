@@ -7,19 +7,21 @@ time counts, in which logits become labels and confidence; the share is that of 
 
 import statistics
 import time
+from dataclasses import dataclass
 from unittest import mock
 
 import numpy as np
 
-from benchmarks.compare import surroundings
 from benchmarks.inference import Case, case
+from benchmarks.machine import load, surroundings
+from benchmarks.options import parsed, parser_of
 from benchmarks.stopwatch import Stopwatch
 from cascade_core.inference.label_maps import label_photographs
 from cascade_core.inference.strips import Limits
 from cascade_core.inference.tiles import CPU_NUMBERS, Tiles, Tiling
 from cascade_core.inference.views import views
 
-SIZE, ROUNDS = (4096, 4096), 3
+SIZE = (4096, 4096)
 SMALL_TILES = Limits(tiling=Tiling(height=16, width=32, numbers=CPU_NUMBERS, bounded=True))
 
 
@@ -49,25 +51,50 @@ def _around(watch: Stopwatch) -> object:
     return update_best
 
 
-def line(seen_penalty: float) -> str:
-    """Compare the tiles that are chosen for the picture with small ones, in turns: medians of `ROUNDS` runs."""
+@dataclass(frozen=True)
+class Labelling:
+    """Medians in seconds: labelling with the tiles chosen for the picture, with small ones, and the first one's whole call.
+
+    `different` counts the labels that differ between the two.
+    """
+
+    chosen: float
+    small: float
+    whole: float
+    different: int
+
+    def ratio(self) -> str:
+        return f"{self.chosen / self.small:.2f} ({self.chosen:.2f} s / {self.small:.2f} s)"
+
+    def share(self) -> str:
+        return f"{100 * self.chosen / self.whole:.0f} % of the whole ({self.whole:.2f} s)"
+
+
+def measure(seen_penalty: float, *, rounds: int) -> Labelling:
+    """Compare the tiles that are chosen for the picture with small ones, in turns."""
     picture_case = case(SIZE, seen_penalty)
-    rounds = [[timed(picture_case, limits) for limits in (Limits(), SMALL_TILES)] for _ in range(ROUNDS + 1)][
+    runs = [[timed(picture_case, limits) for limits in (Limits(), SMALL_TILES)] for _ in range(rounds + 1)][
         1:
     ]
-    chosen, small = (
-        statistics.median(seconds for _, seconds, _ in runs) for runs in zip(*rounds, strict=True)
-    )
-    whole = statistics.median(whole for (_, _, whole), _ in rounds)
-    different = np.count_nonzero(rounds[0][0][0] != rounds[0][1][0])
-    return (
-        f"{SIZE[1]} x {SIZE[0]}, seen penalty {seen_penalty}: labelling {chosen:.3f} s / {small:.3f} s = "
-        f"{chosen / small:.3f}, {100 * chosen / whole:.0f} % of the whole ({whole:.3f} s); {different} of "
-        f"{SIZE[0] * SIZE[1]:,} labels differ"
-    )
+    chosen, small = (statistics.median(seconds for _, seconds, _ in way) for way in zip(*runs, strict=True))
+    whole = statistics.median(whole for (_, _, whole), _ in runs)
+    different = np.count_nonzero(runs[0][0][0] != runs[0][1][0])
+    return Labelling(chosen, small, whole, int(different))
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--seen-penalty", nargs="+", type=float, default=[0.1, 0.0])
+    options = parsed(parser)
+    print(surroundings())
+    for penalty in options.seen_penalty:
+        labelled = measure(penalty, rounds=options.rounds)
+        print(
+            f"{SIZE[1]} x {SIZE[0]}, seen penalty {penalty}: labelling {labelled.ratio()}, {labelled.share()}; "
+            f"{labelled.different} of {SIZE[0] * SIZE[1]:,} labels differ; {load()}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    print(surroundings())
-    for penalty in (0.1, 0.0):
-        print(line(penalty), flush=True)
+    main()

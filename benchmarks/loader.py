@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from benchmarks import plain_input
-from benchmarks.compare import ROUNDS, surroundings
+from benchmarks.compare import ROUNDS
+from benchmarks.machine import surroundings
 from cascade_core.batches.samples import pack, train_dataset
 from cascade_core.configs.config import DataConfig
 from cascade_core.configs.recipes import recipe

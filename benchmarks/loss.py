@@ -10,7 +10,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from benchmarks import plain
-from benchmarks.compare import compare, surroundings
+from benchmarks.compare import compare
+from benchmarks.machine import surroundings
 from cascade_core.configs.config import LossConfig
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.focal_dice import segmentation_loss

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from benchmarks.compare import surroundings
+from benchmarks.machine import surroundings
 from cascade_core.runtime.files import read_json
 from components.results.regression import Thresholds, compare, outcome
 from components.results.rows import SCORES, RerunRow

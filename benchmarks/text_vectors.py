@@ -4,21 +4,22 @@ The text tower of CLIP ViT-B/16 with random weights encodes 300 texts, 20 class 
 a CPU in float32. The baseline encodes all 77 positions of each text, 256 texts at a time.
 """
 
-import statistics
-import time
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.compare import surroundings
+from benchmarks.machine import load, surroundings
+from benchmarks.options import parsed, parser_of
+from benchmarks.stopwatch import in_turns
 from cascade_core.clip.text import TextTransformer, class_vectors
 from cascade_core.clip.tokenizers import BytePairTokenizer, Tokenizer
-from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe
 
-NAMES, ROUNDS = 20, 3
+NAMES = 20
 
 
 @torch.no_grad()
@@ -32,28 +33,42 @@ def whole(
     return F.normalize(means, dim=-1)
 
 
-def line(config: RunConfig) -> str:
-    """Compare both in turns: medians of `ROUNDS` runs."""
+@dataclass(frozen=True)
+class Vectors:
+    """Medians in seconds of both ways, and the largest difference of their unit vectors."""
+
+    texts: int
+    cut: float
+    whole: float
+    difference: float
+
+    def ratio(self) -> str:
+        return f"{self.cut / self.whole:.3f} ({self.cut:.2f} s / {self.whole:.2f} s)"
+
+
+def measure(*, rounds: int) -> Vectors:
+    """Compare both in turns."""
+    config = recipe("cascade_cocostuff", {}, seed=0)
     torch.manual_seed(0)
     clip, templates = config.model.clip, config.data.templates
     text, tokenizer = TextTransformer(clip).eval(), BytePairTokenizer(clip.context_length)
     names = list(config.data.split.classes[:NAMES])
-    seconds: dict[str, list[float]] = {"cut": [], "whole": []}
-    vectors = {}
-    for round_ in range(ROUNDS + 1):
-        for key, call in (("cut", class_vectors), ("whole", whole)):
-            began = time.perf_counter()
-            vectors[key] = call(text, tokenizer, names, templates)
-            if round_:
-                seconds[key].append(time.perf_counter() - began)
-    cut, all_positions = (statistics.median(seconds[key]) for key in ("cut", "whole"))
-    difference = float((vectors["cut"] - vectors["whole"]).abs().max())
-    return (
-        f"{NAMES * len(templates)} texts: cut {cut:.2f} s / whole {all_positions:.2f} s = {cut / all_positions:.3f}; "
-        f"the unit vectors differ by {difference:.1e} at most"
+    cut, every_position = in_turns(
+        [partial(way, text, tokenizer, names, templates) for way in (class_vectors, whole)], rounds
+    )
+    vectors = [way(text, tokenizer, names, templates) for way in (class_vectors, whole)]
+    return Vectors(NAMES * len(templates), cut, every_position, float((vectors[0] - vectors[1]).abs().max()))
+
+
+def main() -> None:
+    options = parsed(parser_of(__doc__))
+    print(surroundings())
+    vectors = measure(rounds=options.rounds)
+    print(
+        f"{vectors.texts} texts: cut / whole {vectors.ratio()}; the unit vectors differ by "
+        f"{vectors.difference:.1e} at most; {load()}"
     )
 
 
 if __name__ == "__main__":
-    print(surroundings())
-    print(line(recipe("cascade_cocostuff", {}, seed=0)))
+    main()

@@ -11,19 +11,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser
 from pathlib import Path
 
-import psutil
 import yaml
 
-from benchmarks.compare import surroundings
+from benchmarks.machine import load, surroundings
+from benchmarks.options import parsed, parser_of
 from cascade_core.runtime.cores import THREADS_VARIABLE
 from components.results.names import SCORES_FILE
 from pipelines.graphs.project import PARAMETERS
 from pipelines.workstation.workflow import stage_environment
 
-ROUNDS = 3
 REPOSITORY = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent
 SIDE_BY_SIDE = [str(PROGRAMS / "cascade-clip"), "run"]
@@ -90,26 +88,34 @@ def _round(folder: Path, iterations: int | None) -> tuple[float, float]:
     scores = [scores_of(clone) for clone in clones]
     assert scores[0], "the workflow wrote no scores"
     assert scores[0] == scores[1], "the scores differ"
-    load = ", ".join(f"{mean:.1f}" for mean in psutil.getloadavg())
     print(
         f"one after the other {sequential:.0f} s, side by side {parallel:.0f} s, ratio {parallel / sequential:.2f}; "
-        f"{len(scores[0])} files of scores equal; load over 1, 5, 15 minutes {load}",
+        f"{len(scores[0])} files of scores equal; {load()}",
         flush=True,
     )
     return parallel, sequential
 
 
-if __name__ == "__main__":
-    parser = ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--iterations", type=int)
-    options = parser.parse_args()
-    print(surroundings())
-    rounds = []
-    for _ in range(options.rounds):
+def measure(*, rounds: int, iterations: int | None = None) -> tuple[float, float]:
+    """Return the median seconds of both ways, first those of `cascade-clip run`."""
+    seconds = []
+    for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            rounds.append(_round(Path(folder), options.iterations))
-    parallel, sequential = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+            seconds.append(_round(Path(folder), iterations))
+    parallel, sequential = (statistics.median(way) for way in zip(*seconds, strict=True))
+    return parallel, sequential
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--iterations", type=int, help="training iterations, for a look at everything else")
+    options = parsed(parser)
+    print(surroundings())
+    parallel, sequential = measure(rounds=options.rounds, iterations=options.iterations)
     print(
         f"side by side / one after the other: {parallel:.0f} s / {sequential:.0f} s = {parallel / sequential:.2f}"
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import cases, gpu
 from cascade_core.train.loop import StepReport
 from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")
-def case() -> gpu.Case:
-    return gpu.make_case(tiny_config(), torch.device("cpu"), batch=2)
+def case() -> cases.Case:
+    return cases.make_case(tiny_config(), torch.device("cpu"), batch=2)
 
 
 def test_without_a_gpu_the_benchmark_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ def test_a_multiply_add_counts_as_two_operations() -> None:
 
 
 def test_backward_costs_frozen_weights_once_trained_ones_twice() -> None:
-    assert gpu.multiply_adds_of_a_step({"trunk": 10, "decoder": 1, "total": 11}) == 10 + 1 + 10 + 2
+    assert cases.multiply_adds_of_a_step({"trunk": 10, "decoder": 1, "total": 11}) == 10 + 1 + 10 + 2
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_a_bar_is_met_or_missed(measured: float, at_most: bool, word: str) -> No
     assert gpu.Bar("share", measured, 0.4, at_most=at_most).row()[-1] == word
 
 
-def test_training_runs_the_loops_step(case: gpu.Case) -> None:
-    report = case.training()()
+def test_training_runs_the_loops_step(case: cases.Case) -> None:
+    report = case.training("bf16")()
     assert isinstance(report, StepReport)
     assert report.terms.keys() == {"focal", "dice"}
 
 
-def test_plain_training_changes_the_trained_weights(case: gpu.Case) -> None:
+def test_plain_training_changes_the_trained_weights(case: cases.Case) -> None:
     before = {name: weight.clone() for name, weight in case.segmentor.named_parameters()}
-    case.plain_training()()
+    case.plain_training(2)()
     changed = {
         name for name, weight in case.segmentor.named_parameters() if not torch.equal(weight, before[name])
     }
@@ -52,7 +52,7 @@ def test_plain_training_changes_the_trained_weights(case: gpu.Case) -> None:
     assert any("prompt" in name for name in changed)
 
 
-def test_both_kinds_of_inference_agree_up_to_rounding(case: gpu.Case) -> None:
-    ours, published = case.inference()(), case.plain_inference()()
+def test_both_kinds_of_inference_agree_up_to_rounding(case: cases.Case) -> None:
+    ours, published = case.inference("bf16")(), case.plain_inference()()
     assert ours.shape == (2, 32, 32)
     assert (ours[:1] == published).float().mean() > 0.9
