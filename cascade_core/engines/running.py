@@ -1,16 +1,16 @@
 """Run a graph's file on the CPU: in torch, onnxruntime or OpenVINO."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
+from cascade_core.configs.config import Precision
 from cascade_core.engines.formats import GraphFormat, require_packages
 from cascade_core.engines.graph import INPUTS, OUTPUTS, Outputs, RunGraph
 from cascade_core.errors import UserError
 
-Precision = Literal["fp32", "bf16"]
 ENGINES: dict[GraphFormat, str] = {"torch": "torch.export", "onnx": "onnxruntime", "openvino": "openvino"}
 """The engine that runs the files of each format."""
 

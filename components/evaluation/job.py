@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cascade_core.batches.samples import Batch
 from cascade_core.batches.transforms import to_picture
-from cascade_core.checkpoints.checkpoint import CheckpointManifest, load_segmentor
+from cascade_core.checkpoints.checkpoint import load_segmentor
+from cascade_core.checkpoints.manifest import CheckpointManifest, load_manifest
 from cascade_core.configs.config import DataConfig, EvalConfig, Precision
 from cascade_core.configs.settings import Synonyms
 from cascade_core.data.prepared import data_sha256, rows_of_split
@@ -32,6 +33,7 @@ from cascade_core.scoring.confusion import ConfusionMatrix
 from cascade_core.scoring.report import per_class_table, plot_confusion, plot_per_class
 from cascade_core.scoring.scores import Scores
 from components.evaluation.picture_log import Labels, Picture, PictureLog
+from components.exported.graph_folder import Engine, engine_of
 from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
 from components.progress import progress
@@ -65,7 +67,10 @@ class Request:
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """A checked evaluation: the model with its classes, the options, and the rows of the index to score."""
+    """A checked evaluation: the model with its classes, the options, and the rows of the index to score.
+
+    `engine` and `precision` say what computes the model's logits, as results record it.
+    """
 
     manifest: CheckpointManifest
     vocabulary: Vocabulary
@@ -75,17 +80,29 @@ class EvaluationJob:
     root: Path
     protocol: str
     setting: str
+    engine: str
+    precision: str
 
 
 def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJob:
     """Read the checkpoint and the earlier steps' folders, and check that they fit together.
 
+    With a folder `graph`, the graph in it computes the logits in the checkpoint's place, on the CPU.
+
     Raises:
         UserError: the checkpoint is missing; without a target, it is of another protocol; with `target_seen` by
-            names, it shares no seen class with the target; the split is empty; or the background policy does not fit
-            the label maps or the text vectors.
+            names, it shares no seen class with the target; the graph was exported from other weights, or cannot be run;
+            the split is empty; or the background policy does not fit the label maps or the text vectors.
     """
-    segmentor, manifest = load_segmentor(folders["checkpoint"])
+    checkpoint, graph = folders["checkpoint"], folders.get("graph")
+    if graph is None:
+        segmentor, manifest = load_segmentor(checkpoint)
+        precision = request.precision or manifest.config.evaluate.precision
+        engine = Engine(segmentor, "torch", precision)
+    else:
+        manifest = load_manifest(checkpoint)
+        precision = "fp32"  # of what torch computes; a graph has its own
+        engine = engine_of(graph, checkpoint, manifest, request.precision or "fp32")
     config = manifest.config
     if request.target is None:
         protocol = protocol_of(manifest, folders["splits"])
@@ -105,13 +122,13 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
     return EvaluationJob(
         manifest=manifest,
         vocabulary=vocabulary_of(
-            segmentor,
+            engine.segmentor,
             manifest,
             candidates,
             policy,
             order=order,
             text=folders["text"],
-            device=device_named(None),
+            device=device_named(None if graph is None else "cpu"),
             seen_penalty=request.seen_penalty,
             synonyms=synonyms,
         ),
@@ -119,7 +136,7 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
             update={
                 "background": policy,
                 "synonyms": synonyms,
-                "precision": request.precision or config.evaluate.precision,
+                "precision": precision,
             }
         ),
         scored=scored,
@@ -127,6 +144,8 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
         root=inputs.root,
         protocol=protocol,
         setting=f"control_{request.control}" if request.control else manifest.setting,
+        engine=engine.name,
+        precision=engine.precision,
     )
 
 
@@ -213,10 +232,11 @@ def evaluation_of(job: EvaluationJob, summary: Scores, *, split: str, data: str)
         hiou=number_or_none(summary.hiou),
         seen_penalty=job.vocabulary.penalty,
         background=str(job.inference.background),
-        precision=job.inference.precision,
         num_pictures=len(job.rows),
         data_hash=data,
         pictures_hash=data_sha256(job.rows),
+        engine=job.engine,
+        precision=job.precision,
     )
 
 

@@ -99,10 +99,16 @@ def read_scored(evaluation: Path) -> Scored:
     """Read the scores in the folder of an evaluate step.
 
     Raises:
-        UserError: the scores are missing or invalid; the message names file and field.
+        UserError: the scores are missing or invalid, with file and field in the message; or they are of an exported
+            graph, whose loss of accuracy is not the model's.
     """
     file = evaluation / SCORES_FILE
-    return _scored(read_json(file), str(file))
+    content = read_json(file)
+    if isinstance(content, dict) and (engine := content.get("engine", "torch")) != "torch":
+        raise UserError(
+            f"{file} scores a graph in {engine}, and the registry holds the checkpoint; evaluate that without --graph"
+        )
+    return _scored(content, str(file))
 
 
 def read_decision(folder: Path, name: str) -> Decision:

@@ -19,8 +19,10 @@ def number_or_none(value: float) -> float | None:
 class Evaluation:
     """An evaluated model and data set, with the scores as fractions (None: no class to average over).
 
-    `precision` is that of the model's arithmetic, "fp32" or "bf16". Unless `background` is "dropped", background counts as one more seen class. `data_hash` is of the whole data set,
-    `pictures_hash` of the scored pictures and their label maps alone.
+    `engine` computed the model's logits: torch, or the engine of an exported graph. `precision` is that of the model's
+    arithmetic: "fp32" or "bf16", and of a graph also "int8" or "int8 and bf16". Unless `background` is "dropped",
+    background counts as one more seen class. `data_hash` is of the whole data set, `pictures_hash` of the scored pictures
+    and their label maps alone.
     """
 
     method: str
@@ -38,6 +40,7 @@ class Evaluation:
     num_pictures: int
     data_hash: str
     pictures_hash: str
+    engine: str = "torch"
 
     @property
     def scores(self) -> dict[str, float]:
@@ -49,4 +52,5 @@ class Evaluation:
         percent = {name: f"{100 * value:.1f}" for name, value in self.scores.items()}
         listed = " | ".join(f"{title} {percent.get(name, '-')}" for name, title in SCORES.items())
         policy = "" if self.background == "dropped" else f", background by {self.background}"
-        print(f"{self.method} {self.setting} on {self.split} of {self.protocol}{policy}: {listed}")
+        engine = "" if self.engine == "torch" else f", by {self.engine} in {self.precision}"
+        print(f"{self.method} {self.setting} on {self.split} of {self.protocol}{policy}{engine}: {listed}")

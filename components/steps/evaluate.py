@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 from cascade_core.labels.class_split import TargetSeen
 from components.cluster.pods import LARGE, MINI, by_kind
-from components.contract import Call, Cluster, Option, step
+from components.contract import Call, Cluster, Folder, Option, step
 from components.contract.shared import (
     BackgroundPolicy,
     Checkpoint,
@@ -72,6 +73,15 @@ def run(
     ] = None,
     synonyms: SynonymRule = None,
     precision: Precision = None,
+    graph: Annotated[
+        Path,
+        Folder(
+            "Folder of a graph exported from the checkpoint, which is scored in its place, on the CPU.",
+            local=True,
+            made_by="export",
+        ),
+    ]
+    | None = None,
 ) -> Evaluation:
     """Score a checkpoint: table, confusion, pictures.
 
@@ -92,10 +102,15 @@ def run(
     --seen-penalty replaces the published penalty, for every setting; fit-thresholds proposes one. --synonyms replaces
     the checkpoint's rule for classes with synonyms, --precision its precision; the results record the one used.
 
+    --graph scores a graph that `export` wrote, such as one in int8: it computes the logits of each picture or window, and
+    all else is as for the checkpoint. Its precision is fp32; OpenVINO's graphs also take --precision bf16, for what is
+    not in int8. `scores.json` records `engine` and `precision`; the gate takes no such scores.
+
     Raises:
         UserError: the checkpoint is missing, is of another protocol without --target, or shares no seen class name
-            with the target under --target-seen names; the split is empty; the background policy does not fit the
-            label maps or the text vectors; or the seen penalty is no number from 0 to 1.
+            with the target under --target-seen names; the graph was exported from other weights, or cannot be run in
+            this precision; the split is empty; the background policy does not fit the label maps or the text vectors;
+            or the seen penalty is no number from 0 to 1.
     """
     import math
 
@@ -123,9 +138,10 @@ def run(
             "split": split,
             "seen_penalty": job.vocabulary.penalty,
             "background": policy,
-            "precision": job.inference.precision,
             "checkpoint_iteration": job.manifest.iteration,
             "recipe": config.recipe,
+            "engine": job.engine,
+            "precision": job.precision,
         },
         tags={"data_hash": data, "split": split},
     ) as work:

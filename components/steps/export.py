@@ -15,6 +15,7 @@ from components.contract.shared import Out, names_by_commas
 
 if TYPE_CHECKING:
     from cascade_core.engines.check import Differences
+    from cascade_core.predictor import Predictor
 
 Format = Literal["onnx", "openvino", "torch", "folder"]
 
@@ -134,7 +135,7 @@ def run(
     facts = facts_of(predictor, names)
     calibration = []
     if pictures:
-        vocabulary = encoded(predictor, predictor.default_labels if names is None else names)
+        vocabulary = encoded(predictor, _classes(predictor) if names is None else names)
         calibration = calibration_inputs(pictures, vocabulary, predictor.evaluate)
     parameters = {"format": kind, "weights": predictor.identity, "calibration_pictures": len(pictures)}
     with call.writing(inputs={}, parameters=parameters) as work:
@@ -144,3 +145,8 @@ def run(
             np.save(work.folder / VECTORS_FILE, predictor.vocabulary(names).class_vectors.numpy())
         write_json(work.folder / FACTS_FILE, facts | facts_of_file(kind, differences, pictures))
     return Exported(out / GRAPH_FILES[kind], differences)
+
+
+def _classes(predictor: "Predictor") -> list[str]:
+    """Return the classes of the training, without names for background, which come with every vocabulary."""
+    return [name for name in predictor.default_labels if name not in predictor.evaluate.background.names]

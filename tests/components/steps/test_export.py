@@ -17,7 +17,6 @@ from cascade_core.engines.formats import require_packages, write_openvino
 from cascade_core.engines.graph import Exportable, Outputs
 from cascade_core.engines.int8 import quantise
 from cascade_core.engines.running import load_graph, load_onnx, load_openvino
-from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.label_file import LabelFile
@@ -102,15 +101,15 @@ def assert_is_evaluations(file: Path, checkpoint: Path, clip: Path) -> None:
         levels = torch.rand(batch, 3, height, width, generator=generator) * 255
         vectors = F.normalize(torch.randn(classes, 16, generator=generator), dim=-1)
         asked = Vocabulary(predictor.segmentor, vectors, "focal_dice", seen=(0,), seen_penalty=0.1)
-        images, whole = (levels - mean) / std, EvalConfig(mode="whole")
-        expected = score_maps(asked, images, evaluate=whole).numpy()
+        images = (levels - mean) / std
+        expected = score_maps(asked, images, evaluate=EvalConfig(mode="whole")).numpy()
         penalties = asked.penalties.numpy()
         outputs = run(levels.numpy(), vectors.numpy(), penalties)
         scores = outputs.probabilities - penalties[:, None, None]
         assert np.abs(scores - expected).max() <= 1e-4
-        assert (
-            outputs.labels == label_maps(asked, images, evaluate=whole, size=(height, width)).numpy()
-        ).mean() > 0.999
+        # Another label than torch's is a tie.
+        chosen = np.take_along_axis(expected, outputs.labels[:, None], axis=1)[:, 0]
+        assert (chosen >= expected.max(axis=1) - 2e-4).all()
 
 
 @pytest.mark.slow
