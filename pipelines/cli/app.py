@@ -1,15 +1,17 @@
 """The command line: `cascade-clip COMMAND`, a thin layer over the steps and pipelines.
 
-Commands import slow packages (torch, mlflow, kfp, boto3) in their bodies, so `--help` answers at once.
+A command's module is imported when the command is called, and slow packages (torch, mlflow, kfp, boto3) in the
+command's body, so `--help` answers at once.
 """
 
+import inspect
 import logging
 import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -22,9 +24,9 @@ from cascade_core.runtime.formats import PROJECT
 from components.addresses import masked, masked_trace
 from components.entry import enter
 from components.launching import last_words
-from pipelines.cli.project_defaults import defaults_of
 from pipelines.cli.quoted_paths import paths_of, with_quoted
-from pipelines.cli.table import GROUPS
+from pipelines.cli.summaries import SUMMARIES
+from pipelines.cli.table import GROUPS, Command, Group
 
 CHATTY = [
     "PIL",
@@ -47,7 +49,44 @@ VALUE_WORDS = {"str": "TEXT", "path": "PATH", "int": "NUMBER", "float": "NUMBER"
 """The word for a value in a help text, by typer's name of its type."""
 
 
-class CascadeGroup(TyperGroup):
+class Unloaded(TyperCommand):
+    """A command of a group's help and completion, whose module is not imported yet."""
+
+    def __init__(self, group: Group, command: Command) -> None:
+        summary = SUMMARIES.get(" ".join([*group.path, command.name]))
+        super().__init__(
+            command.name, help=summary or inspect.getdoc(command.function), rich_markup_mode=None
+        )
+        self.command = command
+
+    def loaded(self) -> Any:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        app.command(self.name, cls=CascadeCommand, epilog=self.command.example)(self.command.function)
+        return typer.main.get_command(app)
+
+
+class LazyGroup(TyperGroup):
+    """Imports the module of a command when the command is called."""
+
+    own: ClassVar[Group]
+
+    @classmethod
+    def of(cls, group: Group) -> type["LazyGroup"]:
+        """Return the class of a group of the table."""
+        return type(cls.__name__, (cls,), {"own": group})
+
+    def __init__(self, *, commands: Any = None, **settings: Any) -> None:
+        own = {command.name: Unloaded(self.own, command) for command in self.own.commands}
+        super().__init__(commands={**own, **(commands or {})}, **settings)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if isinstance(command, Unloaded):
+            command = command.loaded()
+        return name, command, rest
+
+
+class CascadeGroup(LazyGroup):
     """Reports an error that the user can mend in one sentence; any other exception keeps its trace."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -94,6 +133,8 @@ class CascadeCommand(TyperCommand):
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         if (step := getattr(self.callback, "step", None)) is not None and "--help" not in args:
+            from pipelines.cli.project_defaults import defaults_of
+
             extra["default_map"] = defaults_of(step, args)
         return super().make_context(info_name, args, parent, **extra)
 
@@ -112,11 +153,13 @@ def _app() -> typer.Typer:
     apps: dict[tuple[str, ...], typer.Typer] = {}
     for group in GROUPS:
         if group.path:
-            app = typer.Typer(help=group.help, no_args_is_help=True, rich_markup_mode=None)
+            app = typer.Typer(
+                cls=LazyGroup.of(group), help=group.help, no_args_is_help=True, rich_markup_mode=None
+            )
             apps[group.path[:-1]].add_typer(app, name=group.path[-1])
         else:
             app = typer.Typer(
-                cls=CascadeGroup,
+                cls=CascadeGroup.of(group),
                 no_args_is_help=True,
                 pretty_exceptions_enable=False,
                 rich_markup_mode=None,
@@ -124,8 +167,6 @@ def _app() -> typer.Typer:
             )
             app.callback()(main)
         apps[group.path] = app
-        for name, function, example in group.commands:
-            app.command(name, cls=CascadeCommand, epilog=example)(function)
     return apps[()]
 
 

@@ -6,9 +6,8 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
-import typer
 
-from pipelines.cli.app import app
+from tests.cli_commands import command_at
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -38,7 +37,7 @@ def test_commands_in_the_docs_parse(document: Path, monkeypatch: pytest.MonkeyPa
         words = list(takewhile(lambda word: word not in (">", "|"), words))
         if "--help" in words:
             continue
-        command = typer.main.get_command(app)
+        command, path = command_at(), []
         options = {option for parameter in command.params for option in parameter.opts}
         while words and words[0] in options:  # the program's own
             words = words[1:]
@@ -46,7 +45,8 @@ def test_commands_in_the_docs_parse(document: Path, monkeypatch: pytest.MonkeyPa
             continue
         while words and words[0] in getattr(command, "commands", {}):
             name, *words = words
-            command = command.commands[name]  # type: ignore[attr-defined]
+            path.append(name)
+            command = command_at(*path)
         assert not hasattr(command, "commands"), f"{line}: {words[:1]} is no command"
         try:
             command.make_context(name, words)

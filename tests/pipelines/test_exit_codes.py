@@ -26,6 +26,7 @@ def ended_by(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str)
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
+    assert splits.run.parameters  # read from the function before it is replaced
     monkeypatch.setattr(splits.run, "function", fail)
     words = ["splits", "--prepared", ".", "--protocol", "mini-18-6", "--out", "o"]
     return CliRunner().invoke(app, [*flags, *words])
@@ -119,6 +120,7 @@ def wait(call, **_):
     finally:
         Path("cleared").touch()
 
+assert splits.run.parameters  # read from the function before it is replaced
 splits.run.function = wait
 sys.argv = ["cascade-clip", "splits", "--prepared", ".", "--protocol", "mini-18-6", "--out", "o"]
 app()

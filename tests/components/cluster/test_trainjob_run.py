@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from components.cluster import pod_probe, trainjob, trainjob_run
@@ -20,6 +19,7 @@ from components.launching import nodes as launch_nodes
 from components.patience import Patience
 from components.steps import train
 from pipelines.cli.app import app
+from tests.cli_commands import command_at
 from tests.components.conftest import RECIPE, SHORT, Folders
 from tests.components.trainer_server import Trainer, serving
 
@@ -221,7 +221,7 @@ def test_a_given_namespace_overrides_the_contexts(jobs: Jobs) -> None:
 def run_command(manifest: dict[str, Any]) -> None:
     """Run a job's command in this one process, in place of the job's pods."""
     command, *arguments = manifest["spec"]["trainer"]["args"]
-    typer.main.get_command(app).commands[command].main(arguments, standalone_mode=False)  # type: ignore[attr-defined]
+    command_at(command).main(arguments, standalone_mode=False)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from cascade_core.configs.overrides import parse_overrides
@@ -18,6 +17,7 @@ from pipelines.cli.app import app
 from pipelines.cli.table import GROUPS
 from pipelines.workstation import workflow
 from tests import official_files
+from tests.cli_commands import command_at
 from tests.tiny import write_tiny_clip
 
 ROWS = [
@@ -38,7 +38,7 @@ ROWS = [
 ]
 
 
-EXAMPLES = [(*group.path, name) for group in GROUPS for name, _, _ in group.commands]
+EXAMPLES = [(*group.path, command.name) for group in GROUPS for command in group.commands]
 
 
 def test_no_help_needs_a_slow_package() -> None:
@@ -52,15 +52,24 @@ def test_no_help_needs_a_slow_package() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_a_command_imports_no_other() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from pipelines.cli.app import app\n"
+        "def modules(*words):\n"
+        "    assert CliRunner().invoke(app, [*words, '--help']).exit_code == 0\n"
+        "    return {name for name in sys.modules if name.startswith(('components.steps.', 'pipelines.graphs'))}\n"
+        "assert not modules()\n"
+        "assert modules('splits') == {'components.steps.splits'}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=" ".join)
 def test_every_help_ends_with_a_command_that_parses(path: tuple[str, ...]) -> None:
     example = CliRunner().invoke(app, [*path, "--help"]).output.rstrip().splitlines()[-1]
     program, *arguments = shlex.split(example)
     assert (program, *arguments[: len(path)]) == ("cascade-clip", *path)
-    command = typer.main.get_command(app)
-    for name in path:
-        command = command.commands[name]  # type: ignore[attr-defined]
-    command.make_context(path[-1], arguments[len(path) :])
+    command_at(*path).make_context(path[-1], arguments[len(path) :])
 
 
 def test_a_wrong_value_gives_one_line_and_no_trace(tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 from pipelines.cli.app import app
 from pipelines.cli.quoted_paths import paths_of, with_quoted
 from pipelines.cli.table import GROUPS
+from tests.cli_commands import command_at
 
-EXAMPLES = {" ".join([*group.path, name]): example for group in GROUPS for name, _, example in group.commands}
+EXAMPLES = {
+    " ".join([*group.path, command.name]): command.example for group in GROUPS for command in group.commands
+}
 OUTPUTS = ("--out", "--to", "--work", "--results")
 LONG = "x" * 300
 UNREADABLE = "/proc/self/mem"
@@ -29,10 +32,7 @@ def words_of(command: str) -> list[str]:
 
 
 def parameters_of(command: str) -> list[typer.core.TyperOption]:
-    command_group = typer.main.get_command(app)
-    for name in command.split():
-        command_group = command_group.commands[name]  # type: ignore[attr-defined]
-    return command_group.params  # type: ignore[return-value]
+    return command_at(*command.split()).params
 
 
 def with_value(words: list[str], flag: str, value: str) -> list[str]:

@@ -80,9 +80,10 @@ def test_a_preflight_is_printed_as_json(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_page_has_a_line_for_every_command() -> None:
     text = commands_page.FILE.read_text()
     assert text == commands_page.page(), "run `make generated`"
+    assert commands_page.SUMMARIES_FILE.read_text() == commands_page.summaries(), "run `make generated`"
     listed = re.findall(r"^\| `([\w -]+)` \| (.+?) \|", text, re.MULTILINE)
     assert [name for name, _ in listed] == [
-        " ".join([*group.path, name]) for group in GROUPS for name, _, _ in group.commands
+        " ".join([*group.path, command.name]) for group in GROUPS for command in group.commands
     ]
     for name, summary in listed:
         first = run(*name.split(), "--help").partition("\n\n")[2].split("\n\n")[0]

@@ -47,6 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def arguments(monkeypatch: pytest.MonkeyPatch, step: Step[Any, Any], *words: str) -> dict[str, Any]:
     """Return the arguments that the step gets from a command line."""
     got: dict[str, Any] = {}
+    assert step.parameters  # read from the function before it is replaced
     monkeypatch.setitem(vars(step), "function", _receiving(step.function.__module__, got))
     done = CliRunner().invoke(app, [*step.command.split(), *words])
     assert done.exit_code == 0, done.output

@@ -37,7 +37,7 @@ def outcomes(commands: list[list[str]]) -> list[list[object]]:
 def helps() -> list[list[str]]:
     from pipelines.cli.table import GROUPS
 
-    return [[*group.path, name, "--help"] for group in GROUPS for name, _, _ in group.commands]
+    return [[*group.path, command.name, "--help"] for group in GROUPS for command in group.commands]
 
 
 if __name__ == "__main__":
