@@ -67,8 +67,26 @@ class Exportable(nn.Module):
         Float[Tensor, "batch classes height width"],
         Int64[Tensor, "batch height width"],
     ]:
-        size = images.shape[-2], images.shape[-1]
-        logits = self.segmentor.grid_logits((images - self.mean) / self.std, class_vectors)
+        logits = self.segmentor.grid_logits(self.normalised(images), class_vectors)
+        return self.of_logits(logits, (images.shape[-2], images.shape[-1]), penalties)
+
+    def normalised(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Return pictures as the trunk takes them."""
+        return (images - self.mean) / self.std
+
+    def of_logits(
+        self,
+        logits: Float[Tensor, "batch classes grid_height grid_width"],
+        size: tuple[int, int],
+        penalties: Float[Tensor, " classes"],
+    ) -> tuple[
+        Float[Tensor, "batch classes grid_height grid_width"],
+        Float[Tensor, "batch classes height width"],
+        Int64[Tensor, "batch height width"],
+    ]:
+        """Return all outputs for pictures of a size, from their logits on the patch grid."""
         masks = probabilities(self.segmentor.to_mask_size(logits, size), self.kind)
         at_pixels = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
         return logits, at_pixels, (at_pixels - penalties[:, None, None]).argmax(dim=1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WIDE = 400
 """Tables are this many characters wide without a terminal, so that no line wraps."""
-TEXTS = ("model", "part")
+TEXTS = ("model", "part", "engine", "precision")
 """These columns hold names; all others hold numbers."""
 PANEL_WIDTH, HEIGHT, DPI = 5.5, 4.2, 110
 LEAST_SHARE = 0.02
@@ -110,13 +110,13 @@ def parts_frame(profiles: Sequence[Profiled]) -> pd.DataFrame:
 
 def tables(profiles: Sequence[Profiled]) -> list["Table"]:
     """Lay out the three tables for a terminal."""
-    return [_table(*frame) for frame in _frames(profiles)]
+    return [table_of(*frame) for frame in _frames(profiles)]
 
 
 def markdown(profiles: Sequence[Profiled]) -> str:
     """Lay out the three tables in Markdown."""
     return "\n".join(
-        f"## {title}\n\n{caption}\n\n{padded_markdown(_texts(frame), texts=TEXTS)}"
+        f"## {title}\n\n{caption}\n\n{padded_markdown(texts_of(frame), texts=TEXTS)}"
         for frame, title, caption in _frames(profiles)
     )
 
@@ -171,7 +171,8 @@ def _parts_side_by_side(profiles: Sequence[Profiled]) -> pd.DataFrame:
     return side_by_side
 
 
-def _table(frame: pd.DataFrame, title: str, caption: str) -> "Table":
+def table_of(frame: pd.DataFrame, title: str, caption: str) -> "Table":
+    """Lay out a frame for a terminal."""
     from rich.table import Table
 
     table = Table(title=title, caption=caption)
@@ -180,12 +181,13 @@ def _table(frame: pd.DataFrame, title: str, caption: str) -> "Table":
         # A narrow terminal folds long headings before it cuts names.
         justify: Literal["left", "right"] = "left" if is_text else "right"
         table.add_column(name, justify=justify, no_wrap=is_text, overflow="fold")
-    for row in _texts(frame).itertuples(index=False):
+    for row in texts_of(frame).itertuples(index=False):
         table.add_row(*row)
     return table
 
 
-def _texts(frame: pd.DataFrame) -> pd.DataFrame:
+def texts_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """Format the numbers of a frame for people."""
     return pd.DataFrame({name: [_cell(name, value) for value in frame[name]] for name in frame.columns})
 
 
@@ -194,6 +196,8 @@ def _cell(name: str, value: Any) -> str:
         return value
     if pd.isna(value):
         return "out of memory" if name == "ms/batch" else "-"
+    if name.endswith(", %"):
+        return f"{value:.2f}"
     if name.endswith("share of time"):
         return f"{100 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else number_text(value)

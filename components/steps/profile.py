@@ -11,6 +11,7 @@ from components.contract import Call, Cluster, Folder, Option, step
 from components.contract.shared import Device, Out, Overrides, Text, whole_numbers
 
 if TYPE_CHECKING:
+    from cascade_core.engines.comparison import EngineTime
     from cascade_core.profile.measure import Cost
     from components.results.profile_table import Profiled
 
@@ -21,10 +22,11 @@ TRACKED = ("trainable_params", "gmacs", "images_per_second", "peak_memory_mib")
 
 @dataclass(frozen=True)
 class Profile:
-    """The measurements of each model, and the folder with tables and a plot."""
+    """The measurements of each model, the folder with tables and a plot, and the first model in other engines, if asked."""
 
     profiles: "tuple[Profiled, ...]"
     out: Path
+    engines: "tuple[EngineTime, ...]" = ()
 
     @property
     def cost(self) -> "Cost":
@@ -37,13 +39,22 @@ class Profile:
 
         from rich.console import Console
 
+        from components.results.engine_table import engine_table
         from components.results.profile_table import WIDE, tables
 
         # A file has no width: without one, rich would wrap the lines of DVC's log.
         console = Console() if sys.stdout.isatty() else Console(width=WIDE)
         for table in tables(self.profiles):
             console.print(table)
+        if self.engines:
+            console.print(engine_table(self.engines, _case(self.profiles[0])))
         print(f"plot and tables: {self.out.resolve()}")
+
+
+def _case(profiled: "Profiled") -> str:
+    """Describe what the engines computed."""
+    cost = profiled.cost
+    return f"{profiled.name}, one picture of {cost.image_size} px, {cost.num_classes} classes, {cost.threads} threads"
 
 
 def show_cost(profile: Profile, _: Mapping[str, Any], *, metrics: Any) -> dict[str, Any]:
@@ -109,6 +120,10 @@ def run(
     repeats: Annotated[int, Option("Timed runs of each batch size and picture size.")] = 5,
     device: Device = None,
     threads: Annotated[int | None, Option("Threads on a CPU; if left out, torch's default.")] = None,
+    engines: Annotated[
+        bool,
+        Option("Also compare torch, onnxruntime and OpenVINO in fp32, bf16 and int8, on the first model."),
+    ] = False,
 ) -> Profile:
     """Measure parameters, multiply-adds, speed, memory.
 
@@ -118,15 +133,31 @@ def run(
     of --text; recipes use random ones for the classes of their label set. With --classes, both use that many random ones.
     Only the measurement of a single checkpoint on its own classes is tracked in MLflow.
 
+    --engines exports the first model as `export` does, and times one picture of the first size in each engine on the
+    CPU, in turns with torch: `engines.csv`. Engines that are not installed read so.
+
     Raises:
         UserError: no model is given, a checkpoint is missing, a recipe is unknown, the text vectors are of another
-            label set, or an option has a wrong value.
+            label set, or an option has a wrong value or does not go with another.
     """
+    from cascade_core.errors import UserError
     from cascade_core.predictor import device_named
     from cascade_core.profile.measure import Settings, check
-    from components.profiling.models import check_counts, measure_models, models_of, write_profiles
+    from components.profiling.engines import measure_engines
+    from components.profiling.models import (
+        TABLE_FILE,
+        check_counts,
+        measure_models,
+        models_of,
+        write_profiles,
+    )
+    from components.results.engine_table import write_engines
 
-    torch_device = device_named(device, ("cpu", "cuda"))
+    if engines and device not in (None, "cpu"):
+        raise UserError(
+            f"--engines compares engines on the CPU, and --device is {device}; leave one of them out"
+        )
+    torch_device = device_named("cpu" if engines else device, ("cpu", "cuda"))
     settings = Settings(batch_sizes=batch_sizes, image_sizes=image_sizes, repeats=repeats)
     check_counts(classes=num_classes, regions=two_stage, threads=threads)
     models = models_of(checkpoints, recipes, overrides or {}, two_stage, num_classes, text)
@@ -144,6 +175,10 @@ def run(
     ) as work:
         profiles = measure_models(models, settings, torch_device, threads)
         write_profiles(work.folder, profiles, plot=PLOT_FILE)
+        times: tuple[EngineTime, ...] = ()
+        if engines:
+            times = measure_engines(models[0], profiles[0].cost.image_size, repeats, threads)
+            write_engines(work.folder, times, _case(profiles[0]), page=work.folder / TABLE_FILE)
         work.tracker.metrics({name: float(getattr(profiles[0].cost, name)) for name in TRACKED})
         work.tracker.files(PLOT_FILE)
-    return Profile(profiles, out)
+    return Profile(profiles, out, times)

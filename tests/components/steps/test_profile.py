@@ -10,10 +10,11 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cascade_core.engines import comparison
 from cascade_core.runtime.files import read_json
 from components.artifacts import read_step_manifest
 from components.profiling.models import models_of
-from components.results.profile_table import _table
+from components.results.profile_table import table_of
 from components.steps import profile
 from pipelines.cli.app import app
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
@@ -57,7 +58,7 @@ def test_a_narrow_terminal_wraps_headings_and_no_names() -> None:
     names = ["rest of the trunk", "rest of the head", "rest of the classifier"]
     frame = pd.DataFrame({"part": names} | {f"mini_cascade_clip ({i}), ms": [0.1] * 3 for i in range(6)})
     written = io.StringIO()
-    Console(width=80, file=written).print(_table(frame, "parts", "of a batch"))
+    Console(width=80, file=written).print(table_of(frame, "parts", "of a batch"))
     assert all(name in written.getvalue() for name in names)
     assert "\N{HORIZONTAL ELLIPSIS}" not in written.getvalue()
 
@@ -111,6 +112,10 @@ def test_models_of_the_same_name_get_numbers(checkpoint: Path) -> None:
         ({"recipes": ("mini_zegclip",), "num_classes": -1}, "classes -1"),
         ({"recipes": ("mini_zegclip",), "device": "gpu"}, "device 'gpu' is unknown"),
         ({"recipes": ("mini_zegclip",), "image_sizes": (60,)}, "give 56 or 64"),
+        (
+            {"recipes": ("mini_zegclip",), "device": "cuda", "engines": True},
+            "--engines compares engines on the CPU",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_and_write_nothing(
@@ -147,3 +152,21 @@ def test_the_command_names_missing_text_vectors_of_a_checkpoint(
     refused = CliRunner().invoke(app, ["profile", "--checkpoint", str(checkpoint), "--out", "out"])
     assert refused.exit_code == 2 and "outputs/text" in refused.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_engines_stand_in_a_table_of_their_own(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(comparison, "find_spec", lambda _: None)  # exporting takes seconds
+    common = {**QUICK, "num_classes": 5, "threads": 1, "out": tmp_path / "out", "engines": True}
+    done = profile.run(checkpoints=(checkpoint,), **common)
+    table = pd.read_csv(tmp_path / "out" / "engines.csv")
+    assert list(table["engine"]) == ["torch"] * 2 + ["onnxruntime"] * 2 + ["openvino"] * 3
+    assert list(table["precision"]) == ["fp32", "bf16", "fp32", "int8", "fp32", "bf16", "int8"]
+    assert table["time ratio"][0] == 1 and table["labels as torch, %"][0] == 100
+    assert set(table["ms/picture"][2:]) == {"not installed"}
+    page = (tmp_path / "out" / "profile.md").read_text()
+    title = "Engines (cascade_clip, one picture of 32 px, 5 classes, 1 threads)"
+    assert f"## {title}" in page and page.count("| not installed |") == 5
+    done.show()
+    assert title in capsys.readouterr().out
