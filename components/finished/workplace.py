@@ -15,8 +15,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.targets import check_gathering_folder
 from components.cluster.names import POD_VARIABLE, TRAININGS_VARIABLE, VOLUME_VARIABLE
 from components.finished.entries import TRAINING, Trainings, TrainingsFolder, kept_trainings
+from components.lease import Lease, leased
 from components.storage.places import cache_folder
-from components.training.lease import Lease, leased
 
 log = logging.getLogger(__name__)
 

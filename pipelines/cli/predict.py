@@ -13,7 +13,8 @@ from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import PRECISION_HELP, names_by_commas, precision_named
-from components.pictures.picture_files import picture_files
+from components.pictures.picture_files import PictureFiles, picture_files
+from pipelines.cli import predict_shards
 from pipelines.cli.options import Background, Clip, Device
 
 log = logging.getLogger(__name__)
@@ -21,11 +22,12 @@ log = logging.getLogger(__name__)
 
 def predict(
     pictures: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            help="Pictures, folders (with all below them), patterns in quotes, or the word examples."
+            help="Pictures, folders (with all below them), patterns in quotes, or the word examples; for a shard also tars "
+            "and s3:// addresses."
         ),
-    ],
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(help='Any class names by commas; one with a comma in double quotes: "a, \\"b, c\\"".'),
@@ -44,11 +46,30 @@ def predict(
     ] = None,
     clip: Clip = None,
     out: Annotated[
-        Path,
+        str,
         typer.Option(
-            metavar="FOLDER", help="Folder for the results; it replaces only earlier results there."
+            metavar="FOLDER",
+            help="Folder for the results (of shards also s3://...); it replaces only earlier results there.",
         ),
-    ] = Path("local_outputs/predictions"),
+    ] = "local_outputs/predictions",
+    lists: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--list",
+            metavar="FILE|s3://...",
+            help="Text file with a picture on each line, or Parquet file with a column picture; writes a table as --shard does.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Label part I of N (counted from 0) of all pictures, and write one table and label maps in tars.",
+        ),
+    ] = None,
+    gather: Annotated[
+        bool, typer.Option("--gather", help="Join the tables of all shards in --out, and count the classes.")
+    ] = False,
     device: Device = None,
     batch: Annotated[
         int | None,
@@ -116,8 +137,9 @@ def predict(
     """Segment pictures into any classes.
 
     For each picture, writes the label map, and JSON with the area and confidence of each class; with --overlay also
-    the picture tinted by class. A picture that cannot be segmented does not stop the others; it is reported at the end, and the
-    command exits with 3.
+    the picture tinted by class. A picture that cannot be segmented does not stop the others; it is reported at the end,
+    and the command exits with 3. With --list or --shard, writes one table for all pictures instead, which several
+    processes share; call again after a kill.
     """
     from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.predictor import eval_settings
@@ -127,15 +149,25 @@ def predict(
     from components.registry.default_model import predictor_for
     from components.steps import import_clip
 
-    check_gathering_folder(out)
+    if gather:
+        predict_shards.gather(out)
+        return
+    part = predict_shards.shard_of(shard, lists or ())
     check_seen_penalty(seen_penalty)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     stated_precision = None if precision is None else precision_named(precision, device)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
-    files = picture_files(pictures, out=out)
     cutout_labels = () if cutout is None else names_by_commas(cutout)
     written = Parts(overlay=overlay, confidence_map=confidence_map, cutout=bool(cutout_labels))
-    check_replaceable(out, files, written)
+    files, listed = PictureFiles(), list[str]()
+    if part is None:
+        folder = predict_shards.check_single_files(pictures or (), out)
+        check_gathering_folder(folder)
+        files = picture_files(pictures or (), out=folder)
+        check_replaceable(folder, files, written)
+    else:
+        predict_shards.check_table_options(overlay=overlay, confidence_map=confidence_map, cutout=cutout)
+        listed = predict_shards.listed_pictures(pictures or (), lists or ())
     predictor = predictor_for(
         model,
         clip,
@@ -160,13 +192,25 @@ def predict(
                 "--seen-penalty changes nothing: the training saw %s of these labels",
                 "all" if seen else "none",
             )
+    if part is not None:
+        predict_shards.run_shard(
+            predictor,
+            listed,
+            labels=names,
+            out=out,
+            shard=part,
+            scales=scale_numbers,
+            flip=flip,
+            batch=batch or 1,
+        )
+        return
     skipped = 0
     failures: list[str] = []
     for done in predict.each(
         predictor=predictor,
         pictures=files,
         labels=names,
-        out=out,
+        out=folder,
         scales=scale_numbers,
         flip=flip,
         batch=batch or 1,

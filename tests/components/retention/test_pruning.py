@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import sha256
 from components.finished.entries import Entry, TrainingsFolder, TrainingsStore
+from components.lease import leased
 from components.registry import versions as registry
 from components.results import accepted
 from components.retention import artifacts, pruning, registered
@@ -26,7 +27,6 @@ from components.storage import s3
 from components.tracking import pipeline_run
 from components.tracking.experiments import experiment_id
 from components.tracking.store import open_store
-from components.training.lease import leased
 from pipelines.cli.app import app
 from tests.components.moto_server import BUCKET, object_store
 from tests.components.tracking_server import started

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cascade_core.checkpoints.manifest import load_manifest
+from components.lease import FolderInUseError, leased
 from components.patience import PATIENCE_VARIABLE
 from components.progress import Progress
-from components.training.lease import FolderInUseError, leased
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import SHORT, Folders, interrupt_after
 from tests.components.same_training import check_same_training

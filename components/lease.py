@@ -1,4 +1,4 @@
-"""A lease on the folder of a training: two trainings never write one folder.
+"""A lease on what one process writes, such as the folder of a training: two never write it at a time.
 
 The holder renews its lease every minute. A holder that died on this machine loses it at once; a holder elsewhere,
 such as an evicted pod, loses it five minutes after the last renewal.
@@ -20,14 +20,14 @@ LEASE_SECONDS, RENEWAL_SECONDS = 300.0, 60.0
 
 
 class FolderInUseError(UserError):
-    """Another training holds the lease of the folder."""
+    """Another process holds the lease of the folder."""
 
 
 class Lease:
-    """The lease of one training on the folder `out`."""
+    """The lease of one process on `out`; `work` is what the process does, as errors name it."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, work: str = "training") -> None:
+        self.out, self.work = out, work
         self.waited = False
         self._lock = SoftFileLease(
             out.with_name(f".{out.name}.lease"),
@@ -62,11 +62,11 @@ class Lease:
             except Timeout as error:
                 if not wait:
                     raise FolderInUseError(
-                        f"{self.out} is in use: another training writes it ({self.holder}); wait for it, stop it, or "
+                        f"{self.out} is in use: another {self.work} writes it ({self.holder}); wait for it, stop it, or "
                         "give another --out"
                     ) from error
                 self.waited = True
-                log.info("%s: waiting for the training of %s", self.out, self.holder)
+                log.info("%s: waiting for the %s of %s", self.out, self.work, self.holder)
 
     def release(self) -> None:
         """Give the lease back."""
@@ -78,12 +78,12 @@ class Lease:
         This reads the lease itself, since a process that was suspended for minutes goes on before its next renewal.
 
         Raises:
-            FolderInUseError: another training took the lease over, because it was not renewed for five minutes.
+            FolderInUseError: another process took the lease over, because it was not renewed for five minutes.
         """
         owner = self._lock.owner
         if self._lock.compromise is not None or owner is None or owner.token != self._lock.token:
             raise FolderInUseError(
-                f"{self.out}: another training took this folder over ({self.holder}); this one stops"
+                f"{self.out}: another {self.work} took this folder over ({self.holder}); this one stops"
             )
 
     def _age(self) -> float:
@@ -96,14 +96,14 @@ class Lease:
 
 
 @contextmanager
-def leased(out: Path, *, wait: bool = False) -> Iterator[Lease]:
-    """Hold the lease of `out` during the block.
+def leased(out: Path, *, wait: bool = False, work: str = "training") -> Iterator[Lease]:
+    """Hold the lease of `out` during the block; `work` is what the process does, as errors name it.
 
     Raises:
         FolderInUseError: without `wait`, another process holds it.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    lease = Lease(out)
+    lease = Lease(out, work)
     lease.acquire(wait=wait)
     try:
         yield lease
