@@ -7,15 +7,16 @@ from datetime import UTC, datetime
 import psutil
 import torch
 
-BF16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
+from cascade_core.inference.precision import multiplies_bf16
+
+BF16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "Arm BF16"}
 """Instructions for products of bfloat16 matrices, by their names in torch."""
 NO_BF16 = f"not run: the processor has no {' or '.join(BF16.values())}"
 
 
 def has_bf16() -> bool:
     """Return whether the processor multiplies matrices in bfloat16."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in BF16)
+    return multiplies_bf16(torch.device("cpu"))
 
 
 def surroundings() -> str:

@@ -4,15 +4,21 @@ torch starts a thread for each core that it sees. In a container with a quota of
 wait for each other.
 """
 
+import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 from cascade_core.runtime.control_groups import CGROUPS, MEMBERSHIP, groups_of, words_of
 
+log = logging.getLogger(__name__)
+
 CORES_VARIABLE = "CASCADE_CORES"
 """Pipelines set this variable to the cores of the step's row."""
 THREADS_VARIABLE = "OMP_NUM_THREADS"
+SAMPLE = 0.1
+"""The seconds for which the load of other processes is watched."""
 
 
 def usable_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
@@ -40,6 +46,48 @@ def limit_threads(cores: int | None = None) -> None:
         torch.set_num_threads(min(cores, torch.get_num_threads()))
     else:
         os.environ[THREADS_VARIABLE] = str(cores)
+
+
+def use_threads(count: int) -> None:
+    """Use this number of threads in torch and numerical libraries, here and in processes that this one starts."""
+    os.environ[THREADS_VARIABLE] = str(count)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(count)
+
+
+def use_free_cores() -> None:
+    """Use a thread for each usable core that other processes leave free, at least one, and log if these are fewer.
+
+    Two threads beside a process that keeps one of two cores busy wait for each other, and are slower than one. A number
+    that is decided already stays: by `OMP_NUM_THREADS`, by `CASCADE_CORES`, or in a process that has imported torch.
+    """
+    usable = usable_cores()
+    if "torch" in sys.modules or usable == 1 or {THREADS_VARIABLE, CORES_VARIABLE} & os.environ.keys():
+        return limit_threads()
+    busy = round(busy_cores())
+    threads = max(1, min(usable, (os.cpu_count() or 1) - busy))
+    if threads < usable:
+        log.info(
+            "%d of %d threads: other processes keep %s busy; --threads sets another number",
+            threads,
+            usable,
+            "a core" if busy == 1 else f"{busy} cores",
+        )
+    return limit_threads(threads)
+
+
+def busy_cores(seconds: float = SAMPLE) -> float:
+    """Return how many cores other processes of the machine keep busy, by watching them for some time.
+
+    Processes of lower priority (nice) do not count, because they give way.
+    """
+    import psutil  # here, because `--help` needs no load
+
+    # Not cpu_times_percent, which takes differences below a second for a whole one.
+    began, before = time.perf_counter(), psutil.cpu_times()
+    time.sleep(seconds)
+    after, took = psutil.cpu_times(), time.perf_counter() - began
+    return (after.user - before.user + after.system - before.system) / took
 
 
 def loading_workers(wanted: int) -> int:

@@ -31,6 +31,9 @@ from components.tracking.tracker import StepTracker, tracked_step
 P = ParamSpec("P")
 R = TypeVar("R")
 
+Threads = Literal["free", "usable"]
+"""The cores that a command has a thread for: those that other processes leave free, or all that it may use."""
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -79,6 +82,8 @@ class Step(Generic[P, R]):
         command: the words of its command.
         example: a command line to paste.
         tracked: whether a call is a run in MLflow.
+        threads: whether its command takes `--threads`, and the default: a thread for each core that is free, or for
+            each usable one where the result depends on their number in its last digits or the step measures speed.
     """
 
     function: Callable[Concatenate["Call", P], R]
@@ -87,6 +92,7 @@ class Step(Generic[P, R]):
     example: str
     tracked: bool
     cluster: Cluster | None
+    threads: Threads | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the step, after a check that its output folder may be written; it writes to the target of a link.
@@ -264,12 +270,15 @@ def step(
     command: str | None = None,
     tracked: bool = True,
     cluster: Cluster | None = None,
+    threads: Threads | None = None,
 ) -> Callable[[Callable[Concatenate[Call, P], R]], Step[P, R]]:
     """Make a step of a function that takes the call first, then the parameters by name.
 
     `command` is the step's name with dashes if left out. A step that only a workflow runs needs no example.
     """
-    return lambda function: Step(function, name, command or name.replace("_", "-"), example, tracked, cluster)
+    return lambda function: Step(
+        function, name, command or name.replace("_", "-"), example, tracked, cluster, threads
+    )
 
 
 def _plain(meaning: Option | Settings, value: Any) -> Any:

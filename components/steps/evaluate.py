@@ -33,6 +33,7 @@ def show_scores(
 
 @step(
     "evaluate",
+    threads="free",
     example="cascade-clip evaluate --checkpoint outputs/train/zegclip/final --split val --out local_outputs/evaluate",
     cluster=Cluster(
         output="evaluation",

@@ -40,6 +40,7 @@ class Exported:
 
 @step(
     "export",
+    threads="free",
     example="cascade-clip export outputs/train/zegclip/final --format onnx --out local_outputs/onnx",
     tracked=False,
 )

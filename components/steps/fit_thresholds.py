@@ -21,6 +21,7 @@ TEST = "test"
 
 @step(
     "fit_thresholds",
+    threads="free",
     example="cascade-clip fit-thresholds --checkpoint outputs/train/zegclip/final --out local_outputs/fit",
     # A stage of dvc.yaml depends on the pictures by this statement; no pipeline in a cluster runs the step.
     cluster=Cluster(

@@ -24,7 +24,7 @@ class Pretrained:
     patches: "ZeroShotAccuracy"
 
 
-@step("pretrain", example="cascade-clip pretrain --out local_outputs/clip")
+@step("pretrain", threads="usable", example="cascade-clip pretrain --out local_outputs/clip")
 def run(
     call: Call,
     /,

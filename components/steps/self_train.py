@@ -31,6 +31,7 @@ class SelfTrained:
 
 @step(
     "self_train",
+    threads="usable",
     example="cascade-clip self-train --trained outputs/train/zegclip --out local_outputs/self_train",
     cluster=Cluster(
         output="self_trained",

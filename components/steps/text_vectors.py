@@ -26,6 +26,7 @@ class TextVectors:
 
 @step(
     "text_vectors",
+    threads="usable",
     example="cascade-clip text-vectors --protocol mini-18-6 --recipe mini_zegclip --clip data/mini/clip",
 )
 def run(

@@ -41,6 +41,7 @@ def setting_of(_: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 @step(
     "train",
+    threads="usable",
     example="cascade-clip train --recipe mini_zegclip --clip data/mini/clip --out local_outputs/train",
     cluster=Cluster(
         output="trained",

@@ -118,7 +118,11 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
                 protocol=job.config.data.protocol,
                 seed=job.config.seed,
                 parameters=_parameters(job),
-                tags={"data_hash": data_hash(call.inputs["prepared"]), "processes": world.size},
+                tags={
+                    "data_hash": data_hash(call.inputs["prepared"]),
+                    "processes": world.size,
+                    "threads": torch.get_num_threads(),
+                },
                 folder=partial(unfinished_folder, lease=lease, resume=resume, same=partial(_is_result, job)),
             ) as work,
         ):

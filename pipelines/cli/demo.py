@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.cores import use_threads
 from cascade_core.shipped.contents import example_pictures
-from pipelines.cli.options import Clip, Device
+from pipelines.cli.options import Clip, Device, UsableThreads
 
 MINI = "mini"
 MOST_MODELS, MOST_EXAMPLES = 2, 12
@@ -27,6 +28,7 @@ def demo(
     ] = None,
     clip: Clip = None,
     device: Device = None,
+    threads: UsableThreads = None,
     labels: Annotated[
         str | None,
         typer.Option(help="Class names, separated by commas, to start with; for mini, its own if left out."),
@@ -50,6 +52,8 @@ def demo(
     from components.serving.listening import check_free
     from components.steps import import_clip
 
+    if threads is not None:
+        use_threads(threads)
     check_installed()
     if model and len(model) > MOST_MODELS:
         raise UserError(f"{len(model)} models are given; the page shows one or {MOST_MODELS} side by side")

@@ -4,14 +4,14 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from cascade_core.configs.overrides import parse_overrides
 from components.contract import Folder, Option, Output, Place, Settings, Step
 from components.contract.parameters import Parameter, flag_of
-from pipelines.cli.options import OverridesFile
+from pipelines.cli.options import OverridesFile, Threads, UsableThreads, choose_threads
 
 TEXTS = list[str]
 
@@ -23,18 +23,29 @@ def command_of(step: Step[Any, Any], *, help_text: str | None = None, **fixed: A
     """
 
     def command(**options: Any) -> None:
+        if step.threads is not None:
+            _use_threads(step.threads, options)
         result = step(**arguments_of(step, {**options, **fixed}))
         if show := getattr(result, "show", None):
             show()
 
     free = [parameter for name, parameter in step.parameters.items() if name not in fixed]
     options = [option for parameter in free for option in _options(parameter)]
+    if step.threads is not None and "threads" not in step.parameters:
+        options.append(_keyword("threads", Threads if step.threads == "free" else UsableThreads, None))
     command.__name__ = step.name
     command.step = step  # type: ignore[attr-defined]
     command.__doc__ = help_text or step.help
     command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     command.__annotations__ = {option.name: option.annotation for option in options}
     return command
+
+
+def _use_threads(default: Literal["free", "usable"], options: Mapping[str, Any]) -> None:
+    """Use the threads of `--threads`; the step itself limits them to the usable cores."""
+    stated = options["threads"]
+    if stated is not None or default == "free":
+        choose_threads(stated)
 
 
 def arguments_of(step: Step[Any, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cascade_core.runtime.cores import use_free_cores, use_threads
+
 Prepared = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the prepare step.")]
 SplitsFolder = Annotated[Path, typer.Option("--splits", metavar="FOLDER", help="Folder of the splits step.")]
 Text = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the text-vectors step.")]
@@ -42,3 +44,28 @@ Jobs = Annotated[
     int | None,
     typer.Option(min=1, help="Stages that run side by side; as many as the cores allow if left out."),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Threads on a CPU; if left out, one for each core that other processes leave free."
+    ),
+]
+UsableThreads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads on a CPU; if left out, one for each core that the process may use."),
+]
+StageThreads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads of each stage on a CPU; if left out, one with a small CLIP, else all cores together.",
+    ),
+]
+
+
+def choose_threads(stated: int | None) -> None:
+    """Use the threads of `--threads`, or one for each free core."""
+    if stated is None:
+        use_free_cores()
+    else:
+        use_threads(stated)

@@ -15,7 +15,7 @@ from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import PRECISION_HELP, names_by_commas, precision_named
 from components.pictures.picture_files import PictureFiles, picture_files
 from pipelines.cli import predict_shards
-from pipelines.cli.options import Background, Clip, Device
+from pipelines.cli.options import Background, Clip, Device, Threads, choose_threads
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ def predict(
         bool, typer.Option("--gather", help="Join the tables of all shards in --out, and count the classes.")
     ] = False,
     device: Device = None,
+    threads: Threads = None,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -141,6 +142,8 @@ def predict(
     and the command exits with 3. With --list or --shard, writes one table for all pictures instead, which several
     processes share; call again after a kill.
     """
+    choose_threads(threads)  # before torch is imported
+
     from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cascade_core.configs.overrides import parse_overrides
+from cascade_core.runtime.cores import use_threads
 from cascade_core.runtime.files import read_json
 from components.contract import Option
 from components.contract.shared import names_by_commas
 from components.steps import prepare_custom
 from pipelines.cli.kubeflow_options import flat_options
-from pipelines.cli.options import Jobs, Set
+from pipelines.cli.options import Jobs, Set, StageThreads
 from pipelines.workstation import workflow
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def fit(
     options: ProjectOptions,
     force: Annotated[bool, typer.Option(help="Run unchanged stages too.")] = False,
     jobs: Jobs = None,
+    threads: StageThreads = None,
 ) -> None:
     """Take a data set from its folder to a registered champion: check, split, train, evaluate, compare, register.
 
@@ -143,6 +145,8 @@ def fit(
     """
     from components.tracking.store import require_store
 
+    if threads is not None:
+        use_threads(threads)
     # Before hours of training, not after.
     project = options.made(before_write=partial(require_store, "register the models in"))
     with contextlib.chdir(options.project):

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.cores import use_threads
 from components.registry import versions as registry
 from components.registry.versions import Version
 from components.tracking import displacement
 from components.tracking.displacement import warn_of_move
 from components.tracking.run_record import record_folders
 from components.tracking.store import masked_uri, open_existing_store
+from pipelines.cli.options import UsableThreads
 from pipelines.cli.printing import Json, print_json
 
 ModelName = Annotated[str, typer.Argument(help="Registered name, such as mini-18-6-cascade_clip.")]
@@ -91,6 +93,7 @@ def serve(
             help="Also serve the page of `demo` at /demo; if left out, if its extra is installed.",
         ),
     ] = None,
+    threads: UsableThreads = None,
 ) -> None:
     """Serve a version over HTTP as `mlflow models serve` does, with limits on requests, a page, PNG answers and metrics."""
     from components.demo.server import check_installed, is_installed, mounted
@@ -98,6 +101,8 @@ def serve(
     from components.serving.request_limits import Limits
     from pipelines.graphs.project import is_project, read_project
 
+    if threads is not None:
+        use_threads(threads)
     if demo:
         check_installed()
     limits = Limits(mib=max_mib, seconds=max_seconds, requests=max_requests, total_mib=max_total_mib)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade_core.clip.home import clip_folder
+from cascade_core.runtime.cores import use_threads
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import writable_file
 from components.contract.shared import names_by_commas
-from pipelines.cli.options import Jobs, Prepared, SplitsFolder, Text
+from pipelines.cli.options import Jobs, Prepared, SplitsFolder, StageThreads, Text
 from pipelines.cli.printing import Json, print_json
 from pipelines.graphs.runner import Data
 from pipelines.workstation import mini_results as mini_table
@@ -27,10 +28,13 @@ def run(
     pull: Annotated[bool, typer.Option(help="Fetch missing data from the DVC remote.")] = True,
     force: Annotated[bool, typer.Option(help="Run unchanged stages too.")] = False,
     jobs: Jobs = None,
+    threads: StageThreads = None,
 ) -> None:
     """Run the changed stages of the whole workflow and print its results."""
     from pipelines.workstation import project_files
 
+    if threads is not None:
+        use_threads(threads)
     project_files.refresh()
     workflow.repro(targets or (), pull=pull, force=force, jobs=jobs)
     workflow.print_outcome(targets or ())

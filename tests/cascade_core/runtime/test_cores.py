@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from cascade_core.runtime import cores
 from tests.cascade_core.runtime.control_groups import write_groups
@@ -76,3 +78,76 @@ def test_torch_gets_a_thread_for_each_usable_core(order: str, stated: str, expec
     program = [sys.executable, "-c", PROGRAM, order]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) == expected
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that this process may use 4 cores, all of the machine, and has not imported torch."""
+    for variable in (cores.CORES_VARIABLE, cores.THREADS_VARIABLE):
+        # Set first, so that what the test sets is removed at its end.
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(
+    ("busy", "threads", "words"),
+    [
+        (0.4, None, ""),
+        (1.0, "3", "3 of 4 threads: other processes keep a core busy"),
+        (9.0, "1", "1 of 4 threads"),
+    ],
+)
+def test_cores_that_others_keep_busy_get_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    busy: float,
+    threads: str | None,
+    words: str,
+) -> None:
+    monkeypatch.setattr(cores, "busy_cores", lambda: busy)
+    with caplog.at_level("INFO"):
+        cores.use_free_cores()
+    assert os.environ.get(cores.THREADS_VARIABLE) == threads
+    assert words in caplog.text
+
+
+@pytest.mark.usefixtures("quiet")
+def test_other_processes_may_be_busy_on_other_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable_cores", lambda: 2)
+    monkeypatch.setattr(cores, "busy_cores", lambda: 2.0)
+    cores.use_free_cores()
+    assert os.environ[cores.THREADS_VARIABLE] == "2"
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("variable", [cores.CORES_VARIABLE, cores.THREADS_VARIABLE])
+def test_a_stated_number_is_independent_of_the_load(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "4")
+    monkeypatch.setattr(cores, "busy_cores", lambda: pytest.fail("the load does not matter"))
+    cores.use_free_cores()
+    assert os.environ.get(cores.THREADS_VARIABLE, "4") == "4"
+
+
+@pytest.mark.usefixtures("quiet")
+def test_stated_threads_hold_for_torch_and_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    before = torch.get_num_threads()
+    try:
+        cores.use_threads(2)
+        assert torch.get_num_threads() == 2
+        assert os.environ[cores.THREADS_VARIABLE] == "2"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_busy_core_is_seen() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            time.sleep(0.1)
+            assert 0.5 < max(cores.busy_cores() for _ in range(3)) < 1.2 * (os.cpu_count() or 1) + 0.2
+        finally:
+            busy.kill()

@@ -3,11 +3,13 @@
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cascade_clip
 from cascade_core.checkpoints.model_folder import locate
 from cascade_core.datasets.mini import CLASSES
+from cascade_core.runtime.threads import threads_used
 from cascade_core.shipped.contents import HERE, MODELS, example_pictures, shipped_model, shipped_pictures
 from components.registry.addresses import clip_for
 
@@ -33,6 +35,15 @@ def test_the_model_labels_the_pictures_with_their_classes() -> None:
         }
         # The smallest true share is 0.11, the largest wrong one 0.004.
         assert shares.keys() == CONTENT[picture.stem], picture.stem
+
+
+def test_labels_do_not_depend_on_the_number_of_threads() -> None:
+    model, picture = cascade_clip.Predictor.load("mini", device="cpu"), cascade_clip.example_pictures()[0]
+    maps = []
+    for threads in (1, 2, 3):
+        with threads_used(threads):
+            maps.append(model.predict(picture, CLASSES).label_map)
+    assert all(np.array_equal(maps[0], other) for other in maps[1:])
 
 
 def test_the_package_stays_below_3_mb() -> None:
