@@ -17,8 +17,8 @@ from components.progress import Progress
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import SHORT, Folders, interrupt_after
 from tests.components.same_training import check_same_training
+from tests.components.test_lease import supersede
 from tests.components.training.test_fit import trained
-from tests.components.training.test_lease import supersede
 
 UNEVEN = {**SHORT, "train.iterations": 7, "train.checkpoint_every": 2, "train.log_every": 3}
 
