@@ -169,14 +169,15 @@ def _opened(
             if picture.width * picture.height > most:
                 raise UserError(
                     f"{where}: has more than {most:,} pixels ({picture.width} x {picture.height}); "
-                    "cut or scale it down, with its label map"
+                    "cut or scale it down, with its label map; predict --raster labels pictures of any size"
                 )
             yield picture
     except UserError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own, of pictures twice as large
         raise UserError(
-            f"{where}: has more than {MOST_PIXELS:,} pixels ({error}); cut or scale it down, with its label map"
+            f"{where}: has more than {MOST_PIXELS:,} pixels ({error}); cut or scale it down, with its label map; "
+            "predict --raster labels pictures of any size"
         ) from error
     except _BROKEN as error:
         reason: object = error

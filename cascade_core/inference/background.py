@@ -19,12 +19,12 @@ from cascade_core.labels.class_split import ClassSplit
 
 
 def with_background(
-    best_scores: Float[Tensor, "batch height width"],
-    best: Int64[Tensor, "batch height width"],
+    best_scores: Float[Tensor, "*shape"],
+    best: Int64[Tensor, "*shape"],
     *,
     background: Background,
     num_classes: int,
-) -> Int64[Tensor, "batch height width"]:
+) -> Int64[Tensor, "*shape"]:
     """Return label maps with background as the id `num_classes`, from each pixel's best score and its id.
 
     Under "prompts" the ids from `num_classes` on belong to the background's names.

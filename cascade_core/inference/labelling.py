@@ -54,12 +54,30 @@ def best_classes(
     ids = torch.full(shape, -1, dtype=torch.int64, device=vocabulary.device)
     for picture, chunk, tiles in all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits):
         tiles.update_best(values[picture], ids[picture], first=chunk.start)
-    values.masked_fill_(ids < 0, -torch.inf)
-    ids = vocabulary.ids_of(ids)
     if evaluate.refine == "pamr":
         # The tiles again, as keeping those of all chunks and strips would take the memory that these bound.
         again = all_tiles(vocabulary, views, size=size, evaluate=evaluate, limits=limits)
-        values, ids = refined(_pictures(views, size, vocabulary.device), ids, again, vocabulary.ids)
+        values.masked_fill_(ids < 0, -torch.inf)
+        pictures = _pictures(views, size, vocabulary.device)
+        values, ids = refined(pictures, vocabulary.ids_of(ids), again, vocabulary.ids)
+        return _with_confidence(vocabulary, values, ids, evaluate)
+    return settled(vocabulary, values, ids, evaluate)
+
+
+def settled(
+    vocabulary: Vocabulary,
+    values: Float[Tensor, "*shape"],
+    vectors: Int64[Tensor, "*shape"],
+    evaluate: EvalConfig,
+) -> tuple[Int64[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """Return classes and confidence as `best_classes` defines them, from each pixel's best score and its vector."""
+    values = values.masked_fill_(vectors < 0, -torch.inf)
+    return _with_confidence(vocabulary, values, vocabulary.ids_of(vectors), evaluate)
+
+
+def _with_confidence(
+    vocabulary: Vocabulary, values: Tensor, ids: Tensor, evaluate: EvalConfig
+) -> tuple[Tensor, Tensor]:
     labels = with_background(values, ids, background=evaluate.background, num_classes=vocabulary.num_classes)
     return labels.masked_fill(ids < 0, -1), values.add_(vocabulary.class_penalties[ids])
 
@@ -75,7 +93,7 @@ def all_tiles(
 ) -> Iterator[tuple[int, slice, Tiles]]:
     """Yield, by strip and chunk of classes, each picture's index, the chunk, and the picture's tiles."""
     limits = limits or Limits()
-    sides = [_sides(view, size, evaluate, vocabulary.segmentor) for view in views]
+    sides = [picture_sides(view, size, evaluate, vocabulary.segmentor) for view in views]
     on_cpu = vocabulary.device.type == "cpu"
     tiling = limits.tiling or (cpu_tiling(sides, len(vocabulary)) if on_cpu else ACCELERATOR)
     pixels = sum(view.num_pictures * view.size[0] * view.size[1] for view in views)
@@ -133,7 +151,7 @@ def _window(size: tuple[int, int], evaluate: EvalConfig) -> tuple[int, int]:
     return min(size[0], evaluate.crop_size), min(size[1], evaluate.crop_size)
 
 
-def _sides(
+def picture_sides(
     view: ViewBatch, size: tuple[int, int], evaluate: EvalConfig, segmentor: Segmentor
 ) -> tuple[Side, Side]:
     """Return the windows' geometry along the height and the width of a view."""

@@ -215,18 +215,24 @@ class Tiles:
                 normaliser[area] = torch.logaddexp(normaliser[area], part)
 
     def update_best(
-        self, values: Float[Tensor, "height width"], ids: Int64[Tensor, "height width"], *, first: int
+        self,
+        values: Float[Tensor, "height width"],
+        ids: Int64[Tensor, "height width"],
+        *,
+        first: int,
+        origin: tuple[int, int] = (0, 0),
     ) -> None:
         """Update each pixel's best score and class in place where one of these classes scores higher.
 
-        `first` is the id of the first of these classes. In a tie the lowest id wins, if chunks of classes come in
+        `first` is the id of the first of these classes, `origin` the row and column of the picture where `values` and
+        `ids` begin. In a tie the lowest id wins, if chunks of classes come in
         order. A pixel with a NaN score gets the score NaN and class -1, which no other class replaces.
         """
         # The maps of a CPU tile are so small that several threads would mostly wait for each other.
         with threads_used(1) if values.device.type == "cpu" else nullcontext():
             candidates = self.candidate_classes()
             for row, column in product(range(len(self.rows)), range(len(self.columns))):
-                area = self._area(row, column)
+                area = self._area(row, column, origin)
                 for classes in self._class_batches(candidates[row][column], row, column):
                     score, best = self.scores(row, column, classes).max(dim=1)
                     best = best + classes.start if isinstance(classes, slice) else classes[best]

@@ -14,7 +14,7 @@ from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import PRECISION_HELP, names_by_commas, precision_named
 from components.pictures.picture_files import PictureFiles, picture_files
-from pipelines.cli import predict_shards
+from pipelines.cli import predict_raster, predict_shards
 from pipelines.cli.options import Background, Clip, Device, Threads, choose_threads
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,27 @@ def predict(
     gather: Annotated[
         bool, typer.Option("--gather", help="Join the tables of all shards in --out, and count the classes.")
     ] = False,
+    raster: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="One raster of any size, such as a GeoTIFF; --out is the label map's file, such as out.tif.",
+        ),
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBERS",
+            help="With --raster: its bands for red, green, blue, such as 4,3,2, or one band.",
+        ),
+    ] = None,
+    stretch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="With --raster: percentiles that become black and white; 2,98 for more than 8 bits if left out.",
+        ),
+    ] = None,
     device: Device = None,
     threads: Threads = None,
     batch: Annotated[
@@ -140,7 +161,8 @@ def predict(
     For each picture, writes the label map, and JSON with the area and confidence of each class; with --overlay also
     the picture tinted by class. A picture that cannot be segmented does not stop the others; it is reported at the end,
     and the command exits with 3. With --list or --shard, writes one table for all pictures instead, which several
-    processes share; call again after a kill.
+    processes share; call again after a kill. With --raster, writes one label map with the raster's georeference;
+    --resume goes on where an interrupted call stopped.
     """
     choose_threads(threads)  # before torch is imported
 
@@ -163,7 +185,22 @@ def predict(
     cutout_labels = () if cutout is None else names_by_commas(cutout)
     written = Parts(overlay=overlay, confidence_map=confidence_map, cutout=bool(cutout_labels))
     files, listed = PictureFiles(), list[str]()
-    if part is None:
+    if raster is not None:
+        predict_raster.check_options(
+            out,
+            bands,
+            stretch,
+            pictures=pictures,
+            list=lists,
+            shard=shard,
+            mode=mode,
+            short_side=short_side,
+            scales=scale_numbers != (1.0,),
+            flip=flip,
+            overlay=overlay,
+            cutout=cutout,
+        )
+    elif part is None:
         folder = predict_shards.check_single_files(pictures or (), out)
         check_gathering_folder(folder)
         files = picture_files(pictures or (), out=folder)
@@ -195,6 +232,18 @@ def predict(
                 "--seen-penalty changes nothing: the training saw %s of these labels",
                 "all" if seen else "none",
             )
+    if raster is not None:
+        predict_raster.run(
+            predictor,
+            raster,
+            labels=names,
+            out=out,
+            bands=bands,
+            stretch=stretch,
+            resume=resume,
+            confidence_map=confidence_map,
+        )
+        return
     if part is not None:
         predict_shards.run_shard(
             predictor,
