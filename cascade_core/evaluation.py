@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cascade_core.batches.prefetch import batches
@@ -12,21 +13,33 @@ from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
+from cascade_core.parallel import World
 from cascade_core.runtime.cores import loading_workers
 
 
+def batch_size_of(rows: pd.DataFrame, config: RunConfig) -> int:
+    """Return the pictures of a batch: the configured number if all pictures have one size, else 1."""
+    same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
+    return config.evaluate.batch_size if same_size else 1
+
+
+def share_of(rows: pd.DataFrame, config: RunConfig, world: World) -> pd.DataFrame:
+    """Return the index rows of this process's batches: every n-th of those that a single process would cut."""
+    batch = np.arange(len(rows)) // batch_size_of(rows, config)
+    return rows[batch % world.size == world.rank]
+
+
 def scored_batches(
-    rows: pd.DataFrame, root: Path, *, config: RunConfig, split: ClassSplit
+    rows: pd.DataFrame, root: Path, *, config: RunConfig, split: ClassSplit, batch_size: int | None = None
 ) -> Iterable[Batch]:
     """Return batches of the pictures in index rows, with labels as class ids of `split`.
 
-    If the pictures differ in size, a batch has one picture.
+    `batch_size` replaces `batch_size_of` these rows, where they are the share of a process.
     """
     dataset = eval_dataset(
         rows, root, data=config.data, label_set=split.label_set, short_side=config.evaluate.short_side
     )
-    same_size = rows[["height", "width"]].drop_duplicates().shape[0] == 1
-    batch_size = config.evaluate.batch_size if same_size else 1
+    batch_size = batch_size or batch_size_of(rows, config)
     return batches(dataset, batch_size=batch_size, workers=loading_workers(config.train.workers))
 
 

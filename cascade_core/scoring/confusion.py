@@ -1,11 +1,13 @@
 """The confusion matrix of a data set: counts of pixels by true and predicted class."""
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
+from cascade_core.parallel import is_distributed
 
 
 class ConfusionMatrix:
@@ -29,6 +31,16 @@ class ConfusionMatrix:
         confusion = cls(len(counts))
         confusion._bins[:-1] = counts.flatten()
         return confusion
+
+    def sum_over_processes(self) -> None:
+        """Add up the counts of all connected processes; each then holds those of all."""
+        for values, reduction in (
+            (self._bins, dist.ReduceOp.SUM),
+            (self._lowest, dist.ReduceOp.MIN),
+            (self._highest, dist.ReduceOp.MAX),
+        ):
+            if is_distributed():
+                dist.all_reduce(values, op=reduction)
 
     @property
     def counts(self) -> Int64[Tensor, "classes classes"]:

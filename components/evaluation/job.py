@@ -1,6 +1,7 @@
 """An evaluation: check its inputs, count pixels by true and predicted class, draw pictures, write tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,13 +20,14 @@ from cascade_core.configs.settings import Synonyms
 from cascade_core.data.prepared import data_sha256, rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
-from cascade_core.evaluation import scored_batches, target_split
+from cascade_core.evaluation import batch_size_of, scored_batches, share_of, target_split
 from cascade_core.inference.background import scored_split
 from cascade_core.inference.label_maps import predictions
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.parallel import World
 from cascade_core.predictor import device_named
 from cascade_core.render.visualise import panel
 from cascade_core.runtime.files import write_json
@@ -36,7 +38,7 @@ from components.evaluation.picture_log import Labels, Picture, PictureLog
 from components.exported.graph_folder import Engine, engine_of
 from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
-from components.progress import progress
+from components.progress import Progress, progress
 from components.results.evaluation import Control, Evaluation, number_or_none
 from components.results.names import SCORES_FILE
 from components.results.picture_files import kept_names
@@ -84,10 +86,12 @@ class EvaluationJob:
     precision: str
 
 
-def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJob:
+def evaluation_job(
+    folders: Mapping[str, Path], request: Request, *, device: torch.device | None = None
+) -> EvaluationJob:
     """Read the checkpoint and the earlier steps' folders, and check that they fit together.
 
-    With a folder `graph`, the graph in it computes the logits in the checkpoint's place, on the CPU.
+    `device` is where the model computes; None: a GPU if there is one. With a folder `graph`, the graph in it computes the logits in the checkpoint's place, on the CPU.
 
     Raises:
         UserError: the checkpoint is missing; without a target, it is of another protocol; with `target_seen` by
@@ -128,7 +132,7 @@ def evaluation_job(folders: Mapping[str, Path], request: Request) -> EvaluationJ
             policy,
             order=order,
             text=folders["text"],
-            device=device_named(None if graph is None else "cpu"),
+            device=device_named(device if graph is None else "cpu"),
             seen_penalty=request.seen_penalty,
             synonyms=synonyms,
         ),
@@ -193,27 +197,37 @@ def vocabulary_of(
     )
 
 
-def count(job: EvaluationJob, folder: Path, *, split: str) -> ConfusionMatrix:
+def count(job: EvaluationJob, folder: Path, *, split: str, world: World = World()) -> ConfusionMatrix:  # noqa: B008
     """Count pixels by true and predicted class; write the scores of single pictures and part of the predictions.
 
-    `folder` gets `pictures.json`, `predictions.zip`, and the first predictions as panels below `pictures`.
+    `folder` gets `pictures.json`, `predictions.zip`, and the first predictions as panels below `pictures`. Each of several
+    connected processes takes its share of the batches; all return the counts of all, and the first one's folder gets the
+    pictures of all.
     """
     config, done = job.manifest.config, 0
+    names = job.rows["name"].astype(str).tolist()
+    rows, panels = share_of(job.rows, config, world), set(names[:NUM_PICTURES])
     confusion = ConfusionMatrix(job.scored.num_classes, device=job.vocabulary.device)
-    batches = scored_batches(job.rows, job.root, config=config, split=job.scored)
-    log = PictureLog(folder, job.scored, keep=set(kept_names(job.rows["name"].astype(str).tolist())))
-    with log, progress(f"evaluate {config.method} {job.setting}", len(job.rows)) as bar:
+    batches = scored_batches(
+        rows, job.root, config=config, split=job.scored, batch_size=batch_size_of(job.rows, config)
+    )
+    log = PictureLog(folder, job.scored, keep=set(kept_names(names)))
+    text = f"evaluate {config.method} {job.setting}"
+    with log, progress(text, len(rows)) if world.leads else nullcontext(Progress(text, None)) as bar:
         for batch, predicted in predictions(job.vocabulary, batches, evaluate=job.inference):
             confusion.update(predicted, batch.labels)
-            for index, (name, picture, labels, ids) in enumerate(_arrays(batch, predicted, config.data)):
+            for name, picture, labels, ids in _arrays(batch, predicted, config.data):
                 log.add(name, picture, labels, ids)
-                if done + index < NUM_PICTURES and ids.min(initial=0) >= 0:  # reading the counts reports NaN
+                if name in panels and ids.min(initial=0) >= 0:  # reading the counts reports NaN
                     _draw(
                         name, picture, {"truth": labels, "prediction": ids}, job.scored, folder / "pictures"
                     )
             done += len(batch.names)
             bar.advance(done)
-    log.write_scores(split=split, background=str(job.inference.background))
+    confusion.sum_over_processes()
+    log.gather(world, order=names)
+    if world.leads:
+        log.write_scores(split=split, background=str(job.inference.background))
     return confusion
 
 

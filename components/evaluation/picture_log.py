@@ -1,17 +1,19 @@
 """What an evaluation records of single pictures: every picture's scores, and a part of the predictions."""
 
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import torch.distributed as dist
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from cascade_core.labels.class_split import ClassSplit
+from cascade_core.parallel import World, is_distributed
 from cascade_core.runtime.files import write_json
 from cascade_core.scoring.pictures import largest_mistake, picture_scores
 from components.results.picture_files import (
@@ -22,6 +24,7 @@ from components.results.picture_files import (
     PictureRow,
     PicturesOfEvaluation,
     WorstPair,
+    member_names,
     write_kept,
 )
 
@@ -73,6 +76,32 @@ class PictureLog:
         self.rows.append(PictureRow(name=name, **vars(scores), mistake=pair, kept=kept))
         if kept:
             write_kept(self._archive, name, _reduced(picture, truth, predicted))
+
+    def gather(self, world: World, *, order: Sequence[str]) -> None:
+        """Bring what all connected processes recorded into the first one's log and folder, in the `order` of names.
+
+        Call it after the block, in every process.
+        """
+        if not is_distributed():
+            return
+        with zipfile.ZipFile(self.folder / PREDICTIONS_FILE) as archive:
+            members = [(info, archive.read(info)) for info in archive.infolist()]
+        panels = {path.relative_to(self.folder): path.read_bytes() for path in self.folder.rglob("*.png")}
+        shares: list[Any] = [None] * world.size
+        dist.gather_object((self.rows, members, panels), shares if world.leads else None)
+        if not world.leads:
+            return
+        place = {name: number for number, name in enumerate(order)}
+        self.rows = sorted((row for rows, _, _ in shares for row in rows), key=lambda row: place[row.name])
+        by_file = {info.filename: (info, content) for _, share, _ in shares for info, content in share}
+        with zipfile.ZipFile(self.folder / PREDICTIONS_FILE, "w") as archive:
+            for row in self.rows:
+                for name in member_names(row.name) if row.kept else ():
+                    archive.writestr(*by_file[name])
+        for _, _, pictures in shares:
+            for path, content in pictures.items():
+                (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / path).write_bytes(content)
 
     def write_scores(self, *, split: str, background: str) -> None:
         """Write `pictures.json`."""

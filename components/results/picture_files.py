@@ -112,6 +112,11 @@ def write_kept(archive: zipfile.ZipFile, name: str, kept: KeptPicture) -> None:
     archive.writestr(_member(name, PICTURE), _encoded(picture, "WEBP", quality=QUALITY))
 
 
+def member_names(name: str) -> list[str]:
+    """Return the names of a kept picture's files in `predictions.zip`, in their order there."""
+    return [_member(name, part).filename for part in (TRUTH, PREDICTION, PICTURE)]
+
+
 def read_kept(evaluation: Path, name: str) -> KeptPicture:
     """Read a kept picture of an evaluation.
 

@@ -107,6 +107,9 @@ def run(
     all else is as for the checkpoint. Its precision is fp32; OpenVINO's graphs also take --precision bf16, for what is
     not in int8. `scores.json` records `engine` and `precision`; the gate takes no such scores.
 
+    Under torchrun, each process scores its share of the batches, which are cut as for one process; the counts add up, and
+    only the first process writes.
+
     Raises:
         UserError: the checkpoint is missing, is of another protocol without --target, or shares no seen class name
             with the target under --target-seen names; the graph was exported from other weights, or cannot be run in
@@ -114,8 +117,14 @@ def run(
             or the seen penalty is no number from 0 to 1.
     """
     import math
+    import os
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    import torch
 
     from cascade_core.inference.vocabulary import check_seen_penalty
+    from cascade_core.parallel import connected, device_of, world_of
     from cascade_core.scoring.scores import scores
     from components.artifacts import data_hash
     from components.evaluation.job import Request, count, evaluation_job, evaluation_of, write_tables
@@ -126,32 +135,39 @@ def run(
     request = Request(
         split, control, limit, target, background, target_seen, seen_penalty, synonyms, precision
     )
-    job = evaluation_job(call.inputs, request)
+    world = world_of(os.environ)
+    device = device_of(world) if world.launched else None
+    job = evaluation_job(call.inputs, request, device=device)
     config, data, policy = job.manifest.config, data_hash(prepared), str(job.inference.background)
-    with call.writing(
-        method=config.method,
-        setting=job.setting,
-        protocol=job.protocol,
-        seed=config.seed,
-        parameters=asdict(request)
-        | {"target": None if target is None else job.protocol, "background": policy},
-        tracked_parameters={
-            "split": split,
-            "seen_penalty": job.vocabulary.penalty,
-            "background": policy,
-            "checkpoint_iteration": job.manifest.iteration,
-            "recipe": config.recipe,
-            "engine": job.engine,
-            "precision": job.precision,
-        },
-        tags={"data_hash": data, "split": split},
-    ) as work:
-        confusion = count(job, work.folder, split=split)
-        summary = scores(confusion, job.scored)
-        result = evaluation_of(job, summary, split=split, data=data)
-        write_tables(work.folder, result, summary, confusion, job.scored)
-        work.tracker.metrics(
-            {name: value for name, value in summary.summary().items() if not math.isnan(value)}
-        )
-        work.tracker.files(*sorted(path.name for path in work.folder.iterdir()))
+    with connected(world, device or torch.device("cpu")):
+        if not world.leads:
+            with TemporaryDirectory() as folder:
+                confusion = count(job, Path(folder), split=split, world=world)
+            return evaluation_of(job, scores(confusion, job.scored), split=split, data=data)
+        with call.writing(
+            method=config.method,
+            setting=job.setting,
+            protocol=job.protocol,
+            seed=config.seed,
+            parameters=asdict(request)
+            | {"target": None if target is None else job.protocol, "background": policy},
+            tracked_parameters={
+                "split": split,
+                "seen_penalty": job.vocabulary.penalty,
+                "background": policy,
+                "checkpoint_iteration": job.manifest.iteration,
+                "recipe": config.recipe,
+                "engine": job.engine,
+                "precision": job.precision,
+            },
+            tags={"data_hash": data, "split": split},
+        ) as work:
+            confusion = count(job, work.folder, split=split, world=world)
+            summary = scores(confusion, job.scored)
+            result = evaluation_of(job, summary, split=split, data=data)
+            write_tables(work.folder, result, summary, confusion, job.scored)
+            work.tracker.metrics(
+                {name: value for name, value in summary.summary().items() if not math.isnan(value)}
+            )
+            work.tracker.files(*sorted(path.name for path in work.folder.iterdir()))
     return result

@@ -1,6 +1,7 @@
 """The command of a step: its options and help come from the step's statement (`components/contract`)."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
@@ -26,7 +27,8 @@ def command_of(step: Step[Any, Any], *, help_text: str | None = None, **fixed: A
         if step.threads is not None:
             _use_threads(step.threads, options)
         result = step(**arguments_of(step, {**options, **fixed}))
-        if show := getattr(result, "show", None):
+        # Of several processes under torchrun the first one reports.
+        if (show := getattr(result, "show", None)) and os.environ.get("RANK", "0") == "0":
             show()
 
     free = [parameter for name, parameter in step.parameters.items() if name not in fixed]

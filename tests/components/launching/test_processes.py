@@ -4,21 +4,24 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.launcher.api import elastic_launch
 
 from cascade_core.batches.sampling import iteration_batches
 from cascade_core.checkpoints.checkpoint import load_manifest
 from cascade_core.data.prepared import data_root, read_index
 from components.launching import processes as launch
-from components.steps import train
+from components.results.picture_files import read_kept, read_pictures
+from components.steps import evaluate, train
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
 SEED = 0
-FOUR = {**SHORT, "train.batch_size": 4, "train.checkpoint_every": 1}
+FOUR = {**SHORT, "train.batch_size": 4, "train.checkpoint_every": 1, "evaluate.batch_size": 1}
 
 
 def train_arguments(folders: Folders, out: Path, **overrides: Any) -> dict[str, Any]:
@@ -176,3 +179,21 @@ def test_an_indivisible_batch_is_refused_with_the_numbers(folders: Folders, tmp_
 def test_impossible_launches_are_refused(step: Any, processes: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         launch.run(step, {}, processes=processes)
+
+
+def test_two_processes_count_what_one_counts(folders: Folders, single: Path, tmp_path: Path) -> None:
+    arguments = {**folders.steps, "checkpoint": single / "final", "split": "val"}
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = evaluate.run(**arguments, out=one)
+    together = elastic_launch(launch._configuration(2), launch._call_together)
+    shared = together("evaluate", {**arguments, "out": two})
+    assert shared == {0: alone, 1: alone}
+    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
+    for file in files:
+        if file.name not in ("manifest.json", "predictions.zip"):
+            assert (one / file).read_bytes() == (two / file).read_bytes(), file
+    for picture in read_pictures(one).pictures:
+        mine, theirs = (vars(read_kept(folder, picture.name)) for folder in (one, two))
+        for part in mine:
+            np.testing.assert_array_equal(mine[part], theirs[part])
