@@ -1,7 +1,7 @@
 """The engines side by side: the time of one batch in each, taken in turns, and the share of labels that stay torch's.
 
-Labels are compared twice: the graph's own, and those of its logits upsampled in float32, which is what `evaluate`
-does. OpenVINO upsamples in bf16 if it computes in bf16, and rounded probabilities tie.
+Labels are compared twice: the graph's own, and those of its logits upsampled by torch in float32, which is what
+`evaluate` does.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ import torch
 
 from cascade_core.configs.config import Precision
 from cascade_core.engines.check import Inputs, check_graph
-from cascade_core.engines.formats import write_onnx
+from cascade_core.engines.formats import write_onnx, write_openvino
 from cascade_core.engines.graph import Exportable, Outputs, RunGraph, exported_program
 from cascade_core.engines.int8 import quantise
 from cascade_core.engines.running import load_onnx, load_openvino
@@ -109,18 +109,21 @@ def _graphs(
     """Write the graphs that the columns need, check the one in float32, and load each into its engine."""
     if not columns:
         return {}
-    files = {"fp32": scratch / "float32.onnx", "int8": scratch / "int8.onnx"}
-    files["bf16"] = files["fp32"]  # OpenVINO rounds at run time
-    write_onnx(exported_program(module), files["fp32"])
+    onnx = {"fp32": scratch / "float32.onnx", "int8": scratch / "int8.onnx"}
+    write_onnx(exported_program(module), onnx["fp32"])
     if any(precision == "int8" for _, precision in columns):
-        quantise(files["fp32"], files["int8"], calibration)
+        quantise(onnx["fp32"], onnx["int8"], calibration)
     runs: dict[Column, RunGraph] = {}
     for engine, precision in columns:
+        weights = "int8" if precision == "int8" else "fp32"  # OpenVINO rounds to bf16 at run time
         if engine == "onnxruntime":
-            runs[engine, precision] = load_onnx(files[precision], threads=threads)
+            runs[engine, precision] = load_onnx(onnx[weights], threads=threads)
         else:
+            file = onnx[weights].with_suffix(".xml")
+            if not file.exists():
+                write_openvino(onnx[weights], file)
             hint: Precision = "bf16" if precision == "bf16" else "fp32"
-            runs[engine, precision] = load_openvino(files[precision], precision=hint, threads=threads)
+            runs[engine, precision] = load_openvino(file, precision=hint, threads=threads)
         if precision == "fp32":
             check_graph(runs[engine, precision], module)
     return runs

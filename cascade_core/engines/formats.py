@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from cascade_core.engines.float32_tail import upsample_in_float32
 from cascade_core.engines.graph import INPUTS, OUTPUTS
 from cascade_core.errors import UserError
 from cascade_core.runtime.extras import install_command
@@ -48,8 +49,10 @@ def write_openvino(onnx: Path, file: Path) -> None:
     require_packages("openvino")
     import openvino
 
+    model = openvino.Core().read_model(str(onnx))
+    upsample_in_float32(model)
     # In float32, as they are: by default they would be rounded to float16.
-    openvino.save_model(openvino.Core().read_model(str(onnx)), str(file), compress_to_fp16=False)
+    openvino.save_model(model, str(file), compress_to_fp16=False)
 
 
 def require_packages(*packages: str) -> None:

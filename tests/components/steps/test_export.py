@@ -151,6 +151,10 @@ def test_openvino_computes_the_same_and_bf16_nearly_the_same(
     assert check.check_graph(load_graph("openvino", tmp_path / "model.xml"), module).labels_equal > 0.99
     rounded = load_graph("openvino", tmp_path / "model.xml", precision="bf16", threads=1)
     assert check.differences(rounded, module, check.examples(module)).probabilities < 0.1
+    inputs = next(check.examples(module))
+    probabilities = rounded(*inputs).probabilities
+    as_bf16 = torch.from_numpy(probabilities).bfloat16().float().numpy()
+    assert (as_bf16 != probabilities).mean() > 0.5  # upsampled in float32
 
 
 def test_an_int8_graph_runs_in_onnxruntime_and_openvino(
