@@ -151,6 +151,11 @@ def enlarged(picture: Picture, side: int = SMALLEST_SIDE) -> Image.Image:
     return ImageOps.scale(Image.fromarray(picture), factor, Image.Resampling.NEAREST)
 
 
+def legend(names: Sequence[str], colours: Sequence[str] = (), *, height: int) -> Image.Image:
+    """Return a legend of all classes in their order, at least `height` pixels high; beyond 60 it names their number."""
+    return _legend([np.arange(len(names))[None]], names, colours, height=height)
+
+
 def _legend(
     label_maps: Sequence[Labels], names: Sequence[str], colours: Sequence[str], *, height: int
 ) -> Image.Image:

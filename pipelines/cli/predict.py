@@ -14,7 +14,7 @@ from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import PRECISION_HELP, names_by_commas, precision_named
 from components.pictures.picture_files import PictureFiles, picture_files
-from pipelines.cli import predict_raster, predict_shards
+from pipelines.cli import predict_raster, predict_shards, predict_video
 from pipelines.cli.options import Background, Clip, Device, Threads, choose_threads
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def predict(
     pictures: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Pictures, folders (with all below them), patterns in quotes, or the word examples; for a shard also tars "
+            help="Pictures, folders (with all below them), patterns in quotes, videos, or the word examples; for a shard also tars "
             "and s3:// addresses."
         ),
     ] = None,
@@ -89,6 +89,13 @@ def predict(
         typer.Option(
             metavar="LOW,HIGH",
             help="With --raster: percentiles that become black and white; 2,98 for more than 8 bits if left out.",
+        ),
+    ] = None,
+    smooth: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With videos: so many frames around each one vote on its labels, an odd number; 1 if left out.",
         ),
     ] = None,
     device: Device = None,
@@ -162,7 +169,7 @@ def predict(
     the picture tinted by class. A picture that cannot be segmented does not stop the others; it is reported at the end,
     and the command exits with 3. With --list or --shard, writes one table for all pictures instead, which several
     processes share; call again after a kill. With --raster, writes one label map with the raster's georeference;
-    --resume goes on where an interrupted call stopped.
+    --resume goes on where an interrupted call stopped. For a video, writes an overlay video and a table of its frames.
     """
     choose_threads(threads)  # before torch is imported
 
@@ -184,7 +191,7 @@ def predict(
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     cutout_labels = () if cutout is None else names_by_commas(cutout)
     written = Parts(overlay=overlay, confidence_map=confidence_map, cutout=bool(cutout_labels))
-    files, listed = PictureFiles(), list[str]()
+    files, listed, videos = PictureFiles(), list[str](), list[Path]()
     if raster is not None:
         predict_raster.check_options(
             out,
@@ -200,6 +207,16 @@ def predict(
             overlay=overlay,
             cutout=cutout,
         )
+    elif videos := predict_video.videos_of(
+        pictures or (),
+        smooth,
+        list=lists,
+        shard=shard,
+        resume=resume,
+        confidence_map=confidence_map,
+        cutout=cutout,
+    ):
+        check_gathering_folder(Path(out))
     elif part is None:
         folder = predict_shards.check_single_files(pictures or (), out)
         check_gathering_folder(folder)
@@ -242,6 +259,18 @@ def predict(
             stretch=stretch,
             resume=resume,
             confidence_map=confidence_map,
+        )
+        return
+    if videos:
+        predict_video.run(
+            predictor,
+            videos,
+            labels=names,
+            out=Path(out),
+            batch=batch or 1,
+            scales=scale_numbers,
+            flip=flip,
+            smooth=smooth,
         )
         return
     if part is not None:

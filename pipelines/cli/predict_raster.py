@@ -1,5 +1,6 @@
 """The part of `cascade-clip predict` that labels a raster: `--raster`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,15 @@ def check_options(out: str, bands: str | None, stretch: str | None, **given: obj
     Raises:
         UserError: an option comes along that is not for rasters, or `out` cannot be written.
     """
-    if several := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
-        raise UserError(
-            f"{several[0]} is not for rasters, which the model sees at their own resolution: leave it out"
-        )
+    refuse("rasters, which the model sees at their own resolution", given)
     check_path(Path(out))
     numbers_of(bands, stretch)
+
+
+def refuse(what: str, given: Mapping[str, object]) -> None:
+    """Raise UserError if one of the options `given` has a value, because it is not for `what`."""
+    if several := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
+        raise UserError(f"{several[0]} is not for {what}: leave it out")
 
 
 def numbers_of(bands: str | None, stretch: str | None) -> tuple[tuple[int, ...], tuple[float, float] | None]:

@@ -1,0 +1,1 @@
+"""Videos: frames labelled in batches, an overlay video, and a table with a row per frame."""

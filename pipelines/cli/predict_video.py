@@ -1,0 +1,53 @@
+"""The part of `cascade-clip predict` that labels videos."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cascade_core.errors import UserError
+from pipelines.cli.predict_raster import refuse
+
+if TYPE_CHECKING:
+    from cascade_core.predictor import Predictor
+
+
+def videos_of(pictures: Sequence[str], smooth: int | None, **given: object) -> list[Path]:
+    """Return the videos of a call; empty if it names pictures.
+
+    Raises:
+        UserError: videos and pictures are mixed, or an option comes along that is only for the other.
+    """
+    from components.video.labelling import is_video
+
+    videos = [Path(text) for text in pictures if is_video(text)]
+    if not videos:
+        if smooth is not None:
+            raise UserError("--smooth is for videos; leave it out")
+        return []
+    if others := [text for text in pictures if not is_video(text)]:
+        raise UserError(
+            f"{videos[0]} is a video and {others[0]} is none; give videos and pictures in calls of their own"
+        )
+    refuse("videos, which have an overlay and a table of frames", given)
+    return videos
+
+
+def run(
+    predictor: "Predictor",
+    videos: Sequence[Path],
+    *,
+    labels: tuple[str, ...],
+    out: Path,
+    batch: int,
+    scales: tuple[float, ...],
+    flip: bool,
+    smooth: int | None,
+) -> None:
+    """Label videos, and print the path of each one's overlay."""
+    from components.video.labelling import label_video
+
+    for video in videos:
+        files = label_video(
+            predictor, video, labels, out, batch=batch, scales=scales, flip=flip, smooth=smooth or 1
+        )
+        print(files.overlay)
