@@ -30,11 +30,12 @@ class ScoreStatistics:
     row: RerunRow
     mean: np.ndarray
     covariance: np.ndarray
+    num_seeds: int
 
     @classmethod
     def of(cls, rows: Sequence[RerunRow]) -> "ScoreStatistics":
         scores = np.array([[getattr(row, score) for score in SCORES] for row in rows])
-        return cls(rows[0], scores.mean(axis=0), np.cov(scores, rowvar=False))
+        return cls(rows[0], scores.mean(axis=0), np.cov(scores, rowvar=False), len(rows))
 
     def simulate(
         self, rng: np.random.Generator, seeds: int, loss: Mapping[str, float] | None = None
@@ -93,7 +94,7 @@ if __name__ == "__main__":
     deviation = lossy.covariance[list(SCORES).index(SCORE), list(SCORES).index(SCORE)] ** 0.5
     print(surroundings())
     print(
-        f"{len(runs)} runs, {DRAWS} reruns drawn; deviation of {METHOD}'s {SCORES[SCORE]} over seeds {100 * deviation:.1f} points"
+        f"{len(runs)} runs, {DRAWS} reruns drawn, covariances from {min(run.num_seeds for run in runs)} seeds or more; deviation of {METHOD}'s {SCORES[SCORE]} over seeds {100 * deviation:.1f} points"
     )
     for seeds in SEEDS:
         shares = [detection_rate(lossy, seeds, loss, thresholds, rng) for loss in LOSSES]

@@ -23,6 +23,7 @@ ROUNDING = 0.1
 CONVERTED = {
     "max_drop": "max_drop_points, in percent points: 0.03 becomes 3",
     "max_slowdown": "max_slowdown_share; its value stays a share, such as 0.3",
+    "num_deviations": "confidence, the share of unchanged scores that count as unchanged: 2 becomes 0.95",
 }
 """Keys of earlier files are refused with their successor, since the unit may have changed."""
 
@@ -33,8 +34,8 @@ Verdict = Literal["no change", "better", "worse", "regressed", "new", "missing"]
 class Thresholds(BaseModel):
     """The thresholds above which a difference counts; `params.yaml` holds them under `benchmark.thresholds`.
 
-    A score differs if its means lie further apart than `num_deviations` standard errors of their difference,
-    estimated from the spread over seeds. Without a spread (one seed on each side) it differs if it moved by more
+    A score differs if its means lie further apart than chance explains at this `confidence`: 0.95 calls one of twenty
+    unchanged scores changed. Chance is estimated from the spread over seeds (Welch's t interval). Without a spread (one seed on each side) it differs if it moved by more
     than `max_drop_points` (percent points), or than `ROUNDING` if both sides scored one checkpoint. It regressed if
     it differs and fell by more than `max_drop_points`. Speed differs if it moved by more than the share
     `max_slowdown_share`, and regressed if it fell by more.
@@ -44,7 +45,7 @@ class Thresholds(BaseModel):
 
     max_drop_points: dict[Score, Annotated[float, Field(ge=0, lt=100)]]
     max_slowdown_share: float = Field(gt=0, lt=1)
-    num_deviations: float = Field(gt=0)
+    confidence: float = Field(ge=0.5, lt=1)
 
     @classmethod
     def read(cls, values: Mapping[str, object], *, source: str) -> "Thresholds":
@@ -73,7 +74,7 @@ class Thresholds(BaseModel):
 USUAL = Thresholds(
     max_drop_points={"pAcc": 3.0, "miou_seen": 3.0, "miou_unseen": 5.0, "hiou": 4.0},
     max_slowdown_share=0.3,
-    num_deviations=2.0,
+    confidence=0.95,
 )
 """The mini benchmark has these thresholds; docs/benchmark.md derives them."""
 
@@ -193,13 +194,23 @@ def _noise(metric: str, values: Sequence[float], old: Sequence[float], threshold
 
     A side with one seed has no spread and borrows the other's; with one seed on both sides the allowed loss decides.
     """
-    spreads = [statistics.stdev(side) for side in (values, old) if len(side) > 1]
-    if metric == SPEED or not spreads:
+    from scipy.special import stdtrit  # slow to import
+
+    known = [side for side in (values, old) if len(side) > 1]
+    if metric == SPEED or not known:
         return thresholds.largest_loss(metric)
-    variance = sum(
-        (statistics.stdev(side) if len(side) > 1 else max(spreads)) ** 2 / len(side) for side in (values, old)
+    largest = max(statistics.variance(side) for side in known)
+    of_means = [
+        (statistics.variance(side) if len(side) > 1 else largest) / len(side) for side in (values, old)
+    ]
+    if not any(of_means):
+        return 0.0
+    # Welch and Satterthwaite: few seeds know their own spread badly, so the interval is wider than two standard errors.
+    terms = (
+        part**2 / (len(side) - 1) for part, side in zip(of_means, (values, old), strict=True) if len(side) > 1
     )
-    return 100 * thresholds.num_deviations * math.sqrt(variance)
+    freedom = sum(of_means) ** 2 / sum(terms) if len(known) == 2 else len(known[0]) - 1
+    return 100 * float(stdtrit(freedom, (1 + thresholds.confidence) / 2)) * math.sqrt(sum(of_means))
 
 
 def _verdict(difference: float, noise: float, largest_loss: float) -> Verdict:

@@ -17,7 +17,7 @@ LABELS = ["zebra", "tiger", "sand", "grass"]
 THRESHOLDS = {
     "max_drop": {"pAcc": 0.03, "miou_seen": 0.03, "miou_unseen": 0.05, "hiou": 0.04},
     "max_slowdown": 0.3,
-    "num_deviations": 2,
+    "confidence": 0.95,
 }
 out = Path(sys.argv[1])
 client = MlflowClient()

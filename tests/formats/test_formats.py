@@ -31,7 +31,7 @@ PICTURE = Path("pictures/VOCdevkit/VOC2012/JPEGImages/test_0000.jpg")
 THRESHOLDS = {
     "max_drop_points": {"pAcc": 3.0, "miou_seen": 3.0, "miou_unseen": 5.0, "hiou": 4.0},
     "max_slowdown_share": 0.99,
-    "num_deviations": 2,
+    "confidence": 0.95,
 }
 
 

@@ -165,7 +165,7 @@ def test_a_grid_of_recipes_and_seeds_becomes_one_table(workflow: Workflow, tmp_p
 SHARP = {
     "max_drop_points": dict.fromkeys(("pAcc", "miou_seen", "miou_unseen", "hiou"), 0.1),
     "max_slowdown_share": 0.9,
-    "num_deviations": 2,
+    "confidence": 0.95,
 }
 
 

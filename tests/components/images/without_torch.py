@@ -81,7 +81,7 @@ def run_steps(folder: Path) -> dict[str, object]:
 THRESHOLDS = {
     "max_drop_points": {"pAcc": 3.0, "miou_seen": 3.0, "miou_unseen": 5.0, "hiou": 4.0},
     "max_slowdown_share": 0.3,
-    "num_deviations": 2,
+    "confidence": 0.95,
 }
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from components.results.rows import RerunRow
 LIMITS = Thresholds(
     max_drop_points={"pAcc": 3.0, "miou_seen": 3.0, "miou_unseen": 5.0, "hiou": 4.0},
     max_slowdown_share=0.3,
-    num_deviations=2,
+    confidence=0.95,
 )
 
 
@@ -52,11 +53,18 @@ def test_results_do_not_differ_from_themselves(hious: list[float], speed: float)
     assert outcome(changes) == "no change"
 
 
-def test_a_difference_within_two_standard_errors_is_no_change() -> None:
-    # Deviations 0.1 over 3 seeds: two standard errors of the difference are 2 sqrt(2 x 0.01 / 3) = 0.163.
-    change = of(compare(rows(0.3, 0.4, 0.5), rows(0.45, 0.55, 0.65), LIMITS))
-    assert change.noise == pytest.approx(16.33, abs=1e-2)
-    assert (change.difference, change.verdict) == (pytest.approx(-15), "no change")
+def test_a_difference_that_chance_explains_is_no_change() -> None:
+    # Deviations 0.1 over 3 seeds: the standard error is sqrt(2 x 0.01 / 3) = 0.0816, and t is 2.776 at 4 degrees of freedom.
+    change = of(compare(rows(0.3, 0.4, 0.5), rows(0.5, 0.6, 0.7), LIMITS))
+    assert change.noise == pytest.approx(22.67, abs=1e-2)
+    assert (change.difference, change.verdict) == (pytest.approx(-20), "no change")
+
+
+def test_one_of_twenty_unchanged_scores_counts_as_changed() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.5, 0.03, (2000, 2, 3)).tolist()
+    verdicts = [of(compare(rows(*now), rows(*before), LIMITS)).verdict for now, before in draws]
+    assert 0.03 < 1 - verdicts.count("no change") / len(verdicts) < 0.055
 
 
 @pytest.mark.parametrize(
@@ -111,7 +119,8 @@ def test_a_new_run_is_a_change_and_a_missing_run_a_regression() -> None:
             "params.yaml: max_drop is now max_drop_points, in percent points: 0.03 becomes 3",
         ),
         ({"max_slowdown": 0.3}, "params.yaml: max_slowdown is now max_slowdown_share; its value stays"),
-        ({"num_deviations": math.inf}, "params.yaml: num_deviations: .*finite number"),
+        ({"num_deviations": 2}, "params.yaml: num_deviations is now confidence, .*: 2 becomes 0.95"),
+        ({"confidence": 95}, "params.yaml: confidence: .*less than 1"),
     ],
 )
 def test_invalid_thresholds_are_refused_by_name(changes: dict[str, object], message: str) -> None:

@@ -18,7 +18,7 @@ from components.tracking.store import open_store
 THRESHOLDS = {
     "max_drop_points": {"pAcc": 3.0, "miou_seen": 3.0, "miou_unseen": 5.0, "hiou": 4.0},
     "max_slowdown_share": 0.3,
-    "num_deviations": 2,
+    "confidence": 0.95,
 }
 
 
