@@ -1,4 +1,4 @@
-"""Step: train a segmentor inductively (unseen pixels ignored) or with full supervision."""
+"""Step: train a segmentor inductively (unseen pixels are negatives of every seen class) or with full supervision."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

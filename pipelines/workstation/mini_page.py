@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from cascade_core.configs.recipes import METHOD_NAMES
-from components.results.rows import SCORES, BenchmarkRow, markdown_table, summaries
+from components.results.intervals import CONFIDENCE, paired_interval
+from components.results.rows import SCORES, BenchmarkRow, markdown_table
 from components.steps.pretrain import Pretrained
 
 PUBLISHED = ("zegclip", "cascade_clip")
@@ -77,10 +79,12 @@ classes: seen {clip_seen}, unseen {clip_unseen}.
 
 ## What the papers claim, and what holds here
 
-Differences of means over seeds, in points.
+Differences in points, with their 95 % interval over seeds (Student's t, paired by seed). A claim *holds* if the whole interval is above zero, it *does not hold* if
+the whole interval is below, and else it *cannot be told* from these seeds. These are {num_claims} comparisons: of so many without a difference, {by_chance} would be
+expected to hold or not to hold by chance. The intervals cover the seeds of decoders alone: there is one CLIP, one drawing of the data, and one set of {row.split} pictures.
 
-| claim | measured | holds |
-|---|---|---|
+| claim | measured | difference | |
+|---|---|---|---|
 {claims}
 
 How settings were chosen, and why some claims fail: [choices.md](choices.md).
@@ -96,15 +100,22 @@ A self-training can collapse; so each seed is shown.
 
 
 def claims(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
-    """Yield a table row per claim: the two means, their difference, and whether the claim holds."""
-    means = {(summary.first.method, summary.first.setting): summary.mean for summary in summaries(rows)}
+    """Yield a table row per claim: the two means, the interval of their difference, and what it says."""
     for claim in CLAIMS:
-        better, worse = (means[run][claim.score] for run in (claim.better, claim.worse))
-        if better is None or worse is None:
-            yield f"| {claim.text} | {SCORES[claim.score]} undefined | - |"
+        better, worse = (_by_seed(rows, run, claim.score) for run in (claim.better, claim.worse))
+        interval = paired_interval(better, worse)
+        if interval is None:
+            yield f"| {claim.text} | {SCORES[claim.score]} undefined | - | - |"
             continue
-        means_text = f"{SCORES[claim.score]} {100 * better:.1f} against {100 * worse:.1f}: {100 * (better - worse):+.1f}"
-        yield f"| {claim.text} | {means_text} | {'yes' if better > worse else '**no**'} |"
+        means = " against ".join(f"{100 * fmean(side.values()):.1f}" for side in (better, worse))
+        ends = f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+        difference = f"{100 * interval.difference:+.1f} ({ends}, {interval.num_seeds} seeds)"
+        yield f"| {claim.text} | {SCORES[claim.score]} {means} | {difference} | {interval.word} |"
+
+
+def _by_seed(rows: Sequence[BenchmarkRow], run: tuple[str, str], score: str) -> dict[int, float]:
+    own = (row for row in rows if (row.method, row.setting) == run)
+    return {row.seed: value for row in own if (value := getattr(row, score)) is not None}
 
 
 def page(rows: Sequence[MiniRow], seeds: Sequence[int], *, clip: Pretrained) -> str:
@@ -118,6 +129,8 @@ def page(rows: Sequence[MiniRow], seeds: Sequence[int], *, clip: Pretrained) -> 
         clip_seen=f"{100 * clip.pictures.seen:.1f}",
         clip_unseen=f"{100 * clip.pictures.unseen:.1f}",
         claims="\n".join(claims(rows)),
+        num_claims=len(CLAIMS),
+        by_chance=f"{(1 - CONFIDENCE) * len(CLAIMS):.1f}",
         self_trained="\n".join(_seed_row(row) for row in rows if row.setting.startswith("transductive")),
     )
 

@@ -54,11 +54,11 @@ def test_every_method_has_all_seeds_and_published_ones_controls() -> None:
     assert {chain.recipe for chain in planned if chain.random_tower} == {f"mini_{m}" for m in PUBLISHED}
 
 
-def test_a_claim_holds_or_fails_by_its_sign() -> None:
+def test_a_claim_is_judged_by_the_interval_of_its_difference() -> None:
     holding = next(iter(claims(every_row(with_descriptor=0.4, without=0.3))))
     failing = next(iter(claims(every_row(with_descriptor=0.2, without=0.3))))
-    assert "40.0 against 30.0: +10.0" in holding and holding.endswith("| yes |")
-    assert "20.0 against 30.0: -10.0" in failing and failing.endswith("| **no** |")
+    assert "40.0 against 30.0 | +10.0 (+10.0 to +10.0, 2 seeds)" in holding and holding.endswith("| holds |")
+    assert "20.0 against 30.0 | -10.0" in failing and failing.endswith("| does not hold |")
 
 
 def test_the_page_shows_every_self_trained_seed() -> None:
