@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from cascade_core.clip.home import clip_folder
 from cascade_core.configs.settings import PrecisionChoice, Synonyms
@@ -58,22 +58,6 @@ def names_by_commas(text: str, *, source: str = "--labels") -> tuple[str, ...]:
             f"{source} {brief(text)} is not a list of names separated by commas ({error}); "
             'an example is "zebra, \\"salt, pepper\\""'
         ) from error
-
-
-def precision_named(choice: str, device: str | None = None) -> Literal["fp32", "bf16"]:
-    """Return the precision that --precision names for a device (None: the one that a computation takes).
-
-    Raises:
-        UserError: the choice is none of auto, fp32 and bf16, or the device does not exist.
-    """
-    known: dict[str, PrecisionChoice] = {name: name for name in get_args(PrecisionChoice)}
-    if choice not in known:
-        raise UserError(f"--precision is {brief(choice)}; give auto, fp32 or bf16")
-    # After the check, which needs no torch.
-    from cascade_core.inference.precision import precision_on
-    from cascade_core.predictor import device_named
-
-    return precision_on(device_named(device), known[choice])
 
 
 Raw = Annotated[Path, Place("Folder of the data set, such as the one that holds VOCdevkit/VOC2012.")]
@@ -161,15 +145,7 @@ BackgroundPolicy = Annotated[
 PRECISION_HELP = (
     "auto (bf16 where the processor or GPU multiplies such numbers natively), fp32 or bf16; {} if left out."
 )
-Precision = Annotated[
-    Literal["fp32", "bf16"] | None,
-    Option(
-        PRECISION_HELP.format("the recipe's"),
-        metavar="PRECISION",
-        parse=precision_named,
-        texts=lambda precision: [precision],
-    ),
-]
+Precision = Annotated[PrecisionChoice | None, Option(PRECISION_HELP.format("the recipe's"))]
 SynonymRule = Annotated[
     Synonyms | None,
     Option(

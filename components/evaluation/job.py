@@ -15,14 +15,15 @@ from cascade_core.batches.samples import Batch
 from cascade_core.batches.transforms import to_picture
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.checkpoints.manifest import CheckpointManifest, load_manifest
-from cascade_core.configs.config import DataConfig, EvalConfig, Precision
-from cascade_core.configs.settings import Synonyms
+from cascade_core.configs.config import DataConfig, EvalConfig
+from cascade_core.configs.settings import PrecisionChoice, Synonyms
 from cascade_core.data.prepared import data_sha256, rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.evaluation import batch_size_of, scored_batches, share_of, target_split
 from cascade_core.inference.background import scored_split
 from cascade_core.inference.label_maps import predictions
+from cascade_core.inference.precision import precision_on
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
@@ -64,7 +65,7 @@ class Request:
     target_seen: TargetSeen = "all"
     seen_penalty: float | None = None
     synonyms: Synonyms | None = None
-    precision: Precision | None = None
+    precision: PrecisionChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def evaluation_job(
     checkpoint, graph = folders["checkpoint"], folders.get("graph")
     if graph is None:
         segmentor, manifest = load_segmentor(checkpoint)
-        precision = request.precision or manifest.config.evaluate.precision
+        choice = request.precision or manifest.config.evaluate.precision
+        precision = precision_on(device_named(device), choice)
         engine = Engine(segmentor, "torch", precision)
     else:
         manifest = load_manifest(checkpoint)

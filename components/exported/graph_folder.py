@@ -8,11 +8,12 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from cascade_core.checkpoints.manifest import MODEL_FILE, CheckpointManifest
-from cascade_core.configs.config import Precision
+from cascade_core.configs.settings import PrecisionChoice
 from cascade_core.engines.formats import GRAPH_FILES, GraphFormat
 from cascade_core.engines.running import ENGINES, load_graph
 from cascade_core.engines.segmentor import GraphSegmentor
 from cascade_core.errors import UserError
+from cascade_core.inference.precision import precision_on
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.runtime.files import read_json, sha256
 from cascade_core.runtime.validation import validated
@@ -36,8 +37,12 @@ class Engine:
     precision: str
 
 
-def engine_of(folder: Path, checkpoint: Path, manifest: CheckpointManifest, precision: Precision) -> Engine:
-    """Load the graph in a folder of `export`; OpenVINO computes in `precision` what is not in int8.
+def engine_of(
+    folder: Path, checkpoint: Path, manifest: CheckpointManifest, choice: PrecisionChoice
+) -> Engine:
+    """Load the graph in a folder of `export`; OpenVINO computes in the chosen precision what is not in int8.
+
+    "auto" takes bf16 only where the format can compute in it.
 
     Raises:
         UserError: the folder holds no graph, or one of another checkpoint; the engine's package is not installed; or
@@ -57,6 +62,8 @@ def engine_of(folder: Path, checkpoint: Path, manifest: CheckpointManifest, prec
             f"the graph in {folder} was exported from other weights than those of checkpoint {checkpoint}; give the "
             "checkpoint that it was exported from, or export it again"
         )
+    can_choose = choice != "auto" or facts.format == "openvino"
+    precision = precision_on(torch.device("cpu"), choice) if can_choose else "fp32"
     run = load_graph(
         facts.format,
         folder / GRAPH_FILES[facts.format],

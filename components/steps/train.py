@@ -89,11 +89,15 @@ def run(
         UserError: recipe, overrides, CLIP weights and input folders do not fit together, text vectors from a file
             belong to other names, or the processes cannot share the batch evenly.
     """
+    import os
+
     from cascade_core.configs.overrides import with_precision
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.configs.recipes import with_overrides
     from cascade_core.data.prepared import rows_of_split
+    from cascade_core.inference.precision import precision_on
     from cascade_core.model.build import build_segmentor
+    from cascade_core.parallel import device_of, world_of
     from components.artifacts import data_hash
     from components.inputs.preflight import check_vectors_from_file
     from components.inputs.reading import read_inputs
@@ -106,9 +110,8 @@ def run(
         return launched(call)
     if (clip is None) != random_clip:
         raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
-    config = named_recipe(
-        recipe, with_own_label_file(with_precision(overrides, precision), splits), seed=seed
-    )
+    stated = None if precision is None else precision_on(device_of(world_of(os.environ)), precision)
+    config = named_recipe(recipe, with_own_label_file(with_precision(overrides, stated), splits), seed=seed)
     if not config.model.trains:
         write_untrained(config, call)
         return Trained(final=out / "final", half=None)

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cascade_core.configs.settings import Synonyms
+from cascade_core.configs.settings import PrecisionChoice, Synonyms
 from cascade_core.labels.background import parse_background
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_gathering_folder
-from components.contract.shared import PRECISION_HELP, names_by_commas, precision_named
+from components.contract.shared import PRECISION_HELP, names_by_commas
 from components.pictures.picture_files import PictureFiles, picture_files
 from pipelines.cli import predict_raster, predict_shards, predict_video
 from pipelines.cli.options import Background, Clip, Device, Threads, choose_threads
@@ -129,8 +129,7 @@ def predict(
         typer.Option(min=1, help="Length of the shorter side after resizing; the recipe's if left out."),
     ] = None,
     precision: Annotated[
-        str | None,
-        typer.Option(metavar="PRECISION", help=PRECISION_HELP.format("the recipe's")),
+        PrecisionChoice | None, typer.Option(help=PRECISION_HELP.format("the recipe's"))
     ] = None,
     scales: Annotated[str, typer.Option(help="Sizes to average over, such as 0.75,1,1.25.")] = "1",
     flip: Annotated[
@@ -173,6 +172,7 @@ def predict(
     """
     choose_threads(threads)  # before torch is imported
 
+    from cascade_core.inference.precision import precision_on
     from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given
@@ -187,7 +187,6 @@ def predict(
     part = predict_shards.shard_of(shard, lists or ())
     check_seen_penalty(seen_penalty)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
-    stated_precision = None if precision is None else precision_named(precision, device)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
     cutout_labels = () if cutout is None else names_by_commas(cutout)
     written = Parts(overlay=overlay, confidence_map=confidence_map, cutout=bool(cutout_labels))
@@ -237,7 +236,7 @@ def predict(
         mode=mode,
         short_side=short_side,
         batch_size=batch,
-        precision=stated_precision,
+        precision=None if precision is None else precision_on(predictor.device, precision),
         refine=refine,
         synonyms=synonyms,
         background=None if background is None else parse_background(background),

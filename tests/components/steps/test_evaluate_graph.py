@@ -9,10 +9,11 @@ import jaxtyping
 import pytest
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
-from cascade_core.checkpoints.manifest import MODEL_FILE
+from cascade_core.checkpoints.manifest import MODEL_FILE, load_manifest
 from cascade_core.clip.weights import load_clip
 from cascade_core.configs.recipes import mini_zegclip
 from cascade_core.engines.graph import Exportable
+from cascade_core.inference import precision
 from cascade_core.runtime.files import read_json, sha256, write_json
 from components.exported import graph_folder
 from components.registry.decisions import read_scored
@@ -70,6 +71,15 @@ def test_a_graph_scores_as_its_model_and_results_name_the_engine(
     assert read_scored(tmp_path / "plain").hiou == plain.hiou
     with pytest.raises(ValueError, match="scores a graph in openvino.*evaluate that without --graph"):
         read_scored(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("onnx", "fp32"), ("openvino", "bf16")])
+def test_auto_takes_bf16_only_where_the_format_has_it(
+    graph: Callable[..., Path], model: Path, monkeypatch: pytest.MonkeyPatch, kind: str, expected: str
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda _: True)
+    folder = graph(format=kind)
+    assert graph_folder.engine_of(folder, model, load_manifest(model), "auto").precision == expected
 
 
 def test_a_graph_of_another_model_or_none_is_refused(
