@@ -1,12 +1,11 @@
 """Read object annotations in COCO's JSON format, and draw their polygons and run-length masks into label maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
-from pycocotools import mask as masks
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from cascade_core.data.picture_names import bare, comparable
@@ -89,14 +88,17 @@ def read_coco(path: Path) -> CocoFile:
     except ValidationError as error:
         problems = short_list([sentence(problem) for problem in error.errors()], most=10, separator="; ")
         raise UserError(f"{path} is no file of COCO instances: {problems}; export it anew") from error
-    _check_unique(coco, path)
+    check_ids(coco, path)
     return coco
 
 
-def _check_unique(coco: CocoFile, path: Path) -> None:
+def check_ids(coco: CocoFile, path: Path) -> None:
     """Check that the ids and names that join the records are unique.
 
     They are not in files that were joined without renumbering; there, pictures would get each other's objects.
+
+    Raises:
+        UserError: one is not.
     """
     remedy = "give every record an id of its own; files that are joined must be renumbered"
     objects = ((item.id, f"an object of picture {item.image_id}") for item in coco.annotations)
@@ -139,19 +141,29 @@ def raw_ids(
 
 
 def draw(
-    image: CocoImage, annotations: Sequence[CocoAnnotation], ids: Mapping[int, int], *, elsewhere: int
+    image: CocoImage,
+    annotations: Sequence[CocoAnnotation],
+    ids: Mapping[int, int],
+    *,
+    elsewhere: int,
+    too_small: Callable[[CocoAnnotation], None] = lambda annotation: None,
 ) -> UInt8[np.ndarray, "height width"]:
     """Draw objects into a label map; pixels without an object get the id `elsewhere`.
 
     Larger objects are drawn first, so that a smaller one on top, such as a cup on a table, stays whole. An outline
-    covers the pixels that COCO's own tools give it.
+    covers the pixels that COCO's own tools give it; `too_small` is called with each one that covers none.
 
     Raises:
         UserError: an outline is empty, broken or of another size; the message names the annotation.
     """
     shape = (image.height, image.width)
     label_map = np.full(shape, elsewhere, dtype=np.uint8)
-    objects = [(_runs(image, annotation), ids[annotation.category_id]) for annotation in annotations]
+    objects = []
+    for annotation in annotations:
+        runs = _runs(image, annotation)
+        objects.append((runs, ids[annotation.category_id]))
+        if not runs[1::2].any():
+            too_small(annotation)
     # Only one mask at a time is as large as the picture.
     for runs, raw in sorted(objects, key=lambda pair: -int(pair[0][1::2].sum())):
         label_map[decode_runs(runs, shape)] = raw
@@ -169,6 +181,8 @@ def _runs(image: CocoImage, annotation: CocoAnnotation) -> Int64[np.ndarray, " r
 
 def _packed(outline: list[list[float]], image: CocoImage) -> dict[str, Any]:
     """Convert polygons to run lengths with COCO's own tools."""
+    from pycocotools import mask as masks
+
     if not outline or any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
         raise UserError("it has no polygon of at least three points (x, y); draw it anew, or remove it")
     corners = np.concatenate(outline)

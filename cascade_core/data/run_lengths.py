@@ -1,4 +1,4 @@
-"""Decode run-length masks of COCO and the Detail API: column by column, background first."""
+"""Run-length masks of COCO and the Detail API: column by column, background first."""
 
 from typing import Any
 
@@ -40,6 +40,20 @@ def decode_runs(runs: Int64[np.ndarray, " runs"], shape: tuple[int, int]) -> Boo
     The decoder of pycocotools is no alternative: it leaves pixels uninitialised if the runs are too short.
     """
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape[::-1]).T
+
+
+def runs_of(
+    mask: Bool[np.ndarray, "rows columns"], shape: tuple[int, int], corner: tuple[int, int] = (0, 0)
+) -> Int64[np.ndarray, " runs"]:
+    """Return the run lengths of a mask in a picture of `shape`; its first row and column there are `corner`.
+
+    They take memory for the mask alone, however large the picture is.
+    """
+    top, left = corner
+    steps = np.diff(mask.T.astype(np.int8), axis=1, prepend=0, append=0)
+    columns, rows = np.nonzero(steps)  # a start and an end in turn, column by column
+    ends = (left + columns) * shape[0] + top + rows
+    return np.diff(ends, prepend=0, append=shape[0] * shape[1])
 
 
 def decode_mask(segmentation: Any, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:

@@ -1,4 +1,4 @@
-"""Check a data set of the user's own: pair pictures with label maps or COCO annotations, and count pixels."""
+"""Check a data set of the user's own: pair pictures with label maps or files of objects, and count pixels."""
 
 import os
 from collections import Counter
@@ -33,7 +33,8 @@ IGNORED = "ignored"
 class Source:
     """The folders and files of a data set, and its splits (see `own_layout.assigned`).
 
-    Labels are either PNGs in `maps`, at the same relative paths as the pictures, or COCO files: one per split, or
+    Labels are either PNGs in `maps`, at the same relative paths as the pictures, or files of objects (COCO,
+    CVAT, Label Studio or GeoJSON): one per split, or
     one for all, under the name "".
     """
 
@@ -114,7 +115,7 @@ def root_of(source: Source, own: LabelFile, out: Path) -> Path:
 def _candidates(
     source: Source, own: LabelFile, folder: Path, out: Path
 ) -> tuple[list[Candidate], list[Problem]]:
-    """Pair pictures with label maps; draw those of COCO files into `folder`, which is later renamed to `out`."""
+    """Pair pictures with label maps; draw those of files of objects into `folder`, which is later renamed to `out`."""
     root = root_of(source, own, out)
     assign = partial(assigned, given=source.splits or {}, held_out=source.held_out or {}, seed=source.seed)
     if source.coco:
@@ -174,7 +175,7 @@ def _same_names(candidates: Sequence[Candidate]) -> list[Problem]:
 
 
 def check(source: Source, own: LabelFile, *, folder: Path, out: Path, leave_out: bool) -> CheckedDataSet:
-    """Read every picture and label map; draw COCO annotations into `folder`, which is later renamed to `out`.
+    """Read every picture and label map; draw objects into `folder`, which is later renamed to `out`.
 
     Raises:
         UserError: pictures have problems and `leave_out` is False, or a split has no good picture.

@@ -1,5 +1,6 @@
-"""COCO annotation files of the user's own data set: their pictures by split, their objects drawn into label maps."""
+"""Files of objects of the user's own data set: their pictures by split, their objects drawn into label maps."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -7,13 +8,17 @@ from pathlib import Path
 from cascade_core.data.examine import Candidate, Problem
 from cascade_core.data.picture_names import bare, by_name, comparable, is_picture, log_skipped
 from cascade_core.data.pictures import upright_size
-from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids, read_coco
+from cascade_core.data.polygons import CocoAnnotation, CocoFile, CocoImage, draw, raw_ids
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import LabelFile
 from cascade_core.runtime.files import inside
+from cascade_core.runtime.listing import short_list
 from cascade_core.runtime.walking import visible_below
+from components.exchange.reading import read_objects
 from components.pictures.label_maps import MAPS, save_label_map
 from components.progress import progress
+
+log = logging.getLogger(__name__)
 
 Assign = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 """A function that takes picture names and returns the names in each split."""
@@ -38,7 +43,7 @@ def draw_coco(
     index are relative to `root`; label maps are written below `folder`, which is later renamed to `out`.
 
     Raises:
-        UserError: a file is not a COCO instances file, names other categories, annotates a picture that it does
+        UserError: a file is none of `read_objects`, names other categories, annotates a picture that it does
             not list, or lists one twice; or pixels of no object have no id.
     """
     elsewhere = own.ignore_id if own.background is None else own.background.id
@@ -48,9 +53,10 @@ def draw_coco(
         )
     candidates: list[Candidate] = []
     problems: list[Problem] = []
+    too_small: list[str] = []
     paths, listed = by_name(visible_below(images), comparable), set()
     for split, path in files.items():
-        coco = read_coco(path)
+        coco = read_objects(path, images)
         ids = _ids(coco, own, path, other_categories=other_categories)
         annotations, pictures = coco.by_image(), _pictures(coco, split, path, images, paths, assign)
         with progress(f"draw {path.name}", len(pictures)) as bar:
@@ -66,16 +72,23 @@ def draw_coco(
                     picture.relative_to(root).as_posix(),
                     inside(out, label).relative_to(root).as_posix(),
                 )
-                problem = _draw(candidate, image, annotations[image.id], ids, elsewhere, own)
+                problem = _draw(candidate, image, annotations[image.id], ids, elsewhere, own, too_small)
                 if problem is None:
                     candidates.append(candidate)
                 else:
                     problems.append(problem)
                 bar.advance(done)
+    if too_small:
+        log.warning(
+            "%d objects are not in the label maps, because they are too small to cover the centre of a pixel: %s; draw them "
+            "larger, or remove them",
+            len(too_small),
+            short_list(too_small, most=5),
+        )
     unlisted = [
         name for names in paths.values() for name in names if is_picture(name) and images / name not in listed
     ]
-    log_skipped(images, unlisted, "because no COCO file or split lists them")
+    log_skipped(images, unlisted, "because no file of objects or split lists them")
     return candidates, problems
 
 
@@ -86,8 +99,12 @@ def _draw(
     ids: Mapping[int, int],
     elsewhere: int,
     own: LabelFile,
+    too_small: list[str],
 ) -> Problem | None:
-    """Write the label map of a candidate, or return the problem of its size or of an annotation."""
+    """Write the label map of a candidate, or return the problem of its size or of an annotation.
+
+    `too_small` takes a text on each object without a pixel.
+    """
     problem = partial(Problem, candidate.name, candidate.image, candidate.split)
     if not candidate.image_path.is_file():
         return None  # The check of the candidates reports it.
@@ -99,10 +116,17 @@ def _draw(
     if (image.width, image.height) not in (size, size[::-1]):
         stated = f"{image.width}x{image.height}"
         return problem(
-            "size", f"{candidate.image}: is {size[0]}x{size[1]}, its COCO file says {stated}; export it anew"
+            "size",
+            f"{candidate.image}: is {size[0]}x{size[1]}, its file of objects says {stated}; export it anew",
         )
     try:
-        label_map = draw(image, annotations, ids, elsewhere=elsewhere)
+        label_map = draw(
+            image,
+            annotations,
+            ids,
+            elsewhere=elsewhere,
+            too_small=lambda item: too_small.append(f"annotation {item.id} of {image.file_name}"),
+        )
     except UserError as error:
         return problem("polygons", str(error))
     save_label_map(label_map, candidate.label_path, own)

@@ -1,4 +1,4 @@
-"""Step: check a data set of the user's own, with label maps or COCO annotations, and write its index."""
+"""Step: check a data set of the user's own, with label maps or a file of objects, and write its index."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -87,7 +87,7 @@ def run(
     coco: Annotated[
         Mapping[str, Path] | None,
         Option(
-            "Instead of --maps: COCO instances, in one file or one per split; repeatable.",
+            "Instead of --maps: objects in a file of COCO, CVAT, Label Studio or GeoJSON, or in one per split; repeatable.",
             metavar="[SPLIT=]FILE",
             parse=_coco_files,
             texts=lambda files: [f"{split}={file}" if split else str(file) for split, file in files.items()],
@@ -116,7 +116,7 @@ def run(
     map_suffix: Annotated[str, Option("End of a label map's name, after the name of its picture.")] = ".png",
     other_categories: Annotated[
         bool,
-        Option("Ignore pixels of COCO categories that the label file does not name.", flag="--ignore-others"),
+        Option("Ignore pixels of objects whose class the label file does not name.", flag="--ignore-others"),
     ] = False,
     leave_out: Annotated[bool, Option("Leave out pictures with problems, instead of stopping.")] = False,
     out: Annotated[Path, Output(default="local_outputs/prepared", stage="outputs/prepared")],
@@ -124,7 +124,7 @@ def run(
     """Check a data set of your own, and write its index.
 
     Without --split and --hold-out, each folder below --images is a split. Writes `index.parquet`, and
-    `summary.json` with pictures and pixels per class and split; label maps of COCO annotations go beside them.
+    `summary.json` with pictures and pixels per class and split; label maps drawn from objects go beside them.
     The check reads all pictures and reports the problems of all together. If there are any, nothing is written;
     with --leave-out, those pictures are left out of the index and listed in the summary. Of copies in two splits,
     the one in the later split stays; of two pictures with the same name in the index (a/b and a_b), the first.

@@ -13,8 +13,9 @@ from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import PRECISION_HELP, names_by_commas
+from components.exchange.names import FormatName
 from components.pictures.picture_files import PictureFiles, picture_files
-from pipelines.cli import predict_raster, predict_shards, predict_video
+from pipelines.cli import predict_format, predict_raster, predict_shards, predict_video
 from pipelines.cli.options import Background, Clip, Device, Threads, choose_threads
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,13 @@ def predict(
             help="With videos: so many frames around each one vote on its labels, an odd number; 1 if left out.",
         ),
     ] = None,
+    form: Annotated[
+        FormatName,
+        typer.Option(
+            "--format",
+            help="What to write beside the label maps: one file with the objects of all pictures, for other tools.",
+        ),
+    ] = FormatName.PNG,
     device: Device = None,
     threads: Threads = None,
     batch: Annotated[
@@ -169,6 +177,7 @@ def predict(
     and the command exits with 3. With --list or --shard, writes one table for all pictures instead, which several
     processes share; call again after a kill. With --raster, writes one label map with the raster's georeference;
     --resume goes on where an interrupted call stopped. For a video, writes an overlay video and a table of its frames.
+    With --format, also writes one file for COCO's readers, Label Studio, CVAT or GIS.
     """
     choose_threads(threads)  # before torch is imported
 
@@ -181,10 +190,11 @@ def predict(
     from components.registry.default_model import predictor_for
     from components.steps import import_clip
 
+    part = None if gather else predict_shards.shard_of(shard, lists or ())
+    saved_as = predict_format.check_single(form, listed=gather or part is not None)
     if gather:
         predict_shards.gather(out)
         return
-    part = predict_shards.shard_of(shard, lists or ())
     check_seen_penalty(seen_penalty)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
@@ -192,6 +202,7 @@ def predict(
     written = Parts(overlay=overlay, confidence_map=confidence_map, cutout=bool(cutout_labels))
     files, listed, videos = PictureFiles(), list[str](), list[Path]()
     if raster is not None:
+        predict_format.check_raster(form, out)
         predict_raster.check_options(
             out,
             bands,
@@ -214,6 +225,7 @@ def predict(
         resume=resume,
         confidence_map=confidence_map,
         cutout=cutout,
+        format=saved_as,
     ):
         check_gathering_folder(Path(out))
     elif part is None:
@@ -221,6 +233,7 @@ def predict(
         check_gathering_folder(folder)
         files = picture_files(pictures or (), out=folder)
         check_replaceable(folder, files, written)
+        predict_format.check_pictures(saved_as, files, folder)
     else:
         predict_shards.check_table_options(overlay=overlay, confidence_map=confidence_map, cutout=cutout)
         listed = predict_shards.listed_pictures(pictures or (), lists or ())
@@ -259,6 +272,8 @@ def predict(
             resume=resume,
             confidence_map=confidence_map,
         )
+        if form is FormatName.GEOJSON:
+            predict_format.write_raster(predictor, names, raster, out)
         return
     if videos:
         predict_video.run(
@@ -285,7 +300,7 @@ def predict(
         )
         return
     skipped = 0
-    failures: list[str] = []
+    failures: dict[Path, str] = {}
     for done in predict.each(
         predictor=predictor,
         pictures=files,
@@ -303,11 +318,12 @@ def predict(
         elif done.reason is None:
             skipped += 1
         else:
-            failures.append(done.reason)
+            failures[done.path] = done.reason
+    predict_format.write(saved_as, predictor, names, files, folder, failures)
     if skipped:
         print(f"{skipped} skipped: they have results", file=sys.stderr)
     if failures:
-        for reason in failures:
+        for reason in failures.values():
             print(f"failed: {reason}", file=sys.stderr)
         print(f"{len(failures)} of {len(files)} pictures failed", file=sys.stderr)
         raise typer.Exit(ExitCode.INCOMPLETE)

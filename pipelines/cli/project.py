@@ -63,7 +63,10 @@ class ProjectOptions:
     ] = None
     coco: Annotated[
         list[str] | None,
-        typer.Option(metavar="[SPLIT=]FILE", help="Instead of --maps: COCO instances; repeatable."),
+        typer.Option(
+            metavar="[SPLIT=]FILE",
+            help="Instead of --maps: objects in a file of COCO, CVAT, Label Studio or GeoJSON; repeatable.",
+        ),
     ] = None
     split: Annotated[
         list[str] | None,

@@ -128,7 +128,7 @@ def coco(**changes: Any) -> dict[str, Any]:
         ({"images__2__file_name": "0.JPG"}, "the file '0.jpg' stands for both picture 0 and picture 2"),
         ({"images__2__file_name": "0.png"}, "the label map '0' stands for both 0.jpg and 0.png; rename one"),
         ({"images__2__file_name": "a\\2.jpg"}, "backslashes separate folders on Windows only"),
-        ({"images__2__width": 60_000, "images__2__height": 60_000}, "1 size.*is 4x3, its COCO file says 60000x60000"),
+        ({"images__2__width": 60_000, "images__2__height": 60_000}, "1 size.*is 4x3, its file of objects says 60000x60000"),
     ],
 )  # fmt: skip
 def test_what_a_coco_file_states_wrongly_is_named(

@@ -1,0 +1,70 @@
+"""COCO instances: for each picture an object per class, as run lengths or as the polygons of its regions."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TextIO
+
+import numpy as np
+from pycocotools import mask as masks
+
+from components.exchange.labelled import SOFTWARE, About, LabelledPicture
+from components.exchange.outlines import one_ring, regions
+
+BEGINS = f'{{"info": {{"description": "{SOFTWARE}"'.encode()
+
+Outlines = Callable[[LabelledPicture, About], Iterator[tuple[int, Any]]]
+"""A function that yields the class ids of a picture, each with COCO's `segmentation`."""
+
+
+def write_masks(stream: TextIO, pictures: Iterable[LabelledPicture], about: About) -> None:
+    """Write run lengths, which hold every pixel."""
+    _write(stream, pictures, about, _run_lengths)
+
+
+def write_polygons(stream: TextIO, pictures: Iterable[LabelledPicture], about: About) -> None:
+    """Write polygons along the edges of pixels, which hold every pixel too."""
+    _write(stream, pictures, about, _polygons)
+
+
+def _run_lengths(picture: LabelledPicture, about: About) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for i, mask in picture.masks(about):
+        packed = masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+        yield i, {"size": [int(side) for side in packed["size"]], "counts": packed["counts"].decode()}
+
+
+def _polygons(picture: LabelledPicture, about: About) -> Iterator[tuple[int, list[list[int]]]]:
+    polygons: dict[int, list[list[int]]] = {}
+    for i, rings in regions(picture.label_map):
+        if i < len(about.labels):
+            polygons.setdefault(i, []).append(one_ring(rings).astype(int).ravel().tolist())
+    yield from sorted(polygons.items())
+
+
+def _write(stream: TextIO, pictures: Iterable[LabelledPicture], about: About, outlines: Outlines) -> None:
+    """Write the objects of one picture after the other; the list of pictures comes last."""
+    images: list[dict[str, Any]] = []
+    count = 0
+    info = {"description": SOFTWARE, "version": about.model}
+    categories = [{"id": i, "name": name} for i, name in enumerate(about.labels, start=1)]
+    stream.write(f'{{"info": {json.dumps(info)}, "categories": {json.dumps(categories)}, "annotations": [')
+    for picture in pictures:
+        width, height = picture.size
+        images.append(
+            {"id": len(images) + 1, "file_name": picture.file_name, "width": width, "height": height}
+        )
+        for i, outline in outlines(picture, about):
+            rows, columns = np.nonzero(picture.label_map == i)
+            top, left = int(rows.min()), int(columns.min())
+            annotation = {
+                "id": count + 1,
+                "image_id": len(images),
+                "category_id": i + 1,
+                "segmentation": outline,
+                "area": int(rows.size),
+                "bbox": [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top],
+                "iscrowd": 0,
+                "score": picture.confidence.get(i),
+            }
+            stream.write(f"{',' if count else ''}\n{json.dumps(annotation)}")
+            count += 1
+    stream.write(f'\n], "images": {json.dumps(images)}}}\n')
