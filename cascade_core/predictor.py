@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,15 @@ class Predictor:
         config = hashlib.sha256(manifest.config.model_dump_json().encode()).hexdigest()
         identity = "-".join(digest[:16] for digest in (_weights_hash(segmentor), _weights_hash(text), config))
         return cls(segmentor, manifest, text, tokenizer, device=device, identity=identity)
+
+    def move(self, device: torch.device) -> None:
+        """Move the model, and the vocabulary that is cached, to a device."""
+        self.segmentor.to(device)
+        self._text.to(device)
+        self.device = device
+        if self._cached is not None:
+            key, vocabulary = self._cached
+            self._cached = (key, replace(vocabulary, class_vectors=vocabulary.class_vectors.to(device)))
 
     def class_vectors(self, labels: Sequence[str]) -> Float[Tensor, "classes embed"]:
         """Return the text vectors of class names, each a mean over the class's synonyms.

@@ -2,13 +2,15 @@
 
 Only the model runs in the calling thread. Decoding, hashing and encoding release the interpreter lock for most of
 their time. The pixels in memory are bounded, whatever the number of pictures.
+
+Where other processes decode, `decoded` is their half of the work, and `Worker.finished` the model's.
 """
 
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -60,6 +62,25 @@ class _Batch(Generic[P]):
         return sum(file.size[0] * file.size[1] for file in self.files)
 
 
+@dataclass(frozen=True)
+class Decoded(Generic[P]):
+    """A batch of pictures of one size, ready for the model: each with its file and pixels; and those that failed before."""
+
+    readable: list[tuple[P, OpenedFile, np.ndarray]]
+    failures: list[tuple[P, Failure]]
+
+
+def decoded(pictures: Sequence[P], batch: int) -> Iterator[Decoded[P]]:
+    """Read and decode a bucket of pictures, and yield the batches that a `Worker` forms of it, in its order.
+
+    Raises:
+        Exception: the first of any `read` but `PictureError`.
+    """
+    for item in _batches(pictures, [_opened(picture) for picture in pictures], batch):
+        pixels = [_decoded(*pair) for pair in zip(item.pictures, item.files, strict=True)]
+        yield _sorted_out(item, pixels)
+
+
 class Worker(Generic[P, R]):
     """Labels buckets of pictures with one model.
 
@@ -84,10 +105,24 @@ class Worker(Generic[P, R]):
             Exception: the first of any `read` (but `PictureError`) or `finish`; the threads end before it is raised.
         """
         readers = ThreadPoolExecutor(self.threads, thread_name_prefix="read")
+        try:
+            yield from self.finished(
+                _sorted_out(batch, [future.result() for future in batch.pixels])
+                for batch in self._decoded_ahead(self._opened_ahead(buckets, readers), readers)
+            )
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+    def finished(self, batches: Iterable[Decoded[P]]) -> Iterator[R]:
+        """Yield the result of every picture of decoded batches, in order.
+
+        Raises:
+            Exception: the first of any `finish`; the threads end before it is raised.
+        """
         writers = ThreadPoolExecutor(self.threads, thread_name_prefix="write")
         writing: deque[tuple[int, Future[R]]] = deque()
         try:
-            for batch in self._decoded_ahead(self._batches(buckets, readers), readers):
+            for batch in batches:
                 for picture, outcome in self._outcomes(batch):
                     num_pixels = outcome.pixels[..., 0].size if isinstance(outcome, Labelled) else 0
                     writing.append((num_pixels, writers.submit(self.finish, picture, outcome)))
@@ -96,10 +131,11 @@ class Worker(Generic[P, R]):
             while writing:
                 yield writing.popleft()[1].result()
         finally:
-            for pool in (readers, writers):
-                pool.shutdown(cancel_futures=True)
+            writers.shutdown(cancel_futures=True)
 
-    def _batches(self, buckets: Iterable[Sequence[P]], readers: ThreadPoolExecutor) -> Iterator[_Batch[P]]:
+    def _opened_ahead(
+        self, buckets: Iterable[Sequence[P]], readers: ThreadPoolExecutor
+    ) -> Iterator[_Batch[P]]:
         """Yield the batches of each bucket; the files of the bucket after it are being opened."""
         opening = (
             (pictures, [readers.submit(_opened, picture) for picture in pictures]) for pictures in buckets
@@ -107,16 +143,7 @@ class Worker(Generic[P, R]):
         for pictures, futures in _one_ahead(opening):
             files = [future.result() for future in futures]
             futures.clear()
-            failures = [
-                (picture, file)
-                for picture, file in zip(pictures, files, strict=True)
-                if isinstance(file, Failure)
-            ]
-            sizes = [None if isinstance(file, Failure) else file.size for file in files]
-            for positions in list(batches_of(sizes, self.request.batch, most_pixels=BATCH_PIXELS)) or [[]]:
-                opened = [file for i in positions if isinstance(file := files[i], OpenedFile)]
-                yield _Batch([pictures[i] for i in positions], opened, failures)
-                failures = []
+            yield from _batches(pictures, files, self.request.batch)
 
     def _decoded_ahead(
         self, batches: Iterator[_Batch[P]], readers: ThreadPoolExecutor
@@ -135,19 +162,11 @@ class Worker(Generic[P, R]):
                 yield ahead.popleft()
         yield from ahead
 
-    def _outcomes(self, batch: _Batch[P]) -> Iterator[tuple[P, Outcome]]:
+    def _outcomes(self, batch: Decoded[P]) -> Iterator[tuple[P, Outcome]]:
         yield from batch.failures
-        readable: list[tuple[P, OpenedFile, np.ndarray]] = []
-        for picture, file, future in zip(batch.pictures, batch.files, batch.pixels, strict=True):
-            decoded = future.result()
-            if isinstance(decoded, Failure):
-                yield picture, decoded
-            else:
-                readable.append((picture, file, decoded))
-        batch.pixels = []
+        readable, request = batch.readable, self.request
         if not readable:
             return
-        request = self.request
         try:
             predictions = self.predictor.predict_equal(
                 [pixels for *_, pixels in readable], request.labels, scales=request.scales, flip=request.flip
@@ -158,6 +177,28 @@ class Worker(Generic[P, R]):
             return
         for (picture, file, pixels), prediction in zip(readable, predictions, strict=True):
             yield picture, Labelled(pixels, file.sha256, prediction)
+
+
+def _batches(pictures: Sequence[P], files: Sequence[OpenedFile | Failure], batch: int) -> Iterator[_Batch[P]]:
+    """Yield the batches of a bucket; the first one carries the bucket's unreadable files."""
+    failures = [
+        (picture, file) for picture, file in zip(pictures, files, strict=True) if isinstance(file, Failure)
+    ]
+    sizes = [None if isinstance(file, Failure) else file.size for file in files]
+    for positions in list(batches_of(sizes, batch, most_pixels=BATCH_PIXELS)) or [[]]:
+        opened = [file for i in positions if isinstance(file := files[i], OpenedFile)]
+        yield _Batch([pictures[i] for i in positions], opened, failures)
+        failures = []
+
+
+def _sorted_out(batch: _Batch[P], pixels: Sequence[np.ndarray | Failure]) -> Decoded[P]:
+    readable, failures = list[tuple[P, OpenedFile, np.ndarray]](), list(batch.failures)
+    for picture, file, item in zip(batch.pictures, batch.files, pixels, strict=True):
+        if isinstance(item, Failure):
+            failures.append((picture, item))
+        else:
+            readable.append((picture, replace(file, content=None), item))
+    return Decoded(readable, failures)
 
 
 def _opened(picture: Source) -> OpenedFile | Failure:

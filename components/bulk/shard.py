@@ -8,10 +8,12 @@ import io
 import tarfile
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -53,6 +55,18 @@ class _Labelled:
     label_map: bytes | None
 
 
+class Labelling(Protocol):
+    """Something that labels buckets of pictures."""
+
+    def results(self, buckets: Iterable[Sequence[ListedPicture]]) -> Iterator[_Labelled]:
+        """Yield the result of every picture, in any order."""
+        ...
+
+
+Engine = Callable[[Predictor, Request, Callable[[ListedPicture, Outcome], _Labelled]], Labelling]
+"""Makes what labels pictures of a model, a request, and the function that makes the result of a picture's outcome."""
+
+
 def run(
     *,
     predictor: Predictor,
@@ -63,11 +77,13 @@ def run(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     batch: int = 1,
+    engine: Engine | None = None,
 ) -> ShardResult:
     """Label a shard of the pictures at `pictures` (addresses, as in `sources`), and write its results to `out`.
 
     Rows of a call before are kept if all pictures of their bucket are unchanged by size and modification time (or ETag);
-    no kept picture is read. A picture that cannot be read or is too large is a row with its error.
+    no kept picture is read. A picture that cannot be read or is too large is a row with its error. `engine` computes in
+    place of a `Worker` in this process.
 
     Raises:
         UserError: labels or scales are invalid; other shards in `out` have another plan; another process works on this
@@ -83,13 +99,9 @@ def run(
     agree(plan, folder)
     work = _Shard(plan, shard, folder, pictures)
     colours = predictor.colours_of(names)
-
-    def finish(picture: ListedPicture, outcome: Outcome) -> _Labelled:
-        bucket = picture.position // plan.bucket
-        return _labelled(picture, outcome, bucket=bucket, num_labels=len(all_labels), colours=colours)
-
+    finish = partial(_labelled, bucket_size=plan.bucket, num_labels=len(all_labels), colours=colours)
+    worker = (engine or Worker)(predictor, Request(names, request.scales, flip, batch), finish)
     with folder.held(f"{SHARDS}/{shard.file_name}", work=f"worker of shard {shard}"):
-        worker = Worker(predictor, Request(names, request.scales, flip, batch), finish)
         with progress(f"shard {shard}", work.num_pictures) as bar:
             work.label(worker, bar.advance)
         return work.join()
@@ -113,7 +125,7 @@ class _Shard:
     def num_pictures(self) -> int:
         return sum(map(len, self.buckets.values()))
 
-    def label(self, worker: Worker[ListedPicture, _Labelled], advance: Callable[[int], None]) -> None:
+    def label(self, worker: Labelling, advance: Callable[[int], None]) -> None:
         """Compute and commit the buckets that are not finished."""
         done, results = 0, dict[int, list[_Labelled]]()
         commits: deque[Future[None]] = deque()
@@ -223,7 +235,7 @@ class _Shard:
 
 
 def _labelled(
-    picture: ListedPicture, outcome: Outcome, *, bucket: int, num_labels: int, colours: Sequence[str]
+    picture: ListedPicture, outcome: Outcome, *, bucket_size: int, num_labels: int, colours: Sequence[str]
 ) -> _Labelled:
     if isinstance(outcome, Failure):
         width, height = outcome.size or (None, None)
@@ -249,7 +261,7 @@ def _labelled(
         height,
         prediction.mean_confidence,
         tuple(Area(area.id, area.label, area.pixels, area.confidence) for area in prediction.areas),
-        f"{MAPS}/{_tar_name(bucket)}#{_member_name(picture.position)}",
+        f"{MAPS}/{_tar_name(picture.position // bucket_size)}#{_member_name(picture.position)}",
     )
     return _Labelled(row, stream.getvalue())
 

@@ -79,6 +79,9 @@ class Store:
     def __init__(self) -> None:
         self._lock, self._connected = Lock(), None  # type: tuple[Lock, Any]
 
+    def __reduce__(self) -> tuple[type["Store"], tuple[()]]:
+        return Store, ()  # In another process, a picture's store connects anew.
+
     @property
     def client(self) -> Any:
         from components.storage import s3

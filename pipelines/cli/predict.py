@@ -71,6 +71,12 @@ def predict(
     gather: Annotated[
         bool, typer.Option("--gather", help="Join the tables of all shards in --out, and count the classes.")
     ] = False,
+    engine: Annotated[
+        predict_shards.Engine,
+        typer.Option(
+            help="What computes a shard: this process (local), or actors of Ray, here or on the cluster that RAY_ADDRESS names."
+        ),
+    ] = predict_shards.Engine.local,
     raster: Annotated[
         Path | None,
         typer.Option(
@@ -175,9 +181,9 @@ def predict(
     For each picture, writes the label map, and JSON with the area and confidence of each class; with --overlay also
     the picture tinted by class. A picture that cannot be segmented does not stop the others; it is reported at the end,
     and the command exits with 3. With --list or --shard, writes one table for all pictures instead, which several
-    processes share; call again after a kill. With --raster, writes one label map with the raster's georeference;
-    --resume goes on where an interrupted call stopped. For a video, writes an overlay video and a table of its frames.
-    With --format, also writes one file for COCO's readers, Label Studio, CVAT or GIS.
+    processes share; call again after a kill. With --engine ray, actors of Ray compute it. With --raster, writes one
+    label map with the raster's georeference; --resume goes on where an interrupted call stopped. For a video, writes
+    an overlay video and a table of its frames. With --format, also writes one file for COCO's readers, Label Studio, CVAT or GIS.
     """
     choose_threads(threads)  # before torch is imported
 
@@ -195,6 +201,7 @@ def predict(
     if gather:
         predict_shards.gather(out)
         return
+    labelling = predict_shards.engine_of(engine, part, device=device, precision=precision, cores=threads)
     check_seen_penalty(seen_penalty)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
     scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
@@ -240,7 +247,7 @@ def predict(
     predictor = predictor_for(
         model,
         clip,
-        device=device,
+        device=device if labelling is None else "cpu",  # Actors take the model to their own.
         may_fetch=lambda: yes or _asked(),
         import_clip=lambda name, tag: import_clip.run(source=name, tag=tag).folder,
     )
@@ -297,6 +304,7 @@ def predict(
             scales=scale_numbers,
             flip=flip,
             batch=batch or 1,
+            engine=labelling,
         )
         return
     skipped = 0

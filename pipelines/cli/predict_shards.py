@@ -1,6 +1,8 @@
 """The parts of `cascade-clip predict` that work on a list: a shard of it, and the joining of shards."""
 
 from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,16 @@ from cascade_core.runtime.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
+    from components.bulk import shard as shard_work
 
 ELSEWHERE = "s3://"
+
+
+class Engine(StrEnum):
+    """What computes a shard."""
+
+    local = "local"
+    ray = "ray"
 
 
 def shard_of(shard: str | None, lists: Sequence[str]) -> Shard | None:
@@ -25,6 +35,29 @@ def shard_of(shard: str | None, lists: Sequence[str]) -> Shard | None:
     if shard is not None:
         return Shard.parse(shard)
     return Shard(0, 1) if lists else None
+
+
+def engine_of(
+    engine: Engine, part: Shard | None, *, device: str | None, precision: str | None, cores: int | None
+) -> "shard_work.Engine | None":
+    """Return what computes a shard in place of this process; None: this process does.
+
+    Raises:
+        ModuleNotFoundError: Ray is not installed.
+        UserError: an engine is named without a list or a shard; or Ray cannot take these options, or has no cluster.
+    """
+    if engine is Engine.local:
+        return None
+    if part is None:
+        raise UserError(f"--engine {engine} computes a table; add --shard 0/1 or --list")
+    if precision == "auto":
+        raise UserError(
+            "--precision auto depends on the machine, and actors may have several; give fp32 or bf16"
+        )
+    from components.bulk import ray_engine
+
+    ray_engine.check_available(device)
+    return partial(ray_engine.RayWorker, device=device, cores=cores)
 
 
 def check_single_files(pictures: Sequence[str], out: str) -> Path:
@@ -74,6 +107,7 @@ def run_shard(
     scales: Sequence[float],
     flip: bool,
     batch: int,
+    engine: "shard_work.Engine | None" = None,
 ) -> None:
     """Label a shard and print what it holds."""
     from components.bulk import shard as shard_work
@@ -87,6 +121,7 @@ def run_shard(
         scales=scales,
         flip=flip,
         batch=batch,
+        engine=engine,
     )
     kept = f", {result.kept:,} kept from before" if result.kept else ""
     errors = f", {result.failed:,} with an error in the table" if result.failed else ""
