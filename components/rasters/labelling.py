@@ -166,7 +166,10 @@ def _join(
     """Copy the rows into the label map and the confidence map, and write the table of classes."""
     whole, none = (0, raster.size[0]), _ignored(names)
     counts, sums = np.zeros(len(names), dtype=np.int64), np.zeros(len(names))
-    with _outputs(files, raster, whole, names, predictor) as (labels, confidence):
+    with (
+        _outputs(files, raster, whole, names, predictor) as (labels, confidence),
+        progress(f"join {files.labels.name}", len(rows)) as bar,
+    ):
         for number, (top, bottom) in enumerate(rows):
             with opened(parts / f"row_{number:05d}.tif") as part:
                 for first in range(0, bottom - top, COPIED_ROWS):
@@ -180,6 +183,7 @@ def _join(
                     has_label = ids != none
                     counts += np.bincount(ids[has_label], minlength=len(names))
                     sums += np.bincount(ids[has_label], weights=levels[has_label], minlength=len(names))
+            bar.advance(number + 1)
     write_json(
         files.classes,
         {
