@@ -7,7 +7,7 @@ from typing import Any, TextIO
 import numpy as np
 from pycocotools import mask as masks
 
-from components.exchange.labelled import SOFTWARE, About, LabelledPicture
+from components.exchange.labelled import SOFTWARE, About, LabelledPicture, box_of
 from components.exchange.outlines import one_ring, regions
 
 BEGINS = f'{{"info": {{"description": "{SOFTWARE}"'.encode()
@@ -28,7 +28,7 @@ def write_polygons(stream: TextIO, pictures: Iterable[LabelledPicture], about: A
 
 def _run_lengths(picture: LabelledPicture, about: About) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for i, mask in picture.masks(about):
-        packed = masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+        packed = masks.encode(np.asfortranarray(mask).view(np.uint8))
         yield i, {"size": [int(side) for side in packed["size"]], "counts": packed["counts"].decode()}
 
 
@@ -53,15 +53,14 @@ def _write(stream: TextIO, pictures: Iterable[LabelledPicture], about: About, ou
             {"id": len(images) + 1, "file_name": picture.file_name, "width": width, "height": height}
         )
         for i, outline in outlines(picture, about):
-            rows, columns = np.nonzero(picture.label_map == i)
-            top, left = int(rows.min()), int(columns.min())
+            mask = picture.label_map == i
             annotation = {
                 "id": count + 1,
                 "image_id": len(images),
                 "category_id": i + 1,
                 "segmentation": outline,
-                "area": int(rows.size),
-                "bbox": [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top],
+                "area": int(np.count_nonzero(mask)),
+                "bbox": box_of(mask),
                 "iscrowd": 0,
                 "score": picture.confidence.get(i),
             }

@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from cascade_core.data.polygons import MOST_BYTES, CocoFile, CocoImage
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_text
-from components.exchange.labelled import SOFTWARE, About, LabelledPicture
+from components.exchange.labelled import SOFTWARE, About, LabelledPicture, box_of
 from components.exchange.objects import Objects
 from components.exchange.outlines import one_ring, regions
 
@@ -43,17 +43,17 @@ def row_runs(mask: Bool[np.ndarray, "height width"]) -> list[int]:
 
 def _masks(picture: LabelledPicture, about: About) -> Iterator[tuple[int, str, Mapping[str, str]]]:
     for i, mask in picture.masks(about):
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        left, top, width, height = box_of(mask)
+        box = mask[top : top + height, left : left + width]
         yield (
             i,
             "mask",
             {
                 "rle": ", ".join(map(str, row_runs(box))),
-                "left": str(columns[0]),
-                "top": str(rows[0]),
-                "width": str(box.shape[1]),
-                "height": str(box.shape[0]),
+                "left": str(left),
+                "top": str(top),
+                "width": str(width),
+                "height": str(height),
             },
         )
 
@@ -110,7 +110,7 @@ def read(path: Path, images: Path) -> CocoFile:
             image = objects.picture(name, size)
             for item in element:
                 _read_object(objects, image, item)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OverflowError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{path}: an object of {name!r} is broken ({error!r}); export it anew") from error

@@ -1,7 +1,6 @@
 """GeoJSON: a feature per region, in the coordinates of a raster or in pixels of a picture."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,6 +16,9 @@ from components.exchange.outlines import Ring, regions
 from components.rasters.reading import opened
 
 BEGINS = f'{{"type": "FeatureCollection", "name": "{SOFTWARE}"'.encode()
+
+FARTHEST = 10**7
+"""The limit on corners from a picture's upper left one, in pixels."""
 
 
 def write_pictures(stream: TextIO, pictures: Iterable[LabelledPicture], about: About) -> None:
@@ -88,6 +90,8 @@ def read(path: Path, images: Path) -> CocoFile:
         UserError: the file is unreadable or another one, or a feature has no area, label or picture.
     """
     content = read_json(path, most=MOST_BYTES)
+    if not isinstance(content, dict) or not isinstance(content.get("features"), list):
+        raise UserError(f"{path} has no list of features; save it as GeoJSON anew")
     objects, pictures = Objects(path), PicturesBelow(images, path)
     images_of: dict[str, tuple[CocoImage, Any]] = {}
     for number, feature in enumerate(content["features"], start=1):
@@ -105,14 +109,20 @@ def read(path: Path, images: Path) -> CocoFile:
             if geometry is not None:
                 shape = {"type": geometry["type"], "coordinates": geometry["coordinates"]}
                 placed = None if properties.get("in_pixels") else transform
-                _read_object(objects, image, str(properties["label"]), shape, placed)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+                _read_object(objects, image, _label(properties), shape, placed)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(
                 f"{where} is broken ({error!r}); a region has a geometry and a property label"
             ) from error
     return objects.file()
+
+
+def _label(properties: Mapping[str, Any]) -> str:
+    if not isinstance(label := properties["label"], str):
+        raise TypeError(f"the label {label!r} is no text")
+    return label
 
 
 def _placed(picture: Path) -> Any:
@@ -125,31 +135,40 @@ def _read_object(
     objects: Objects, image: CocoImage, label: str, shape: Mapping[str, Any], transform: Any
 ) -> None:
     """Add the pixels of a shape, drawn in the part of the picture around it."""
-    from rasterio.features import bounds, rasterize
+    from rasterio.features import rasterize
     from rasterio.transform import Affine
 
+    where = f"{objects.path}: a region of {label!r} in {image.file_name}"
     if shape["type"] not in ("Polygon", "MultiPolygon"):
-        raise UserError(
-            f"{objects.path}: {image.file_name} has a {shape['type']} of {label!r}; draw it as a polygon, or remove it"
-        )
-    placed = Affine.identity() if transform is None else transform
-    left, bottom, right, top = bounds(shape)
-    ends_x, ends_y = np.array([left, left, right, right]), np.array([bottom, top, bottom, top])
-    back = ~placed
-    columns = back.a * ends_x + back.b * ends_y + back.c
-    rows = back.d * ends_x + back.e * ends_y + back.f
-    first = max(math.floor(rows.min()), 0), max(math.floor(columns.min()), 0)
-    last = (
-        min(max(math.ceil(rows.max()), first[0] + 1), image.height),
-        min(max(math.ceil(columns.max()), first[1] + 1), image.width),
+        raise UserError(f"{where} is a {shape['type']}; draw it as a polygon, or remove it")
+    parts = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]
+    back = Affine.identity() if transform is None else ~transform
+    polygons = [[_in_pixels(ring, back) for ring in part] for part in parts]
+    if not polygons or not all(polygons) or any(len(ring) < 4 for rings in polygons for ring in rings):
+        raise UserError(f"{where} has a ring without three points; draw it anew, or remove it")
+    corners = np.concatenate([ring for rings in polygons for ring in rings])
+    sides = np.array([image.width, image.height])
+    start, end = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+    # GDAL counts in 32 bits, so it gets no corner from anywhere.
+    if (
+        not (np.isfinite(corners) & (np.abs(corners) < FARTHEST)).all()
+        or (end < 0).any()
+        or (start > sides).any()
+    ):
+        raise UserError(f"{where} lies outside it; choose the picture's coordinates when you save the file")
+    left, top = np.minimum(np.maximum(start, 0), sides - 1).astype(int).tolist()
+    right, bottom = np.minimum(np.maximum(end, (left + 1, top + 1)), sides).astype(int).tolist()
+    moved = [[(ring - (left, top)).tolist() for ring in rings] for rings in polygons]
+    pixels = rasterize(
+        [({"type": "MultiPolygon", "coordinates": moved}, 1)],
+        out_shape=(bottom - top, right - left),
+        dtype="uint8",
     )
-    size = last[0] - first[0], last[1] - first[1]
-    if min(size) <= 0 or rows.max() < 0 or columns.max() < 0:
-        raise UserError(
-            f"{objects.path}: a region of {label!r} lies outside {image.file_name}; choose the picture's coordinates when "
-            "you save it"
-        )
-    x, y = placed.a * first[1] + placed.b * first[0], placed.d * first[1] + placed.e * first[0]
-    part = Affine(placed.a, placed.b, placed.c + x, placed.d, placed.e, placed.f + y)
-    pixels = rasterize([(shape, 1)], out_shape=size, transform=part, dtype="uint8")
-    objects.mask(image, label, pixels > 0, first)
+    objects.mask(image, label, pixels > 0, (top, left))
+
+
+def _in_pixels(ring: Sequence[Sequence[float]], back: Any) -> Ring:
+    """Return a ring in pixels by the transform from coordinates; a height of its corners does not count."""
+    x, y = np.array([[float(value) for value in corner[:2]] for corner in ring]).reshape(-1, 2).T
+    with np.errstate(invalid="ignore", over="ignore"):  # checked afterwards
+        return np.stack([back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f], axis=1)

@@ -11,6 +11,7 @@ import numpy as np
 from cascade_core.data.polygons import MOST_BYTES, CocoFile, CocoImage
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
+from cascade_core.runtime.listing import brief
 from components.exchange.brush import decode_brush, encode_brush
 from components.exchange.labelled import SOFTWARE, About, LabelledPicture
 from components.exchange.objects import Objects, PicturesBelow
@@ -87,7 +88,7 @@ def read(path: Path, images: Path) -> CocoFile:
     for number, task in enumerate(tasks, start=1):
         try:
             _read_task(objects, pictures, task)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(
@@ -136,8 +137,8 @@ def _read_object(objects: Objects, image: CocoImage, result: Mapping[str, Any]) 
             f"{where} is of the kind {kind!r}; draw it with a labelled brush, polygon or rectangle, or remove it"
         )
     labels = value[kind]
-    if len(labels) != 1:
-        raise UserError(f"{where} has {len(labels)} labels; give it one")
+    if len(labels) != 1 or not isinstance(labels[0], str):
+        raise UserError(f"{where} has the labels {brief(labels)}; give it one")
     if kind == "brushlabels":
         try:
             mask = decode_brush(value["rle"], (image.height, image.width))

@@ -43,6 +43,13 @@ class LabelledPicture:
 
     def masks(self, about: About) -> Iterator[tuple[int, Bool[np.ndarray, "height width"]]]:
         """Yield the id and the mask of every class in the picture."""
-        for i in np.unique(self.label_map).tolist():
+        for i in np.flatnonzero(np.bincount(self.label_map.ravel())).tolist():
             if i < len(about.labels):
                 yield i, self.label_map == i
+
+
+def box_of(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, int]:
+    """Return the left, top, width and height of the pixels of a mask that has some."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top = int(columns[0]), int(rows[0])
+    return left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top

@@ -3,8 +3,12 @@
 from pathlib import Path
 
 from cascade_core.data.polygons import CocoFile, read_coco
+from cascade_core.errors import UserError
+from cascade_core.runtime.listing import shortened
 
 HEAD_BYTES = 4096
+LONGEST = 1000
+"""The most letters of a sentence on a broken file, which quotes values of the file."""
 
 
 def read_objects(path: Path, images: Path) -> CocoFile:
@@ -13,20 +17,23 @@ def read_objects(path: Path, images: Path) -> CocoFile:
     Raises:
         UserError: the file is missing or broken, or none of these formats.
     """
-    match _beginning(path):
-        case "<":
-            from components.exchange import cvat
+    try:
+        match _beginning(path):
+            case "<":
+                from components.exchange import cvat
 
-            return cvat.read(path, images)
-        case "[":
-            from components.exchange import label_studio
+                return cvat.read(path, images)
+            case "[":
+                from components.exchange import label_studio
 
-            return label_studio.read(path, images)
-        case "FeatureCollection":
-            from components.exchange import geojson
+                return label_studio.read(path, images)
+            case "FeatureCollection":
+                from components.exchange import geojson
 
-            return geojson.read(path, images)
-    return read_coco(path)
+                return geojson.read(path, images)
+        return read_coco(path)
+    except UserError as error:
+        raise UserError(shortened(str(error), most=LONGEST)) from error
 
 
 def _beginning(path: Path) -> str:

@@ -26,11 +26,12 @@ from random import Random
 from typing import Any
 
 from cascade_core.errors import UserError
-from tests.reliability import readers_of_data, readers_of_results, readers_of_weights
+from tests.reliability import readers_of_data, readers_of_objects, readers_of_results, readers_of_weights
 from tests.reliability.reader import Reader
 
 READERS: dict[str, Reader] = {
     **readers_of_data.READERS,
+    **readers_of_objects.READERS,
     **readers_of_weights.READERS,
     **readers_of_results.READERS,
 }

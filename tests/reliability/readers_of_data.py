@@ -17,7 +17,7 @@ from scipy.io import savemat
 
 from cascade_core.data.picture_names import FORMATS
 from cascade_core.data.pictures import read_image, read_label_ids, upright_size
-from cascade_core.data.polygons import draw, read_coco
+from cascade_core.data.polygons import CocoFile, draw, read_coco
 from cascade_core.data.prepared import read_index
 from cascade_core.data.sources.archives import unpack
 from cascade_core.data.sources.plan import read_names
@@ -164,8 +164,8 @@ def _mat(random: Random) -> bytes:
     return content.getvalue()
 
 
-def _draw_coco(path: Path) -> None:
-    coco = read_coco(path)
+def draw_objects(coco: CocoFile) -> None:
+    """Draw the objects of small pictures."""
     objects = coco.by_image()
     ids = {category.id: 1 for category in coco.categories}
     for image in coco.images:
@@ -202,7 +202,7 @@ READERS: dict[str, Reader] = {
     "zip": of_file("a.zip", _unpack, partial(_archive, kind="zip"), _of_zip),
     "tar": of_file("a.tar", _unpack, partial(_archive, kind=""), of_tar),
     "tgz": of_file("a.tgz", _unpack, partial(_archive, kind="gz"), of_bytes),
-    "coco": of_file("a.json", _draw_coco, _document(COCO), of_json),
+    "coco": of_file("a.json", lambda path: draw_objects(read_coco(path)), _document(COCO), of_json),
     "mat": of_file("a.mat", lambda path: read_mat(path, 20), _mat, of_bytes),
     "context": of_file("trainval_merged.json", _draw_context, _document(ANNOTATIONS), of_json),
     "label_file": of_file("a.yaml", lambda path: read_label_file(path).label_set(), _text(LABELS), _of_yaml),

@@ -223,7 +223,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "outside": (
         geojson(corners((90, 90), (99, 90), (99, 99)), picture="c.png", label="cat"),
-        "a region of 'cat' lies outside c.png",
+        "a region of 'cat' in c.png lies outside it",
     ),
     "line": (
         geojson({"type": "LineString", "coordinates": [[0, 0], [1, 1]]}, picture="c.png", label="cat"),
