@@ -3,20 +3,18 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cascade_core.configs.settings import PrecisionChoice, Synonyms
 from cascade_core.labels.background import parse_background
-from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.option_texts import numbers
-from cascade_core.runtime.targets import check_gathering_folder
 from components.contract.shared import PRECISION_HELP, names_by_commas
 from components.exchange.names import FormatName
-from components.pictures.picture_files import PictureFiles, picture_files
-from pipelines.cli import predict_format, predict_raster, predict_shards, predict_video
+from pipelines.cli import predict_format, predict_raster, predict_shards, predict_single, predict_video
 from pipelines.cli.options import Background, Clip, Device, Threads, choose_threads
+from pipelines.cli.predict_work import Asked
 
 log = logging.getLogger(__name__)
 
@@ -191,59 +189,56 @@ def predict(
     from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given
-    from components.pictures import predict
-    from components.pictures.result_files import Parts, check_replaceable
     from components.registry.default_model import predictor_for
     from components.steps import import_clip
 
     part = None if gather else predict_shards.shard_of(shard, lists or ())
-    saved_as = predict_format.check_single(form, listed=gather or part is not None)
+    if gather or part is not None:
+        predict_format.refuse_in_a_table(form)
     if gather:
         predict_shards.gather(out)
         return
     labelling = predict_shards.engine_of(engine, part, device=device, precision=precision, cores=threads)
     check_seen_penalty(seen_penalty)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)
-    scale_numbers = numbers("--scales", scales, float, example="0.75,1,1.25")
+    asked = Asked(names, numbers("--scales", scales, float, example="0.75,1,1.25"), flip, batch or 1)
+    of_a_list: dict[str, Any] = {"list": lists, "shard": shard}
+    of_files: dict[str, Any] = {"resume": resume, "confidence_map": confidence_map}
     cutout_labels = () if cutout is None else names_by_commas(cutout)
-    written = Parts(overlay=overlay, confidence_map=confidence_map, cutout=bool(cutout_labels))
-    files, listed, videos = PictureFiles(), list[str](), list[Path]()
     if raster is not None:
-        predict_format.check_raster(form, out)
-        predict_raster.check_options(
+        also: dict[str, Any] = {"mode": mode, "short_side": short_side, "overlay": overlay, "cutout": cutout}
+        work = predict_raster.work(
+            asked,
+            raster,
             out,
-            bands,
-            stretch,
+            form,
+            bands=bands,
+            stretch=stretch,
             pictures=pictures,
-            list=lists,
-            shard=shard,
-            mode=mode,
-            short_side=short_side,
-            scales=scale_numbers != (1.0,),
-            flip=flip,
-            overlay=overlay,
-            cutout=cutout,
+            **of_files,
+            **of_a_list,
+            **also,
         )
     elif videos := predict_video.videos_of(
-        pictures or (),
-        smooth,
-        list=lists,
-        shard=shard,
-        resume=resume,
-        confidence_map=confidence_map,
-        cutout=cutout,
-        format=saved_as,
+        pictures or (), smooth, format=form is not FormatName.PNG, cutout=cutout, **of_a_list, **of_files
     ):
-        check_gathering_folder(Path(out))
+        work = predict_video.work(asked, videos, Path(out), smooth)
     elif part is None:
-        folder = predict_shards.check_single_files(pictures or (), out)
-        check_gathering_folder(folder)
-        files = picture_files(pictures or (), out=folder)
-        check_replaceable(folder, files, written)
-        predict_format.check_pictures(saved_as, files, folder)
+        work = predict_single.work(
+            asked, pictures or (), out, form, overlay=overlay, cutout=cutout_labels, **of_files
+        )
     else:
-        predict_shards.check_table_options(overlay=overlay, confidence_map=confidence_map, cutout=cutout)
-        listed = predict_shards.listed_pictures(pictures or (), lists or ())
+        work = predict_shards.work(
+            asked,
+            part,
+            pictures or (),
+            lists or (),
+            out,
+            engine=labelling,
+            overlay=overlay,
+            confidence_map=confidence_map,
+            cutout=cutout,
+        )
     predictor = predictor_for(
         model,
         clip,
@@ -268,73 +263,7 @@ def predict(
                 "--seen-penalty changes nothing: the training saw %s of these labels",
                 "all" if seen else "none",
             )
-    if raster is not None:
-        predict_raster.run(
-            predictor,
-            raster,
-            labels=names,
-            out=out,
-            bands=bands,
-            stretch=stretch,
-            resume=resume,
-            confidence_map=confidence_map,
-        )
-        if form is FormatName.GEOJSON:
-            predict_format.write_raster(predictor, names, raster, out)
-        return
-    if videos:
-        predict_video.run(
-            predictor,
-            videos,
-            labels=names,
-            out=Path(out),
-            batch=batch or 1,
-            scales=scale_numbers,
-            flip=flip,
-            smooth=smooth,
-        )
-        return
-    if part is not None:
-        predict_shards.run_shard(
-            predictor,
-            listed,
-            labels=names,
-            out=out,
-            shard=part,
-            scales=scale_numbers,
-            flip=flip,
-            batch=batch or 1,
-            engine=labelling,
-        )
-        return
-    skipped = 0
-    failures: dict[Path, str] = {}
-    for done in predict.each(
-        predictor=predictor,
-        pictures=files,
-        labels=names,
-        out=folder,
-        scales=scale_numbers,
-        flip=flip,
-        batch=batch or 1,
-        resume=resume,
-        parts=written,
-        cutout=cutout_labels,
-    ):
-        if done.files is not None:
-            print(done.files.overlay or done.files.label_map)
-        elif done.reason is None:
-            skipped += 1
-        else:
-            failures[done.path] = done.reason
-    predict_format.write(saved_as, predictor, names, files, folder, failures)
-    if skipped:
-        print(f"{skipped} skipped: they have results", file=sys.stderr)
-    if failures:
-        for reason in failures.values():
-            print(f"failed: {reason}", file=sys.stderr)
-        print(f"{len(failures)} of {len(files)} pictures failed", file=sys.stderr)
-        raise typer.Exit(ExitCode.INCOMPLETE)
+    work(predictor)
 
 
 def _asked() -> bool:

@@ -17,33 +17,29 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check_single(name: FormatName, *, listed: bool) -> "Format | None":
-    """Return the format for single pictures; None for the label maps and JSON alone.
-
-    Raises:
-        UserError: a format comes with a list, a shard or --gather.
-    """
-    if listed and name is not FormatName.PNG:
+def refuse_in_a_table(name: FormatName) -> None:
+    """Raise UserError if a format comes with a list, a shard or --gather."""
+    if name is not FormatName.PNG:
         raise UserError(
             f"--format {name} is for single pictures and rasters; a shard writes label maps and a table: leave it out"
         )
+
+
+def check_single(name: FormatName, pictures: Sequence[PictureFile], out: Path) -> "Format | None":
+    """Return the format for single pictures, before a model is loaded; None for the label maps and JSON alone.
+
+    Raises:
+        UserError: the format's file cannot hold these pictures, or another file stands there.
+    """
     if name is FormatName.PNG:
         return None
     from components.exchange.formats import format_named
+    from components.pictures.annotation_file import check_annotation_file
 
-    return format_named(name)
-
-
-def check_pictures(form: "Format | None", pictures: Sequence[PictureFile], out: Path) -> None:
-    """Check that the format's file can hold these pictures, before a model is loaded.
-
-    Raises:
-        UserError: it cannot, or another file stands there.
-    """
-    if form is not None:
-        from components.pictures.annotation_file import check_annotation_file
-
-        check_annotation_file(form, pictures, out)
+    form = format_named(name)
+    assert form is not None, "only png is no format of its own"
+    check_annotation_file(form, pictures, out)
+    return form
 
 
 def check_raster(name: FormatName, out: str) -> None:

@@ -7,20 +7,55 @@ from typing import TYPE_CHECKING
 from cascade_core.errors import UserError
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_path
+from components.exchange.names import FormatName
+from pipelines.cli import predict_format
+from pipelines.cli.predict_work import Asked, Work
 
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
 
 
-def check_options(out: str, bands: str | None, stretch: str | None, **given: object) -> None:
-    """Check the options of a call with --raster, before a model is loaded.
+def work(
+    asked: Asked,
+    raster: Path,
+    out: str,
+    form: FormatName,
+    *,
+    bands: str | None,
+    stretch: str | None,
+    resume: bool,
+    confidence_map: bool,
+    **given: object,
+) -> Work:
+    """Check a call with --raster before a model is loaded, and return its work; `given` are options of other calls.
 
     Raises:
         UserError: an option comes along that is not for rasters, or `out` cannot be written.
     """
-    refuse("rasters, which the model sees at their own resolution", given)
+    from components.rasters.labelling import label_raster
+
+    predict_format.check_raster(form, out)
+    several_views = {"scales": asked.scales != (1.0,), "flip": asked.flip}
+    refuse("rasters, which the model sees at their own resolution", {**given, **several_views})
     check_path(Path(out))
-    numbers_of(bands, stretch)
+    chosen, percentiles = numbers_of(bands, stretch)
+
+    def run(predictor: "Predictor") -> None:
+        files = label_raster(
+            predictor,
+            raster,
+            asked.labels,
+            Path(out),
+            bands=chosen,
+            stretch=percentiles,
+            resume=resume,
+            confidence_map=confidence_map,
+        )
+        print(files.labels)
+        if form is FormatName.GEOJSON:
+            predict_format.write_raster(predictor, asked.labels, raster, out)
+
+    return run
 
 
 def refuse(what: str, given: Mapping[str, object]) -> None:
@@ -42,31 +77,3 @@ def numbers_of(bands: str | None, stretch: str | None) -> tuple[tuple[int, ...],
         case (low, high):
             return chosen, (low, high)
     raise UserError(f"--stretch is {stretch!r}; give two percentiles such as 2,98")
-
-
-def run(
-    predictor: "Predictor",
-    raster: Path,
-    *,
-    labels: tuple[str, ...],
-    out: str,
-    bands: str | None,
-    stretch: str | None,
-    resume: bool,
-    confidence_map: bool,
-) -> None:
-    """Label a raster and print the label map's path."""
-    from components.rasters.labelling import label_raster
-
-    chosen, percentiles = numbers_of(bands, stretch)
-    files = label_raster(
-        predictor,
-        raster,
-        labels,
-        Path(out),
-        bands=chosen,
-        stretch=percentiles,
-        resume=resume,
-        confidence_map=confidence_map,
-    )
-    print(files.labels)

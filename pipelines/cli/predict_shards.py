@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,12 +10,11 @@ import typer
 from cascade_core.bulk.shards import Shard
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
+from pipelines.cli.predict_work import Asked, Work
 
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
     from components.bulk import shard as shard_work
-
-ELSEWHERE = "s3://"
 
 
 class Engine(StrEnum):
@@ -60,72 +58,48 @@ def engine_of(
     return partial(ray_engine.RayWorker, device=device, cores=cores)
 
 
-def check_single_files(pictures: Sequence[str], out: str) -> Path:
-    """Return the folder for the files of single pictures.
+def work(
+    asked: Asked,
+    shard: Shard,
+    pictures: Sequence[str],
+    lists: Sequence[str],
+    out: str,
+    *,
+    engine: "shard_work.Engine | None",
+    **given: object,
+) -> Work:
+    """Check a call for a shard before a model is loaded, and return its work; `given` are options for single pictures.
 
     Raises:
-        UserError: a picture or the folder is in an object store or a tar, which only shards read and write.
-    """
-    if elsewhere := [
-        text for text in (*pictures, out) if text.startswith(ELSEWHERE) or text.endswith(".tar")
-    ]:
-        raise UserError(
-            f"{elsewhere[0]}: object stores and tars go with a table instead of files for each picture; add --shard 0/1"
-        )
-    if not pictures:
-        raise UserError("no picture is given; give files, folders, patterns in quotes, examples, or a --list")
-    return Path(out)
-
-
-def check_table_options(**given: object) -> None:
-    """Check that no option for single pictures comes with a list or a shard.
-
-    Raises:
-        UserError: one does.
+        UserError: one of these comes along, or a list cannot be read.
     """
     if several := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
         raise UserError(
             f"{several[0]} is for single pictures; a shard writes label maps and a table: leave it out, or call without "
             "--list and --shard"
         )
-
-
-def listed_pictures(pictures: Sequence[str], lists: Sequence[str]) -> list[str]:
-    """Return the address of every picture, as `components.bulk.listing` reads them."""
+    from components.bulk import shard as shard_work
     from components.bulk.listing import addresses
 
-    return addresses(pictures, lists)
+    listed = addresses(pictures, lists)
 
+    def run(predictor: "Predictor") -> None:
+        result = shard_work.run(
+            predictor=predictor,
+            pictures=listed,
+            labels=asked.labels,
+            out=out,
+            shard=shard,
+            scales=asked.scales,
+            flip=asked.flip,
+            batch=asked.batch,
+            engine=engine,
+        )
+        kept = f", {result.kept:,} kept from before" if result.kept else ""
+        errors = f", {result.failed:,} with an error in the table" if result.failed else ""
+        print(f"{out}: shard {shard} has {result.pictures:,} of {len(listed):,} pictures{kept}{errors}")
 
-def run_shard(
-    predictor: "Predictor",
-    pictures: Sequence[str],
-    *,
-    labels: Sequence[str],
-    out: str,
-    shard: Shard,
-    scales: Sequence[float],
-    flip: bool,
-    batch: int,
-    engine: "shard_work.Engine | None" = None,
-) -> None:
-    """Label a shard and print what it holds."""
-    from components.bulk import shard as shard_work
-
-    result = shard_work.run(
-        predictor=predictor,
-        pictures=pictures,
-        labels=labels,
-        out=out,
-        shard=shard,
-        scales=scales,
-        flip=flip,
-        batch=batch,
-        engine=engine,
-    )
-    kept = f", {result.kept:,} kept from before" if result.kept else ""
-    errors = f", {result.failed:,} with an error in the table" if result.failed else ""
-    print(f"{out}: shard {shard} has {result.pictures:,} of {len(pictures):,} pictures{kept}{errors}")
+    return run
 
 
 def gather(out: str) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cascade_core.errors import UserError
+from cascade_core.runtime.targets import check_gathering_folder
 from pipelines.cli.predict_raster import refuse
+from pipelines.cli.predict_work import Asked, Work
 
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
@@ -32,22 +34,28 @@ def videos_of(pictures: Sequence[str], smooth: int | None, **given: object) -> l
     return videos
 
 
-def run(
-    predictor: "Predictor",
-    videos: Sequence[Path],
-    *,
-    labels: tuple[str, ...],
-    out: Path,
-    batch: int,
-    scales: tuple[float, ...],
-    flip: bool,
-    smooth: int | None,
-) -> None:
-    """Label videos, and print the path of each one's overlay."""
+def work(asked: Asked, videos: Sequence[Path], out: Path, smooth: int | None) -> Work:
+    """Return the work of labelling videos, which prints the path of each one's overlay.
+
+    Raises:
+        UserError: `out` is no folder for results.
+    """
     from components.video.labelling import label_video
 
-    for video in videos:
-        files = label_video(
-            predictor, video, labels, out, batch=batch, scales=scales, flip=flip, smooth=smooth or 1
-        )
-        print(files.overlay)
+    check_gathering_folder(out)
+
+    def run(predictor: "Predictor") -> None:
+        for video in videos:
+            files = label_video(
+                predictor,
+                video,
+                asked.labels,
+                out,
+                batch=asked.batch,
+                scales=asked.scales,
+                flip=asked.flip,
+                smooth=smooth or 1,
+            )
+            print(files.overlay)
+
+    return run
