@@ -54,6 +54,11 @@ def targets(stated: Sequence[Mapping[str, Any]], background: str, *, mlflow_run:
     ]
 
 
+def shards(number: int) -> list[dict[str, str]]:
+    """Return an item for each shard of a list."""
+    return [{"shard": f"{index}/{number}"} for index in range(number)]
+
+
 def target_name(target: Mapping[str, Any]) -> str:
     """Name a target by its protocol and split; several data sets may have the same."""
     protocol = PurePosixPath(str(target.get("protocol", ""))).name

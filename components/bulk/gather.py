@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cascade_core.bulk.shards import Shard
 from cascade_core.errors import UserError
@@ -20,14 +21,35 @@ from components.progress import progress
 from components.storage.result_folder import ResultFolder, result_folder
 
 TABLE, HISTOGRAM, SUMMARY = "predictions.parquet", "histogram.csv", "summary.json"
+MOST_FAILURES = 1_000
+"""`Gathered` holds so many failures; the table has all."""
+
+
+@dataclass(frozen=True)
+class ClassTotal:
+    """A class in all pictures: how many have it, its pixels, and their share of all pixels."""
+
+    id: int
+    label: str
+    pictures: int
+    pixels: int
+    share: float
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """How many pictures all shards have, and how many of them have an error."""
+    """What all shards have.
+
+    Attributes:
+        pictures: their number, and `failed` that of pictures with an error.
+        classes: every label in the order of the ids.
+        failures: address and error of the first pictures with an error.
+    """
 
     pictures: int
     failed: int
+    classes: tuple[ClassTotal, ...]
+    failures: tuple[tuple[str, str], ...]
 
 
 def run(out: str) -> Gathered:
@@ -43,6 +65,7 @@ def run(out: str) -> Gathered:
         raise UserError(f"{out}/{PLAN} does not exist; give the --out of `cascade-clip predict --shard`")
     manifests = _manifests(plan, folder)
     counts: dict[int, tuple[int, int]] = {}
+    failures: list[tuple[str, str]] = []
     with (
         tempfile.TemporaryDirectory() as temporary,
         system_errors_as_user_errors(Path(temporary)),
@@ -55,6 +78,7 @@ def run(out: str) -> Gathered:
                     for class_id, (pictures, pixels) in totals(table).items():
                         before = counts.get(class_id, (0, 0))
                         counts[class_id] = (before[0] + pictures, before[1] + pixels)
+                    failures.extend(_failures(table, most=MOST_FAILURES - len(failures)))
                     yield table
                 bar.advance(done)
 
@@ -66,10 +90,11 @@ def run(out: str) -> Gathered:
             )
         folder.remove(SUMMARY)
         folder.send(path, TABLE)
-    folder.write(HISTOGRAM, _histogram(plan, counts))
+    classes = _class_totals(plan, counts)
+    folder.write(HISTOGRAM, histogram(classes))
     failed = sum(manifest.failed for manifest in manifests.values())
     folder.write(SUMMARY, _summary(plan, count, failed))
-    return Gathered(count, failed)
+    return Gathered(count, failed, classes, tuple(failures))
 
 
 def _manifests(plan: Plan, folder: ResultFolder) -> dict[Shard, ShardManifest]:
@@ -102,14 +127,24 @@ def _parts(folder: ResultFolder, shard: Shard, manifest: ShardManifest) -> Itera
         yield from parts_of(path)
 
 
-def _histogram(plan: Plan, counts: dict[int, tuple[int, int]]) -> bytes:
+def _failures(table: pa.Table, *, most: int) -> list[tuple[str, str]]:
+    """Return address and error of the first pictures with an error, at most `most`."""
+    failed = table.filter(pc.is_valid(table.column("error"))).slice(0, most)
+    return list(zip(failed.column("picture").to_pylist(), failed.column("error").to_pylist(), strict=True))
+
+
+def _class_totals(plan: Plan, counts: dict[int, tuple[int, int]]) -> tuple[ClassTotal, ...]:
+    all_pixels = sum(pixels for _, pixels in counts.values())
+    totals = [(class_id, label, *counts.get(class_id, (0, 0))) for class_id, label in enumerate(plan.labels)]
+    return tuple(ClassTotal(*total, share=total[-1] / all_pixels if all_pixels else 0.0) for total in totals)
+
+
+def histogram(classes: Sequence[ClassTotal]) -> bytes:
     """Return a CSV table of every label: pictures that have it, its pixels, and its share of all pixels."""
-    stream, all_pixels = io.StringIO(), sum(pixels for _, pixels in counts.values())
+    stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("id", "class", "pictures", "pixels", "share"))
-    for class_id, label in enumerate(plan.labels):
-        pictures, pixels = counts.get(class_id, (0, 0))
-        writer.writerow((class_id, label, pictures, pixels, pixels / all_pixels if all_pixels else 0.0))
+    writer.writerows(astuple(total) for total in classes)
     return stream.getvalue().encode()
 
 

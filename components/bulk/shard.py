@@ -78,16 +78,19 @@ def run(
     flip: bool = False,
     batch: int = 1,
     engine: Engine | None = None,
+    wait: bool = False,
 ) -> ShardResult:
     """Label a shard of the pictures at `pictures` (addresses, as in `sources`), and write its results to `out`.
+
+    With `wait`, wait until another process on this shard ends, or its lease expires five minutes after its death.
 
     Rows of a call before are kept if all pictures of their bucket are unchanged by size and modification time (or ETag);
     no kept picture is read. A picture that cannot be read or is too large is a row with its error. `engine` computes in
     place of a `Worker` in this process.
 
     Raises:
-        UserError: labels or scales are invalid; other shards in `out` have another plan; another process works on this
-            shard; the object store is away; or the disk is full.
+        UserError: labels or scales are invalid; other shards in `out` have another plan; without `wait`, another process works on
+            this shard; the object store is away; or the disk is full.
     """
     names = checked_labels(labels)
     views(scales, flip=flip)
@@ -101,7 +104,7 @@ def run(
     colours = predictor.colours_of(names)
     finish = partial(_labelled, bucket_size=plan.bucket, num_labels=len(all_labels), colours=colours)
     worker = (engine or Worker)(predictor, Request(names, request.scales, flip, batch), finish)
-    with folder.held(f"{SHARDS}/{shard.file_name}", work=f"worker of shard {shard}"):
+    with folder.held(f"{SHARDS}/{shard.file_name}", work=f"worker of shard {shard}", wait=wait):
         with progress(f"shard {shard}", work.num_pictures) as bar:
             work.label(worker, bar.advance)
         return work.join()

@@ -37,7 +37,9 @@ class Resources:
         on_volume: train in a folder on the volume, where a later pod resumes, and keep finished trainings there.
         data: mount the volume with the data; `secret` sets the secret's variables.
         tracking: the tracking server is that of the secret, or that of Kubeflow's MLflow plugin.
-        runtime: with several `nodes`, the ClusterTrainingRuntime that they run on; `queue` is their queue of Kueue.
+        runtime: with several `nodes`, the ClusterTrainingRuntime that they run on.
+        queue: the queue of Kueue that starts the pod, or with several `nodes` the TrainJob.
+        parallelism: how many pods of the step a loop runs at a time; None for no limit.
         tag_image: tag the step's runs in MLflow with its image.
         image: steps that run a model need `torch`; `light` is smaller and pulled sooner.
     """
@@ -56,6 +58,7 @@ class Resources:
     nodes: Count = 1
     runtime: KubernetesName = RUNTIME
     queue: KubernetesName | None = None
+    parallelism: Count | None = None
     tag_image: bool = True
     image: Literal["torch", "light"] = "torch"
 

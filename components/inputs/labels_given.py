@@ -19,6 +19,21 @@ def label_set_names(name: str) -> tuple[str, ...]:
     return ()
 
 
+def labels_at(text: str) -> tuple[str, ...]:
+    """Return the class names of a pipeline's parameter: names by commas, a data set's name, or a label file's address.
+
+    Raises:
+        UserError: the file is missing or cannot be read, or as for `labels_given`.
+    """
+    from components.contract.shared import names_by_commas
+    from components.storage import places
+
+    given = places.protocol(text)
+    if is_label_file(given):
+        return labels_given(None, Path(given))
+    return labels_given(names_by_commas(given, source="parameter labels"), None)
+
+
 def labels_given(listed: Sequence[str] | None, file: Path | None) -> tuple[str, ...]:
     """Return the class names of `--labels` or of `--labels-file`.
 

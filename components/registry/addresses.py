@@ -13,10 +13,8 @@ from cascade_core.clip.home import imported_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
+from components.storage.places import REGISTRY
 from components.tracking.stored_files import download
-
-REGISTRY = ("models:/", "runs:/")
-"""Prefixes of MLflow addresses; every other address is a folder."""
 
 
 def load_predictor(

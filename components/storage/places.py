@@ -18,6 +18,8 @@ from cascade_core.labels.label_file import is_label_file
 from components.patience import patiently
 
 S3 = "s3://"
+REGISTRY = ("models:/", "runs:/")
+"""Prefixes of MLflow addresses of models; every other address is a folder, or in an object store."""
 CACHE_VARIABLE, CACHE = "CASCADE_CACHE", "cascade-clip"
 """The variable that names the cache folder, and the default name; a cache on a volume outlives the pod."""
 
@@ -99,6 +101,15 @@ def protocol(name_or_place: str) -> str:
     if not path.is_file():
         raise _missing("protocol: label file", path)
     return str(path)
+
+
+def model(name_or_place: str) -> str:
+    """Return a model's name, folder or address in the registry unchanged, and the folder of an s3:// address, fetched.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    return str(_cached(name_or_place)) if name_or_place.startswith(S3) else name_or_place
 
 
 def experiment(name_or_place: str) -> str:

@@ -1,22 +1,27 @@
 """A folder of results on a disk or in an object store: every file is written whole, or not at all."""
 
 import contextlib
+import logging
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, system_errors_as_user_errors
 from cascade_core.runtime.targets import check_gathering_folder
-from components.lease import LEASE_SECONDS, RENEWAL_SECONDS, leased
+from components.lease import LEASE_SECONDS, RENEWAL_SECONDS, FolderInUseError, leased
 from components.patience import AwayError, patiently
 
+log = logging.getLogger(__name__)
+
 S3 = "s3://"
+WAITING_SECONDS = 5.0
+"""The pause between two looks at a lease in a store."""
 T = TypeVar("T")
 
 
@@ -47,11 +52,13 @@ class ResultFolder(Protocol):
         """Yield the path of a file on this machine, for the block."""
         ...
 
-    def held(self, name: str, work: str) -> contextlib.AbstractContextManager[None]:
+    def held(self, name: str, work: str, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
         """Hold a lease during the block, so that no other process holds the one of this name.
 
+        With `wait`, wait until another process releases it or lets it expire.
+
         Raises:
-            UserError: another process holds it; the message calls what it does `work`.
+            UserError: without `wait`, another process holds it; the message calls what it does `work`.
         """
         ...
 
@@ -105,8 +112,8 @@ class _DiskFolder:
         yield self.root / name
 
     @contextmanager
-    def held(self, name: str, work: str) -> Iterator[None]:
-        with leased(self.root / name, work=work):
+    def held(self, name: str, work: str, *, wait: bool = False) -> Iterator[None]:
+        with leased(self.root / name, work=work, wait=wait):
             yield
 
 
@@ -156,17 +163,23 @@ class _StoreFolder:
             yield path
 
     @contextmanager
-    def held(self, name: str, work: str) -> Iterator[None]:
+    def held(self, name: str, work: str, *, wait: bool = False) -> Iterator[None]:
         """Hold the lease in an object that is written again every minute; five minutes later it has expired."""
-        lease, ended = f"{name}.lease", threading.Event()
-        if not self._ask(lease, self._put_new):
+        lease, ended, waited = f"{name}.lease", threading.Event(), False
+        while not self._ask(lease, self._put_new):
             age = self._age(lease)
-            if age is not None and age < LEASE_SECONDS:
-                raise UserError(
+            if age is None or age >= LEASE_SECONDS:
+                self.write(lease, b"")
+                break
+            if not wait:
+                raise FolderInUseError(
                     f"{self.root.below(name)} is in use: another {work} writes it (renewed {age:.0f} s ago); wait for it, "
                     f"or {LEASE_SECONDS / 60:.0f} minutes after its death"
                 )
-            self.write(lease, b"")
+            if not waited:
+                log.info("%s: waiting for another %s", self.root.below(name), work)
+                waited = True
+            time.sleep(WAITING_SECONDS)
 
         def renew() -> None:
             while not ended.wait(RENEWAL_SECONDS):

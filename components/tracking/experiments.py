@@ -16,9 +16,12 @@ CROSS_DATASET = "cross-dataset"
 """The experiment of results about several data sets, which have no common protocol."""
 BENCHMARK = "benchmark"
 """The experiment of the benchmark's reruns, which compare all recipes with the results accepted before."""
+PREDICTIONS = "predictions"
+"""The experiment of lists of pictures that a pipeline labelled."""
 
 NOTES = {
     CROSS_DATASET: "Models of one data set, scored on others. A parent run holds the table of a pipeline.",
+    PREDICTIONS: "Lists of pictures that a pipeline labelled: counts, failures and pixels of each class.",
     BENCHMARK: "Reruns of the benchmark: each compares all recipes over seeds with the results accepted before.",
 }
 STEPS = (

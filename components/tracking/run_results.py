@@ -27,6 +27,15 @@ PICTURES = {
     CONFUSION: "the confusion matrix of each method",
 }
 """Folders of pictures that may lie beside the page of results, with what they show."""
+TABLES = {
+    "histogram.csv": "the pictures and pixels of each class",
+    "failures.csv": "pictures that failed, with the error",
+}
+"""Tables that may lie beside the page of results, with what they hold."""
+COUNTING = "gather"
+"""The step whose metrics are those of the whole pipeline: the counts of all shards."""
+METRIC_BATCH = 500
+"""MLflow limits a call to 1000 metrics."""
 
 
 class Scored(NamedTuple):
@@ -44,7 +53,7 @@ class Results(NamedTuple):
 
 
 def gather(client: "MlflowClient", run_id: str, steps: Sequence["Run"], models: Sequence[Scored]) -> None:
-    """Copy data hash, split, recipes, methods and seeds of the steps to the pipeline's run, and the models' best scores."""
+    """Copy data hash, split, recipes, methods and seeds of the steps to the pipeline's run, the models' best scores, and counts."""
     for name, gathered in GATHERED.items():
         if values := sorted({step.data.tags[name] for step in steps if name in step.data.tags}):
             client.set_tag(run_id, gathered, ", ".join(values)[:TAG_LENGTH])
@@ -53,6 +62,17 @@ def gather(client: "MlflowClient", run_id: str, steps: Sequence["Run"], models: 
     for name in BEST:
         if best := best_model(models, name):
             client.log_metric(run_id, f"best_{name}", best.scores[name])
+    for step in steps:
+        if step.data.tags.get("step") == COUNTING:
+            _copy_metrics(client, run_id, step)
+
+
+def _copy_metrics(client: "MlflowClient", run_id: str, step: "Run") -> None:
+    from mlflow.entities import Metric
+
+    points = [Metric(name, value, step.info.start_time, 0) for name, value in step.data.metrics.items()]
+    for first in range(0, len(points), METRIC_BATCH):
+        client.log_batch(run_id, metrics=points[first : first + METRIC_BATCH])
 
 
 def evaluated(steps: Sequence["Run"]) -> list[Scored]:
@@ -98,7 +118,7 @@ def source(tags: Mapping[str, str]) -> str:
 
 
 def _keep(client: "MlflowClient", run_id: str, page: Path | None) -> str:
-    """Log the page and the folders of pictures beside it, and return the sentences that name them."""
+    """Log the page, and the folders of pictures and tables beside it, and return the sentences that name them."""
     if page is None:
         return ""
     client.log_artifact(run_id, str(page))
@@ -107,6 +127,10 @@ def _keep(client: "MlflowClient", run_id: str, page: Path | None) -> str:
         if (folder := page.parent / name).is_dir():
             client.log_artifacts(run_id, str(folder), name)
             lines.append(f"`{name}` shows {what}.")
+    for name, what in TABLES.items():
+        if (table := page.parent / name).is_file():
+            client.log_artifact(run_id, str(table))
+            lines.append(f"`{name}` holds {what}.")
     return " ".join(lines)
 
 

@@ -25,9 +25,11 @@ from pipelines.kubeflow.parameters import check_parameters, declared, parse_para
 if TYPE_CHECKING:
     from pipelines.kubeflow.cluster import Connection
 
-PipelineName = Literal["zero_shot", "inductive", "cross_dataset", "ablation", "benchmark"]
+PipelineName = Literal["zero_shot", "inductive", "cross_dataset", "ablation", "benchmark", "predict"]
 WHOLE = ("zero_shot", "inductive")
 """The pipelines that are a project's whole workflow; others take only its data from it."""
+ALONE = ("predict",)
+"""The pipelines that take nothing from a project."""
 SPLITS = ("split", "gate_split")
 """Their parameters that decide how often a model is evaluated."""
 Kind = Literal["cpu", "gpu"]
@@ -188,7 +190,8 @@ class RunParameters:
         if package.package is None and package.pipeline in WHOLE and "gate_split" not in inputs:
             values.pop("gate_split", None)  # compiled for one split, which `split` names
         fallback: dict[str, Any] = dict(defaults or {})
-        if (folder := self._folder(in_pods=in_pods)) is not None:
+        alone = package.package is None and package.pipeline in ALONE
+        if not alone and (folder := self._folder(in_pods=in_pods)) is not None:
             from pipelines.kubeflow.project_parameters import project_parameters
 
             whole = package.package is not None or package.pipeline in WHOLE

@@ -14,6 +14,7 @@ from cascade_core.runtime.exit_codes import ExitCode
 from components.cluster.names import DATA_FOLDER
 from components.cluster.pods import Tracking
 from pipelines.cli.kubeflow_options import (
+    ALONE,
     Description,
     Experiment,
     PackageChoice,
@@ -72,8 +73,9 @@ def run_local(
         recipes = f"recipes={json.dumps(recipe)}"
         parameters = replace(parameters, parameter=[*(parameters.parameter or ()), recipes])
     package = parameters.chosen(PackageChoice(pipeline), in_pods=False)
+    defaults = {} if pipeline in ALONE else MINI_BENCHMARK
     with package.file() as path:
-        values = parameters.checked(path, package, in_pods=False, defaults=MINI_BENCHMARK)
+        values = parameters.checked(path, package, in_pods=False, defaults=defaults)
     results = local_run.run_local(package.pipeline, values, out=out)
     if pipeline in ("zero_shot", "inductive"):
         workflow.print_results(results)

@@ -15,6 +15,8 @@ SPLIT, GATE_SPLIT = "test", "val"
 SELF_TRAINING: SelfTrainingMode = "oracle"
 RECIPES = ["mini_zegclip", "mini_cascade_clip"]
 SEEDS = [0, 1, 2]
+SHARDS = 4
+"""The parts of a list of pictures to predict."""
 ABLATION_RECIPES = [
     "mini_cascade_clip",
     "mini_naive_fusion",

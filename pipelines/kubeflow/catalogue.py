@@ -16,8 +16,8 @@ from cascade_core.runtime.files import new_file
 from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.targets import writable_file
 from components.ops.image import IMAGE, LIGHT_IMAGE
-from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES, SEEDS
-from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
+from pipelines.graphs.defaults import ABLATION_RECIPES, RECIPES, SEEDS, SHARDS
+from pipelines.kubeflow import ablation, benchmark, cross_dataset, predict, zero_shot
 from pipelines.kubeflow.checks import check_batches, from_json
 from pipelines.kubeflow.resources import TRAINING_STEPS, Resources, images, resources
 
@@ -69,6 +69,7 @@ PIPELINES: dict[str, Entry] = {
     "cross_dataset": Entry(cross_dataset.cross_dataset_pipeline, cross_dataset.check_parameters),
     "ablation": Entry(ablation.ablation_pipeline, ablation.check_parameters, ("train",), ABLATION_RECIPES),
     "benchmark": Entry(benchmark.benchmark_pipeline, benchmark.check_parameters, TRAINING_STEPS, RECIPES),
+    "predict": Entry(predict.predict_pipeline, predict.check_parameters),
 }
 
 
@@ -111,6 +112,8 @@ def pipeline_items(name: str, values: Mapping[str, Any]) -> int:
     """Return the number of iterations of a pipeline's loop."""
     if name == "cross_dataset":
         return len(values.get("targets", ()))
+    if name == "predict":
+        return int(values.get("shards", SHARDS))
     recipes = len(values.get("recipes", PIPELINES[name].recipes))
     has_seeds = name in ("ablation", "benchmark") and values.get("models") != "champions"
     return recipes * len(values.get("seeds", SEEDS)) if has_seeds else recipes
@@ -125,7 +128,7 @@ def _check_size(items: int, values: Mapping[str, Any]) -> None:
     if items > (most := most_items()):
         raise UserError(
             f"the pipeline's loop has {items} iterations, and the step that gathers their results takes at most {most}: Kubeflow "
-            "passes all of them in one argument; submit several runs with fewer recipes, seeds or targets"
+            "passes all of them in one argument; submit several runs with fewer recipes, seeds or targets, or give fewer shards"
         )
     size, room = len(json.dumps(values)), ARGUMENT_BYTES - OTHER_BYTES
     if size > room:

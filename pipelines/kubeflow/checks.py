@@ -15,12 +15,23 @@ from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.validation import validated
 from components.cluster.names import DATA_FOLDER
 from components.inputs.own_data import OwnData
-from components.storage.places import S3, check_place
+from components.storage.places import REGISTRY, S3, check_place
 from pipelines.graphs.defaults import IMAGE_SETS, PROTOCOL, SPLIT
 from pipelines.kubeflow.resources import Resources, nodes_of
 
+LABELS = ("protocol", "labels")
+"""The parameters that may be a label file."""
 PLACES = {"raw", "clip", "checkpoint"}
 """The parameters, and fields of targets, that are data folders."""
+
+
+SHARED = ("pictures", "out")
+"""The parameters of the pipeline `predict` that are places, which need not be folders."""
+
+
+def is_named_model(model: str) -> bool:
+    """Say whether a model is a name, such as mini, or an address in the registry, and no path."""
+    return model.startswith(REGISTRY) or (bool(model) and "/" not in model)
 
 
 def check_places(values: Mapping[str, Any]) -> None:
@@ -42,7 +53,7 @@ def check_absolute(values: Mapping[str, Any]) -> None:
     for name, value in _addresses(values):
         field = name.rpartition(".")[2]
         is_name = field == "clip" and "/" not in value  # that of an imported CLIP
-        if not (is_name or value.startswith(("/", S3))):
+        if not (is_name or (field == "model" and is_named_model(value)) or value.startswith(("/", S3))):
             raise UserError(
                 f"parameter {name} is {value!r}, a path on this machine; give the absolute path at which the pods mount "
                 f"the volume, such as {DATA_FOLDER}/{PurePosixPath(value).name}, or an {S3} address"
@@ -54,7 +65,9 @@ def _addresses(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
         if name == "targets":
             for position, target in enumerate(value):
                 yield from _addresses(target, f"targets[{position}].")
-        elif name in PLACES or (name == "protocol" and is_label_file(value)):
+        elif name == "clip" and not value:
+            continue  # that of the model
+        elif name in (*PLACES, *SHARED, "model") or (name in LABELS and is_label_file(value)):
             yield f"{prefix}{name}", value
 
 

@@ -1,6 +1,7 @@
 """Runs a pipeline on this machine with `kfp.local`: a process per step, no container, no cluster."""
 
 import io
+import os
 import re
 import sys
 import warnings
@@ -17,7 +18,7 @@ from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.targets import check_gathering_folder
 from components.storage.places import S3
 from pipelines.kubeflow.catalogue import entry
-from pipelines.kubeflow.checks import PLACES
+from pipelines.kubeflow.checks import LABELS, PLACES, SHARED, is_named_model
 from pipelines.kubeflow.resources import local_resources
 
 
@@ -102,8 +103,12 @@ def _resolved(name: str, value: Any) -> Any:
             for i, target in enumerate(value)
         ]
     field = name.rpartition(".")[2]
-    label_file = field == "protocol" and is_label_file(value)
-    if not (label_file or field in PLACES) or value.startswith(S3):
+    label_file = field in LABELS and is_label_file(value)
+    if field in SHARED and not value.startswith(S3):
+        return os.path.abspath(value)  # noqa: PTH100 (a pattern stays one)
+    if field == "model" and (Path(value).is_dir() or not (is_named_model(value) or value.startswith(S3))):
+        return str(Path(value).resolve())
+    if not (label_file or field in PLACES) or not value or value.startswith(S3):
         return value
     path = clip_folder(Path(value)) if field == "clip" else Path(value)
     if label_file and not path.is_file():

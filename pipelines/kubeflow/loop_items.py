@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from components.bodies.loop_items import target_name
-from pipelines.kubeflow import ablation, benchmark, cross_dataset, zero_shot
+from components.bodies.loop_items import shards, target_name
+from pipelines.kubeflow import ablation, benchmark, cross_dataset, predict, zero_shot
 
 
 def loop_items(pipeline: str, values: Mapping[str, Any]) -> list[str]:
@@ -22,4 +22,7 @@ def loop_items(pipeline: str, values: Mapping[str, Any]) -> list[str]:
             return [f"{name}, seed {seed:g}" for name in recipes for seed in values.get("seeds") or []]
         case cross_dataset.NAME:
             return [target_name(target) for target in values.get("targets") or []]
+        case predict.NAME:
+            # The server returns whole numbers as floats.
+            return [f"shard {item['shard']}" for item in shards(int(values.get("shards") or 0))]
     return []

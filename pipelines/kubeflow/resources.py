@@ -32,8 +32,8 @@ from components.cluster.names import (
     VOLUME_VARIABLE,
     variable_of,
 )
-from components.cluster.pods import ISOLATED, MINI, SERVERS_ONLY, Gpu, Resources, by_kind
-from components.cluster.trainjob import Nodes, Volume
+from components.cluster.pods import ISOLATED, LARGE, MINI, SERVERS_ONLY, Gpu, Resources, by_kind
+from components.cluster.trainjob import QUEUE_LABEL, Nodes, Volume
 from components.ops.image import DIRTY, IMAGE, LIGHT_IMAGE, image_of_commit
 from components.own_variables import FROM_PLUGIN, SWITCH_VARIABLE, TRACKING
 from components.patience import PATIENCE_VARIABLE
@@ -65,14 +65,24 @@ LIGHT_ROWS = {
     "index_champion": replace(ISOLATED, retries=2),
     "refuse_regression": ISOLATED,
     "prune": replace(SERVERS_ONLY, data=True, on_volume=True, retries=2),
+    "list_pictures": replace(SERVERS_ONLY, data=True),
+    "gather": replace(SERVERS_ONLY, data=True, minutes=120, retries=2),
 }
 """Rows of the steps that use the tracking server only, or no server: the same for every kind of cluster."""
 
 PREPARING = by_kind(cpu=MINI, gpu=Resources(cpu="8", memory="16Gi", minutes=360))
+# No shared memory: threads decode the pictures. A shard goes on where an earlier try stopped.
+PREDICTING = by_kind(
+    cpu=replace(MINI, minutes=720, shared_memory=None, retries=2),
+    gpu=replace(LARGE, minutes=1440, shared_memory=None, retries=2),
+)
+LOOPED = ("predict",)
+"""The steps whose pods a loop can be limited to a number at a time."""
 BY_KIND = {
     **{step: by_kind(row) for step, row in LIGHT_ROWS.items()},
     "prepare": PREPARING,
     "prepare_target": PREPARING,
+    "predict": PREDICTING,
     "evaluate_target": cluster_of(evaluate.run).pods,
     **{step.name: cluster_of(step).pods for step in stated_steps()},
 }
@@ -89,7 +99,7 @@ def resources(kind: str, changes: Iterable[str] = ()) -> dict[str, Resources]:
 
     Raises:
         UserError: there is no such kind, an item is not STEP.FIELD=VALUE, its step, field or value is wrong, the step
-            has no GPU, a step that does not train gets several nodes, or a step with several nodes is to track by
+            has no GPU, a step that does not train gets several nodes, a step without a loop of its own gets a parallelism, or a step with several nodes is to track by
             Kubeflow's plugin.
     """
     rows = dict(by_name(kind, RESOURCES, kind="resources"))
@@ -122,7 +132,15 @@ def waiting(row: Resources) -> Resources:
     """Return the row of a pod that waits for a TrainJob with these resources."""
     minutes = row.minutes + WAITING_MINUTES
     return replace(
-        row, cpu="100m", memory="512Mi", minutes=minutes, gpu=None, shared_memory=None, nodes=1, image="light"
+        row,
+        cpu="100m",
+        memory="512Mi",
+        minutes=minutes,
+        gpu=None,
+        shared_memory=None,
+        nodes=1,
+        queue=None,  # the job's pods have it
+        image="light",
     )
 
 
@@ -192,6 +210,8 @@ def _parsed(item: str, rows: Mapping[str, Resources]) -> tuple[list[str], list[s
         raise UserError(
             f"--resource {item!r}: several nodes are for the steps {' and '.join(TRAINING_STEPS)} only"
         )
+    if path == ["parallelism"] and not set(steps) <= set(LOOPED):
+        raise UserError(f"--resource {item!r}: a parallelism is for the step {' and '.join(LOOPED)} only")
     try:
         return steps, path, yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -244,6 +264,8 @@ def with_resources(task: dsl.PipelineTask, row: Resources) -> dsl.PipelineTask:
         )
     if row.gpu:
         _with_gpu(task, row.gpu)
+    if row.queue:
+        kubernetes.add_pod_label(task, QUEUE_LABEL, row.queue)
     task.set_container_image(IMAGES[row.image])
     if row.tag_image:
         task.set_env_variable(IMAGE_VARIABLE, IMAGES[row.image])

@@ -78,7 +78,11 @@ def results(folder: Path) -> dict[str, bytes]:
 
 def test_shards_equal_one_process_byte_for_byte(run: Run, tmp_path: Path, pictures: list[str]) -> None:
     run()
-    assert gather.run(str(tmp_path / "one")) == gather.Gathered(PICTURES, 1)
+    joined = gather.run(str(tmp_path / "one"))
+    assert (joined.pictures, joined.failed) == (PICTURES, 1)
+    ((picture, error),) = joined.failures
+    assert picture == pictures[9] and picture in error
+    assert [total.label for total in joined.classes] == LABELS
     for index in reversed(range(4)):  # more shards than buckets
         run(shard=Shard(index, 4), out=str(tmp_path / "four"))
     gather.run(str(tmp_path / "four"))

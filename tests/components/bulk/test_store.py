@@ -1,8 +1,10 @@
 """Shards in an object store: pictures, list and results there give the same bytes as on a disk."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
 import numpy as np
@@ -16,6 +18,7 @@ from components.bulk import gather, shard
 from components.bulk.listing import addresses
 from components.bulk.sources import ListedPicture, Store
 from components.patience import AwayError
+from components.storage import result_folder as result_folders
 from components.storage.result_folder import result_folder
 from components.storage.transfer import fetch, store
 from tests.components.moto_server import BUCKET, object_store
@@ -60,7 +63,8 @@ def test_a_store_holds_pictures_list_and_results(endpoint: str, predictor: Predi
     assert run(out=f"{ROOT}/out/") == shard.ShardResult(10, 0, 1)
     assert run(out=f"{ROOT}/out/") == shard.ShardResult(10, 10, 1)
     for place in (str(tmp_path / "disk"), f"{ROOT}/out"):
-        assert gather.run(place) == gather.Gathered(10, 1)
+        joined = gather.run(place)
+        assert (joined.pictures, joined.failed) == (10, 1)
     fetch(f"{ROOT}/out", tmp_path / "fetched")
     names = sorted(path.relative_to(tmp_path / "disk") for path in (tmp_path / "disk").rglob("*.*"))
     assert [name for name in names if (tmp_path / "disk" / name).is_file()]
@@ -80,6 +84,22 @@ def test_a_lease_in_a_store_expires(endpoint: str, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("components.storage.result_folder.LEASE_SECONDS", -1)
         with folder.held("shards/0", work="worker"):
             pass
+    assert folder.names("shards") == set()
+
+
+def test_a_lease_in_a_store_is_waited_for(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that is tried again waits for the lease of the pod that died."""
+    folder = result_folder(f"{ROOT}/leases")
+    other = ExitStack()
+    other.enter_context(folder.held("shards/0", work="worker"))
+
+    def release(seconds: float) -> None:
+        assert seconds == result_folders.WAITING_SECONDS
+        other.close()
+
+    monkeypatch.setattr(result_folders, "time", SimpleNamespace(sleep=release))
+    with folder.held("shards/0", work="worker", wait=True):
+        assert folder.names("shards") == {"0.lease"}
     assert folder.names("shards") == set()
 
 

@@ -27,13 +27,15 @@ class Without(MetaPathFinder):
 
 def imported_by_light_steps() -> list[str]:
     """Do all the imports of every step that the resources table puts into the light image; give the steps."""
-    from components.ops import results, retention, runs, stated
+    from components.ops import prediction, results, retention, runs, stated
     from pipelines.kubeflow.resources import RESOURCES
 
     light = [name for name, row in RESOURCES["gpu"].items() if row.image == "light"]
     for name in light:
         (component,) = (
-            vars(module)[name] for module in (results, retention, runs, stated) if name in vars(module)
+            vars(module)[name]
+            for module in (prediction, results, retention, runs, stated)
+            if name in vars(module)
         )
         body = ast.parse(textwrap.dedent(inspect.getsource(component.python_func))).body[0]
         imports = [node for node in ast.walk(body) if isinstance(node, ast.Import | ast.ImportFrom)]

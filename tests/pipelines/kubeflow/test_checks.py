@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 
 from cascade_core.errors import UserError
-from pipelines.kubeflow import ablation, benchmark, catalogue, checks, cross_dataset, local_run, zero_shot
+from pipelines.kubeflow import (
+    ablation,
+    benchmark,
+    catalogue,
+    checks,
+    cross_dataset,
+    local_run,
+    predict,
+    zero_shot,
+)
 from pipelines.kubeflow.local_run import run_local
+from pipelines.kubeflow.loop_items import loop_items
 from pipelines.kubeflow.resources import names_registry
 
 TARGET = {"raw": "/data/voc", "protocol": "voc12-20", "image_sets": '{"val": "val"}', "split": "val"}
@@ -99,6 +109,51 @@ def test_pods_take_absolute_places_and_clips_by_name() -> None:
     checks.check_absolute({"raw": "s3://bucket/voc", "clip": "/clip", "targets": [TARGET]})
     with pytest.raises(ValueError, match=r"parameter targets\[0\].raw is 'voc', a path on this machine"):
         checks.check_absolute({"targets": [{**TARGET, "raw": "voc"}]})
+
+
+LIST = {"pictures": "/data/photos", "model": "models:/pets@champion", "labels": "zebra", "out": "s3://b/out"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pictures": ""}, "parameter pictures is empty"),
+        ({"out": "gs://b/out"}, "parameter out is 'gs://b/out'; steps read folders and s3://"),
+        ({"model": ""}, "parameter model is empty"),
+        ({"clip": "https://there"}, "clip is 'https://there'"),
+        ({"labels": " "}, "parameter labels is empty; give names by commas"),
+        ({"labels": '"zebra'}, "parameter labels .* is not a list of names separated by commas"),
+        ({"labels": "zebra, zebra"}, "zebra"),
+        ({"labels": "gs://b/pets.yaml"}, "labels is 'gs://b/pets.yaml'"),
+        ({"background": "sky"}, "background 'sky': .* allowed are dropped"),
+        ({"scales": "1,big"}, "parameter scales '1,big' are not numbers"),
+        ({"scales": ","}, "parameter scales is empty"),
+        ({"shards": 0}, "parameter shards is 0; give a whole number of at least 1"),
+        ({"batch": -1}, "parameter batch is -1; give a whole number of at least 0"),
+    ],
+)
+def test_a_list_to_predict_with_wrong_parameters_is_refused(values: dict[str, Any], message: str) -> None:
+    predict.check_parameters(LIST)
+    predict.check_parameters({**LIST, "labels": "/data/pets.yaml", "clip": "", "background": "dropped"})
+    with pytest.raises(ValueError, match=message):
+        predict.check_parameters({**LIST, **values})
+
+
+def test_an_iteration_is_named_by_its_shard() -> None:
+    assert loop_items(predict.NAME, {"shards": 2.0}) == ["shard 0/2", "shard 1/2"]
+
+
+def test_pods_take_absolute_lists_models_and_results() -> None:
+    checks.check_absolute({**LIST, "clip": ""})
+    checks.check_absolute({**LIST, "model": "mini"})
+    for name, value in (
+        ("pictures", "photos"),
+        ("out", "out"),
+        ("model", "my/model"),
+        ("labels", "pets.yaml"),
+    ):
+        with pytest.raises(ValueError, match=f"parameter {name} is '{value}', a path on this machine"):
+            checks.check_absolute({**LIST, name: value})
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,13 @@ def test_small_results_are_of_kinds_that_kubeflow_shows() -> None:
     assert kinds["prepared"] == "system.Dataset"
 
 
+def test_no_step_has_the_name_of_its_pipeline() -> None:
+    """kfp would take that step's inputs for the pipeline's when it loads the YAML."""
+    for pipeline in PIPELINES:
+        specification = _compiled(pipeline, kind="cpu")[0]
+        assert f"comp-{specification['pipelineInfo']['name']}" not in specification["components"]
+
+
 def test_no_data_are_imported_as_artifacts() -> None:
     for pipeline, kind in product(PIPELINES, RESOURCES):
         executors = _compiled(pipeline, kind=kind)[0]["deploymentSpec"]["executors"].values()
@@ -213,8 +220,8 @@ def test_every_step_of_a_loop_says_what_it_works_on() -> None:
                 continue
             for task in component["dag"]["tasks"].values():
                 labels = set(task["inputs"].get("parameters", {}))
-                wanted = {"target"} if pipeline == "cross_dataset" else {"recipe"}
-                assert wanted <= labels, (pipeline, task["taskInfo"]["name"])
+                wanted = {"cross_dataset": "target", "predict": "shard"}.get(pipeline, "recipe")
+                assert wanted in labels, (pipeline, task["taskInfo"]["name"])
 
 
 def test_bodies_only_call_steps() -> None:
@@ -343,6 +350,26 @@ def test_a_training_on_several_nodes_waits_in_a_light_pod() -> None:
     assert "nodes" not in tasks["self-train"]["inputs"]["parameters"]
 
 
+def test_kueues_label_is_on_the_pods_of_a_step_with_a_queue() -> None:
+    """Several nodes have it on the TrainJob, and not on the pod that waits for them."""
+    label = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
+    documents = _compiled("predict", kind="gpu", changes=("predict.queue=team", "predict.parallelism=3"))
+    pods = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert {name: pod["podMetadata"] for name, pod in pods.items() if "podMetadata" in pod} == {
+        "exec-predict": label
+    }
+    (loop,) = (
+        task
+        for component in documents[0]["components"].values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        if "iteratorPolicy" in task
+    )
+    assert loop["iteratorPolicy"] == {"parallelismLimit": 3}
+    for changes in (("train.queue=team",), ("train.queue=team", "train.nodes=2")):
+        _, train = _settings(_compiled(kind="gpu", changes=changes), "exec-train")
+        assert train.get("podMetadata") == (label if len(changes) == 1 else None)
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
@@ -356,6 +383,8 @@ def test_a_training_on_several_nodes_waits_in_a_light_pod() -> None:
         ("train.cpu=[", "is not a YAML value"),
         ("register.gpu.count=2", "register has no GPU; take --kind gpu, or another step"),
         ("train.image=light", "no field 'image'; there are cpu, memory, minutes"),
+        ("train.parallelism=2", "a parallelism is for the step predict only"),
+        ("predict.parallelism=0", "greater than 0.*got 0"),
         ("evaluate.nodes=2", "several nodes are for the steps train and self_train only"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascade_core.errors import UserError
-from pipelines.kubeflow import ablation, benchmark, catalogue, cross_dataset, zero_shot
+from pipelines.kubeflow import ablation, benchmark, catalogue, cross_dataset, predict, zero_shot
 from pipelines.kubeflow.catalogue import ARGUMENT_BYTES, PIPELINES, check_submission, most_items
 from tests.pipelines.kubeflow.summaries import compiled
 
@@ -21,6 +21,7 @@ NAMES = {
     "cross_dataset": cross_dataset.NAME,
     "ablation": ablation.NAME,
     "benchmark": benchmark.NAME,
+    "predict": predict.NAME,
 }
 
 
@@ -62,6 +63,15 @@ def test_only_one_list_of_artifacts_without_metadata_is_gathered() -> None:
             artifacts = component.get("inputDefinitions", {}).get("artifacts", {})
             lists = [key for key, entry in artifacts.items() if entry.get("isArtifactList")]
             assert lists in ([], ["runs"]) or "dag" in component, (pipeline, name)
+
+
+def test_more_shards_than_one_argument_holds_are_refused() -> None:
+    values = {"pictures": "/data/photos", "model": "mini", "labels": "zebra", "out": "s3://bucket/out"}
+    check_submission("predict", {**values, "shards": RUNS})
+    with pytest.raises(
+        UserError, match=f"loop has 300 iterations, .* takes at most {most_items()}.* fewer shards"
+    ):
+        check_submission("predict", {**values, "shards": 300})
 
 
 @pytest.mark.parametrize(
