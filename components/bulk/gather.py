@@ -157,4 +157,4 @@ def _summary(plan: Plan, pictures: int, failed: int) -> bytes:
         "failed": failed,
         "request": plan.request,
     }
-    return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
+    return f"{json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)}\n".encode()

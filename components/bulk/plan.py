@@ -42,14 +42,14 @@ class Plan(BaseModel):
     labels: list[str]
 
     def content(self) -> bytes:
-        return f"{json.dumps(self.model_dump(), indent=1, ensure_ascii=False)}\n".encode()
+        return f"{json.dumps(self.model_dump(), indent=1, ensure_ascii=False, allow_nan=False)}\n".encode()
 
     def sha256(self) -> str:
         return hashlib.sha256(self.content()).hexdigest()
 
     def table_metadata(self) -> dict[str, str]:
         """Return what tables say of themselves: the labels of the ids, as JSON."""
-        return {"labels": json.dumps(self.labels, ensure_ascii=False)}
+        return {"labels": json.dumps(self.labels, ensure_ascii=False, allow_nan=False)}
 
     def buckets(self) -> list[range]:
         """Return the positions of each bucket."""
@@ -69,7 +69,7 @@ class ShardManifest(BaseModel):
     failed: int
 
     def content(self) -> bytes:
-        return f"{json.dumps(self.model_dump(), indent=1)}\n".encode()
+        return f"{json.dumps(self.model_dump(), indent=1, allow_nan=False)}\n".encode()
 
 
 def make_plan(
@@ -85,7 +85,7 @@ def make_plan(
         shards=shards,
         bucket=bucket_size(len(pictures), batch),
         batch=batch,
-        request=json.loads(json.dumps(request)),
+        request=json.loads(json.dumps(request, allow_nan=False)),
         labels=list(labels),
     )
 

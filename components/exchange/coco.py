@@ -46,7 +46,9 @@ def _write(stream: TextIO, pictures: Iterable[LabelledPicture], about: About, ou
     count = 0
     info = {"description": SOFTWARE, "version": about.model}
     categories = [{"id": i, "name": name} for i, name in enumerate(about.labels, start=1)]
-    stream.write(f'{{"info": {json.dumps(info)}, "categories": {json.dumps(categories)}, "annotations": [')
+    stream.write(
+        f'{{"info": {json.dumps(info, allow_nan=False)}, "categories": {json.dumps(categories, allow_nan=False)}, "annotations": ['
+    )
     for picture in pictures:
         width, height = picture.size
         images.append(
@@ -64,6 +66,6 @@ def _write(stream: TextIO, pictures: Iterable[LabelledPicture], about: About, ou
                 "iscrowd": 0,
                 "score": picture.confidence.get(i),
             }
-            stream.write(f"{',' if count else ''}\n{json.dumps(annotation)}")
+            stream.write(f"{',' if count else ''}\n{json.dumps(annotation, allow_nan=False)}")
             count += 1
-    stream.write(f'\n], "images": {json.dumps(images)}}}\n')
+    stream.write(f'\n], "images": {json.dumps(images, allow_nan=False)}}}\n')

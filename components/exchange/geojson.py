@@ -73,10 +73,10 @@ def _feature(
 def _write(stream: TextIO, crs: str | None, features: Iterable[dict[str, Any]]) -> None:
     named = None if crs is None else {"type": "name", "properties": {"name": crs}}
     stream.write(
-        f'{{"type": "FeatureCollection", "name": "{SOFTWARE}", "crs": {json.dumps(named)}, "features": ['
+        f'{{"type": "FeatureCollection", "name": "{SOFTWARE}", "crs": {json.dumps(named, allow_nan=False)}, "features": ['
     )
     for number, feature in enumerate(features):
-        stream.write(f"{',' if number else ''}\n{json.dumps(feature)}")
+        stream.write(f"{',' if number else ''}\n{json.dumps(feature, allow_nan=False)}")
     stream.write("\n]}\n")
 
 

@@ -69,7 +69,7 @@ def _write(stream: TextIO, pictures: Iterable[LabelledPicture], about: About, va
         ]
         prediction = {"model_version": f"{SOFTWARE} {about.model}", "result": results}
         data = {PICTURE: f"{STORED}{quote(picture.file_name)}", "file_name": picture.file_name}
-        task = json.dumps({"predictions": [prediction], "data": data})
+        task = json.dumps({"predictions": [prediction], "data": data}, allow_nan=False)
         stream.write(f",\n{task}" if number else task)
     stream.write("\n]\n")
 

@@ -40,7 +40,7 @@ class FinishedTable:
 
     def __init__(self, out: Path, request: Mapping[str, Any], *, resume: bool) -> None:
         self.path = out / FILE
-        self._request = _digest(json.dumps(request, sort_keys=True))
+        self._request = _digest(json.dumps(request, sort_keys=True, allow_nan=False))
         self._stream: TextIO | None = None
         self._lines: dict[str, str] = self._read() if resume else {}
 
@@ -81,7 +81,8 @@ class FinishedTable:
                 "bytes": stamp.num_bytes,
                 "modified_ns": stamp.modified_ns,
                 "request": self._request,
-            }
+            },
+            allow_nan=False,
         )
 
     def _read(self) -> dict[str, str]:

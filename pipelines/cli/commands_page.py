@@ -53,7 +53,7 @@ def _summary(command: Command) -> str:
 def summaries() -> str:
     """Return the module `summaries`: the first paragraph of each command's help, which needs no import of the command."""
     lines = [
-        f"    {json.dumps(' '.join([*group.path, command.name]))}: {json.dumps(_summary(command))},\n"
+        f"    {json.dumps(' '.join([*group.path, command.name]), allow_nan=False)}: {json.dumps(_summary(command), allow_nan=False)},\n"
         for group in GROUPS
         for command in group.commands
     ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.clip.weights import load_text_tower
-from cascade_core.inference import export as core
+from cascade_core.engines.check import TOLERANCE
 from cascade_core.predictor import Predictor
 from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, TEXT_PREFIX, our_name
 from cascade_core.runtime.files import read_json
@@ -120,7 +120,7 @@ def test_a_converted_model_exports_as_a_graph(
     exported = export.run(
         model=str(done.final), clip=done.text_tower, out=tmp_path / "graph", kind=kind, labels=["dog", "sofa"]
     )
-    assert exported.difference is not None and exported.difference <= core.TOLERANCE
+    assert exported.difference is not None and exported.difference <= TOLERANCE
 
 
 def test_an_unsuitable_file_is_named_and_leaves_the_old_folder(
