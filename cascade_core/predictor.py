@@ -261,7 +261,7 @@ class Predictor:
             raise UserError(f"a batch needs pictures of one size, got {', '.join(shapes) or 'none'}")
         names = checked_labels(self.default_labels if labels is None else labels)
         config, colours = self.manifest.config, self.colours_of(names)
-        all_labels = names if self.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
+        all_labels = self.map_labels(names)
         classes, confidence = label_photographs(
             self.vocabulary(names),
             pictures,
@@ -274,6 +274,10 @@ class Predictor:
             Prediction(as_label_map(ids, len(all_labels)), all_labels, probabilities, picture, colours)
             for ids, probabilities, picture in zip(classes, confidence, pictures, strict=True)
         ]
+
+    def map_labels(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the label of each id in a label map: the names, then background unless the policy drops it."""
+        return names if self.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
 
     def colours_of(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the colour of each name in the model's own label set ("" if it has none), then that of background."""

@@ -16,10 +16,10 @@ from torch import Tensor
 from cascade_core.batches.transforms import Channels, normalise
 from cascade_core.configs.config import EvalConfig
 from cascade_core.errors import UserError
-from cascade_core.inference.labelling import picture_sides, settled
+from cascade_core.inference.labelling import default_tiling, picture_sides, settled
 from cascade_core.inference.resampling import Side, chunks, windows_at
 from cascade_core.inference.strips import Limits, Strip, ViewBatch
-from cascade_core.inference.tiles import ACCELERATOR, Span, cpu_tiling
+from cascade_core.inference.tiles import Span
 from cascade_core.inference.views import Picture
 from cascade_core.inference.vocabulary import Vocabulary
 
@@ -105,8 +105,7 @@ class BlockLabeller:
             part = pixels[down.start - top : down.stop - top, across.start - left : across.stop - left]
             return normalise(part, self.mean, self.std)[None]
 
-        on_cpu = self.vocabulary.device.type == "cpu"
-        tiling = cpu_tiling([sides], len(self.vocabulary)) if on_cpu else ACCELERATOR
+        tiling = default_tiling(self.vocabulary, [sides])
         strip = Strip(self.vocabulary, self.settings, Limits(), tiling, rows, columns)
         shape = (rows[1] - rows[0], columns[1] - columns[0])
         values = torch.full(shape, -torch.inf, dtype=self.vocabulary.dtype, device=self.vocabulary.device)

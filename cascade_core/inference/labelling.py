@@ -28,7 +28,7 @@ from cascade_core.inference.background import with_background
 from cascade_core.inference.refine import refined
 from cascade_core.inference.resampling import Side, window_origins
 from cascade_core.inference.strips import Limits, Strip, ViewBatch
-from cascade_core.inference.tiles import ACCELERATOR, Span, Tiles, cpu_tiling
+from cascade_core.inference.tiles import ACCELERATOR, Span, Tiles, Tiling, cpu_tiling
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.segmentor import Segmentor
 
@@ -94,13 +94,18 @@ def all_tiles(
     """Yield, by strip and chunk of classes, each picture's index, the chunk, and the picture's tiles."""
     limits = limits or Limits()
     sides = [picture_sides(view, size, evaluate, vocabulary.segmentor) for view in views]
-    on_cpu = vocabulary.device.type == "cpu"
-    tiling = limits.tiling or (cpu_tiling(sides, len(vocabulary)) if on_cpu else ACCELERATOR)
+    tiling = limits.tiling or default_tiling(vocabulary, sides)
     pixels = sum(view.num_pictures * view.size[0] * view.size[1] for view in views)
     # In mode "whole" a view has a single window, which every strip would compute again.
     count = 1 if evaluate.mode == "whole" else ceil(pixels / limits.strip_pixels)
     for rows, columns in strips(size, count):
         yield from Strip(vocabulary, evaluate, limits, tiling, rows, columns).tiles(views, sides)
+
+
+def default_tiling(vocabulary: Vocabulary, sides: Sequence[tuple[Side, Side]]) -> Tiling:
+    """Return the tiling of the model's device for a picture with these views (height and width)."""
+    on_cpu = vocabulary.device.type == "cpu"
+    return cpu_tiling(sides, len(vocabulary)) if on_cpu else ACCELERATOR
 
 
 def _pictures(

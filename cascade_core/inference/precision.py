@@ -33,10 +33,10 @@ def precision_on(device: torch.device, choice: PrecisionChoice) -> Precision:
     """Return the precision to compute in on a device; what `auto` took is logged."""
     if choice != "auto":
         return choice
-    taken: Precision = "bf16" if multiplies_bf16(device) else "fp32"
-    reason = "multiplies" if taken == "bf16" else "has no instructions for"
-    log.info("precision %s: %s %s bf16 numbers", taken, _name(device), reason)
-    return taken
+    precision: Precision = "bf16" if multiplies_bf16(device) else "fp32"
+    reason = "multiplies" if precision == "bf16" else "has no instructions for"
+    log.info("precision %s: %s %s bf16 numbers", precision, _name(device), reason)
+    return precision
 
 
 def _name(device: torch.device) -> str:

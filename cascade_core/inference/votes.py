@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -21,34 +22,24 @@ def smoothed(frames: Iterable[Frame], num_frames: int) -> Iterator[Frame]:
     At both ends of the video there are fewer frames. The frame's own label wins a tie. Confidence is the mean confidence of
     the frames that voted for the label. Holds `num_frames` frames in memory; 1 changes nothing.
     """
-    reach, window, before = num_frames // 2, deque[Frame](), 0
-    for frame in frames:
+    reach = num_frames // 2
+    # With None for the frames before the first one and after the last.
+    window = deque[Frame | None]([None] * num_frames, maxlen=num_frames)
+    for frame in chain(frames, repeat(None, reach)):
         window.append(frame)
-        if len(window) > reach + before:
-            yield _vote(window, before)
-            if before == reach:
-                window.popleft()
-            else:
-                before += 1
-    # The last frames have none after them, of a short video the first ones too.
-    while before < len(window):
-        yield _vote(window, before)
-        if before == reach:
-            window.popleft()
-        else:
-            before += 1
+        if (middle := window[reach]) is not None:
+            yield _vote(middle, [other for other in window if other is not None and other is not middle])
 
 
-def _vote(window: Sequence[Frame], own: int) -> Frame:
-    if len(window) == 1:
-        return window[own]
-    best = np.full(window[own].labels.shape, -1.0, dtype=np.float32)
-    labels, confidence = window[own].labels.copy(), window[own].confidence.copy()
-    order = [own, *(place for place in range(len(window)) if place != own)]
-    for place in order:
-        candidate = window[place].labels
-        agrees = [frame.labels == candidate for frame in window]
-        total = sum(np.where(agree, frame.confidence, 0) for agree, frame in zip(agrees, window, strict=True))
+def _vote(own: Frame, others: Sequence[Frame]) -> Frame:
+    if not others:
+        return own
+    best = np.full(own.labels.shape, -1.0, dtype=np.float32)
+    labels, confidence = own.labels.copy(), own.confidence.copy()
+    voters = [own, *others]
+    for candidate, _ in voters:
+        agrees = [frame.labels == candidate for frame in voters]
+        total = sum(np.where(agree, frame.confidence, 0) for agree, frame in zip(agrees, voters, strict=True))
         votes = sum(agree.astype(np.float32) for agree in agrees)
         better = total > best
         best = np.where(better, total, best)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -15,7 +14,7 @@ from cascade_core.bulk.shards import Shard
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import sha256, system_errors_as_user_errors
 from cascade_core.runtime.listing import short_list
-from components.bulk.plan import PLAN, SHARDS, Plan, ShardManifest, read_plan, read_shard_manifest
+from components.bulk.plan import PLAN, SHARDS, Plan, ShardManifest, as_json, read_plan, read_shard_manifest
 from components.bulk.table import parts_of, totals, write_joined
 from components.progress import progress
 from components.storage.result_folder import ResultFolder, result_folder
@@ -157,4 +156,4 @@ def _summary(plan: Plan, pictures: int, failed: int) -> bytes:
         "failed": failed,
         "request": plan.request,
     }
-    return f"{json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)}\n".encode()
+    return as_json(content)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +19,11 @@ SHARDS, MAPS = "shards", "label_maps"
 
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a JSON file, which depend on the content alone."""
+    return f"{json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)}\n".encode()
 
 
 class Plan(BaseModel):
@@ -42,7 +47,7 @@ class Plan(BaseModel):
     labels: list[str]
 
     def content(self) -> bytes:
-        return f"{json.dumps(self.model_dump(), indent=1, ensure_ascii=False, allow_nan=False)}\n".encode()
+        return as_json(self.model_dump())
 
     def sha256(self) -> str:
         return hashlib.sha256(self.content()).hexdigest()
@@ -69,7 +74,7 @@ class ShardManifest(BaseModel):
     failed: int
 
     def content(self) -> bytes:
-        return f"{json.dumps(self.model_dump(), indent=1, allow_nan=False)}\n".encode()
+        return as_json(self.model_dump())
 
 
 def make_plan(

@@ -21,7 +21,6 @@ from cascade_core.bulk.outcomes import Failure, Outcome
 from cascade_core.bulk.shards import Shard
 from cascade_core.bulk.worker import Request, Worker
 from cascade_core.inference.views import views
-from cascade_core.labels.label_set import BACKGROUND
 from cascade_core.predictor import Predictor, checked_labels
 from cascade_core.render.visualise import label_png
 from cascade_core.runtime.files import sha256, system_errors_as_user_errors
@@ -97,7 +96,7 @@ def run(
     folder = result_folder(out)
     encoded(predictor, names)
     request = request_of(predictor, names, scales=scales, flip=flip)
-    all_labels = names if predictor.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
+    all_labels = predictor.map_labels(names)
     plan = make_plan(pictures, shards=shard.number, batch=batch, request=request.record(), labels=all_labels)
     agree(plan, folder)
     work = _Shard(plan, shard, folder, pictures)
@@ -240,26 +239,14 @@ class _Shard:
 def _labelled(
     picture: ListedPicture, outcome: Outcome, *, bucket_size: int, num_labels: int, colours: Sequence[str]
 ) -> _Labelled:
+    row_of = partial(Row, picture.position, picture.address, picture.version, outcome.sha256)
     if isinstance(outcome, Failure):
         width, height = outcome.size or (None, None)
-        row = Row(
-            picture.position,
-            picture.address,
-            picture.version,
-            outcome.sha256,
-            width,
-            height,
-            error=outcome.reason,
-        )
-        return _Labelled(row, None)
+        return _Labelled(row_of(width, height, error=outcome.reason), None)
     prediction, stream = outcome.prediction, io.BytesIO()
     label_png(prediction.label_map, num_labels, colours).save(stream, format="PNG")
     height, width = prediction.label_map.shape
-    row = Row(
-        picture.position,
-        picture.address,
-        picture.version,
-        outcome.sha256,
+    row = row_of(
         width,
         height,
         prediction.mean_confidence,

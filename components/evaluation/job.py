@@ -199,7 +199,7 @@ def vocabulary_of(
     )
 
 
-def count(job: EvaluationJob, folder: Path, *, split: str, world: World = World()) -> ConfusionMatrix:  # noqa: B008
+def count(job: EvaluationJob, folder: Path, *, split: str, world: World) -> ConfusionMatrix:
     """Count pixels by true and predicted class; write the scores of single pictures and part of the predictions.
 
     `folder` gets `pictures.json`, `predictions.zip`, and the first predictions as panels below `pictures`. Each of several

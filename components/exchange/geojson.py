@@ -13,7 +13,7 @@ from cascade_core.runtime.files import read_json
 from components.exchange.labelled import SOFTWARE, About, LabelledPicture
 from components.exchange.objects import Objects, PicturesBelow
 from components.exchange.outlines import Ring, regions
-from components.rasters.reading import opened
+from components.rasters.reading import has_place, opened
 
 BEGINS = f'{{"type": "FeatureCollection", "name": "{SOFTWARE}"'.encode()
 
@@ -128,7 +128,7 @@ def _label(properties: Mapping[str, Any]) -> str:
 def _placed(picture: Path) -> Any:
     """Return the transform from a picture's pixels to its coordinates, or None without georeference."""
     with opened(picture) as file:
-        return None if file.crs is None and file.transform.is_identity else file.transform
+        return file.transform if has_place(file) else None
 
 
 def _read_object(

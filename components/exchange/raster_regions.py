@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cascade_core.runtime.files import new_file
 from components.exchange.geojson import BEGINS, write_raster
 from components.exchange.labelled import About
-from components.rasters.reading import CACHE_MIB, opened
+from components.rasters.reading import CACHE_MIB, has_place, opened
 
 if TYPE_CHECKING:
     from rasterio.crs import CRS
@@ -30,20 +30,20 @@ def write_regions(label_map: Path, target: Path, about: About, *, file_name: str
     import rasterio
 
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MIB), opened(label_map) as file:
-        has_place = file.crs is not None or not file.transform.is_identity
-        if not has_place:
+        placed = has_place(file)
+        if not placed:
             log.warning(
                 "%s is in pixels, x to the right and y down, because the raster has no georeference", target
             )
         name = _name_of(file.crs)
-        if has_place and name is None:
+        if placed and name is None:
             log.warning(
                 "%s does not name its coordinates, because no registry has those of %s; choose them where you open it",
                 target,
                 file_name,
             )
         with new_file(target, begins=BEGINS) as path, path.open("w", encoding="utf-8") as stream:
-            transform = file.transform if has_place else None
+            transform = file.transform if placed else None
             band = rasterio.band(file, 1)
             write_raster(stream, band, about, file_name=file_name, crs=name, transform=transform)
     return target

@@ -17,22 +17,20 @@ from cascade_core.errors import UserError
 from cascade_core.inference.blocks import Block, BlockLabeller
 from cascade_core.inference.prediction import MAX_LABELS, checked_labels
 from cascade_core.inference.tiles import Span
-from cascade_core.labels.label_set import IGNORE
-from cascade_core.predictor import BACKGROUND, Predictor
+from cascade_core.predictor import Predictor
 from cascade_core.render.colours import palette
+from cascade_core.render.visualise import ignored_id
 from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.targets import writable_file
 from components.lease import Lease
 from components.progress import progress
-from components.rasters.reading import Raster, open_raster, opened
+from components.rasters.reading import Raster, open_raster, opened, window_of
 from components.vectors.encoding import encoded
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetWriter
 
 REQUEST_FILE = "request.json"
-WIDE_IGNORE = 2**16 - 1
-"""The id of pixels without values in a label map of 16 bits."""
 TILE = 512
 """Height and width of the label map's own tiles, in pixels."""
 COPIED_ROWS = 512
@@ -77,7 +75,7 @@ def label_raster(
         labeller = BlockLabeller(
             predictor.vocabulary(names), raster.size, predictor.evaluate, config.data.mean, config.data.std
         )
-        all_names = names if predictor.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
+        all_names = predictor.map_labels(names)
         out.parent.mkdir(parents=True, exist_ok=True)
         lease = Lease(out, "labelling")
         lease.acquire(wait=False)
@@ -131,7 +129,7 @@ def _parts_folder(out: Path, request: dict[str, Any], *, resume: bool) -> Path:
 
 def _write_row(part: Path, labeller: BlockLabeller, raster: Raster, rows: Span, names: Sequence[str]) -> None:
     """Label a row of blocks into a file of two bands: labels and confidence."""
-    none = _ignored(names)
+    none = ignored_id(len(names))
     with new_file(part) as path, _new_tiff(path, raster, rows, names, count=2) as file:
         for columns in labeller.columns():
             valid = raster.valid(rows, columns)
@@ -142,7 +140,7 @@ def _write_row(part: Path, labeller: BlockLabeller, raster: Raster, rows: Span, 
                 _check_numbers(block, valid, raster)
                 ids[valid] = block.ids.cpu().numpy()[valid]
                 levels[valid] = (block.confidence.float().cpu().numpy()[valid] * 255).round().clip(0, 255)
-            window = _window_of((0, rows[1] - rows[0]), columns)
+            window = window_of((0, rows[1] - rows[0]), columns)
             file.write(np.stack([ids, levels]), window=window)
 
 
@@ -164,7 +162,7 @@ def _join(
     predictor: Predictor,
 ) -> None:
     """Copy the rows into the label map and the confidence map, and write the table of classes."""
-    whole, none = (0, raster.size[0]), _ignored(names)
+    whole, none = (0, raster.size[0]), ignored_id(len(names))
     counts, sums = np.zeros(len(names), dtype=np.int64), np.zeros(len(names))
     with (
         _outputs(files, raster, whole, names, predictor) as (labels, confidence),
@@ -175,8 +173,8 @@ def _join(
                 for first in range(0, bottom - top, COPIED_ROWS):
                     last = min(first + COPIED_ROWS, bottom - top)
                     columns = (0, raster.size[1])
-                    ids, levels = part.read(window=_window_of((first, last), columns))
-                    target = _window_of((top + first, top + last), columns)
+                    ids, levels = part.read(window=window_of((first, last), columns))
+                    target = window_of((top + first, top + last), columns)
                     labels.write(ids, 1, window=target)
                     if confidence is not None:
                         confidence.write(levels.astype(np.uint8), 1, window=target)
@@ -243,7 +241,7 @@ def _new_tiff(path: Path, raster: Raster, rows: Span, names: Sequence[str], *, c
         "width": raster.size[1],
         "count": count,
         "dtype": "uint16" if wide else "uint8",
-        "nodata": _ignored(names) if names else None,
+        "nodata": ignored_id(len(names)) if names else None,
         "tiled": True,
         "blockxsize": TILE,
         "blockysize": TILE,
@@ -254,13 +252,3 @@ def _new_tiff(path: Path, raster: Raster, rows: Span, names: Sequence[str], *, c
     if rows == (0, raster.size[0]) and raster.has_place:
         profile |= {"crs": raster.file.crs, "transform": raster.file.transform}
     return opened(path, "w", **profile)
-
-
-def _ignored(names: Sequence[str]) -> int:
-    return WIDE_IGNORE if len(names) > MAX_LABELS else IGNORE
-
-
-def _window_of(rows: Span, columns: Span) -> Any:
-    from rasterio.windows import Window
-
-    return Window.from_slices(rows, columns)

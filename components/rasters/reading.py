@@ -54,7 +54,7 @@ class Raster:
     @property
     def has_place(self) -> bool:
         """Whether the file says where its pixels lie."""
-        return self.file.crs is not None or not self.file.transform.is_identity
+        return has_place(self.file)
 
     @property
     def pixel_area(self) -> float | None:
@@ -71,12 +71,12 @@ class Raster:
         Raises:
             UserError: the file is damaged there.
         """
-        values = _read(self.path, lambda: self.file.read(list(self.bands), window=_window(rows, columns)))
+        values = _read(self.path, lambda: self.file.read(list(self.bands), window=window_of(rows, columns)))
         return np.ascontiguousarray(np.moveaxis(self._stretched(values), 0, -1))
 
     def valid(self, rows: Span, columns: Span) -> Bool[np.ndarray, "height width"]:
         """Return which pixels have values: those outside the file's mask, alpha and "no data" have none."""
-        mask = _read(self.path, lambda: self.file.dataset_mask(window=_window(rows, columns)))
+        mask = _read(self.path, lambda: self.file.dataset_mask(window=window_of(rows, columns)))
         return np.asarray(mask) > 0
 
     def _stretched(self, values: np.ndarray) -> np.ndarray:
@@ -139,7 +139,13 @@ def _read(path: Path, call: Any) -> Any:
         ) from error
 
 
-def _window(rows: Span, columns: Span) -> "Window":
+def has_place(file: "DatasetReader") -> bool:
+    """Return whether a file says where its pixels lie."""
+    return file.crs is not None or not file.transform.is_identity
+
+
+def window_of(rows: Span, columns: Span) -> "Window":
+    """Return rasterio's window of these rows and columns."""
     from rasterio.windows import Window
 
     return Window.from_slices(rows, columns)

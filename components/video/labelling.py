@@ -1,6 +1,7 @@
 """Label a video: an overlay video with a legend, and a table with a row per frame."""
 
 import csv
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from cascade_core.errors import UserError
 from cascade_core.inference.prediction import checked_labels
 from cascade_core.inference.views import Picture
 from cascade_core.inference.votes import Frame, smoothed
-from cascade_core.predictor import BACKGROUND, Predictor
+from cascade_core.predictor import Predictor
 from cascade_core.render.visualise import legend, tinted
 from cascade_core.runtime.extras import install_command
 from cascade_core.runtime.files import new_file
@@ -82,9 +83,9 @@ def label_video(
     files = VideoFiles(out / f"{path.stem}_overlay.mp4", out / f"{path.stem}_frames.csv")
     with _opened(path) as (container, stream):
         encoded(predictor, names)
-        all_names = names if predictor.evaluate.background.policy == "dropped" else (*names, BACKGROUND)
+        all_names = predictor.map_labels(names)
         colours = predictor.colours_of(names)
-        shots: list[_Shot] = []
+        shots = deque[_Shot]()
 
         def labelled() -> Iterator[Frame]:
             for group in _batches(_shots(path, container, stream), batch):
@@ -105,7 +106,7 @@ def label_video(
             rows = csv.writer(text)
             rows.writerow(["frame", "seconds", "confidence", *all_names])
             for frame in smoothed(labelled(), smooth):
-                shot = shots.pop(0)
+                shot = shots.popleft()
                 rows.writerow(_row(shot, frame, len(all_names)))
                 picture = tinted(shot.pixels, frame.labels, len(all_names), TINT, colours)
                 writer.add(picture, all_names, colours)

@@ -1,6 +1,5 @@
 """The part of `cascade-clip predict` that labels a raster: `--raster`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import check_path
 from components.exchange.names import FormatName
 from pipelines.cli import predict_format
-from pipelines.cli.predict_work import Asked, Work
+from pipelines.cli.predict_work import Asked, Work, refuse
 
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
@@ -36,7 +35,10 @@ def work(
 
     predict_format.check_raster(form, out)
     several_views = {"scales": asked.scales != (1.0,), "flip": asked.flip}
-    refuse("rasters, which the model sees at their own resolution", {**given, **several_views})
+    refuse(
+        {**given, **several_views},
+        "is not for rasters, which the model sees at their own resolution: leave it out",
+    )
     check_path(Path(out))
     chosen, percentiles = numbers_of(bands, stretch)
 
@@ -56,12 +58,6 @@ def work(
             predict_format.write_raster(predictor, asked.labels, raster, out)
 
     return run
-
-
-def refuse(what: str, given: Mapping[str, object]) -> None:
-    """Raise UserError if one of the options `given` has a value, because it is not for `what`."""
-    if several := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
-        raise UserError(f"{several[0]} is not for {what}: leave it out")
 
 
 def numbers_of(bands: str | None, stretch: str | None) -> tuple[tuple[int, ...], tuple[float, float] | None]:

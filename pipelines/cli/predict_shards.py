@@ -10,7 +10,7 @@ import typer
 from cascade_core.bulk.shards import Shard
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
-from pipelines.cli.predict_work import Asked, Work
+from pipelines.cli.predict_work import Asked, Work, refuse
 
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
@@ -73,11 +73,10 @@ def work(
     Raises:
         UserError: one of these comes along, or a list cannot be read.
     """
-    if several := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
-        raise UserError(
-            f"{several[0]} is for single pictures; a shard writes label maps and a table: leave it out, or call without "
-            "--list and --shard"
-        )
+    refuse(
+        given,
+        "is for single pictures; a shard writes label maps and a table: leave it out, or call without --list and --shard",
+    )
     from components.bulk import shard as shard_work
     from components.bulk.listing import addresses
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.targets import check_gathering_folder
-from pipelines.cli.predict_raster import refuse
-from pipelines.cli.predict_work import Asked, Work
+from pipelines.cli.predict_work import Asked, Work, refuse
 
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
@@ -30,7 +29,7 @@ def videos_of(pictures: Sequence[str], smooth: int | None, **given: object) -> l
         raise UserError(
             f"{videos[0]} is a video and {others[0]} is none; give videos and pictures in calls of their own"
         )
-    refuse("videos, which have an overlay and a table of frames", given)
+    refuse(given, "is not for videos, which have an overlay and a table of frames: leave it out")
     return videos
 
 

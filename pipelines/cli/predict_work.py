@@ -1,8 +1,10 @@
 """What every kind of a call of `cascade-clip predict` has: its labels and views, and the work that follows its checks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from cascade_core.errors import UserError
 
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
@@ -19,3 +21,9 @@ class Asked:
     scales: tuple[float, ...]
     flip: bool
     batch: int
+
+
+def refuse(given: Mapping[str, object], reason: str) -> None:
+    """Raise UserError, with a reason that follows the option, if one of the options `given` has a value."""
+    if options := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
+        raise UserError(f"{options[0]} {reason}")
