@@ -74,6 +74,8 @@ Made by `{command}` on the {row.split} pictures, protocol `{row.protocol}`. Mean
 {seeds}, in percent; rows in [mini.json](mini.json). Made from {made_from}.
 
 {table}
+Fully supervised trainings read the labels of all classes: they are the ceiling of these decoders.
+
 The tiny CLIP alone, image-level zero-shot top-1 over all things on held-out pictures of single things, mean of the \
 classes: seen {clip_seen}, unseen {clip_unseen}.
 

@@ -10,8 +10,17 @@ from cascade_core.mini.zero_shot import ZeroShotAccuracy
 from cascade_core.runtime.files import write_json
 from components.steps.pretrain import Pretrained
 from pipelines.graphs.runner import Data
+from pipelines.workstation.chains import Chain
 from pipelines.workstation.mini_page import CLAIMS, MiniRow, claims, page
-from pipelines.workstation.mini_results import METHODS, PUBLISHED, TABLE_BEGIN, TABLE_END, chains, run
+from pipelines.workstation.mini_results import (
+    CEILING,
+    METHODS,
+    PUBLISHED,
+    TABLE_BEGIN,
+    TABLE_END,
+    chains,
+    run,
+)
 
 FOLDERS = ("prepared", "splits", "text", "clip")
 
@@ -47,11 +56,14 @@ def every_row(*, with_descriptor: float, without: float) -> list[MiniRow]:
 def test_every_method_has_all_seeds_and_published_ones_controls() -> None:
     data = Data(**{name: Path(name) for name in FOLDERS})
     planned = chains([0, 1, 2], data)
-    assert len(set(planned)) == len(planned) == 3 * (len(METHODS) + len(PUBLISHED)) + len(LAST_BLOCKS)
-    plain = {(chain.recipe, chain.seed) for chain in planned if not chain.random_tower}
+    assert len(set(planned)) == len(planned) == 3 * (len(METHODS) + 2 * len(PUBLISHED)) + len(LAST_BLOCKS)
+    others = {chain for chain in planned if chain.random_tower or chain.overrides}
+    plain = {(chain.recipe, chain.seed) for chain in planned if chain not in others}
     trained = {(f"mini_{method}", seed) for method in METHODS for seed in (0, 1, 2)}
     assert plain == trained | {(f"mini_{method}", 0) for method in LAST_BLOCKS}
-    assert {chain.recipe for chain in planned if chain.random_tower} == {f"mini_{m}" for m in PUBLISHED}
+    for kind in ({"random_tower": True}, {"overrides": CEILING}):
+        of_kind = [Chain(f"mini_{method}", seed, data, **kind) for method in PUBLISHED for seed in (0, 1, 2)]
+        assert set(of_kind) <= others
 
 
 def test_a_claim_is_judged_by_the_interval_of_its_difference() -> None:
