@@ -17,6 +17,7 @@ from components.contract.shared import (
 from components.results.thresholds_file import Thresholds
 
 TEST = "test"
+"""Splits whose names begin so are test splits."""
 
 
 @step(
@@ -61,7 +62,7 @@ def run(
     A model without trained weights has nothing to fit; the step then says so and succeeds.
 
     Raises:
-        UserError: the split is test or has no pictures, the checkpoint is missing or of another protocol, a class held
+        UserError: the split is a test split or has no pictures, the checkpoint is missing or of another protocol, a class held
             out does not exist, or the background policy does not fit the label maps or the text vectors.
     """
     from cascade_core.runtime.files import write_json
@@ -73,9 +74,9 @@ def run(
     from components.results.names import THRESHOLDS_FILE
 
     check_limit(limit)
-    if split == TEST:
+    if split.startswith(TEST):
         raise UserError(
-            "--split is test, and values fitted on the test split would flatter its scores; give a validation split, "
+            f"--split is {split}, and values fitted on a test split would flatter its scores; give a validation split, "
             "such as val"
         )
     job = evaluation_job(call.inputs, Request(split=split, limit=limit, background=background))

@@ -14,7 +14,7 @@ from components.tracking.run_results import KFP_TAG
 from components.tracking.store import open_store
 
 PREFIX = "cascade-verify-"
-SIZES = {"train": 8, "val": 4, "test": 4}
+SIZES = {"train": 8, "val": 4, "test": 4, "test2": 4}
 DATA, CLIP = "data", "clip"
 
 

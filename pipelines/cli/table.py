@@ -131,7 +131,7 @@ TOP = Group(
         of_function(
             "scene-picture",
             "workstation.scene_picture",
-            "cascade-clip scene-picture --picture test_0001 --out local_outputs/scene.png",
+            "cascade-clip scene-picture --picture test2_0001 --out local_outputs/scene.png",
         ),
         of_step("mini_data"),
         of_step("pretrain"),

@@ -115,7 +115,7 @@ def _print_transfer(moved: "Moved", verb: str, target: object) -> None:
 
 def mini_results(
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
-    split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test2",
     outputs: Annotated[
         Path,
         typer.Option(

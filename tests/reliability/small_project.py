@@ -13,7 +13,7 @@ def small_project(root: Path) -> Workflow:
     project.set_parameters(overrides=FEW_ITERATIONS)
     project.dvc("pull", "-q", "data.dvc")
     (root / "data.dvc").unlink()
-    write_benchmark(root / "few", sizes={"train": 8, "val": 4, "test": 4})
+    write_benchmark(root / "few", sizes={"train": 8, "val": 4, "test": 4, "test2": 4})
     shutil.rmtree(root / "data" / "mini" / "VOCdevkit")
     shutil.move(root / "few" / "VOCdevkit", root / "data" / "mini")
     shutil.rmtree(root / "few")

@@ -41,7 +41,7 @@ def test_benchmark_rows_are_complete_and_fractions(workflow: Workflow) -> None:
         (method, setting) for method in METHODS for setting in ("inductive", "transductive_oracle")
     ]
     for row in rows:
-        assert (row["protocol"], row["split"], row["seed"]) == ("mini-18-6", "test", 0)
+        assert (row["protocol"], row["split"], row["seed"]) == ("mini-18-6", "test2", 0)
         assert all(0 <= row[name] <= 1 for name in FRACTIONS)
         assert row["trainable_params"] > 0
         assert row["gmacs"] > 0

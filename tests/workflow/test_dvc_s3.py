@@ -80,7 +80,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         (first.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
         for name in ("params.yaml", ".dvcignore"):
             shutil.copyfile(REPOSITORY / name, first.root / name)
-        write_benchmark(first.root / "data" / "mini", sizes={"train": 3, "val": 1, "test": 1})
+        write_benchmark(first.root / "data" / "mini", sizes={"train": 3, "val": 1, "test": 1, "test2": 1})
         write_tiny_clip(first.root / "data" / "mini" / "clip")
         (first.root / ".gitignore").write_text("/outputs/\n/data\n")
         first.git("init", "-q")

@@ -62,7 +62,7 @@ def test_no_picture_occurs_twice_within_or_across_splits():
 
 def test_pretraining_has_its_own_random_streams():
     streams = [PRETRAINING_STREAM, HELD_OUT_STREAM, *SPLIT_STREAMS.values()]
-    assert len(set(streams)) == len(streams) == 5
+    assert len(set(streams)) == len(streams) == 6
 
 
 def test_a_split_that_does_not_exist_is_refused():
@@ -94,4 +94,4 @@ def test_an_interrupted_writing_leaves_nothing_behind(tmp_path):
 
 
 def test_the_benchmark_has_the_promised_sizes():
-    assert voc_layout.SPLIT_SIZES == {"train": 800, "val": 200, "test": 400}
+    assert voc_layout.SPLIT_SIZES == {"train": 800, "val": 200, "test": 400, "test2": 400}

@@ -69,7 +69,7 @@ def test_a_fit_on_classes_held_out_ignores_unseen_ones(folders: Folders, model: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "test"}, "--split is test, and values fitted on the test split"),
+        ({"split": "test2"}, "--split is test2, and values fitted on a test split"),
         ({"split": "val", "held_out": ("unicorn",)}, "--held-out names unicorn, which protocol 'mini-18-6'"),
         ({"split": "val", "held_out": ("zebra", "zebra")}, "names a class twice"),
     ],
