@@ -1,10 +1,13 @@
-"""Scores of single pictures, and their largest mistake. They show where to look; a data set's scores do not follow from them."""
+"""Single pictures: their counts, which add up to the data set's scores, and their own scores and largest mistake.
+
+The scores show where to look; a data set's scores do not follow from them.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Int64, Integer
 
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
@@ -12,6 +15,16 @@ from cascade_core.labels.label_set import IGNORE
 Labels = Integer[np.ndarray, "height width"]
 Predicted = Integer[np.ndarray, "predicted_height predicted_width"]
 """The size is checked by the functions, which name both sizes in the error."""
+
+
+@dataclass(frozen=True)
+class PictureCounts:
+    """Labelled pixels of one picture, for each class that its truth or its prediction has there, by rising id."""
+
+    ids: Int64[np.ndarray, " present"]
+    correct: Int64[np.ndarray, " present"]
+    predicted: Int64[np.ndarray, " present"]
+    true: Int64[np.ndarray, " present"]
 
 
 @dataclass(frozen=True)
@@ -41,29 +54,46 @@ class Mistake:
     share_of_class: float
 
 
-def picture_scores(truth: Labels, predicted: Predicted, unseen: Collection[int]) -> PictureScores:
-    """Score one label map; pixels that the truth ignores do not count.
-
-    The IoU of a data set sums pixels over all pictures, so it is not the mean of these scores.
+def picture_counts(truth: Labels, predicted: Predicted) -> PictureCounts:
+    """Count the pixels of each class in one label map; pixels that the truth ignores do not count.
 
     Raises:
         UserError: the sizes differ.
     """
     true, guess = _counted(truth, predicted)
-    if not true.size:
-        return PictureScores(None, None, None)
-    num_classes = int(max(true.max(), guess.max())) + 1
-    hits, trues, guesses = (
+    num_classes = int(max(true.max(initial=0), guess.max(initial=0))) + 1
+    correct, trues, guesses = (
         np.bincount(ids, minlength=num_classes) for ids in (true[true == guess], true, guess)
     )
-    present = np.flatnonzero(trues)
-    iou = hits[present] / (trues + guesses - hits)[present]
-    of_unseen = iou[np.isin(present, list(unseen))]
+    ids = np.flatnonzero(trues + guesses)
+    return PictureCounts(ids, correct[ids], guesses[ids], trues[ids])
+
+
+def scores_of_counts(counts: PictureCounts, unseen: Collection[int]) -> PictureScores:
+    """Score one picture by its counts.
+
+    The IoU of a data set sums pixels over all pictures, so it is not the mean of these scores.
+    """
+    if not len(counts.ids):
+        return PictureScores(None, None, None)
+    present = counts.true > 0
+    correct, true = counts.correct[present], counts.true[present]
+    iou = correct / (true + counts.predicted[present] - correct)
+    of_unseen = iou[np.isin(counts.ids[present], list(unseen))]
     return PictureScores(
-        pixels=float((true == guess).mean()),
+        pixels=float(correct.sum() / true.sum()),
         miou=float(iou.mean()),
         miou_unseen=float(of_unseen.mean()) if of_unseen.size else None,
     )
+
+
+def picture_scores(truth: Labels, predicted: Predicted, unseen: Collection[int]) -> PictureScores:
+    """Score one label map; pixels that the truth ignores do not count.
+
+    Raises:
+        UserError: the sizes differ.
+    """
+    return scores_of_counts(picture_counts(truth, predicted), unseen)
 
 
 def largest_mistake(truth: Labels, predicted: Predicted) -> Mistake | None:

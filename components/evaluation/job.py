@@ -200,9 +200,9 @@ def vocabulary_of(
 
 
 def count(job: EvaluationJob, folder: Path, *, split: str, world: World) -> ConfusionMatrix:
-    """Count pixels by true and predicted class; write the scores of single pictures and part of the predictions.
+    """Count pixels by true and predicted class; write the counts and scores of single pictures and part of the predictions.
 
-    `folder` gets `pictures.json`, `predictions.zip`, and the first predictions as panels below `pictures`. Each of several
+    `folder` gets `picture_counts.parquet`, `pictures.json`, `predictions.zip`, and the first predictions as panels below `pictures`. Each of several
     connected processes takes its share of the batches; all return the counts of all, and the first one's folder gets the
     pictures of all.
     """
@@ -229,7 +229,7 @@ def count(job: EvaluationJob, folder: Path, *, split: str, world: World) -> Conf
     confusion.sum_over_processes()
     log.gather(world, order=names)
     if world.leads:
-        log.write_scores(split=split, background=str(job.inference.background))
+        log.write(split=split, background=str(job.inference.background))
     return confusion
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation records of single pictures: every picture's scores, and a part of the predictions."""
+"""What an evaluation records of single pictures: every picture's counts and scores, and a part of the predictions."""
 
 import zipfile
 from collections.abc import Collection, Sequence
@@ -15,7 +15,8 @@ from PIL import Image
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.parallel import World, is_distributed
 from cascade_core.runtime.files import write_json
-from cascade_core.scoring.pictures import largest_mistake, picture_scores
+from cascade_core.scoring.pictures import PictureCounts, largest_mistake, picture_counts, scores_of_counts
+from components.results.picture_counts import write_counts
 from components.results.picture_files import (
     LONGEST_SIDE,
     PICTURES_FILE,
@@ -34,7 +35,7 @@ Picture = UInt8[np.ndarray, "height width 3"]
 
 @dataclass
 class PictureLog:
-    """Collects the scores of pictures, and writes the predictions of those named in `keep` into an archive.
+    """Collects the counts and scores of pictures, and writes the predictions of those named in `keep` into an archive.
 
     It is a context manager: the archive is complete after the block.
     """
@@ -43,6 +44,7 @@ class PictureLog:
     scored: ClassSplit
     keep: Collection[str]
     rows: list[PictureRow] = field(default_factory=list)
+    counts: dict[str, PictureCounts] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         self._archive = zipfile.ZipFile(self.folder / PREDICTIONS_FILE, "w")
@@ -60,7 +62,8 @@ class PictureLog:
         """
         if predicted.min(initial=0) < 0:
             return
-        scores = picture_scores(truth, predicted, self.scored.unseen)
+        counts = self.counts[name] = picture_counts(truth, predicted)
+        scores = scores_of_counts(counts, self.scored.unseen)
         mistake, classes = largest_mistake(truth, predicted), self.scored.classes
         pair = (
             None
@@ -88,23 +91,26 @@ class PictureLog:
             members = [(info, archive.read(info)) for info in archive.infolist()]
         panels = {path.relative_to(self.folder): path.read_bytes() for path in self.folder.rglob("*.png")}
         shares: list[Any] = [None] * world.size
-        dist.gather_object((self.rows, members, panels), shares if world.leads else None)
+        dist.gather_object((self.rows, self.counts, members, panels), shares if world.leads else None)
         if not world.leads:
             return
         place = {name: number for number, name in enumerate(order)}
-        self.rows = sorted((row for rows, _, _ in shares for row in rows), key=lambda row: place[row.name])
-        by_file = {info.filename: (info, content) for _, share, _ in shares for info, content in share}
+        self.rows = sorted((row for rows, *_ in shares for row in rows), key=lambda row: place[row.name])
+        counts = {name: own for _, share, *_ in shares for name, own in share.items()}
+        self.counts = {row.name: counts[row.name] for row in self.rows}
+        by_file = {info.filename: (info, content) for *_, share, _ in shares for info, content in share}
         with zipfile.ZipFile(self.folder / PREDICTIONS_FILE, "w") as archive:
             for row in self.rows:
                 for name in member_names(row.name) if row.kept else ():
                     archive.writestr(*by_file[name])
-        for _, _, pictures in shares:
+        for *_, pictures in shares:
             for path, content in pictures.items():
                 (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / path).write_bytes(content)
 
-    def write_scores(self, *, split: str, background: str) -> None:
-        """Write `pictures.json`."""
+    def write(self, *, split: str, background: str) -> None:
+        """Write `pictures.json` and `picture_counts.parquet`."""
+        write_counts(self.folder, self.counts, self.scored)
         content = PicturesOfEvaluation(
             protocol=self.scored.name,
             split=split,

@@ -7,6 +7,8 @@ SCORES_FILE, PROFILE_FILE, HISTORY_FILE = "scores.json", "profile.json", "histor
 FINAL_FOLDER = "final"
 """The final checkpoint in the folder of a training."""
 
+PICTURE_COUNTS_FILE = "picture_counts.parquet"
+
 THRESHOLDS_FILE = "thresholds.json"
 
 PSEUDO_LABELS_FOLDER = "pseudo_labels"

@@ -11,7 +11,7 @@ from pathlib import Path
 from cascade_core.checkpoints.manifest import MANIFEST_FILE
 from cascade_core.runtime.files import new_folder
 from components.partial_folders import copy_part
-from components.results.names import HISTORY_FILE
+from components.results.names import HISTORY_FILE, PICTURE_COUNTS_FILE
 from components.results.picture_files import PICTURES_FILE, PREDICTIONS_FILE
 
 FINAL_MANIFEST = f"final/{MANIFEST_FILE}"
@@ -40,7 +40,7 @@ def write_index(
     Raises:
         UserError: a folder has no manifest of its step, or lacks a file.
     """
-    left_out = () if pictures else (PICTURES_FILE, PREDICTIONS_FILE)
+    left_out = () if pictures else (PICTURES_FILE, PREDICTIONS_FILE, PICTURE_COUNTS_FILE)
     with new_folder(folder) as working:
         for place, evaluation in enumerate(evaluations):
             names = [name for name in _files(evaluation) if name not in left_out]

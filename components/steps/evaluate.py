@@ -86,7 +86,8 @@ def run(
 ) -> Evaluation:
     """Score a checkpoint: table, confusion, pictures.
 
-    `pictures.json` holds the scores of each picture, `predictions.zip` the predictions of up to 400 pictures in small.
+    `pictures.json` holds the scores of each picture, `predictions.zip` the predictions of up to 400 pictures in small,
+    `picture_counts.parquet` the pixel counts of every picture and class, from which intervals over pictures follow.
 
     For inductive models the configured seen penalty is subtracted from the scores of seen classes; as published,
     transductive and supervised models have none. --control words shifts the unseen classes' text vectors by one

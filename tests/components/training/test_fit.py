@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -17,6 +18,7 @@ from cascade_core.errors import UserError
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder, read_json, write_json
 from components.artifacts import input_hash, read_step_manifest, write_manifest
+from components.results.picture_counts import read_counts
 from components.results.picture_files import read_kept, read_pictures
 from components.steps import evaluate, prepare, profile, self_train, train
 from components.training import work_folder
@@ -288,6 +290,10 @@ def test_evaluation_scores_follow_from_its_confusion_matrix(evaluated: Path) -> 
     assert row["hiou"] == pytest.approx(
         2 * row["miou_seen"] * row["miou_unseen"] / max(row["miou_seen"] + row["miou_unseen"], 1e-12)
     )
+    of_pictures = read_counts(evaluated)
+    assert of_pictures is not None and len(of_pictures.names) == 3
+    sums = [counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)]
+    np.testing.assert_array_equal(of_pictures.counts.sum(axis=0), sums)
     assert len(list((evaluated / "pictures").glob("*.png"))) == 3
     assert {path.name for path in evaluated.iterdir()} >= {"per_class.csv", "confusion.png", "per_class.png"}
 
