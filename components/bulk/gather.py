@@ -14,8 +14,10 @@ from cascade_core.bulk.shards import Shard
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import sha256, system_errors_as_user_errors
 from cascade_core.runtime.listing import short_list
+from components.bulk import annotations
 from components.bulk.plan import PLAN, SHARDS, Plan, ShardManifest, as_json, read_plan, read_shard_manifest
 from components.bulk.table import parts_of, totals, write_joined
+from components.exchange.formats import Format
 from components.progress import progress
 from components.storage.result_folder import ResultFolder, result_folder
 
@@ -43,20 +45,24 @@ class Gathered:
         pictures: their number, and `failed` that of pictures with an error.
         classes: every label in the order of the ids.
         failures: address and error of the first pictures with an error.
+        names_below: the folder that the names in the format's file are relative to; None without such a file.
     """
 
     pictures: int
     failed: int
     classes: tuple[ClassTotal, ...]
     failures: tuple[tuple[str, str], ...]
+    names_below: str | None = None
 
 
-def run(out: str) -> Gathered:
+def run(out: str, form: Format | None = None) -> Gathered:
     """Write the table of all shards in `out`, the number of pictures and pixels of each class, and a summary.
+
+    With `form`, write the label maps of all pictures in that format too.
 
     Raises:
         UserError: no shard began there, one is missing or is not finished, was made by another plan, or its table has
-            changed; nothing is written then.
+            changed; or as of `annotations.write`; nothing is written then.
     """
     folder = result_folder(out)
     plan = read_plan(folder)
@@ -87,13 +93,16 @@ def run(out: str) -> Gathered:
             raise UserError(
                 f"{out}: the shards have {count:,} rows, the list has {plan.pictures:,} pictures; run the shards again"
             )
+        failed = sum(manifest.failed for manifest in manifests.values())
+        below = None
+        if form is not None:
+            below = annotations.write(form, path, folder, plan, pictures=count - failed)
         folder.remove(SUMMARY)
         folder.send(path, TABLE)
     classes = _class_totals(plan, counts)
     folder.write(HISTOGRAM, histogram(classes))
-    failed = sum(manifest.failed for manifest in manifests.values())
     folder.write(SUMMARY, _summary(plan, count, failed))
-    return Gathered(count, failed, classes, tuple(failures))
+    return Gathered(count, failed, classes, tuple(failures), below)
 
 
 def _manifests(plan: Plan, folder: ResultFolder) -> dict[Shard, ShardManifest]:

@@ -107,14 +107,14 @@ def _write(writer: parquet.ParquetWriter, table: pa.Table, schema: pa.Schema) ->
     writer.write_table(table.combine_chunks().replace_schema_metadata(schema.metadata))
 
 
-def parts_of(path: Path) -> Iterator[pa.Table]:
-    """Yield the rows of a file in parts.
+def parts_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of a file in parts, with these columns, or all.
 
     Raises:
         pyarrow.ArrowInvalid: it is no Parquet file.
     """
     with parquet.ParquetFile(path) as table:
-        for batch in table.iter_batches(batch_size=ROWS):
+        for batch in table.iter_batches(batch_size=ROWS, columns=columns):
             yield pa.Table.from_batches([batch])
 
 

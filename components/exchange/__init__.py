@@ -1,1 +1,1 @@
-"""Files of objects that other tools read and write: COCO, Label Studio, CVAT and GeoJSON, a module for each."""
+"""Files of objects that other tools read and write: COCO, Label Studio, CVAT, GeoJSON and JSON lines, a module for each."""

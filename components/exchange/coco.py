@@ -1,6 +1,8 @@
 """COCO instances: for each picture an object per class, as run lengths or as the polygons of its regions."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
@@ -41,31 +43,33 @@ def _polygons(picture: LabelledPicture, about: About) -> Iterator[tuple[int, lis
 
 
 def _write(stream: TextIO, pictures: Iterable[LabelledPicture], about: About, outlines: Outlines) -> None:
-    """Write the objects of one picture after the other; the list of pictures comes last."""
-    images: list[dict[str, Any]] = []
-    count = 0
+    """Write the objects of one picture after the other; the list of pictures waits on the disk and comes last."""
     info = {"description": SOFTWARE, "version": about.model}
     categories = [{"id": i, "name": name} for i, name in enumerate(about.labels, start=1)]
     stream.write(
         f'{{"info": {json.dumps(info, allow_nan=False)}, "categories": {json.dumps(categories, allow_nan=False)}, "annotations": ['
     )
-    for picture in pictures:
-        width, height = picture.size
-        images.append(
-            {"id": len(images) + 1, "file_name": picture.file_name, "width": width, "height": height}
-        )
-        for i, outline in outlines(picture, about):
-            mask = picture.label_map == i
-            annotation = {
-                "id": count + 1,
-                "image_id": len(images),
-                "category_id": i + 1,
-                "segmentation": outline,
-                "area": int(np.count_nonzero(mask)),
-                "bbox": box_of(mask),
-                "iscrowd": 0,
-                "score": picture.confidence.get(i),
-            }
-            stream.write(f"{',' if count else ''}\n{json.dumps(annotation, allow_nan=False)}")
-            count += 1
-    stream.write(f'\n], "images": {json.dumps(images, allow_nan=False)}}}\n')
+    count = 0
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as images:
+        for number, picture in enumerate(pictures, start=1):
+            width, height = picture.size
+            image = {"id": number, "file_name": picture.file_name, "width": width, "height": height}
+            images.write(f"{',' if number > 1 else ''}\n{json.dumps(image, allow_nan=False)}")
+            for i, outline in outlines(picture, about):
+                mask = picture.label_map == i
+                annotation = {
+                    "id": count + 1,
+                    "image_id": number,
+                    "category_id": i + 1,
+                    "segmentation": outline,
+                    "area": int(np.count_nonzero(mask)),
+                    "bbox": box_of(mask),
+                    "iscrowd": 0,
+                    "score": picture.confidence.get(i),
+                }
+                stream.write(f"{',' if count else ''}\n{json.dumps(annotation, allow_nan=False)}")
+                count += 1
+        stream.write('\n], "images": [')
+        images.seek(0)
+        shutil.copyfileobj(images, stream)
+    stream.write("\n]}\n")

@@ -52,6 +52,10 @@ def format_named(name: FormatName) -> Format | None:
     from components.exchange import cvat, geojson, label_studio
 
     match name:
+        case FormatName.JSON:
+            from components.exchange import lines
+
+            return Format("pictures.jsonl", lines.BEGINS, lines.write)
         case FormatName.COCO | FormatName.COCO_POLYGONS:
             from components.exchange import coco
 

@@ -7,6 +7,7 @@ class FormatName(StrEnum):
     """What `--format` takes; `png` is the label maps and JSON alone."""
 
     PNG = "png"
+    JSON = "json"
     COCO = "coco"
     COCO_POLYGONS = "coco-polygons"
     GEOJSON = "geojson"

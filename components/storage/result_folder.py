@@ -40,6 +40,14 @@ class ResultFolder(Protocol):
         """Write or replace a file by a copy of a local one."""
         ...
 
+    def new(self, name: str, *, begins: bytes = b"") -> contextlib.AbstractContextManager[Path]:
+        """Yield a path to write to; the file there becomes or replaces `name` when the block succeeds.
+
+        Raises:
+            UserError: on a disk, a file with another beginning stands there.
+        """
+        ...
+
     def names(self, folder: str) -> set[str]:
         """Return the names of the files directly in a subfolder, which may be missing."""
         ...
@@ -95,6 +103,11 @@ class _DiskFolder:
         with new_file(self.root / name) as path:
             shutil.copyfile(source, path)
 
+    @contextmanager
+    def new(self, name: str, *, begins: bytes = b"") -> Iterator[Path]:
+        with new_file(self.root / name, begins=begins) as path:
+            yield path
+
     def names(self, folder: str) -> set[str]:
         place = self.root / folder
         with system_errors_as_user_errors():
@@ -141,6 +154,14 @@ class _StoreFolder:
                 self._client.upload_fileobj(stream, place["Bucket"], place["Key"])
 
         self._ask(name, upload)
+
+    @contextmanager
+    def new(self, name: str, *, begins: bytes = b"") -> Iterator[Path]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "file")
+            with system_errors_as_user_errors(path):
+                yield path
+            self.send(path, name)
 
     def names(self, folder: str) -> set[str]:
         files = patiently(lambda: self._s3.list_files(self._client, self.root.below(folder)))

@@ -107,7 +107,8 @@ def predict(
         FormatName,
         typer.Option(
             "--format",
-            help="What to write beside the label maps: one file with the objects of all pictures, for other tools.",
+            help="What to write beside the label maps: one file with the objects of all pictures, for other tools; of shards "
+            "by --gather.",
         ),
     ] = FormatName.PNG,
     device: Device = None,
@@ -193,11 +194,11 @@ def predict(
     from components.steps import import_clip
 
     part = None if gather else predict_shards.shard_of(shard, lists or ())
-    if gather or part is not None:
-        predict_format.refuse_in_a_table(form)
     if gather:
-        predict_shards.gather(out)
+        predict_shards.gather(out, form)
         return
+    if part is not None:
+        predict_format.refuse_for_a_shard(form)
     labelling = predict_shards.engine_of(engine, part, device=device, precision=precision, cores=threads)
     check_seen_penalty(seen_penalty)
     names = labels_given(None if labels is None else names_by_commas(labels), labels_file)

@@ -17,12 +17,28 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def refuse_in_a_table(name: FormatName) -> None:
-    """Raise UserError if a format comes with a list, a shard or --gather."""
+def refuse_for_a_shard(name: FormatName) -> None:
+    """Raise UserError if a format comes with a list or a shard."""
     if name is not FormatName.PNG:
         raise UserError(
-            f"--format {name} is for single pictures and rasters; a shard writes label maps and a table: leave it out"
+            f"--format {name} is for all shards together; leave it out here, and give it to the call with --gather"
         )
+
+
+def of_shards(name: FormatName) -> "Format | None":
+    """Return the format of a call with --gather; None for the table alone.
+
+    Raises:
+        UserError: it is GeoJSON, which holds places, and the pictures of shards have none.
+    """
+    if name is FormatName.GEOJSON:
+        raise UserError(
+            "--format geojson is for rasters and single pictures; shards have no coordinates: give coco-polygons, or label "
+            "the raster by --raster"
+        )
+    from components.exchange.formats import format_named
+
+    return format_named(name)
 
 
 def check_single(name: FormatName, pictures: Sequence[PictureFile], out: Path) -> "Format | None":

@@ -10,6 +10,8 @@ import typer
 from cascade_core.bulk.shards import Shard
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
+from components.exchange.names import FormatName
+from pipelines.cli import predict_format
 from pipelines.cli.predict_work import Asked, Work, refuse
 
 if TYPE_CHECKING:
@@ -101,12 +103,15 @@ def work(
     return run
 
 
-def gather(out: str) -> None:
+def gather(out: str, form: FormatName) -> None:
     """Join the shards in `out`, print where the table is, and exit with 3 if a picture has an error."""
+    saved_as = predict_format.of_shards(form)
     from components.bulk import gather as gathering
 
-    result = gathering.run(out)
+    result = gathering.run(out, saved_as)
     print(f"{out.rstrip('/')}/{gathering.TABLE}: {result.pictures:,} pictures")
+    if saved_as is not None and result.names_below is not None:
+        print(f"{out.rstrip('/')}/{saved_as.file}: names are relative to {result.names_below}")
     if result.failed:
         typer.echo(f"{result.failed:,} of {result.pictures:,} pictures failed: column error", err=True)
         raise typer.Exit(ExitCode.INCOMPLETE)

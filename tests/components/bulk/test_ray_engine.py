@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 from PIL import Image
@@ -24,30 +23,7 @@ from components.bulk import gather, ray_engine, shard
 from components.bulk.ray_engine import Actors, RayWorker, actors_of
 from components.bulk.sources import ListedPicture, Store
 from pipelines.cli.predict_shards import Engine, engine_of
-from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
-
-LABELS = ["zebra", "tiger", "sand"]
-PICTURES = 19
-"""Three buckets, the last one smaller."""
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    root = tmp_path_factory.mktemp("model")
-    write_tiny_checkpoint(root / "final", write_tiny_clip(root / "clip"), tiny_config())
-    return Predictor.load(root / "final", root / "clip", device="cpu")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> list[str]:
-    """Pictures of two sizes, and a file that is none."""
-    (tmp_path / "photos").mkdir()
-    paths = [tmp_path / "photos" / f"{i:02}.png" for i in range(PICTURES)]
-    random = np.random.default_rng(4)
-    for i, path in enumerate(paths):
-        Image.fromarray(random.integers(0, 256, (24, 40 if i % 3 else 32, 3), dtype=np.uint8)).save(path)
-    paths[9].write_text("no picture")
-    return [str(path) for path in paths]
+from tests.components.bulk.listed import LABELS, PICTURES
 
 
 def node(*, alive: bool = True, **resources: float) -> dict[str, Any]:

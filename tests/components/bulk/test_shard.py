@@ -18,33 +18,9 @@ from components.bulk import gather, shard
 from components.bulk.sources import ListedPicture
 from components.lease import FolderInUseError
 from components.storage.result_folder import result_folder
-from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
-
-LABELS = ["zebra", "tiger", "sand"]
-PICTURES = 19
-"""Three buckets, the last one smaller."""
+from tests.components.bulk.listed import LABELS, PICTURES
 
 Run = Callable[..., shard.ShardResult]
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    root = tmp_path_factory.mktemp("model")
-    write_tiny_checkpoint(root / "final", write_tiny_clip(root / "clip"), tiny_config())
-    return Predictor.load(root / "final", root / "clip", device="cpu")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> list[str]:
-    """Pictures of two sizes, and a file that is none."""
-    (tmp_path / "photos").mkdir()
-    paths = [tmp_path / "photos" / f"{i:02}.png" for i in range(PICTURES)]
-    random = np.random.default_rng(4)
-    for i, path in enumerate(paths):
-        pixels = random.integers(0, 256, (24, 40 if i % 3 else 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-    paths[9].write_text("no picture")
-    return [str(path) for path in paths]
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ classes: [cat, wild dog, fish & chips]
 background: {id: 0}
 """
 FORMATS = [name for name in FormatName if name is not FormatName.PNG]
+DRAWN = [name for name in FORMATS if name is not FormatName.JSON]
+"""The formats with outlines, which `prepare custom` reads."""
 RING = np.array([[1, 1, 1, 1, 3], [1, 0, 2, 1, 3], [1, 1, 1, 1, 3], [0, 1, 0, 3, 3]], dtype=np.uint8)
 """Classes 1 around 0 and 2, one pixel each; 0 twice, once touching a corner; background 3."""
 SMALL = st.integers(1, 9)
@@ -82,7 +84,7 @@ def opened(path: Path) -> np.ndarray:
         return np.array(picture)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_every_format_comes_back_as_the_same_label_maps(pets: Path, name: FormatName) -> None:
     label_maps = prepared(pets, written(name, pets))
     assert label_maps.keys() == {picture.file_name for picture in pictures()}
@@ -100,6 +102,19 @@ def test_a_file_replaces_only_one_that_the_command_wrote(tmp_path: Path, name: F
     (tmp_path / form.file).write_text('{"images": []}')
     with pytest.raises(UserError, match="this command did not write it"):
         form.check(tmp_path)
+
+
+def test_lines_have_the_areas_of_every_picture(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in written(FormatName.JSON, tmp_path).read_text().splitlines()]
+    assert [(line["file_name"], line["width"], line["height"]) for line in lines] == [
+        (picture.file_name, *picture.size) for picture in pictures()
+    ]
+    assert lines[0]["classes"] == [
+        {"id": 0, "label": "cat", "pixels": 3, "share": 0.15, "confidence": 0.5},
+        {"id": 1, "label": "wild dog", "pixels": 11, "share": 0.55, "confidence": 0.5},
+        {"id": 2, "label": "fish & chips", "pixels": 1, "share": 0.05, "confidence": 0.5},
+    ]
+    assert not lines[1]["classes"]  # only background
 
 
 @given(arrays(np.uint8, st.tuples(SMALL, SMALL), elements=st.integers(0, 2)))

@@ -51,6 +51,16 @@ def test_predictions_come_back_through_prepare_custom(photos: Path, tmp_path: Pa
         np.testing.assert_array_equal(opened(prepared / f"label_maps/train/{name}.png"), ids)
 
 
+def test_shards_give_the_files_of_single_pictures(photos: Path, tmp_path: Path) -> None:
+    one, shards = tmp_path / "one", tmp_path / "shards"
+    run(*WORDS, photos, "--shard", "0/1", "--out", shards)
+    for name, file in (("json", "pictures.jsonl"), ("coco-polygons", "coco.json"), ("cvat", "cvat.xml")):
+        run(*WORDS, photos, "--out", one, "--format", name, "--resume")
+        stdout = run("predict", "--gather", "--format", name, "--out", shards)
+        assert stdout.splitlines()[1] == f"{shards / file}: names are relative to {photos}"
+        assert (shards / file).read_bytes() == (one / file).read_bytes()
+
+
 def test_a_raster_gets_its_regions_beside_the_label_map(tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.tif", pixels(height=70, width=90)), tmp_path / "labels.tif"
     stdout = run(*WORDS, "--raster", source, "--out", out, "--format", "geojson")
@@ -73,10 +83,11 @@ def test_a_picture_that_fails_is_left_out(photos: Path, tmp_path: Path) -> None:
     [
         (
             ["photos", "--format", "coco", "--shard", "0/2"],
-            "--format coco is for single pictures and rasters",
+            "--format coco is for all shards together; leave it out here",
         ),
+        (["--format", "coco", "--list", "l.txt"], "--format coco is for all shards together"),
         (["clip.mp4", "--format", "coco"], "--format is not for videos"),
-        (["--format", "coco", "--gather"], "--format coco is for single pictures and rasters"),
+        (["--format", "geojson", "--gather"], "--format geojson is for rasters and single pictures"),
         (
             ["--format", "cvat", "--raster", "a.tif", "--out", "b.tif"],
             "--format cvat is not for rasters; give geojson",
