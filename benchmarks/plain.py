@@ -12,7 +12,7 @@ from torch import Tensor
 from cascade_core.clip.transformer import ResidualBlock
 from cascade_core.configs.config import LossConfig
 from cascade_core.labels.label_set import IGNORE
-from cascade_core.model.cascade import MaskHead, MaskStage
+from cascade_core.model.cascade import MaskHead
 from cascade_core.model.decoder import DecoderLayer
 from cascade_core.model.segmentor import Segmentor
 
@@ -30,12 +30,12 @@ def grid_logits(
     assert isinstance(head, MaskHead)
     memories, global_embedding, side = backbone(model, images)
     maps = []
-    for stage, memory in zip(head.stages, memories, strict=True):
-        assert isinstance(stage, MaskStage)
+    for stage, memory in enumerate(memories):
+        query, decoder = head.parts(stage)
         related = global_embedding[:, None] * class_vectors[None]
         text = class_vectors[None].expand_as(related)
-        queries = stage.query.proj(torch.cat([related, text], dim=-1))
-        for layer in stage.decoder.layers:
+        queries = query.proj(torch.cat([related, text], dim=-1))
+        for layer in decoder.layers:
             assert isinstance(layer, DecoderLayer)
             queries, scores = _decoder_layer(layer, queries, memory)
         maps.append(scores)

@@ -129,18 +129,22 @@ class VisionTransformer(nn.Module):
 class DeepPrompts(nn.Module):
     """Deep visual prompts (Visual Prompt Tuning; ZegCLIP section 3.2), the only trainable part of the trunk.
 
-    Every block has its own prompt tokens, which replace the previous block's: `prompt_embeddings` in the first block,
-    row i-1 of `deep_prompt_embeddings` in block i >= 1. All share a projection and the norm of the trunk's output.
+    The first `layers` blocks have their own prompt tokens, which replace the previous block's: `prompt_embeddings` in the
+    first block, row i-1 of `deep_prompt_embeddings` in block i >= 1 (None for a single layer). Later blocks see none, as in
+    the released code. All share a projection and the norm of the trunk's output.
     """
+
+    deep_prompt_embeddings: nn.Parameter
 
     def __init__(self, *, num_prompts: int, layers: int, width: int, patch_size: int, dropout: float) -> None:
         super().__init__()
         self.num_prompts = num_prompts
+        self.layers = layers
         bound = math.sqrt(6 / (3 * patch_size**2 + width))
         self.prompt_embeddings = nn.Parameter(torch.empty(1, num_prompts, width).uniform_(-bound, bound))
-        self.deep_prompt_embeddings = nn.Parameter(
-            torch.empty(layers - 1, num_prompts, width).uniform_(-bound, bound)
-        )
+        # No empty weight: it would never get a gradient.
+        deep = torch.empty(layers - 1, num_prompts, width).uniform_(-bound, bound) if layers > 1 else None
+        self.register_parameter("deep_prompt_embeddings", None if deep is None else nn.Parameter(deep))
         self.prompt_proj = nn.Linear(width, width)
         nn.init.kaiming_normal_(self.prompt_proj.weight, a=0, mode="fan_out")
         # eps differs from CLIP's own norms (1e-5), as published.

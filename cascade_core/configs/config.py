@@ -4,7 +4,7 @@ A recipe makes a `RunConfig`, overrides change it, and every checkpoint's manife
 the model, the data pipeline and the optimizer.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -32,9 +32,13 @@ PositionResize = Literal["bilinear", "bicubic"]
 """Interpolation that fits CLIP's position table to another grid of patches."""
 Refine = Literal["off", "pamr"]
 """Whether scores are refined along the picture's edges (`inference/refine.py`)."""
+Aggregation = Literal["gaussian", "gaussian_fixed", "uniform", "learned", "concatenated", "attention"]
+"""How the levels of a group become one memory (`model/aggregation.py`)."""
 Average = Literal["probabilities", "logits"]
 """What is averaged over the windows and views of a picture."""
 STRICT_SEEN_PENALTY = 0.1
+PUBLISHED_SIGMA: Final = 1.0
+"""Of the Gaussian that weighs the levels of a group."""
 
 # A configuration may come from anywhere. These limits prevent overflows, and hours of work before a program compares
 # the configuration with the weights. The largest CLIPs have 64 blocks and a width of 1,664.
@@ -43,6 +47,15 @@ Side = Annotated[int, Field(ge=1, le=2**12)]
 Width = Annotated[int, Field(ge=1, le=2**20)]
 Depth = Annotated[int, Field(ge=1, le=256)]
 MOST_PATCHES = 256  # along a side of a picture
+
+
+def _added(published: Any, **limits: Any) -> Any:
+    """Return a field that was added to a model's configuration later, with the published value as default.
+
+    Files leave it out where it has that value. So older versions read a checkpoint that they can run, and the digest
+    that names a training stays.
+    """
+    return Field(default=published, exclude_if=lambda value: bool(value == published), **limits)
 
 
 class Frozen(BaseModel):
@@ -113,6 +126,15 @@ class ModelConfig(Frozen):
     # Published: random; 'clip' starts from CLIP's own ln_post and proj.
     mid_projection_init: Literal["random", "clip"] = "random"
     mid_projection_trains: bool = False  # published: frozen
+    mid_projection_seed: int | None = _added(
+        None, ge=0, lt=2**63
+    )  # of 'random'; None: drawn by the run's seed
+    aggregation: Aggregation = _added("gaussian")  # of the levels of a group
+    aggregation_sigma: PositiveFloat = _added(PUBLISHED_SIGMA)  # of the Gaussian, in levels
+    # Whether each group and the last block have their own decoder, and their own map from class vectors to queries.
+    decoders: Literal["independent", "shared"] = _added("independent")
+    query_projections: Literal["own", "shared"] = _added("own")
+    prompt_depth: Depth | None = _added(None)  # number of blocks with prompts, from the first on; None: all
     query: Literal["relationship_descriptor", "text"] = "relationship_descriptor"
     decoder_layers: Depth = 3
     decoder_heads: Width = 8
@@ -150,7 +172,38 @@ class ModelConfig(Frozen):
                 f"last_block.attention={self.last_block.attention!r} gives patches only, without prompts and CLS: use "
                 "trunk='frozen' and decoder='cosine' or 'linear'"
             )
+        self._check_additions()
         return self
+
+    def _check_additions(self) -> None:
+        """Refuse settings that would change nothing."""
+        settings = {
+            "aggregation": (self.aggregation == "gaussian", "fusion='cascade'", self.fusion == "cascade"),
+            "decoders": (self.decoders == "independent", "fusion='cascade'", self.fusion == "cascade"),
+            "query_projections": (
+                self.query_projections == "own",
+                "fusion='cascade'",
+                self.fusion == "cascade",
+            ),
+            "aggregation_sigma": (
+                self.aggregation_sigma == PUBLISHED_SIGMA,
+                "fusion='cascade' and aggregation='gaussian' or 'gaussian_fixed'",
+                self.fusion == "cascade" and self.aggregation.startswith("gaussian"),
+            ),
+            "mid_projection_seed": (
+                self.mid_projection_seed is None,
+                "groups and mid_projection_init='random'",
+                bool(self.groups) and self.mid_projection_init == "random",
+            ),
+            "prompt_depth": (
+                self.prompt_depth is None,
+                f"trunk='deep_prompts' and at most the {self.clip.layers} blocks of the CLIP",
+                self.trunk == "deep_prompts" and (self.prompt_depth or 0) <= self.clip.layers,
+            ),
+        }
+        for name, (published, needed, there) in settings.items():
+            if not (published or there):
+                raise UserError(f"{name}={getattr(self, name)!r} needs {needed}")
 
     @property
     def trains(self) -> bool:

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_position_grid
 from cascade_core.configs.config import ModelConfig
+from cascade_core.model.aggregation import AGGREGATORS, level_weights
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
 from cascade_core.model.decoder import CosineDecoder, Decoder, LinearDecoder, MaskDecoder
 from cascade_core.model.queries import ClassQuery
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import Trunk
 from cascade_core.runtime.listing import by_name
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int) -> Segmentor:
@@ -53,7 +57,7 @@ def _prompts(config: ModelConfig) -> DeepPrompts | None:
         return None
     return DeepPrompts(
         num_prompts=config.num_prompts,
-        layers=config.clip.layers,
+        layers=config.prompt_depth or config.clip.layers,
         width=config.clip.width,
         patch_size=config.clip.patch_size,
         dropout=config.dropout,
@@ -61,10 +65,20 @@ def _prompts(config: ModelConfig) -> DeepPrompts | None:
 
 
 def _mask_head(config: ModelConfig, tower: VisionTransformer) -> MaskHead:
-    num_stages = 1 + len(config.groups) if config.fusion == "cascade" else 1
-    stages = [_stage(config) for _ in range(num_stages)]
+    sizes = tuple(len(group) for group in config.groups) if config.fusion == "cascade" else ()
+    stages = [_stage(config, first=index == 0) for index in range(1 + len(sizes))]
+    mid = _mid_projections(config, tower)
+    weights = [level_weights(config.aggregation, size, config.aggregation_sigma) for size in sizes]
+    make = AGGREGATORS.get(config.aggregation)
     return MaskHead(
-        fusion=config.fusion, groups=config.groups, mid=_mid_projections(config, tower), stages=stages
+        fusion=config.fusion,
+        group_sizes=sizes,
+        mid=mid,
+        group_weights=[one for one in weights if one is not None],
+        aggregators=[_initialise(make(size, config.clip.embed_dim), config) for size in sizes]
+        if make
+        else [],
+        stages=stages,
     )
 
 
@@ -72,7 +86,10 @@ def _mid_projections(config: ModelConfig, tower: VisionTransformer) -> MidProjec
     num_levels = sum(len(group) for group in config.groups)
     if num_levels == 0:
         return None
-    mid = MidProjections(num_levels, config.clip.width, config.clip.embed_dim)
+    with torch.random.fork_rng(devices=[], enabled=config.mid_projection_seed is not None):
+        if config.mid_projection_seed is not None:
+            torch.manual_seed(config.mid_projection_seed)
+        mid = MidProjections(num_levels, config.clip.width, config.clip.embed_dim)
     if config.mid_projection_init == "clip":
         with torch.no_grad():
             mid.projections.copy_(tower.proj.expand_as(mid.projections))
@@ -81,24 +98,31 @@ def _mid_projections(config: ModelConfig, tower: VisionTransformer) -> MidProjec
     return mid.requires_grad_(config.mid_projection_trains)
 
 
-def _stage(config: ModelConfig) -> MaskStage:
+def _stage(config: ModelConfig, *, first: bool) -> MaskStage:
+    """Make a stage; a later stage lacks the parts that it shares with the first."""
     embed_dim = config.clip.embed_dim
-    query = ClassQuery(embed_dim, config.query)
-    decoder = MaskDecoder(
-        width=embed_dim,
-        heads=config.decoder_heads,
-        layers=config.decoder_layers,
-        feedforward=config.feedforward_ratio * embed_dim,
-        dropout=config.dropout,
-    )
-    stage = MaskStage(query, decoder)
+    query = ClassQuery(embed_dim, config.query) if first or config.query_projections == "own" else None
+    decoder = None
+    if first or config.decoders == "independent":
+        decoder = MaskDecoder(
+            width=embed_dim,
+            heads=config.decoder_heads,
+            layers=config.decoder_layers,
+            feedforward=config.feedforward_ratio * embed_dim,
+            dropout=config.dropout,
+        )
+    return _initialise(MaskStage(query, decoder), config)
+
+
+def _initialise(part: Part, config: ModelConfig) -> Part:
+    """Draw the weights of a part of the head as `head_init` says."""
     if config.head_init == "trunc_normal":
-        for name, parameter in stage.named_parameters():
+        for name, parameter in part.named_parameters():
             if parameter.ndim == 2:
                 nn.init.trunc_normal_(parameter, std=config.head_init_std, a=-2.0, b=2.0)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-    return stage
+    return part
 
 
 DECODERS: dict[str, Callable[[ModelConfig, VisionTransformer], Decoder]] = {

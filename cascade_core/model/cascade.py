@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.model.aggregation import Memory
 from cascade_core.model.decoder import Decoder, MaskDecoder, Masks, recomputed
 from cascade_core.model.queries import ClassQuery, PreparedClasses
 from cascade_core.model.trunk import TrunkFeatures
 
 Vectors = Float[Tensor, "classes embed"]
-Memory = Float[Tensor, "batch patches embed"]
 
 
 class MidProjections(nn.Module):
@@ -41,50 +41,45 @@ class MidProjections(nn.Module):
 
 
 class MaskStage(nn.Module):
-    """A query map and a decoder: they turn one memory into masks."""
+    """A query map and a decoder: they turn one memory into masks. A part that is None is the first stage's."""
 
-    def __init__(self, query: ClassQuery, decoder: MaskDecoder) -> None:
+    def __init__(self, query: ClassQuery | None, decoder: MaskDecoder | None) -> None:
         super().__init__()
         self.query = query
         self.decoder = decoder
 
-    def forward(
-        self,
-        global_embedding: Float[Tensor, "batch embed"],
-        class_vectors: Vectors,
-        text_terms: Vectors,
-        memory: Memory,
-    ) -> Masks:
-        return self.decoder(self.query(global_embedding, class_vectors, text_terms), memory)
-
-
-def gaussian_weights(count: int) -> Float[Tensor, " count"]:
-    """Return exp(-x^2 / 2) for x = count-1 .. 0: the level nearest to the last weighs 1 (Cascade-CLIP eq. 5)."""
-    # On the CPU, also where modules are made on `meta`: there a power would import torch's compiler, for seconds.
-    distance = torch.arange(count - 1, -1, -1, dtype=torch.float32, device="cpu")
-    return torch.exp(-(distance**2) / 2)
-
 
 class MaskHead(Decoder):
-    """Make memories from the trunk's levels, decode each with its own stage, and sum the masks."""
+    """Make memories from the trunk's levels, decode each with its own stage, and sum the masks.
+
+    `group_sizes` are numbers of levels; each group has its weights in `group_weights`, or its module in `aggregators`.
+    """
 
     def __init__(
         self,
         *,
         fusion: Literal["none", "cascade", "naive"],
-        groups: tuple[tuple[int, ...], ...],
+        group_sizes: tuple[int, ...],
         mid: MidProjections | None,
+        group_weights: list[nn.Parameter],
+        aggregators: list[nn.Module],
         stages: list[MaskStage],
     ) -> None:
         super().__init__()
         self.fusion = fusion
-        self.group_sizes = tuple(len(group) for group in groups)
+        self.group_sizes = group_sizes
         self.mid = mid
-        # Trainable, neither normalised nor followed by a norm, as published.
-        self.group_weights = nn.ParameterList(
-            nn.Parameter(gaussian_weights(size)) for size in (self.group_sizes if fusion == "cascade" else ())
-        )
+        self.group_weights = nn.ParameterList(group_weights)
+        self.aggregators = nn.ModuleList(aggregators)
         self.stages = nn.ModuleList(stages)
+
+    def parts(self, stage: int) -> tuple[ClassQuery, MaskDecoder]:
+        """Return the query map and the decoder of a stage, which several stages may share."""
+        own, first = self.stages[stage], self.stages[0]
+        query = first.query if own.query is None else own.query
+        decoder = first.decoder if own.decoder is None else own.decoder
+        assert isinstance(query, ClassQuery) and isinstance(decoder, MaskDecoder)
+        return query, decoder
 
     def memories(self, features: TrunkFeatures) -> list[Memory]:
         """Return one memory per stage; the last stage sees the trunk's last map."""
@@ -93,32 +88,33 @@ class MaskHead(Decoder):
         if self.fusion == "naive":
             return [torch.stack([*self.mid(features.mid_tokens), features.patches]).sum(dim=0)]
         grouped, start = [], 0
-        for weights in self.group_weights:
-            tokens = features.mid_tokens[start : start + len(weights)]
-            grouped.append(recomputed(partial(self._weighted, start), weights, *tokens))
-            start += len(weights)
+        for group, size in enumerate(self.group_sizes):
+            tokens = features.mid_tokens[start : start + size]
+            grouped.append(recomputed(partial(self._memory, group, start), *tokens))
+            start += size
         return [*grouped, features.patches]
 
-    def _weighted(
-        self, start: int, weights: Float[Tensor, " levels"], *tokens: Float[Tensor, "batch patches width"]
-    ) -> Memory:
-        """Return the weighted sum of the maps of successive levels, starting at level `start`."""
+    def _memory(self, group: int, start: int, *tokens: Float[Tensor, "batch patches width"]) -> Memory:
+        """Return the memory of a group of successive levels, starting at level `start`."""
         assert self.mid is not None
-        levels = torch.stack(self.mid(tokens, start))
-        return torch.einsum("l,lbpe->bpe", weights, levels)
+        levels = self.mid(tokens, start)
+        if len(self.aggregators):
+            return self.aggregators[group](levels)
+        return torch.einsum("l,lbpe->bpe", self.group_weights[group], torch.stack(levels))
 
     def prepare(self, class_vectors: Vectors) -> PreparedClasses:
         """Return the vectors and, for each stage, the text half of its queries."""
-        terms = []
+        terms: list[Vectors] = []
         for stage in self.stages:
             assert isinstance(stage, MaskStage)
-            terms.append(stage.query.text_terms(class_vectors))
+            terms.append(terms[0] if stage.query is None else stage.query.text_terms(class_vectors))
         return PreparedClasses(class_vectors, tuple(terms))
 
     def forward(self, features: TrunkFeatures, classes: Vectors | PreparedClasses) -> Masks:
         prepared = self.prepare(classes) if isinstance(classes, Tensor) else classes
-        maps = [
-            stage(features.global_embedding, prepared.vectors, terms, memory)
-            for stage, terms, memory in zip(self.stages, prepared.terms, self.memories(features), strict=True)
-        ]
+        maps = []
+        for stage, (terms, memory) in enumerate(zip(prepared.terms, self.memories(features), strict=True)):
+            query, decoder = self.parts(stage)
+            queries = query(features.global_embedding, prepared.vectors, terms)
+            maps.append(decoder(queries, memory))
         return torch.stack(maps).sum(dim=0)

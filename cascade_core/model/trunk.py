@@ -76,8 +76,10 @@ class Trunk(nn.Module):
     def _prompts(
         self, block: int, tokens: Float[Tensor, "batch tokens width"]
     ) -> Float[Tensor, "batch prompts width"] | None:
-        """Return a block's own prompts, which have no position embedding and no norm."""
-        return None if self.prompts is None else self.prompts.tokens(block, tokens.shape[0]).to(tokens.dtype)
+        """Return a block's own prompts, if it has any; they have no position embedding and no norm."""
+        if self.prompts is None or block >= self.prompts.layers:
+            return None
+        return self.prompts.tokens(block, tokens.shape[0]).to(tokens.dtype)
 
     def _normalise(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         return tokens if self.prompts is None else self.prompts.prompt_norm(tokens)

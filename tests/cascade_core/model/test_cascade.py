@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cascade_core.model.cascade import MidProjections, gaussian_weights
+from cascade_core.model.aggregation import gaussian_weights
+from cascade_core.model.cascade import MidProjections
 
 from .small import CASCADE, NAIVE, segmentor
 
@@ -67,10 +68,10 @@ def test_without_groups_the_memory_is_the_last_map() -> None:
 def test_masks_of_the_stages_are_summed_not_averaged() -> None:
     model, vectors = segmentor(**CASCADE), torch.randn(4, 12)
     features = model.trunk(torch.randn(1, 3, 32, 32))
-    parts = [
-        stage(features.global_embedding, vectors, stage.query.text_terms(vectors), memory)
-        for stage, memory in zip(model.decoder.stages, model.decoder.memories(features), strict=True)
-    ]
+    parts = []
+    for stage, memory in zip(model.decoder.stages, model.decoder.memories(features), strict=True):
+        queries = stage.query(features.global_embedding, vectors, stage.query.text_terms(vectors))
+        parts.append(stage.decoder(queries, memory))
     assert len(parts) == 3
     torch.testing.assert_close(model.decoder(features, vectors), parts[0] + parts[1] + parts[2])
 

@@ -34,6 +34,14 @@ LABELS = ["zebra", "tiger", "sand"]
 METHODS: dict[str, dict[str, Any]] = {
     "zegclip": {"fusion": "none", "groups": ()},
     "cascade_clip": {"fusion": "cascade", "groups": ((0,),)},
+    "one_decoder": {
+        "fusion": "cascade",
+        "groups": ((0,),),
+        "aggregation": "attention",
+        "decoders": "shared",
+        "query_projections": "shared",
+        "prompt_depth": 1,
+    },
     "naclip": {
         "fusion": "none",
         "groups": (),
@@ -113,7 +121,7 @@ def assert_is_evaluations(file: Path, checkpoint: Path, clip: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["zegclip", "naclip"])
+@pytest.mark.parametrize("method", ["zegclip", "one_decoder", "naclip"])
 def test_the_graph_of_every_method_is_evaluations(
     method: str, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
