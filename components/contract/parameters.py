@@ -75,6 +75,7 @@ class Option:
         texts: writes a structured value as texts that `parse` reads.
         unrecorded: whether the option stays out of the manifest, because the result does not depend on it.
         argument: whether the command takes it by position, without a flag.
+        former: the flag of before, which the command still takes, with a note.
     """
 
     help: str = ""
@@ -88,6 +89,7 @@ class Option:
     repeatable: bool = False
     unrecorded: bool = False
     argument: bool = False
+    former: str | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from cascade_core.labels.label_file import LabelFile
 from cascade_core.labels.label_set import BACKGROUND, IGNORE, LabelSet
 from cascade_core.runtime.listing import bullets
 from cascade_core.runtime.walking import visible_below
-from components.pictures.draw_coco import draw_coco
+from components.pictures.draw_objects import draw_objects
 from components.pictures.label_maps import maps_of_colours
 from components.progress import progress
 
@@ -41,7 +41,7 @@ class Source:
     images: Path
     maps: Path | None = None
     map_suffix: str = ".png"
-    coco: Mapping[str, Path] | None = None
+    annotations: Mapping[str, Path] | None = None
     other_categories: bool = False
     splits: Mapping[str, str] | None = None
     held_out: Mapping[str, float] | None = None
@@ -85,17 +85,17 @@ def resolve(source: Source) -> Source:
     Raises:
         UserError: there is not exactly one source of labels, splits are stated twice, or the maps do not exist.
     """
-    if (source.maps is None) == (not source.coco):
+    if (source.maps is None) == (not source.annotations):
         raise UserError(
-            "labels come from a folder of label maps or from COCO files: give exactly one of them (--maps, --coco)"
+            "labels come from a folder of label maps or from files of objects: give exactly one of them (--maps, --annotations)"
         )
-    if source.coco and "" in source.coco and len(source.coco) > 1:
+    if source.annotations and "" in source.annotations and len(source.annotations) > 1:
         raise UserError(
-            "COCO files are given with and without a split; name the split of each: --coco val=FILE"
+            "files of objects are given with and without a split; name the split of each: --annotations val=FILE"
         )
-    if source.coco and "" not in source.coco and (source.splits or source.held_out):
+    if source.annotations and "" not in source.annotations and (source.splits or source.held_out):
         raise UserError(
-            "every COCO file has a split already (--coco SPLIT=FILE); leave out --split and --hold-out"
+            "every file of objects has a split already (--annotations SPLIT=FILE); leave out --split and --hold-out"
         )
     if source.maps is not None and not source.maps.is_dir():
         raise UserError(f"label map folder {source.maps} does not exist; give the folder that holds the PNGs")
@@ -118,9 +118,9 @@ def _candidates(
     """Pair pictures with label maps; draw those of files of objects into `folder`, which is later renamed to `out`."""
     root = root_of(source, own, out)
     assign = partial(assigned, given=source.splits or {}, held_out=source.held_out or {}, seed=source.seed)
-    if source.coco:
-        return draw_coco(
-            source.coco,
+    if source.annotations:
+        return draw_objects(
+            source.annotations,
             own,
             images=source.images,
             assign=assign,

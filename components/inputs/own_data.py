@@ -1,4 +1,4 @@
-"""A data set of the user's own, as settings state it: folders, COCO files and splits, relative to the data set's folder."""
+"""A data set of the user's own, as settings state it: folders, files of objects and splits, relative to the data set's folder."""
 
 from collections.abc import Callable, Mapping
 from pathlib import PurePath, PurePosixPath
@@ -24,9 +24,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class OwnData(BaseModel):
-    """Pictures with label maps or COCO annotations; every path is relative to the data set's folder.
+    """Pictures with label maps or files of objects; every path is relative to the data set's folder.
 
-    `coco` is one file, or a file per split. `splits` names a folder of pictures (below `images`) for a split, `lists` a
+    `annotations` (before: `coco`) is one file of objects, or a file per split. `splits` names a folder of pictures (below `images`) for a split, `lists` a
     file with one picture a line, `hold_out` a share of the training pictures. Without them, each folder below `images`
     is a split.
     """
@@ -36,6 +36,7 @@ class OwnData(BaseModel):
     images: Inside
     maps: Inside | None = None
     map_suffix: str = ".png"
+    annotations: Inside | dict[str, Inside] | None = None
     coco: Inside | dict[str, Inside] | None = None
     splits: dict[str, Inside] = {}
     lists: dict[str, Inside] = {}
@@ -46,9 +47,9 @@ class OwnData(BaseModel):
 
     @model_validator(mode="after")
     def _check_sources(self) -> "OwnData":
-        if (self.maps is None) == (not self.coco):
+        if sum(map(bool, (self.maps, self.annotations, self.coco))) != 1:
             raise UserError(
-                "labels come from a folder of label maps or from COCO files: state exactly one of maps and coco"
+                "labels come from a folder of label maps or from files of objects: state exactly one of maps and annotations"
             )
         stated = [*self.splits, *self.lists, *self.hold_out]
         if twice := {split for split in stated if stated.count(split) > 1}:
@@ -61,8 +62,9 @@ class OwnData(BaseModel):
     def split_names(self) -> tuple[str, ...]:
         """The splits that the settings name; empty if folders of pictures name them."""
         named = (*self.splits, *self.lists, *self.hold_out)
-        if isinstance(self.coco, dict):
-            named = (*named, *self.coco)
+        _, files = self._objects()
+        if isinstance(files, dict):
+            named = (*named, *files)
         return tuple(dict.fromkeys(("train", *named))) if named else ()
 
     def arguments(
@@ -77,16 +79,17 @@ class OwnData(BaseModel):
         def entries(name: str, stated: Mapping[str, Any]) -> dict[str, Any]:
             return {split: value(f"{name}.{split}", one) for split, one in stated.items()}
 
-        coco: dict[str, PurePath] | None = None
-        if isinstance(self.coco, str):
-            coco = {"": raw / value("coco", self.coco)}
-        elif self.coco:
-            coco = {split: raw / path for split, path in entries("coco", self.coco).items()}
+        annotations: dict[str, PurePath] | None = None
+        key, files = self._objects()
+        if isinstance(files, str):
+            annotations = {"": raw / value(key, files)}
+        elif files:
+            annotations = {split: raw / path for split, path in entries(key, files).items()}
         lists = {split: str(raw / path) for split, path in entries("lists", self.lists).items()}
         arguments = {
             "images": raw / value("images", self.images),
             "maps": None if self.maps is None else raw / value("maps", self.maps),
-            "coco": coco,
+            "annotations": annotations,
             "splits": {**entries("splits", self.splits), **lists} or None,
             "held_out": entries("hold_out", self.hold_out) or None,
         }
@@ -111,5 +114,9 @@ class OwnData(BaseModel):
         """Return the folders and files below `raw` that the data consist of: pictures, labels, lists."""
         arguments = self.arguments(raw, value)
         lists = [raw / value(f"lists.{split}", path) for split, path in self.lists.items()]
-        coco = list((arguments.get("coco") or {}).values())
-        return [path for path in (arguments["images"], arguments.get("maps"), *coco, *lists) if path]
+        objects = (arguments.get("annotations") or {}).values()
+        return [path for path in (arguments["images"], arguments.get("maps"), *objects, *lists) if path]
+
+    def _objects(self) -> tuple[str, str | dict[str, str] | None]:
+        """Return the files of objects, and the key that states them."""
+        return ("coco", self.coco) if self.coco else ("annotations", self.annotations)

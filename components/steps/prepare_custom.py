@@ -57,7 +57,7 @@ def _shares(items: Iterable[str]) -> dict[str, float]:
     return shares
 
 
-def _coco_files(items: Iterable[str]) -> dict[str, Path]:
+def _annotation_files(items: Iterable[str]) -> dict[str, Path]:
     """Read FILE or SPLIT=FILE; an existing path may contain a = itself."""
     files: dict[str, Path] = {}
     for item in items:
@@ -65,7 +65,7 @@ def _coco_files(items: Iterable[str]) -> dict[str, Path]:
         name, path = (split, Path(file)) if equals and not Path(item).exists() else ("", Path(item))
         if name in files:
             raise UserError(
-                f"--coco {item!r}: a file was given already; name the split of each: --coco val=FILE"
+                f"--annotations {item!r}: a file was given already; name the split of each: --annotations val=FILE"
             )
         files[name] = path
     return files
@@ -84,14 +84,15 @@ def run(
     images: Annotated[Path, Place("Folder with the pictures.")],
     maps: Annotated[Path, Place("Folder with label maps: PNGs at the same paths as the pictures.")]
     | None = None,
-    coco: Annotated[
+    annotations: Annotated[
         Mapping[str, Path] | None,
         Option(
             "Instead of --maps: objects in a file of COCO, CVAT, Label Studio or GeoJSON, or in one per split; repeatable.",
             metavar="[SPLIT=]FILE",
-            parse=_coco_files,
+            parse=_annotation_files,
             texts=lambda files: [f"{split}={file}" if split else str(file) for split, file in files.items()],
             repeatable=True,
+            former="--coco",
         ),
     ] = None,
     splits: Annotated[
@@ -141,7 +142,7 @@ def run(
 
     own, out = read_label_file(labels), out.resolve()
     source = custom.resolve(
-        custom.Source(images, maps, map_suffix, coco, other_categories, splits, held_out, seed)
+        custom.Source(images, maps, map_suffix, annotations, other_categories, splits, held_out, seed)
     )
     root = custom.root_of(source, own, out)
     with call.writing(

@@ -1,6 +1,7 @@
 """The command of a step: its options and help come from the step's statement (`components/contract`)."""
 
 import inspect
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from components.contract.parameters import Parameter, flag_of
 from pipelines.cli.options import OverridesFile, Threads, UsableThreads, choose_threads
 
 TEXTS = list[str]
+log = logging.getLogger(__name__)
 
 
 def command_of(step: Step[Any, Any], *, help_text: str | None = None, **fixed: Any) -> Callable[..., None]:
@@ -64,11 +66,27 @@ def _argument(parameter: Parameter, options: Mapping[str, Any]) -> Any:
     if isinstance(meaning, Settings):
         return parse_overrides(options["set_"] or (), options["overrides"])
     value = options[parameter.name]
+    if isinstance(meaning, Option) and meaning.former is not None:
+        value = with_former(
+            meaning.former, flag_of(parameter.name, meaning), options[_former(parameter)], value
+        )
     if isinstance(meaning, Option) and meaning.parse is not None:
         if value is not None:
             return meaning.parse(value)
         return None if parameter.required else parameter.default
     return tuple(value or ()) if parameter.several else value
+
+
+def with_former(former: str, flag: str, given: TEXTS | None, value: TEXTS | None) -> TEXTS | None:
+    """Join the values of a flag and of its former name, whose use is logged."""
+    if not given:
+        return value
+    log.warning("%s is called %s now; the old name still works", former, flag)
+    return [*(value or ()), *given]
+
+
+def _former(parameter: Parameter) -> str:
+    return f"former_{parameter.name}"
 
 
 def _options(parameter: Parameter) -> Iterator[inspect.Parameter]:
@@ -81,6 +99,10 @@ def _options(parameter: Parameter) -> Iterator[inspect.Parameter]:
         return
     default = _default(parameter)
     yield _keyword(parameter.name, Annotated[_type(parameter, default), _typer_option(parameter)], default)
+    if isinstance(meaning, Option) and meaning.former is not None:
+        assert meaning.repeatable, "only values that join may have a former flag"
+        hint = typer.Option(meaning.former, hidden=True)
+        yield _keyword(_former(parameter), Annotated[TEXTS | None, hint], None)
 
 
 def _typer_option(parameter: Parameter) -> Any:

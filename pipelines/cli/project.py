@@ -16,6 +16,7 @@ from cascade_core.runtime.files import read_json
 from components.contract import Option
 from components.contract.shared import names_by_commas
 from components.steps import prepare_custom
+from pipelines.cli.from_step import with_former
 from pipelines.cli.kubeflow_options import flat_options
 from pipelines.cli.options import Jobs, Set, StageThreads
 from pipelines.workstation import workflow
@@ -33,7 +34,7 @@ class ProjectOptions:
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of the data set: pictures with label maps or COCO files.", show_default=False
+            help="Folder of the data set: pictures with label maps or files of objects.", show_default=False
         ),
     ] = None
     labels: Annotated[
@@ -61,13 +62,14 @@ class ProjectOptions:
     map_suffix: Annotated[
         str | None, typer.Option(help="End of a label map's name; .png in a new project.")
     ] = None
-    coco: Annotated[
+    annotations: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[SPLIT=]FILE",
             help="Instead of --maps: objects in a file of COCO, CVAT, Label Studio or GeoJSON; repeatable.",
         ),
     ] = None
+    coco: Annotated[list[str] | None, typer.Option(hidden=True)] = None
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,7 +106,9 @@ class ProjectOptions:
             images=self.images,
             maps=self.maps,
             map_suffix=self.map_suffix,
-            coco=_parsed("coco", self.coco),
+            annotations=_parsed(
+                "annotations", with_former("--coco", "--annotations", self.coco, self.annotations)
+            ),
             splits=_parsed("splits", self.split),
             held_out=_parsed("held_out", self.hold_out),
             self_training=self.self_training,

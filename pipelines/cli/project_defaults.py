@@ -18,9 +18,9 @@ INSTEAD: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "train": {"random_clip": ("clip",)},
     "prepare_custom": {
-        "images": ("maps", "coco", "splits", "held_out"),
-        "maps": ("coco",),
-        "coco": ("maps", "splits", "held_out"),
+        "images": ("maps", "annotations", "splits", "held_out"),
+        "maps": ("annotations",),
+        "annotations": ("maps", "splits", "held_out"),
         "splits": ("held_out",),
         "held_out": ("splits",),
     },
@@ -42,7 +42,8 @@ def defaults_of(step: Step[Any, Any], words: Sequence[str]) -> dict[str, Any]:
     defaults = _stated(module, read_project())
     for name, others in INSTEAD.get(module, {}).items():
         if name in step.parameters and _given(step.parameters[name], words):
-            for other in others:
+            # What is given by a former flag replaces the setting, too.
+            for other in (name, *others):
                 defaults.pop(other, None)
     return {
         name: _text(step.parameters[name], value)
@@ -86,8 +87,10 @@ def _stated(module: str, project: Project[Any]) -> dict[str, Any]:
 
 
 def _given(parameter: Parameter, words: Sequence[str]) -> bool:
-    flag = flag_of(parameter.name, parameter.meaning)
-    return any(word == flag or word.startswith(f"{flag}=") for word in words)
+    meaning = parameter.meaning
+    former = meaning.former if isinstance(meaning, Option) else None
+    flags = [flag for flag in (flag_of(parameter.name, meaning), former) if flag]
+    return any(word == flag or word.startswith(f"{flag}=") for word in words for flag in flags)
 
 
 def _text(parameter: Parameter, value: Any) -> Any:

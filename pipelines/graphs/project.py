@@ -36,7 +36,7 @@ class ListedData(_Strict):
 
 
 class OwnFolders(OwnData):
-    """Folders of pictures and label maps, or COCO files: what `prepare custom` reads."""
+    """Folders of pictures and label maps, or files of objects: what `prepare custom` reads."""
 
     raw: str
     clip: str

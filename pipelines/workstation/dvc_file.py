@@ -148,7 +148,7 @@ def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
         pictures = prepared = [str(raw)]
     else:
         source = {"own": project.own.arguments(raw, _setting)}
-        # COCO files and lists are options of the step, which does not depend on options.
+        # Files of objects and lists are options of the step, which does not depend on options.
         prepared = [str(path) for path in project.own.files(raw, _setting)]
         pictures = prepared[:2] if project.own.maps else prepared[:1]
     runner = Stages(pictures, label_file, code)

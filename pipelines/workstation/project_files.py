@@ -49,7 +49,7 @@ TEMPLATE = """\
 seed: 0
 protocol: ""               # label file: classes, unseen classes, background
 task: ""                   # name of the registered model, whose versions are of all methods
-data:                      # paths are relative to `raw`; labels are `maps` or `coco`
+data:                      # paths are relative to `raw`; labels are `maps` or `annotations`
   raw: ""
   images: images
   clip: ""                 # CLIP folder
@@ -70,7 +70,7 @@ gate:                      # a candidate becomes champion if it beats the champi
 class Choices:
     """What a user states about a project; None and empty values leave the settings as they are.
 
-    Paths are relative to the working folder; `images`, `maps` and `coco` may also be relative to `data`.
+    Paths are relative to the working folder; `images`, `maps` and `annotations` may also be relative to `data`.
     """
 
     data: Path | None = None
@@ -80,7 +80,7 @@ class Choices:
     images: Path | None = None
     maps: Path | None = None
     map_suffix: str | None = None
-    coco: Mapping[str, Path] | None = None
+    annotations: Mapping[str, Path] | None = None
     splits: Mapping[str, str] | None = None
     held_out: Mapping[str, float] | None = None
     self_training: str | None = None
@@ -183,27 +183,28 @@ def _settings(folder: Path, choices: Choices) -> Any:
 
 def _put_data(settings: Any, choices: Choices, folder: Path) -> None:
     """Put the data set's folders and splits into the settings."""
-    stated = (choices.data, choices.images, choices.maps, choices.map_suffix, choices.coco)
+    stated = (choices.data, choices.images, choices.maps, choices.map_suffix, choices.annotations)
     if not any(stated) and not choices.splits and not choices.held_out:
         return
     data = settings["data"]
     raw = choices.data if choices.data is not None else folder / data["raw"]
     if not raw.is_dir():
         raise UserError(f"data set {raw} is not a folder; give the folder that holds pictures and labels")
-    if choices.data is not None or choices.images or choices.maps or choices.coco:
-        for key in ("image_sets", "images", "maps", "coco"):
+    if choices.data is not None or choices.images or choices.maps or choices.annotations:
+        for key in ("image_sets", "images", "maps", "annotations", "coco"):
             data.pop(key, None)
         data["raw"] = _stated(raw, folder)
         data["images"] = _below(raw, choices.images or _sought(raw, IMAGES, "pictures", "--images"))
-        if choices.coco:
-            files = {split: _below(raw, file) for split, file in choices.coco.items()}
-            data["coco"] = files.pop("") if "" in files else files
+        if choices.annotations:
+            files = {split: _below(raw, file) for split, file in choices.annotations.items()}
+            data["annotations"] = files.pop("") if "" in files else files
         else:
-            maps = choices.maps or _sought(raw, MAPS, "label maps", "--maps", " (or --coco FILE)")
+            maps = choices.maps or _sought(raw, MAPS, "label maps", "--maps", " (or --annotations FILE)")
             data["maps"] = _below(raw, maps)
     if choices.map_suffix is not None:
         data["map_suffix"] = choices.map_suffix
-    by_file = isinstance(data.get("coco"), dict)
+    objects = data.get("annotations") or data.get("coco")
+    by_file = isinstance(objects, dict)
     if (
         choices.splits
         or choices.held_out
@@ -213,7 +214,7 @@ def _put_data(settings: Any, choices: Choices, folder: Path) -> None:
             data.pop(key, None)
         if not by_file or choices.splits or choices.held_out:
             _put_splits(data, raw, choices)
-    names = {"train", *(data["coco"] if by_file else ())}
+    names = {"train", *(objects if by_file else ())}
     for key in ("splits", "lists", "hold_out"):
         names |= set(data.get(key) or ())
     for key, wanted in (("evaluate", ("test", "val")), ("fit", ("val",)), ("gate", ("val",))):

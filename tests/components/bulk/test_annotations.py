@@ -49,7 +49,7 @@ def test_shards_come_back_through_prepare_custom(labelled: Path, tmp_path: Path,
     labels.write_text(f"name: found\nclasses: {LABELS}\n".replace("'", ""))
     (photos / "09.png").unlink()  # no picture, and not in the file
     prepare_custom.run(
-        labels=labels, images=photos, coco={"train": labelled / form.file}, out=tmp_path / "prepared"
+        labels=labels, images=photos, annotations={"train": labelled / form.file}, out=tmp_path / "prepared"
     )
     rows = parquet.read_table(labelled / gather.TABLE).to_pylist()
     assert len(rows) == PICTURES

@@ -73,7 +73,7 @@ def pets(tmp_path: Path) -> Path:
 def prepared(pets: Path, file: Path) -> dict[str, np.ndarray]:
     """Return the label maps that `prepare custom` makes of a file, by picture."""
     prepare_custom.run(
-        labels=pets / "labels.yaml", images=pets / "images", coco={"train": file}, out=pets / "out"
+        labels=pets / "labels.yaml", images=pets / "images", annotations={"train": file}, out=pets / "out"
     )
     maps = pets / "out/label_maps/train"
     return {path.relative_to(maps).as_posix(): opened(path) for path in maps.rglob("*.png")}

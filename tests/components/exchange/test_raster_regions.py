@@ -47,7 +47,7 @@ def test_regions_come_back_as_the_same_label_map(tmp_path: Path, profile: dict[s
     prepare_custom.run(
         labels=tmp_path / "labels.yaml",
         images=tmp_path / "images",
-        coco={"train": file},
+        annotations={"train": file},
         out=tmp_path / "out",
     )
     with Image.open(tmp_path / "out/label_maps/train/field.png") as picture:

@@ -138,7 +138,7 @@ def test_what_a_coco_file_states_wrongly_is_named(
         save(tmp_path / "images" / f"{number}.jpg")
     (tmp_path / "i.json").write_text(json.dumps(coco(**changes)), encoding="utf-8-sig")
     with pytest.raises(UserError, match=f"(?s){words}"):
-        prepared(tmp_path, maps=None, coco={"": tmp_path / "i.json"})
+        prepared(tmp_path, maps=None, annotations={"": tmp_path / "i.json"})
 
 
 def test_a_label_file_gives_its_class_names(tmp_path: Path) -> None:

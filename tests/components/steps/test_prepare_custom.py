@@ -56,7 +56,7 @@ def save_map(pets: Path, name: str, ids: list[list[int]]) -> None:
 def prepared(pets: Path, *, leave_out: bool = False, **source: Any) -> prepare_custom.CustomPrepared:
     arguments = {
         "images": pets / "images",
-        **({"maps": pets / "maps"} if "coco" not in source else {}),
+        **({"maps": pets / "maps"} if "annotations" not in source else {}),
         **source,
     }
     return prepare_custom.run(labels=pets / "labels.yaml", **arguments, out=pets / "out", leave_out=leave_out)
@@ -219,7 +219,7 @@ def instances(pets: Path, **changes: Any) -> Path:
 
 
 def test_coco_objects_become_label_maps(pets: Path) -> None:
-    done = prepared(pets, coco={"": instances(pets)}, held_out={"val": 0.25})
+    done = prepared(pets, annotations={"": instances(pets)}, held_out={"val": 0.25})
     index, root = read_index(done.index.parent), data_root(pets / "out")
     label = index.loc[index["name"] == "train_a", "label"].item()
     own = read_label_file(pets / "labels.yaml").label_set()
@@ -231,10 +231,10 @@ def test_coco_objects_become_label_maps(pets: Path) -> None:
 
 def test_a_coco_file_may_be_of_one_split(pets: Path) -> None:
     both = instances(pets)
-    done = prepared(pets, coco={"train": both})
+    done = prepared(pets, annotations={"train": both})
     assert {split: counts["pictures"] for split, counts in done.summary["splits"].items()} == {"train": 4}
-    with pytest.raises(ValueError, match="every COCO file has a split already"):
-        prepared(pets, coco={"train": both}, held_out={"val": 0.5})
+    with pytest.raises(ValueError, match="every file of objects has a split already"):
+        prepared(pets, annotations={"train": both}, held_out={"val": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -252,19 +252,19 @@ def test_a_coco_file_may_be_of_one_split(pets: Path) -> None:
 )  # fmt: skip
 def test_wrong_annotations_are_refused(pets: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        prepared(pets, coco={"": instances(pets, **changes)})
+        prepared(pets, annotations={"": instances(pets, **changes)})
 
 
 def test_pixels_of_other_categories_are_ignored_when_asked_to(pets: Path) -> None:
     categories = [{"id": 5, "name": "dog"}, {"id": 6, "name": "cow"}]
-    done = prepared(pets, coco={"": instances(pets, categories=categories)}, other_categories=True)
+    done = prepared(pets, annotations={"": instances(pets, categories=categories)}, other_categories=True)
     assert done.summary["splits"]["train"]["other_pixels"]["ignored"] == 1
 
 
 def test_polygons_need_a_label_file_with_an_id_for_the_rest(pets: Path) -> None:
     (pets / "labels.yaml").write_text("name: pets\nclasses: [cat, dog]\nignore_id: null\n")
     with pytest.raises(ValueError, match="pixels of no object need an id"):
-        prepared(pets, coco={"": instances(pets)})
+        prepared(pets, annotations={"": instances(pets)})
 
 
 COLOURED = """

@@ -45,7 +45,7 @@ def test_predictions_come_back_through_prepare_custom(photos: Path, tmp_path: Pa
     stdout = run(*WORDS, photos, "--out", out, "--format", "coco", "--resume")
     assert stdout == f"{out / 'coco.json'}\n"  # pictures that are skipped are in the file too
     prepared = tmp_path / "prepared"
-    run("prepare", "custom", "--labels", labels, "--images", photos, "--coco", f"train={out / 'coco.json'}", "--out", prepared)  # fmt: skip
+    run("prepare", "custom", "--labels", labels, "--images", photos, "--annotations", f"train={out / 'coco.json'}", "--out", prepared)  # fmt: skip
     for name in ("a/x", "y"):
         ids = opened(out / f"{name}_labels.png")
         np.testing.assert_array_equal(opened(prepared / f"label_maps/train/{name}.png"), ids)

@@ -59,9 +59,10 @@ def test_a_bad_picture_fails_the_command_unless_left_out(pets: Path) -> None:
         (("--maps", "maps", "--hold-out", "val"), "--hold-out 'val' is not SPLIT=SHARE"),
         (("--maps", "maps", "--hold-out", "val=half"), "--hold-out val='half' is no share"),
         (("--maps", "maps", "--split", "val=a", "--split", "val=b"), "--split names 'val' twice"),
-        (("--coco", "a.json", "--coco", "b.json"), "--coco 'b.json': a file was given already"),
-        (("--coco", "val=none.json"), "none.json cannot be read"),
-        ((), "give exactly one of them (--maps, --coco)"),
+        (("--annotations", "a.json", "--coco", "b.json"), "--annotations 'b.json': a file was given already"),
+        (("--annotations", "val=none.json"), "none.json cannot be read"),
+        (("--coco", "val=none.json"), "--coco is called --annotations now; the old name still works"),
+        ((), "give exactly one of them (--maps, --annotations)"),
     ],
 )
 def test_impossible_options_are_refused(pets: Path, options: tuple[str, ...], sentence: str) -> None:

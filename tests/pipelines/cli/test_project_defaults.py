@@ -83,8 +83,20 @@ def test_preparing_follows_the_settings(project: Path, monkeypatch: pytest.Monke
         Path("data/maps"),
     )
     assert (got["held_out"], got["seed"], got["leave_out"]) == ({"val": 0.25}, 7, True)
-    got = arguments(monkeypatch, step_named("prepare_custom"), "--coco", "all.json")
-    assert (got["maps"], got["coco"], got["held_out"]) == (None, {"": Path("all.json")}, None)
+    for flag in ("--annotations", "--coco"):  # the former name
+        got = arguments(monkeypatch, step_named("prepare_custom"), flag, "all.json")
+        assert (got["maps"], got["annotations"], got["held_out"]) == (None, {"": Path("all.json")}, None)
+
+
+def test_a_former_flag_replaces_a_setting(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {key: value for key, value in OWN["data"].items() if key != "maps"}
+    settings = {**OWN, "data": {**data, "coco": "stated.json"}}
+    (project / "params.yaml").write_text(yaml.safe_dump(settings))
+    assert arguments(monkeypatch, step_named("prepare_custom"))["annotations"] == {
+        "": Path("data/stated.json")
+    }
+    got = arguments(monkeypatch, step_named("prepare_custom"), "--coco=all.json")
+    assert got["annotations"] == {"": Path("all.json")}
 
 
 @pytest.mark.parametrize(

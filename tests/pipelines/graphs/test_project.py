@@ -29,7 +29,7 @@ def changed(**changes: Any) -> dict[str, Any]:
     [
         ({**OWN, "recipe": {}}, r"params.yaml: recipe: Extra inputs are not permitted"),
         (changed(data={"map": "maps"}), r"data.map: Extra inputs"),
-        (changed(data={"maps": None}), "state exactly one of maps and coco"),
+        (changed(data={"maps": None}), "state exactly one of maps and annotations"),
         (changed(data={"images": "../pictures"}), "data.images: '../pictures' is no path below data.raw"),
         (changed(data={"hold_out": {"val": 1.5}}), "data.hold_out.val: Input should be less than 1"),
         (changed(data={"splits": {"val": "holidays"}}), "split 'val' is stated twice"),
@@ -73,11 +73,12 @@ def test_self_training_adds_its_stages() -> None:
     )
 
 
-def test_coco_files_and_lists_are_dependencies() -> None:
-    data = {"maps": None, "coco": "all.json", "hold_out": {}, "lists": {"train": "a.txt", "val": "b.txt"}}
+@pytest.mark.parametrize("key", ["annotations", "coco"])  # now and before
+def test_files_of_objects_and_lists_are_dependencies(key: str) -> None:
+    data = {"maps": None, key: "all.json", "hold_out": {}, "lists": {"train": "a.txt", "val": "b.txt"}}
     prepare = stages_of(data=data)["prepare"]
-    assert {"${data.raw}/${data.coco}", "${data.raw}/${data.lists.val}"} <= set(prepare["deps"])
-    assert "--coco=${data.raw}/${data.coco}" in prepare["cmd"]
+    assert {f"${{data.raw}}/${{data.{key}}}", "${data.raw}/${data.lists.val}"} <= set(prepare["deps"])
+    assert f"--annotations=${{data.raw}}/${{data.{key}}}" in prepare["cmd"]
     assert "--split=val=${data.raw}/${data.lists.val}" in prepare["cmd"]
 
 

@@ -24,7 +24,7 @@ Assign = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 """A function that takes picture names and returns the names in each split."""
 
 
-def draw_coco(
+def draw_objects(
     files: Mapping[str, Path],
     own: LabelFile,
     *,
