@@ -1,10 +1,15 @@
-"""Whether a difference of scores holds: its confidence interval over seeds, and three words for it."""
+"""Whether a difference of scores holds: its confidence intervals over seeds and over pictures, and three words for it."""
 
 import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from cascade_core.errors import UserError
+
+if TYPE_CHECKING:
+    from components.results.picture_counts import CountsOfPictures
 
 CONFIDENCE = 0.95
 
@@ -13,7 +18,7 @@ Word = Literal["holds", "does not hold", "cannot be told"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference, as a fraction, with the ends of its interval; both are infinite for fewer than two pairs."""
+    """A mean difference over `num_seeds` pairs, as a fraction, with the ends of its interval, which may be infinite."""
 
     difference: float
     low: float
@@ -31,7 +36,8 @@ class Interval:
 def paired_interval(better: Mapping[int, float], worse: Mapping[int, float]) -> Interval | None:
     """Return the interval of the mean difference of two runs, paired by the seeds that both have (Student's t).
 
-    Pairs share what a seed decides, such as the order of the pictures. None: no seed is in both.
+    It covers the choice of seeds: a new training of both runs, scored on the same pictures. Pairs share what a seed decides, such as
+    the order of the pictures. The ends are infinite for fewer than two pairs. None: no seed is in both.
     """
     differences = [better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys())]
     if not differences:
@@ -44,3 +50,52 @@ def paired_interval(better: Mapping[int, float], worse: Mapping[int, float]) -> 
     error = statistics.stdev(differences) / math.sqrt(len(differences))
     reach = float(stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2)) * error
     return Interval(mean, mean - reach, mean + reach, len(differences))
+
+
+def picture_interval(
+    better: Mapping[int, "CountsOfPictures"], worse: Mapping[int, "CountsOfPictures"], score: str
+) -> Interval | None:
+    """Return the interval over pictures of the mean difference of two runs, over the seeds that both have (bootstrap percentiles).
+
+    It covers the choice of pictures: the same trainings, scored on other pictures of the same kind. Each resample draws as many pictures as
+    there are, with replacement, and scores all trainings of both runs on them. None: no seed is in both, or the score is undefined.
+
+    Raises:
+        UserError: the runs were scored on different pictures, labels or classes.
+    """
+    import numpy as np
+
+    from cascade_core.scoring.bootstrap import resampled_scores, total_scores
+
+    seeds = sorted(better.keys() & worse.keys())
+    if not seeds:
+        return None
+    sides = [run[seed] for run in (better, worse) for seed in seeds]
+    first = sides[0]
+    if not all(first.comparable(other) for other in sides):
+        raise UserError(
+            "the pixel counts are of different pictures or classes; evaluate all on the same split"
+        )
+    seen, unseen = first.seen, first.unseen
+    models = resampled_scores([side.counts for side in sides], seen=seen, unseen=unseen)
+    resampled = [scores[score] for scores in models]
+    differences = np.mean(resampled[: len(seeds)], axis=0) - np.mean(resampled[len(seeds) :], axis=0)
+    actual = [total_scores(side.counts, seen=seen, unseen=unseen)[score] for side in sides]
+    difference = statistics.fmean(actual[: len(seeds)]) - statistics.fmean(actual[len(seeds) :])
+    if math.isnan(difference):
+        return None
+    low, high = np.nanquantile(differences, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return Interval(difference, float(low), float(high), len(seeds))
+
+
+def together(seeds: Interval, pictures: Interval) -> Interval:
+    """Return the interval that covers the choice of seeds and that of pictures: reaches to each side add in squares.
+
+    Seeds and pictures are chosen independently, so the variances of the difference add. It is wider than either.
+    """
+    middle = seeds.difference
+    low, high = (
+        math.hypot(middle - seeds.low, pictures.difference - pictures.low),
+        math.hypot(seeds.high - middle, pictures.high - pictures.difference),
+    )
+    return Interval(middle, middle - low, middle + high, seeds.num_seeds)

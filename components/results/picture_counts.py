@@ -42,6 +42,14 @@ class CountsOfPictures:
     def seen(self) -> tuple[int, ...]:
         return tuple(place for place in range(len(self.classes)) if place not in self.unseen)
 
+    def comparable(self, other: "CountsOfPictures") -> bool:
+        """Say whether both are of the same pictures with the same labels, in one order, and of the same classes."""
+        return (self.names, self.classes, self.unseen) == (
+            other.names,
+            other.classes,
+            other.unseen,
+        ) and np.array_equal(self.counts[:, -1], other.counts[:, -1])
+
 
 def write_counts(folder: Path, pictures: Mapping[str, PictureCounts], scored: ClassSplit) -> None:
     """Write `picture_counts.parquet`; equal counts give equal bytes."""

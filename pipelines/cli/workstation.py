@@ -114,7 +114,7 @@ def _print_transfer(moved: "Moved", verb: str, target: object) -> None:
 
 
 def mini_results(
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2,3,4,5,6,7,8,9",
     split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test2",
     outputs: Annotated[
         Path,
@@ -146,8 +146,14 @@ def mini_results(
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; all cores if left out.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
+    ] = False,
 ) -> None:
-    """Make the mini benchmark's table over seeds."""
+    """Make the mini benchmark's table over seeds.
+
+    Prints first how many trainings are left, and how long they take by those that were measured here. An interrupted call resumes.
+    """
     mini_table.run(
         data=Data(
             prepared=outputs / "prepared",
@@ -163,8 +169,10 @@ def mini_results(
         methods=None if methods is None else names_by_commas(methods, source="--methods"),
         readme=readme,
         workers=workers,
+        dry_run=dry_run,
     )
-    print(results / "mini.md")
+    if not dry_run:
+        print(results / "mini.md")
 
 
 def scene_picture(

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -12,21 +13,29 @@ from typing import Any
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.runtime.cores import usable_cores
+from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import data_hash, input_hash
 from components.contract import Step
 from components.progress import progress
 from components.registry import champions
 from components.steps import evaluate
-from pipelines.graphs.runner import Data
+from pipelines.graphs.runner import Data, Runner
 from pipelines.graphs.training import Measured, measure, self_train_and_score, train_and_measure
+
+SECONDS_FILE = "seconds.json"
+"""In the folder of a chain: the seconds that each step took, by the name of its folder."""
+
+
+def step_folder(folder: Path, step: Step[Any, Any], setting: str, arguments: Mapping[str, Any]) -> Path:
+    """Return the folder of a step's output, named after the step, its setting and its split."""
+    return folder / "-".join(filter(None, (step.name, setting, arguments.get("split"))))
 
 
 @dataclass(frozen=True)
 class FolderRunner:
     """The runner of `pipelines/graphs` that calls each step here and writes below `folder`.
 
-    A step's folder is named after the step, its setting and its split. A step whose folder exists is skipped, so an
-    interrupted graph resumes.
+    A step whose folder exists is skipped, so an interrupted graph resumes. The time of each other step is kept.
     """
 
     folder: Path
@@ -41,9 +50,13 @@ class FolderRunner:
         **arguments: Any,
     ) -> Path:
         """Run a step unless its folder exists, and return the folder."""
-        out = self.folder / "-".join(filter(None, (step.name, setting, arguments.get("split"))))
+        out = step_folder(self.folder, step, setting, arguments)
         if not out.exists():
+            start = time.monotonic()
             step(**data.step_arguments(step, arguments), **{step.output: out})
+            file = self.folder / SECONDS_FILE
+            earlier = read_json(file) if file.is_file() else {}
+            write_json(file, {**earlier, out.name: round(time.monotonic() - start, 1)})
         return out
 
 
@@ -103,9 +116,11 @@ def run_chains(
     return [model for future in futures for model in future.result()]
 
 
-def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
-    """Run the steps of one chain that `folder` lacks, and return its models."""
-    run, overrides = FolderRunner(folder), dict(chain.overrides)
+def run_chain(
+    chain: Chain, folder: Path, split: str, *, runner: Callable[[Path], Runner[Path]] = FolderRunner
+) -> list[Measured[Path]]:
+    """Run the steps of one chain that `folder` lacks, by the `runner` of a folder, and return its models."""
+    run, overrides = runner(folder), dict(chain.overrides)
     scoring: dict[str, Any] = {"split": split}
     if chain.model is not None:
         model = folder / "train"
@@ -121,7 +136,7 @@ def run_chain(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
     start = train_and_measure(run, chain.data, **training, scoring=scoring, processes=chain.processes)
     models = [start]
     for mode in chain.self_trainings:
-        run_mode = FolderRunner(folder / mode)
+        run_mode = runner(folder / mode)
         models.append(
             self_train_and_score(
                 run_mode,

@@ -19,13 +19,19 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
-from components.artifacts import data_hash, git_commit
+from components.artifacts import data_hash, git_commit, read_step_manifest
 from components.own_variables import SWITCH_VARIABLE
-from components.results.rows import markdown_table
 from components.steps.pretrain import read_accuracy
 from pipelines.graphs.runner import Data
+from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, run_chains
-from pipelines.workstation.mini_page import PUBLISHED, MiniRow, page
+from pipelines.workstation.mini_intervals import (
+    INTERVALS_FILE,
+    claim_intervals,
+    drop_uncounted,
+    read_intervals,
+)
+from pipelines.workstation.mini_page import CLAIMS, PUBLISHED, MiniRow, head, page
 
 METHODS = tuple(name.removeprefix("mini_") for name in trained_recipe_names() if name.startswith("mini_"))
 CEILING = (("train.supervision", "full"),)
@@ -59,14 +65,16 @@ def run(
     methods: Collection[str] | None = None,
     readme: Path | None = None,
     workers: int | None = None,
+    dry_run: bool = False,
 ) -> list[MiniRow]:
     """Run every chain, write the page, its rows as JSON and the table's head in the README; return the rows.
 
-    With `methods` only their chains run, and `rows_json` keeps the rows of the other methods.
+    First print how many trainings are left and how long they take; with `dry_run` do no more, and return no rows. With `methods` only their chains run,
+    and `rows_json` keeps the rows of the other methods. Evaluations of earlier versions, which lack pixel counts, are made again.
 
     Raises:
         UserError: no seed is given, a method is unknown, the rows to keep are missing or of other seeds or another split, a file or `work`
-            is not to be written, the README lacks the markers, the CLIP folder lacks its accuracies, or a step refuses
+            is not to be written, the intervals beside `rows_json` are broken, the README lacks the markers, the CLIP folder lacks its accuracies, or a step refuses
             its input.
     """
     if readme is not None:
@@ -78,36 +86,41 @@ def run(
     for path in filter(None, (markdown, rows_json, readme)):
         writable_file(path)
     clip = read_accuracy(_given(data.clip))
+    intervals_json = rows_json.with_name(INTERVALS_FILE)
+    earlier = read_intervals(intervals_json)
     provenance = _provenance(data)  # before the files below are written, which change the working tree
+    folders = {work / _folder_name(chain): chain for chain in chains(seeds, data)}
+    mine = {folder for folder, chain in folders.items() if methods is None or _method(chain) in methods}
+    plans = plans_of(folders, split)
+    if not dry_run and (old := drop_uncounted([plan for plan in plans if plan.folder in mine])):
+        print(f"{old} evaluations of an earlier version have no pixel counts, and are made again")
+        plans = plans_of(folders, split)
+    chosen = [plan for plan in plans if plan.folder in mine]
+    print(f"{outlook(chosen, workers)}; finished steps in {work} are kept")
+    if dry_run:
+        return []
     models = run_chains(
-        {
-            work / _folder_name(chain): chain
-            for chain in chains(seeds, data)
-            if methods is None or _method(chain) in methods
-        },
+        {plan.folder: plan.chain for plan in chosen},
         split=split,
         workers=workers,
         environment={SWITCH_VARIABLE: "off"},  # no MLflow runs: the page names their code and data
     )
     measured = [MiniRow.read(model.evaluation, model.cost) for model in models]
-    rows = sorted(
-        [*kept, *(row.model_copy(update={"made_from": provenance}) for row in measured)], key=_order
-    )
+    sources = [_source(model.model, provenance) for model in models]
+    named = [
+        row.model_copy(update={"made_from": source}) for row, source in zip(measured, sources, strict=True)
+    ]
+    rows = sorted([*kept, *named], key=_order)
+    intervals = claim_intervals(CLAIMS, rows, plans, earlier)
+    by_claim = {claim: one.interval for claim in CLAIMS for one in intervals if one.of_claim(claim)}
     write_json(rows_json, [row.model_dump() for row in rows])
+    write_json(intervals_json, [one.model_dump(mode="json") for one in intervals])
     with new_file(markdown) as path:
-        path.write_text(page(rows, seeds, clip=clip), encoding="utf-8")
+        path.write_text(page(rows, seeds, clip=clip, pictures=by_claim), encoding="utf-8")
     if readme is not None:
         before, after = _around_table(readme)
-        head = [
-            row
-            for row in rows
-            if row.method in (*PUBLISHED, *LAST_BLOCKS)
-            and not row.setting.startswith(("control", "supervised"))
-        ]
         with new_file(readme) as path:
-            path.write_text(
-                f"{before}{TABLE_BEGIN}\n{markdown_table(head)}{TABLE_END}{after}", encoding="utf-8"
-            )
+            path.write_text(f"{before}{TABLE_BEGIN}\n{head(rows)}{TABLE_END}{after}", encoding="utf-8")
     return rows
 
 
@@ -143,6 +156,12 @@ def _provenance(data: Data[Path]) -> str:
     """Name the code and data of the numbers, the machine and the date."""
     machine = f"{os.cpu_count()} CPU cores, {datetime.now(tz=UTC):%Y-%m-%d}"
     return f"commit {git_commit() or 'unknown'}, data {data_hash(_given(data.prepared))[:12]}, on {machine}"
+
+
+def _source(model: Path, provenance: str) -> str:
+    """Name the commit of a training before that of its evaluation, if they differ."""
+    commit = read_step_manifest(model).commit
+    return provenance if commit == git_commit() else f"trainings of commit {commit}, scored by {provenance}"
 
 
 def _around_table(readme: Path) -> tuple[str, str]:

@@ -8,10 +8,11 @@ import pytest
 from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.mini.zero_shot import ZeroShotAccuracy
 from cascade_core.runtime.files import write_json
+from components.results.intervals import Interval
 from components.steps.pretrain import Pretrained
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chains import Chain
-from pipelines.workstation.mini_page import CLAIMS, MiniRow, claims, page
+from pipelines.workstation.mini_page import CLAIMS, MiniRow, claims, head, page
 from pipelines.workstation.mini_results import (
     CEILING,
     METHODS,
@@ -67,17 +68,27 @@ def test_every_method_has_all_seeds_and_published_ones_controls() -> None:
 
 
 def test_a_claim_is_judged_by_the_interval_of_its_difference() -> None:
-    holding = next(iter(claims(every_row(with_descriptor=0.4, without=0.3))))
-    failing = next(iter(claims(every_row(with_descriptor=0.2, without=0.3))))
-    assert "40.0 against 30.0 | +10.0 (+10.0 to +10.0, 2 seeds)" in holding and holding.endswith("| holds |")
+    above, below = ({CLAIMS[0]: Interval(sign * 0.1, sign * 0.1, sign * 0.1, 2)} for sign in (1, -1))
+    better, worse = every_row(with_descriptor=0.4, without=0.3), every_row(with_descriptor=0.2, without=0.3)
+    (holding, *_), (failing, *_), (unknown, *_) = (
+        claims(better, above),
+        claims(worse, below),
+        claims(better, {}),
+    )
+    ends = "+10.0 to +10.0"
+    assert holding.endswith(f"40.0 against 30.0 | +10.0 | {ends} (2) | {ends} | holds |")
     assert "20.0 against 30.0 | -10.0" in failing and failing.endswith("| does not hold |")
+    assert unknown.endswith(f"{ends} (2) | - | cannot be told |")
 
 
 def test_the_page_shows_every_self_trained_seed() -> None:
-    clip = Pretrained(ZeroShotAccuracy(0.912, 0.887, {}), ZeroShotAccuracy(0.1, 0.1, {}))
-    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip)
+    clip = Pretrained(ZeroShotAccuracy(0.912, 0.887, {}), ZeroShotAccuracy(0.071, 0.102, {}))
+    text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip, pictures={})
     assert "Made from commit x." in text
-    assert "seen 91.2, unseen 88.7." in text
+    assert "on the test pictures, mean ± deviation over 2 seeds of the decoders" in head(
+        every_row(with_descriptor=0.4, without=0.3)
+    )
+    assert "| 91.2% | 88.7% |" in text and "| 7.1% | 10.2% |" in text and "on 473,600 pictures" in text
     for method in PUBLISHED:
         for setting in ("transductive_oracle", "transductive_strict"):
             for seed in (0, 1):
@@ -112,7 +123,7 @@ def test_an_empty_list_of_seeds_is_refused(tmp_path: Path) -> None:
 def test_rows_of_another_call_name_their_own_source() -> None:
     clip = Pretrained(ZeroShotAccuracy(0.9, 0.9, {}), ZeroShotAccuracy(0.1, 0.1, {}))
     floor = row("naclip", "training_free", 0, 0.1).model_copy(update={"made_from": "commit y"})
-    text = page([*every_row(with_descriptor=0.4, without=0.3), floor], [0, 1], clip=clip)
+    text = page([*every_row(with_descriptor=0.4, without=0.3), floor], [0, 1], clip=clip, pictures={})
     (line,) = (line for line in text.splitlines() if "Made from" in line)
     assert line.endswith("commit y: NACLIP.") and "commit x: " in line
 

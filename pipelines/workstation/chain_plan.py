@@ -1,0 +1,111 @@
+"""What chains still have to do, and how long that takes by what their steps took before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from cascade_core.configs.recipes import recipe as named_recipe
+from cascade_core.runtime.cores import usable_cores
+from cascade_core.runtime.files import read_json
+from components.contract import Step
+from components.progress import duration
+from components.steps import self_train, train
+from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured
+from pipelines.workstation.chains import SECONDS_FILE, Chain, run_chain, step_folder
+
+TRAININGS = (train.run.name, self_train.run.name)
+
+
+@dataclass(frozen=True)
+class PlanningRunner:
+    """The runner of `pipelines/graphs` that runs nothing, and lists the folders that are `missing`."""
+
+    folder: Path
+    missing: list[Path]
+
+    def __call__(
+        self,
+        step: Step[Any, Any],
+        data: Data[Path],
+        setting: str = "",
+        *,
+        after: Sequence[Path] = (),
+        **arguments: Any,
+    ) -> Path:
+        """Return the step's folder."""
+        out = step_folder(self.folder, step, setting, arguments)
+        if not out.exists():
+            self.missing.append(out)
+        return out
+
+
+@dataclass(frozen=True)
+class ChainPlan:
+    """A chain in its folder: the models that it makes, and the folders of steps that it still lacks."""
+
+    chain: Chain
+    folder: Path
+    models: tuple[Measured[Path], ...]
+    missing: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, chain: Chain, folder: Path, split: str) -> "ChainPlan":
+        """Plan a chain, without running a step of it."""
+        missing: list[Path] = []
+        models = run_chain(chain, folder, split, runner=partial(PlanningRunner, missing=missing))
+        return cls(chain, folder, tuple(models), tuple(missing))
+
+    @property
+    def trains(self) -> bool:
+        return named_recipe(self.chain.recipe, {}).model.trains
+
+
+@dataclass
+class Seconds:
+    """The seconds that steps took, by recipe with overrides and the name of the step's folder."""
+
+    measured: dict[tuple[str, Any, str], list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plans: Sequence[ChainPlan]) -> "Seconds":
+        """Collect what earlier calls kept in the folders of chains."""
+        seconds = cls()
+        for plan in plans:
+            for file in sorted(plan.folder.rglob(SECONDS_FILE)) if plan.folder.exists() else ():
+                for name, value in read_json(file).items():
+                    key = plan.chain.recipe, plan.chain.overrides, name
+                    seconds.measured.setdefault(key, []).append(float(value))
+        return seconds
+
+    def expected(self, plan: ChainPlan, step: str) -> float | None:
+        """Return the mean of the same step of the same recipe, else of any recipe; None if none was measured."""
+        own = self.measured.get((plan.chain.recipe, plan.chain.overrides, step))
+        others = [value for (*_, name), values in self.measured.items() if name == step for value in values]
+        return fmean(own) if own else fmean(others) if others else None
+
+
+def outlook(plans: Sequence[ChainPlan], workers: int | None) -> str:
+    """Say in one sentence how many trainings are left, and how long all missing steps take."""
+    seconds = Seconds.of(plans)
+    total = sum(1 + len(plan.chain.self_trainings) for plan in plans if plan.trains)
+    left = [(plan, out.name) for plan in plans for out in plan.missing]
+    trainings = [(plan, name) for plan, name in left if name in TRAININGS and plan.trains]
+    text = f"{len(trainings)} of {total} trainings are left to do"
+    if not left:
+        return text
+    expected = {place: seconds.expected(plan, name) for place, (plan, name) in enumerate(trainings)}
+    if trainings and None in expected.values():
+        unknown = sum(value is None for value in expected.values())
+        return f"{text}; of {unknown} the time is not known yet, because no call measured one like them"
+    work = sum(seconds.expected(plan, name) or 0.0 for plan, name in left)
+    side_by_side = min(workers or usable_cores(), sum(bool(plan.missing) for plan in plans))
+    return f"{text}: about {duration(work / side_by_side)} on {side_by_side} processes, by what earlier steps took"
+
+
+def plans_of(chains: Mapping[Path, Chain], split: str) -> list[ChainPlan]:
+    """Plan chains, each in the folder that is its key."""
+    return [ChainPlan.of(chain, folder, split) for folder, chain in chains.items()]
