@@ -29,6 +29,7 @@ SUMMARIES = {
     "export": "Write a model as one graph that serves any vocabulary.",
     "reproduce": "Repeat a published run, and print its scores beside the published ones.",
     "mini-results": "Make the mini benchmark's table over seeds.",
+    "mini-worlds": "Make the published methods' table over several CLIPs and drawings of the mini benchmark.",
     "scene-picture": "Draw one scene with its truth and each method's prediction, as in the README.",
     "mini-data": "Draw the pictures of the mini benchmark.",
     "pretrain": "Pretrain the mini benchmark's CLIP from scratch.",

@@ -129,6 +129,11 @@ TOP = Group(
         ),
         of_function("mini-results", "workstation.mini_results", "cascade-clip mini-results --seeds 0,1,2"),
         of_function(
+            "mini-worlds",
+            "workstation.mini_worlds",
+            "cascade-clip mini-worlds --world data/mini --world local_outputs/world",
+        ),
+        of_function(
             "scene-picture",
             "workstation.scene_picture",
             "cascade-clip scene-picture --picture test2_0001 --out local_outputs/scene.png",

@@ -175,6 +175,49 @@ def mini_results(
         print(results / "mini.md")
 
 
+def mini_worlds(
+    world: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder that `mini-data --out FOLDER` drew, with a CLIP of `pretrain --out FOLDER/clip`; repeat it.",
+        ),
+    ],
+    seeds: Annotated[str, typer.Option(help="Seeds of the decoders, separated by commas.")] = "0,1,2",
+    split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test2",
+    work: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for all trainings, kept.")] = Path(
+        "local_outputs/mini"
+    ),
+    results: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for mini_worlds.md and mini_worlds.json.")
+    ] = Path("docs/results"),
+    workers: Annotated[
+        int | None, typer.Option(help="Trainings side by side; all cores if left out.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
+    ] = False,
+) -> None:
+    """Make the published methods' table over several CLIPs and drawings of the mini benchmark.
+
+    The spread is over worlds, each with pictures and a CLIP of its own seed. data/mini is such a folder. An interrupted call resumes.
+    """
+    from pipelines.workstation import mini_worlds as table
+
+    table.run(
+        worlds=world,
+        seeds=numbers("--seeds", seeds, int, example="0,1,2"),
+        split=split,
+        work=work,
+        markdown=results / "mini_worlds.md",
+        rows_json=results / "mini_worlds.json",
+        workers=workers,
+        dry_run=dry_run,
+    )
+    if not dry_run:
+        print(results / "mini_worlds.md")
+
+
 def scene_picture(
     evaluation: Annotated[
         list[Path],

@@ -36,6 +36,7 @@ from pipelines.workstation.mini_page import CLAIMS, PUBLISHED, MiniRow, head, pa
 METHODS = tuple(name.removeprefix("mini_") for name in trained_recipe_names() if name.startswith("mini_"))
 CEILING = (("train.supervision", "full"),)
 """The overrides of the fully supervised trainings: the same decoders, with the labels of all classes."""
+MODES: tuple[SelfTrainingMode, ...] = ("oracle", "strict")
 TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
 
 
@@ -43,9 +44,8 @@ def chains(seeds: Sequence[int], data: Data[Path]) -> list[Chain]:
     """List the chains, the longest first, so that the processes end together."""
     published = [(f"mini_{method}", seed) for method in reversed(PUBLISHED) for seed in seeds]
     others = [(f"mini_{method}", seed) for method in METHODS if method not in PUBLISHED for seed in seeds]
-    modes: tuple[SelfTrainingMode, ...] = ("oracle", "strict")
     return [
-        *(Chain(*run, data, self_trainings=modes, control_words=True) for run in published),
+        *(Chain(*run, data, self_trainings=MODES, control_words=True) for run in published),
         *(Chain(*run, data, random_tower=True) for run in published),
         *(Chain(*run, data, overrides=CEILING) for run in published),
         *(Chain(*run, data) for run in others),
@@ -88,8 +88,8 @@ def run(
     clip = read_accuracy(_given(data.clip))
     intervals_json = rows_json.with_name(INTERVALS_FILE)
     earlier = read_intervals(intervals_json)
-    provenance = _provenance(data)  # before the files below are written, which change the working tree
-    folders = {work / _folder_name(chain): chain for chain in chains(seeds, data)}
+    provenance = provenance_of(data)  # before the files below are written, which change the working tree
+    folders = {work / folder_name(chain): chain for chain in chains(seeds, data)}
     mine = {folder for folder, chain in folders.items() if methods is None or _method(chain) in methods}
     plans = plans_of(folders, split)
     if not dry_run and (old := drop_uncounted([plan for plan in plans if plan.folder in mine])):
@@ -152,7 +152,7 @@ def _rows_to_keep(file: Path, methods: Collection[str], seeds: Sequence[int], sp
     return kept
 
 
-def _provenance(data: Data[Path]) -> str:
+def provenance_of(data: Data[Path]) -> str:
     """Name the code and data of the numbers, the machine and the date."""
     machine = f"{os.cpu_count()} CPU cores, {datetime.now(tz=UTC):%Y-%m-%d}"
     return f"commit {git_commit() or 'unknown'}, data {data_hash(_given(data.prepared))[:12]}, on {machine}"
@@ -179,7 +179,8 @@ def _method(chain: Chain) -> str:
     return chain.recipe.removeprefix("mini_")
 
 
-def _folder_name(chain: Chain) -> str:
+def folder_name(chain: Chain) -> str:
+    """Name a chain's folder in the work folder."""
     tower = "-random" if chain.random_tower else ""
     return f"{_method(chain)}{tower}-s{chain.seed}-{chain.digest}"
 
