@@ -27,6 +27,23 @@ def pairs(
     return values
 
 
+def fraction(option: str, text: str) -> float | None:
+    """Return the number from 0 to 1 in a text; None for an empty one, which stands for an option that is left out.
+
+    Raises:
+        UserError: the text is no such number.
+    """
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UserError(f"{option} is {text!r}; give a number from 0 to 1, such as 0.1")
+    return value
+
+
 def numbers(option: str, listed: str, kind: Callable[[str], Number], *, example: str) -> tuple[Number, ...]:
     """Parse comma-separated numbers.
 

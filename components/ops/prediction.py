@@ -38,6 +38,9 @@ def predict(
     background: str,
     scales: str,
     flip: bool,
+    precision: str,
+    short_side: int,
+    seen_penalty: str,
     index: Output[Artifact],
 ) -> None:
     """Label a shard of the list into the place of the results; a repetition keeps what is finished.
@@ -47,7 +50,7 @@ def predict(
     from pathlib import Path
 
     from cascade_core.labels.background import parse_background
-    from cascade_core.runtime.option_texts import numbers
+    from cascade_core.runtime.option_texts import fraction, numbers
     from components.entry import enter
     from components.inputs import labels_given
     from components.steps import predict
@@ -67,6 +70,9 @@ def predict(
         background=parse_background(background) if background else None,
         scales=numbers("parameter scales", scales, float, example="0.75,1,1.25"),
         flip=flip,
+        precision=precision or None,  # type: ignore[arg-type]  # the settings check it
+        short_side=short_side or None,
+        seen_penalty=fraction("parameter seen_penalty", seen_penalty),
         out=Path(index.path),
     )
 

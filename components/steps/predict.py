@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
+from cascade_core.configs.config import Precision
 from components.contract import Call, Folder, Option, step
 from components.contract.shared import BackgroundPolicy, Out
 from components.steps.list_pictures import LIST_FILE, Place
@@ -40,6 +41,16 @@ def run(
     background: BackgroundPolicy | None = None,
     scales: Annotated[Sequence[float], Option("Sizes to average over.")] = (1.0,),
     flip: Annotated[bool, Option("Average with the scores of the mirror image.")] = False,
+    precision: Annotated[
+        Precision | None, Option("Precision of the arithmetic; the recipe's if left out.")
+    ] = None,
+    short_side: Annotated[
+        int | None,
+        Option("Length of the shorter side after resizing; the recipe's if left out.", minimum=1),
+    ] = None,
+    seen_penalty: Annotated[
+        float | None, Option("Number subtracted from the scores of seen classes; if left out, as published.")
+    ] = None,
 ) -> Labelled:
     """Label a shard: a table with a row for each picture, and label maps in tars, at the place of the results.
 
@@ -61,7 +72,15 @@ def run(
     # The setting distinguishes the runs of several shards from several tries of one.
     with call.writing(protocol=PREDICTIONS, setting=f"shard {part}") as work:
         predictor = load_predictor(model, clip_for(model, clip))
-        predictor.evaluate = eval_settings(predictor.evaluate, batch_size=batch, background=background)
+        predictor.evaluate = eval_settings(
+            predictor.evaluate,
+            batch_size=batch,
+            background=background,
+            precision=precision,
+            short_side=short_side,
+        )
+        if seen_penalty is not None:
+            predictor.seen_penalty = seen_penalty
         done = shard_work.run(
             predictor=predictor,
             pictures=addresses([], [str(listed / LIST_FILE)]),

@@ -1,14 +1,15 @@
 """The predict pipeline: labels a list of pictures in shards, and joins them in one table."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from kfp import dsl
 
+from cascade_core.configs.config import Precision
 from cascade_core.errors import UserError
 from cascade_core.labels.background import parse_background
 from cascade_core.labels.label_file import is_label_file
-from cascade_core.runtime.option_texts import numbers
+from cascade_core.runtime.option_texts import fraction, numbers
 from components.inputs.labels_given import labels_at
 from components.ops import prediction
 from components.storage.places import check_place
@@ -27,7 +28,7 @@ def predict_pipeline(table: Mapping[str, Resources]) -> Any:
 
     `pictures` is a folder, pattern, tar or list in the steps' pods, or an s3:// address; `out` is the place of all
     results, a folder on the volume or an s3:// address. `labels` are names by commas, a data set's name, or the place of
-    a label file. A `clip` or `background` of "" and a `batch` of 0 stand for the model's own.
+    a label file. An empty text, and a `batch` or `short_side` of 0, stand for the model's own.
     """
     step = Steps(table)
 
@@ -43,6 +44,9 @@ def predict_pipeline(table: Mapping[str, Resources]) -> Any:
         background: str = "",
         scales: str = "1",
         flip: bool = False,
+        precision: str = "",
+        short_side: int = 0,
+        seen_penalty: str = "",
         keep: int = 0,
     ) -> None:
         with step.mlflow_run(NAME, PREDICTIONS) as opened:
@@ -70,6 +74,9 @@ def predict_pipeline(table: Mapping[str, Resources]) -> Any:
                     background=background,
                     scales=scales,
                     flip=flip,
+                    precision=precision,
+                    short_side=short_side,
+                    seen_penalty=seen_penalty,
                 )
             gathered = step(
                 prediction.gather,
@@ -86,8 +93,8 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     """Check parameters before submission; those that are left out have their defaults.
 
     Raises:
-        UserError: an address is wrong, there are no labels, the background policy or the scales cannot be parsed, or a
-            number is too small.
+        UserError: an address is wrong, there are no labels, the background policy or the scales cannot be parsed, the
+            precision is none, or a number is out of its range.
     """
     check_places({name: value for name, value in values.items() if name != "clip" or value})
     for name in ("pictures", "out"):
@@ -107,6 +114,12 @@ def check_parameters(values: Mapping[str, Any]) -> None:
         parse_background(background)
     if not numbers("parameter scales", values.get("scales", "1"), float, example="0.75,1,1.25"):
         raise UserError("parameter scales is empty; give numbers by commas, such as 0.75,1,1.25")
-    for name, default, least in (("shards", SHARDS, 1), ("batch", 0, 0)):
+    if (precision := values.get("precision", "")) not in ("", *get_args(Precision)):
+        raise UserError(
+            f"parameter precision is {precision!r}; give {' or '.join(get_args(Precision))}, because auto depends on the node, "
+            "and all shards must compute alike"
+        )
+    fraction("parameter seen_penalty", values.get("seen_penalty", ""))
+    for name, default, least in (("shards", SHARDS, 1), ("batch", 0, 0), ("short_side", 0, 0)):
         if (number := values.get(name, default)) < least:
             raise UserError(f"parameter {name} is {number}; give a whole number of at least {least}")

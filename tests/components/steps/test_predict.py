@@ -60,12 +60,16 @@ def test_shards_become_one_run_with_counts_failures_and_classes(
         index = artifact(tmp_path / f"index-{shard[0]}")
         prediction.predict.python_func(
             listed=listed, shard=shard, model=str(tmp_path / "final"), labels=LABELS, place=place,
-            clip=str(tmp_path / "clip"), batch=0, background="", scales="1", flip=False, index=index,
+            clip=str(tmp_path / "clip"), batch=0, background="", scales="1", flip=False, precision="bf16", short_side=16,
+            seen_penalty="0", index=index,
         )  # fmt: skip
         return index
 
     indices = [predict(item["shard"]) for item in items]
     assert read_json(Path(predict("0/2").path) / "shard.json") == {"pictures": 8, "kept": 8, "failed": 1}
+    inference = read_json(tmp_path / "labelled" / "plan.json")["request"]["inference"]
+    stated = {name: inference[name] for name in ("precision", "short_side", "seen_penalty")}
+    assert stated == {"precision": "bf16", "short_side": 16, "seen_penalty": 0.0}
     results, page, counts = (artifact(tmp_path / name) for name in ("results", "page.html", "counts"))
     prediction.gather.python_func(
         mlflow_run=opened, place=place, runs=indices, results=results, page=page, counts=counts

@@ -130,11 +130,17 @@ LIST = {"pictures": "/data/photos", "model": "models:/pets@champion", "labels": 
         ({"scales": ","}, "parameter scales is empty"),
         ({"shards": 0}, "parameter shards is 0; give a whole number of at least 1"),
         ({"batch": -1}, "parameter batch is -1; give a whole number of at least 0"),
+        ({"short_side": -1}, "parameter short_side is -1"),
+        ({"precision": "auto"}, "parameter precision is 'auto'; give fp32 or bf16, because auto depends"),
+        ({"seen_penalty": "high"}, "parameter seen_penalty is 'high'; give a number from 0 to 1"),
+        ({"seen_penalty": "1.5"}, "parameter seen_penalty is '1.5'"),
+        ({"seen_penalty": "nan"}, "parameter seen_penalty is 'nan'"),
     ],
 )
 def test_a_list_to_predict_with_wrong_parameters_is_refused(values: dict[str, Any], message: str) -> None:
     predict.check_parameters(LIST)
     predict.check_parameters({**LIST, "labels": "/data/pets.yaml", "clip": "", "background": "dropped"})
+    predict.check_parameters({**LIST, "precision": "bf16", "short_side": 512, "seen_penalty": "0"})
     with pytest.raises(ValueError, match=message):
         predict.check_parameters({**LIST, **values})
 
