@@ -1,11 +1,12 @@
 """The gate: decide whether a candidate becomes champion, and give the reason.
 
-Scores are fractions; margins are percentage points, as in tables.
+A candidate must be better than the champion beyond what the choice of the pictures explains: the interval of its gain over the pictures, a
+paired bootstrap, must lie above zero. Scores are fractions; margins are percentage points, as in tables.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,11 +16,17 @@ from cascade_core.runtime.files import read_json
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.validation import validated
 from components.registry import versions as registry
+from components.results.intervals import Interval, picture_interval
 from components.results.margins import Margins, points
 from components.results.names import SCORES_FILE
 from components.results.rows import DROPPED
 
+if TYPE_CHECKING:
+    from components.results.picture_counts import CountsOfPictures
+
 DECISION_FILE = "decision.json"
+FIXED_GAIN = 2.5
+"""The gain of hIoU, in points, that replaces the interval where pixel counts are missing: one deviation over seeds (docs/mlflow.md)."""
 SCORE_DIGITS, HASH_DIGITS = 4, 64
 COMPARABLE = {
     "protocol": "protocol",
@@ -70,14 +77,23 @@ class Decision(BaseModel):
         print(f"{self.name}: {'promote' if self.promote else 'keep the champion'}: {self.reason}")
 
 
-def decide(name: str, candidate: Scored, champion: registry.Version | None, margins: Margins) -> Decision:
-    """Compare a candidate with the champion.
+def decide(
+    name: str,
+    candidate: Scored,
+    champion: registry.Version | None,
+    margins: Margins,
+    *,
+    ours: "CountsOfPictures | None" = None,
+    theirs: "CountsOfPictures | None" = None,
+) -> Decision:
+    """Compare a candidate with the champion; `ours` and `theirs` are their pixel counts, None if they are missing.
 
     Without a champion, promote every candidate that has a score. Do the same if the champion was scored on an earlier content
     of the candidate's label file: no score compares models of other classes, and a task's champion has those of the file
     as it is. Otherwise promote only a candidate measured
-    on the same pictures and protocol, whose hIoU is higher by more than `min_hiou_gain` and whose
-    mIoU(S) is not lower by more than `max_seen_drop`; unless the margins say so, it must have the champion's setting. A tie keeps the champion. Without unseen classes there
+    on the same pictures and protocol, whose gain of hIoU has an interval over the pictures above zero and is more than `min_hiou_gain`, and whose
+    mIoU(S) is not lower by more than `max_seen_drop`; unless the margins say so, it must have the champion's setting. If counts are missing, the gain must
+    be more than `FIXED_GAIN`. A tie keeps the champion. Without unseen classes there
     is no hIoU, and mIoU(S) replaces it.
     """
     number = None if champion is None else champion.number
@@ -86,7 +102,7 @@ def decide(name: str, candidate: Scored, champion: registry.Version | None, marg
         first = "first model" if champion is None else changed
         reason = first if promote else "the candidate has neither hIoU nor mIoU(S)"
     else:
-        promote, reason = _compare(candidate, champion, margins)
+        promote, reason = _compare(candidate, champion, margins, ours, theirs)
     return Decision(name=name, promote=promote, reason=reason, champion=number, margins=margins)
 
 
@@ -143,7 +159,13 @@ def _changed_labels(candidate: Scored, champion: registry.Version, margins: Marg
     )
 
 
-def _compare(candidate: Scored, champion: registry.Version, margins: Margins) -> tuple[bool, str]:
+def _compare(
+    candidate: Scored,
+    champion: registry.Version,
+    margins: Margins,
+    our_counts: "CountsOfPictures | None",
+    their_counts: "CountsOfPictures | None",
+) -> tuple[bool, str]:
     """Return whether to promote, and the reason."""
     holder = f"champion, version {champion.number},"
     try:
@@ -171,9 +193,16 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
         return False, f"the candidate has no {label}, the {holder} has {_percent(best)}"
     gain = points(ours, best)
     scores = f"{label} {_percent(ours)} against {_percent(best)} of the {holder} {gain:+.2f} points"
-    if gain <= margins.min_hiou_gain:
+    interval, missing = _interval(score, our_counts, their_counts, holder)
+    least = margins.min_hiou_gain if interval is not None else max(margins.min_hiou_gain, FIXED_GAIN)
+    if interval is not None:
+        low, high = (points(end, 0) for end in (interval.low, interval.high))
+        scores += f" ({low:+.2f} to {high:+.2f} over the pictures)"
+    if gain <= least:
         verdict = "a tie" if gain == 0 else "worse" if gain < 0 else "not enough better"
-        return False, f"{verdict}: {scores}; more than {margins.min_hiou_gain:g} are required"
+        return False, f"{verdict}: {scores}; more than {least:g} are required{missing}"
+    if interval is not None and interval.word != "holds":
+        return False, f"not surely better: {scores}; the 95 % interval must lie above zero"
     seen, their_seen = rounded(candidate.miou_seen), rounded(theirs.miou_seen)
     if their_seen is not None:
         drop = 100.0 if seen is None else -points(seen, their_seen)
@@ -182,7 +211,23 @@ def _compare(candidate: Scored, champion: registry.Version, margins: Margins) ->
                 f"seen classes fell: mIoU(S) {_percent(seen)} against {_percent(their_seen)}, by {drop:.2f} points "
                 f"({margins.max_seen_drop:g} are allowed), though {scores}"
             )
-    return True, f"better: {scores}"
+    return True, f"better: {scores}{missing}"
+
+
+def _interval(
+    score: str, ours: "CountsOfPictures | None", theirs: "CountsOfPictures | None", holder: str
+) -> tuple[Interval | None, str]:
+    """Return the interval of the candidate's gain over the pictures; if there is none, say why as the end of a sentence."""
+    if ours is None or theirs is None:
+        whose = "candidate's evaluation" if ours is None else holder
+        return None, f", by a fixed margin, because the {whose} keeps no pixel counts"
+    if not ours.comparable(theirs):
+        return (
+            None,
+            f", by a fixed margin, because the {holder} keeps pixel counts of other pictures or classes",
+        )
+    interval = picture_interval({0: ours}, {0: theirs}, score)
+    return interval, "" if interval else ", by a fixed margin, because the counts define no such score"
 
 
 def _shared(candidate: Scored, champion: Scored) -> dict[str, str]:

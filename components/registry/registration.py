@@ -23,7 +23,7 @@ from cascade_core.errors import UserError
 from components.artifacts import git_commit
 from components.patience import AwayError
 from components.registry import decisions as gate
-from components.registry import model_card
+from components.registry import kept_counts, model_card
 from components.registry import versions as registry
 from components.results.margins import Margins
 from components.results.rows import DROPPED, SCORES_FILE, SPEED_FIELDS, ScoreRow
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
 
     from cascade_core.predictor import Predictor
+    from components.results.picture_counts import CountsOfPictures
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,11 @@ def settle(
     scored: gate.Scored,
     earlier: gate.Decision | None,
     margins: Margins,
+    counts: "CountsOfPictures | None" = None,
 ) -> gate.Decision:
     """Promote the version if it passes the gate against the current champion, and return the decision.
+
+    `counts` are the pixel counts of the evaluation that gave the scores.
 
     An `earlier` refusal stands unless the champion that it compared with no longer answers. An earlier approval is
     decided again with its own margins, because the champion may have changed since. A version that is the champion
@@ -77,7 +81,8 @@ def settle(
         if champion is not None and champion.number == version:
             reason = champion.tags.get(registry.REASON_TAG, "an interrupted call promoted it")
             return gate.Decision(name=name, promote=True, reason=reason, champion=version, margins=margins)
-        decision = gate.decide(name, scored, champion, margins)
+        theirs = None if champion is None or counts is None else kept_counts.counts_of(champion)
+        decision = gate.decide(name, scored, champion, margins, ours=counts, theirs=theirs)
         if earlier is not None and not earlier.promote:
             decision = earlier
         if not decision.promote and champion is not None and (fault := _fault_of(champion)):

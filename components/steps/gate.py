@@ -7,10 +7,13 @@ from components.contract import Call, Folder, Option, step
 from components.contract.shared import Out
 from components.registry.decisions import DECISION_FILE, Decision, decide, read_scored
 from components.results.margins import Margins
-from components.results.names import SCORES_FILE
+from components.results.names import PICTURE_COUNTS_FILE, SCORES_FILE
 
 DEFAULT = Margins()
-MinHiouGain = Annotated[float, Option("Gain of hIoU, in points, that a new champion must exceed.")]
+MinHiouGain = Annotated[
+    float,
+    Option("Gain of hIoU, in points, that a new champion must exceed, though its interval lies above zero."),
+]
 MaxSeenDrop = Annotated[float, Option("Largest loss of mIoU(S), in points, that a new champion may have.")]
 AcrossSettings = Annotated[
     bool, Option("Also compare with a champion of another setting, such as inductive with transductive.")
@@ -30,7 +33,7 @@ def run(
         Path,
         Folder(
             "Folder of the candidate's evaluate step on the validation split.",
-            content=(SCORES_FILE,),
+            content=(SCORES_FILE, PICTURE_COUNTS_FILE),
             made_by="evaluate",
         ),
     ],
@@ -42,15 +45,18 @@ def run(
 ) -> Decision:
     """Decide whether a candidate beats the champion.
 
-    Compares the candidate's evaluation with that of `@champion` in the registry, and writes `decision.json`. The
+    Compares the candidate's evaluation with that of `@champion` in the registry, and writes `decision.json`. The interval of the gain in hIoU over
+    the pictures must lie above zero; it comes from the pixel counts of both. If one keeps none, the gain must be more than 2.5 points. The
     registry stays as it is; `register --decision` promotes the candidate, and decides anew if the champion changed.
 
     Raises:
-        UserError: the folder is not that of an evaluate step, a margin is negative, or tracking is off.
+        UserError: the folder is not that of an evaluate step, its counts are broken, a margin is negative, or tracking is off.
     """
     from cascade_core.runtime.files import write_json
     from cascade_core.runtime.validation import validated
+    from components.registry import kept_counts
     from components.registry import versions as registry
+    from components.results.picture_counts import read_counts
     from components.results.step_files import read_scores
     from components.tracking.store import open_store, require_store
 
@@ -70,7 +76,9 @@ def run(
         tracked_parameters={},
         tags={"split": candidate.split, "data_hash": candidate.data_hash},
     ) as work:
-        decision = decide(name, candidate, registry.champion(open_store(), name), margins)
+        champion, ours = registry.champion(open_store(), name), read_counts(evaluation)
+        theirs = None if champion is None else kept_counts.counts_of(champion)
+        decision = decide(name, candidate, champion, margins, ours=ours, theirs=theirs)
         work.tracker.tags({"promote": decision.promote, "reason": decision.reason})
         write_json(work.folder / DECISION_FILE, decision.model_dump(mode="json"))
     return decision

@@ -13,7 +13,7 @@ from cascade_core.clip.home import clip_folder
 from components.cluster.pods import SMALL, Resources, by_kind
 from components.contract import Call, Cluster, Folder, Place, step
 from components.contract.shared import Checkpoint, Out
-from components.results.names import PROFILE_FILE, SCORES_FILE
+from components.results.names import PICTURE_COUNTS_FILE, PROFILE_FILE, SCORES_FILE
 from components.steps.gate import DEFAULT, AcrossSettings, MaxSeenDrop, MinHiouGain, ModelName
 
 MODEL_FILE = "model.json"
@@ -68,7 +68,12 @@ def run(
     *,
     checkpoint: Checkpoint,
     evaluation: Annotated[
-        Path, Folder("Folder of the checkpoint's evaluate step.", content=(SCORES_FILE,), made_by="evaluate")
+        Path,
+        Folder(
+            "Folder of the checkpoint's evaluate step.",
+            content=(SCORES_FILE, PICTURE_COUNTS_FILE),
+            made_by="evaluate",
+        ),
     ],
     profile: Annotated[
         Path,
@@ -85,7 +90,7 @@ def run(
         Path,
         Folder(
             "Folder of its evaluate step on the validation split, by which the gate decides; --evaluation if left out.",
-            content=(SCORES_FILE,),
+            content=(SCORES_FILE, PICTURE_COUNTS_FILE),
             made_by="evaluate",
         ),
     ]
@@ -111,7 +116,8 @@ def run(
     it will be served; the same model with the same scores becomes no second version. A name may hold models of several
     methods and settings; the scores of --evaluation, usually on test, are only reported. The version becomes champion if the gate
     finds it better than the present one. A refusal of --decision is final; an approval holds only for the champion
-    it was made against, and is decided anew if the champion changed. Writes `model.json`.
+    it was made against, and is decided anew if the champion changed. The version keeps the pixel counts by which the gate decided, for later
+    candidates. Writes `model.json`.
 
     Raises:
         UserError: an input folder is of another step, the evaluation is of another run than the checkpoint, the
@@ -123,10 +129,11 @@ def run(
     from cascade_core.runtime.files import new_folder, write_json
     from cascade_core.runtime.validation import validated
     from components.artifacts import write_manifest
-    from components.registry import decisions, model_card
+    from components.registry import decisions, kept_counts, model_card
     from components.registry import registration as registry
     from components.registry.addresses import clip_for
     from components.results.margins import Margins
+    from components.results.picture_counts import read_counts
     from components.results.rows import BenchmarkRow, ScoreRow
     from components.tracking.store import require_store
     from components.tracking.tracker import tracked_step
@@ -142,7 +149,7 @@ def run(
     row = ScoreRow.of_evaluation(evaluation) if profile is None else BenchmarkRow.read(evaluation, profile)
     scored = decisions.read_scored(evaluation)
     registry.check_same_run(manifest, row, evaluation)
-    judged = scored
+    judged, counts = scored, read_counts(evaluation if validation is None else validation)
     if validation is not None:
         registry.check_same_run(manifest, ScoreRow.of_evaluation(validation), validation)
         judged = decisions.read_scored(validation)
@@ -174,8 +181,9 @@ def run(
             if validation is not None:
                 facts |= decisions.validation_tags(judged)
             facts |= registry.kubeflow_run_of(client, tracker.run_id)
+            kept_counts.keep(tracker.run_id, evaluation if validation is None else validation)
             version = registry.new_version(client, name, model, facts, card)
-        decided = registry.settle(client, name, version, judged, earlier, margins)
+        decided = registry.settle(client, name, version, judged, earlier, margins, counts)
         registered = Registered(name, version, decided.promote, decided.reason, decided.champion)
         tracker.tags(
             {"registered_model": registered.uri, "champion": decided.promote, "reason": decided.reason}

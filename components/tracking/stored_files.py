@@ -1,4 +1,4 @@
-"""The files of runs and models in MLflow's store: download and removal."""
+"""The files of runs and models in MLflow's store: storing, download and removal."""
 
 from pathlib import Path
 
@@ -20,6 +20,39 @@ def download(address: str, target: Path) -> Path:
     where = f"model {address!r} of the store at {masked_uri()}"
     with translate_errors(where, way_out="check it against `cascade-clip models list`"):
         return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(target)))
+
+
+def keep(run_id: str, file: Path, folder: str) -> None:
+    """Store a file in a folder of a run's artifacts.
+
+    Raises:
+        UserError: the artifact store does not take it.
+    """
+    with translate_errors(f"artifact {file.name} of run {run_id}", way_out="check the artifact store"):
+        open_store().log_artifact(run_id, str(file), folder)
+
+
+def file_of_run(run_id: str, path: str, target: Path) -> Path | None:
+    """Download a file of a run's artifacts into `target`; None if there is no such file, or no such run any longer.
+
+    Raises:
+        UserError: the store cannot be opened, was moved, or does not answer.
+    """
+    client = open_store()
+    check_place(client)
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    with translate_errors(f"artifact {path} of run {run_id}", way_out="check the artifact store"):
+        try:
+            present = client.list_artifacts(run_id, str(Path(path).parent))
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return None
+        if path not in {entry.path for entry in present}:
+            return None
+        return Path(client.download_artifacts(run_id, path, str(target)))
 
 
 def remove_files(location: str, *, of: str) -> None:

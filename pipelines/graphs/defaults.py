@@ -25,6 +25,6 @@ ABLATION_RECIPES = [
     "mini_zegclip_no_rd",
 ]
 IMAGE_SETS = json.dumps({"train": "train", "val": "val", "test": "test", "test2": "test2"})
-MARGINS = json.dumps(Margins(across_settings=True).model_dump())
+MARGINS = json.dumps(Margins().model_dump())
 THRESHOLDS = json.dumps(USUAL.model_dump())
 """Kubeflow parameters with structure are JSON texts."""

@@ -5,16 +5,19 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade_core.runtime.files import read_json, write_json
+from cascade_core.scoring.bootstrap import total_scores
 from components.artifacts import read_step_manifest
 from components.registry.decisions import Scored, decide, read_decision, validation_tags
 from components.registry.versions import Version
 from components.results.margins import Margins
+from components.results.picture_counts import CountsOfPictures
 from components.steps import gate
 from pipelines.graphs.defaults import GATE_SPLIT
 from pipelines.graphs.defaults import MARGINS as MARGINS_OF_PIPELINES
@@ -52,7 +55,7 @@ def test_a_first_model_without_scores_is_not() -> None:
         ({"hiou": 0.53, "miou_seen": 0.59}, {}, True, "better: "),
         ({}, {}, False, "a tie: "),
         ({"hiou": 0.4}, {}, False, "worse: "),
-        ({"hiou": 0.51}, {}, False, "not enough better: .* more than 2 are required"),
+        ({"hiou": 0.51}, {}, False, r"not enough better: .* more than 2\.5 are required, by a fixed margin, because the candidate's evaluation keeps no"),
         ({"hiou": 0.52}, {}, False, "not enough better: "),
         ({"hiou": 0.9, "miou_seen": 0.58}, {}, False, "seen classes fell: .* 2.00 points .1 are allowed"),
         ({"hiou": 0.9, "miou_seen": None}, {}, False, "seen classes fell: "),
@@ -142,8 +145,62 @@ def test_the_champions_scores_on_the_candidates_split_count() -> None:
 def test_the_workflow_states_the_default_margins() -> None:
     stated = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())["gate"]
     assert stated.pop("split") == GATE_SPLIT
-    assert Margins.model_validate(stated).model_dump() == json.loads(MARGINS_OF_PIPELINES)
-    assert {**stated, "across_settings": False} == Margins().model_dump()
+    assert stated == json.loads(MARGINS_OF_PIPELINES) == Margins().model_dump()
+
+
+def _counts(shares: np.ndarray, first: int = 0) -> CountsOfPictures:
+    """Return counts of pictures with 100 pixels of a seen and of an unseen class, of which a share is right."""
+    right = np.round(100 * shares).astype(np.int64)[:, None]
+    counts = np.stack([np.repeat(right, 2, axis=1), *(np.full((len(shares), 2), 100),) * 2], axis=1)
+    return CountsOfPictures(
+        tuple(f"p{first + i}" for i in range(len(shares))), ("grass", "zebra"), (1,), counts
+    )
+
+
+def _scored_by(counts: CountsOfPictures) -> dict[str, object]:
+    scores = total_scores(counts.counts, seen=counts.seen, unseen=counts.unseen)
+    return {name: scores[name] for name in SCORES}
+
+
+HARDNESS = np.random.default_rng(0).uniform(0.3, 0.8, 60)
+CHAMPIONS = _counts(HARDNESS)
+
+
+@pytest.mark.parametrize(
+    ("gains", "margins", "promote", "reason"),
+    [
+        # A small gain on every picture is sure, though pictures differ much; a larger one on few pictures is not.
+        (np.full(60, 0.01), {}, True, r"better: .* \+0\.\d\d points \(\+0\.\d\d to \+\d\.\d\d over the pictures\)$"),
+        (np.where(np.arange(60) < 3, 0.2, -0.003), {}, False, r"not surely better: .*\(-.*the 95 % interval must lie above zero"),
+        (np.full(60, 0.01), {"min_hiou_gain": 2.0}, False, "not enough better: .* more than 2 are required$"),
+        (np.full(60, 0.0), {}, False, "a tie: "),
+        (np.full(60, -0.1), {}, False, "worse: "),
+    ],
+)  # fmt: skip
+def test_the_interval_over_pictures_decides(
+    gains: np.ndarray, margins: dict[str, float], promote: bool, reason: str
+) -> None:
+    ours = _counts(HARDNESS + gains)
+    candidate, champion = _candidate(**_scored_by(ours)), _champion(**_scored_by(CHAMPIONS))
+    limits = Margins.model_validate(margins)
+    decision = decide("m", candidate, champion, limits, ours=ours, theirs=CHAMPIONS)
+    assert decision.promote == promote
+    assert re.search(reason, decision.reason), decision.reason
+
+
+@pytest.mark.parametrize(
+    ("theirs", "reason"),
+    [
+        (None, "by a fixed margin, because the champion, version 3, keeps no pixel counts"),
+        (_counts(HARDNESS, first=7), "because the champion, version 3, keeps pixel counts of other pictures"),
+    ],
+)
+def test_without_common_counts_a_fixed_margin_decides(theirs: CountsOfPictures | None, reason: str) -> None:
+    for gain, promote in ((0.01, False), (0.1, True)):
+        ours = _counts(HARDNESS + gain)
+        candidate, champion = _candidate(**_scored_by(ours)), _champion(**_scored_by(CHAMPIONS))
+        decision = decide("m", candidate, champion, Margins(), ours=ours, theirs=theirs)
+        assert decision.promote == promote and reason in decision.reason
 
 
 @pytest.mark.usefixtures("store")

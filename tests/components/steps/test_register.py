@@ -2,7 +2,7 @@
 
 import io
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +16,17 @@ from PIL import Image
 
 from cascade_core.clip.weights import new_clip, save_clip
 from cascade_core.configs.recipes import with_overrides
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.label_file import read_label_file
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import read_json, write_json
+from cascade_core.scoring.pictures import PictureCounts
 from components.artifacts import read_step_manifest
-from components.registry import registered_model, registration
+from components.registry import kept_counts, registered_model, registration
 from components.registry import versions as registry
+from components.results.names import PICTURE_COUNTS_FILE
+from components.results.picture_counts import write_counts
 from components.steps import gate, register
 from components.tracking import pipeline_run
 from components.tracking.store import open_store
@@ -208,6 +212,35 @@ def test_validation_decides_and_test_is_only_reported(folder: Path, tmp_path: Pa
     tags = MlflowClient().get_model_version("judged", "1").tags
     assert (tags["split"], tags["hiou"]) == ("test", "0.1")
     assert (tags["validation.split"], tags["validation.hiou"]) == ("val", "0.5")
+
+
+def test_a_version_keeps_counts_that_judge_the_next(folder: Path, tmp_path: Path) -> None:
+    split, hardness = protocol("mini-18-6"), np.random.default_rng(0).integers(30, 80, 20)
+
+    def validated(gain: int) -> Path:
+        evaluation = write_evaluation(tmp_path / f"val-{gain}", split="val", hiou=0.5 + gain / 1000)
+        ids, pixels = np.array([0, split.unseen[0]]), np.full(2, 100)
+        pictures = {
+            f"p{place}": PictureCounts(ids, np.full(2, right + gain), pixels, pixels)
+            for place, right in enumerate(hardness)
+        }
+        write_counts(evaluation, pictures, split)
+        return evaluation
+
+    assert register_candidate(folder, tmp_path, "sure", validation=validated(0)).champion
+    second = register_candidate(folder, tmp_path, "sure", validation=validated(1), hiou=0.481)
+    assert second.champion and second.reason.endswith("over the pictures)")
+    lower = gate.run(evaluation=validated(0), out=tmp_path / "lower", name="sure")
+    assert lower.champion == 2 and lower.reason.startswith("worse: ") and "over the pictures" in lower.reason
+    champion = registry.champion(MlflowClient(), "sure")
+    assert champion is not None and kept_counts.counts_of(champion) is not None
+    assert kept_counts.counts_of(replace(champion, run_id="0" * 32)) is None
+    older = validated(2)
+    (older / PICTURE_COUNTS_FILE).unlink()
+    assert (
+        "the candidate's evaluation keeps no"
+        in gate.run(evaluation=older, out=tmp_path / "o", name="sure").reason
+    )
 
 
 @pytest.mark.slow
