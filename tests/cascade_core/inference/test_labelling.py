@@ -360,6 +360,18 @@ def test_one_class_of_nan_is_reported_among_any_number(broken: int, limits: Limi
         label_photographs(model, [photo()], views=views(), evaluate=WHOLE, mean=MEAN, std=STD, limits=limits)
 
 
+@pytest.mark.parametrize("num_classes", [3, 1000])
+def test_one_logit_of_nan_changes_no_label_silently(num_classes: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    model = Vocabulary(pixels(3).segmentor, torch.randn(num_classes, 3, generator=draw), "focal_dice")
+    images = 3 * torch.randn(1, 3, 36, 70, generator=draw)
+    clean = label_maps(model, images, evaluate=WHOLE, size=(50, 60))
+    images[0, 1, 10, 20] = torch.nan
+    labels = label_maps(model, images, evaluate=WHOLE, size=(50, 60))
+    # With many classes maps are computed in tiles, and only those that the logit reaches are broken.
+    assert (labels == -1).any() and ((labels == clean) | (labels == -1)).all()
+
+
 @pytest.mark.parametrize(
     ("picture", "num_classes", "size"),
     [(4096, 171, (128, 128)), (512, 171, (32, 64)), (512, 1000, (16, 32)), (512, 20, (128, 128))],
