@@ -93,17 +93,16 @@ def outlook(plans: Sequence[ChainPlan], workers: int | None) -> str:
     seconds = Seconds.of(plans)
     total = sum(1 + len(plan.chain.self_trainings) for plan in plans if plan.trains)
     left = [(plan, out.name) for plan in plans for out in plan.missing]
-    trainings = [(plan, name) for plan, name in left if name in TRAININGS and plan.trains]
-    text = f"{len(trainings)} of {total} trainings are left to do"
-    if not left:
-        return text
-    expected = {place: seconds.expected(plan, name) for place, (plan, name) in enumerate(trainings)}
-    if trainings and None in expected.values():
-        unknown = sum(value is None for value in expected.values())
-        return f"{text}; of {unknown} the time is not known yet, because no call measured one like them"
-    work = sum(seconds.expected(plan, name) or 0.0 for plan, name in left)
-    side_by_side = min(workers or usable_cores(), sum(bool(plan.missing) for plan in plans))
-    return f"{text}: about {duration(work / side_by_side)} on {side_by_side} processes, by what earlier steps took"
+    trainings = sum(name in TRAININGS and plan.trains for plan, name in left)
+    text = f"{trainings} of {total} trainings are left to do, and {len(left) - trainings} shorter steps"
+    expected = [seconds.expected(plan, name) for plan, name in left]
+    if unknown := expected.count(None):
+        return f"{text}; the time of {unknown} steps is not known yet, because none like them was measured"
+    side_by_side = max(1, min(workers or usable_cores(), sum(bool(plan.missing) for plan in plans)))
+    work = sum(value for value in expected if value is not None)
+    return (
+        f"{text}: about {duration(work / side_by_side)}, {side_by_side} at a time, by what earlier steps took"
+    )
 
 
 def plans_of(chains: Mapping[Path, Chain], split: str) -> list[ChainPlan]:

@@ -62,7 +62,8 @@ def evaluate(tmp_path: Path) -> Callable[[str, int], MiniRow]:
 def test_a_plan_lists_missing_steps_and_their_time(tmp_path: Path) -> None:
     plans = [plan_of(tmp_path, "zegclip", seed, self_trainings=("oracle",)) for seed in (0, 1)]
     assert not any(tmp_path.iterdir())
-    assert outlook(plans, 2).startswith("4 of 4 trainings are left to do; of 4 the time is not known yet")
+    unknown = "4 of 4 trainings are left to do, and 6 shorter steps; the time of 10 steps is not known yet"
+    assert outlook(plans, 2).startswith(unknown)
     steps = {"train": 100.0, "evaluate-inductive-test2": 4.0, "profile": 2.0}
     for name in steps:
         (plans[0].folder / name).mkdir(parents=True)
@@ -78,10 +79,10 @@ def test_a_plan_lists_missing_steps_and_their_time(tmp_path: Path) -> None:
     ]
     # 54 s of the first chain, 160 s of the second.
     assert outlook(again, 2) == (
-        "3 of 4 trainings are left to do: about 2 min on 2 processes, by what earlier steps took"
+        "3 of 4 trainings are left to do, and 4 shorter steps: about 2 min, 2 at a time, by what earlier steps took"
     )
     # Another recipe takes the mean of those that were measured.
-    assert "about 5 min on 1 processes" in outlook([*again, plan_of(tmp_path, "linear", 0)], 1)
+    assert "about 5 min, 1 at a time" in outlook([*again, plan_of(tmp_path, "linear", 0)], 1)
     naclip = plan_of(tmp_path, "naclip", 0)
     assert outlook([naclip], 2).startswith("0 of 0 trainings are left")
 
