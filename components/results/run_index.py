@@ -40,7 +40,8 @@ def write_index(
     Raises:
         UserError: a folder has no manifest of its step, or lacks a file.
     """
-    left_out = () if pictures else (PICTURES_FILE, PREDICTIONS_FILE, PICTURE_COUNTS_FILE)
+    # No report reads the counts.
+    left_out = {PICTURE_COUNTS_FILE, *(() if pictures else (PICTURES_FILE, PREDICTIONS_FILE))}
     with new_folder(folder) as working:
         for place, evaluation in enumerate(evaluations):
             names = [name for name in _files(evaluation) if name not in left_out]
