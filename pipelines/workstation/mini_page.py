@@ -72,7 +72,8 @@ PAGE = """\
 # Mini benchmark: results
 
 Made by `{command}` on the {row.split} pictures, protocol `{row.protocol}`. Mean ± sample standard deviation over seeds \
-{seeds}, in percent; rows in [mini.json](mini.json). Made from {made_from}.
+{seeds}, in percent; rows in [mini.json](mini.json), intervals over pictures in \
+[mini_intervals.json](mini_intervals.json). Made from {made_from}.
 
 {table}
 Fully supervised trainings read the labels of all classes: they are the ceiling of these decoders.
