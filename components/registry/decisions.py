@@ -220,7 +220,7 @@ def _interval(
     """Return the interval of the candidate's gain over the pictures; if there is none, say why as the end of a sentence."""
     if ours is None or theirs is None:
         whose = "candidate's evaluation" if ours is None else holder
-        return None, f", by a fixed margin, because the {whose} keeps no pixel counts"
+        return None, f", by a fixed margin, because the {whose} keeps no readable pixel counts"
     if not ours.comparable(theirs):
         return (
             None,

@@ -18,6 +18,7 @@ from cascade_core.runtime.files import read_json, sha256, write_json
 from components.exported import graph_folder
 from components.registry.decisions import read_scored
 from components.results.names import SCORES, SCORES_FILE
+from components.results.picture_counts import read_counts
 from components.steps import evaluate, export
 from tests.components.conftest import Folders
 from tests.tiny import write_tiny_checkpoint
@@ -66,6 +67,8 @@ def test_a_graph_scores_as_its_model_and_results_name_the_engine(
     assert read_json(tmp_path / "out" / SCORES_FILE) == asdict(done)
     for name in SCORES:
         assert getattr(done, name) == pytest.approx(getattr(plain, name), abs=1e-3)
+    counts = [read_counts(tmp_path / folder) for folder in ("plain", "out")]
+    assert counts[0] is not None and counts[1] is not None and counts[0].comparable(counts[1])
     done.show()
     assert "by openvino in int8 and bf16: pAcc" in capsys.readouterr().out
     assert read_scored(tmp_path / "plain").hiou == plain.hiou

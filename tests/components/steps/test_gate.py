@@ -191,7 +191,7 @@ def test_the_interval_over_pictures_decides(
 @pytest.mark.parametrize(
     ("theirs", "reason"),
     [
-        (None, "by a fixed margin, because the champion, version 3, keeps no pixel counts"),
+        (None, "by a fixed margin, because the champion, version 3, keeps no readable pixel counts"),
         (_counts(HARDNESS, first=7), "because the champion, version 3, keeps pixel counts of other pictures"),
     ],
 )

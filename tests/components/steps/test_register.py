@@ -214,7 +214,9 @@ def test_validation_decides_and_test_is_only_reported(folder: Path, tmp_path: Pa
     assert (tags["validation.split"], tags["validation.hiou"]) == ("val", "0.5")
 
 
-def test_a_version_keeps_counts_that_judge_the_next(folder: Path, tmp_path: Path) -> None:
+def test_a_version_keeps_counts_that_judge_the_next(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     split, hardness = protocol("mini-18-6"), np.random.default_rng(0).integers(30, 80, 20)
 
     def validated(gain: int) -> Path:
@@ -235,6 +237,10 @@ def test_a_version_keeps_counts_that_judge_the_next(folder: Path, tmp_path: Path
     champion = registry.champion(MlflowClient(), "sure")
     assert champion is not None and kept_counts.counts_of(champion) is not None
     assert kept_counts.counts_of(replace(champion, run_id="0" * 32)) is None
+    broken = tmp_path / PICTURE_COUNTS_FILE
+    broken.write_bytes(b"cut")
+    MlflowClient().log_artifact(str(champion.run_id), str(broken), kept_counts.FOLDER)
+    assert kept_counts.counts_of(champion) is None and "keeps broken pixel counts" in caplog.text
     older = validated(2)
     (older / PICTURE_COUNTS_FILE).unlink()
     assert (
