@@ -275,7 +275,7 @@ def _connected() -> Iterator[Any]:
     handler = signal.getsignal(signal.SIGTERM) if on_main else None
     try:
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises plain ones too, such as for a node that does not start in time
         where = f"{ADDRESS}={address}: " if address else ""
         raise UserError(f"{where}Ray does not start or connect ({shortened(str(error))})") from error
     finally:

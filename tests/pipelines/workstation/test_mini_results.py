@@ -67,6 +67,14 @@ def test_every_method_has_all_seeds_and_published_ones_controls() -> None:
         assert set(of_kind) <= others
 
 
+def test_ablations_have_five_seeds_and_published_methods_all() -> None:
+    planned = chains(range(7), Data(**{name: Path(name) for name in FOLDERS}))
+    seeds: dict[bool, set[int]] = {True: set(), False: set()}
+    for chain in planned:
+        seeds[bool(chain.self_trainings)].add(chain.seed)
+    assert seeds == {True: set(range(7)), False: set(range(5))}
+
+
 def test_a_claim_is_judged_by_the_interval_of_its_difference() -> None:
     above, below = ({CLAIMS[0]: Interval(sign * 0.1, sign * 0.1, sign * 0.1, 2)} for sign in (1, -1))
     better, worse = every_row(with_descriptor=0.4, without=0.3), every_row(with_descriptor=0.2, without=0.3)
