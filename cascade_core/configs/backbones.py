@@ -54,6 +54,10 @@ MINI_CLIP = ClipConfig(
     vocab_size=49,
 )
 """The mini benchmark's CLIP: OpenAI's layout, patches of 8 on pictures of 40 pixels, one token per word."""
+MINI_HARD_CLIP = MINI_CLIP.model_copy(
+    update={"name": "mini-hard", "image_size": 64, "context_length": 32, "vocab_size": 79}
+)
+"""The CLIP of the benchmark mini-hard: as the mini benchmark's, with more words and larger pictures."""
 
 
 def backbone(name: str) -> ClipConfig:

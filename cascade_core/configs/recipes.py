@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, backbone_changes
+from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
 from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
@@ -182,6 +182,25 @@ def mini_linear() -> RunConfig:
     return _variant(mini_zegclip(), "linear", changes)
 
 
+def hard_zegclip() -> RunConfig:
+    """ZegCLIP on mini-hard: the mini benchmark's settings, with pictures of 128 pixels."""
+    sides = ("model.image_size", "data.crop_size", "evaluate.crop_size")
+    changes = {
+        "recipe": "hard_zegclip",
+        "model.clip": MINI_HARD_CLIP.model_dump(),
+        "data.protocol": "mini-hard-38-12",
+        "evaluate.stride": 96,
+        "evaluate.batch_size": 25,
+    }
+    return with_overrides(mini_zegclip(), {**changes, **dict.fromkeys(sides, 128)})
+
+
+def hard_cascade_clip() -> RunConfig:
+    """Cascade-CLIP on mini-hard: two groups of three middle blocks, and the last block."""
+    changes = {"method": "cascade_clip", "model.fusion": "cascade", "model.groups": MINI_CASCADE_GROUPS}
+    return with_overrides(hard_zegclip(), {"recipe": "hard_cascade_clip", **changes})
+
+
 def mini_training_free(method: str) -> RunConfig:
     """A training-free method on the mini benchmark's CLIP; pictures are seen whole, as in the other mini recipes."""
     changes = {f"model.{field}": value for field, value in model_changes(method).items()}
@@ -211,6 +230,8 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         mini_decoder_ce,
         mini_baseline,
         mini_linear,
+        hard_zegclip,
+        hard_cascade_clip,
         zegclip_voc12,
         cascade_voc12,
         cascade_context59,

@@ -11,13 +11,14 @@ from cascade_core.datasets.cocostuff import COCOSTUFF
 from cascade_core.datasets.context import CONTEXT
 from cascade_core.datasets.data_set import DataSet
 from cascade_core.datasets.mini import MINI
+from cascade_core.datasets.mini_hard import MINI_HARD, MINI_HARD_DRAWN
 from cascade_core.datasets.voc12 import VOC12
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit, split_of
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.runtime.listing import by_name
 
-DATA_SETS = (VOC12, CONTEXT, COCOSTUFF, ADE20K, MINI)
+DATA_SETS = (VOC12, CONTEXT, COCOSTUFF, ADE20K, MINI, MINI_HARD, MINI_HARD_DRAWN)
 
 
 def data_set(name: str) -> DataSet:

@@ -1,15 +1,10 @@
-"""Contrastive pretraining of the tiny CLIP on pictures drawn on the fly.
+"""Contrastive pretraining of a tiny CLIP on pictures drawn on the fly.
 
-The only training signal is CLIP's symmetric InfoNCE loss (Radford et al. 2021, figure 3). The first stage mixes
-windows into scenes, single things, and close-ups that one material fills; small windows and close-ups teach
-patch vectors, not only whole pictures, to separate patterns. Two later stages use the picture size of
-segmentation, as CLIP's own training ended at a higher resolution, and captions that name a part of the classes.
-Whole scenes teach the global embedding which of several classes are present, which the relationship descriptor
-needs. The last stage mixes scenes with single things and close-ups, to separate classes that share their colours.
+The only training signal is CLIP's symmetric InfoNCE loss (Radford et al. 2021, figure 3); `stages` states what is drawn.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,12 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cascade_core.clip.tokenizers import WordTokenizer
 from cascade_core.clip.weights import ClipModel
-from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
-from cascade_core.mini import world
-from cascade_core.mini.vocabulary import WORDS, caption, names_in_view, random_part
+from cascade_core.mini.stages import Stage
+from cascade_core.mini.world import Images
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -34,7 +27,7 @@ PRETRAINING_STREAM, HELD_OUT_STREAM = 0, 1
 """First number of the seeds: streams never draw the same picture (`voc_layout` has the others)."""
 
 LARGEST_LOGIT_SCALE = 7.0
-"""Upper bound of the logit scale. CLIP's own bound, 100, lets the vectors of 24 words cluster by colour and still
+"""Upper bound of the logit scale. CLIP's own bound, 100, lets the vectors of the mini benchmark's 24 words cluster by colour and still
 rank correctly; a softer softmax has to separate patterns too (`docs/results/choices.md` has the figures)."""
 
 
@@ -48,60 +41,10 @@ class PretrainReport:
     logit_scale: float
 
 
-def mini_tokenizer() -> WordTokenizer:
-    """Return the tokenizer of the shipped tiny CLIP."""
-    return WordTokenizer(WORDS, MINI_CLIP.context_length)
-
-
-def normalise(images: world.Images) -> Float[Tensor, "pictures 3 height width"]:
+def normalise(images: Images) -> Float[Tensor, "pictures 3 height width"]:
     """Return channel-first, normalised pixels for the image tower."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()
     return (pixels - torch.tensor(PIXEL_MEAN)[:, None, None]) / torch.tensor(PIXEL_STD)[:, None, None]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of the pretraining: its pictures, their captions, and the schedule."""
-
-    name: str
-    stream: int  # third number of the seeds
-    plan: Callable[[np.random.Generator, int], world.Plan]
-    size: int  # side of the pictures, in pixels
-    name_all: bool  # whether captions name all classes in view, or a random part of them
-    steps: int
-    batch_size: int
-    lr: float  # the highest learning rate
-
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[world.Pictures, list[str]]:
-        """Draw `count` pictures and a caption of each."""
-        pictures = world.render(rng, self.plan(rng, count), size=self.size)
-        names = names_in_view(pictures.labels)
-        if not self.name_all:
-            names = [random_part(rng, in_view) for in_view in names]
-        return pictures, [caption(rng, mentioned) for mentioned in names]
-
-
-def plan_mixture(rng: np.random.Generator, count: int) -> world.Plan:
-    """Plan two fifths windows into scenes, a quarter single things, and close-ups for the rest."""
-    return _with_things(rng, world.plan_crops(rng, round(0.4 * count)), round(0.25 * count), count)
-
-
-def plan_scenes_and_things(rng: np.random.Generator, count: int) -> world.Plan:
-    """Plan one half scenes, a quarter single things, and close-ups for the rest."""
-    return _with_things(rng, world.plan_scenes(rng, count // 2), count // 4, count)
-
-
-def _with_things(rng: np.random.Generator, plan: world.Plan, num_objects: int, count: int) -> world.Plan:
-    objects = world.plan_objects(rng, num_objects)
-    return world.join([plan, objects, world.plan_close_ups(rng, count - len(plan) - num_objects)])
-
-
-STAGES = (
-    Stage("crops", 0, plan_mixture, world.CROP_SIZE, True, 2400, 96, 2e-3),
-    Stage("scenes", 1, world.plan_scenes, world.SCENE_SIZE, False, 800, 64, 1e-3),
-    Stage("scenes and things", 2, plan_scenes_and_things, world.SCENE_SIZE, False, 3000, 64, 1e-3),
-)
-"""The stages that made the shipped weights."""
 
 
 def info_nce(
@@ -174,7 +117,7 @@ def _batches(
     stage: Stage, *, seed: int
 ) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, "batch context"]]]:
     """Prefetch each batch in a background thread."""
-    rng, tokenize = np.random.default_rng([PRETRAINING_STREAM, seed, stage.stream]), mini_tokenizer()
+    rng, tokenize = np.random.default_rng([PRETRAINING_STREAM, seed, stage.stream]), stage.world.tokenizer
 
     def draw() -> tuple[Tensor, Tensor]:
         pictures, texts = stage.draw(rng, stage.batch_size)

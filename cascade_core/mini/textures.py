@@ -46,20 +46,43 @@ def pattern(name: str, u: Field, v: Field, draws: Draws) -> Field:
         case "waves":
             crest = v + 2.2 * np.sin(TURN * u / 13 + phase) + 0.9 * np.sin(TURN * u / 7.3 + second)
             return _soft(np.sin(TURN * crest / 6.5 + third) + 0.2, 0.9)
+        case "zigzag":
+            teeth = np.abs(2 * ((u / 10 + draws[0]) % 1) - 1)
+            return _soft(np.sin(TURN * (v + 4.5 * teeth) / 7 + second), 2.5)
+        case "weave":
+            across = _soft(np.sin(TURN * u / 13 + phase) * np.sin(TURN * v / 13 + second), 4.0)
+            return _soft(across * np.sin(TURN * u / 3.7) + (1 - across) * np.sin(TURN * v / 3.7), 0.9)
+        case "blotches":
+            waves = (
+                np.sin(TURN * (u + 0.3 * v) / 13 + phase)
+                + np.sin(TURN * (v - 0.4 * u) / 10 + second)
+                + np.sin(TURN * (0.7 * u + 0.8 * v) / 17 + third)
+            )
+            return _soft(waves, 0.8)
+        case "plain":
+            return _soft(np.sin(TURN * (u + v) / 60 + phase), 0.35)
         case "tiles":
             return _tiles(u + 12 * draws[0], v + 7 * draws[1])
         case _:
-            raise UserError(
-                f"there is no pattern {name!r}; see APPEARANCE in cascade_core/mini/vocabulary.py"
-            )
+            raise UserError(f"there is no pattern {name!r}; see the vocabularies in cascade_core/mini")
 
 
 def outline(name: str, x: Field, y: Field, draws: Draws) -> Field:
-    """Return 1 at the centre of an irregular blob, 0 at its rim, negative outside; UserError for an unknown name.
+    """Return the distance to the rim of a thing, positive inside and negative outside; UserError for an unknown name.
 
-    `x` and `y` are in units of the blob's radius; two random harmonics vary the blobs.
+    Lengths are in units of the thing's radius. Irregular blobs, varied by two random harmonics, have 1 at the centre;
+    thin things have half their thickness.
     """
     match name:
+        case "rod":
+            return _bar(x, y, width=0.09)
+        case "strand":
+            return _bar(x, y - 0.17 * np.sin(4.4 * x + TURN * draws[0]), width=0.075)
+        case "comb":
+            teeth = [_bar(y - 0.05, x - place, width=0.055, length=0.6) for place in (-0.6, 0, 0.6)]
+            return np.maximum.reduce([_bar(x, y + 0.55, width=0.065, length=0.68), *teeth])
+        case "hoop":
+            return 0.08 - np.abs(np.hypot(x, y) - 0.75)
         case "round":
             distance = np.hypot(x, y)
         case "long":
@@ -69,13 +92,16 @@ def outline(name: str, x: Field, y: Field, draws: Draws) -> Field:
         case "lobed":
             distance = np.hypot(x, y) / (1 + 0.16 * np.cos(5 * np.arctan2(y, x)))
         case _:
-            raise UserError(
-                f"there is no outline {name!r}; see APPEARANCE in cascade_core/mini/vocabulary.py"
-            )
+            raise UserError(f"there is no outline {name!r}; see the vocabularies in cascade_core/mini")
     angle = np.arctan2(y, x)
     wobble = 0.11 * np.cos(2 * angle + TURN * draws[0]) * draws[1]
     wobble = wobble + 0.09 * np.cos(3 * angle + TURN * draws[2]) * draws[3]
     return 1 - distance / (1 + wobble)
+
+
+def _bar(along: Field, across: Field, *, width: float, length: float = 1.0) -> Field:
+    """Return the depth inside a bar; `width` and `length` are halves."""
+    return np.minimum(width - np.abs(across), length - np.abs(along))
 
 
 def _soft(wave: Field, slope: float) -> Field:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from cascade_core.clip.text import class_vectors
 from cascade_core.clip.weights import ClipModel
-from cascade_core.datasets.mini import CLASSES, TEMPLATES, UNSEEN
-from cascade_core.mini import world
-from cascade_core.mini.pretrain import HELD_OUT_STREAM, mini_tokenizer, normalise
-from cascade_core.mini.vocabulary import THINGS
+from cascade_core.mini.paint import render
+from cascade_core.mini.pretrain import HELD_OUT_STREAM, normalise
+from cascade_core.mini.world import Images, Labels, World
 
 PURITY = 0.75
 
@@ -28,28 +27,31 @@ class ZeroShotAccuracy:
     per_class: dict[str, float]
 
 
-def zero_shot_accuracy(clip: ClipModel, *, seed: int, num_pictures: int = 960) -> ZeroShotAccuracy:
+def zero_shot_accuracy(
+    clip: ClipModel, world: World, *, seed: int, num_pictures: int = 960
+) -> ZeroShotAccuracy:
     """Return the top-1 accuracy among all thing classes on held-out pictures of single things."""
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 0])
     plan = world.plan_objects(rng, num_pictures)
-    pictures = world.render(rng, plan, size=clip.config.image_size)
-    predicted = _nearest(clip, clip.visual.encode_image, pictures.images, THINGS)
-    truth = np.array([THINGS.index(CLASSES[index]) for index in plan.things[:, 0]])
-    return _accuracy(predicted, truth, THINGS)
+    pictures = render(rng, plan, size=world.crop_size)
+    predicted = _nearest(clip, world, clip.visual.encode_image, pictures.images, world.things)
+    truth = np.array([world.things.index(world.materials[index]) for index in plan.things[:, 0]])
+    return _accuracy(predicted, truth, world.things, world.unseen)
 
 
-def patch_accuracy(clip: ClipModel, *, seed: int, num_pictures: int = 300) -> ZeroShotAccuracy:
+def patch_accuracy(clip: ClipModel, world: World, *, seed: int, num_pictures: int = 300) -> ZeroShotAccuracy:
     """Return the accuracy of the text vector nearest to a last-layer patch vector, among all classes.
 
     Measures how suitable the frozen tower is for segmentation, on held-out whole scenes; no model is trained or
-    chosen by it. Only patches in which one class covers at least `PURITY` count.
+    chosen by it. Only patches in which one class covers at least `PURITY` count; background does not.
     """
     rng = np.random.default_rng([HELD_OUT_STREAM, seed, 1])
-    pictures = world.render(rng, world.plan_scenes(rng, num_pictures), size=world.SCENE_SIZE)
-    predicted = _nearest(clip, lambda pixels: patch_vectors(clip, pixels), pictures.images, CLASSES)
-    share, truth = _majority(pictures.labels, clip.config.patch_size)
-    pure = share >= PURITY
-    return _accuracy(predicted[pure], truth[pure], CLASSES)
+    pictures = render(rng, world.plan_scenes(rng, num_pictures), size=world.scene_size)
+    names = world.classes
+    predicted = _nearest(clip, world, lambda pixels: patch_vectors(clip, pixels), pictures.images, names)
+    share, truth = _majority(pictures.labels, clip.config.patch_size, len(world.materials))
+    counted = (share >= PURITY) & (truth < len(names))
+    return _accuracy(predicted[counted], truth[counted], names, world.unseen)
 
 
 @torch.no_grad()
@@ -65,38 +67,41 @@ def patch_vectors(
 
 @torch.no_grad()
 def _nearest(
-    clip: ClipModel, encode: Callable[[Tensor], Tensor], images: world.Images, names: Sequence[str]
+    clip: ClipModel, world: World, encode: Callable[[Tensor], Tensor], images: Images, names: Sequence[str]
 ) -> Int[np.ndarray, "*rows"]:
     """Return the index of the name whose text vector is nearest to each vector that `encode` makes of `images`."""
     device = clip.logit_scale.device
     vectors = torch.cat(
         [F.normalize(encode(batch.to(device)), dim=-1).cpu() for batch in normalise(images).split(64)]
     )
-    text = class_vectors(clip.text, mini_tokenizer(), names, TEMPLATES)
+    text = class_vectors(clip.text, world.tokenizer, names, world.templates)
     return (vectors @ text.cpu().T).argmax(dim=-1).numpy()
 
 
 def _majority(
-    labels: world.Labels, patch_size: int
+    labels: Labels, patch_size: int, num_materials: int
 ) -> tuple[Float32[np.ndarray, "pictures patches"], Int[np.ndarray, "pictures patches"]]:
-    """Return the share of each patch's most frequent class, and that class."""
+    """Return the share of each patch's most frequent material, and that material."""
     count, side = len(labels), labels.shape[1] // patch_size
     cells = labels.reshape(count, side, patch_size, side, patch_size).transpose(0, 1, 3, 2, 4)
     cells = cells.reshape(count, side * side, -1)
     shares = np.stack(
-        [(cells == index).mean(axis=-1, dtype=np.float32) for index in range(len(CLASSES))], axis=-1
+        [(cells == index).mean(axis=-1, dtype=np.float32) for index in range(num_materials)], axis=-1
     )
     return shares.max(axis=-1), shares.argmax(axis=-1)
 
 
 def _accuracy(
-    predicted: Int[np.ndarray, " rows"], truth: Int[np.ndarray, " rows"], names: Sequence[str]
+    predicted: Int[np.ndarray, " rows"],
+    truth: Int[np.ndarray, " rows"],
+    names: Sequence[str],
+    unseen_names: Sequence[str],
 ) -> ZeroShotAccuracy:
     per_class = {
         name: float((predicted[truth == index] == index).mean())
         for index, name in enumerate(names)
         if (truth == index).any()
     }
-    seen = [value for name, value in per_class.items() if name not in UNSEEN]
-    unseen = [value for name, value in per_class.items() if name in UNSEEN]
+    seen = [value for name, value in per_class.items() if name not in unseen_names]
+    unseen = [value for name, value in per_class.items() if name in unseen_names]
     return ZeroShotAccuracy(float(np.mean(seen)), float(np.mean(unseen)), per_class)

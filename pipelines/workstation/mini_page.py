@@ -178,7 +178,7 @@ def page(
     rows: Sequence[MiniRow], seeds: Sequence[int], *, clip: Pretrained, pictures: Mapping[Claim, Interval]
 ) -> str:
     """Write the page; `clip` holds the tiny CLIP's accuracies, `pictures` the claims' intervals over pictures."""
-    from cascade_core.mini.pretrain import STAGES  # slow to import, as it loads torch
+    from cascade_core.mini.stages import MINI_STAGES  # slow to import, as it loads torch
     from cascade_core.scoring.bootstrap import RESAMPLES
 
     return PAGE.format(
@@ -189,7 +189,7 @@ def page(
         made_from=_made_from(rows),
         table=markdown_table(rows),
         clip=clip,
-        clip_pictures=sum(stage.steps * stage.batch_size for stage in STAGES),
+        clip_pictures=sum(stage.steps * stage.batch_size for stage in MINI_STAGES),
         resamples=RESAMPLES,
         claims="\n".join(claims(rows, pictures)),
         num_claims=len(CLAIMS),

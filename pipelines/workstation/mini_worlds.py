@@ -15,7 +15,7 @@ from components.artifacts import data_hash, input_hash
 from components.own_variables import SWITCH_VARIABLE
 from components.results.intervals import paired_interval
 from components.results.rows import SCORES, run_names
-from components.steps.pretrain import PROTOCOL, read_accuracy
+from components.steps.pretrain import PROTOCOLS, read_accuracy
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import prepare_data
 from pipelines.workstation.chain_plan import outlook, plans_of
@@ -180,14 +180,14 @@ def _check(world: Path) -> None:
 
 def _prepared(world: Path, work: Path) -> Data[Path]:
     """Index a world's pictures and make its text vectors, once for its content."""
-    from cascade_core.mini.voc_layout import SPLIT_SIZES
+    from cascade_core.mini.mini_world import MINI_WORLD
 
     raw, clip = world / PICTURES, world / CLIP
     return prepare_data(
         FolderRunner(work / f"world-{digest_of(input_hash(raw), input_hash(clip))}"),
         Data(raw=raw, clip=clip),
-        protocol=PROTOCOL,
-        image_sets={split: split for split in SPLIT_SIZES},
+        protocol=PROTOCOLS["mini"],
+        image_sets={split: split for split in MINI_WORLD.sizes},
         vectors={"recipe": f"mini_{PUBLISHED[0]}"},
     )
 

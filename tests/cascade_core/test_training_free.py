@@ -27,7 +27,8 @@ from cascade_core.datasets.mini import CLASSES, TEMPLATES
 from cascade_core.errors import UserError
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
-from cascade_core.mini import world
+from cascade_core.mini.mini_world import MINI_WORLD
+from cascade_core.mini.paint import render
 from cascade_core.model.build import build_segmentor
 from cascade_core.predictor import Predictor
 from cascade_core.shipped.contents import shipped_model
@@ -97,8 +98,8 @@ def model_of(
 
 def test_bf16_labels_as_single_precision_does(towers: tuple[VisionTransformer, Tensor]) -> None:
     rng = np.random.default_rng(8)
-    pictures = world.render(rng, world.plan_scenes(rng, 8), size=world.SCENE_SIZE)
-    config, size = recipe("mini_naclip"), (world.SCENE_SIZE, world.SCENE_SIZE)
+    pictures = render(rng, MINI_WORLD.plan_scenes(rng, 8), size=MINI_WORLD.scene_size)
+    config, size = recipe("mini_naclip"), (MINI_WORLD.scene_size, MINI_WORLD.scene_size)
     images = torch.stack([normalise(image, config.data.mean, config.data.std) for image in pictures.images])
     model, evaluate = model_of(towers, config, LAST_BLOCKS["naclip"])
     half = evaluate.model_copy(update={"precision": "bf16"})
@@ -112,7 +113,7 @@ def test_bf16_labels_as_single_precision_does(towers: tuple[VisionTransformer, T
 def scores(towers: tuple[VisionTransformer, Tensor]) -> dict[str, float]:
     """The mean IoU of each method on rendered scenes."""
     rng = np.random.default_rng(7)
-    pictures = world.render(rng, world.plan_scenes(rng, 60), size=world.SCENE_SIZE)
+    pictures = render(rng, MINI_WORLD.plan_scenes(rng, 60), size=MINI_WORLD.scene_size)
     config = recipe("mini_maskclip")
     images = torch.stack([normalise(image, config.data.mean, config.data.std) for image in pictures.images])
     blocks = {
@@ -122,7 +123,7 @@ def scores(towers: tuple[VisionTransformer, Tensor]) -> dict[str, float]:
     }
     ious = {}
     for name, block in blocks.items():
-        size = (world.SCENE_SIZE, world.SCENE_SIZE)
+        size = (MINI_WORLD.scene_size, MINI_WORLD.scene_size)
         model, evaluate = model_of(towers, config, block)
         predicted = label_maps(model, images, evaluate=evaluate, size=size).numpy()
         hits = [((predicted == c) & (pictures.labels == c)).sum() for c in range(len(CLASSES))]

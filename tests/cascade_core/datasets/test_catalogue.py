@@ -63,7 +63,7 @@ def test_raw_context_ids_name_one_class_in_both_orders() -> None:
     assert released.raw_to_train[0] == literature.raw_to_train[0] == IGNORE
 
 
-@pytest.mark.parametrize("name", ["voc20", "context59", "ade20k150", "mini24"])
+@pytest.mark.parametrize("name", ["voc20", "context59", "ade20k150", "mini24", "minihard50"])
 def test_background_is_ignored_and_other_ids_are_reduced_by_one(name: str) -> None:
     labels = label_set(name)
     count = labels.num_classes

@@ -12,18 +12,20 @@ from cascade_core.clip.weights import new_clip
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.configs.config import DataConfig
 from cascade_core.datasets.mini import CLASSES
+from cascade_core.mini.captions import names_in_view
+from cascade_core.mini.mini_world import MINI_WORLD
 from cascade_core.mini.pretrain import (
     LARGEST_LOGIT_SCALE,
     PIXEL_MEAN,
     PIXEL_STD,
-    STAGES,
-    Stage,
     info_nce,
     learning_rate_at,
     normalise,
     pretrain,
 )
-from cascade_core.mini.vocabulary import THINGS, names_in_view
+from cascade_core.mini.stages import MINI_STAGES as STAGES
+from cascade_core.mini.stages import Stage
+from cascade_core.mini.vocabulary import THINGS
 from cascade_core.mini.zero_shot import patch_accuracy, patch_vectors, zero_shot_accuracy
 
 
@@ -57,7 +59,7 @@ def test_the_seed_decides_the_training():
 def test_captions_of_the_second_stage_name_a_part_of_the_classes():
     pictures, texts = STAGES[1].draw(np.random.default_rng(0), 64)
     assert pictures.images.shape[1:3] == (64, 64)
-    in_view = [len(named) for named in names_in_view(pictures.labels)]
+    in_view = [len(named) for named in names_in_view(MINI_WORLD, pictures.labels)]
     mentioned = [sum(word in CLASSES for word in text.split()) for text in texts]
     assert all(part <= whole for part, whole in zip(mentioned, in_view, strict=True))
     assert sum(mentioned) < 0.7 * sum(in_view)
@@ -137,11 +139,11 @@ def test_the_first_stage_mixes_windows_things_and_close_ups():
 
 def test_accuracies_are_reported_for_every_class(trained):
     clip, _ = trained
-    objects = zero_shot_accuracy(clip, seed=0, num_pictures=200)
-    patches = patch_accuracy(clip, seed=0, num_pictures=60)
+    objects = zero_shot_accuracy(clip, MINI_WORLD, seed=0, num_pictures=200)
+    patches = patch_accuracy(clip, MINI_WORLD, seed=0, num_pictures=60)
     assert set(objects.per_class) == set(THINGS) and set(patches.per_class) == set(CLASSES)
     assert all(0 <= value <= 1 for value in (objects.seen, objects.unseen, patches.seen, patches.unseen))
-    assert zero_shot_accuracy(clip, seed=0, num_pictures=200) == objects
+    assert zero_shot_accuracy(clip, MINI_WORLD, seed=0, num_pictures=200) == objects
 
 
 def test_patch_vectors_follow_the_size_of_the_picture():

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from cascade_core.datasets.mini import CLASSES
-from cascade_core.mini import voc_layout
+from cascade_core.mini.mini_world import MINI_WORLD
 from cascade_core.mini.pretrain import HELD_OUT_STREAM, PRETRAINING_STREAM
-from cascade_core.mini.voc_layout import SPLIT_SIZES, SPLIT_STREAMS, scene, write_benchmark
+from cascade_core.mini.voc_layout import scene, write_benchmark
 
 SMALL = {"train": 6, "val": 3, "test": 4}
 
@@ -54,14 +54,14 @@ def test_the_jpeg_is_the_scene_but_for_compression(folder):
 def test_no_picture_occurs_twice_within_or_across_splits():
     pictures = {
         hashlib.sha256(scene(split, index, seed=0)[0].tobytes()).hexdigest()
-        for split in SPLIT_SIZES
+        for split in MINI_WORLD.sizes
         for index in range(25)
     }
-    assert len(pictures) == 25 * len(SPLIT_SIZES)
+    assert len(pictures) == 25 * len(MINI_WORLD.sizes)
 
 
 def test_pretraining_has_its_own_random_streams():
-    streams = [PRETRAINING_STREAM, HELD_OUT_STREAM, *SPLIT_STREAMS.values()]
+    streams = [PRETRAINING_STREAM, HELD_OUT_STREAM, *(one.stream for one in MINI_WORLD.image_sets.values())]
     assert len(set(streams)) == len(streams) == 6
 
 
@@ -94,4 +94,4 @@ def test_an_interrupted_writing_leaves_nothing_behind(tmp_path):
 
 
 def test_the_benchmark_has_the_promised_sizes():
-    assert voc_layout.SPLIT_SIZES == {"train": 800, "val": 200, "test": 400, "test2": 400}
+    assert MINI_WORLD.sizes == {"train": 800, "val": 200, "test": 400, "test2": 400}

@@ -5,28 +5,14 @@ import pytest
 
 from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.datasets.mini import CLASSES, TEMPLATES, UNSEEN
-from cascade_core.mini.pretrain import mini_tokenizer
+from cascade_core.mini.captions import caption, names_in_view
+from cascade_core.mini.mini_world import MINI_WORLD
+from cascade_core.mini.paint import render
 from cascade_core.mini.textures import pattern
-from cascade_core.mini.vocabulary import (
-    APPEARANCE,
-    PALETTES,
-    SMALLEST_SHARE,
-    STUFFS,
-    THINGS,
-    WORDS,
-    caption,
-    names_in_view,
-)
-from cascade_core.mini.world import (
-    NOTHING,
-    SCENE_SIZE,
-    join,
-    plan_close_ups,
-    plan_crops,
-    plan_objects,
-    plan_scenes,
-    render,
-)
+from cascade_core.mini.vocabulary import APPEARANCE, PALETTES, STUFFS, THINGS, WORDS
+from cascade_core.mini.world import NOTHING, join
+
+SCENE_SIZE, SMALLEST_SHARE = MINI_WORLD.scene_size, MINI_WORLD.smallest_share
 
 
 def test_every_class_is_a_different_combination():
@@ -49,7 +35,8 @@ def test_class_names_spell_out_no_attribute():
 
 def test_the_generator_alone_decides_every_pixel():
     first, again, other = (
-        render(rng, plan_scenes(rng, 6), size=SCENE_SIZE) for rng in map(np.random.default_rng, (4, 4, 5))
+        render(rng, MINI_WORLD.plan_scenes(rng, 6), size=SCENE_SIZE)
+        for rng in map(np.random.default_rng, (4, 4, 5))
     )
     assert np.array_equal(first.images, again.images) and np.array_equal(first.labels, again.labels)
     assert not np.array_equal(first.images, other.images)
@@ -57,7 +44,7 @@ def test_the_generator_alone_decides_every_pixel():
 
 def test_every_pixel_shows_a_class_that_was_planned():
     rng = np.random.default_rng(0)
-    plan = plan_scenes(rng, 60)
+    plan = MINI_WORLD.plan_scenes(rng, 60)
     pictures = render(rng, plan, size=SCENE_SIZE)
     for row, labels in enumerate(pictures.labels):
         planned = {*plan.stuffs[row], *plan.things[row]} - {NOTHING}
@@ -70,14 +57,14 @@ def test_every_pixel_shows_a_class_that_was_planned():
 
 def test_every_class_covers_a_fair_share_of_200_scenes():
     rng = np.random.default_rng(1)
-    labels = render(rng, plan_scenes(rng, 200), size=SCENE_SIZE).labels
+    labels = render(rng, MINI_WORLD.plan_scenes(rng, 200), size=SCENE_SIZE).labels
     shares = np.bincount(labels.ravel(), minlength=len(CLASSES)) / labels.size
     assert shares.min() > 0.008 and shares.max() < 0.15
 
 
 def test_a_picture_shows_the_colours_of_its_palette():
     rng = np.random.default_rng(2)
-    plan = plan_close_ups(rng, 240)
+    plan = MINI_WORLD.plan_close_ups(rng, 240)
     pictures = render(rng, plan, size=40)
     for index, name in enumerate(CLASSES):
         rows = [row for row, labels in enumerate(pictures.labels) if (labels == index).all()]
@@ -92,15 +79,18 @@ def test_a_picture_shows_the_colours_of_its_palette():
 
 def test_close_ups_have_one_class_and_single_things_one_stuff():
     rng = np.random.default_rng(3)
-    assert all(len(np.unique(labels)) == 1 for labels in render(rng, plan_close_ups(rng, 40), size=40).labels)
-    objects = plan_objects(rng, 40)
+    assert all(
+        len(np.unique(labels)) == 1
+        for labels in render(rng, MINI_WORLD.plan_close_ups(rng, 40), size=40).labels
+    )
+    objects = MINI_WORLD.plan_objects(rng, 40)
     for labels, things in zip(render(rng, objects, size=40).labels, objects.things, strict=True):
         assert things[0] in labels and len(np.unique(labels)) <= 2
 
 
 def test_joined_plans_keep_their_order():
     rng = np.random.default_rng(0)
-    crops, objects = plan_crops(rng, 3), plan_objects(rng, 2)
+    crops, objects = MINI_WORLD.plan_crops(rng, 3), MINI_WORLD.plan_objects(rng, 2)
     joined = join([crops, objects])
     assert len(joined) == 5
     assert np.array_equal(joined.things[3:], objects.things) and np.array_equal(
@@ -118,23 +108,26 @@ def test_names_in_view_cover_enough_of_the_picture():
     labels[0, :5] = CLASSES.index("sand")
     labels[0, 0, : round(100 * SMALLEST_SHARE) - 1] = CLASSES.index("tiger")
     labels[1] = CLASSES.index("lava")
-    assert names_in_view(labels) == [["zebra", "sand"], ["lava"]]
+    assert names_in_view(MINI_WORLD, labels) == [["zebra", "sand"], ["lava"]]
 
 
 def test_captions_name_things_before_stuffs():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        words = caption(rng, ["sand", "zebra", "taxi", "lava"]).split()
+        words = caption(MINI_WORLD, rng, ["sand", "zebra", "taxi", "lava"]).split()
         named = [word for word in words if word in CLASSES]
         assert set(named[:2]) == {"zebra", "taxi"} and set(named[2:]) == {"sand", "lava"}
 
 
 def test_captions_fit_the_vocabulary_and_the_context():
     rng = np.random.default_rng(5)
-    plan = join([plan_scenes(rng, 200), plan_close_ups(rng, 200)])
-    texts = [caption(rng, names) for names in names_in_view(render(rng, plan, size=40).labels)]
-    texts += [caption(rng, ["zebra", "taxi", "onion", "sand", "lava"]) for _ in range(200)]
-    tokens = mini_tokenizer()(texts)
+    plan = join([MINI_WORLD.plan_scenes(rng, 200), MINI_WORLD.plan_close_ups(rng, 200)])
+    texts = [
+        caption(MINI_WORLD, rng, names)
+        for names in names_in_view(MINI_WORLD, render(rng, plan, size=40).labels)
+    ]
+    texts += [caption(MINI_WORLD, rng, ["zebra", "taxi", "onion", "sand", "lava"]) for _ in range(200)]
+    tokens = MINI_WORLD.tokenizer(texts)
     assert tokens.shape == (600, MINI_CLIP.context_length)
     assert {word for text in texts for word in text.split()} == set(WORDS)
     assert {text.split()[0] for text in texts} >= {"a", "an", "here", "there", "this"}
@@ -142,11 +135,11 @@ def test_captions_fit_the_vocabulary_and_the_context():
 
 def test_a_caption_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one class name"):
-        caption(np.random.default_rng(0), [])
+        caption(MINI_WORLD, np.random.default_rng(0), [])
 
 
 def test_the_end_token_has_the_highest_id_and_follows_the_words():
-    tokenizer = mini_tokenizer()
+    tokenizer = MINI_WORLD.tokenizer
     tokens = tokenizer([template.format("zebra") for template in TEMPLATES])
     assert tokenizer.vocab_size == MINI_CLIP.vocab_size == 49 and int(tokens.max()) == 48
     ends = [1 + len(template.split()) for template in TEMPLATES]
