@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from cascade_core.configs.ablations import SEPARATOR, cell_overrides
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
 from cascade_core.configs.config import (
     DataConfig,
@@ -269,13 +270,18 @@ def recipe_summaries() -> dict[str, str]:
 def recipe(name: str, overrides: Mapping[str, Any] | None = None, *, seed: int = 0) -> RunConfig:
     """Return the configuration of the recipe `name`, or of the recipe file of that path, changed by dotted `overrides`.
 
-    The override `clip` names another backbone, such as "ViT-L-14", and is applied before all others.
+    The override `clip` names another backbone, such as "ViT-L-14", and is applied before all others. A name such as
+    `mini_zegclip:prompt_depth.half` is a cell of an ablation; overrides change its base.
 
     Raises:
         UserError: the recipe, the backbone or an override's key is unknown (the message lists the known ones), an
             override has a command-line option of its own, the configuration refuses a value, or a recipe file is wrong.
     """
     refuse_stated(overrides or ())
+    parent, separator, place = name.rpartition(SEPARATOR)
+    if separator and not is_recipe_file(name):
+        base = recipe(parent, overrides, seed=seed)
+        return with_overrides(base, cell_overrides(place, base))
     if is_recipe_file(name):
         own = read_recipe_file(Path(name))
         try:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -39,17 +39,21 @@ def paired_interval(better: Mapping[int, float], worse: Mapping[int, float]) -> 
     It covers the choice of seeds: a new training of both runs, scored on the same pictures. Pairs share what a seed decides, such as
     the order of the pictures. The ends are infinite for fewer than two pairs. None: no seed is in both.
     """
-    differences = [better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys())]
-    if not differences:
+    return mean_interval([better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys())])
+
+
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """Return the interval of the mean of values (Student's t), infinite for fewer than two; None without any."""
+    if not values:
         return None
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return Interval(mean, -math.inf, math.inf, len(differences))
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(mean, -math.inf, math.inf, len(values))
     from scipy.special import stdtrit  # slow to import
 
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    reach = float(stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2)) * error
-    return Interval(mean, mean - reach, mean + reach, len(differences))
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    reach = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * error
+    return Interval(mean, mean - reach, mean + reach, len(values))
 
 
 def picture_interval(

@@ -134,6 +134,9 @@ TOP = Group(
             "cascade-clip mini-worlds --world data/mini --world local_outputs/world",
         ),
         of_function(
+            "ablation", "ablation.ablation", "cascade-clip ablation sigma aggregation --seeds 0,1,2,3,4"
+        ),
+        of_function(
             "scene-picture",
             "workstation.scene_picture",
             "cascade-clip scene-picture --picture test2_0001 --out local_outputs/scene.png",

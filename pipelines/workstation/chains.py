@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.runtime.cores import usable_cores
@@ -62,7 +63,7 @@ class FolderRunner:
 
 @dataclass(frozen=True)
 class Chain:
-    """One training of a recipe, and the self-trainings and controls that start from it.
+    """One training of a recipe, and the self-trainings, controls and further seen penalties that start from it.
 
     With `random_tower`, a control, random weights replace CLIP, and the model is only evaluated. `model` is a registered
     version ("models:/NAME/3") that is fetched and evaluated instead of a training. `overrides` are pairs of a dotted name
@@ -78,14 +79,19 @@ class Chain:
     model: str | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
     processes: int | None = None
+    penalties: tuple[float, ...] = ()
 
     @property
     def digest(self) -> str:
         """A digest of the configuration and of the content of the data: equal ones give equal trainings."""
-        config = named_recipe(self.recipe, dict(self.overrides), seed=self.seed).model_dump_json()
-        assert self.data.text and self.data.clip and self.data.prepared, "the data of a chain lack a folder"
-        inputs = [input_hash(self.data.text), input_hash(self.data.clip), data_hash(self.data.prepared)]
-        return hashlib.sha256("".join([config, *inputs]).encode()).hexdigest()[:12]
+        return training_digest(named_recipe(self.recipe, dict(self.overrides), seed=self.seed), self.data)
+
+
+def training_digest(config: RunConfig, data: Data[Path]) -> str:
+    """Return the digest of a training."""
+    assert data.text and data.clip and data.prepared, "the data of a chain lack a folder"
+    inputs = [input_hash(data.text), input_hash(data.clip), data_hash(data.prepared)]
+    return hashlib.sha256("".join([config.model_dump_json(), *inputs]).encode()).hexdigest()[:12]
 
 
 def run_chains(
@@ -151,6 +157,10 @@ def run_chain(
     if chain.control_words:
         control = {**scoring, "control": "words"}
         evaluation = run(evaluate.run, chain.data, "control_words", checkpoint=start.model, **control)
+        models.append(replace(start, evaluation=evaluation))
+    for penalty in chain.penalties:
+        other = {**scoring, "seen_penalty": penalty}
+        evaluation = run(evaluate.run, chain.data, f"penalty_{penalty:g}", checkpoint=start.model, **other)
         models.append(replace(start, evaluation=evaluation))
     return models
 

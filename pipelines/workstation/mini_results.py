@@ -115,7 +115,7 @@ def run(
         environment={SWITCH_VARIABLE: "off"},  # no MLflow runs: the page names their code and data
     )
     measured = [MiniRow.read(model.evaluation, model.cost) for model in models]
-    sources = [_source(model.model, provenance) for model in models]
+    sources = [source_of(model.model, provenance) for model in models]
     named = [
         row.model_copy(update={"made_from": source}) for row, source in zip(measured, sources, strict=True)
     ]
@@ -167,7 +167,7 @@ def provenance_of(data: Data[Path]) -> str:
     return f"commit {git_commit() or 'unknown'}, data {data_hash(_given(data.prepared))[:12]}, on {machine}"
 
 
-def _source(model: Path, provenance: str) -> str:
+def source_of(model: Path, provenance: str) -> str:
     """Name the commit of a training before that of its evaluation, if they differ."""
     commit = read_step_manifest(model).commit
     return provenance if commit == git_commit() else f"trainings of commit {commit}, scored by {provenance}"

@@ -1,0 +1,406 @@
+"""The papers' ablations as grids: themes, each with cells that change a base recipe, and with claims about the cells.
+
+A cell is a recipe of its own: `mini_cascade_clip:aggregation.attention` is the cell `attention` of the theme
+`aggregation` on the recipe `mini_cascade_clip`. So every command and pipeline that takes a recipe takes a cell, of the
+mini benchmark's recipes and of the published ones alike. Values may depend on the base: blocks count from the last one,
+numbers of prompts are multiples.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cascade_core.configs.config import ModelConfig, RunConfig
+from cascade_core.errors import UserError
+from cascade_core.runtime.listing import by_name
+
+Value = Any | Callable[[ModelConfig], Any]
+"""The value of an override, or a function that computes it from the base recipe's model."""
+Source = Literal["ZegCLIP", "Cascade-CLIP", "released code", "here"]
+"""Who makes a claim; "here" asks what neither paper says."""
+SEPARATOR = ":"
+"""Stands between a base recipe and its cell or theme."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of a theme: a name for recipes, a label for people, and the overrides of the base recipe."""
+
+    name: str
+    label: str
+    changes: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellClaim:
+    """The claim that one cell has a higher score than another; cells by their names."""
+
+    text: str
+    source: Source
+    score: str
+    better: str
+    worse: str
+
+
+@dataclass(frozen=True)
+class Theme:
+    """A question of a paper: cells, of which the first is the published one, and claims about them.
+
+    Attributes:
+        score: the score by which cells are compared with the first.
+        paper: what the paper or its released code says, in our words, with its figures where they are known.
+        fusion: the fusion that the base recipe must have: "none" is ZegCLIP, "cascade" Cascade-CLIP.
+    """
+
+    name: str
+    title: str
+    fusion: Literal["none", "cascade"]
+    paper: str
+    score: str
+    cells: tuple[Cell, ...]
+    claims: tuple[CellClaim, ...]
+
+    @property
+    def base(self) -> Cell:
+        return self.cells[0]
+
+    def cell(self, name: str) -> Cell:
+        """Return the cell of this name.
+
+        Raises:
+            UserError: there is none; the message lists the cells.
+        """
+        return by_name(name, {cell.name: cell for cell in self.cells}, kind=f"cell of {self.name}")
+
+
+def before_last(*groups: Sequence[int]) -> Callable[[ModelConfig], Any]:
+    """Return groups of middle blocks that are so many blocks before the last one: 1 is the nearest to it."""
+
+    def blocks(model: ModelConfig) -> list[list[int]]:
+        last = model.clip.layers - 1
+        return [[last - distance for distance in group] for group in groups]
+
+    return blocks
+
+
+def times(factor: float) -> Callable[[ModelConfig], int]:
+    """Return a multiple of the base's number of prompts, at least 1."""
+    return lambda model: max(1, round(factor * model.num_prompts))
+
+
+def share_of_blocks(share: float) -> Callable[[ModelConfig], int]:
+    """Return the first blocks that make up a share of all, at least 1."""
+    return lambda model: max(1, round(share * model.clip.layers))
+
+
+TEXT_QUERY = {"model.query": "text"}
+CROSS_ENTROPY = {"loss.kind": "cross_entropy"}
+NO_PROMPTS = {"model.trunk": "frozen", "model.num_prompts": 0}
+LAST_MAP: dict[str, Value] = {"model.fusion": "none", "model.groups": []}
+NAIVE = {"model.fusion": "naive"}
+ONE_DECODER = {"model.decoders": "shared"}
+ONE_QUERY = {"model.query_projections": "shared"}
+
+DESIGNS = Theme(
+    "designs",
+    "ZegCLIP's three designs",
+    "none",
+    "ZegCLIP adds three designs to a one-stage baseline (deep prompts instead of a trained or frozen tower, classes that do not "
+    "exclude each other with focal and dice loss, the relationship descriptor) and reports that each helps the unseen classes.",
+    "miou_unseen",
+    (
+        Cell("all", "all three (ZegCLIP)"),
+        Cell("no_descriptor", "prompts, independent classes", TEXT_QUERY),
+        Cell("no_loss", "prompts, descriptor", CROSS_ENTROPY),
+        Cell("no_prompts", "independent classes, descriptor", NO_PROMPTS),
+        Cell("prompts", "prompts alone", {**TEXT_QUERY, **CROSS_ENTROPY}),
+        Cell("loss", "independent classes alone", {**TEXT_QUERY, **NO_PROMPTS}),
+        Cell("descriptor", "descriptor alone", {**CROSS_ENTROPY, **NO_PROMPTS}),
+        Cell("none", "none of the three", {**TEXT_QUERY, **CROSS_ENTROPY, **NO_PROMPTS}),
+    ),
+    (
+        CellClaim("the descriptor helps the other two", "ZegCLIP", "miou_unseen", "all", "no_descriptor"),
+        CellClaim("independent classes help the other two", "ZegCLIP", "miou_unseen", "all", "no_loss"),
+        CellClaim("deep prompts help the other two", "ZegCLIP", "miou_unseen", "all", "no_prompts"),
+        CellClaim("all three beat none", "ZegCLIP", "miou_unseen", "all", "none"),
+        CellClaim("prompts alone beat none", "here", "miou_unseen", "prompts", "none"),
+        CellClaim("independent classes alone beat none", "here", "miou_unseen", "loss", "none"),
+        CellClaim("the descriptor alone beats none", "here", "miou_unseen", "descriptor", "none"),
+    ),
+)
+PROMPT_DEPTH = Theme(
+    "prompt_depth",
+    "Depth of the prompts",
+    "none",
+    "ZegCLIP's configurations put prompts into every block; the code can stop after any block.",
+    "hiou",
+    (
+        Cell("every", "in every block (published)"),
+        Cell("none", "in no block, no prompt norm", NO_PROMPTS),
+        Cell("first", "in the first block", {"model.prompt_depth": 1}),
+        Cell("quarter", "in the first quarter", {"model.prompt_depth": share_of_blocks(0.25)}),
+        Cell("half", "in the first half", {"model.prompt_depth": share_of_blocks(0.5)}),
+        Cell("most", "in the first three quarters", {"model.prompt_depth": share_of_blocks(0.75)}),
+    ),
+    (
+        CellClaim("prompts in every block beat none", "ZegCLIP", "hiou", "every", "none"),
+        CellClaim("prompts in every block beat shallow ones", "here", "hiou", "every", "first"),
+        CellClaim("prompts in every block beat the first half", "here", "hiou", "every", "half"),
+    ),
+)
+PROMPT_NUMBER = Theme(
+    "prompt_number",
+    "Number of prompts",
+    "none",
+    "Published: 10 prompts on Pascal VOC for both methods, 35 (Cascade-CLIP) on Pascal Context, 100 (ZegCLIP) and 50 (Cascade-CLIP) "
+    "on COCO-Stuff: more for more classes.",
+    "hiou",
+    (
+        Cell("base", "the recipe's"),
+        Cell("eighth", "an eighth", {"model.num_prompts": times(1 / 8)}),
+        Cell("half", "half", {"model.num_prompts": times(1 / 2)}),
+        Cell("double", "twice", {"model.num_prompts": times(2)}),
+        Cell("fourfold", "four times", {"model.num_prompts": times(4)}),
+    ),
+    (
+        CellClaim("few prompts are worse", "here", "hiou", "base", "eighth"),
+        CellClaim("more prompts are better", "here", "hiou", "fourfold", "base"),
+    ),
+)
+LOSS_WEIGHTS = Theme(
+    "loss_weights",
+    "Weights of focal and dice",
+    "none",
+    "Both methods add focal loss, times 100, and dice loss, times 1.",
+    "hiou",
+    (
+        Cell("both", "focal 100, dice 1 (published)"),
+        Cell("focal", "focal alone", {"loss.dice_weight": 0.0}),
+        Cell("more_dice", "focal 100, dice 10", {"loss.dice_weight": 10.0}),
+        Cell("much_dice", "focal 100, dice 100", {"loss.dice_weight": 100.0}),
+        Cell("dice", "dice alone", {"loss.focal_weight": 0.0}),
+    ),
+    (
+        CellClaim("dice helps focal", "ZegCLIP", "hiou", "both", "focal"),
+        CellClaim("focal helps dice", "ZegCLIP", "hiou", "both", "dice"),
+    ),
+)
+GROUPS = Theme(
+    "groups",
+    "Number and choice of decoders and blocks",
+    "cascade",
+    "Cascade-CLIP splits the middle blocks 5 to 10 of 12 into two groups of three, each with a decoder, beside the last block's. It "
+    "reports gains over the last map alone: on Pascal VOC an unseen mIoU of 83.0 against ZegCLIP's 77.8, on COCO-Stuff 43.4 against 41.4.",
+    "hiou",
+    (
+        Cell("two", "two groups of three (published)"),
+        Cell("last_map", "no group: the last block alone (ZegCLIP)", LAST_MAP),
+        Cell("late", "the three blocks before the last", {"model.groups": before_last((3, 2, 1))}),
+        Cell("early", "the three blocks before those", {"model.groups": before_last((6, 5, 4))}),
+        Cell("one", "one group of six", {"model.groups": before_last((6, 5, 4, 3, 2, 1))}),
+        Cell("three", "three groups of two", {"model.groups": before_last((6, 5), (4, 3), (2, 1))}),
+        Cell("six", "six groups of one", {"model.groups": before_last((6,), (5,), (4,), (3,), (2,), (1,))}),
+    ),
+    (
+        CellClaim("middle blocks help", "Cascade-CLIP", "hiou", "two", "last_map"),
+        CellClaim("middle blocks help unseen classes", "Cascade-CLIP", "miou_unseen", "two", "last_map"),
+        CellClaim("two groups beat one of the same blocks", "Cascade-CLIP", "hiou", "two", "one"),
+        CellClaim("two groups beat the late one alone", "here", "hiou", "two", "late"),
+        CellClaim("late blocks help more than early ones", "here", "hiou", "late", "early"),
+        CellClaim("more than two groups help", "here", "hiou", "three", "two"),
+    ),
+)
+SHARING = Theme(
+    "sharing",
+    "Independent or shared decoders and queries",
+    "cascade",
+    "Cascade-CLIP reports that summing the levels into one decoder weakens the unseen classes, and gives each group its own decoder and "
+    "its own map from class vectors to queries.",
+    "hiou",
+    (
+        Cell("independent", "own decoders, own queries (published)"),
+        Cell("one_decoder", "one decoder, own queries", ONE_DECODER),
+        Cell("one_query", "own decoders, one query map", ONE_QUERY),
+        Cell("one_of_each", "one decoder, one query map", {**ONE_DECODER, **ONE_QUERY}),
+        Cell("naive", "all levels summed into one decoder", NAIVE),
+        Cell("last_map", "the last block alone (ZegCLIP)", LAST_MAP),
+    ),
+    (
+        CellClaim("own decoders beat one", "Cascade-CLIP", "hiou", "independent", "one_decoder"),
+        CellClaim("own query maps beat one", "Cascade-CLIP", "hiou", "independent", "one_query"),
+        CellClaim("own decoders beat naive fusion", "Cascade-CLIP", "hiou", "independent", "naive"),
+        CellClaim("naive fusion hurts unseen classes", "Cascade-CLIP", "miou_unseen", "last_map", "naive"),
+    ),
+)
+AGGREGATION = Theme(
+    "aggregation",
+    "Aggregation of a group's levels",
+    "cascade",
+    "Cascade-CLIP reports that its Gaussian-weighted aggregation is better than a plain sum, a concatenation and self-attention. In the "
+    "released code the Gaussian is only the start: its weights train.",
+    "hiou",
+    (
+        Cell("gaussian", "Gaussian start, weights train (published)"),
+        Cell("gaussian_fixed", "Gaussian, fixed", {"model.aggregation": "gaussian_fixed"}),
+        Cell("uniform", "plain sum", {"model.aggregation": "uniform"}),
+        Cell("learned", "sum as start, weights train", {"model.aggregation": "learned"}),
+        Cell("concatenated", "concatenation", {"model.aggregation": "concatenated"}),
+        Cell("attention", "self-attention", {"model.aggregation": "attention"}),
+    ),
+    (
+        CellClaim("the Gaussian beats the plain sum", "Cascade-CLIP", "hiou", "gaussian", "uniform"),
+        CellClaim("the Gaussian beats concatenation", "Cascade-CLIP", "hiou", "gaussian", "concatenated"),
+        CellClaim("the Gaussian beats self-attention", "Cascade-CLIP", "hiou", "gaussian", "attention"),
+        CellClaim("training its weights helps", "here", "hiou", "gaussian", "gaussian_fixed"),
+        CellClaim("a Gaussian start beats a flat one", "here", "hiou", "gaussian", "learned"),
+    ),
+)
+SIGMA = Theme(
+    "sigma",
+    "Sigma of the Gaussian",
+    "cascade",
+    "The released code takes a sigma of 1 level, and its weights train from there.",
+    "hiou",
+    (
+        Cell("one", "1 (published)"),
+        Cell("half", "0.5: almost the last level alone", {"model.aggregation_sigma": 0.5}),
+        Cell("two", "2", {"model.aggregation_sigma": 2.0}),
+        Cell("four", "4", {"model.aggregation_sigma": 4.0}),
+        Cell("flat", "no sigma: equal weights at the start", {"model.aggregation": "learned"}),
+    ),
+    (
+        CellClaim("a sigma of 1 beats 0.5", "here", "hiou", "one", "half"),
+        CellClaim("a sigma of 1 beats 4", "here", "hiou", "one", "four"),
+        CellClaim("a sigma of 1 beats none", "here", "hiou", "one", "flat"),
+    ),
+)
+PROJECTIONS = Theme(
+    "projections",
+    "Projections of the middle levels",
+    "cascade",
+    "In the released code the middle levels pass random projections that stay frozen; the paper does not say so.",
+    "hiou",
+    (
+        Cell("random", "random, frozen (published)"),
+        Cell("random_trained", "random, trained", {"model.mid_projection_trains": True}),
+        Cell("clip", "CLIP's, frozen", {"model.mid_projection_init": "clip"}),
+        Cell(
+            "clip_trained",
+            "CLIP's, trained",
+            {"model.mid_projection_init": "clip", "model.mid_projection_trains": True},
+        ),
+    ),
+    (
+        CellClaim("CLIP's projections beat random ones", "here", "hiou", "clip", "random"),
+        CellClaim("training random ones helps", "here", "hiou", "random_trained", "random"),
+        CellClaim("training CLIP's helps", "here", "hiou", "clip_trained", "clip"),
+    ),
+)
+PROJECTION_SEED = Theme(
+    "projection_seed",
+    "Seed of the random projections",
+    "cascade",
+    "The random projections are part of a released checkpoint. Here they have a seed of their own, so that all runs of a cell share them: "
+    "differences between cells come from the projections, the spread within a cell does not.",
+    "hiou",
+    (
+        Cell("run", "drawn by the run's seed (published)"),
+        *(Cell(f"seed_{n}", f"seed {1000 + n}", {"model.mid_projection_seed": 1000 + n}) for n in (1, 2, 3)),
+    ),
+    (
+        CellClaim("projections of seed 1001 beat those of 1002", "here", "hiou", "seed_1", "seed_2"),
+        CellClaim("projections of seed 1001 beat those of 1003", "here", "hiou", "seed_1", "seed_3"),
+        CellClaim("projections of seed 1002 beat those of 1003", "here", "hiou", "seed_2", "seed_3"),
+    ),
+)
+
+
+def _penalties(name: str, title: str, fusion: Literal["none", "cascade"]) -> Theme:
+    others = (0.0, 0.05, 0.15, 0.2, 0.3, 0.5)
+    return Theme(
+        name,
+        f"Penalty on seen classes, {title}",
+        fusion,
+        "The released code subtracts 0.1 from the seen classes' scores of inductive models; the papers do not mention it. Nothing is "
+        "trained anew for a penalty: each model is scored with all of them.",
+        "hiou",
+        (
+            Cell("published", "0.1 (published)"),
+            *(Cell(f"p{round(100 * p):02d}", f"{p:g}", {"evaluate.seen_penalty": p}) for p in others),
+        ),
+        (
+            CellClaim("the penalty helps", "released code", "hiou", "published", "p00"),
+            CellClaim("the penalty helps unseen classes", "released code", "miou_unseen", "published", "p00"),
+            CellClaim("it costs seen classes", "here", "miou_seen", "p00", "published"),
+            CellClaim("a higher penalty is better", "here", "hiou", "p20", "published"),
+        ),
+    )
+
+
+THEMES = {
+    theme.name: theme
+    for theme in (
+        DESIGNS,
+        PROMPT_DEPTH,
+        PROMPT_NUMBER,
+        LOSS_WEIGHTS,
+        _penalties("penalty_zegclip", "ZegCLIP", "none"),
+        GROUPS,
+        SHARING,
+        AGGREGATION,
+        SIGMA,
+        PROJECTIONS,
+        PROJECTION_SEED,
+        _penalties("penalty_cascade", "Cascade-CLIP", "cascade"),
+    )
+}
+"""All themes by name: ZegCLIP's, then Cascade-CLIP's."""
+
+
+def named_theme(name: str) -> Theme:
+    """Return a theme by its name.
+
+    Raises:
+        UserError: there is none; the message lists the themes.
+    """
+    return by_name(name, THEMES, kind="theme of ablations")
+
+
+def cell_recipe(base: str, theme: Theme, cell: Cell) -> str:
+    """Return the name of a cell as a recipe."""
+    return f"{base}{SEPARATOR}{theme.name}.{cell.name}"
+
+
+def cells_of(recipes: Sequence[str]) -> list[str]:
+    """Replace each theme among recipes, such as `mini_cascade_clip:sigma`, by its cells; others stay.
+
+    Raises:
+        UserError: a theme is unknown.
+    """
+    each = []
+    for name in recipes:
+        base, separator, place = str(name).rpartition(SEPARATOR)
+        if separator and "." not in place:
+            theme = named_theme(place)
+            each += [cell_recipe(base, theme, cell) for cell in theme.cells]
+        else:
+            each.append(name)
+    return each
+
+
+def cell_overrides(place: str, base: RunConfig) -> dict[str, Any]:
+    """Return the overrides that make a cell, `THEME.CELL`, of its base, with the method `THEME.CELL`.
+
+    Raises:
+        UserError: theme or cell is unknown, or the base is of the other method.
+    """
+    name, _, cell_name = place.partition(".")
+    theme = named_theme(name)
+    cell = theme.cell(cell_name)
+    if base.model.fusion != theme.fusion:
+        raise UserError(
+            f"theme {name} changes a recipe with model.fusion={theme.fusion!r}; {base.recipe} has "
+            f"{base.model.fusion!r}: take {'a ZegCLIP' if theme.fusion == 'none' else 'a Cascade-CLIP'} recipe"
+        )
+    values = {key: value(base.model) if callable(value) else value for key, value in cell.changes.items()}
+    return {**values, "recipe": f"{base.recipe}{SEPARATOR}{place}", "method": place}

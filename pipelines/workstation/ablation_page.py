@@ -1,0 +1,299 @@
+"""The page of one theme of ablations: a table with each setting's difference to the published one, the claims, a chart."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from cascade_core.configs.ablations import SEPARATOR, THEMES, Cell, CellClaim, Theme
+from cascade_core.runtime.files import read_json
+from cascade_core.runtime.validation import validated
+from components.results.intervals import (
+    CONFIDENCE,
+    Interval,
+    Word,
+    paired_interval,
+    picture_interval,
+    together,
+)
+from components.results.rows import SCORES, padded_markdown, thousands
+from pipelines.workstation.mini_page import MiniRow
+
+if TYPE_CHECKING:
+    from components.results.picture_counts import CountsOfPictures
+
+INDEX = "ablations.md"
+PAGE = """\
+# Ablation: {theme.title}
+
+**The paper.** {theme.paper}
+
+Made by `{result.command}` on the {result.split} pictures, protocol `{protocol}`, from the recipe `{result.recipe}`. Percent, mean ± sample \
+standard deviation over seeds {seeds}; nothing was chosen by these scores. Rows in [{theme.name}.json]({theme.name}.json). Made from {made_from}.
+
+{table}
+The difference is that of {score} to the first row, in points, with its 95 % interval over seeds (Student's t, paired by seed).
+
+![Scores of each setting]({theme.name}.svg)
+
+## Claims
+
+Differences in points with two 95 % intervals: over **seeds** (another training, the same pictures) and over **pictures** ({resamples:,} bootstrap resamples \
+of the pictures, the same trainings). Their reaches add in squares: a claim *holds* if that interval lies above zero, *does not hold* if it lies below, and else \
+*cannot be told*; so it is if an interval is missing. These are {num_claims} comparisons: of so many without a difference, at most {by_chance} would be expected to hold or not to \
+hold by chance. Neither interval covers another CLIP or another drawing of the training pictures.
+
+| claim | whose | measured | difference | over seeds | over pictures | |
+|---|---|---|--:|--:|--:|---|
+{claims}
+
+## Settings
+
+What each row changes in `{result.recipe}`; `--recipe {result.recipe}{separator}{theme.name}.NAME` names it for every command that takes a recipe.
+
+| setting | NAME | overrides |
+|---|---|---|
+{settings}
+
+All themes: [{index}]({index}); how to run them: [ablations.md](../ablations.md).
+"""
+INDEX_PAGE = """\
+# Ablations: what holds here
+
+One line per claim of [every theme](../ablations.md) that was run; each page has the table, the chart, the command and the intervals.
+
+| theme | claim | whose | measured | difference | |
+|---|---|---|---|--:|---|
+{lines}
+"""
+
+
+class CellRow(MiniRow):
+    """A row of a cell, of one seed."""
+
+    cell: str
+
+
+class CellDifference(BaseModel):
+    """The mean difference of a score of two cells, as a fraction, with the ends of its intervals; None: infinite, or not known.
+
+    `claim` is its text; None for the comparison of a cell with the first one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    claim: str | None
+    score: str
+    better: str
+    worse: str
+    num_seeds: int
+    difference: float
+    seeds: tuple[float, float] | None
+    pictures: tuple[float, float] | None
+
+    @classmethod
+    def of(
+        cls, claim: str | None, score: str, cells: tuple[str, str], seeds: Interval, pictures: Interval | None
+    ) -> "CellDifference":
+        """Join the two intervals of one difference."""
+        finite = math.isfinite(seeds.low) and math.isfinite(seeds.high)
+        return cls(
+            claim=claim,
+            score=score,
+            better=cells[0],
+            worse=cells[1],
+            num_seeds=seeds.num_seeds,
+            difference=seeds.difference,
+            seeds=(seeds.low, seeds.high) if finite else None,
+            pictures=None if pictures is None else (pictures.low, pictures.high),
+        )
+
+    @property
+    def word(self) -> Word:
+        """What both intervals together say."""
+        if self.seeds is None or self.pictures is None:
+            return "cannot be told"
+        seeds, pictures = (
+            Interval(self.difference, low, high, self.num_seeds) for low, high in (self.seeds, self.pictures)
+        )
+        return together(seeds, pictures).word
+
+
+class ThemeResult(BaseModel):
+    """What was measured for a theme, as it lies in its JSON file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    theme: str
+    recipe: str
+    command: str
+    split: str
+    seeds: tuple[int, ...]
+    overrides: dict[str, dict[str, Any]]
+    rows: tuple[CellRow, ...]
+    differences: tuple[CellDifference, ...]
+
+    @classmethod
+    def read(cls, file: Path) -> "ThemeResult":
+        """Read a file of an earlier call.
+
+        Raises:
+            UserError: it holds something else.
+        """
+        return validated(
+            cls, read_json(file), source=file, way_out="run `cascade-clip ablation` for it again"
+        )
+
+
+def differences(
+    theme: Theme, rows: Sequence[CellRow], counts: Mapping[tuple[str, int], "CountsOfPictures"]
+) -> list[CellDifference]:
+    """Compare each cell with the first one, and the cells of each claim; `counts` are by cell and seed."""
+    to_first = [
+        CellClaim("", "here", theme.score, cell.name, theme.base.name)
+        for cell in theme.cells
+        if cell != theme.base
+    ]
+    done = []
+    for claim in (*to_first, *theme.claims):
+        better, worse = (_values(rows, cell, claim.score) for cell in (claim.better, claim.worse))
+        seeds = paired_interval(better, worse)
+        if seeds is None:
+            continue
+        sides = [
+            {seed: counts[cell, seed] for seed in better.keys() & worse.keys() if (cell, seed) in counts}
+            for cell in (claim.better, claim.worse)
+        ]
+        complete = all(len(side) == seeds.num_seeds for side in sides)
+        pictures = picture_interval(sides[0], sides[1], claim.score) if complete else None
+        cells = (claim.better, claim.worse)
+        done.append(CellDifference.of(claim.text or None, claim.score, cells, seeds, pictures))
+    return done
+
+
+def page(result: ThemeResult) -> str:
+    """Write the page of a theme."""
+    from cascade_core.scoring.bootstrap import RESAMPLES
+
+    theme = THEMES[result.theme]
+    claims = list(_claim_cells(result))
+    return PAGE.format(
+        theme=theme,
+        result=result,
+        protocol=result.rows[0].measured_by,
+        seeds=", ".join(map(str, result.seeds)),
+        made_from="; ".join(dict.fromkeys(row.made_from for row in result.rows)),
+        table=_table(theme, result),
+        score=SCORES[theme.score],
+        resamples=RESAMPLES,
+        num_claims=len(claims),
+        by_chance=f"{(1 - CONFIDENCE) * len(claims):.1f}",
+        claims="\n".join(f"| {' | '.join(cells)} |" for cells in claims),
+        separator=SEPARATOR,
+        settings="\n".join(_setting(cell, result.overrides[cell.name]) for cell in theme.cells),
+        index=INDEX,
+    )
+
+
+def index_page(folder: Path) -> str:
+    """Write the page that lists the claims of every theme whose file is in the folder."""
+    lines = []
+    for theme in THEMES.values():
+        file = folder / f"{theme.name}.json"
+        if file.is_file():
+            for claim, whose, measured, difference, _, _, word in _claim_cells(ThemeResult.read(file)):
+                link = f"[{theme.title}]({theme.name}.md)"
+                lines.append(f"| {' | '.join([link, claim, whose, measured, difference, word])} |")
+    return INDEX_PAGE.format(lines="\n".join(lines))
+
+
+def chart(result: ThemeResult) -> str:
+    """Draw the cells of a theme as SVG."""
+    from components.results.cell_chart import SHOWN, cell_chart
+
+    theme = THEMES[result.theme]
+    values = {
+        score: [list(_values(result.rows, cell.name, score).values()) for cell in theme.cells]
+        for score in SHOWN
+    }
+    return cell_chart([cell.label for cell in theme.cells], values)
+
+
+def _values(rows: Sequence[CellRow], cell: str, score: str) -> dict[int, float]:
+    """Return a score of a cell by seed, where it is defined."""
+    own = (row for row in rows if row.cell == cell)
+    return {row.seed: value for row in own if (value := getattr(row, score)) is not None}
+
+
+def _table(theme: Theme, result: ThemeResult) -> str:
+    import pandas as pd  # slow to import, and commands read this module for their help
+
+    to_first = {one.better: one for one in result.differences if one.claim is None}
+    return padded_markdown(
+        pd.DataFrame([_row(cell, theme, result, to_first.get(cell.name)) for cell in theme.cells]),
+        texts=("setting", "interval"),
+    )
+
+
+def _row(cell: Cell, theme: Theme, result: ThemeResult, difference: CellDifference | None) -> dict[str, str]:
+    first = next(row for row in result.rows if row.cell == cell.name)
+    return {
+        "setting": cell.label,
+        **{title: _percent(_values(result.rows, cell.name, score)) for score, title in SCORES.items()},
+        f"{SCORES[theme.score]} difference": "-"
+        if difference is None
+        else f"{100 * difference.difference:+.1f}",
+        "interval": "-" if difference is None else _ends(difference.seeds),
+        "trainable": thousands(first.trainable_params),
+    }
+
+
+def _percent(values: Mapping[int, float]) -> str:
+    from statistics import stdev
+
+    if not values:
+        return "-"
+    mean = f"{100 * fmean(values.values()):.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {100 * stdev(values.values()):.1f}"
+
+
+def _claim_cells(result: ThemeResult) -> Iterator[list[str]]:
+    """Yield the cells of the table of claims."""
+    theme = THEMES[result.theme]
+    by_claim = {(one.claim, one.score, one.better, one.worse): one for one in result.differences}
+    for claim in theme.claims:
+        one = by_claim.get((claim.text, claim.score, claim.better, claim.worse))
+        if one is None:
+            yield [
+                claim.text,
+                claim.source,
+                f"{SCORES[claim.score]} undefined",
+                "-",
+                "-",
+                "-",
+                "cannot be told",
+            ]
+            continue
+        sides = (_values(result.rows, cell, claim.score) for cell in (claim.better, claim.worse))
+        means = " against ".join(f"{100 * fmean(side.values()):.1f}" for side in sides)
+        yield [
+            claim.text,
+            claim.source,
+            f"{SCORES[claim.score]} {means}",
+            f"{100 * one.difference:+.1f}",
+            f"{_ends(one.seeds)} ({one.num_seeds})",
+            _ends(one.pictures),
+            one.word,
+        ]
+
+
+def _ends(ends: tuple[float, float] | None) -> str:
+    return "-" if ends is None else f"{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}"
+
+
+def _setting(cell: Cell, overrides: Mapping[str, Any]) -> str:
+    texts = ", ".join(f"`{key}={value}`" for key, value in overrides.items())
+    return f"| {cell.label} | `{cell.name}` | {texts or 'none'} |"

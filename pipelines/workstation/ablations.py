@@ -1,0 +1,237 @@
+"""Run themes of ablations: train every cell with every seed, side by side, and write a page, its rows and a chart for each theme.
+
+Folders are named by a digest of configuration and data, and cells that are equal share a folder, also with the mini table: an
+interrupted call resumes, and no training is done twice.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cascade_core.configs.ablations import THEMES, Cell, Theme, cell_overrides, cell_recipe, named_theme
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipes import recipe as named_recipe
+from cascade_core.configs.recipes import trained_recipe_names
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import new_file, write_json
+from cascade_core.runtime.targets import check_gathering_folder, writable_file
+from components.own_variables import SWITCH_VARIABLE
+from components.results.picture_counts import read_counts
+from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured
+from pipelines.workstation.ablation_page import (
+    INDEX,
+    CellRow,
+    ThemeResult,
+    chart,
+    differences,
+    index_page,
+    page,
+)
+from pipelines.workstation.chain_plan import ChainPlan, outlook, plans_of
+from pipelines.workstation.chains import Chain, run_chains, training_digest
+from pipelines.workstation.mini_intervals import drop_uncounted
+from pipelines.workstation.mini_page import MiniRow
+from pipelines.workstation.mini_results import folder_name, provenance_of, source_of
+
+BASES = {"none": "mini_zegclip", "cascade": "mini_cascade_clip"}
+"""The recipe of a theme, by its fusion, unless one is stated."""
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """A cell with one seed: the folder and chain of its training, and the seen penalty if that is not the training's own."""
+
+    cell: str
+    seed: int
+    folder: Path
+    chain: Chain
+    penalty: float | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A theme on a base recipe with overrides of it, over seeds on some data."""
+
+    theme: Theme
+    base: str
+    overrides: Mapping[str, Any]
+    seeds: Sequence[int]
+    data: Data[Path]
+    work: Path
+
+    def runs(self) -> Iterator[CellRun]:
+        """Yield the runs of all cells.
+
+        Raises:
+            UserError: the base does not fit the theme, or a cell does not fit the base.
+        """
+        shared = {} if self.overrides else _plain_recipes()
+        for cell in self.theme.cells:
+            for seed in self.seeds:
+                yield self._run(cell, seed, shared)
+
+    def _run(self, cell: Cell, seed: int, shared: Mapping[str, str]) -> CellRun:
+        base = named_recipe(self.base, self.overrides, seed=seed)
+        name = cell_recipe(self.base, self.theme, cell)
+        config = named_recipe(name, self.overrides, seed=seed)
+        own, usual = config.evaluate.seen_penalty, base.evaluate.seen_penalty
+        evaluate = config.evaluate.model_copy(update={"seen_penalty": usual})
+        training = unnamed(config.model_copy(update={"evaluate": evaluate}))
+        plain = shared.get(training.model_copy(update={"seed": 0}).model_dump_json())
+        if plain is not None:
+            chain = Chain(plain, seed, self.data)
+            folder = self.work / folder_name(chain)
+        else:
+            chain = Chain(name, seed, self.data, overrides=tuple(self.overrides.items()))
+            stem = base.recipe.removeprefix("mini_")
+            folder = self.work / f"{stem}-cell-s{seed}-{training_digest(training, self.data)}"
+        return CellRun(cell.name, seed, folder, chain, None if own == usual else own)
+
+    def cell_overrides(self) -> dict[str, dict[str, Any]]:
+        """Return what each cell changes in the base, by its name."""
+        base = named_recipe(self.base, self.overrides)
+        names = ("recipe", "method")
+        return {
+            cell.name: {
+                key: value
+                for key, value in cell_overrides(f"{self.theme.name}.{cell.name}", base).items()
+                if key not in names
+            }
+            for cell in self.theme.cells
+        }
+
+
+def unnamed(config: RunConfig) -> RunConfig:
+    """Return a configuration without the names of its recipe and method, which change no number."""
+    return config.model_copy(update={"recipe": "", "method": ""})
+
+
+def _plain_recipes() -> dict[str, str]:
+    """Return the plain recipes by their configuration: their trainings lie where the mini table has them."""
+    return {unnamed(named_recipe(name)).model_dump_json(): name for name in trained_recipe_names()}
+
+
+def chains_of(runs: Sequence[CellRun]) -> dict[Path, Chain]:
+    """Join runs of one training: its chain has the penalties of all."""
+    chains: dict[Path, Chain] = {}
+    for run in runs:
+        chain = chains.setdefault(run.folder, run.chain)
+        if run.penalty is not None and run.penalty not in chain.penalties:
+            chains[run.folder] = replace(chain, penalties=(*chain.penalties, run.penalty))
+    return chains
+
+
+def themes_for(names: Sequence[str], base: str | None) -> list[Theme]:
+    """Return the themes of these names; without names all, or all that fit the base recipe.
+
+    Raises:
+        UserError: a name or the base is unknown.
+    """
+    if names:
+        return [named_theme(name) for name in dict.fromkeys(names)]
+    fusion = None if base is None else named_recipe(base).model.fusion
+    return [theme for theme in THEMES.values() if fusion in (None, theme.fusion)]
+
+
+def run(
+    *,
+    themes: Sequence[Theme],
+    base: str | None,
+    overrides: Mapping[str, Any],
+    data: Data[Path],
+    seeds: Sequence[int],
+    split: str,
+    work: Path,
+    results: Path,
+    workers: int | None = None,
+    dry_run: bool = False,
+) -> list[Path]:
+    """Run themes one after the other; write `THEME.md`, `.json` and `.svg` of each and the index; return the pages.
+
+    First print how many trainings are left and how long they take; with `dry_run` do no more, and return nothing.
+
+    Raises:
+        UserError: no seed is given, the base does not fit a theme, a file or `work` is not to be written, or a step refuses its input.
+    """
+    if not seeds:
+        raise UserError("ablation needs at least one seed, such as --seeds 0,1,2,3,4")
+    check_gathering_folder(work)
+    for theme in themes:
+        writable_file(results / f"{theme.name}.md")
+    grids = [Grid(theme, base or BASES[theme.fusion], overrides, seeds, data, work) for theme in themes]
+    runs = {grid.theme.name: list(grid.runs()) for grid in grids}
+    for name, own in runs.items():
+        print(f"{name}: {outlook(plans_of(chains_of(own), split), workers)}")
+    every = plans_of(chains_of([one for own in runs.values() for one in own]), split)
+    print(f"together: {outlook(every, workers)}; finished steps in {work} are kept")
+    if dry_run:
+        return []
+    provenance = provenance_of(data)  # before the pages are written, which change the working tree
+    pages = []
+    for grid in grids:
+        command = _command(grid, base, split)
+        result = _measured(grid, runs[grid.theme.name], split, workers, provenance, command)
+        pages.append(write_result(result, results))
+    return pages
+
+
+def write_result(result: ThemeResult, folder: Path) -> Path:
+    """Write the page, the rows and the chart of a theme, and the index of all themes in the folder; return the page."""
+    write_json(folder / f"{result.theme}.json", result.model_dump(mode="json"))
+    texts = {f"{result.theme}.svg": chart(result), f"{result.theme}.md": page(result)}
+    for name, text in (*texts.items(), (INDEX, index_page(folder))):
+        with new_file(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
+    return folder / f"{result.theme}.md"
+
+
+def _measured(
+    grid: Grid, runs: Sequence[CellRun], split: str, workers: int | None, provenance: str, command: str
+) -> ThemeResult:
+    """Run what is left of a theme, and read its scores."""
+    chains = chains_of(runs)
+    if old := drop_uncounted(plans_of(chains, split)):
+        print(f"{old} evaluations of an earlier version have no pixel counts, and are made again")
+    run_chains(chains, split=split, workers=workers, environment={SWITCH_VARIABLE: "off"})
+    plans = {plan.folder: plan for plan in plans_of(chains, split)}
+    models = {(one.cell, one.seed): _model(one, plans[one.folder]) for one in runs}
+    rows = [
+        CellRow.model_validate(
+            {
+                **MiniRow.read(model.evaluation, model.cost).model_dump(),
+                "cell": cell,
+                "method": f"{grid.theme.name}.{cell}",
+                "made_from": source_of(model.model, provenance),
+            }
+        )
+        for (cell, _), model in models.items()
+    ]
+    counts = {key: read_counts(model.evaluation) for key, model in models.items()}
+    known = {key: own for key, own in counts.items() if own is not None}
+    return ThemeResult(
+        theme=grid.theme.name,
+        recipe=grid.base,
+        command=command,
+        split=split,
+        seeds=tuple(grid.seeds),
+        overrides=grid.cell_overrides(),
+        rows=tuple(rows),
+        differences=tuple(differences(grid.theme, rows, known)),
+    )
+
+
+def _model(run: CellRun, plan: ChainPlan) -> Measured[Path]:
+    """Return the model of a run, with the evaluation under its penalty."""
+    return plan.models[0 if run.penalty is None else 1 + plan.chain.penalties.index(run.penalty)]
+
+
+def _command(grid: Grid, base: str | None, split: str) -> str:
+    """Return the command that makes the page."""
+    recipe = [] if base is None else [f"--recipe {base}"]
+    changes = [f"--set {key}={value}" for key, value in grid.overrides.items()]
+    seeds = ",".join(map(str, grid.seeds))
+    return " ".join(
+        ["cascade-clip ablation", grid.theme.name, *recipe, *changes, f"--seeds {seeds}", f"--split {split}"]
+    )
