@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,9 @@ from cascade_core.configs.settings import PrecisionChoice
 from cascade_core.model.trunk import Trunk, TrunkFeatures
 
 log = logging.getLogger(__name__)
+
+_HALVES: WeakKeyDictionary[Trunk, tuple[tuple[Any, ...], dict[str, Tensor]]] = WeakKeyDictionary()
+"""The matrices of each trunk in bf16, with what says that they are still those of the trunk."""
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -45,6 +50,11 @@ def _name(device: torch.device) -> str:
     return "this processor" if device.type == "cpu" else f"device {device.type}"
 
 
+def stated_precision(device: torch.device, choice: PrecisionChoice | None) -> Precision | None:
+    """Return the precision to compute in on a device; None: nothing is stated, so that the recipe's counts."""
+    return None if choice is None else precision_on(device, choice)
+
+
 def computing(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
     """Return the context of a model's calls: autocast for bf16."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, torch.bfloat16)
@@ -53,14 +63,20 @@ def computing(device: torch.device, precision: Precision) -> AbstractContextMana
 def in_half(trunk: Trunk) -> Callable[[Tensor], TrunkFeatures]:
     """Return the trunk's function with its frozen matrices stored in bf16, as autocast casts them for every call.
 
-    Only for use under autocast; the features are the same to the last bit. The trunk itself keeps its weights.
+    Only for use under autocast; the features are the same to the last bit. The trunk itself keeps its weights. They are
+    cast once for a trunk, until it moves or they change.
     """
-    weights = {
-        f"visual.{name}": weight.to(torch.bfloat16)
+    matrices = {
+        f"visual.{name}": weight
         for name, weight in trunk.visual.named_parameters()
         if _cast_by_autocast(trunk.visual, name)
     }
-    return partial(functional_call, trunk, weights)
+    state = tuple((weight.device, weight.data_ptr(), weight._version) for weight in matrices.values())
+    before = _HALVES.get(trunk)
+    if before is None or before[0] != state:
+        before = (state, {name: weight.to(torch.bfloat16) for name, weight in matrices.items()})
+        _HALVES[trunk] = before
+    return partial(functional_call, trunk, before[1])
 
 
 def _cast_by_autocast(tower: nn.Module, name: str) -> bool:

@@ -29,7 +29,7 @@ class Clip(NamedTuple):
 
 def is_at_hand(address: str) -> bool:
     """Say whether later steps have CLIP's folder without fetching it in each pod: on the volume, or in a shared cache."""
-    return not address.startswith(places.S3) or bool(os.environ.get(places.CACHE_VARIABLE))
+    return not places.in_store(address) or bool(os.environ.get(places.CACHE_VARIABLE))
 
 
 def clip_of(trainings: Iterable[Path]) -> Clip | None:

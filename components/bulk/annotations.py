@@ -22,7 +22,8 @@ from components.bulk.table import parts_of
 from components.exchange.formats import Format
 from components.exchange.labelled import About, LabelledPicture
 from components.progress import progress
-from components.storage.result_folder import S3, ResultFolder
+from components.storage.places import in_store
+from components.storage.result_folder import ResultFolder
 
 ROWS = 64
 """Rows that become Python objects at a time."""
@@ -52,7 +53,7 @@ class Names:
                 first, folder = address, parent
             before = parent
             while not _is_below(parent, folder):
-                if folder == dirname(folder) or (folder.startswith(S3) and folder.count("/") == 2):
+                if folder == dirname(folder) or (in_store(folder) and folder.count("/") == 2):
                     raise UserError(
                         f"no folder has both {first} and {address}, and --format names pictures relative to one; label "
                         "pictures of each place by a list of their own"
@@ -67,7 +68,7 @@ class Names:
 
 def _path(address: str) -> str:
     """Return an address as a path; a tar stands for a folder of its name."""
-    if address.startswith(S3):
+    if in_store(address):
         return address
     return os.path.abspath(address.replace(MEMBER, "/", 1))  # noqa: PTH100 (a Path for each picture takes long)
 

@@ -9,7 +9,7 @@ from cascade_core.runtime.files import system_errors_as_user_errors
 from components.bulk.sources import members
 from components.patience import patiently
 from components.pictures.picture_files import listed_pictures
-from components.storage.result_folder import S3
+from components.storage.places import in_store
 
 COLUMN = "picture"
 """The column of a Parquet list that holds the addresses."""
@@ -31,14 +31,14 @@ def addresses(given: Sequence[str], lists: Sequence[str] = ()) -> list[str]:
         pictures += [str(picture.path) for picture in listed_pictures(local, out=None)]
     for place in given:
         if _is_elsewhere(place):
-            pictures += _in_store(place) if place.startswith(S3) else _in_tar(place)
+            pictures += _in_store(place) if in_store(place) else _in_tar(place)
     if not pictures:
         raise UserError(f"no picture in {', '.join((*lists, *given)) or 'nothing'}")
     return pictures
 
 
 def _is_elsewhere(place: str) -> bool:
-    return place.startswith(S3) or place.endswith(".tar")
+    return in_store(place) or place.endswith(".tar")
 
 
 def _in_tar(path: str) -> list[str]:
@@ -68,7 +68,7 @@ def _in_store(uri: str) -> list[str]:
 
 
 def _of_list(place: str) -> Iterator[str]:
-    if place.startswith(S3):
+    if in_store(place):
         import tempfile
 
         from components.storage import transfer

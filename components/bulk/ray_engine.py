@@ -27,7 +27,7 @@ from cascade_core.predictor import Predictor
 from cascade_core.runtime.cores import usable_cores, use_threads
 from cascade_core.runtime.listing import shortened
 from components.bulk.sources import ListedPicture, Store
-from components.storage.result_folder import S3
+from components.storage.places import in_store
 
 ADDRESS = "RAY_ADDRESS"
 CORES = 4
@@ -218,7 +218,7 @@ def _decoded(bucket: pa.Table, *, batch: int, folder: str) -> Iterator[Decoded[L
 
 
 def _is_relative(address: str) -> bool:
-    return not address.startswith(S3) and not os.path.isabs(address)  # noqa: PTH117
+    return not in_store(address) and not os.path.isabs(address)  # noqa: PTH117
 
 
 def _column(name: str, values: list[bytes]) -> pa.Table:

@@ -1,6 +1,5 @@
 """The pictures of a list by their addresses: a path, an object in a store, or a member of a tar (FILE.tar#member)."""
 
-import os
 import tarfile
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,8 +9,9 @@ from typing import Any
 
 from cascade_core.bulk.outcomes import PictureError
 from cascade_core.errors import UserError
+from cascade_core.runtime.stamp import Stamp
 from components.patience import patiently
-from components.storage.result_folder import S3
+from components.storage.places import in_store
 
 MEMBER = ".tar#"
 """Ends the path of a tar in an address, before the member's name."""
@@ -41,7 +41,7 @@ class ListedPicture:
             PictureError: there is no such picture, or it cannot be read.
             UserError: the object store does not answer or refuses.
         """
-        if self.address.startswith(S3):
+        if in_store(self.address):
             content, self.version = self.store.read(self.address)
             return content
         # Before reading: a change meanwhile then counts as one.
@@ -63,14 +63,11 @@ class ListedPicture:
         Raises:
             UserError: the object store does not answer or refuses.
         """
-        if self.address.startswith(S3):
+        if in_store(self.address):
             return self.store.version(self.address)
         path = split_member(self.address)[0] if MEMBER in self.address else self.address
-        try:
-            status = os.stat(path)  # noqa: PTH116 (a Path for each picture takes long)
-        except OSError:  # Reading says why.
-            return None
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        stamp = Stamp.of(path)
+        return None if stamp is None else str(stamp)
 
 
 class Store:
@@ -156,12 +153,14 @@ _TARS = Lock()
 
 def _member(tar: str, name: str) -> tuple[int, int]:
     with _TARS:  # Several threads begin with the same tar.
-        index = _index(tar, os.stat(tar).st_mtime_ns)  # noqa: PTH116
+        if (stamp := Stamp.of(tar)) is None:
+            raise PictureError(f"{tar}: cannot be read (it is missing, or its folder is closed)")
+        index = _index(tar, stamp)
     if name not in index:
         raise PictureError(f"{tar}: has no member {name}")
     return index[name]
 
 
 @lru_cache(maxsize=4)
-def _index(tar: str, modified_ns: int) -> dict[str, tuple[int, int]]:
+def _index(tar: str, stamp: Stamp) -> dict[str, tuple[int, int]]:
     return members(tar)

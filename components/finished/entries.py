@@ -25,7 +25,7 @@ from cascade_core.runtime.validation import validated
 from components.cluster.names import TRAININGS_VARIABLE, VOLUME_VARIABLE
 from components.patience import AwayError, patiently
 from components.storage import s3, transfer
-from components.storage.places import S3
+from components.storage.places import in_store
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ def trainings_at(place: str) -> Trainings:
     Raises:
         UserError: the address is invalid, or the folder's path is not absolute.
     """
-    if place.startswith(S3):
+    if in_store(place):
         return TrainingsStore(s3.address(place))
     if not Path(place).is_absolute():
         raise UserError(

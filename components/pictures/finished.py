@@ -8,31 +8,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from cascade_core.runtime.files import system_errors_as_user_errors
+from cascade_core.runtime.stamp import Stamp
 from components.pictures.picture_files import PictureFile
 
 FILE = "finished.jsonl"
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What a changed file changes: its size in bytes and its modification time in nanoseconds; None without a file."""
-
-    num_bytes: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> "Stamp | None":
-        try:
-            status = path.stat()
-        except OSError:  # Reading the picture says why.
-            return None
-        return cls(status.st_size, status.st_mtime_ns)
 
 
 class FinishedTable:

@@ -24,7 +24,8 @@ from cascade_core.predictor import Prediction, Predictor, checked_labels
 from cascade_core.render.visualise import label_png, overlay
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.listing import short_list
-from components.pictures.finished import FinishedTable, Stamp
+from cascade_core.runtime.stamp import Stamp
+from components.pictures.finished import FinishedTable
 from components.pictures.picture_files import PictureFile
 from components.pictures.result_files import Parts, ResultFiles, result_files, signed
 from components.progress import progress

@@ -21,6 +21,7 @@ from cascade_core.predictor import Predictor
 from cascade_core.render.colours import palette
 from cascade_core.render.visualise import ignored_id
 from cascade_core.runtime.files import new_file, read_json, write_json
+from cascade_core.runtime.stamp import Stamp
 from cascade_core.runtime.targets import writable_file
 from components.lease import Lease
 from components.progress import progress
@@ -104,9 +105,10 @@ def _files(out: Path, confidence_map: bool) -> RasterFiles:
 
 def _request(predictor: Predictor, raster: Raster, names: Sequence[str]) -> dict[str, Any]:
     """Return what the labels depend on; the raster counts by size and time, as reading it takes as long as labelling."""
-    stat = raster.path.stat()
+    stamp = Stamp.of(raster.path)
+    assert stamp is not None, f"{raster.path} is open"
     return {
-        "raster": {"name": raster.path.name, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns},
+        "raster": {"name": raster.path.name, "bytes": stamp.num_bytes, "modified_ns": stamp.modified_ns},
         "bands": list(raster.bands),
         "limits": None if raster.limits is None else [list(ends) for ends in raster.limits],
         "labels": list(names),

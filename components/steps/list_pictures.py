@@ -43,7 +43,8 @@ def run(
     from pyarrow import parquet
 
     from components.bulk.listing import COLUMN, addresses
-    from components.storage.result_folder import S3, result_folder
+    from components.storage.places import S3
+    from components.storage.result_folder import result_folder
 
     with call.writing(protocol=PREDICTIONS) as work:
         result_folder(place)

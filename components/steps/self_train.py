@@ -111,7 +111,7 @@ def run(
     from cascade_core.configs.overrides import refuse_stated, with_precision
     from cascade_core.configs.recipes import with_overrides
     from cascade_core.data.prepared import rows_of_split
-    from cascade_core.inference.precision import precision_on
+    from cascade_core.inference.precision import stated_precision
     from cascade_core.parallel import device_of, world_of
     from components.artifacts import data_hash
     from components.inputs.reading import read_inputs
@@ -136,7 +136,7 @@ def run(
         raise UserError(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
-    stated = None if precision is None else precision_on(device_of(world_of(os.environ)), precision)
+    stated = stated_precision(device_of(world_of(os.environ)), precision)
     changes = without_backbone(with_precision(overrides, stated), manifest.config)
     changes |= {"self_train.mode": mode}
     config = with_overrides(manifest.config, changes)

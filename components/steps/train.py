@@ -95,7 +95,7 @@ def run(
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.configs.recipes import with_overrides
     from cascade_core.data.prepared import rows_of_split
-    from cascade_core.inference.precision import precision_on
+    from cascade_core.inference.precision import stated_precision
     from cascade_core.model.build import build_segmentor
     from cascade_core.parallel import device_of, world_of
     from components.artifacts import data_hash
@@ -110,7 +110,7 @@ def run(
         return launched(call)
     if (clip is None) != random_clip:
         raise UserError("train starts from --clip FOLDER, or from --random-clip: give exactly one of them")
-    stated = None if precision is None else precision_on(device_of(world_of(os.environ)), precision)
+    stated = stated_precision(device_of(world_of(os.environ)), precision)
     config = named_recipe(recipe, with_own_label_file(with_precision(overrides, stated), splits), seed=seed)
     if not config.model.trains:
         write_untrained(config, call)

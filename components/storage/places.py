@@ -24,6 +24,11 @@ CACHE_VARIABLE, CACHE = "CASCADE_CACHE", "cascade-clip"
 """The variable that names the cache folder, and the default name; a cache on a volume outlives the pod."""
 
 
+def in_store(place: str) -> bool:
+    """Return whether a place is in an object store, and not on a disk."""
+    return place.startswith(S3)
+
+
 def cache_folder() -> Path:
     """Return the cache folder: the one in `CASCADE_CACHE`, or the user's own.
 
@@ -65,7 +70,7 @@ def check_place(name: str, place: str) -> None:
     """
     if not place.strip():
         raise UserError(f"parameter {name} is empty; give the folder, such as /data/mini/{name}")
-    if "://" in place and not place.startswith(S3):
+    if "://" in place and not in_store(place):
         raise UserError(
             f"parameter {name} is {place!r}; steps read folders and s3:// addresses: mount the data as a volume, "
             "or store it with `cascade-clip store`"
@@ -79,7 +84,7 @@ def folder(name: str, place: str) -> Path:
         UserError: the address is invalid, there is no such folder, or it cannot be fetched.
     """
     check_place(name, place)
-    if place.startswith(S3):
+    if in_store(place):
         return _cached(place)
     if name == "clip":
         place = str(clip_folder(Path(place)))
@@ -97,7 +102,7 @@ def protocol(name_or_place: str) -> str:
     if not is_label_file(name_or_place):
         return name_or_place
     check_place("protocol", name_or_place)
-    path = _cached(name_or_place) if name_or_place.startswith(S3) else Path(name_or_place)
+    path = _cached(name_or_place) if in_store(name_or_place) else Path(name_or_place)
     if not path.is_file():
         raise _missing("protocol: label file", path)
     return str(path)
@@ -109,7 +114,7 @@ def model(name_or_place: str) -> str:
     Raises:
         UserError: it cannot be fetched.
     """
-    return str(_cached(name_or_place)) if name_or_place.startswith(S3) else name_or_place
+    return str(_cached(name_or_place)) if in_store(name_or_place) else name_or_place
 
 
 def experiment(name_or_place: str) -> str:

@@ -16,10 +16,10 @@ from cascade_core.runtime.files import new_file, system_errors_as_user_errors
 from cascade_core.runtime.targets import check_gathering_folder
 from components.lease import LEASE_SECONDS, RENEWAL_SECONDS, FolderInUseError, leased
 from components.patience import AwayError, patiently
+from components.storage.places import in_store
 
 log = logging.getLogger(__name__)
 
-S3 = "s3://"
 WAITING_SECONDS = 5.0
 """The pause between two looks at a lease in a store."""
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def result_folder(place: str) -> ResultFolder:
     Raises:
         UserError: something else than a folder stands there, it takes no files, or the store refuses or is away.
     """
-    if place.startswith(S3):
+    if in_store(place):
         return _StoreFolder(place)
     check_gathering_folder(Path(place))
     return _DiskFolder(Path(place))

@@ -21,8 +21,8 @@ from cascade_core.errors import UserError
 from components.addresses import check_endpoints, masked
 from components.certificates import VARIABLE as CA_VARIABLE
 from components.patience import AwayError
+from components.storage.places import S3
 
-SCHEME = "s3://"
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 RETRIES, CONNECT_SECONDS, READ_SECONDS = 5, 10, 60
 CONNECTIONS = 16
@@ -58,7 +58,7 @@ class Address:
     key: str
 
     def __str__(self) -> str:
-        return f"{SCHEME}{self.bucket}/{self.key}"
+        return f"{S3}{self.bucket}/{self.key}"
 
     def below(self, name: str) -> "Address":
         """Return the address of a file in this folder."""
@@ -73,7 +73,7 @@ def address(uri: str) -> Address:
     """
     scheme, mark, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
-    if f"{scheme.lower()}{mark}" != SCHEME or not bucket or "@" in bucket:
+    if f"{scheme.lower()}{mark}" != S3 or not bucket or "@" in bucket:
         raise UserError(
             f"{masked(uri)!r} is no address of an object store; give one like s3://bucket/data/mini"
         )

@@ -186,7 +186,7 @@ def predict(
     """
     choose_threads(threads)  # before torch is imported
 
-    from cascade_core.inference.precision import precision_on
+    from cascade_core.inference.precision import stated_precision
     from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.predictor import eval_settings
     from components.inputs.labels_given import labels_given
@@ -252,7 +252,7 @@ def predict(
         mode=mode,
         short_side=short_side,
         batch_size=batch,
-        precision=None if precision is None else precision_on(predictor.device, precision),
+        precision=stated_precision(predictor.device, precision),
         refine=refine,
         synonyms=synonyms,
         background=None if background is None else parse_background(background),

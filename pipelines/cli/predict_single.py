@@ -18,8 +18,6 @@ from pipelines.cli.predict_work import Asked, Work
 if TYPE_CHECKING:
     from cascade_core.predictor import Predictor
 
-ELSEWHERE = "s3://"
-
 
 def work(
     asked: Asked,
@@ -83,9 +81,9 @@ def work(
 
 
 def _folder(pictures: Sequence[str], out: str) -> Path:
-    if elsewhere := [
-        text for text in (*pictures, out) if text.startswith(ELSEWHERE) or text.endswith(".tar")
-    ]:
+    from components.storage.places import in_store
+
+    if elsewhere := [text for text in (*pictures, out) if in_store(text) or text.endswith(".tar")]:
         raise UserError(
             f"{elsewhere[0]}: object stores and tars go with a table instead of files for each picture; add --shard 0/1"
         )

@@ -16,7 +16,7 @@ from cascade_core.clip.home import clip_folder
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
 from cascade_core.runtime.targets import check_gathering_folder
-from components.storage.places import S3
+from components.storage.places import in_store
 from pipelines.kubeflow.catalogue import entry
 from pipelines.kubeflow.checks import LABELS, PLACES, SHARED, is_named_model
 from pipelines.kubeflow.resources import local_resources
@@ -104,11 +104,11 @@ def _resolved(name: str, value: Any) -> Any:
         ]
     field = name.rpartition(".")[2]
     label_file = field in LABELS and is_label_file(value)
-    if field in SHARED and not value.startswith(S3):
+    if field in SHARED and not in_store(value):
         return os.path.abspath(value)  # noqa: PTH100 (a pattern stays one)
-    if field == "model" and (Path(value).is_dir() or not (is_named_model(value) or value.startswith(S3))):
+    if field == "model" and (Path(value).is_dir() or not (is_named_model(value) or in_store(value))):
         return str(Path(value).resolve())
-    if not (label_file or field in PLACES) or not value or value.startswith(S3):
+    if not (label_file or field in PLACES) or not value or in_store(value):
         return value
     path = clip_folder(Path(value)) if field == "clip" else Path(value)
     if label_file and not path.is_file():

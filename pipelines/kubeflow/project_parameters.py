@@ -10,7 +10,7 @@ from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
 from components.inputs.own_data import OwnData
 from components.results.margins import Margins
-from components.storage.places import S3
+from components.storage.places import in_store
 from pipelines.graphs.project import PARAMETERS, Cluster, Project, read_project
 
 EXAMPLE = "cluster: {folder: /data/pets, clip: /data/clip/ViT-B-16}"
@@ -81,7 +81,7 @@ def _place_in_pods(cluster: Cluster | None, name: str, path: str) -> str | None:
     stated: str | None = getattr(cluster, _field(name))
     if stated is not None:
         return stated
-    if path.startswith(S3):
+    if in_store(path):
         return path
     if cluster.folder is not None and not PurePosixPath(path).is_absolute():
         return f"{cluster.folder.rstrip('/')}/{path}"

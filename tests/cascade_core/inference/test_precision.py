@@ -36,6 +36,16 @@ def test_every_matrix_of_the_tower_is_stored_in_bf16() -> None:
     assert all(weight.dtype == torch.bfloat16 for weight in stored.values())
 
 
+def test_weights_are_cast_once_until_they_change() -> None:
+    trunk = segmentor().eval().trunk
+    before, again = in_half(trunk).args[1], in_half(trunk).args[1]
+    name = "visual.proj"
+    assert again[name] is before[name] and in_half(segmentor().trunk).args[1][name] is not before[name]
+    with torch.no_grad():
+        trunk.visual.proj.add_(1)
+    assert torch.equal(in_half(trunk).args[1][name], trunk.visual.proj.to(torch.bfloat16))
+
+
 @pytest.mark.parametrize(
     ("features", "precision"),
     [
