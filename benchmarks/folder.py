@@ -9,12 +9,10 @@ With `--memory N`, the mini model labels N pictures of 32 x 32 in a shard; print
 The N files are links to 64 pictures. `--device cuda --batch 16` runs either on a GPU.
 """
 
-import argparse
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,8 @@ from PIL import Image
 from benchmarks.compare import MIB
 from benchmarks.inference import CLASSES, case
 from benchmarks.machine import load, surroundings
+from benchmarks.options import parsed, parser_of
+from benchmarks.stopwatch import in_turns
 from cascade_core.batches.transforms import resize_image
 from cascade_core.bulk.shards import Shard, batches_of, bucket_ranges, bucket_size
 from cascade_core.bulk.worker import BATCH_PIXELS
@@ -38,7 +38,7 @@ from components.pictures.picture_files import PictureFile
 from components.pictures.predict import DecodedPicture, request_of, write_results
 from components.pictures.result_files import Parts, result_files
 
-HEIGHT, WIDTH, ROUNDS = 480, 640, 3
+HEIGHT, WIDTH = 480, 640
 LABELS = tuple(f"class {number}" for number in range(CLASSES))
 MINI_LABELS = ("zebra", "mushroom", "sand")
 
@@ -120,18 +120,10 @@ def throughput(device: torch.device, batch: int, pictures: int, rounds_measured:
                     colours,
                 )
 
-        calls = (of_shard, of_tensors, one_by_one)
-        seconds = [[_seconds(call) for call in calls] for _ in range(rounds_measured + 1)][1:]
+        seconds = in_turns((of_shard, of_tensors, one_by_one), rounds_measured)
     names = ("a shard", "model and labelling on decoded tensors", "files one by one, with overlays")
-    ratios = [statistics.median(times[1] / times[i] for times in seconds) for i in range(3)]
-    for name, ratio, times in zip(names, ratios, zip(*seconds, strict=True), strict=True):
-        print(f"{name}: {pictures / statistics.median(times):.3g} pictures/s, ratio {ratio:.3f}", flush=True)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+    for name, of_call in zip(names, seconds, strict=True):
+        print(f"{name}: {pictures / of_call:.3g} pictures/s, ratio {seconds[1] / of_call:.3f}", flush=True)
 
 
 def memory(device: torch.device, batch: int, pictures: int) -> None:
@@ -177,17 +169,12 @@ def link_pictures(folder: Path, count: int) -> str:
 
 def main() -> None:
     """Read the arguments and run one of the two."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--pictures", type=int, default=8, help="of the throughput")
-    parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help="of the throughput, after one that warms up"
-    )
-    parser.add_argument("--memory", type=int, metavar="N")
-    given = parser.parse_args()
+    parser.add_argument("--memory", type=int, metavar="N", help="measure the memory of N pictures instead")
+    given = parsed(parser)
     device = device_named(given.device)
     print(f"{surroundings()}, {load()}", flush=True)
     if given.memory is None:

@@ -30,6 +30,7 @@ from components.bulk.sources import ListedPicture, Store
 from components.storage.places import in_store
 
 ADDRESS = "RAY_ADDRESS"
+TOKEN = "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE"
 CORES = 4
 """Cores of an actor without a GPU, where nobody states them and its machine has as many."""
 RESTARTS = 2
@@ -277,7 +278,9 @@ def _connected() -> Iterator[Any]:
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises plain ones too, such as for a node that does not start in time
         where = f"{ADDRESS}={address}: " if address else ""
-        raise UserError(f"{where}Ray does not start or connect ({shortened(str(error))})") from error
+        # Ray's own sentence leaves out that a token is missing or wrong.
+        token = f"; if the cluster takes a token, set {TOKEN}" if address else ""
+        raise UserError(f"{where}Ray does not start or connect ({shortened(str(error))}){token}") from error
     finally:
         if on_main:
             signal.signal(signal.SIGTERM, handler)  # Ray sets one of its own, which ends with another code.
