@@ -15,7 +15,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.targets import check_gathering_folder
 from components.cluster.names import POD_VARIABLE, TRAININGS_VARIABLE, VOLUME_VARIABLE
 from components.finished.entries import TRAINING, Trainings, TrainingsFolder, kept_trainings
-from components.lease import Lease, leased
+from components.storage.lease import Lease, leased
 from components.storage.places import cache_folder
 
 log = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ def leave(error: BaseException, sentence: str) -> None:
     """
     if not (folder := os.environ.get(FOLDER_VARIABLE)) or not isinstance(error, UserError):
         return
-    from components.lease import FolderInUseError
+    from components.storage.lease import FolderInUseError
 
     passes = isinstance(error, AwayError | FolderInUseError) or isinstance(error.__cause__, OSError)
     if passes:

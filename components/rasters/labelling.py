@@ -23,9 +23,9 @@ from cascade_core.render.visualise import ignored_id
 from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.stamp import Stamp
 from cascade_core.runtime.targets import writable_file
-from components.lease import Lease
 from components.progress import progress
 from components.rasters.reading import Raster, open_raster, opened, window_of
+from components.storage.lease import Lease
 from components.vectors.encoding import encoded
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from components.results.confusion_table import CONFUSION_FILE
 from components.results.evaluation import number_or_none
-from components.tables import read_square_table
+from components.results.tables import read_square_table
 
 NUM_PAIRS = 12
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.artifact_metadata import write_metadata
-from components.tables import read_classes, read_square_table
+from components.results.tables import read_classes, read_square_table
 
 if TYPE_CHECKING:
     from components.results.evaluation import Evaluation

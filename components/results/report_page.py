@@ -20,8 +20,8 @@ from components.results.names import HISTORY_FILE, SCORES, SCORES_FILE, file_ste
 from components.results.pages import Curve, data_address, fill_template, line_chart
 from components.results.rows import BenchmarkRow, Summary, run_names, summaries, thousands
 from components.results.step_files import read_profile, read_scores
+from components.results.tables import read_classes, read_table
 from components.results.thresholds_file import Thresholds
-from components.tables import read_classes, read_table
 from components.tracking.run_results import COMPARISON, CONFUSION
 
 CONFUSION_PICTURE = "confusion.png"

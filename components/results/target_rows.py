@@ -11,7 +11,7 @@ from components.results.names import SCORES, SCORES_FILE
 from components.results.pages import fill_template
 from components.results.rows import DROPPED
 from components.results.step_files import read_scores
-from components.tables import read_classes
+from components.results.tables import read_classes
 from components.tracking.tracker import metric_name
 
 COLUMNS = {

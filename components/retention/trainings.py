@@ -10,9 +10,9 @@ from functools import partial
 
 from components.finished.entries import Trainings, TrainingsFolder, Unfinished
 from components.finished.take_or_train import TAKEN_TAG
-from components.lease import FolderInUseError, leased
 from components.retention.recorded import Family
 from components.retention.rule import Item, StillNeededError
+from components.storage.lease import FolderInUseError, leased
 
 
 def training_items(place: Trainings, known: Sequence[Family], staying: Mapping[str, str]) -> Iterator[Item]:

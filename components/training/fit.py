@@ -40,10 +40,10 @@ from cascade_core.train.supervision import Supervision
 from components.artifacts import data_hash
 from components.contract import Call
 from components.inputs.reading import Inputs
-from components.lease import Lease, leased
 from components.patience import PATIENCE_VARIABLE
 from components.progress import progress, rate_text
 from components.results.names import FINAL_FOLDER, HISTORY_FILE, PSEUDO_LABELS_FOLDER
+from components.storage.lease import Lease, leased
 from components.tracking.tracker import StepTracker
 from components.training.history import History
 from components.training.resume_checkpoints import add_checkpoint, newest_checkpoint, remove_checkpoints

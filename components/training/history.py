@@ -12,7 +12,7 @@ from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.validation import validated
 from cascade_core.train.loop import StepReport, loss_curve_row
 from components.results.names import HISTORY_FILE
-from components.tables import read_table
+from components.results.tables import read_table
 
 PENDING_FILE = "pending_reports.json"
 """Reports of steps after the last row; a resume checkpoint keeps them."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cascade_core.runtime.files import put_back, put_in_place
-from components.lease import Lease
+from components.storage.lease import Lease
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
 from components.bulk import gather, shard
 from components.bulk.sources import ListedPicture
-from components.lease import FolderInUseError
+from components.storage.lease import FolderInUseError
 from components.storage.result_folder import result_folder
 from tests.components.bulk.listed import LABELS, PICTURES
 

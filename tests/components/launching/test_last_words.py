@@ -7,8 +7,8 @@ import pytest
 
 from cascade_core.errors import UserError
 from components.launching import last_words
-from components.lease import FolderInUseError
 from components.patience import AwayError
+from components.storage.lease import FolderInUseError
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import sha256
 from components.finished.entries import Entry, TrainingsFolder, TrainingsStore
-from components.lease import leased
 from components.registry import versions as registry
 from components.results import accepted
 from components.retention import artifacts, pruning, registered
 from components.retention.rule import StillNeededError
 from components.retention.trainings import unfinished_items
 from components.storage import s3
+from components.storage.lease import leased
 from components.tracking import pipeline_run
 from components.tracking.experiments import experiment_id
 from components.tracking.store import open_store

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from cascade_core.checkpoints.manifest import load_manifest
-from components.lease import FolderInUseError, leased
 from components.patience import PATIENCE_VARIABLE
 from components.progress import Progress
+from components.storage.lease import FolderInUseError, leased
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import SHORT, Folders, interrupt_after
 from tests.components.same_training import check_same_training
-from tests.components.test_lease import supersede
+from tests.components.storage.test_lease import supersede
 from tests.components.training.test_fit import trained
 
 UNEVEN = {**SHORT, "train.iterations": 7, "train.checkpoint_every": 2, "train.log_every": 3}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from components.lease import LEASE_SECONDS, FolderInUseError, Lease, leased
+from components.storage.lease import LEASE_SECONDS, FolderInUseError, Lease, leased
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from components.lease import leased
+from components.storage.lease import leased
 with leased(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -7,7 +7,7 @@ import pytest
 
 from cascade_core.errors import UserError
 from components.results.confusion_table import present_confusion
-from components.tables import read_table
+from components.results.tables import read_table
 
 NAMES = ["null", "NA", "None", "nan", "7", "1e3", "true", "truth", "class", "a, b", '"quoted"']
 
