@@ -394,8 +394,13 @@ def cell_overrides(place: str, base: RunConfig) -> dict[str, Any]:
     Raises:
         UserError: theme or cell is unknown, or the base is of the other method.
     """
-    name, _, cell_name = place.partition(".")
+    name, dot, cell_name = place.partition(".")
     theme = named_theme(name)
+    if not dot:
+        raise UserError(
+            f"{base.recipe}{SEPARATOR}{name} is a theme and no recipe; name a cell, such as "
+            f"{cell_recipe(base.recipe, theme, theme.base)}"
+        )
     cell = theme.cell(cell_name)
     if base.model.fusion != theme.fusion:
         raise UserError(

@@ -26,11 +26,13 @@ def prepare(
 ) -> list:
     """Check and index the data, write the class split and the text vectors, and return the loop's items.
 
-    An item has a recipe, and a seed or, if `models` is "champions", the recipe's champion.
+    An item has a recipe, and a seed or, if `models` is "champions", the recipe's champion. A theme of ablations stands for
+    the recipes of its cells.
     """
     import json
     from pathlib import Path
 
+    from cascade_core.configs.ablations import cells_of
     from cascade_core.configs.recipes import naming_recipe
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -42,6 +44,7 @@ def prepare(
 
     enter()
     pipeline_run.join(mlflow_run)
+    recipes = cells_of(recipes)
     champions = loop_items.champions_of(models, recipes, named_protocol(places.protocol(protocol)).name)
     config = named_recipe(naming_recipe(recipes), json.loads(overrides))
     index = before_training.run(

@@ -178,7 +178,8 @@ class RunParameters:
     ) -> dict[str, Any]:
         """Return the checked parameters for the compiled pipeline `file`: the user's, else the project's.
 
-        For a pipeline of this package, also apply its own rules and compare its batches with its resources.
+        For a pipeline of this package, also apply its own rules and compare its batches with its resources; a theme of
+        ablations among its recipes, such as mini_cascade_clip:sigma, becomes the theme's cells.
         `defaults` fill parameters that the pipeline has and neither states.
 
         Raises:
@@ -210,8 +211,11 @@ class RunParameters:
             values[REUSE] = False
         check_parameters(values, inputs)
         if package.package is None:
+            from cascade_core.configs.ablations import cells_of
             from pipelines.kubeflow.catalogue import check_submission
 
+            if "recipes" in values:
+                values["recipes"] = cells_of(values["recipes"])
             check_submission(package.pipeline, values, kind=package.kind, changes=package.resource or ())
         return values
 

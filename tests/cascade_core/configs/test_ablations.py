@@ -69,6 +69,10 @@ def test_a_theme_among_recipes_stands_for_its_cells() -> None:
     [
         ("mini_zegclip:sigme.one", "theme of ablations"),
         ("mini_cascade_clip:sigma.three", "cell of sigma"),
+        (
+            "mini_cascade_clip:sigma",
+            "is a theme and no recipe; name a cell, such as mini_cascade_clip:sigma.one",
+        ),
         ("mini_zegclip:sigma.one", "take a Cascade-CLIP recipe"),
         ("mini_cascade_clip:designs.all", "take a ZegCLIP recipe"),
         ("mini_zegclop:designs.all", "mini_zegclop"),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import yaml
 
+from cascade_core.configs.ablations import cells_of
 from cascade_core.datasets.mini import CLASSES
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.runtime.files import read_json
@@ -35,7 +36,7 @@ def test_data_are_prepared_by_the_overrides_for_every_run(
         clip=str(tmp_path / "clip"),
         protocol=str(own),
         image_sets=json.dumps({"train": "train", "test": "test"}),
-        recipes=["mini_zegclip", "mini_cascade_clip"],
+        recipes=["mini_zegclip", "mini_cascade_clip:sigma"],
         seeds=[0.0, 3.0],  # as kfp passes whole numbers
         overrides=json.dumps(overrides),
         **artifacts,
@@ -48,7 +49,7 @@ def test_data_are_prepared_by_the_overrides_for_every_run(
     )
     assert runs == [
         {"recipe": name, "seed": seed, "pictures": seed == 0}
-        for name in ("mini_zegclip", "mini_cascade_clip")
+        for name in ("mini_zegclip", *cells_of(["mini_cascade_clip:sigma"]))
         for seed in (0, 3)
     ]
 

@@ -12,9 +12,12 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
+from cascade_core.configs.ablations import cells_of
 from pipelines.cli.app import app
 from pipelines.cli.kubeflow_options import PackageChoice, RunParameters
+from pipelines.graphs.defaults import SEEDS
 from pipelines.kubeflow import run_texts, schedules, submit, uploads
+from pipelines.kubeflow.catalogue import pipeline_items
 from pipelines.kubeflow.cluster import Connection
 from pipelines.kubeflow.submit import follow
 from tests.pipelines.kfp_server import Fault, Server
@@ -207,6 +210,17 @@ def test_no_cache_sets_the_pipelines_parameter(tmp_path: Path) -> None:
     choice = PackageChoice(package=package)
     assert RunParameters().checked(package, choice) == {}
     assert RunParameters(no_cache=True).checked(package, choice) == {"reuse_trainings": False}
+
+
+def test_a_theme_among_recipes_is_submitted_as_its_cells() -> None:
+    choice = PackageChoice("ablation")
+    stated = ["raw=/data", "clip=/clip", 'recipes=["mini_cascade_clip:sigma"]']
+    with choice.file() as path:
+        values = RunParameters(parameter=stated).checked(path, choice)
+        assert values["recipes"] == cells_of(["mini_cascade_clip:sigma"])
+        assert pipeline_items("ablation", values) == 5 * len(SEEDS)
+        with pytest.raises(ValueError, match="theme of ablations"):
+            RunParameters(parameter=[*stated[:2], "recipes=['mini_zegclip:x']"]).checked(path, choice)
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "a: 1", "- 1", ""])
