@@ -105,7 +105,7 @@ class Case:
         vocabulary = Vocabulary(
             deepcopy(self.segmentor).eval(),
             self.vectors,
-            "focal_dice",
+            "sigmoid",
             seen=self.split.seen,
             seen_penalty=self.config.evaluate.seen_penalty,
         )

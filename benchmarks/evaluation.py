@@ -59,7 +59,7 @@ def vocabulary(config: RunConfig) -> Vocabulary:
     segmentor, vectors = random_model(config)
     penalty = config.evaluate.seen_penalty
     seen = config.data.split.seen
-    return Vocabulary(segmentor.eval(), vectors, "focal_dice", seen=seen, seen_penalty=penalty)
+    return Vocabulary(segmentor.eval(), vectors, "sigmoid", seen=seen, seen_penalty=penalty)
 
 
 def share_outside(

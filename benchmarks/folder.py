@@ -64,7 +64,7 @@ class RandomPredictor(Predictor):
         self._vocabulary = Vocabulary(
             plain.segmentor,
             plain.class_vectors.to(device),
-            "focal_dice",
+            "sigmoid",
             seen=list(range(156)),
             seen_penalty=plain.seen_penalty,
         )

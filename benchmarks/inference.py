@@ -100,7 +100,7 @@ def case(
     coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     seen = [i for i in config.data.split.seen if i < classes]
     labeller = Vocabulary(
-        segmentor.eval(), vectors[:classes], "focal_dice", seen=seen, seen_penalty=seen_penalty
+        segmentor.eval(), vectors[:classes], "sigmoid", seen=seen, seen_penalty=seen_penalty
     )
     return Case(resize_image(coarse, size), labeller, config)
 

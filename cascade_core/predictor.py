@@ -320,7 +320,7 @@ class Predictor:
         vocabulary = Vocabulary(
             self.segmentor,
             vectors,
-            self.manifest.config.loss.kind,
+            self.manifest.config.loss.score_function,
             seen=self.seen(names),
             seen_penalty=self.seen_penalty,
             background_names=num_background,

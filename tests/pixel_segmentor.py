@@ -40,4 +40,4 @@ class PixelSegmentor(Segmentor):
 
 def pixels(num_classes: int = 3, segmentor: PixelSegmentor | None = None) -> Vocabulary:
     """Give a vocabulary of the first classes, for pictures whose three channels hold logits."""
-    return Vocabulary(segmentor or PixelSegmentor(), torch.eye(3)[:num_classes], "focal_dice")
+    return Vocabulary(segmentor or PixelSegmentor(), torch.eye(3)[:num_classes], "sigmoid")

@@ -98,6 +98,8 @@ CROSS_ENTROPY = {"loss.kind": "cross_entropy"}
 NO_PROMPTS = {"model.trunk": "frozen", "model.num_prompts": 0}
 LAST_MAP: dict[str, Value] = {"model.fusion": "none", "model.groups": []}
 NAIVE = {"model.fusion": "naive"}
+SPT_SEG = {"model.trunk": "spectral_prompts", "model.decoder": "two_frequency", "loss.kind": "focal_ssim"}
+"""SPT-SEG in ZegCLIP's place. Its settings are not public: prompts, schedule and the focal weight are ZegCLIP's."""
 ONE_DECODER = {"model.decoders": "shared"}
 ONE_QUERY = {"model.query_projections": "shared"}
 
@@ -313,6 +315,26 @@ PROJECTION_SEED = Theme(
         CellClaim("projections of seed 1002 beat those of 1003", "here", "hiou", "seed_2", "seed_3"),
     ),
 )
+PLUG_IN = Theme(
+    "plug_in",
+    "Cascade on other methods",
+    "cascade",
+    "Cascade-CLIP presents its decoders of middle levels as a part that fits other methods, and reports gains on the frozen CLIP, on ZegCLIP and on SPT-SEG.",
+    "hiou",
+    (
+        Cell("zegclip_cascade", "ZegCLIP with Cascade (published)"),
+        Cell("zegclip", "ZegCLIP", LAST_MAP),
+        Cell("frozen_cascade", "frozen CLIP with Cascade", NO_PROMPTS),
+        Cell("frozen", "frozen CLIP", {**NO_PROMPTS, **LAST_MAP}),
+        Cell("spt_seg_cascade", "SPT-SEG with Cascade", SPT_SEG),
+        Cell("spt_seg", "SPT-SEG", {**SPT_SEG, **LAST_MAP}),
+    ),
+    tuple(
+        CellClaim(f"Cascade helps {title}{where}", "Cascade-CLIP", score, f"{cell}_cascade", cell)
+        for cell, title in (("frozen", "the frozen CLIP"), ("zegclip", "ZegCLIP"), ("spt_seg", "SPT-SEG"))
+        for score, where in (("hiou", ""), ("miou_unseen", " on unseen classes"))
+    ),
+)
 
 
 def _penalties(name: str, title: str, fusion: Literal["none", "cascade"]) -> Theme:
@@ -351,6 +373,7 @@ THEMES = {
         SIGMA,
         PROJECTIONS,
         PROJECTION_SEED,
+        PLUG_IN,
         _penalties("penalty_cascade", "Cascade-CLIP", "cascade"),
     )
 }

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from cascade_core.configs.settings import Activation, SelfTrainingMode, Synonyms
+from cascade_core.configs.settings import Activation, ScoreFunction, SelfTrainingMode, Synonyms
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import DROPPED, Background, parse_background
@@ -37,6 +37,8 @@ Aggregation = Literal["gaussian", "gaussian_fixed", "uniform", "learned", "conca
 Average = Literal["probabilities", "logits"]
 """What is averaged over the windows and views of a picture."""
 STRICT_SEEN_PENALTY = 0.1
+SIMILARITY_DECODERS = ("linear", "cosine")
+"""Decoders that compare the last map of patches with the text."""
 PUBLISHED_SIGMA: Final = 1.0
 """Of the Gaussian that weighs the levels of a group."""
 
@@ -112,7 +114,8 @@ class ModelConfig(Frozen):
 
     clip: ClipConfig
     image_size: Side  # of pictures that fit the position grid; masks are upsampled to it
-    trunk: Literal["frozen", "deep_prompts"] = "deep_prompts"
+    # Prompts of every block, and with "spectral_prompts" a filter over the frequencies of the patches too (SPT-SEG).
+    trunk: Literal["frozen", "deep_prompts", "spectral_prompts"] = "deep_prompts"
     num_prompts: int = Field(default=10, ge=0, le=2**16)
     double_class_embedding: bool = True  # published quirk: the CLS slot gets the class embedding twice
     position_resize: PositionResize = "bilinear"
@@ -163,11 +166,17 @@ class ModelConfig(Frozen):
             raise UserError(f"groups={self.groups} name a block twice")
         if self.clip.embed_dim % self.decoder_heads:
             raise UserError(f"decoder_heads={self.decoder_heads} must divide embed_dim={self.clip.embed_dim}")
-        if self.trunk == "deep_prompts" and self.num_prompts == 0:
-            raise UserError("trunk='deep_prompts' needs num_prompts >= 1; use trunk='frozen' for none")
-        if self.decoder in ("linear", "cosine") and self.fusion != "none":
+        if self.trunk != "frozen" and self.num_prompts == 0:
+            raise UserError(f"trunk={self.trunk!r} needs num_prompts >= 1; use trunk='frozen' for none")
+        if self.decoder == "two_frequency" and self.decoder_heads < 2:
+            raise UserError(
+                "decoder='two_frequency' needs decoder_heads >= 2: one for high frequencies, the others for low ones"
+            )
+        if self.decoder in SIMILARITY_DECODERS and self.fusion != "none":
             raise UserError(f"decoder={self.decoder!r} reads the last map only: use fusion='none'")
-        if self.last_block != LastBlock() and (self.trunk != "frozen" or self.decoder == "masks"):
+        if self.last_block != LastBlock() and (
+            self.trunk != "frozen" or self.decoder not in SIMILARITY_DECODERS
+        ):
             raise UserError(
                 f"last_block.attention={self.last_block.attention!r} gives patches only, without prompts and CLS: use "
                 "trunk='frozen' and decoder='cosine' or 'linear'"
@@ -197,8 +206,8 @@ class ModelConfig(Frozen):
             ),
             "prompt_depth": (
                 self.prompt_depth is None,
-                f"trunk='deep_prompts' and at most the {self.clip.layers} blocks of the CLIP",
-                self.trunk == "deep_prompts" and (self.prompt_depth or 0) <= self.clip.layers,
+                f"a trunk with prompts and at most the {self.clip.layers} blocks of the CLIP",
+                self.trunk != "frozen" and (self.prompt_depth or 0) <= self.clip.layers,
             ),
         }
         for name, (published, needed, there) in settings.items():
@@ -212,14 +221,20 @@ class ModelConfig(Frozen):
 
 
 class LossConfig(Frozen):
-    """The training loss: focal + dice over independent classes, or softmax cross-entropy."""
+    """The training loss: focal + dice or focal + SSIM over independent classes, or softmax cross-entropy."""
 
-    kind: Literal["focal_dice", "cross_entropy"] = "focal_dice"
+    kind: Literal["focal_dice", "focal_ssim", "cross_entropy"] = "focal_dice"
     focal_weight: float = 100.0
     dice_weight: float = 1.0
     focal_alpha: float = Field(default=0.25, ge=0, le=1)
     focal_gamma: float = Field(default=2.0, ge=0)
-    ignored_as_negative: bool = True  # published quirk: 255 pixels are negatives in focal and dice
+    ssim_weight: float = _added(1.0)  # of 1 - SSIM (SPT-SEG)
+    ignored_as_negative: bool = True  # published quirk: 255 pixels are negatives in focal, dice and SSIM
+
+    @property
+    def score_function(self) -> ScoreFunction:
+        """What turns logits into scores: classes that the loss treats as independent have a sigmoid each."""
+        return "softmax" if self.kind == "cross_entropy" else "sigmoid"
 
 
 class OptimConfig(Frozen):

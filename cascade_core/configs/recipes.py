@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from cascade_core.configs.ablations import SEPARATOR, cell_overrides
+from cascade_core.configs.ablations import SEPARATOR, SPT_SEG, cell_overrides
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
 from cascade_core.configs.config import (
     DataConfig,
@@ -35,6 +35,9 @@ from cascade_core.runtime.validation import first_error
 METHOD_NAMES = {
     "zegclip": "ZegCLIP",
     "cascade_clip": "Cascade-CLIP",
+    "spt_seg": "SPT-SEG",
+    "spt_seg_cascade": "SPT-SEG with Cascade",
+    "frozen_cascade": "frozen CLIP with Cascade",
     "naive_fusion": "naive multi-level fusion",
     "zegclip_no_rd": "ZegCLIP without relationship descriptor",
     "zegclip_no_prompts": "ZegCLIP without prompts",
@@ -76,6 +79,36 @@ def zegclip_cocostuff() -> RunConfig:
 def cascade_cocostuff() -> RunConfig:
     """Cascade-CLIP on COCO-Stuff 156/15: 80k iterations, 50 prompts."""
     return _published("cascade", "cocostuff", num_prompts=50)
+
+
+def spt_seg_voc12() -> RunConfig:
+    """SPT-SEG on Pascal VOC 15/5, with ZegCLIP's prompts and schedule."""
+    return _changed(zegclip_voc12(), "spt_seg_voc12", "spt_seg", SPT_SEG)
+
+
+def spt_seg_cascade_voc12() -> RunConfig:
+    """SPT-SEG with Cascade on Pascal VOC 15/5."""
+    return _changed(cascade_voc12(), "spt_seg_cascade_voc12", "spt_seg_cascade", SPT_SEG)
+
+
+def spt_seg_cocostuff() -> RunConfig:
+    """SPT-SEG on COCO-Stuff 156/15, with ZegCLIP's prompts and schedule."""
+    return _changed(zegclip_cocostuff(), "spt_seg_cocostuff", "spt_seg", SPT_SEG)
+
+
+def spt_seg_cascade_cocostuff() -> RunConfig:
+    """SPT-SEG with Cascade on COCO-Stuff 156/15."""
+    return _changed(cascade_cocostuff(), "spt_seg_cascade_cocostuff", "spt_seg_cascade", SPT_SEG)
+
+
+def frozen_voc12() -> RunConfig:
+    """ZegCLIP's decoder on the frozen CLIP, Pascal VOC 15/5."""
+    return _changed(zegclip_voc12(), "frozen_voc12", "zegclip_no_prompts", FROZEN_TRUNK)
+
+
+def frozen_cascade_voc12() -> RunConfig:
+    """Cascade-CLIP's decoders on the frozen CLIP, Pascal VOC 15/5."""
+    return _changed(cascade_voc12(), "frozen_cascade_voc12", "frozen_cascade", FROZEN_TRUNK)
 
 
 def _published(
@@ -150,6 +183,21 @@ def mini_cascade_clip() -> RunConfig:
     )
 
 
+def mini_spt_seg() -> RunConfig:
+    """SPT-SEG on the mini benchmark: spectral prompt, two-frequency decoder, focal and SSIM."""
+    return _variant(mini_zegclip(), "spt_seg", SPT_SEG)
+
+
+def mini_spt_seg_cascade() -> RunConfig:
+    """SPT-SEG with Cascade: a two-frequency decoder for each group of middle blocks and for the last block."""
+    return _variant(mini_cascade_clip(), "spt_seg_cascade", SPT_SEG)
+
+
+def mini_frozen_cascade() -> RunConfig:
+    """Cascade-CLIP's decoders on the frozen CLIP: no prompts and no prompt norm."""
+    return _variant(mini_cascade_clip(), "frozen_cascade", FROZEN_TRUNK)
+
+
 def mini_naive_fusion() -> RunConfig:
     """All middle levels and the last level summed into one decoder."""
     return _variant(
@@ -216,7 +264,11 @@ def mini_training_free(method: str) -> RunConfig:
 
 
 def _variant(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
-    return with_overrides(parent, {"recipe": f"mini_{method}", "method": method, **changes})
+    return _changed(parent, f"mini_{method}", method, changes)
+
+
+def _changed(parent: RunConfig, name: str, method: str, changes: Mapping[str, Any]) -> RunConfig:
+    return with_overrides(parent, {"recipe": name, "method": method, **changes})
 
 
 # Names are derived from the functions, in the order they should be listed.
@@ -231,6 +283,9 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         mini_decoder_ce,
         mini_baseline,
         mini_linear,
+        mini_spt_seg,
+        mini_spt_seg_cascade,
+        mini_frozen_cascade,
         hard_zegclip,
         hard_cascade_clip,
         zegclip_voc12,
@@ -238,6 +293,12 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         cascade_context59,
         zegclip_cocostuff,
         cascade_cocostuff,
+        spt_seg_voc12,
+        spt_seg_cascade_voc12,
+        spt_seg_cocostuff,
+        spt_seg_cascade_cocostuff,
+        frozen_voc12,
+        frozen_cascade_voc12,
     )
 }
 _RECIPES |= {f"mini_{method}": partial(mini_training_free, method) for method in LAST_BLOCKS}

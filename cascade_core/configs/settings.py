@@ -14,6 +14,9 @@ Setting = TrainedSetting | Literal["training_free"]
 Activation = Literal["quick_gelu", "gelu"]
 """Activation function of a CLIP's perceptrons."""
 
+ScoreFunction = Literal["sigmoid", "softmax"]
+"""What turns mask logits into scores: each class by itself, or all classes in competition."""
+
 Synonyms = Literal["mean", "maximum"]
 """A class's score: by the mean of its synonyms' vectors, or the maximum of the scores of each."""
 

@@ -131,7 +131,7 @@ def _graphs(
 
 def _in_torch(module: Exportable, inputs: Inputs, precision: Precision) -> RunGraph:
     """Return torch's run in a precision for the class vectors of `inputs`."""
-    vocabulary = Vocabulary(module.segmentor, torch.from_numpy(inputs[1]), module.kind)
+    vocabulary = Vocabulary(module.segmentor, torch.from_numpy(inputs[1]), module.score_function)
     prepared, trunk = vocabulary.prepared, vocabulary.trunk(precision)
 
     @torch.no_grad()

@@ -14,7 +14,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from cascade_core.configs.config import RunConfig
-from cascade_core.inference.vocabulary import Kind, probabilities
+from cascade_core.configs.settings import ScoreFunction
+from cascade_core.errors import UserError
+from cascade_core.inference.vocabulary import probabilities
+from cascade_core.model.decoder import is_of_fixed_size
 from cascade_core.model.segmentor import Segmentor
 
 INPUTS = ("images", "class_vectors", "penalties")
@@ -50,10 +53,20 @@ class Exportable(nn.Module):
     std: Tensor
 
     def __init__(self, segmentor: Segmentor, config: RunConfig) -> None:
+        """Take the segmentor, in evaluation mode and without gradients.
+
+        Raises:
+            UserError: a part of it needs to know the size of the pictures.
+        """
         super().__init__()
+        if fixed := sorted({type(part).__name__ for part in segmentor.modules() if is_of_fixed_size(part)}):
+            raise UserError(
+                f"recipe {config.recipe} has no graph: its parts {', '.join(fixed)} follow the size of the pictures, which a graph "
+                "leaves open; use --format folder, which every command reads"
+            )
         # With gradients, a graph would keep the activations of all layers, and numpy could not read its output.
         self.segmentor = segmentor.eval().requires_grad_(False)
-        self.kind: Kind = config.loss.kind
+        self.score_function: ScoreFunction = config.loss.score_function
         self.register_buffer("mean", torch.tensor(config.data.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(config.data.std).view(1, 3, 1, 1))
 
@@ -87,7 +100,7 @@ class Exportable(nn.Module):
         Int64[Tensor, "batch height width"],
     ]:
         """Return all outputs for pictures of a size, from their logits on the patch grid."""
-        masks = probabilities(self.segmentor.to_mask_size(logits, size), self.kind)
+        masks = probabilities(self.segmentor.to_mask_size(logits, size), self.score_function)
         at_pixels = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
         return logits, at_pixels, (at_pixels - penalties[:, None, None]).argmax(dim=1)
 

@@ -84,7 +84,7 @@ class Strip:
     ) -> Iterator[tuple[int, slice, Tiles]]:
         """Yield each picture's index, each chunk of classes, and the picture's tiles for them."""
         classes, pictures = self._windows(views, sides)
-        softmax, normalisers = self.vocabulary.kind == "cross_entropy", None
+        softmax, normalisers = self.vocabulary.score_function == "softmax", None
         if self.evaluate.average == "logits" and softmax:
             normalisers = self._picture_normalisers(classes, pictures, views[0].num_pictures)
         for chunk in classes:
@@ -95,7 +95,7 @@ class Strip:
     def _tiles(self, views: Sequence[PictureView], chunk: slice, normaliser: Tensor | None) -> Tiles:
         average = None
         if self.evaluate.average == "logits":
-            softmax = self.vocabulary.kind == "cross_entropy"
+            softmax = self.vocabulary.score_function == "softmax"
             average = LogitAverage(softmax, len(self.vocabulary), normaliser)
         return Tiles(
             views,
@@ -182,7 +182,7 @@ class Strip:
     def _normalisers(
         self, logits: Callable[[slice], Tensor], classes: Sequence[slice], mask: tuple[int, int]
     ) -> list[Tensor] | None:
-        if self.vocabulary.kind == "focal_dice" or self.evaluate.average == "logits":
+        if self.vocabulary.score_function == "sigmoid" or self.evaluate.average == "logits":
             return None
         total: list[Tensor] = []
         for chunk in classes:

@@ -3,22 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cascade_core.configs.config import Precision
+from cascade_core.configs.settings import ScoreFunction
 from cascade_core.errors import UserError
 from cascade_core.inference.precision import in_half
 from cascade_core.inference.resampling import bilinear, chunks, resample
 from cascade_core.model.queries import PreparedClasses
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import TrunkFeatures
-
-Kind = Literal["focal_dice", "cross_entropy"]
-"""The training loss, which decides how logits become probabilities."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Vocabulary:
         segmentor: the model; its trunk and decoder do not depend on the classes.
         class_vectors: text vectors of the classes, then of the names that stand for background. The model gives each
             vector a score of its own.
-        kind: the loss that the model was trained with.
+        score_function: turns logits into scores, as the loss of the training does.
         seen: ids of the seen classes, which pay the seen penalty.
         seen_penalty: the number subtracted from their probabilities.
         background_names: number of vectors at the end that stand for background.
@@ -40,7 +38,7 @@ class Vocabulary:
 
     segmentor: Segmentor
     class_vectors: Float[Tensor, "classes embed"]
-    kind: Kind
+    score_function: ScoreFunction
     seen: Sequence[int] = ()
     seen_penalty: float = 0.0
     background_names: int = 0
@@ -144,10 +142,10 @@ def check_seen_penalty(penalty: float | None) -> None:
 
 
 def probabilities(
-    mask_logits: Float[Tensor, "batch classes height width"], kind: Kind
+    mask_logits: Float[Tensor, "batch classes height width"], score_function: ScoreFunction
 ) -> Float[Tensor, "batch classes height width"]:
     """Return each class's probability: the sigmoid of independent classes (focal + dice), else the softmax."""
-    return mask_logits.sigmoid() if kind == "focal_dice" else mask_logits.softmax(dim=1)
+    return mask_logits.sigmoid() if score_function == "sigmoid" else mask_logits.softmax(dim=1)
 
 
 def log_normaliser(

@@ -1,4 +1,4 @@
-"""The training losses: focal and dice over independent classes (ZegCLIP section 3.4), or cross-entropy."""
+"""The training losses over independent classes: focal and dice (ZegCLIP section 3.4), focal and SSIM; and cross-entropy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels
 from cascade_core.losses.pixel_sums import pixel_sums
 from cascade_core.losses.resize import resize_logits
+from cascade_core.losses.ssim import ssim_loss
 from cascade_core.parallel import mean_over_processes
 
 
@@ -50,23 +51,31 @@ def segmentation_loss(
         return LossParts(
             {"cross_entropy": _cross_entropy(resize_logits(grid_logits, mask_size, size), labels)}
         )
-    if not any(by_teacher):
-        return _focal_dice(
-            [_picture_terms(grid_logits, labels, config, config.ignored_as_negative, mask_size)], config
-        )
+    teachers = by_teacher or [False] * len(labels)
     # Where a teacher is not sure, its pictures say nothing: the published role of ignored pixels is not for them.
-    groups = [
-        [place for place, is_teachers in enumerate(by_teacher) if is_teachers is wanted]
-        for wanted in (False, True)
+    negative = [config.ignored_as_negative and not teacher for teacher in teachers]
+    parts = _focal_dice(_groups(grid_logits, labels, config, negative, mask_size), config)
+    if config.kind == "focal_dice":
+        return parts
+    structure = ssim_loss(grid_logits, labels, mask_size=mask_size, ignored_as_negative=negative)
+    return LossParts({"focal": parts.terms["focal"], "ssim": config.ssim_weight * structure})
+
+
+def _groups(
+    grid_logits: GridLogits,
+    labels: Labels,
+    config: LossConfig,
+    negative: Sequence[bool],
+    mask_size: tuple[int, int],
+) -> list[_PictureTerms]:
+    """Return the terms of the pictures whose ignored pixels are negatives, and of the others."""
+    if len(set(negative)) == 1:
+        return [_picture_terms(grid_logits, labels, config, negative[0], mask_size)]
+    groups = {role: [place for place, own in enumerate(negative) if own is role] for role in (True, False)}
+    return [
+        _picture_terms(grid_logits[places], labels[places], config, role, mask_size)
+        for role, places in groups.items()
     ]
-    return _focal_dice(
-        [
-            _picture_terms(grid_logits[places], labels[places], config, negative, mask_size)
-            for places, negative in zip(groups, (config.ignored_as_negative, False), strict=True)
-            if places
-        ],
-        config,
-    )
 
 
 def _cross_entropy(

@@ -14,7 +14,9 @@ from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
 from cascade_core.model.decoder import CosineDecoder, Decoder, LinearDecoder, MaskDecoder
 from cascade_core.model.queries import ClassQuery
 from cascade_core.model.segmentor import Segmentor
+from cascade_core.model.spectral import SpectralPrompt
 from cascade_core.model.trunk import Trunk
+from cascade_core.model.two_frequency import IDENTITY, TwoFrequencyDecoder
 from cascade_core.runtime.listing import by_name
 
 Part = TypeVar("Part", bound=nn.Module)
@@ -39,6 +41,7 @@ def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int
             double_class_embedding=config.double_class_embedding,
             position_resize=config.position_resize,
             last_block=config.last_block,
+            spectral=_spectral(config),
         )
         return Segmentor(config, trunk, decoder(config, tower))
 
@@ -62,6 +65,12 @@ def _prompts(config: ModelConfig) -> DeepPrompts | None:
         patch_size=config.clip.patch_size,
         dropout=config.dropout,
     )
+
+
+def _spectral(config: ModelConfig) -> SpectralPrompt | None:
+    if config.trunk != "spectral_prompts":
+        return None
+    return SpectralPrompt(side=config.image_size // config.clip.patch_size, width=config.clip.width)
 
 
 def _mask_head(config: ModelConfig, tower: VisionTransformer) -> MaskHead:
@@ -104,7 +113,7 @@ def _stage(config: ModelConfig, *, first: bool) -> MaskStage:
     query = ClassQuery(embed_dim, config.query) if first or config.query_projections == "own" else None
     decoder = None
     if first or config.decoders == "independent":
-        decoder = MaskDecoder(
+        decoder = STAGE_DECODERS[config.decoder](
             width=embed_dim,
             heads=config.decoder_heads,
             layers=config.decoder_layers,
@@ -115,9 +124,11 @@ def _stage(config: ModelConfig, *, first: bool) -> MaskStage:
 
 
 def _initialise(part: Part, config: ModelConfig) -> Part:
-    """Draw the weights of a part of the head as `head_init` says."""
+    """Draw the weights of a part of the head as `head_init` says; an identity stays."""
     if config.head_init == "trunc_normal":
         for name, parameter in part.named_parameters():
+            if name.endswith(IDENTITY):
+                continue
             if parameter.ndim == 2:
                 nn.init.trunc_normal_(parameter, std=config.head_init_std, a=-2.0, b=2.0)
             elif name.endswith("bias"):
@@ -125,8 +136,14 @@ def _initialise(part: Part, config: ModelConfig) -> Part:
     return part
 
 
+STAGE_DECODERS: dict[str, type[MaskDecoder] | type[TwoFrequencyDecoder]] = {
+    "masks": MaskDecoder,
+    "two_frequency": TwoFrequencyDecoder,
+}
+"""The decoders of a stage, by the names of the heads that have them."""
+
 DECODERS: dict[str, Callable[[ModelConfig, VisionTransformer], Decoder]] = {
-    "masks": _mask_head,
+    **dict.fromkeys(STAGE_DECODERS, _mask_head),
     "linear": lambda config, tower: LinearDecoder(config.clip.embed_dim),
     "cosine": lambda config, tower: CosineDecoder(config.temperature),
 }

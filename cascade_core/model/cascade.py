@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.model.aggregation import Memory
-from cascade_core.model.decoder import Decoder, MaskDecoder, Masks, recomputed
+from cascade_core.model.decoder import Decoder, Masks, StageDecoder, recomputed
 from cascade_core.model.queries import ClassQuery, PreparedClasses
 from cascade_core.model.trunk import TrunkFeatures
 
@@ -43,7 +43,7 @@ class MidProjections(nn.Module):
 class MaskStage(nn.Module):
     """A query map and a decoder: they turn one memory into masks. A part that is None is the first stage's."""
 
-    def __init__(self, query: ClassQuery | None, decoder: MaskDecoder | None) -> None:
+    def __init__(self, query: ClassQuery | None, decoder: StageDecoder | None) -> None:
         super().__init__()
         self.query = query
         self.decoder = decoder
@@ -73,12 +73,12 @@ class MaskHead(Decoder):
         self.aggregators = nn.ModuleList(aggregators)
         self.stages = nn.ModuleList(stages)
 
-    def parts(self, stage: int) -> tuple[ClassQuery, MaskDecoder]:
+    def parts(self, stage: int) -> tuple[ClassQuery, StageDecoder]:
         """Return the query map and the decoder of a stage, which several stages may share."""
         own, first = self.stages[stage], self.stages[0]
         query = first.query if own.query is None else own.query
         decoder = first.decoder if own.decoder is None else own.decoder
-        assert isinstance(query, ClassQuery) and isinstance(decoder, MaskDecoder)
+        assert isinstance(query, ClassQuery) and isinstance(decoder, StageDecoder)
         return query, decoder
 
     def memories(self, features: TrunkFeatures) -> list[Memory]:
@@ -116,5 +116,5 @@ class MaskHead(Decoder):
         for stage, (terms, memory) in enumerate(zip(prepared.terms, self.memories(features), strict=True)):
             query, decoder = self.parts(stage)
             queries = query(features.global_embedding, prepared.vectors, terms)
-            maps.append(decoder(queries, memory))
+            maps.append(decoder(queries, memory, features.grid))
         return torch.stack(maps).sum(dim=0)

@@ -1,7 +1,7 @@
 """The decoder interface and decoders: attention as masks (ZegCLIP section 3.2, after SegViT), and cosines to text."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 
 import torch
@@ -113,7 +113,38 @@ def recomputed(function: Callable[..., Float[Tensor, "*axes"]], *inputs: Tensor)
     return outputs
 
 
-class MaskDecoder(nn.Module):
+def is_of_fixed_size(part: nn.Module) -> bool:
+    """Say whether a part computes with the numbers of the grid, so that a graph for pictures of any size cannot have it.
+
+    Such a part declares it by an attribute `fixed_size`.
+    """
+    return bool(getattr(part, "fixed_size", False))
+
+
+class StageDecoder(nn.Module, ABC):
+    """Turns queries and one memory into masks: a part of a head, by layers of which the last gives the masks.
+
+    `unused_in_last_layer` names the weights of the last layer, and `unused` those of any layer, that get no gradient.
+    """
+
+    layers: nn.ModuleList
+    unused_in_last_layer: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @abstractmethod
+    def forward(self, queries: Queries, memory: Memory, grid: tuple[int, int]) -> Masks:
+        """Return the logits of every query on the patches, in row-major order of the grid."""
+
+    def names_without_gradient(self) -> Iterator[str]:
+        """Yield the names of weights that never get a gradient."""
+        last = f"layers.{len(self.layers) - 1}."
+        in_last = tuple(last + part for part in self.unused_in_last_layer)
+        for name, _ in self.named_parameters():
+            if name.startswith(in_last) or any(part in name for part in self.unused):
+                yield name
+
+
+class MaskDecoder(StageDecoder):
     """A stack of decoder layers; the attention scores of the last layer are the masks.
 
     The rest of the last layer (values, output projection, feed-forward) is unused and gets no gradient, but released
@@ -121,13 +152,16 @@ class MaskDecoder(nn.Module):
     in every head take most of a decoder's memory and little of its time.
     """
 
+    unused_in_last_layer = ("attention.v.", "attention.proj.", "linear1.", "linear2.", "norm2.", "norm3.")
+    unused = ("unused_",)
+
     def __init__(self, *, width: int, heads: int, layers: int, feedforward: int, dropout: float) -> None:
         super().__init__()
         first = DecoderLayer(width, heads, feedforward, dropout)
         # Published: layers are copies of one, so they start identical.
         self.layers = nn.ModuleList([first, *(deepcopy(first) for _ in range(layers - 1))])
 
-    def forward(self, queries: Queries, memory: Memory) -> Masks:
+    def forward(self, queries: Queries, memory: Memory, grid: tuple[int, int]) -> Masks:
         for layer in self.layers[:-1]:
             queries = recomputed(layer, queries, memory)
         last = self.layers[-1]
@@ -135,20 +169,14 @@ class MaskDecoder(nn.Module):
         return last.attention.mean_scores(queries, memory)
 
 
-UNUSED_IN_LAST_LAYER = ("attention.v.", "attention.proj.", "linear1.", "linear2.", "norm2.", "norm3.")
-
-
 def names_without_gradient(model: nn.Module) -> set[str]:
     """Return the names of `model`'s trainable weights that never get a gradient, as in the released models."""
-    names = set()
-    for path, decoder in model.named_modules():
-        if isinstance(decoder, MaskDecoder):
-            last = f"layers.{len(decoder.layers) - 1}."
-            unused = tuple(last + part for part in UNUSED_IN_LAST_LAYER)
-            for name, _ in decoder.named_parameters():
-                if "unused_" in name or name.startswith(unused):
-                    names.add(f"{path}.{name}".removeprefix("."))
-    return names
+    return {
+        f"{path}.{name}".removeprefix(".")
+        for path, decoder in model.named_modules()
+        if isinstance(decoder, StageDecoder)
+        for name in decoder.names_without_gradient()
+    }
 
 
 class SimilarityDecoder(Decoder):

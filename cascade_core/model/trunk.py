@@ -10,6 +10,7 @@ from cascade_core.clip.dense import dense_tokens
 from cascade_core.clip.transformer import ResidualBlock
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer
 from cascade_core.configs.config import LastBlock, PositionResize
+from cascade_core.model.spectral import SpectralPrompt
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,12 @@ class TrunkFeatures:
     grid: tuple[int, int]
 
 
+SPECTRAL_BLOCKS = 2
+"""The spectral prompt changes the inputs of so many first blocks (published)."""
+
+
 class Trunk(nn.Module):
-    """A frozen CLIP image tower with optional deep prompts; it also returns the tokens of `tapped_blocks`."""
+    """A frozen CLIP image tower with optional deep prompts and spectral prompt; it also returns the tokens of `tapped_blocks`."""
 
     def __init__(
         self,
@@ -41,10 +46,12 @@ class Trunk(nn.Module):
         double_class_embedding: bool,
         position_resize: PositionResize = "bilinear",
         last_block: LastBlock | None = None,
+        spectral: SpectralPrompt | None = None,
     ) -> None:
         super().__init__()
         self.visual = visual.requires_grad_(False)
         self.prompts = prompts
+        self.spectral = spectral
         self.tapped_blocks = tapped_blocks
         self.double_class_embedding = double_class_embedding
         self.position_resize = position_resize
@@ -61,6 +68,8 @@ class Trunk(nn.Module):
         )
         mid_tokens = []
         for index, block in enumerate(visual.blocks):
+            if self.spectral is not None and index < SPECTRAL_BLOCKS:
+                tokens = self.spectral(tokens, grid)
             if index == len(visual.blocks) - 1 and not self._last_block_is_clips:
                 assert isinstance(block, ResidualBlock)
                 tokens = dense_tokens(block, tokens, self.last_block, grid)

@@ -115,7 +115,7 @@ def labelling(config: RunConfig, device: torch.device, *, size: tuple[int, int])
     vocabulary = Vocabulary(
         segmentor,
         _random_vectors(config).to(device),
-        config.loss.kind,
+        config.loss.score_function,
         seen=config.data.split.seen,
         seen_penalty=config.evaluate.seen_penalty,
     )

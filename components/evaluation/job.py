@@ -189,7 +189,7 @@ def vocabulary_of(
     return Vocabulary(
         segmentor.to(device),
         torch.cat([*groups, *background]).to(device),
-        kind=manifest.config.loss.kind,
+        score_function=manifest.config.loss.score_function,
         seen=candidates.seen,
         seen_penalty=manifest.seen_penalty(manifest.config.evaluate)
         if seen_penalty is None

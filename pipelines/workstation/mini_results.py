@@ -33,7 +33,13 @@ from pipelines.workstation.mini_intervals import (
 )
 from pipelines.workstation.mini_page import CLAIMS, FEW, PUBLISHED, MiniRow, head, page
 
-METHODS = tuple(name.removeprefix("mini_") for name in trained_recipe_names() if name.startswith("mini_"))
+OTHERS = ("spt_seg", "spt_seg_cascade", "frozen_cascade")
+"""Methods of other papers, and Cascade on them, which have tables of their own."""
+METHODS = tuple(
+    method
+    for name in trained_recipe_names()
+    if name.startswith("mini_") and (method := name.removeprefix("mini_")) not in OTHERS
+)
 CEILING = (("train.supervision", "full"),)
 """The overrides of the fully supervised trainings: the same decoders, with the labels of all classes."""
 MODES: tuple[SelfTrainingMode, ...] = ("oracle", "strict")

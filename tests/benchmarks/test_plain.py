@@ -85,7 +85,7 @@ def test_evaluation_predicts_the_published_label_maps(
     model, rng = _model(method, device), torch.Generator().manual_seed(seed)
     vectors = torch.nn.functional.normalize(torch.randn(CLASSES, 16, generator=rng), dim=-1).to(device)
     batch = _batch(rng, image_size, _labels(rng, size))
-    vocabulary = Vocabulary(model, vectors, "focal_dice", seen=SEEN, seen_penalty=0.1)
+    vocabulary = Vocabulary(model, vectors, "sigmoid", seen=SEEN, seen_penalty=0.1)
     evaluate = CASCADE.evaluate.model_copy(update={"precision": precision, "batch_size": at_once})
     ((moved, predicted),) = predictions(vocabulary, [batch], evaluate=evaluate)
     windows = {"seen": SEEN, "seen_penalty": 0.1, "size": size, "crop": CROP, "stride": 24}

@@ -100,7 +100,7 @@ def test_another_number_of_classes_is_refused() -> None:
 def test_a_photograph_costs_a_model_pass_per_window() -> None:
     config = tiny_config(mode="slide", short_side=32)
     segmentor, vectors = cases.random_model(config)
-    vocabulary = Vocabulary(segmentor.eval(), vectors, "focal_dice")
+    vocabulary = Vocabulary(segmentor.eval(), vectors, "sigmoid")
     square, wide = (
         inference.Case(np.zeros((32, width, 3), np.uint8), vocabulary, config).operations()
         for width in (32, 32 + config.evaluate.stride + 1)

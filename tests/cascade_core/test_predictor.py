@@ -69,7 +69,7 @@ def test_prediction_equals_evaluation_on_all_classes(
     penalty = 0.1 if setting == "inductive" else 0.0
     label = np.zeros(picture.shape[:2], dtype=np.uint8)
     image = EvalTransform(config.data, short_side=48)(picture, label, np.random.default_rng())[0]
-    vocabulary = Vocabulary(segmentor, vectors, "focal_dice", seen=SPLIT.seen, seen_penalty=penalty)
+    vocabulary = Vocabulary(segmentor, vectors, "sigmoid", seen=SPLIT.seen, seen_penalty=penalty)
     expected = label_maps(vocabulary, image[None], evaluate=config.evaluate, size=(40, 56))
     assert np.array_equal(predicted, expected[0].numpy())
 

@@ -93,7 +93,7 @@ def model_of(
     # The trained model's copy of the tower has its position table at the scenes' size.
     changed = with_overrides(config, {"model.last_block": block.model_dump(), "model.image_size": 64})
     segmentor = build_segmentor(changed.model, towers[0], seed=0).eval()
-    return Vocabulary(segmentor, towers[1], "cross_entropy"), changed.evaluate
+    return Vocabulary(segmentor, towers[1], "softmax"), changed.evaluate
 
 
 def test_bf16_labels_as_single_precision_does(towers: tuple[VisionTransformer, Tensor]) -> None:

@@ -131,7 +131,7 @@ def vocabulary(golden: GoldenSet, kind: str, dtype: torch.dtype = torch.float32)
     return Vocabulary(
         golden.segmentor(dtype),
         golden.tensors["text"].to(dtype),
-        kind="focal_dice",
+        score_function="sigmoid",
         seen=golden.seen,
         seen_penalty=seen_penalty(golden, kind),
     )

@@ -54,7 +54,7 @@ MODEL = {"clip": CLIP, "image_size": 32, "decoder_heads": 3}
         ({"last_block": {"attention": "kv"}}, "'vanilla', 'value', 'qq_kk', 'qq' or 'kk_neighbours'"),
         ({"last_block": {"sigma": 0}}, "greater than 0"),
         ({"temperature": 0}, "greater than 0"),
-        ({"trunk": "thawed"}, "'frozen' or 'deep_prompts'"),
+        ({"trunk": "thawed"}, "'frozen', 'deep_prompts' or 'spectral_prompts'"),
         ({"dropout": 1.0}, "less than 1"),
         ({"head_init_std": 0}, "greater than 0"),
     ],

@@ -6,11 +6,12 @@ import torch.nn.functional as F
 
 from cascade_core.clip.weights import ClipModel
 from cascade_core.configs.config import EvalConfig
+from cascade_core.configs.settings import ScoreFunction
 from cascade_core.engines.graph import Exportable
 from cascade_core.engines.segmentor import GraphSegmentor
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.strips import Limits
-from cascade_core.inference.vocabulary import Kind, Vocabulary
+from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.build import build_segmentor
 from tests.tiny import tiny_config
 
@@ -25,7 +26,7 @@ def module() -> Exportable:
     return Exportable(build_segmentor(CONFIG.model, visual, seed=0), CONFIG)
 
 
-@pytest.mark.parametrize("kind", ["focal_dice", "cross_entropy"])
+@pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
 @pytest.mark.parametrize(
     "evaluate",
     [
@@ -35,13 +36,13 @@ def module() -> Exportable:
     ],
 )
 def test_whole_pictures_and_windows_get_the_models_labels(
-    kind: Kind, evaluate: EvalConfig, module: Exportable
+    score_function: ScoreFunction, evaluate: EvalConfig, module: Exportable
 ) -> None:
     generator = torch.Generator().manual_seed(2)
     images = torch.randn(2, 3, 40, 56, generator=generator)
     vectors = F.normalize(torch.randn(5, 16, generator=generator), dim=-1)
     both = [
-        Vocabulary(segmentor, vectors, kind, seen=(0, 1), seen_penalty=0.1)
+        Vocabulary(segmentor, vectors, score_function, seen=(0, 1), seen_penalty=0.1)
         for segmentor in (module.segmentor, GraphSegmentor(CONFIG, module.outputs))
     ]
     for limits in (None, Limits(logits=40)):  # all classes at once, and in chunks
@@ -53,6 +54,6 @@ def test_whole_pictures_and_windows_get_the_models_labels(
 
 
 def test_pictures_below_two_patches_are_refused(module: Exportable) -> None:
-    vocabulary = Vocabulary(GraphSegmentor(CONFIG, module.outputs), torch.eye(16)[:2], "focal_dice")
+    vocabulary = Vocabulary(GraphSegmentor(CONFIG, module.outputs), torch.eye(16)[:2], "sigmoid")
     with pytest.raises(ValueError, match="would see 40 x 15 pixels; each side needs at least 16"):
         label_maps(vocabulary, torch.zeros(1, 3, 15, 40), evaluate=EvalConfig(mode="whole"), size=(15, 40))

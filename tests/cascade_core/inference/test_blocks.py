@@ -22,7 +22,7 @@ SLIDE = EvalConfig(mode="slide", short_side=None, crop_size=32, stride=20, batch
 def vocabulary(num_classes: int = 6) -> Vocabulary:
     torch.manual_seed(0)
     vectors = torch.nn.functional.normalize(torch.randn(num_classes, 12), dim=-1)
-    return Vocabulary(segmentor(**CASCADE), vectors, "focal_dice", seen=[0, 1, 2], seen_penalty=0.02)
+    return Vocabulary(segmentor(**CASCADE), vectors, "sigmoid", seen=[0, 1, 2], seen_penalty=0.02)
 
 
 def picture(height: int, width: int) -> Picture:

@@ -16,6 +16,7 @@ from torch import Tensor
 from cascade_core.batches.transforms import normalise, resize_image
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import Average, EvalConfig
+from cascade_core.configs.settings import ScoreFunction
 from cascade_core.inference.background import with_background
 from cascade_core.inference.label_maps import label_maps, label_photographs, view_batch
 from cascade_core.inference.labelling import best_classes, strips
@@ -23,7 +24,7 @@ from cascade_core.inference.resampling import Side, window_origins
 from cascade_core.inference.strips import Limits
 from cascade_core.inference.tiles import Tiles, Tiling, cpu_tiling
 from cascade_core.inference.views import View, views
-from cascade_core.inference.vocabulary import Kind, Vocabulary, probabilities
+from cascade_core.inference.vocabulary import Vocabulary, probabilities
 from cascade_core.labels.background import Background
 from cascade_core.model.build import build_segmentor
 from tests.pixel_segmentor import pixels
@@ -39,7 +40,9 @@ TIGHT = Limits(strip_pixels=2500, logits=200, tiling=SMALL_TILES)
 AT_ONCE = Limits(tiling=Tiling(height=999, width=999, numbers=2**25, bounded=False))
 
 
-def vocabulary(kind: Kind = "focal_dice", *, num_classes: int = 7, sharp: float = 1.0) -> Vocabulary:
+def vocabulary(
+    score_function: ScoreFunction = "sigmoid", *, num_classes: int = 7, sharp: float = 1.0
+) -> Vocabulary:
     """Return classes of a tiny untrained model; `sharp` separates them as training would."""
     config = tiny_config().model
     with torch.random.fork_rng(devices=[]):
@@ -48,7 +51,7 @@ def vocabulary(kind: Kind = "focal_dice", *, num_classes: int = 7, sharp: float 
         vectors = sharp * F.normalize(torch.randn(num_classes, config.clip.embed_dim), dim=-1)
     segmentor = build_segmentor(config, visual, seed=3).eval()
     seen = [i for i in (0, 2, 5) if i < num_classes]
-    return Vocabulary(segmentor, vectors, kind, seen=seen, seen_penalty=0.1)
+    return Vocabulary(segmentor, vectors, score_function, seen=seen, seen_penalty=0.1)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +100,13 @@ def defined(model: Vocabulary, images: Tensor, evaluate: EvalConfig, size: tuple
     for top, left in product(window_origins(height, crop, stride), window_origins(width, crop, stride)):
         area = (..., slice(top, top + crop), slice(left, left + crop))
         masks = model.segmentor(images[area], model.class_vectors)
-        masks = masks if of_logits else probabilities(masks, model.kind)
+        masks = masks if of_logits else probabilities(masks, model.score_function)
         total[area] += _resized(masks, total[area].shape[-2:])
         visits[area] += 1
     means = _resized(total / visits, size)
-    return (probabilities(means, model.kind) if of_logits else means) - model.penalties[:, None, None]
+    return (probabilities(means, model.score_function) if of_logits else means) - model.penalties[
+        :, None, None
+    ]
 
 
 def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -112,8 +117,8 @@ def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 @given(st.data())
 def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObject) -> None:
     side, small = st.integers(8, 60), st.integers(1, 60)
-    kind: Kind = data.draw(st.sampled_from(["focal_dice", "cross_entropy"]))
-    model = vocabulary(kind, num_classes=data.draw(st.integers(1, 9)))
+    score_function: ScoreFunction = data.draw(st.sampled_from(["sigmoid", "softmax"]))
+    model = vocabulary(score_function, num_classes=data.draw(st.integers(1, 9)))
     images = noise(data.draw(st.integers(1, 2)), data.draw(side), data.draw(side))
     crop = data.draw(st.integers(8, 40))
     evaluate = EvalConfig(
@@ -136,15 +141,19 @@ def test_scores_follow_the_definition_for_all_sizes_and_tilings(data: st.DataObj
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
-@pytest.mark.parametrize("kind", ["focal_dice", "cross_entropy"])
+@pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("limits", [None, TIGHT, AT_ONCE], ids=["roomy", "tight", "at once"])
 def test_a_class_scores_the_maximum_of_its_synonyms(
-    kind: Kind, average: Average, limits: Limits | None
+    score_function: ScoreFunction, average: Average, limits: Limits | None
 ) -> None:
     # Vectors 0..4 are of classes 0, 0, 1, 2, 2, and 5 and 6 of background; classes 0 and 2 pay the penalty.
     queries = [0, 0, 1, 2, 2]
     model = replace(
-        vocabulary(kind, sharp=3.0), seen=(0, 2), query_classes=queries, background_names=2, seen_penalty=0.02
+        vocabulary(score_function, sharp=3.0),
+        seen=(0, 2),
+        query_classes=queries,
+        background_names=2,
+        seen_penalty=0.02,
     )
     assert (model.num_classes, model.penalty) == (3, 0.02)
     assert model.penalties.tolist() == pytest.approx([0.02, 0.02, 0, 0.02, 0.02, 0, 0])
@@ -207,15 +216,15 @@ def test_ruling_out_classes_that_cannot_win_changes_no_label(evaluate: EvalConfi
     assert torch.equal(labels, at_once)
 
 
-@pytest.mark.parametrize("kind", ["focal_dice", "cross_entropy"])
+@pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("mode", ["whole", "slide"])
 @pytest.mark.parametrize("limits", [None, TIGHT], ids=["roomy", "tight"])
 def test_views_are_averaged_and_mirrored_back(
-    kind: Kind, mode: Literal["whole", "slide"], limits: Limits | None
+    score_function: ScoreFunction, mode: Literal["whole", "slide"], limits: Limits | None
 ) -> None:
-    model, seen = vocabulary(kind), views((0.75,) if limits else (0.75, 1.25), flip=True)
+    model, seen = vocabulary(score_function), views((0.75,) if limits else (0.75, 1.25), flip=True)
     evaluate = EvalConfig(mode=mode, short_side=36, crop_size=32, stride=24)
-    picture = photo(36, 50) if kind == "focal_dice" else photo(50, 36)
+    picture = photo(36, 50) if score_function == "sigmoid" else photo(50, 36)
     classes, confidence = label_photographs(
         model, [picture], views=seen, evaluate=evaluate, mean=MEAN, std=STD, limits=limits
     )
@@ -264,7 +273,7 @@ def test_a_batch_is_labelled_like_its_pictures_one_by_one(background: Background
 
 def test_a_model_in_half_precision_is_scored_in_single_precision() -> None:
     model = vocabulary()
-    half = Vocabulary(model.segmentor.bfloat16(), model.class_vectors.bfloat16(), "focal_dice")
+    half = Vocabulary(model.segmentor.bfloat16(), model.class_vectors.bfloat16(), "sigmoid")
     images, evaluate = noise(1, 40, 56).bfloat16(), SLIDE.model_copy(update={"batch_size": 1})
     scores = score_maps(half, images, evaluate=evaluate, size=(50, 61))
     expected = defined(half, images, evaluate, (50, 61))
@@ -337,7 +346,7 @@ def test_the_first_of_equal_classes_wins_also_across_chunks() -> None:
 @pytest.mark.parametrize("limits", [None, TIGHT, AT_ONCE], ids=["roomy", "tight", "at once"])
 def test_scores_that_are_not_numbers_become_no_class(background: Background, limits: Limits | None) -> None:
     model = vocabulary()
-    broken = Vocabulary(model.segmentor, model.class_vectors * torch.nan, "focal_dice")
+    broken = Vocabulary(model.segmentor, model.class_vectors * torch.nan, "sigmoid")
     evaluate = WHOLE.model_copy(update={"background": background})
     labels = label_maps(broken, noise(1, 36, 70), evaluate=evaluate, size=(50, 60), limits=limits)
     assert (labels == -1).all()
@@ -353,7 +362,7 @@ def test_one_class_of_nan_is_reported_among_any_number(broken: int, limits: Limi
     model = vocabulary(num_classes=60)
     vectors = model.class_vectors.clone()
     vectors[broken, 3] = torch.nan
-    model = Vocabulary(model.segmentor, vectors, "focal_dice")
+    model = Vocabulary(model.segmentor, vectors, "sigmoid")
     # Maps of a few of the 60 classes at a time: the others of them have scores at every pixel.
     limits = limits or Limits(tiling=Tiling(height=16, width=16, numbers=3000, bounded=True))
     with pytest.raises(ValueError, match="scores are not numbers at 2,520 of 2,520 pixels"):
@@ -363,7 +372,7 @@ def test_one_class_of_nan_is_reported_among_any_number(broken: int, limits: Limi
 @pytest.mark.parametrize("num_classes", [3, 1000])
 def test_one_logit_of_nan_changes_no_label_silently(num_classes: int) -> None:
     draw = torch.Generator().manual_seed(0)
-    model = Vocabulary(pixels(3).segmentor, torch.randn(num_classes, 3, generator=draw), "focal_dice")
+    model = Vocabulary(pixels(3).segmentor, torch.randn(num_classes, 3, generator=draw), "sigmoid")
     images = 3 * torch.randn(1, 3, 36, 70, generator=draw)
     clean = label_maps(model, images, evaluate=WHOLE, size=(50, 60))
     images[0, 1, 10, 20] = torch.nan
@@ -394,7 +403,7 @@ def test_labelling_records_no_gradients() -> None:
 def test_vectors_of_another_clip_are_refused() -> None:
     model = vocabulary()
     with pytest.raises(ValueError, match=r"class vectors have shape \(7, 9\), expected \[classes, 16\]"):
-        Vocabulary(model.segmentor, model.class_vectors[:, :9], "focal_dice")
+        Vocabulary(model.segmentor, model.class_vectors[:, :9], "sigmoid")
 
 
 def test_too_large_views_and_windows_are_refused() -> None:

@@ -75,9 +75,9 @@ def test_an_edge_of_the_scores_moves_to_the_picture_s_edge() -> None:
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
-@pytest.mark.parametrize("kind", ["focal_dice", "cross_entropy"])
-def test_chunks_and_strips_change_no_refined_score(average: str, kind: str) -> None:
-    model, images = vocabulary(kind, sharp=3.0), noise(2, 40, 56)
+@pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
+def test_chunks_and_strips_change_no_refined_score(average: str, score_function: str) -> None:
+    model, images = vocabulary(score_function, sharp=3.0), noise(2, 40, 56)
     evaluate = SLIDE.model_copy(update={**PAMR, "average": average})
     roomy, tight = (
         best_classes(model, [view_batch(images)], size=(50, 61), evaluate=evaluate, limits=limits)

@@ -71,7 +71,7 @@ def test_masks_of_the_stages_are_summed_not_averaged() -> None:
     parts = []
     for stage, memory in zip(model.decoder.stages, model.decoder.memories(features), strict=True):
         queries = stage.query(features.global_embedding, vectors, stage.query.text_terms(vectors))
-        parts.append(stage.decoder(queries, memory))
+        parts.append(stage.decoder(queries, memory, features.grid))
     assert len(parts) == 3
     torch.testing.assert_close(model.decoder(features, vectors), parts[0] + parts[1] + parts[2])
 

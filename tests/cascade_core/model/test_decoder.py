@@ -12,6 +12,8 @@ from cascade_core.model.decoder import (
 )
 from cascade_core.model.trunk import TrunkFeatures
 
+GRID = (1, 8)  # this decoder looks at no places
+
 
 def _decoder(*, dropout: float = 0.0) -> MaskDecoder:
     torch.manual_seed(0)
@@ -68,19 +70,21 @@ def test_decoder_layers_start_identical_and_are_not_shared() -> None:
 def test_masks_of_a_class_do_not_depend_on_other_classes() -> None:
     decoder = _decoder().eval()
     queries, memory = torch.randn(2, 6, 12), torch.randn(2, 9, 12)
-    all_masks = decoder(queries, memory)
-    torch.testing.assert_close(decoder(queries[:, [4, 1]], memory), all_masks[:, [4, 1]])
+    all_masks = decoder(queries, memory, GRID)
+    torch.testing.assert_close(decoder(queries[:, [4, 1]], memory, GRID), all_masks[:, [4, 1]])
 
 
 def test_masks_follow_a_permutation_of_the_patches() -> None:
     decoder = _decoder().eval()
     queries, memory, order = torch.randn(1, 3, 12), torch.randn(1, 8, 12), torch.randperm(8)
-    torch.testing.assert_close(decoder(queries, memory[:, order]), decoder(queries, memory)[..., order])
+    torch.testing.assert_close(
+        decoder(queries, memory[:, order], GRID), decoder(queries, memory, GRID)[..., order]
+    )
 
 
 def test_exactly_the_listed_weights_get_no_gradient() -> None:
     decoder = _decoder()
-    decoder(torch.randn(1, 3, 12), torch.randn(1, 8, 12)).square().sum().backward()
+    decoder(torch.randn(1, 3, 12), torch.randn(1, 8, 12), GRID).square().sum().backward()
     without = {name for name, parameter in decoder.named_parameters() if parameter.grad is None}
     assert names_without_gradient(decoder) == without
     assert without
@@ -89,8 +93,8 @@ def test_exactly_the_listed_weights_get_no_gradient() -> None:
 def test_dropout_acts_in_training_only() -> None:
     decoder = _decoder(dropout=0.5)
     queries, memory = torch.randn(1, 3, 12), torch.randn(1, 8, 12)
-    assert not torch.equal(decoder.train()(queries, memory), decoder(queries, memory))
-    assert torch.equal(decoder.eval()(queries, memory), decoder(queries, memory))
+    assert not torch.equal(decoder.train()(queries, memory, GRID), decoder(queries, memory, GRID))
+    assert torch.equal(decoder.eval()(queries, memory, GRID), decoder(queries, memory, GRID))
 
 
 def test_the_linear_decoder_starts_as_scaled_cosine_similarity() -> None:

@@ -108,7 +108,7 @@ def assert_is_evaluations(file: Path, checkpoint: Path, clip: Path) -> None:
     for batch, height, width, classes in ((1, 32, 32, 5), (2, 32, 32, 1), (3, 64, 64, 40), (1, 40, 71, 3)):
         levels = torch.rand(batch, 3, height, width, generator=generator) * 255
         vectors = F.normalize(torch.randn(classes, 16, generator=generator), dim=-1)
-        asked = Vocabulary(predictor.segmentor, vectors, "focal_dice", seen=(0,), seen_penalty=0.1)
+        asked = Vocabulary(predictor.segmentor, vectors, "sigmoid", seen=(0,), seen_penalty=0.1)
         images = (levels - mean) / std
         expected = score_maps(asked, images, evaluate=EvalConfig(mode="whole")).numpy()
         penalties = asked.penalties.numpy()
