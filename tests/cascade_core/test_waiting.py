@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import EvalConfig
-from cascade_core.configs.settings import TrainedSetting
+from cascade_core.configs.settings import ScoreFunction, TrainedSetting
 from cascade_core.inference.label_maps import predictions
-from cascade_core.inference.vocabulary import Kind, Vocabulary
+from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.scoring.confusion import ConfusionMatrix
@@ -80,10 +80,10 @@ def test_a_training_step_causes_no_device_sync(setting: TrainedSetting) -> None:
     assert syncs.count == 0
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "softmax"])
-def test_evaluation_causes_no_device_sync(kind: Kind) -> None:
+@pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
+def test_evaluation_causes_no_device_sync(score_function: ScoreFunction) -> None:
     vectors = torch.zeros(SPLIT.num_classes, TINY_CLIP.embed_dim, device=GPU)
-    vocabulary = Vocabulary(_segmentor().eval(), vectors, kind, seen=SPLIT.seen, seen_penalty=0.1)
+    vocabulary = Vocabulary(_segmentor().eval(), vectors, score_function, seen=SPLIT.seen, seen_penalty=0.1)
     evaluate = EvalConfig(mode="slide", short_side=None, crop_size=32, stride=24, batch_size=2)
     confusion = ConfusionMatrix(SPLIT.num_classes, device=GPU)
     picture = (torch.zeros(1, 3, 40, 56), torch.zeros(1, 50, 70, dtype=torch.long))
