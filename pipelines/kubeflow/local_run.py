@@ -19,6 +19,7 @@ from cascade_core.runtime.targets import check_gathering_folder
 from components.storage.places import in_store
 from pipelines.kubeflow.catalogue import entry
 from pipelines.kubeflow.checks import LABELS, PLACES, SHARED, is_named_model
+from pipelines.kubeflow.local_steps import in_forks
 from pipelines.kubeflow.resources import local_resources
 
 
@@ -51,7 +52,7 @@ def run_local(pipeline: str, parameters: Mapping[str, Any], *, out: Path) -> Pat
     with warnings.catch_warnings():
         # kfp warns of this for every task.
         warnings.filterwarnings("ignore", message="Task .* have no effect in the current local runner")
-        with _refusals_reported():
+        with _refusals_reported(), in_forks():
             built(**values)
     # The folder is searched for, because kfp allows a pipeline no output from inside an exit handler.
     (results,) = (path for run in set(out.glob("*")) - earlier for path in run.glob("*/results"))

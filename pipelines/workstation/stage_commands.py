@@ -17,10 +17,13 @@ from dvc.stage import Stage
 from dvc.stage import run as dvc_run
 from dvc.stage.exceptions import StageCmdFailedError
 
-from pipelines.workstation import warm_interpreter
-from pipelines.workstation.warm_interpreter import Forked, own_words
+from components.launching import warm_interpreter
+from components.launching.warm_interpreter import Forked, own_words
 
 log = logging.getLogger(__name__)
+
+COMMANDS = "pipelines.cli.app:app"
+"""What a fork calls for a command of this package."""
 
 Command = Forked | subprocess.Popen[bytes]
 
@@ -110,7 +113,14 @@ class StageCommands:
         words = own_words(command)
         if words is not None and self._warm:
             try:
-                return Forked(name, words, cwd=keywords["cwd"], env=keywords["env"], streams=streams)
+                return Forked(
+                    name,
+                    words,
+                    function=COMMANDS,
+                    cwd=keywords["cwd"],
+                    env=keywords["env"],
+                    streams=streams,
+                )
             except (OSError, EOFError) as error:
                 log.warning(
                     "the process that imports for all stages has ended (%r); %s imports itself", error, name

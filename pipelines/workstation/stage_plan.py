@@ -22,10 +22,10 @@ from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file, read_label_file
 from cascade_core.runtime.files import read_json
 from components.inputs.split import SPLIT_FILE
+from components.launching.warm_interpreter import own_words
 from components.steps import evaluate, fit_thresholds, gate, profile, register, self_train, splits, train
 from pipelines.workstation.dvc_file import PARAMETERS, WORKFLOW, stage_folder
 from pipelines.workstation.side_by_side import Part
-from pipelines.workstation.warm_interpreter import own_words
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Commands of this package in forks of one process that has imported torch and MLflow already.
+"""Commands and steps of this package in forks of one process that has imported torch and MLflow already.
 
 An interpreter needs seconds for these imports, and most stages compute for a few seconds only. The process imports no
 module of this package: a stage runs the code as it is when the stage starts.
@@ -38,14 +38,14 @@ _processes = Lock()
 """Held while a process is started or its end is read: starting one, multiprocessing also looks for the ends of others."""
 
 
-def start() -> bool:
-    """Let the process begin to import, in the background; return whether this system has one.
+def start(further: Sequence[str] = ()) -> bool:
+    """Let the process begin to import its libraries and `further` ones, in the background; return whether this system has one.
 
     On macOS a fork of a process with its system libraries loaded may crash; Windows has no forks.
     """
     if not sys.platform.startswith("linux"):
         return False
-    multiprocessing.get_context(START_METHOD).set_forkserver_preload(LIBRARIES)
+    multiprocessing.get_context(START_METHOD).set_forkserver_preload([*LIBRARIES, *further])
     forkserver.ensure_running()
     return True
 
@@ -59,9 +59,10 @@ def own_words(command: str) -> list[str] | None:
 
 
 class Forked:
-    """A command of this package that runs in a fork, with the interface of `subprocess.Popen` as far as it is used.
+    """A function of this package that runs in a fork, with the interface of `subprocess.Popen` as far as it is used.
 
-    `streams` take its standard output and error; without them it shares those of this process.
+    `function` (MODULE:NAME) takes the list of `words`. `streams` take its standard output and error; without them it shares
+    those of this process.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class Forked:
         name: str,
         words: Sequence[str],
         *,
+        function: str,
         cwd: str,
         env: Mapping[str, str],
         streams: Sequence[Connection] = (),
     ) -> None:
         context = multiprocessing.get_context(START_METHOD)
-        arguments = (list(words), cwd, dict(env), list(streams))
+        arguments = (function, list(words), cwd, dict(env), list(streams))
         self._process: BaseProcess = context.Process(target=_run, args=arguments, name=name)
         with _processes:
             self._process.start()
@@ -90,10 +92,13 @@ class Forked:
             return self._process.exitcode
 
 
-def _run(words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequence[Connection]) -> None:
-    """Run a command in the fork, as its console script would."""
+def _run(
+    function: str, words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequence[Connection]
+) -> None:
+    """Run a function in the fork, as a console script would."""
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream.fileno(), number)
+    for stream in streams:
         stream.close()
     os.chdir(cwd)
     os.environ.clear()
@@ -101,6 +106,7 @@ def _run(words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequen
     sys.argv = [PROGRAM, *words]
     multiprocessing.set_start_method(None, force=True)  # the command's own processes start as they usually do
     try:
-        importlib.import_module("pipelines.cli.app").app(list(words))
+        module, _, name = function.partition(":")
+        getattr(importlib.import_module(module), name)(list(words))
     finally:
         atexit._run_exitfuncs()  # a process of multiprocessing ends without them

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.workstation.warm_interpreter import own_words
+from components.launching.warm_interpreter import own_words
 
 needs_forks = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks are used on Linux only")
 
@@ -17,12 +17,12 @@ needs_forks = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="f
 SCRIPT = """
 import json, os, sys, threading
 from multiprocessing import Pipe
-from pipelines.workstation import warm_interpreter
-from pipelines.workstation.warm_interpreter import Forked
+from components.launching import warm_interpreter
+from components.launching.warm_interpreter import Forked
 
 def run(*words, cwd=".", **variables):
     pipes = [Pipe(duplex=False) for _ in range(2)]
-    command = Forked("a stage", words, cwd=cwd, env={**os.environ, **variables}, streams=[writer for _, writer in pipes])
+    command = Forked("a stage", words, function="pipelines.cli.app:app", cwd=cwd, env={**os.environ, **variables}, streams=[writer for _, writer in pipes])
     for _, writer in pipes:
         writer.close()
     status = command.wait()
@@ -101,7 +101,7 @@ def test_a_command_that_needs_a_shell_gets_one(command: str, words: list[str] | 
 
 def test_this_module_imports_no_slow_package() -> None:
     """The interpreter that forks imports it, and so does every fork."""
-    code = "import sys, pipelines.workstation.repro, pipelines.workstation.warm_interpreter as _; print(*sys.modules)"
+    code = "import sys, pipelines.workstation.repro, components.launching.warm_interpreter as _; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
