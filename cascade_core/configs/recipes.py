@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from cascade_core.configs.ablations import SEPARATOR, SPT_SEG, cell_overrides
+from cascade_core.configs.ablations import SEPARATOR, SPT_SEG, cell_overrides, cells_of
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
 from cascade_core.configs.config import (
     DataConfig,
@@ -317,6 +317,7 @@ def trained_recipe_names() -> tuple[str, ...]:
 
 def naming_recipe(recipes: Sequence[str]) -> str:
     """Return the recipe whose prompt templates all recipes of a run share: the first that trains, or else the first."""
+    recipes = cells_of(recipes)
     return next((name for name in recipes if recipe(name).model.trains), recipes[0])
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from cascade_core.configs.ablations import cells_of
+
 NO_SEED = -1
 """This number stands for an unknown seed."""
 
@@ -34,14 +36,14 @@ def runs(
     seeds: Sequence[float] | None,
     champions: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Return an item for each recipe: with each seed, if there are seeds, or with its champion, if there are champions.
+    """Return an item for each recipe (of a theme of ablations, for each cell): with each seed, if there are seeds, or with its champion, if there are champions.
 
     The first seed's item says that the report shows single pictures of it.
     """
     each = [{"seed": int(seed), "pictures": not place} for place, seed in enumerate(seeds or ())] or [{}]
     return [
         {"recipe": recipe, **part}
-        for recipe in recipes
+        for recipe in cells_of(recipes)
         for part in ([champions[recipe]] if champions else each)
     ]
 

@@ -32,7 +32,6 @@ def prepare(
     import json
     from pathlib import Path
 
-    from cascade_core.configs.ablations import cells_of
     from cascade_core.configs.recipes import naming_recipe
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -44,7 +43,6 @@ def prepare(
 
     enter()
     pipeline_run.join(mlflow_run)
-    recipes = cells_of(recipes)
     champions = loop_items.champions_of(models, recipes, named_protocol(places.protocol(protocol)).name)
     config = named_recipe(naming_recipe(recipes), json.loads(overrides))
     index = before_training.run(
