@@ -118,10 +118,10 @@ def test_a_data_set_touches_two_places_and_gets_a_command(copy: Copy) -> None:
 
 
 def _what_the_workflow_leaves(work: Path) -> None:
-    raw = write_benchmark(work / "data" / "mini", sizes={"train": 4, "val": 2, "test": 2})
+    raw = write_benchmark(work / "data" / "mini", sizes={"train": 4, "val": 2, "test2": 2})
     save_clip(work / "data" / "mini" / "clip", new_clip(MINI_CLIP, seed=0), words=list(WORDS))
     made = {name: work / "outputs" / name for name in ("prepared", "splits", "text")}
-    image_sets = {"train": "train", "val": "val", "test": "test"}
+    image_sets = {"train": "train", "val": "val", "test2": "test2"}
     prepare.run(raw=raw, protocol="mini-18-6", image_sets=image_sets, out=made["prepared"])
     splits.run(prepared=made["prepared"], protocol="mini-18-6", out=made["splits"])
     clip = work / "data" / "mini" / "clip"
