@@ -31,6 +31,7 @@ SUMMARIES = {
     "mini-results": "Make the mini benchmark's table over seeds.",
     "mini-worlds": "Make the published methods' table over several CLIPs and drawings of the mini benchmark.",
     "ablation": "Run ablations of both papers over seeds, and write a page for each theme.",
+    "mini-hard-results": "Make the table of the harder benchmark mini-hard.",
     "scene-picture": "Draw one scene with its truth and each method's prediction, as in the README.",
     "mini-data": "Draw the pictures of the mini benchmark, or of the harder one.",
     "pretrain": "Pretrain the CLIP of the mini benchmark, or of mini-hard, from scratch.",

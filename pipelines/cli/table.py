@@ -137,6 +137,11 @@ TOP = Group(
             "ablation", "ablation.ablation", "cascade-clip ablation sigma aggregation --seeds 0,1,2,3,4"
         ),
         of_function(
+            "mini-hard-results",
+            "workstation.mini_hard_results",
+            "cascade-clip mini-hard-results --seeds 0,1,2",
+        ),
+        of_function(
             "scene-picture",
             "workstation.scene_picture",
             "cascade-clip scene-picture --picture test2_0001 --out local_outputs/scene.png",

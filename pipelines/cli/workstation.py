@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cascade_core.clip.home import clip_folder
+from cascade_core.configs.overrides import parse_overrides
 from cascade_core.runtime.cores import use_threads
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import writable_file
 from components.contract.shared import names_by_commas
-from pipelines.cli.options import Jobs, Prepared, SplitsFolder, StageThreads, Text
+from pipelines.cli.options import Jobs, Prepared, Set, SplitsFolder, StageThreads, Text
 from pipelines.cli.printing import Json, print_json
 from pipelines.graphs.runner import Data
 from pipelines.workstation import mini_results as mini_table
@@ -216,6 +217,56 @@ def mini_worlds(
     )
     if not dry_run:
         print(results / "mini_worlds.md")
+
+
+def mini_hard_results(
+    raw: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder that `mini-data --world hard` drew.")
+    ] = Path("local_outputs/hard"),
+    drawings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder that `mini-data --world hard-drawn` drew; without it no twin is scored.",
+        ),
+    ] = None,
+    clip: Annotated[Path, typer.Option(metavar="FOLDER", help="CLIP folder.")] = Path("data/mini_hard/clip"),
+    seeds: Annotated[str, typer.Option(help="Seeds of the decoders, separated by commas.")] = "0,1,2",
+    split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test",
+    set_: Set = None,
+    work: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for all trainings, kept.")] = Path(
+        "local_outputs/mini_hard"
+    ),
+    results: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for mini_hard.md and mini_hard.json.")
+    ] = Path("docs/results"),
+    workers: Annotated[
+        int | None, typer.Option(help="Trainings side by side; all cores if left out.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
+    ] = False,
+) -> None:
+    """Make the table of the harder benchmark mini-hard.
+
+    ZegCLIP and Cascade-CLIP: inductive, self-trained in both modes, and with the labels of all classes. An interrupted call resumes.
+    """
+    from pipelines.workstation import mini_hard as table
+
+    table.run(
+        raw=raw,
+        drawings=drawings,
+        clip=clip,
+        seeds=numbers("--seeds", seeds, int, example="0,1,2"),
+        split=split,
+        overrides=parse_overrides(set_ or ()),
+        work=work,
+        results=results,
+        workers=workers,
+        dry_run=dry_run,
+    )
+    if not dry_run:
+        print(results / "mini_hard.md")
 
 
 def scene_picture(

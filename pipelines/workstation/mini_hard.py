@@ -1,0 +1,172 @@
+"""The results of mini-hard: the published methods, self-trained and with all labels, and inductive ones on the twin of drawings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cascade_core.errors import UserError
+from cascade_core.runtime.files import new_file, write_json
+from cascade_core.runtime.targets import check_gathering_folder, writable_file
+from components.artifacts import input_hash
+from components.own_variables import SWITCH_VARIABLE
+from components.results.rows import ScoreRow, markdown_table
+from components.results.step_files import read_scores
+from components.steps import evaluate
+from components.steps.pretrain import PROTOCOLS, Pretrained, read_accuracy
+from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured, prepare_data
+from pipelines.workstation.chain_plan import outlook, plans_of
+from pipelines.workstation.chains import Chain, FolderRunner, run_chains
+from pipelines.workstation.mini_page import PUBLISHED, MiniRow
+from pipelines.workstation.mini_results import CEILING, MODES, folder_name, provenance_of
+from pipelines.workstation.reproduction import digest_of
+
+TWIN_PROTOCOL = "mini-hard-drawn-38-12"
+PAGE = """\
+# mini-hard: results
+
+Made by `{command}` on the {split} pictures, protocol `{protocol}`, in percent. Made from {made_from}. How mini-hard is drawn: [mini_hard.md](../mini_hard.md).
+{changed}
+{table}
+Fully supervised trainings read the labels of all classes: they are the ceiling of these decoders. Pixels of background and void do not count (`dropped`, as published).
+Strict self-training has them as candidates beside the unseen pixels; the oracle has the unseen pixels alone.
+
+The CLIP alone, zero-shot top-1 on held-out data, mean of the classes: whole pictures of single things seen {clip.pictures.seen:.1%}, unseen {clip.pictures.unseen:.1%}; single
+patches of scenes among all classes seen {clip.patches.seen:.1%}, unseen {clip.patches.unseen:.1%}.
+{twin}"""
+TWIN = """
+## Trained on photographs, scored on drawings
+
+The inductive models on the {split} pictures of the twin, protocol `{protocol}`: the same words, other textures. Classes that no training had count as unseen.
+
+| method | seed | pAcc | mIoU(S) | mIoU(U) | hIoU |
+|---|--:|--:|--:|--:|--:|
+{rows}
+"""
+
+
+def run(
+    *,
+    raw: Path,
+    drawings: Path | None,
+    clip: Path,
+    seeds: Sequence[int],
+    split: str,
+    overrides: Mapping[str, Any],
+    work: Path,
+    results: Path,
+    workers: int | None = None,
+    dry_run: bool = False,
+) -> list[MiniRow]:
+    """Train and score the recipes `hard_*`; write `mini_hard.md` and `mini_hard.json` into `results`; return the rows.
+
+    `raw` and `drawings` are what `mini-data --world hard` and `--world hard-drawn` drew. First print how many trainings are
+    left and how long they take; with `dry_run` do no more, and return nothing.
+
+    Raises:
+        UserError: no seed is given, the CLIP folder lacks its accuracies, a file or folder is not to be written, or a step
+            refuses its input.
+    """
+    if not seeds:
+        raise UserError("mini-hard-results needs at least one seed, such as --seeds 0,1,2")
+    markdown, rows_json = results / "mini_hard.md", results / "mini_hard.json"
+    check_gathering_folder(work)
+    for path in (markdown, rows_json):
+        writable_file(path)
+    accuracy = read_accuracy(clip)
+    data = _prepared(raw, clip, PROTOCOLS["hard"], work, splits=("train", "val", "test"))
+    twin = (
+        None if drawings is None else _prepared(drawings, clip, TWIN_PROTOCOL, work, splits=("val", "test"))
+    )
+    own = tuple(overrides.items())
+    chains = [
+        chain
+        for method in reversed(PUBLISHED)
+        for seed in seeds
+        for chain in (
+            Chain(f"hard_{method}", seed, data, self_trainings=MODES, overrides=own),
+            Chain(f"hard_{method}", seed, data, overrides=(*own, *CEILING)),
+        )
+    ]
+    plans = plans_of({work / folder_name(chain): chain for chain in chains}, split)
+    print(f"{outlook(plans, workers)}; finished steps in {work} are kept")
+    if dry_run:
+        return []
+    made_from = provenance_of(data)
+    models = run_chains(
+        {plan.folder: plan.chain for plan in plans},
+        split=split,
+        workers=workers,
+        environment={SWITCH_VARIABLE: "off"},
+    )
+    rows = [
+        MiniRow.read(model.evaluation, model.cost).model_copy(update={"made_from": made_from})
+        for model in models
+    ]
+    on_twin = [] if twin is None else [_on_twin(model, twin, split) for model in _inductive(models)]
+    write_json(rows_json, [row.model_dump() for row in (*rows, *on_twin)])
+    with new_file(markdown) as path:
+        path.write_text(page(rows, on_twin, seeds, overrides, clip=accuracy), encoding="utf-8")
+    return rows
+
+
+def page(
+    rows: Sequence[MiniRow],
+    on_twin: Sequence[ScoreRow],
+    seeds: Sequence[int],
+    overrides: Mapping[str, Any],
+    *,
+    clip: Pretrained,
+) -> str:
+    """Write the page; `on_twin` are the inductive models on drawings, `clip` holds the CLIP's accuracies."""
+    changes = ", ".join(f"`{key}={value}`" for key, value in overrides.items())
+    sets = "".join(f" --set {key}={value}" for key, value in overrides.items())
+    twin = TWIN.format(
+        split=rows[0].split, protocol=TWIN_PROTOCOL, rows="\n".join(_line(row) for row in on_twin)
+    )
+    return PAGE.format(
+        command=f"cascade-clip mini-hard-results --seeds {','.join(map(str, seeds))} --split {rows[0].split}{sets}",
+        split=rows[0].split,
+        protocol=rows[0].protocol,
+        made_from=rows[0].made_from,
+        changed=f"\nShorter or otherwise changed trainings: {changes}.\n" if changes else "",
+        table=markdown_table(rows),
+        clip=clip,
+        twin=twin if on_twin else "",
+    )
+
+
+def _prepared(raw: Path, clip: Path, protocol: str, work: Path, *, splits: Sequence[str]) -> Data[Path]:
+    """Index the pictures of `raw` and make the text vectors, once for their content."""
+    return prepare_data(
+        FolderRunner(work / f"{protocol}-{digest_of(input_hash(raw), input_hash(clip))}"),
+        Data(raw=raw, clip=clip),
+        protocol=protocol,
+        image_sets={name: name for name in splits},
+        vectors={"recipe": f"hard_{PUBLISHED[0]}"},
+    )
+
+
+def _inductive(models: Sequence[Measured[Path]]) -> list[Measured[Path]]:
+    return [model for model in models if read_scores(model.evaluation)["setting"] == "inductive"]
+
+
+def _on_twin(model: Measured[Path], twin: Data[Path], split: str) -> ScoreRow:
+    """Score an inductive model on the twin."""
+    folder = FolderRunner(model.evaluation.parent)
+    scored = folder(
+        evaluate.run,
+        twin,
+        "drawn",
+        checkpoint=model.model,
+        split=split,
+        target=TWIN_PROTOCOL,
+        target_seen="names",
+    )
+    return ScoreRow.of_evaluation(scored)
+
+
+def _line(row: ScoreRow) -> str:
+    scores = (row.pAcc, row.miou_seen, row.miou_unseen, row.hiou)
+    cells = ["-" if score is None else f"{100 * score:.1f}" for score in scores]
+    return f"| {' | '.join([row.method, str(row.seed), *cells])} |"
