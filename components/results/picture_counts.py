@@ -65,7 +65,10 @@ def write_counts(folder: Path, pictures: Mapping[str, PictureCounts], scored: Cl
         **{name: pa.array(joined(name)) for name in COUNTS},
     }
     unseen = [scored.classes[place] for place in scored.unseen]
-    metadata = {CLASSES: json.dumps(scored.classes), UNSEEN: json.dumps(unseen)}
+    metadata = {
+        CLASSES: json.dumps(scored.classes, allow_nan=False),
+        UNSEEN: json.dumps(unseen, allow_nan=False),
+    }
     table = pa.table(columns).replace_schema_metadata(metadata)
     parquet.write_table(table, folder / PICTURE_COUNTS_FILE, compression="zstd")
 

@@ -22,7 +22,6 @@ from components.storage import result_folder as result_folders
 from components.storage.result_folder import result_folder
 from components.storage.transfer import fetch, store
 from tests.components.moto_server import BUCKET, object_store
-from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 ROOT = f"s3://{BUCKET}"
 
@@ -31,12 +30,6 @@ ROOT = f"s3://{BUCKET}"
 def endpoint() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch, object_store(patch) as address:
         yield address
-
-
-@pytest.fixture
-def predictor(tmp_path: Path) -> Predictor:
-    write_tiny_checkpoint(tmp_path / "final", write_tiny_clip(tmp_path / "clip"), tiny_config())
-    return Predictor.load(tmp_path / "final", tmp_path / "clip", device="cpu")
 
 
 def test_a_store_holds_pictures_list_and_results(endpoint: str, predictor: Predictor, tmp_path: Path) -> None:
