@@ -72,20 +72,28 @@ class Seconds:
 
     @classmethod
     def of(cls, plans: Sequence[ChainPlan]) -> "Seconds":
-        """Collect what earlier calls kept in the folders of chains."""
+        """Collect what earlier calls kept in the folders of chains, those of other chains beside them included."""
         seconds = cls()
-        for plan in plans:
-            for file in sorted(plan.folder.rglob(SECONDS_FILE)) if plan.folder.exists() else ():
+        owners = {plan.folder: (plan.chain.recipe, plan.chain.overrides) for plan in plans}
+        for work in sorted({plan.folder.parent for plan in plans}):
+            for file in sorted(work.rglob(SECONDS_FILE)):
+                folder = work / file.relative_to(work).parts[0]
+                owner = owners.get(folder, (folder.name, ()))
                 for name, value in read_json(file).items():
-                    key = plan.chain.recipe, plan.chain.overrides, name
-                    seconds.measured.setdefault(key, []).append(float(value))
+                    seconds.measured.setdefault((*owner, name), []).append(float(value))
         return seconds
 
     def expected(self, plan: ChainPlan, step: str) -> float | None:
-        """Return the mean of the same step of the same recipe, else of any recipe; None if none was measured."""
+        """Return the mean of the same step of the same recipe, else of any, else of that step in any setting; None if none was measured."""
         own = self.measured.get((plan.chain.recipe, plan.chain.overrides, step))
-        others = [value for (*_, name), values in self.measured.items() if name == step for value in values]
-        return fmean(own) if own else fmean(others) if others else None
+        if own:
+            return fmean(own)
+        kind = step.partition("-")[0]
+        for same in (lambda name: name == step, lambda name: name.partition("-")[0] == kind):
+            others = [value for (*_, name), values in self.measured.items() if same(name) for value in values]
+            if others:
+                return fmean(others)
+        return None
 
 
 def outlook(plans: Sequence[ChainPlan], workers: int | None) -> str:

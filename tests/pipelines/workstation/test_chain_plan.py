@@ -13,7 +13,7 @@ from cascade_core.scoring.pictures import PictureCounts
 from components.results.names import PICTURE_COUNTS_FILE, SCORES_FILE
 from components.results.picture_counts import read_counts, write_counts
 from pipelines.graphs.runner import Data
-from pipelines.workstation.chain_plan import ChainPlan, outlook, plans_of
+from pipelines.workstation.chain_plan import ChainPlan, Seconds, outlook, plans_of
 from pipelines.workstation.chains import SECONDS_FILE, Chain
 from pipelines.workstation.mini_intervals import claim_intervals, drop_uncounted
 from pipelines.workstation.mini_page import CLAIMS, MiniRow, values_by_seed
@@ -83,6 +83,9 @@ def test_a_plan_lists_missing_steps_and_their_time(tmp_path: Path) -> None:
     )
     # Another recipe takes the mean of those that were measured.
     assert "about 5 min, 1 at a time" in outlook([*again, plan_of(tmp_path, "linear", 0)], 1)
+    alone = plan_of(tmp_path, "linear", 0)  # beside the folders of other chains
+    assert "about 2 min, 1 at a time" in outlook([alone], 1)
+    assert Seconds.of([alone]).expected(alone, "evaluate-penalty_0.2-test2") == 4.0
     naclip = plan_of(tmp_path, "naclip", 0)
     assert outlook([naclip], 2).startswith("0 of 0 trainings are left")
 
