@@ -154,7 +154,7 @@ def random_model(config: RunConfig) -> tuple[Segmentor, Tensor]:
     """Build a model with random weights, and unit vectors of its classes."""
     torch.manual_seed(0)
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
-    vectors = torch.randn(config.data.split.num_classes, config.model.clip.embed_dim)
+    vectors = torch.randn(config.vectors_shape(config.data.split.num_classes))
     return segmentor, torch.nn.functional.normalize(vectors, dim=-1)
 
 

@@ -152,7 +152,7 @@ def any_process(flag: bool) -> bool:
 def broadcast_start(optimizer: AdamW, start: int) -> int:
     """Broadcast the first process's AdamW moments and return its number of finished steps.
 
-    So only that process needs the checkpoint to resume from; `train/grid_logits.py` broadcasts the weights.
+    So only that process needs the checkpoint to resume from; `train/training_maps.py` broadcasts the weights.
     """
     if not is_distributed():
         return start

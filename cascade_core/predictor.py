@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from cascade_core.batches.transforms import short_side_size
 from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
 from cascade_core.checkpoints.model_folder import locate
-from cascade_core.clip.text import TextTransformer, class_means, class_vectors, num_texts
+from cascade_core.clip.text import TextTransformer, class_means, class_vectors, num_texts, template_vectors
 from cascade_core.clip.tokenizers import Tokenizer
 from cascade_core.clip.weights import fingerprint, load_text_tower
 from cascade_core.configs.config import EvalConfig
@@ -33,6 +32,7 @@ from cascade_core.inference.prediction import (
 from cascade_core.inference.views import Picture, views
 from cascade_core.inference.vocabulary import Vocabulary, check_seen_penalty
 from cascade_core.labels.label_set import BACKGROUND, BACKGROUND_COLOUR
+from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.runtime.files import sha256
 from cascade_core.runtime.validation import validated
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 OnTexts = Callable[[int, int], None]
 """Called with the number of texts encoded so far and that of all, at first with 0."""
 KeptVectors = Callable[[Sequence[str], Callable[[], Tensor]], Tensor]
-"""Returns the vectors of names [names, embed] from a store, or makes them by the function and stores them."""
+"""Returns the vectors of names from a store, or makes them by the function and stores them."""
 
 
 def log_texts(done: int, total: int) -> None:
@@ -160,8 +160,10 @@ class Predictor:
             key, vocabulary = self._cached
             self._cached = (key, replace(vocabulary, class_vectors=vocabulary.class_vectors.to(device)))
 
-    def class_vectors(self, labels: Sequence[str]) -> Float[Tensor, "classes embed"]:
+    def class_vectors(self, labels: Sequence[str]) -> ClassVectors:
         """Return the text vectors of class names, each a mean over the class's synonyms.
+
+        There is one per class, or one per class and template if the model reads those.
 
         Raises:
             UserError: `checked_labels` refuses the names, or the tokenizer does not know a word.
@@ -171,15 +173,17 @@ class Predictor:
 
     def _encode(
         self, names: Sequence[str], synonyms: Sequence[Sequence[str]], on_texts: OnTexts, kept: KeptVectors
-    ) -> Float[Tensor, "classes embed"]:
-        templates = self.manifest.config.data.templates
+    ) -> ClassVectors:
+        config = self.manifest.config
+        templates = config.data.templates
+        encode = template_vectors if config.model.text == "templates" else class_vectors
         groups = [[name, *others] for name, others in zip(names, synonyms, strict=True)]
         labels = [label for group in groups for label in group]
 
         def make() -> Tensor:
             total = num_texts(labels, templates)
             on_texts(0, total)
-            return class_vectors(
+            return encode(
                 self._text, self._tokenizer, labels, templates, on_batch=lambda done: on_texts(done, total)
             )
 
@@ -331,7 +335,7 @@ class Predictor:
 
     def _queries(
         self, names: tuple[str, ...], on_texts: OnTexts, kept: KeptVectors
-    ) -> tuple[Float[Tensor, "queries embed"], list[int] | None, int]:
+    ) -> tuple[ClassVectors, list[int] | None, int]:
         """Return the vectors that compete, the classes of those before background's, and the number of background's."""
         labels = checked_labels((*names, *self.evaluate.background.names))
         if self.evaluate.synonyms == "mean":

@@ -36,16 +36,17 @@ class Order:
 
 
 def check_shape(vectors: Float[Tensor, "*axes"], names: Sequence[str], where: str) -> None:
-    """Check that there is one finite unit vector per name, and that all differ.
+    """Check that there is one finite unit vector per name, or one per name and template, and that the names' differ.
 
     Raises:
         UserError: number, values or lengths are wrong, or classes share a vector.
     """
-    if vectors.ndim != 2 or len(vectors) != len(names):
+    if vectors.ndim not in (2, 3) or len(vectors) != len(names) or 0 in vectors.shape:
         raise UserError(
             f"{where}: shape {tuple(vectors.shape)}, expected a row for each of the {len(names)} classes"
         )
-    fits = (vectors.norm(dim=1) - 1).abs() < LENGTH_TOLERANCE  # False for NaN
+    fits = (vectors.norm(dim=-1) - 1).abs() < LENGTH_TOLERANCE  # False for NaN
+    fits = fits.flatten(1).all(dim=1) if fits.ndim == 2 else fits
     if wrong := [name for name, fit in zip(names, fits.tolist(), strict=True) if not fit]:
         raise UserError(
             f"{where}: vectors of {short_list(wrong, most=MOST_LISTED)} are not finite and of unit length; "
@@ -60,17 +61,20 @@ def check_shape(vectors: Float[Tensor, "*axes"], names: Sequence[str], where: st
 
 
 def check_order(
-    vectors: Float[Tensor, "classes embed"],
-    reference: Float[Tensor, "referenced width"],
+    vectors: Float[Tensor, "classes *templates embed"],
+    reference: Float[Tensor, "referenced *others width"],
     names: Sequence[str],
     where: str,
 ) -> Order:
     """Check that each vector is nearer to its own name's `reference` than to any other name's.
 
+    Where there is a vector for each template, their means are compared.
+
     Raises:
         UserError: widths differ, or vectors belong to other names; the message names the label set that has the
             vectors' order, if there is one.
     """
+    vectors, reference = (rows.mean(dim=1) if rows.ndim == 3 else rows for rows in (vectors, reference))
     if vectors.shape != reference.shape:
         raise UserError(
             f"{where}: shape {tuple(vectors.shape)}, the reference has {tuple(reference.shape)}; "

@@ -1,6 +1,6 @@
 """CLIP's text tower, and the class vectors it computes from names and templates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -61,8 +61,6 @@ def class_vectors(
 ) -> Float[Tensor, "classes embed"]:
     """Return one unit vector per class: normalised text embeddings, averaged over templates, renormalised.
 
-    The tower encodes texts of similar length together, cut after the last end token.
-
     Args:
         text: the text tower.
         tokenizer: the tokenizer of the same CLIP.
@@ -77,27 +75,69 @@ def class_vectors(
         UserError: before any text is encoded, if there is no name or template, a template lacks its `{}`, there
             is not one list of synonyms per name, or the tokenizer refuses a text of a label.
     """
-    if not names or not templates:
-        raise UserError(
-            f"class vectors need names and templates; got {len(names)} names, {len(templates)} templates"
-        )
+    _check_texts(names, templates)
     if synonyms and len(synonyms) != len(names):
         raise UserError(
             f"{len(synonyms)} lists of synonyms for {len(names)} names; give one for each, empty ones too"
         )
-    for template in templates:
-        if "{}" not in template:
-            raise UserError(f"template {template!r} has no '{{}}' for the class name")
     classes = [[name, *others] for name, others in zip(names, synonyms or [()] * len(names), strict=True)]
     labels = [label for class_labels in classes for label in class_labels]
+    parts = _template_vectors(text, tokenizer, labels, templates, batch_size, on_batch)
+    rows = [mean_over_templates(vectors) for vectors in parts]
+    return class_means(torch.cat(rows), [len(class_labels) for class_labels in classes])
+
+
+@torch.no_grad()
+def template_vectors(
+    text: TextTransformer,
+    tokenizer: Tokenizer,
+    names: Sequence[str],
+    templates: Sequence[str],
+    *,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] = lambda texts_done: None,
+) -> Float[Tensor, "names templates embed"]:
+    """Return a unit vector per name and template; `mean_over_templates` makes the name's class vector of them.
+
+    Raises:
+        UserError: as `class_vectors`.
+    """
+    _check_texts(names, templates)
+    return torch.cat(list(_template_vectors(text, tokenizer, names, templates, batch_size, on_batch)))
+
+
+def mean_over_templates(vectors: Float[Tensor, "names templates embed"]) -> Float[Tensor, "names embed"]:
+    """Return the mean of each name's vectors, renormalised."""
+    return F.normalize(vectors.mean(dim=1), dim=-1)
+
+
+def _template_vectors(
+    text: TextTransformer,
+    tokenizer: Tokenizer,
+    labels: Sequence[str],
+    templates: Sequence[str],
+    batch_size: int,
+    on_batch: Callable[[int], None],
+) -> Iterator[Float[Tensor, "part templates embed"]]:
+    """Yield the vectors of some labels at a time, in order; all are checked before the first are encoded.
+
+    The tower encodes texts of similar length together, cut after the last end token.
+    """
     tokens = [_tokens(tokenizer, label, templates) for label in labels]
-    rows: list[Tensor] = []
     for start in range(0, len(labels), LABELS_AT_ONCE):
         part, count = torch.stack(tokens[start : start + LABELS_AT_ONCE]), start * len(templates)
         embeddings = _embeddings(text, part.flatten(0, 1), batch_size, on_batch, count=count)
-        vectors = F.normalize(embeddings, dim=-1).unflatten(0, part.shape[:2])
-        rows.append(F.normalize(vectors.mean(dim=1), dim=-1))
-    return class_means(torch.cat(rows), [len(class_labels) for class_labels in classes])
+        yield F.normalize(embeddings, dim=-1).unflatten(0, part.shape[:2])
+
+
+def _check_texts(names: Sequence[str], templates: Sequence[str]) -> None:
+    if not names or not templates:
+        raise UserError(
+            f"class vectors need names and templates; got {len(names)} names, {len(templates)} templates"
+        )
+    for template in templates:
+        if "{}" not in template:
+            raise UserError(f"template {template!r} has no '{{}}' for the class name")
 
 
 def _embeddings(
@@ -134,9 +174,11 @@ def _tokens(tokenizer: Tokenizer, label: str, templates: Sequence[str]) -> Int[T
 
 
 def class_means(
-    vectors: Float[Tensor, "labels embed"], counts: Sequence[int]
-) -> Float[Tensor, "classes embed"]:
+    vectors: Float[Tensor, "labels *templates embed"], counts: Sequence[int]
+) -> Float[Tensor, "classes *templates embed"]:
     """Average the vectors of each class's labels, renormalised; a class with one label keeps its vector to the bit.
+
+    Vectors of single templates are averaged for each template.
 
     The labels are in the order of their classes, of which each has a number of them in `counts`.
     """

@@ -34,6 +34,8 @@ Refine = Literal["off", "pamr"]
 """Whether scores are refined along the picture's edges (`inference/refine.py`)."""
 Aggregation = Literal["gaussian", "gaussian_fixed", "uniform", "learned", "concatenated", "attention"]
 """How the levels of a group become one memory (`model/aggregation.py`)."""
+TextForm = Literal["mean", "templates"]
+"""A class's text vectors: their mean over the prompt templates, or one for each template."""
 Average = Literal["probabilities", "logits"]
 """What is averaged over the windows and views of a picture."""
 STRICT_SEEN_PENALTY = 0.1
@@ -41,6 +43,9 @@ SIMILARITY_DECODERS = ("linear", "cosine")
 """Decoders that compare the last map of patches with the text."""
 PUBLISHED_SIGMA: Final = 1.0
 """Of the Gaussian that weighs the levels of a group."""
+
+MEAN_DECODERS = ("masks", "two_frequency", *SIMILARITY_DECODERS)
+"""The decoders that read one text vector per class."""
 
 # A configuration may come from anywhere. These limits prevent overflows, and hours of work before a program compares
 # the configuration with the weights. The largest CLIPs have 64 blocks and a width of 1,664.
@@ -121,6 +126,9 @@ class ModelConfig(Frozen):
     position_resize: PositionResize = "bilinear"
     last_block: LastBlock = LastBlock()
     decoder: str = "masks"  # one of `DECODERS` in model/build.py
+    text: TextForm = _added("mean")  # the text vectors that the decoder reads
+    # The map of 'optimal_transport' at inference; training always adds the losses of both.
+    inference_map: Literal["both", "decoder", "scores"] = _added("both")
     temperature: PositiveFloat = 40.0  # of decoder 'cosine': the logits are this times the cosine
     # Published: masks of square windows get `image_size`, whatever the window's own size.
     mask_size: Literal["configured", "input"] = "configured"
@@ -172,7 +180,7 @@ class ModelConfig(Frozen):
             raise UserError(
                 "decoder='two_frequency' needs decoder_heads >= 2: one for high frequencies, the others for low ones"
             )
-        if self.decoder in SIMILARITY_DECODERS and self.fusion != "none":
+        if self.decoder in (*SIMILARITY_DECODERS, "optimal_transport") and self.fusion != "none":
             raise UserError(f"decoder={self.decoder!r} reads the last map only: use fusion='none'")
         if self.last_block != LastBlock() and (
             self.trunk != "frozen" or self.decoder not in SIMILARITY_DECODERS
@@ -181,12 +189,22 @@ class ModelConfig(Frozen):
                 f"last_block.attention={self.last_block.attention!r} gives patches only, without prompts and CLS: use "
                 "trunk='frozen' and decoder='cosine' or 'linear'"
             )
+        if self.decoder == "optimal_transport" and self.text == "mean":
+            raise UserError(
+                "decoder='optimal_transport' reads a vector of each template: use text='templates'"
+            )
         self._check_additions()
         return self
 
     def _check_additions(self) -> None:
         """Refuse settings that would change nothing."""
         settings = {
+            "text": (self.text == "mean", "decoder='optimal_transport'", self.decoder not in MEAN_DECODERS),
+            "inference_map": (
+                self.inference_map == "both",
+                "decoder='optimal_transport'",
+                self.decoder not in MEAN_DECODERS,
+            ),
             "aggregation": (self.aggregation == "gaussian", "fusion='cascade'", self.fusion == "cascade"),
             "decoders": (self.decoders == "independent", "fusion='cascade'", self.fusion == "cascade"),
             "query_projections": (
@@ -360,6 +378,11 @@ class RunConfig(Frozen):
     train: TrainConfig
     self_train: SelfTrainConfig
     evaluate: EvalConfig
+
+    def vectors_shape(self, num_classes: int) -> tuple[int, ...]:
+        """Return the shape of the text vectors of some classes: [classes, embed], or [classes, templates, embed]."""
+        templates = (len(self.data.templates),) if self.model.text == "templates" else ()
+        return (num_classes, *templates, self.model.clip.embed_dim)
 
     @property
     def self_train_start(self) -> int:

@@ -22,6 +22,7 @@ from cascade_core.configs.config import (
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.configs.otseg import TRANSPORT, otseg_changes
 from cascade_core.configs.overrides import refuse_stated
 from cascade_core.configs.recipe_file import is_recipe_file, read_recipe_file
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
@@ -44,6 +45,7 @@ METHOD_NAMES = {
     "decoder_ce": "prompts + decoder, cross-entropy",
     "baseline": "frozen CLIP + decoder, cross-entropy",
     "linear": "linear pixel-text map",
+    "otseg": "OTSeg+",
     "maskclip": "MaskCLIP",
     "sclip": "SCLIP",
     "clearclip": "ClearCLIP",
@@ -109,6 +111,21 @@ def frozen_voc12() -> RunConfig:
 def frozen_cascade_voc12() -> RunConfig:
     """Cascade-CLIP's decoders on the frozen CLIP, Pascal VOC 15/5."""
     return _changed(cascade_voc12(), "frozen_cascade_voc12", "frozen_cascade", FROZEN_TRUNK)
+
+
+def otseg_voc12() -> RunConfig:
+    """OTSeg+ on Pascal VOC 15/5: 20k iterations, 10 prompts, six texts per class."""
+    return with_overrides(zegclip_voc12(), otseg_changes("voc12"))
+
+
+def otseg_context59() -> RunConfig:
+    """OTSeg+ on Pascal Context 49/10: 40k iterations, 10 prompts, eight texts per class, windows of 480 at stride 80."""
+    return with_overrides(_published("zegclip", "context59", num_prompts=10), otseg_changes("context59"))
+
+
+def otseg_cocostuff() -> RunConfig:
+    """OTSeg+ on COCO-Stuff 156/15: 80k iterations, 100 prompts, eight texts per class."""
+    return with_overrides(zegclip_cocostuff(), otseg_changes("cocostuff"))
 
 
 def _published(
@@ -205,6 +222,11 @@ def mini_naive_fusion() -> RunConfig:
     )
 
 
+def mini_otseg() -> RunConfig:
+    """OTSeg+ on the mini benchmark: the vectors of three templates per class, in place of their mean."""
+    return _variant(mini_zegclip(), "otseg", TRANSPORT)
+
+
 def mini_zegclip_no_rd() -> RunConfig:
     """ZegCLIP without the relationship descriptor: queries are a linear map of the text alone."""
     return _variant(mini_zegclip(), "zegclip_no_rd", {"model.query": "text"})
@@ -278,6 +300,7 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         mini_zegclip,
         mini_cascade_clip,
         mini_naive_fusion,
+        mini_otseg,
         mini_zegclip_no_rd,
         mini_zegclip_no_prompts,
         mini_decoder_ce,
@@ -299,6 +322,9 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         spt_seg_cascade_cocostuff,
         frozen_voc12,
         frozen_cascade_voc12,
+        otseg_voc12,
+        otseg_context59,
+        otseg_cocostuff,
     )
 }
 _RECIPES |= {f"mini_{method}": partial(mini_training_free, method) for method in LAST_BLOCKS}
@@ -313,6 +339,11 @@ def recipe_names() -> tuple[str, ...]:
 def trained_recipe_names() -> tuple[str, ...]:
     """Return the names of the recipes that have something to train."""
     return tuple(name for name in _RECIPES if name.removeprefix("mini_") not in LAST_BLOCKS)
+
+
+def reads_templates(recipes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> bool:
+    """Return whether one of these recipes that train reads the text vectors of every template, not only their mean."""
+    return any(recipe(name, overrides).model.text == "templates" for name in recipes)
 
 
 def naming_recipe(recipes: Sequence[str]) -> str:

@@ -23,6 +23,17 @@ CLIP_TEMPLATES_15 = (
 )
 """The templates that the authors' text vectors of Context and COCO-Stuff average."""
 
+OTSEG_TEMPLATES_6 = (
+    "a photo of a {}.",
+    "a portrait of a {}.",
+    "a part of a {}.",
+    "a segment of a {}.",
+    "a photo of small {}.",
+    "a photo of medium {}.",
+)
+OTSEG_TEMPLATES_8 = (*OTSEG_TEMPLATES_6, "a photo of large {}.", "a background of a {}.")
+"""The templates of OTSeg: six for VOC, eight for Context and COCO-Stuff; their vectors are not averaged."""
+
 
 class TemplateSet(StrEnum):
     """Names of template sets."""

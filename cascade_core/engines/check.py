@@ -75,7 +75,7 @@ def examples(module: Exportable) -> Iterator[Inputs]:
     )
     for batch, height, width, classes in shapes:
         images = torch.rand(batch, 3, height, width, generator=generator) * 255
-        vectors = torch.randn(classes, config.clip.embed_dim, generator=generator)
+        vectors = torch.randn(module.config.vectors_shape(classes), generator=generator)
         penalties = np.where(np.arange(classes) % 2, 0.1, 0.0).astype(np.float32)
         yield images.numpy(), F.normalize(vectors, dim=-1).numpy(), penalties
 

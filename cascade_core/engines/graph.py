@@ -18,6 +18,7 @@ from cascade_core.configs.settings import ScoreFunction
 from cascade_core.errors import UserError
 from cascade_core.inference.vocabulary import probabilities
 from cascade_core.model.decoder import is_of_fixed_size
+from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 
 INPUTS = ("images", "class_vectors", "penalties")
@@ -66,6 +67,7 @@ class Exportable(nn.Module):
             )
         # With gradients, a graph would keep the activations of all layers, and numpy could not read its output.
         self.segmentor = segmentor.eval().requires_grad_(False)
+        self.config = config
         self.score_function: ScoreFunction = config.loss.score_function
         self.register_buffer("mean", torch.tensor(config.data.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(config.data.std).view(1, 3, 1, 1))
@@ -73,7 +75,7 @@ class Exportable(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "batch 3 height width"],
-        class_vectors: Float[Tensor, "classes embed"],
+        class_vectors: ClassVectors,
         penalties: Float[Tensor, " classes"],
     ) -> tuple[
         Float[Tensor, "batch classes grid_height grid_width"],
@@ -117,7 +119,7 @@ def exported_program(module: Exportable) -> torch.export.ExportedProgram:
     patch = config.clip.patch_size
     # Not square and not of the configured size: tracing must not fix the branch that such pictures take.
     images = torch.zeros(2, 3, 6 * patch, 5 * patch)
-    class_vectors = F.normalize(torch.ones(3, config.clip.embed_dim), dim=-1)
+    class_vectors = F.normalize(torch.ones(module.config.vectors_shape(3)), dim=-1)
     dim, least = torch.export.Dim, 2 * patch
     classes = dim("classes", min=1)
     shapes = {

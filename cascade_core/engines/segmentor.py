@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cascade_core.configs.config import RunConfig
 from cascade_core.engines.graph import RunGraph
 from cascade_core.errors import UserError
-from cascade_core.model.queries import PreparedClasses
+from cascade_core.model.queries import ClassVectors, PreparedClasses
 from cascade_core.model.segmentor import Classes, GridLogits, Segmentor
 from cascade_core.model.trunk import TrunkFeatures
 
@@ -61,7 +61,7 @@ class GraphSegmentor(Segmentor):
         self.trunk = _PassOn(config.data.mean, config.data.std, config.model.clip.patch_size)  # type: ignore[assignment]
         self._run = run
 
-    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+    def prepare(self, class_vectors: ClassVectors) -> PreparedClasses:
         """Return the vectors alone: the graph takes them as they are."""
         self.check(class_vectors)
         return PreparedClasses(class_vectors, ())

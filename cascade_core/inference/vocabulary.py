@@ -14,7 +14,7 @@ from cascade_core.configs.settings import ScoreFunction
 from cascade_core.errors import UserError
 from cascade_core.inference.precision import in_half
 from cascade_core.inference.resampling import bilinear, chunks, resample
-from cascade_core.model.queries import PreparedClasses
+from cascade_core.model.queries import ClassVectors, PreparedClasses
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.trunk import TrunkFeatures
 
@@ -37,7 +37,7 @@ class Vocabulary:
     """
 
     segmentor: Segmentor
-    class_vectors: Float[Tensor, "classes embed"]
+    class_vectors: ClassVectors
     score_function: ScoreFunction
     seen: Sequence[int] = ()
     seen_penalty: float = 0.0

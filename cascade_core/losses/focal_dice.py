@@ -29,6 +29,11 @@ class LossParts:
         return torch.stack(list(self.terms.values())).sum()
 
 
+def added(parts: Sequence[LossParts]) -> LossParts:
+    """Return the sum of losses with the same terms, term by term."""
+    return LossParts({name: torch.stack([one.terms[name] for one in parts]).sum() for name in parts[0].terms})
+
+
 class _PictureTerms(NamedTuple):
     """Focal and dice, summed over pictures and classes, and the number of (picture, class present in it) pairs."""
 

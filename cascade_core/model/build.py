@@ -12,6 +12,7 @@ from cascade_core.configs.config import ModelConfig
 from cascade_core.model.aggregation import AGGREGATORS, level_weights
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
 from cascade_core.model.decoder import CosineDecoder, Decoder, LinearDecoder, MaskDecoder
+from cascade_core.model.optimal_transport import TransportDecoder
 from cascade_core.model.queries import ClassQuery
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.spectral import SpectralPrompt
@@ -123,6 +124,18 @@ def _stage(config: ModelConfig, *, first: bool) -> MaskStage:
     return _initialise(MaskStage(query, decoder), config)
 
 
+def _transport(config: ModelConfig, tower: VisionTransformer) -> TransportDecoder:
+    decoder = TransportDecoder(
+        width=config.clip.embed_dim,
+        query=config.query,
+        layers=config.decoder_layers,
+        feedforward=config.feedforward_ratio * config.clip.embed_dim,
+        dropout=config.dropout,
+        inference_map=config.inference_map,
+    )
+    return _initialise(decoder, config)
+
+
 def _initialise(part: Part, config: ModelConfig) -> Part:
     """Draw the weights of a part of the head as `head_init` says; an identity stays."""
     if config.head_init == "trunc_normal":
@@ -146,5 +159,6 @@ DECODERS: dict[str, Callable[[ModelConfig, VisionTransformer], Decoder]] = {
     **dict.fromkeys(STAGE_DECODERS, _mask_head),
     "linear": lambda config, tower: LinearDecoder(config.clip.embed_dim),
     "cosine": lambda config, tower: CosineDecoder(config.temperature),
+    "optimal_transport": _transport,
 }
 """The decoders that `model.decoder` may name, each built from the configuration and the frozen image tower."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cascade_core.model.queries import PreparedClasses
+from cascade_core.model.queries import ClassVectors, PreparedClasses
 from cascade_core.model.trunk import TrunkFeatures
 
 
@@ -18,14 +18,27 @@ class Decoder(nn.Module, ABC):
     """Turns a trunk's features and class vectors into mask logits; `build.py` chooses one for each method."""
 
     @abstractmethod
-    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+    def prepare(self, class_vectors: ClassVectors) -> PreparedClasses:
         """Compute everything that depends on the class vectors only."""
 
     @abstractmethod
     def forward(
-        self, features: TrunkFeatures, classes: Float[Tensor, "classes embed"] | PreparedClasses
+        self, features: TrunkFeatures, classes: ClassVectors | PreparedClasses
     ) -> Float[Tensor, "batch classes patches"]:
         """Return the logits of every class on the patch grid, patches in row-major order."""
+
+    def training_maps(
+        self, features: TrunkFeatures, classes: ClassVectors | PreparedClasses
+    ) -> tuple[Float[Tensor, "batch classes patches"], ...]:
+        """Return the logits whose losses training adds. Most decoders have one map."""
+        return (self(features, classes),)
+
+    def merged(
+        self, maps: tuple[Float[Tensor, "batch classes *patches"], ...]
+    ) -> Float[Tensor, "batch classes *patches"]:
+        """Return the logits of inference from those of `training_maps`: pseudo-labels come from them."""
+        (only,) = maps
+        return only
 
 
 Queries = Float[Tensor, "batch classes width"]

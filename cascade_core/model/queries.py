@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+ClassVectors = Float[Tensor, "classes *templates embed"]
+"""Text vectors: one per class, or, for decoders that read them, one per class and prompt template."""
+
 
 @dataclass(frozen=True)
 class PreparedClasses:
@@ -20,8 +23,8 @@ class PreparedClasses:
         terms: the text half of the queries, for each stage of the decoder.
     """
 
-    vectors: Float[Tensor, "classes embed"]
-    terms: tuple[Float[Tensor, "classes embed"], ...]
+    vectors: ClassVectors
+    terms: tuple[ClassVectors, ...]
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -46,7 +49,7 @@ class ClassQuery(nn.Module):
         self.embed_dim = embed_dim
         self.proj = nn.Linear(2 * embed_dim if kind == "relationship_descriptor" else embed_dim, embed_dim)
 
-    def text_terms(self, class_vectors: Float[Tensor, "classes embed"]) -> Float[Tensor, "classes embed"]:
+    def text_terms(self, class_vectors: ClassVectors) -> ClassVectors:
         """Return the text half of the queries, including the bias."""
         return F.linear(class_vectors, self.proj.weight[:, -self.embed_dim :], self.proj.bias)
 

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from cascade_core.configs.config import ModelConfig
 from cascade_core.errors import UserError
 from cascade_core.model.decoder import Decoder
-from cascade_core.model.queries import PreparedClasses
+from cascade_core.model.queries import ClassVectors, PreparedClasses
 from cascade_core.model.trunk import Trunk, TrunkFeatures
 
 Images = Float[Tensor, "batch 3 height width"]
 GridLogits = Float[Tensor, "batch classes grid_height grid_width"]
 Masks = Float[Tensor, "batch classes mask_height mask_width"]
 
-Classes = Float[Tensor, "classes embed"] | PreparedClasses
+Classes = ClassVectors | PreparedClasses
 """Text vectors, or the result of `Segmentor.prepare` for them."""
 
 
@@ -32,25 +32,39 @@ class Segmentor(nn.Module):
         """Return mask logits on the patch grid.
 
         Raises:
-            UserError: the text vectors' width is not the model's embedding width.
+            UserError: as `check`.
         """
         self.check(classes)
         return self.decode(self.trunk(images), classes)
 
-    def prepare(self, class_vectors: Float[Tensor, "classes embed"]) -> PreparedClasses:
+    def training_maps(self, images: Images, classes: Classes) -> tuple[GridLogits, ...]:
+        """Return the mask logits on the patch grid whose losses training adds; the decoder merges them for inference.
+
+        Raises:
+            UserError: as `check`.
+        """
+        self.check(classes)
+        features = self.trunk(images)
+        return tuple(self._on_grid(maps, features) for maps in self.decoder.training_maps(features, classes))
+
+    def prepare(self, class_vectors: ClassVectors) -> PreparedClasses:
         """Precompute the decoder's text half, for many calls with the same classes.
 
         The result is valid until the weights change. It carries gradients, except under `torch.no_grad`.
 
         Raises:
-            UserError: the text vectors' width is not the model's embedding width.
+            UserError: as `check`.
         """
         self.check(class_vectors)
         return self.decoder.prepare(class_vectors)
 
     def decode(self, features: TrunkFeatures, classes: Classes) -> GridLogits:
         """Return mask logits on the patch grid, from the trunk's features; classes may come in parts."""
-        patch_logits = self.decoder(features, classes)
+        return self._on_grid(self.decoder(features, classes), features)
+
+    def _on_grid(
+        self, patch_logits: Float[Tensor, "batch classes patches"], features: TrunkFeatures
+    ) -> GridLogits:
         if patch_logits.dtype == torch.bfloat16:
             # Under mixed precision, masks, losses and scores stay in float32.
             patch_logits = patch_logits.float()
@@ -60,14 +74,15 @@ class Segmentor(nn.Module):
         """Check the shape of text vectors.
 
         Raises:
-            UserError: their width is not the model's embedding width.
+            UserError: their width is not the model's embedding width, or the model does not read so many axes.
         """
         vectors = classes.vectors if isinstance(classes, PreparedClasses) else classes
-        embed_dim = self.config.clip.embed_dim
-        if vectors.ndim != 2 or vectors.shape[1] != embed_dim:
+        embed_dim, by_template = self.config.clip.embed_dim, self.config.text == "templates"
+        if vectors.ndim != 2 + by_template or vectors.shape[-1] != embed_dim:
+            expected = f"[classes, {'templates, ' if by_template else ''}{embed_dim}]"
             raise UserError(
-                f"class vectors have shape {tuple(vectors.shape)}, expected [classes, {embed_dim}]; "
-                "make them with this model's CLIP"
+                f"class vectors have shape {tuple(vectors.shape)}, expected {expected}; make them with this model's "
+                "recipe and CLIP"
             )
 
     def forward(self, images: Images, classes: Classes) -> Masks:

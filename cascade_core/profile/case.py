@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.profile.memory import peak_memory
 
@@ -25,7 +26,7 @@ class Subject:
 
     name: str
     model: nn.Module
-    class_vectors: Float[Tensor, "classes embed"]
+    class_vectors: ClassVectors
     image_size: int
     patch_size: int
 

@@ -9,6 +9,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from cascade_core.model.decoder import names_without_gradient
+from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 from cascade_core.profile.meter import METHOD_PARTS, MODULE_PARTS, TRUNK_AND_DECODER, Clock, Patterns, metered
 
@@ -33,15 +34,20 @@ def parameters(model: nn.Module) -> Parameters:
     return Parameters(total, trainable_parameter_count(model), dead)
 
 
-def multiply_adds(segmentor: Segmentor, *, image_size: int, num_classes: int) -> dict[str, float]:
+def multiply_adds(
+    segmentor: Segmentor, *, image_size: int, num_classes: int, num_templates: int = 1
+) -> dict[str, float]:
     """Count the multiply-adds of one picture in billions: 'trunk', 'decoder' and 'total'.
+
+    Only a model that reads the vectors of single templates depends on `num_templates`.
 
     This counts convolutions, linear layers and matrix products, including attention's two, but no norms, activations
     or upsampling. It runs on the meta device. The released code also computes unused values (values and feed-forward
     of the last decoder layer); this project neither computes nor counts them.
     """
     images = torch.empty(1, 3, image_size, image_size, device="meta")
-    vectors = torch.empty(num_classes, segmentor.config.clip.embed_dim, device="meta")
+    templates = (num_templates,) if segmentor.config.text == "templates" else ()
+    vectors = torch.empty(num_classes, *templates, segmentor.config.clip.embed_dim, device="meta")
     parts = multiply_adds_by_part(segmentor, images, vectors, patterns=TRUNK_AND_DECODER, methods=())
     return {"trunk": parts["trunk"], "decoder": parts["decoder"], "total": sum(parts.values())}
 
@@ -50,7 +56,7 @@ def multiply_adds(segmentor: Segmentor, *, image_size: int, num_classes: int) ->
 def multiply_adds_by_part(
     model: nn.Module,
     images: Float[Tensor, "batch 3 height width"],
-    class_vectors: Float[Tensor, "classes embed"],
+    class_vectors: ClassVectors,
     *,
     patterns: Patterns = MODULE_PARTS,
     methods: Patterns = METHOD_PARTS,

@@ -25,6 +25,8 @@ MODULE_PARTS: Patterns = (
     ("trunk", "rest of the trunk"),
     ("decoder.stages.*.query", "query map"),
     ("decoder.stages.*.decoder", "decoders"),
+    ("decoder.query", "query map"),
+    ("decoder.layers.*", "decoders"),
     ("decoder.proj", "decoders"),
     ("decoder", "rest of the head"),
     # A two-stage baseline.

@@ -14,7 +14,6 @@ from functools import partial
 import psutil
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from cascade_core.batches.samples import Batch
@@ -24,6 +23,7 @@ from cascade_core.configs.settings import TrainedSetting
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.build import build_segmentor
+from cascade_core.model.queries import ClassVectors
 from cascade_core.profile.case import seconds_of
 from cascade_core.profile.memory import MIB, peak_memory
 from cascade_core.train.loop import train
@@ -140,9 +140,9 @@ def _random_batch(config: RunConfig, size: int) -> Batch:
     return Batch(("",) * size, images, labels, torch.zeros_like(labels, dtype=torch.bool))
 
 
-def _random_vectors(config: RunConfig) -> Float[Tensor, "classes embed"]:
+def _random_vectors(config: RunConfig) -> ClassVectors:
     generator = torch.Generator().manual_seed(0)
-    shape = (config.data.split.num_classes, config.model.clip.embed_dim)
+    shape = config.vectors_shape(config.data.split.num_classes)
     return F.normalize(torch.randn(shape, generator=generator), dim=-1)
 
 

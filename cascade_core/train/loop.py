@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
@@ -15,12 +14,13 @@ from torch.optim import AdamW
 from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
-from cascade_core.losses.focal_dice import LossParts, segmentation_loss
+from cascade_core.losses.focal_dice import LossParts, added, segmentation_loss
+from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import mean_over_processes, num_processes, seed_step
-from cascade_core.train.grid_logits import GridLogits, data_parallel, grid_logits_of
 from cascade_core.train.optim import set_learning_rates
 from cascade_core.train.supervision import Supervision
+from cascade_core.train.training_maps import TrainingMaps, data_parallel, training_maps_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def train(
     *,
     config: RunConfig,
     supervision: Supervision,
-    class_vectors: Float[Tensor, "classes embed"],
+    class_vectors: ClassVectors,
     start: int,
     total: int,
     device: torch.device,
@@ -66,7 +66,7 @@ def train(
     Raises:
         UserError: the loss is not finite; the message names the step, which updates nothing.
     """
-    model = data_parallel(segmentor.train(), grid_logits_of(segmentor, config.train.compile, device))
+    model = data_parallel(segmentor.train(), training_maps_of(segmentor, config.train.compile, device))
     vectors = supervision.training_vectors(class_vectors).to(device)
     accumulation = config.train.accumulation_steps
     micro_batches = iter(batches)
@@ -104,7 +104,7 @@ def train(
         )
 
 
-def _averaging(model: GridLogits, *, last: bool) -> AbstractContextManager[None]:
+def _averaging(model: TrainingMaps, *, last: bool) -> AbstractContextManager[None]:
     """Accumulate gradients inside each process, and average them over processes at the last micro-batch only."""
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
@@ -119,20 +119,24 @@ def _mean_terms(parts: list[dict[str, Tensor]]) -> dict[str, float]:
 
 
 def _loss(
-    model: GridLogits,
+    model: TrainingMaps,
     segmentor: Segmentor,
     batch: Batch,
-    vectors: Float[Tensor, "classes embed"],
+    vectors: ClassVectors,
     *,
     config: RunConfig,
     supervision: Supervision,
 ) -> LossParts:
     mixed = config.train.precision == "bf16"
     with torch.autocast(batch.images.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
-        grid_logits = model(batch.images, vectors)
+        maps = model(batch.images, vectors)
+    grid_logits = segmentor.decoder.merged(maps)
     height, width = batch.images.shape[-2:]
     mask_size = segmentor.mask_size(grid_logits, (height, width))
     labels = supervision.targets(batch, grid_logits, mask_size=mask_size)
-    return segmentation_loss(
-        grid_logits, labels, config.loss, mask_size=mask_size, by_teacher=batch.by_teacher
+    return added(
+        [
+            segmentation_loss(one, labels, config.loss, mask_size=mask_size, by_teacher=batch.by_teacher)
+            for one in maps
+        ]
     )

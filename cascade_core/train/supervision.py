@@ -18,6 +18,7 @@ from cascade_core.labels.label_views import (
     unseen_only,
 )
 from cascade_core.losses.resize import resize_logits
+from cascade_core.model.queries import ClassVectors
 
 PictureLabels = Int[Tensor, "1 label_height label_width"]
 
@@ -30,9 +31,7 @@ class Supervision:
     split: ClassSplit
     strict_seen_penalty: float = STRICT_SEEN_PENALTY
 
-    def training_vectors(
-        self, class_vectors: Float[Tensor, "classes embed"]
-    ) -> Float[Tensor, "fed_classes embed"]:
+    def training_vectors(self, class_vectors: ClassVectors) -> Float[Tensor, "fed_classes *templates embed"]:
         """Return the text vectors for training: of the seen classes for inductive training, else of all classes.
 
         Raises:

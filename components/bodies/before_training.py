@@ -22,6 +22,7 @@ def run(
     templates: Sequence[str],
     folders: Mapping[str, Any] | None = None,
     background: Sequence[str] = (),
+    by_template: bool = False,
     prepared: Path,
     split: Path,
     text: Path,
@@ -30,6 +31,7 @@ def run(
 
     The pictures are those of `image_sets`, or, with a label file as the protocol, those of `folders`: the content of an
     `OwnData`, whose paths are below `raw`. `background` holds names that stand for background; if empty, those of the label file.
+    With `by_template` the text vectors of single templates are kept too.
 
     Raises:
         UserError: one of the steps or the check fails.
@@ -41,7 +43,14 @@ def run(
         own = validated(OwnData, folders, source="folders")
         data = prepare_custom.run(labels=Path(protocol), **own.arguments(raw), out=prepared)
     splits.run(prepared=prepared, protocol=protocol, out=split)
-    text_vectors.run(protocol=protocol, templates=templates, clip=clip, background=background, out=text)
+    text_vectors.run(
+        protocol=protocol,
+        templates=templates,
+        clip=clip,
+        background=background,
+        by_template=by_template,
+        out=text,
+    )
     # Without `clip`: the vectors were just made from it, and a comparison would only repeat the work.
     report = preflight(prepared=prepared, splits=split, text=text)
     for sentence in (*report.passed, *report.notes):

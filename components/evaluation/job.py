@@ -183,9 +183,14 @@ def vocabulary_of(
         UserError: the folder lacks the vectors of these names, or of the synonyms, which "maximum" asks for.
     """
     apart = (synonyms or manifest.config.evaluate.synonyms) == "maximum"
-    groups = read_name_vectors(text, candidates) if apart else read_class_vectors(text, candidates).split(1)
+    form = manifest.config.model.text
+    groups = (
+        read_name_vectors(text, candidates, form=form)
+        if apart
+        else read_class_vectors(text, candidates, form=form).split(1)
+    )
     groups = [groups[place] for place in order or range(len(groups))]
-    background = [read_background_vectors(text, policy.names)] if policy.names else []
+    background = [read_background_vectors(text, policy.names, form=form)] if policy.names else []
     return Vocabulary(
         segmentor.to(device),
         torch.cat([*groups, *background]).to(device),

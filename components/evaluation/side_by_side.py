@@ -89,7 +89,12 @@ def sides(
             "choose one for all: --background dropped"
         )
     policy = policies.pop() if background is None else background
-    inputs = read_inputs(protocol_name=protocols.pop(), **folders)
+    inputs = read_inputs(
+        prepared=folders["prepared"],
+        splits=folders["splits"],
+        text=folders["text"],
+        protocol_name=protocols.pop(),
+    )
     candidates = inputs.split.foreground()
     runs = [(manifest.config.method, manifest.setting) for manifest in manifests]
     models = [

@@ -15,7 +15,7 @@ FACTS_FILE, VECTORS_FILE = "export.json", "class_vectors.npy"
 def facts_of(predictor: Predictor, labels: Sequence[str] | None) -> dict[str, Any]:
     """Return the facts of every graph of a model; with labels, also their penalties."""
     manifest = predictor.manifest
-    width = manifest.config.model.clip.embed_dim
+    axes = ", ".join(map(str, manifest.config.vectors_shape(0)[1:]))
     facts: dict[str, Any] = {
         "method": manifest.config.method,
         "setting": manifest.setting,
@@ -23,7 +23,7 @@ def facts_of(predictor: Predictor, labels: Sequence[str] | None) -> dict[str, An
         "weights": predictor.identity,
         "inputs": {
             "images": "float32 [batch, 3, height, width], RGB levels 0..255",
-            "class_vectors": f"float32 [classes, {width}], unit length",
+            "class_vectors": f"float32 [classes, {axes}], unit length",
             "penalties": "float32 [classes], subtracted from the probabilities before the best class is chosen",
         },
         "outputs": {

@@ -15,12 +15,19 @@ from cascade_core.datasets.catalogue import label_set
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet
+from cascade_core.model.queries import ClassVectors
 from components.artifacts import read_step_manifest
 from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
 from components.progress import progress
 from components.vectors import vector_files
-from components.vectors.vector_files import background_names, read_background_vectors, read_name_list
+from components.vectors.vector_files import (
+    background_names,
+    has_templates,
+    read_background_vectors,
+    read_class_vectors,
+    read_name_list,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,13 @@ def preflight(
         f"class names: the {len(names)} of the protocol, in its order",
         f"text vectors: {len(names)} different unit vectors, {vectors.shape[1]} wide",
     ]
+    if has_templates(text):
+        by_template = read_class_vectors(text, inputs.split.foreground(), form="templates")
+        passed.append(
+            f"vectors of templates: {by_template.shape[1]} unit vectors for each of {len(names)} names"
+        )
+        order = check_order(by_template, vectors, names, f"vectors of templates of {text}")
+        passed.append(_order_sentence(order, "the class vectors", len(names), what="vectors of templates"))
     if clip is not None:
         order = check_order(vectors, _from_clip(clip, names, text), names, str(text))
         passed.append(_order_sentence(order, f"the text tower of {clip}", len(names)))
@@ -89,7 +103,7 @@ def preflight(
     return Preflight(protocol, tuple(passed), tuple(notes))
 
 
-def check_vectors_from_file(text: Path, clip: Path | None, vectors: Float[Tensor, "classes embed"]) -> None:
+def check_vectors_from_file(text: Path, clip: Path | None, vectors: ClassVectors) -> None:
     """Check text vectors that came from a file against the CLIP weights of a training.
 
     Vectors that the text-vectors step made itself need no check; without CLIP weights none is possible.
@@ -127,9 +141,7 @@ def _background(text: Path, split: ClassSplit, clip: Path | None) -> Iterator[st
         yield _order_sentence(order, f"the text tower of {clip}", len(names), what="background vectors")
 
 
-def _from_stored(
-    stored: Path, order: LabelSet, names: Sequence[str]
-) -> tuple[list[int], Float[Tensor, "classes embed"]]:
+def _from_stored(stored: Path, order: LabelSet, names: Sequence[str]) -> tuple[list[int], ClassVectors]:
     """Return the indices of the names that the stored vectors have too, and those vectors."""
     classes = order.classes
     reference = vector_files.read_vectors(stored, classes)

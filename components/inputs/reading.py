@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor
 
+from cascade_core.configs.config import TextForm
 from cascade_core.data.prepared import check_label_set, data_root, read_index
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
+from cascade_core.model.queries import ClassVectors
 from components.inputs.split import read_split
 from components.vectors.vector_files import read_class_vectors
 
@@ -21,11 +21,13 @@ class Inputs:
     split: ClassSplit
     index: pd.DataFrame
     root: Path
-    class_vectors: Float[Tensor, "classes embed"]
+    class_vectors: ClassVectors
 
 
-def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str) -> Inputs:
-    """Read the class split, the index and the text vectors.
+def read_inputs(
+    *, prepared: Path, splits: Path, text: Path, protocol_name: str, form: TextForm = "mean"
+) -> Inputs:
+    """Read the class split, the index and the text vectors in a form.
 
     Raises:
         UserError: the steps were run for different protocols or label sets, or the text vectors do not fit the
@@ -42,7 +44,7 @@ def read_inputs(*, prepared: Path, splits: Path, text: Path, protocol_name: str)
         split=split,
         index=read_index(prepared),
         root=data_root(prepared),
-        class_vectors=read_class_vectors(text, split.foreground()),
+        class_vectors=read_class_vectors(text, split.foreground(), form=form),
     )
 
 

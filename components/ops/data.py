@@ -32,7 +32,7 @@ def prepare(
     import json
     from pathlib import Path
 
-    from cascade_core.configs.recipes import naming_recipe
+    from cascade_core.configs.recipes import naming_recipe, reads_templates
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.datasets.catalogue import protocol as named_protocol
     from components import artifact_metadata
@@ -52,6 +52,7 @@ def prepare(
         image_sets=json.loads(image_sets),
         folders=json.loads(folders) if folders else None,
         templates=config.data.templates,
+        by_template=reads_templates(recipes, json.loads(overrides)),
         background=config.evaluate.background.names,
         prepared=Path(prepared.path),
         split=Path(splits.path),
@@ -102,6 +103,7 @@ def prepare_target(
         protocol=places.protocol(protocol),
         image_sets=json.loads(image_sets),
         templates=config.data.templates,
+        by_template=config.model.text == "templates",
         prepared=Path(prepared.path),
         split=Path(splits.path),
         text=Path(text.path),

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
+from cascade_core.clip.text import mean_over_templates
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe
 from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
+from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.profile.case import Subject
 from cascade_core.profile.measure import Cost, Settings, measure
@@ -90,7 +91,8 @@ def _of_checkpoint(folder: Path, text: Path | None, num_classes: int | None) -> 
         vectors = _random_vectors(num_classes, config)
     elif text is not None:
         # A model without training has no classes of its own.
-        vectors = read_class_vectors(text, None if manifest.setting == "training_free" else config.data.split)
+        split = None if manifest.setting == "training_free" else config.data.split
+        vectors = read_class_vectors(text, split, form=config.model.text)
     else:
         raise UserError(
             f"checkpoint {folder} needs text vectors, or the number of classes; give --text or --classes"
@@ -112,13 +114,20 @@ def _model(name: str, segmentor: Segmentor, vectors: Tensor, config: RunConfig, 
 def _baseline(first: Model, regions: int) -> Model:
     """Return a two-stage segmentor with a CLIP of the first model's shapes; it takes pictures of any size."""
     two_stage = TwoStage(VisionTransformer(first.config.model.clip), Regions(regions))
-    subject = replace(first.subject, name=f"{TWO_STAGE}, {regions} regions", model=two_stage, patch_size=1)
+    vectors = first.subject.class_vectors
+    subject = replace(
+        first.subject,
+        name=f"{TWO_STAGE}, {regions} regions",
+        model=two_stage,
+        class_vectors=vectors if vectors.ndim == 2 else mean_over_templates(vectors),
+        patch_size=1,
+    )
     return Model(subject, first.config)
 
 
-def _random_vectors(num_classes: int, config: RunConfig) -> Float[Tensor, "classes embed"]:
+def _random_vectors(num_classes: int, config: RunConfig) -> ClassVectors:
     generator = torch.Generator().manual_seed(0)
-    return F.normalize(torch.randn(num_classes, config.model.clip.embed_dim, generator=generator), dim=-1)
+    return F.normalize(torch.randn(config.vectors_shape(num_classes), generator=generator), dim=-1)
 
 
 def _number_duplicates(models: Sequence[Model]) -> list[Model]:

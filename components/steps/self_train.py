@@ -140,7 +140,13 @@ def run(
     changes = without_backbone(with_precision(overrides, stated), manifest.config)
     changes |= {"self_train.mode": mode}
     config = with_overrides(manifest.config, changes)
-    inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
+    inputs = read_inputs(
+        prepared=prepared,
+        splits=splits,
+        text=text,
+        protocol_name=config.data.protocol,
+        form=config.model.text,
+    )
     rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
     job = Fit(
         config=config,

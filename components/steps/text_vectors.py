@@ -3,16 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cascade_core.configs.templates import TemplateSet
 from cascade_core.errors import UserError
 from components.contract import Call, Option, Output, Place, step
 from components.contract.shared import ClipFolder, Overrides, comma_separated
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -51,11 +47,20 @@ def run(
         Option("Instead of --recipe: your own template, {} for the name; repeatable.", flag="--template"),
     ] = (),
     clip: ClipFolder | None = None,
-    vectors: Annotated[Path, Place("Instead of --clip: a .npy file with an array [classes, width].")]
+    vectors: Annotated[
+        Path,
+        Place(
+            "Instead of --clip: a .npy file with an array [classes, width] or [classes, templates, width]."
+        ),
+    ]
     | None = None,
     random_clip: Annotated[
         bool,
         Option("Instead of --clip: a random vector per name, as wide as the CLIP of --recipe, for controls."),
+    ] = False,
+    by_template: Annotated[
+        bool,
+        Option("Keep the vector of each template too, as for a recipe that reads them, such as mini_otseg."),
     ] = False,
     background: Annotated[
         Sequence[str],
@@ -73,20 +78,18 @@ def run(
     mean of their vectors; `name_vectors.safetensors` keeps the vector of each. The text tower of --clip makes
     the vectors from names and templates. A file of --vectors must be in the protocol's class order; the templates
     then only record how the vectors were made. With --random-clip no weights are needed: each name has a random
-    vector that is always the same. Background names get vectors in a file of their own. A cache keeps
+    vector that is always the same. Background names get vectors in a file of their own. With --by-template, or a recipe
+    that reads them, each file also holds the vectors [names, templates, width] of the single templates. A cache keeps
     vectors for the next call with the same names, templates and weights.
 
     Raises:
         UserError: there is not exactly one source of names, of templates and of vectors, --random-clip comes without a
             recipe, a file is missing or broken, a name occurs twice, or the vectors do not fit the classes.
     """
-    from cascade_core.clip.text import class_means
-    from components.vectors.random_vectors import random_vectors
+    from components.vectors.made import TextRows, encoded_rows, random_rows, rows_of_file
     from components.vectors.sources import named_classes, prompt_templates
-    from components.vectors.text_cache import cached_class_vectors
     from components.vectors.vector_files import (
         VECTORS_FILE,
-        read_vectors,
         write_background_vectors,
         write_class_vectors,
         write_name_vectors,
@@ -106,15 +109,19 @@ def run(
             "background names and --names need a CLIP folder, which makes their vectors; give --clip instead of --vectors"
         )
 
-    def vectors_of(texts: Sequence[str]) -> "Float[Tensor, 'texts embed']":
+    kept = by_template or prompts.form == "templates"
+
+    def vectors_of(texts: Sequence[str]) -> TextRows:
         if clip is not None:
-            return cached_class_vectors(clip, texts, prompts.templates)
+            return encoded_rows(clip, texts, prompts.templates, by_template=kept)
         assert prompts.width is not None
-        return random_vectors(texts, prompts.width)
+        return random_rows(texts, prompts.templates, prompts.width, by_template=kept)
 
     parameters: dict[str, Any] = {"protocol": classes.protocol, "templates": list(prompts.templates)}
     if random_clip:
         parameters["random_clip"] = True
+    if kept:
+        parameters["by_template"] = True
     if any(classes.synonyms):
         parameters["synonyms"] = [list(others) for others in classes.synonyms]
     with call.writing(
@@ -124,18 +131,22 @@ def run(
         tracked_parameters={**parameters, **call.inputs},
     ) as work:
         if vectors is not None:
-            rows = read_vectors(vectors, classes.names)
+            rows = rows_of_file(vectors, classes.names, prompts.templates, by_template=kept)
         elif not any(classes.synonyms):
             rows = vectors_of(classes.names)
         else:
             groups = classes.groups
             names_in_order = [name for group in groups for name in group]
             name_rows = vectors_of(names_in_order)
-            rows = class_means(name_rows, [len(group) for group in groups])
-            write_name_vectors(work.folder, name_rows, groups)
-        write_class_vectors(work.folder, rows, classes.names)
+            rows = name_rows.of_classes([len(group) for group in groups])
+            write_name_vectors(work.folder, name_rows.mean, groups, by_template=name_rows.by_template)
+        write_class_vectors(work.folder, rows.mean, classes.names, by_template=rows.by_template)
         if background:
-            write_background_vectors(work.folder, background, vectors_of(background))
-        counts = {"classes": rows.shape[0], "width": rows.shape[1], "background_names": len(background)}
+            names_rows = vectors_of(background)
+            write_background_vectors(
+                work.folder, background, names_rows.mean, by_template=names_rows.by_template
+            )
+        num_classes, width = rows.mean.shape
+        counts = {"classes": num_classes, "width": width, "background_names": len(background)}
         work.tracker.metrics(counts)
-    return TextVectors(out / VECTORS_FILE, *rows.shape)
+    return TextVectors(out / VECTORS_FILE, num_classes, width)

@@ -115,7 +115,13 @@ def run(
     if not config.model.trains:
         write_untrained(config, call)
         return Trained(final=out / "final", half=None)
-    inputs = read_inputs(prepared=prepared, splits=splits, text=text, protocol_name=config.data.protocol)
+    inputs = read_inputs(
+        prepared=prepared,
+        splits=splits,
+        text=text,
+        protocol_name=config.data.protocol,
+        form=config.model.text,
+    )
     rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
     check_vectors_from_file(text, clip, inputs.class_vectors)
     tower = image_tower(config, clip)

@@ -31,6 +31,7 @@ def encoded(predictor: Predictor, names: Sequence[str]) -> Vocabulary:
             clip = predictor.text_fingerprint
             if clip is None:
                 return make()
-            return kept_vectors(clip, labels, predictor.manifest.config.data.templates, make)
+            config = predictor.manifest.config
+            return kept_vectors(clip, labels, config.data.templates, make, form=config.model.text)
 
         return predictor.vocabulary(names, on_texts=show, kept=kept)

@@ -14,6 +14,14 @@ def random_vectors(names: Sequence[str], width: int) -> Float[Tensor, "classes e
     return rows / rows.norm(dim=1, keepdim=True)
 
 
+def random_template_vectors(
+    names: Sequence[str], templates: Sequence[str], width: int
+) -> Float[Tensor, "names templates embed"]:
+    """Return a random unit vector for each name and template: that of the template's text."""
+    texts = [template.replace("{}", name) for name in names for template in templates]
+    return random_vectors(texts, width).unflatten(0, (len(names), len(templates)))
+
+
 def _normal(name: str, width: int) -> Float[Tensor, " embed"]:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little", signed=True)
     return torch.randn(width, generator=torch.Generator().manual_seed(seed))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade_core.configs.config import TextForm
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.templates import TemplateSet, named_templates
 from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -15,11 +16,12 @@ from components.vectors.vector_files import read_names
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompt templates, and the recipe's names for background and width of text vectors."""
+    """Prompt templates, and what the recipe says: names for background, width of text vectors, and their form."""
 
     templates: tuple[str, ...]
     background: tuple[str, ...] = ()
     width: int | None = None
+    form: TextForm = "mean"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ def prompt_templates(
             raise UserError("--set and --overrides change what a recipe says; give it with --recipe")
         return Prompts(named_templates(template_set) if template_set else tuple(templates))
     config = named_recipe(recipe, overrides)
-    return Prompts(config.data.templates, config.evaluate.background.names, config.model.clip.embed_dim)
+    model = config.model
+    return Prompts(
+        config.data.templates, config.evaluate.background.names, model.clip.embed_dim, form=model.text
+    )
 
 
 def named_classes(protocol: str | None, names: Path | None) -> NamedClasses:

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cascade_core.clip.text import class_vectors, num_texts
+from cascade_core.clip.text import class_vectors, num_texts, template_vectors
 from cascade_core.clip.weights import fingerprint, load_text_tower
+from cascade_core.configs.config import TextForm
 from components.progress import progress
 from components.storage.places import cache_folder
 
@@ -30,8 +32,12 @@ def cached_class_vectors(
     clip: Path,
     names: Sequence[str],
     templates: Sequence[str],
-) -> Float[Tensor, "classes embed"]:
+    *,
+    form: TextForm = "mean",
+) -> Float[Tensor, "classes *templates embed"]:
     """Return the vectors that a CLIP folder's text tower makes of names, from the cache if it has them.
+
+    With the form "templates" each name has a vector for each template, else their mean.
 
     The key covers the content of the folder's files: other weights under the same path give other vectors. A damaged
     cache file is replaced; a cache that cannot be written costs a warning. Several processes may write at once.
@@ -44,24 +50,29 @@ def cached_class_vectors(
         text, tokenizer = load_text_tower(clip)
         text.to("cuda" if torch.cuda.is_available() else "cpu")
         with progress("text vectors", num_texts(names, templates)) as bar:
-            return class_vectors(text, tokenizer, names, templates, on_batch=bar.advance)
+            encode = template_vectors if form == "templates" else class_vectors
+            return encode(text, tokenizer, names, templates, on_batch=bar.advance)
 
-    return kept_vectors(fingerprint(clip), names, templates, make)
+    return kept_vectors(fingerprint(clip), names, templates, make, form=form)
 
 
 def kept_vectors(
     clip: Mapping[str, str],
     names: Sequence[str],
     templates: Sequence[str],
-    make: Callable[[], Float[Tensor, "classes embed"]],
-) -> Float[Tensor, "classes embed"]:
+    make: Callable[[], Float[Tensor, "classes *templates embed"]],
+    *,
+    form: TextForm = "mean",
+) -> Float[Tensor, "classes *templates embed"]:
     """Return the vectors of names by the text tower with fingerprint `clip`, from the cache or made by `make`."""
-    content = {
+    content: dict[str, Any] = {
         "arithmetic": ARITHMETIC,
         "clip": dict(clip),
         "names": list(names),
         "templates": list(templates),
     }
+    if form == "templates":
+        content["form"] = form
     made_from = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(made_from.encode()).hexdigest()
     file = cache_folder() / FOLDER / f"{digest[:32]}.safetensors"
@@ -72,7 +83,7 @@ def kept_vectors(
     return rows
 
 
-def _read_cache(file: Path, made_from: str) -> Float[Tensor, "classes embed"] | None:
+def _read_cache(file: Path, made_from: str) -> Float[Tensor, "classes *templates embed"] | None:
     if not file.is_file():
         return None
     try:

@@ -1,4 +1,7 @@
-"""Files of text vectors: one unit vector per class or per name for background, with the names in order."""
+"""Files of text vectors: one unit vector per class or per name for background, with the names in order.
+
+A file may also hold the vectors of the single templates, from which its means come.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade_core.clip.order import check_shape
+from cascade_core.configs.config import TextForm
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_file import is_label_file
@@ -27,6 +31,8 @@ BACKGROUND_FILE, BACKGROUND_NAMES_FILE = "background_vectors.safetensors", "back
 BACKGROUND_KEY = "background_vectors"
 NAME_VECTORS_FILE, NAMES_BY_CLASS_FILE = "name_vectors.safetensors", "names_by_class.json"
 NAME_VECTORS_KEY = "name_vectors"
+BY_TEMPLATE = "by_template."
+"""Before the key of vectors with an axis of templates."""
 
 
 def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
@@ -55,18 +61,27 @@ def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
     return classes, synonyms
 
 
-def write_class_vectors(folder: Path, rows: Float[Tensor, "classes embed"], names: Sequence[str]) -> None:
+def write_class_vectors(
+    folder: Path,
+    rows: Float[Tensor, "classes embed"],
+    names: Sequence[str],
+    *,
+    by_template: Float[Tensor, "classes templates embed"] | None = None,
+) -> None:
     """Write class vectors (float32, unit length) and their names into a step's folder."""
-    save_file({KEY: rows.contiguous()}, folder / VECTORS_FILE)
+    _write(folder / VECTORS_FILE, KEY, rows, by_template)
     write_json(folder / NAMES_FILE, list(names))
     log.info("text vectors of %d classes, %d wide", *rows.shape)
 
 
-def read_class_vectors(text: Path, split: ClassSplit | None) -> Float[Tensor, "classes embed"]:
+def read_class_vectors(
+    text: Path, split: ClassSplit | None, *, form: TextForm = "mean"
+) -> Float[Tensor, "classes *templates embed"]:
     """Read the vectors of a text-vectors step, and check that they are of the classes of `split`, if it is given.
 
     Raises:
-        UserError: a file is missing or broken, or the names differ from the split's classes.
+        UserError: a file is missing or broken, the names differ from the split's classes, or the vectors of single
+            templates were not kept.
     """
     names = read_name_list(text / NAMES_FILE)
     if split is not None and names != split.classes:
@@ -74,29 +89,35 @@ def read_class_vectors(text: Path, split: ClassSplit | None) -> Float[Tensor, "c
             f"{text / NAMES_FILE}: {len(names)} names differ from the {split.num_classes} classes of "
             f"{split.name!r} (number or order); run the text-vectors step for this protocol"
         )
-    rows = _rows(text / VECTORS_FILE, KEY)
+    rows = _rows(text / VECTORS_FILE, KEY, form)
     check_shape(rows, names, str(text / VECTORS_FILE))
     return rows
 
 
 def write_name_vectors(
-    folder: Path, rows: Float[Tensor, "names embed"], names: Sequence[Sequence[str]]
+    folder: Path,
+    rows: Float[Tensor, "names embed"],
+    names: Sequence[Sequence[str]],
+    *,
+    by_template: Float[Tensor, "names templates embed"] | None = None,
 ) -> None:
     """Write a unit vector for each name of a class and each synonym; `names` are those of every class, in order."""
-    save_file({NAME_VECTORS_KEY: rows.contiguous()}, folder / NAME_VECTORS_FILE)
+    _write(folder / NAME_VECTORS_FILE, NAME_VECTORS_KEY, rows, by_template)
     write_json(folder / NAMES_BY_CLASS_FILE, [list(group) for group in names])
 
 
-def read_name_vectors(text: Path, split: ClassSplit) -> list[Float[Tensor, "names embed"]]:
+def read_name_vectors(
+    text: Path, split: ClassSplit, *, form: TextForm = "mean"
+) -> list[Float[Tensor, "names *templates embed"]]:
     """Read, for each class of `split`, the vectors of its name and its synonyms.
 
     Without synonyms, or where the vectors came from a file with one for each class, a class has its one vector.
 
     Raises:
         UserError: a file is missing or broken, the names differ from the split's, or the folder was written before
-            the step kept the vectors of synonyms.
+            the step kept the vectors of synonyms; or those of single templates were not kept.
     """
-    means = read_class_vectors(text, split)
+    means = read_class_vectors(text, split, form=form)
     synonyms = split.label_set.synonyms
     if not any(synonyms) or "vectors" in read_step_manifest(text).inputs:
         return list(means.split(1))
@@ -111,16 +132,20 @@ def read_name_vectors(text: Path, split: ClassSplit) -> list[Float[Tensor, "name
     if groups != expected:
         raise UserError(f"{file}: the names differ from those of the classes of {split.name!r}; {again}")
     names = [name for group in groups for name in group]
-    rows = _rows(text / NAME_VECTORS_FILE, NAME_VECTORS_KEY)
+    rows = _rows(text / NAME_VECTORS_FILE, NAME_VECTORS_KEY, form)
     check_shape(rows, names, str(text / NAME_VECTORS_FILE))
     return list(rows.split([len(group) for group in groups]))
 
 
 def write_background_vectors(
-    folder: Path, names: Sequence[str], vectors: Float[Tensor, "names embed"]
+    folder: Path,
+    names: Sequence[str],
+    vectors: Float[Tensor, "names embed"],
+    *,
+    by_template: Float[Tensor, "names templates embed"] | None = None,
 ) -> None:
     """Write a unit vector for each name that stands for background, beside the class vectors."""
-    save_file({BACKGROUND_KEY: vectors.contiguous()}, folder / BACKGROUND_FILE)
+    _write(folder / BACKGROUND_FILE, BACKGROUND_KEY, vectors, by_template)
     write_json(folder / BACKGROUND_NAMES_FILE, list(names))
     log.info("text vectors of %d names for background", len(names))
 
@@ -131,18 +156,21 @@ def background_names(text: Path) -> tuple[str, ...]:
     return read_name_list(file) if file.is_file() else ()
 
 
-def read_background_vectors(text: Path, names: Sequence[str]) -> Float[Tensor, "names embed"]:
+def read_background_vectors(
+    text: Path, names: Sequence[str], *, form: TextForm = "mean"
+) -> Float[Tensor, "names *templates embed"]:
     """Read the vectors of `names`, which stand for background.
 
     Raises:
-        UserError: the folder has none or those of other names, or the file is broken.
+        UserError: the folder has none or those of other names, the file is broken, or the vectors of single
+            templates were not kept.
     """
     if (stored := background_names(text)) != tuple(names):
         raise UserError(
             f"{text}: its text vectors for background are of {', '.join(stored) or 'no name'}, the policy names "
             f'{", ".join(names)}; run the text-vectors step with --background-names "{", ".join(names)}"'
         )
-    rows = _rows(text / BACKGROUND_FILE, BACKGROUND_KEY)
+    rows = _rows(text / BACKGROUND_FILE, BACKGROUND_KEY, form)
     if len(rows) != len(names):
         raise UserError(
             f"{text / BACKGROUND_FILE}: shape {tuple(rows.shape)}, expected a row for each of {len(names)} names; "
@@ -189,8 +217,8 @@ def _abridge(templates: Sequence[str]) -> str:
     return first if len(templates) <= 2 else f"{first} and {len(templates) - 2} more"
 
 
-def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes embed"]:
-    """Read precomputed vectors (.npy, a row for each of `classes`) as float32, without normalising them.
+def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes *templates embed"]:
+    """Read precomputed vectors (.npy, a row for each of `classes`, or one per template) as float32, as they are.
 
     The authors' float16 files have unit length to about 5e-4 only; their code does not normalise them either.
 
@@ -204,7 +232,7 @@ def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes e
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy's readers of headers raise whatever Python does
         raise UserError(f"text vectors {path} cannot be read as .npy: {shortened(str(error))}") from error
-    if array.dtype.kind != "f" or array.ndim != 2 or len(array) != len(classes):
+    if array.dtype.kind != "f" or array.ndim not in (2, 3) or len(array) != len(classes):
         raise UserError(
             f"text vectors {path}: numbers of type {array.dtype} and shape {array.shape}, expected a row of float "
             f"numbers for each of the {len(classes)} classes"
@@ -215,13 +243,31 @@ def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes e
     return rows
 
 
-def _rows(path: Path, key: str) -> Float[Tensor, "rows embed"]:
+def _write(file: Path, key: str, rows: Tensor, by_template: Tensor | None) -> None:
+    tensors = {key: rows} if by_template is None else {key: rows, BY_TEMPLATE + key: by_template}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+
+
+def has_templates(text: Path) -> bool:
+    """Return whether a text-vectors folder keeps the class vectors of single templates."""
+    return bool(read_tensors(text / VECTORS_FILE, prefix=BY_TEMPLATE))
+
+
+def _rows(path: Path, key: str, form: TextForm) -> Float[Tensor, "rows *templates embed"]:
     """Read the rows `key` of a safetensors file as float32.
 
     Raises:
         UserError: the file is missing or broken, or has no such rows.
     """
+    axes = 2
+    if form == "templates":
+        key, axes = BY_TEMPLATE + key, 3
     tensors = read_tensors(path, prefix=key)
-    if key not in tensors or tensors[key].ndim != 2 or not tensors[key].is_floating_point():
+    if form == "templates" and not tensors:
+        raise UserError(
+            f"{path}: holds the mean over the prompt templates but not the vector of each, which this model reads; run "
+            "the text-vectors step with this model's recipe, or with --by-template"
+        )
+    if key not in tensors or tensors[key].ndim != axes or not tensors[key].is_floating_point():
         raise UserError(f"{path}: holds no rows of vectors {key!r}; run the text-vectors step again")
     return tensors[key].float()

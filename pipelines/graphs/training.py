@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
+from cascade_core.configs.recipes import reads_templates
 from components.steps import (
     evaluate,
     fit_thresholds,
@@ -68,6 +69,11 @@ def name_classes(
     """Write the class split of prepared data, and make the text vectors with the options `vectors`."""
     data = replace(data, splits=run(splits.run, data, protocol=protocol))
     return replace(data, text=run(text_vectors.run, data, vectors_name, protocol=protocol, **vectors))
+
+
+def kept_templates(recipes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> dict[str, bool]:
+    """Return the option of the text vectors that a run of these recipes needs: to keep those of single templates, or none."""
+    return {"by_template": True} if reads_templates(recipes, overrides) else {}
 
 
 def measure(

@@ -26,7 +26,7 @@ from components.steps import benchmark_rerun
 from components.steps.benchmark_rerun import Rerun
 from components.tracking.pipeline_run import whole_run
 from pipelines.graphs.runner import Data
-from pipelines.graphs.training import prepare_data
+from pipelines.graphs.training import kept_templates, prepare_data
 from pipelines.workstation.chains import Chain, FolderRunner, run_chains
 
 log = logging.getLogger(__name__)
@@ -204,13 +204,15 @@ def _prepared(
     """Prepare a data set once, and its text vectors once per combination of templates and background names."""
     config = named_recipe(recipe, overrides or {})
     templates, background = config.data.templates, config.evaluate.background.names
+    kept = kept_templates([recipe], overrides)
+    key = repr((templates, background) if background else templates)
     return prepare_data(
         FolderRunner(folder),
         Data(raw=data.raw, clip=data.clip),
         protocol=data.protocol,
         image_sets=data.image_sets,
-        vectors={"templates": templates, "background": background},
-        vectors_name=_digest(repr((templates, background) if background else templates)),
+        vectors={"templates": templates, "background": background, **kept},
+        vectors_name=_digest(key + "by_template" * bool(kept)),
     )
 
 

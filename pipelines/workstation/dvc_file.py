@@ -26,6 +26,7 @@ from pipelines.graphs.runner import Data
 from pipelines.graphs.training import (
     Measured,
     fit_penalty,
+    kept_templates,
     prepare_data,
     register_models,
     report_models,
@@ -157,7 +158,11 @@ def workflow(project: Project[Any], code: Code = code_of) -> dict[str, Any]:
         Data(raw=raw, clip=PurePosixPath("${data.clip}")),
         protocol="${protocol}",
         **source,
-        vectors={"recipe": f"${{recipes.{(training or recipes)[0]}}}", "overrides": PARAMETERS},
+        vectors={
+            "recipe": f"${{recipes.{(training or recipes)[0]}}}",
+            "overrides": PARAMETERS,
+            **kept_templates(list(project.recipes.values())),
+        },
     )
     deps = runner.stages["prepare"]["deps"]
     runner.stages["prepare"]["deps"] = list(dict.fromkeys([*prepared, *deps]))

@@ -29,8 +29,8 @@ from cascade_core.parallel import (
     seed_step,
     world_of,
 )
-from cascade_core.train.grid_logits import data_parallel
 from cascade_core.train.optim import build_optimizer
+from cascade_core.train.training_maps import data_parallel
 from tests.tiny import TINY_CLIP
 
 
@@ -113,10 +113,10 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_gradients_of_a_replica_are_those_of_the_model(group: None) -> None:
     plain = cascade()
     copied = deepcopy(plain)
-    replica = data_parallel(copied, copied.grid_logits)
+    replica = data_parallel(copied, copied.training_maps)
     pictures, vectors = torch.randn(2, 3, 32, 32), torch.randn(3, 16)
-    for model in (plain.grid_logits, replica):
-        model(pictures, vectors).square().sum().backward()
+    for model in (plain.training_maps, replica):
+        model(pictures, vectors)[0].square().sum().backward()
     for (name, ours), theirs in zip(plain.named_parameters(), copied.parameters(), strict=True):
         assert (ours.grad is None) == (theirs.grad is None), name
         if ours.grad is not None:
@@ -126,7 +126,7 @@ def test_gradients_of_a_replica_are_those_of_the_model(group: None) -> None:
 def test_dead_weights_are_in_the_model_but_not_in_the_replica(group: None) -> None:
     segmentor = cascade()
     count, names = trainable_parameter_count(segmentor), set(segmentor.state_dict())
-    replica = data_parallel(segmentor, segmentor.grid_logits)
+    replica = data_parallel(segmentor, segmentor.training_maps)
     assert isinstance(replica, DistributedDataParallel)
     assert not replica.find_unused_parameters
     dead = names_without_gradient(segmentor)
@@ -149,13 +149,13 @@ def _averaged_names(replica: DistributedDataParallel) -> set[str]:
         return done
 
     replica.register_comm_hook(None, record)
-    replica(torch.randn(1, 3, 32, 32), torch.randn(3, 16)).sum().backward()
+    replica(torch.randn(1, 3, 32, 32), torch.randn(3, 16))[0].sum().backward()
     return reached
 
 
 def test_one_process_needs_no_replica_and_no_mean() -> None:
     segmentor, value = cascade(), torch.tensor(3.0)
-    assert data_parallel(segmentor, segmentor.grid_logits) == segmentor.grid_logits
+    assert data_parallel(segmentor, segmentor.training_maps) == segmentor.training_maps
     assert mean_over_processes(value) is value
     assert num_processes() == 1
     assert broadcast_start(build_optimizer(segmentor, OptimConfig()), 7) == 7

@@ -16,6 +16,8 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
 from cascade_core.inference.label_maps import label_maps
+from cascade_core.inference.labelling import best_classes
+from cascade_core.inference.strips import Limits, ViewBatch
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.label_file import LabelFile
@@ -344,3 +346,24 @@ def test_a_training_free_model_needs_labels(clip: Path, tmp_path: Path) -> None:
     free = _predictor(clip, tmp_path, tiny_config(), setting="training_free")
     with pytest.raises(UserError, match="give labels"):
         free.predict(_picture())
+
+
+def test_a_model_of_templates_predicts_alike_in_chunks(clip: Path, tmp_path: Path) -> None:
+    config = tiny_config()
+    model = config.model.model_copy(
+        update={"fusion": "none", "groups": (), "decoder": "optimal_transport", "text": "templates"}
+    )
+    data = config.data.model_copy(update={"templates": ("a photo of a {}", "the {}")})
+    predictor = _predictor(clip, tmp_path, config.model_copy(update={"model": model, "data": data}))
+    labels = ("zebra", "grass", "sand", "picture", "tiger")
+    vocabulary = predictor.vocabulary(labels)
+    assert vocabulary.class_vectors.shape == (5, 2, 16)
+    picture = torch.from_numpy(_picture()).permute(2, 0, 1)[None].float() / 255
+    views = [ViewBatch((40, 56), 1, lambda rows, columns: picture[..., rows, columns])]
+    whole, parts = (
+        best_classes(vocabulary, views, size=(40, 56), evaluate=predictor.evaluate, limits=limits)
+        for limits in (None, Limits(logits=1))
+    )
+    assert torch.equal(whole[0], parts[0])
+    torch.testing.assert_close(whole[1], parts[1])
+    assert predictor.predict(_picture(), labels).label_map.shape == (40, 56)

@@ -17,10 +17,10 @@ from cascade_core.batches.samples import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import Compile, OptimConfig
 from cascade_core.model.build import build_segmentor
-from cascade_core.train.grid_logits import data_parallel
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
+from cascade_core.train.training_maps import data_parallel
 from tests.cascade_core.model.small import CASCADE, segmentor
 from tests.tiny import TINY_CLIP, tiny_config
 
@@ -37,12 +37,12 @@ def one_graph() -> dict[str, float]:
     differences = {}
     for training in (True, False):
         model = segmentor(**CASCADE, dropout=0.5).train(training)
-        traced = torch.compile(model.grid_logits, fullgraph=True, dynamic=False, backend="eager")
+        traced = torch.compile(model.training_maps, fullgraph=True, dynamic=False, backend="eager")
         logits = []
-        for call in (model.grid_logits, data_parallel(model, traced) if training else traced):
+        for call in (model.training_maps, data_parallel(model, traced) if training else traced):
             torch.manual_seed(3)
             with torch.set_grad_enabled(training):
-                logits.append(call(images, vectors).detach())
+                logits.append(call(images, vectors)[0].detach())
         differences["training" if training else "inference"] = float((logits[0] - logits[1]).abs().max())
     dist.destroy_process_group()
     differences["gradients in bf16"] = _gradients_in_half_precision(images, vectors)
@@ -55,12 +55,12 @@ def _gradients_in_half_precision(images: Tensor, vectors: Tensor) -> float:
     Without dropout: a traced backward pass may draw it differently.
     """
     model = segmentor(**CASCADE, dropout=0.0).train()
-    traced = torch.compile(model.grid_logits, fullgraph=True, dynamic=False, backend="aot_eager")
+    traced = torch.compile(model.training_maps, fullgraph=True, dynamic=False, backend="aot_eager")
     gradients = []
-    for call in (model.grid_logits, traced):
+    for call in (model.training_maps, traced):
         model.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = call(images, vectors)
+            (logits,) = call(images, vectors)
         logits.square().sum().backward()
         gradients.append(
             torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])

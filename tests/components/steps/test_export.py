@@ -42,6 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "query_projections": "shared",
         "prompt_depth": 1,
     },
+    "otseg": {"fusion": "none", "groups": (), "decoder": "optimal_transport", "text": "templates"},
     "naclip": {
         "fusion": "none",
         "groups": (),
@@ -107,7 +108,9 @@ def assert_is_evaluations(file: Path, checkpoint: Path, clip: Path) -> None:
     generator = torch.Generator().manual_seed(7)
     for batch, height, width, classes in ((1, 32, 32, 5), (2, 32, 32, 1), (3, 64, 64, 40), (1, 40, 71, 3)):
         levels = torch.rand(batch, 3, height, width, generator=generator) * 255
-        vectors = F.normalize(torch.randn(classes, 16, generator=generator), dim=-1)
+        vectors = F.normalize(
+            torch.randn(predictor.manifest.config.vectors_shape(classes), generator=generator), dim=-1
+        )
         asked = Vocabulary(predictor.segmentor, vectors, "sigmoid", seen=(0,), seen_penalty=0.1)
         images = (levels - mean) / std
         expected = score_maps(asked, images, evaluate=EvalConfig(mode="whole")).numpy()
@@ -121,7 +124,7 @@ def assert_is_evaluations(file: Path, checkpoint: Path, clip: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["zegclip", "one_decoder", "naclip"])
+@pytest.mark.parametrize("method", ["zegclip", "one_decoder", "naclip", "otseg"])
 def test_the_graph_of_every_method_is_evaluations(
     method: str, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:

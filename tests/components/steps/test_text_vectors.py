@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from cascade_core.clip.text import class_vectors
+from cascade_core.clip.text import class_vectors, template_vectors
 from cascade_core.clip.weights import load_clip
 from cascade_core.configs.templates import TemplateSet
 from cascade_core.datasets.catalogue import protocol
+from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts import read_step_manifest
 from components.steps import text_vectors
@@ -221,3 +223,56 @@ def test_the_step_takes_one_source_of_names_and_one_of_templates(clip: Path, tmp
     ):
         with pytest.raises(ValueError, match=message):
             text_vectors.run(**{"out": tmp_path / "text", **arguments})
+
+
+def test_a_recipe_that_reads_templates_keeps_their_vectors(clip: Path, tmp_path: Path) -> None:
+    for recipe in ("mini_zegclip", "mini_otseg"):
+        text_vectors.run(
+            protocol=MINI.name, recipe=recipe, clip=clip, background=["picture"], out=tmp_path / recipe
+        )
+    mean, kept = tmp_path / "mini_zegclip", tmp_path / "mini_otseg"
+    rows = vector_files.read_class_vectors(kept, MINI, form="templates")
+    assert rows.shape == (24, 3, 16)
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(24, 3))
+    assert torch.equal(
+        vector_files.read_class_vectors(kept, MINI), vector_files.read_class_vectors(mean, MINI)
+    )
+    assert torch.equal(vector_files.read_class_vectors(kept, MINI), F.normalize(rows.mean(dim=1), dim=-1))
+    assert vector_files.read_background_vectors(kept, ["picture"], form="templates").shape == (1, 3, 16)
+    assert read_step_manifest(kept).parameters["by_template"] is True
+    with pytest.raises(
+        UserError, match="the mean over the prompt templates but not the vector of each.*--by-template"
+    ):
+        vector_files.read_class_vectors(mean, MINI, form="templates")
+
+
+def test_synonyms_have_the_vectors_of_every_template(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("zebra | tiger\ngrass\n")
+    templates = ("a photo of a {}", "the {}")
+    text_vectors.run(
+        names=tmp_path / "names.txt", templates=templates, clip=clip, by_template=True, out=tmp_path / "text"
+    )
+    model, tokenizer = load_clip(clip)
+    single = template_vectors(model.text, tokenizer, ["zebra", "tiger", "grass"], templates)
+    rows = vector_files.read_class_vectors(tmp_path / "text", None, form="templates")
+    torch.testing.assert_close(rows[0], F.normalize(single[:2].mean(dim=0), dim=-1))
+    torch.testing.assert_close(rows[1], single[2])
+
+
+def test_a_file_may_hold_the_vectors_of_every_template(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(24, 3, 8))
+    file = _given(tmp_path, rows / np.linalg.norm(rows, axis=-1, keepdims=True))
+    text_vectors.run(protocol=MINI.name, recipe="mini_otseg", vectors=file, out=tmp_path / "text")
+    assert vector_files.read_class_vectors(tmp_path / "text", MINI, form="templates").shape == (24, 3, 8)
+    assert vector_files.read_class_vectors(tmp_path / "text", MINI).shape == (24, 8)
+    with pytest.raises(UserError, match="vectors of 3 templates, but 1 templates are named"):
+        text_vectors.run(protocol=MINI.name, templates=TEMPLATES, vectors=file, out=tmp_path / "other")
+    flat = _given(tmp_path, np.eye(24, 24))
+    with pytest.raises(UserError, match=r"shape \(24, 24\), expected \[24, 3, width\]"):
+        text_vectors.run(protocol=MINI.name, recipe="mini_otseg", vectors=flat, out=tmp_path / "other")
+
+
+def test_random_vectors_of_templates_are_those_of_the_texts(tmp_path: Path) -> None:
+    text_vectors.run(protocol=MINI.name, recipe="mini_otseg", random_clip=True, out=tmp_path / "text")
+    rows = vector_files.read_class_vectors(tmp_path / "text", MINI, form="templates")
+    assert rows.shape == (24, 3, 64) and len(torch.unique(rows.flatten(0, 1), dim=0)) == 72

@@ -10,6 +10,7 @@ from components.contract.shared import Out, Prepared
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import (
     Measured,
+    kept_templates,
     prepare_data,
     register_models,
     report_models,
@@ -105,3 +106,8 @@ def test_a_step_whose_folder_exists_is_skipped(tmp_path: Path) -> None:
     (out / "arguments").write_text("kept")
     assert run(count, data, "all", models=Path("one"), split="val") == out
     assert (out / "arguments").read_text() == "kept"
+
+
+def test_runs_of_otseg_keep_the_vectors_of_templates() -> None:
+    assert kept_templates(["mini_zegclip", "mini_otseg"]) == {"by_template": True}
+    assert kept_templates(["mini_zegclip"]) == {}

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cascade_core.runtime import c_compiler as compiler
-from cascade_core.train.grid_logits import grid_logits_of
+from cascade_core.train.training_maps import training_maps_of
 from tests.cascade_core.model.small import CASCADE, segmentor
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -63,16 +63,16 @@ def test_compiled_training_on_a_gpu_has_the_plain_losses() -> None:
 def test_compiling_leaves_the_names_of_the_weights() -> None:
     model = segmentor(**CASCADE)
     names = list(model.state_dict())
-    assert grid_logits_of(model, "always", CPU) != model.grid_logits
+    assert training_maps_of(model, "always", CPU) != model.training_maps
     assert list(model.state_dict()) == names
 
 
 def test_a_model_is_compiled_on_a_gpu_only_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     model = segmentor()
     monkeypatch.setattr(compiler, "missing_for_triton", lambda: None)
-    assert grid_logits_of(model, "auto", CPU) == model.grid_logits
-    assert grid_logits_of(model, "auto", GPU) != model.grid_logits
-    assert grid_logits_of(model, "never", GPU) == model.grid_logits
+    assert training_maps_of(model, "auto", CPU) == model.training_maps
+    assert training_maps_of(model, "auto", GPU) != model.training_maps
+    assert training_maps_of(model, "never", GPU) == model.training_maps
 
 
 def test_without_triton_a_gpu_runs_uncompiled_with_a_warning(
@@ -80,5 +80,5 @@ def test_without_triton_a_gpu_runs_uncompiled_with_a_warning(
 ) -> None:
     monkeypatch.setattr(compiler, "missing_for_triton", lambda: "a C compiler")
     model = segmentor()
-    assert grid_logits_of(model, "auto", GPU) == model.grid_logits
+    assert training_maps_of(model, "auto", GPU) == model.training_maps
     assert "the model is not compiled, which needs a C compiler" in caplog.text
