@@ -342,8 +342,8 @@ def trained_recipe_names() -> tuple[str, ...]:
 
 
 def reads_templates(recipes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> bool:
-    """Return whether one of these recipes that train reads the text vectors of every template, not only their mean."""
-    return any(recipe(name, overrides).model.text == "templates" for name in recipes)
+    """Return whether one of these recipes reads the text vectors of every template; a theme stands for its cells."""
+    return any(recipe(name, overrides).model.text == "templates" for name in cells_of(recipes))
 
 
 def naming_recipe(recipes: Sequence[str]) -> str:

@@ -110,4 +110,4 @@ def test_a_step_whose_folder_exists_is_skipped(tmp_path: Path) -> None:
 
 def test_runs_of_otseg_keep_the_vectors_of_templates() -> None:
     assert kept_templates(["mini_zegclip", "mini_otseg"]) == {"by_template": True}
-    assert kept_templates(["mini_zegclip"]) == {}
+    assert kept_templates(["mini_zegclip", "mini_cascade_clip:sigma"]) == {}
