@@ -223,7 +223,7 @@ def test_a_dry_run_needs_nothing_and_says_what_it_takes(
         (["ade20k"], r"'ade20k'; known are voc12, context, cocostuff"),
         (
             ["context", "--method", "zegclip"],
-            r"unknown method on context 'zegclip'; known are cascade_clip, maskclip",
+            r"unknown method on context 'zegclip'; known are cascade_clip, otseg, maskclip",
         ),
         (["voc12", "--setting", "inductive"], r"--protocol and --setting describe a --checkpoint"),
         (
