@@ -174,13 +174,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--pictures", type=int, default=8, help="of the throughput")
     parser.add_argument("--memory", type=int, metavar="N", help="measure the memory of N pictures instead")
-    given = parsed(parser)
-    device = device_named(given.device)
+    options = parsed(parser)
+    device = device_named(options.device)
     print(f"{surroundings()}, {load()}", flush=True)
-    if given.memory is None:
-        throughput(device, given.batch or 1, given.pictures, given.rounds)
+    if options.memory is None:
+        throughput(device, options.batch or 1, options.pictures, options.rounds)
     else:
-        memory(device, given.batch or 32, given.memory)
+        memory(device, options.batch or 32, options.memory)
 
 
 if __name__ == "__main__":

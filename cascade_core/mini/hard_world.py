@@ -10,7 +10,17 @@ from cascade_core.datasets.mini_hard import CLASSES, UNSEEN
 from cascade_core.mini.captions import CAPTION_WORDS
 from cascade_core.mini.hard_vocabulary import APPEARANCE, PALETTES, THIN
 from cascade_core.mini.rendering import DRAWING, PHOTOGRAPH
-from cascade_core.mini.world import NOTHING, ImageSet, Plan, World, different, float32, join, one_thing
+from cascade_core.mini.world import (
+    NOTHING,
+    ImageSet,
+    Plan,
+    World,
+    different,
+    float32,
+    join,
+    one_thing,
+    windows,
+)
 
 MAX_STUFFS, MAX_BLOBS, MAX_THIN = 2, 5, 2
 BACKDROP_SHARE = 0.75
@@ -40,20 +50,13 @@ def plan_scenes(world: World, rng: np.random.Generator, count: int) -> Plan:
 
 def plan_crops(world: World, rng: np.random.Generator, count: int) -> Plan:
     """Plan windows of 44 to 60 pixels at random places of scenes."""
-    return _windows(world, rng, count, 44.0, 60.0)
-
-
-def _windows(world: World, rng: np.random.Generator, count: int, smallest: float, largest: float) -> Plan:
-    plan = plan_scenes(world, rng, count)
-    side = rng.uniform(smallest, largest, count)
-    corner = rng.uniform(0, 1, (count, 2)) * (world.scene_size - side)[:, None]
-    return replace(plan, window=float32(np.column_stack([corner, side])))
+    return windows(world, rng, count, 44.0, 60.0)
 
 
 def plan_wide_crops(world: World, rng: np.random.Generator, count: int) -> Plan:
     """Plan windows of 80 to 100 pixels into scenes, about half of each, for one half; single things and close-ups for the rest."""
     wide, num_objects = count // 2, count // 4
-    plan = _windows(world, rng, wide, 80.0, 100.0)
+    plan = windows(world, rng, wide, 80.0, 100.0)
     objects = plan_objects(world, rng, num_objects)
     return join([plan, objects, plan_close_ups(world, rng, count - wide - num_objects)])
 

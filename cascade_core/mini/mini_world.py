@@ -1,7 +1,5 @@
 """The world of the mini benchmark: scenes of 64 pixels with irregular things on stuffs."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from cascade_core.configs.backbones import MINI_CLIP
@@ -9,7 +7,7 @@ from cascade_core.datasets.mini import CLASSES, TEMPLATES, UNSEEN
 from cascade_core.mini.captions import CAPTION_WORDS
 from cascade_core.mini.rendering import PHOTOGRAPH
 from cascade_core.mini.vocabulary import APPEARANCE, PALETTES
-from cascade_core.mini.world import NOTHING, ImageSet, Plan, World, different, float32, one_thing
+from cascade_core.mini.world import NOTHING, ImageSet, Plan, World, different, float32, one_thing, windows
 
 MAX_STUFFS, MAX_THINGS = 2, 3
 
@@ -36,10 +34,7 @@ def plan_scenes(world: World, rng: np.random.Generator, count: int) -> Plan:
 
 def plan_crops(world: World, rng: np.random.Generator, count: int) -> Plan:
     """Plan windows of 36 to 46 pixels at random places of whole scenes."""
-    plan = plan_scenes(world, rng, count)
-    side = rng.uniform(36, 46, count)
-    corner = rng.uniform(0, 1, (count, 2)) * (world.scene_size - side)[:, None]
-    return replace(plan, window=float32(np.column_stack([corner, side])))
+    return windows(world, rng, count, 36.0, 46.0)
 
 
 def plan_objects(world: World, rng: np.random.Generator, count: int) -> Plan:

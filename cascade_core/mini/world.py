@@ -5,7 +5,7 @@ passed in, so that a seed decides every pixel.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -205,6 +205,14 @@ def one_thing(
         radii=float32(np.repeat(radii, world.max_things, 1)),
         window=float32(np.column_stack([corner, side])),
     )
+
+
+def windows(world: World, rng: np.random.Generator, count: int, smallest: float, largest: float) -> Plan:
+    """Plan square windows, with sides between two lengths, at random places of whole scenes."""
+    plan = world.plan_scenes(rng, count)
+    side = rng.uniform(smallest, largest, count)
+    corner = rng.uniform(0, 1, (count, 2)) * (world.scene_size - side)[:, None]
+    return replace(plan, window=float32(np.column_stack([corner, side])))
 
 
 def join(plans: list[Plan]) -> Plan:

@@ -8,7 +8,7 @@ import typer
 
 from cascade_core.clip.home import clip_folder
 from cascade_core.runtime.option_texts import numbers
-from pipelines.cli.options import OverridesFile, Set
+from pipelines.cli.options import DryRun, OverridesFile, Set, TrainingsFolder
 
 
 def ablation(
@@ -32,18 +32,14 @@ def ablation(
     clip: Annotated[Path, typer.Option(metavar="FOLDER", help="CLIP folder or imported name.")] = Path(
         "data/mini/clip"
     ),
-    work: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for all trainings, kept.")] = Path(
-        "local_outputs/mini"
-    ),
+    work: TrainingsFolder = Path("local_outputs/mini"),
     results: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the pages.")] = Path(
         "docs/results"
     ),
     workers: Annotated[
         int | None, typer.Option(min=1, help="Trainings side by side; all cores if left out.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
-    ] = False,
+    dry_run: DryRun = False,
     list_: Annotated[bool, typer.Option("--list", help="List the themes and stop.")] = False,
 ) -> None:
     """Run ablations of both papers over seeds, and write a page for each theme.

@@ -69,3 +69,11 @@ def choose_threads(stated: int | None) -> None:
         use_free_cores()
     else:
         use_threads(stated)
+
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
+]
+TrainingsFolder = Annotated[
+    Path, typer.Option("--work", metavar="FOLDER", help="Folder for all trainings, kept.")
+]

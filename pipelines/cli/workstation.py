@@ -12,7 +12,16 @@ from cascade_core.runtime.cores import use_threads
 from cascade_core.runtime.option_texts import numbers
 from cascade_core.runtime.targets import writable_file
 from components.contract.shared import names_by_commas
-from pipelines.cli.options import Jobs, Prepared, Set, SplitsFolder, StageThreads, Text
+from pipelines.cli.options import (
+    DryRun,
+    Jobs,
+    Prepared,
+    Set,
+    SplitsFolder,
+    StageThreads,
+    Text,
+    TrainingsFolder,
+)
 from pipelines.cli.printing import Json, print_json
 from pipelines.graphs.runner import Data
 from pipelines.workstation import mini_results as mini_table
@@ -127,9 +136,7 @@ def mini_results(
     clip: Annotated[Path, typer.Option(metavar="FOLDER", help="CLIP folder, for its text tower.")] = Path(
         "data/mini/clip"
     ),
-    work: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for all trainings, kept.")] = Path(
-        "local_outputs/mini"
-    ),
+    work: TrainingsFolder = Path("local_outputs/mini"),
     results: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for mini.md and mini.json.")] = Path(
         "docs/results"
     ),
@@ -147,9 +154,7 @@ def mini_results(
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; all cores if left out.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make the mini benchmark's table over seeds.
 
@@ -186,18 +191,14 @@ def mini_worlds(
     ],
     seeds: Annotated[str, typer.Option(help="Seeds of the decoders, separated by commas.")] = "0,1,2",
     split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test2",
-    work: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for all trainings, kept.")] = Path(
-        "local_outputs/mini"
-    ),
+    work: TrainingsFolder = Path("local_outputs/mini"),
     results: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder for mini_worlds.md and mini_worlds.json.")
     ] = Path("docs/results"),
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; all cores if left out.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make the published methods' table over several CLIPs and drawings of the mini benchmark.
 
@@ -234,18 +235,14 @@ def mini_hard_results(
     seeds: Annotated[str, typer.Option(help="Seeds of the decoders, separated by commas.")] = "0,1,2",
     split: Annotated[str, typer.Option(help="Split to score; choose settings on val only.")] = "test",
     set_: Set = None,
-    work: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for all trainings, kept.")] = Path(
-        "local_outputs/mini_hard"
-    ),
+    work: TrainingsFolder = Path("local_outputs/mini_hard"),
     results: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder for mini_hard.md and mini_hard.json.")
     ] = Path("docs/results"),
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; all cores if left out.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make the table of the harder benchmark mini-hard.
 

@@ -16,7 +16,6 @@ from cascade_core.configs.recipes import trained_recipe_names
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
-from components.own_variables import SWITCH_VARIABLE
 from components.results.picture_counts import read_counts
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured
@@ -30,7 +29,7 @@ from pipelines.workstation.ablation_page import (
     page,
 )
 from pipelines.workstation.chain_plan import ChainPlan, outlook, plans_of
-from pipelines.workstation.chains import Chain, run_chains, training_digest
+from pipelines.workstation.chains import Chain, run_untracked, training_digest
 from pipelines.workstation.mini_intervals import drop_uncounted
 from pipelines.workstation.mini_page import MiniRow
 from pipelines.workstation.mini_results import folder_name, provenance_of, source_of
@@ -194,7 +193,7 @@ def _measured(
     chains = chains_of(runs)
     if old := drop_uncounted(plans_of(chains, split)):
         print(f"{old} evaluations of an earlier version have no pixel counts, and are made again")
-    run_chains(chains, split=split, workers=workers, environment={SWITCH_VARIABLE: "off"})
+    run_untracked(chains, split=split, workers=workers)
     plans = {plan.folder: plan for plan in plans_of(chains, split)}
     models = {(one.cell, one.seed): _model(one, plans[one.folder]) for one in runs}
     rows = [

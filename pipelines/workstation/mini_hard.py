@@ -8,7 +8,6 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
 from components.artifacts import input_hash
-from components.own_variables import SWITCH_VARIABLE
 from components.results.rows import ScoreRow, markdown_table
 from components.results.step_files import read_scores
 from components.steps import evaluate
@@ -16,7 +15,7 @@ from components.steps.pretrain import PROTOCOLS, Pretrained, read_accuracy
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured, prepare_data
 from pipelines.workstation.chain_plan import outlook, plans_of
-from pipelines.workstation.chains import Chain, FolderRunner, run_chains
+from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
 from pipelines.workstation.mini_page import PUBLISHED, MiniRow
 from pipelines.workstation.mini_results import CEILING, MODES, folder_name, provenance_of
 from pipelines.workstation.reproduction import digest_of
@@ -93,12 +92,7 @@ def run(
     if dry_run:
         return []
     made_from = provenance_of(data)
-    models = run_chains(
-        {plan.folder: plan.chain for plan in plans},
-        split=split,
-        workers=workers,
-        environment={SWITCH_VARIABLE: "off"},
-    )
+    models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
     rows = [
         MiniRow.read(model.evaluation, model.cost).model_copy(update={"made_from": made_from})
         for model in models

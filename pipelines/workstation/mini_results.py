@@ -20,11 +20,10 @@ from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
 from components.artifacts import data_hash, git_commit, read_step_manifest
-from components.own_variables import SWITCH_VARIABLE
 from components.steps.pretrain import read_accuracy
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chain_plan import outlook, plans_of
-from pipelines.workstation.chains import Chain, run_chains
+from pipelines.workstation.chains import Chain, run_untracked
 from pipelines.workstation.mini_intervals import (
     INTERVALS_FILE,
     claim_intervals,
@@ -100,7 +99,7 @@ def run(
     check_gathering_folder(work)
     for path in filter(None, (markdown, rows_json, readme)):
         writable_file(path)
-    clip = read_accuracy(_given(data.clip))
+    clip = read_accuracy(require_folder(data.clip))
     intervals_json = rows_json.with_name(INTERVALS_FILE)
     earlier = read_intervals(intervals_json)
     provenance = provenance_of(data)  # before the files below are written, which change the working tree
@@ -114,12 +113,7 @@ def run(
     print(f"{outlook(chosen, workers)}; finished steps in {work} are kept")
     if dry_run:
         return []
-    models = run_chains(
-        {plan.folder: plan.chain for plan in chosen},
-        split=split,
-        workers=workers,
-        environment={SWITCH_VARIABLE: "off"},  # no MLflow runs: the page names their code and data
-    )
+    models = run_untracked({plan.folder: plan.chain for plan in chosen}, split=split, workers=workers)
     measured = [MiniRow.read(model.evaluation, model.cost) for model in models]
     sources = [source_of(model.model, provenance) for model in models]
     named = [
@@ -170,7 +164,7 @@ def _rows_to_keep(file: Path, methods: Collection[str], seeds: Sequence[int], sp
 def provenance_of(data: Data[Path]) -> str:
     """Name the code and data of the numbers, the machine and the date."""
     machine = f"{os.cpu_count()} CPU cores, {datetime.now(tz=UTC):%Y-%m-%d}"
-    return f"commit {git_commit() or 'unknown'}, data {data_hash(_given(data.prepared))[:12]}, on {machine}"
+    return f"commit {git_commit() or 'unknown'}, data {data_hash(require_folder(data.prepared))[:12]}, on {machine}"
 
 
 def source_of(model: Path, provenance: str) -> str:
@@ -200,7 +194,8 @@ def folder_name(chain: Chain) -> str:
     return f"{_method(chain)}{tower}-s{chain.seed}-{chain.digest}"
 
 
-def _given(path: Path | None) -> Path:
+def require_folder(path: Path | None) -> Path:
+    """Return a folder that the data of a chain must have."""
     assert path is not None, "the data of a chain lack a folder"
     return path
 

@@ -12,16 +12,15 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
 from components.artifacts import data_hash, input_hash
-from components.own_variables import SWITCH_VARIABLE
 from components.results.intervals import paired_interval
 from components.results.rows import SCORES, run_names
 from components.steps.pretrain import PROTOCOLS, read_accuracy
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import prepare_data
 from pipelines.workstation.chain_plan import outlook, plans_of
-from pipelines.workstation.chains import Chain, FolderRunner, run_chains
+from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
 from pipelines.workstation.mini_page import CLAIMS, PUBLISHED, MiniRow, values_by_seed
-from pipelines.workstation.mini_results import MODES, folder_name, provenance_of
+from pipelines.workstation.mini_results import MODES, folder_name, provenance_of, require_folder
 from pipelines.workstation.reproduction import digest_of
 
 PICTURES, CLIP = Path("VOCdevkit/VOC2012"), Path("clip")
@@ -81,7 +80,9 @@ def run(
     for world in worlds:
         _check(world)
     data = [_prepared(world, work) for world in worlds]
-    if len({(data_hash(_given(one.prepared)), input_hash(_given(one.clip))) for one in data}) < len(worlds):
+    if len(
+        {(data_hash(require_folder(one.prepared)), input_hash(require_folder(one.clip))) for one in data}
+    ) < len(worlds):
         raise UserError(
             "two worlds have the same pictures and CLIP; give each mini-data and pretrain a seed of its own"
         )
@@ -96,12 +97,7 @@ def run(
     if dry_run:
         return []
     made_from = [provenance_of(one) for one in data]
-    models = run_chains(
-        {plan.folder: plan.chain for plan in plans},
-        split=split,
-        workers=workers,
-        environment={SWITCH_VARIABLE: "off"},
-    )
+    models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
     measured = [MiniRow.read(model.evaluation, model.cost) for model in models]
     size = len(measured) // len(worlds)
     rows = [
@@ -193,14 +189,9 @@ def _prepared(world: Path, work: Path) -> Data[Path]:
 
 
 def _described(data: Data[Path]) -> str:
-    clip = _given(data.clip)
+    clip = require_folder(data.clip)
     accuracy: Mapping[str, float] = vars(read_accuracy(clip).pictures)
     return (
-        f"pictures {data_hash(_given(data.prepared))[:12]}, CLIP {input_hash(clip)[:12]} (whole pictures: "
+        f"pictures {data_hash(require_folder(data.prepared))[:12]}, CLIP {input_hash(clip)[:12]} (whole pictures: "
         f"seen {accuracy['seen']:.1%}, unseen {accuracy['unseen']:.1%})"
     )
-
-
-def _given(path: Path | None) -> Path:
-    assert path is not None, "the data of a world lack a folder"
-    return path
