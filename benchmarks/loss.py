@@ -1,6 +1,7 @@
-"""Our loss, compared with the published one at full size: `python -m benchmarks.loss`.
+"""Our losses, compared with the published ones at full size: `python -m benchmarks.loss`.
 
-Forward and backward, batch 4, 156 classes, 512 x 512 pixels, float32 on a CPU.
+Forward and backward, 512 x 512 pixels, float32 on a CPU: focal and dice with batch 4 and 156 classes, and SPT-SEG's
+structural loss with one picture and 20 classes.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from benchmarks.machine import surroundings
 from cascade_core.configs.config import LossConfig
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.focal_dice import segmentation_loss
+from cascade_core.losses.ssim import ssim_loss
 
 BATCH, CLASSES, GRID, SIDE = 4, 156, 32, 512
+STRUCTURAL_CLASSES = 20
 
 
 def make(device: str = "cpu") -> tuple[Callable[[], object], Callable[[], object]]:
@@ -38,6 +41,22 @@ def make(device: str = "cpu") -> tuple[Callable[[], object], Callable[[], object
     return ours, published
 
 
+def make_structural() -> tuple[Callable[[], object], Callable[[], object]]:
+    """Make a picture's random logits and label map for the structural loss."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, STRUCTURAL_CLASSES, GRID, GRID, generator=generator).requires_grad_()
+    labels = region_labels(1, SIDE, generator=generator)
+
+    def ours() -> object:
+        loss = ssim_loss(logits, labels, mask_size=(SIDE, SIDE), ignored_as_negative=[True])
+        return torch.autograd.grad(loss, logits)
+
+    def published() -> object:
+        return torch.autograd.grad(plain.structural_loss(logits, labels), logits)
+
+    return ours, published
+
+
 def region_labels(batch: int, side: int, *, generator: torch.Generator) -> Int64[Tensor, "batch side side"]:
     """Make random label maps: square regions with ids 0..11, and a thirteenth of them ignored."""
     regions = torch.randint(0, 13, (batch, 8, 8), generator=generator).float()
@@ -47,4 +66,5 @@ def region_labels(batch: int, side: int, *, generator: torch.Generator) -> Int64
 
 if __name__ == "__main__":
     print(surroundings())
-    print(compare("loss, forward and backward", make).line())
+    print(compare("focal and dice loss, forward and backward", make).line())
+    print(compare("structural loss, forward and backward", make_structural).line())

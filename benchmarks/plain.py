@@ -157,6 +157,28 @@ def loss(
     return {"focal": config.focal_weight * focal, "dice": config.dice_weight * dice}
 
 
+def structural_loss(
+    grid_logits: Float[Tensor, "batch classes grid_height grid_width"],
+    labels: Int[Tensor, "batch height width"],
+) -> Float[Tensor, ""]:
+    """Return 1 - SSIM of logits and one-hot maps at the labels' full size, blurred by one convolution of 11 x 11."""
+    size = (labels.shape[-2], labels.shape[-1])
+    logits = F.interpolate(grid_logits, size=size, mode="bilinear", align_corners=False)
+    own = (labels[:, None] == torch.arange(logits.shape[1], device=labels.device)[:, None, None]).to(
+        logits.dtype
+    )
+    line = torch.exp(-((torch.arange(11, device=logits.device) - 5) ** 2) / (2 * 1.5**2))
+    window = torch.outer(line, line) / line.sum() ** 2
+
+    def blurred(maps: Tensor) -> Tensor:
+        return F.conv2d(maps.flatten(0, 1)[:, None], window[None, None], padding=5).view_as(maps)
+
+    a, b = blurred(logits), blurred(own)
+    aa, bb, ab = blurred(logits * logits) - a * a, blurred(own * own) - b * b, blurred(logits * own) - a * b
+    c1, c2 = 0.01**2, 0.03**2
+    return 1 - ((2 * a * b + c1) * (2 * ab + c2) / ((a * a + b * b + c1) * (aa + bb + c2))).mean()
+
+
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 

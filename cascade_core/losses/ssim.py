@@ -13,8 +13,9 @@ from cascade_core.losses.resize import resize_logits
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
+TILE = 64
 BLOCK_ELEMENTS = 1 << 24
-"""The number of pixels of logits in a block of classes; the backward pass computes each block again."""
+"""Pixels of a tile of a blur, and pixels of logits in a block of classes; of several blocks the backward pass computes each again."""
 
 
 def ssim_loss(
@@ -34,20 +35,15 @@ def ssim_loss(
     at_once = max(1, BLOCK_ELEMENTS // labels.numel())
     negative = torch.tensor(ignored_as_negative, device=labels.device)
     counted = (labels != IGNORE) | negative[:, None, None]
+    places = counted.sum().clamp(min=1) * len(classes)
     total = grid_logits.new_zeros((), dtype=torch.float32)
     with torch.autocast(grid_logits.device.type, enabled=False):
         for part in classes.split(at_once):
-            total = total + checkpoint(
-                _summed,
-                grid_logits[:, part].float(),
-                labels,
-                counted,
-                part,
-                mask_size,
-                size,
-                use_reentrant=False,
-            )
-    return 1 - total / (counted.sum().clamp(min=1) * len(classes))
+            inputs = (grid_logits[:, part].float(), labels, counted, part, mask_size, size)
+            if len(part) == len(classes):
+                return 1 - _summed(*inputs) / places
+            total = total + checkpoint(_summed, *inputs, use_reentrant=False)
+    return 1 - total / places
 
 
 def _summed(
@@ -65,21 +61,37 @@ def _summed(
 
 
 def ssim_map(
-    first: Float[Tensor, "batch channels height width"], second: Float[Tensor, "batch channels height width"]
+    logits: Float[Tensor, "batch channels height width"], own: Float[Tensor, "batch channels height width"]
 ) -> Float[Tensor, "batch channels height width"]:
-    """Return the structural similarity around every pixel, in Gaussian windows (Wang et al. 2004, equation 13)."""
-    means = _blurred(first), _blurred(second)
-    variances = (_blurred(one * one) - mean * mean for one, mean in zip((first, second), means, strict=True))
-    together = _blurred(first * second) - means[0] * means[1]
-    luminance = (2 * means[0] * means[1] + C1) / (means[0] ** 2 + means[1] ** 2 + C1)
-    return luminance * (2 * together + C2) / (sum(variances) + C2)
+    """Return the structural similarity around every pixel, in Gaussian windows (Wang et al. 2004, equation 13).
+
+    `own` holds zeros and ones, so it is its own square.
+    """
+    mean, square, product = _blurred(logits), _blurred(logits * logits), _blurred(logits * own)
+    own_mean = _blurred(own)
+    together = product - mean * own_mean
+    variances = square - mean**2 + own_mean - own_mean**2
+    luminance = (2 * mean * own_mean + C1) / (mean**2 + own_mean**2 + C1)
+    return luminance * (2 * together + C2) / (variances + C2)
 
 
 def _blurred(maps: Float[Tensor, "batch channels height width"]) -> Tensor:
     """Blur every channel by a Gaussian, an axis after the other, with zeros beyond the border."""
-    offsets = torch.arange(WINDOW, dtype=maps.dtype, device=maps.device) - WINDOW // 2
-    kernel = torch.exp(-(offsets**2) / (2 * SIGMA**2))
-    kernel = kernel / kernel.sum()
-    planes = maps.flatten(0, 1)[:, None]
-    planes = F.conv2d(planes, kernel[None, None, :, None], padding=(WINDOW // 2, 0))
-    return F.conv2d(planes, kernel[None, None, None, :], padding=(0, WINDOW // 2)).view_as(maps)
+    return _blurred_rows(_blurred_rows(maps).mT).mT
+
+
+def _blurred_rows(maps: Float[Tensor, "*maps length"]) -> Float[Tensor, "*maps length"]:
+    """Blur the last axis by products of its tiles with a banded matrix: convolutions of one channel are slow on CPUs."""
+    length, reach = maps.shape[-1], WINDOW // 2
+    if length <= TILE:
+        return maps @ _band(length, maps)[reach:-reach]  # the zeros beyond the border add nothing
+    tiles = F.pad(maps, (reach, reach + -length % TILE)).unfold(-1, TILE + 2 * reach, TILE)
+    return (tiles @ _band(TILE, maps)).flatten(-2)[..., :length]
+
+
+def _band(tile: int, like: Tensor) -> Float[Tensor, "places tile"]:
+    """Return the matrix whose columns hold the Gaussian of a window, each one place below the one before."""
+    places = torch.arange(tile + WINDOW - 1, dtype=like.dtype, device=like.device)
+    offsets = places[:, None] - places[:tile] - WINDOW // 2
+    weights = torch.exp(-(offsets**2) / (2 * SIGMA**2)) * (offsets.abs() <= WINDOW // 2)
+    return weights / weights[:, 0].sum()

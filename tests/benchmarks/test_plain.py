@@ -15,6 +15,7 @@ from cascade_core.configs.config import Precision
 from cascade_core.inference.label_maps import predictions
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.label_set import IGNORE
+from cascade_core.losses.ssim import ssim_loss
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.scoring.confusion import ConfusionMatrix
@@ -97,3 +98,10 @@ def test_evaluation_predicts_the_published_label_maps(
     confusion = ConfusionMatrix(CLASSES, device=device)
     confusion.update(predicted, moved.labels)
     assert torch.equal(confusion.counts, _counted(predicted, batch.labels))
+
+
+def test_the_structural_loss_agrees_with_convolutions() -> None:
+    rng = torch.Generator().manual_seed(0)
+    grids, labels = torch.randn(2, CLASSES, 6, 6, generator=rng), _labels(rng, (80, 70))
+    ours = ssim_loss(grids, labels, mask_size=(80, 70), ignored_as_negative=[True, True])
+    torch.testing.assert_close(ours, plain.structural_loss(grids, labels), rtol=1e-4, atol=1e-5)

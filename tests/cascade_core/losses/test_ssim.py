@@ -74,3 +74,12 @@ def test_blocks_of_classes_change_neither_loss_nor_gradient(monkeypatch: pytest.
         results.append((loss.detach(), logits.grad))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_windows_reach_from_one_tile_into_the_next() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 1, 3, 2 * ssim.TILE + 5, generator=generator)
+    own = (torch.rand(logits.shape, generator=generator) < 0.5).float()
+    values = ssim.ssim_map(logits, own)[0, 0]
+    for x in (0, ssim.TILE - 1, ssim.TILE, ssim.TILE + 3, 2 * ssim.TILE - 2, 2 * ssim.TILE + 4):
+        assert values[1, x].item() == pytest.approx(at_pixel(logits[0, 0], own[0, 0], 1, x), abs=1e-5)
