@@ -43,6 +43,20 @@ def test_the_mini_split_has_18_seen_and_6_unseen_classes() -> None:
     assert split.label_set.raw_to_train[:2] == (IGNORE, 0)
 
 
+@pytest.mark.parametrize("name", ["mini-13-5a", "mini-13-5b"])
+def test_held_out_classes_are_seen_ones_with_the_same_raw_ids(name: str) -> None:
+    split, whole = protocol(name), protocol("mini-18-6")
+    assert split.classes == whole.seen_names and len(split.unseen) == 5
+    for raw, train in enumerate(whole.label_set.raw_to_train[:25]):
+        kept = train in whole.seen
+        place = split.label_set.raw_to_train[raw]
+        assert place == (split.classes.index(whole.classes[train]) if kept else IGNORE)
+
+
+def test_the_held_out_classes_of_two_splits_differ() -> None:
+    assert not set(protocol("mini-13-5a").unseen_names) & set(protocol("mini-13-5b").unseen_names)
+
+
 def test_equal_unseen_ids_of_context_name_different_classes() -> None:
     released, literature = protocol("context59-released"), protocol("context59-literature")
     assert released.unseen == literature.unseen

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cascade_core.configs.backbones import MINI_CLIP
-from cascade_core.datasets.mini import CLASSES, TEMPLATES, UNSEEN
+from cascade_core.datasets.mini import CLASSES, HELD_OUT, SEEN, TEMPLATES, UNSEEN
 from cascade_core.mini.captions import caption, names_in_view
 from cascade_core.mini.mini_world import MINI_WORLD
 from cascade_core.mini.paint import render
@@ -26,6 +26,14 @@ def test_attributes_of_unseen_classes_occur_among_seen_classes(attribute):
     seen = {getattr(APPEARANCE[name], attribute) for name in CLASSES if name not in UNSEEN}
     assert {getattr(APPEARANCE[name], attribute) for name in UNSEEN} <= seen
     assert set(UNSEEN) <= set(CLASSES) and len(set(UNSEEN)) == 6
+
+
+@pytest.mark.parametrize("name", HELD_OUT)
+def test_held_out_looks_occur_in_other_seen_classes(name):
+    trained = [APPEARANCE[one] for one in SEEN if one not in HELD_OUT[name]]
+    for look in map(APPEARANCE.__getitem__, HELD_OUT[name]):
+        assert any(look.palette == one.palette for one in trained)
+        assert any(look.pattern == one.pattern for one in trained)
 
 
 def test_class_names_spell_out_no_attribute():
