@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cascade_core.configs.config import ModelConfig, RunConfig
+from cascade_core.configs.otseg import TRANSPORT
+from cascade_core.configs.training_free import without_training
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import by_name
 
 Value = Any | Callable[[ModelConfig], Any]
 """The value of an override, or a function that computes it from the base recipe's model."""
-Source = Literal["ZegCLIP", "Cascade-CLIP", "released code", "here"]
+Source = Literal["ZegCLIP", "Cascade-CLIP", "SPT-SEG", "OTSeg", "released code", "here"]
 """Who makes a claim; "here" asks what neither paper says."""
 SEPARATOR = ":"
 """Stands between a base recipe and its cell or theme."""
@@ -100,6 +102,7 @@ LAST_MAP: dict[str, Value] = {"model.fusion": "none", "model.groups": []}
 NAIVE = {"model.fusion": "naive"}
 SPT_SEG = {"model.trunk": "spectral_prompts", "model.decoder": "two_frequency", "loss.kind": "focal_ssim"}
 """SPT-SEG in ZegCLIP's place. Its settings are not public: prompts, schedule and the focal weight are ZegCLIP's."""
+FLOOR = Cell("floor", "NACLIP, without training (the floor)", without_training("naclip"))
 ONE_DECODER = {"model.decoders": "shared"}
 ONE_QUERY = {"model.query_projections": "shared"}
 
@@ -328,11 +331,59 @@ PLUG_IN = Theme(
         Cell("frozen", "frozen CLIP", {**NO_PROMPTS, **LAST_MAP}),
         Cell("spt_seg_cascade", "SPT-SEG with Cascade", SPT_SEG),
         Cell("spt_seg", "SPT-SEG", {**SPT_SEG, **LAST_MAP}),
+        Cell("floor", "NACLIP, without training (the floor)", {**without_training("naclip"), **LAST_MAP}),
     ),
     tuple(
         CellClaim(f"Cascade helps {title}{where}", "Cascade-CLIP", score, f"{cell}_cascade", cell)
         for cell, title in (("frozen", "the frozen CLIP"), ("zegclip", "ZegCLIP"), ("spt_seg", "SPT-SEG"))
         for score, where in (("hiou", ""), ("miou_unseen", " on unseen classes"))
+    ),
+)
+SPT_PARTS = Theme(
+    "spt_seg",
+    "SPT-SEG's three parts",
+    "none",
+    "SPT-SEG adds a spectral prompt, a decoder for two frequencies and a structural loss to ZegCLIP, and reports gains on seen and unseen "
+    "classes (on Pascal VOC and COCO-Stuff). Its settings are not public: schedule, prompts and the focal weight are ZegCLIP's here.",
+    "hiou",
+    (
+        Cell("none", "none of the three (ZegCLIP)"),
+        Cell("all", "all three (SPT-SEG)", SPT_SEG),
+        Cell("no_spectrum", "without the spectral prompt", {**SPT_SEG, "model.trunk": "deep_prompts"}),
+        Cell("no_frequencies", "ZegCLIP's decoder", {**SPT_SEG, "model.decoder": "masks"}),
+        Cell("no_structure", "dice in place of SSIM", {**SPT_SEG, "loss.kind": "focal_dice"}),
+        FLOOR,
+    ),
+    (
+        CellClaim("SPT-SEG beats ZegCLIP", "SPT-SEG", "hiou", "all", "none"),
+        CellClaim("SPT-SEG beats ZegCLIP on unseen classes", "SPT-SEG", "miou_unseen", "all", "none"),
+        CellClaim("the spectral prompt helps", "SPT-SEG", "hiou", "all", "no_spectrum"),
+        CellClaim("the two frequencies help", "SPT-SEG", "hiou", "all", "no_frequencies"),
+        CellClaim("SSIM helps in place of dice", "SPT-SEG", "hiou", "all", "no_structure"),
+    ),
+)
+OTSEG_PATHS = Theme(
+    "otseg",
+    "OTSeg's paths",
+    "none",
+    "OTSeg scores the patches against several texts of each class by optimal transport, on a score path and on a decoder path, and adds their "
+    "losses; OTSeg+ averages both maps at inference. It reports gains over ZegCLIP on Pascal VOC, Pascal Context and COCO-Stuff.",
+    "hiou",
+    (
+        Cell("zegclip", "ZegCLIP, with the mean of the texts"),
+        Cell("both", "both paths (OTSeg+)", TRANSPORT),
+        Cell(
+            "decoder", "the decoder path alone at inference", {**TRANSPORT, "model.inference_map": "decoder"}
+        ),
+        Cell("scores", "the score path alone at inference", {**TRANSPORT, "model.inference_map": "scores"}),
+        FLOOR,
+    ),
+    (
+        CellClaim("OTSeg+ beats ZegCLIP", "OTSeg", "hiou", "both", "zegclip"),
+        CellClaim("OTSeg+ beats ZegCLIP on unseen classes", "OTSeg", "miou_unseen", "both", "zegclip"),
+        CellClaim("both paths beat the decoder path", "OTSeg", "hiou", "both", "decoder"),
+        CellClaim("both paths beat the score path", "OTSeg", "hiou", "both", "scores"),
+        CellClaim("the decoder path beats ZegCLIP", "here", "hiou", "decoder", "zegclip"),
     ),
 )
 
@@ -374,6 +425,8 @@ THEMES = {
         PROJECTIONS,
         PROJECTION_SEED,
         PLUG_IN,
+        SPT_PARTS,
+        OTSEG_PATHS,
         _penalties("penalty_cascade", "Cascade-CLIP", "cascade"),
     )
 }

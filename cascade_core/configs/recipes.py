@@ -26,7 +26,7 @@ from cascade_core.configs.otseg import TRANSPORT, otseg_changes
 from cascade_core.configs.overrides import refuse_stated
 from cascade_core.configs.recipe_file import is_recipe_file, read_recipe_file
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
-from cascade_core.configs.training_free import LAST_BLOCKS, model_changes, training_free
+from cascade_core.configs.training_free import LAST_BLOCKS, training_free, without_training
 from cascade_core.datasets import mini
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import with_label_file
@@ -274,15 +274,7 @@ def hard_cascade_clip() -> RunConfig:
 
 def mini_training_free(method: str) -> RunConfig:
     """A training-free method on the mini benchmark's CLIP; pictures are seen whole, as in the other mini recipes."""
-    changes = {f"model.{field}": value for field, value in model_changes(method).items()}
-    rest = {
-        "loss.kind": "cross_entropy",
-        "evaluate.average": "logits",
-        "evaluate.synonyms": "maximum",
-        "evaluate.seen_penalty": 0.0,
-    }
-    own = {"train.iterations": 1, "train.checkpoint_every": 1}
-    return _variant(mini_zegclip(), method, {**changes, **rest, **own})
+    return _variant(mini_zegclip(), method, without_training(method))
 
 
 def _variant(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:

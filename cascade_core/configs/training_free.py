@@ -97,6 +97,19 @@ def model_changes(method: str) -> dict[str, Any]:
     }
 
 
+def without_training(method: str) -> dict[str, Any]:
+    """Return the overrides that turn a recipe that trains into this method on the same CLIP and the same windows."""
+    return {
+        **{f"model.{field}": value for field, value in model_changes(method).items()},
+        "loss.kind": "cross_entropy",
+        "evaluate.average": "logits",
+        "evaluate.synonyms": "maximum",
+        "evaluate.seen_penalty": 0.0,
+        "train.iterations": 1,
+        "train.checkpoint_every": 1,
+    }
+
+
 def check_changes(overrides: Collection[str], changed: RunConfig) -> None:
     """Check that overrides change what a training-free model reads; `changed` is the configuration with them.
 

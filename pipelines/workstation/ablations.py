@@ -12,7 +12,7 @@ from typing import Any
 from cascade_core.configs.ablations import THEMES, Cell, Theme, cell_overrides, cell_recipe, named_theme
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe as named_recipe
-from cascade_core.configs.recipes import trained_recipe_names
+from cascade_core.configs.recipes import recipe_names
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
@@ -75,7 +75,9 @@ class Grid:
         base = named_recipe(self.base, self.overrides, seed=seed)
         name = cell_recipe(self.base, self.theme, cell)
         config = named_recipe(name, self.overrides, seed=seed)
-        own, usual = config.evaluate.seen_penalty, base.evaluate.seen_penalty
+        own = config.evaluate.seen_penalty
+        # What trains nothing shares no training: its penalty is its own.
+        usual = base.evaluate.seen_penalty if config.model.trains else own
         evaluate = config.evaluate.model_copy(update={"seen_penalty": usual})
         training = unnamed(config.model_copy(update={"evaluate": evaluate}))
         plain = shared.get(training.model_copy(update={"seed": 0}).model_dump_json())
@@ -108,8 +110,8 @@ def unnamed(config: RunConfig) -> RunConfig:
 
 
 def _plain_recipes() -> dict[str, str]:
-    """Return the plain recipes by their configuration: their trainings lie where the mini table has them."""
-    return {unnamed(named_recipe(name)).model_dump_json(): name for name in trained_recipe_names()}
+    """Return the plain recipes by their configuration: their models lie where the mini table has them."""
+    return {unnamed(named_recipe(name)).model_dump_json(): name for name in recipe_names()}
 
 
 def chains_of(runs: Sequence[CellRun]) -> dict[Path, Chain]:
