@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import to_jsonable_python
 
 from cascade_core.configs.settings import Activation, ScoreFunction, SelfTrainingMode, Synonyms
 from cascade_core.datasets.catalogue import protocol as named_protocol
@@ -63,6 +64,17 @@ def _added(published: Any, **limits: Any) -> Any:
     that names a training stays.
     """
     return Field(default=published, exclude_if=lambda value: bool(value == published), **limits)
+
+
+def every_value(settings: BaseModel) -> dict[str, Any]:
+    """Return the settings for people, as JSON values: with those that files leave out at their published value."""
+    written = settings.model_dump(mode="json")
+    return {
+        name: every_value(value)
+        if isinstance(value, BaseModel)
+        else written.get(name, to_jsonable_python(value))
+        for name, value in settings
+    }
 
 
 class Frozen(BaseModel):

@@ -25,13 +25,13 @@ def recipes(
 
     A recipe of your own is a YAML file: `parent: NAME`, and below it the sections and values that differ.
     """
+    from cascade_core.configs.config import every_value
     from cascade_core.configs.overrides import parse_overrides
     from cascade_core.configs.recipes import METHOD_NAMES, recipe, recipe_summaries
     from cascade_core.errors import UserError
 
     if name is not None:
-        config = recipe(name, parse_overrides(set_ or (), overrides)).model_dump(mode="json")
-        _print(config, as_json)
+        _print(every_value(recipe(name, parse_overrides(set_ or (), overrides))), as_json)
         return
     if set_ or overrides:
         raise UserError("overrides change one recipe; name it: cascade-clip recipes NAME --set KEY=VALUE")
