@@ -254,16 +254,16 @@ def mini_linear() -> RunConfig:
 
 
 def hard_zegclip() -> RunConfig:
-    """ZegCLIP on mini-hard: the mini benchmark's settings, with pictures of 128 pixels."""
-    sides = ("model.image_size", "data.crop_size", "evaluate.crop_size")
+    """ZegCLIP on mini-hard: the mini benchmark's settings, with windows of 64 pixels into pictures of 128."""
     changes = {
         "recipe": "hard_zegclip",
         "model.clip": MINI_HARD_CLIP.model_dump(),
         "data.protocol": "mini-hard-38-12",
-        "evaluate.stride": 96,
-        "evaluate.batch_size": 25,
+        "evaluate.mode": "slide",
+        "evaluate.stride": 32,
+        "evaluate.batch_size": 8,
     }
-    return with_overrides(mini_zegclip(), {**changes, **dict.fromkeys(sides, 128)})
+    return with_overrides(mini_zegclip(), changes)
 
 
 def hard_cascade_clip() -> RunConfig:
