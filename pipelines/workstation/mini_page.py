@@ -140,12 +140,14 @@ def head(rows: Sequence[BenchmarkRow]) -> str:
     return HEAD.format(split=own[0].split, seeds=seeds, table=markdown_table(own))
 
 
-def claims(rows: Sequence[BenchmarkRow], pictures: Mapping[Claim, Interval]) -> Iterator[str]:
+def claim_rows(
+    claims: Sequence[Claim], rows: Sequence[BenchmarkRow], pictures: Mapping[Claim, Interval]
+) -> Iterator[str]:
     """Yield a table row per claim: the two means, their difference, its intervals, and what they say.
 
     `pictures` holds the intervals over pictures; a claim without one cannot be told.
     """
-    for claim in CLAIMS:
+    for claim in claims:
         better, worse = (values_by_seed(rows, run, claim.score) for run in (claim.better, claim.worse))
         seeds, own = paired_interval(better, worse), pictures.get(claim)
         if seeds is None:
@@ -191,7 +193,7 @@ def page(
         clip=clip,
         clip_pictures=sum(stage.steps * stage.batch_size for stage in MINI_STAGES),
         resamples=RESAMPLES,
-        claims="\n".join(claims(rows, pictures)),
+        claims="\n".join(claim_rows(CLAIMS, rows, pictures)),
         num_claims=len(CLAIMS),
         by_chance=f"{(1 - CONFIDENCE) * len(CLAIMS):.1f}",
         self_trained="\n".join(_seed_row(row) for row in rows if row.setting.startswith("transductive")),

@@ -10,10 +10,12 @@ from cascade_core.mini.hard_world import DRAWN_WORLD, HARD_WORLD
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.zero_shot import ZeroShotAccuracy
 from cascade_core.runtime.files import write_json
+from components.results.intervals import Interval
 from components.steps.pretrain import ACCURACY_FILE, Pretrained
-from pipelines.workstation.mini_hard import TWIN_PROTOCOL, page, run
+from pipelines.workstation.mini_hard import CLAIMS, TWIN_PROTOCOL, page, run
 from pipelines.workstation.mini_page import MiniRow
 
+INDUCTIVE = ("zegclip", "inductive")
 CLIP = Pretrained(ZeroShotAccuracy(0.912, 0.887, {}), ZeroShotAccuracy(0.1, 0.2, {}))
 
 
@@ -40,13 +42,32 @@ def test_the_page_names_what_was_changed_and_the_twin() -> None:
         [row("inductive"), row("supervised")],
         [row("inductive", f"{TWIN_PROTOCOL} from mini-hard-38-12")],
     )
-    text = page(rows, twin, [0], {"train.iterations": 300}, clip=CLIP)
+    text = page(rows, twin, [0], {"train.iterations": 300}, clip=CLIP, pictures={})
     assert "`cascade-clip mini-hard-results --seeds 0 --split val --set train.iterations=300`" in text
     assert "changed trainings: `train.iterations=300`." in text and "Made from commit x." in text
     assert "fully supervised" in text and "seen 91.2%, unseen 88.7%" in text
     assert "| zegclip | 0 | 50.0 | 40.0 | 20.0 | 26.7 |" in text
-    plain = page(rows, [], [0], {}, clip=CLIP)
+    assert (
+        "| labels of all classes leave something to gain over the oracle (ZegCLIP) | hIoU undefined |" in text
+    )
+    plain = page(rows, [], [0], {}, clip=CLIP, pictures={})
     assert "changed trainings" not in plain and "scored on drawings" not in plain
+
+
+def test_the_page_compares_the_oracle_with_strict() -> None:
+    rows = [
+        row(setting).model_copy(update={"seed": seed, "hiou": hiou + seed / 500})
+        for setting, hiou in (("transductive_oracle", 0.5), ("transductive_strict", 0.4))
+        for seed in (0, 1)
+    ]
+    (claim,) = (
+        one for one in CLAIMS if one.better == ("zegclip", "transductive_oracle") and one.worse != INDUCTIVE
+    )
+    text = page(rows, [], [0, 1], {}, clip=CLIP, pictures={claim: Interval(0.1, 0.05, 0.15, 2)})
+    assert (
+        f"| {claim.text} | hIoU 50.1 against 40.1 | +10.0 | +10.0 to +10.0 (2) | +5.0 to +15.0 | holds |"
+        in text
+    )
 
 
 def test_a_table_without_seeds_or_clip_is_refused_at_once(tmp_path: Path) -> None:

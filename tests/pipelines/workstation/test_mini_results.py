@@ -12,7 +12,7 @@ from components.results.intervals import Interval
 from components.steps.pretrain import Pretrained
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chains import Chain
-from pipelines.workstation.mini_page import CLAIMS, MiniRow, claims, head, page
+from pipelines.workstation.mini_page import CLAIMS, MiniRow, claim_rows, head, page
 from pipelines.workstation.mini_results import (
     CEILING,
     METHODS,
@@ -79,9 +79,9 @@ def test_a_claim_is_judged_by_the_interval_of_its_difference() -> None:
     above, below = ({CLAIMS[0]: Interval(sign * 0.1, sign * 0.1, sign * 0.1, 2)} for sign in (1, -1))
     better, worse = every_row(with_descriptor=0.4, without=0.3), every_row(with_descriptor=0.2, without=0.3)
     (holding, *_), (failing, *_), (unknown, *_) = (
-        claims(better, above),
-        claims(worse, below),
-        claims(better, {}),
+        claim_rows(CLAIMS, better, above),
+        claim_rows(CLAIMS, worse, below),
+        claim_rows(CLAIMS, better, {}),
     )
     ends = "+10.0 to +10.0"
     assert holding.endswith(f"40.0 against 30.0 | +10.0 | {ends} (2) | {ends} | holds |")
