@@ -45,7 +45,9 @@ SIMILARITY_DECODERS = ("linear", "cosine")
 PUBLISHED_SIGMA: Final = 1.0
 """Of the Gaussian that weighs the levels of a group."""
 
-MEAN_DECODERS = ("masks", "two_frequency", *SIMILARITY_DECODERS)
+MASK_DECODERS = ("masks", "two_frequency")
+"""Decoders that give the masks of each stage of a head."""
+MEAN_DECODERS = (*MASK_DECODERS, *SIMILARITY_DECODERS)
 """The decoders that read one text vector per class."""
 
 # A configuration may come from anywhere. These limits prevent overflows, and hours of work before a program compares
@@ -158,6 +160,10 @@ class ModelConfig(Frozen):
     decoders: Literal["independent", "shared"] = _added("independent")
     query_projections: Literal["own", "shared"] = _added("own")
     prompt_depth: Depth | None = _added(None)  # number of blocks with prompts, from the first on; None: all
+    # Added to the masks: so many times the cosine of the text with the whole picture, and with each of the last patches.
+    picture_cosine: float = _added(0.0)
+    patch_cosine: float = _added(0.0)
+    cosines_in_training: float = _added(1.0, ge=0)  # multiplies both while the model trains
     query: Literal["relationship_descriptor", "text"] = "relationship_descriptor"
     decoder_layers: Depth = 3
     decoder_heads: Width = 8
@@ -234,6 +240,19 @@ class ModelConfig(Frozen):
                 "groups and mid_projection_init='random'",
                 bool(self.groups) and self.mid_projection_init == "random",
             ),
+            **{
+                name: (
+                    getattr(self, name) == 0,
+                    "decoder='masks' or 'two_frequency'",
+                    self.decoder in MASK_DECODERS,
+                )
+                for name in ("picture_cosine", "patch_cosine")
+            },
+            "cosines_in_training": (
+                self.cosines_in_training == 1,
+                "picture_cosine or patch_cosine",
+                self.adds_cosines,
+            ),
             "prompt_depth": (
                 self.prompt_depth is None,
                 f"a trunk with prompts and at most the {self.clip.layers} blocks of the CLIP",
@@ -243,6 +262,11 @@ class ModelConfig(Frozen):
         for name, (published, needed, there) in settings.items():
             if not (published or there):
                 raise UserError(f"{name}={getattr(self, name)!r} needs {needed}")
+
+    @property
+    def adds_cosines(self) -> bool:
+        """Whether cosines with the text are added to the masks."""
+        return bool(self.picture_cosine or self.patch_cosine)
 
     @property
     def trains(self) -> bool:

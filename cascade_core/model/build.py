@@ -16,6 +16,7 @@ from cascade_core.model.optimal_transport import TransportDecoder
 from cascade_core.model.queries import ClassQuery
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.model.spectral import SpectralPrompt
+from cascade_core.model.text_cosines import TextCosines
 from cascade_core.model.trunk import Trunk
 from cascade_core.model.two_frequency import IDENTITY, TwoFrequencyDecoder
 from cascade_core.runtime.listing import by_name
@@ -89,6 +90,15 @@ def _mask_head(config: ModelConfig, tower: VisionTransformer) -> MaskHead:
         if make
         else [],
         stages=stages,
+        cosines=_cosines(config),
+    )
+
+
+def _cosines(config: ModelConfig) -> TextCosines | None:
+    if not config.adds_cosines:
+        return None
+    return TextCosines(
+        of_picture=config.picture_cosine, of_patch=config.patch_cosine, in_training=config.cosines_in_training
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cascade_core.model.aggregation import Memory
 from cascade_core.model.decoder import Decoder, Masks, StageDecoder, recomputed
 from cascade_core.model.queries import ClassQuery, PreparedClasses
+from cascade_core.model.text_cosines import TextCosines
 from cascade_core.model.trunk import TrunkFeatures
 
 Vectors = Float[Tensor, "classes embed"]
@@ -53,6 +54,7 @@ class MaskHead(Decoder):
     """Make memories from the trunk's levels, decode each with its own stage, and sum the masks.
 
     `group_sizes` are numbers of levels; each group has its weights in `group_weights`, or its module in `aggregators`.
+    `cosines`, if there are any, are added to the masks.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class MaskHead(Decoder):
         group_weights: list[nn.Parameter],
         aggregators: list[nn.Module],
         stages: list[MaskStage],
+        cosines: TextCosines | None,
     ) -> None:
         super().__init__()
         self.fusion = fusion
@@ -72,6 +75,7 @@ class MaskHead(Decoder):
         self.group_weights = nn.ParameterList(group_weights)
         self.aggregators = nn.ModuleList(aggregators)
         self.stages = nn.ModuleList(stages)
+        self.cosines = cosines
 
     def parts(self, stage: int) -> tuple[ClassQuery, StageDecoder]:
         """Return the query map and the decoder of a stage, which several stages may share."""
@@ -117,4 +121,6 @@ class MaskHead(Decoder):
             query, decoder = self.parts(stage)
             queries = query(features.global_embedding, prepared.vectors, terms)
             maps.append(decoder(queries, memory, features.grid))
+        if self.cosines is not None:
+            maps.append(self.cosines(features, prepared.vectors))
         return torch.stack(maps).sum(dim=0)

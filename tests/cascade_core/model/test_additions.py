@@ -18,6 +18,9 @@ ADDITIONS = {
     "decoders": "independent",
     "query_projections": "own",
     "prompt_depth": None,
+    "picture_cosine": 0.0,
+    "patch_cosine": 0.0,
+    "cosines_in_training": 1.0,
 }
 OTHERS = [
     {"aggregation": "gaussian_fixed"},
@@ -32,6 +35,8 @@ OTHERS = [
     {"mid_projection_seed": 7},
     {"prompt_depth": 1},
     {"prompt_depth": 2},
+    {"picture_cosine": 1.5},
+    {"patch_cosine": -2.0, "cosines_in_training": 0.0},
 ]
 
 
@@ -62,6 +67,8 @@ def test_published_values_stay_out_of_files_and_others_come_back() -> None:
         {"mid_projection_seed": 3, "mid_projection_init": "clip", **CASCADE},
         {"prompt_depth": 5},
         {"prompt_depth": 2, "trunk": "frozen"},
+        {"picture_cosine": 1.0, "decoder": "linear", "trunk": "frozen"},
+        {"cosines_in_training": 0.5, **CASCADE},
     ],
 )
 def test_a_setting_that_would_change_nothing_is_refused(changes: dict) -> None:
@@ -165,3 +172,30 @@ def test_blocks_beyond_the_prompts_depth_see_none() -> None:
     assert seen == [True, True, False, False]
     assert segmentor(prompt_depth=1).trunk.prompts.deep_prompt_embeddings is None
     assert torch.equal(logits(segmentor(prompt_depth=4)), logits(segmentor()))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_cosines_of_picture_and_patches_join_the_masks(share: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    images, vectors = (torch.randn(size, generator=generator) for size in ((2, 3, 32, 32), (5, 12)))
+    model, plain = (
+        segmentor(**CASCADE, dropout=0.0, picture_cosine=2.0, patch_cosine=-3.0, cosines_in_training=share),
+        segmentor(**CASCADE, dropout=0.0),
+    )
+    features = plain.trunk(images)
+    expected = plain.decode(features, vectors)
+    for picture in range(2):
+        for place in range(5):
+            text = vectors[place] / vectors[place].norm()
+            for patch in range(16):
+                cosine = features.patches[picture, patch] @ text
+                expected[picture, place, patch // 4, patch % 4] += (
+                    2 * features.global_embedding[picture] @ text - 3 * cosine
+                )
+    torch.testing.assert_close(model.grid_logits(images, vectors), expected)
+    torch.testing.assert_close(model.decode(features, model.prepare(vectors)[1:3]), expected[:, 1:3])
+    decoded = plain.train().decode(features, vectors)
+    torch.testing.assert_close(
+        model.train().decode(features, vectors) - decoded, share * (expected - decoded)
+    )

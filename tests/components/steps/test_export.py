@@ -41,6 +41,8 @@ METHODS: dict[str, dict[str, Any]] = {
         "decoders": "shared",
         "query_projections": "shared",
         "prompt_depth": 1,
+        "picture_cosine": 1.0,
+        "patch_cosine": -1.5,
     },
     "otseg": {"fusion": "none", "groups": (), "decoder": "optimal_transport", "text": "templates"},
     "naclip": {
