@@ -21,8 +21,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # The test scenes that `make shipped` puts into the package; together they show all unseen classes.
 SHIPPED := cascade_core/shipped
 PICTURES := 0005 0013 0027 0030 0033 0037
+WORLDS := local_outputs/worlds
 
-.PHONY: run test lint types contracts unit reliability audit slow browser docs notebook benchmark format lock images mini-data shipped data-push generated clean help
+.PHONY: run test lint types contracts unit reliability audit slow browser docs notebook benchmark results format lock images mini-data shipped data-push generated clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -81,6 +82,20 @@ lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
 
 images: ## build the container images: torch, and light for steps without a model (IMAGES=light: that one alone)
 	sh components/images/build.sh $(IMAGES)
+
+results: $(STAMP) ## make every table of docs/results anew; resumes, and prints for each how long it takes (a night on 2 cores)
+	$(BIN)/cascade-clip run text_vectors
+	$(BIN)/cascade-clip mini-results
+	$(BIN)/cascade-clip ablation
+	$(BIN)/cascade-clip ablation plug_in --seeds 0,1,2,3,4,5,6,7,8,9
+	for seed in 1 2; do \
+		test -d $(WORLDS)/$$seed || $(BIN)/cascade-clip mini-data --seed $$seed --out $(WORLDS)/$$seed || exit 1; \
+		test -d $(WORLDS)/$$seed/clip || $(BIN)/cascade-clip pretrain --seed $$seed --out $(WORLDS)/$$seed/clip || exit 1; \
+	done
+	$(BIN)/cascade-clip mini-worlds --world data/mini --world $(WORLDS)/1 --world $(WORLDS)/2
+	test -d $(WORLDS)/hard || $(BIN)/cascade-clip mini-data --world hard --out $(WORLDS)/hard
+	test -d $(WORLDS)/drawn || $(BIN)/cascade-clip mini-data --world hard-drawn --out $(WORLDS)/drawn
+	$(BIN)/cascade-clip mini-hard-results --raw $(WORLDS)/hard --drawings $(WORLDS)/drawn --seeds 0,1,2,3,4
 
 mini-data: $(STAMP) ## draw the mini benchmark's pictures and pretrain its CLIP from scratch (up to 40 minutes)
 	rm -rf build/mini

@@ -11,12 +11,15 @@ from typing import Any
 
 from cascade_core.configs.ablations import THEMES, Cell, Theme, cell_overrides, cell_recipe, named_theme
 from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipes import reads_templates, recipe_names
 from cascade_core.configs.recipes import recipe as named_recipe
-from cascade_core.configs.recipes import recipe_names
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
+from components.artifacts import input_hash
 from components.results.picture_counts import read_counts
+from components.steps import text_vectors
+from components.vectors.vector_files import has_templates
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured
 from pipelines.workstation.ablation_page import (
@@ -29,10 +32,11 @@ from pipelines.workstation.ablation_page import (
     page,
 )
 from pipelines.workstation.chain_plan import ChainPlan, outlook, plans_of
-from pipelines.workstation.chains import Chain, run_untracked, training_digest
+from pipelines.workstation.chains import Chain, FolderRunner, run_untracked, training_digest
 from pipelines.workstation.mini_intervals import drop_uncounted
 from pipelines.workstation.mini_page import MiniRow
-from pipelines.workstation.mini_results import folder_name, provenance_of, source_of
+from pipelines.workstation.mini_results import folder_name, provenance_of, require_folder, source_of
+from pipelines.workstation.reproduction import digest_of
 
 BASES = {"none": "mini_zegclip", "cascade": "mini_cascade_clip"}
 """The recipe of a theme, by its fusion, unless one is stated."""
@@ -51,7 +55,7 @@ class CellRun:
 
 @dataclass(frozen=True)
 class Grid:
-    """A theme on a base recipe with overrides of it, over seeds on some data."""
+    """A theme on a base recipe with overrides of it, over seeds on some data; `by_template` for cells that read each template's vectors."""
 
     theme: Theme
     base: str
@@ -59,6 +63,7 @@ class Grid:
     seeds: Sequence[int]
     data: Data[Path]
     work: Path
+    by_template: Data[Path] | None = None
 
     def runs(self) -> Iterator[CellRun]:
         """Yield the runs of all cells.
@@ -80,14 +85,15 @@ class Grid:
         usual = base.evaluate.seen_penalty if config.model.trains else own
         evaluate = config.evaluate.model_copy(update={"seen_penalty": usual})
         training = unnamed(config.model_copy(update={"evaluate": evaluate}))
+        data = self.by_template or self.data if config.model.text == "templates" else self.data
         plain = shared.get(training.model_copy(update={"seed": 0}).model_dump_json())
         if plain is not None:
-            chain = Chain(plain, seed, self.data)
+            chain = Chain(plain, seed, data)
             folder = self.work / folder_name(chain)
         else:
-            chain = Chain(name, seed, self.data, overrides=tuple(self.overrides.items()))
+            chain = Chain(name, seed, data, overrides=tuple(self.overrides.items()))
             stem = base.recipe.removeprefix("mini_")
-            folder = self.work / f"{stem}-cell-s{seed}-{training_digest(training, self.data)}"
+            folder = self.work / f"{stem}-cell-s{seed}-{training_digest(training, data)}"
         return CellRun(cell.name, seed, folder, chain, None if own == usual else own)
 
     def cell_overrides(self) -> dict[str, dict[str, Any]]:
@@ -161,7 +167,7 @@ def run(
     check_gathering_folder(work)
     for theme in themes:
         writable_file(results / f"{theme.name}.md")
-    grids = [Grid(theme, base or BASES[theme.fusion], overrides, seeds, data, work) for theme in themes]
+    grids = [_grid(theme, base or BASES[theme.fusion], overrides, seeds, data, work) for theme in themes]
     runs = {grid.theme.name: list(grid.runs()) for grid in grids}
     for name, own in runs.items():
         print(f"{name}: {outlook(plans_of(chains_of(own), split), workers)}")
@@ -176,6 +182,32 @@ def run(
         result = _measured(grid, runs[grid.theme.name], split, workers, provenance, command)
         pages.append(write_result(result, results))
     return pages
+
+
+def _grid(
+    theme: Theme, base: str, overrides: Mapping[str, Any], seeds: Sequence[int], data: Data[Path], work: Path
+) -> Grid:
+    """Return the grid of a theme; make the vectors of single templates if its cells read them and the text folder lacks them.
+
+    They get a folder of their own in `work`, so that the other cells keep the trainings that they share with other pages.
+    """
+    grid = Grid(theme, base, overrides, seeds, data, work)
+    cells = [cell_recipe(base, theme, cell) for cell in theme.cells]
+    if not reads_templates(cells, overrides) or has_templates(require_folder(data.text)):
+        return grid
+    config = named_recipe(base, overrides)
+    protocol, templates = config.data.protocol, config.data.templates
+    background = config.evaluate.background.names
+    key = digest_of(protocol, *templates, "", *background, input_hash(require_folder(data.clip)))
+    text = FolderRunner(work / f"texts-{key}")(
+        text_vectors.run,
+        data,
+        protocol=protocol,
+        templates=templates,
+        background=background,
+        by_template=True,
+    )
+    return replace(grid, by_template=replace(data, text=text))
 
 
 def write_result(result: ThemeResult, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,19 @@ def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
     assert {(chain.recipe, len(chain.penalties)) for chain in with_penalties} == {
         ("mini_zegclip", 6),
         ("mini_cascade_clip", 6),
+    }
+
+
+@pytest.mark.usefixtures("_no_data")
+def test_only_cells_that_read_templates_get_their_vectors() -> None:
+    by_template = replace(DATA, text=Path("by-template"))
+    runs = {one.cell: one.chain.data for one in grid("otseg", by_template=by_template, seeds=[0]).runs()}
+    assert runs == {
+        "zegclip": DATA,
+        "both": by_template,
+        "decoder": by_template,
+        "scores": by_template,
+        "floor": DATA,
     }
 
 
